@@ -1,0 +1,145 @@
+"""The Diagnosis: what `--json` prints and every screen shows. The published JSON Schema is generated from these structs."""
+
+import msgspec
+
+BUDGET_CATEGORIES = (
+    "device_compute",
+    "compute_or_host",
+    "exposed_communication",
+    "peer_wait",
+    "exposed_copy",
+    "input_wait",
+    "sync_wait",
+    "host_bound",
+    "checkpoint",
+    "other_idle",
+)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What bounds the run: a finding's id, `healthy` or `unknown`."""
+
+    id: str
+    cause: str | None
+    summary: str
+    confidence: float
+
+
+class BoundBy(msgspec.Struct, frozen=True):
+    """The resource that limits the run now: compute, memory-bandwidth, input, host, communication, checkpoint or unknown."""
+
+    id: str
+    share: float | None
+    confidence: float
+
+
+class StepSummary(msgspec.Struct, frozen=True):
+    """Steady training (or inference) steps of the critical rank; times in milliseconds, null without steps."""
+
+    count: int
+    mean_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    distorted: int
+
+
+class BudgetEntry(msgspec.Struct, frozen=True):
+    """One category of the time budget; the shares of a budget sum to 1."""
+
+    category: str
+    seconds: float
+    share: float
+
+
+class RankBudget(msgspec.Struct, frozen=True):
+    """The budget of one rank."""
+
+    rank: int
+    time_budget: list[BudgetEntry]
+
+
+class Speedup(msgspec.Struct, frozen=True):
+    """Predicted step-time factor when the cause is removed; low and likely are null where only the ceiling is known."""
+
+    low: float | None
+    likely: float | None
+    high: float
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """One fact a finding rests on, with the place on the timeline that shows it."""
+
+    text: str
+    value: float | None = None
+    unit: str | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+    rank: int | None = None
+    process: int | None = None
+    lane: str | None = None
+    device: int | None = None
+
+
+class Action(msgspec.Struct, frozen=True):
+    """What to change, with a line of code where one helps."""
+
+    text: str
+    snippet: str | None = None
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that costs time (or will): severity is `critical`, `warning` or `info`."""
+
+    id: str
+    cause: str | None
+    severity: str
+    rank: int | None
+    lost_s: float
+    share: float
+    speedup: Speedup | None
+    summary: str
+    evidence: list[Evidence]
+    actions: list[Action]
+
+
+class NotApplicable(msgspec.Struct, frozen=True):
+    """A finding that could not be looked for, and why."""
+
+    id: str
+    reason: str
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A finding whose rule broke; the others went on."""
+
+    id: str
+    error: str
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A source of evidence: status ok, partial, off, unavailable or failed."""
+
+    name: str
+    status: str
+    reason: str | None
+    overhead_share: float | None
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """The whole answer."""
+
+    schema: int
+    verdict: Verdict
+    bound_by: BoundBy
+    span_s: float
+    steps: StepSummary
+    time_budget: list[BudgetEntry]
+    budget_rank: int | None
+    per_rank: list[RankBudget]
+    findings: list[Finding]
+    clear: list[str]
+    not_applicable: list[NotApplicable]
+    failed: list[Failed]
+    sources: list[Source]
+    dropped: list[str]
+    run: str | None

@@ -1,0 +1,1 @@
+"""What a run is: its folder, clocks, identity, tables and interval algebra."""

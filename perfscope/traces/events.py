@@ -1,0 +1,64 @@
+"""The vocabulary of the probe's records: what each kind means and what its values are.
+
+A record is twelve int64: `kind, tid, ts, dur, v0 .. v7`. `ts` is CLOCK_MONOTONIC nanoseconds as read in the recording
+process, `dur` nanoseconds, `tid` the kernel's thread id in the process's own pid namespace. A value that is not known is -1.
+A *code* refers to a row of the `names` stream of the same process.
+
+The probe cannot import this package (it runs inside the target), so the agent hands it KINDS as constants on entry.
+"""
+
+from typing import Final
+
+WIDTH: Final = 12
+COLUMNS: Final = ("kind", "tid", "ts", "dur", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7")
+
+NEXT: Final = 1
+FETCH: Final = 2
+LOADER_START: Final = 3
+FORWARD: Final = 4
+BACKWARD: Final = 5
+OPTIMIZER: Final = 6
+SCALER: Final = 7
+CHECKPOINT: Final = 8
+GC: Final = 9
+SYNC: Final = 10
+COPY: Final = 11
+STEP_DEVICE: Final = 12
+
+KINDS: Final[dict[str, int]] = {
+    "NEXT": NEXT,
+    "FETCH": FETCH,
+    "LOADER_START": LOADER_START,
+    "FORWARD": FORWARD,
+    "BACKWARD": BACKWARD,
+    "OPTIMIZER": OPTIMIZER,
+    "SCALER": SCALER,
+    "CHECKPOINT": CHECKPOINT,
+    "GC": GC,
+    "SYNC": SYNC,
+    "COPY": COPY,
+    "STEP_DEVICE": STEP_DEVICE,
+}
+
+VALUES: Final[dict[int, tuple[str, ...]]] = {
+    # the training process asks its loader for a batch
+    NEXT: ("iterator", "loader", "workers", "queue_depth", "end", "cpu_before_ns", "cpu_after_ns"),
+    # a worker (or the training process, worker = -1) makes one batch
+    FETCH: ("worker", "dataset_ns", "collate_ns", "cpu_ns", "run_delay_ns", "read_bytes", "major_faults", "samples"),
+    # an iterator is built: its workers are started
+    LOADER_START: ("iterator", "loader", "workers"),
+    # a top-level module call
+    FORWARD: ("module", "training", "grad"),
+    BACKWARD: (),
+    OPTIMIZER: ("optimizer",),
+    # GradScaler.step, also when it skips the optimizer
+    SCALER: ("optimizer",),
+    CHECKPOINT: ("bytes",),
+    GC: ("generation", "collected"),
+    # .item(), .cpu() of a device tensor, torch.cuda.synchronize
+    SYNC: ("name", "bytes"),
+    # a copy between host and device; direction 1 = to the device, 2 = from it
+    COPY: ("bytes", "direction", "pinned", "non_blocking"),
+    # device time between two step marks by CUDA events, dur = device nanoseconds, ts = host time of the first mark
+    STEP_DEVICE: ("name",),
+}

@@ -1,0 +1,57 @@
+"""`manifest.json` of a run folder: who was recorded, where, with what, and what is missing."""
+
+import msgspec
+
+from perfscope.traces.schema import SCHEMA_VERSION
+
+
+class SourceStatus(msgspec.Struct):
+    """A source of evidence: status ok, partial, off, unavailable or failed, with the reason for all but the first."""
+
+    name: str
+    status: str
+    reason: str | None = None
+    overhead_share: float | None = None
+
+
+class UsableCores(msgspec.Struct):
+    """Cores the job may use: the least of what limits it. A limit that is not set is null."""
+
+    cores: float
+    affinity: int
+    cpuset: int | None = None
+    quota: float | None = None
+    slurm_cpus_per_task: int | None = None
+
+
+class TorchFacts(msgspec.Struct):
+    """What the probe saw of torch in the target."""
+
+    version: str
+    intra_op_threads: int
+    inter_op_threads: int
+    cuda: bool
+
+
+class Manifest(msgspec.Struct):
+    """One host's part of one job; times zero are the same instant read on both clocks."""
+
+    job_id: str
+    host: str
+    boot_id: str
+    zero_monotonic_ns: int
+    zero_realtime_ns: int
+    tool_version: str
+    command: list[str]
+    target_pid: int
+    depth: str
+    depth_reason: str | None = None
+    usable_cores: UsableCores | None = None
+    memory_limit_bytes: int | None = None
+    shm_bytes: int | None = None
+    torch: TorchFacts | None = None
+    sources: list[SourceStatus] = []
+    dropped: list[str] = []
+    finished: bool = False
+    end_reason: str | None = None
+    schema: int = SCHEMA_VERSION

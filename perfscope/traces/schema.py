@@ -1,0 +1,127 @@
+"""Every table of a Trace: its columns, each with dtype, unit and one comment. A table is present whole, or absent with a reason.
+
+`ts` and `dur` are int64 nanoseconds from the job's time zero. Names are dictionary-coded (pandas `category`). A missing
+number is -1, a missing float NaN, a missing name the category's NA; never a mixed column. `process` refers to `processes.process`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: numpy dtype name or `category`, its unit ("" for none) and what it holds."""
+
+    name: str
+    dtype: str
+    unit: str
+    comment: str
+
+
+TS: Final = Column("ts", "int64", "ns", "start, from the job's time zero")
+DUR: Final = Column("dur", "int64", "ns", "duration")
+PROCESS: Final = Column("process", "int64", "", "code into `processes`")
+TID: Final = Column("tid", "int64", "", "kernel thread id, in the process's own pid namespace")
+
+TABLES: Final[dict[str, tuple[Column, ...]]] = {
+    "processes": (
+        Column("process", "int64", "", "code, unique in the job"),
+        Column("host", "category", "", "host name"),
+        Column("boot_id", "category", "", "the kernel's boot id: a pid means nothing across boots"),
+        Column("pid", "int64", "", "pid as the agent sees it"),
+        Column("ns_pid", "int64", "", "pid in the process's own namespace"),
+        Column("start_ticks", "int64", "ticks", "start time since boot, field 22 of /proc/PID/stat"),
+        Column("parent", "int64", "", "code of the parent process, -1 when outside the job"),
+        Column("role", "category", "", "main, loader-worker, launcher or other"),
+        Column("rank", "int64", "", "global rank, 0 when there is only one"),
+        Column("local_rank", "int64", "", "rank on this host"),
+        Column("worker", "int64", "", "loader worker id, -1 for others"),
+        Column("name", "category", "", "short command name for people"),
+    ),
+    "threads": (
+        PROCESS,
+        TID,
+        Column("name", "category", "", "thread name"),
+        Column("main", "bool", "", "the process's main thread"),
+    ),
+    "loader": (
+        PROCESS,
+        TID,
+        TS,
+        DUR,
+        Column("kind", "category", "", "next (a wait for one batch) or start (an iterator is built)"),
+        Column("iterator", "int64", "", "code of the iterator: one pass over a loader"),
+        Column("loader", "int64", "", "code of the loader the iterator belongs to"),
+        Column("workers", "int64", "", "worker processes of this loader; 0 means in-process"),
+        Column("queue_depth", "int64", "batches", "batches ready when asked, -1 unknown"),
+        Column("end", "int64", "", "1 when the iterator was exhausted: no batch came"),
+        Column("cpu_before_ns", "int64", "ns", "CPU time of the thread when it asked"),
+        Column("cpu_after_ns", "int64", "ns", "CPU time of the thread when it had its batch"),
+    ),
+    "fetches": (
+        PROCESS,
+        TID,
+        TS,
+        DUR,
+        Column("worker", "int64", "", "worker id, -1 in the training process"),
+        Column("dataset_ns", "int64", "ns", "time in the dataset (reading and decoding)"),
+        Column("collate_ns", "int64", "ns", "time in collate_fn"),
+        Column("cpu_ns", "int64", "ns", "CPU time of the thread"),
+        Column("run_delay_ns", "int64", "ns", "runnable but waiting for a core"),
+        Column("read_bytes", "int64", "bytes", "read from block devices by the process"),
+        Column("major_faults", "int64", "", "page faults that had to read"),
+        Column("samples", "int64", "", "items in the batch, -1 unknown"),
+    ),
+    "ranges": (
+        PROCESS,
+        TID,
+        TS,
+        DUR,
+        Column("category", "category", "", "forward, backward, optimizer, scaler, checkpoint, gc or sync"),
+        Column("name", "category", "", "class or function name"),
+        Column("object", "int64", "", "code of the module or optimizer, GC generation, -1 for none"),
+        Column("value", "int64", "", "bytes of a checkpoint, training flag of a forward, collected objects of a GC; -1 unknown"),
+    ),
+    "copies": (
+        PROCESS,
+        TID,
+        TS,
+        DUR,
+        Column("direction", "category", "", "h2d or d2h"),
+        Column("bytes", "int64", "bytes", "size"),
+        Column("pinned", "int64", "", "1 when the host side is pinned, 0 not, -1 unknown"),
+        Column("non_blocking", "int64", "", "1 when asked so"),
+    ),
+    "stacks": (
+        PROCESS,
+        TID,
+        TS,
+        Column("weight_ns", "int64", "ns", "time this sample stands for"),
+        Column("stack", "category", "", "frames from the outermost, `function (file:line)`, joined by `;`"),
+    ),
+    "thread_states": (
+        PROCESS,
+        TID,
+        TS,
+        Column("state", "category", "", "running, gil, lock, file, disk, network, poll, sleep, pipe, other"),
+    ),
+    "counters": (
+        PROCESS,
+        Column("tid", "int64", "", "thread, -1 for the whole process or host"),
+        TS,
+        Column("name", "category", "", "cpu_ns, run_delay_ns, rss_bytes, read_bytes ... (docs/tables.md)"),
+        Column("value", "float64", "", "reading; names in _ns, _bytes, _count are cumulative unless said"),
+    ),
+    "steps": (
+        PROCESS,
+        Column("rank", "int64", "", "global rank"),
+        Column("index", "int64", "", "number within the recording, from 0"),
+        TS,
+        DUR,
+        Column("phase", "category", "", "train, eval, inference or warmup"),
+        Column("micro_steps", "int64", "", "batches in the step (gradient accumulation)"),
+        Column("distorted", "bool", "", "in or next to a disturbance of ours: never used for times"),
+    ),
+}
