@@ -1,0 +1,48 @@
+"""What a collector is, and what it is given: one source of evidence, one file in `collectors/`, one line in its tuple."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from perfscope.traces.manifest import SourceStatus
+from perfscope.traces.run_folder import RunWriter
+
+
+@dataclass(frozen=True)
+class TargetProcess:
+    """One process of the job; `start_ticks` tells it from a later process with the same pid."""
+
+    process: int
+    pid: int
+    ns_pid: int
+    start_ticks: int
+    parent: int
+    role: str
+    rank: int
+    local_rank: int
+    name: str
+    is_python: bool
+    has_torch: bool
+
+
+@dataclass
+class Job:
+    """What is being recorded: `processes` (by pid, living ones) is kept up to date by the recorder while it runs."""
+
+    run: RunWriter
+    root_pid: int
+    processes: dict[int, TargetProcess] = field(default_factory=dict)
+
+
+class Collector(Protocol):
+    """A source of evidence with a life: start, be polled when due, stop."""
+
+    NAME: str
+
+    def start(self, job: Job) -> None:
+        """Begin. Raises CollectorUnavailable with the reason where this source cannot be had."""
+
+    def poll(self, now_ns: int) -> int:
+        """Do what is due at CLOCK_MONOTONIC `now_ns` without blocking; return when to be called next."""
+
+    def stop(self) -> SourceStatus:
+        """Flush, let go of everything, and say how it went."""
