@@ -1,0 +1,271 @@
+"""The probe's life inside the target: connect, install, report, hold the lease, leave with every patch undone.
+
+Everything runs on one raw thread of ours; the patched functions only read clocks and put a tuple on a SimpleQueue,
+which may be done inside any bytecode, garbage collection or signal handler.
+"""
+
+import array
+import itertools
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from _queue import SimpleQueue
+from _thread import get_native_id
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+LEASE_S = 5.0
+TICK_S = 0.05
+TICKS_PER_SEND = 4
+PENDING_LIMIT_BYTES = 8 << 20
+FAREWELL_S = 1.0
+GUARD = "_probe_of"
+
+
+class Probe:
+    """Shared by all parts: the queue, the names, the patches and the way back."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.kinds: dict[str, int] = config["kinds"]
+        self.pid = os.getpid()
+        self.records: SimpleQueue[tuple[int, ...]] = SimpleQueue()
+        self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self.codes: dict[Any, int] = {}
+        self.undo: list[Callable[[], None]] = []
+        self.ticks: list[Callable[[int], None]] = []
+        self.swapped: list[tuple[Any, str, Any]] = []
+        self.connection: socket.socket | None = None
+        self.leaving = False
+        self.passes = itertools.count()
+
+    def code(self, key: Any, kind: str, name: str, **extra: Any) -> int:
+        """The code of a thing with a name; told to the agent once."""
+        known = self.codes.get(key)
+        if known is None:
+            known = self.codes[key] = len(self.codes)
+            self.notes.put({"code": known, "kind": kind, "name": name, **extra})
+        return known
+
+    def swap(self, owner: Any, name: str, wrapper: Any) -> bool:
+        """Put `wrapper` in the place of `owner.name`; undone on leaving unless somebody patched over it since."""
+        here = vars(owner).get(name, self)
+        setattr(wrapper, GUARD, self)
+        try:
+            setattr(owner, name, wrapper)
+        except (AttributeError, TypeError):
+            return False
+        self.swapped.append((owner, name, here))
+        return True
+
+    def unswap(self, since: int = 0) -> list[str]:
+        """Undo the swaps from number `since` on, last first; names of those that somebody else has patched over."""
+        stuck = []
+        while len(self.swapped) > since:
+            owner, name, here = self.swapped.pop()
+            if getattr(vars(owner).get(name), GUARD, None) is not self:
+                stuck.append(f"{getattr(owner, '__name__', owner)}.{name}")
+            elif here is self:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, here)
+        return stuck
+
+    def uninstall(self) -> list[str]:
+        """Take everything back, last first."""
+        stuck = self.unswap()
+        while self.undo:
+            self.undo.pop()()
+        return stuck
+
+    def forked(self) -> None:
+        """In a forked child that inherited our patches: take them out, silently; the parent's connection is not ours."""
+        if self.pid == os.getpid() or self.leaving:
+            return
+        self.leaving = True
+        self.uninstall()
+        if self.connection is not None:
+            self.connection.close()
+
+
+class Line:
+    """The connection to the agent: frames out, heartbeats in; never blocks, drops and counts when full."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.pending = bytearray()
+        self.dropped = 0
+        self.heard_s = time.monotonic()
+        self.open = True
+        self.told_to_leave = False
+
+    def frame(self, kind: bytes, payload: bytes, records: int = 0) -> None:
+        if len(self.pending) + len(payload) > PENDING_LIMIT_BYTES:
+            self.dropped += max(records, 1)
+            return
+        self.pending += struct.pack("<cI", kind, len(payload)) + payload
+        self.push()
+
+    def push(self) -> None:
+        try:
+            while self.pending:
+                sent = self.connection.send(self.pending)
+                del self.pending[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.open = False
+
+    def listen(self) -> None:
+        try:
+            heard = self.connection.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            heard = b""
+        if not heard:
+            self.open = False
+        self.told_to_leave = self.told_to_leave or b"L" in heard
+        self.heard_s = time.monotonic()
+
+    def alive(self) -> bool:
+        return self.open and not self.told_to_leave and time.monotonic() - self.heard_s < LEASE_S
+
+
+def connect(config: dict[str, Any]) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(2.0)
+    connection.connect("\0" + config["address"])
+    connection.setblocking(False)
+    return connection
+
+
+def inherited(owner: Any, name: str) -> "Probe | None":
+    """The probe that already sits on `owner.name`: one inherited over a fork, or a living one of another agent."""
+    return getattr(vars(owner).get(name), GUARD, None)
+
+
+def drain(probe: Probe, line: Line) -> int:
+    """Send what the patched functions have put on the queues."""
+    rows = []
+    for _ in range(min(probe.records.qsize(), 100_000)):
+        rows.append(probe.records.get_nowait())
+    notes = []
+    for _ in range(probe.notes.qsize()):
+        notes.append(probe.notes.get_nowait())
+    if notes:
+        line.frame(b"J", json.dumps(notes).encode())
+    if rows:
+        flat = array.array("q", itertools.chain.from_iterable(rows))
+        line.frame(b"R", flat.tobytes(), len(rows))
+    return len(rows)
+
+
+def cost_ns(probe: Probe) -> float:
+    """What one record costs the thread that makes it: the clocks, the tuple, the put; measured here."""
+    put, now, cpu, pid, own = SimpleQueue().put, time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
+    began = now()
+    for _ in range(200):
+        if pid() == probe.pid:
+            first = now()
+            put((0, own(), first, now() - first, 0, 0, 0, 0, 0, cpu(), cpu(), 0))
+    return (now() - began) / 200
+
+
+def hello(probe: Probe) -> dict[str, Any]:
+    torch = sys.modules.get("torch")
+    worker = sys.modules.get("torch.utils.data._utils.worker")
+    info = getattr(worker, "_worker_info", None)
+    said: dict[str, Any] = {
+        "hello": 1,
+        "token": probe.config["token"],
+        "pid": probe.pid,
+        "python": sys.version.split()[0],
+        "worker": getattr(info, "id", None),
+        "cost_ns": cost_ns(probe),
+        "mono": time.monotonic_ns(),
+        "real": time.time_ns(),
+    }
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        said["torch"] = {
+            "version": str(torch.__version__),
+            "intra_op_threads": torch.get_num_threads(),
+            "inter_op_threads": torch.get_num_interop_threads(),
+            "cuda": bool(torch.cuda.is_initialized()),
+        }
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        said["rank"] = distributed.get_rank()
+        said["world_size"] = distributed.get_world_size()
+    return said
+
+
+def stay(probe: Probe, line: Line) -> None:
+    """Until told to leave or left alone: sample, drain, push."""
+    poller = select.poll()
+    poller.register(line.connection, select.POLLIN)
+    sent, tick, busy_ns, began_ns = 0, 0, 0, time.monotonic_ns()
+    while line.alive():
+        if poller.poll(TICK_S * 1000):
+            line.listen()
+            time.sleep(0.005)
+        first = time.thread_time_ns()
+        now_ns = time.monotonic_ns()
+        for each in probe.ticks:
+            each(now_ns)
+        tick += 1
+        if tick % TICKS_PER_SEND == 0:
+            sent += drain(probe, line)
+        if tick % 200 == 0:
+            line.frame(b"J", json.dumps([{"mono": time.monotonic_ns(), "real": time.time_ns()}]).encode())
+        line.push()
+        busy_ns += time.thread_time_ns() - first
+    line.frame(b"J", json.dumps([{"cost": sent, "busy_ns": busy_ns, "span_ns": time.monotonic_ns() - began_ns}]).encode())
+
+
+def farewell(probe: Probe, line: Line, stuck: list[str]) -> None:
+    """What came in since, and that we are gone; given up after a moment: the target matters more."""
+    time.sleep(0.02)
+    drain(probe, line)
+    bye = {"bye": 1, "dropped": line.dropped, "stuck": stuck, "mono": time.monotonic_ns(), "real": time.time_ns()}
+    line.frame(b"J", json.dumps([bye]).encode())
+    until = time.monotonic() + FAREWELL_S
+    while line.open and line.pending and time.monotonic() < until:
+        time.sleep(0.01)
+        line.push()
+
+
+def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
+    """The whole visit; called on a raw thread of the target."""
+    probe = Probe(config)
+    try:
+        connection = connect(config)
+    except OSError:
+        return
+    probe.connection = connection
+    line = Line(connection)
+    try:
+        line.frame(b"J", json.dumps([hello(probe)]).encode())
+        refused = None
+        for part in parts:
+            refused = refused or part.claimed(probe, inherited)
+        if refused:
+            line.frame(b"J", json.dumps([{"refused": refused}]).encode())
+            farewell(probe, line, [])
+            return
+        for part in parts:
+            part.install(probe)
+        line.frame(b"J", json.dumps([{"installed": 1}]).encode())
+        stay(probe, line)
+    finally:
+        probe.leaving = True
+        stuck = probe.uninstall()
+        farewell(probe, line, stuck)
+        connection.close()
+        probe.codes.clear()
+        probe.ticks.clear()

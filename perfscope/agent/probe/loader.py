@@ -1,0 +1,215 @@
+"""Times the data loader: in the training process each wait for a batch, in each worker each fetch of a batch.
+
+The patches sit on torch's classes, so iterators and workers that already run are timed from their next batch on.
+"""
+
+import os
+import sys
+import time
+from _thread import get_native_id
+from resource import RUSAGE_SELF, getrusage
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfscope.agent.probe.core import Probe
+
+READ_EVERY_NS = 2_000_000
+
+
+def classes() -> list[tuple[Any, str]]:
+    """Where the patches go: (owner, attribute), as far as this torch has them."""
+    wanted = (
+        ("torch.utils.data.dataloader", "_BaseDataLoaderIter", "__next__"),
+        ("torch.utils.data.dataloader", "DataLoader", "__iter__"),
+        ("torch.utils.data._utils.fetch", "_MapDatasetFetcher", "fetch"),
+        ("torch.utils.data._utils.fetch", "_IterableDatasetFetcher", "fetch"),
+    )
+    found = []
+    for module, owner, name in wanted:
+        here = getattr(sys.modules.get(module), owner, None)
+        if here is not None and name in vars(here):
+            found.append((here, name))
+    return found
+
+
+def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> str | None:
+    """Take out what a fork brought along; name the agent that is already here."""
+    for owner, name in classes():
+        other = inherited(owner, name)
+        if other is not None and other.pid != probe.pid:
+            other.forked()
+        elif other is not None and not other.leaving:
+            return f"another perfscope (agent pid {other.config['agent_pid']}) is attached"
+    return None
+
+
+def ready(iterator: Any) -> int:
+    """Batches that are ready now, -1 where that cannot be told: cheap and without a lock."""
+    queue = getattr(iterator, "_data_queue", None)
+    if queue is None:
+        return -1
+    inner = getattr(queue, "queue", None)
+    try:
+        return len(inner) if inner is not None else int(queue.qsize())
+    except (NotImplementedError, OSError, TypeError):
+        return -1
+
+
+def number(value: Any) -> int | None:
+    """A plain int or nothing: whatever a user's object holds, it must go through JSON."""
+    return value if type(value) is int else None
+
+
+def describe(probe: "Probe", iterator: Any) -> tuple[int, int, int]:
+    """(iterator, loader, workers) codes of one pass over a loader, told to the agent once."""
+    sampler = getattr(iterator, "_index_sampler", None)
+    workers = int(getattr(iterator, "_num_workers", 0) or 0)
+    dataset = type(getattr(iterator, "_dataset", None)).__name__
+    loader = probe.code(("loader", id(sampler)), "loader", dataset, workers=workers)
+    code = probe.code(
+        ("pass", next(probe.passes)),
+        "iterator",
+        type(iterator).__name__,
+        loader=loader,
+        workers=workers,
+        worker_pids=[w.pid for w in getattr(iterator, "_workers", ())],
+        batch_size=number(getattr(sampler, "batch_size", None)),
+        prefetch_factor=number(getattr(iterator, "_prefetch_factor", None)),
+        pin_memory=bool(getattr(iterator, "_pin_memory", False)),
+        persistent=bool(getattr(iterator, "_persistent_workers", False)),
+    )
+    return code, loader, workers
+
+
+def install(probe: "Probe") -> None:
+    passes: dict[int, tuple[int, int, int]] = {}
+    for owner, name in classes():
+        original = vars(owner)[name]
+        if name == "__next__":
+            probe.swap(owner, name, timed_next(probe, original, passes))
+        elif name == "__iter__":
+            probe.swap(owner, name, timed_iter(probe, original, passes))
+        else:
+            probe.swap(owner, name, timed_fetch(probe, original))
+
+
+def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: dict[int, tuple[int, int, int]]) -> Any:
+    kind, put, pid = probe.kinds["NEXT"], probe.records.put, probe.pid
+    now, cpu, getpid, own = time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
+
+    def __next__(self: Any) -> Any:
+        if getpid() != pid:
+            probe.forked()
+            return original(self)
+        codes = passes.get(id(self)) or passes.setdefault(id(self), describe(probe, self))
+        depth = ready(self)
+        first_cpu = cpu()
+        first = now()
+        try:
+            batch = original(self)
+        except StopIteration:
+            put((kind, own(), first, now() - first, *codes, depth, 1, first_cpu, cpu(), -1))
+            passes.pop(id(self), None)
+            raise
+        put((kind, own(), first, now() - first, *codes, depth, 0, first_cpu, cpu(), -1))
+        return batch
+
+    return __next__
+
+
+def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: dict[int, tuple[int, int, int]]) -> Any:
+    kind, put, pid = probe.kinds["LOADER_START"], probe.records.put, probe.pid
+    now, getpid, own = time.monotonic_ns, os.getpid, get_native_id
+
+    def __iter__(self: Any) -> Any:
+        if getpid() != pid:
+            probe.forked()
+            return original(self)
+        first = now()
+        iterator = original(self)
+        took = now() - first
+        codes = passes[id(iterator)] = describe(probe, iterator)
+        put((kind, own(), first, took, *codes, -1, -1, -1, -1, -1))
+        return iterator
+
+    return __iter__
+
+
+class Meters:
+    """Run-queue delay, block reads and major faults of the calling thread's process, read at most every 2 ms."""
+
+    def __init__(self, probe: "Probe") -> None:
+        self.files: dict[int, int] = {}
+        self.io = self.open("/proc/self/io")
+        self.read_ns = 0
+        probe.undo.append(self.close)
+
+    def open(self, path: str) -> int:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return -1
+
+    def close(self) -> None:
+        files, self.files, io, self.io = self.files, {}, self.io, -1
+        for file in (*files.values(), io):
+            if file >= 0:
+                os.close(file)
+
+    def read(self, tid: int) -> tuple[int, int, int]:
+        """(run_delay_ns, read_bytes, major_faults), -1 where not to be had."""
+        file = self.files.get(tid)
+        if file is None:
+            file = self.files[tid] = self.open(f"/proc/self/task/{tid}/schedstat")
+        try:
+            delay = int(os.pread(file, 64, 0).split()[1])
+        except (OSError, IndexError, ValueError):
+            delay = -1
+        try:
+            read = int(os.pread(self.io, 256, 0).split()[9])
+        except (OSError, IndexError, ValueError):
+            read = -1
+        return delay, read, getrusage(RUSAGE_SELF).ru_majflt
+
+
+def timed_fetch(probe: "Probe", original: "Callable[..., Any]") -> Any:
+    kind, put, pid, meters = probe.kinds["FETCH"], probe.records.put, probe.pid, Meters(probe)
+    now, cpu, getpid, own = time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
+    info = getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None)
+    worker = int(getattr(info, "id", -1))
+    last = [0]
+
+    def fetch(self: Any, possibly_batched_index: Any) -> Any:
+        if getpid() != pid:
+            probe.forked()
+            return original(self, possibly_batched_index)
+        collate, tid, spans = self.collate_fn, own(), [0, 0]
+
+        def collate_timed(data: Any) -> Any:
+            spans[0] = now()
+            batch = collate(data)
+            spans[1] = now()
+            return batch
+
+        first = now()
+        metered = first - last[0] > READ_EVERY_NS
+        before = meters.read(tid) if metered else None
+        first_cpu = cpu()
+        self.collate_fn = collate_timed
+        try:
+            batch = original(self, possibly_batched_index)
+        finally:
+            self.collate_fn = collate
+        end, end_cpu = now(), cpu()
+        more = (-1, -1, -1)
+        if before is not None:
+            last[0] = end
+            more = tuple(y - x if x >= 0 and y >= 0 else -1 for x, y in zip(before, meters.read(tid)))
+        collated = spans[1] - spans[0]
+        samples = len(possibly_batched_index) if hasattr(possibly_batched_index, "__len__") else -1
+        put((kind, tid, first, end - first, worker, end - first - collated, collated, end_cpu - first_cpu, *more, samples))
+        return batch
+
+    return fetch

@@ -1,0 +1,71 @@
+"""Samples the Python stacks of the target's threads from our own thread: no stop, the same clock as everything else."""
+
+import sys
+import time
+from _thread import get_ident
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfscope.agent.probe.core import Probe
+
+DEEPEST = 100
+OWN_FILE = "<perfscope "
+
+
+def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> str | None:
+    return None
+
+
+def install(probe: "Probe") -> None:
+    probe.ticks.append(Sampler(probe).tick)
+
+
+class Sampler:
+    """One sample of every Python thread but ours each time the probe wakes."""
+
+    def __init__(self, probe: "Probe") -> None:
+        self.probe = probe
+        self.own = get_ident()
+        self.labels: dict[tuple[int, int], str] = {}
+        self.kept: dict[int, Any] = {}
+        self.last_ns = time.monotonic_ns()
+
+    def tick(self, now_ns: int) -> None:
+        weight, self.last_ns = now_ns - self.last_ns, now_ns
+        threads = getattr(sys.modules.get("threading"), "_active", {})
+        for ident, frame in sys._current_frames().items():
+            if ident == self.own:
+                continue
+            native = getattr(threads.get(ident), "native_id", None)
+            stack = self.folded(frame)
+            if stack:
+                code = self.probe.code(("stack", stack), "stack", stack)
+                self.probe.notes.put({"ts": now_ns, "tid": native or -1, "weight_ns": weight, "stack": code})
+
+    def folded(self, frame: Any) -> str:
+        labels = []
+        while frame is not None and len(labels) < DEEPEST:
+            labels.append(self.label(frame.f_code, frame.f_lineno or 0))
+            frame = frame.f_back
+        return ";".join(label for label in reversed(labels) if label)
+
+    def label(self, code: Any, line: int) -> str:
+        """`function (file:line)`; the code object is kept so that its id stays its own."""
+        key = (id(code), line)
+        known = self.labels.get(key)
+        if known is None:
+            self.kept[id(code)] = code
+            ours = code.co_filename.startswith(OWN_FILE)
+            name = f"{code.co_name} ({short(code.co_filename)}:{line})".replace(";", ",")
+            known = self.labels[key] = "" if ours else name
+        return known
+
+
+def short(path: str) -> str:
+    """The path from its package on: people know `torch/nn/modules/linear.py`."""
+    for root in ("/site-packages/", "/dist-packages/"):
+        if root in path:
+            return path.rsplit(root, 1)[1]
+    return "/".join(path.rsplit("/", 2)[-2:])

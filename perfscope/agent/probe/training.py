@@ -1,0 +1,242 @@
+"""Times what a step is made of: optimizer steps, backward, top-level module calls, device copies and waits for the device.
+
+Nested module calls are not timed: for a moment after entry `Module.__call__` is watched to learn which classes are called
+from outside any other module, then only those classes are patched. Where torch.compile is at work only its outermost
+callable is touched: its guards look at functions, and a change there would make it compile again.
+"""
+
+import os
+import sys
+import time
+from _thread import get_ident, get_native_id
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfscope.agent.probe.core import Probe
+
+FIRST_WATCH_NS = 3_000_000_000
+LATER_WATCH_NS = 300_000_000
+WATCH_EVERY_NS = 15_000_000_000
+CALLS_TO_LEARN = 64
+FRAMES_TO_LOOK_UP = 80
+
+
+class Hooks(OrderedDict):  # type: ignore[type-arg]
+    """Stands in for one of torch's global hook tables: the same hooks, and ours after them.
+
+    Adding an entry to the real table could change it while another thread walks over it; swapping the name cannot.
+    Whoever registers or removes a hook meanwhile changes the real table.
+    """
+
+    def __init__(self, real: Any, ours: Any) -> None:
+        super().__init__()
+        self.real, self.ours = real, ours
+
+    def values(self) -> Any:
+        return [*self.real.values(), self.ours]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.real[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self.real[key]
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self.real
+
+    def __len__(self) -> int:
+        return len(self.real) + 1
+
+
+def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> str | None:
+    autograd = sys.modules.get("torch.autograd")
+    other = inherited(autograd, "backward") if autograd is not None else None
+    if other is not None and other.pid != probe.pid:
+        other.forked()
+    return None
+
+
+def compiled() -> bool:
+    """Has torch.compile compiled anything in this process?"""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return bool(getattr(dynamo, "counters", {}).get("frames"))
+
+
+def install(probe: "Probe") -> None:
+    torch = sys.modules.get("torch")
+    if torch is None or getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None:
+        return  # a loader worker trains nothing
+    time_optimizers(probe)
+    if "torch.autograd" in sys.modules:
+        probe.swap(torch.autograd, "backward", timed(probe, torch.autograd.backward, "BACKWARD"))
+    scaler = getattr(sys.modules.get("torch.amp.grad_scaler"), "GradScaler", None)
+    if scaler is not None:
+        probe.swap(scaler, "step", timed(probe, vars(scaler)["step"], "SCALER"))
+    if compiled():
+        outermost = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+        if outermost is not None:
+            Roots(probe, torch.nn.Module).time_class(outermost)
+        return
+    probe.ticks.append(Roots(probe, torch.nn.Module).tick)
+    if torch.cuda.is_initialized():
+        time_device_calls(probe, torch)
+
+
+def timed(probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1) -> Any:
+    """`original` with a record of `kind_name` behind each call."""
+    kind, put, pid = probe.kinds[kind_name], probe.records.put, probe.pid
+    now, getpid, own = time.monotonic_ns, os.getpid, get_native_id
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if getpid() != pid:
+            probe.forked()
+            return original(*args, **kwargs)
+        first = now()
+        try:
+            return original(*args, **kwargs)
+        finally:
+            put((kind, own(), first, now() - first, first_value, -1, -1, -1, -1, -1, -1, -1))
+
+    return wrapper
+
+
+def time_optimizers(probe: "Probe") -> None:
+    """Through torch's global optimizer hooks: every optimizer of whatever class, also where a scheduler wrapped `step`."""
+    module = sys.modules.get("torch.optim.optimizer")
+    pre, post = "_global_optimizer_pre_hooks", "_global_optimizer_post_hooks"
+    if module is None or not hasattr(module, pre) or not hasattr(module, post):
+        return
+    kind, put, pid = probe.kinds["OPTIMIZER"], probe.records.put, probe.pid
+    now, getpid, own = time.monotonic_ns, os.getpid, get_native_id
+    began: dict[int, int] = {}
+
+    def before(optimizer: Any, args: Any, kwargs: Any) -> None:
+        began[id(optimizer)] = now()
+
+    def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if getpid() != pid:
+            probe.forked()
+            return
+        first = began.pop(id(optimizer), 0)
+        if first:
+            code = probe.code(("optimizer", id(optimizer)), "optimizer", type(optimizer).__name__)
+            put((kind, own(), first, now() - first, code, -1, -1, -1, -1, -1, -1, -1))
+
+    for name, hook in ((pre, before), (post, after)):
+        probe.swap(module, name, Hooks(vars(module)[name], hook))
+
+
+class Roots:
+    """Finds the module classes that are called from outside any other module, and times those."""
+
+    def __init__(self, probe: "Probe", module: Any) -> None:
+        self.probe, self.module = probe, module
+        self.inside: set[int] = set()
+        self.timed: set[Any] = set()
+        self.calls = 0
+        self.until_ns = 0
+        self.next_ns = 0
+        self.mark = 0
+        self.watching = False
+
+    def tick(self, now_ns: int) -> None:
+        """Watch for roots for a moment, first after entry, then now and again: another model may have come."""
+        if self.watching and (now_ns > self.until_ns or self.calls > CALLS_TO_LEARN):
+            self.stop_watching(now_ns)
+        elif not self.watching and now_ns > self.next_ns and not compiled():
+            self.until_ns = now_ns + (LATER_WATCH_NS if self.next_ns else FIRST_WATCH_NS)
+            self.calls, self.mark = 0, len(self.probe.swapped)
+            self.watching = self.probe.swap(self.module, "__call__", self.watched(vars(self.module)["__call__"]))
+            self.next_ns = now_ns + WATCH_EVERY_NS
+
+    def stop_watching(self, now_ns: int) -> None:
+        self.watching = False
+        self.probe.unswap(self.mark)
+        for owner in tuple(self.timed):
+            self.time_class(owner)
+
+    def under_a_module(self) -> bool:
+        """Was the call made from within a module's call that began before we came, or from within backward?"""
+        frame = sys._getframe(2)
+        for _ in range(FRAMES_TO_LOOK_UP):
+            if frame is None:
+                return False
+            if frame.f_code.co_name in ("_call_impl", "_wrapped_call_impl", "backward"):
+                return True
+            frame = frame.f_back  # type: ignore[assignment]
+        return True
+
+    def watched(self, original: "Callable[..., Any]") -> Any:
+        inside, ident = self.inside, get_ident
+
+        def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
+            here = ident()
+            if here in inside or os.getpid() != self.probe.pid or self.under_a_module():
+                return original(module, *args, **kwargs)
+            self.calls += 1
+            self.timed.add(type(module))
+            return self.record(original, here, module, args, kwargs)
+
+        return __call__
+
+    def time_class(self, owner: Any) -> None:
+        original = owner.__call__
+        if getattr(vars(owner).get("__call__"), "_perfscope_root", False):
+            return
+        inside, ident, getpid, pid = self.inside, get_ident, os.getpid, self.probe.pid
+
+        def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
+            here = ident()
+            if here in inside:
+                return original(module, *args, **kwargs)
+            if getpid() != pid:
+                self.probe.forked()
+                return original(module, *args, **kwargs)
+            return self.record(original, here, module, args, kwargs)
+
+        __call__._perfscope_root = True  # type: ignore[attr-defined]
+        self.probe.swap(owner, "__call__", __call__)
+
+    def record(self, original: Any, here: int, module: Any, args: Any, kwargs: Any) -> Any:
+        self.inside.add(here)
+        first = time.monotonic_ns()
+        try:
+            return original(module, *args, **kwargs)
+        finally:
+            took = time.monotonic_ns() - first
+            self.inside.discard(here)
+            code = self.probe.code(("module", id(module)), "module", type(module).__name__)
+            training = int(module.training is True)
+            grad = int(sys.modules["torch"].is_grad_enabled())
+            kind = self.probe.kinds["FORWARD"]
+            self.probe.records.put((kind, get_native_id(), first, took, code, training, grad, -1, -1, -1, -1, -1))
+
+
+def time_device_calls(probe: "Probe", torch: Any) -> None:
+    """Waits for the device and copies to and from it; only where there is a device."""
+    for owner, name in ((torch.Tensor, "item"), (torch.Tensor, "tolist"), (torch.cuda, "synchronize")):
+        code = probe.code(("sync", name), "sync", name)
+        probe.swap(owner, name, timed(probe, getattr(owner, name), "SYNC", code))
+    for name in ("to", "cuda", "cpu"):
+        probe.swap(torch.Tensor, name, timed_copy(probe, getattr(torch.Tensor, name)))
+
+
+def timed_copy(probe: "Probe", original: "Callable[..., Any]") -> Any:
+    kind, put, now = probe.kinds["COPY"], probe.records.put, time.monotonic_ns
+
+    def wrapper(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        first = now()
+        moved = original(tensor, *args, **kwargs)
+        took = now() - first
+        if moved.device != tensor.device and os.getpid() == probe.pid:
+            host = tensor if tensor.device.type == "cpu" else moved
+            size = moved.numel() * moved.element_size()
+            direction = 1 if host is tensor else 2
+            asked = int(bool(kwargs.get("non_blocking", False)))
+            put((kind, get_native_id(), first, took, size, direction, int(host.is_pinned()), asked, -1, -1, -1, -1))
+        return moved
+
+    return wrapper

@@ -1,0 +1,44 @@
+"""Makes the text that is run in the target: the probe's modules, its constants, and the address to report to."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from perfscope.traces.events import KINDS
+
+PARTS = ("loader", "training", "pauses", "stacks")
+
+START = """
+import sys, time
+from types import ModuleType
+
+def visit():
+    modules = {{}}
+    for name, text in SOURCES.items():
+        module = modules[name] = ModuleType("<perfscope probe>." + name)
+        exec(compile(text, "<perfscope " + name + ">", "exec"), vars(module))
+        time.sleep(0.001)
+    core = modules.pop("core")
+    try:
+        core.run(CONFIG, list(modules.values()))
+    finally:
+        for module in (core, *modules.values()):
+            vars(module).clear()
+
+SOURCES = {sources!r}
+CONFIG = {config!r}
+visit()
+"""
+
+
+@cache
+def sources() -> dict[str, str]:
+    """The probe's files as text, `core` first."""
+    folder = files("perfscope.agent.probe")
+    return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in ("core", *PARTS)}
+
+
+def bundle(address: str, token: str, agent_pid: int) -> str:
+    """The whole text for one target; `address` is an abstract unix socket name in the target's network namespace."""
+    config: dict[str, Any] = {"address": address, "token": token, "agent_pid": agent_pid, "kinds": KINDS}
+    return START.format(sources=sources(), config=config)
