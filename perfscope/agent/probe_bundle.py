@@ -19,11 +19,7 @@ def visit():
         exec(compile(text, "<perfscope " + name + ">", "exec"), vars(module))
         time.sleep(0.001)
     core = modules.pop("core")
-    try:
-        core.run(CONFIG, list(modules.values()))
-    finally:
-        for module in (core, *modules.values()):
-            vars(module).clear()
+    core.run(CONFIG, list(modules.values()))
 
 SOURCES = {sources!r}
 CONFIG = {config!r}

@@ -34,6 +34,9 @@ class Probe:
         self.config = config
         self.kinds: dict[str, int] = config["kinds"]
         self.pid = os.getpid()
+        # what the patched functions compare getpid() with: unlike in a forked child, and once we leave, so that a wrapper
+        # that outlives us (somebody patched over it) only passes its call on
+        self.live = [self.pid]
         self.records: SimpleQueue[tuple[int, ...]] = SimpleQueue()
         self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self.codes: dict[Any, int] = {}
@@ -83,12 +86,17 @@ class Probe:
             self.undo.pop()()
         return stuck
 
+    def leave(self) -> list[str]:
+        """From now on record nothing; names of the patches that could not be taken back."""
+        self.leaving = True
+        self.live[0] = -1
+        return self.uninstall()
+
     def forked(self) -> None:
         """In a forked child that inherited our patches: take them out, silently; the parent's connection is not ours."""
         if self.pid == os.getpid() or self.leaving:
             return
-        self.leaving = True
-        self.uninstall()
+        self.leave()
         if self.connection is not None:
             self.connection.close()
 
@@ -263,8 +271,7 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
         line.frame(b"J", json.dumps([{"installed": 1}]).encode())
         stay(probe, line)
     finally:
-        probe.leaving = True
-        stuck = probe.uninstall()
+        stuck = probe.leave()
         farewell(probe, line, stuck)
         connection.close()
         probe.codes.clear()

@@ -96,11 +96,11 @@ def install(probe: "Probe") -> None:
 
 
 def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: dict[int, tuple[int, int, int]]) -> Any:
-    kind, put, pid = probe.kinds["NEXT"], probe.records.put, probe.pid
+    kind, put, live = probe.kinds["NEXT"], probe.records.put, probe.live
     now, cpu, getpid, own = time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
 
     def __next__(self: Any) -> Any:
-        if getpid() != pid:
+        if getpid() != live[0]:
             probe.forked()
             return original(self)
         codes = passes.get(id(self)) or passes.setdefault(id(self), describe(probe, self))
@@ -120,11 +120,11 @@ def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: dict[in
 
 
 def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: dict[int, tuple[int, int, int]]) -> Any:
-    kind, put, pid = probe.kinds["LOADER_START"], probe.records.put, probe.pid
+    kind, put, live = probe.kinds["LOADER_START"], probe.records.put, probe.live
     now, getpid, own = time.monotonic_ns, os.getpid, get_native_id
 
     def __iter__(self: Any) -> Any:
-        if getpid() != pid:
+        if getpid() != live[0]:
             probe.forked()
             return original(self)
         first = now()
@@ -141,6 +141,7 @@ class Meters:
     """Run-queue delay, block reads and major faults of the calling thread's process, read at most every 2 ms."""
 
     def __init__(self, probe: "Probe") -> None:
+        self.closed = False
         self.files: dict[int, int] = {}
         self.io = self.open("/proc/self/io")
         self.read_ns = 0
@@ -153,6 +154,7 @@ class Meters:
             return -1
 
     def close(self) -> None:
+        self.closed = True
         files, self.files, io, self.io = self.files, {}, self.io, -1
         for file in (*files.values(), io):
             if file >= 0:
@@ -160,6 +162,8 @@ class Meters:
 
     def read(self, tid: int) -> tuple[int, int, int]:
         """(run_delay_ns, read_bytes, major_faults), -1 where not to be had."""
+        if self.closed:  # a fetch that outlived us must not open anything again
+            return -1, -1, -1
         file = self.files.get(tid)
         if file is None:
             file = self.files[tid] = self.open(f"/proc/self/task/{tid}/schedstat")
@@ -175,14 +179,14 @@ class Meters:
 
 
 def timed_fetch(probe: "Probe", original: "Callable[..., Any]") -> Any:
-    kind, put, pid, meters = probe.kinds["FETCH"], probe.records.put, probe.pid, Meters(probe)
+    kind, put, live, meters = probe.kinds["FETCH"], probe.records.put, probe.live, Meters(probe)
     now, cpu, getpid, own = time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
     info = getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None)
     worker = int(getattr(info, "id", -1))
     last = [0]
 
     def fetch(self: Any, possibly_batched_index: Any) -> Any:
-        if getpid() != pid:
+        if getpid() != live[0]:
             probe.forked()
             return original(self, possibly_batched_index)
         collate, tid, spans = self.collate_fn, own(), [0, 0]

@@ -43,7 +43,7 @@ def timed_save(probe: "Probe", original: "Callable[..., Any]", label: str) -> An
     code = probe.code(("saver", label), "saver", label)
 
     def save(*args: Any, **kwargs: Any) -> Any:
-        if os.getpid() != probe.pid:
+        if os.getpid() != probe.live[0]:
             probe.forked()
             return original(*args, **kwargs)
         first = now()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
 
 DEEPEST = 100
+MOST_STACKS = 50_000
 OWN_FILE = "<perfscope "
 
 
@@ -40,7 +41,7 @@ class Sampler:
                 continue
             native = getattr(threads.get(ident), "native_id", None)
             stack = self.folded(frame)
-            if stack:
+            if stack and len(self.probe.codes) < MOST_STACKS:
                 code = self.probe.code(("stack", stack), "stack", stack)
                 self.probe.notes.put({"ts": now_ns, "tid": native or -1, "weight_ns": weight, "stack": code})
 

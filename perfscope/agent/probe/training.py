@@ -87,11 +87,11 @@ def install(probe: "Probe") -> None:
 
 def timed(probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1) -> Any:
     """`original` with a record of `kind_name` behind each call."""
-    kind, put, pid = probe.kinds[kind_name], probe.records.put, probe.pid
+    kind, put, live = probe.kinds[kind_name], probe.records.put, probe.live
     now, getpid, own = time.monotonic_ns, os.getpid, get_native_id
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if getpid() != pid:
+        if getpid() != live[0]:
             probe.forked()
             return original(*args, **kwargs)
         first = now()
@@ -109,7 +109,7 @@ def time_optimizers(probe: "Probe") -> None:
     pre, post = "_global_optimizer_pre_hooks", "_global_optimizer_post_hooks"
     if module is None or not hasattr(module, pre) or not hasattr(module, post):
         return
-    kind, put, pid = probe.kinds["OPTIMIZER"], probe.records.put, probe.pid
+    kind, put, live = probe.kinds["OPTIMIZER"], probe.records.put, probe.live
     now, getpid, own = time.monotonic_ns, os.getpid, get_native_id
     began: dict[int, int] = {}
 
@@ -117,7 +117,7 @@ def time_optimizers(probe: "Probe") -> None:
         began[id(optimizer)] = now()
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if getpid() != pid:
+        if getpid() != live[0]:
             probe.forked()
             return
         first = began.pop(id(optimizer), 0)
@@ -174,7 +174,7 @@ class Roots:
 
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
             here = ident()
-            if here in inside or os.getpid() != self.probe.pid or self.under_a_module():
+            if here in inside or os.getpid() != self.probe.live[0] or self.under_a_module():
                 return original(module, *args, **kwargs)
             self.calls += 1
             self.timed.add(type(module))
@@ -186,13 +186,13 @@ class Roots:
         original = owner.__call__
         if getattr(vars(owner).get("__call__"), "_perfscope_root", False):
             return
-        inside, ident, getpid, pid = self.inside, get_ident, os.getpid, self.probe.pid
+        inside, ident, getpid, live = self.inside, get_ident, os.getpid, self.probe.live
 
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
             here = ident()
             if here in inside:
                 return original(module, *args, **kwargs)
-            if getpid() != pid:
+            if getpid() != live[0]:
                 self.probe.forked()
                 return original(module, *args, **kwargs)
             return self.record(original, here, module, args, kwargs)
@@ -231,7 +231,7 @@ def timed_copy(probe: "Probe", original: "Callable[..., Any]") -> Any:
         first = now()
         moved = original(tensor, *args, **kwargs)
         took = now() - first
-        if moved.device != tensor.device and os.getpid() == probe.pid:
+        if moved.device != tensor.device and os.getpid() == probe.live[0]:
             host = tensor if tensor.device.type == "cpu" else moved
             size = moved.numel() * moved.element_size()
             direction = 1 if host is tensor else 2

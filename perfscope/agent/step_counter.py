@@ -1,0 +1,46 @@
+"""Counts steps while they happen, for the progress line and for knowing when there are enough; the analyzer judges."""
+
+import array
+
+from perfscope.traces import events
+
+PERIOD = {events.OPTIMIZER, events.SCALER}
+
+
+class StepCounter:
+    """Outer iterations of one process: batches that follow an optimizer step, else optimizer steps, else module calls."""
+
+    def __init__(self) -> None:
+        self.by_batch = 0
+        self.by_optimizer = 0
+        self.by_call = 0
+        self.stepped = False
+        self.first_ns = 0
+        self.last_ns = 0
+
+    def see(self, records: "array.array[int]") -> None:
+        """Take in rows of events.WIDTH."""
+        width = events.WIDTH
+        for row, kind in enumerate(records[::width]):
+            if kind in PERIOD:
+                self.by_optimizer += kind == events.OPTIMIZER
+                self.stepped = True
+            elif kind == events.NEXT and self.stepped:
+                self.by_batch += 1
+                self.stepped = False
+            elif kind == events.FORWARD:
+                self.by_call += 1
+            else:
+                continue
+            self.last_ns = records[row * width + 2]
+            self.first_ns = self.first_ns or self.last_ns
+
+    @property
+    def steps(self) -> int:
+        """Steps seen so far, by the best sign there is."""
+        return max(0, (self.by_batch or self.by_optimizer or self.by_call) - 1)
+
+    @property
+    def mean_ms(self) -> float | None:
+        """Mean time of a step, None before there are two."""
+        return (self.last_ns - self.first_ns) / 1e6 / self.steps if self.steps else None
