@@ -1,0 +1,208 @@
+"""Depth `probe`: enters every process of the job that runs torch, takes in what the probes report, and sends them away again."""
+
+import os
+import secrets
+import time
+from typing import Any
+
+from perfscope.agent.apart import Entering, Report, enter_apart
+from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.probe_bundle import bundle
+from perfscope.agent.probe_line import ProbeLine, accept, listen
+from perfscope.agent.step_counter import StepCounter
+from perfscope.traces.events import COLUMNS, WIDTH
+from perfscope.traces.manifest import SourceStatus, TorchFacts
+
+PERIOD_NS = 50_000_000
+HEARTBEAT_NS = 1_000_000_000
+ENTRY_DEADLINE_S = 10.0
+FAREWELL_S = 2.0
+MOST_ENTRIES_AT_ONCE = 4
+
+
+class Visit:
+    """One process's probe, from its first word to its last."""
+
+    def __init__(self, target: TargetProcess, job: Job) -> None:
+        self.target = target
+        self.records = job.run.arrow("probe.records", target.process, COLUMNS)
+        self.names = job.run.jsonl("probe.names", target.process)
+        self.stacks = job.run.jsonl("probe.stacks", target.process)
+        self.clock = job.run.jsonl("clock", target.process)
+        self.stack_names: dict[int, str] = {}
+        self.steps = StepCounter()
+        self.count = 0
+        self.cost_ns = 0.0
+        self.busy_ns = 0
+        self.span_ns = 0
+        self.dropped = 0
+        self.worker: int | None = None
+        self.refused: str | None = None
+        self.said_bye = False
+
+    def note(self, note: dict[str, Any]) -> None:
+        """One small message: a name, a stack, a pair of clock readings, or the probe's own state."""
+        if "stack" in note:
+            stack = self.stack_names.get(note["stack"])
+            if stack is not None:
+                self.stacks.append({**note, "stack": stack})
+        elif note.get("kind") == "stack":
+            self.stack_names[note["code"]] = note["name"]
+        elif "code" in note:
+            self.names.append(note)
+        elif "refused" in note:
+            self.refused = str(note["refused"])
+        elif "cost" in note:
+            self.busy_ns, self.span_ns = note["busy_ns"], note["span_ns"]
+        self.said_bye = self.said_bye or "bye" in note
+        self.dropped += int(note.get("dropped", 0))
+        if "mono" in note:
+            self.clock.append({"mono": note["mono"], "real": note["real"]})
+
+    @property
+    def overhead_share(self) -> float | None:
+        """What the probe cost its process: records at their measured price plus our thread's CPU time, of the time it was in."""
+        return (self.count * self.cost_ns + self.busy_ns) / self.span_ns if self.span_ns else None
+
+
+class Probe:
+    """The collector: one visit per process, new processes entered as they come."""
+
+    NAME = "probe"
+
+    def __init__(self) -> None:
+        self.token = secrets.token_hex(16)
+        self.entering: dict[int, Entering] = {}
+        self.lines: dict[int, ProbeLine] = {}
+        self.visits: dict[int, Visit] = {}
+        self.tried: set[tuple[int, int]] = set()
+        self.reports: dict[int, Report] = {}
+        self.next_beat_ns = 0
+        self.strangers: list[ProbeLine] = []
+
+    def start(self, job: Job) -> None:
+        """Open the line and begin to enter; whether a process could be entered shows in `reports`."""
+        self.job = job
+        self.listening, self.address = listen(job.root_pid)
+        self.events = job.run.jsonl("agent.events", -1)
+        self.enter_new()
+
+    def poll(self, now_ns: int) -> int:
+        self.take_reports(now_ns)
+        self.enter_new()
+        for line in accept(self.listening):
+            self.strangers.append(line)
+        self.read()
+        if now_ns >= self.next_beat_ns:
+            self.next_beat_ns = now_ns + HEARTBEAT_NS
+            for line in self.lines.values():
+                line.send(b"H")
+        return now_ns + PERIOD_NS
+
+    def enter_new(self) -> None:
+        """Enter what has torch and has not been tried: the training processes first, then their workers."""
+        living = sorted(self.job.processes.values(), key=lambda one: (one.role == "loader-worker", one.process))
+        for one in living:
+            key = (one.pid, one.start_ticks)
+            if not (one.is_python and one.has_torch) or one.role in ("launcher", "other") or key in self.tried:
+                continue
+            if len(self.entering) >= MOST_ENTRIES_AT_ONCE:
+                return
+            self.tried.add(key)
+            source = bundle(self.address, self.token, os.getpid())
+            self.entering[one.pid] = enter_apart(one.pid, source, ENTRY_DEADLINE_S)
+
+    def take_reports(self, now_ns: int) -> None:
+        for pid, entering in list(self.entering.items()):
+            report = entering.report()
+            if report is None:
+                continue
+            del self.entering[pid]
+            self.reports[pid] = report
+            row = {"event": "refused" if report.error else "entered", "way": report.way, "stopped_ns": report.stopped_ns}
+            self.events.append({"ts": now_ns, "pid": pid, "attempts": report.attempts, "reason": report.error, **row})
+
+    def read(self) -> None:
+        for line in list(self.strangers):
+            notes, records = line.frames()
+            if notes and notes[0].get("token") == self.token and line.pid in self.job.processes:
+                self.strangers.remove(line)
+                self.welcome(line, notes[0])
+                self.take(self.visits[line.pid], notes, records)
+            elif notes or not line.open:
+                self.strangers.remove(line)
+                line.close()
+        for pid, line in list(self.lines.items()):
+            self.take(self.visits[pid], *line.frames())
+            if not line.open:
+                line.close()
+                del self.lines[pid]
+
+    def welcome(self, line: ProbeLine, hello: dict[str, Any]) -> None:
+        """A probe has called from within its target."""
+        target = self.job.processes[line.pid]
+        visit = self.visits[line.pid] = Visit(target, self.job)
+        visit.cost_ns, visit.worker = float(hello.get("cost_ns", 0)), hello.get("worker")
+        self.lines[line.pid] = line
+        line.send(b"H")
+        facts = hello.get("torch")
+        if facts and target.role != "loader-worker" and self.job.run.manifest.torch is None:
+            self.job.run.manifest.torch = TorchFacts(**facts)
+            self.job.run.write_manifest()
+
+    def take(self, visit: Visit, notes: list[dict[str, Any]], records: Any) -> None:
+        for note in notes:
+            visit.note(note)
+        if len(records):
+            visit.count += len(records) // WIDTH
+            visit.steps.see(records)
+            visit.records.append(records)
+
+    def settled(self, pid: int) -> bool:
+        """Has the entry of `pid` ended, one way or the other?"""
+        if pid in self.visits:
+            return True
+        report = self.reports.get(pid)
+        return report is not None and report.error is not None
+
+    def busiest(self) -> StepCounter | None:
+        """The step count of the process with the most steps."""
+        counters = [visit.steps for visit in self.visits.values() if visit.steps.steps]
+        return max(counters, key=lambda one: one.steps, default=None)
+
+    def stop(self) -> SourceStatus:
+        """Send the probes away and wait a moment for their last word."""
+        until = time.monotonic() + FAREWELL_S
+        for line in self.lines.values():
+            line.send(b"L")
+        while (self.lines or self.entering) and time.monotonic() < until:
+            time.sleep(0.01)
+            self.take_reports(time.monotonic_ns())
+            for line in accept(self.listening):
+                line.close()  # entered too late: it finds nobody and leaves
+            self.read()
+        for line in (*self.lines.values(), *self.strangers):
+            line.close()
+        self.listening.close()
+        return self.status()
+
+    def status(self) -> SourceStatus:
+        errors = [report.error for report in self.reports.values() if report.error]
+        refused = [visit.refused for visit in self.visits.values() if visit.refused]
+        dropped = sum(visit.dropped for visit in self.visits.values())
+        shares = [share for visit in self.visits.values() if (share := visit.overhead_share) is not None]
+        overhead = max(shares, default=None)
+        if not self.visits:
+            why = errors[0] if errors else "no process of the job has torch loaded"
+            return SourceStatus(self.NAME, "unavailable", why)
+        if refused:
+            return SourceStatus(self.NAME, "failed", refused[0])
+        unsaid = [str(pid) for pid, visit in self.visits.items() if not visit.said_bye and pid in self.job.processes]
+        reasons = [*errors[:1]]
+        if dropped:
+            reasons.append(f"{dropped} records dropped by a full line")
+        if unsaid:
+            reasons.append(f"no last word from pid {', '.join(unsaid)}")
+        return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead)
+
+

@@ -1,0 +1,251 @@
+"""Records one job from start to end: finds its processes, runs the collectors, decides when there is enough, leaves."""
+
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfscope import __version__
+from perfscope.agent.collector import Collector, Job, TargetProcess
+from perfscope.agent.collectors import OUTSIDE, Probe, Stacks
+from perfscope.agent.tree import Tree, command_line
+from perfscope.agent.usable_cores import memory_limit_bytes, shm_bytes, usable_cores
+from perfscope.errors import CollectorUnavailable, PerfscopeError
+from perfscope.traces.manifest import Manifest, SourceStatus
+from perfscope.traces.run_folder import RunWriter, mask_secrets
+
+REFRESH_NS = 500_000_000
+FLUSH_NS = 1_000_000_000
+CLOCK_NS = 10_000_000_000
+LONGEST_NAP_S = 0.05
+ENOUGH_STEPS = 20
+ENOUGH_S = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to record: `duration_s` None means until there are enough steps, at most `max_duration_s`."""
+
+    pid: int
+    out: Path
+    depth: str = "probe"
+    duration_s: float | None = None
+    max_duration_s: float = 120.0
+    all_ranks: bool = False
+    follow: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How it stands; `entered_ms` is how long the target's main thread was stopped."""
+
+    elapsed_s: float
+    steps: int
+    step_ms: float | None
+    processes: int
+    entered_ms: float | None
+    depth: str
+
+
+class Recorder:
+    """One recording. `record` blocks until it ends; `ask_to_stop` may be called from a signal handler."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.tree = Tree(plan.pid, all_ranks=plan.all_ranks)
+        self.run = RunWriter.create(plan.out, self.manifest())
+        self.job = Job(self.run, plan.pid)
+        self.processes = self.run.jsonl("processes", -1)
+        self.clock = self.run.jsonl("clock", -1)
+        self.probe: Probe | None = None
+        self.running: list[Collector] = []
+        self.statuses: list[SourceStatus] = []
+        self.asked_to_stop = False
+        self.known: set[int] = set()
+
+    def manifest(self) -> Manifest:
+        pid = self.plan.pid
+        return Manifest(
+            job_id=uuid.uuid4().hex,
+            host=socket.gethostname(),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            zero_monotonic_ns=time.monotonic_ns(),
+            zero_realtime_ns=time.time_ns(),
+            tool_version=__version__,
+            command=mask_secrets(command_line(pid)),
+            target_pid=pid,
+            depth="observe",
+            usable_cores=usable_cores(pid),
+            memory_limit_bytes=memory_limit_bytes(pid),
+            shm_bytes=shm_bytes(pid),
+        )
+
+    def ask_to_stop(self) -> None:
+        self.asked_to_stop = True
+
+    def record(self, on_tick: Callable[[Progress], None]) -> Path:
+        """The whole recording; returns the run folder. `on_tick` is called about once a second."""
+        try:
+            self.refresh()
+            self.begin()
+            reason = self.watch(on_tick)
+        finally:
+            self.end()
+        manifest = self.run.manifest
+        manifest.finished, manifest.end_reason = True, self.run.stopped or reason
+        self.run.close()
+        return self.plan.out
+
+    def begin(self) -> None:
+        """Start every collector; where the probe cannot enter, look from outside with stack samples."""
+        for make in OUTSIDE:
+            self.start(make())
+        if self.plan.depth == "observe":
+            self.statuses.append(SourceStatus("probe", "off", "asked for depth observe"))
+            self.start(Stacks())
+            return
+        self.probe = Probe()
+        if not self.start(self.probe):
+            self.fall_back(self.statuses[-1].reason)
+
+    def start(self, collector: Collector) -> bool:
+        try:
+            collector.start(self.job)
+        except CollectorUnavailable as reason:
+            self.statuses.append(SourceStatus(collector.NAME, "unavailable", str(reason)))
+            return False
+        self.running.append(collector)
+        return True
+
+    def fall_back(self, reason: str | None) -> None:
+        """The target cannot be entered: say why and sample its stacks from outside."""
+        self.run.manifest.depth_reason = reason
+        self.start(Stacks())
+
+    def watch(self, on_tick: Callable[[Progress], None]) -> str:
+        """Poll what is due until something ends it; returns what."""
+        due: dict[int, int] = {}
+        began_ns = time.monotonic_ns()
+        refresh_ns = flush_ns = tick_ns = began_ns
+        clock_ns = 0
+        settled = self.probe is None or self.probe not in self.running
+        while True:
+            now_ns = time.monotonic_ns()
+            if now_ns >= refresh_ns:
+                refresh_ns = now_ns + REFRESH_NS
+                self.refresh()
+            for collector in list(self.running):
+                if now_ns >= due.get(id(collector), 0):
+                    due[id(collector)] = collector.poll(now_ns)
+            if not settled:
+                settled = self.settle()
+            if now_ns >= clock_ns:
+                clock_ns = now_ns + CLOCK_NS
+                self.pair_clocks()
+            if now_ns >= flush_ns:
+                flush_ns = now_ns + FLUSH_NS
+                self.run.flush()
+            progress = self.progress((now_ns - began_ns) / 1e9)
+            reason = self.over(progress)
+            if reason:
+                return reason
+            if now_ns >= tick_ns:
+                tick_ns = now_ns + FLUSH_NS
+                on_tick(progress)
+            nap_ns = min((*due.values(), refresh_ns)) - time.monotonic_ns()
+            time.sleep(min(max(nap_ns / 1e9, 0.001), LONGEST_NAP_S))
+
+    def settle(self) -> bool:
+        """Once it is known whether the main process could be entered: the depth that was reached."""
+        assert self.probe is not None
+        roots = [one.pid for one in self.job.processes.values() if one.role == "main"]
+        torchless = not any(one.has_torch for one in self.job.processes.values())
+        if torchless:
+            self.fall_back("the process has no torch loaded: there is nothing for the probe to time")
+            return True
+        if not roots or not all(self.probe.settled(pid) for pid in roots):
+            return False
+        if any(pid in self.probe.visits for pid in roots):
+            self.run.manifest.depth = "probe"
+        else:
+            self.fall_back(next((self.probe.reports[pid].error for pid in roots), None))
+        self.run.write_manifest()
+        return True
+
+    def progress(self, elapsed_s: float) -> Progress:
+        counter = self.probe.busiest() if self.probe else None
+        stops = [report.stopped_ns for report in self.probe.reports.values()] if self.probe else []
+        return Progress(
+            elapsed_s,
+            counter.steps if counter else 0,
+            counter.mean_ms if counter else None,
+            len(self.job.processes),
+            stops[0] / 1e6 if stops else None,
+            self.run.manifest.depth,
+        )
+
+    def over(self, progress: Progress) -> str | None:
+        """Why the recording ends now, None while it goes on."""
+        plan = self.plan
+        if self.asked_to_stop:
+            return "stopped by the user"
+        if self.run.stopped:
+            return self.run.stopped
+        if not self.tree.alive():
+            return "the process ended"
+        if plan.duration_s is not None:
+            return f"the asked {plan.duration_s:g} s" if progress.elapsed_s >= plan.duration_s else None
+        if plan.follow:
+            return None
+        if progress.steps >= ENOUGH_STEPS and progress.elapsed_s >= ENOUGH_S:
+            return f"{progress.steps} steps in {progress.elapsed_s:.0f} s are enough"
+        if progress.elapsed_s >= plan.max_duration_s:
+            return f"the longest allowed, {plan.max_duration_s:g} s"
+        return None
+
+    def refresh(self) -> None:
+        """Who belongs to the job now; newcomers get a row of their own."""
+        self.job.processes = self.tree.refresh()
+        for one in self.job.processes.values():
+            if one.process not in self.known:
+                self.known.add(one.process)
+                self.processes.append(self.row(one))
+
+    def row(self, one: TargetProcess) -> dict[str, object]:
+        parent = self.job.processes.get(one.parent)
+        manifest = self.run.manifest
+        return {
+            "process": one.process,
+            "host": manifest.host,
+            "boot_id": manifest.boot_id,
+            "pid": one.pid,
+            "ns_pid": one.ns_pid,
+            "start_ticks": one.start_ticks,
+            "parent": parent.process if parent else -1,
+            "role": one.role,
+            "rank": one.rank,
+            "local_rank": one.local_rank,
+            "worker": -1,
+            "name": one.name,
+        }
+
+    def pair_clocks(self) -> None:
+        self.clock.append({"mono": time.monotonic_ns(), "real": time.time_ns()})
+
+    def end(self) -> None:
+        """Stop the collectors, last started first, and write down how each went."""
+        for collector in reversed(self.running):
+            self.statuses.append(collector.stop())
+        self.pair_clocks()
+        self.run.manifest.sources = self.statuses
+        self.run.flush()
+
+
+def record(plan: Plan, on_tick: Callable[[Progress], None]) -> Path:
+    """Record and return the run folder. Raises PerfscopeError when the job cannot be recorded at all."""
+    return Recorder(plan).record(on_tick)
+
+
+__all__ = ["PerfscopeError", "Plan", "Progress", "Recorder", "record"]

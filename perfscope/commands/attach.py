@@ -1,0 +1,114 @@
+"""Look into a running process: what bounds it, what that costs, what to change.
+
+Without --duration it ends when it has 20 steps and 10 seconds, or at --max-duration. Ctrl-C stops and reports.
+"""
+
+import argparse
+import os
+import re
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from perfscope.agent.recorder import Progress, Recorder
+
+FOLLOW_EVERY_S = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pid", type=int, help="the process to look into; `perfscope ps` lists them")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="record this long")
+    parser.add_argument("--max-duration", type=seconds, default=120.0, metavar="S", help="at most this long (120)")
+    parser.add_argument("--all-ranks", action="store_true", help="also the other ranks of the job on this host")
+    parser.add_argument("--depth", choices=("observe", "probe"), default="probe", help="observe never enters the process")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
+    parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    parser.add_argument("--follow", action="store_true", help="keep watching until Ctrl-C, refreshing the diagnosis")
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds; `90`, `1.5`, `2m` and `30s` are understood."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
+    value = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"] if match else 0.0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds, such as 15 or 2m")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    from perfscope.agent.recorder import Plan, Recorder
+
+    if args.html is not None and not args.html.resolve().parent.is_dir():
+        raise UsageError(f"no folder {args.html.resolve().parent} for the report; make it or name another file")
+    out = args.out or default_folder(args.pid)
+    plan = Plan(args.pid, out, args.depth, args.duration, args.max_duration, args.all_ranks, args.follow)
+    recorder = Recorder(plan)
+    with interruptible(recorder):
+        watch(recorder, args)
+    return report(out, args)
+
+
+def default_folder(pid: int) -> Path:
+    """`perfscope-PID-HHMMSS.perfscope` in the working directory."""
+    return Path(f"perfscope-{pid}-{time.strftime('%H%M%S')}.perfscope")
+
+
+@contextmanager
+def interruptible(recorder: "Recorder") -> "Iterator[None]":
+    """Ctrl-C and SIGTERM end the recording in good order; a second one is taken at its word."""
+
+    def stop(number: int, frame: object) -> None:
+        if recorder.asked_to_stop:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.kill(os.getpid(), signal.SIGINT)
+        recorder.ask_to_stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def watch(recorder: "Recorder", args: argparse.Namespace) -> None:
+    """Record, showing how it goes on stderr (and with --follow the diagnosis so far)."""
+    from perfscope.ui.live import LiveView
+
+    total = args.duration or (None if args.follow else args.max_duration)
+    shown_s = 0.0
+    with LiveView(sys.stderr, total_s=total) as view:
+
+        def tick(progress: "Progress") -> None:
+            nonlocal shown_s
+            view.progress(progress)
+            if args.follow and progress.elapsed_s - shown_s >= FOLLOW_EVERY_S:
+                shown_s = progress.elapsed_s
+                view.diagnosis(*diagnosed(recorder.plan.out))
+
+        recorder.record(tick)
+
+
+def diagnosed(folder: Path) -> tuple[object, object]:
+    """(diagnosis, trace) of the run folder as it is now."""
+    from perfscope.analyzer.engine import diagnose
+    from perfscope.traces.load import load
+
+    trace = load(folder)
+    return diagnose(trace), trace
+
+
+def report(folder: Path, args: argparse.Namespace) -> int:
+    """Diagnose what was recorded and print it."""
+    from perfscope.ui.answer import answer
+
+    return answer(folder, json=args.json, html=args.html)
