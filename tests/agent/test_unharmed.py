@@ -1,0 +1,125 @@
+"""The safety contract: what is attached to goes on as if nobody had been there."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perfscope.traces.load import load
+from tests.running import Run, attach, end, perfscope, start, until
+
+
+@pytest.fixture
+def looping(tmp_path: Path) -> Iterator[Run]:
+    run = start("looping.py", tmp_path)
+    yield run
+    end(run)
+
+
+def test_attaching_again_and_again_leaves_nothing_and_changes_no_loss(tmp_path: Path) -> None:
+    alone = start("looping.py", tmp_path / mkdir(tmp_path, "alone"), "--steps", "500", steps=500)
+    alone.process.wait(30)
+    run = start("looping.py", mkdir(tmp_path, "attached"))
+    try:
+        before = run.state()
+        for number in range(3):
+            answer = attach(run.pid, tmp_path / f"run{number}")
+            assert answer["steps"]["count"] > 20
+            assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
+        until(lambda: len(run.lines()) > 500)
+        after = run.state()
+    finally:
+        end(run)
+    assert after == before
+    assert [line[0] for line in run.lines()[:500]] == [line[0] for line in alone.lines()[:500]]
+
+
+def mkdir(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
+
+
+def test_a_killed_agent_leaves_a_readable_run_and_a_clean_target(looping: Run, tmp_path: Path) -> None:
+    before = looping.state()
+    chance = random.Random(7)
+    for number in range(3):
+        out = tmp_path / f"killed{number}"
+        agent = subprocess.Popen(perfscope("attach", str(looping.pid), "--duration", "30", "--out", out))
+        until(lambda out=out: (out / "manifest.json").exists())
+        time.sleep(chance.uniform(0.0, 3.0))
+        agent.kill()
+        agent.wait()
+        load(out)
+    until(lambda: looping.state() == before, 20)
+
+
+def test_a_stopped_agent_stalls_nobody_and_its_probe_leaves(looping: Run, tmp_path: Path) -> None:
+    before = looping.state()
+    command = perfscope("attach", str(looping.pid), "--duration", "20", "--out", tmp_path / "run")
+    agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: looping.state()["hooks"] != before["hooks"])
+    agent.send_signal(signal.SIGSTOP)
+    steps = len(looping.lines())
+    until(lambda: len(looping.lines()) > steps + 100)
+    until(lambda: looping.state() == before, 20)
+    agent.kill()
+    agent.wait()
+
+
+def test_a_second_agent_is_refused_politely_and_the_first_goes_on(looping: Run, tmp_path: Path) -> None:
+    before = looping.state()
+    command = perfscope("attach", str(looping.pid), "--duration", "8", "--json", "--out", tmp_path / "first")
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    until(lambda: looping.state()["hooks"] != before["hooks"])
+    second = attach(looping.pid, tmp_path / "second", seconds=2)
+    reasons = {one["name"]: one["reason"] for one in second["sources"]}
+    assert f"agent pid {first.pid}" in reasons["probe"]
+    first.communicate(timeout=40)
+    assert first.returncode == 0
+    until(lambda: looping.state() == before, 20)
+
+
+def test_a_target_that_is_killed_leaves_a_valid_run(looping: Run, tmp_path: Path) -> None:
+    command = perfscope("attach", str(looping.pid), "--duration", "60", "--json", "--out", tmp_path / "run")
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    steps = len(looping.lines())
+    until(lambda: len(looping.lines()) > steps + 300)
+    os.kill(looping.pid, signal.SIGKILL)
+    out, err = agent.communicate(timeout=30)
+    assert agent.returncode == 0, err
+    trace = load(tmp_path / "run")
+    assert trace.manifests[0].end_reason == "the process ended"
+    assert len(trace.table("loader")) > 50
+
+
+@pytest.mark.parametrize("kind", ["map", "iterable", "spawn", "epochs", "persistent"])
+def test_every_kind_of_loader_is_timed_as_the_program_times_itself(kind: str, tmp_path: Path) -> None:
+    run = start("looping.py", tmp_path, "--kind", kind)
+    try:
+        first = len(run.lines())
+        answer = attach(run.pid, tmp_path / "run", seconds=5)
+        own = [(float(wait), float(whole)) for _, wait, whole in run.lines()[first:]]
+    finally:
+        end(run)
+    trace = load(tmp_path / "run")
+    assert len(trace.table("fetches")["process"].unique()) >= 2
+    waited, whole = sum(wait for wait, _ in own), sum(whole for _, whole in own)
+    budget = {one["category"]: one["share"] for one in answer["time_budget"]}
+    assert budget["input_wait"] == pytest.approx(waited / whole, abs=0.05)
+    assert answer["steps"]["mean_ms"] == pytest.approx(1000 * whole / len(own), rel=0.1)
+
+
+def test_in_process_loading_is_timed(tmp_path: Path) -> None:
+    run = start("looping.py", tmp_path, "--workers", "0")
+    try:
+        attach(run.pid, tmp_path / "run")
+    finally:
+        end(run)
+    fetches = load(tmp_path / "run").table("fetches")
+    assert (fetches["worker"] == -1).all() and len(fetches) > 20
+    assert (fetches["dataset_ns"] + fetches["collate_ns"] == fetches["dur"]).all()

@@ -1,0 +1,84 @@
+"""Starts real target processes and attaches to them as a user would."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TARGETS = Path(__file__).parent / "agent" / "targets"
+
+
+@dataclass
+class Run:
+    """A target that writes one line a step to `out`."""
+
+    process: subprocess.Popen[str]
+    out: Path
+    states: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def lines(self) -> list[list[str]]:
+        """Whole lines written so far, split."""
+        text = self.out.read_text() if self.out.exists() else ""
+        return [line.split() for line in text.split("\n")[:-1]]
+
+    def state(self) -> dict[str, Any]:
+        """What is patched, open and running in the target now."""
+        path = self.out.with_name(self.out.name + ".state")
+        before = path.read_text().count("\n") if path.exists() else 0
+        self.process.send_signal(signal.SIGUSR1)
+        until(lambda: path.exists() and path.read_text().count("\n") > before)
+        answer: dict[str, Any] = json.loads(path.read_text().split("\n")[-2])
+        return answer
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    """Wait for a condition of another process; fails loudly when it never comes."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def start(program: str, folder: Path, *arguments: str, steps: int = 20) -> Run:
+    """Start `tests/agent/targets/PROGRAM` in `folder` and wait for its first steps."""
+    out = folder / "steps"
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    command = [sys.executable, str(TARGETS / program), str(out), *arguments]
+    run = Run(subprocess.Popen(command, cwd=home, text=True, stderr=subprocess.PIPE, start_new_session=True), out)
+    until(lambda: len(run.lines()) >= steps or run.process.poll() is not None, 60)
+    assert run.process.poll() is None, run.process.stderr.read() if run.process.stderr else ""
+    return run
+
+
+def end(run: Run) -> None:
+    """Kill the target and its workers."""
+    try:
+        os.killpg(run.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    run.process.communicate()
+
+
+def perfscope(*arguments: str | Path) -> list[str]:
+    """The command line of our own command."""
+    return [sys.executable, "-m", "perfscope", *map(str, arguments)]
+
+
+def attach(pid: int, folder: Path, *arguments: str, seconds: float = 3.0) -> dict[str, Any]:
+    """Attach from outside for a while; the diagnosis as JSON."""
+    command = perfscope("attach", str(pid), "--duration", str(seconds), "--json", "--out", folder, *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
