@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 import time
-from _thread import get_native_id
+from _thread import get_ident, get_native_id
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,9 +33,12 @@ def install(probe: "Probe") -> None:
         original = getattr(owner, name, None)
         if original is not None and "torch" in sys.modules:
             probe.swap(owner, name, timed_save(probe, original, f"{module}.{name}"))
-    callback = collection_timer(probe)
-    gc.callbacks.append(callback)
-    probe.undo.append(lambda: gc.callbacks.remove(callback))
+    ctypes = sys.modules.get("ctypes")
+    if ctypes is not None:
+        callback = collection_timer(probe)
+        probe.swap(sys, "unraisablehook", redeliverer(sys.unraisablehook, callback, ctypes))
+        gc.callbacks.append(callback)
+        probe.undo.append(lambda: gc.callbacks.remove(callback))
 
 
 def timed_save(probe: "Probe", original: "Callable[..., Any]", label: str) -> Any:
@@ -81,3 +84,20 @@ def collection_timer(probe: "Probe") -> "Callable[[str, dict[str, int]], None]":
         began[0] = 0
 
     return collection
+
+
+def redeliverer(original: "Callable[[Any], Any]", callback: Any, ctypes: Any) -> "Callable[[Any], Any]":
+    """A signal handler of the user's may run, and raise, inside our GC callback, where the interpreter swallows exceptions.
+
+    It arrives at sys.unraisablehook; from there it is raised again in the same thread, at its next bytecode.
+    """
+
+    def unraisablehook(unraisable: Any) -> Any:
+        if unraisable.object is not callback:
+            return original(unraisable)
+        caught = unraisable.exc_value or unraisable.exc_type()
+        again = type(type(caught).__name__, (type(caught),), {"__new__": lambda *_: caught})
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(get_ident()), ctypes.py_object(again))
+        return None
+
+    return unraisablehook
