@@ -6,7 +6,7 @@ from typing import Any
 
 from perfscope.traces.events import KINDS
 
-PARTS = ("loader", "training", "pauses", "stacks")
+PARTS = ("loader", "training", "checkpoints", "garbage", "stacks")
 
 START = """
 import sys, time
