@@ -6,7 +6,7 @@ from typing import Any
 
 from perfscope.traces.events import KINDS
 
-PARTS = ("loader", "training", "checkpoints", "garbage", "stacks")
+PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks")
 
 START = """
 import sys, time

@@ -59,6 +59,6 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     SYNC: ("name", "bytes"),
     # a copy between host and device; direction 1 = to the device, 2 = from it
     COPY: ("bytes", "direction", "pinned", "non_blocking"),
-    # device time between two step marks by CUDA events, dur = device nanoseconds, ts = host time of the first mark
-    STEP_DEVICE: ("name",),
+    # device time of a step by a pair of CUDA events, first forward to optimizer end; dur = device nanoseconds
+    STEP_DEVICE: (),
 }

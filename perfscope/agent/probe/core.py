@@ -42,6 +42,8 @@ class Probe:
         self.codes: dict[Any, int] = {}
         self.undo: list[Callable[[], None]] = []
         self.ticks: list[Callable[[int], None]] = []
+        self.forward_began: list[Callable[[], None]] = []
+        self.optimizer_ended: list[Callable[[], None]] = []
         self.swapped: list[tuple[Any, str, Any]] = []
         self.connection: socket.socket | None = None
         self.leaving = False

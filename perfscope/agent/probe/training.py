@@ -121,6 +121,8 @@ def time_optimizers(probe: "Probe") -> None:
             probe.forked()
             return
         first = began.pop(id(optimizer), 0)
+        for ended in probe.optimizer_ended:
+            ended()
         if first:
             code = probe.code(("optimizer", id(optimizer)), "optimizer", type(optimizer).__name__)
             put((kind, own(), first, now() - first, code, -1, -1, -1, -1, -1, -1, -1))
@@ -202,6 +204,8 @@ class Roots:
 
     def record(self, original: Any, here: int, module: Any, args: Any, kwargs: Any) -> Any:
         self.inside.add(here)
+        for began in self.probe.forward_began:
+            began()
         first = time.monotonic_ns()
         try:
             return original(module, *args, **kwargs)
