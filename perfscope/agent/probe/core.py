@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import Any
 
 LEASE_S = 5.0
-TICK_S = 0.05
-TICKS_PER_SEND = 4
+TICK_S = 0.1
+TICKS_PER_SEND = 2
 PENDING_LIMIT_BYTES = 8 << 20
 FAREWELL_S = 1.0
 GUARD = "_probe_of"
@@ -235,7 +235,7 @@ def stay(probe: Probe, line: Line) -> None:
         tick += 1
         if tick % TICKS_PER_SEND == 0:
             sent += drain(probe, line)
-        if tick % 200 == 0:
+        if tick % 100 == 0:
             line.frame(b"J", json.dumps([{"mono": time.monotonic_ns(), "real": time.time_ns()}]).encode())
         line.push()
         busy_ns += time.thread_time_ns() - first
