@@ -1,0 +1,49 @@
+"""Entering a running CPython process: run Python text in it, without its restart, within milliseconds.
+
+enter(pid, source) -> Entry     hands `source` over; it runs once, on a thread of its own, in a dict of its own
+check(pid)                      raises CannotEnter with the reason and the fix where that is impossible
+symbol_range(pid, name)         where CPython's own data lies in the target
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from perfscope.agent.entry.by_ptrace import enter_by_ptrace
+from perfscope.agent.entry.refusals import check
+from perfscope.agent.entry.symbols import symbol_range
+
+__all__ = ["Entry", "check", "enter", "symbol_range"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How it went: `way` is pending-call, idle-call or remote-exec; `stopped_ns` the longest stop of the main thread."""
+
+    way: str
+    stopped_ns: int
+    attempts: int
+
+
+def enter(pid: int, source: str, *, deadline_s: float = 10) -> Entry:
+    """Run `source` (Python text) in process `pid`; returns once the thread that runs it has been started there.
+
+    Nothing of ours runs as Python on the main thread, nothing is left in `__main__`, and what `source` raises is dropped.
+    The thread has all signals blocked. Raises CannotEnter; SyntaxError when `source` is no Python.
+    """
+    check(pid)
+    outcome: list[Entry | BaseException] = []
+
+    def work() -> None:
+        # A thread of its own: ptrace knows its tracer by thread, and its end detaches whatever is left.
+        try:
+            outcome.append(Entry(*enter_by_ptrace(pid, source, time.monotonic_ns() + int(deadline_s * 1e9))))
+        except BaseException as reason:  # carried over to the caller, whatever it is
+            outcome.append(reason)
+
+    worker = threading.Thread(target=work, name="perfscope-entry", daemon=True)
+    worker.start()
+    worker.join()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]

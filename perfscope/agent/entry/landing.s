@@ -1,0 +1,121 @@
+        .intel_syntax noprefix
+        .text
+
+# What runs inside the target. The data page follows the code page; its layout is that of landing.py.
+        .set    CLAIMED, 16
+        .set    PENDING, 20
+        .set    LEAVING, 24
+        .set    FAILED, 28
+        .set    BEGAN, 32
+        .set    THREAD, 40
+        .set    BASE, 48
+        .set    LENGTH, 56
+        .set    THREAD_MAIN, 64
+        .set    PTHREAD_CREATE, 72
+        .set    PTHREAD_SELF, 80
+        .set    PTHREAD_DETACH, 88
+        .set    PTHREAD_SIGMASK, 96
+        .set    MUNMAP, 104
+        .set    PY_IS_INITIALIZED, 112
+        .set    GIL_ENSURE, 120
+        .set    GIL_RELEASE, 128
+        .set    DICT_NEW, 136
+        .set    RUN_STRING, 144
+        .set    ERR_CLEAR, 152
+        .set    DEC_REF, 160
+        .set    SIGNAL_MASK, 168
+        .set    TEXT, 512
+
+# int pending(data): the pending call. On the main thread, at a bytecode boundary, with the GIL.
+pending:
+        mov     dword ptr [rdi + PENDING], 0
+        cmp     dword ptr [rdi + LEAVING], 0
+        jne     free_all
+        cmp     dword ptr [rdi + CLAIMED], 0
+        jne     nothing_to_do
+        mov     dword ptr [rdi + CLAIMED], 1
+        push    rbx
+        mov     rbx, rdi
+        mov     rcx, rdi
+        lea     rdi, [rbx + THREAD]
+        xor     esi, esi
+        mov     rdx, [rbx + THREAD_MAIN]
+        call    [rbx + PTHREAD_CREATE]
+        mov     [rbx + FAILED], eax
+        pop     rbx
+nothing_to_do:
+        xor     eax, eax
+        ret
+# The thread has left for good; munmap returns 0 to our caller, which is what a pending call must return.
+free_all:
+        mov     rsi, [rdi + LENGTH]
+        mov     rax, [rdi + MUNMAP]
+        mov     rdi, [rdi + BASE]
+        jmp     rax
+
+# void *thread_main(data)
+        .balign 16
+thread_main:
+        push    rbx
+        push    r12
+        push    r13
+        mov     rbx, rdi
+        xor     edi, edi
+        lea     rsi, [rbx + SIGNAL_MASK]
+        xor     edx, edx
+        call    [rbx + PTHREAD_SIGMASK]
+        call    [rbx + PTHREAD_SELF]
+        mov     rdi, rax
+        call    [rbx + PTHREAD_DETACH]
+        call    [rbx + PY_IS_INITIALIZED]
+        test    eax, eax
+        je      too_late
+        call    [rbx + GIL_ENSURE]
+        mov     r12d, eax
+        mov     dword ptr [rbx + BEGAN], 1
+        call    [rbx + DICT_NEW]
+        mov     r13, rax
+        test    rax, rax
+        je      forget_error
+        lea     rdi, [rbx + TEXT]
+        mov     esi, 257
+        mov     rdx, r13
+        mov     rcx, r13
+        call    [rbx + RUN_STRING]
+        test    rax, rax
+        je      raised
+        mov     rdi, rax
+        call    [rbx + DEC_REF]
+        jmp     drop_namespace
+raised:
+        call    [rbx + ERR_CLEAR]
+drop_namespace:
+        mov     rdi, r13
+        call    [rbx + DEC_REF]
+        jmp     leave_now
+forget_error:
+        call    [rbx + ERR_CLEAR]
+# Still with the GIL, so the pending call cannot run at this moment: whoever of the two comes last frees the memory.
+leave_now:
+        mov     edi, r12d
+        cmp     dword ptr [rbx + PENDING], 0
+        jne     leave_memory_to_pending
+        call    [rbx + GIL_RELEASE]
+        mov     rdi, [rbx + BASE]
+        mov     rsi, [rbx + LENGTH]
+        mov     rax, [rbx + MUNMAP]
+        jmp     return_through_rax
+leave_memory_to_pending:
+        mov     dword ptr [rbx + LEAVING], 1
+        mov     rax, [rbx + GIL_RELEASE]
+return_through_rax:
+        pop     r13
+        pop     r12
+        pop     rbx
+        jmp     rax
+too_late:
+        pop     r13
+        pop     r12
+        pop     rbx
+        xor     eax, eax
+        ret

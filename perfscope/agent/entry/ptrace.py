@@ -1,0 +1,165 @@
+"""The raw ptrace calls (x86-64 Linux), for one thread of another process.
+
+All calls about one tracee must come from one OS thread: the kernel knows the tracer by its thread id.
+"""
+
+import ctypes
+import errno
+import os
+import time
+from dataclasses import dataclass
+
+CONT, GETREGS, SETREGS, DETACH = 7, 12, 13, 17
+GETSIGINFO, SETSIGINFO = 0x4202, 0x4203
+GETREGSET, SETREGSET = 0x4204, 0x4205
+SEIZE, INTERRUPT = 0x4206, 0x4207
+GETSIGMASK, SETSIGMASK = 0x420A, 0x420B
+NT_X86_XSTATE = 0x202
+WAIT_ALL = 0x40000000  # __WALL: a thread that is no child of ours
+EVENT_STOP = 128
+XSTATE_BYTES = 16384  # AMX tiles make it 11 KB; the kernel says how much it filled
+SIGINFO_BYTES = 128
+SPIN_NS = 2_000_000  # most remote calls return within this; a sleep would lengthen the stop by 50 us and more
+
+
+class Registers(ctypes.Structure):
+    """user_regs_struct of x86-64."""
+
+    _fields_ = [
+        (name, ctypes.c_ulonglong)
+        for name in (
+            *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
+            *("orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"),
+        )
+    ]
+
+
+class Vector(ctypes.Structure):
+    """struct iovec."""
+
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+class ProcessGone(Exception):
+    """The target exited, or is no longer ours, in the middle of the work."""
+
+
+class TimeUp(Exception):
+    """The thread did not stop in the time given."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a thread is stopped: `event` is EVENT_STOP for a trap of ours or a group stop, 0 for a signal."""
+
+    signal: int
+    event: int
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+LIBC.ptrace.restype = ctypes.c_long
+
+
+def request(code: int, tid: int, address: int = 0, data: object = 0) -> int:
+    """One ptrace call. Raises ProcessGone for ESRCH, OSError otherwise."""
+    ctypes.set_errno(0)
+    result: int = LIBC.ptrace(code, tid, address, data)
+    if result < 0:
+        error = ctypes.get_errno()
+        if error == errno.ESRCH:
+            raise ProcessGone
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def seize(tid: int) -> None:
+    """Become the tracer without stopping the thread. Raises OSError EPERM where that is not allowed."""
+    request(SEIZE, tid)
+
+
+def interrupt(tid: int) -> None:
+    request(INTERRUPT, tid)
+
+
+def resume(tid: int, signal: int = 0) -> None:
+    request(CONT, tid, 0, signal)
+
+
+def detach(tid: int, signal: int = 0) -> None:
+    request(DETACH, tid, 0, signal)
+
+
+def registers(tid: int) -> Registers:
+    found = Registers()
+    request(GETREGS, tid, 0, ctypes.addressof(found))
+    return found
+
+
+def set_registers(tid: int, wanted: Registers) -> None:
+    request(SETREGS, tid, 0, ctypes.addressof(wanted))
+
+
+def copy_of(given: Registers) -> Registers:
+    return Registers.from_buffer_copy(given)
+
+
+def vector_state(tid: int) -> bytes:
+    """The x87, SSE, AVX, AMX state: numerical code is stopped in the middle of its vectors."""
+    buffer = ctypes.create_string_buffer(XSTATE_BYTES)
+    vector = Vector(ctypes.addressof(buffer), XSTATE_BYTES)
+    request(GETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(vector))
+    return buffer.raw[: vector.length]
+
+
+def set_vector_state(tid: int, state: bytes) -> None:
+    buffer = ctypes.create_string_buffer(state, len(state))
+    vector = Vector(ctypes.addressof(buffer), len(state))
+    request(SETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(vector))
+
+
+def signal_info(tid: int) -> bytes:
+    """siginfo_t of the signal that the thread is stopped for; bytes 8 to 12 are si_code."""
+    buffer = ctypes.create_string_buffer(SIGINFO_BYTES)
+    request(GETSIGINFO, tid, 0, ctypes.addressof(buffer))
+    return buffer.raw
+
+
+def set_signal_info(tid: int, info: bytes) -> None:
+    buffer = ctypes.create_string_buffer(info, SIGINFO_BYTES)
+    request(SETSIGINFO, tid, 0, ctypes.addressof(buffer))
+
+
+def signal_mask(tid: int) -> int:
+    mask = ctypes.c_ulonglong()
+    request(GETSIGMASK, tid, 8, ctypes.addressof(mask))
+    return mask.value
+
+
+def set_signal_mask(tid: int, mask: int) -> None:
+    wanted = ctypes.c_ulonglong(mask)
+    request(SETSIGMASK, tid, 8, ctypes.addressof(wanted))
+
+
+def wait(tid: int, until_ns: int) -> Stop:
+    """Wait for the thread to stop, at most until CLOCK_MONOTONIC `until_ns`.
+
+    Raises TimeUp when it runs on, ProcessGone when it ended.
+    """
+    began_ns = time.monotonic_ns()
+    while True:
+        try:
+            found, status = os.waitpid(tid, os.WNOHANG | WAIT_ALL)
+        except ChildProcessError:
+            raise ProcessGone from None
+        if found:
+            if not os.WIFSTOPPED(status):
+                raise ProcessGone
+            return Stop(os.WSTOPSIG(status), status >> 16)
+        now_ns = time.monotonic_ns()
+        if now_ns >= until_ns:
+            raise TimeUp
+        if now_ns - began_ns < SPIN_NS:
+            os.sched_yield()
+        else:
+            time.sleep(0.0002)

@@ -1,0 +1,158 @@
+"""Where the functions and data of a running CPython lie: ELF symbol tables of its mapped files, by /proc/PID/root.
+
+Tables are searched as bytes, not walked: a whole libpython costs milliseconds and its file's size once, nothing is kept but
+the answers.
+"""
+
+import io
+import os
+import re
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+SYMBOL = struct.Struct("<IBBHQQ")
+PAGE_BYTES = 4096
+PYTHON = re.compile(r"/libpython3\.\d+[a-z]*\.so[.\d]*$")
+C_LIBRARY = re.compile(r"/(libpthread[-.][^/]*|libc[-.][^/]*|ld-musl-[^/]*)$")
+MOST_SYMBOLS_KEPT = 4096
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """One ELF file in the target's address space; `start` is where its byte `offset` is mapped."""
+
+    path: str
+    start: int
+    offset: int
+    device: str
+    inode: int
+
+
+@dataclass(frozen=True)
+class ElfFile:
+    """What is known of a file: the address and size of each symbol asked for so far (None: it has none)."""
+
+    relocatable: bool
+    segments: tuple[tuple[int, int, int], ...]  # (file offset, address, bytes) of each PT_LOAD
+    symbols: dict[str, tuple[int, int] | None]
+
+
+known_files: dict[tuple[int, int, int], ElfFile] = {}
+
+
+def mapped_files(pid: int) -> list[MappedFile]:
+    """The files mapped into `pid`, each once, at its lowest address. Raises OSError where maps cannot be read."""
+    found: dict[str, MappedFile] = {}
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            fields = line.rstrip("\n").split(None, 5)
+            if len(fields) == 6 and fields[5].startswith("/") and fields[5] not in found:
+                start = int(fields[0].split("-")[0], 16)
+                found[fields[5]] = MappedFile(fields[5], start, int(fields[2], 16), fields[3], int(fields[4]))
+    return list(found.values())
+
+
+def python_files(pid: int) -> list[MappedFile]:
+    """Where CPython's own symbols can be: libpython when there is one, then the executable."""
+    files = mapped_files(pid)
+    executable = os.readlink(f"/proc/{pid}/exe")
+    libraries = [one for one in files if PYTHON.search(one.path)]
+    return libraries + [one for one in files if one.path == executable]
+
+
+def c_library_files(pid: int) -> list[MappedFile]:
+    """Where libc's symbols can be: libpthread (glibc before 2.34) first, since libc then holds only forwarders."""
+    files = [one for one in mapped_files(pid) if C_LIBRARY.search(one.path)]
+    return sorted(files, key=lambda one: "libpthread" not in one.path)
+
+
+def symbol_range(pid: int, name: str) -> tuple[int, int] | None:
+    """(address, size in bytes) of CPython's symbol `name` in `pid`, function or data; None when it has none.
+
+    Raises OSError where the process cannot be looked at (gone, another user's).
+    """
+    return addresses(pid, python_files(pid), (name,)).get(name)
+
+
+def addresses(pid: int, files: Iterable[MappedFile], names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """(address, size) of each of `names` that one of `files` defines; the first file wins."""
+    wanted = set(names)
+    found: dict[str, tuple[int, int]] = {}
+    for mapped in files:
+        missing = wanted - found.keys()
+        if not missing:
+            break
+        elf = elf_file(pid, mapped, missing)
+        if elf is None:
+            continue
+        bias = load_bias(elf, mapped)
+        for name in missing:
+            place = elf.symbols.get(name)
+            if place is not None:
+                found[name] = (place[0] + bias, place[1])
+    return found
+
+
+def load_bias(elf: ElfFile, mapped: MappedFile) -> int:
+    """What to add to the file's addresses. Raises nothing: an odd mapping gives the bias of its first segment."""
+    if not elf.relocatable:
+        return 0
+    for offset, address, size in elf.segments:
+        first = offset - offset % PAGE_BYTES
+        if first <= mapped.offset < offset + size:
+            return mapped.start - (address - address % PAGE_BYTES) - (mapped.offset - first)
+    return mapped.start - (elf.segments[0][1] if elf.segments else 0)
+
+
+def elf_file(pid: int, mapped: MappedFile, names: set[str]) -> ElfFile | None:
+    """The file with all `names` looked up; None when it cannot be opened or is no ELF file."""
+    try:
+        # map_files reaches a file that was deleted or replaced since; it needs privileges, so it comes second.
+        with open(f"/proc/{pid}/root{mapped.path}", "rb") as stream:
+            stat = os.fstat(stream.fileno())
+            if stat.st_ino != mapped.inode:
+                return None
+            key = (stat.st_dev, stat.st_ino, stat.st_mtime_ns)
+            known = known_files.get(key)
+            if known is None or not names <= known.symbols.keys():
+                known = read_elf(stream, names | (known.symbols.keys() if known else set()))
+                known_files[key] = known
+            return known
+    except (OSError, ELFError):
+        return None
+
+
+def read_elf(stream: io.BufferedReader, names: set[str]) -> ElfFile:
+    """Look up `names` in .dynsym, then .symtab. Raises ELFError when it is no ELF file."""
+    elf = ELFFile(stream)
+    loads = (one for one in elf.iter_segments() if one["p_type"] == "PT_LOAD")
+    segments = tuple((one["p_offset"], one["p_vaddr"], one["p_filesz"]) for one in loads)
+    symbols: dict[str, tuple[int, int] | None] = dict.fromkeys(names)
+    for table in (".dynsym", ".symtab"):
+        missing = {name for name, place in symbols.items() if place is None}
+        section = elf.get_section_by_name(table)
+        if missing and section is not None:
+            strings = elf.get_section(section["sh_link"])
+            symbols |= look_up(section.data(), strings.data(), missing)
+    return ElfFile(elf["e_type"] == "ET_DYN", segments, symbols)
+
+
+def look_up(table: bytes, strings: bytes, names: set[str]) -> dict[str, tuple[int, int] | None]:
+    """Those of `names` that the symbol table defines: (address in the file, size)."""
+    offsets: dict[int, str] = {}
+    for name in names:
+        # A linker may let a name share the tail of a longer one, so every place it ends at counts.
+        pattern = name.encode() + b"\0"
+        at = strings.find(pattern)
+        while at >= 0:
+            offsets[at] = name
+            at = strings.find(pattern, at + 1)
+    found: dict[str, tuple[int, int] | None] = {}
+    for name_at, _info, _other, section, value, size in SYMBOL.iter_unpack(table[: len(table) // 24 * 24]):
+        if name_at in offsets and section != 0:
+            found.setdefault(offsets[name_at], (value, size))
+    return found
