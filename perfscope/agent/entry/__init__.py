@@ -5,8 +5,8 @@ check(pid)                      raises CannotEnter with the reason and the fix w
 symbol_range(pid, name)         where CPython's own data lies in the target
 """
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from perfscope.agent.entry.by_ptrace import enter_by_ptrace
@@ -32,18 +32,7 @@ def enter(pid: int, source: str, *, deadline_s: float = 10) -> Entry:
     The thread has all signals blocked. Raises CannotEnter; SyntaxError when `source` is no Python.
     """
     check(pid)
-    outcome: list[Entry | BaseException] = []
-
-    def work() -> None:
-        # A thread of its own: ptrace knows its tracer by thread, and its end detaches whatever is left.
-        try:
-            outcome.append(Entry(*enter_by_ptrace(pid, source, time.monotonic_ns() + int(deadline_s * 1e9))))
-        except BaseException as reason:  # carried over to the caller, whatever it is
-            outcome.append(reason)
-
-    worker = threading.Thread(target=work, name="perfscope-entry", daemon=True)
-    worker.start()
-    worker.join()
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]
+    deadline_ns = time.monotonic_ns() + int(deadline_s * 1e9)
+    # A thread of its own: ptrace knows its tracer by thread, and its end detaches whatever is left.
+    with ThreadPoolExecutor(1, "perfscope-entry") as tracer:
+        return Entry(*tracer.submit(enter_by_ptrace, pid, source, deadline_ns).result())

@@ -14,6 +14,8 @@ GETSIGINFO, SETSIGINFO = 0x4202, 0x4203
 GETREGSET, SETREGSET = 0x4204, 0x4205
 SEIZE, INTERRUPT = 0x4206, 0x4207
 GETSIGMASK, SETSIGMASK = 0x420A, 0x420B
+GET_RSEQ_CONFIGURATION = 0x420F
+TGKILL = 234
 NT_X86_XSTATE = 0x202
 WAIT_ALL = 0x40000000  # __WALL: a thread that is no child of ours
 EVENT_STOP = 128
@@ -139,6 +141,21 @@ def signal_mask(tid: int) -> int:
 def set_signal_mask(tid: int, mask: int) -> None:
     wanted = ctypes.c_ulonglong(mask)
     request(SETSIGMASK, tid, 8, ctypes.addressof(wanted))
+
+
+def rseq_area(tid: int) -> int:
+    """Address of the thread's struct rseq; 0 when it has none, or on a kernel before 5.13, which does not say."""
+    area = (ctypes.c_ulonglong * 3)()
+    try:
+        request(GET_RSEQ_CONFIGURATION, tid, ctypes.sizeof(area), ctypes.addressof(area))
+    except OSError:
+        return 0
+    return int(area[0])
+
+
+def send(tid: int, signal: int) -> None:
+    """Send a signal to the main thread itself."""
+    LIBC.syscall(TGKILL, tid, tid, signal)
 
 
 def wait(tid: int, until_ns: int) -> Stop:

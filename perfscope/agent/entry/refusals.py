@@ -136,7 +136,7 @@ def refused_by_kernel(pid: int) -> CannotEnter:
     """The reason for EPERM or EACCES from ptrace and its kin, from most to least specific."""
     scope = yama_scope()
     if scope == 3:
-        return CannotEnter(f"no process can be traced: kernel.yama.ptrace_scope is 3 until reboot; use `perfscope run`")
+        return CannotEnter("no process can be traced: kernel.yama.ptrace_scope is 3 until reboot; use `perfscope run`")
     if in_container() and not own_capabilities() & CAP_SYS_PTRACE:
         return CannotEnter(f"no permission to trace pid {pid} in this container: {container_advice()}")
     if scope in (1, 2):

@@ -21,7 +21,7 @@ RESTART_CODES = {-512, -513, -514, -516}  # ERESTARTSYS, -NOINTR, -NOHAND, -REST
 RESTART_UNLESS_HANDLED = -514
 NO_SYSCALL = 0xFFFFFFFFFFFFFFFF
 DIRECTION_FLAG, TRAP_FLAG = 0x400, 0x100
-STOP_WITHIN_NS = 2_000_000_000
+RSEQ_CS = struct.Struct("<IIQQQ")
 GRACE_NS = 2_000_000_000
 # System calls that the kernel ends with EINTR at any stop, with the register and value that mean "no time limit".
 ENDED_BY_A_STOP = {232: ("r10", 0xFFFFFFFF), 281: ("r10", 0xFFFFFFFF), 441: ("r10", 0), 128: ("rdx", 0)}
@@ -51,10 +51,10 @@ class StoppedThread:
 
     @property
     def in_system_call(self) -> int | None:
-        """The number of the system call that the stop interrupted and that will go on after it; None in user code."""
-        if signed(self.saved.orig_rax) < 0 or signed(self.saved.rax) not in RESTART_CODES:
-            return None
-        return int(self.saved.orig_rax)
+        """The number of the system call that the stop interrupted; None when it had ended, or in user code."""
+        number, result = signed(self.saved.orig_rax), signed(self.saved.rax)
+        interrupted = result in RESTART_CODES or (result == -EINTR and number in ENDED_BY_A_STOP)
+        return number if number >= 0 and interrupted else None
 
     def call(self, address: int, *arguments: int, limit_ns: int) -> int:
         """Call the function at `address` and return rax, unsigned. Raises CallFailed, ProcessGone."""
@@ -107,11 +107,16 @@ class StoppedThread:
         self.errno = self.read(self.errno_at, 4)
 
     def read(self, address: int, size: int) -> bytes:
-        return os.pread(self.memory, size, address)
+        found = os.pread(self.memory, size, address)
+        if len(found) != size:
+            raise ProcessGone
+        return found
 
     def write(self, address: int, content: bytes) -> None:
         while content:
             written = os.pwrite(self.memory, content, address)
+            if not written:
+                raise ProcessGone
             address, content = address + written, content[written:]
 
     def let_go(self) -> None:
@@ -126,20 +131,26 @@ class StoppedThread:
             first, info = self.held.pop(0)
             ptrace.set_signal_info(self.tid, info)
         for number, _ in self.held:
-            LIBC_TGKILL(self.tid, number)
+            ptrace.send(self.tid, number)
         ptrace.detach(self.tid, first)
 
+    def in_restartable_sequence(self) -> bool:
+        """Is it inside a restartable sequence (rseq)? Those must be aborted when left, which a tracer cannot do."""
+        area = ptrace.rseq_area(self.tid)
+        if not area:
+            return False
+        descriptor = int.from_bytes(self.read(area + 8, 8), "little")
+        if not descriptor:
+            return False
+        _version, _flags, start, length, _abort = RSEQ_CS.unpack(self.read(descriptor, RSEQ_CS.size))
+        return bool(start <= self.saved.rip < start + length)
 
-def LIBC_TGKILL(tid: int, number: int) -> None:
-    """Send to the main thread itself, as the signal was on its way there."""
-    ptrace.LIBC.syscall(234, tid, tid, number)
 
-
-def stop(tid: int, memory: int) -> StoppedThread:
-    """Seize and stop the thread. Raises OSError where that is not allowed, TimeUp, ProcessGone."""
+def stop(tid: int, memory: int, until_ns: int) -> StoppedThread:
+    """Seize and stop the thread. Raises OSError where that is not allowed, TimeUp after CLOCK_MONOTONIC `until_ns`
+    (then it stays ours until this thread of ours ends), ProcessGone."""
     ptrace.seize(tid)
     ptrace.interrupt(tid)
-    until_ns = time.monotonic_ns() + STOP_WITHIN_NS
     at = ptrace.wait(tid, until_ns)
     while at.event != ptrace.EVENT_STOP:
         # A signal was quicker: it is delivered as it would have been, the stop we asked for follows.
@@ -167,6 +178,3 @@ def resume_wait(saved: Registers) -> None:
     value = getattr(saved, name) & (0xFFFFFFFF if unlimited else NO_SYSCALL)
     if value == unlimited:
         saved.rax = RESTART_UNLESS_HANDLED & NO_SYSCALL
-
-
-__all__ = ["CallFailed", "ProcessGone", "StoppedThread", "TimeUp", "stop"]

@@ -1,10 +1,10 @@
-"""The text that runs in the target: a constant frame around the given source, which travels as bytes in base64.
+"""The text that runs in the target: a constant frame around the given source, which travels as hexadecimal digits
+(the interpreter reads those without importing anything).
 
 Where target and agent are the same CPython (minor version, both final), the source is compiled here and only unmarshalled
 there: compiling 200 KB holds the GIL, and so the training, for a tenth of a second and more.
 """
 
-import binascii
 import marshal
 import sys
 
@@ -13,8 +13,8 @@ COMPILE = "(lambda text: compile(text, '<perfscope>', 'exec', dont_inherit=True)
 FRAME = """\
 import os
 if os.getpid() == {pid}:
-    import binascii, marshal
-    exec({load}(binascii.a2b_base64({payload!r})), {{'__name__': '__perfscope__', '__builtins__': __builtins__}})
+    import marshal
+    exec({load}(bytes.fromhex({payload!r})), {{'__name__': '__perfscope__', '__builtins__': __builtins__}})
 """
 
 
@@ -25,13 +25,16 @@ def text(source: str, pid: int, target_version: int | None) -> bytes:
     target_version: PY_VERSION_HEX of the target; None when unknown.
     Raises SyntaxError when `source` is no Python.
     """
+    load, payload = packed(source, target_version)
+    return FRAME.format(pid=pid, load=load, payload=payload.hex()).encode()
+
+
+def packed(source: str, target_version: int | None) -> tuple[str, bytes]:
+    """(an expression for the function that makes code of the bytes, the bytes). Raises SyntaxError."""
     code = compile(source, "<perfscope>", "exec", dont_inherit=True)
     if same_bytecode(target_version):
-        load, payload = "marshal.loads", marshal.dumps(code)
-    else:
-        load, payload = COMPILE, source.encode()
-    encoded = binascii.b2a_base64(payload, newline=False).decode()
-    return FRAME.format(pid=pid, load=load, payload=encoded).encode()
+        return "marshal.loads", marshal.dumps(code)
+    return COMPILE, source.encode()
 
 
 def same_bytecode(target_version: int | None) -> bool:
