@@ -1,0 +1,149 @@
+"""One stream of a run folder: numbered segments, the open one sealed by a rename. JSON lines for little, Arrow for much.
+
+`NNNNNN.open` is being written, `NNNNNN.jsonl` or `NNNNNN.arrow` is whole and never changes again. A writer that is killed
+leaves an open segment whose last record may be torn; readers count it and go on.
+"""
+
+import array
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+SEGMENT_BYTES = 8 << 20
+SEGMENT_S = 10.0
+
+
+class Stream:
+    """Life of the segments; what a segment holds is the subclass's. An I/O error ends in `give_up`, never in the caller."""
+
+    SUFFIX = ""
+
+    def __init__(self, folder: Path, give_up: Callable[[OSError], None]) -> None:
+        self.folder, self.give_up = folder, give_up
+        self.number = 0
+        self.file: BinaryIO | None = None
+        self.bytes = 0
+        self.opened_s = 0.0
+        self.sealed: list[tuple[Path, int]] = []
+        self.made = False
+
+    def open(self) -> BinaryIO:
+        if not self.made:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.made = True
+        self.bytes, self.opened_s = 0, time.monotonic()
+        return open(self.folder / f"{self.number:06d}.open", "xb", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """Append to the open segment, opening one if there is none; seal it when it is full or old."""
+        try:
+            if self.file is None:
+                self.file = self.open()
+                self.begin()
+            self.put(data)
+            if self.bytes >= SEGMENT_BYTES or time.monotonic() - self.opened_s >= SEGMENT_S:
+                self.seal()
+        except OSError as error:
+            self.give_up(error)
+
+    def put(self, data: bytes) -> None:
+        assert self.file is not None
+        written = 0
+        while written < len(data):
+            written += self.file.write(data[written:]) or 0
+        self.bytes += written
+
+    def begin(self) -> None:
+        """What every segment starts with."""
+
+    def finish(self) -> None:
+        """What every whole segment ends with."""
+
+    def seal(self) -> None:
+        if self.file is None:
+            return
+        file, self.file = self.file, None
+        try:
+            self.finish_into(file)
+            path = self.folder / f"{self.number:06d}{self.SUFFIX}"
+            os.rename(self.folder / f"{self.number:06d}.open", path)
+            self.sealed.append((path, self.bytes))
+        except OSError as error:
+            self.give_up(error)
+        finally:
+            file.close()
+        self.number += 1
+
+    def finish_into(self, file: BinaryIO) -> None:
+        self.file = file
+        try:
+            self.finish()
+        finally:
+            self.file = None
+
+    def flush(self) -> None:
+        """Hand on what is still held in memory."""
+
+    def close(self) -> None:
+        self.flush()
+        self.seal()
+
+
+class JsonLines(Stream):
+    """One JSON object a line, written out at `flush`."""
+
+    SUFFIX = ".jsonl"
+
+    def __init__(self, folder: Path, give_up: Callable[[OSError], None]) -> None:
+        super().__init__(folder, give_up)
+        self.encode = msgspec.json.Encoder().encode
+        self.held = bytearray()
+
+    def append(self, row: dict[str, Any]) -> None:
+        self.held += self.encode(row) + b"\n"
+
+    def flush(self) -> None:
+        if self.held:
+            held, self.held = bytes(self.held), bytearray()
+            self.write(held)
+
+
+class ArrowRows(Stream):
+    """Rows of int64 columns as an Arrow IPC stream, one record batch a flush."""
+
+    SUFFIX = ".arrow"
+
+    def __init__(self, folder: Path, columns: tuple[str, ...], give_up: Callable[[OSError], None]) -> None:
+        super().__init__(folder, give_up)
+        import pyarrow as pa
+
+        self.pa = pa
+        self.schema = pa.schema([(name, pa.int64()) for name in columns])
+        self.width = len(columns)
+        self.held: array.array[int] = array.array("q")
+
+    def append(self, flat: "array.array[int]") -> None:
+        """`flat`: rows one behind the other, each of as many int64 as there are columns."""
+        self.held.extend(flat)
+
+    def flush(self) -> None:
+        if not self.held:
+            return
+        held, self.held = self.held, array.array("q")
+        pa = self.pa
+        columns = [
+            pa.Array.from_buffers(pa.int64(), len(held) // self.width, [None, pa.py_buffer(held[at :: self.width])])
+            for at in range(self.width)
+        ]
+        batch = pa.record_batch(columns, schema=self.schema)
+        self.write(batch.serialize().to_pybytes())
+
+    def begin(self) -> None:
+        self.put(self.schema.serialize().to_pybytes())
+
+    def finish(self) -> None:
+        self.put(b"\xff\xff\xff\xff\x00\x00\x00\x00")  # end of an Arrow stream: continuation mark, length 0

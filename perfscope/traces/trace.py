@@ -1,0 +1,68 @@
+"""The Trace: an immutable snapshot of named columnar tables; facts are derived from it by pure functions and remembered."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from perfscope.traces.manifest import Manifest
+from perfscope.traces.schema import TABLES
+
+Fact = TypeVar("Fact")
+
+
+class Trace:
+    """Tables by name (see schema.py), the reasons of those absent, the manifests of its parts (one a host)."""
+
+    def __init__(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        absent: Mapping[str, str],
+        manifests: Sequence[Manifest],
+        *,
+        span_ns: tuple[int, int] = (0, 0),
+        torn: int = 0,
+        clock_residual_ns: int = 0,
+        path: Path | None = None,
+    ) -> None:
+        self._tables = MappingProxyType(dict(tables))
+        self._absent = MappingProxyType(dict(absent))
+        self._facts: dict[Callable[["Trace"], Any], Any] = {}
+        self.manifests = tuple(manifests)
+        self.span_ns = span_ns
+        self.torn = torn
+        self.clock_residual_ns = clock_residual_ns
+        self.path = path
+
+    def has(self, name: str) -> bool:
+        """Is the table there?"""
+        return name in self._tables
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the first part: that of the only host, for a job on one."""
+        return self.manifests[0]
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """The table, not to be changed, or None when it is absent. Raises KeyError for a name that no trace can have."""
+        if name not in TABLES:
+            raise KeyError(name)
+        return self._tables.get(name)
+
+    def why_absent(self, name: str) -> str:
+        """Why a table is not there."""
+        return self._absent.get(name, "not recorded")
+
+    def fact(self, derive: Callable[["Trace"], Fact]) -> Fact:
+        """What `derive` makes of this trace, computed once; the function itself is the key."""
+        if derive not in self._facts:
+            self._facts[derive] = derive(self)
+        found: Fact = self._facts[derive]
+        return found
+
+
+def framed(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """A table of the schema from its columns: declared order and dtypes. Raises KeyError when a column is missing."""
+    return pd.DataFrame({one.name: pd.Series(columns[one.name]).astype(one.dtype) for one in TABLES[name]})
