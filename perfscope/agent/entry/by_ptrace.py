@@ -11,7 +11,7 @@ from perfscope.agent.entry.landing import Landing
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
 from perfscope.agent.entry.refusals import gone, main_thread_state, own_pid, refused_by_kernel, status_of
 from perfscope.agent.entry.remote_call import CallFailed
-from perfscope.agent.entry.symbols import addresses, c_library_files, python_files
+from perfscope.agent.entry.symbols import addresses, c_library_files, python_files, python_version
 from perfscope.agent.entry.visitor import NotIdleAnyMore, Visitor
 from perfscope.errors import CannotEnter
 
@@ -34,7 +34,7 @@ def enter_by_ptrace(pid: int, source: str, deadline_ns: int) -> tuple[str, int, 
     except OSError:
         raise gone(pid) from None
     try:
-        text = stub.text(source, own_pid(pid), target_version(memory, functions))
+        text = stub.text(source, own_pid(pid), python_version(pid))
         visitor = Visitor(pid, functions, memory, Landing(text), deadline_ns)
         way = visit(visitor)
         return way, max(visitor.stops_ns), len(visitor.stops_ns)
@@ -124,7 +124,7 @@ def target_functions(pid: int) -> dict[str, int]:
     c_names = (*landing.C_FUNCTIONS, "mmap", "__errno_location")
     try:
         executable = python_files(pid)
-        found = addresses(pid, executable, (*python, "Py_Version"))
+        found = addresses(pid, executable, python)
         found |= addresses(pid, [*c_library_files(pid), *executable], c_names)
     except OSError:
         raise gone(pid) from None
@@ -133,10 +133,3 @@ def target_functions(pid: int) -> dict[str, int]:
         advice = "start it under `perfscope run`"
         raise CannotEnter(f"pid {pid} is a static or stripped build without the symbol {missing[0]}: {advice}")
     return {name: place[0] for name, place in found.items()}
-
-
-def target_version(memory: int, functions: dict[str, int]) -> int | None:
-    """PY_VERSION_HEX of the target, None before 3.11, which does not say."""
-    if "Py_Version" not in functions:
-        return None
-    return int.from_bytes(os.pread(memory, 4, functions["Py_Version"]), "little")

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 from perfscope.agent.entry import ptrace
-from perfscope.agent.entry.symbols import addresses, python_files
+from perfscope.agent.entry.symbols import addresses, python_files, python_version
 from perfscope.errors import CannotEnter
 
+SINCE_3_8 = "PyConfig_InitPythonConfig"  # before, a thread of C could end a process that never made a Python thread
 CLASS_64, MACHINE_X86_64 = 2, 62
+REMOTE_EXEC_SINCE = 0x030E0000
 CAP_SYS_PTRACE = 1 << 19
 MAPPED_PYTHON = re.compile(r"(libpython3|/python3?(\.\d+)?[a-z]*$)")
 
@@ -118,11 +120,15 @@ def refuse_by_build(pid: int) -> None:
         raise CannotEnter(f"pid {pid} runs {path}, which is no ELF program: start it under `perfscope run`")
     if head[4] != CLASS_64:
         raise CannotEnter(f"pid {pid} is a 32-bit process: use a 64-bit Python, or start it under `perfscope run`")
-    if machine != MACHINE_X86_64 or os.uname().machine != "x86_64":
+    foreign = machine != MACHINE_X86_64 or os.uname().machine != "x86_64"
+    if foreign and known_version(pid) < REMOTE_EXEC_SINCE:
         advice = "start it under `perfscope run`, or use CPython 3.14 or newer (PEP 768)"
         raise CannotEnter(f"entering pid {pid} works on x86-64 only: {advice}")
-    if "PyRun_String" in addresses(pid, files, ("PyRun_String",)):
+    found = addresses(pid, files, ("PyRun_String", SINCE_3_8))
+    if SINCE_3_8 in found:
         return
+    if "PyRun_String" in found:
+        raise CannotEnter(f"pid {pid} is a CPython before 3.8: use 3.10 or newer")
     if path.endswith(" (deleted)") and looks_python:
         raise CannotEnter(f"the Python of pid {pid} was replaced on disk since it started: restart it to attach")
     if looks_python:
@@ -130,6 +136,14 @@ def refuse_by_build(pid: int) -> None:
     raise CannotEnter(
         f"pid {pid} ({os.path.basename(path)}) is not Python: `perfscope ps` lists what can be attached to"
     )
+
+
+def known_version(pid: int) -> int:
+    """PY_VERSION_HEX of the target, 0 when it does not tell. Raises CannotEnter when it is gone."""
+    try:
+        return python_version(pid) or 0
+    except OSError:
+        raise gone(pid) from None
 
 
 def refused_by_kernel(pid: int) -> CannotEnter:

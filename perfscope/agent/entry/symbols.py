@@ -16,6 +16,7 @@ from elftools.elf.elffile import ELFFile
 
 SYMBOL = struct.Struct("<IBBHQQ")
 PAGE_BYTES = 4096
+PYTHON_NAME = re.compile(r"/(?:lib)?python3\.(\d+)[a-z]*(?:\.so[.\d]*)?(?: \(deleted\))?$")
 PYTHON = re.compile(r"/libpython3\.\d+[a-z]*\.so[.\d]*$")
 C_LIBRARY = re.compile(r"/(libpthread[-.][^/]*|libc[-.][^/]*|ld-musl-[^/]*)$")
 MOST_SYMBOLS_KEPT = 4096
@@ -76,6 +77,22 @@ def symbol_range(pid: int, name: str) -> tuple[int, int] | None:
     Raises OSError where the process cannot be looked at (gone, another user's).
     """
     return addresses(pid, python_files(pid), (name,)).get(name)
+
+
+def python_version(pid: int) -> int | None:
+    """PY_VERSION_HEX of `pid`, from its memory (3.11 and newer) or else its file names, then without the patch level.
+
+    None when neither tells. Raises OSError where the process cannot be looked at.
+    """
+    place = symbol_range(pid, "Py_Version")
+    if place is not None:
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+            return int.from_bytes(os.pread(memory.fileno(), 4, place[0]), "little")
+    for one in python_files(pid):
+        named = PYTHON_NAME.search(one.path)
+        if named:
+            return 3 << 24 | int(named[1]) << 16
+    return None
 
 
 def addresses(pid: int, files: Iterable[MappedFile], names: Iterable[str]) -> dict[str, tuple[int, int]]:
