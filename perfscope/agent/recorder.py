@@ -10,8 +10,10 @@ from pathlib import Path
 from perfscope import __version__
 from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.collectors import OUTSIDE, Probe, Stacks
-from perfscope.agent.tree import Tree, command_line
-from perfscope.agent.usable_cores import memory_limit_bytes, shm_bytes, usable_cores
+from perfscope.agent.cgroup import memory_limit_bytes
+from perfscope.agent.proc import command_line
+from perfscope.agent.tree import Tree
+from perfscope.agent.usable_cores import shm_bytes, usable_cores
 from perfscope.errors import CollectorUnavailable, PerfscopeError
 from perfscope.traces.manifest import Manifest, SourceStatus
 from perfscope.traces.run_folder import RunWriter, mask_secrets
