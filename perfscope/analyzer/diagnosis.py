@@ -1,4 +1,6 @@
-"""The Diagnosis: what `--json` prints and every screen shows. The published JSON Schema is generated from these structs."""
+"""The Diagnosis: what `--json` prints and every screen shows. The published JSON Schema is generated from these
+structs.
+"""
 
 import msgspec
 
@@ -26,7 +28,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class BoundBy(msgspec.Struct, frozen=True):
-    """The resource that limits the run now: compute, memory-bandwidth, input, host, communication, checkpoint or unknown."""
+    """The resource that limits the run now: compute, memory-bandwidth, input, host, communication, checkpoint or
+    unknown.
+    """
 
     id: str
     share: float | None

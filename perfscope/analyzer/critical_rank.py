@@ -1,0 +1,55 @@
+"""Which rank the answer is told of, and when there are enough steps to tell anything."""
+
+import pandas as pd
+
+from perfscope.analyzer.facts.rows import table
+from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.limits import Limits
+from perfscope.traces.trace import Trace
+
+LOST = ("checkpoint", "input_wait", "exposed_copy", "host_bound")
+
+
+def few_steps(trace: Trace, limits: Limits) -> str | None:
+    """Why nothing can be said of steps, None when there are enough of them on some rank."""
+    rows = steady(trace.fact(time_budget))
+    most = int(rows.groupby("process").size().max()) if len(rows) else 0
+    if most >= limits.fewest_steps:
+        return None
+    if table(trace, "ranges") is None and table(trace, "loader") is None:
+        return "needs the probe in the process: steps are not seen from outside"
+    return f"needs {limits.fewest_steps} whole steps, {most} seen"
+
+
+def critical_rank(trace: Trace, limits: Limits) -> int | None:
+    """Process code of the rank that holds the others up: steady steps clearly longer, of equals the one that loses
+    most.
+
+    Ranks that synchronise gradients take equally long; the one that waits for input or writes checkpoints is the cause.
+    """
+    rows = steady(trace.fact(time_budget))
+    counts = rows.groupby("process").size() if len(rows) else pd.Series(dtype="int64")
+    enough = counts[counts >= limits.fewest_steps].index
+    rows = rows[rows["process"].isin(enough)]
+    if not len(rows):
+        return None
+    means = rows.groupby("process")[["dur", *LOST]].mean()
+    slowest = means["dur"].max()
+    near = means[means["dur"] >= 0.95 * slowest]
+    return int(near[list(LOST)].sum(axis=1).idxmax())
+
+
+def steps_of(trace: Trace, process: int) -> pd.DataFrame:
+    """The steady steps of one process with their budget."""
+    rows = steady(trace.fact(time_budget))
+    return rows[rows["process"] == process]
+
+
+def rank_of(rows: pd.DataFrame) -> int:
+    """The rank of these steps."""
+    return int(rows["rank"].iloc[0])
+
+
+def severity_of(share: float, limits: Limits) -> str:
+    """critical from the share on at which XProf says "highly", else warning."""
+    return "critical" if share >= limits.critical_share else "warning"

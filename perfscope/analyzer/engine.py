@@ -1,0 +1,84 @@
+"""Tries every finding on a trace and gives the answer: verdict, what bounds the run, budget, and what was not seen."""
+
+from types import ModuleType
+
+from perfscope.analyzer.confidence import Standing, confidence_of
+from perfscope.analyzer.critical_rank import critical_rank, few_steps, steps_of
+from perfscope.analyzer.diagnosis import (
+    Diagnosis,
+    Failed,
+    Finding,
+    NotApplicable,
+    Source,
+    Verdict,
+)
+from perfscope.analyzer.facts.rows import manifest, table
+from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.limits import LIMITS, Limits
+from perfscope.analyzer.verdicts import healthy, of_finding, unknown
+from perfscope.analyzer.whole_budget import bound_by, budgets, rank_of_process, span_s, step_summary
+from perfscope.traces.schema import SCHEMA_VERSION
+from perfscope.traces.trace import Trace
+
+Outcome = Finding | NotApplicable | Failed | str
+
+
+def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
+    """The whole answer for a trace.
+
+    Never raises for what a trace lacks: a finding that cannot be looked for says why, one that breaks is named with its
+    error, and without enough evidence the verdict is `unknown`, with what to do about it.
+    """
+    outcomes = [outcome(module, trace, limits) for module in FINDINGS]
+    found = [result for result in outcomes if isinstance(result, Finding)]
+    found.sort(key=lambda finding: -finding.lost_s)
+    process = critical_rank(trace, limits)
+    verdict, standing = judged(trace, limits, found, process)
+    per_rank = budgets(trace)
+    budget_rank = rank_of_process(trace, process)
+    own = next((entry.time_budget for entry in per_rank if entry.rank == budget_rank), [])
+    return Diagnosis(
+        schema=SCHEMA_VERSION,
+        verdict=verdict,
+        bound_by=bound_by(own, found, standing),
+        span_s=span_s(trace),
+        steps=step_summary(trace, process),
+        time_budget=own,
+        budget_rank=budget_rank,
+        per_rank=per_rank,
+        findings=found,
+        clear=[result for result in outcomes if isinstance(result, str)],
+        not_applicable=[result for result in outcomes if isinstance(result, NotApplicable)],
+        failed=[result for result in outcomes if isinstance(result, Failed)],
+        sources=[Source(s.name, s.status, s.reason, s.overhead_share) for s in manifest(trace).sources],
+        dropped=list(manifest(trace).dropped),
+        run=str(trace.path) if trace.path is not None else None,
+    )
+
+
+def outcome(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:
+    """One of four: the Finding; its id when it is clear; why it does not apply; how it failed."""
+    try:
+        for name in module.NEEDS:
+            if table(trace, name) is None:
+                return NotApplicable(module.ID, f"{name}: {trace.why_absent(name)}")
+        reason = module.not_applicable(trace, limits)
+        if reason is not None:
+            return NotApplicable(module.ID, reason)
+        return module.detect(trace, limits) or str(module.ID)
+    except Exception as error:  # the one broad except: a rule that breaks must not take the others with it
+        return Failed(module.ID, f"{type(error).__name__}: {error}")
+
+
+def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | None) -> tuple[Verdict, Standing]:
+    """The verdict, and how it stands against the runner-up."""
+    carrying = [finding for finding in found if finding.severity != "info" and finding.share >= limits.worth_share]
+    rows = None if process is None else steps_of(trace, process)
+    standing = confidence_of(carrying, rows, limits)
+    if carrying:
+        return of_finding(carrying[0], standing), standing
+    few = few_steps(trace, limits)
+    if few is not None:
+        return unknown(trace, few), standing
+    hidden = [finding for finding in found if finding.severity == "info"]
+    return healthy(trace, limits, rows, standing, hidden), standing

@@ -1,0 +1,59 @@
+"""Cumulative counters over a window of time: how much each process used, read from the samples around it."""
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.facts.rows import column, pair, table
+from perfscope.traces.trace import Trace
+
+HOST = -1
+WHOLE = -1
+# A process first seen later than this after the first reading of all was born in the recording: what it had used by
+# then belongs to it. Collectors read every process at least once a second.
+BORN_NS = 1_500_000_000
+
+
+def used(trace: Trace, name: str, begin: int, end: int, *, threads: bool = False) -> dict[tuple[int, int], float]:
+    """(process, tid) -> growth of the cumulative counter `name` between two instants (ns), linear between readings.
+
+    tid is -1 for a whole process, which is what is given unless `threads`; process -1 is the host. The window is cut to
+    what the readings cover and the growth scaled to the whole of it, where they cover at least half.
+    """
+    frame = readings(trace, name)
+    if frame is None or not len(frame) or end <= begin:
+        return {}
+    opening = int(frame["ts"].min())
+    grown = {}
+    for keys, rows in frame.groupby(["process", "tid"]):
+        process, tid = pair(keys)
+        if (tid != WHOLE) != threads:
+            continue
+        ts, value = column(rows, "ts"), rows["value"].to_numpy(np.float64)
+        if ts[0] > opening + BORN_NS and process != HOST:
+            ts, value = np.append(ts[0] - 1, ts), np.append(0.0, value)
+            grown[process, tid] = float(np.diff(np.interp([begin, end], ts, value))[0])
+            continue
+        low, high = max(begin, int(ts[0])), min(end, int(ts[-1]))
+        if high <= low:
+            continue
+        lives_on = ts[-1] >= end - BORN_NS
+        scale = (end - begin) / (high - low) if lives_on and high - low >= (end - begin) / 2 else 1.0
+        grown[process, tid] = float(np.diff(np.interp([low, high], ts, value))[0]) * scale
+    return grown
+
+
+def readings(trace: Trace, name: str) -> pd.DataFrame | None:
+    """The readings of one counter, sorted by time; None without the table."""
+    frame = table(trace, "counters")
+    return None if frame is None else frame[frame["name"] == name].sort_values("ts", kind="stable")
+
+
+def total(trace: Trace, name: str, begin: int, end: int) -> float | None:
+    """Growth summed over all processes of the job; None when nothing was read."""
+    grown = [value for (process, _), value in used(trace, name, begin, end).items() if process != HOST]
+    return sum(grown) if grown else None
+
+
+def of_host(trace: Trace, name: str, begin: int, end: int) -> float | None:
+    """Growth of a counter of the whole host."""
+    return used(trace, name, begin, end).get((HOST, WHOLE))

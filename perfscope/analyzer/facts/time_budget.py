@@ -1,0 +1,132 @@
+"""Where the time of each step went: exclusive categories that sum to the step exactly."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.analyzer.facts.coverage import Ints, Spans, covered, exclusive, inside, merged
+from perfscope.analyzer.facts.rows import column, pair, rows_of
+from perfscope.analyzer.facts.sample_shares import NOTHING_SAMPLED, Shares, state_shares, user_code_share
+from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.zones import Zones, zones
+from perfscope.traces.trace import Trace
+
+CATEGORIES = ("checkpoint", "input_wait", "exposed_copy", "host_bound", "other_idle", "compute_or_host")
+STEADY = ("train", "inference")
+
+
+def time_budget(trace: Trace) -> pd.DataFrame:
+    """The steps with their time cut into exclusive categories, int64 ns, which sum to `dur` in every row.
+
+    Columns: those of `steps`, then checkpoint, input_wait, exposed_copy, host_bound, other_idle, compute_or_host (the
+    rest: what computes and what merely dispatches share one thread on a CPU), and two parts that explain: `gc` (garbage
+    collections of the loop's thread, wherever they fell) and `gil` (the part of host_bound in which it waited for the
+    GIL). The first that applies wins: checkpoint, input_wait (asking the loader, building an iterator), copies, GC. Of
+    the rest, samples of the thread's state give shares: `gil` becomes host_bound, and outside torch calls waiting
+    becomes other_idle. Where no PyTorch loader is asked, the time between the last torch call of a step and the first
+    of the next is input_wait as far as samples show the user's code or a wait there, and compute_or_host else.
+    """
+    frame = trace.fact(steps)
+    if not len(frame):
+        return frame.assign(**{name: pd.Series(dtype="int64") for name in (*CATEGORIES, "gc", "gil")})
+    parts = [_of_loop(trace, *pair(keys), part) for keys, part in frame.groupby(["process", "tid"])]
+    return pd.concat(parts).sort_index()
+
+
+def steady(budget: pd.DataFrame) -> pd.DataFrame:
+    """The rows that times are told from: training or inference, not warm-up, not disturbed by us."""
+    return budget[budget["phase"].isin(STEADY) & ~budget["distorted"]]
+
+
+def _of_loop(trace: Trace, process: int, tid: int, rows: pd.DataFrame) -> pd.DataFrame:
+    begin, dur = column(rows, "ts"), column(rows, "dur")
+    end = begin + dur + column(rows, "cut")
+    tables = [rows_of(trace, name, process) for name in ("loader", "ranges", "copies")]
+    found = zones(tables[0], tables[1], tables[2], tid, int(begin.min()), int(end.max()))
+    return _cut(trace, process, tid, rows, found, begin, end)
+
+
+def _cut(
+    trace: Trace, process: int, tid: int, rows: pd.DataFrame, found: Zones, begin: Ints, end: Ints
+) -> pd.DataFrame:
+    dur = column(rows, "dur")
+    quiet = rows["phase"] == "eval"
+    evals = merged((begin[quiet], end[quiet]))
+    out = _amounts(found, evals, begin, end, rows["phase"].to_numpy(str))
+    # What samples say is said of steady steps and applied to them all.
+    states = rows_of(trace, "thread_states", process)
+    shares = {name: NOTHING_SAMPLED for name in ("torch", "gap", "other")}
+    users = None
+    of_loop = rows[rows["phase"].isin(STEADY)]
+    loop = merged((column(of_loop, "ts"), column(of_loop, "ts") + column(of_loop, "dur") + column(of_loop, "cut")))
+    if states is not None:
+        shares = shares_by_zone(states[states["tid"] == tid], found, loop)
+    if len(found.gap[0]):
+        users = user_code_share(rows_of(trace, "stacks", process), tid, found.gap)
+    serving = bool((rows["phase"] == "inference").any())
+    fed, gil_gap, idle_gap = _split_gap(out["gap"], shares["gap"], users, serving)
+    gil_torch, gil_other = _part(out["torch"], shares["torch"].gil), _part(out["other"], shares["other"].gil)
+    idle = shares["other"].waiting if serving else shares["other"].sleeping + shares["other"].io
+    idle_other = _part(out["other"], min(idle, 1.0 - shares["other"].gil))
+    gil = gil_torch + gil_other + gil_gap
+    budget = {
+        "checkpoint": out["checkpoint"],
+        "input_wait": out["input_wait"] + fed,
+        "exposed_copy": out["exposed_copy"],
+        "host_bound": out["gc"] + gil,
+        "other_idle": idle_other + idle_gap,
+    }
+    budget["compute_or_host"] = dur - np.sum(list(budget.values()), axis=0)
+    assert (budget["compute_or_host"] >= 0).all(), "a step's categories exceed the step"
+    collected = covered(found.gc, begin, end) - np.where(quiet, 0, _shared(found.gc, evals, begin, end))
+    return rows.assign(**budget, gc=collected, gil=gil)
+
+
+def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, phase: NDArray[np.str_]) -> dict[str, Ints]:
+    """Nanoseconds per step and zone, evaluation left out of the steps it interrupts."""
+    kinds = [found.checkpoint, found.input_wait, found.exposed_copy, found.gc, found.gap, found.torch]
+    names = ("checkpoint", "input_wait", "exposed_copy", "gc", "gap", "torch")
+    whole = exclusive(kinds, begin, end)
+    without = exclusive([evals, *kinds], begin, end)
+    is_eval = phase == "eval"
+    amounts = {name: np.where(is_eval, a, b) for name, a, b in zip(names, whole, without[1:], strict=True)}
+    dur = end - begin - np.where(is_eval, 0, without[0])
+    amounts["other"] = dur - np.sum(list(amounts.values()), axis=0)
+    return amounts
+
+
+def _shared(spans: Spans, evals: Spans, begin: Ints, end: Ints) -> Ints:
+    return covered(spans, begin, end) + covered(evals, begin, end) - covered(merged(spans, evals), begin, end)
+
+
+def shares_by_zone(states: pd.DataFrame, found: Zones, loop: Spans) -> dict[str, Shares]:
+    """State shares of one thread inside torch calls, in gaps, and in the rest of the loop's time."""
+    ts, state = column(states, "ts"), states["state"].astype(str).to_numpy()
+    taken = merged(found.checkpoint, found.input_wait, found.exposed_copy, found.gc)
+    free = inside(loop, ts) & ~inside(taken, ts)
+    in_gap = free & inside(found.gap, ts)
+    in_torch = free & ~in_gap & inside(found.torch, ts)
+    return {
+        "torch": state_shares(state, in_torch),
+        "gap": state_shares(state, in_gap),
+        "other": state_shares(state, free & ~in_gap & ~in_torch),
+    }
+
+
+def _split_gap(gap: Ints, shares: Shares, users: float | None, serving: bool) -> tuple[Ints, Ints, Ints]:
+    """(input_wait, waiting for the GIL, idle) parts of the gaps, ns: the rest stays compute_or_host.
+
+    A training loop that waits between steps waits for its data; a server waits for requests.
+    """
+    gil = _part(gap, shares.gil)
+    idle = _part(gap, min(shares.waiting, 1.0 - shares.gil) if serving else 0.0)
+    waits = 0.0 if serving else shares.waiting
+    running = max(1.0 - shares.gil - shares.waiting - shares.io, 0.0)
+    fed = waits + shares.io + running * (users or 0.0)
+    return _part(gap, min(fed, 1.0 - shares.gil - (shares.waiting if serving else 0.0))), gil, idle
+
+
+def _part(amount: Ints, share: float) -> Ints:
+    """A share of int64 ns, rounded down."""
+    part: Ints = np.floor(amount * max(share, 0.0)).astype(np.int64)
+    return part

@@ -1,0 +1,70 @@
+"""Making batches is the CPU's work and the usable cores are full: more workers would only wait for each other."""
+
+import math
+
+from perfscope.analyzer.diagnosis import Action
+from perfscope.analyzer.input_case import (
+    Case,
+    Remedy,
+    core_evidence,
+    cores_full,
+    cores_text,
+    fetch_evidence,
+    gain_of_workers,
+    is_cpu_work,
+    wait_evidence,
+)
+from perfscope.analyzer.prediction import After
+from perfscope.analyzer.wording import ms, plural
+
+CAUSE = "decode-bound"
+
+
+def applies(case: Case) -> bool:
+    """CPU work, and the cores are full (or no number of workers would gain anything)."""
+    if case.pipeline.fetch is None or not is_cpu_work(case):
+        return False
+    return cores_full(case) or gain_of_workers(case) < case.limits.workers_gain
+
+
+def cores_needed(case: Case) -> int | None:
+    """Cores with which loading would keep up with the consumer: CPU-seconds per step over the consumer's time."""
+    if case.machine.cpu is None:
+        return None
+    return math.ceil(case.machine.cpu / max(case.pipeline.consumer, 1.0))
+
+
+def remedy(case: Case) -> Remedy:
+    """Loading that costs nothing: the consumer alone, which then no longer shares its cores."""
+    line, fetch = case.pipeline, case.fetch
+    saved = line.needed(fetch.cpu)
+    delays = [delay for (process, _), delay in case.load.thread_delay.items() if process == line.process]
+    delay = max([*delays, line.main_delay / max(line.step, 1.0)]) * line.step
+    threads = max(min(case.intra_op_threads or 1, int(case.load.usable_cores or 1)), 1)
+    alone = min(max(line.main_cpu / threads, case.machine.floor(saved)), line.consumer)
+    likely = min(max(line.consumer - delay, alone), line.consumer)
+    need = cores_needed(case)
+    have = case.load.usable_cores
+    more = f"keeping up would take {plural(need, 'core')}" if need is not None and have and need > have else None
+    where = "the training process" if line.workers == 0 else plural(line.workers, "worker")
+    text = (
+        f"{where[0].upper()}{where[1:]} cannot decode fast enough: a batch needs {ms(fetch.cpu)} of CPU time, and "
+        f"{cores_text(case)}, so more workers will not help."
+    )
+    return Remedy(
+        after=After(line.consumer, likely, alone),
+        text=text if more is None else f"{text[:-1]}; {more}.",
+        actions=[
+            Action(
+                "decode less: store the data at the size that is trained on, or decode at reduced size (JPEG draft "
+                "mode)",
+                "image.draft('RGB', (256, 256))  # PIL, before the first pixel is read",
+            ),
+            Action("decode once: keep decoded samples in a cache (memory map, uint8 tensors), augment from there"),
+            Action(
+                "move the work to a machine part that is free: decode on the GPU (nvJPEG, DALI), or run on "
+                + (f"{plural(need, 'core')}" if more is not None and need is not None else "more cores")
+            ),
+        ],
+        evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
+    )

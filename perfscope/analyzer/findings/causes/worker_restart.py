@@ -1,0 +1,49 @@
+"""The waits cluster where an iterator is built: workers are started again every epoch, and the first batches come
+late.
+"""
+
+from perfscope.analyzer.diagnosis import Action, Evidence
+from perfscope.analyzer.input_case import Case, Remedy, wait_evidence
+from perfscope.analyzer.prediction import After
+from perfscope.analyzer.wording import digits, ms
+
+CAUSE = "worker-restart"
+
+
+def applies(case: Case) -> bool:
+    """At least half of all waiting is for new iterators and their first batch, more than once."""
+    line = case.pipeline
+    return line.workers > 0 and line.restarts > 1 and line.restart >= case.limits.explains * line.input_wait
+
+
+def remedy(case: Case) -> Remedy:
+    """Without restarts each step is shorter by their share; the first batch of an epoch may still be waited for."""
+    line = case.pipeline
+    each = line.restart * line.steps / line.restarts
+    left = line.fetch.wall * line.restarts / line.steps if line.fetch is not None else 0.5 * line.restart
+    after = line.step - line.restart
+    slow = min(after + min(left, line.restart), line.step)
+    return Remedy(
+        after=After(slow, max(after, case.machine.floor()), max(after, case.machine.floor())),
+        text=f"Every {digits(line.steps / line.restarts)} steps the loader is started anew, and training waits "
+        f"{ms(each)} for "
+        f"its first batch. Between restarts batches are there in time: more workers would make each start longer.",
+        actions=[
+            Action("keep the workers alive between epochs", "DataLoader(..., persistent_workers=True)"),
+            Action(
+                "where the epochs are short, make them longer: an infinite sampler starts the pipeline once",
+                "RandomSampler(dataset, replacement=True, num_samples=many_epochs * len(dataset))",
+            ),
+        ],
+        evidence=[
+            wait_evidence(case),
+            Evidence(
+                text=f"{line.restarts} iterator starts in {line.steps} steps, {ms(each)} each",
+                value=round(each / 1e6, 3),
+                unit="ms/start",
+                rank=line.rank,
+                process=line.process,
+                lane="loader",
+            ),
+        ],
+    )

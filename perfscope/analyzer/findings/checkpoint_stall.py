@@ -1,0 +1,109 @@
+"""Training stands still while checkpoints are written.
+
+What it means
+    `torch.save` (or a distributed or safetensors save, or an fsync) runs on the training thread, and no step is made
+    until it returns.
+
+How it is detected
+    The probe times the save calls of the training thread. They are at least 3 % of the steady steps. Without them each
+    step would be shorter by their mean: that is the gain; its width comes from a bootstrap over steps, since writes are
+    rare.
+
+What to do
+    Copy the state to host memory and write it in a background thread or process, write less often, or write less (no
+    optimizer state in every checkpoint, one rank only).
+
+When it is wrong
+    A recording that happens to hold the only checkpoint of an hour overstates its share; the count of writes is in the
+    evidence.
+"""
+
+import pandas as pd
+
+from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.facts.rows import longest, of_category, rows_of
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.prediction import After, speedup
+from perfscope.analyzer.wording import digits, megabytes, ms, percent, plural
+from perfscope.traces.trace import Trace
+
+ID = "checkpoint-stall"
+NEEDS = ("ranges",)
+# A write in the background still has to copy the state first; memory is an order of magnitude faster than storage.
+COPY_SHARE = 0.1
+
+
+def not_applicable(trace: Trace, limits: Limits) -> str | None:
+    """Needs steps."""
+    return few_steps(trace, limits)
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """Saves on the training thread, when they cost enough."""
+    process = critical_rank(trace, limits)
+    if process is None:
+        return None
+    rows = steps_of(trace, process)
+    step, cost = float(rows["dur"].mean()), float(rows["checkpoint"].mean())
+    share = cost / step
+    if share < limits.worth_share:
+        return None
+    writes = _writes(trace, process, rows)
+    worst = longest(writes)
+    size = int(worst["value"])
+    after = After(step - (1.0 - COPY_SHARE) * cost, step - cost, step - cost)
+    sized = f" of {megabytes(size)}" if size > 0 else ""
+    rank = rank_of(rows)
+    return Finding(
+        id=ID,
+        cause=None,
+        severity=severity_of(share, limits),
+        rank=rank,
+        lost_s=round(cost * len(rows) / 1e9, 4),
+        share=round(share, 4),
+        speedup=speedup(step, after, rows["checkpoint"], rows["dur"]),
+        summary=f"Checkpoint stall: training stands still {percent(share)} of the time while checkpoints are written: "
+        f"{plural(len(writes), 'write')} in {len(rows)} steps, the longest{sized} took {ms(float(worst['dur']))}. "
+        "A faster model would not help: the write is on the training thread.",
+        evidence=[
+            Evidence(
+                text=f"longest write: {ms(float(worst['dur']))}{sized}",
+                value=round(float(worst["dur"]) / 1e6, 3),
+                unit="ms",
+                start_ns=int(worst["ts"]),
+                end_ns=int(worst["ts"] + worst["dur"]),
+                rank=rank,
+                process=process,
+                lane="main",
+            ),
+            Evidence(
+                text=f"{ms(cost)} of each {ms(step)} step on average, a write every {digits(len(rows) / len(writes))} "
+                "steps",
+                value=round(cost / 1e6, 3),
+                unit="ms/step",
+                rank=rank,
+                process=process,
+            ),
+        ],
+        actions=[
+            Action(
+                "copy the state to host memory and write it in a background thread",
+                "state = copy.deepcopy(model.state_dict()); "
+                "threading.Thread(target=torch.save, args=(state, path)).start()",
+            ),
+            Action("or write less often: every minutes, not every few steps"),
+        ],
+    )
+
+
+def _writes(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
+    """The outermost saves inside the steady steps."""
+    saves = of_category(rows_of(trace, "ranges", process), "checkpoint")
+    assert saves is not None
+    tid = int(rows["tid"].mode().iloc[0])
+    begin, end = int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
+    saves = saves[(saves["tid"] == tid) & (saves["ts"] >= begin) & (saves["ts"] < end)]
+    ends = saves["ts"] + saves["dur"]
+    nested = ends <= ends.cummax().shift(fill_value=-1)
+    return saves[~nested]

@@ -1,0 +1,108 @@
+"""The training thread waits for Python's global interpreter lock while other threads of the process hold it.
+
+What it means
+    Another Python thread of the same process (logging, metrics, a prefetcher, a server) runs Python code, and only one
+    thread at a time may. The training thread is ready to go on and cannot.
+
+How it is detected
+    The state of the training thread is sampled: the share of samples inside steady steps in which it waits for the GIL,
+    with its binomial interval. At least 2 % of the step, and the interval's lower end above zero.
+
+What to do
+    Move that thread's work to a process (multiprocessing), let it do less or larger pieces in code that releases the
+    GIL (numpy, torch, I/O), or sleep longer between its rounds. `perfscope` shows the stacks of the other threads.
+
+When it is wrong
+    Waiting for the GIL is told by what the thread sleeps on; a lock of a library that looks the same may be counted
+    with it. The figure is a share of samples, so short recordings leave it wide.
+"""
+
+import numpy as np
+
+from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.facts.other_threads import busiest_other_thread
+from perfscope.analyzer.facts.rows import column, rows_of
+from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.prediction import After, speedup
+from perfscope.analyzer.wording import ms, percent
+from perfscope.traces.trace import Trace
+
+ID = "gil-contention"
+NEEDS = ("thread_states",)
+
+
+def not_applicable(trace: Trace, limits: Limits) -> str | None:
+    """Needs steps and enough samples in them."""
+    few = few_steps(trace, limits)
+    if few is not None:
+        return few
+    process = critical_rank(trace, limits)
+    seen = 0 if process is None else samples(trace, process)
+    return (
+        None if seen >= FEWEST_SAMPLES else f"needs {FEWEST_SAMPLES} state samples of the training thread, {seen} taken"
+    )
+
+
+def samples(trace: Trace, process: int) -> int:
+    """State samples of the training thread between its first and last steady step."""
+    rows = steps_of(trace, process)
+    states = rows_of(trace, "thread_states", process)
+    begin, end = int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
+    tids = rows["tid"].unique()
+    ts = column(None if states is None else states[states["tid"].isin(tids)], "ts")
+    return int(((ts >= begin) & (ts < end)).sum())
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """The share of the step in which the training thread waits for the GIL."""
+    process = critical_rank(trace, limits)
+    if process is None:
+        return None
+    rows = steps_of(trace, process)
+    step, cost = float(rows["dur"].mean()), float(rows["gil"].mean())
+    share, count = cost / step, samples(trace, process)
+    error = 1.96 * float(np.sqrt(share * (1.0 - share) / max(count, 1)))
+    if share < max(limits.pause_share, limits.worth_share) or share - error <= 0.0:
+        return None
+    # What the other thread held the lock for may in part be needed by training itself: half of it stays,
+    # pessimistically.
+    after = After(step - 0.5 * max(share - error, 0.0) * step, step - cost, step * (1.0 - min(share + error, 0.99)))
+    rank = rank_of(rows)
+    evidence = [
+        Evidence(
+            text=f"{percent(share)} (+-{percent(error)}) of {count} samples of the training thread wait for the GIL: "
+            f"{ms(cost)} a step",
+            value=round(share, 4),
+            unit="share",
+            rank=rank,
+            process=process,
+            lane="main",
+        )
+    ]
+    other = busiest_other_thread(trace, process, int(rows["tid"].mode().iloc[0]))
+    if other is not None:
+        evidence.append(
+            Evidence(f"another thread was seen in `{other.frame}` in {percent(other.share)} of its samples")
+        )
+    who = f" The thread in `{other.frame}` is the first suspect." if other is not None else ""
+    return Finding(
+        id=ID,
+        cause=None,
+        severity=severity_of(share, limits),
+        rank=rank,
+        lost_s=round(cost * len(rows) / 1e9, 4),
+        share=round(share, 4),
+        speedup=speedup(step, after),
+        summary=f"GIL contention: the training thread waits {percent(share)} of the time for other Python threads of "
+        "its own "
+        f"process ({ms(cost)} a step).{who} More cores would not help: only one thread runs Python at a time.",
+        evidence=evidence,
+        actions=[
+            Action(
+                "move the other thread's Python work into a process of its own", "multiprocessing.Process(target=...)"
+            ),
+            Action("or let it run less often, or in calls that release the GIL (numpy, torch, file and socket I/O)"),
+        ],
+    )

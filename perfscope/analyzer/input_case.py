@@ -1,0 +1,154 @@
+"""One rank's input problem as the causes of `input-bound` see it, and the arithmetic that they share."""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from perfscope.analyzer.diagnosis import Action, Evidence
+from perfscope.analyzer.facts.host_load import HostLoad
+from perfscope.analyzer.facts.input_pipeline import Fetch, Pipeline
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.prediction import After, Machine, pipelined
+from perfscope.analyzer.wording import ms, percent, plural
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is known about one rank's input."""
+
+    pipeline: Pipeline
+    machine: Machine
+    load: HostLoad
+    limits: Limits
+    ranks: int  # on this host
+    intra_op_threads: int | None
+    gap_is_input: bool  # the waits lie between steps and not in a PyTorch loader
+
+    @property
+    def fetch(self) -> Fetch:
+        """The fetch of a batch; only for causes that have checked that there is one."""
+        assert self.pipeline.fetch is not None
+        return self.pipeline.fetch
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What a cause says: the times after it is removed, the sentence, the advice, the evidence."""
+
+    after: After
+    text: str
+    actions: list[Action]
+    evidence: list[Evidence]
+    removed: pd.Series | None = None  # per-step nanoseconds that go, for the width of the prediction
+
+
+def supply(case: Case, workers: int, wall: float) -> float:
+    """Nanoseconds per step in which `workers` make the batches of a step, one taking `wall`."""
+    handover = case.fetch.handover if workers > 0 and case.pipeline.workers > 0 else 0.0
+    return case.pipeline.needed(wall + handover) / max(workers, 1)
+
+
+def is_cpu_work(case: Case) -> bool:
+    """Does making a batch need the CPU more than anything else?"""
+    fetch = case.fetch
+    return fetch.cpu + fetch.run_delay >= case.limits.cpu_dominated * fetch.wall
+
+
+def io_bound(case: Case) -> bool:
+    """Is there evidence that fetches wait for storage? Off-CPU time alone is none."""
+    return case.fetch.io >= case.limits.io_share * case.fetch.wall
+
+
+def recommended_workers(case: Case) -> int:
+    """The least number with which fetching fits into the consumer's time (with headroom), bounded by cores for CPU
+    work.
+
+    Where the cores are the limit, more workers than reach that limit help nobody: the target is then the cores' time.
+    """
+    target = case.limits.headroom * max(case.pipeline.consumer, case.machine.share_floor())
+    handover = case.fetch.handover if case.pipeline.workers > 0 else 0.0
+    wanted = math.ceil(case.pipeline.needed(case.fetch.wall + handover) / max(target, 1.0))
+    most = case.limits.most_workers
+    if is_cpu_work(case) and case.load.usable_cores is not None:
+        most = max(int(case.load.usable_cores / max(case.ranks, 1)), 1)
+    return max(min(wanted, most), case.pipeline.workers + 1, 1)
+
+
+def with_workers(case: Case, workers: int) -> After:
+    """Step time with that many workers and everything else as it is."""
+    return pipelined(case.pipeline.consumer, supply(case, workers, case.fetch.wall), case.machine)
+
+
+def gain_of_workers(case: Case) -> float:
+    """The best factor that any number of workers gives."""
+    best = with_workers(case, recommended_workers(case)).likely
+    return case.pipeline.step / best if best > 0 else 1.0
+
+
+def cores_full(case: Case) -> bool:
+    """Is there nothing left of the cores that the job may use?"""
+    load = case.load
+    if load.idle_cores is None or not load.usable_cores:
+        return False
+    return load.idle_cores <= max(case.limits.idle_share * load.usable_cores, 0.25)
+
+
+def cores_text(case: Case) -> str:
+    """`both usable cores are 97 % busy`, as far as known."""
+    load = case.load
+    if load.usable_cores is None or load.idle_cores is None:
+        return "how busy the cores are is not known"
+    busy = 1.0 - load.idle_cores / load.usable_cores
+    many = "the one usable core is" if load.usable_cores == 1 else f"the {plural(load.usable_cores, 'usable core')} are"
+    return f"{many} {percent(busy)} busy"
+
+
+def wait_evidence(case: Case) -> Evidence:
+    """The first line under every cause."""
+    line = case.pipeline
+    return Evidence(
+        text=f"waits for input {ms(line.input_wait)} of each {ms(line.step)} step",
+        value=round(line.input_wait / 1e6, 3),
+        unit="ms/step",
+        rank=line.rank,
+        process=line.process,
+        lane="loader",
+    )
+
+
+def fetch_evidence(case: Case) -> list[Evidence]:
+    """What one batch costs and where that goes."""
+    fetch, rank = case.fetch, case.pipeline.rank
+    parts = [
+        (fetch.cpu, "on a core"),
+        (fetch.run_delay, "waiting for a core"),
+        (fetch.io, "waiting for storage"),
+        (fetch.waiting, "waiting otherwise (network, locks, sleep)"),
+    ]
+    told = ", ".join(f"{ms(value)} {name}" for value, name in parts if value >= 0.02 * fetch.wall)
+    return [
+        Evidence(
+            text=f"a batch takes {ms(fetch.wall)} to make: {told}",
+            value=round(fetch.wall / 1e6, 3),
+            unit="ms/batch",
+            rank=rank,
+            lane="workers",
+        ),
+        Evidence(
+            text=f"dataset {ms(fetch.dataset)}, collate {ms(fetch.collate)} of it",
+            value=round(fetch.collate / 1e6, 3),
+            unit="ms/batch",
+            rank=rank,
+            lane="workers",
+        ),
+    ]
+
+
+def core_evidence(case: Case) -> list[Evidence]:
+    """How full the cores are, when known."""
+    load = case.load
+    if load.tree_cores is None or load.usable_cores is None:
+        return []
+    text = f"the job keeps {plural(load.tree_cores, 'core')} of {plural(load.usable_cores, 'usable core')} busy"
+    return [Evidence(text=text, value=round(load.tree_cores, 2), unit="cores")]

@@ -1,0 +1,49 @@
+"""Every threshold of the analyzer, each with its reason or source."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Shares are of step time, 0..1."""
+
+    # Fewer steady steps than this say nothing: a mean of four is moved by any one of them.
+    fewest_steps: int = 5
+    # From here on a bootstrap over steps is trustworthy; below it confidence shrinks (TraceML asks for 20 to be
+    # critical).
+    enough_steps: int = 20
+    # XProf calls 5 % of the step moderately input-bound, TensorBoard's plugin advises from 5 % on.
+    input_share: float = 0.05
+    # A finding that gives back less than this is not worth a change; run-to-run noise of a step is of this size.
+    worth_share: float = 0.03
+    # XProf's "highly input-bound"; from here a finding is critical.
+    critical_share: float = 0.20
+    # A garbage collection or GIL wait below 2 % of a step cannot be told from sampling and clock noise.
+    pause_share: float = 0.02
+    # A fetch is the CPU's work when at least this share of it runs or waits for a core.
+    cpu_dominated: float = 0.6
+    # A cause explains the waits when it is at least half of them.
+    explains: float = 0.5
+    # I/O is what a fetch is made of when it is at least this share of it: pure decoding on overfull cores shows none.
+    io_share: float = 0.3
+    # Workers are given this share of the consumer's time, so that a slow batch does not stall it at once.
+    headroom: float = 0.9
+    # With a gain below this from any number of workers the cores are the limit and not the number of workers.
+    workers_gain: float = 1.15
+    # More worker processes than this on one host is no advice: memory and start-up dominate.
+    most_workers: int = 64
+    # A thread that is runnable without a core for this share of its time is short of cores.
+    run_delay_share: float = 0.10
+    # The machine is full when less than this share of the usable cores is left (scheduling never reaches all of it).
+    idle_share: float = 0.10
+    # Linux counts a throttled period only when the quota was spent; below this the quota is not what limits.
+    throttled_share: float = 0.05
+    # Growth below this (bytes over the recording) is allocator noise.
+    growth_bytes: float = 16e6
+    # Growth below this share of what is resident is allocator noise too.
+    growth_share: float = 0.01
+    # Seconds below which a line through resident memory is not a trend.
+    growth_span_s: float = 5.0
+
+
+LIMITS = Limits()

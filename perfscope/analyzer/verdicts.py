@@ -1,0 +1,90 @@
+"""The one sentence: what bounds the run, that nothing does, or why it cannot be told."""
+
+import pandas as pd
+
+from perfscope.analyzer.confidence import Standing
+from perfscope.analyzer.diagnosis import Finding, Verdict
+from perfscope.analyzer.facts.observed_budget import observed_budget
+from perfscope.analyzer.facts.rows import manifest, table
+from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.time_budget import STEADY
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.whole_budget import span_s
+from perfscope.analyzer.wording import digits, ms, percent, plural
+from perfscope.traces.trace import Trace
+
+
+def of_finding(finding: Finding, standing: Standing) -> Verdict:
+    """The finding with the largest loss, and what keeps it from being sure."""
+    text = finding.summary
+    if standing.rival is not None:
+        text += f" It cannot be told apart from {standing.rival}, which costs about as much."
+    if standing.few:
+        text += " There were few steps: a longer recording would make this surer."
+    return Verdict(finding.id, finding.cause, text, standing.confidence)
+
+
+def healthy(
+    trace: Trace, limits: Limits, rows: pd.DataFrame | None, standing: Standing, hidden: list[Finding]
+) -> Verdict:
+    """Nothing recoverable is above its limit."""
+    assert rows is not None
+    step = float(rows["dur"].mean())
+    computing = float(rows["compute_or_host"].sum() / rows["dur"].sum())
+    idle = float(rows["other_idle"].sum() / rows["dur"].sum())
+    serving = bool((rows["phase"] == "inference").all())
+    if hidden:
+        text = f"Nothing certain: {hidden[0].summary}"
+        return Verdict("unknown", None, text, 0.0)
+    doing = "computing" if not serving or idle < 0.5 else "waiting for work"
+    share = computing if doing == "computing" else idle
+    what = "call" if serving else "step"
+    text = (
+        f"Healthy: nothing here costs {percent(limits.input_share)} of a {what} or more. A {what} takes {ms(step)}, "
+        f"{percent(share)} of it {doing}"
+    )
+    tail = "; more loader workers will not make it faster." if not serving else "."
+    return Verdict("healthy", None, text + tail, standing.confidence)
+
+
+def unknown(trace: Trace, reason: str) -> Verdict:
+    """The evidence does not carry a verdict: how much there was, and what to do."""
+    frame = trace.fact(steps)
+    frame = frame[frame["phase"].isin((*STEADY, "warmup"))]
+    span = span_s(trace)
+    if len(frame):
+        most = frame.groupby("process").size().max()
+        longest = float(frame["dur"].max())
+        wanted = max(30.0, 2.0 * span, 25.0 * longest / 1e9)
+        text = (
+            f"{plural(float(most), 'step')} in {digits(span)} s "
+            f"{'is' if most == 1 else 'are'} too few to tell what bounds it. "
+            f"Longest: {ms(longest)}. Try `--max-duration {wanted:.0f}`."
+        )
+        return Verdict("unknown", None, text, 0.0)
+    seen = trace.fact(observed_budget)
+    if table(trace, "ranges") is None and table(trace, "loader") is None:
+        text = "Looked at from outside only, so no steps were seen."
+        if seen is not None:
+            shares = sorted(seen.shares.items(), key=lambda item: -item[1])
+            told = ", ".join(f"{NAMES[name]} {percent(share)}" for name, share in shares if share >= 0.01)
+            text += f" The main thread: {told}. Nothing of it is clearly lost."
+        why = manifest(trace).depth_reason
+        return Verdict("unknown", None, text + (f" Not deeper: {why}" if why else ""), 0.0)
+    where = f" in {digits(span)} s" if span > 0 else ""
+    return Verdict(
+        "unknown",
+        None,
+        f"No whole step was seen{where} ({reason}): no optimizer step, loader or module call repeated. "
+        "If its steps are long, try a longer `--max-duration`.",
+        0.0,
+    )
+
+
+NAMES = {
+    "input_wait": "waiting for input",
+    "checkpoint": "writing checkpoints",
+    "host_bound": "waiting for the GIL",
+    "other_idle": "waiting",
+    "compute_or_host": "computing or dispatching",
+}

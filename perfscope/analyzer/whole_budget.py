@@ -1,0 +1,121 @@
+"""The budgets of a run as the Diagnosis shows them, and what they are dominated by."""
+
+from perfscope.analyzer.confidence import FROM_OUTSIDE, Standing
+from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, RankBudget, StepSummary
+from perfscope.analyzer.facts.host_load import window
+from perfscope.analyzer.facts.observed_budget import observed_budget
+from perfscope.analyzer.facts.rows import column, table
+from perfscope.analyzer.facts.steps import trainers
+from perfscope.analyzer.facts.time_budget import CATEGORIES, steady, time_budget
+from perfscope.traces.trace import Trace
+
+RESOURCE = {
+    "compute_or_host": "compute",
+    "device_compute": "compute",
+    "input_wait": "input",
+    "exposed_copy": "input",
+    "host_bound": "host",
+    "sync_wait": "host",
+    "checkpoint": "checkpoint",
+    "exposed_communication": "communication",
+    "peer_wait": "communication",
+    "other_idle": "unknown",
+}
+# Findings whose loss hides in compute_or_host: the thread is runnable and has no core.
+HOST_SIDE = ("cpu-oversubscription", "cpu-throttled")
+
+
+def budgets(trace: Trace) -> list[RankBudget]:
+    """The time budget of each rank over its steady steps (from outside: of the main thread's samples); shares sum to
+    1.
+    """
+    rows = steady(trace.fact(time_budget))
+    ranks = []
+    for process, rank in trainers(trace):
+        own = rows[rows["process"] == process]
+        if len(own):
+            sums = {name: int(column(own, name).sum()) for name in CATEGORIES}
+            ranks.append(RankBudget(rank, entries({name: ns / 1e9 for name, ns in sums.items()})))
+    if ranks:
+        return ranks
+    seen = trace.fact(observed_budget)
+    if seen is None:
+        return []
+    return [RankBudget(seen.rank, entries({name: share * seen.span_s for name, share in seen.shares.items()}))]
+
+
+def entries(seconds: dict[str, float]) -> list[BudgetEntry]:
+    """Largest first; a category that took no time is left out."""
+    whole = sum(seconds.values())
+    if whole <= 0.0:
+        return []
+    taken = sorted(((name, s) for name, s in seconds.items() if s > 0.0), key=lambda item: -item[1])
+    return [BudgetEntry(name, s, s / whole) for name, s in taken]
+
+
+def rank_of_process(trace: Trace, process: int | None) -> int | None:
+    """The rank whose budget is told."""
+    if process is None:
+        seen = trace.fact(observed_budget)
+        return seen.rank if seen is not None and not len(steady(trace.fact(time_budget))) else _only_rank(trace)
+    return dict(trainers(trace)).get(process)
+
+
+def _only_rank(trace: Trace) -> int | None:
+    """The first rank with any steady steps, too few as they are."""
+    rows = steady(trace.fact(time_budget))
+    return int(rows["rank"].iloc[0]) if len(rows) else None
+
+
+def bound_by(budget: list[BudgetEntry], found: list[Finding], standing: Standing) -> BoundBy:
+    """The largest resource of the budget; time lost for want of a core counts as the host's."""
+    shares: dict[str, float] = {}
+    for entry in budget:
+        resource = RESOURCE[entry.category]
+        shares[resource] = shares.get(resource, 0.0) + entry.share
+    if not shares:
+        return BoundBy("unknown", None, 0.0)
+    starved = max((finding.share for finding in found if finding.id in HOST_SIDE), default=0.0)
+    moved = min(starved, shares.get("compute", 0.0))
+    if moved > 0.0:
+        shares["compute"] -= moved
+        shares["host"] = shares.get("host", 0.0) + moved
+    best = max(shares, key=lambda name: shares[name])
+    ordered = sorted(shares.values(), reverse=True)
+    margin = ordered[0] - (ordered[1] if len(ordered) > 1 else 0.0)
+    # A lead of a fifth of the time is clear; a smaller one is less sure in proportion.
+    sure = min(1.0, 0.5 + 2.5 * margin)
+    return BoundBy(best, round(shares[best], 4), round(sure * max(standing.confidence, FROM_OUTSIDE), 3))
+
+
+def step_summary(trace: Trace, process: int | None) -> StepSummary:
+    """Steady steps of the critical rank, ms; of the first rank when there are too few to choose one."""
+    frame = trace.fact(time_budget)
+    rows = steady(frame)
+    code = process if process is not None else (int(rows["process"].iloc[0]) if len(rows) else None)
+    own = rows[rows["process"] == code]["dur"] / 1e6
+    distorted = int(frame["distorted"].sum()) if len(frame) else 0
+    if not len(own):
+        return StepSummary(0, None, None, None, distorted)
+    return StepSummary(
+        len(own),
+        round(float(own.mean()), 4),
+        round(float(own.quantile(0.5)), 4),
+        round(float(own.quantile(0.95)), 4),
+        distorted,
+    )
+
+
+def span_s(trace: Trace) -> float:
+    """Seconds from the first to the last thing recorded."""
+    bounds: list[tuple[int, int]] = []
+    for name in ("loader", "ranges", "thread_states", "counters", "stacks"):
+        frame = table(trace, name)
+        if frame is not None and len(frame):
+            ts = column(frame, "ts")
+            last = ts + (column(frame, "dur") if "dur" in frame else 0)
+            bounds.append((int(ts.min()), int(last.max())))
+    if not bounds:
+        begin, end = window(trace)
+        return (end - begin) / 1e9
+    return round((max(end for _, end in bounds) - min(begin for begin, _ in bounds)) / 1e9, 3)
