@@ -48,11 +48,12 @@ NO_LOOP = Loop(*EMPTY)
 def trained(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
     """Rows of iterators that feed training: a mark (optimizer, scaler or backward) falls between two of its rows.
 
-    An iterator seen once only is judged by its loader's others, else by whether a mark follows it before any other row.
+    An iterator seen once only, or cut off by the end of the recording, is judged by its loader's others, else by whether a
+    mark follows it before any other row.
     """
     if not len(batches):
         return np.zeros(0, bool)
-    marks_before = np.searchsorted(marks, batches.ts)
+    marks_before = np.searchsorted(marks, batches.ts, side="right")
     _, which = np.unique(batches.iterator, return_inverse=True)
     rows = np.bincount(which)
     low = np.full(len(rows), np.iinfo(np.int64).max)
@@ -61,11 +62,11 @@ def trained(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
     np.maximum.at(high, which, marks_before)
     answer = high > low
     followed = np.append(marks_before[1:] > marks_before[:-1], len(marks) > marks_before[-1])
-    single = rows == 1
-    if single.any():
-        train_loaders = np.unique(batches.loader[answer[which] & ~single[which]])
-        known = np.unique(batches.loader[~single[which]])
-        for row in np.flatnonzero(single[which]):
+    unsure = (rows == 1) | (~answer & (np.arange(len(rows)) == which[-1]))
+    if unsure.any():
+        train_loaders = np.unique(batches.loader[answer[which] & ~unsure[which]])
+        known = np.unique(batches.loader[~unsure[which]])
+        for row in np.flatnonzero(unsure[which]):
             loader = batches.loader[row]
             answer[which[row]] = loader in train_loaders if loader in known else followed[row]
     return np.asarray(answer[which])
@@ -105,7 +106,7 @@ def by_loader(batches: Batches, marks: Ints, evals: Spans, work: Ints) -> Loop:
     one step. `work` are starts of training-mode torch calls: an evaluation between a boundary and the first of them
     belongs before the boundary, so that the step begins where the evaluation ends.
     """
-    seen = np.searchsorted(marks, batches.ts)
+    seen = np.searchsorted(marks, batches.ts, side="right")
     boundary = batches.ts[1:][seen[1:] > seen[:-1]] if len(seen) else batches.ts
     return between(boundary, marks, evals, work)
 

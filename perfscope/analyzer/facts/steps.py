@@ -131,7 +131,7 @@ def _training(tid: int, batches: Batches, ranges: pd.DataFrame | None, marks: In
     loop = by_loader(feeding, marks, runs, work) if len(feeding) else NO_LOOP
     if len(loop.begin) < FEW_PERIODS:
         anchored = between(_anchors(ranges, marks), marks, runs, work)
-        loop = anchored if len(anchored.begin) > len(loop.begin) else loop
+        loop = anchored if len(anchored.begin) > FEW_PERIODS * len(loop.begin) else loop
     batch_ts = feeding.ts[~feeding.start & ~feeding.last]
     counted = _counted(loop, batch_ts if len(batch_ts) else column(backward, "ts"))
     train = _frame(tid, loop, "train", counted, feeding, ranges)
