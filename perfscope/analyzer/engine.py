@@ -66,7 +66,7 @@ def outcome(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:
         if reason is not None:
             return NotApplicable(module.ID, reason)
         return module.detect(trace, limits) or str(module.ID)
-    except Exception as error:  # the one broad except: a rule that breaks must not take the others with it
+    except Exception as error:  # noqa: BLE001  the one broad except: a rule that breaks must not take the others along
         return Failed(module.ID, f"{type(error).__name__}: {error}")
 
 

@@ -1,4 +1,6 @@
-"""Writes down a training loop call by call, as the probe would: each call moves the clock, `trace()` gives the Trace."""
+"""Writes down a training loop call by call, as the probe would: each call moves the clock, `trace()` gives the
+Trace.
+"""
 
 from typing import Any
 

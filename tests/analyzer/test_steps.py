@@ -102,7 +102,8 @@ def test_evaluation_between_steps_is_cut_out() -> None:
         loop.end(1, iterator=20 + epoch, loader=2)
         loop.idle(3).start(1, iterator=11 + epoch)
     trace = loop.trace()
-    # the end of the iterator goes with the step before the evaluation, what follows the evaluation with the one behind it
+    # the end of the iterator goes with the step before the evaluation, what follows the evaluation with the one behind
+    # it
     assert rows(trace, "train") == [(7, 7), (14, 9), (35, 11), (46, 7), (53, 9)]
     assert rows(trace, "eval") == [(23, 6), (29, 6), (62, 6), (68, 6)]
 

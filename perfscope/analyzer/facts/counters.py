@@ -2,9 +2,13 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from perfscope.analyzer.facts.coverage import Ints
 from perfscope.analyzer.facts.rows import column, pair, table
 from perfscope.traces.trace import Trace
+
+Floats = NDArray[np.float64]
 
 HOST = -1
 WHOLE = -1
@@ -31,15 +35,21 @@ def used(trace: Trace, name: str, begin: int, end: int, *, threads: bool = False
         ts, value = column(rows, "ts"), rows["value"].to_numpy(np.float64)
         if ts[0] > opening + BORN_NS and process != HOST:
             ts, value = np.append(ts[0] - 1, ts), np.append(0.0, value)
-            grown[process, tid] = float(np.diff(np.interp([begin, end], ts, value))[0])
+            grown[process, tid] = growth(ts, value, begin, end)
             continue
         low, high = max(begin, int(ts[0])), min(end, int(ts[-1]))
         if high <= low:
             continue
         lives_on = ts[-1] >= end - BORN_NS
         scale = (end - begin) / (high - low) if lives_on and high - low >= (end - begin) / 2 else 1.0
-        grown[process, tid] = float(np.diff(np.interp([low, high], ts, value))[0]) * scale
+        grown[process, tid] = growth(ts, value, low, high) * scale
     return grown
+
+
+def growth(ts: Ints, value: Floats, begin: int, end: int) -> float:
+    """Growth between two instants; a sum over threads falls when one of them ends, which is no growth."""
+    low, high = np.interp([begin, end], ts, value)
+    return max(float(high - low), 0.0)
 
 
 def readings(trace: Trace, name: str) -> pd.DataFrame | None:

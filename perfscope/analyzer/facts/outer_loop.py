@@ -48,8 +48,8 @@ NO_LOOP = Loop(*EMPTY)
 def trained(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
     """Rows of iterators that feed training: a mark (optimizer, scaler or backward) falls between two of its rows.
 
-    An iterator seen once only, or cut off by the end of the recording, is judged by its loader's others, else by whether a
-    mark follows it before any other row.
+    An iterator seen once only, or cut off by the end of the recording, is judged by its loader's others, else by
+    whether a mark follows it before any other row.
     """
     if not len(batches):
         return np.zeros(0, bool)

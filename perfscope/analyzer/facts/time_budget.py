@@ -55,7 +55,7 @@ def _cut(
     out = _amounts(found, evals, begin, end, rows["phase"].to_numpy(str))
     # What samples say is said of steady steps and applied to them all.
     states = rows_of(trace, "thread_states", process)
-    shares = {name: NOTHING_SAMPLED for name in ("torch", "gap", "other")}
+    shares = dict.fromkeys(("torch", "gap", "other"), NOTHING_SAMPLED)
     users = None
     of_loop = rows[rows["phase"].isin(STEADY)]
     loop = merged((column(of_loop, "ts"), column(of_loop, "ts") + column(of_loop, "dur") + column(of_loop, "cut")))
