@@ -25,23 +25,21 @@ def enter_by_ptrace(pid: int, source: str, deadline_ns: int) -> tuple[str, int, 
 
     To be called on a thread that ends soon after: its end detaches from a target that could not be stopped.
     """
-    refuse_what_ptrace_cannot(pid)
-    functions = target_functions(pid)
     try:
+        refuse_what_ptrace_cannot(pid)
+        functions = target_functions(pid)
+        text = stub.text(source, own_pid(pid), python_version(pid))
         memory = os.open(f"/proc/{pid}/mem", os.O_RDWR)
+        try:
+            visitor = Visitor(pid, functions, memory, Landing(text), deadline_ns)
+            way = visit(visitor)
+            return way, max(visitor.stops_ns), len(visitor.stops_ns)
+        finally:
+            os.close(memory)
     except PermissionError:
         raise refused_by_kernel(pid) from None
-    except OSError:
-        raise gone(pid) from None
-    try:
-        text = stub.text(source, own_pid(pid), python_version(pid))
-        visitor = Visitor(pid, functions, memory, Landing(text), deadline_ns)
-        way = visit(visitor)
-        return way, max(visitor.stops_ns), len(visitor.stops_ns)
     except (ProcessGone, ProcessLookupError, FileNotFoundError):
         raise gone(pid) from None
-    finally:
-        os.close(memory)
 
 
 def visit(visitor: Visitor) -> str:
@@ -119,15 +117,12 @@ def refuse_what_ptrace_cannot(pid: int) -> None:
 
 
 def target_functions(pid: int) -> dict[str, int]:
-    """The address of each function that an entry needs. Raises CannotEnter naming the one that is missing."""
+    """The address of each function that an entry needs. Raises CannotEnter naming the missing one, OSError."""
     python = (*landing.PYTHON_FUNCTIONS, "Py_AddPendingCall")
     c_names = (*landing.C_FUNCTIONS, "mmap", "__errno_location")
-    try:
-        executable = python_files(pid)
-        found = addresses(pid, executable, python)
-        found |= addresses(pid, [*c_library_files(pid), *executable], c_names)
-    except OSError:
-        raise gone(pid) from None
+    executable = python_files(pid)
+    found = addresses(pid, executable, python)
+    found |= addresses(pid, [*c_library_files(pid), *executable], c_names)
     missing = [name for name in (*python, *c_names) if name not in found]
     if missing:
         advice = "start it under `perfscope run`"

@@ -4,7 +4,7 @@ The code is `landing.s` beside this file, assembled (a test assembles it again).
 
 pending      the pending call: on the main thread, at a bytecode boundary, with the GIL. Starts a native thread, nothing else:
              no Python runs on the main thread, so nothing of ours can meet a signal handler, a recursion limit or a tracer there.
-thread_main  the thread: blocks signals for itself, takes the GIL, runs the text in a dict of its own, drops what it raised,
+thread_main  the thread: takes the GIL, runs the text in a dict of its own, drops what it raised,
              and gives the memory back. When a pending call is still queued (the idle way was used meanwhile), that call frees it.
 
 `claimed` makes it happen once: it is touched only on the main thread, or by the tracer while the main thread is stopped.
@@ -17,18 +17,18 @@ import struct
 from dataclasses import dataclass
 
 CODE = bytes.fromhex(
-    "c7471400000000837f18007528837f1000751fc7471001000000534889fb4889"
-    "f9488d7b2831f6488b5340ff534889431c5b31c0c3488b7738488b4768488b7f"
-    "30ffe066662e0f1f840000000000669053415441554889fb31ff488db3a80000"
-    "0031d2ff5360ff53504889c7ff5358ff537085c00f848c000000ff53784189c4"
-    "c7432001000000ff93880000004989c54885c07439488dbb00020000be010100"
-    "004c89ea4c89e9ff93900000004885c0740b4889c7ff93a0000000eb06ff9398"
-    "0000004c89efff93a0000000eb06ff93980000004489e7837b14007514ff9380"
-    "000000488b7b30488b7338488b4368eb0ec7431801000000488b838000000041"
-    "5d415c5bffe0415d415c5b31c0c3"
+    "c7471400000000837f1800754c837f10007543c7471001000000534889fb31ff"
+    "488db3a8000000488d9328010000ff5360488d7b2831f6488b53404889d9ff53"
+    "4889431cbf02000000488db32801000031d2ff53605b31c0c3488b7738488b47"
+    "68488b7f30ffe0660f1f84000000000053415441554889fbff53504889c7ff53"
+    "58ff537085c00f848c000000ff53784189c4c7432001000000ff938800000049"
+    "89c54885c07439488dbb00020000be010100004c89ea4c89e9ff939000000048"
+    "85c0740b4889c7ff93a0000000eb06ff93980000004c89efff93a0000000eb06"
+    "ff93980000004489e7837b14007514ff9380000000488b7b30488b7338488b43"
+    "68eb0ec7431801000000488b8380000000415d415c5bffe0415d415c5b31c0c3"
 )
 PENDING_DOOR = 0
-THREAD_DOOR = 0x50
+THREAD_DOOR = 0x70
 PAGE_BYTES = mmap.PAGESIZE
 
 C_FUNCTIONS = ("pthread_create", "pthread_self", "pthread_detach", "pthread_sigmask", "munmap")

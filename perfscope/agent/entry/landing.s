@@ -24,6 +24,7 @@
         .set    ERR_CLEAR, 152
         .set    DEC_REF, 160
         .set    SIGNAL_MASK, 168
+        .set    MASK_BEFORE, 296
         .set    TEXT, 512
 
 # int pending(data): the pending call. On the main thread, at a bytecode boundary, with the GIL.
@@ -36,12 +37,21 @@ pending:
         mov     dword ptr [rdi + CLAIMED], 1
         push    rbx
         mov     rbx, rdi
-        mov     rcx, rdi
+# The thread inherits a full mask: it must never, not for a moment, take a signal that would have woken the main thread.
+        xor     edi, edi
+        lea     rsi, [rbx + SIGNAL_MASK]
+        lea     rdx, [rbx + MASK_BEFORE]
+        call    [rbx + PTHREAD_SIGMASK]
         lea     rdi, [rbx + THREAD]
         xor     esi, esi
         mov     rdx, [rbx + THREAD_MAIN]
+        mov     rcx, rbx
         call    [rbx + PTHREAD_CREATE]
         mov     [rbx + FAILED], eax
+        mov     edi, 2
+        lea     rsi, [rbx + MASK_BEFORE]
+        xor     edx, edx
+        call    [rbx + PTHREAD_SIGMASK]
         pop     rbx
 nothing_to_do:
         xor     eax, eax
@@ -60,10 +70,6 @@ thread_main:
         push    r12
         push    r13
         mov     rbx, rdi
-        xor     edi, edi
-        lea     rsi, [rbx + SIGNAL_MASK]
-        xor     edx, edx
-        call    [rbx + PTHREAD_SIGMASK]
         call    [rbx + PTHREAD_SELF]
         mov     rdi, rax
         call    [rbx + PTHREAD_DETACH]

@@ -97,6 +97,10 @@ class StoppedThread:
                 self.held.append((self.at.signal, ptrace.signal_info(self.tid)))
                 ptrace.resume(self.tid)
 
+    def block_signals(self, mask: int) -> None:
+        """Block the signals of `mask` until `let_go`; those that come wait in the kernel."""
+        ptrace.set_signal_mask(self.tid, mask)
+
     def is_fault(self) -> bool:
         """Did the kernel raise the signal for what the thread did, and not another process by kill()?"""
         return bool(struct.unpack_from("i", ptrace.signal_info(self.tid), 8)[0] > 0)

@@ -125,6 +125,7 @@ class Visitor:
             data, door = self.landing.data, self.landing.thread_door
             # Nobody else can claim it now: the pending call runs on this very thread.
             thread.write(data + landing.CLAIMED_AT, YES)
+            thread.block_signals(landing.THREAD_MASK)  # the new thread inherits it
             create = (self.functions["pthread_create"], data + landing.THREAD_AT, 0, door, data)
             try:
                 failed = thread.call(*create, limit_ns=THREAD_NS) & 0xFFFFFFFF

@@ -1,0 +1,28 @@
+"""List the Python processes that can be attached to."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from perfscope.agent.candidates import candidates
+
+    found = candidates()
+    if args.json:
+        print(msgspec.json.encode(found).decode())
+        return 0
+    if not found:
+        print("no Python process to attach to")
+        return 0
+    print(f"{'pid':>8} {'rank':>4} {'torch':>5} {'workers':>7} {'cpu':>6} {'memory':>9}  script")
+    for one in found:
+        rank = "" if one.rank is None else str(one.rank)
+        torch = "yes" if one.torch else "no"
+        line = f"{one.pid:8} {rank:>4} {torch:>5} {one.workers:7} {one.busy:6.0%} {one.rss_bytes / 1e6:6.0f} MB  {one.script}"
+        print(line if one.refusal is None else f"{line}\n{'':8} cannot be entered: {one.refusal}")
+    return 0
