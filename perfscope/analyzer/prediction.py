@@ -75,4 +75,4 @@ def speedup(step: float, after: After, removed: pd.Series | None = None, total: 
 
 
 def _round(value: float) -> float:
-    return round(value, 3)
+    return round(float(value), 3)

@@ -1,0 +1,195 @@
+"""The whole answer: verdict, bound_by, confidence, and what could not be looked for."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from perfscope.analyzer import engine
+from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES, Diagnosis
+from perfscope.analyzer.engine import diagnose
+from perfscope.traces.trace import Trace
+from tests import build
+from tests.analyzer.loop import MS, Loop
+from tests.analyzer.pipelines import counters, pipeline
+
+
+def healthy(steps: int = 60) -> Trace:
+    loop = Loop()
+    for _ in range(steps):
+        loop.next(0.1, queue_depth=3).work()
+    return loop.trace()
+
+
+def test_healthy_is_bound_by_compute() -> None:
+    result = diagnose(healthy())
+    assert result.verdict.id == "healthy"
+    assert result.verdict.summary.startswith("Healthy: ")
+    assert result.verdict.confidence == 0.99
+    assert result.bound_by.id == "compute"
+    assert result.bound_by.share == round(6 / 6.1, 4)
+    assert result.findings == []
+    assert set(result.clear) == {"input-bound", "checkpoint-stall", "gc-pause"}
+    assert result.steps.count == 58
+    assert result.steps.mean_ms == 6.1
+
+
+def test_the_largest_loss_is_the_verdict() -> None:
+    loop = Loop()
+    for _ in range(60):
+        loop.next(4, workers=0).work().call("checkpoint", 2, value=1)
+    result = diagnose(loop.trace())
+    assert [finding.id for finding in result.findings] == ["input-bound", "checkpoint-stall"]
+    assert result.verdict.id == "input-bound"
+    assert result.verdict.cause == "in-process-loading"
+    assert result.bound_by.id == "compute"
+    assert result.verdict.confidence > 0.9
+
+
+def test_bound_by_input() -> None:
+    result = diagnose(pipeline(wait=30, fetch={"wall": 80, "cpu": 1}))
+    assert result.bound_by.id == "input"
+    assert [entry.category for entry in result.time_budget] == ["input_wait", "compute_or_host"]
+
+
+def test_a_rival_that_costs_as_much_lowers_confidence_and_is_named() -> None:
+    loop = Loop()
+    for index in range(60):
+        late = 4 if index % 2 else 0
+        loop.next(4.1 if late else 0.1, workers=0).work().call("gc", 0.1 if late else 4, object=2)
+    result = diagnose(loop.trace())
+    assert "cannot be told apart from" in result.verdict.summary
+    assert result.verdict.confidence < 0.95
+
+
+def test_few_steps_lower_confidence() -> None:
+    loop = Loop()
+    for _ in range(9):
+        loop.next(4, workers=0).work()
+    result = diagnose(loop.trace())
+    assert result.verdict.id == "input-bound"
+    assert result.verdict.confidence < 0.7
+    assert "few steps" in result.verdict.summary
+
+
+def test_too_few_steps_are_unknown_and_say_what_to_do() -> None:
+    loop = Loop()
+    for _ in range(5):
+        loop.next(400).forward(500).backward(700).optimizer(300)
+    result = diagnose(loop.trace())
+    assert result.verdict.id == "unknown"
+    assert result.verdict.summary == (
+        "3 steps in 9.5 s are too few to tell what bounds it. Longest: 1.9 s. Try `--max-duration 48`."
+    )
+    assert result.bound_by.id == "compute"
+
+
+def test_nothing_recorded_is_unknown() -> None:
+    result = diagnose(build.trace())
+    assert result.verdict.id == "unknown"
+    assert result.bound_by.id == "unknown"
+    assert result.time_budget == []
+    assert result.failed == []
+    assert len(result.not_applicable) == 8
+
+
+def test_a_rule_that_breaks_does_not_take_the_others_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(trace: Trace, limits: object) -> None:
+        raise ZeroDivisionError("by hand")
+
+    bad = SimpleNamespace(ID="bad", NEEDS=(), not_applicable=lambda trace, limits: None, detect=broken)
+    monkeypatch.setattr(engine, "FINDINGS", (bad, *engine.FINDINGS))
+    result = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    assert [(item.id, item.error) for item in result.failed] == [("bad", "ZeroDivisionError: by hand")]
+    assert result.verdict.id == "input-bound"
+
+
+def test_an_absent_table_is_told_with_its_reason() -> None:
+    loop = Loop()
+    for _ in range(30):
+        loop.next().work()
+    trace = build.trace(**loop.tables, absent={"thread_states": "no right to read /proc/PID/syscall"})
+    reasons = {item.id: item.reason for item in diagnose(trace).not_applicable}
+    assert reasons["gil-contention"] == "thread_states: no right to read /proc/PID/syscall"
+
+
+def test_shares_sum_to_one_and_categories_are_known() -> None:
+    result = diagnose(pipeline(wait=7.3, fetch={"wall": 33, "cpu": 1}))
+    assert sum(entry.share for entry in result.time_budget) == pytest.approx(1.0, abs=1e-12)
+    assert {entry.category for entry in result.time_budget} <= set(BUDGET_CATEGORIES)
+
+
+def test_the_rank_that_loses_is_the_critical_one() -> None:
+    zero, one = Loop(), Loop(process=1, tid=101)
+    for _ in range(30):
+        zero.next(1).forward(2).backward(10).optimizer(1)
+        one.next(8).forward(2).backward(3).optimizer(1)
+    second = {**build.MAIN, "process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
+    both = {name: zero.tables[name] + one.tables[name] for name in ("loader", "ranges")}
+    result = diagnose(build.trace(processes=[build.MAIN, second], **both))
+    assert result.budget_rank == 1
+    assert result.verdict.id == "input-bound"
+    assert [entry.rank for entry in result.per_rank] == [0, 1]
+    assert result.time_budget == result.per_rank[1].time_budget
+
+
+def outside(states: list[str], stack: str | None = None, **more: Any) -> Trace:
+    tables: dict[str, Any] = {
+        "thread_states": [{"process": 0, "tid": 100, "ts": i * 50 * MS, "state": s} for i, s in enumerate(states)],
+        **more,
+    }
+    if stack is not None:
+        tables["stacks"] = [
+            {
+                "process": 0,
+                "tid": 100,
+                "ts": i * 50 * MS,
+                "weight_ns": 50 * MS,
+                "stack": stack if i % 2 else "main (t.py:1)",
+            }
+            for i in range(len(states))
+        ]
+    return build.trace(manifest={"depth": "observe", "depth_reason": "no ptrace permission"}, **tables)
+
+
+def test_from_outside_states_give_a_budget_and_no_verdict() -> None:
+    result = diagnose(outside(["running"] * 60 + ["poll"] * 40))
+    assert {entry.category: round(entry.share, 3) for entry in result.time_budget} == {
+        "compute_or_host": 0.6,
+        "other_idle": 0.4,
+    }
+    assert result.verdict.id == "unknown"
+    assert "Not deeper: no ptrace permission" in result.verdict.summary
+    assert result.bound_by.id == "compute"
+
+
+def test_from_outside_stacks_in_the_loader_are_input_bound_with_a_ceiling() -> None:
+    stack = "main (train.py:3);__next__ (torch/utils/data/dataloader.py:700);get (queues.py:1)"
+    result = diagnose(outside(["running", "poll"] * 50, stack))
+    assert result.verdict.id == "input-bound"
+    assert result.findings[0].share == 0.5
+    assert result.findings[0].speedup is not None
+    assert result.findings[0].speedup.high == 2.0
+    assert result.findings[0].speedup.likely is None
+    assert result.bound_by.id in ("input", "compute")
+
+
+def test_from_outside_throttling_is_still_found() -> None:
+    rows = counters(5_000 * MS, {(0, -1, "cpu_ns"): 0.5e9, (0, -1, "throttled_ns"): 0.7e9})
+    manifest = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}
+    states = [{"process": 0, "tid": 100, "ts": i * 50 * MS, "state": "running"} for i in range(100)]
+    result = diagnose(build.trace(manifest=manifest, counters=rows, thread_states=states))
+    assert result.verdict.id == "cpu-throttled"
+    assert result.bound_by.id == "host"
+
+
+def test_the_answer_is_json_and_back() -> None:
+    result = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    text = msgspec.json.encode(result)
+    assert msgspec.json.decode(text, type=Diagnosis) == result
+
+
+def test_the_same_trace_gives_the_same_answer() -> None:
+    first = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    assert diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1})) == first

@@ -1,0 +1,239 @@
+"""The findings beside input-bound: each fires, stays silent, and says when it does not apply."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfscope.analyzer import explain
+from perfscope.analyzer.diagnosis import Finding, NotApplicable, Speedup
+from perfscope.analyzer.engine import outcome
+from perfscope.analyzer.findings import (
+    FINDINGS,
+    causes,
+    checkpoint_stall,
+    cpu_oversubscription,
+    cpu_throttled,
+    gc_pause,
+    gil_contention,
+    host_sync,
+    input_bound,
+    memory_growth,
+)
+from perfscope.analyzer.limits import LIMITS
+from perfscope.errors import UsageError
+from perfscope.traces.trace import Trace
+from tests.analyzer.loop import MS, Loop
+from tests.analyzer.pipelines import counters
+
+FOLDER = Path(inspect.getfile(input_bound)).parent
+
+
+def found(module: Any, trace: Trace) -> Finding:
+    result = outcome(module, trace, LIMITS)
+    assert isinstance(result, Finding), result
+    return result
+
+
+def reason(module: Any, trace: Trace) -> str:
+    result = outcome(module, trace, LIMITS)
+    assert isinstance(result, NotApplicable), result
+    return result.reason
+
+
+def clear(module: Any, trace: Trace) -> bool:
+    return outcome(module, trace, LIMITS) == module.ID
+
+
+def plain(steps: int = 100, extra_ms: float = 0.0) -> Loop:
+    """Steps of 10 ms: 1 for the loader, 9 of torch."""
+    loop = Loop()
+    for _ in range(steps):
+        loop.next().forward(3).backward(4).optimizer(2).idle(extra_ms)
+    return loop
+
+
+def saving(every: int, ms: float) -> Loop:
+    loop = Loop()
+    for index in range(101):
+        loop.next().forward(3).backward(4).optimizer(2)
+        if index % every == every - 1:
+            loop.call("checkpoint", ms, value=50_000_000)
+    return loop
+
+
+def test_checkpoint_stall_fires() -> None:
+    finding = found(checkpoint_stall, saving(every=10, ms=40).trace())
+    # 100 steps of 10 ms and nine or ten writes of 40 ms: 4 of 14 ms
+    assert finding.share == pytest.approx(4 / 14, abs=0.02)
+    assert finding.speedup is not None
+    assert finding.speedup.likely == pytest.approx(1.4, abs=0.04)
+    assert "of 50 MB took 40 ms" in finding.summary
+    assert finding.evidence[0].end_ns is not None
+    assert finding.severity == "critical"
+
+
+def test_checkpoint_stall_stays_silent() -> None:
+    assert clear(checkpoint_stall, saving(every=50, ms=5).trace())
+
+
+def test_a_save_inside_a_save_is_one_write() -> None:
+    loop = Loop()
+    for _ in range(12):
+        loop.next().work()
+        begun = loop.at
+        loop.call("checkpoint", 20, value=1)
+        after, loop.at = loop.at, begun + 15 * MS
+        loop.call("checkpoint", 4, value=-1)
+        loop.at = after
+    assert "10 writes in 10 steps" in found(checkpoint_stall, loop.trace()).summary
+
+
+def test_gc_pause_fires_and_stays_silent() -> None:
+    loop, quiet = Loop(), Loop()
+    for _ in range(50):
+        loop.next().work().call("gc", 2, object=2, value=10)
+        quiet.next().work().call("gc", 0.1, object=0, value=10)
+    finding = found(gc_pause, loop.trace())
+    assert finding.share == 0.2222
+    assert finding.speedup is not None
+    assert finding.speedup.likely == round(9 / 7, 3)
+    assert clear(gc_pause, quiet.trace())
+
+
+def test_gil_contention_fires_and_names_the_other_thread() -> None:
+    loop = plain()
+    states = [
+        {"process": 0, "tid": 100, "ts": at, "state": "gil" if index % 2 else "running"}
+        for index, at in enumerate(range(0, loop.at, 3 * MS))
+    ]
+    stacks = [
+        {"process": 0, "tid": 7, "ts": at, "weight_ns": MS, "stack": "run (threading.py:1);log (metrics.py:12)"}
+        for at in range(0, loop.at, 20 * MS)
+    ]
+    finding = found(gil_contention, loop.trace(thread_states=states, stacks=stacks))
+    # every sample in the loader happens to be a running one: of the other nine tenths 5 of 9 wait for the GIL
+    assert finding.share == pytest.approx(0.5, abs=0.005)
+    assert "`log (metrics.py:12)`" in finding.summary
+    assert "More cores would not help" in finding.summary
+
+
+def test_gil_contention_stays_silent_or_does_not_apply() -> None:
+    assert clear(gil_contention, plain().sampled("thread_states", 3, state="running").trace())
+    assert reason(gil_contention, plain().trace()).startswith("thread_states: ")
+    few = plain().sampled("thread_states", 100, state="gil").trace()
+    assert reason(gil_contention, few) == "needs 20 state samples of the training thread, 9 taken"
+
+
+def load(
+    loop: Loop, rates: dict[tuple[int, int, str], float], manifest: dict[str, Any] | None = None, busy: float = 0.5
+) -> Trace:
+    rows = counters(loop.at, {(-1, -1, "host_cpu_busy_ns"): busy * 4e9, (0, -1, "cpu_ns"): 1e9, **rates})
+    rows.append({"process": -1, "tid": -1, "ts": 0, "name": "host_cpu_count", "value": 4.0})
+    return loop.trace(manifest=manifest, counters=rows)
+
+
+def threads(count: int) -> dict[str, Any]:
+    return {"torch": {"version": "2.13.0", "intra_op_threads": count, "inter_op_threads": 1, "cuda": False}}
+
+
+DELAYED = {(0, 100, "run_delay_ns"): 0.4e9}
+
+
+def test_oversubscription_by_threads() -> None:
+    finding = found(cpu_oversubscription, load(plain(), DELAYED, threads(16)))
+    assert finding.actions[0].snippet == "torch.set_num_threads(4)"
+    assert finding.share == 0.4
+    assert finding.speedup == Speedup(None, None, 1.667)
+
+
+def test_oversubscription_by_others_on_the_machine() -> None:
+    finding = found(cpu_oversubscription, load(plain(), DELAYED, threads(4), busy=0.98))
+    assert "other jobs on this machine use 2.92 cores of the 4" in finding.summary
+
+
+def test_oversubscription_stays_silent_or_does_not_apply() -> None:
+    assert clear(cpu_oversubscription, load(plain(), DELAYED, threads(4)))  # room left, threads fit
+    assert clear(cpu_oversubscription, load(plain(), {(0, 100, "run_delay_ns"): 0.01e9}, threads(16)))
+    assert "run-queue delay" in reason(cpu_oversubscription, load(plain(), {}, threads(16)))
+    assert "usable cores" in reason(cpu_oversubscription, load(plain(), DELAYED, {"usable_cores": None}))
+
+
+def test_loader_workers_that_fill_the_cores_are_not_oversubscription() -> None:
+    rates = {**DELAYED, (10, -1, "cpu_ns"): 2.9e9}
+    assert clear(cpu_oversubscription, load(plain(), rates, threads(4), busy=0.99))
+
+
+QUOTA = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}
+
+
+def test_throttled_fires_with_a_ceiling() -> None:
+    rates = {(0, -1, "cpu_ns"): 0.5e9, (0, -1, "throttled_ns"): 0.7e9, (0, -1, "nr_throttled"): 8.0}
+    finding = found(cpu_throttled, load(plain(), rates, QUOTA))
+    assert finding.share == 0.7
+    assert finding.speedup == Speedup(None, None, 3.333)
+    assert "CPU quota of 0.5 cores of 4 cores" in finding.summary
+
+
+def test_throttled_stays_silent_or_does_not_apply() -> None:
+    assert clear(cpu_throttled, load(plain(), {(0, -1, "throttled_ns"): 0.0}))
+    assert "cpu.stat" in reason(cpu_throttled, load(plain(), {}))
+
+
+def growing(per_s: float, manifest: dict[str, Any] | None = None, seconds: int = 20) -> Trace:
+    loop = plain(steps=seconds * 100 + 1)
+    rows = [
+        {"process": 0, "tid": -1, "ts": at, "name": "rss_bytes", "value": 1e9 + per_s * at / 1e9 + (at // MS % 7) * 1e5}
+        for at in range(0, loop.at, 250 * MS)
+    ]
+    return loop.trace(manifest=manifest, counters=rows)
+
+
+def test_memory_growth_says_when_the_limit_is_hit() -> None:
+    finding = found(memory_growth, growing(10e6, {"memory_limit_bytes": 2_000_000_000}))
+    assert "grows by 0.1 MB a step (10 MB a second)" in finding.summary
+    assert "the limit of 2 GB is reached in 1.33 minutes" in finding.summary
+    assert finding.lost_s == 0.0
+    assert finding.severity == "warning"
+
+
+def test_memory_growth_stays_silent_or_does_not_apply() -> None:
+    assert clear(memory_growth, growing(0.0))
+    assert clear(memory_growth, growing(0.1e6))
+    assert reason(memory_growth, growing(10e6, seconds=2)).startswith("needs 5 s of readings")
+
+
+def test_memory_that_fills_a_cache_and_stops_is_no_growth() -> None:
+    loop = plain(steps=2001)
+    rows = [
+        {"process": 0, "tid": -1, "ts": at, "name": "rss_bytes", "value": 1e9 + min(at / 1e9, 6) * 40e6}
+        for at in range(0, loop.at, 250 * MS)
+    ]
+    assert clear(memory_growth, loop.trace(counters=rows))
+
+
+def test_host_sync_does_not_apply_without_device_timing() -> None:
+    assert "no GPU" in reason(host_sync, plain().trace())
+    torch = {"torch": {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}}
+    assert "device timing" in reason(host_sync, plain().trace(manifest=torch))
+
+
+def test_every_file_is_in_its_tuple_under_its_own_name() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} - {"__init__"} == {m.ID.replace("-", "_") for m in FINDINGS}
+    assert {path.stem for path in (FOLDER / "causes").glob("*.py")} - {"__init__"} == {
+        m.CAUSE.replace("-", "_") for m in causes.CAUSES
+    }
+
+
+@pytest.mark.parametrize("module", FINDINGS, ids=lambda module: module.ID)
+def test_docstring_has_the_four_headings(module: Any) -> None:
+    lines = explain.explain(module.ID).splitlines()
+    assert [line for line in lines if line in explain.HEADINGS] == list(explain.HEADINGS)
+    assert lines[0].endswith(".")
+
+
+def test_explain_knows_causes_and_refuses_politely() -> None:
+    assert explain.explain("input-bound/decode-bound").startswith("decode-bound: ")
+    with pytest.raises(UsageError, match="there are: input-bound, checkpoint-stall"):
+        explain.explain("compute")

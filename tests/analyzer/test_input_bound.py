@@ -1,0 +1,185 @@
+"""Every cause of input-bound, and the predictions' closed forms."""
+
+from perfscope.analyzer.diagnosis import Finding, Speedup
+from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.findings import input_bound
+from perfscope.analyzer.limits import LIMITS
+from perfscope.traces.trace import Trace
+from tests import build
+from tests.analyzer.loop import Loop
+from tests.analyzer.pipelines import pipeline, worker_process
+
+
+def found(trace: Trace) -> Finding:
+    finding = input_bound.detect(trace, LIMITS)
+    assert finding is not None
+    return finding
+
+
+def told(finding: Finding) -> str:
+    return " ".join([finding.summary, *(action.text for action in finding.actions)])
+
+
+def gain(finding: Finding) -> Speedup:
+    assert finding.speedup is not None
+    assert finding.speedup.likely is not None
+    assert finding.speedup.low is not None
+    assert finding.speedup.low <= finding.speedup.likely <= finding.speedup.high
+    return finding.speedup
+
+
+def test_too_few_workers_says_how_many() -> None:
+    # 2 workers, 40 ms a batch: one every 20 ms; the consumer takes 10. 40 / (0.9 x 10) -> 5 workers. Fetches sleep.
+    finding = found(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    assert finding.cause == "too-few-workers"
+    assert gain(finding).likely == 2.0
+    assert "it takes 5 to keep up" in finding.summary
+    assert finding.actions[0].snippet == "DataLoader(..., num_workers=5, persistent_workers=True)"
+    assert finding.share == 0.5
+    assert finding.rank == 0
+
+
+def test_too_few_workers_is_bounded_by_cores_for_cpu_work() -> None:
+    # 40 ms of CPU a batch and 10 of training on 4 cores: 12.5 ms a step is the floor, reached with 4 workers.
+    finding = found(pipeline(wait=30, workers=1, fetch={"wall": 40, "cpu": 40}, cores=1.25))
+    assert finding.cause == "too-few-workers"
+    assert finding.actions[0].snippet == "DataLoader(..., num_workers=4, persistent_workers=True)"
+    assert gain(finding).likely == 3.2  # 40 / 12.5
+
+
+def test_in_process_loading() -> None:
+    finding = found(pipeline(wait=30, workers=0, fetch={"wall": 30, "cpu": 2}, cores=0.3))
+    assert finding.cause == "in-process-loading"
+    assert gain(finding).likely == 4.0  # 40 / 10, with 4 workers
+    assert "num_workers=4" in (finding.actions[0].snippet or "")
+
+
+def test_decoding_on_full_cores_never_advises_workers() -> None:
+    finding = found(pipeline(wait=20, workers=4, fetch={"wall": 120, "cpu": 80, "delay": 40}, cores=3.9, busy=0.99))
+    assert finding.cause == "decode-bound"
+    assert "more workers will not help" in finding.summary
+    assert "num_workers" not in told(finding)
+    # 3.9 cores x 30 ms of CPU a step, against 10 ms of the consumer: 12 cores
+    assert "12 cores" in finding.summary
+    assert gain(finding).low == 3.0
+
+
+def test_decoding_on_full_cores_gains_what_waits_for_cores() -> None:
+    # the loop's thread waits for a core 10 % of the time: 3 of its 10 ms would go too
+    rates = {(0, 100, "run_delay_ns"): 0.1e9, (0, -1, "cpu_ns"): 0.1e9, (10, -1, "cpu_ns"): 3.8e9}
+    finding = found(pipeline(wait=20, workers=4, fetch={"wall": 120, "cpu": 110}, busy=0.99, rates=rates))
+    assert finding.cause == "decode-bound"
+    assert gain(finding).likely == round(30 / 7, 3)
+
+
+def test_pure_decoding_with_many_workers_is_never_storage() -> None:
+    # off the CPU three quarters of the time, all of it waiting for a core
+    finding = found(pipeline(wait=20, workers=8, fetch={"wall": 240, "cpu": 60, "delay": 175}, cores=3.9, busy=1.0))
+    assert finding.cause == "decode-bound"
+
+
+def test_storage_needs_evidence_of_io() -> None:
+    slow = {"wall": 40.0, "cpu": 4.0, "read": 5e6}
+    finding = found(pipeline(wait=10, fetch=slow))
+    assert finding.cause == "storage-bound"
+    assert gain(finding).likely == 2.0
+    assert "5 MB read from disk a batch" in finding.evidence[-1].text
+    assert found(pipeline(wait=10, fetch={**slow, "read": 0})).cause == "too-few-workers"
+
+
+def test_samples_in_file_reads_are_evidence_too() -> None:
+    assert found(pipeline(wait=10, fetch={"wall": 40, "cpu": 4}, states="disk")).cause == "storage-bound"
+    assert found(pipeline(wait=10, fetch={"wall": 40, "cpu": 4}, states="sleep")).cause == "too-few-workers"
+
+
+def test_collate_bound() -> None:
+    finding = found(pipeline(wait=10, fetch={"wall": 40, "cpu": 39, "collate": 30}, cores=2.0))
+    assert finding.cause == "collate-bound"
+    assert gain(finding).likely == 2.0  # (40 - 30) / 2 = 5 ms a batch, so the consumer's 10 ms set the pace
+
+
+def test_transfer_bound() -> None:
+    loop, worker = Loop(), Loop(process=10, tid=200)
+    for _ in range(40):
+        loop.next(10, queue_depth=3, cpu_before_ns=0, cpu_after_ns=4_000_000).work()
+        worker.at = loop.at - 5_000_000
+        worker.add("fetches", 2, worker=0, dataset_ns=2_000_000, collate_ns=0, cpu_ns=2_000_000)
+    trace = loop.trace(processes=[build.MAIN, worker_process(0)], fetches=worker.tables["fetches"])
+    finding = found(trace)
+    assert finding.cause == "transfer-bound"
+    assert "more of them would not help" in finding.summary
+
+
+def test_worker_restart() -> None:
+    loop = Loop()
+    for epoch in range(8):
+        loop.start(30, iterator=epoch).next(20, iterator=epoch, queue_depth=0).work()
+        for _ in range(4):
+            loop.next(0.1, iterator=epoch, queue_depth=2).work()
+        loop.end(0.1, iterator=epoch)
+    finding = found(loop.trace())
+    assert finding.cause == "worker-restart"
+    assert "persistent_workers=True" in (finding.actions[0].snippet or "")
+    assert finding.speedup is not None
+
+
+def test_unknown_loader() -> None:
+    loop = Loop()
+    for _ in range(40):
+        loop.idle(12).work()
+    loop.sampled("thread_states", 1.7, state="network")
+    finding = found(loop.trace())
+    assert finding.cause == "unknown-loader"
+    assert gain(finding).likely == 1.5  # 18 -> 12, the slower of the two
+
+
+def test_silent_when_batches_are_ready() -> None:
+    trace = pipeline(wait=0.2, depth=4, fetch={"wall": 15, "cpu": 15})
+    assert input_bound.detect(trace, LIMITS) is None
+    assert "input-bound" in diagnose(trace).clear
+
+
+def test_not_applicable_without_steps() -> None:
+    loop = Loop().next().work()
+    result = {item.id: item.reason for item in diagnose(loop.trace()).not_applicable}
+    assert result["input-bound"] == "needs 5 whole steps, 0 seen"
+
+
+def test_waits_on_a_gpu_without_device_timing_carry_no_verdict() -> None:
+    torch = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
+    trace = pipeline(wait=10, fetch={"wall": 40, "cpu": 1}, manifest={"torch": torch})
+    finding = found(trace)
+    assert finding.severity == "info"
+    assert finding.speedup is not None
+    assert finding.speedup.likely is None
+    assert diagnose(trace).verdict.id == "unknown"
+
+
+def test_workers_out_of_sight_give_a_ceiling() -> None:
+    loop = Loop()
+    for _ in range(30):
+        loop.next(6).work()
+    finding = found(loop.trace())
+    assert finding.cause is None
+    assert finding.speedup == Speedup(None, None, 2.0)
+
+
+def test_ranks_that_wait_for_each_other_share_their_waits() -> None:
+    # rank 1 waits 8 ms for its batch; rank 0 waits 2 and then 6 for rank 1 in backward: the consumer takes 8 ms, not 14
+    zero, one = Loop(), Loop(process=1, tid=101)
+    for _ in range(30):
+        zero.next(2).forward(2).backward(10).optimizer(2)
+        one.next(8).forward(2).backward(4).optimizer(2)
+    second = {**build.MAIN, "process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
+    fetched = Loop(process=10, tid=200)
+    while fetched.at < one.at:
+        fetched.add("fetches", 32, worker=0, dataset_ns=32_000_000, collate_ns=0, cpu_ns=0)
+    worker = {**worker_process(0), "parent": 1, "rank": 1}
+    trace = build.trace(
+        processes=[build.MAIN, second, worker],
+        fetches=fetched.tables["fetches"],
+        **{name: zero.tables[name] + one.tables[name] for name in ("loader", "ranges")},
+    )
+    finding = found(trace)
+    assert finding.rank == 1
+    assert gain(finding).likely == 2.0
