@@ -1,0 +1,5 @@
+"""The doors, one command a file: a docstring (= its help), `add_arguments(parser)`, `run(args) -> exit code`."""
+
+from perfscope.commands import analyze, attach, doctor, explain, ps, report
+
+COMMANDS = (attach, ps, doctor, analyze, report, explain)

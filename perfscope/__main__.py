@@ -1,0 +1,7 @@
+"""`python -m perfscope` is `perfscope`."""
+
+import sys
+
+from perfscope.cli import main
+
+sys.exit(main())

@@ -1,0 +1,17 @@
+"""Write the HTML report of a recorded run: one file that works offline."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML file to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    from perfscope.ui.answer import write_html
+
+    write_html(args.run_folder, args.output)
+    print(f"wrote {args.output}")
+    return 0

@@ -1,0 +1,86 @@
+"""The palette: one colour, one meaning, on every screen; light and dark. Chosen to stay apart under colour blindness."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of one theme; `category` is keyed by the categories of the time budget."""
+
+    bg: str
+    surface: str
+    text: str
+    muted: str
+    line: str
+    accent: str
+    category: dict[str, str]
+
+
+LIGHT = Palette(
+    bg="#f5f6f8",
+    surface="#ffffff",
+    text="#14181f",
+    muted="#5a6472",
+    line="#e2e6eb",
+    accent="#1f56c8",
+    category={
+        "device_compute": "#1c8458",
+        "compute_or_host": "#1c8458",
+        "exposed_communication": "#5e2391",
+        "exposed_copy": "#d14a8b",
+        "input_wait": "#ee8f00",
+        "host_bound": "#1c56d6",
+        "sync_wait": "#3a93b8",
+        "checkpoint": "#7d4b1f",
+        "peer_wait": "#c9adf7",
+        "other_idle": "#c9cdd3",
+    },
+)
+
+DARK = Palette(
+    bg="#0d1015",
+    surface="#161a21",
+    text="#e9ecf1",
+    muted="#98a3b2",
+    line="#282e38",
+    accent="#82a9ff",
+    category={
+        "device_compute": "#3fb27f",
+        "compute_or_host": "#3fb27f",
+        "exposed_communication": "#8b4fc6",
+        "exposed_copy": "#ec79b2",
+        "input_wait": "#ffa02e",
+        "host_bound": "#4a80f5",
+        "sync_wait": "#57a9cc",
+        "checkpoint": "#a8703c",
+        "peer_wait": "#dccbfd",
+        "other_idle": "#4d5561",
+    },
+)
+
+LABELS = {
+    "device_compute": "compute",
+    "compute_or_host": "compute or host",
+    "exposed_communication": "communication",
+    "exposed_copy": "copies",
+    "input_wait": "waiting for input",
+    "host_bound": "host",
+    "sync_wait": "synchronising",
+    "checkpoint": "checkpoint",
+    "peer_wait": "waiting for peers",
+    "other_idle": "idle",
+}
+
+MEANINGS = {
+    "device_compute": "the device computes",
+    "compute_or_host": "forward, backward, optimizer and the code between them; on a CPU the two are not told apart at this depth",
+    "exposed_communication": "collectives that no computation hides",
+    "exposed_copy": "copies that no computation hides",
+    "input_wait": "the training loop waits for its next batch",
+    "host_bound": "Python and the runtime hold the device up: garbage collection, the interpreter's lock, dispatch",
+    "sync_wait": "the host waits for the device",
+    "checkpoint": "writing checkpoints",
+    "peer_wait": "waiting for another rank",
+    "other_idle": "the loop's thread sleeps for another reason",
+}
+WAITS = ("input_wait", "sync_wait", "peer_wait", "other_idle")
