@@ -25,7 +25,9 @@ SCENES = {
 SETTLE_S = 0.7
 
 
-def windows(pid: int, depth: str, pairs: int, length_s: float, folder: Path) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[float], list[float]]:
+def windows(
+    pid: int, depth: str, pairs: int, length_s: float, folder: Path
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[float], list[float]]:
     """(attached windows, free windows) as CLOCK_MONOTONIC pairs, overhead shares that perfscope states, agent CPU shares."""
     on, off, stated, cpu = [], [], [], []
     for number in range(pairs):
@@ -78,7 +80,9 @@ def scene(name: str, depth: str, pairs: int, length_s: float) -> None:
     ratios = np.array([rate(marks, yes) / rate(marks, no) for yes, no in zip(on, off, strict=True)])
     mean, low, high = interval(ratios)
     word = "holds" if low >= floor else "missed" if high < floor else "not resolvable here"
-    print(f"{name:28} {depth:8} ratio {mean:.4f} [{low:.4f} .. {high:.4f}]  floor {floor}: {word};  stated {np.mean(stated):.2%}")
+    print(
+        f"{name:28} {depth:8} ratio {mean:.4f} [{low:.4f} .. {high:.4f}]  floor {floor}: {word};  stated {np.mean(stated):.2%}"
+    )
 
 
 def main() -> None:

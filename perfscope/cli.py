@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        door.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+        door.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+        )
         command.add_arguments(door)
         door.set_defaults(run=command.run)
     return whole

@@ -53,7 +53,10 @@ class Blocks(Dataset[Any]):
 
 def scratch_file() -> Path:
     """A file of CHUNKS blocks in a folder that goes when the program ends."""
-    owner, folder = os.getpid(), Path(tempfile.mkdtemp(prefix="storage-sample-", dir=os.environ.get("SCRATCH", "/var/tmp")))
+    owner, folder = (
+        os.getpid(),
+        Path(tempfile.mkdtemp(prefix="storage-sample-", dir=os.environ.get("SCRATCH", "/var/tmp"))),
+    )
     atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
     path = folder / "blocks"
     with open(path, "wb") as file:
@@ -77,7 +80,9 @@ def main() -> None:
     try:
         reads = reads_that_last(path)
     except OSError as error:
-        sys.exit(f"storage: {path.parent} cannot be read past the page cache ({error.strerror}); set SCRATCH to another disk")
+        sys.exit(
+            f"storage: {path.parent} cannot be read past the page cache ({error.strerror}); set SCRATCH to another disk"
+        )
     data = Blocks(path, reads, in_memory=args.fix)
     train(layers(WIDTH, 6), DataLoader(data, batch_size=BATCH, num_workers=args.workers), args, learn=varied)
 

@@ -38,19 +38,18 @@ def table(name: str, rows: Rows) -> pd.DataFrame:
     """One table of the schema from sparse rows."""
     unknown = {key for row in rows for key in row} - {column.name for column in TABLES[name]}
     assert not unknown, f"{name} has no columns {sorted(unknown)}"
-    return framed(name, {column.name: [row.get(column.name, missing(column)) for row in rows] for column in TABLES[name]})
+    return framed(
+        name, {column.name: [row.get(column.name, missing(column)) for row in rows] for column in TABLES[name]}
+    )
 
 
 def trace(*, manifest: dict[str, Any] | None = None, absent: dict[str, str] | None = None, **tables: Rows) -> Trace:
     """A Trace of these tables; `processes` defaults to one main process with code 0 and rank 0."""
     rows = {"processes": [MAIN], **tables}
     frames = {name: table(name, its_rows) for name, its_rows in rows.items()}
-    first = [int(frame["ts"].min()) for frame in frames.values() if "ts" in frame and len(frame)]
-    last = [
-        int((frame["ts"] + (frame["dur"] if "dur" in frame else 0)).max())
-        for frame in frames.values()
-        if "ts" in frame and len(frame)
-    ]
+    timed = [frame for frame in frames.values() if "ts" in frame and len(frame)]
+    first = [int(frame["ts"].min()) for frame in timed]
+    last = [int((frame["ts"] + frame.get("dur", 0)).max()) for frame in timed]
     reasons = {name: (absent or {}).get(name, "not recorded in this test") for name in TABLES if name not in frames}
     said = msgspec.convert({**FACTS, **(manifest or {})}, Manifest)
     return Trace(frames, reasons, [said], span_ns=(min(first, default=0), max(last, default=0)))

@@ -1,5 +1,6 @@
 """Starts real target processes and attaches to them as a user would."""
 
+import contextlib
 import json
 import os
 import signal
@@ -63,10 +64,8 @@ def start(program: str, folder: Path, *arguments: str, steps: int = 20) -> Run:
 
 def end(run: Run) -> None:
     """Kill the target and its workers."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(run.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     run.process.communicate()
 
 

@@ -59,7 +59,11 @@ def candidates() -> list[Candidate]:
     found = []
     for pid, torch in python.items():
         stat, command = proc.stat(pid), proc.command_line(pid)
-        if stat is None or not command or (stat.parent in python and python[stat.parent] and torch and forked(pid, stat.parent)):
+        if (
+            stat is None
+            or not command
+            or (stat.parent in python and python[stat.parent] and torch and forked(pid, stat.parent))
+        ):
             continue
         rank = proc.environment(pid, RANK_VARIABLES).get("RANK", "")
         workers = sum(child in python and python[child] for child in proc.children(pid))

@@ -49,7 +49,9 @@ def stacks() -> Finding:
 def waits() -> Finding:
     """Whether the kernel shows what threads wait for."""
     if proc.read("/proc/self/syscall") is None:
-        return Finding("what threads wait for", "the kernel does not say", "needs a kernel with CONFIG_HAVE_ARCH_TRACEHOOK")
+        return Finding(
+            "what threads wait for", "the kernel does not say", "needs a kernel with CONFIG_HAVE_ARCH_TRACEHOOK"
+        )
     return Finding("what threads wait for", "works: /proc/PID/syscall")
 
 

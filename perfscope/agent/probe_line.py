@@ -108,7 +108,7 @@ class ProbeLine:
 
 def accept(listening: socket.socket) -> list[ProbeLine]:
     """The probes that have called since."""
-    lines = []
+    lines: list[ProbeLine] = []
     while True:
         try:
             connection, _ = listening.accept()

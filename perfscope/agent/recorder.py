@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfscope import __version__
+from perfscope.agent.cgroup import memory_limit_bytes
 from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.collectors import OUTSIDE, Probe, Stacks
-from perfscope.agent.cgroup import memory_limit_bytes
 from perfscope.agent.proc import command_line
 from perfscope.agent.tree import Tree
 from perfscope.agent.usable_cores import shm_bytes, usable_cores

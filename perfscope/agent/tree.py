@@ -45,7 +45,9 @@ class Tree:
         if found.state in "ZX":
             raise PerfscopeError(f"process {pid} has ended and waits for its parent; there is nothing left to look at")
         if not proc.command_line(pid):
-            raise UsageError(f"process {pid} ({found.name}) is a kernel thread. `perfscope ps` lists what can be attached to.")
+            raise UsageError(
+                f"process {pid} ({found.name}) is a kernel thread. `perfscope ps` lists what can be attached to."
+            )
         self.pid = pid
         self.start_ticks = found.start_ticks
         self.top = self.launcher_of(pid) if all_ranks else pid
@@ -84,11 +86,15 @@ class Tree:
         for child in proc.children(pid):
             self.visit(child, one, living)
 
-    def describe(self, pid: int, found: proc.Stat, parent: TargetProcess | None, before: TargetProcess | None) -> TargetProcess:
+    def describe(
+        self, pid: int, found: proc.Stat, parent: TargetProcess | None, before: TargetProcess | None
+    ) -> TargetProcess:
         mapped = proc.mapped(pid)
         command = proc.command_line(pid)
         said = proc.environment(pid, RANK_VARIABLES)
-        rank, local = (int(said.get(name, "-1")) if said.get(name, "").isdecimal() else -1 for name in RANK_VARIABLES[:2])
+        rank, local = (
+            int(said.get(name, "-1")) if said.get(name, "").isdecimal() else -1 for name in RANK_VARIABLES[:2]
+        )
         return TargetProcess(
             process=before.process if before else len(self.known),
             pid=pid,
@@ -130,7 +136,9 @@ class Tree:
         """mp.spawn: a parent that runs no loader of its own and whose spawned children have workers is a launcher."""
         for one in list(living.values()):
             kids = [kid for kid in living.values() if kid.parent == one.pid and kid.role == "loader-worker"]
-            grown = [kid for kid in kids if any(grand.parent == kid.pid and grand.is_python for grand in living.values())]
+            grown = [
+                kid for kid in kids if any(grand.parent == kid.pid and grand.is_python for grand in living.values())
+            ]
             if one.role == "main" and grown and len(kids) > 1:
                 living[one.pid] = replace(one, role="launcher")
                 for kid in kids:

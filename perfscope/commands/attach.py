@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=seconds, metavar="S", help="record this long")
     parser.add_argument("--max-duration", type=seconds, default=120.0, metavar="S", help="at most this long (120)")
     parser.add_argument("--all-ranks", action="store_true", help="also the other ranks of the job on this host")
-    parser.add_argument("--depth", choices=("observe", "probe"), default="probe", help="observe never enters the process")
+    parser.add_argument(
+        "--depth", choices=("observe", "probe"), default="probe", help="observe never enters the process"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")

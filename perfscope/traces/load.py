@@ -12,6 +12,7 @@ def load(path: Path) -> Trace:
     """The Trace at `path`. Raises UnreadableRun with one line that says what is wrong."""
     for reader in READERS:
         if reader.sniff(path):
-            return reader.read(path)
+            trace: Trace = reader.read(path)
+            return trace
     read_manifest(path)  # says which of the ways of not being a run this is
     raise UnreadableRun(f"{path}: no reader knows this format")

@@ -82,7 +82,12 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("category", "category", "", "forward, backward, optimizer, scaler, checkpoint, gc or sync"),
         Column("name", "category", "", "class or function name"),
         Column("object", "int64", "", "code of the module or optimizer, GC generation, -1 for none"),
-        Column("value", "int64", "", "bytes of a checkpoint, training flag of a forward, collected objects of a GC; -1 unknown"),
+        Column(
+            "value",
+            "int64",
+            "",
+            "bytes of a checkpoint, training flag of a forward, collected objects of a GC; -1 unknown",
+        ),
     ),
     "copies": (
         PROCESS,

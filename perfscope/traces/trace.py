@@ -29,7 +29,7 @@ class Trace:
     ) -> None:
         self._tables = MappingProxyType(dict(tables))
         self._absent = MappingProxyType(dict(absent))
-        self._facts: dict[Callable[["Trace"], Any], Any] = {}
+        self._facts: dict[Callable[[Trace], Any], Any] = {}
         self.manifests = tuple(manifests)
         self.span_ns = span_ns
         self.torn = torn
@@ -65,4 +65,5 @@ class Trace:
 
 def framed(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     """A table of the schema from its columns: declared order and dtypes. Raises KeyError when a column is missing."""
-    return pd.DataFrame({one.name: pd.Series(columns[one.name]).astype(one.dtype) for one in TABLES[name]})
+    frame = pd.DataFrame({one.name: columns[one.name] for one in TABLES[name]})
+    return frame.astype({one.name: one.dtype for one in TABLES[name]})

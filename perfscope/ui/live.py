@@ -11,12 +11,18 @@ BAR_CELLS = 30
 class Standing(Protocol):
     """What a recorder tells of itself."""
 
-    elapsed_s: float
-    steps: int
-    step_ms: float | None
-    processes: int
-    entered_ms: float | None
-    depth: str
+    @property
+    def elapsed_s(self) -> float: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def step_ms(self) -> float | None: ...
+    @property
+    def processes(self) -> int: ...
+    @property
+    def entered_ms(self) -> float | None: ...
+    @property
+    def depth(self) -> str: ...
 
 
 class LiveView:
@@ -31,7 +37,9 @@ class LiveView:
     def __enter__(self) -> "LiveView":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None
+    ) -> None:
         if self.terminal:
             self.stream.write("\r\x1b[K")
             self.stream.flush()

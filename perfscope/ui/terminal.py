@@ -19,7 +19,12 @@ def show(diagnosis: Diagnosis, trace: Trace | None, stream: TextIO) -> None:
     """Print it: with colour on a terminal, the same words without elsewhere."""
     console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False, markup=False)
     width = max(NARROWEST, min(console.width if stream.isatty() else 100, WIDEST))
-    for part in (headline(diagnosis, trace, width), budget(diagnosis, width), changes(diagnosis, width), closing(diagnosis, width)):
+    for part in (
+        headline(diagnosis, trace, width),
+        budget(diagnosis, width),
+        changes(diagnosis, width),
+        closing(diagnosis, width),
+    ):
         for line in part:
             console.print(line)
 
@@ -87,7 +92,10 @@ def budget(diagnosis: Diagnosis, width: int) -> list[Text]:
         label = f" {LABELS.get(part.category, part.category)} "
         fill = "▒" if part.category in WAITS else "█"
         text = (label + fill * max(0, size - len(label))) if size > len(label) + 1 else fill * size
-        bar.append(text, style=f"{'black' if size > len(label) + 1 else DARK.category[part.category]} on {DARK.category[part.category]}")
+        bar.append(
+            text,
+            style=f"{'black' if size > len(label) + 1 else DARK.category[part.category]} on {DARK.category[part.category]}",
+        )
     legend = "   ".join(f"{LABELS.get(one.category, one.category)} {amount(one, mean)}" for one in parts)
     return [bar, *wrapped(legend, width, " " * 10), Text("")]
 
@@ -126,7 +134,9 @@ def change(rank: int, finding: Finding, diagnosis: Diagnosis, width: int) -> lis
         if action.snippet:
             lines += [Text(f"          {line}", style="cyan") for line in action.snippet.splitlines()]
     for evidence in finding.evidence:
-        lines += [Text(line.plain, style="bright_black") for line in wrapped(evidence.text, width, "          ", "        ")]
+        lines += [
+            Text(line.plain, style="bright_black") for line in wrapped(evidence.text, width, "          ", "        ")
+        ]
     return lines
 
 
@@ -163,7 +173,11 @@ def closing(diagnosis: Diagnosis, width: int) -> list[Text]:
     if probe is not None and probe.overhead_share is not None:
         lines.append(Text(f"  cost to the run: {probe.overhead_share:.1%}; nothing stays behind"))
     if diagnosis.run is not None:
-        lines += [Text(""), Text(f"  run   {diagnosis.run}"), Text(f"  next  perfscope report {diagnosis.run} -o report.html")]
+        lines += [
+            Text(""),
+            Text(f"  run   {diagnosis.run}"),
+            Text(f"  next  perfscope report {diagnosis.run} -o report.html"),
+        ]
     if diagnosis.findings:
         lines.append(Text(f"        perfscope explain {diagnosis.findings[0].id}"))
     return lines

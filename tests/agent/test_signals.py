@@ -5,7 +5,11 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.running import end, perfscope, start, until
+from tests.running import Run, end, perfscope, start, until
+
+
+def caught(run: Run) -> int:
+    return sum(line[0] == "caught" for line in run.lines())
 
 
 def test_interrupts_and_raising_handlers_reach_the_users_code(tmp_path: Path) -> None:
@@ -18,13 +22,13 @@ def test_interrupts_and_raising_handlers_reach_the_users_code(tmp_path: Path) ->
             number = (signal.SIGTERM, signal.SIGINT)[sent % 2]
             run.process.send_signal(number)
             sent += 1
-            until(lambda: sum(line[0] == "caught" for line in run.lines()) == sent, 10)
+            until(lambda: caught(run) == sent, 10)  # noqa: B023  waited for here and now
             time.sleep(0.01)
-        out, err = agent.communicate()
+        _, err = agent.communicate()
         assert agent.returncode == 0, err
         assert run.process.poll() is None
     finally:
         end(run)
-    caught = [line[1] for line in run.lines() if line[0] == "caught"]
+    names = [line[1] for line in run.lines() if line[0] == "caught"]
     assert sent > 50
-    assert caught.count("Preempted") == (sent + 1) // 2 and caught.count("KeyboardInterrupt") == sent // 2
+    assert names.count("Preempted") == (sent + 1) // 2 and names.count("KeyboardInterrupt") == sent // 2

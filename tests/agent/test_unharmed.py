@@ -90,7 +90,7 @@ def test_a_target_that_is_killed_leaves_a_valid_run(looping: Run, tmp_path: Path
     steps = len(looping.lines())
     until(lambda: len(looping.lines()) > steps + 300)
     os.kill(looping.pid, signal.SIGKILL)
-    out, err = agent.communicate(timeout=30)
+    _, err = agent.communicate(timeout=30)
     assert agent.returncode == 0, err
     trace = load(tmp_path / "run")
     assert trace.manifests[0].end_reason == "the process ended"

@@ -7,3 +7,5 @@ from perfscope.agent.collectors.thread_states import ThreadStates
 
 OUTSIDE = (Host, ThreadStates)
 COLLECTORS = (*OUTSIDE, Probe, Stacks)
+
+__all__ = ["COLLECTORS", "OUTSIDE", "Host", "Probe", "Stacks", "ThreadStates"]

@@ -25,7 +25,9 @@ class Readings:
     def __init__(self, target: TargetProcess, job: Job) -> None:
         self.target = target
         self.stream = job.run.jsonl("host.counters", target.process)
-        self.files = {name: opened(f"/proc/{target.pid}/{name}") for name in ("stat", "io", f"task/{target.pid}/schedstat")}
+        self.files = {
+            name: opened(f"/proc/{target.pid}/{name}") for name in ("stat", "io", f"task/{target.pid}/schedstat")
+        }
 
     def read(self, name: str) -> str:
         file = self.files[name]

@@ -119,7 +119,11 @@ class Probe:
                 continue
             del self.entering[pid]
             self.reports[pid] = report
-            row = {"event": "refused" if report.error else "entered", "way": report.way, "stopped_ns": report.stopped_ns}
+            row = {
+                "event": "refused" if report.error else "entered",
+                "way": report.way,
+                "stopped_ns": report.stopped_ns,
+            }
             self.events.append({"ts": now_ns, "pid": pid, "attempts": report.attempts, "reason": report.error, **row})
 
     def read(self) -> None:
@@ -204,5 +208,3 @@ class Probe:
         if unsaid:
             reasons.append(f"no last word from pid {', '.join(unsaid)}")
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead)
-
-

@@ -93,7 +93,9 @@ class Stacks:
             return SourceStatus(self.NAME, "failed", f"py-spy: {words[-1][:200]}", share)
         finally:
             self.folder.cleanup()
-        return SourceStatus(self.NAME, "ok" if rows else "partial", None if rows else "py-spy saw no Python stack", share)
+        return SourceStatus(
+            self.NAME, "ok" if rows else "partial", None if rows else "py-spy saw no Python stack", share
+        )
 
     def take(self, ended_ns: int) -> int:
         """Rows from the Chrome trace: one per stack and the time it stood; returns how many."""

@@ -20,7 +20,9 @@ ROLES = ("main", "loader-worker")
 FUTEX = 202
 BY_DESCRIPTOR = {0, 1, 17, 18, 19, 20, 295, 296, 327, 328, 40}  # read, write, p*, *v, sendfile
 CALLS = {
-    **dict.fromkeys((2, 4, 5, 6, 21, 26, 74, 75, 76, 77, 78, 82, 83, 87, 217, 257, 262, 263, 264, 269, 277, 285, 332), "file"),
+    **dict.fromkeys(
+        (2, 4, 5, 6, 21, 26, 74, 75, 76, 77, 78, 82, 83, 87, 217, 257, 262, 263, 264, 269, 277, 285, 332), "file"
+    ),
     **dict.fromkeys((208, 333, 426), "file"),  # io_getevents, io_pgetevents, io_uring_enter
     **dict.fromkeys((42, 43, 44, 45, 46, 47, 288, 299, 307), "network"),  # connect, accept, send*, recv*
     **dict.fromkeys((7, 23, 232, 270, 271, 281, 441), "poll"),
@@ -90,7 +92,9 @@ class ThreadStates:
 
     def start(self, job: Job) -> None:
         if proc.read(f"/proc/{job.root_pid}/syscall") is None:
-            raise CollectorUnavailable("the kernel does not let us read what its threads wait for (same right as ptrace)")
+            raise CollectorUnavailable(
+                "the kernel does not let us read what its threads wait for (same right as ptrace)"
+            )
         self.job = job
         self.watched: dict[int, Watched] = {}
         self.period_ns = PERIOD_NS

@@ -178,7 +178,8 @@ def drain(probe: Probe, line: Line) -> int:
 
 def cost_ns(probe: Probe) -> float:
     """What one record costs the thread that makes it (the clocks, the tuple, the put): the least of ten short trials."""
-    put, now, cpu, pid, own = SimpleQueue().put, time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
+    queue: SimpleQueue[tuple[float, ...]] = SimpleQueue()
+    put, now, cpu, pid, own = queue.put, time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
 
     def trial() -> float:
         began = now()
@@ -239,7 +240,9 @@ def stay(probe: Probe, line: Line) -> None:
             line.frame(b"J", json.dumps([{"mono": time.monotonic_ns(), "real": time.time_ns()}]).encode())
         line.push()
         busy_ns += time.thread_time_ns() - first
-    line.frame(b"J", json.dumps([{"cost": sent, "busy_ns": busy_ns, "span_ns": time.monotonic_ns() - began_ns}]).encode())
+    line.frame(
+        b"J", json.dumps([{"cost": sent, "busy_ns": busy_ns, "span_ns": time.monotonic_ns() - began_ns}]).encode()
+    )
 
 
 def farewell(probe: Probe, line: Line, stuck: list[str]) -> None:

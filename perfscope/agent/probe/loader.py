@@ -178,6 +178,12 @@ class Meters:
         return delay, read, getrusage(RUSAGE_SELF).ru_majflt
 
 
+def grown(before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[int, int, int]:
+    """What each meter moved; -1 where it could not be read."""
+    moved = [end - begin if begin >= 0 and end >= 0 else -1 for begin, end in zip(before, after)]  # noqa: B905  runs on 3.9
+    return moved[0], moved[1], moved[2]
+
+
 def timed_fetch(probe: "Probe", original: "Callable[..., Any]") -> Any:
     kind, put, live, meters = probe.kinds["FETCH"], probe.records.put, probe.live, Meters(probe)
     now, cpu, getpid, own = time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
@@ -210,10 +216,23 @@ def timed_fetch(probe: "Probe", original: "Callable[..., Any]") -> Any:
         more = (-1, -1, -1)
         if before is not None:
             last[0] = end
-            more = tuple(y - x if x >= 0 and y >= 0 else -1 for x, y in zip(before, meters.read(tid)))
+            more = grown(before, meters.read(tid))
         collated = spans[1] - spans[0]
         samples = len(possibly_batched_index) if hasattr(possibly_batched_index, "__len__") else -1
-        put((kind, tid, first, end - first, worker, end - first - collated, collated, end_cpu - first_cpu, *more, samples))
+        put(
+            (
+                kind,
+                tid,
+                first,
+                end - first,
+                worker,
+                end - first - collated,
+                collated,
+                end_cpu - first_cpu,
+                *more,
+                samples,
+            )
+        )
         return batch
 
     return fetch

@@ -46,7 +46,7 @@ class Sampler:
                 self.probe.notes.put({"ts": now_ns, "tid": native or -1, "weight_ns": weight, "stack": code})
 
     def folded(self, frame: Any) -> str:
-        labels = []
+        labels: list[str] = []
         while frame is not None and len(labels) < DEEPEST:
             labels.append(self.label(frame.f_code, frame.f_lineno or 0))
             frame = frame.f_back

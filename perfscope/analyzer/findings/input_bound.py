@@ -114,10 +114,11 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
 
 
 def reachable(load: HostLoad) -> float | None:
-    """Cores the job has or could have now: what it uses plus what is idle."""
-    if load.tree_cores is None or load.idle_cores is None:
+    """Cores the job has or could have: what it uses, what is idle, and half of what others use (the scheduler is fair)."""
+    if load.tree_cores is None or load.idle_cores is None or load.usable_cores is None:
         return load.usable_cores
-    return max(load.tree_cores + load.idle_cores, 0.1)
+    others = max(load.usable_cores - load.tree_cores - load.idle_cores, 0.0)
+    return max(load.tree_cores + load.idle_cores + 0.5 * others, 0.1)
 
 
 def _longest(trace: Trace, rows: pd.DataFrame) -> Evidence:

@@ -88,7 +88,9 @@ def probe_records(run: StoredRun, clock: Clock) -> pd.DataFrame:
     """All records of all probes: `process` and the columns of events.COLUMNS, `ts` in job time."""
     parts = []
     for process, table in run.columns("probe.records", events.COLUMNS):
-        part = pd.DataFrame({name: column.to_numpy() for name, column in zip(events.COLUMNS, table.columns, strict=True)})
+        part = pd.DataFrame(
+            {name: column.to_numpy() for name, column in zip(events.COLUMNS, table.columns, strict=True)}
+        )
         part["ts"] = clock.job_ns(process, part["ts"].to_numpy())
         part.insert(0, "process", np.int64(process))
         parts.append(part)
@@ -128,7 +130,9 @@ def ranges(records: pd.DataFrame, names: dict[tuple[int, int], str]) -> pd.DataF
     rows = of_kinds(records, CATEGORIES)
     kind = rows["kind"].to_numpy()
     code = picked(rows, kind, NAME_VALUE)
-    pairs = pd.MultiIndex.from_arrays([rows["process"], code]) if len(rows) else pd.MultiIndex.from_tuples([], names=[0, 1])
+    pairs = (
+        pd.MultiIndex.from_arrays([rows["process"], code]) if len(rows) else pd.MultiIndex.from_tuples([], names=[0, 1])
+    )
     known = pd.Series(names, dtype=object)
     known.index = pd.MultiIndex.from_tuples(list(names), names=[0, 1]) if names else pairs[:0]
     category = pd.Series(kind).map(CATEGORIES)
@@ -211,4 +215,3 @@ def span(tables: Iterable[pd.DataFrame]) -> tuple[int, int]:
             first.append(int(table["ts"].min()))
             last.append(int(ends.max()))
     return (min(first), max(last)) if first else (0, 0)
-

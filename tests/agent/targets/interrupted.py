@@ -6,9 +6,8 @@ import sys
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
-
 from looping import Mapped
+from torch.utils.data import DataLoader
 
 
 class Preempted(Exception):

@@ -88,9 +88,14 @@ def state() -> dict[str, Any]:
         "hooks": {name: home(function) for name, function in patched.items()},
         "optimizer_hooks": repr(type(optimizers._global_optimizer_post_hooks)),
         "module_hooks": len(module._global_forward_hooks),
-        "mappings": sum("rwx" in line for line in open("/proc/self/maps")),
+        "mappings": writable_code(),
         "files": sorted(os.listdir(".")),
     }
+
+
+def writable_code() -> int:
+    with open("/proc/self/maps") as maps:
+        return sum("rwx" in line for line in maps)
 
 
 def target(descriptor: str) -> str:
