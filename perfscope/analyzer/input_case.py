@@ -10,7 +10,7 @@ from perfscope.analyzer.facts.host_load import HostLoad
 from perfscope.analyzer.facts.input_pipeline import Fetch, Pipeline
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import After, Machine, pipelined
-from perfscope.analyzer.wording import ms, percent, plural
+from perfscope.analyzer.wording import digits, ms, percent, plural
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,21 @@ class Remedy:
     actions: list[Action]
     evidence: list[Evidence]
     removed: pd.Series | None = None  # per-step nanoseconds that go, for the width of the prediction
+
+
+def handed_over(line: Pipeline) -> float:
+    """Nanoseconds per step that go into taking ready batches over: the wait for them, at least its CPU time."""
+    return min(max(line.ready_wait, line.received), line.loader_wait) if line.workers > 0 else 0.0
+
+
+def ordinary(line: Pipeline, limits: Limits) -> float:
+    """The part of that which every loader with workers costs."""
+    return min(handed_over(line), limits.ordinary_handover_ns * line.batches)
+
+
+def avoidable_wait(line: Pipeline, limits: Limits) -> float:
+    """Waiting for input, ns per step, without the ordinary price of taking a batch over."""
+    return line.input_wait - ordinary(line, limits)
 
 
 def supply(case: Case, workers: int, wall: float) -> float:
@@ -75,9 +90,15 @@ def recommended_workers(case: Case) -> int:
     return max(min(wanted, most), case.pipeline.workers + 1, 1)
 
 
+def beside(case: Case, supplied: float, saved_cpu: float = 0.0) -> After:
+    """The consumer beside workers that take `supplied` ns per step."""
+    line = case.pipeline
+    return pipelined(line.consumer, supplied, case.machine, saved_cpu, undelayed=line.undelayed)
+
+
 def with_workers(case: Case, workers: int) -> After:
     """Step time with that many workers and everything else as it is."""
-    return pipelined(case.pipeline.consumer, supply(case, workers, case.fetch.wall), case.machine)
+    return beside(case, supply(case, workers, case.fetch.wall))
 
 
 def gain_of_workers(case: Case) -> float:
@@ -102,6 +123,15 @@ def cores_text(case: Case) -> str:
     busy = 1.0 - load.idle_cores / load.usable_cores
     many = "the one usable core is" if load.usable_cores == 1 else f"the {plural(load.usable_cores, 'usable core')} are"
     return f"{many} {percent(busy)} busy"
+
+
+def by_others(case: Case) -> str:
+    """`, 2.1 of them by other jobs`, where others take a good part of the cores."""
+    load = case.load
+    if load.usable_cores is None or load.idle_cores is None or load.tree_cores is None:
+        return ""
+    others = load.usable_cores - load.idle_cores - load.tree_cores
+    return f", {digits(others)} of them by other jobs" if others >= case.limits.idle_share * load.usable_cores else ""
 
 
 def wait_evidence(case: Case) -> Evidence:

@@ -26,6 +26,9 @@ class Limits:
     explains: float = 0.5
     # I/O is what a fetch is made of when it is at least this share of it: pure decoding on overfull cores shows none.
     io_share: float = 0.3
+    # What taking one ready batch over costs at least (a queue read, a file descriptor passed on, memory mapped): 0.3 ms on an
+    # idle machine, above 1 ms on a full one. That is the price of workers and no illness.
+    ordinary_handover_ns: float = 1.5e6
     # Workers are given this share of the consumer's time, so that a slow batch does not stall it at once.
     headroom: float = 0.9
     # With a gain below this from any number of workers the cores are the limit and not the number of workers.

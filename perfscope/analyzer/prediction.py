@@ -44,12 +44,18 @@ class Machine:
         return max(self.cpu - saved_cpu, 0.0) / self.reachable_cores
 
 
-def pipelined(consumer: float, supply: float, machine: Machine, saved_cpu: float = 0.0) -> After:
-    """Consumer and workers side by side: the slower of the two, bounded by the cores."""
+def pipelined(
+    consumer: float, supply: float, machine: Machine, saved_cpu: float = 0.0, *, undelayed: float | None = None
+) -> After:
+    """Consumer and workers side by side: the slower of the two, bounded by the cores.
+
+    `undelayed` is the consumer when nobody takes its core away, the optimistic case.
+    """
     cores = machine.share_floor(saved_cpu)
     likely = max(consumer, supply, cores)
     slow = float(np.linalg.norm([consumer, supply, cores], NORM))
-    return After(slow, likely, max(consumer, supply, machine.floor(saved_cpu)))
+    best = consumer if undelayed is None else min(undelayed, consumer)
+    return After(slow, likely, max(best, supply, machine.floor(saved_cpu)))
 
 
 def speedup(step: float, after: After, removed: pd.Series | None = None, total: pd.Series | None = None) -> Speedup:

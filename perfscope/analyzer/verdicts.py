@@ -43,7 +43,10 @@ def healthy(
         f"Healthy: nothing here costs {percent(limits.input_share)} of a {what} or more. A {what} takes {ms(step)}, "
         f"{percent(share)} of it {doing}"
     )
+    waits = float(rows["input_wait"].mean())
     tail = "; more loader workers will not make it faster." if not serving else "."
+    if waits >= limits.input_share * step:
+        tail = f"; {ms(waits)} go into taking over a batch, which only larger batches dilute."
     return Verdict("healthy", None, text + tail, standing.confidence)
 
 

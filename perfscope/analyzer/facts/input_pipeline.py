@@ -45,6 +45,7 @@ class Pipeline:
     step: float
     input_wait: float
     consumer: float  # the step without waiting for input: what is left when batches are always ready
+    undelayed: float  # the consumer if it never waited for a core
     loader_wait: float  # the part of input_wait in a PyTorch loader
     received: float  # CPU time of taking a ready batch over
     ready_wait: float  # waiting although a batch lay ready and no fetch ended meanwhile: handing it over
@@ -86,17 +87,18 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     workers = int(nexts["workers"].max()) if nexts is not None and len(nexts) else -1
     received = _received(nexts) / count if workers > 0 else 0.0
     restart, restarts = _restarts(asked)
-    cpu_thread = _thread_growth(trace, "run_delay_ns", process, tid, begin, end)
+    delay = _thread_growth(trace, "run_delay_ns", process, tid, begin, end) / count
     waited = column(rows, "input_wait")
     peers = _peers_waits(trace, process, begin, end, float(dur.mean()))
-    consumer = float((dur - np.maximum(waited, peers)).mean()) + received
+    consumer = min(float((dur - np.maximum(waited, peers)).mean()) + received, float(dur.mean()))
     return Pipeline(
         process=process,
         rank=rank,
         steps=count,
         step=float(dur.mean()),
         input_wait=float(waited.mean()),
-        consumer=min(consumer, float(dur.mean())),
+        consumer=consumer,
+        undelayed=max(consumer - delay, 0.5 * consumer),
         loader_wait=0.0 if asked is None else float(column(asked, "dur").sum()) / count,
         received=received,
         ready_wait=_ready_waits(nexts, fetches) / count if workers > 0 else 0.0,
@@ -106,7 +108,7 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
         batches=len(nexts) / count if nexts is not None and len(nexts) else 1.0,
         fetch=_fetch(trace, fetches),
         main_cpu=_growth(trace, "cpu_ns", process, begin, end) / count,
-        main_delay=cpu_thread / count,
+        main_delay=delay,
     )
 
 

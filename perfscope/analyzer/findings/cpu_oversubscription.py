@@ -7,8 +7,8 @@ What it means
 
 How it is detected
     The kernel counts how long each thread was runnable without a core. For the training process's threads that is at
-    least 10 % of the time, and either intra-op threads x ranks exceed the usable cores, or the machine is full and the
-    job's own loader workers are not what fills it.
+    least 10 % of the time, and either intra-op threads x ranks exceed the usable cores, or the machine is full and other
+    jobs fill it: the delay is theirs in proportion to what they and the job's own workers want.
 
 What to do
     Set the intra-op threads to usable cores / ranks (`OMP_NUM_THREADS` or `torch.set_num_threads`), or take the other
@@ -57,8 +57,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     wanted = threads * len(mains) if threads is not None else None
     too_many = wanted is not None and wanted > load.usable_cores
     others = others_cores(load, trace)
-    if not too_many and not (others is not None and others >= limits.run_delay_share * load.usable_cores):
-        return None
+    if not too_many:
+        if others is None or others < limits.run_delay_share * load.usable_cores:
+            return None
+        delay *= others / (others + own_demand(load, process))
+        if delay < max(limits.run_delay_share, limits.worth_share):
+            return None
     return _finding(trace, limits, load, process, rank, delay, threads if too_many else None, len(mains), others)
 
 
@@ -129,6 +133,11 @@ def _delay(load: HostLoad, process: int) -> float:
     """The largest share of time a thread of the process was runnable without a core."""
     threads = [delay for (owner, _), delay in load.thread_delay.items() if owner == process]
     return max(threads) if threads else load.delay.get(process, 0.0)
+
+
+def own_demand(load: HostLoad, process: int) -> float:
+    """Cores that the job's other processes (loader workers first of all) use or would use if they could."""
+    return sum(cores + load.delay.get(code, 0.0) for code, cores in load.process_cores.items() if code != process)
 
 
 def others_cores(load: HostLoad, trace: Trace) -> float | None:

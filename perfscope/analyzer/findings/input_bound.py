@@ -8,7 +8,8 @@ What it means
     that is no PyTorch loader).
 
 How it is detected
-    The time in the loader's `next` (and in building iterators) is at least 5 % of the steady steps. Each worker's fetch
+    The time in the loader's `next` (and in building iterators) is at least 5 % of the steady steps, not counting up to
+    1.5 ms that taking over a ready batch costs with any worker. Each worker's fetch
     is split into time on a core, waiting for a core, waiting for storage and the rest; the cause is the most specific
     one with evidence. The gain is the slower of consumer and workers after the change, never less than the remaining
     CPU time on the usable cores. From outside (depth observe) the share comes from stack samples, and only a ceiling is
@@ -34,7 +35,7 @@ from perfscope.analyzer.facts.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.facts.observed_budget import ObservedBudget, observed_budget
 from perfscope.analyzer.facts.rows import column, longest, manifest, table
 from perfscope.analyzer.findings.causes import CAUSES
-from perfscope.analyzer.input_case import Case, wait_evidence
+from perfscope.analyzer.input_case import Case, avoidable_wait, wait_evidence
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import Machine, speedup
 from perfscope.analyzer.wording import ms, percent
@@ -59,10 +60,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         seen = trace.fact(observed_budget)
         return None if seen is None else _from_outside(trace, seen, limits)
     rows = steps_of(trace, process)
-    share = float(rows["input_wait"].sum() / rows["dur"].sum())
-    if share < limits.input_share:
-        return None
     line = next(line for line in trace.fact(input_pipelines) if line.process == process)
+    share = line.input_wait / line.step
+    if avoidable_wait(line, limits) < limits.input_share * line.step:
+        return None
     case = case_of(trace, line, limits)
     cause = next((cause for cause in CAUSES if cause.applies(case)), None)
     if cause is None:

@@ -1,8 +1,8 @@
 """Putting samples together (collate_fn) takes at least half of making a batch."""
 
 from perfscope.analyzer.diagnosis import Action
-from perfscope.analyzer.input_case import Case, Remedy, core_evidence, fetch_evidence, supply, wait_evidence
-from perfscope.analyzer.prediction import After, pipelined
+from perfscope.analyzer.input_case import Case, Remedy, beside, core_evidence, fetch_evidence, supply, wait_evidence
+from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms, percent
 
 CAUSE = "collate-bound"
@@ -19,11 +19,8 @@ def remedy(case: Case) -> Remedy:
     line, fetch = case.pipeline, case.fetch
     saved = line.needed(fetch.cpu * fetch.collate / max(fetch.wall, 1.0))
     workers = max(line.workers, 1)
-    without = fetch.wall - fetch.collate
-    best = pipelined(line.consumer, supply(case, workers, without), case.machine, saved)
-    half = pipelined(
-        line.consumer, supply(case, workers, fetch.wall - 0.75 * fetch.collate), case.machine, 0.75 * saved
-    )
+    best = beside(case, supply(case, workers, fetch.wall - fetch.collate), saved)
+    half = beside(case, supply(case, workers, fetch.wall - 0.75 * fetch.collate), 0.75 * saved)
     return Remedy(
         after=After(max(half.likely, best.slow), best.likely, best.fast),
         text=f"Collating is {percent(fetch.collate / fetch.wall)} of making a batch ({ms(fetch.collate)} of "

@@ -18,6 +18,8 @@ from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms, plural
 
 CAUSE = "decode-bound"
+# CPU time itself shrinks when the neighbours fall silent (hyper-threads, caches, clock rate): by a fifth, optimistically.
+SHARED_CORE = 0.8
 
 
 def applies(case: Case) -> bool:
@@ -52,7 +54,7 @@ def remedy(case: Case) -> Remedy:
         f"{cores_text(case)}, so more workers will not help."
     )
     return Remedy(
-        after=After(line.consumer, likely, alone),
+        after=After(line.consumer, likely, SHARED_CORE * alone),
         text=text if more is None else f"{text[:-1]}; {more}.",
         actions=[
             Action(

@@ -4,6 +4,7 @@ from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.input_case import (
     Case,
     Remedy,
+    by_others,
     cores_text,
     fetch_evidence,
     gain_of_workers,
@@ -41,8 +42,8 @@ def remedy(case: Case) -> Remedy:
         after=after,
         text="Every batch is made in the training process itself, and nothing computes meanwhile: "
         f"{ms(line.input_wait)} of "
-        f"each {ms(line.step)} step. {cores_text(case).capitalize()}; {plural(wanted, 'worker')} would load beside "
-        "the step.",
+        f"each {ms(line.step)} step. {cores_text(case).capitalize()}{by_others(case)}; {plural(wanted, 'worker')} "
+        "would load beside the step.",
         actions=[
             Action(
                 f"give the DataLoader {plural(wanted, 'worker')}",

@@ -3,8 +3,7 @@ reads).
 """
 
 from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import Case, Remedy, fetch_evidence, io_bound, supply, wait_evidence
-from perfscope.analyzer.prediction import pipelined
+from perfscope.analyzer.input_case import Case, Remedy, beside, fetch_evidence, io_bound, supply, wait_evidence
 from perfscope.analyzer.wording import megabytes, ms, percent
 
 CAUSE = "storage-bound"
@@ -18,7 +17,7 @@ def applies(case: Case) -> bool:
 def remedy(case: Case) -> Remedy:
     """The same pipeline with the data in memory (or storage that answers at once)."""
     line, fetch = case.pipeline, case.fetch
-    after = pipelined(line.consumer, supply(case, max(line.workers, 1), fetch.wall - fetch.io), case.machine)
+    after = beside(case, supply(case, max(line.workers, 1), fetch.wall - fetch.io))
     evidence = [wait_evidence(case), *fetch_evidence(case)]
     if fetch.read_bytes > 0:
         each = fetch.read_bytes

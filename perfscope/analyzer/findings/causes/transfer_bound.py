@@ -1,32 +1,27 @@
 """Batches lie ready, but taking one over takes long: large tensors are pickled, copied or pinned on the way."""
 
 from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import Case, Remedy, wait_evidence
+from perfscope.analyzer.input_case import Case, Remedy, avoidable_wait, handed_over, ordinary, wait_evidence
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms
 
 CAUSE = "transfer-bound"
 
 
-def handed_over(case: Case) -> float:
-    """Nanoseconds per step that go into taking ready batches over: the wait for them, at least its CPU time."""
-    line = case.pipeline
-    return min(max(line.ready_wait, line.received), line.loader_wait)
-
-
 def applies(case: Case) -> bool:
-    """At least half of the waiting began with a batch ready (or is CPU work of receiving it)."""
+    """At least half of the avoidable waiting began with a batch ready (or is CPU work of receiving it)."""
     line = case.pipeline
-    return line.workers > 0 and handed_over(case) >= case.limits.explains * line.input_wait
+    cost = handed_over(line) - ordinary(line, case.limits)
+    return line.workers > 0 and cost >= case.limits.explains * avoidable_wait(line, case.limits)
 
 
 def remedy(case: Case) -> Remedy:
     """Without the hand-over the rest of the step stays."""
     line = case.pipeline
-    cost = handed_over(case)
-    after = max(line.step - cost, case.machine.floor(cost))
+    cost = handed_over(line)
+    after = max(line.step - cost + 0.5 * ordinary(line, case.limits), case.machine.floor(cost))
     return Remedy(
-        after=After(line.step - 0.5 * cost, after, after),
+        after=After(max(line.step - 0.5 * cost, after), after, line.step - cost),
         text=f"Batches are ready when training asks, but taking one over costs {ms(cost)} of each {ms(line.step)} "
         "step. The workers are ahead already: more of them would not help.",
         actions=[

@@ -3,8 +3,7 @@ code.
 """
 
 from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import Case, Remedy, wait_evidence
-from perfscope.analyzer.prediction import pipelined
+from perfscope.analyzer.input_case import Case, Remedy, beside, wait_evidence
 from perfscope.analyzer.wording import ms, percent
 
 CAUSE = "unknown-loader"
@@ -18,7 +17,7 @@ def applies(case: Case) -> bool:
 def remedy(case: Case) -> Remedy:
     """Making the next batch beside the step: the slower of the two sets the pace."""
     line = case.pipeline
-    after = pipelined(line.consumer, line.input_wait, case.machine)
+    after = beside(case, line.input_wait)
     return Remedy(
         after=after,
         text=f"{ms(line.input_wait)} of each {ms(line.step)} step go by between steps, outside torch, in code that is "
