@@ -1,4 +1,4 @@
-"""ill: input-bound/too-few-workers. One worker fetches from a distant store, one answer after the other, for a step that needs four."""
+"""ill: input-bound/too-few-workers. One worker asks a distant store, one answer after the other; the step needs four."""
 
 import multiprocessing
 import socket

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 SAME_CLOCK_NS = 5_000_000
-"""Pairs are read by two calls in a row and interpolated over NTP's slewing: below this the difference is that, not a namespace."""
+"""Pairs are read by two calls in a row and NTP slews between them: a difference below this is that, no namespace."""
 
 Pair = tuple[int, int]
 

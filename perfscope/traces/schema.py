@@ -1,7 +1,7 @@
 """Every table of a Trace: its columns, each with dtype, unit and one comment. A table is present whole, or absent with a reason.
 
 `ts` and `dur` are int64 nanoseconds from the job's time zero. Names are dictionary-coded (pandas `category`). A missing
-number is -1, a missing float NaN, a missing name the category's NA; never a mixed column. `process` refers to `processes.process`.
+number is -1, a missing float NaN, a missing name NA; never a mixed column. `process` refers to `processes.process`.
 """
 
 from dataclasses import dataclass

@@ -73,7 +73,7 @@ LABELS = {
 
 MEANINGS = {
     "device_compute": "the device computes",
-    "compute_or_host": "forward, backward, optimizer and the code between them; on a CPU the two are not told apart at this depth",
+    "compute_or_host": "forward, backward, optimizer and the code between; on a CPU not told apart at this depth",
     "exposed_communication": "collectives that no computation hides",
     "exposed_copy": "copies that no computation hides",
     "input_wait": "the training loop waits for its next batch",

@@ -1,0 +1,98 @@
+"""The HTML report: one self-contained file with the answer first and the evidence below; works offline from disk."""
+
+import json
+import os
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from perfscope import __version__
+from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.traces.trace import Trace
+from perfscope.ui.bundle import plotly_script
+from perfscope.ui.overview import escape, overview
+from perfscope.ui.sections import Section, sections
+from perfscope.ui.theme import DARK, LIGHT, Palette
+
+
+def write_report(trace: Trace, diagnosis: Diagnosis, path: Path) -> None:
+    """Write the report, whole or not at all. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(page(trace, diagnosis), "utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def page(trace: Trace, diagnosis: Diagnosis) -> str:
+    """The whole page as text."""
+    shown = sections(trace, diagnosis)
+    figures = {one.id: one.figure for one in shown}
+    body = "".join(block(one) for one in shown)
+    return TEMPLATE.format(
+        title=escape(f"perfscope: {diagnosis.verdict.summary}"),
+        css=variables("html", LIGHT) + variables("html.dark", DARK) + asset("report.css"),
+        overview=overview(trace, diagnosis),
+        sections=body,
+        footer=escape(footer(trace)),
+        figures=embedded({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
+        palettes=embedded({"light": colours(LIGHT), "dark": colours(DARK)}),
+        plotly=plotly_script(),
+        script=asset("report.js"),
+    )
+
+
+def block(section: Section) -> str:
+    """One chart with its title and what it shows."""
+    return (
+        f'<section class="card{" half" if section.half else ""}" id="section-{section.id}"><h2>{escape(section.title)}</h2>'
+        f'<p class="note">{escape(section.note)}</p>'
+        f'<div class="chart" id="{section.id}" style="height:{height(section.figure)}px"></div></section>'
+    )
+
+
+def height(figure: go.Figure) -> int:
+    return int(figure.layout.height or 200)
+
+
+def variables(selector: str, palette: Palette) -> str:
+    """The palette as CSS variables."""
+    names = {"bg": palette.bg, "surface": palette.surface, "text": palette.text, "muted": palette.muted}
+    names |= {"line": palette.line, "accent": palette.accent}
+    names |= {name.replace("_", "-"): colour for name, colour in palette.category.items()}
+    return f"{selector}{{{''.join(f'--{name}:{value};' for name, value in names.items())}}}"
+
+
+def colours(palette: Palette) -> dict[str, str]:
+    """What the script repaints figures with."""
+    own = {"text": palette.text, "muted": palette.muted, "line": palette.line, "accent": palette.accent}
+    return own | {"surface": palette.surface} | palette.category
+
+
+def embedded(data: object) -> str:
+    """JSON inside a script element: nothing in it can end the element."""
+    return json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def asset(name: str) -> str:
+    return files("perfscope.ui.assets").joinpath(name).read_text("utf-8")
+
+
+def footer(trace: Trace) -> str:
+    manifest = trace.manifest
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.zero_realtime_ns / 1e9))
+    return f"recorded {when} on {manifest.host} by perfscope {__version__}; {' '.join(manifest.command)}"
+
+
+TEMPLATE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{title}</title><style>{css}</style></head>
+<body><main>{overview}<div class="charts">{sections}</div></main><footer>{footer}</footer>
+<script type="application/json" id="figures">{figures}</script>
+<script type="application/json" id="palettes">{palettes}</script>
+<script type="text/plain" id="plotly">{plotly}</script>
+<script>{script}</script></body></html>
+"""
