@@ -4,15 +4,22 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
 
 @dataclass(frozen=True)
 class Stat:
-    """From /proc/PID/stat: command name, state letter, parent, start in clock ticks since boot."""
+    """From /proc/PID/stat: thread name, state letter, parent, start in clock ticks since boot.
+
+    `image` (where the program's code and stack begin) is the same in a forked child and changes with every exec; all
+    zero or one where the kernel hides it from us.
+    """
 
     name: str
     state: str
     parent: int
     start_ticks: int
+    image: tuple[int, int] = (0, 0)
 
 
 def read(path: str) -> str | None:
@@ -30,7 +37,8 @@ def stat(pid: int) -> Stat | None:
     if not text:
         return None
     fields = text[text.rindex(")") + 2 :].split()
-    return Stat(text[text.index("(") + 1 : text.rindex(")")], fields[0], int(fields[1]), int(fields[19]))
+    name = text[text.index("(") + 1 : text.rindex(")")]
+    return Stat(name, fields[0], int(fields[1]), int(fields[19]), (int(fields[23]), int(fields[25])))
 
 
 def command_line(pid: int) -> list[str]:
@@ -57,26 +65,44 @@ def own_pid(pid: int) -> int:
     return pid
 
 
-def mapped(pid: int) -> set[str]:
-    """Base names of the files mapped into the process."""
-    names = set()
+def mapped_paths(pid: int) -> set[str]:
+    """Paths of the files mapped into the process, in its own mount namespace."""
+    paths = set()
     for line in (read(f"/proc/{pid}/maps") or "").splitlines():
         fields = line.split(None, 5)
         if len(fields) == 6 and fields[5].startswith("/"):
-            names.add(os.path.basename(fields[5]))
-    return names
+            paths.add(fields[5])
+    return paths
+
+
+def mapped(pid: int) -> set[str]:
+    """Base names of the files mapped into the process."""
+    return {os.path.basename(path) for path in mapped_paths(pid)}
 
 
 def children(pid: int) -> list[int]:
-    """Direct children of every thread of a process, oldest first."""
+    """Direct children of every thread of a process, by pid."""
     found: list[int] = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return found
     for tid in threads:
-        found += [int(word) for word in (read(f"/proc/{pid}/task/{tid}/children") or "").split()]
+        listed = read(f"/proc/{pid}/task/{tid}/children")
+        if listed is None and tid == str(pid) and stat(pid) is not None:
+            return children_by_parent(pid)
+        found += [int(word) for word in (listed or "").split()]
     return sorted(found)
+
+
+def children_by_parent(pid: int) -> list[int]:
+    """The same where the kernel keeps no lists of children (CONFIG_PROC_CHILDREN is off): every process is asked."""
+    return [one for one in everyone() if (found := stat(one)) is not None and found.parent == pid]
+
+
+def everyone() -> list[int]:
+    """All pids to be seen here, ascending."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def executable(pid: int) -> str:

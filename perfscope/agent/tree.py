@@ -1,67 +1,50 @@
-"""The processes of a job on this host: the target, its ranks, their loader workers; kept up to date while it runs."""
+"""The processes of a job on this host: the target, its ranks, their loader workers; kept up to date while it runs.
 
-from dataclasses import replace
+A refresh reads one line of /proc per process and one per thread; what costs more is read when a process is new, has
+started another program, or may have loaded torch since.
+"""
 
-from perfscope.agent import proc
+import time
+from dataclasses import dataclass
+
+from perfscope.agent import proc, relatives
 from perfscope.agent.collector import TargetProcess
-from perfscope.errors import PerfscopeError, UsageError
+from perfscope.agent.roles import RANK_VARIABLES, UNDECIDED, Family, Sight, assign, has_torch, is_python, look, script
+from perfscope.agent.spawning import Spawning, age_s, is_young
+from perfscope.traces.manifest import SourceStatus
 
-RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-LAUNCHERS = ("torchrun", "torch.distributed.run", "torch.distributed.launch", "accelerate.commands", "deepspeed")
-BYSTANDERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "multiprocessing.semaphore_tracker")
-TORCH_LIBRARIES = ("libtorch_cpu.so", "libtorch_python.so", "libtorch.so")
-
-
-def is_python(pid: int, mapped: set[str]) -> bool:
-    """Is it CPython: its interpreter's name, or its library in the map?"""
-    return proc.executable(pid).startswith("python") or any(name.startswith("libpython") for name in mapped)
+__all__ = ["RANK_VARIABLES", "Tree", "find_tree", "has_torch", "is_python", "script"]
 
 
-def has_torch(mapped: set[str]) -> bool:
-    """Is torch loaded?"""
-    return any(name.startswith(TORCH_LIBRARIES) for name in mapped)
+@dataclass
+class Known:
+    """A process met before: its code, what was seen of it, when to look again whether it has loaded torch."""
+
+    code: int
+    sight: Sight
+    look_again_s: float
 
 
-def script(command: list[str]) -> str:
-    """A short name for people: the script or module that runs, else the program."""
-    for at, word in enumerate(command[1:], 1):
-        if word == "-m" and at + 1 < len(command):
-            return command[at + 1]
-        if word == "-c":
-            return "python -c"
-        if not word.startswith("-"):
-            return word.rsplit("/", 1)[-1]
-    return command[0].rsplit("/", 1)[-1] if command else "?"
+def find_tree(pid: int, all_ranks: bool = False) -> list[TargetProcess]:
+    """The job that `pid` belongs to, as it is now, by code: with `all_ranks` its sibling ranks and their workers too.
+
+    Raises UsageError when there is no such process or it is not Python, PerfscopeError when it has ended.
+    """
+    return sorted(Tree(pid, all_ranks=all_ranks).refresh().values(), key=lambda one: one.process)
 
 
 class Tree:
     """Finds and follows the job that `pid` belongs to. Codes of processes never change or come back."""
 
     def __init__(self, pid: int, *, all_ranks: bool = False) -> None:
-        """Raises UsageError when there is no such process, PerfscopeError when it has ended."""
-        found = proc.stat(pid)
-        if found is None:
-            raise UsageError(f"no process {pid}. `perfscope ps` lists what can be attached to.")
-        if found.state in "ZX":
-            raise PerfscopeError(f"process {pid} has ended and waits for its parent; there is nothing left to look at")
-        if not proc.command_line(pid):
-            raise UsageError(
-                f"process {pid} ({found.name}) is a kernel thread. `perfscope ps` lists what can be attached to."
-            )
+        """Raises UsageError when there is no such process or it is not Python, PerfscopeError when it has ended."""
         self.pid = pid
-        self.start_ticks = found.start_ticks
-        self.top = self.launcher_of(pid) if all_ranks else pid
-        self.known: dict[tuple[int, int], TargetProcess] = {}
-
-    def launcher_of(self, pid: int) -> int:
-        """The process whose children are the ranks that `pid` is one of; `pid` itself when it is no rank."""
-        if "RANK" in proc.environment(pid, RANK_VARIABLES):
-            found = proc.stat(pid)
-            return found.parent if found and found.parent > 1 else pid
-        found = proc.stat(pid)
-        if found and is_python(found.parent, proc.mapped(found.parent)) and spawned(proc.command_line(pid)):
-            return found.parent
-        return pid
+        self.start_ticks = relatives.attachable(pid).start_ticks
+        self.tops = relatives.all_ranks(pid) if all_ranks else [pid]
+        self.first_rank = 0 if all_ranks else relatives.place_among_spawned(pid)
+        self.known: dict[tuple[int, int], Known] = {}
+        self.spawning = Spawning()
+        self.rank_assumed = False
 
     def alive(self) -> bool:
         """Is the target still there, and the same process?"""
@@ -69,82 +52,75 @@ class Tree:
         return found is not None and found.start_ticks == self.start_ticks and found.state not in "ZX"
 
     def refresh(self) -> dict[int, TargetProcess]:
-        """The living processes of the job by pid."""
-        living: dict[int, TargetProcess] = {}
-        self.visit(self.top, None, living)
-        self.number_ranks(living)
-        return living
+        """The living processes of the job by pid; one whose role does not show yet (seconds old) is left out."""
+        family, first = Family(), not self.known
+        for top in self.tops:
+            self.visit(top, None, family)
+        launchers = self.spawning.launchers(family, assign(family, set()), wait=first)
+        roles = assign(family, launchers)
+        for pid, role in roles.items():
+            if role == UNDECIDED and not is_young(family.sights[pid]):
+                roles[pid] = "other"
+        return self.numbered(family, roles)
 
-    def visit(self, pid: int, parent: TargetProcess | None, living: dict[int, TargetProcess]) -> None:
+    def visit(self, pid: int, over: int | None, family: Family) -> None:
+        """Take in `pid` and all below it; `over` is its nearest Python ancestor in the job."""
         found = proc.stat(pid)
         if found is None or found.state in "ZX":
             return
-        one = self.known.get((pid, found.start_ticks))
-        if one is None or not one.has_torch:
-            one = self.known[pid, found.start_ticks] = self.describe(pid, found, parent, one)
-        living[pid] = one
+        sight = family.sights[pid] = self.see(pid, found)
+        family.above[pid] = over
         for child in proc.children(pid):
-            self.visit(child, one, living)
+            self.visit(child, pid if sight.is_python else over, family)
 
-    def describe(
-        self, pid: int, found: proc.Stat, parent: TargetProcess | None, before: TargetProcess | None
-    ) -> TargetProcess:
-        mapped = proc.mapped(pid)
-        command = proc.command_line(pid)
-        said = proc.environment(pid, RANK_VARIABLES)
-        rank, local = (
-            int(said.get(name, "-1")) if said.get(name, "").isdecimal() else -1 for name in RANK_VARIABLES[:2]
-        )
+    def see(self, pid: int, found: proc.Stat) -> Sight:
+        now_s = time.monotonic()
+        before = self.known.get((pid, found.start_ticks))
+        if before is not None and before.sight.image == found.image and now_s < before.look_again_s:
+            before.sight.thread, before.sight.parent = found.name, found.parent
+            return before.sight
+        sight = look(pid, found)
+        # Torch is imported early, if at all: look ever more seldom.
+        again_s = float("inf") if sight.has_torch or not sight.is_python else now_s + age_s(sight) / 4
+        self.known[pid, found.start_ticks] = Known(before.code if before else len(self.known), sight, again_s)
+        return sight
+
+    def numbered(self, family: Family, roles: dict[int, str]) -> dict[int, TargetProcess]:
+        """Every process with its rank: as it was told at its start, else by age; workers have their main process's."""
+        mains = [one for one in family.sights.values() if roles[one.pid] == "main"]
+        mains.sort(key=lambda one: (one.start_ticks, one.pid))
+        nameless = [one for one in mains if one.number("RANK") < 0]
+        self.rank_assumed = bool(nameless) and (len(mains) > 1 or self.first_rank > 0)
+        ranks = {one.pid: (one.number("RANK"), one.number("LOCAL_RANK")) for one in mains}
+        ranks |= {one.pid: (place, place) for place, one in enumerate(nameless, self.first_rank)}
+        living = {}
+        for pid, sight in family.sights.items():
+            over: int | None = pid
+            while over is not None and over not in ranks:
+                over = family.above[over]
+            if roles[pid] != UNDECIDED:
+                rank = ranks[over] if over is not None else (-1, -1)
+                living[pid] = self.target(sight, family.name(pid), roles[pid], rank)
+        return living
+
+    def target(self, sight: Sight, name: str, role: str, rank: tuple[int, int]) -> TargetProcess:
         return TargetProcess(
-            process=before.process if before else len(self.known),
-            pid=pid,
-            ns_pid=proc.own_pid(pid),
-            start_ticks=found.start_ticks,
-            parent=parent.pid if parent else found.parent,
-            role=self.role(command, is_python(pid, mapped), parent, rank),
-            rank=rank,
-            local_rank=local,
-            name=script(command),
-            is_python=is_python(pid, mapped),
-            has_torch=has_torch(mapped),
+            process=self.known[sight.pid, sight.start_ticks].code,
+            pid=sight.pid,
+            ns_pid=sight.ns_pid,
+            start_ticks=sight.start_ticks,
+            parent=sight.parent,
+            role=role,
+            rank=rank[0],
+            local_rank=rank[1],
+            name=name,
+            is_python=sight.is_python,
+            has_torch=sight.has_torch,
         )
 
-    def role(self, command: list[str], python: bool, parent: TargetProcess | None, rank: int) -> str:
-        """main, loader-worker, launcher or other, from the command line and the parent's role."""
-        text = " ".join(command)
-        if not python or any(name in text for name in BYSTANDERS):
-            return "other"
-        if any(name in text for name in LAUNCHERS) and rank < 0:
-            return "launcher"
-        if parent is None or parent.role == "launcher":
-            return "main"
-        return "loader-worker" if parent.role in ("main", "loader-worker") else "other"
-
-    def number_ranks(self, living: dict[int, TargetProcess]) -> None:
-        """Ranks of those that do not say theirs: under mp.spawn by age, alone 0; workers have their parent's."""
-        self.promote_spawned(living)
-        mains = [one for one in living.values() if one.role == "main"]
-        for number, one in enumerate(sorted(mains, key=lambda one: (one.start_ticks, one.pid))):
-            if one.rank < 0:
-                living[one.pid] = replace(one, rank=number, local_rank=number)
-        for pid, one in living.items():
-            above = living.get(one.parent)
-            if one.role == "loader-worker" and above is not None:
-                living[pid] = replace(one, rank=above.rank, local_rank=above.local_rank)
-
-    def promote_spawned(self, living: dict[int, TargetProcess]) -> None:
-        """mp.spawn: a parent that runs no loader of its own and whose spawned children have workers is a launcher."""
-        for one in list(living.values()):
-            kids = [kid for kid in living.values() if kid.parent == one.pid and kid.role == "loader-worker"]
-            grown = [
-                kid for kid in kids if any(grand.parent == kid.pid and grand.is_python for grand in living.values())
-            ]
-            if one.role == "main" and grown and len(kids) > 1:
-                living[one.pid] = replace(one, role="launcher")
-                for kid in kids:
-                    living[kid.pid] = replace(kid, role="main")
-
-
-def spawned(command: list[str]) -> bool:
-    """Was it started by multiprocessing's spawn method?"""
-    return any("multiprocessing.spawn" in word or "--multiprocessing-fork" in word for word in command)
+    def status(self) -> SourceStatus:
+        """How well the ranks are known, for the manifest."""
+        if not self.rank_assumed:
+            return SourceStatus("ranks", "ok")
+        why = "ranks are assumed, numbered by age: no RANK in the environment the processes were started with"
+        return SourceStatus("ranks", "partial", why)

@@ -1,0 +1,225 @@
+"""The tree of a job, told from outside, on real processes of every kind."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent import proc
+from perfscope.agent.collector import TargetProcess
+from perfscope.agent.tree import Tree, find_tree
+from perfscope.errors import PerfscopeError, UsageError
+from tests.running import TARGETS, until
+
+Begin = Callable[..., subprocess.Popen[bytes]]
+FAMILY = str(TARGETS / "family.py")
+SLEEP = "import time; print('ready', flush=True); time.sleep(1000)"
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """begin(*command) starts a program in a session of its own, which ends with the test, and awaits its first line."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **(env or {})}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        return process
+
+    yield start
+    for process in started:
+        for pid in [process.pid, *below(process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def below(pid: int) -> list[int]:
+    return [one for child in proc.children(pid) for one in (child, *below(child))]
+
+
+def roles(found: list[TargetProcess] | dict[int, TargetProcess]) -> list[tuple[str, int]]:
+    """Sorted (role, rank) of every process."""
+    ones = found.values() if isinstance(found, dict) else found
+    return sorted((one.role, one.rank) for one in ones)
+
+
+def workers(found: dict[int, TargetProcess]) -> list[int]:
+    return [pid for pid, one in found.items() if one.role == "loader-worker"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_loader_workers_are_told_from_helpers_however_they_are_started(begin: Begin, method: str) -> None:
+    target = begin(sys.executable, FAMILY, "single", "2", method)
+    tree = Tree(target.pid)
+    until(lambda: len(workers(tree.refresh())) == 2)
+    found = tree.refresh()
+    assert found[target.pid].role == "main" and found[target.pid].rank == 0
+    assert found[target.pid].has_torch and found[target.pid].name == "family.py"
+    assert all(found[pid].rank == 0 and found[pid].name == "family.py" for pid in workers(found))
+    others = [one for one in found.values() if one.role == "other"]
+    assert len(others) == {"fork": 1, "spawn": 2, "forkserver": 3}[method]
+    assert tree.status().status == "ok"
+
+
+def test_codes_stay_and_a_newcomer_has_a_new_one(begin: Begin) -> None:
+    target = begin(sys.executable, FAMILY, "single", "1", "fork")
+    tree = Tree(target.pid)
+    before = tree.refresh()
+    again = tree.refresh()
+    assert before == again
+    helper = next(one for one in before.values() if one.role == "other")
+    os.kill(helper.pid, signal.SIGKILL)
+    until(lambda: helper.pid not in tree.refresh())
+    assert all(one.process == before[pid].process for pid, one in tree.refresh().items())
+    assert tree.alive()
+    target.kill()
+    until(lambda: not tree.alive())
+    assert target.pid not in tree.refresh()
+
+
+@pytest.mark.parametrize("loader_workers", [0, 1])
+def test_ranks_of_mp_spawn_are_told_from_loader_workers_and_their_number_is_called_assumed(
+    begin: Begin, loader_workers: int
+) -> None:
+    target = begin(sys.executable, FAMILY, "spawn", str(loader_workers), "fork" if loader_workers else "none")
+    tree = Tree(target.pid)
+    expected = [("launcher", -1), ("main", 0), ("main", 1), ("other", -1)]
+    expected = sorted([*expected, *[("loader-worker", rank) for rank in range(2)][: 2 * loader_workers]])
+    until(lambda: roles(tree.refresh()) == expected)
+    assert tree.status().status == "partial" and "assumed" in str(tree.status().reason)
+    second = max((one for one in tree.refresh().values() if one.role == "main"), key=lambda one: one.rank)
+    assert second.name == "family.py"
+    alone = find_tree(second.pid)
+    assert [one.rank for one in alone if one.role == "main"] == [1]
+    assert roles(find_tree(second.pid, all_ranks=True)) == expected
+
+
+def test_ranks_of_torchrun_have_the_rank_they_were_started_with(begin: Begin, tmp_path: Path) -> None:
+    program = tmp_path / "rank.py"
+    program.write_text(
+        "import os, time, torch\nif os.environ['RANK'] == '1':\n    print('ready', flush=True)\ntime.sleep(1000)\n"
+    )
+    command = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+    target = begin(*command, str(program))
+    expected = [("launcher", -1), ("main", 0), ("main", 1)]
+    tree = Tree(target.pid)
+    assert roles(tree.refresh()) == expected
+    assert tree.status().status == "ok"
+    first = next(one for one in tree.refresh().values() if one.rank == 0)
+    assert (first.name, first.local_rank) == ("rank.py", 0)
+    assert roles(find_tree(first.pid)) == [("main", 0)]
+    assert roles(find_tree(first.pid, all_ranks=True)) == expected
+
+
+def test_ranks_that_a_shell_started_are_siblings_by_their_world(begin: Begin) -> None:
+    script = """
+    WORLD_SIZE=2 RANK=1 "$0" -c "$1" & WORLD_SIZE=2 RANK=0 "$0" -c "$1" > /dev/null &
+    WORLD_SIZE=3 RANK=2 "$0" -c "$1" > /dev/null & "$0" -c "$1" > /dev/null & wait
+    """
+    shell = begin("sh", "-c", script, sys.executable, SLEEP)
+    until(lambda: len(proc.children(shell.pid)) == 4 and all(proc.executable(one) != "sh" for one in below(shell.pid)))
+    one = next(pid for pid in proc.children(shell.pid) if ranked(pid) == {"WORLD_SIZE": "2", "RANK": "1"})
+    assert [found.rank for found in find_tree(one)] == [1]
+    assert sorted(found.rank for found in find_tree(one, all_ranks=True)) == [0, 1]
+
+
+def ranked(pid: int) -> dict[str, str]:
+    return proc.environment(pid, ("RANK", "WORLD_SIZE"))
+
+
+def test_another_program_in_the_same_process_is_seen_and_keeps_the_code(begin: Begin) -> None:
+    then = (
+        f"import os, sys; os.environ['NEXT'] = '1'; os.execv(sys.executable, [sys.executable, '-c', {SLEEP!r}, 'then'])"
+    )
+    program = f"import sys; print('ready', flush=True); sys.stdin.readline(); {then}"
+    target = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert target.stdout is not None and target.stdin is not None
+        target.stdout.readline()
+        tree = Tree(target.pid)
+        code = tree.refresh()[target.pid].process
+        image = tree.known[target.pid, tree.start_ticks].sight.image
+        target.stdin.write(b"go\n")
+        target.stdin.flush()
+        target.stdout.readline()
+        assert tree.refresh()[target.pid].process == code
+        assert tree.known[target.pid, tree.start_ticks].sight.command[-1] == "then"
+        assert tree.known[target.pid, tree.start_ticks].sight.image != image
+    finally:
+        target.kill()
+        target.communicate()
+
+
+def test_a_later_process_with_the_same_pid_is_not_the_target(begin: Begin) -> None:
+    target = begin(sys.executable, "-c", SLEEP)
+    tree = Tree(target.pid)
+    target.kill()
+    target.wait()
+    again = reborn(target.pid)
+    try:
+        assert proc.stat(target.pid) is not None
+        assert not tree.alive()
+    finally:
+        os.kill(again, signal.SIGKILL)
+        os.waitpid(again, 0)
+
+
+def reborn(pid: int) -> int:
+    """A child of ours with the pid wanted: the kernel gives out the number after ns_last_pid."""
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))  # start times are in clock ticks: the same one is the same process
+    for _ in range(200):
+        try:
+            Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        except OSError as error:
+            pytest.skip(f"cannot choose a pid here: {error}")
+        child = os.fork()
+        if not child:
+            signal.pause()
+            os._exit(0)
+        if child == pid:
+            return child
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    pytest.skip("others took the pid every time")
+
+
+def test_the_pid_in_its_own_namespace_is_known(begin: Begin) -> None:
+    try:
+        target = begin("unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", SLEEP)
+    except (AssertionError, FileNotFoundError):
+        pytest.skip("no pid namespace can be made here")
+    (child,) = proc.children(target.pid)
+    (found,) = find_tree(child)
+    assert (found.pid, found.ns_pid, found.is_python, found.has_torch) == (child, 1, True, False)
+    with pytest.raises(UsageError, match=f"not Python: attach to its child {child}"):
+        find_tree(target.pid)
+
+
+def test_refusals_say_what_to_do(begin: Begin) -> None:
+    with pytest.raises(UsageError, match=r"no process 4194305\. `perfscope ps` lists"):
+        Tree(4194305)
+    sleeping = subprocess.Popen(["sleep", "1000"])
+    with pytest.raises(UsageError, match=r"\(sleep\) is not Python: `perfscope ps`"):
+        Tree(sleeping.pid)
+    sleeping.kill()
+    until(lambda: (found := proc.stat(sleeping.pid)) is not None and found.state == "Z")
+    with pytest.raises(PerfscopeError, match="has ended and waits for its parent"):
+        Tree(sleeping.pid)
+    sleeping.wait()
+
+
+def test_a_loader_worker_is_no_target(begin: Begin) -> None:
+    target = begin(sys.executable, FAMILY, "single", "1", "fork")
+    worker = workers(Tree(target.pid).refresh())[0]
+    with pytest.raises(UsageError, match=f"loader worker of {target.pid} \\(family.py\\): attach to that"):
+        Tree(worker)
