@@ -1,4 +1,8 @@
-"""What the control groups of a process allow it: CPU quota, cpuset, memory, and how long it was throttled. v1 and v2."""
+"""What the control groups of a process allow it: CPU quota, cpuset, memory, and how long it was held back. v1, v2, hybrid.
+
+A limit of any group from the process's own up to the root holds. Files: Documentation/admin-guide/cgroup-v1 and
+cgroup-v2.rst of the kernel.
+"""
 
 import os
 from dataclasses import dataclass
@@ -6,10 +10,12 @@ from pathlib import Path
 
 from perfscope.agent import proc
 
+NO_LIMIT_V1 = 1 << 62  # v1 says "no limit" with the largest page-aligned 64-bit number
+
 
 @dataclass(frozen=True)
 class Group:
-    """One controller's hierarchy for one process: its directories from the process's own up to the root, and the version."""
+    """One controller's groups of one process: directories from the process's own up to the root, and the version."""
 
     version: int
     folders: tuple[Path, ...]
@@ -31,11 +37,7 @@ def group(pid: int, controller: str) -> Group | None:
         if not controllers:
             unified = path
     mount = mounts.get("")
-    if unified is None or mount is None:
-        return None
-    if controller not in (proc.read(f"{mount[0]}/cgroup.controllers") or "").split() and unified == "/":
-        return None
-    return Group(2, upward(mount, unified))
+    return Group(2, upward(mount, unified)) if mount is not None and unified is not None else None
 
 
 def mounted() -> dict[str, tuple[str, str]]:
@@ -44,19 +46,27 @@ def mounted() -> dict[str, tuple[str, str]]:
     for line in (proc.read("/proc/self/mountinfo") or "").splitlines():
         before, _, after = line.partition(" - ")
         fields, tail = before.split(), after.split()
-        if tail and tail[0] == "cgroup2":
-            found.setdefault("", (fields[4], fields[3]))
-        elif tail and tail[0] == "cgroup":
-            for option in tail[2].split(","):
-                found.setdefault(option, (fields[4], fields[3]))
+        if len(tail) < 3 or tail[0] not in ("cgroup", "cgroup2"):
+            continue
+        place = unescaped(fields[4]), unescaped(fields[3])
+        for option in [""] if tail[0] == "cgroup2" else tail[2].split(","):
+            found.setdefault(option, place)
     return found
+
+
+def unescaped(path: str) -> str:
+    """mountinfo writes space, tab, newline and backslash in octal."""
+    for code in ("040", "011", "012", "134"):
+        path = path.replace(f"\\{code}", chr(int(code, 8)))
+    return path
 
 
 def upward(mount: tuple[str, str], path: str) -> tuple[Path, ...]:
     """From the process's group up to the mount point; a group outside what is mounted here is seen as the mount itself."""
     point, root = Path(mount[0]), mount[1]
-    relative = os.path.relpath(path, root) if root != "/" else path.lstrip("/")
-    inside = point if relative.startswith("..") else point / relative
+    relative = os.path.relpath(path, root)
+    outside = ".." in path.split("/") or relative.startswith("..")  # /../x: the process is out of our cgroup namespace
+    inside = point if outside else point / relative
     folders = [inside]
     while folders[-1] != point and point in folders[-1].parents:
         folders.append(folders[-1].parent)
@@ -66,27 +76,30 @@ def upward(mount: tuple[str, str], path: str) -> tuple[Path, ...]:
 def cpu_quota(pid: int) -> float | None:
     """Cores that the tightest quota on the way up allows, None without one."""
     found = group(pid, "cpu")
-    if found is None:
-        return None
-    quotas: list[float] = []
-    if found.version == 2:
-        for text in found.values("cpu.max"):
-            quota, _, period = text.partition(" ")
-            if quota.isdecimal() and period.isdecimal():
-                quotas.append(int(quota) / int(period))
+    return quota(found) if found is not None else None
+
+
+def quota(cpu: Group) -> float | None:
+    """The same of a group: quota / period, the least of all levels."""
+    if cpu.version == 2:
+        pairs = [text.split() for text in cpu.values("cpu.max")]
     else:
-        pairs = zip(found.values("cpu.cfs_quota_us"), found.values("cpu.cfs_period_us"), strict=False)
-        quotas = [int(quota) / int(period) for quota, period in pairs if int(quota) > 0]
-    return min(quotas, default=None)
+        periods = cpu.values("cpu.cfs_period_us")
+        pairs = [list(pair) for pair in zip(cpu.values("cpu.cfs_quota_us"), periods, strict=False)]
+    cores = [int(pair[0]) / int(pair[1]) for pair in pairs if len(pair) == 2 and pair[0].isdecimal()]
+    return min(cores, default=None)
 
 
 def throttled(pid: int) -> tuple[int, int] | None:
-    """(times, nanoseconds) the groups of `pid` were held back by a quota, summed on the way up; None without the counter."""
+    """(times, nanoseconds) the groups of `pid` were held back by a quota; None without the counter."""
     found = group(pid, "cpu")
-    if found is None:
-        return None
+    return throttling(found) if found is not None else None
+
+
+def throttling(cpu: Group) -> tuple[int, int] | None:
+    """The same of a group, summed on the way up: a quota counts where it is set. Nanoseconds are summed over cores."""
     times = nanoseconds = seen = 0
-    for text in found.values("cpu.stat"):
+    for text in cpu.values("cpu.stat"):
         said = dict(line.split()[:2] for line in text.splitlines() if len(line.split()) >= 2)
         if "nr_throttled" in said:
             seen += 1
@@ -98,10 +111,14 @@ def throttled(pid: int) -> tuple[int, int] | None:
 def cpuset(pid: int) -> int | None:
     """Cores of the cpuset, None where there is no such controller."""
     found = group(pid, "cpuset")
-    if found is None:
-        return None
-    for name in ("cpuset.effective_cpus", "cpuset.cpus.effective", "cpuset.cpus"):
-        texts = [text for text in found.values(name) if text]
+    return cores_of_set(found) if found is not None else None
+
+
+def cores_of_set(cpuset_group: Group) -> int | None:
+    """The same of a group: what the innermost level that says it is left with."""
+    names = ("cpuset.cpus.effective",) if cpuset_group.version == 2 else ("cpuset.effective_cpus", "cpuset.cpus")
+    for name in names:
+        texts = [text for text in cpuset_group.values(name) if text]
         if texts:
             return listed(texts[0])
     return None
@@ -119,8 +136,26 @@ def listed(text: str) -> int:
 def memory_limit_bytes(pid: int) -> int | None:
     """The tightest memory limit on the way up, None without one."""
     found = group(pid, "memory")
-    if found is None:
-        return None
-    texts = found.values("memory.max" if found.version == 2 else "memory.limit_in_bytes")
-    # v1 says "no limit" with the largest page-aligned 64-bit number
-    return min((int(text) for text in texts if text.isdecimal() and int(text) < 1 << 62), default=None)
+    return min((limit for limit, _ in memory_levels(found)), default=None) if found is not None else None
+
+
+def memory_left_bytes(memory: Group) -> int | None:
+    """What the tightest level leaves, counting file pages that can be dropped as left; None without a limit."""
+    return min((max(limit - used, 0) for limit, used in memory_levels(memory)), default=None)
+
+
+def memory_levels(memory: Group) -> list[tuple[int, int]]:
+    """(limit, used without inactive file pages) in bytes of each level that has a limit."""
+    v2 = memory.version == 2
+    levels = []
+    for folder in memory.folders:
+        limit = (proc.read(str(folder / ("memory.max" if v2 else "memory.limit_in_bytes"))) or "").strip()
+        if not limit.isdecimal() or int(limit) >= NO_LIMIT_V1:
+            continue
+        used = int(proc.read(str(folder / ("memory.current" if v2 else "memory.usage_in_bytes"))) or 0)
+        name = "inactive_file" if v2 else "total_inactive_file"
+        for line in (proc.read(str(folder / "memory.stat")) or "").splitlines():
+            if line.startswith(f"{name} "):
+                used -= int(line.split()[1])
+        levels.append((int(limit), max(used, 0)))
+    return levels

@@ -1,0 +1,197 @@
+"""Limits by control groups, with real groups where this machine lets us make them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent import cgroup
+from perfscope.agent.usable_cores import shm_bytes, usable_cores
+from tests.running import until
+
+Make = Callable[..., Path]
+BUSY = "while True: sum(range(10000))"
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """make(controller, *names, **files) makes nested v1 groups and writes `files` into the innermost; removed afterwards."""
+    made: list[Path] = []
+
+    def nested(controller: str, *names: str, **files: str) -> Path:
+        place = cgroup.mounted().get(controller)
+        if place is None:
+            pytest.skip(f"no cgroup v1 controller {controller} is mounted here")
+        folder = Path(place[0])
+        for name in names:
+            folder = folder / f"perfscope-{os.getpid()}-{name}"
+            if not folder.exists():
+                try:
+                    folder.mkdir()
+                except OSError as error:
+                    pytest.skip(f"no {controller} group can be made here: {error.strerror}")
+                made.append(folder)
+        for name, value in files.items():
+            (folder / name.replace("__", ".")).write_text(value)
+        return folder
+
+    yield nested
+    for folder in reversed(made):
+        for pid in (folder / "cgroup.procs").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        until(lambda folder=folder: not (folder / "cgroup.procs").read_text().strip())
+        until(lambda folder=folder: removed(folder))
+
+
+def removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., int]]:
+    """child(*groups, **environment) starts a busy Python in those groups."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*groups: Path, **environment: str) -> int:
+        process = subprocess.Popen([sys.executable, "-c", BUSY], env={**os.environ, **environment})
+        started.append(process)
+        for group in groups:
+            (group / "cgroup.procs").write_text(str(process.pid))
+        until(lambda: Path(f"/proc/{process.pid}/environ").read_bytes())
+        return process.pid
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_without_limits_all_cores_of_the_affinity_are_usable(child) -> None:
+    pid = child()
+    cores = len(os.sched_getaffinity(0))
+    found = usable_cores(pid)
+    assert found.affinity == cores and found.cpuset in (None, cores) and found.slurm_cpus_per_task is None
+    assert found.cores <= cores
+    one = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(pid, {one})
+    assert usable_cores(pid).affinity == 1 and usable_cores(pid).cores <= 1
+
+
+def test_half_a_core_is_the_quota_and_being_held_back_is_counted(make: Make, child) -> None:
+    group = make("cpu", "half", cpu__cfs_period_us="100000", cpu__cfs_quota_us="50000")
+    pid = child(group)
+    assert usable_cores(pid).cores == usable_cores(pid).quota == 0.5
+    before = cgroup.throttled(pid)
+    assert before is not None
+    until(lambda: (now := cgroup.throttled(pid)) is not None and now[0] >= before[0] + 3)
+    after = cgroup.throttled(pid)
+    assert after is not None
+    held_ns, times = after[1] - before[1], after[0] - before[0]
+    assert 0 < held_ns <= times * 100_000_000 * 2  # a period long at most, give or take the one under way
+
+
+def test_the_tightest_level_on_the_way_up_counts(make: Make, child) -> None:
+    make("cpu", "outer", cpu__cfs_quota_us="150000")
+    inner = make("cpu", "outer", "inner")
+    pid = child(inner)
+    assert usable_cores(pid).quota == 1.5
+    (inner / "cpu.cfs_quota_us").write_text("25000")
+    assert usable_cores(pid).quota == 0.25
+    (inner / "cpu.cfs_quota_us").write_text("-1")
+    (inner.parent / "cpu.cfs_quota_us").write_text("-1")
+    assert usable_cores(pid).quota is None
+
+
+def test_a_cpuset_limits_the_cores(make: Make, child) -> None:
+    group = make("cpuset", "one")
+    root = group.parent
+    (group / "cpuset.mems").write_text((root / "cpuset.effective_mems").read_text())
+    (group / "cpuset.cpus").write_text(str(min(os.sched_getaffinity(0))))
+    found = usable_cores(child(group))
+    assert found.cpuset == 1 and found.cores <= 1
+
+
+def test_a_memory_limit_and_what_it_leaves(make: Make, child) -> None:
+    group = make("memory", "capped", memory__limit_in_bytes=str(200 << 20))
+    pid = child(group)
+    assert cgroup.memory_limit_bytes(pid) == 200 << 20
+    found = cgroup.group(pid, "memory")
+    assert found is not None and found.version == 1
+    left = cgroup.memory_left_bytes(found)
+    assert left is not None and 100 << 20 < left <= 200 << 20
+
+
+def test_what_slurm_said_is_named_when_it_differs(child) -> None:
+    assert usable_cores(child(SLURM_CPUS_PER_TASK="512")).slurm_cpus_per_task == 512
+    cores = usable_cores(os.getpid()).cores
+    assert usable_cores(child(SLURM_CPUS_PER_TASK=f"{cores:g}")).slurm_cpus_per_task is None
+
+
+def test_a_unified_hierarchy_limits_alike(child) -> None:
+    place = cgroup.mounted().get("")
+    if place is None or "cpu" not in (Path(place[0]) / "cgroup.controllers").read_text().split():
+        pytest.skip("the cpu controller is not in the unified hierarchy here")
+    outer = Path(place[0]) / f"perfscope-{os.getpid()}"
+    outer.mkdir()
+    try:
+        (outer / "cpu.max").write_text("50000 100000")
+        pid = child(outer)
+        assert usable_cores(pid).cores == 0.5
+        time.sleep(0.5)
+        throttled = cgroup.throttled(pid)
+        assert throttled is not None and throttled[0] > 0
+        os.kill(pid, signal.SIGKILL)
+    finally:
+        until(lambda: removed(outer))
+
+
+def test_files_of_a_unified_hierarchy_are_understood(tmp_path: Path) -> None:
+    """As the kernel writes them (cgroup-v2.rst): pod and container of a Kubernetes node, on a machine that has v1 only."""
+    inner = tmp_path / "pod" / "container"
+    inner.mkdir(parents=True)
+    (tmp_path / "pod" / "cpu.max").write_text("max 100000\n")
+    (inner / "cpu.max").write_text("250000 100000\n")
+    stat = "usage_usec 900\nuser_usec 800\nsystem_usec 100\nnr_periods 9\nnr_throttled {}\nthrottled_usec {}\nnr_bursts 0\n"
+    (tmp_path / "pod" / "cpu.stat").write_text(stat.format(0, 0))
+    (inner / "cpu.stat").write_text(stat.format(4, 1500))
+    (inner / "cpuset.cpus.effective").write_text("0-3,8,10-11\n")
+    (tmp_path / "pod" / "memory.max").write_text("3000\n")
+    (tmp_path / "pod" / "memory.current").write_text("2500\n")
+    (tmp_path / "pod" / "memory.stat").write_text("anon 1\ninactive_file 700\n")
+    (inner / "memory.max").write_text("max\n")
+    found = cgroup.Group(2, cgroup.upward((str(tmp_path), "/"), "/pod/container"))
+    assert found.folders == (inner, tmp_path / "pod", tmp_path)
+    assert cgroup.quota(found) == 2.5
+    assert cgroup.throttling(found) == (4, 1_500_000)
+    assert cgroup.cores_of_set(found) == 7
+    assert cgroup.memory_levels(found) == [(3000, 1800)]
+    assert cgroup.memory_left_bytes(found) == 1200
+
+
+@pytest.mark.parametrize(
+    ("mount", "path", "expected"),
+    [
+        (("/sys/fs/cgroup/cpu", "/"), "/", ["/sys/fs/cgroup/cpu"]),
+        (("/sys/fs/cgroup/cpu", "/docker/1"), "/docker/1", ["/sys/fs/cgroup/cpu"]),
+        (("/sys/fs/cgroup/cpu", "/docker/1"), "/docker/1/x", ["/sys/fs/cgroup/cpu/x", "/sys/fs/cgroup/cpu"]),
+        (("/sys/fs/cgroup/cpu", "/docker/1"), "/docker/2", ["/sys/fs/cgroup/cpu"]),
+        (("/sys/fs/cgroup", "/"), "/../other", ["/sys/fs/cgroup"]),
+    ],
+    ids=["root", "container", "below", "another container", "outside our namespace"],
+)
+def test_the_way_up_from_a_group(mount: tuple[str, str], path: str, expected: list[str]) -> None:
+    assert [str(folder) for folder in cgroup.upward(mount, path)] == expected
+
+
+def test_the_shared_memory_of_the_target_is_measured() -> None:
+    assert shm_bytes(os.getpid()) == os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize
+    assert shm_bytes(4194305) is None
