@@ -1,150 +1,97 @@
-"""What the kernel counts for every process of the job, and for the whole host: CPU, run-queue delay, memory, I/O, throttling.
+"""Counters of every process of the job five times a second, of the whole host once a second: stream "host.counters".
 
-CPU time is the scheduler's exact sum as /proc/PID/stat shows it, in steps of a clock tick (10 ms), which a recording of
-seconds does not mind. Run-queue delay is exact (schedstat, ns): the main thread's at every reading, all threads' once a second.
+What is dearer to read (every thread's run-queue delay, context switches) is read once a second, a fifth of the processes
+with each look. Names and units: docs/tables.md.
 """
 
-import os
 import time
 
-from perfscope.agent import cgroup, proc
 from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.host_readings import HostReadings
+from perfscope.agent.pace import Pace
+from perfscope.agent.process_readings import ProcessReadings
 from perfscope.traces.manifest import SourceStatus
 
 PERIOD_NS = 200_000_000
-SLOW_PERIOD_NS = 1_000_000_000
-MOST_SHARE = 0.01
-MOST_THREADS = 256
-TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+LOOKS_A_SLOW_ONE = 5
+MOST_SHARE = 0.007
+"""Of a core. With the thread states (0.008) and the recorder itself the agent stays below 0.02."""
 
 
-class Readings:
-    """One process's files under /proc, kept open."""
+class OneProcess:
+    """A process's readings and where they go."""
 
     def __init__(self, target: TargetProcess, job: Job) -> None:
         self.target = target
+        self.readings = ProcessReadings(target.pid)
         self.stream = job.run.jsonl("host.counters", target.process)
-        self.files = {
-            name: opened(f"/proc/{target.pid}/{name}") for name in ("stat", "io", f"task/{target.pid}/schedstat")
-        }
 
-    def read(self, name: str) -> str:
-        file = self.files[name]
-        try:
-            return os.pread(file, 1024, 0).decode("ascii", "replace") if file >= 0 else ""
-        except OSError:
-            return ""
-
-    def quick(self, now_ns: int) -> None:
-        """CPU, memory and the main thread's run-queue delay."""
-        text = self.read("stat")
-        if not text:
-            return
-        fields = text[text.rindex(")") + 2 :].split()
-        row = {
-            "cpu_ns": (int(fields[11]) + int(fields[12])) * TICK_NS,
-            "rss_bytes": int(fields[21]) * PAGE_BYTES,
-            "major_faults": int(fields[9]),
-            "threads": int(fields[17]),
-        }
+    def quick(self, now_ns: int) -> bool:
+        """False when the process is gone."""
+        row = self.readings.quick()
+        if row is None:
+            return False
         self.stream.append({"ts": now_ns, "tid": -1, **row})
-        delay = self.read(f"task/{self.target.pid}/schedstat").split()
-        if len(delay) > 1:
-            self.stream.append({"ts": now_ns, "tid": self.target.ns_pid, "run_delay_ns": int(delay[1])})
+        self.stream.append({"ts": now_ns, "tid": self.target.ns_pid, **self.readings.main_thread()})
+        return True
 
     def slow(self, now_ns: int) -> None:
-        """I/O, and the run-queue delay of all threads."""
-        row: dict[str, int] = {}
-        for line in self.read("io").splitlines():
-            name, _, value = line.partition(": ")
-            if name in ("rchar", "read_bytes", "write_bytes"):
-                row[name] = int(value)
-        row["run_delay_ns"] = self.delay_of_all()
-        held = cgroup.throttled(self.target.pid)
-        if held is not None:
-            row["nr_throttled"], row["throttled_ns"] = held
-        self.stream.append({"ts": now_ns, "tid": -1, **row})
-
-    def delay_of_all(self) -> int:
-        folder, total = f"/proc/{self.target.pid}/task", 0
-        try:
-            threads = os.listdir(folder)[:MOST_THREADS]
-        except OSError:
-            return 0
-        for tid in threads:
-            fields = (proc.read(f"{folder}/{tid}/schedstat") or "").split()
-            total += int(fields[1]) if len(fields) > 1 else 0
-        return total
-
-    def close(self) -> None:
-        for file in self.files.values():
-            if file >= 0:
-                os.close(file)
-
-
-def opened(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return -1
+        threads, main = self.readings.all_threads(), self.readings.switches()
+        if threads:
+            self.stream.append({"ts": now_ns, "tid": -1, **threads})
+        if main:
+            self.stream.append({"ts": now_ns, "tid": self.target.ns_pid, **main})
 
 
 class Host:
-    """The collector; slows down by itself when it costs more than its share of a core."""
+    """The collector; looks less often when it costs more than its share of a core."""
 
     NAME = "host"
 
     def start(self, job: Job) -> None:
         self.job = job
-        self.stream = job.run.jsonl("host.counters", -1)
-        self.known: dict[int, Readings] = {}
-        self.period_ns = PERIOD_NS
-        self.next_slow_ns = 0
-        self.began_ns = time.monotonic_ns()
-        self.busy_ns = 0
+        self.known: dict[int, OneProcess] = {}
+        self.hidden: set[int] = set()
+        self.looks = 0
+        self.pace = Pace(PERIOD_NS, MOST_SHARE)
+        self.host = HostReadings(job.root_pid)
+        self.host_stream = job.run.jsonl("host.counters", -1)
 
     def poll(self, now_ns: int) -> int:
-        began = time.thread_time_ns()
-        self.follow()
-        slow = now_ns >= self.next_slow_ns
+        started = self.pace.start()
+        newcomers = self.follow()
         for one in self.known.values():
-            one.quick(now_ns)
-            if slow:
+            if one.quick(now_ns) and (one.target.process in newcomers or self.is_turn(one.target.process)):
                 one.slow(now_ns)
-        if slow:
-            self.next_slow_ns = now_ns + max(SLOW_PERIOD_NS, self.period_ns)
-        self.whole_host(now_ns)
-        took = time.thread_time_ns() - began
-        self.busy_ns += took
-        self.period_ns = max(PERIOD_NS, int(took / MOST_SHARE) if not slow else self.period_ns)
-        return now_ns + self.period_ns
+        if self.is_turn(0):
+            self.host_stream.append({"ts": now_ns, "tid": -1, **self.host.read()})
+        self.looks += 1
+        return now_ns + self.pace.end(started, usual=not newcomers)
 
-    def follow(self) -> None:
-        """Open the files of newcomers, close those of the gone."""
-        codes = {one.process for one in self.job.processes.values()}
-        for one in self.job.processes.values():
-            if one.process not in self.known:
-                self.known[one.process] = Readings(one, self.job)
-        for process in [process for process in self.known if process not in codes]:
-            self.known.pop(process).close()
+    def is_turn(self, process: int) -> bool:
+        return (self.looks - process) % LOOKS_A_SLOW_ONE == 0
 
-    def whole_host(self, now_ns: int) -> None:
-        """Busy and waiting-for-I/O time of all cores, cumulative over cores."""
-        lines = (proc.read("/proc/stat") or "").splitlines()
-        if not lines:
-            return
-        user, nice, system, idle, iowait, irq, soft, steal = (int(word) * TICK_NS for word in lines[0].split()[1:9])
-        count = sum(line.startswith("cpu") for line in lines) - 1
-        busy = user + nice + system + irq + soft + steal
-        row = {"host_cpu_busy_ns": busy, "iowait_ns": iowait, "host_cpu_idle_ns": idle, "host_cpu_count": count}
-        self.stream.append({"ts": now_ns, "tid": -1, **row})
+    def follow(self) -> set[int]:
+        """Open the files of newcomers, close those of the gone; returns the newcomers."""
+        living = {one.process: one for one in self.job.processes.values()}
+        for process in self.known.keys() - living.keys():
+            self.known.pop(process).readings.close()
+        newcomers = living.keys() - self.known.keys()
+        for process in newcomers:
+            one = self.known[process] = OneProcess(living[process], self.job)
+            if one.readings.io_hidden:
+                self.hidden.add(living[process].pid)
+        return set(newcomers)
 
     def stop(self) -> SourceStatus:
+        started, now_ns = self.pace.start(), time.monotonic_ns()
         for one in self.known.values():
-            one.slow(time.monotonic_ns())
-            one.close()
-        share = self.busy_ns / max(time.monotonic_ns() - self.began_ns, 1)
-        slowed = self.period_ns > 2 * PERIOD_NS
-        reason = f"read every {self.period_ns / 1e9:.1f} s only, to stay cheap" if slowed else None
-        return SourceStatus(self.NAME, "partial" if slowed else "ok", reason, share)
+            if one.quick(now_ns):
+                one.slow(now_ns)
+            one.readings.close()
+        self.host_stream.append({"ts": now_ns, "tid": -1, **self.host.read()})
+        self.host.close()
+        self.pace.end(started, usual=False)
+        hidden = f"the kernel hides the I/O of {len(self.hidden)} processes (another user's)" if self.hidden else None
+        reason = "; ".join(why for why in (self.pace.slowed, hidden) if why) or None
+        return SourceStatus(self.NAME, "partial" if reason else "ok", reason, self.pace.share)
