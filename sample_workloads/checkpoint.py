@@ -1,4 +1,4 @@
-"""ill: checkpoint-stall. Model and optimizer are written to disk every twenty steps while training stands still."""
+"""ill: checkpoint-stall. Model and optimizer are written to disk every eight steps while training stands still."""
 
 import atexit
 import os
@@ -22,7 +22,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def save(step: int) -> None:
-        if step % (5000 if args.fix else 20) == 19:
+        if step % (5000 if args.fix else 8) == 7:
             with open(folder / "last.pt", "wb") as file:
                 torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
                 file.flush()

@@ -11,12 +11,11 @@ from sample_workloads.training import arguments, layers, train
 def main() -> None:
     args = arguments(__doc__, workers=1)
     vocabulary = {f"token {number}": [number, [number]] for number in range(150_000)}
-    if args.fix:
-        gc.freeze()
 
     def tidy_up(step: int) -> None:
         assert vocabulary
-        gc.collect()
+        if not args.fix:
+            gc.collect()
 
     data = TensorDataset(torch.randn(8192, 512), torch.randint(0, 10, (8192,)))
     loader = DataLoader(data, batch_size=128, num_workers=args.workers, persistent_workers=True)

@@ -8,8 +8,8 @@ from sample_workloads.training import arguments, layers, train
 
 def main() -> None:
     args = arguments(__doc__)
-    images = Images(side=256)
-    train(layers(WIDTH, 6), DataLoader(images, batch_size=24, num_workers=2 if args.fix else 0), args)
+    images = Images(side=128)
+    train(layers(WIDTH, 10), DataLoader(images, batch_size=32, num_workers=2 if args.fix else 0), args)
 
 
 if __name__ == "__main__":
