@@ -25,10 +25,13 @@ class Standing:
     few: bool = False
 
 
-def confidence_of(found: list[Finding], rows: pd.DataFrame | None, limits: Limits) -> Standing:
+def confidence_of(
+    found: list[Finding], rows: pd.DataFrame | None, limits: Limits, ordinary_ns: float = 0.0
+) -> Standing:
     """The share of resamples in which the first of `found` costs enough and more than the second.
 
-    `rows` are the steady steps of the critical rank with their budget. Without findings it is the share of resamples in
+    `rows` are the steady steps of the critical rank with their budget; `ordinary_ns` of input_wait a step is no loss
+    (taking a batch over). Without findings it is the share of resamples in
     which no category that could be recovered reaches its limit.
     """
     if rows is None or not len(rows):
@@ -38,6 +41,7 @@ def confidence_of(found: list[Finding], rows: pd.DataFrame | None, limits: Limit
     step = rows["dur"].to_numpy(np.float64)
     if not found:
         worst = rows[["input_wait", "checkpoint", "gc", "gil"]].to_numpy(np.float64)
+        worst[:, 0] -= min(ordinary_ns, float(worst[:, 0].mean()))
         means = resampled_means(np.column_stack([step, worst]))
         below = (means[:, 1:] < limits.input_share * means[:, :1]).all(axis=1)
         return Standing(round(trust * float(below.mean()), 3), None, few)

@@ -12,8 +12,10 @@ from perfscope.analyzer.diagnosis import (
     Source,
     Verdict,
 )
+from perfscope.analyzer.facts.input_pipeline import input_pipelines
 from perfscope.analyzer.facts.rows import manifest, table
 from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.input_case import ordinary
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.verdicts import healthy, of_finding, unknown
 from perfscope.analyzer.whole_budget import bound_by, budgets, rank_of_process, span_s, step_summary
@@ -74,7 +76,8 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
     """The verdict, and how it stands against the runner-up."""
     carrying = [finding for finding in found if finding.severity != "info" and finding.share >= limits.worth_share]
     rows = None if process is None else steps_of(trace, process)
-    standing = confidence_of(carrying, rows, limits)
+    usual = next((ordinary(line, limits) for line in trace.fact(input_pipelines) if line.process == process), 0.0)
+    standing = confidence_of(carrying, rows, limits, usual)
     if carrying:
         return of_finding(carrying[0], standing), standing
     few = few_steps(trace, limits)

@@ -93,7 +93,29 @@ def recommended_workers(case: Case) -> int:
 def beside(case: Case, supplied: float, saved_cpu: float = 0.0) -> After:
     """The consumer beside workers that take `supplied` ns per step."""
     line = case.pipeline
-    return pipelined(line.consumer, supplied, case.machine, saved_cpu, undelayed=line.undelayed)
+    consumer = relieved(case, saved_cpu)
+    return pipelined(consumer, supplied, case.machine, saved_cpu, undelayed=min(line.undelayed, consumer))
+
+
+def relieved(case: Case, saved_cpu: float) -> float:
+    """The consumer's time once the job needs `saved_cpu` ns of CPU less a step: it waits less for its core.
+
+    Its run-queue delay is shared out over those who want the cores (the job's other processes, other jobs on the machine);
+    the part of those that no longer want them goes. Never below its own CPU time on its intra-op threads.
+    """
+    line, load = case.pipeline, case.load
+    wanted = load.wanted_by_others(line.process)
+    used = sum(cores for code, cores in load.process_cores.items() if code != line.process) * line.step
+    if saved_cpu <= 0.0 or wanted <= 0.0 or used <= 0.0:
+        return line.consumer
+    part = min(saved_cpu / used, 1.0) * wanted / (wanted + load.used_elsewhere())
+    return min(max(line.consumer - part * line.main_delay, alone(case)), line.consumer)
+
+
+def alone(case: Case) -> float:
+    """The CPU time of the rank's own process a step, spread over its intra-op threads."""
+    threads = min(case.intra_op_threads or 1, int(case.load.usable_cores or 1))
+    return case.pipeline.main_cpu / max(threads, 1)
 
 
 def with_workers(case: Case, workers: int) -> After:

@@ -37,6 +37,8 @@ class Limits:
     most_workers: int = 64
     # A thread that is runnable without a core for this share of its time is short of cores.
     run_delay_share: float = 0.10
+    # Delay that other jobs cause is not the program's doing and comes and goes with them: only a lot of it is told.
+    others_delay_share: float = 0.2
     # The machine is full when less than this share of the usable cores is left (scheduling never reaches all of it).
     idle_share: float = 0.10
     # Linux counts a throttled period only when the quota was spent; below this the quota is not what limits.

@@ -69,7 +69,7 @@ def test_checkpoint_stall_fires() -> None:
     assert finding.share == pytest.approx(4 / 14, abs=0.02)
     assert finding.speedup is not None
     assert finding.speedup.likely == pytest.approx(1.4, abs=0.04)
-    assert "of 50 MB took 40 ms" in finding.summary
+    assert "the longest write of 50 MB took 40 ms" in finding.summary
     assert finding.evidence[0].end_ns is not None
     assert finding.severity == "critical"
 
@@ -87,7 +87,7 @@ def test_a_save_inside_a_save_is_one_write() -> None:
         after, loop.at = loop.at, begun + 15 * MS
         loop.call("checkpoint", 4, value=-1)
         loop.at = after
-    assert "10 writes in 10 steps" in found(checkpoint_stall, loop.trace()).summary
+    assert found(checkpoint_stall, loop.trace()).evidence[1].text.endswith("10 writes in all")
 
 
 def test_gc_pause_fires_and_stays_silent() -> None:
@@ -145,7 +145,7 @@ def test_oversubscription_by_threads() -> None:
     finding = found(cpu_oversubscription, load(plain(), DELAYED, threads(16)))
     assert finding.actions[0].snippet == "torch.set_num_threads(4)"
     assert finding.share == 0.4
-    assert finding.speedup == Speedup(None, None, 1.667)
+    assert finding.speedup == Speedup(None, None, 4.0)  # its one busy core's worth of CPU time over four cores
 
 
 def test_oversubscription_by_others_on_the_machine() -> None:

@@ -20,6 +20,7 @@ class HostLoad:
     cpu_quota: float | None  # cores, by the cgroup
     tree_cores: float | None  # cores the job's processes keep busy
     host_busy: float | None  # 0..1, everyone on the machine
+    host_cores: float | None  # cores of the machine
     idle_cores: float | None  # cores the job could still use
     delay: dict[
         int, float
@@ -28,6 +29,16 @@ class HostLoad:
     process_cores: dict[int, float]  # process -> cores kept busy
     throttled_share: float | None  # of the time, in which the cgroup was held back; over 1 where several cores were
     throttled_events: float | None
+
+    def wanted_by_others(self, process: int) -> float:
+        """Cores that the job's other processes (its loader workers first of all) use or would use if they could."""
+        return sum(c + self.delay.get(code, 0.0) for code, c in self.process_cores.items() if code != process)
+
+    def used_elsewhere(self) -> float:
+        """Cores that other jobs on this machine use."""
+        if self.host_busy is None or self.host_cores is None or self.tree_cores is None:
+            return 0.0
+        return max(self.host_busy * self.host_cores - self.tree_cores, 0.0)
 
     @property
     def span_s(self) -> float:
@@ -67,6 +78,7 @@ def host_load(trace: Trace) -> HostLoad:
         cpu_quota=cores.quota if cores is not None else None,
         tree_cores=tree,
         host_busy=host_busy,
+        host_cores=count,
         idle_cores=_idle(usable, tree, host_busy, count),
         delay={p: v / span for (p, _), v in used(trace, "run_delay_ns", begin, end).items() if p != HOST},
         thread_delay={k: v / span for k, v in used(trace, "run_delay_ns", begin, end, threads=True).items()},

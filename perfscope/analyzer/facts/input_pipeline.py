@@ -227,18 +227,22 @@ def _ready_waits(nexts: pd.DataFrame | None, fetches: pd.DataFrame | None) -> fl
 
 
 def _restarts(asked: pd.DataFrame | None) -> tuple[float, int]:
-    """(nanoseconds spent on new iterators beyond the usual waits, how many)."""
+    """(nanoseconds spent on ending and building iterators and their first batches, beyond usual waits; how many)."""
     if asked is None or not len(asked):
         return 0.0, 0
     kind, dur, iterator = asked["kind"].to_numpy(str), column(asked, "dur"), column(asked, "iterator")
     starts = kind == "start"
     first = np.zeros(len(asked), bool)
+    ended = column(asked, "end") == 1
+    # Each worker starts by itself, so the first batch of each comes late; closing down the old ones is part of it.
+    late = max(int(column(asked, "workers").max()), 1)
     for code in np.unique(iterator[starts]):
-        rows = np.flatnonzero((iterator == code) & ~starts)
-        first[rows[:1]] = True
-    usual = dur[~starts & ~first & (column(asked, "end") != 1)]
+        rows = np.flatnonzero((iterator == code) & ~starts & ~ended)
+        first[rows[:late]] = True
+    usual = dur[~starts & ~first & ~ended]
     wait = float(np.median(usual)) if len(usual) else 0.0
-    return float(dur[starts].sum() + np.maximum(dur[first] - wait, 0.0).sum()), int(starts.sum())
+    spent = dur[starts | ended].sum() + np.maximum(dur[first] - wait, 0.0).sum()
+    return float(spent), int(starts.sum())
 
 
 def _peers_waits(trace: Trace, process: int, begin: Ints, end: Ints, mean: float) -> Ints:

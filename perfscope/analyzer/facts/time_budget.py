@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.coverage import Ints, Spans, covered, exclusive, inside, merged
+from perfscope.analyzer.facts.coverage import Ints, Spans, exclusive, inside, merged
 from perfscope.analyzer.facts.rows import column, pair, rows_of
 from perfscope.analyzer.facts.sample_shares import NOTHING_SAMPLED, Shares, state_shares, user_code_share
 from perfscope.analyzer.facts.steps import steps
@@ -19,12 +19,12 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     """The steps with their time cut into exclusive categories, int64 ns, which sum to `dur` in every row.
 
     Columns: those of `steps`, then checkpoint, input_wait, exposed_copy, host_bound, other_idle, compute_or_host (the
-    rest: what computes and what merely dispatches share one thread on a CPU), and two parts that explain: `gc` (garbage
-    collections of the loop's thread, wherever they fell) and `gil` (the part of host_bound in which it waited for the
-    GIL). The first that applies wins: checkpoint, input_wait (asking the loader, building an iterator), copies, GC. Of
-    the rest, samples of the thread's state give shares: `gil` becomes host_bound, and outside torch calls waiting
-    becomes other_idle. Where no PyTorch loader is asked, the time between the last torch call of a step and the first
-    of the next is input_wait as far as samples show the user's code or a wait there, and compute_or_host else.
+    rest: what computes and what merely dispatches share one thread on a CPU), and the two parts of host_bound: `gc`
+    (garbage collections of the loop's thread) and `gil` (waiting for the GIL). The first that applies wins: checkpoint,
+    input_wait (asking the loader, building an iterator), copies, GC. Of the rest and of input_wait samples of the
+    thread's state give shares: `gil` becomes host_bound; of the rest outside torch calls waiting becomes other_idle.
+    Where no PyTorch loader is asked, the time between the last torch call of a step and the first of the next is
+    input_wait as far as samples show the user's code or a wait there, and compute_or_host else.
     """
     frame = trace.fact(steps)
     if not len(frame):
@@ -55,7 +55,7 @@ def _cut(
     out = _amounts(found, evals, begin, end, rows["phase"].to_numpy(str))
     # What samples say is said of steady steps and applied to them all.
     states = rows_of(trace, "thread_states", process)
-    shares = dict.fromkeys(("torch", "gap", "other"), NOTHING_SAMPLED)
+    shares = dict.fromkeys(("torch", "gap", "other", "input"), NOTHING_SAMPLED)
     users = None
     of_loop = rows[rows["phase"].isin(STEADY)]
     loop = merged((column(of_loop, "ts"), column(of_loop, "ts") + column(of_loop, "dur") + column(of_loop, "cut")))
@@ -68,18 +68,18 @@ def _cut(
     gil_torch, gil_other = _part(out["torch"], shares["torch"].gil), _part(out["other"], shares["other"].gil)
     idle = shares["other"].waiting if serving else shares["other"].sleeping + shares["other"].io
     idle_other = _part(out["other"], min(idle, 1.0 - shares["other"].gil))
-    gil = gil_torch + gil_other + gil_gap
+    gil_input = _part(out["input_wait"], shares["input"].gil)
+    gil = gil_torch + gil_other + gil_gap + gil_input
     budget = {
         "checkpoint": out["checkpoint"],
-        "input_wait": out["input_wait"] + fed,
+        "input_wait": out["input_wait"] - gil_input + fed,
         "exposed_copy": out["exposed_copy"],
         "host_bound": out["gc"] + gil,
         "other_idle": idle_other + idle_gap,
     }
     budget["compute_or_host"] = dur - np.sum(list(budget.values()), axis=0)
     assert (budget["compute_or_host"] >= 0).all(), "a step's categories exceed the step"
-    collected = covered(found.gc, begin, end) - np.where(quiet, 0, _shared(found.gc, evals, begin, end))
-    return rows.assign(**budget, gc=collected, gil=gil)
+    return rows.assign(**budget, gc=out["gc"], gil=gil)
 
 
 def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, phase: NDArray[np.str_]) -> dict[str, Ints]:
@@ -95,10 +95,6 @@ def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, phase: NDArray[
     return amounts
 
 
-def _shared(spans: Spans, evals: Spans, begin: Ints, end: Ints) -> Ints:
-    return covered(spans, begin, end) + covered(evals, begin, end) - covered(merged(spans, evals), begin, end)
-
-
 def shares_by_zone(states: pd.DataFrame, found: Zones, loop: Spans) -> dict[str, Shares]:
     """State shares of one thread inside torch calls, in gaps, and in the rest of the loop's time."""
     ts, state = column(states, "ts"), states["state"].astype(str).to_numpy()
@@ -107,6 +103,7 @@ def shares_by_zone(states: pd.DataFrame, found: Zones, loop: Spans) -> dict[str,
     in_gap = free & inside(found.gap, ts)
     in_torch = free & ~in_gap & inside(found.torch, ts)
     return {
+        "input": state_shares(state, inside(loop, ts) & inside(found.input_wait, ts) & ~inside(found.checkpoint, ts)),
         "torch": state_shares(state, in_torch),
         "gap": state_shares(state, in_gap),
         "other": state_shares(state, free & ~in_gap & ~in_torch),

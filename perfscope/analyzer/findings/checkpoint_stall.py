@@ -25,7 +25,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.rows import longest, of_category, rows_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import After, speedup
-from perfscope.analyzer.wording import digits, megabytes, ms, percent, plural
+from perfscope.analyzer.wording import megabytes, ms, percent, plural
 from perfscope.traces.trace import Trace
 
 ID = "checkpoint-stall"
@@ -51,7 +51,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     writes = _writes(trace, process, rows)
     worst = longest(writes)
-    size = int(worst["value"])
+    size = int(writes["value"].max())
+    hit = int((rows["checkpoint"] > 0).sum())
     after = After(step - (1.0 - COPY_SHARE) * cost, step - cost, step - cost)
     sized = f" of {megabytes(size)}" if size > 0 else ""
     rank = rank_of(rows)
@@ -64,7 +65,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=round(share, 4),
         speedup=speedup(step, after, rows["checkpoint"], rows["dur"]),
         summary=f"Checkpoint stall: training stands still {percent(share)} of the time while checkpoints are written: "
-        f"{plural(len(writes), 'write')} in {len(rows)} steps, the longest{sized} took {ms(float(worst['dur']))}. "
+        f"in {hit} of {len(rows)} steps, the longest write{sized} took {ms(float(worst['dur']))}. "
         "A faster model would not help: the write is on the training thread.",
         evidence=[
             Evidence(
@@ -78,8 +79,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
                 lane="main",
             ),
             Evidence(
-                text=f"{ms(cost)} of each {ms(step)} step on average, a write every {digits(len(rows) / len(writes))} "
-                "steps",
+                text=f"{ms(cost)} of each {ms(step)} step on average, {plural(len(writes), 'write')} in all",
                 value=round(cost / 1e6, 3),
                 unit="ms/step",
                 rank=rank,

@@ -30,6 +30,8 @@ from perfscope.traces.trace import Trace
 
 ID = "cpu-oversubscription"
 NEEDS = ("counters",)
+# Busy share of the machine from which its cores are taken: scheduling never reaches all of it.
+FULL = 0.9
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -56,12 +58,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     threads = torch.intra_op_threads if torch is not None else None
     wanted = threads * len(mains) if threads is not None else None
     too_many = wanted is not None and wanted > load.usable_cores
-    others = others_cores(load, trace)
+    others = others_cores(load)
     if not too_many:
         if others is None or others < limits.run_delay_share * load.usable_cores:
             return None
-        delay *= others / (others + own_demand(load, process))
-        if delay < max(limits.run_delay_share, limits.worth_share):
+        delay *= others / (others + load.wanted_by_others(process))
+        if delay < limits.others_delay_share:
             return None
     return _finding(trace, limits, load, process, rank, delay, threads if too_many else None, len(mains), others)
 
@@ -79,6 +81,10 @@ def _finding(
 ) -> Finding:
     cores = load.usable_cores or 1.0
     best = max(int(cores // ranks), 1)
+    # The ceiling: nobody waits for a core, or (threads wait for each other too) the CPU time spread over the rank's cores.
+    left = 1.0 - delay
+    if threads is not None:
+        left = min(left, max(load.process_cores.get(process, 0.0) / (cores / ranks), 0.05))
     span_s = load.span_s
     critical = critical_rank(trace, limits) if few_steps(trace, limits) is None else None
     if critical is not None:
@@ -109,7 +115,7 @@ def _finding(
         rank=rank,
         lost_s=round(delay * span_s, 4),
         share=round(delay, 4),
-        speedup=Speedup(None, None, round(1.0 / (1.0 - delay), 3)),
+        speedup=Speedup(None, None, round(1.0 / left, 3)),
         summary=f"CPU oversubscription: {text}",
         evidence=[
             Evidence(
@@ -135,16 +141,6 @@ def _delay(load: HostLoad, process: int) -> float:
     return max(threads) if threads else load.delay.get(process, 0.0)
 
 
-def own_demand(load: HostLoad, process: int) -> float:
-    """Cores that the job's other processes (loader workers first of all) use or would use if they could."""
-    return sum(cores + load.delay.get(code, 0.0) for code, cores in load.process_cores.items() if code != process)
-
-
-def others_cores(load: HostLoad, trace: Trace) -> float | None:
+def others_cores(load: HostLoad) -> float | None:
     """Cores that other jobs on this machine use, when the machine is full; None when it is not or cannot be told."""
-    from perfscope.analyzer.facts.host_load import host_cores
-
-    count = host_cores(trace)
-    if load.host_busy is None or load.tree_cores is None or not count or load.host_busy < 0.9:
-        return None
-    return max(load.host_busy * count - load.tree_cores, 0.0)
+    return load.used_elsewhere() if load.host_busy is not None and load.host_busy >= FULL else None

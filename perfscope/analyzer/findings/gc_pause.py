@@ -15,7 +15,7 @@ What to do
     Python objects.
 
 When it is wrong
-    A collection inside a wait for input costs nothing while the wait goes on; it is counted all the same.
+    A collection inside a wait for input or a checkpoint is counted there and not here.
 """
 
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
@@ -23,7 +23,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.rows import longest, of_category, rows_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import After, speedup
-from perfscope.analyzer.wording import digits, ms, percent
+from perfscope.analyzer.wording import ms, percent, plural
 from perfscope.traces.trace import Trace
 
 ID = "gc-pause"
@@ -61,7 +61,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=round(share, 4),
         speedup=speedup(step, after, rows["gc"], rows["dur"]),
         summary=f"GC pauses: Python's garbage collector stops training {percent(share)} of the time "
-        f"({len(pauses)} collections in {len(rows)} steps, the longest {ms(float(worst['dur']))}). "
+        f"({plural(len(pauses), 'collection')} in {len(rows)} steps, the longest {ms(float(worst['dur']))}). "
         "It walks over objects that live as long as the run; freeing memory is not what takes the time.",
         evidence=[
             Evidence(
@@ -76,7 +76,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
                 lane="main",
             ),
             Evidence(
-                text=f"{digits(len(pauses) / len(rows))} collections and {ms(cost)} a step",
+                text=f"{plural(len(pauses) / len(rows), 'collection')} and {ms(cost)} a step",
                 value=round(cost / 1e6, 3),
                 unit="ms/step",
                 rank=rank,

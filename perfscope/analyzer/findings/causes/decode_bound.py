@@ -6,12 +6,14 @@ from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.input_case import (
     Case,
     Remedy,
+    alone,
     core_evidence,
     cores_full,
     cores_text,
     fetch_evidence,
     gain_of_workers,
     is_cpu_work,
+    relieved,
     wait_evidence,
 )
 from perfscope.analyzer.prediction import After
@@ -40,11 +42,8 @@ def remedy(case: Case) -> Remedy:
     """Loading that costs nothing: the consumer alone, which then no longer shares its cores."""
     line, fetch = case.pipeline, case.fetch
     saved = line.needed(fetch.cpu)
-    delays = [delay for (process, _), delay in case.load.thread_delay.items() if process == line.process]
-    delay = max([*delays, line.main_delay / max(line.step, 1.0)]) * line.step
-    threads = max(min(case.intra_op_threads or 1, int(case.load.usable_cores or 1)), 1)
-    alone = min(max(line.main_cpu / threads, case.machine.floor(saved)), line.consumer)
-    likely = min(max(line.consumer - delay, alone), line.consumer)
+    own = min(max(alone(case), case.machine.floor(saved)), line.consumer)
+    likely = max(relieved(case, saved), own)
     need = cores_needed(case)
     have = case.load.usable_cores
     more = f"keeping up would take {plural(need, 'core')}" if need is not None and have and need > have else None
@@ -54,7 +53,7 @@ def remedy(case: Case) -> Remedy:
         f"{cores_text(case)}, so more workers will not help."
     )
     return Remedy(
-        after=After(line.consumer, likely, SHARED_CORE * alone),
+        after=After(line.consumer, likely, SHARED_CORE * own),
         text=text if more is None else f"{text[:-1]}; {more}.",
         actions=[
             Action(

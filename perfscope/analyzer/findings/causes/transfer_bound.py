@@ -1,7 +1,7 @@
 """Batches lie ready, but taking one over takes long: large tensors are pickled, copied or pinned on the way."""
 
 from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import Case, Remedy, avoidable_wait, handed_over, ordinary, wait_evidence
+from perfscope.analyzer.input_case import Case, Remedy, avoidable_wait, handed_over, ordinary, supply, wait_evidence
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms
 
@@ -16,12 +16,16 @@ def applies(case: Case) -> bool:
 
 
 def remedy(case: Case) -> Remedy:
-    """Without the hand-over the rest of the step stays."""
+    """All waiting goes but the ordinary price of a hand-over: what is dear to send is dear to make and to wait for too.
+
+    Pessimistically the workers stay as slow as they are.
+    """
     line = case.pipeline
     cost = handed_over(line)
-    after = max(line.step - cost + 0.5 * ordinary(line, case.limits), case.machine.floor(cost))
+    after = line.step - avoidable_wait(line, case.limits)
+    made = supply(case, line.workers, case.fetch.wall) if line.fetch is not None else 0.0
     return Remedy(
-        after=After(max(line.step - 0.5 * cost, after), after, line.step - cost),
+        after=After(max(after, min(made, line.step)), after, max(line.undelayed - line.received, 0.5 * after)),
         text=f"Batches are ready when training asks, but taking one over costs {ms(cost)} of each {ms(line.step)} "
         "step. The workers are ahead already: more of them would not help.",
         actions=[

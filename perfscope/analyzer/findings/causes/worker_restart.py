@@ -21,10 +21,10 @@ def remedy(case: Case) -> Remedy:
     line = case.pipeline
     each = line.restart * line.steps / line.restarts
     left = line.fetch.wall * line.restarts / line.steps if line.fetch is not None else 0.5 * line.restart
-    after = line.step - line.restart
+    after = max(line.step - line.restart, case.machine.floor())
     slow = min(after + min(left, line.restart), line.step)
     return Remedy(
-        after=After(slow, max(after, case.machine.floor()), max(after, case.machine.floor())),
+        after=After(slow, after, after),
         text=f"Every {digits(line.steps / line.restarts)} steps the loader is started anew, and training waits "
         f"{ms(each)} for "
         f"its first batch. Between restarts batches are there in time: more workers would make each start longer.",
