@@ -1,0 +1,75 @@
+"""Writes the pages that come from the code: `python -m docs.generate`. A test fails when they are out of date."""
+
+import inspect
+from pathlib import Path
+
+import msgspec
+
+from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.findings.causes import CAUSES
+from perfscope.cli import name_of
+from perfscope.commands import COMMANDS
+from perfscope.traces.schema import TABLES
+
+FOLDER = Path(__file__).parent
+
+
+def findings() -> str:
+    """Every finding as `perfscope explain` tells it."""
+    parts = ["# Findings\n\nWhat perfscope looks for. `perfscope explain ID` prints the same text.\n"]
+    for module in FINDINGS:
+        parts.append(f"## {module.ID}\n\n{sections(inspect.cleandoc(module.__doc__ or ''))}\n")
+    parts.append("## Causes of input-bound\n")
+    parts += [f"- **{cause.CAUSE}**: {' '.join(inspect.cleandoc(cause.__doc__ or '').split())}" for cause in CAUSES]
+    return "\n".join(parts) + "\n"
+
+
+def sections(text: str) -> str:
+    """A docstring's headings (a line without indent over an indented text) as bold lines of Markdown."""
+    lines = []
+    for line in text.splitlines():
+        indented = line.startswith("    ")
+        heading = line and not indented and not line.rstrip().endswith((".", ","))
+        lines.append(f"**{line}**\n" if heading else line.strip())
+    return "\n".join(lines)
+
+
+def tables() -> str:
+    """Every table of a Trace."""
+    parts = ["# Tables of a Trace\n"]
+    parts.append(
+        "A table is present whole, or absent with a reason. `ts` and `dur` are nanoseconds from the job's time zero;"
+    )
+    parts.append("a missing number is -1, a missing float NaN, a missing name NA.\n")
+    for name, columns in TABLES.items():
+        parts += [f"## {name}\n", "| column | dtype | unit | what it holds |", "|---|---|---|---|"]
+        parts += [f"| {one.name} | {one.dtype} | {one.unit} | {one.comment} |" for one in columns]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def commands() -> str:
+    """Every command and what it is for."""
+    parts = [
+        "# Commands\n",
+        "`perfscope COMMAND --help` lists the options.\n",
+        "| command | what it does |",
+        "|---|---|",
+    ]
+    parts += [f"| `{name_of(one)}` | {(one.__doc__ or '').splitlines()[0]} |" for one in COMMANDS]
+    parts.append("\nExit codes: 0 done, 1 failed, 2 bad usage or unreadable input, 3 a gate was exceeded.")
+    return "\n".join(parts) + "\n"
+
+
+def schema() -> str:
+    """The JSON Schema of `--json`."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Diagnosis)), indent=2).decode() + "\n"
+
+
+PAGES = {"findings.md": findings, "tables.md": tables, "commands.md": commands, "diagnosis.schema.json": schema}
+
+if __name__ == "__main__":
+    for name, write in PAGES.items():
+        (FOLDER / name).write_text(write(), "utf-8")
+        print(f"wrote docs/{name}")
