@@ -1,5 +1,6 @@
 """What a collector is, and what it is given: one source of evidence, one file in `collectors/`, one line in its tuple."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,6 +32,7 @@ class Job:
     run: RunWriter
     root_pid: int
     processes: dict[int, TargetProcess] = field(default_factory=dict)
+    look_again: Callable[[], None] = lambda: None
 
 
 class Collector(Protocol):

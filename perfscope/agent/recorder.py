@@ -58,7 +58,7 @@ class Recorder:
         self.plan = plan
         self.tree = Tree(plan.pid, all_ranks=plan.all_ranks)
         self.run = RunWriter.create(plan.out, self.manifest())
-        self.job = Job(self.run, plan.pid)
+        self.job = Job(self.run, plan.pid, look_again=self.refresh)
         self.processes = self.run.jsonl("processes", -1)
         self.clock = self.run.jsonl("clock", -1)
         self.probe: Probe | None = None

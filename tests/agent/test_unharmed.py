@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.traces.load import load
+from perfscope.traces.trace import Trace
 from tests.running import Run, attach, end, perfscope, start, until
 
 
@@ -107,11 +108,16 @@ def test_every_kind_of_loader_is_timed_as_the_program_times_itself(kind: str, tm
     finally:
         end(run)
     trace = load(tmp_path / "run")
-    assert len(trace.table("fetches")["process"].unique()) >= 2
+    assert fetching_processes(trace) >= 2
     waited, whole = sum(wait for wait, _ in own), sum(whole for _, whole in own)
     budget = {one["category"]: one["share"] for one in answer["time_budget"]}
     assert budget["input_wait"] == pytest.approx(waited / whole, abs=0.05)
     assert answer["steps"]["mean_ms"] == pytest.approx(1000 * whole / len(own), rel=0.1)
+
+
+def fetching_processes(trace: Trace) -> int:
+    fetches = trace.table("fetches")
+    return 0 if fetches is None else fetches["process"].nunique()
 
 
 def test_in_process_loading_is_timed(tmp_path: Path) -> None:

@@ -129,12 +129,13 @@ class Probe:
     def read(self) -> None:
         for line in list(self.strangers):
             notes, records = line.frames()
-            if notes and notes[0].get("token") == self.token and line.pid in self.job.processes:
-                self.strangers.remove(line)
+            if not notes and line.open:
+                continue
+            self.strangers.remove(line)
+            if self.expected(line, notes):
                 self.welcome(line, notes[0])
                 self.take(self.visits[line.pid], notes, records)
-            elif notes or not line.open:
-                self.strangers.remove(line)
+            else:
                 line.close()
         for pid, line in list(self.lines.items()):
             self.take(self.visits[pid], *line.frames())
@@ -142,9 +143,18 @@ class Probe:
                 line.close()
                 del self.lines[pid]
 
+    def expected(self, line: ProbeLine, notes: list[dict[str, Any]]) -> bool:
+        """Is it one of ours, in a process of the job that has no probe yet? A worker forked just now calls by itself."""
+        if not notes or notes[0].get("token") != self.token or line.pid in self.lines:
+            return False
+        if line.pid not in self.job.processes:
+            self.job.look_again()
+        return line.pid in self.job.processes
+
     def welcome(self, line: ProbeLine, hello: dict[str, Any]) -> None:
         """A probe has called from within its target."""
         target = self.job.processes[line.pid]
+        self.tried.add((target.pid, target.start_ticks))
         visit = self.visits[line.pid] = Visit(target, self.job)
         visit.cost_ns, visit.worker = float(hello.get("cost_ns", 0)), hello.get("worker")
         self.lines[line.pid] = line

@@ -9,12 +9,13 @@ import itertools
 import json
 import os
 import select
+import signal
 import socket
 import struct
 import sys
 import time
 from _queue import SimpleQueue
-from _thread import get_native_id
+from _thread import get_native_id, start_new_thread
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -47,6 +48,7 @@ class Probe:
         self.swapped: list[tuple[Any, str, Any]] = []
         self.connection: socket.socket | None = None
         self.leaving = False
+        self.parts: list[ModuleType] = []
         self.passes = itertools.count()
 
     def code(self, key: Any, kind: str, name: str, **extra: Any) -> int:
@@ -94,13 +96,18 @@ class Probe:
         self.live[0] = -1
         return self.uninstall()
 
-    def forked(self) -> None:
-        """In a forked child that inherited our patches: take them out, silently; the parent's connection is not ours."""
+    def forked(self, *, stay: bool = True) -> None:
+        """In a forked child that inherited our patches: take them out, the parent's connection is not ours.
+
+        A loader worker gets a visit of its own: those of a short epoch are gone before they could be entered from outside.
+        """
         if self.pid == os.getpid() or self.leaving:
             return
         self.leave()
         if self.connection is not None:
             self.connection.close()
+        if stay and getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None:
+            start_new_thread(run, (self.config, self.parts))
 
 
 class Line:
@@ -259,7 +266,9 @@ def farewell(probe: Probe, line: Line, stuck: list[str]) -> None:
 
 def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     """The whole visit; called on a raw thread of the target."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the target's own threads
     probe = Probe(config)
+    probe.parts = parts
     try:
         connection = connect(config)
     except OSError:

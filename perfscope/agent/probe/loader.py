@@ -39,7 +39,7 @@ def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> 
     for owner, name in classes():
         other = inherited(owner, name)
         if other is not None and other.pid != probe.pid:
-            other.forked()
+            other.forked(stay=False)
         elif other is not None and not other.leaving:
             return f"another perfscope (agent pid {other.config['agent_pid']}) is attached"
     return None

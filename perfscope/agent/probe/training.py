@@ -55,7 +55,7 @@ def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> 
     autograd = sys.modules.get("torch.autograd")
     other = inherited(autograd, "backward") if autograd is not None else None
     if other is not None and other.pid != probe.pid:
-        other.forked()
+        other.forked(stay=False)
     return None
 
 

@@ -121,8 +121,8 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1000)
     batches, step = loader(args.kind, args.workers), 0
     with open(args.out, "w", buffering=1) as lines:
+        began = time.monotonic()
         while step < args.steps:
-            began = time.monotonic()
             for images, labels in batches:
                 got = time.monotonic()
                 optimizer.zero_grad()
