@@ -45,15 +45,14 @@ def state_shares(state: NDArray[np.object_], where: NDArray[np.bool_]) -> Shares
     )
 
 
-def user_code_share(stacks: pd.DataFrame | None, tid: int, within: Spans) -> float | None:
-    """Weight of stack samples of thread `tid` in `within` whose innermost frame is not torch's; None with too few.
+def user_code_share(stacks: pd.DataFrame | None, within: Spans) -> float | None:
+    """Weight of a thread's stack samples in `within` whose innermost frame is not torch's; None with too few.
 
     The innermost frame stands as `function (file:line)`; torch's files begin with `torch/`.
     """
     if stacks is None:
         return None
-    rows = stacks[stacks["tid"] == tid]
-    rows = rows[inside(within, column(rows, "ts"))]
+    rows = stacks[inside(within, column(stacks, "ts"))]
     if len(rows) < FEWEST_SAMPLES:
         return None
     codes, which = np.unique(rows["stack"].astype(str).to_numpy(), return_inverse=True)

@@ -5,7 +5,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.coverage import Ints, Spans, exclusive, inside, merged
-from perfscope.analyzer.facts.rows import column, pair, rows_of
+from perfscope.analyzer.facts.lanes import Lanes
+from perfscope.analyzer.facts.rows import column, rows_of
 from perfscope.analyzer.facts.sample_shares import NOTHING_SAMPLED, Shares, state_shares, user_code_share
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.zones import Zones, zones
@@ -13,6 +14,7 @@ from perfscope.traces.trace import Trace
 
 CATEGORIES = ("checkpoint", "input_wait", "exposed_copy", "host_bound", "other_idle", "compute_or_host")
 STEADY = ("train", "inference")
+TABLES_READ = ("loader", "ranges", "copies", "thread_states", "stacks")
 
 
 def time_budget(trace: Trace) -> pd.DataFrame:
@@ -29,7 +31,8 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     frame = trace.fact(steps)
     if not len(frame):
         return frame.assign(**{name: pd.Series(dtype="int64") for name in (*CATEGORIES, "gc", "gil")})
-    parts = [_of_loop(trace, *pair(keys), part) for keys, part in frame.groupby(["process", "tid"])]
+    processes = column(frame, "process")
+    parts = [_of_process(trace, int(code), frame[processes == code]) for code in np.unique(processes)]
     return pd.concat(parts).sort_index()
 
 
@@ -38,31 +41,33 @@ def steady(budget: pd.DataFrame) -> pd.DataFrame:
     return budget[budget["phase"].isin(STEADY) & ~budget["distorted"]]
 
 
-def _of_loop(trace: Trace, process: int, tid: int, rows: pd.DataFrame) -> pd.DataFrame:
-    begin, dur = column(rows, "ts"), column(rows, "dur")
-    end = begin + dur + column(rows, "cut")
-    tables = [rows_of(trace, name, process) for name in ("loader", "ranges", "copies")]
-    found = zones(tables[0], tables[1], tables[2], tid, int(begin.min()), int(end.max()))
-    return _cut(trace, process, tid, rows, found, begin, end)
+def _of_process(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
+    own = {name: rows_of(trace, name, process) for name in TABLES_READ}
+    lanes = Lanes.of(column(rows, "tid"), [rows, *own.values()])
+    laid = {name: lanes.laid_out(frame) for name, frame in own.items()}
+    begin = column(rows, "ts") + (lanes.offsets(rows) if len(lanes.tids) > 1 else 0)
+    end = begin + column(rows, "dur") + column(rows, "cut")
+    found = zones(laid["loader"], laid["ranges"], laid["copies"], int(begin.min()), int(end.max()))
+    return _cut(rows, laid["thread_states"], laid["stacks"], found, begin, end)
 
 
 def _cut(
-    trace: Trace, process: int, tid: int, rows: pd.DataFrame, found: Zones, begin: Ints, end: Ints
+    rows: pd.DataFrame,
+    states: pd.DataFrame | None,
+    stacks: pd.DataFrame | None,
+    found: Zones,
+    begin: Ints,
+    end: Ints,
 ) -> pd.DataFrame:
     dur = column(rows, "dur")
-    quiet = rows["phase"] == "eval"
-    evals = merged((begin[quiet], end[quiet]))
-    out = _amounts(found, evals, begin, end, rows["phase"].to_numpy(str))
+    quiet = rows["phase"].to_numpy(str) == "eval"
+    out = _amounts(found, merged((begin[quiet], end[quiet])), begin, end, quiet)
     # What samples say is said of steady steps and applied to them all.
-    states = rows_of(trace, "thread_states", process)
     shares = dict.fromkeys(("torch", "gap", "other", "input"), NOTHING_SAMPLED)
-    users = None
-    of_loop = rows[rows["phase"].isin(STEADY)]
-    loop = merged((column(of_loop, "ts"), column(of_loop, "ts") + column(of_loop, "dur") + column(of_loop, "cut")))
+    of_loop = rows["phase"].isin(STEADY).to_numpy()
     if states is not None:
-        shares = shares_by_zone(states[states["tid"] == tid], found, loop)
-    if len(found.gap[0]):
-        users = user_code_share(rows_of(trace, "stacks", process), tid, found.gap)
+        shares = shares_by_zone(states, found, merged((begin[of_loop], end[of_loop])))
+    users = user_code_share(stacks, found.gap) if len(found.gap[0]) else None
     serving = bool((rows["phase"] == "inference").any())
     fed, gil_gap, idle_gap = _split_gap(out["gap"], shares["gap"], users, serving)
     gil_torch, gil_other = _part(out["torch"], shares["torch"].gil), _part(out["other"], shares["other"].gil)
@@ -82,13 +87,12 @@ def _cut(
     return rows.assign(**budget, gc=out["gc"], gil=gil)
 
 
-def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, phase: NDArray[np.str_]) -> dict[str, Ints]:
+def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, is_eval: NDArray[np.bool_]) -> dict[str, Ints]:
     """Nanoseconds per step and zone, evaluation left out of the steps it interrupts."""
     kinds = [found.checkpoint, found.input_wait, found.exposed_copy, found.gc, found.gap, found.torch]
     names = ("checkpoint", "input_wait", "exposed_copy", "gc", "gap", "torch")
     whole = exclusive(kinds, begin, end)
     without = exclusive([evals, *kinds], begin, end)
-    is_eval = phase == "eval"
     amounts = {name: np.where(is_eval, a, b) for name, a, b in zip(names, whole, without[1:], strict=True)}
     dur = end - begin - np.where(is_eval, 0, without[0])
     amounts["other"] = dur - np.sum(list(amounts.values()), axis=0)

@@ -35,26 +35,20 @@ def zones(
     loader: pd.DataFrame | None,
     ranges: pd.DataFrame | None,
     copies: pd.DataFrame | None,
-    tid: int,
     begin: int,
     end: int,
 ) -> Zones:
-    """The zones of thread `tid` between two instants (ns), from one process's rows."""
-    asked, called, copied = (_of_thread(frame, tid) for frame in (loader, ranges, copies))
-    torch = of_category(called, *TORCH)
-    has_loader = asked is not None and bool((asked["kind"] == "next").any())
+    """The zones of a thread (or of several, laid end to end) between two instants, ns, from its rows of each table."""
+    torch = of_category(ranges, *TORCH)
+    has_loader = loader is not None and bool((loader["kind"] == "next").any())
     return Zones(
-        checkpoint=spans_of(of_category(called, "checkpoint")),
-        input_wait=spans_of(asked),
-        exposed_copy=spans_of(copied),
-        gc=spans_of(of_category(called, "gc")),
+        checkpoint=spans_of(of_category(ranges, "checkpoint")),
+        input_wait=spans_of(loader),
+        exposed_copy=spans_of(copies),
+        gc=spans_of(of_category(ranges, "gc")),
         gap=EMPTY if has_loader else gaps(torch, begin, end),
         torch=spans_of(torch),
     )
-
-
-def _of_thread(frame: pd.DataFrame | None, tid: int) -> pd.DataFrame | None:
-    return None if frame is None else frame[frame["tid"] == tid]
 
 
 def gaps(torch: pd.DataFrame | None, begin: int, end: int) -> Spans:

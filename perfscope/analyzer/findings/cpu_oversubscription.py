@@ -51,13 +51,14 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if not mains or load.usable_cores is None:
         return None
     process, rank = max(mains, key=lambda main: _delay(load, main[0]))
-    delay = min(_delay(load, process), 0.95)
+    # Waiting for the quota looks like waiting for a core to the scheduler; it is told under cpu-throttled.
+    delay = min(max(_delay(load, process) - (load.throttled_share or 0.0), 0.0), 0.95)
     if delay < max(limits.run_delay_share, limits.worth_share):
         return None
     torch = manifest(trace).torch
     threads = torch.intra_op_threads if torch is not None else None
     wanted = threads * len(mains) if threads is not None else None
-    too_many = wanted is not None and wanted > load.usable_cores
+    too_many = wanted is not None and wanted > max(load.usable_cores, 1.0)
     others = others_cores(load)
     if not too_many:
         if others is None or others < limits.run_delay_share * load.usable_cores:
