@@ -31,6 +31,9 @@ def enter(pid: int, source: str, *, deadline_s: float = 10) -> Entry:
 
     Nothing of ours runs as Python on the main thread, nothing is left in `__main__`, and what `source` raises is dropped.
     The thread has all signals blocked. Raises CannotEnter; SyntaxError when `source` is no Python.
+
+    When the target is a child of this process, nobody may wait for it meanwhile: a `Popen.poll` would take the tracer's
+    news away. Enter from a child process of your own then, as `agent.apart` does.
     """
     check(pid)
     deadline_ns = time.monotonic_ns() + int(deadline_s * 1e9)

@@ -14,39 +14,10 @@ RESTART_SYSCALL = 219
 # read write poll readv writev select pause nanosleep accept connect sendto recvfrom sendmsg recvmsg wait4 semop msgrcv flock
 # fcntl rt_sigtimedwait rt_sigsuspend futex semtimedop restart_syscall clock_nanosleep epoll_wait mq_timedreceive waitid
 # pselect6 ppoll epoll_pwait accept4 recvmmsg io_uring_enter epoll_pwait2 futex_waitv futex_wait
-WAITING = frozenset(
-    (
-        0,
-        1,
-        7,
-        19,
-        20,
-        23,
-        34,
-        35,
-        42,
-        43,
-        44,
-        45,
-        46,
-        47,
-        61,
-        65,
-        70,
-        72,
-        73,
-        128,
-        130,
-        202,
-        219,
-        220,
-        230,
-        232,
-        243,
-        247,
-    )
-    + (270, 271, 281, 288, 299, 426, 441, 449, 455)
-)
+WAITING_NUMBERS = """
+0 1 7 19 20 23 34 35 42 43 44 45 46 47 61 65 70 72 73 128 130 202 219 220 230 232 243 247 270 271 281 288 299 426 441 449 455
+"""
+WAITING = frozenset(map(int, WAITING_NUMBERS.split()))
 
 
 @dataclass(frozen=True)

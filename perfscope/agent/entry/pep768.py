@@ -24,6 +24,7 @@ PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # in the target's world; made with mo
 NAMESPACES = {"mnt": 0x00020000, "pid": 0x20000000}
 KEPT_ENVIRONMENT = (b"LD_LIBRARY_PATH=", b"PYTHONHOME=")
 HELPER_S = 5.0
+PATIENCE_S = 4.0  # then ptrace has its turn
 POLL_S = 0.005
 
 # All of it inside the try, from the first instruction on: a signal handler of the user's may raise anywhere in it.
@@ -44,34 +45,41 @@ try:
     def work():
         try:
             _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals() - {faults!r})
+            try:
+                os.rename(here + '/fresh', here + '/taken')
+            except OSError:
+                if os.path.exists(here + '/withdrawn'):
+                    leave()
+                return
             with open(here + '/source', 'rb') as stream:
                 text = stream.read()
             leave()
             exec(text, {{'__builtins__': __builtins__}})
         except BaseException:
             pass
-    try:
-        os.rename(here + '/fresh', here + '/taken')
-    except FileNotFoundError:
-        leave()
-    else:
-        _thread.start_new_thread(work, ())
+    _thread.start_new_thread(work, ())
 except BaseException as error:
     frame = error.__traceback__
     while frame.tb_next:
         frame = frame.tb_next
     if isinstance(error, KeyboardInterrupt) or frame.tb_frame.f_globals is not globals():
-        # A handler of the user's raised in here: have it raised once more where the user's code goes on.
-        import _signal, _thread
-        def hand_on(number, handler, theirs):
-            def once(_number, _frame):
-                _signal.signal(number, handler)
-                raise theirs
+        # A handler of the user's raised in here: have it raised once more, as from a handler, where the user's code goes on.
+        import _signal, _thread, sys, time
+        def hand_on(number, handler, theirs, main, ours):
+            def once(_number, frame):
+                if frame is None or frame.f_globals is not ours:
+                    _signal.signal(number, handler)
+                    raise theirs
+            def later():
+                while (frame := sys._current_frames().get(main)) is not None and frame.f_globals is ours:
+                    time.sleep(0.0002)
+                _thread.interrupt_main(number)
+                work()
             _signal.signal(number, once)
-            _thread.interrupt_main(number)
+            _thread.start_new_thread(later, ())
         for number in _signal.valid_signals():
             if callable(_signal.getsignal(number)):
-                hand_on(number, _signal.getsignal(number), error)
+                hand_on(number, _signal.getsignal(number), error, _thread.get_ident(), globals())
                 break
 """
 
@@ -110,7 +118,8 @@ def enter_by_remote_exec(pid: int, source: str, version: int, deadline_ns: int) 
     if not ask(pid, parcel.there + "/script.py"):
         shutil.rmtree(parcel.here, ignore_errors=True)
         return False
-    while time.monotonic_ns() < deadline_ns and watch.idle is None:
+    until_ns = min(deadline_ns, time.monotonic_ns() + int(PATIENCE_S * 1e9))
+    while time.monotonic_ns() < until_ns and watch.idle is None:
         if parcel.taken():
             return True
         watch.look()
@@ -172,16 +181,15 @@ def in_their_world(
         if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"):
             foreign.append((os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY), kind))
             their_pid = own_pid(pid) if name == "pid" else their_pid
-    for descriptor, kind in foreign:
-        if libc.setns(descriptor, kind) != 0:
-            return 126
+    if any(libc.setns(descriptor, kind) != 0 for descriptor, kind in foreign):
+        return 126
     if foreign or other_root:
         os.fchdir(root)
         os.chroot(".")
     child = os.fork()  # a pid namespace holds for children only
-    if child:
-        return exit_status(child)
-    os.execve(executable, [*command, str(their_pid).encode(), script.encode()], environment)
+    if child == 0:
+        os.execve(executable, [*command, str(their_pid).encode(), script.encode()], environment)
+    return exit_status(child)
 
 
 def exit_status(child: int) -> int:

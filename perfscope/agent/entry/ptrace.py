@@ -166,13 +166,16 @@ def wait(tid: int, until_ns: int) -> Stop:
     began_ns = time.monotonic_ns()
     while True:
         try:
-            found, status = os.waitpid(tid, os.WNOHANG | WAIT_ALL)
+            # Only looked at: an exit status belongs to the parent, which may be this very process.
+            seen = os.waitid(os.P_PID, tid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT | WAIT_ALL)
         except ChildProcessError:
             raise ProcessGone from None
-        if found:
-            if not os.WIFSTOPPED(status):
+        if seen:
+            if seen.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
                 raise ProcessGone
-            return Stop(os.WSTOPSIG(status), status >> 16)
+            found, status = os.waitpid(tid, os.WNOHANG | WAIT_ALL)
+            if found and os.WIFSTOPPED(status):
+                return Stop(os.WSTOPSIG(status), status >> 16)
         now_ns = time.monotonic_ns()
         if now_ns >= until_ns:
             raise TimeUp

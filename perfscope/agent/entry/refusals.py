@@ -148,6 +148,8 @@ def known_version(pid: int) -> int:
 
 def refused_by_kernel(pid: int) -> CannotEnter:
     """The reason for EPERM or EACCES from ptrace and its kin, from most to least specific."""
+    if main_thread_state(pid) in ("", "Z", "X"):
+        return gone(pid)
     scope = yama_scope()
     if scope == 3:
         return CannotEnter("no process can be traced: kernel.yama.ptrace_scope is 3 until reboot; use `perfscope run`")

@@ -1,0 +1,45 @@
+"""Real targets for the tests of entering: each is a process of its own, ended with its test."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.agent.entry.target import Start
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """start(program, *arguments, python=...) runs Python text and returns once it has printed its first line, "ready"."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(
+        program: str, *arguments: str, python: str = sys.executable, **options: object
+    ) -> subprocess.Popen[bytes]:
+        command = [python, "-c", program, *arguments]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
+        process: subprocess.Popen[bytes] = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def python_3_14() -> str:
+    """A CPython 3.14 or newer; skips aloud where there is none."""
+    found = os.environ.get("PERFSCOPE_PYTHON314") or shutil.which("python3.14")
+    if not found:
+        pytest.skip("no CPython 3.14 here: set PERFSCOPE_PYTHON314 to one, or put python3.14 on PATH")
+    return found

@@ -1,0 +1,65 @@
+"""Programs to enter, and ways to look at them from outside."""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+Start = Callable[..., subprocess.Popen[bytes]]
+PATIENCE_S = 60.0
+READY = 'print("ready", flush=True)'
+BUSY = f"""
+{READY}
+n = 0
+while True:
+    n += 1
+"""
+SLEEP = f"import time; {READY}; time.sleep(1000)"
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait until `condition` holds; fail with `what` when it never does."""
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until, f"never came: {what}"
+        time.sleep(0.005)
+
+
+def said(path: Path) -> str:
+    """What sources have written to `path` so far."""
+    return path.read_text() if path.exists() else ""
+
+
+def writing(path: Path, what: str = "x") -> str:
+    """A source that adds `what` to `path`."""
+    return f"with open({str(path)!r}, 'a') as out: out.write({what!r})"
+
+
+def line_of(target: subprocess.Popen[bytes]) -> str:
+    """The next line that the target prints; empty when it has ended."""
+    assert target.stdout is not None
+    return target.stdout.readline().decode().rstrip()
+
+
+def feed(target: subprocess.Popen[bytes], content: bytes) -> None:
+    assert target.stdin is not None
+    target.stdin.write(content)
+    target.stdin.flush()
+
+
+class Footprint:
+    """What a process holds: threads, descriptors, and anonymous executable memory (where the code is laid)."""
+
+    def __init__(self, pid: int) -> None:
+        self.threads = len(os.listdir(f"/proc/{pid}/task"))
+        self.descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        self.code_pages = sum(1 for line in maps if re.search(r" r-xp \S+ 00:00 0\s*$", line))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Footprint) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        return f"Footprint({vars(self)})"

@@ -1,0 +1,177 @@
+"""What the target's own code sees of an entry: nothing."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent.entry import enter
+from perfscope.agent.entry.idle import waiting
+from perfscope.errors import CannotEnter
+from tests.agent.entry.target import BUSY, READY, SLEEP, Start, eventually, feed, line_of, said, writing
+
+
+@pytest.mark.parametrize("source", ["raise SystemExit(3)", "raise KeyboardInterrupt", "1 / 0", "import os; os.nothing"])
+@pytest.mark.parametrize("program", [BUSY, SLEEP], ids=["busy", "idle"])
+def test_what_the_source_raises_is_dropped(start: Start, tmp_path: Path, program: str, source: str) -> None:
+    target = start(program, stderr=subprocess.PIPE)
+    enter(target.pid, source)
+    enter(target.pid, writing(tmp_path / "out"))
+    eventually(lambda: said(tmp_path / "out") == "x", "a second source")
+    assert target.poll() is None
+    target.kill()
+    assert target.stderr is not None
+    assert target.stderr.read() == b""
+
+
+def test_a_sleep_lasts_as_long_as_it_was_told(start: Start) -> None:
+    target = start(
+        f"import time\n{READY}\nt = time.monotonic()\ntime.sleep(2)\nprint(time.monotonic() - t, flush=True)"
+    )
+    for _ in range(4):
+        enter(target.pid, "pass")
+    slept_s = float(line_of(target))
+    assert 2.0 <= slept_s < 3.0  # begun anew by an entry it would last three and more
+
+
+C_WAITS = {
+    "nanosleep": "t = (ctypes.c_long * 2)(2, 0); ctypes.set_errno(0); print(c.nanosleep(t, None), ctypes.get_errno())",
+    "usleep": "print(c.usleep(900_000), ctypes.get_errno())",
+    "poll": "p = (ctypes.c_int * 2)(0, 1); print(c.poll(p, 1, 60_000), ctypes.get_errno())",
+    "read": "b = ctypes.create_string_buffer(1); print(c.read(0, b, 1), ctypes.get_errno())",
+    "epoll_wait": "e = select.epoll(); e.register(0, 1); b = ctypes.create_string_buffer(64)\n"
+    "print(c.epoll_wait(e.fileno(), b, 1, -1), ctypes.get_errno())",
+}
+
+
+@pytest.mark.parametrize("wait", C_WAITS)
+def test_a_wait_in_c_is_not_cut_short(start: Start, wait: str) -> None:
+    """C code that knows nothing of EINTR: 0 from a sleep, 1 from what was waited for, errno 0."""
+    program = (
+        f"import ctypes, select\nc = ctypes.CDLL(None, use_errno=True)\n{READY}\n{C_WAITS[wait]}\nprint('', flush=True)"
+    )
+    target = start(program)
+    for _ in range(3):
+        enter(target.pid, "pass")
+    feed(target, b"x")
+    assert line_of(target) == ("0 0" if "sleep" in wait else "1 0")
+
+
+def test_arithmetic_goes_on_to_the_same_result(start: Start) -> None:
+    program = f"""
+import math, sys
+def work():
+    total = 0.0
+    for number in range(1, 3_000_000):
+        total += math.sin(number) * math.sqrt(number) / (1.0 + total * 1e-9)
+    return total
+alone = work()
+{READY}
+while True:
+    print(work() == alone, flush=True)
+"""
+    target = start(program)
+    for _ in range(60):
+        enter(target.pid, "pass")
+    assert [line_of(target) for _ in range(3)] == ["True"] * 3
+
+
+RAISING = """
+import signal, time
+class Told(Exception): pass
+def told(number, frame): raise Told
+signal.signal(signal.SIGTERM, told)
+heard, reported = ["ready"], 0
+while True:
+    try:
+        while reported < len(heard):
+            reported += 1
+            print(heard[reported - 1], flush=True)
+        while True:
+            WAIT
+    except (Told, KeyboardInterrupt) as error:
+        heard.append(type(error).__name__)
+"""
+HEARD = {signal.SIGTERM: "Told", signal.SIGINT: "KeyboardInterrupt"}
+
+
+@pytest.mark.parametrize("wait", ["sum(range(100))", "time.sleep(1000)", "signal.pause()"])
+def test_signals_during_entries_reach_the_users_code(start: Start, tmp_path: Path, wait: str) -> None:
+    target = start(RAISING.replace("WAIT", wait))
+    said_by_target: list[str] = []
+    sent = []
+    for number in range(40):
+        if "sum" not in wait:
+            # Python itself loses the wake-up of a signal that comes between its last look and the system call.
+            eventually(lambda: waiting(target.pid) is not None, "its wait")
+        entering = threading.Thread(target=enter, args=(target.pid, writing(tmp_path / "out")))
+        entering.start()
+        # Somewhere in the entry: its looks, its stop, or the thread's work. Which of them is all the same to the user.
+        time.sleep(number * 0.0003 if "sum" in wait else 0.2 + number * 0.0005)
+        sent.append((signal.SIGTERM, signal.SIGINT)[number % 2])
+        os.kill(target.pid, sent[-1])
+        said_by_target.append(line_of(target))
+        entering.join()
+    assert said_by_target == [HEARD[one] for one in sent]
+    eventually(lambda: said(tmp_path / "out") == "x" * 40, "every source")
+
+
+def test_a_signal_is_delivered_with_its_value(start: Start) -> None:
+    target = start(f"""
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGUSR1}})
+{READY}
+while True:
+    got = signal.sigwaitinfo({{signal.SIGUSR1}})
+    print(got.si_signo, got.si_pid, flush=True)
+""")
+    for _ in range(20):
+        os.kill(target.pid, signal.SIGUSR1)
+        enter(target.pid, "pass")
+        assert line_of(target) == f"{int(signal.SIGUSR1)} {os.getpid()}"
+
+
+def test_children_forked_meanwhile_do_not_run_the_source(start: Start, tmp_path: Path) -> None:
+    target = start(f"""
+import os
+{READY}
+while True:
+    child = os.fork()
+    if child == 0:
+        sum(range(2000))
+        os._exit(0)
+    if os.waitpid(child, 0)[1]: print("a child failed", flush=True)
+""")
+    for count in range(1, 41):
+        enter(
+            target.pid,
+            "import os\n" + f"with open({str(tmp_path / 'out')!r}, 'a') as out: out.write(f'{{os.getpid()}} ')",
+        )
+        eventually(lambda: len(said(tmp_path / "out").split()) >= count, "the source")  # noqa: B023
+    assert said(tmp_path / "out").split() == [str(target.pid)] * 40
+    target.kill()
+    assert line_of(target) == ""
+
+
+@pytest.mark.parametrize("life_s", [0.0, 0.01, 0.03, 0.1])
+def test_a_target_that_ends_meanwhile_ends_as_it_would_have(start: Start, life_s: float) -> None:
+    for _ in range(5):
+        target = start(
+            f"import sys, time\n{READY}\nt = time.monotonic()\nwhile time.monotonic() - t < {life_s}: pass\nsys.exit(7)"
+        )
+        for _ in range(40):
+            try:
+                enter(target.pid, "import time\nfor n in range(100): time.sleep(0.002)")
+            except CannotEnter:
+                break
+        assert target.wait() == 7
+
+
+def test_no_tracer_stays_behind(start: Start) -> None:
+    target = start(BUSY)
+    enter(target.pid, "pass")
+    assert "TracerPid:\t0" in Path(f"/proc/{target.pid}/status").read_text()

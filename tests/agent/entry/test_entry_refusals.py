@@ -1,0 +1,217 @@
+"""Each reason for a refusal, on a real process that gives it; each line says what to do."""
+
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfscope.agent.entry import check, enter, ptrace
+from perfscope.agent.entry.refusals import refused_by_kernel
+from perfscope.errors import CannotEnter
+from tests.agent.entry.target import BUSY, READY, SLEEP, Start, eventually
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+
+
+def reason(pid: int) -> str:
+    """The refusal's line; fails when there is none."""
+    with pytest.raises(CannotEnter) as refusal:
+        check(pid)
+    line = str(refusal.value)
+    assert "\n" not in line
+    return line
+
+
+def as_nobody(ask: Callable[[], object]) -> str:
+    """The refusal's line as user nobody hears it, from a child process."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        try:
+            ask()
+        except CannotEnter as refusal:
+            os.write(writing, str(refusal).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as pipe:
+        return pipe.read()
+
+
+def test_a_python_process_is_not_refused(start: Start) -> None:
+    check(start(BUSY).pid)
+    check(start(SLEEP).pid)
+
+
+def test_no_such_pid() -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert reason(child.pid) == f"no process with pid {child.pid}: `perfscope ps` lists what can be attached to"
+
+
+def test_a_zombie() -> None:
+    child = subprocess.Popen(["true"])
+    eventually(lambda: "State:\tZ" in Path(f"/proc/{child.pid}/status").read_text(), "the zombie")
+    assert (
+        reason(child.pid) == f"pid {child.pid} is a zombie, it has exited: its parent, pid {os.getpid()}, must reap it"
+    )
+    child.wait()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., int]]:
+    """run(program, ...) starts a program that waits; its pid, once it waits."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(*command: str | Path, **options: Any) -> int:
+        started.append(subprocess.Popen(command, **options))
+        program = os.path.realpath(shutil.which(command[0]) or command[0])
+        eventually(lambda: os.readlink(f"/proc/{started[-1].pid}/exe") == program, "its program")
+        eventually(lambda: "sleep" in Path(f"/proc/{started[-1].pid}/status").read_text(), "its wait")
+        return started[-1].pid
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_not_python(run: Callable[..., int]) -> None:
+    pid = run("sleep", "1000")
+    assert reason(pid) == f"pid {pid} (sleep) is not Python: `perfscope ps` lists what can be attached to"
+
+
+def test_stopped_by_a_signal(start: Start) -> None:
+    target = start(BUSY)
+    target.send_signal(signal.SIGSTOP)
+    eventually(lambda: "State:\tT" in Path(f"/proc/{target.pid}/status").read_text(), "the stop")
+    assert f"`kill -CONT {target.pid}`" in reason(target.pid)
+    target.send_signal(signal.SIGCONT)
+    eventually(lambda: "State:\tR" in Path(f"/proc/{target.pid}/status").read_text(), "it running on")
+    enter(target.pid, "pass")
+
+
+def test_traced_by_another(start: Start) -> None:
+    target = start(BUSY)
+    let_go = threading.Event()
+    held = threading.Event()
+
+    def hold() -> None:
+        ptrace.seize(target.pid)
+        held.set()
+        let_go.wait()
+
+    tracer = threading.Thread(target=hold)
+    tracer.start()
+    held.wait()
+    try:
+        tid = tracer.native_id
+        assert f"pid {target.pid} is traced by " in reason(target.pid)
+        assert str(tid) in reason(target.pid) or str(os.getpid()) in reason(target.pid)
+        assert "end that first" in reason(target.pid)
+    finally:
+        let_go.set()
+        tracer.join()
+    check(target.pid)
+
+
+@as_root
+def test_another_users_process(start: Start) -> None:
+    target = start(BUSY)
+    line = as_nobody(lambda: check(target.pid))
+    assert line == f"pid {target.pid} belongs to user root: run perfscope as that user or with sudo"
+
+
+@as_root
+def test_a_process_that_made_itself_undumpable(start: Start) -> None:
+    program = f"import ctypes, os; os.setuid({NOBODY}); ctypes.CDLL(None).prctl(4, 0)\n{BUSY}"
+    target = start(program)
+    line = as_nobody(lambda: check(target.pid))
+    assert str(target.pid) in line
+    assert any(fix in line for fix in ("with sudo", "--cap-add SYS_PTRACE"))
+
+
+@as_root
+def test_a_setuid_program(run: Callable[..., int], tmp_path: Path) -> None:
+    program = tmp_path / "sleeper"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+    program.chmod(0o4755)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    pid = run(program, "1000", user=NOBODY)
+    if f"Uid:\t{NOBODY}\t0" not in Path(f"/proc/{pid}/status").read_text():
+        pytest.skip("the temporary folder is mounted nosuid")
+    assert as_nobody(lambda: check(pid)) == (
+        f"pid {pid} runs a setuid program, which the kernel protects: run perfscope with sudo"
+    )
+
+
+def test_the_container_hint_names_both_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words only: whether this is a container is decided by the environment variable that Kubernetes sets."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    line = (
+        as_nobody(lambda: (_ for _ in ()).throw(refused_by_kernel(1)))
+        if os.geteuid() == 0
+        else str(refused_by_kernel(1))
+    )
+    assert "`--cap-add SYS_PTRACE`" in line
+    assert "`securityContext.capabilities.add: [SYS_PTRACE]`" in line
+
+
+def elf_32() -> bytes:
+    """A whole 32-bit program: pause() for ever."""
+    code = bytes.fromhex("b81d000000cd80ebf7")  # mov eax, 29; int 0x80; jmp back
+    base, size = 0x08048000, 84 + len(code)
+    header = struct.pack("<4s5B7x2HI3II6H", b"\x7fELF", 1, 1, 1, 0, 0, 2, 3, 1, base + 84, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    return header + struct.pack("<8I", 1, 0, base, base, size, size, 5, 0x1000) + code
+
+
+def test_a_32_bit_process(run: Callable[..., int], tmp_path: Path) -> None:
+    program = tmp_path / "python3"
+    program.write_bytes(elf_32())
+    program.chmod(0o755)
+    try:
+        pid = run(program)
+    except OSError:
+        pytest.skip("this kernel runs no 32-bit programs")
+    assert "is a 32-bit process" in reason(pid)
+
+
+def test_a_python_without_symbols(run: Callable[..., int], tmp_path: Path) -> None:
+    """A program that is called python3.11 and has none of its symbols."""
+    program = tmp_path / "python3.11"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+    assert "static Python without symbols: start it under `perfscope run`" in reason(run(program, "1000"))
+
+
+def test_gone_in_the_middle(start: Start) -> None:
+    for delay_s in (0.0, 0.002, 0.01):
+        target = start(SLEEP)
+        # Not Popen.kill: it waits, and would take the tracer's news away.
+        killer = threading.Timer(delay_s, os.kill, (target.pid, signal.SIGKILL))
+        killer.start()
+        with pytest.raises(CannotEnter, match=f"pid {target.pid} (has exited|is a zombie)"):
+            for _ in range(100):
+                enter(target.pid, "pass")
+        killer.join()
+        assert target.wait() == -signal.SIGKILL
+
+
+def test_a_target_that_may_not_map_memory(start: Start) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1, resource.getrlimit(resource.RLIMIT_AS)[1]))"
+    target = start(f"{limit}; {READY}\nwhile True: pass")
+    with pytest.raises(CannotEnter, match="raise its memory limit"):
+        enter(target.pid, "pass")
+    assert target.poll() is None
