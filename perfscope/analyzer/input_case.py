@@ -23,6 +23,7 @@ class Case:
     limits: Limits
     ranks: int  # on this host
     intra_op_threads: int | None
+    delay: float  # run-queue delay of the loops of all ranks, ns per step: they wait for each other, so it adds up
     gap_is_input: bool  # the waits lie between steps and not in a PyTorch loader
 
     @property
@@ -93,12 +94,13 @@ def recommended_workers(case: Case) -> int:
 def beside(case: Case, supplied: float, saved_cpu: float = 0.0) -> After:
     """The consumer beside workers that take `supplied` ns per step."""
     line = case.pipeline
+    saved_cpu *= max(case.ranks, 1)  # every rank changes
     consumer = relieved(case, saved_cpu)
-    return pipelined(consumer, supplied, case.machine, saved_cpu, undelayed=min(line.undelayed, consumer))
+    return pipelined(consumer, supplied, case.machine, saved_cpu, undelayed=min(undelayed(case), consumer))
 
 
 def relieved(case: Case, saved_cpu: float) -> float:
-    """The consumer's time once the job needs `saved_cpu` ns of CPU less a step: it waits less for its core.
+    """The consumer's time once the whole job needs `saved_cpu` ns of CPU less a step: it waits less for its core.
 
     Its run-queue delay is shared out over those who want the cores (the job's other processes, other jobs on the machine);
     the part of those that no longer want them goes. Never below its own CPU time on its intra-op threads.
@@ -109,7 +111,12 @@ def relieved(case: Case, saved_cpu: float) -> float:
     if saved_cpu <= 0.0 or wanted <= 0.0 or used <= 0.0:
         return line.consumer
     part = min(saved_cpu / used, 1.0) * wanted / (wanted + load.used_elsewhere())
-    return min(max(line.consumer - part * line.main_delay, alone(case)), line.consumer)
+    return min(max(line.consumer - part * case.delay, alone(case)), line.consumer)
+
+
+def undelayed(case: Case) -> float:
+    """The consumer if nobody took its core away, optimistically."""
+    return max(case.pipeline.consumer - case.delay, 0.5 * case.pipeline.consumer)
 
 
 def alone(case: Case) -> float:

@@ -47,7 +47,6 @@ class Pipeline:
     step: float
     input_wait: float
     consumer: float  # the step without waiting for input: what is left when batches are always ready
-    undelayed: float  # the consumer if it never waited for a core
     loader_wait: float  # the part of input_wait in a PyTorch loader
     received: float  # CPU time of taking a ready batch over
     ready_wait: float  # waiting although a batch lay ready and no fetch ended meanwhile: handing it over
@@ -100,7 +99,6 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
         step=float(dur.mean()),
         input_wait=float(waited.mean()),
         consumer=consumer,
-        undelayed=max(consumer - delay, 0.5 * consumer),
         loader_wait=0.0 if asked is None else float(column(asked, "dur").sum()) / count,
         received=received,
         ready_wait=_ready_waits(nexts, fetches) / count if workers > 0 else 0.0,

@@ -69,7 +69,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if cause is None:
         return _unexplained(rows, case, share, limits)
     remedy = cause.remedy(case)
-    lost_ns = min(max(line.step - remedy.after.likely, 0.0), line.input_wait)
+    # Exposed is what this rank waits, itself or (in backward) for another rank that waits for its input.
+    exposed = max(line.input_wait, line.step - line.consumer)
+    lost_ns = min(max(line.step - remedy.after.likely, 0.0), exposed)
     device = device_hides(trace)
     lost_share = lost_ns / line.step
     gain = speedup(line.step, remedy.after, rows["input_wait"], rows["dur"])
@@ -109,6 +111,7 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
         load=load,
         limits=limits,
         ranks=len(trace.fact(input_pipelines)),
+        delay=sum(other.main_delay for other in trace.fact(input_pipelines)),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
         gap_is_input=line.workers < 0 or line.loader_wait < limits.explains * line.input_wait,
     )

@@ -41,7 +41,7 @@ def cores_needed(case: Case) -> int | None:
 def remedy(case: Case) -> Remedy:
     """Loading that costs nothing: the consumer alone, which then no longer shares its cores."""
     line, fetch = case.pipeline, case.fetch
-    saved = line.needed(fetch.cpu)
+    saved = line.needed(fetch.cpu) * max(case.ranks, 1)
     own = min(max(alone(case), case.machine.floor(saved)), line.consumer)
     likely = max(relieved(case, saved), own)
     need = cores_needed(case)

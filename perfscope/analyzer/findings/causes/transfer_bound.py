@@ -1,7 +1,16 @@
 """Batches lie ready, but taking one over takes long: large tensors are pickled, copied or pinned on the way."""
 
 from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import Case, Remedy, avoidable_wait, handed_over, ordinary, supply, wait_evidence
+from perfscope.analyzer.input_case import (
+    Case,
+    Remedy,
+    avoidable_wait,
+    handed_over,
+    ordinary,
+    supply,
+    undelayed,
+    wait_evidence,
+)
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms
 
@@ -25,7 +34,7 @@ def remedy(case: Case) -> Remedy:
     after = line.step - avoidable_wait(line, case.limits)
     made = supply(case, line.workers, case.fetch.wall) if line.fetch is not None else 0.0
     return Remedy(
-        after=After(max(after, min(made, line.step)), after, max(line.undelayed - line.received, 0.5 * after)),
+        after=After(max(after, min(made, line.step)), after, max(undelayed(case) - line.received, 0.5 * after)),
         text=f"Batches are ready when training asks, but taking one over costs {ms(cost)} of each {ms(line.step)} "
         "step. The workers are ahead already: more of them would not help.",
         actions=[
