@@ -93,7 +93,6 @@ def recommended_workers(case: Case) -> int:
 
 def beside(case: Case, supplied: float, saved_cpu: float = 0.0) -> After:
     """The consumer beside workers that take `supplied` ns per step."""
-    line = case.pipeline
     saved_cpu *= max(case.ranks, 1)  # every rank changes
     consumer = relieved(case, saved_cpu)
     return pipelined(consumer, supplied, case.machine, saved_cpu, undelayed=min(undelayed(case), consumer))

@@ -175,6 +175,20 @@ def test_from_outside_stacks_in_the_loader_are_input_bound_with_a_ceiling() -> N
     assert result.bound_by.id in ("input", "compute")
 
 
+def test_from_outside_the_main_thread_is_known_without_its_id() -> None:
+    rows = [
+        {"process": 0, "tid": 140488728431488 + other, "ts": i * 50 * MS, "weight_ns": 50 * MS, "stack": stack}
+        for i in range(100)
+        for other, stack in (
+            (0, "main (t.py:1);__next__ (torch/utils/data/dataloader.py:1)"),
+            (1, "_bootstrap (t.py:1)"),
+        )
+    ]
+    result = diagnose(build.trace(manifest={"depth": "observe"}, stacks=rows))
+    assert result.findings[0].share == 1.0
+    assert result.verdict.id == "input-bound"
+
+
 def test_from_outside_throttling_is_still_found() -> None:
     rows = counters(5_000 * MS, {(0, -1, "cpu_ns"): 0.5e9, (0, -1, "throttled_ns"): 0.7e9})
     manifest = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}

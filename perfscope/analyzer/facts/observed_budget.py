@@ -10,6 +10,8 @@ from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES, IO, WAITING
 from perfscope.traces.trace import Trace
 
 LOADER = "torch/utils/data/dataloader.py"
+# The outermost frame of every thread that Python code starts.
+THREAD_START = "_bootstrap ("
 FETCH = "torch/utils/data/_utils/fetch.py"
 SAVERS = ("save (torch/serialization.py", "torch/distributed/checkpoint/", "save_file (safetensors/torch.py")
 
@@ -36,7 +38,7 @@ def observed_budget(trace: Trace) -> ObservedBudget | None:
     if found is None:
         return None
     process, rank, tid = found
-    states, stacks = _of_thread(trace, "thread_states", process, tid), _of_thread(trace, "stacks", process, tid)
+    states, stacks = _of_thread(trace, "thread_states", process, tid), _main_stacks(trace, process, tid)
     counted = max(len(states), len(stacks))
     if counted < FEWEST_SAMPLES:
         return None
@@ -75,6 +77,15 @@ def _main_thread(trace: Trace) -> tuple[int, int, int] | None:
 def _of_thread(trace: Trace, name: str, process: int, tid: int) -> pd.DataFrame:
     frame = rows_of(trace, name, process)
     return pd.DataFrame() if frame is None else frame[frame["tid"] == tid]
+
+
+def _main_stacks(trace: Trace, process: int, tid: int) -> pd.DataFrame:
+    """The main thread's stacks: by its id, or, where a sampler could not learn ids, those that no thread began."""
+    own = _of_thread(trace, "stacks", process, tid)
+    every = rows_of(trace, "stacks", process)
+    if len(own) or every is None:
+        return own
+    return every[~every["stack"].astype(str).str.startswith(THREAD_START)]
 
 
 def _by_stack(stacks: pd.DataFrame) -> tuple[float, float, float]:
