@@ -1,0 +1,118 @@
+"""The command line: exit codes, one line for an error, JSON alone on stdout."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from docs.generate import schema
+from tests.running import Run, end, perfscope, start, until
+
+
+def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(perfscope(*arguments), capture_output=True, text=True, timeout=90)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("attach", "4194303"), 2, "no process 4194303. `perfscope ps` lists"),
+        (("analyze", "/nowhere"), 2, "/nowhere does not exist"),
+        (("report", "/usr", "-o", "x.html"), 2, "/usr is not a run folder"),
+        (("explain", "gpu-slow"), 2, "no finding 'gpu-slow'; there are: input-bound"),
+    ],
+)
+def test_an_error_is_one_line_that_says_what_to_do(arguments: tuple[str, ...], code: int, says: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == code and done.stdout == ""
+    assert done.stderr.startswith("perfscope: ") and says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_process_that_is_not_python_is_refused(tmp_path: Path) -> None:
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        done = run("attach", str(sleeper.pid), "--out", tmp_path / "run")
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert done.returncode == 2 and "is not Python" in done.stderr and not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = run("attach", str(os.getpid()), "--out", tmp_path / "file" / "run")
+    assert done.returncode == 2 and "choose another --out" in done.stderr
+
+
+def test_explain_lists_and_explains() -> None:
+    ids = run("explain").stdout.split()
+    assert "input-bound" in ids
+    for heading in ("What it means", "How it is detected", "What to do", "When it is wrong"):
+        assert heading in run("explain", "input-bound").stdout
+
+
+def test_a_broken_pipe_is_quiet() -> None:
+    code = f"{sys.executable} -m perfscope explain input-bound | head -1"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_a_process_without_torch_gets_an_honest_look_from_outside(tmp_path: Path) -> None:
+    target = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
+    try:
+        done = run("attach", str(target.pid), "--duration", "4", "--json", "--out", tmp_path / "run")
+    finally:
+        target.kill()
+        target.wait()
+    answer = json.loads(done.stdout)
+    assert answer["verdict"]["id"] == "unknown" and "no torch loaded" in answer["verdict"]["summary"]
+    assert {one["name"]: one["status"] for one in answer["sources"]}["stacks"] == "ok"
+
+
+@pytest.fixture
+def looping(tmp_path: Path) -> "object":
+    target = start("looping.py", tmp_path)
+    yield target
+    end(target)
+
+
+def test_json_is_alone_on_stdout_and_as_documented(looping: Run, tmp_path: Path) -> None:
+    done = run(
+        "attach", str(looping.pid), "--duration", "3", "--json", "--out", tmp_path / "r", "--html", tmp_path / "r.html"
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    jsonschema.validate(answer, json.loads(schema()))
+    assert sum(one["share"] for one in answer["time_budget"]) == pytest.approx(1.0)
+    assert (tmp_path / "r.html").stat().st_size > 1_000_000
+    again = run("analyze", tmp_path / "r", "--json")
+    assert json.loads(again.stdout)["verdict"] == answer["verdict"]
+
+
+def test_ctrl_c_stops_and_still_reports(looping: Run, tmp_path: Path) -> None:
+    before = looping.state()
+    command = perfscope("attach", str(looping.pid), "--duration", "60", "--json", "--out", tmp_path / "run")
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: looping.state()["hooks"] != before["hooks"])
+    steps = len(looping.lines())
+    until(lambda: len(looping.lines()) > steps + 200)
+    agent.send_signal(signal.SIGINT)
+    out, err = agent.communicate(timeout=30)
+    assert agent.returncode == 0, err
+    assert json.loads(out)["steps"]["count"] > 20
+    assert looping.state() == before
+
+
+def test_ps_lists_a_running_training(looping: Run) -> None:
+    rows = {one["pid"]: one for one in json.loads(run("ps", "--json").stdout)}
+    assert rows[looping.pid]["torch"] and rows[looping.pid]["workers"] == 2 and rows[looping.pid]["refusal"] is None
+
+
+def test_doctor_tries_for_real() -> None:
+    said = {one["name"]: one for one in json.loads(run("doctor", "--json").stdout)}
+    assert "works" in said["enter a process"]["said"] or said["enter a process"]["fix"]
