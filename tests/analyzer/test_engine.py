@@ -189,6 +189,13 @@ def test_from_outside_the_main_thread_is_known_without_its_id() -> None:
     assert result.verdict.id == "input-bound"
 
 
+def test_from_outside_waiting_for_the_gil_is_found() -> None:
+    result = diagnose(outside(["gil", "running"] * 50))
+    assert result.verdict.id == "gil-contention"
+    assert result.findings[0].share == 0.5
+    assert result.bound_by.id in ("host", "compute")
+
+
 def test_from_outside_throttling_is_still_found() -> None:
     rows = counters(5_000 * MS, {(0, -1, "cpu_ns"): 0.5e9, (0, -1, "throttled_ns"): 0.7e9})
     manifest = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}

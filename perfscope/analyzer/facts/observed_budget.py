@@ -1,5 +1,6 @@
 """What can be said of a run that was only looked at from outside: shares of the main thread's samples."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +14,19 @@ LOADER = "torch/utils/data/dataloader.py"
 # The outermost frame of every thread that Python code starts.
 THREAD_START = "_bootstrap ("
 FETCH = "torch/utils/data/_utils/fetch.py"
-SAVERS = ("save (torch/serialization.py", "torch/distributed/checkpoint/", "save_file (safetensors/torch.py")
+SAVERS = re.compile(
+    r"save \([^;]*torch/serialization\.py|torch/distributed/checkpoint/|save_file \([^;]*safetensors/torch\.py"
+)
 
 
 @dataclass(frozen=True)
 class ObservedBudget:
-    """Shares of the main thread's time, which sum to 1, from `samples` samples over `span_s` seconds."""
+    """Shares of the main thread's time, which sum to 1, over `span_s` seconds."""
 
     process: int
     rank: int
-    samples: int
+    state_samples: int
+    stack_samples: int
     span_s: float
     shares: dict[str, float]
     in_process_fetch: float
@@ -39,8 +43,7 @@ def observed_budget(trace: Trace) -> ObservedBudget | None:
         return None
     process, rank, tid = found
     states, stacks = _of_thread(trace, "thread_states", process, tid), _main_stacks(trace, process, tid)
-    counted = max(len(states), len(stacks))
-    if counted < FEWEST_SAMPLES:
+    if max(len(states), len(stacks)) < FEWEST_SAMPLES:
         return None
     in_loader, in_save, in_fetch = _by_stack(stacks)
     free = 1.0 - in_loader - in_save
@@ -53,7 +56,7 @@ def observed_budget(trace: Trace) -> ObservedBudget | None:
     shares["compute_or_host"] = 1.0 - sum(shares.values())
     ends = [column(frame, "ts") for frame in (states, stacks) if len(frame)]
     span = max(int(ts.max()) for ts in ends) - min(int(ts.min()) for ts in ends)
-    return ObservedBudget(process, rank, counted, span / 1e9, shares, in_fetch)
+    return ObservedBudget(process, rank, len(states), len(stacks), span / 1e9, shares, in_fetch)
 
 
 def _main_thread(trace: Trace) -> tuple[int, int, int] | None:
@@ -97,7 +100,7 @@ def _by_stack(stacks: pd.DataFrame) -> tuple[float, float, float]:
     whole = float(weight.sum())
     if whole <= 0.0:
         return 0.0, 0.0, 0.0
-    saves = np.array([any(mark in text for mark in SAVERS) for text in texts])
+    saves = np.array([SAVERS.search(text) is not None for text in texts])
     loads = np.array([LOADER in text for text in texts]) & ~saves
     fetches = np.array([FETCH in text for text in texts]) & loads
     return (

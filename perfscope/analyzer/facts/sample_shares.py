@@ -48,7 +48,8 @@ def state_shares(state: NDArray[np.object_], where: NDArray[np.bool_]) -> Shares
 def user_code_share(stacks: pd.DataFrame | None, within: Spans) -> float | None:
     """Weight of a thread's stack samples in `within` whose innermost frame is not torch's; None with too few.
 
-    The innermost frame stands as `function (file:line)`; torch's files begin with `torch/`.
+    The innermost frame stands as `function (file:line)`; torch's files begin with
+    `torch/`, from their package or from the root.
     """
     if stacks is None:
         return None
@@ -63,5 +64,5 @@ def user_code_share(stacks: pd.DataFrame | None, within: Spans) -> float | None:
 
 def torch_frame(stack: str) -> bool:
     """Is the innermost frame one of torch's own files?"""
-    leaf = stack.rsplit(";", 1)[-1]
-    return leaf.rsplit("(", 1)[-1].startswith(("torch/", "torch\\"))
+    path = stack.rsplit(";", 1)[-1].rsplit("(", 1)[-1]
+    return path.startswith("torch/") or "-packages/torch/" in path

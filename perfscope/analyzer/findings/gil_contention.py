@@ -20,7 +20,8 @@ When it is wrong
 import numpy as np
 
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.other_threads import busiest_other_thread
 from perfscope.analyzer.facts.rows import column, rows_of
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES
@@ -31,13 +32,18 @@ from perfscope.traces.trace import Trace
 
 ID = "gil-contention"
 NEEDS = ("thread_states",)
+ACTIONS = [
+    Action("move the other thread's Python work into a process of its own", "multiprocessing.Process(target=...)"),
+    Action("or let it run less often, or in calls that release the GIL (numpy, torch, file and socket I/O)"),
+]
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs steps and enough samples in them."""
+    """Needs steps (or, from outside, a budget of samples) and enough samples in them."""
     few = few_steps(trace, limits)
+    seen_outside = trace.fact(observed_budget)
     if few is not None:
-        return few
+        return few if seen_outside is None or seen_outside.state_samples < FEWEST_SAMPLES else None
     process = critical_rank(trace, limits)
     seen = 0 if process is None else samples(trace, process)
     return (
@@ -59,7 +65,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The share of the step in which the training thread waits for the GIL."""
     process = critical_rank(trace, limits)
     if process is None:
-        return None
+        return _from_outside(trace, limits)
     rows = steps_of(trace, process)
     step, cost = float(rows["dur"].mean()), float(rows["gil"].mean())
     share, count = cost / step, samples(trace, process)
@@ -99,10 +105,35 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         "its own "
         f"process ({ms(cost)} a step).{who} More cores would not help: only one thread runs Python at a time.",
         evidence=evidence,
-        actions=[
-            Action(
-                "move the other thread's Python work into a process of its own", "multiprocessing.Process(target=...)"
-            ),
-            Action("or let it run less often, or in calls that release the GIL (numpy, torch, file and socket I/O)"),
+        actions=ACTIONS,
+    )
+
+
+def _from_outside(trace: Trace, limits: Limits) -> Finding | None:
+    """The share of the main thread's samples, with only a ceiling."""
+    seen = trace.fact(observed_budget)
+    share = 0.0 if seen is None else seen.shares["host_bound"]
+    if seen is None or share < limits.input_share:
+        return None
+    return Finding(
+        id=ID,
+        cause=None,
+        severity=severity_of(share, limits),
+        rank=seen.rank,
+        lost_s=round(share * seen.span_s, 4),
+        share=round(share, 4),
+        speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3)),
+        summary=f"GIL contention: the main thread waits {percent(share)} of the time for other Python threads of its own "
+        "process. More cores would not help: only one thread runs Python at a time.",
+        evidence=[
+            Evidence(
+                text=f"{percent(share)} of {seen.state_samples} samples of the main thread wait for the GIL",
+                value=round(share, 4),
+                unit="share",
+                rank=seen.rank,
+                process=seen.process,
+                lane="main",
+            )
         ],
+        actions=ACTIONS,
     )

@@ -38,7 +38,7 @@ from perfscope.analyzer.findings.causes import CAUSES
 from perfscope.analyzer.input_case import Case, avoidable_wait, wait_evidence
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import Machine, speedup
-from perfscope.analyzer.wording import ms, percent
+from perfscope.analyzer.wording import ms, percent, plural
 from perfscope.traces.trace import Trace
 
 ID = "input-bound"
@@ -184,10 +184,10 @@ def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3)),
         summary=f"Input-bound: {percent(share)} of the main thread's stack samples are in the data loader"
-        f" ({workers} worker processes). How long a batch takes to make is not visible from outside.",
+        f" ({plural(workers, 'worker process')}). How long a batch takes to make is not visible from outside.",
         evidence=[
             Evidence(
-                text=f"{seen.samples} stack samples of the main thread, {percent(share)} of them in the loader",
+                text=f"{seen.stack_samples} stack samples of the main thread, {percent(share)} of them in the loader",
                 value=round(share, 4),
                 unit="share",
                 rank=seen.rank,
