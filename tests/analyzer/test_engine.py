@@ -181,7 +181,7 @@ def test_from_outside_the_main_thread_is_known_without_its_id() -> None:
         for i in range(100)
         for other, stack in (
             (0, "main (t.py:1);__next__ (torch/utils/data/dataloader.py:1)"),
-            (1, "_bootstrap (t.py:1)"),
+            (1, "Thread._bootstrap (t.py:1)"),
         )
     ]
     result = diagnose(build.trace(manifest={"depth": "observe"}, stacks=rows))

@@ -12,7 +12,7 @@ from perfscope.traces.trace import Trace
 
 LOADER = "torch/utils/data/dataloader.py"
 # The outermost frame of every thread that Python code starts.
-THREAD_START = "_bootstrap ("
+THREAD_START = r"(Thread\.)?_bootstrap \("
 FETCH = "torch/utils/data/_utils/fetch.py"
 SAVERS = re.compile(
     r"save \([^;]*torch/serialization\.py|torch/distributed/checkpoint/|save_file \([^;]*safetensors/torch\.py"
@@ -88,7 +88,7 @@ def _main_stacks(trace: Trace, process: int, tid: int) -> pd.DataFrame:
     every = rows_of(trace, "stacks", process)
     if len(own) or every is None:
         return own
-    return every[~every["stack"].astype(str).str.startswith(THREAD_START)]
+    return every[~every["stack"].astype(str).str.match(THREAD_START)]
 
 
 def _by_stack(stacks: pd.DataFrame) -> tuple[float, float, float]:
