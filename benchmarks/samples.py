@@ -51,7 +51,9 @@ class Running:
         launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", "29517"]
         command = [sys.executable, *launcher, *program] if ranks > 1 else [sys.executable, *program]
         self.log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.DEVNULL, cwd=FOLDER.parent, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdout=self.log, stderr=subprocess.DEVNULL, cwd=FOLDER.parent, start_new_session=True
+        )
         end = time.monotonic() + 90
         while len(self.said()) < 2 * ranks and time.monotonic() < end and self.process.poll() is None:
             time.sleep(0.2)

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 
 from perfscope.analyzer.bootstrap import block_length, interval, resampled_means
-from perfscope.analyzer.facts.coverage import covered, exclusive, merged
 from perfscope.analyzer.facts.memory_trend import slope_with_interval
 from perfscope.analyzer.facts.observed_budget import SAVERS
 from perfscope.analyzer.facts.sample_shares import torch_frame
 from perfscope.analyzer.facts.warm_up import warm_up
 from perfscope.analyzer.prediction import After, Machine, pipelined, speedup
 from perfscope.analyzer.wording import digits, duration, megabytes, ms, percent, plural
+from perfscope.traces.intervals import covered, exclusive, merged
 
 
 def ints(*values: int) -> np.ndarray:

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.coverage import Ints
 from perfscope.analyzer.facts.rows import column, pair, table
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 Floats = NDArray[np.float64]

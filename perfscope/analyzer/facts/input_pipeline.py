@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.coverage import Ints, covered, inside, merged
 from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.facts.steps import trainers
 from perfscope.analyzer.facts.time_budget import steady, time_budget
 from perfscope.analyzer.facts.zones import spans_of
+from perfscope.traces.intervals import Ints, covered, inside, merged
 from perfscope.traces.trace import Trace
 
 # Ranks whose mean steps differ by less than this wait for each other (gradient synchronisation).

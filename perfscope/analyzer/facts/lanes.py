@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.coverage import Ints
 from perfscope.analyzer.facts.rows import column
+from perfscope.traces.intervals import Ints
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.coverage import EMPTY, Ints, Spans
+from perfscope.traces.intervals import EMPTY, Ints, Spans
 
 # An optimizer called less often than this share of the busiest one is an auxiliary (an EMA, a scheduler of its own),
 # not the outer loop: critics in a GAN commonly run 5 times per generator step, so 0.1 leaves room.

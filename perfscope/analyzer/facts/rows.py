@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.coverage import Ints
+from perfscope.traces.intervals import Ints
 from perfscope.traces.manifest import Manifest
 from perfscope.traces.trace import Trace
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.coverage import Spans, inside
 from perfscope.analyzer.facts.rows import column
+from perfscope.traces.intervals import Spans, inside
 
 # With fewer samples than this a share says nothing: at 20 the 95 % interval of a half is already +-0.22.
 FEWEST_SAMPLES = 20

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.coverage import EMPTY, Ints, Spans, covered, inside, merged
 from perfscope.analyzer.facts.outer_loop import (
     NO_LOOP,
     Batches,
@@ -18,6 +17,7 @@ from perfscope.analyzer.facts.outer_loop import (
 )
 from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
 from perfscope.analyzer.facts.warm_up import warm_up
+from perfscope.traces.intervals import EMPTY, Ints, Spans, covered, inside, merged
 from perfscope.traces.trace import Trace
 
 COLUMNS = ("process", "rank", "index", "ts", "dur", "phase", "micro_steps", "distorted", "tid", "cut")

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.coverage import Ints, Spans, exclusive, inside, merged
 from perfscope.analyzer.facts.lanes import Lanes
 from perfscope.analyzer.facts.rows import column, rows_of
 from perfscope.analyzer.facts.sample_shares import NOTHING_SAMPLED, Shares, state_shares, user_code_share
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.zones import Zones, zones
+from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged
 from perfscope.traces.trace import Trace
 
 CATEGORIES = ("checkpoint", "input_wait", "exposed_copy", "host_bound", "other_idle", "compute_or_host")

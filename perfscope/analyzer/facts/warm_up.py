@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.coverage import Ints
+from perfscope.traces.intervals import Ints
 
 # A leading step is warm-up when it lies this many robust standard deviations (1.4826 x MAD) above the median of the
 # later half and at least half again as long: compilation and cudnn search cost multiples of a step, jitter does not.

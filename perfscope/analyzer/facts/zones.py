@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.coverage import EMPTY, Ints, Spans, merged
 from perfscope.analyzer.facts.rows import column, of_category
+from perfscope.traces.intervals import EMPTY, Ints, Spans, merged
 
 TORCH = ("forward", "backward", "optimizer", "scaler")
 

@@ -1,4 +1,4 @@
-"""How much of a window is covered by which kind of interval, the first kind winning: exact on int64 nanoseconds."""
+"""Interval algebra on int64 nanoseconds: unions, and how much of a window is covered by which kind, the first kind winning."""
 
 import numpy as np
 from numpy.typing import NDArray
