@@ -5,6 +5,7 @@ program's own meter, unattached) against the predicted one. Usage: `python -m be
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -50,7 +51,7 @@ class Running:
         program = ["-m", f"sample_workloads.{name}", *arguments]
         launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", "29517"]
         command = [sys.executable, *launcher, *program] if ranks > 1 else [sys.executable, *program]
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in end()
         self.process = subprocess.Popen(
             command, stdout=self.log, stderr=subprocess.DEVNULL, cwd=FOLDER.parent, start_new_session=True
         )
@@ -71,14 +72,10 @@ class Running:
 
     def end(self) -> None:
         self.process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         self.log.close()
 
