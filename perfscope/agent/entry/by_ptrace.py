@@ -5,7 +5,7 @@ import re
 import signal
 import time
 
-from perfscope.agent.entry import landing, stub
+from perfscope.agent.entry import landing, ptrace, stub
 from perfscope.agent.entry.idle import IdleWatch, Wait
 from perfscope.agent.entry.landing import Landing
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
@@ -25,6 +25,7 @@ def enter_by_ptrace(pid: int, source: str, deadline_ns: int) -> tuple[str, int, 
 
     To be called on a thread that ends soon after: its end detaches from a target that could not be stopped.
     """
+    ptrace.sleep_exactly()
     try:
         refuse_what_ptrace_cannot(pid)
         functions = target_functions(pid)
@@ -119,7 +120,7 @@ def refuse_what_ptrace_cannot(pid: int) -> None:
 def target_functions(pid: int) -> dict[str, int]:
     """The address of each function that an entry needs. Raises CannotEnter naming the missing one, OSError."""
     python = (*landing.PYTHON_FUNCTIONS, "Py_AddPendingCall")
-    c_names = (*landing.C_FUNCTIONS, "mmap", "__errno_location")
+    c_names = (*landing.C_FUNCTIONS, "mmap", "mprotect", "__errno_location")
     executable = python_files(pid)
     found = addresses(pid, executable, python)
     found |= addresses(pid, [*c_library_files(pid), *executable], c_names)

@@ -1,7 +1,7 @@
 """Calls functions in one stopped thread of another process, and lets it go as it was.
 
 Each call returns to address 0, which ends it in a SIGSEGV stop that is swallowed. Everything the thread would miss is kept
-and put back: registers, vector state, errno, signal mask, an interrupted system call, and signals that came meanwhile.
+and put back: registers, vector state, signal mask, an interrupted system call, and signals that came meanwhile.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ def signed(value: int) -> int:
 
 @dataclass
 class StoppedThread:
-    """A thread that we trace and have stopped; `let_go` must follow."""
+    """A thread that we trace and have stopped, since CLOCK_MONOTONIC `since_ns`; `let_go` must follow."""
 
     tid: int
     memory: int
@@ -45,8 +45,7 @@ class StoppedThread:
     vectors: bytes
     mask: int
     at: Stop
-    errno_at: int = 0
-    errno: bytes = b""
+    since_ns: int
     held: list[tuple[int, bytes]] = field(default_factory=list)
 
     @property
@@ -105,11 +104,6 @@ class StoppedThread:
         """Did the kernel raise the signal for what the thread did, and not another process by kill()?"""
         return bool(struct.unpack_from("i", ptrace.signal_info(self.tid), 8)[0] > 0)
 
-    def keep_errno(self, location: int, limit_ns: int) -> None:
-        """Remember errno: the thread may be stopped between a failed call and its reading of errno."""
-        self.errno_at = self.call(location, limit_ns=limit_ns)
-        self.errno = self.read(self.errno_at, 4)
-
     def read(self, address: int, size: int) -> bytes:
         found = os.pread(self.memory, size, address)
         if len(found) != size:
@@ -125,8 +119,6 @@ class StoppedThread:
 
     def let_go(self) -> None:
         """Put everything back and end the tracing; the signals that came meanwhile are delivered now."""
-        if self.errno:
-            self.write(self.errno_at, self.errno)
         ptrace.set_vector_state(self.tid, self.vectors)
         ptrace.set_registers(self.tid, self.saved)
         ptrace.set_signal_mask(self.tid, self.mask)
@@ -160,6 +152,8 @@ def stop(tid: int, memory: int, until_ns: int) -> StoppedThread:
         # A signal was quicker: it is delivered as it would have been, the stop we asked for follows.
         ptrace.resume(tid, at.signal)
         at = ptrace.wait(tid, until_ns)
+    # Counted from here: until it reached its stop the thread ran, or waited for a core as it would have without us.
+    since_ns = time.monotonic_ns()
     saved = ptrace.registers(tid)
     resume_wait(saved)
     mask = ptrace.signal_mask(tid)
@@ -167,7 +161,7 @@ def stop(tid: int, memory: int, until_ns: int) -> StoppedThread:
     if mask & segv:
         # A fault with SIGSEGV blocked would make the kernel reset its handler.
         ptrace.set_signal_mask(tid, mask & ~segv)
-    return StoppedThread(tid, memory, saved, ptrace.vector_state(tid), mask, at)
+    return StoppedThread(tid, memory, saved, ptrace.vector_state(tid), mask, at, since_ns)
 
 
 def resume_wait(saved: Registers) -> None:

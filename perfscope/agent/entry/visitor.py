@@ -18,10 +18,14 @@ from perfscope.errors import CannotEnter
 QUICK_NS = 100_000_000  # for calls that take no lock or a short one; far above a scheduler's turn on a crowded host
 THREAD_NS = 2_000_000_000  # pthread_create may wait for the allocator's lock
 STOP_WITHIN_NS = 1_000_000_000  # beyond the deadline of the entry, to take back what was queued
-READ_WRITE, READ_EXECUTE = 3, 5
-PRIVATE, PRIVATE_FIXED = 0x22, 0x32
+READ_EXECUTE, PRIVATE = 5, 0x22
+MAKE_READY, QUEUE = 0, 1
+NOTHING_YET = State(claimed=False, pending=False, failed=0, began=False)
 NOWHERE = (1 << 64) - 1
-YES, NO = b"\x01", b"\x00"
+
+
+def no_memory(pid: int) -> str:
+    return f"pid {pid} may map no executable memory: raise its memory limit (`ulimit -v`), or allow SELinux `execmem`"
 
 
 class NotIdleAnyMore(Exception):
@@ -43,9 +47,9 @@ class Visitor:
     @contextmanager
     def stopped(self) -> Iterator[StoppedThread]:
         """The main thread stopped, and let go whatever happens. Raises CannotEnter where the kernel refuses."""
-        began_ns = time.monotonic_ns()
+        until_ns = max(self.deadline_ns, time.monotonic_ns()) + STOP_WITHIN_NS
         try:
-            thread = stop(self.pid, self.memory, max(self.deadline_ns, began_ns) + STOP_WITHIN_NS)
+            thread = stop(self.pid, self.memory, until_ns)
         except OSError as refusal:
             if refusal.errno in (errno.EPERM, errno.EACCES):
                 raise refused_by_kernel(self.pid) from None
@@ -56,7 +60,7 @@ class Visitor:
             yield thread
         finally:
             thread.let_go()
-            self.stops_ns.append(time.monotonic_ns() - began_ns)
+            self.stops_ns.append(time.monotonic_ns() - thread.since_ns)
 
     def state(self) -> State | None:
         """What the target says of the entry; None when the source has run and the memory is given back."""
@@ -68,45 +72,46 @@ class Visitor:
             raise ProcessGone
         return self.landing.state(image)
 
-    def lay(self, thread: StoppedThread) -> None:
-        """Make and fill the memory in the target, once."""
-        thread.keep_errno(self.functions["__errno_location"], QUICK_NS)
-        if self.landing.base:
-            return
-        if thread.call(self.functions["Py_IsInitialized"], limit_ns=QUICK_NS) & 0xFFFFFFFF == 0:
+    def arrive(self, thread: StoppedThread, how: int) -> None:
+        """Lay the memory, once, and call `arrive` in it. Raises CallFailed to try again, CannotEnter."""
+        if not self.landing.base:
+            self.map(thread)
+        answer = thread.call(self.landing.arrive_door, self.landing.data, how, limit_ns=QUICK_NS) & 0xFFFFFFFF
+        if answer == landing.NO_MEMORY:
+            raise CannotEnter(no_memory(self.pid))
+        if answer == landing.NO_PYTHON:
             raise CallFailed("Python is starting up or shutting down there")
-        self.landing.base = self.mapped(thread)
-        thread.write(self.landing.base, landing.CODE)
+        if answer == landing.QUEUE_FULL:
+            raise CallFailed("its queue of pending calls is full")
+
+    def map(self, thread: StoppedThread) -> None:
+        """Code page and data pages in one piece; `arrive` makes the latter writable, never both at once, which hardened
+        systems forbid. What we write goes past the protection, as a debugger's breakpoints do."""
+        mapping = (0, self.landing.length, READ_EXECUTE, PRIVATE, NOWHERE, 0)
+        base = thread.call(self.functions["mmap"], *mapping, limit_ns=QUICK_NS)
+        if base > NOWHERE - landing.PAGE_BYTES:
+            raise CannotEnter(no_memory(self.pid))
+        self.landing.base = base
+        thread.write(base, landing.CODE)
         thread.write(self.landing.data, self.landing.data_image(self.functions))
 
-    def mapped(self, thread: StoppedThread) -> int:
-        """A code page and the data pages behind it; never writable and executable at once, which hardened systems forbid."""
-        mmap, length, page = self.functions["mmap"], self.landing.length, landing.PAGE_BYTES
-        base = thread.call(mmap, 0, length, READ_EXECUTE, PRIVATE, NOWHERE, 0, limit_ns=QUICK_NS)
-        if base > NOWHERE - page:
-            raise CannotEnter(
-                f"pid {self.pid} may map no executable memory: raise its memory limit, or SELinux `execmem`"
-            )
-        fixed = (base + page, length - page, READ_WRITE, PRIVATE_FIXED, NOWHERE, 0)
-        if thread.call(mmap, *fixed, limit_ns=QUICK_NS) != base + page:
-            thread.call(self.functions["munmap"], base, length, limit_ns=QUICK_NS)
-            raise CannotEnter(f"pid {self.pid} may map no more memory: raise its memory limit (`ulimit -v`)")
-        return base
+    def put_back_errno(self, thread: StoppedThread) -> None:
+        """The thread may be stopped between a failed call of its own and its reading of errno."""
+        location, value = landing.ERRNO.unpack(thread.read(self.landing.data + landing.ERRNO_AT, landing.ERRNO.size))
+        if location:
+            thread.write(location, value.to_bytes(4, "little"))
 
     def queue(self) -> None:
         """Leave a pending call; the main thread runs it at its next bytecode boundary. Raises CallFailed to try again."""
         with self.stopped() as thread:
-            self.lay(thread)
-            state = self.state()
+            state = self.state() if self.landing.base else NOTHING_YET
             if state is None or state.pending or state.claimed:
                 return
-            add, door, data = self.functions["Py_AddPendingCall"], self.landing.pending_door, self.landing.data
-            thread.write(data + landing.PENDING_AT, YES)
             try:
-                if thread.call(add, door, data, limit_ns=QUICK_NS) & 0xFFFFFFFF:
-                    raise CallFailed("its queue of pending calls is full")
+                self.arrive(thread, QUEUE)
             except CallFailed:
-                thread.write(data + landing.PENDING_AT, NO)
+                self.set_flag(thread, landing.PENDING_AT, False)
+                self.put_back_errno(thread)
                 raise
             self.queued = True
 
@@ -118,24 +123,35 @@ class Visitor:
                 raise NotIdleAnyMore
             if thread.saved.rsp != wait.stack:
                 raise NotIdleAnyMore
-            self.lay(thread)
-            state = self.state()
+            state = self.state() if self.landing.base else NOTHING_YET
             if state is None or state.claimed:
                 return "pending-call"
-            data, door = self.landing.data, self.landing.thread_door
+            self.arrive(thread, MAKE_READY)
             # Nobody else can claim it now: the pending call runs on this very thread.
-            thread.write(data + landing.CLAIMED_AT, YES)
-            thread.block_signals(landing.THREAD_MASK)  # the new thread inherits it
-            create = (self.functions["pthread_create"], data + landing.THREAD_AT, 0, door, data)
+            self.set_flag(thread, landing.CLAIMED_AT, True)
             try:
-                failed = thread.call(*create, limit_ns=THREAD_NS) & 0xFFFFFFFF
+                self.create_thread(thread)
             except CallFailed:
-                thread.write(data + landing.CLAIMED_AT, NO)
+                self.set_flag(thread, landing.CLAIMED_AT, False)
                 raise
-            if failed:
-                thread.write(data + landing.CLAIMED_AT, NO)
-                raise CallFailed(f"it can start no thread: {os.strerror(failed)}")
             return "idle-call"
+
+    def create_thread(self, thread: StoppedThread) -> None:
+        """Not from within our page: the new thread may be done, and the page freed, before the call returns."""
+        thread.block_signals(landing.THREAD_MASK)  # the new thread inherits it
+        errno_at = thread.read(self.landing.data + landing.ERRNO_AT, landing.ERRNO.size)
+        create, data = self.functions["pthread_create"], self.landing.data
+        arguments = (data + landing.THREAD_AT, 0, self.landing.thread_door, data)
+        try:
+            failed = thread.call(create, *arguments, limit_ns=THREAD_NS) & 0xFFFFFFFF
+        finally:
+            location, value = landing.ERRNO.unpack(errno_at)
+            thread.write(location, value.to_bytes(4, "little"))
+        if failed:
+            raise CallFailed(f"it can start no thread: {os.strerror(failed)}")
+
+    def set_flag(self, thread: StoppedThread, at: int, value: bool) -> None:
+        thread.write(self.landing.data + at, value.to_bytes(1, "little"))
 
     def withdraw(self) -> None:
         """Take back what has not run: unmap, or have the queued call do nothing but unmap."""
@@ -146,7 +162,6 @@ class Visitor:
             if state is None or (state.claimed and not state.failed):
                 return
             if state.pending:
-                thread.write(self.landing.data + landing.LEAVING_AT, b"\x01")
+                self.set_flag(thread, landing.LEAVING_AT, True)
                 return
-            thread.keep_errno(self.functions["__errno_location"], QUICK_NS)
             thread.call(self.functions["munmap"], self.landing.base, self.landing.length, limit_ns=QUICK_NS)

@@ -20,6 +20,7 @@ def test_the_code_is_the_assembled_source(tmp_path: Path) -> None:
     assert (tmp_path / "code").read_bytes() == landing.CODE
     symbols = subprocess.run(["nm", tmp_path / "landing.o"], capture_output=True, text=True, check=True).stdout
     places = {line.split()[2]: int(line.split()[0], 16) for line in symbols.splitlines()}
+    assert places["arrive"] == landing.ARRIVE_DOOR
     assert places["pending"] == landing.PENDING_DOOR
     assert places["thread_main"] == landing.THREAD_DOOR
 
@@ -31,7 +32,10 @@ def test_both_sides_agree_on_the_data_page() -> None:
     assert offsets["LEAVING"] == landing.LEAVING_AT
     assert offsets["THREAD"] == landing.THREAD_AT
     assert offsets["TEXT"] == landing.TEXT_AT
-    names = landing.C_FUNCTIONS + landing.PYTHON_FUNCTIONS
+    assert offsets["ERRNO_AT"] == landing.ERRNO_AT
+    assert offsets["ERRNO_BEFORE"] == landing.ERRNO_AT + 8
+    assert offsets["PAGE"] == landing.PAGE_BYTES
+    names = landing.TABLE_NAMES
     laid = landing.Landing(b"text", base=0x10000)
     image = laid.data_image({name: 1000 + number for number, name in enumerate(names)})
     words = {at: int.from_bytes(image[at : at + 8], "little") for at in range(0, landing.TEXT_AT, 8)}
@@ -48,13 +52,14 @@ def test_both_sides_agree_on_the_data_page() -> None:
         "PY_IS_INITIALIZED",
     )
     table += ("GIL_ENSURE", "GIL_RELEASE", "DICT_NEW", "RUN_STRING", "ERR_CLEAR", "DEC_REF")
+    table += ("ERRNO_LOCATION", "MPROTECT", "ADD_PENDING_CALL")
     assert [words[offsets[name]] for name in table] == [1000 + number for number in range(len(names))]
     assert image[landing.TEXT_AT :] == b"text\0"
 
 
 def test_state_is_only_believed_with_its_token() -> None:
     laid = landing.Landing(b"")
-    image = laid.data_image(dict.fromkeys(landing.C_FUNCTIONS + landing.PYTHON_FUNCTIONS, 0))
+    image = laid.data_image(dict.fromkeys(landing.TABLE_NAMES, 0))
     assert laid.state(image) == landing.State(claimed=False, pending=False, failed=0, began=False)
     assert landing.Landing(b"").state(image) is None
     assert laid.state(image[:10]) is None

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from perfscope.agent.entry import enter
+from perfscope.agent.entry.idle import IdleWatch
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, READY, SLEEP, Footprint, Start, eventually, feed, line_of, said, writing
 
@@ -53,7 +54,7 @@ def test_a_busy_main_thread_is_entered_by_a_pending_call(start: Start, tmp_path:
 @pytest.mark.parametrize("wait", IDLE)
 def test_an_idle_main_thread_is_entered_directly(start: Start, tmp_path: Path, wait: str) -> None:
     target = start(IDLE[wait].replace("READY", READY))
-    eventually(lambda: psutil.Process(target.pid).status() == psutil.STATUS_SLEEPING, "its wait")
+    eventually(lambda: IdleWatch(target.pid).settle() is not None, "its wait")
     before = Footprint(target.pid)
     assert "idle-call" in enter_and_see(target.pid, tmp_path / "out", 4)
     eventually(lambda: Footprint(target.pid) == before, "threads, descriptors and memory as before")
