@@ -78,6 +78,7 @@ class Visitor:
             self.map(thread)
         answer = thread.call(self.landing.arrive_door, self.landing.data, how, limit_ns=QUICK_NS) & 0xFFFFFFFF
         if answer == landing.NO_MEMORY:
+            thread.call(self.functions["munmap"], self.landing.base, self.landing.length, limit_ns=QUICK_NS)
             raise CannotEnter(no_memory(self.pid))
         if answer == landing.NO_PYTHON:
             raise CallFailed("Python is starting up or shutting down there")
@@ -110,8 +111,9 @@ class Visitor:
             try:
                 self.arrive(thread, QUEUE)
             except CallFailed:
-                self.set_flag(thread, landing.PENDING_AT, False)
-                self.put_back_errno(thread)
+                if self.landing.base:
+                    self.set_flag(thread, landing.PENDING_AT, False)
+                    self.put_back_errno(thread)
                 raise
             self.queued = True
 

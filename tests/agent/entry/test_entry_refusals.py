@@ -1,5 +1,6 @@
 """Each reason for a refusal, on a real process that gives it; each line says what to do."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -31,13 +32,22 @@ def reason(pid: int) -> str:
 
 
 def as_nobody(ask: Callable[[], object]) -> str:
-    """The refusal's line as user nobody hears it, from a child process."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
+    """The refusal's line as user nobody hears it."""
+
+    def become_and_ask() -> None:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
+        ask()
+
+    return in_child(become_and_ask)
+
+
+def in_child(ask: Callable[[], object]) -> str:
+    """The refusal's line as a child process of ours hears it."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
         try:
             ask()
         except CannotEnter as refusal:
@@ -124,6 +134,7 @@ def test_traced_by_another(start: Start) -> None:
     finally:
         let_go.set()
         tracer.join()
+    eventually(lambda: "TracerPid:\t0" in Path(f"/proc/{target.pid}/status").read_text(), "the tracer's end")
     check(target.pid)
 
 
@@ -168,6 +179,25 @@ def test_the_container_hint_names_both_fixes(monkeypatch: pytest.MonkeyPatch) ->
     )
     assert "`--cap-add SYS_PTRACE`" in line
     assert "`securityContext.capabilities.add: [SYS_PTRACE]`" in line
+
+
+def test_ptrace_forbidden_by_a_seccomp_filter(start: Start) -> None:
+    """The filter of a strict container, set for real in a child of ours: ptrace answers EPERM."""
+    target = start(BUSY)
+
+    def ask() -> None:
+        load, equal, give = 0x20, 0x15, 0x06
+        steps = [(load, 0, 0, 0), (equal, 0, 1, 101), (give, 0, 0, 0x00050001), (give, 0, 0, 0x7FFF0000)]
+        program = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *step) for step in steps))
+        header = ctypes.create_string_buffer(struct.pack("<H6xQ", len(steps), ctypes.addressof(program)))
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+        assert libc.prctl(22, 2, header) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        check(target.pid)
+
+    line = in_child(ask)
+    assert line.startswith("ptrace is forbidden here by a seccomp filter: ")
+    assert "`--cap-add SYS_PTRACE`" in line
 
 
 def elf_32() -> bytes:
