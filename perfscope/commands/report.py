@@ -7,11 +7,10 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML file to write")
+    parser.add_argument("--json", action="store_true", help="also print the diagnosis as JSON, alone on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
-    from perfscope.ui.answer import write_html
+    from perfscope.ui.answer import report
 
-    write_html(args.run_folder, args.output)
-    print(f"wrote {args.output}")
-    return 0
+    return report(args.run_folder, args.output, json=args.json)

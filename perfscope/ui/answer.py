@@ -2,42 +2,61 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perfscope.errors import PerfscopeError
 
+if TYPE_CHECKING:
+    from perfscope.analyzer.diagnosis import Diagnosis
+    from perfscope.traces.trace import Trace
+
 
 def answer(folder: Path, *, json: bool, html: Path | None) -> int:
-    """Diagnose the run and show it; the report is written first, so that its name can be told. Returns the exit code."""
-    from perfscope.analyzer.engine import diagnose
-    from perfscope.traces.load import load
-    from perfscope.ui.terminal import show
+    """Diagnose the run, show it on stdout and write the report; returns the exit code.
 
-    trace = load(folder)
-    diagnosis = diagnose(trace)
+    Raises UnreadableRun; PerfscopeError when the report cannot be written (the diagnosis is printed all the same).
+    """
+    trace, diagnosis = diagnosed(folder)
     if json:
-        import msgspec
-
-        print(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode())
+        print_json(diagnosis)
     else:
+        from perfscope.ui.terminal import show
+
         show(diagnosis, trace, sys.stdout)
     if html is not None:
-        save(html, folder)
+        save(trace, diagnosis, html)
         print(f"wrote {html}", file=sys.stderr)
     return 0
 
 
-def write_html(folder: Path, path: Path) -> None:
-    """The HTML report of a run folder. Raises UnreadableRun, PerfscopeError when the file cannot be written."""
-    save(path, folder)
+def report(folder: Path, path: Path, *, json: bool) -> int:
+    """Write the HTML report of a run folder; `json` prints the diagnosis too. Returns the exit code; errors as above."""
+    trace, diagnosis = diagnosed(folder)
+    if json:
+        print_json(diagnosis)
+    save(trace, diagnosis, path)
+    print(f"wrote {path}", file=sys.stderr if json else sys.stdout)
+    return 0
 
 
-def save(path: Path, folder: Path) -> None:
+def diagnosed(folder: Path) -> "tuple[Trace, Diagnosis]":
     from perfscope.analyzer.engine import diagnose
     from perfscope.traces.load import load
-    from perfscope.ui.report import write_report
 
     trace = load(folder)
+    return trace, diagnose(trace)
+
+
+def print_json(diagnosis: "Diagnosis") -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode())
+
+
+def save(trace: "Trace", diagnosis: "Diagnosis", path: Path) -> None:
+    from perfscope.ui.report import write_report
+
     try:
-        write_report(trace, diagnose(trace), path)
+        write_report(trace, diagnosis, path)
     except OSError as error:
         raise PerfscopeError(f"cannot write {path}: {error.strerror}; name another file") from None

@@ -1,10 +1,14 @@
 """How a recording goes, on stderr while it runs: one line that is rewritten, or a plain line every five seconds."""
 
+import os
 import time
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
 PLAIN_EVERY_S = 5.0
+LINES_BELOW = 4
+"""The clock above a diagnosis that is refreshed in place, the line of progress below it, and some room."""
+
 BAR_CELLS = 30
 
 
@@ -74,10 +78,11 @@ class LiveView:
         self.stream.flush()
 
     def diagnosis(self, diagnosis: Any, trace: Any) -> None:
-        """The diagnosis so far, in place of the last one."""
+        """The diagnosis so far, in place of the last one on a terminal, cut to its height; one after the other elsewhere."""
         from perfscope.ui.terminal import show
 
+        rows = os.get_terminal_size(self.stream.fileno()).lines - LINES_BELOW if self.terminal else None
         if self.terminal:
             self.stream.write("\x1b[H\x1b[J")
         self.line(time.strftime("%H:%M:%S"))
-        show(diagnosis, trace, self.stream)
+        show(diagnosis, trace, self.stream, most_lines=rows)

@@ -1,160 +1,121 @@
 """The top of every page: the verdict as a sentence, the predicted gain, where a step goes, what to change, what is unknown."""
 
-from html import escape as html_escape
-
-from perfscope.analyzer.diagnosis import Diagnosis, Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Speedup
+from perfscope.analyzer.facts.longest_stretch import Stretch, longest_stretch
+from perfscope.analyzer.wording import ms
 from perfscope.traces.trace import Trace
-from perfscope.ui.terminal import about, amount, cost, number
-from perfscope.ui.theme import LABELS, MEANINGS, WAITS
+from perfscope.ui.finding_cards import findings
+from perfscope.ui.markup import door, escape, prose
+from perfscope.ui.phrases import (
+    about,
+    amount,
+    bound_by,
+    factor,
+    gain,
+    label,
+    probe_cost,
+    time_of,
+)
+from perfscope.ui.theme import MEANINGS, WAITS, mark_of
 
 SMALLEST_SHARE = 0.002
-LABELLED_SHARE = 0.09
-
-
-def escape(text: str) -> str:
-    """Whatever a run is called by, it is text on the page."""
-    return html_escape(text, quote=True)
+FULL_LABEL_SHARE, LABEL_SHARE = 0.2, 0.11
+NS_PER_MS = 1e6
 
 
 def overview(trace: Trace, diagnosis: Diagnosis) -> str:
-    """HTML of the overview."""
-    parts = (header(trace, diagnosis), verdict(diagnosis), budget(diagnosis), findings(diagnosis), unknowns(diagnosis))
-    return "".join(parts)
+    """HTML of the overview; what was not measured is a part of its own, `unknowns`."""
+    longest = trace.fact(longest_stretch)
+    rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
+    own = {category: stretch for (of, category), stretch in longest.items() if of == rank}
+    return header(trace, diagnosis) + verdict(diagnosis) + budget(diagnosis, own) + findings(diagnosis)
 
 
 def header(trace: Trace, diagnosis: Diagnosis) -> str:
-    probe = next((one for one in diagnosis.sources if one.name == "probe"), None)
-    spent = f"cost to the run {probe.overhead_share:.1%}" if probe and probe.overhead_share is not None else ""
+    """Who was looked at, how deep, at what cost."""
+    name, *rest = about(diagnosis, trace)
+    spent = probe_cost(diagnosis)
+    rest += [] if spent is None else [f"cost to the run {spent}"]
+    words = "".join(f"<span>{escape(one)}</span>" for one in rest)
     return (
-        f"<header><b>perfscope</b><span>{escape(about(diagnosis, trace))}</span>"
-        f'<span class="pill">{escape(trace.manifest.depth)}</span><span>{spent}</span>'
-        '<button id="theme" type="button" aria-label="light or dark">light / dark</button></header>'
+        f'<header><div><b>{escape(name)}</b>{words}<span class="pill">{escape(trace.manifest.depth)}</span></div>'
+        '<button id="theme" type="button" aria-label="switch between light and dark">light / dark</button></header>'
     )
 
 
 def verdict(diagnosis: Diagnosis) -> str:
     """The largest thing on the page."""
-    first, _, rest = diagnosis.verdict.summary.partition(". ")
-    bound = diagnosis.bound_by
-    share = f", {bound.share:.0%} of the time" if bound.share is not None else ""
+    first, dot, rest = diagnosis.verdict.summary.partition(". ")
     top = diagnosis.findings[0] if diagnosis.findings and diagnosis.findings[0].id == diagnosis.verdict.id else None
-    colour = "input-wait" if diagnosis.verdict.id == "input-bound" else "host-bound"
-    colour = "device-compute" if diagnosis.verdict.id == "healthy" else colour
+    sure = f"{bound_by(diagnosis)}; {diagnosis.verdict.confidence:.2f} confident, from {diagnosis.steps.count} steps"
+    shown = next((one for one in top.evidence if one.start_ns is not None), None) if top is not None else None
+    doors = door(shown.start_ns, shown.end_ns, "Show me", "button main") if shown is not None else ""
+    doors += '<a class="button" href="#changes">What to change</a>' if diagnosis.findings else ""
     return (
-        f'<section class="verdict card" style="--mark:var(--{colour})"><div><h1>{escape(first.rstrip("."))}.</h1>'
-        f'<p>{escape(rest)}</p><p class="muted">Bound by {escape(bound.id)}{share}. '
-        f"{diagnosis.verdict.confidence:.2f} confident, from {diagnosis.steps.count} steps.</p></div>"
-        f"{gain(top.speedup) if top else ''}</section>"
+        f'<section class="verdict card" style="--mark:var(--{mark_of(diagnosis.verdict.id).replace("_", "-")})"><div>'
+        f"<h1>{prose(first + ('.' if dot else ''))}</h1>{f'<p>{prose(rest)}</p>' if rest else ''}"
+        f'<p class="sure">{escape(sure[0].upper() + sure[1:])}</p>'
+        f'{f"""<div class="doors">{doors}</div>""" if doors else ""}</div>'
+        f"{predicted(top.speedup) if top is not None else ''}</section>"
     )
 
 
-def gain(speedup: Speedup | None) -> str:
-    """The predicted factor and its range, as a strip."""
+def predicted(speedup: Speedup | None) -> str:
+    """The predicted factor, large, and its range on a scale from 1."""
     if speedup is None:
         return ""
-    high = max(speedup.high, 1.0)
-    end = max(2.0, high * 1.15)
+    end = max(1.2, 1 + (speedup.high - 1) * 1.25)
 
-    def at(factor: float) -> float:
-        return 100 * (min(max(factor, 1.0), end) - 1) / (end - 1)
+    def at(value: float) -> float:
+        return 100 * (min(max(value, 1.0), end) - 1) / (end - 1)
 
-    if speedup.likely is None or speedup.low is None:
-        return (
-            f'<aside><div class="muted">Predicted without it, at most</div><div class="factor">{factor(high)}</div>'
-            f'<div class="strip"><i style="left:0;width:{at(high):.1f}%"></i></div>'
-            f'<div class="ends"><span>1×</span><span>{factor(end)}</span></div></aside>'
-        )
-    low, likely = speedup.low, speedup.likely
+    likely, span = gain(speedup, "×")
+    begin = 1.0 if speedup.low is None else speedup.low
+    knob = "" if speedup.likely is None else f'<b style="left:{at(speedup.likely):.1f}%"></b>'
+    width = max(at(speedup.high) - at(begin), 1.0)
+    words = f"as fast without it: {span}" if span else "as fast without it; more is not known"
     return (
-        f'<aside><div class="muted">Predicted without it</div><div class="factor">{factor(likely)}</div>'
-        f'<div class="strip"><i style="left:{at(low):.1f}%;width:{max(at(high) - at(low), 1):.1f}%"></i>'
-        f'<b style="left:{at(likely):.1f}%"></b></div>'
-        f'<div class="ends"><span>1×</span><span>{factor(low)} to {factor(high)}</span><span>{factor(end)}</span></div></aside>'
+        f'<aside><div class="muted">Predicted</div><div class="factor">{likely}</div>'
+        f'<div class="strip"><i style="left:{at(begin):.1f}%;width:{width:.1f}%"></i>{knob}</div>'
+        f'<div class="ends"><span>1×</span><span>{factor(end)}×</span></div><div class="muted">{words}</div></aside>'
     )
 
 
-def factor(value: float) -> str:
-    return f"{number(value)}×"
-
-
-def budget(diagnosis: Diagnosis) -> str:
-    """Where a step goes, as one bar."""
+def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:
+    """Where a step goes, as one bar; a part opens the timeline on the step where it was longest."""
     parts = sorted((one for one in diagnosis.time_budget if one.share >= SMALLEST_SHARE), key=lambda one: -one.share)
     if not parts:
         return ""
-    mean = diagnosis.steps.mean_ms
-    bar, legend = [], []
-    for one in parts:
-        name, words = LABELS.get(one.category, one.category), amount(one, mean)
-        css = "part wait" if one.category in WAITS else "part"
-        text = f"{name} {words}" if one.share >= 0.3 else name if one.share >= LABELLED_SHARE else ""
-        meaning = escape(f"{name}: {words}. {MEANINGS.get(one.category, '')}")
-        mark = one.category.replace("_", "-")
-        bar.append(
-            f'<div class="{css}" style="flex:{one.share:.5f};--c:var(--{mark})" title="{meaning}">'
-            f"<span>{escape(text)}</span></div>"
-        )
-        legend.append(f'<span title="{meaning}"><i style="background:var(--{mark})"></i>{escape(name)} {words}</span>')
-    what = f"{number(mean)} ms a step" if mean is not None else "shares of the time"
-    p95 = f", p95 {number(diagnosis.steps.p95_ms)} ms" if diagnosis.steps.p95_ms is not None else ""
+    mean_ms, p95_ms = diagnosis.steps.mean_ms, diagnosis.steps.p95_ms
+    what = f"{ms(mean_ms * NS_PER_MS)} a step" if mean_ms is not None else "shares of the time"
+    what += f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
+    bar = "".join(bar_part(one, mean_ms, stretches.get(one.category)) for one in parts)
+    legend = "".join(legend_entry(one, mean_ms) for one in parts)
+    hint = '<span class="hint">click a part: the timeline opens where it was longest</span>' if stretches else ""
     return (
-        f'<section class="card"><h2>Where a step goes <small>{what}{p95}</small></h2>'
-        f'<div class="bar">{"".join(bar)}</div><div class="legend">{"".join(legend)}</div></section>'
+        f'<section class="card"><h2>{"Where a step goes" if mean_ms is not None else "Where the time goes"}'
+        f'<small>{what}</small></h2><div class="bar">{bar}</div><div class="legend">{legend}{hint}</div></section>'
     )
 
 
-def findings(diagnosis: Diagnosis) -> str:
-    """What to change, by time won."""
-    if not diagnosis.findings:
-        nothing = "Nothing that would win a noticeable part of the time."
-        return f'<section class="card"><h2>What to change</h2><p>{nothing}</p></section>'
-    rows = "".join(finding(one, diagnosis) for one in diagnosis.findings)
-    return f'<section class="card"><h2>What to change, by time won</h2>{rows}</section>'
+def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) -> str:
+    mark = part.category.replace("_", "-")
+    full = f"{label(part.category)} {time_of(part, mean_ms)}"
+    words = full if part.share >= FULL_LABEL_SHARE else label(part.category) if part.share >= LABEL_SHARE else ""
+    css = "part wait" if part.category in WAITS else "part"
+    style = f"flex:{part.share:.5f};--c:var(--{mark});--ink:var(--{mark}-ink)"
+    about_it = escape(f"{label(part.category)}: {amount(part, mean_ms)}. {MEANINGS.get(part.category, '')}")
+    inside = f"<span>{escape(words)}</span>"
+    if longest is None:
+        return f'<div class="{css}" style="{style}" title="{about_it}">{inside}</div>'
+    place = f'data-from="{longest.start_ns / 1e9:.6f}" data-to="{longest.end_ns / 1e9:.6f}"'
+    return f'<a class="{css}" style="{style}" title="{about_it}" href="#section-workers" {place}>{inside}</a>'
 
 
-def finding(one: Finding, diagnosis: Diagnosis) -> str:
-    name = one.id if one.cause is None else f"{one.id} / {one.cause}"
-    snippets = [f"<pre>{escape(action.snippet)}</pre>" if action.snippet else "" for action in one.actions]
-    told = zip(one.actions, snippets, strict=True)
-    actions = "".join(f"<li>{escape(action.text)}{snippet}</li>" for action, snippet in told)
-    proof = "".join(f"<li>{escape(fact.text)}{show_me(fact)}</li>" for fact in one.evidence)
-    won = (
-        ""
-        if one.speedup is None
-        else factor(one.speedup.likely if one.speedup.likely is not None else one.speedup.high)
-    )
-    most = "at most " if one.speedup is not None and one.speedup.likely is None else ""
+def legend_entry(part: BudgetEntry, mean_ms: float | None) -> str:
+    mark = part.category.replace("_", "-")
+    css = ' class="wait"' if part.category in WAITS else ""
     return (
-        f'<article class="finding"><div class="costs">{escape(cost(one, diagnosis)) or "no time yet"}</div>'
-        f"<div><h3>{escape(name)}</h3><p>{escape(one.summary)}</p><ol>{actions}</ol>"
-        f'<details open><summary>Evidence</summary><ul class="proof">{proof}</ul></details></div>'
-        f'<div class="won">{most}<b>{won}</b></div></article>'
-    )
-
-
-def show_me(fact: Evidence) -> str:
-    """The door to the interval on the timeline that proves it."""
-    if fact.start_ns is None or fact.end_ns is None:
-        return ""
-    return f' <a href="#section-workers" data-from="{fact.start_ns / 1e9:.6f}" data-to="{fact.end_ns / 1e9:.6f}">show me</a>'
-
-
-def unknowns(diagnosis: Diagnosis) -> str:
-    """What was looked for and not there, what could not be measured and why, what the sources cost."""
-    clear = ", ".join(diagnosis.clear)
-    rows = [(one.id, one.reason) for one in diagnosis.not_applicable]
-    rows += [(one.id, f"the rule broke: {one.error}") for one in diagnosis.failed]
-    rows += [(one.name, f"{one.status}: {one.reason}") for one in diagnosis.sources if one.status != "ok"]
-    rows += [("dropped", text) for text in diagnosis.dropped]
-    table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(reason or '')}</td></tr>" for name, reason in rows)
-    spent = "".join(
-        f"<tr><th>{escape(one.name)}</th><td>{one.overhead_share:.2%}</td></tr>"
-        for one in diagnosis.sources
-        if one.overhead_share is not None
-    )
-    return (
-        '<div class="pair"><section class="card"><h2>Not measured, and why</h2>'
-        f"<table>{table or '<tr><td>Everything was measured.</td></tr>'}</table></section>"
-        f'<section class="card"><h2>Looked for and not there</h2><p>{escape(clear) or "nothing"}</p>'
-        f"<h2>What looking cost, of one core</h2><table>{spent}</table></section></div>"
+        f'<span title="{escape(MEANINGS.get(part.category, ""))}"><i{css} style="--c:var(--{mark})"></i>'
+        f"{escape(label(part.category))} {amount(part, mean_ms)}</span>"
     )

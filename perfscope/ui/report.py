@@ -12,9 +12,11 @@ from perfscope import __version__
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
 from perfscope.ui.bundle import plotly_script
-from perfscope.ui.overview import escape, overview
+from perfscope.ui.markup import escape
+from perfscope.ui.overview import overview
 from perfscope.ui.sections import Section, sections
-from perfscope.ui.theme import DARK, LIGHT, Palette
+from perfscope.ui.theme import DARK, LIGHT, Palette, ink
+from perfscope.ui.unknowns import unknowns
 
 
 def write_report(trace: Trace, diagnosis: Diagnosis, path: Path) -> None:
@@ -37,6 +39,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
         css=variables("html", LIGHT) + variables("html.dark", DARK) + asset("report.css"),
         overview=overview(trace, diagnosis),
         sections=body,
+        unknowns=unknowns(trace, diagnosis),
         footer=escape(footer(trace)),
         figures=embedded({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
         palettes=embedded({"light": colours(LIGHT), "dark": colours(DARK)}),
@@ -62,7 +65,8 @@ def variables(selector: str, palette: Palette) -> str:
     """The palette as CSS variables."""
     names = {"bg": palette.bg, "surface": palette.surface, "text": palette.text, "muted": palette.muted}
     names |= {"line": palette.line, "accent": palette.accent}
-    names |= {name.replace("_", "-"): colour for name, colour in palette.category.items()}
+    for name, colour in palette.category.items():
+        names |= {name.replace("_", "-"): colour, f"{name.replace('_', '-')}-ink": ink(colour)}
     return f"{selector}{{{''.join(f'--{name}:{value};' for name, value in names.items())}}}"
 
 
@@ -90,7 +94,7 @@ def footer(trace: Trace) -> str:
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>{css}</style></head>
-<body><main>{overview}<div class="charts">{sections}</div></main><footer>{footer}</footer>
+<body><main>{overview}<div class="charts">{sections}</div>{unknowns}</main><footer>{footer}</footer>
 <script type="application/json" id="figures">{figures}</script>
 <script type="application/json" id="palettes">{palettes}</script>
 <script type="text/plain" id="plotly">{plotly}</script>

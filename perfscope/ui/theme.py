@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of one theme; `category` is keyed by the categories of the time budget."""
+    """Colours of one theme; `category` is keyed by the categories of the time budget and the two halves of a fetch."""
 
     bg: str
     surface: str
@@ -29,6 +29,8 @@ LIGHT = Palette(
         "exposed_communication": "#5e2391",
         "exposed_copy": "#d14a8b",
         "input_wait": "#ee8f00",
+        "input_dataset": "#f7c277",
+        "input_collate": "#9a4f00",
         "host_bound": "#1c56d6",
         "sync_wait": "#3a93b8",
         "checkpoint": "#7d4b1f",
@@ -50,6 +52,8 @@ DARK = Palette(
         "exposed_communication": "#8b4fc6",
         "exposed_copy": "#ec79b2",
         "input_wait": "#ffa02e",
+        "input_dataset": "#a8701f",
+        "input_collate": "#ffdca8",
         "host_bound": "#4a80f5",
         "sync_wait": "#57a9cc",
         "checkpoint": "#a8703c",
@@ -84,3 +88,33 @@ MEANINGS = {
     "other_idle": "the loop's thread sleeps for another reason",
 }
 WAITS = ("input_wait", "sync_wait", "peer_wait", "other_idle")
+VERDICTS = {
+    "input-bound": "input_wait",
+    "checkpoint-stall": "checkpoint",
+    "healthy": "device_compute",
+    "unknown": "other_idle",
+}
+"""The colour a verdict is marked with: that of the time it costs; the findings of the host share one."""
+
+
+def mark_of(verdict: str) -> str:
+    """The category whose colour marks this verdict."""
+    return VERDICTS.get(verdict, "host_bound")
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `#rrggbb`, 0 to 1 (WCAG 2.2, "relative luminance")."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio, 1 to 21 (WCAG 2.2)."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def ink(fill: str) -> str:
+    """Black or white, whichever reads better on this fill; the better one is always above 4.5 to 1."""
+    return max(("#000000", "#ffffff"), key=lambda colour: contrast(colour, fill))

@@ -3,7 +3,7 @@
 import io
 
 from perfscope.analyzer.engine import diagnose
-from perfscope.ui.terminal import number, show
+from perfscope.ui.terminal import show
 from tests.build import trace
 from tests.ui.runs import input_bound
 
@@ -21,7 +21,7 @@ def test_the_sentence_comes_first_and_every_part_is_there() -> None:
     assert lines[1].startswith("Input-bound: the run waits for its data 70 % of the time.")
     for part in (
         "a step",
-        "waiting for input 7.00 ms (70%)",
+        "waiting for input 7 ms (70 %)",
         "what to change",
         "looked for and not there",
         "not measured",
@@ -39,7 +39,3 @@ def test_a_run_without_steps_says_what_to_do() -> None:
     text = shown(trace())
     assert "unknown" in text or "steps" in text
     assert "what to change" not in text
-
-
-def test_numbers_have_three_digits() -> None:
-    assert [number(value) for value in (0.1234, 1.234, 12.34, 123.4)] == ["0.12", "1.23", "12.3", "123"]

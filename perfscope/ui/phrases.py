@@ -1,0 +1,114 @@
+"""What terminal view and pages say alike: who was looked at, what a part of the time is, what a finding costs and wins."""
+
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Finding, Speedup
+from perfscope.analyzer.wording import digits, ms, percent, plural
+from perfscope.traces.trace import Trace
+from perfscope.ui.theme import LABELS
+
+NS_PER_MS = 1e6
+
+
+def about(diagnosis: Diagnosis, trace: Trace | None) -> list[str]:
+    """Who was looked at, on how much machine, for how long; the first part is the name."""
+    return [*subject(trace), *recording(diagnosis)]
+
+
+def subject(trace: Trace | None) -> list[str]:
+    """`train.py (pid 41872)`, `2 loader workers`, `2 usable cores`."""
+    processes = trace.table("processes") if trace is not None else None
+    if trace is None or processes is None:
+        return []
+    main = processes[processes["role"] == "main"]
+    name = str(main["name"].iloc[0]) if len(main) else f"pid {trace.manifest.target_pid}"
+    who = f"{name} (pid {int(main['pid'].iloc[0])})" if len(main) == 1 else name
+    words = [who if len(main) < 2 else f"{name} ({len(main)} ranks)"]
+    workers = int((processes["role"] == "loader-worker").sum())
+    words.append(plural(workers, "loader worker") if workers else "no loader workers")
+    cores = trace.manifest.usable_cores
+    return words if cores is None else [*words, plural(cores.cores, "usable core")]
+
+
+def recording(diagnosis: Diagnosis) -> list[str]:
+    """`20 s`, `188 steps of 106 ms (p95 121 ms)`."""
+    steps = diagnosis.steps
+    words = [f"{digits(diagnosis.span_s)} s"]
+    if steps.mean_ms is not None:
+        p95 = f" (p95 {ms(steps.p95_ms * NS_PER_MS)})" if steps.p95_ms is not None else ""
+        words.append(f"{plural(steps.count, 'step')} of {ms(steps.mean_ms * NS_PER_MS)}{p95}")
+    return words
+
+
+def bound_by(diagnosis: Diagnosis) -> str:
+    """`bound by input, 78 % of the time`."""
+    bound = diagnosis.bound_by
+    if bound.id == "unknown":
+        return "what bounds it is not known"
+    share = f", {percent(bound.share)} of the time" if bound.share is not None else ""
+    return f"bound by {bound.id.replace('-', ' ')}{share}"
+
+
+def label(category: str) -> str:
+    return LABELS.get(category, category.replace("_", " "))
+
+
+def time_of(part: BudgetEntry, mean_ms: float | None) -> str:
+    """A part of the budget in the reader's unit: ms of a step, or seconds where there are no steps."""
+    return ms(part.share * mean_ms * NS_PER_MS) if mean_ms is not None else ms(part.seconds * 1e9)
+
+
+def amount(part: BudgetEntry, mean_ms: float | None) -> str:
+    """`39 ms (78 %)`."""
+    return f"{time_of(part, mean_ms)} ({percent(part.share)})"
+
+
+def name_of(finding: Finding) -> str:
+    return finding.id if finding.cause is None else f"{finding.id}/{finding.cause}"
+
+
+def title(finding: Finding) -> str:
+    """What to change: the first action, else what was found."""
+    return finding.actions[0].text if finding.actions else finding.summary
+
+
+def cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
+    """(`39 ms/step`, `78 % of it`): what it costs now, and as a share of the time."""
+    if finding.lost_s <= 0:
+        return ("no time yet", "")
+    mean_ms = diagnosis.steps.mean_ms
+    if mean_ms is None:
+        return (ms(finding.lost_s * 1e9), f"{percent(finding.share)} of the time")
+    return (f"{ms(finding.share * mean_ms * NS_PER_MS)}/step", f"{percent(finding.share)} of it")
+
+
+def factor(value: float) -> str:
+    """A speed-up with as many digits as it has meaning: 1.06, 3.1, 14."""
+    return f"{value:.2f}" if value < 1.995 else f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def gain(speedup: Speedup | None, times: str = "x") -> tuple[str, str]:
+    """(`3.1x`, `2.6x to 3.4x`): the predicted gain and its range; (`at most 2.6x`, ``) where only the ceiling is known."""
+    if speedup is None:
+        return ("", "")
+    if speedup.likely is None or speedup.low is None:
+        return (f"at most {factor(speedup.high)}{times}", "")
+    return (f"{factor(speedup.likely)}{times}", f"{factor(speedup.low)}{times} to {factor(speedup.high)}{times}")
+
+
+def reasons(finding: Finding, diagnosis: Diagnosis) -> list[str]:
+    """Why: the summary, unless the verdict already says it, then the evidence."""
+    told = finding.summary == diagnosis.verdict.summary or finding.summary == title(finding)
+    return [*([] if told else [finding.summary]), *(one.text for one in finding.evidence)]
+
+
+def missing(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    """(what, why) of everything that was not measured, broke or was dropped."""
+    rows = [(one.id, one.reason) for one in diagnosis.not_applicable]
+    rows += [(one.id, f"its rule broke: {one.error}") for one in diagnosis.failed]
+    rows += [(one.name, f"{one.status}: {one.reason}") for one in diagnosis.sources if one.status != "ok"]
+    return [*rows, *(("dropped", text) for text in diagnosis.dropped)]
+
+
+def probe_cost(diagnosis: Diagnosis) -> str | None:
+    """What the probe cost the run, as a share of its time; None when it was not entered."""
+    probe = next((one for one in diagnosis.sources if one.name == "probe"), None)
+    return None if probe is None or probe.overhead_share is None else percent(probe.overhead_share)
