@@ -1,10 +1,63 @@
-"""The pages that come from the code are what the code says."""
+"""The documentation is complete, up to date, and its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
 from docs.generate import FOLDER, PAGES
+from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.findings.causes import CAUSES
+from perfscope.cli import name_of, parser
+from perfscope.commands import COMMANDS
+from tests.house.sources import ROOT
+
+WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(FOLDER.rglob("*.md"))]
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s#]+)(?:#[^)]*)?\)")
+CALL = re.compile(r"^\s*(?:\$ )?(perfscope .+)$|`(perfscope [^`]+)`", re.MULTILINE)
+DECISIONS = sorted((FOLDER / "decisions").glob("*.md"))
+
+
+def path_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_up_to_date(name: str) -> None:
+def test_a_page_that_comes_from_the_code_says_what_the_code_says(name: str) -> None:
     assert (FOLDER / name).read_text("utf-8") == PAGES[name](), "run `make docs`"
+
+
+def test_every_finding_every_cause_and_every_command_has_its_place() -> None:
+    findings, commands = (FOLDER / "findings.md").read_text(), (FOLDER / "commands.md").read_text()
+    assert [one.ID for one in FINDINGS if f"\n## {one.ID}\n" not in findings] == []
+    assert [one.CAUSE for one in CAUSES if f"**{one.CAUSE}**" not in findings] == []
+    assert [name_of(one) for one in COMMANDS if f"`{name_of(one)}`" not in commands] == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=path_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = [link for link in LINK.findall(page.read_text("utf-8")) if not link.startswith(("http:", "https:"))]
+    assert [link for link in targets if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=path_of)
+def test_every_command_line_in_a_page_is_understood(page: Path) -> None:
+    """`perfscope ...` in a page parses: the command exists and has these options. Capitals stand for values."""
+    for call in (whole or quoted for whole, quoted in CALL.findall(page.read_text("utf-8"))):
+        words = [re.sub(r"^(PID|[A-Z])$", "1", word) for word in shlex.split(call, comments=True)[1:]]
+        if words[0] not in ("COMMAND", "--version"):
+            assert parser().parse_args(words).command == words[0]
+
+
+def test_the_index_names_every_page() -> None:
+    linked = set(LINK.findall((FOLDER / "index.md").read_text()))
+    pages = {path.name for path in FOLDER.iterdir() if path.suffix in (".md", ".json")} - {"index.md"}
+    assert pages - linked == set()
+
+
+def test_decisions_are_numbered_without_a_gap_and_say_what_was_chosen() -> None:
+    assert [path.name[:4] for path in DECISIONS] == [f"{number:04}" for number in range(1, len(DECISIONS) + 1)]
+    for path in DECISIONS:
+        text = path.read_text()
+        assert text.startswith(f"# {path.name[:4]}: ") and "**Context.**" in text and "**Choice.**" in text, path.name

@@ -1,0 +1,36 @@
+"""Everything is caught in two places only: around each finding, and around what is run in a process that is not ours."""
+
+import ast
+
+from tests.house.sources import trees
+
+BROAD = {"Exception", "BaseException"}
+ALLOWED = {"perfscope/analyzer/engine.py"}
+"""The guard inside the target is part of a text that is run there (`agent/entry`), no handler of a module of ours."""
+
+
+def names(node: ast.expr | None) -> set[str]:
+    """What an `except` or a `suppress` catches; a bare `except` catches BaseException."""
+    if node is None:
+        return {"BaseException"}
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def catches_broadly(node: ast.AST) -> bool:
+    if isinstance(node, ast.ExceptHandler):
+        return bool(names(node.type) & BROAD)
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("suppress", "contextlib.suppress"):
+        return any(names(argument) & BROAD for argument in node.args)
+    return False
+
+
+def test_broad_except_stands_where_it_is_allowed_and_nowhere_else() -> None:
+    broad = {name for name, tree in trees("perfscope").items() if any(map(catches_broadly, ast.walk(tree)))}
+    assert broad == ALLOWED
+
+
+def test_the_check_knows_every_way_to_catch_everything() -> None:
+    ways = ("except:", "except Exception:", "except (OSError, BaseException) as error:")
+    texts = [f"try: pass\n{way} pass" for way in ways] + ["with contextlib.suppress(Exception): pass"]
+    assert all(any(map(catches_broadly, ast.walk(ast.parse(text)))) for text in texts)
+    assert not any(map(catches_broadly, ast.walk(ast.parse("try: pass\nexcept (OSError, ValueError): pass"))))

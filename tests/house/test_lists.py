@@ -1,0 +1,61 @@
+"""What is plugged in stands in one tuple: every file of the folder is in it, and is called what its file is called."""
+
+import inspect
+from types import ModuleType
+
+import pytest
+
+from perfscope.agent.collectors import COLLECTORS
+from perfscope.agent.probe_bundle import PARTS
+from perfscope.analyzer.explain import HEADINGS
+from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.findings.causes import CAUSES
+from perfscope.commands import COMMANDS
+from perfscope.traces.readers import READERS
+from tests.house.sources import last_name, modules
+
+
+@pytest.mark.parametrize(
+    ("folder", "listed"),
+    [
+        ("analyzer/findings", FINDINGS),
+        ("analyzer/findings/causes", CAUSES),
+        ("commands", COMMANDS),
+        ("traces/readers", READERS),
+    ],
+)
+def test_every_file_of_a_folder_is_in_its_tuple_once(folder: str, listed: tuple[ModuleType, ...]) -> None:
+    assert sorted(modules(folder)) == sorted(last_name(one) for one in listed)
+
+
+def test_every_collector_is_listed() -> None:
+    assert modules("agent/collectors") == {one.__module__.rsplit(".", 1)[-1] for one in COLLECTORS}
+
+
+def test_every_part_of_the_probe_is_sent() -> None:
+    assert modules("agent/probe") == {"core", *PARTS}
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=last_name)
+def test_a_finding_is_whole(finding: ModuleType) -> None:
+    assert last_name(finding).replace("_", "-") == finding.ID
+    assert {"NEEDS", "not_applicable", "detect"} <= set(vars(finding))
+    text = inspect.cleandoc(finding.__doc__ or "")
+    at = [text.find(f"\n{heading}\n") for heading in HEADINGS]
+    assert at[0] > 0 and at == sorted(at), "the docstring is the user's documentation, under four headings"
+
+
+@pytest.mark.parametrize("cause", CAUSES, ids=last_name)
+def test_a_cause_is_whole(cause: ModuleType) -> None:
+    assert last_name(cause).replace("_", "-") == cause.CAUSE
+    assert cause.__doc__
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=last_name)
+def test_a_command_is_whole(command: ModuleType) -> None:
+    assert command.__doc__ and {"add_arguments", "run"} <= set(vars(command))
+
+
+@pytest.mark.parametrize("reader", READERS, ids=last_name)
+def test_a_reader_is_whole(reader: ModuleType) -> None:
+    assert reader.__doc__ and {"sniff", "read"} <= set(vars(reader))

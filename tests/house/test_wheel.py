@@ -1,0 +1,58 @@
+"""The wheel holds all of the package and nothing else: also what is read as text, and the mark that types are there."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tests.house.sources import PACKAGE, ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Built from a copy: a build leaves its products beside its sources."""
+    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    shutil.copytree(PACKAGE, source / "perfscope", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(built), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = built.glob("perfscope_ml-*.whl")
+    return zipfile.ZipFile(path)
+
+
+def text(wheel: zipfile.ZipFile, name: str) -> str:
+    """One file of the folder that describes the wheel."""
+    (path,) = [one for one in wheel.namelist() if one.endswith(f".dist-info/{name}")]
+    return wheel.read(path).decode()
+
+
+def test_every_file_of_the_package_is_in_it_and_no_other(wheel: zipfile.ZipFile) -> None:
+    packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    kept = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert packed == {str(path.relative_to(PACKAGE.parent)) for path in kept}
+    assert {"perfscope/py.typed", "perfscope/agent/probe/core.py", "perfscope/ui/assets/report.js"} <= packed
+
+
+def test_it_is_named_and_licensed_and_has_its_command(wheel: zipfile.ZipFile) -> None:
+    said = text(wheel, "METADATA")
+    assert "\nName: perfscope-ml\n" in said and "\nLicense-Expression: Apache-2.0\n" in said
+    assert "perfscope = perfscope.cli:main" in text(wheel, "entry_points.txt")
+
+
+def test_torch_comes_only_when_asked_for(wheel: zipfile.ZipFile) -> None:
+    needed = [line for line in text(wheel, "METADATA").splitlines() if line.startswith("Requires-Dist: torch")]
+    assert needed and all("extra ==" in line for line in needed)
+
+
+def test_floors_of_versions_and_no_ceilings(wheel: zipfile.ZipFile) -> None:
+    needed = [line for line in text(wheel, "METADATA").splitlines() if line.startswith("Requires-Dist: ")]
+    assert [line for line in needed if "<" in line or "==" in line.split(";")[0]] == []
+
+
+def test_it_says_the_version_that_the_package_says(wheel: zipfile.ZipFile) -> None:
+    done = subprocess.run([sys.executable, "-m", "perfscope", "--version"], capture_output=True, text=True, cwd=ROOT)
+    assert f"\nVersion: {done.stdout.split()[-1]}\n" in text(wheel, "METADATA")
