@@ -1,13 +1,22 @@
 """The command line: finds the command, runs it, and is the only place that prints errors and sets the exit code."""
 
 import argparse
+import io
 import os
 import sys
 from types import ModuleType
+from typing import NoReturn
 
 from perfscope import __version__
 from perfscope.commands import COMMANDS
 from perfscope.errors import PerfscopeError
+
+
+class OneLine(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where the usage is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"perfscope: {message}. See `{self.prog} --help`.\n")
 
 
 def name_of(command: ModuleType) -> str:
@@ -16,7 +25,7 @@ def name_of(command: ModuleType) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their arguments."""
-    whole = argparse.ArgumentParser(
+    whole = OneLine(
         prog="perfscope",
         description="Point it at a running PyTorch process and know what bounds it, what that costs and what to change.",
         epilog="exit codes: 0 done, 1 failed, 2 bad usage or unreadable input, 3 a gate was exceeded",
@@ -42,22 +51,45 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    write_what_can_be_written()
     args = parser().parse_args(argv)
     try:
         code: int = args.run(args)
         sys.stdout.flush()
         return code
-    except PerfscopeError as error:
-        if args.debug:
-            raise
-        print(f"perfscope: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone; say nothing at exit
+        forget_output()  # whoever read us has gone; say nothing at exit
         return 0
     except KeyboardInterrupt:
         print("perfscope: stopped", file=sys.stderr)
         return 1
+    except (PerfscopeError, OSError) as error:
+        if args.debug:
+            raise
+        if isinstance(error, OSError):
+            forget_output()
+        print(f"perfscope: {told(error)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, PerfscopeError) else 1
+
+
+def told(error: PerfscopeError | OSError) -> str:
+    """The one line of an error; the system's own says at least which file."""
+    if isinstance(error, PerfscopeError):
+        return str(error)
+    about = f"{error.filename}: " if error.filename is not None else ""
+    return f"{about}{error.strerror or error}; `--debug` shows where"
+
+
+def write_what_can_be_written() -> None:
+    """A character that the terminal's encoding lacks becomes a question mark, not an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def forget_output() -> None:
+    """What could not be written to stdout is not tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -10,5 +10,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from perfscope.analyzer.explain import explain, ids
 
-    print(explain(args.id) if args.id else "\n".join(ids()))
+    if args.id is None:
+        print("\n".join(ids()))
+        return 0
+    refuse_a_typing_error(args.id)
+    print(explain(args.id))
     return 0
+
+
+def refuse_a_typing_error(asked: str) -> None:
+    """Raises UsageError with the ids and causes that are spelled nearly so; an id unlike any is left to `explain`."""
+    from difflib import get_close_matches
+
+    from perfscope.analyzer.explain import ids
+    from perfscope.analyzer.findings.causes import CAUSES
+    from perfscope.errors import UsageError
+
+    wanted = asked.strip().removeprefix("input-bound/")
+    known = [*ids(), *(cause.CAUSE for cause in CAUSES)]
+    close = get_close_matches(wanted, known)
+    if wanted not in known and close:
+        raise UsageError(f"no finding {asked!r}; did you mean {' or '.join(close)}? `perfscope explain` lists them all")

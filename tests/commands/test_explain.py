@@ -1,0 +1,33 @@
+"""`explain`: every id and cause has its text; a typing error is answered with what was meant."""
+
+import pytest
+
+from perfscope.analyzer.explain import ids
+from perfscope.analyzer.findings.causes import CAUSES
+from perfscope.cli import main
+
+
+@pytest.mark.parametrize("known", [*ids(), *(cause.CAUSE for cause in CAUSES), "input-bound/decode-bound"])
+def test_every_finding_and_cause_is_explained(known: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", known]) == 0
+    text = capsys.readouterr().out
+    headings = ("What it means", "How it is detected", "What to do", "When it is wrong")
+    assert [heading for heading in headings if heading not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("input-bond", "input-bound"), ("decode-bond", "decode-bound"), ("input-bound/storage-bnd", "storage-bound")],
+)
+def test_a_typing_error_is_answered_with_what_was_meant(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", typed]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert said.err.startswith(f"perfscope: no finding {typed!r}; did you mean {meant}")
+
+
+def test_an_id_like_no_other_gets_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "zzz"]) == 2
+    assert ", ".join(ids()) in capsys.readouterr().err
