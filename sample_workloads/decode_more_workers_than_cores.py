@@ -9,7 +9,7 @@ from sample_workloads.training import arguments, layers, train, usable_cores
 def main() -> None:
     args = arguments(__doc__, workers=3 * usable_cores())
     images = Images(ahead=args.fix)
-    train(layers(WIDTH, 4), DataLoader(images, batch_size=16, num_workers=args.workers), args)
+    train(layers(WIDTH, 12), DataLoader(images, batch_size=16, num_workers=args.workers), args)
 
 
 if __name__ == "__main__":

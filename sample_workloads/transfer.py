@@ -32,9 +32,9 @@ def as_lists(items: list[Any]) -> Any:
 
 def main() -> None:
     args = arguments(__doc__, workers=2)
-    data = Annotated(boxes=1 if args.fix else 700)
+    data = Annotated(boxes=1 if args.fix else 300)
     loader = DataLoader(data, batch_size=32, num_workers=args.workers, collate_fn=as_lists)
-    train(layers(WIDTH, 8), loader, args, learn=ignoring_annotations)
+    train(layers(WIDTH, 20), loader, args, learn=ignoring_annotations)
 
 
 def ignoring_annotations(model: torch.nn.Module, batch: Any) -> torch.Tensor:

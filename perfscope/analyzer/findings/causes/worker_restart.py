@@ -17,12 +17,15 @@ def applies(case: Case) -> bool:
 
 
 def remedy(case: Case) -> Remedy:
-    """Without restarts each step is shorter by their share; the first batch of an epoch may still be waited for."""
+    """Without restarts each step is shorter by their share; pessimistically a tenth of it stays: each epoch prefetches anew.
+
+    What workers compute goes into starting (they keep up in between), so the floor counts the training process alone.
+    """
     line = case.pipeline
     each = line.restart * line.steps / line.restarts
-    left = line.fetch.wall * line.restarts / line.steps if line.fetch is not None else 0.5 * line.restart
-    after = max(line.step - line.restart, case.machine.floor())
-    slow = min(after + min(left, line.restart), line.step)
+    saved = max(case.machine.cpu - line.main_cpu, 0.0) if case.machine.cpu is not None else 0.0
+    after = max(line.step - line.restart, case.machine.floor(saved))
+    slow = min(after + 0.1 * line.restart, line.step)
     return Remedy(
         after=After(slow, after, after),
         text=f"Every {digits(line.steps / line.restarts)} steps the loader is started anew, and training waits "
