@@ -1,21 +1,25 @@
 # Two commands do everything on a fresh machine with Python and make: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format docs samples bench browser clean
+.PHONY: help demo test check format docs samples bench browser clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 demo: .venv/demo ## a slow training run, attached to, diagnosed, reported
-	$(BIN)/python -m sample_workloads.demo
+	@$(BIN)/python -m sample_workloads.demo
 
 test: check browser ## every check that CI runs
 	$(BIN)/python -m pytest
 
-check: .venv/dev ## formatter, linter, types, layers
+check: .venv/dev ## formatter, linter, types, layers, house rules: the quick part
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/house
 
 format: .venv/dev ## put the code into shape
 	$(BIN)/ruff format .
@@ -30,12 +34,15 @@ samples: .venv/dev ## attach to every sample workload, ill and fixed (about half
 bench: .venv/dev ## what being attached costs (about ten minutes)
 	$(BIN)/python -m benchmarks.overhead
 
-browser: .venv/dev
+browser: ## what the browser tests need
 	@tests/install_browser
 
+# A stamp file each, so that what is installed is not installed again until its list changes.
 .venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "perfscope needs Python 3.10 or newer; name one: make $(or $(MAKECMDGOALS),demo) PYTHON=python3.12"; exit 1; }
 	@echo "making .venv"
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv || { echo "no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@touch $@
 
 .venv/demo: .venv/python pyproject.toml constraints.txt
@@ -48,5 +55,5 @@ browser: .venv/dev
 	$(INSTALL) -e '.[dev]'
 	@touch $@
 
-clean:
-	rm -rf .venv build dist *.egg-info demo
+clean: ## away with everything that was made here
+	rm -rf .venv build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
