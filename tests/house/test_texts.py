@@ -22,6 +22,7 @@ def texts() -> dict[str, str]:
 @pytest.mark.parametrize(
     ("forbidden", "why"),
     [(OTHER_PROJECT, "that name belongs to another project: perfscope-ml"), (DEVELOPERS_PATH, "a path of one machine")],
+    ids=["the other project's name", "a path of one machine"],
 )
 def test_no_text_says(forbidden: re.Pattern[str], why: str) -> None:
     said = {name: found[0] for name, text in texts().items() if (found := forbidden.search(EXAMPLES.sub("", text)))}
