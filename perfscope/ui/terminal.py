@@ -11,6 +11,7 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.budget_bar import budget_bar
 from perfscope.ui.changes_table import changes_table, wrapped
 from perfscope.ui.phrases import about, bound_by, missing, probe_cost
+from perfscope.ui.rank_bars import rank_bars
 from perfscope.ui.theme import DARK, mark_of
 
 WIDEST, NARROWEST, IN_A_PIPE = 120, 60, 100
@@ -28,7 +29,13 @@ def show(diagnosis: Diagnosis, trace: Trace | None, stream: TextIO, *, most_line
     if most_lines is not None and len(shown) > most_lines:
         shown = [*shown[: most_lines - 1], Text("  ... the rest does not fit here", style="bright_black")]
     for line in shown:
-        console.print(line)
+        console.print(harmless(line))
+
+
+def harmless(line: Text) -> Text:
+    """A script may be called anything: what could move the cursor or turn the text around becomes a question mark."""
+    line.plain = "".join(letter if letter.isprintable() else "?" for letter in line.plain)
+    return line
 
 
 def lines(diagnosis: Diagnosis, trace: Trace | None, width: int, colour: bool) -> list[Text]:
@@ -36,6 +43,7 @@ def lines(diagnosis: Diagnosis, trace: Trace | None, width: int, colour: bool) -
     return [
         *headline(diagnosis, trace, width),
         *budget_bar(diagnosis, width, colour),
+        *rank_bars(diagnosis, colour),
         *changes_table(diagnosis, width),
         *limits(diagnosis, trace, width),
         *way_on(diagnosis),

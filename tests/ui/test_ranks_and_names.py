@@ -1,0 +1,49 @@
+"""The terminal view of several ranks, and of a run that is called something nasty."""
+
+import io
+
+import msgspec
+import pytest
+
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
+from perfscope.analyzer.engine import diagnose
+from perfscope.traces.trace import Trace
+from perfscope.ui.terminal import show
+from tests.build import MAIN, trace
+from tests.ui.runs import input_bound
+
+
+def shown(diagnosis: Diagnosis, run: Trace | None = None) -> str:
+    stream = io.StringIO()
+    show(diagnosis, run, stream)
+    return stream.getvalue()
+
+
+def ranks(*waiting: float) -> Diagnosis:
+    """One rank for each share of waiting; the verdict is about the last."""
+    each = [
+        RankBudget(at, [BudgetEntry("input_wait", share, share), BudgetEntry("compute_or_host", 1 - share, 1 - share)])
+        for at, share in enumerate(waiting)
+    ]
+    return msgspec.structs.replace(diagnose(input_bound()), per_rank=each, budget_rank=len(waiting) - 1)
+
+
+def test_every_rank_has_its_line_and_the_verdicts_is_marked() -> None:
+    lines = shown(ranks(0.25, 0.7)).splitlines()
+    assert "  rank 0  ██████████████████▒▒▒▒▒▒  compute or host 75 %, waiting for input 25 %" in lines
+    assert "> rank 1  ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒███████  waiting for input 70 %, compute or host 30 %" in lines
+    assert max(map(len, lines)) <= 100
+
+
+def test_one_rank_needs_no_line_and_many_are_counted() -> None:
+    assert "rank" not in shown(ranks(0.5))
+    assert "and 4 more ranks" in shown(ranks(*[0.5] * 20))
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b[2J\x1b]0;owned\x07t.py", "back\x08\x08.py", "right\u202eto-left.py", "two\nlines.py"]
+)
+def test_a_name_cannot_steer_the_terminal(name: str) -> None:
+    run = trace(processes=[{**MAIN, "name": name}])
+    text = shown(diagnose(run), run)
+    assert [letter for letter in text if not letter.isprintable() and letter != "\n"] == []
