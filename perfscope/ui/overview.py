@@ -2,18 +2,18 @@
 
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Speedup
 from perfscope.analyzer.facts.longest_stretch import Stretch, longest_stretch
-from perfscope.analyzer.wording import ms
+from perfscope.analyzer.wording import digits, ms
 from perfscope.traces.trace import Trace
 from perfscope.ui.finding_cards import findings
 from perfscope.ui.markup import door, escape, prose
 from perfscope.ui.phrases import (
-    about,
     amount,
     bound_by,
     factor,
     gain,
     label,
     probe_cost,
+    subject,
     time_of,
 )
 from perfscope.ui.theme import MEANINGS, WAITS, mark_of
@@ -23,17 +23,19 @@ FULL_LABEL_SHARE, LABEL_SHARE = 0.2, 0.11
 NS_PER_MS = 1e6
 
 
-def overview(trace: Trace, diagnosis: Diagnosis) -> str:
-    """HTML of the overview; what was not measured is a part of its own, `unknowns`."""
+def overview(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
+    """HTML of the overview; `budget_chart` stands under the bar. What was not measured is a part of its own, `unknowns`."""
     longest = trace.fact(longest_stretch)
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     own = {category: stretch for (of, category), stretch in longest.items() if of == rank}
-    return header(trace, diagnosis) + verdict(diagnosis) + budget(diagnosis, own) + findings(diagnosis)
+    return (
+        header(trace, diagnosis) + verdict(diagnosis, own) + budget(diagnosis, own, budget_chart) + findings(diagnosis)
+    )
 
 
 def header(trace: Trace, diagnosis: Diagnosis) -> str:
     """Who was looked at, how deep, at what cost."""
-    name, *rest = about(diagnosis, trace)
+    name, *rest = [*subject(trace), f"{digits(diagnosis.span_s)} s recorded"]
     spent = probe_cost(diagnosis)
     rest += [] if spent is None else [f"cost to the run {spent}"]
     words = "".join(f"<span>{escape(one)}</span>" for one in rest)
@@ -43,13 +45,15 @@ def header(trace: Trace, diagnosis: Diagnosis) -> str:
     )
 
 
-def verdict(diagnosis: Diagnosis) -> str:
+def verdict(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:
     """The largest thing on the page."""
     first, dot, rest = diagnosis.verdict.summary.partition(". ")
     top = diagnosis.findings[0] if diagnosis.findings and diagnosis.findings[0].id == diagnosis.verdict.id else None
     sure = f"{bound_by(diagnosis)}; {diagnosis.verdict.confidence:.2f} confident, from {diagnosis.steps.count} steps"
-    shown = next((one for one in top.evidence if one.start_ns is not None), None) if top is not None else None
-    doors = door(shown.start_ns, shown.end_ns, "Show me", "button main") if shown is not None else ""
+    places = [(one.start_ns, one.end_ns) for one in top.evidence if one.start_ns is not None] if top is not None else []
+    longest = stretches.get(mark_of(diagnosis.verdict.id)) if top is not None else None
+    places += [(longest.start_ns, longest.end_ns)] if longest is not None else []
+    doors = door(*places[0], "Show me", "button main") if places else ""
     doors += '<a class="button" href="#changes">What to change</a>' if diagnosis.findings else ""
     return (
         f'<section class="verdict card" style="--mark:var(--{mark_of(diagnosis.verdict.id).replace("_", "-")})"><div>'
@@ -73,15 +77,15 @@ def predicted(speedup: Speedup | None) -> str:
     begin = 1.0 if speedup.low is None else speedup.low
     knob = "" if speedup.likely is None else f'<b style="left:{at(speedup.likely):.1f}%"></b>'
     width = max(at(speedup.high) - at(begin), 1.0)
-    words = f"as fast without it: {span}" if span else "as fast without it; more is not known"
+    words = f"between {span.replace(' to ', ' and ')}" if span else "the most there is to win"
     return (
-        f'<aside><div class="muted">Predicted</div><div class="factor">{likely}</div>'
+        f'<aside><div class="muted">Predicted speed without it</div><div class="factor">{likely}</div>'
         f'<div class="strip"><i style="left:{at(begin):.1f}%;width:{width:.1f}%"></i>{knob}</div>'
         f'<div class="ends"><span>1×</span><span>{factor(end)}×</span></div><div class="muted">{words}</div></aside>'
     )
 
 
-def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:
+def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch], chart: str) -> str:
     """Where a step goes, as one bar; a part opens the timeline on the step where it was longest."""
     parts = sorted((one for one in diagnosis.time_budget if one.share >= SMALLEST_SHARE), key=lambda one: -one.share)
     if not parts:
@@ -94,7 +98,7 @@ def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:
     hint = '<span class="hint">click a part: the timeline opens where it was longest</span>' if stretches else ""
     return (
         f'<section class="card"><h2>{"Where a step goes" if mean_ms is not None else "Where the time goes"}'
-        f'<small>{what}</small></h2><div class="bar">{bar}</div><div class="legend">{legend}{hint}</div></section>'
+        f'<small>{what}</small></h2><div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>{chart}</section>'
     )
 
 

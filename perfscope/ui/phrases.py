@@ -80,9 +80,10 @@ def cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
     return (f"{ms(finding.share * mean_ms * NS_PER_MS)}/step", f"{percent(finding.share)} of it")
 
 
-def factor(value: float) -> str:
-    """A speed-up with as many digits as it has meaning: 1.06, 3.1, 14."""
-    return f"{value:.2f}" if value < 1.995 else f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+def factor(value: float, beside: float = 1.0) -> str:
+    """A speed-up with as many digits as it has meaning: 1.06, 3.1, 14; no more than a larger one that it stands beside."""
+    size = max(value, min(beside, 9.0))
+    return f"{value:.2f}" if size < 1.995 else f"{value:.1f}" if size < 9.95 else f"{value:.0f}"
 
 
 def gain(speedup: Speedup | None, times: str = "x") -> tuple[str, str]:
@@ -91,7 +92,10 @@ def gain(speedup: Speedup | None, times: str = "x") -> tuple[str, str]:
         return ("", "")
     if speedup.likely is None or speedup.low is None:
         return (f"at most {factor(speedup.high)}{times}", "")
-    return (f"{factor(speedup.likely)}{times}", f"{factor(speedup.low)}{times} to {factor(speedup.high)}{times}")
+    return (
+        f"{factor(speedup.likely)}{times}",
+        f"{factor(speedup.low, speedup.high)}{times} to {factor(speedup.high)}{times}",
+    )
 
 
 def reasons(finding: Finding, diagnosis: Diagnosis) -> list[str]:

@@ -18,6 +18,9 @@ from perfscope.ui.sections import Section, sections
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.unknowns import unknowns
 
+UNDER_THE_BAR = "budget"
+NOSCRIPT = '<noscript><p class="card">The charts need JavaScript; the answer above does not.</p></noscript>'
+
 
 def write_report(trace: Trace, diagnosis: Diagnosis, path: Path) -> None:
     """Write the report, whole or not at all. Raises OSError."""
@@ -33,11 +36,13 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     """The whole page as text."""
     shown = sections(trace, diagnosis)
     figures = {one.id: one.figure for one in shown}
-    body = "".join(block(one) for one in shown)
+    under_bar = "".join(chart(one) for one in shown if one.id == UNDER_THE_BAR)
+    body = "".join(block(one) for one in shown if one.id != UNDER_THE_BAR)
     return TEMPLATE.format(
         title=escape(f"perfscope: {diagnosis.verdict.summary}"),
-        css=variables("html", LIGHT) + variables("html.dark", DARK) + asset("report.css"),
-        overview=overview(trace, diagnosis),
+        css=style(),
+        overview=overview(trace, diagnosis, under_bar),
+        noscript=NOSCRIPT,
         sections=body,
         unknowns=unknowns(trace, diagnosis),
         footer=escape(footer(trace)),
@@ -49,16 +54,31 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
 
 
 def block(section: Section) -> str:
-    """One chart with its title and what it shows."""
+    """A card with one chart, its title and what it shows."""
+    css = "card half" if section.half else "card"
     return (
-        f'<section class="card{" half" if section.half else ""}" id="section-{section.id}"><h2>{escape(section.title)}</h2>'
-        f'<p class="note">{escape(section.note)}</p>'
-        f'<div class="chart" id="{section.id}" style="height:{height(section.figure)}px"></div></section>'
+        f'<section class="{css}" id="section-{section.id}"><h2>{escape(section.title)}</h2>{chart(section)}</section>'
+    )
+
+
+def chart(section: Section) -> str:
+    """What it shows in words, and the place the script draws it in."""
+    label = escape(f"{section.title}. {section.note}")
+    return (
+        f'<p class="note">{escape(section.note)}</p><div class="chart" id="{section.id}" role="img" '
+        f'aria-label="{label}" style="height:{height(section.figure)}px"></div>'
     )
 
 
 def height(figure: go.Figure) -> int:
     return int(figure.layout.height or 200)
+
+
+def style() -> str:
+    """The palettes and the style: light, dark where the reader's system is, unless the reader said otherwise."""
+    dark = "@media screen and (prefers-color-scheme:dark){" + variables("html:not(.light)", DARK) + "}"
+    dark += "@media screen{" + variables("html.dark", DARK) + "}"
+    return variables("html", LIGHT) + dark + asset("report.css")
 
 
 def variables(selector: str, palette: Palette) -> str:
@@ -94,7 +114,7 @@ def footer(trace: Trace) -> str:
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>{css}</style></head>
-<body><main>{overview}<div class="charts">{sections}</div>{unknowns}</main><footer>{footer}</footer>
+<body><main>{overview}{noscript}<div class="charts">{sections}</div>{unknowns}</main><footer>{footer}</footer>
 <script type="application/json" id="figures">{figures}</script>
 <script type="application/json" id="palettes">{palettes}</script>
 <script type="text/plain" id="plotly">{plotly}</script>

@@ -1,5 +1,6 @@
-"""The charts of a report, in order; a chart whose facts are missing is left out, the overview says why."""
+"""The charts of a report, in order; a chart whose facts are missing is left out, the page's end says why."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -7,21 +8,23 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.facts.stack_tree import stack_tree
-from perfscope.analyzer.facts.time_budget import time_budget
-from perfscope.analyzer.facts.usage_over_time import usage_over_time
+from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.usage_by_role import JOB, usage_by_role
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.budget_over_steps import budget_over_steps
+from perfscope.ui.excerpt import Excerpt, excerpt
+from perfscope.ui.figures.budget_over_steps import budget_over_steps, columns_for
 from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.step_times import step_times
-from perfscope.ui.figures.usage import usage
-from perfscope.ui.figures.worker_timeline import worker_timeline
+from perfscope.ui.figures.usage import Line, of_each_role, usage
+from perfscope.ui.figures.worker_timeline import Lanes, worker_timeline
 
-STACK_TITLES = {"main": "Stacks of the training thread", "loader-worker": "Stacks of the loader workers"}
+STACK_TITLES = {"main": "Stacks of the main thread", "loader-worker": "Stacks of the loader workers"}
 
 
 @dataclass(frozen=True)
 class Section:
-    """One chart of the page."""
+    """One chart of the page; `half` stands beside another."""
 
     id: str
     title: str
@@ -31,37 +34,74 @@ class Section:
 
 
 def sections(trace: Trace, diagnosis: Diagnosis) -> list[Section]:
-    """All charts that this run has facts for."""
-    return [*of_steps(trace, diagnosis), *of_workers(trace, diagnosis), *of_stacks(trace), *of_host(trace)]
+    """All charts that this run has facts for; the one called `budget` belongs under the budget's bar."""
+    rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
+    return [
+        *of_budget(trace, rank),
+        *of_workers(trace, diagnosis, rank),
+        *of_steps(trace, diagnosis, rank),
+        *of_stacks(trace),
+        *of_host(trace),
+    ]
 
 
-def of_steps(trace: Trace, diagnosis: Diagnosis) -> list[Section]:
-    budget = trace.fact(time_budget)
-    own = budget[budget["rank"] == diagnosis.budget_rank].sort_values("ts")
+def span_s(trace: Trace) -> tuple[float, float]:
+    begin, end = trace.span_ns
+    return begin / 1e9, end / 1e9
+
+
+def of_rank(trace: Trace, fact: Callable[[Trace], pd.DataFrame], rank: int) -> pd.DataFrame:
+    rows = trace.fact(fact)
+    return rows[rows["rank"] == rank].sort_values("ts") if len(rows) else rows
+
+
+def of_budget(trace: Trace, rank: int) -> list[Section]:
+    own = steady(of_rank(trace, time_budget, rank))
     if not len(own):
         return []
-    steady = own[own["phase"].isin(["train", "inference"])]
-    found = []
-    if len(steady):
-        note = "Each column is a step (or the mean of neighbours), cut into what its time went to. Hatched: waiting."
-        found.append(Section("budget", "Where each step's time went", note, budget_over_steps(steady)))
-    note = "One point a step. A regular pattern of slow steps is something that happens every so many steps."
-    return [*found, Section("steps", "How long each step took", note, step_times(own))]
+    together = columns_for(len(own))
+    column = "a step" if together == 1 else f"the mean of {together} steps"
+    return [Section("budget", "Over the run", f"Over the run: each column is {column}.", budget_over_steps(own))]
 
 
-def of_workers(trace: Trace, diagnosis: Diagnosis) -> list[Section]:
-    loader, processes = trace.table("loader"), trace.table("processes")
-    if loader is None or processes is None:
+def of_steps(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
+    own = of_rank(trace, steps, rank)
+    if not len(own):
         return []
-    rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
+    note = "A point a step. Slow steps at regular distances are something that happens every so many steps."
+    figure = step_times(own, diagnosis.steps, span_s(trace))
+    return [Section("steps", "How long each step took", note, figure)]
+
+
+def of_workers(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
+    """The timeline: of the rank that the budget is told of, and its workers."""
+    processes = trace.table("processes")
+    if processes is None or all(trace.table(name) is None for name in ("loader", "ranges", "fetches")):
+        return []
     own = set(processes[processes["rank"] == rank]["process"])
-    fetches, ranges = (of_processes(trace.table(name), own) for name in ("fetches", "ranges"))
-    note = (
-        "The first two seconds; drag to pan, scroll to zoom. Above the training thread, below what each worker makes."
-    )
-    figure = worker_timeline(of_processes(loader, own), fetches, ranges)
-    figure.update_layout(dragmode="pan")
-    return [Section("workers", "The training thread and its workers", note, figure)]
+    found = {name: of_processes(trace.table(name), own) for name in ("loader", "ranges", "copies", "fetches")}
+    own_steps = of_rank(trace, steps, rank)
+    tables = [one for one in [*found.values(), own_steps] if one is not None and len(one)]
+    if not tables:
+        return []
+    part = excerpt(trace, diagnosis, tables, rank)
+    kept = {name: None if one is None else part.of(one) for name, one in found.items()}
+    lanes = Lanes(steps=part.of(own_steps) if len(own_steps) else None, **kept)
+    figure = worker_timeline(lanes, (part.view[0] / 1e9, part.view[1] / 1e9))
+    fetches = found["fetches"]
+    workers = fetches is not None and bool((fetches["worker"] >= 0).any())
+    title = "The training thread and its workers" if workers else "The loop's thread"
+    return [Section("workers", title, timeline_note(part, workers), figure)]
+
+
+def timeline_note(part: Excerpt, workers: bool) -> str:
+    """What is seen, how to move, and what is left out."""
+    gaps = "A gap in a worker's lane: it has nothing to do. " if workers else ""
+    moves = "Drag to move, scroll or press w and s to zoom, a and d to pan."
+    if part.whole:
+        return gaps + moves
+    held = ", ".join(f"{max(begin, 0) / 1e9:.1f} to {end / 1e9:.1f} s" for begin, end in part.held)
+    return f"{gaps}{moves} To keep the file small it holds the stretches the page points at: {held}."
 
 
 def of_processes(table: pd.DataFrame | None, processes: set[int]) -> pd.DataFrame | None:
@@ -69,33 +109,38 @@ def of_processes(table: pd.DataFrame | None, processes: set[int]) -> pd.DataFram
 
 
 def of_stacks(trace: Trace) -> list[Section]:
-    note = "Sampled Python stacks, callers above callees, width by time; click to zoom. Green frames are torch's."
-    return [
-        Section(f"stacks-{role}", STACK_TITLES[role], note, stack_icicle(nodes))
-        for role, nodes in trace.fact(stack_tree).items()
-    ]
+    note = (
+        "Sampled Python stacks, callers above, width by time. Click a frame to zoom in, the top row to go back. "
+        "Green is torch, grey is Python's own, amber is the rest."
+    )
+    trees = trace.fact(stack_tree)
+    return [Section(f"stacks-{role}", STACK_TITLES[role], note, stack_icicle(tree)) for role, tree in trees.items()]
 
 
 def of_host(trace: Trace) -> list[Section]:
-    rows = trace.fact(usage_over_time)
+    """What the processes used: four charts, two beside each other."""
+    rows = trace.fact(usage_by_role)
     if not len(rows):
         return []
     cores = trace.manifest.usable_cores
     limit = cores.cores if cores is not None else None
-    busy = usage(rows, "cores", "cores", limit=limit)
-    waiting = usage(rows, "waiting_cores", "threads waiting")
-    read = usage(rows, "read_bytes_per_s", "MB/s read", scale=1e-6)
-    written = usage(rows, "write_bytes_per_s", "MB/s written", scale=1e-6)
-    memory = usage(rows, "rss_bytes", "GB", scale=1e-9, limit=trace.manifest.memory_limit_bytes)
-    dotted = " The dotted line is what the job may use." if limit is not None else ""
-    return [
-        Section("cpu", "Cores in use", "CPU-seconds per second, summed over processes." + dotted, busy, half=True),
-        Section(
-            "delay", "Waiting for a core", "Threads that could run but have no core, on average.", waiting, half=True
-        ),
-        Section("reads", "Read from disk", "Block reads; what the page cache served is not in it.", read, half=True),
-        Section("writes", "Written to disk", "What the processes handed over for writing.", written, half=True),
-        Section(
-            "memory", "Memory", "Resident memory; pages shared between processes count in each.", memory, half=True
-        ),
+    span = span_s(trace)
+    disk = [
+        Line("read_bytes_per_s", JOB, "read", "sync_wait"),
+        Line("write_bytes_per_s", JOB, "written", "checkpoint"),
     ]
+    most = trace.manifest.memory_limit_bytes
+    charts = [
+        ("cpu", "Cores in use", usage(rows, of_each_role("cores"), "cores", span, limit=limit)),
+        ("delay", "Threads waiting for a core", usage(rows, of_each_role("waiting_cores"), "threads", span)),
+        ("disk", "Disk", usage(rows, disk, "MB/s", span, scale=1e-6)),
+        ("memory", "Memory", usage(rows, of_each_role("rss_bytes"), "GB", span, scale=1e-9, least=0.1, limit=most)),
+    ]
+    usable = f"; the job may use {limit:g}." if limit is not None else "."
+    notes = {
+        "cpu": "CPU-seconds per second" + usable,
+        "delay": "They could run, but no core is free.",
+        "disk": "Of the block device; what the page cache served is not in it.",
+        "memory": "Resident; pages shared between processes count in each.",
+    }
+    return [Section(name, title, notes[name], chart, half=True) for name, title, chart in charts if len(chart.data)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of one theme; `category` is keyed by the categories of the time budget and the two halves of a fetch."""
+    """Colours of one theme; `category` is keyed by the categories of the time budget the two halves of a fetch, and steps."""
 
     bg: str
     surface: str
@@ -30,6 +30,8 @@ LIGHT = Palette(
         "exposed_copy": "#d14a8b",
         "input_wait": "#ee8f00",
         "input_dataset": "#f7c277",
+        "step_0": "#d5dae1",
+        "step_1": "#e6e9ee",
         "input_collate": "#9a4f00",
         "host_bound": "#1c56d6",
         "sync_wait": "#3a93b8",
@@ -53,6 +55,8 @@ DARK = Palette(
         "exposed_copy": "#ec79b2",
         "input_wait": "#ffa02e",
         "input_dataset": "#a8701f",
+        "step_0": "#343b47",
+        "step_1": "#262c36",
         "input_collate": "#ffdca8",
         "host_bound": "#4a80f5",
         "sync_wait": "#57a9cc",

@@ -21,20 +21,40 @@ def figure(height: int, *, x_title: str = "", y_title: str = "") -> go.Figure:
         "tickcolor": LIGHT.line,
         "ticks": "outside",
         "ticklen": 4,
-        "automargin": True,
-        "title": {"standoff": 8, "font": {"size": 12}},
     }
     layout = go.Layout(
         height=height,
-        margin={"l": 56, "r": 12, "t": 8, "b": 40},
+        margin={"l": 60, "r": 10, "t": 8, "b": 42 if x_title else 24},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": FONT, "size": 12, "color": LIGHT.muted},
         hoverlabel={"font": {"family": FONT, "size": 12}},
-        xaxis={**axis, "title": {**axis["title"], "text": x_title}},
-        yaxis={**axis, "title": {**axis["title"], "text": y_title}, "gridcolor": LIGHT.line, "showgrid": True},
+        xaxis={**axis, "title": {"text": x_title, "standoff": 8, "font": {"size": 12}}},
+        yaxis={
+            **axis,
+            "title": {"text": y_title, "standoff": 10, "font": {"size": 12}},
+            "gridcolor": LIGHT.line,
+            "showgrid": True,
+            "ticks": "",
+        },
         showlegend=False,
         bargap=0,
         dragmode="zoom",
     )
     return go.Figure(layout=layout)
+
+
+def time_axis(fig: go.Figure, span_s: tuple[float, float]) -> go.Figure:
+    """Seconds into the recording, the same span on every chart."""
+    fig.update_xaxes(range=list(span_s), ticksuffix=" s", hoverformat=".2f")
+    return fig
+
+
+def key_above(fig: go.Figure) -> go.Figure:
+    """The key of colours, above the plot on the left."""
+    fig.update_layout(
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "itemsizing": "constant"},
+        margin={"t": 30},
+    )
+    return fig

@@ -7,34 +7,66 @@ from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LIGHT
 
 SMALLEST_SHARE = 0.004
-DEEPEST = 40
-ROW_HEIGHT = 20
+DEEPEST = 32
+ROW_HEIGHT = 21
+SAME_SHARE = 0.97
+SHORTEST_TRUNK = 4
+KINDS = {"torch": "#a9cdbd", "own": "#f3cf94", "library": "#c3cad6"}
+"""Fills that dark ink reads on in both themes; told in words beside the chart."""
 
 
 def stack_icicle(nodes: list[Node]) -> go.Figure:
-    """`nodes` of one role from the fact stack_tree; what is narrower than 0.4 % of the whole is left out."""
+    """`nodes` of one role from the fact stack_tree; what is narrower than 0.4 % of the whole is left out.
+
+    A long trunk that everything stands under (the interpreter's start, a worker's fork) is folded into its last frame.
+    """
     whole = sum(node.weight_s for node in nodes if not node.parent)
-    kept = [node for node in nodes if node.weight_s >= SMALLEST_SHARE * whole and node.path.count(";") < DEEPEST]
-    depth = 1 + max((node.path.count(";") for node in kept), default=0)
-    fig = figure(min(40 + ROW_HEIGHT * depth, 620))
+    trunk = trunk_of(nodes, whole)
+    folded = trunk[:-1] if len(trunk) >= SHORTEST_TRUNK else []
+    gone = {node.path for node in folded}
+    kept = [
+        node
+        for node in nodes
+        if node.weight_s >= SMALLEST_SHARE * whole
+        and node.path not in gone
+        and (not folded or node.path.startswith(trunk[-1].path))
+        and node.path.count(";") - len(folded) < DEEPEST
+    ]
     numbers = {node.path: str(at) for at, node in enumerate(kept)}
+    depth = 1 + max((node.path.count(";") - len(folded) for node in kept), default=0)
+    above = f"{len(folded)} callers, " if folded else ""
+    labels = [(above if folded and node.path == trunk[-1].path else "") + plain(node.frame) for node in kept]
+    fig = figure(12 + ROW_HEIGHT * depth)
     fig.add_icicle(
         ids=[numbers[node.path] for node in kept],
-        labels=[plain(node.frame) for node in kept],
+        labels=labels,
+        text=labels,
         parents=[numbers.get(node.parent, "") for node in kept],
         values=[node.weight_s for node in kept],
         customdata=[100 * node.weight_s / whole for node in kept],
         branchvalues="total",
         tiling={"orientation": "v", "pad": 1},
-        marker={"colors": [shade(node.frame) for node in kept], "line": {"width": 0}},
+        marker={"colors": [KINDS[kind(node.frame)] for node in kept], "line": {"width": 0}},
+        leaf={"opacity": 1},
+        textposition="middle left",
         textfont={"size": 11, "color": "#14181f"},
-        texttemplate="%{label}",
+        texttemplate="%{text}",
         hovertemplate="%{label}<br>%{value:.2f} s, %{customdata:.1f} %<extra></extra>",
         pathbar={"visible": False},
+        root={"color": LIGHT.line},
         sort=False,
     )
-    fig.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, uniformtext={"minsize": 10, "mode": "hide"})
+    fig.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, uniformtext={"minsize": 11, "mode": "hide"})
     return fig
+
+
+def trunk_of(nodes: list[Node], whole: float) -> list[Node]:
+    """The frames from the outermost on that (nearly) all time stands under."""
+    trunk: list[Node] = []
+    for node in nodes:  # callers come before callees
+        if node.parent == (trunk[-1].path if trunk else "") and node.weight_s >= SAME_SHARE * whole:
+            trunk.append(node)
+    return trunk
 
 
 def plain(frame: str) -> str:
@@ -42,6 +74,9 @@ def plain(frame: str) -> str:
     return frame.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def shade(frame: str) -> str:
-    """Torch's frames and the user's are told apart."""
-    return "#a9cdbd" if "(torch/" in frame else "#f3cf94" if "site-packages" not in frame else LIGHT.line
+def kind(frame: str) -> str:
+    """Whose frame it is: torch's, a library's (installed or standard), or the user's own."""
+    if "(torch/" in frame:
+        return "torch"
+    library = ("site-packages", "(python3.", "(multiprocessing/", "(<frozen", "(threading.py", "(numpy/", "(PIL/")
+    return "library" if any(mark in frame for mark in library) else "own"

@@ -1,37 +1,51 @@
-"""How long each step took, by phase."""
+"""How long each step took over the run, by phase, with the median and the 95th percentile of the steady ones."""
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.frame import figure
+from perfscope.analyzer.diagnosis import StepSummary
+from perfscope.analyzer.wording import ms
+from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 
-MOST_POINTS = 4000
-PHASES = {"train": "accent", "inference": "accent", "eval": "sync_wait", "warmup": "other_idle"}
+MOST_POINTS = 2500
+PHASES = {
+    "train": ("training steps", "accent"),
+    "inference": ("inference steps", "accent"),
+    "eval": ("evaluation", "exposed_communication"),
+    "warmup": ("warm-up, left out", "other_idle"),
+}
 
 
-def step_times(steps: pd.DataFrame) -> go.Figure:
-    """`steps`: rows of the fact steps of one rank. Beyond 4,000 the slowest of each group of neighbours stands for it."""
+def step_times(steps: pd.DataFrame, summary: StepSummary, span_s: tuple[float, float]) -> go.Figure:
+    """`steps`: rows of the fact steps of one rank. Beyond 2,500 the slowest of each group of neighbours stands for it."""
     together = max(1, -(-len(steps) // MOST_POINTS))
-    rows = (
-        steps.sort_values("dur").groupby(steps["index"] // together).tail(1).sort_values("ts")
-        if together > 1
-        else steps
-    )
-    fig = figure(200, x_title="seconds into the recording", y_title="ms per step")
-    for phase, category in PHASES.items():
+    rows = steps
+    if together > 1:
+        rows = steps.sort_values("dur").groupby(steps["index"] // together).tail(1).sort_values("ts")
+    fig = figure(230, y_title="ms per step")
+    for phase, (name, category) in PHASES.items():
         of_phase = rows[rows["phase"] == phase]
         if not len(of_phase):
             continue
-        fig.add_scattergl(
+        fig.add_scatter(
             x=of_phase["ts"] / 1e9,
             y=of_phase["dur"] / 1e6,
             mode="markers",
-            name=phase,
+            name=name,
             meta={"category": category},
-            marker={"size": 4, "color": LIGHT.category.get(category, LIGHT.accent), "opacity": 0.75},
-            hovertemplate=f"{phase} step %{{customdata}}<br>%{{y:.2f}} ms at %{{x:.2f}} s<extra></extra>",
+            marker={"size": 5, "color": LIGHT.category.get(category, LIGHT.accent), "opacity": 0.7},
+            hovertemplate="step %{customdata}: %{y:.4g} ms<br>at %{x:.2f} s<extra></extra>",
             customdata=of_phase["index"],
         )
+    for value_ms, words in ((summary.p50_ms, "median"), (summary.p95_ms, "p95")):
+        if value_ms is not None:
+            fig.add_hline(y=value_ms, line={"dash": "dot", "width": 1.2, "color": LIGHT.muted})
+            label = f"{words} {ms(value_ms * 1e6)}"
+            fig.add_annotation(x=1, xref="paper", y=value_ms, text=label, showarrow=False, xanchor="left", xshift=6)
     fig.update_layout(yaxis={"rangemode": "tozero"})
+    time_axis(fig, span_s)
+    if rows["phase"].nunique() > 1:
+        key_above(fig)
+    fig.update_layout(margin={"r": 108})
     return fig

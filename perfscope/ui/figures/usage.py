@@ -1,40 +1,70 @@
-"""One counter over time: a line a role, summed over the processes of that role."""
+"""Counters over time: a line each for what is drawn from the fact usage_by_role."""
+
+from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.frame import figure
+from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 
-COLOURS = {"main": "host_bound", "loader-worker": "input_wait", "launcher": "other_idle", "other": "other_idle"}
-NAMES = {
-    "main": "training process",
-    "loader-worker": "loader workers",
-    "launcher": "launcher",
-    "other": "other processes",
-}
+FAR_AWAY = 2.5
+"""A limit further above the highest reading than this factor is not drawn: it would press the lines flat."""
 
 
-def usage(rows: pd.DataFrame, name: str, title: str, *, scale: float = 1.0, limit: float | None = None) -> go.Figure:
-    """`rows` of the fact usage_over_time; `limit` is drawn as a line (usable cores, memory limit)."""
-    fig = figure(170, x_title="seconds into the recording", y_title=title)
-    of_name = rows[rows["name"] == name]
-    for role, part in of_name.groupby("role"):
-        second = (part["ts"] // 1_000_000_000).rename("second")
-        per_process = part.groupby([second, "process"])["value"].mean()
-        total = per_process.groupby("second").sum()
-        category = COLOURS.get(str(role), "other_idle")
+@dataclass(frozen=True)
+class Line:
+    """What one line shows: the counter and role, its name, the category whose colour it takes."""
+
+    counter: str
+    role: str
+    name: str
+    category: str
+
+
+BY_ROLE = (
+    ("main", "training process", "host_bound"),
+    ("loader-worker", "loader workers", "input_wait"),
+    ("launcher", "launcher", "checkpoint"),
+    ("other", "other processes", "exposed_communication"),
+)
+
+
+def of_each_role(counter: str) -> list[Line]:
+    return [Line(counter, role, name, category) for role, name, category in BY_ROLE]
+
+
+def usage(
+    rows: pd.DataFrame,
+    lines: list[Line],
+    unit: str,
+    span_s: tuple[float, float],
+    *,
+    scale: float = 1.0,
+    least: float = 1.0,
+    limit: float | None = None,
+) -> go.Figure:
+    """`least`: the axis reaches at least this far; `limit` (in the counter's unit) is drawn as a dotted line."""
+    fig = figure(190, y_title=unit)
+    highest = least
+    for line in lines:
+        part = rows[(rows["name"] == line.counter) & (rows["role"] == line.role)].sort_values("ts")
+        if not len(part):
+            continue
+        values = part["value"] * scale
+        highest = max(highest, float(values.max()))
         fig.add_scatter(
-            x=total.index + 0.5,
-            y=total * scale,
+            x=part["ts"] / 1e9,
+            y=values,
             mode="lines",
-            name=NAMES.get(str(role), str(role)),
-            meta={"category": category},
-            line={"width": 2, "color": LIGHT.category[category]},
-            hovertemplate=f"{NAMES.get(str(role), str(role))}: %{{y:.3g}}<extra></extra>",
+            name=line.name,
+            meta={"category": line.category},
+            line={"width": 2, "color": LIGHT.category[line.category]},
+            hovertemplate=f"%{{y:.3g}} {unit}<extra>{line.name}</extra>",
         )
-    if limit is not None and len(of_name):
-        fig.add_hline(y=limit * scale, line={"dash": "dot", "width": 1, "color": LIGHT.muted})
-    fig.update_layout(yaxis={"rangemode": "tozero"}, showlegend=True, hovermode="x unified")
-    fig.update_layout(legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}, margin={"t": 28})
-    return fig
+    if limit is not None and limit * scale <= FAR_AWAY * highest:
+        highest = max(highest, limit * scale)
+        fig.add_hline(y=limit * scale, line={"dash": "dot", "width": 1.5, "color": LIGHT.muted})
+    time_axis(fig, span_s)
+    fig.update_layout(yaxis={"range": [0, 1.12 * highest], "nticks": 5}, hovermode="x")
+    return key_above(fig)

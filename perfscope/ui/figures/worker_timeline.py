@@ -1,94 +1,119 @@
-"""The training thread's waits above, each worker's fetches below, on one time axis."""
+"""Steps and the training thread above, each worker's fetches below, on one time axis."""
 
 from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.frame import figure
+from perfscope.ui.figures.budget_over_steps import hatch
+from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 
-MOST_BARS = 6000
-FIRST_LOOK_S = 2.0
-LANE_HEIGHT = 26
+LANE_HEIGHT = 30
+MAIN, STEPS = "main", "steps"
+RANGES = (
+    (("forward", "backward", "optimizer", "scaler"), "forward, backward, optimizer", "compute_or_host"),
+    (("sync",), "synchronising", "sync_wait"),
+    (("gc",), "garbage collection", "host_bound"),
+    (("checkpoint",), "checkpoint", "checkpoint"),
+)
 
 
 @dataclass(frozen=True)
-class Bars:
-    """One kind of bar: where, how long (seconds), in which lane."""
+class Lanes:
+    """What there is to draw, each or None: tables of one rank and its workers (columns of the schema), ns."""
 
-    label: str
-    category: str
-    lane: list[str]
-    begin_s: list[float]
-    dur_s: list[float]
+    steps: pd.DataFrame | None
+    loader: pd.DataFrame | None
+    ranges: pd.DataFrame | None
+    copies: pd.DataFrame | None
+    fetches: pd.DataFrame | None
 
 
-def worker_timeline(
-    loader: pd.DataFrame | None, fetches: pd.DataFrame | None, ranges: pd.DataFrame | None
-) -> go.Figure:
-    """Tables of one rank and its workers, ns from the job's time zero. At most 6,000 bars are embedded, from the start on."""
-    kinds = [*main_bars(loader, ranges), *worker_bars(fetches)]
-    lanes = sorted({lane for kind in kinds for lane in kind.lane}, key=lane_order, reverse=True)
-    fig = figure(70 + LANE_HEIGHT * max(len(lanes), 1), x_title="seconds into the recording")
-    for kind in kinds:
-        if not kind.lane:
-            continue
-        fig.add_bar(
-            orientation="h",
-            y=kind.lane,
-            base=kind.begin_s,
-            x=kind.dur_s,
-            width=0.72,
-            name=kind.label,
-            meta={"category": kind.category},
-            marker={"color": LIGHT.category[kind.category], "line": {"width": 0}},
-            hovertemplate=f"{kind.label}: %{{customdata:.2f}} ms<br>from %{{base:.4f}} s<extra>%{{y}}</extra>",
-            customdata=[1000 * dur for dur in kind.dur_s],
-        )
-    begins = [begin for kind in kinds for begin in kind.begin_s]
-    first = min(begins, default=0.0)
-    fig.update_layout(
-        barmode="overlay", showlegend=True, legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
+def worker_timeline(lanes: Lanes, view_s: tuple[float, float]) -> go.Figure:
+    """Bars of everything in `lanes`, looking at `view_s` first."""
+    order = [*([STEPS] if rows(lanes.steps) else []), MAIN, *worker_lanes(lanes.fetches).values()]
+    fig = figure(76 + LANE_HEIGHT * len(order))
+    if lanes.steps is not None:
+        add_steps(fig, lanes.steps)
+    add_main(fig, lanes)
+    if lanes.fetches is not None:
+        add_workers(fig, lanes.fetches)
+    fig.update_layout(barmode="overlay", uniformtext={"minsize": 10, "mode": "hide"}, dragmode="pan")
+    fig.update_yaxes(categoryorder="array", categoryarray=order[::-1], showgrid=False, fixedrange=True, ticklen=0)
+    return key_above(time_axis(fig, view_s))
+
+
+def rows(table: pd.DataFrame | None) -> int:
+    return 0 if table is None else len(table)
+
+
+def bars(
+    fig: go.Figure, lane: list[str], ts: pd.Series, dur: pd.Series, name: str, category: str, shown: bool = True
+) -> None:
+    """One kind of bar; `ts` and `dur` in ns."""
+    if not len(ts):
+        return
+    fig.add_bar(
+        orientation="h",
+        y=lane,
+        base=[round(one / 1e9, 6) for one in ts],
+        x=[round(one / 1e9, 6) for one in dur],
+        width=0.7,
+        name=name,
+        showlegend=shown,
+        meta={"category": category},
+        marker={"color": LIGHT.category[category], "line": {"width": 0}, "pattern": hatch(category)},
+        customdata=[round(one / 1e6, 3) for one in dur],
+        hovertemplate=f"{name}: %{{customdata:.4g}} ms<br>from %{{base:.4f}} s<extra>%{{y}}</extra>",
     )
-    fig.update_xaxes(range=[first, first + FIRST_LOOK_S])
-    fig.update_yaxes(categoryorder="array", categoryarray=lanes, showgrid=False, title={"text": ""})
-    fig.update_layout(margin={"t": 32})
-    return fig
 
 
-def lane_order(lane: str) -> tuple[int, int]:
-    return (0, 0) if lane == "main" else (1, int(lane.rpartition(" ")[2]))
+def add_steps(fig: go.Figure, steps: pd.DataFrame) -> None:
+    """The steps with their numbers, every other one lighter."""
+    for odd in (0, 1):
+        part = steps[steps["index"] % 2 == odd]
+        bars(fig, [STEPS] * len(part), part["ts"], part["dur"] + part["cut"], "step", f"step_{odd}", shown=False)
+        if len(part):
+            fig.data[-1].update(
+                text=[str(one) for one in part["index"]],
+                textposition="inside",
+                insidetextanchor="middle",
+                textangle=0,
+                hovertemplate="step %{text}: %{customdata:.4g} ms<br>from %{base:.4f} s<extra></extra>",
+            )
 
 
-def bars(rows: pd.DataFrame, label: str, category: str, lane: list[str], begin: pd.Series, dur: pd.Series) -> Bars:
-    most = MOST_BARS // 4
-    return Bars(label, category, lane[:most], list(begin[:most] / 1e9), list(dur[:most] / 1e9))
+def add_main(fig: go.Figure, lanes: Lanes) -> None:
+    """What the training thread does and what it waits for."""
+    if lanes.ranges is not None:
+        for categories, name, category in RANGES:
+            part = lanes.ranges[lanes.ranges["category"].isin(categories)]
+            bars(fig, [MAIN] * len(part), part["ts"], part["dur"], name, category)
+    if lanes.copies is not None:
+        bars(fig, [MAIN] * len(lanes.copies), lanes.copies["ts"], lanes.copies["dur"], "copy", "exposed_copy")
+    if lanes.loader is not None:
+        asked = lanes.loader
+        bars(fig, [MAIN] * len(asked), asked["ts"], asked["dur"], "waiting for a batch", "input_wait")
 
 
-def main_bars(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> list[Bars]:
-    """Waits, computation and checkpoints of the training thread."""
-    kinds = []
-    if ranges is not None:
-        work = ranges[ranges["category"].isin(["forward", "backward", "optimizer"])].sort_values("ts")
-        kinds.append(
-            bars(work, "forward, backward, optimizer", "compute_or_host", ["main"] * len(work), work["ts"], work["dur"])
-        )
-        saves = ranges[ranges["category"] == "checkpoint"]
-        kinds.append(bars(saves, "checkpoint", "checkpoint", ["main"] * len(saves), saves["ts"], saves["dur"]))
-    if loader is not None:
-        waits = loader.sort_values("ts")
-        kinds.append(bars(waits, "waiting for a batch", "input_wait", ["main"] * len(waits), waits["ts"], waits["dur"]))
-    return kinds
+def worker_lanes(fetches: pd.DataFrame | None) -> dict[int, str]:
+    """Process code -> its lane, by worker number; two loaders may both have a worker 0, their processes tell them apart."""
+    if fetches is None or not len(fetches):
+        return {}
+    pairs = sorted({(int(w), int(p)) for w, p in zip(fetches["worker"], fetches["process"], strict=True)})
+    workers = [worker for worker, _ in pairs]
+    lanes = {}
+    for worker, process in pairs:
+        name = "loading in main" if worker < 0 else f"worker {worker}"
+        lanes[process] = f"{name} (process {process})" if workers.count(worker) > 1 else name
+    return lanes
 
 
-def worker_bars(fetches: pd.DataFrame | None) -> list[Bars]:
-    """What the workers make: dataset time, then collate time."""
-    if fetches is None:
-        return []
-    rows = fetches[fetches["worker"] >= 0].sort_values("ts")
-    lane = [f"worker {worker}" for worker in rows["worker"]]
-    return [
-        bars(rows, "dataset", "sync_wait", lane, rows["ts"], rows["dataset_ns"]),
-        bars(rows, "collate", "exposed_copy", lane, rows["ts"] + rows["dataset_ns"], rows["collate_ns"]),
-    ]
+def add_workers(fig: go.Figure, fetches: pd.DataFrame) -> None:
+    """Each fetch: time in the dataset, then in collate."""
+    lanes = worker_lanes(fetches)
+    lane = [lanes[int(process)] for process in fetches["process"]]
+    bars(fig, lane, fetches["ts"], fetches["dataset_ns"].clip(lower=0), "dataset", "input_dataset")
+    begin = fetches["ts"] + fetches["dataset_ns"].clip(lower=0)
+    bars(fig, lane, begin, fetches["collate_ns"].clip(lower=0), "collate", "input_collate")
