@@ -5,7 +5,9 @@ from perfscope.analyzer.input_case import (
     Case,
     Remedy,
     avoidable_wait,
+    cores_full,
     handed_over,
+    is_cpu_work,
     ordinary,
     supply,
     undelayed,
@@ -18,9 +20,13 @@ CAUSE = "transfer-bound"
 
 
 def applies(case: Case) -> bool:
-    """At least half of the avoidable waiting began with a batch ready (or is CPU work of receiving it)."""
+    """At least half of the avoidable waiting began with a batch ready (or is CPU work of receiving it).
+
+    Where workers fill the cores a finished batch waits for a core before it is sent: then only the CPU work counts.
+    """
     line = case.pipeline
-    cost = handed_over(line) - ordinary(line, case.limits)
+    crowded = line.fetch is not None and is_cpu_work(case) and cores_full(case)
+    cost = (line.received if crowded else handed_over(line)) - ordinary(line, case.limits)
     return line.workers > 0 and cost >= case.limits.explains * avoidable_wait(line, case.limits)
 
 
