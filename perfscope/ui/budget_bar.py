@@ -43,8 +43,8 @@ def legend(parts: list[BudgetEntry], mean_ms: float | None, width: int, colour: 
     """Every part with its time and share, as many on a line as fit."""
     lines = [Text(" " * INDENT)]
     for part in parts:
-        entry = Text("■ " if colour else "", style=DARK.category[part.category])
-        entry.append(f"{label(part.category)} {amount(part, mean_ms)}", style="default")
+        entry = Text().append("■ " if colour else "", style=DARK.category[part.category])
+        entry.append(f"{label(part.category)} {amount(part, mean_ms)}")
         if lines[-1].cell_len > INDENT and lines[-1].cell_len + 3 + entry.cell_len > width:
             lines.append(Text(" " * INDENT))
         lines[-1].append("   " if lines[-1].cell_len > INDENT else "").append_text(entry)

@@ -12,7 +12,6 @@ from perfscope.ui.budget_bar import budget_bar
 from perfscope.ui.changes_table import changes_table, wrapped
 from perfscope.ui.phrases import about, bound_by, missing, probe_cost
 from perfscope.ui.rank_bars import rank_bars
-from perfscope.ui.theme import DARK, mark_of
 
 WIDEST, NARROWEST, IN_A_PIPE = 120, 60, 100
 
@@ -54,7 +53,8 @@ def headline(diagnosis: Diagnosis, trace: Trace | None, width: int) -> list[Text
     """Who was looked at, and the verdict: its first sentence stands out."""
     who = wrapped(", ".join(about(diagnosis, trace)), width)
     first, rest = sentence(diagnosis.verdict.summary)
-    style = f"bold {DARK.category[mark_of(diagnosis.verdict.id)]}"
+    # Named colours: they follow the terminal's own theme, so that the sentence reads on light and on dark.
+    style = {"healthy": "bold green", "unknown": "bold"}.get(diagnosis.verdict.id, "bold yellow")
     sure = f"{bound_by(diagnosis)}; sure: {diagnosis.verdict.confidence:.2f}"
     return [
         *(Text(line, style="bright_black") for line in who),

@@ -11,6 +11,7 @@ DEEPEST = 32
 ROW_HEIGHT = 21
 SAME_SHARE = 0.97
 SHORTEST_TRUNK = 4
+FEWEST_ROWS = 6
 KINDS = {"torch": "#a9cdbd", "own": "#f3cf94", "library": "#c3cad6"}
 """Fills that dark ink reads on in both themes; told in words beside the chart."""
 
@@ -22,20 +23,22 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
     """
     whole = sum(node.weight_s for node in nodes if not node.parent)
     trunk = trunk_of(nodes, whole)
-    folded = trunk[:-1] if len(trunk) >= SHORTEST_TRUNK else []
+    deepest = max((node.path.count(";") + 1 for node in nodes), default=0)
+    folded = trunk[: min(len(trunk) - 1, max(deepest - FEWEST_ROWS, 0))] if len(trunk) >= SHORTEST_TRUNK else []
+    top = trunk[len(folded)].path if folded else ""
     gone = {node.path for node in folded}
     kept = [
         node
         for node in nodes
         if node.weight_s >= SMALLEST_SHARE * whole
         and node.path not in gone
-        and (not folded or node.path.startswith(trunk[-1].path))
+        and node.path.startswith(top)
         and node.path.count(";") - len(folded) < DEEPEST
     ]
     numbers = {node.path: str(at) for at, node in enumerate(kept)}
     depth = 1 + max((node.path.count(";") - len(folded) for node in kept), default=0)
     above = f"{len(folded)} callers, " if folded else ""
-    labels = [(above if folded and node.path == trunk[-1].path else "") + plain(node.frame) for node in kept]
+    labels = [(above if folded and node.path == top else "") + plain(node.frame) for node in kept]
     fig = figure(12 + ROW_HEIGHT * depth)
     fig.add_icicle(
         ids=[numbers[node.path] for node in kept],
