@@ -41,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Progress:
-    """How it stands; `entered_ms` is how long the target's main thread was stopped."""
+    """How it stands; `depth` is what was reached, or `entering`; `entered_ms` is how long the main thread was stopped."""
 
     elapsed_s: float
     steps: int
@@ -66,6 +66,7 @@ class Recorder:
         self.statuses: list[SourceStatus] = []
         self.asked_to_stop = False
         self.known: set[int] = set()
+        self.settled = False
 
     def manifest(self) -> Manifest:
         pid = self.plan.pid
@@ -132,7 +133,7 @@ class Recorder:
         began_ns = time.monotonic_ns()
         refresh_ns = flush_ns = tick_ns = began_ns
         clock_ns = 0
-        settled = self.probe is None or self.probe not in self.running
+        self.settled = self.probe is None or self.probe not in self.running
         while True:
             now_ns = time.monotonic_ns()
             if now_ns >= refresh_ns:
@@ -141,8 +142,7 @@ class Recorder:
             for collector in list(self.running):
                 if now_ns >= due.get(id(collector), 0):
                     due[id(collector)] = collector.poll(now_ns)
-            if not settled:
-                settled = self.settle()
+            self.settled = self.settled or self.settle()
             if now_ns >= clock_ns:
                 clock_ns = now_ns + CLOCK_NS
                 self.pair_clocks()
@@ -185,7 +185,7 @@ class Recorder:
             counter.mean_ms if counter else None,
             len(self.job.processes),
             stops[0] / 1e6 if stops else None,
-            self.run.manifest.depth,
+            self.run.manifest.depth if self.settled else "entering",
         )
 
     def over(self, progress: Progress) -> str | None:

@@ -62,6 +62,8 @@ class LiveView:
 
     def words(self, at: Standing) -> str:
         steps = f"{at.steps} steps, {at.step_ms:.1f} ms each" if at.step_ms is not None else "no whole step yet"
+        if at.depth == "entering":
+            steps = "entering"
         if at.depth == "observe":
             steps = "looking from outside"
         processes = f"{at.processes} process{'es' if at.processes != 1 else ''}"
