@@ -55,7 +55,9 @@ def excerpt(trace: Trace, diagnosis: Diagnosis, tables: list[pd.DataFrame], rank
     if sum(map(len, tables)) <= MOST_EVENTS:
         return Excerpt(within(around(first, wide), trace.span_ns), [trace.span_ns], whole=True)
     most = LONGEST_IN_STEPS * step_ns
-    held = sorted(around((begin, min(end, begin + most)), wide) for begin, end in pointed or [first])
+    held = sorted(
+        within(around((begin, min(end, begin + most)), wide), trace.span_ns) for begin, end in pointed or [first]
+    )
     return Excerpt(within(around(first, wide), trace.span_ns), joined(held), whole=False)
 
 

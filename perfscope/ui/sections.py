@@ -1,7 +1,7 @@
 """The charts of a report, in order; a chart whose facts are missing is left out, the page's end says why."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -143,4 +143,5 @@ def of_host(trace: Trace) -> list[Section]:
         "disk": "Of the block device; what the page cache served is not in it.",
         "memory": "Resident; pages shared between processes count in each.",
     }
-    return [Section(name, title, notes[name], chart, half=True) for name, title, chart in charts if len(chart.data)]
+    drawn = [Section(name, title, notes[name], chart, half=True) for name, title, chart in charts if len(chart.data)]
+    return drawn if len(drawn) % 2 == 0 else [*drawn[:-1], replace(drawn[-1], half=False)]

@@ -44,7 +44,7 @@ def input_bound() -> Trace:
         for n in (0, 1)
     ]
     counters = [
-        {"process": process, "ts": second * 200 * MS, "name": name, "value": value * second}
+        {"process": process, "ts": second * 900 * MS, "name": name, "value": value * second}
         for process in (0, 1, 2)
         for second in range(4)
         for name, value in (

@@ -8,7 +8,7 @@ from perfscope.analyzer.facts.time_budget import CATEGORIES
 from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LABELS, LIGHT, WAITS
 
-MOST_COLUMNS = 240
+MOST_COLUMNS, MOST_WITH_GAPS = 240, 120
 
 
 def columns_for(steps: int) -> int:
@@ -37,7 +37,11 @@ def budget_over_steps(budget: pd.DataFrame) -> go.Figure:
             hovertemplate=f"{LABELS[name]}: %{{y:.4g}} ms<br>step %{{x}}, at %{{customdata:.2f}} s<extra></extra>",
         )
     top = float(np.percentile(grouped[list(CATEGORIES)].sum(axis=1), 99)) / 1e6 if len(grouped) else 1.0
-    fig.update_layout(barmode="stack", bargap=0.12, yaxis={"range": [0, 1.15 * top], "nticks": 5})
+    fig.update_layout(
+        barmode="stack",
+        bargap=0.12 if len(first) <= MOST_WITH_GAPS else 0,
+        yaxis={"range": [0, 1.15 * top], "nticks": 5},
+    )
     if len(first):
         fig.update_xaxes(range=[float(first.iloc[0]) - together / 2, float(first.iloc[-1]) + together / 2])
     return fig

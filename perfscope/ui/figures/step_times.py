@@ -9,6 +9,8 @@ from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 MOST_POINTS = 2500
+LABEL_SHARE = 0.1
+"""Two labels closer than this share of the axis would touch."""
 PHASES = {
     "train": ("training steps", "accent"),
     "inference": ("inference steps", "accent"),
@@ -38,14 +40,27 @@ def step_times(steps: pd.DataFrame, summary: StepSummary, span_s: tuple[float, f
             hovertemplate="step %{customdata}: %{y:.4g} ms<br>at %{x:.2f} s<extra></extra>",
             customdata=of_phase["index"],
         )
-    for value_ms, words in ((summary.p50_ms, "median"), (summary.p95_ms, "p95")):
-        if value_ms is not None:
-            fig.add_hline(y=value_ms, line={"dash": "dot", "width": 1.2, "color": LIGHT.muted})
-            label = f"{words} {ms(value_ms * 1e6)}"
-            fig.add_annotation(x=1, xref="paper", y=value_ms, text=label, showarrow=False, xanchor="left", xshift=6)
-    fig.update_layout(yaxis={"rangemode": "tozero"})
+    top_ms = float(rows["dur"].max()) / 1e6 if len(rows) else 1.0
+    add_levels(fig, summary, top_ms)
+    fig.update_layout(yaxis={"range": [0, 1.08 * top_ms], "nticks": 6})
     time_axis(fig, span_s)
     if rows["phase"].nunique() > 1:
         key_above(fig)
     fig.update_layout(margin={"r": 108})
     return fig
+
+
+def add_levels(fig: go.Figure, summary: StepSummary, top_ms: float) -> None:
+    """Median and 95th percentile as dotted lines, named on the right; one name where they lie together."""
+    levels = [
+        (value, words) for value, words in ((summary.p95_ms, "p95"), (summary.p50_ms, "median")) if value is not None
+    ]
+    labels = [(value, f"{words} {ms(value * 1e6)}") for value, words in levels]
+    for value, _ in levels:
+        fig.add_hline(y=value, line={"dash": "dot", "width": 1.2, "color": LIGHT.muted})
+    if len(labels) == 2 and labels[0][0] - labels[1][0] < LABEL_SHARE * top_ms:
+        labels = [((labels[0][0] + labels[1][0]) / 2, "<br>".join(text for _, text in labels))]
+    for value, text in labels:
+        fig.add_annotation(
+            x=1, xref="paper", y=value, text=text, showarrow=False, xanchor="left", align="left", xshift=6
+        )
