@@ -16,6 +16,7 @@ from perfscope.ui.phrases import (
     subject,
     time_of,
 )
+from perfscope.ui.rank_rows import rank_rows
 from perfscope.ui.theme import MEANINGS, WAITS, mark_of
 
 SMALLEST_SHARE = 0.002
@@ -29,7 +30,11 @@ def overview(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     own = {category: stretch for (of, category), stretch in longest.items() if of == rank}
     return (
-        header(trace, diagnosis) + verdict(diagnosis, own) + budget(diagnosis, own, budget_chart) + findings(diagnosis)
+        header(trace, diagnosis)
+        + verdict(diagnosis, own)
+        + budget(diagnosis, own, budget_chart)
+        + rank_rows(diagnosis)
+        + findings(diagnosis)
     )
 
 

@@ -49,7 +49,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
         figures=embedded({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
         palettes=embedded({"light": colours(LIGHT), "dark": colours(DARK)}),
         plotly=plotly_script(),
-        script=asset("report.js"),
+        script=asset("report.js") + asset("search.js"),
     )
 
 
@@ -65,9 +65,18 @@ def chart(section: Section) -> str:
     """What it shows in words, and the place the script draws it in."""
     label = escape(f"{section.title}. {section.note}")
     return (
-        f'<p class="note">{escape(section.note)}</p><div class="chart" id="{section.id}" role="img" '
+        f'<p class="note">{escape(section.note)}</p>{search(section)}<div class="chart" id="{section.id}" role="img" '
         f'aria-label="{label}" style="height:{height(section.figure)}px"></div>'
     )
+
+
+def search(section: Section) -> str:
+    """A field to look for frames in, above the stacks."""
+    if not section.id.startswith("stacks-"):
+        return ""
+    words = "search functions and files"
+    field = f'<input type="search" data-chart="{section.id}" placeholder="{words}" aria-label="{words}">'
+    return f'<div class="search">{field}<output></output></div>'
 
 
 def height(figure: go.Figure) -> int:
@@ -78,7 +87,7 @@ def style() -> str:
     """The palettes and the style: light, dark where the reader's system is, unless the reader said otherwise."""
     dark = "@media screen and (prefers-color-scheme:dark){" + variables("html:not(.light)", DARK) + "}"
     dark += "@media screen{" + variables("html.dark", DARK) + "}"
-    return variables("html", LIGHT) + dark + asset("report.css")
+    return variables("html", LIGHT) + dark + asset("report.css") + asset("search.css")
 
 
 def variables(selector: str, palette: Palette) -> str:

@@ -52,7 +52,7 @@ function draw() {
   return Promise.all(Object.entries(figures).map(([id, figure]) => {
     const { data, layout } = painted(id, figure);
     return Plotly.react(id, data, layout, Object.assign({}, settings, { scrollZoom: id === "workers" }));
-  }));
+  })).then(() => document.dispatchEvent(new Event("drawn")));
 }
 
 async function unpack() {
@@ -104,7 +104,7 @@ document.addEventListener("click", (event) => {
   if (link && figures.workers) showInterval(link);
 });
 document.addEventListener("keydown", (event) => {
-  if (figures.workers && !event.ctrlKey && !event.metaKey && !event.altKey) move(event.key);
+  if (figures.workers && !event.target.closest("input") && !event.ctrlKey && !event.metaKey && !event.altKey) move(event.key);
 });
 darkSystem.addEventListener("change", draw);
 addEventListener("beforeprint", () => { printing = true; draw(); });
