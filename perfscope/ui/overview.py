@@ -17,7 +17,7 @@ from perfscope.ui.phrases import (
     time_of,
 )
 from perfscope.ui.rank_rows import rank_rows
-from perfscope.ui.theme import MEANINGS, WAITS, mark_of
+from perfscope.ui.theme import MEANINGS, mark_of, texture
 
 SMALLEST_SHARE = 0.002
 FULL_LABEL_SHARE, LABEL_SHARE = 0.2, 0.11
@@ -111,7 +111,7 @@ def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) 
     mark = part.category.replace("_", "-")
     full = f"{label(part.category)} {time_of(part, mean_ms)}"
     words = full if part.share >= FULL_LABEL_SHARE else label(part.category) if part.share >= LABEL_SHARE else ""
-    css = "part wait" if part.category in WAITS else "part"
+    css = f"part {texture(part.category)}"
     style = f"flex:{part.share:.5f};--c:var(--{mark});--ink:var(--{mark}-ink)"
     about_it = escape(f"{label(part.category)}: {amount(part, mean_ms)}. {MEANINGS.get(part.category, '')}")
     inside = f"<span>{escape(words)}</span>"
@@ -123,7 +123,7 @@ def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) 
 
 def legend_entry(part: BudgetEntry, mean_ms: float | None) -> str:
     mark = part.category.replace("_", "-")
-    css = ' class="wait"' if part.category in WAITS else ""
+    css = f' class="{texture(part.category)}"'
     return (
         f'<span title="{escape(MEANINGS.get(part.category, ""))}"><i{css} style="--c:var(--{mark})"></i>'
         f"{escape(label(part.category))} {amount(part, mean_ms)}</span>"

@@ -5,7 +5,7 @@ from perfscope.analyzer.wording import percent
 from perfscope.ui.markup import escape
 from perfscope.ui.phrases import label
 from perfscope.ui.rank_bars import MOST_NAMED, largest_first
-from perfscope.ui.theme import WAITS
+from perfscope.ui.theme import texture
 
 
 def rank_rows(diagnosis: Diagnosis) -> str:
@@ -29,6 +29,6 @@ def row(one: RankBudget, own: bool) -> str:
 
 
 def part(each: BudgetEntry) -> str:
-    css = "part wait" if each.category in WAITS else "part"
+    css = f"part {texture(each.category)}"
     told = escape(f"{label(each.category)} {percent(each.share)}")
     return f'<div class="{css}" style="flex:{each.share:.5f};--c:var(--{each.category.replace("_", "-")})" title="{told}"></div>'

@@ -92,6 +92,15 @@ MEANINGS = {
     "other_idle": "the loop's thread sleeps for another reason",
 }
 WAITS = ("input_wait", "sync_wait", "peer_wait", "other_idle")
+UNDIVIDED = ("compute_or_host",)
+"""Categories that hold two things which could not be told apart."""
+
+
+def texture(category: str) -> str:
+    """What is drawn over a category's colour, which is never the only sign: `wait` (stripes), `undivided` (dots) or nothing."""
+    return "wait" if category in WAITS else "undivided" if category in UNDIVIDED else ""
+
+
 VERDICTS = {
     "input-bound": "input_wait",
     "checkpoint-stall": "checkpoint",

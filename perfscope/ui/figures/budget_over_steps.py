@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.facts.time_budget import CATEGORIES
 from perfscope.ui.figures.frame import figure
-from perfscope.ui.theme import LABELS, LIGHT, WAITS
+from perfscope.ui.theme import LABELS, LIGHT, texture
 
 MOST_COLUMNS, MOST_WITH_GAPS = 240, 120
 
@@ -48,7 +48,10 @@ def budget_over_steps(budget: pd.DataFrame) -> go.Figure:
 
 
 def hatch(name: str) -> dict[str, object]:
-    """Waits are hatched as well as coloured."""
-    if name not in WAITS:
-        return {"shape": ""}
-    return {"shape": "/", "fillmode": "overlay", "fgcolor": "#ffffff", "fgopacity": 0.3, "size": 6, "solidity": 0.3}
+    """The texture of a category as the pattern of a bar."""
+    overlaid: dict[str, object] = {"fillmode": "overlay", "size": 6}
+    textures = {
+        "wait": {"shape": "/", "fgcolor": "#ffffff", "fgopacity": 0.3, "solidity": 0.3, **overlaid},
+        "undivided": {"shape": ".", "fgcolor": "#000000", "fgopacity": 0.22, "solidity": 0.22, **overlaid},
+    }
+    return textures.get(texture(name), {"shape": ""})
