@@ -10,23 +10,25 @@ STEP, WAIT, STEPS = 10 * MS, 7 * MS, 60
 HOSTILE = '<script>alert(1)</script> & "Net" (evil.py:1)'
 
 
-def input_bound() -> Trace:
-    """Sixty steps of 10 ms, 7 ms of which wait for two workers that decode."""
+def input_bound(steps: int = STEPS, slow: dict[int, int] | None = None) -> Trace:
+    """Steps of 10 ms, 7 ms of which wait for two workers that decode; `slow`: step -> its wait in ns instead."""
     loader: list[dict[str, Any]] = []
     ranges: list[dict[str, Any]] = []
     fetches: list[dict[str, Any]] = []
     common = {"process": 0, "tid": 100}
-    for step in range(STEPS):
-        ts = step * STEP
+    late = 0
+    for step in range(steps):
+        ts, wait = step * STEP + late, (slow or {}).get(step, WAIT)
+        late += wait - WAIT
         loader.append(
-            {**common, "ts": ts, "dur": WAIT, "kind": "next", "iterator": 1, "loader": 1, "workers": 2, "end": 0}
+            {**common, "ts": ts, "dur": wait, "kind": "next", "iterator": 1, "loader": 1, "workers": 2, "end": 0}
         )
         ranges.append(
-            {**common, "ts": ts + WAIT, "dur": MS, "category": "forward", "name": HOSTILE, "object": 1, "value": 1}
+            {**common, "ts": ts + wait, "dur": MS, "category": "forward", "name": HOSTILE, "object": 1, "value": 1}
         )
-        ranges.append({**common, "ts": ts + WAIT + MS, "dur": MS, "category": "backward", "name": "backward"})
+        ranges.append({**common, "ts": ts + wait + MS, "dur": MS, "category": "backward", "name": "backward"})
         ranges.append(
-            {**common, "ts": ts + WAIT + 2 * MS, "dur": MS // 2, "category": "optimizer", "name": "SGD", "object": 2}
+            {**common, "ts": ts + wait + 2 * MS, "dur": MS // 2, "category": "optimizer", "name": "SGD", "object": 2}
         )
         worker = step % 2
         made = {

@@ -1,0 +1,55 @@
+"""The figures as data: what they draw, and from what."""
+
+import pandas as pd
+
+from perfscope.analyzer.diagnosis import StepSummary
+from perfscope.analyzer.facts.stack_tree import Node, nodes
+from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.time_budget import time_budget
+from perfscope.ui.figures.budget_over_steps import MOST_COLUMNS, budget_over_steps
+from perfscope.ui.figures.stack_icicle import stack_icicle
+from perfscope.ui.figures.step_times import MOST_POINTS, step_times
+from perfscope.ui.figures.worker_timeline import worker_lanes
+from tests.ui.runs import MS, input_bound
+
+
+def tree(*stacks: str) -> list[Node]:
+    return nodes(pd.DataFrame({"stack": list(stacks), "weight_ns": [1_000_000_000] * len(stacks)}))
+
+
+def test_the_budget_of_many_steps_is_drawn_as_means_of_neighbours_and_loses_none() -> None:
+    rows = input_bound(steps=1000).fact(time_budget)
+    drawn = {bar.name: bar for bar in budget_over_steps(rows).data}
+    assert set(drawn) == {"waiting for input", "compute or host"}
+    assert len(drawn["waiting for input"].x) <= MOST_COLUMNS
+    assert set(drawn["waiting for input"].y) == {7.0} and drawn["waiting for input"].marker.pattern.shape == "/"
+
+
+def test_the_slowest_step_is_drawn_however_many_there_are() -> None:
+    run = input_bound(steps=3 * MOST_POINTS, slow={4000: 100 * MS})
+    figure = step_times(run.fact(steps), StepSummary(7500, 10.0, 10.0, 10.0, 0), (0.0, 75.0))
+    (points,) = figure.data
+    assert len(points.x) <= MOST_POINTS + 1 and max(points.y) == 103.0
+
+
+def test_a_long_trunk_is_folded_and_counted() -> None:
+    trunk = ";".join(f"f{at} (a.py:{at})" for at in range(12))
+    below = ";".join(f"g{at} (b.py:{at})" for at in range(7))
+    (icicle,) = stack_icicle(tree(f"{trunk};{below}", f"{trunk};h (c.py:1)")).data
+    assert icicle.labels[0] == "11 callers, f11 (a.py:11)" and icicle.parents[0] == ""
+    assert len(icicle.labels) == 1 + 7 + 1 and sum(icicle.values[1:3]) == icicle.values[0] == 2.0
+
+
+def test_a_short_or_branching_stack_is_not_folded() -> None:
+    (icicle,) = stack_icicle(tree("main (a.py:1);x (a.py:2)", "main (a.py:1);y (a.py:3)")).data
+    assert list(icicle.labels) == ["main (a.py:1)", "x (a.py:2)", "y (a.py:3)"]
+
+
+def test_workers_of_two_loaders_with_the_same_number_have_lanes_of_their_own() -> None:
+    fetches = pd.DataFrame({"process": [1, 2, 3, 0], "worker": [0, 1, 0, -1]})
+    assert worker_lanes(fetches) == {
+        0: "loading in main",
+        1: "worker 0 (process 1)",
+        3: "worker 0 (process 3)",
+        2: "worker 1",
+    }
