@@ -26,7 +26,8 @@ def test_a_real_click_reaches_the_timeline(page: Any) -> None:
         "document.getElementById('section-steps').scrollIntoView({ behavior: 'instant' });"
         "const chart = document.getElementById('steps'), axes = chart._fullLayout, point = chart._fullData[0];"
         "const box = chart.getBoundingClientRect(), at = 30;"
-        "const across = axes.xaxis._offset + axes.xaxis.d2p(point.x[at]), down = axes.yaxis._offset + axes.yaxis.d2p(point.y[at]);"
+        "const across = axes.xaxis._offset + axes.xaxis.d2p(point.x[at]);"
+        "const down = axes.yaxis._offset + axes.yaxis.d2p(point.y[at]);"
         "return [box.left + across, box.top + down]"
     )
     left, top = page.execute_script(place)
