@@ -64,7 +64,11 @@ def commands() -> str:
 
 def schema() -> str:
     """The JSON Schema of `--json`."""
-    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Diagnosis)), indent=2).decode() + "\n"
+    whole = msgspec.json.schema(Diagnosis)
+    for part in whole["$defs"].values():
+        if "description" in part:  # a docstring, which Python indents as it stands in the source, until 3.13
+            part["description"] = " ".join(part["description"].split())
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
 
 
 PAGES = {"findings.md": findings, "tables.md": tables, "commands.md": commands, "diagnosis.schema.json": schema}
