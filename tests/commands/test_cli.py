@@ -70,8 +70,10 @@ def test_a_process_without_torch_gets_an_honest_look_from_outside(tmp_path: Path
         target.kill()
         target.wait()
     answer = json.loads(done.stdout)
-    assert answer["verdict"]["id"] == "unknown" and "no torch loaded" in answer["verdict"]["summary"]
-    assert {one["name"]: one["status"] for one in answer["sources"]}["stacks"] == "ok"
+    sources = {one["name"]: one for one in answer["sources"]}
+    assert answer["steps"]["count"] == 0 and sources["stacks"]["status"] == "ok"
+    assert "has torch loaded" in sources["probe"]["reason"]
+    assert answer["verdict"]["id"] in ("unknown", "cpu-oversubscription")  # the latter where others fill the machine
 
 
 @pytest.fixture

@@ -1,0 +1,20 @@
+"""Sample workloads, started plainly and attached to from outside: the verdict is what the program's first line declares.
+
+Four of them, chosen to hold on two cores; `make samples` does all, ill and fixed, and holds the predictions against the clock.
+"""
+
+import pytest
+
+from benchmarks.samples import look, samples, verdict_of
+
+CHOSEN = ("decode_full_cores", "gc_pause", "in_process_loading", "too_few_workers")
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_verdict_is_the_declared_one(name: str) -> None:
+    [sample] = [one for one in samples() if one.name == name]
+    answer, own_ms = look(sample, 1, 8.0)
+    assert answer is not None
+    assert verdict_of(answer) == sample.id + (f"/{sample.cause}" if sample.cause else "")
+    assert answer["steps"]["mean_ms"] == pytest.approx(own_ms, rel=0.5)
+    assert sum(one["share"] for one in answer["time_budget"]) == pytest.approx(1.0)
