@@ -84,7 +84,7 @@ def test_storage_needs_evidence_of_io() -> None:
     finding = found(pipeline(wait=10, fetch=slow))
     assert finding.cause == "storage-bound"
     assert gain(finding).likely == 2.0
-    assert "5 MB read from disk a batch" in finding.evidence[-1].text
+    assert "5 MB read from disk a batch" in finding.evidence[-2].text
     assert found(pipeline(wait=10, fetch={**slow, "read": 0})).cause == "too-few-workers"
 
 

@@ -84,7 +84,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=round(lost_share, 4),
         speedup=Speedup(None, None, gain.high) if device else gain,
         summary=_summary(share, remedy.text, device),
-        evidence=[_longest(trace, rows), *remedy.evidence],
+        evidence=[*remedy.evidence, _longest(trace, rows)],
         actions=remedy.actions,
     )
 

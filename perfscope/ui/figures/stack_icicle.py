@@ -39,7 +39,8 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
     depth = 1 + max((node.path.count(";") - len(folded) for node in kept), default=0)
     above = f"{len(folded)} callers, " if folded else ""
     labels = [(above if folded and node.path == top else "") + plain(node.frame) for node in kept]
-    fig = figure(12 + ROW_HEIGHT * depth)
+    tops = sum(node.parent not in numbers for node in kept)
+    fig = figure(12 + ROW_HEIGHT * (depth + (tops > 1)))  # several tops get a row of their own above them
     fig.add_icicle(
         ids=[numbers[node.path] for node in kept],
         labels=labels,
@@ -59,7 +60,7 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
         root={"color": LIGHT.line},
         sort=False,
     )
-    fig.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, uniformtext={"minsize": 11, "mode": "hide"})
+    fig.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, uniformtext={"minsize": 9, "mode": "hide"})
     return fig
 
 
