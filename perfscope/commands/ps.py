@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     for one in found:
         rank = "" if one.rank is None else str(one.rank)
         torch = "yes" if one.torch else "no"
-        line = f"{one.pid:8} {rank:>4} {torch:>5} {one.workers:7} {one.busy:6.0%} {one.rss_bytes / 1e6:6.0f} MB  {harmless(Text(one.script)).plain}"
+        name = harmless(Text(one.script)).plain
+        line = f"{one.pid:8} {rank:>4} {torch:>5} {one.workers:7} {one.busy:6.0%} {one.rss_bytes / 1e6:6.0f} MB  {name}"
         print(line if one.refusal is None else f"{line}\n{'':8} cannot be entered: {one.refusal}")
     return 0
