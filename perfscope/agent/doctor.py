@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from perfscope.agent import cgroup, proc
-from perfscope.agent.collectors.stacks import program
 from perfscope.agent.entry import enter
+from perfscope.agent.py_spy import program
 from perfscope.agent.usable_cores import usable_cores
 from perfscope.errors import PerfscopeError
 

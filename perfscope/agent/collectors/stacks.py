@@ -1,132 +1,124 @@
-"""Depth `observe`: Python stacks from outside, by py-spy, which reads the target's memory without stopping it.
+"""Depth `observe`: Python stacks of the main processes, from outside, by py-spy: stream "pyspy.stacks".
 
-`--nonblocking` is a must (a stop per thread and sample freezes a process with many threads); py-spy refuses it together
-with `--native`. Its Chrome trace is the one format that keeps times: begin and end of every frame of every thread.
+One row a thread and sampling period, so that rows count like samples. py-spy's own cost is measured; where it is more than
+its share of a core, it is started again at a lower rate.
 """
 
-import ctypes
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
+import resource
 import time
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from perfscope.agent.collector import Job
+from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.py_spy import Event, Sampling, program, stacks
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.manifest import SourceStatus
 
-RATE_HZ = 10
+RATE_HZ = 10.0
+SLOWEST_HZ = 1.0
+MOST_SHARE = 0.01
+JUDGED_AFTER_NS = 5_000_000_000
 PERIOD_NS = 500_000_000
-LAST_WORD_S = 5.0
-LARGEST_OUTPUT_BYTES = 256 << 20
-PR_SET_PDEATHSIG = 1
+MOST_PROCESSES = 4
 
 
-class Event(msgspec.Struct):
-    """One begin (B) or end (E) of a frame; `ts` in microseconds from py-spy's start."""
+class Watch:
+    """One main process, sampled by one py-spy after another."""
 
-    ph: str
-    ts: float
-    tid: int = -1
-    name: str = ""
-    args: dict[str, Any] = {}
+    def __init__(self, spy: str, target: TargetProcess, folder: Path) -> None:
+        self.spy, self.target, self.folder = spy, target, folder
+        self.rate_hz = RATE_HZ
+        self.done: list[tuple[Sampling, list[Event]]] = []
+        self.sampling = self.begin()
 
+    def begin(self) -> Sampling:
+        output = self.folder / f"pyspy-{self.target.process}-{len(self.done)}.json"
+        sampling = Sampling(self.spy, self.target.pid, self.rate_hz, output)
+        sampling.begin()
+        return sampling
 
-def program() -> str | None:
-    """The py-spy beside our own interpreter, else the one on the path."""
-    beside = Path(sys.executable).with_name("py-spy")
-    return str(beside) if beside.exists() else shutil.which("py-spy")
+    def poll(self, most_share: float) -> None:
+        """Learn thread ids; start again more slowly when it costs too much."""
+        if not self.sampling.handles and self.sampling.process.poll() is None:
+            self.sampling.name_threads()
+        share = self.sampling.share
+        dear = share is not None and share > 1.5 * most_share and self.rate_hz > SLOWEST_HZ
+        if share is not None and dear and time.monotonic_ns() - self.sampling.began_ns > JUDGED_AFTER_NS:
+            self.end()
+            self.rate_hz = max(SLOWEST_HZ, self.rate_hz * most_share / share)
+            self.sampling = self.begin()
 
+    def end(self) -> None:
+        self.done.append((self.sampling, self.sampling.end()))
 
-def die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    def rows(self) -> list[dict[str, object]]:
+        """Rows of "pyspy.stacks": each stack once a sampling period that it stood."""
+        handles = {handle: tid for sampling, _ in self.done for handle, tid in sampling.handles.items()}
+        rows: list[dict[str, object]] = []
+        for sampling, events in self.done:
+            period_us = 1e6 / sampling.rate_hz
+            for one in stacks(events):
+                pieces = max(1, round(one.stood_us / period_us))
+                weight_us = one.stood_us / pieces
+                for piece in range(pieces):
+                    ts = sampling.zero_ns + int((one.at_us + piece * weight_us) * 1000)
+                    tid = handles.get(one.thread, one.thread)
+                    rows.append({"ts": ts, "tid": tid, "weight_ns": int(weight_us * 1000), "stack": one.stack})
+        return rows
 
 
 class Stacks:
-    """The collector: one py-spy for the target, its output turned into rows at the end."""
+    """The collector. A thread that ended before its id was learned keeps its pthread handle for a tid."""
 
     NAME = "stacks"
 
     def start(self, job: Job) -> None:
         spy = program()
         if spy is None:
-            raise CollectorUnavailable("py-spy is not installed: `pip install py-spy`")
+            raise CollectorUnavailable("py-spy is not installed here: `pip install py-spy`")
         if not any(one.is_python for one in job.processes.values()):
             raise CollectorUnavailable("the process is not Python")
-        self.job = job
-        self.folder = tempfile.TemporaryDirectory(prefix="perfscope-stacks-")
-        self.output = Path(self.folder.name) / "trace.json"
-        command = [spy, "record", "--pid", str(job.root_pid), "--nonblocking", "--idle", "--rate", str(RATE_HZ)]
-        self.process = subprocess.Popen(
-            [*command, "--format", "chrometrace", "--output", str(self.output)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            preexec_fn=die_with_parent,  # also when we are killed
-        )
+        self.job, self.spy = job, spy
+        self.watched: dict[int, Watch] = {}
+        self.trouble: str | None = None
         self.began_ns = time.monotonic_ns()
+        self.used_s = children_cpu_s()
 
     def poll(self, now_ns: int) -> int:
+        mains = sorted((one for one in self.job.processes.values() if one.role == "main"), key=lambda one: one.process)
+        for one in mains:
+            if one.process not in self.watched and len(self.watched) < MOST_PROCESSES and self.trouble is None:
+                self.take_in(one)
+        for watch in self.watched.values():
+            watch.poll(MOST_SHARE / len(self.watched))
         return now_ns + PERIOD_NS
 
+    def take_in(self, target: TargetProcess) -> None:
+        try:
+            self.watched[target.process] = Watch(self.spy, target, self.job.run.path)
+        except OSError as error:
+            self.trouble = f"py-spy cannot be started: {error.strerror}"
+
     def stop(self) -> SourceStatus:
-        before = os.times()
-        ended_ns = time.monotonic_ns()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        try:
-            _, said = self.process.communicate(timeout=LAST_WORD_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            _, said = self.process.communicate()
-        cpu_s = os.times().children_user + os.times().children_system - before.children_user - before.children_system
-        share = cpu_s / max((ended_ns - self.began_ns) / 1e9, 1e-9)
-        try:
-            rows = self.take(ended_ns)
-        except (OSError, msgspec.MsgspecError):
-            words = said.decode("utf-8", "replace").strip().splitlines() or ["no output"]
-            return SourceStatus(self.NAME, "failed", f"py-spy: {words[-1][:200]}", share)
-        finally:
-            self.folder.cleanup()
-        return SourceStatus(
-            self.NAME, "ok" if rows else "partial", None if rows else "py-spy saw no Python stack", share
-        )
-
-    def take(self, ended_ns: int) -> int:
-        """Rows from the Chrome trace: one per stack and the time it stood; returns how many."""
-        if self.output.stat().st_size > LARGEST_OUTPUT_BYTES:
-            raise OSError("py-spy's output is too large")
-        events = sorted(msgspec.json.decode(self.output.read_bytes(), type=list[Event]), key=lambda one: one.ts)
-        if not events:
-            return 0
-        target = self.job.processes.get(self.job.root_pid)
-        stream = self.job.run.jsonl("pyspy.stacks", target.process if target else 0)
-        zero_ns = ended_ns - int(events[-1].ts * 1000)  # its last sample was taken when it was told to stop
-        standing: dict[int, list[str]] = {}
-        since: dict[int, float] = {}
-        rows = 0
-        for event in events:
-            stack = standing.setdefault(event.tid, [])
-            stood_us = event.ts - since.get(event.tid, event.ts)
-            if stack and stood_us > 0:
-                ts = zero_ns + int(since[event.tid] * 1000)
-                row = {"ts": ts, "tid": event.tid, "weight_ns": int(stood_us * 1000), "stack": ";".join(stack)}
+        for watch in self.watched.values():
+            watch.end()
+        share = (children_cpu_s() - self.used_s) / max((time.monotonic_ns() - self.began_ns) / 1e9, 1e-9)
+        seen = 0
+        for watch in self.watched.values():
+            stream = self.job.run.jsonl("pyspy.stacks", watch.target.process)
+            for row in watch.rows():
                 stream.append(row)
-                rows += 1
-            since[event.tid] = event.ts
-            if event.ph == "B":
-                stack.append(frame(event))
-            elif event.ph == "E" and stack:
-                stack.pop()
-        return rows
+                seen += 1
+        complaints = [sampling.said for watch in self.watched.values() for sampling, _ in watch.done if sampling.said]
+        trouble = self.trouble or (f"py-spy: {complaints[0]}" if complaints else None)
+        if not seen:
+            return SourceStatus(self.NAME, "unavailable", trouble or "py-spy saw no Python stack", share)
+        slowest_hz = min(watch.rate_hz for watch in self.watched.values())
+        slowed = f"sampled {slowest_hz:.1f} times a second, to stay cheap" if slowest_hz < RATE_HZ else None
+        reason = "; ".join(why for why in (trouble, slowed) if why) or None
+        return SourceStatus(self.NAME, "partial" if reason else "ok", reason, share)
 
 
-def frame(event: Event) -> str:
-    """`function (file:line)` as the probe writes it."""
-    file, line = str(event.args.get("filename", "?")), event.args.get("line", 0)
-    return f"{event.name} ({file}:{line})".replace(";", ",")
+def children_cpu_s() -> float:
+    """CPU seconds of all children that we have waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
