@@ -9,6 +9,7 @@ from perfscope.traces.events import KINDS
 PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks")
 
 START = """
+from __future__ import annotations
 import sys, time
 from types import ModuleType
 

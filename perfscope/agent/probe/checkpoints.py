@@ -54,7 +54,7 @@ def timed_save(probe: "Probe", original: "Callable[..., Any]", label: str) -> An
 
 def written(target: Any) -> int:
     """Bytes of the file just written, -1 when it is not a plain path."""
-    if not isinstance(target, str | os.PathLike):
+    if not isinstance(target, (str, os.PathLike)):
         return -1
     try:
         return os.stat(target).st_size
