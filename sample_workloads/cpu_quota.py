@@ -1,6 +1,7 @@
 """ill: cpu-throttled. The process may use half a core: its control group stops it for half of every tenth of a second."""
 
 import atexit
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -8,35 +9,55 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from sample_workloads.training import arguments, layers, train
+from sample_workloads.training import arguments, layers, own_part, train
 
 PERIOD_US = 100_000
+ROOT = Path("/sys/fs/cgroup")
+NAME = "half-a-core-"
+
+
+def cpu_root() -> Path:
+    """Where groups with a CPU quota are made: the cpu controller of version 1, or the one hierarchy of version 2."""
+    return ROOT if (ROOT / "cgroup.controllers").exists() else ROOT / "cpu"
+
+
+def own_group() -> Path:
+    """The group that this process is in now."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if (controllers == "" and cpu_root() == ROOT) or "cpu" in controllers.split(","):
+            group = cpu_root() / path.lstrip("/")
+            return group if group.is_dir() else cpu_root()
+    return cpu_root()
+
+
+def limited_group() -> Path:
+    """A new group with half a core."""
+    for left_behind in cpu_root().glob(f"{NAME}*"):
+        with contextlib.suppress(OSError):  # only an empty one can be removed: that of a killed run
+            left_behind.rmdir()
+    group = cpu_root() / f"{NAME}{os.getpid()}"
+    if cpu_root() == ROOT:
+        (ROOT / "cgroup.subtree_control").write_text("+cpu")
+    group.mkdir()
+    atexit.register(group.rmdir)
+    if cpu_root() == ROOT:
+        (group / "cpu.max").write_text(f"{PERIOD_US // 2} {PERIOD_US}")
+    else:
+        (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+        (group / "cpu.cfs_quota_us").write_text(str(PERIOD_US // 2))
+    return group
 
 
 def half_a_core() -> None:
-    """Make a control group with half a core and enter it; it goes when the program ends."""
-    first, unified = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
-    group = (first if first.is_dir() else unified) / f"half-a-core-{os.getpid()}"
-    home = (first if first.is_dir() else unified) / "cgroup.procs"
+    """Enter a control group with half a core; left and removed when the program ends."""
     try:
-        group.mkdir()
-        if first.is_dir():
-            (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-            (group / "cpu.cfs_quota_us").write_text(str(PERIOD_US // 2))
-        else:
-            (group / "cpu.max").write_text(f"{PERIOD_US // 2} {PERIOD_US}")
+        home, group = own_group() / "cgroup.procs", limited_group()
         (group / "cgroup.procs").write_text(str(os.getpid()))
     except OSError as error:
-        print(f"cpu_quota: no control group can be made here ({error.strerror})", file=sys.stderr)
+        print(f"cpu_quota: no control group can be made here ({error.strerror}); it takes root", file=sys.stderr)
         sys.exit(3)
-    owner = os.getpid()
-
-    def leave() -> None:
-        if os.getpid() == owner:
-            home.write_text(str(owner))
-            group.rmdir()
-
-    atexit.register(leave)
+    atexit.register(home.write_text, str(os.getpid()))  # before the group is removed: last in, first out
 
 
 def main() -> None:
@@ -44,7 +65,7 @@ def main() -> None:
     if not args.fix:
         half_a_core()
     data = TensorDataset(torch.randn(8192, 512), torch.randint(0, 10, (8192,)))
-    train(layers(512, 6), DataLoader(data, batch_size=128), args)
+    train(layers(512, 12), DataLoader(data, batch_size=128, sampler=own_part(data)), args)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,22 @@
-"""ill: input-bound/in-process-loading. num_workers=0: decoding and training take turns in one process."""
+"""ill: input-bound/in-process-loading. num_workers=0: fetching, decoding and training take turns in one process."""
+
+from functools import partial
 
 from torch.utils.data import DataLoader
 
-from sample_workloads.images import WIDTH, Images
-from sample_workloads.training import arguments, layers, train
+from sample_workloads.images import WIDTH, RemoteImages, open_store
+from sample_workloads.training import arguments, classify, layers, own_part, train
+
+SIDE = 192
+LATENCY_S = 0.001
 
 
 def main() -> None:
     args = arguments(__doc__)
-    images = Images(side=128)
-    train(layers(WIDTH, 10), DataLoader(images, batch_size=32, num_workers=2 if args.fix else 0), args)
+    data = RemoteImages(open_store(SIDE, LATENCY_S), SIDE)
+    workers = 2 if args.fix else args.workers
+    loader = DataLoader(data, batch_size=16, sampler=own_part(data), num_workers=workers)
+    train(layers(WIDTH, 12), loader, args, learn=partial(classify, variations=2))
 
 
 if __name__ == "__main__":

@@ -1,50 +1,54 @@
-"""ill: input-bound/unknown-loader. An inference loop that decodes each input itself before it calls the model."""
+"""ill: input-bound/unknown-loader. An inference loop that fetches and decodes each input itself before it calls the model."""
 
+import itertools
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from sample_workloads.images import WIDTH, compressed, decoded
-from sample_workloads.training import Meter, arguments, device, layers
+from sample_workloads.images import WIDTH, RemoteImages, open_store
+from sample_workloads.training import GPU_VARIATIONS, Meter, arguments, device, layers
 
-BATCH = 6
-FILES = [compressed(seed, 256) for seed in range(16)]
-
-
-def batch(number: int) -> torch.Tensor:
-    """The inputs of one call, decoded."""
-    return torch.stack([decoded(FILES[(number + at) % len(FILES)], 256) for at in range(BATCH)])
+SIDE = 192
+LATENCY_S = 0.001
+BATCH, CROPS = 12, 6
+THREADS, AHEAD = 4, 8
 
 
-def in_line() -> Iterator[torch.Tensor]:
+def batch(data: RemoteImages, number: int) -> torch.Tensor:
+    """The inputs of one call."""
+    return torch.stack([data[index][0] for index in range(number * BATCH, (number + 1) * BATCH)])
+
+
+def in_line(data: RemoteImages) -> Iterator[torch.Tensor]:
     """Each batch when it is asked for."""
-    number = 0
-    while True:
-        yield batch(number)
-        number += 1
+    for number in itertools.count():
+        yield batch(data, number)
 
 
-def ahead() -> Iterator[torch.Tensor]:
-    """Batches decoded by other processes while the model works."""
-    with ProcessPoolExecutor(2) as pool:
-        coming = [pool.submit(batch, number) for number in range(6)]
-        while True:
-            coming.append(pool.submit(batch, len(coming)))
-            yield coming.pop(0).result()
+def ahead(data: RemoteImages) -> Iterator[torch.Tensor]:
+    """Batches that threads make while the model works (neither the network nor zlib holds the interpreter)."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        coming = deque(pool.submit(batch, data, number) for number in range(AHEAD))
+        for number in itertools.count(AHEAD):
+            coming.append(pool.submit(batch, data, number))
+            yield coming.popleft().result()
 
 
 def main() -> None:
     args = arguments(__doc__)
+    data = RemoteImages(open_store(SIDE, LATENCY_S), SIDE)
     model = layers(WIDTH, 12).to(device()).eval()
-    meter, inputs = Meter(args), ahead() if args.fix else in_line()
+    crops = CROPS * (GPU_VARIATIONS if device().type == "cuda" else 1)
+    meter, inputs = Meter(args), ahead(data) if args.fix else in_line(data)
     with torch.inference_mode():
         while not meter.done():
             asked = time.monotonic()
             images = next(inputs)
             waited = time.monotonic() - asked
-            model(images.repeat(12, 1).to(device()))
+            model(images.to(device()).repeat(crops, 1)).argmax(1)
             meter.step(waited)
 
 

@@ -1,17 +1,19 @@
 """ill: healthy. An inference server: the main thread only waits for connections, other threads call the model."""
 
+import contextlib
+import http.client
 import json
 import socketserver
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
 
 from sample_workloads.training import Meter, arguments, device, layers
 
-MODEL = layers(512, 8).to(device()).eval()
+MODEL = layers(512, 12).to(device()).eval()
+PAUSE_S = 0.005
 
 
 class Predict(BaseHTTPRequestHandler):
@@ -20,7 +22,7 @@ class Predict(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with torch.inference_mode():
-            scores = MODEL(torch.randn(64, 512, device=device()))
+            scores = MODEL(torch.randn(128, 512, device=device()))
         body = json.dumps({"class": int(scores[0].argmax())}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -31,24 +33,33 @@ class Predict(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def client(url: str, meter: Meter, stop: threading.Event) -> None:
-    while not stop.is_set():
-        with urllib.request.urlopen(urllib.request.Request(url, data=b"x")) as answer:
-            answer.read()
+def ask(port: int) -> None:
+    """One call, over a connection of its own."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as line:
+        line.request("POST", "/", b"x")
+        line.getresponse().read()
+
+
+def client(server: socketserver.BaseServer, port: int, meter: Meter) -> None:
+    """Calls until the meter says stop, then stops the server."""
+    while not meter.done():
+        ask(port)
         meter.step()
-        time.sleep(0.01)
-        if meter.done():
-            stop.set()
+        time.sleep(PAUSE_S)
+    end = threading.Thread(target=server.shutdown, daemon=True)
+    end.start()
+    while end.is_alive():  # the server looks up from waiting only when somebody calls
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            ask(port)
 
 
 def main() -> None:
     args = arguments(__doc__)
-    server: socketserver.BaseServer = ThreadingHTTPServer(("127.0.0.1", 0), Predict)
-    port = server.server_address[1]  # type: ignore[index]
-    stop = threading.Event()
-    threading.Thread(target=client, args=(f"http://127.0.0.1:{port}", Meter(args), stop), daemon=True).start()
-    threading.Thread(target=lambda: (stop.wait(), server.shutdown()), daemon=True).start()
-    server.serve_forever(poll_interval=3600)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Predict)
+    meter = Meter(args)
+    threading.Thread(target=client, args=(server, server.server_port, meter), daemon=True).start()
+    with server:
+        server.serve_forever(poll_interval=3600)
 
 
 if __name__ == "__main__":

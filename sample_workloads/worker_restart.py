@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sample_workloads.training import arguments, layers, train
+from sample_workloads.training import RANKS, arguments, layers, own_part, train
 
 WIDTH = 512
+BATCH, BATCHES = 128, 16
 
 
 class Indexed(Dataset[Any]):
@@ -20,7 +21,7 @@ class Indexed(Dataset[Any]):
         self.values = torch.randn(64, WIDTH)
 
     def __len__(self) -> int:
-        return 64 * 16
+        return BATCH * BATCHES * RANKS
 
     def __getitem__(self, at: int) -> Any:
         if self.index is None:
@@ -31,8 +32,11 @@ class Indexed(Dataset[Any]):
 
 def main() -> None:
     args = arguments(__doc__, workers=2)
-    loader = DataLoader(Indexed(), batch_size=64, num_workers=args.workers, persistent_workers=args.fix)
-    train(layers(WIDTH, 6), loader, args)
+    data = Indexed()
+    loader = DataLoader(
+        data, batch_size=BATCH, sampler=own_part(data), num_workers=args.workers, persistent_workers=args.fix
+    )
+    train(layers(WIDTH, 12), loader, args)
 
 
 if __name__ == "__main__":
