@@ -34,11 +34,11 @@ def install(probe: "Probe") -> None:
 
 
 def timed_save(probe: "Probe", original: "Callable[..., Any]", label: str) -> Any:
-    kind, put, now = probe.kinds["CHECKPOINT"], probe.records.put, time.monotonic_ns
+    kind, put, now = probe.kinds["CHECKPOINT"], probe.records.append, time.monotonic_ns
     code = probe.code(("saver", label), "saver", label)
 
     def save(*args: Any, **kwargs: Any) -> Any:
-        if os.getpid() != probe.live[0]:
+        if not probe.live[0]:
             probe.forked()
             return original(*args, **kwargs)
         first = now()

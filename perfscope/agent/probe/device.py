@@ -67,4 +67,4 @@ class Pairs:
                 return
             self.oldest = None
             took_ns = int(first.elapsed_time(last) * 1e6)
-            self.probe.records.put((self.probe.kinds["STEP_DEVICE"], tid, began_ns, took_ns, *(-1,) * 8))
+            self.probe.records.append((self.probe.kinds["STEP_DEVICE"], tid, began_ns, took_ns, *(-1,) * 8))

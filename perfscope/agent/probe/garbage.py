@@ -38,7 +38,7 @@ def install(probe: "Probe") -> None:
 
 
 def timer(probe: "Probe") -> "Callable[[str, dict[str, int]], None]":
-    kind, put, now, own = probe.kinds["GC"], probe.records.put, time.monotonic_ns, get_native_id
+    kind, put, now, own = probe.kinds["GC"], probe.records.append, time.monotonic_ns, get_native_id
     began = [0]
 
     def collection(phase: str, info: dict[str, int]) -> None:

@@ -6,7 +6,7 @@ The patches sit on torch's classes, so iterators and workers that already run ar
 import os
 import sys
 import time
-from _thread import get_native_id
+from _thread import get_ident, get_native_id
 from resource import RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perfscope.agent.probe.core import Probe
+
+    Pass = tuple[int, int, int, Callable[[], int]]
 
 READ_EVERY_NS = 2_000_000
 
@@ -45,16 +47,18 @@ def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> 
     return None
 
 
-def ready(iterator: Any) -> int:
-    """Batches that are ready now, -1 where that cannot be told: cheap and without a lock."""
+def counter(iterator: Any) -> "Callable[[], int]":
+    """A function that says how many batches are ready now, -1 where that cannot be told: cheap and without a lock."""
     queue = getattr(iterator, "_data_queue", None)
-    if queue is None:
-        return -1
     inner = getattr(queue, "queue", None)
+    ask = inner.__len__ if inner is not None else getattr(queue, "qsize", None)
     try:
-        return len(inner) if inner is not None else int(queue.qsize())
-    except (NotImplementedError, OSError, TypeError):
-        return -1
+        if ask is not None:
+            ask()
+            return ask  # type: ignore[no-any-return]
+    except NotImplementedError:  # macOS has no such semaphore
+        pass
+    return lambda: -1
 
 
 def number(value: Any) -> int | None:
@@ -62,8 +66,8 @@ def number(value: Any) -> int | None:
     return value if type(value) is int else None
 
 
-def describe(probe: "Probe", iterator: Any) -> tuple[int, int, int]:
-    """(iterator, loader, workers) codes of one pass over a loader, told to the agent once."""
+def describe(probe: "Probe", iterator: Any) -> "Pass":
+    """(iterator code, loader code, workers, how to ask for ready batches) of one pass over a loader, told to the agent once."""
     sampler = getattr(iterator, "_index_sampler", None)
     workers = int(getattr(iterator, "_num_workers", 0) or 0)
     dataset = type(getattr(iterator, "_dataset", None)).__name__
@@ -80,11 +84,11 @@ def describe(probe: "Probe", iterator: Any) -> tuple[int, int, int]:
         pin_memory=bool(getattr(iterator, "_pin_memory", False)),
         persistent=bool(getattr(iterator, "_persistent_workers", False)),
     )
-    return code, loader, workers
+    return code, loader, workers, counter(iterator)
 
 
 def install(probe: "Probe") -> None:
-    passes: dict[int, tuple[int, int, int]] = {}
+    passes: dict[int, Pass] = {}
     for owner, name in classes():
         original = vars(owner)[name]
         if name == "__next__":
@@ -95,43 +99,57 @@ def install(probe: "Probe") -> None:
             probe.swap(owner, name, timed_fetch(probe, original))
 
 
-def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: dict[int, tuple[int, int, int]]) -> Any:
-    kind, put, live = probe.kinds["NEXT"], probe.records.put, probe.live
-    now, cpu, getpid, own = time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
+def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: "dict[int, Pass]") -> Any:
+    kind, put, live = probe.kinds["NEXT"], probe.records.append, probe.live
+    now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
 
     def __next__(self: Any) -> Any:
-        if getpid() != live[0]:
+        if not live[0]:
             probe.forked()
             return original(self)
-        codes = passes.get(id(self)) or passes.setdefault(id(self), describe(probe, self))
-        depth = ready(self)
+        *codes, ready = passes.get(id(self)) or passes.setdefault(id(self), describe(probe, self))
+        depth = ready()
         first_cpu = cpu()
         first = now()
         try:
             batch = original(self)
         except StopIteration:
-            put((kind, own(), first, now() - first, *codes, depth, 1, first_cpu, cpu(), -1))
+            put(
+                (
+                    kind,
+                    tids.get(ident()) or get_native_id(),
+                    first,
+                    now() - first,
+                    *codes,
+                    depth,
+                    1,
+                    first_cpu,
+                    cpu(),
+                    -1,
+                )
+            )
             passes.pop(id(self), None)
             raise
-        put((kind, own(), first, now() - first, *codes, depth, 0, first_cpu, cpu(), -1))
+        put((kind, tids.get(ident()) or get_native_id(), first, now() - first, *codes, depth, 0, first_cpu, cpu(), -1))
         return batch
 
     return __next__
 
 
-def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: dict[int, tuple[int, int, int]]) -> Any:
-    kind, put, live = probe.kinds["LOADER_START"], probe.records.put, probe.live
-    now, getpid, own = time.monotonic_ns, os.getpid, get_native_id
+def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: "dict[int, Pass]") -> Any:
+    kind, put, live = probe.kinds["LOADER_START"], probe.records.append, probe.live
+    now, ident, tids = time.monotonic_ns, get_ident, probe.tids
 
     def __iter__(self: Any) -> Any:
-        if getpid() != live[0]:
+        if not live[0]:
             probe.forked()
             return original(self)
         first = now()
         iterator = original(self)
         took = now() - first
-        codes = passes[id(iterator)] = describe(probe, iterator)
-        put((kind, own(), first, took, *codes, -1, -1, -1, -1, -1))
+        passes[id(iterator)] = entry = describe(probe, iterator)
+        *codes, _ = entry
+        put((kind, tids.get(ident()) or get_native_id(), first, took, *codes, -1, -1, -1, -1, -1))
         return iterator
 
     return __iter__
@@ -185,17 +203,17 @@ def grown(before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[in
 
 
 def timed_fetch(probe: "Probe", original: "Callable[..., Any]") -> Any:
-    kind, put, live, meters = probe.kinds["FETCH"], probe.records.put, probe.live, Meters(probe)
-    now, cpu, getpid, own = time.monotonic_ns, time.thread_time_ns, os.getpid, get_native_id
+    kind, put, live, meters = probe.kinds["FETCH"], probe.records.append, probe.live, Meters(probe)
+    now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
     info = getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None)
     worker = int(getattr(info, "id", -1))
     last = [0]
 
     def fetch(self: Any, possibly_batched_index: Any) -> Any:
-        if getpid() != live[0]:
+        if not live[0]:
             probe.forked()
             return original(self, possibly_batched_index)
-        collate, tid, spans = self.collate_fn, own(), [0, 0]
+        collate, tid, spans = self.collate_fn, tids.get(ident()) or get_native_id(), [0, 0]
 
         def collate_timed(data: Any) -> Any:
             spans[0] = now()

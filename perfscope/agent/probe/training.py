@@ -5,7 +5,6 @@ from outside any other module, then only those classes are patched. Where torch.
 callable is touched: its guards look at functions, and a change there would make it compile again.
 """
 
-import os
 import sys
 import time
 from _thread import get_ident, get_native_id
@@ -87,18 +86,33 @@ def install(probe: "Probe") -> None:
 
 def timed(probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1) -> Any:
     """`original` with a record of `kind_name` behind each call."""
-    kind, put, live = probe.kinds[kind_name], probe.records.put, probe.live
-    now, getpid, own = time.monotonic_ns, os.getpid, get_native_id
+    kind, put, live = probe.kinds[kind_name], probe.records.append, probe.live
+    now, ident, tids = time.monotonic_ns, get_ident, probe.tids
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if getpid() != live[0]:
+        if not live[0]:
             probe.forked()
             return original(*args, **kwargs)
         first = now()
         try:
             return original(*args, **kwargs)
         finally:
-            put((kind, own(), first, now() - first, first_value, -1, -1, -1, -1, -1, -1, -1))
+            put(
+                (
+                    kind,
+                    tids.get(ident()) or get_native_id(),
+                    first,
+                    now() - first,
+                    first_value,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                )
+            )
 
     return wrapper
 
@@ -109,23 +123,27 @@ def time_optimizers(probe: "Probe") -> None:
     pre, post = "_global_optimizer_pre_hooks", "_global_optimizer_post_hooks"
     if module is None or not hasattr(module, pre) or not hasattr(module, post):
         return
-    kind, put, live = probe.kinds["OPTIMIZER"], probe.records.put, probe.live
-    now, getpid, own = time.monotonic_ns, os.getpid, get_native_id
+    kind, put, live = probe.kinds["OPTIMIZER"], probe.records.append, probe.live
+    now, ident, tids = time.monotonic_ns, get_ident, probe.tids
     began: dict[int, int] = {}
+    codes: dict[int, int] = {}
 
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:
         began[id(optimizer)] = now()
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if getpid() != live[0]:
+        if not live[0]:
             probe.forked()
             return
         first = began.pop(id(optimizer), 0)
         for ended in probe.optimizer_ended:
             ended()
         if first:
-            code = probe.code(("optimizer", id(optimizer)), "optimizer", type(optimizer).__name__)
-            put((kind, own(), first, now() - first, code, -1, -1, -1, -1, -1, -1, -1))
+            code = codes.get(id(optimizer), -1)
+            if code < 0:
+                code = probe.code(("optimizer", id(optimizer)), "optimizer", type(optimizer).__name__)
+                codes[id(optimizer)] = code
+            put((kind, tids.get(ident()) or get_native_id(), first, now() - first, code, -1, -1, -1, -1, -1, -1, -1))
 
     for name, hook in ((pre, before), (post, after)):
         probe.swap(module, name, Hooks(vars(module)[name], hook))
@@ -143,6 +161,9 @@ class Roots:
         self.next_ns = 0
         self.mark = 0
         self.watching = False
+        self.codes: dict[int, int] = {}
+        self.kind, self.put = probe.kinds["FORWARD"], probe.records.append
+        self.grad_enabled = sys.modules["torch"].is_grad_enabled
 
     def tick(self, now_ns: int) -> None:
         """Watch for roots for a moment, first after entry, then now and again: another model may have come."""
@@ -176,7 +197,7 @@ class Roots:
 
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
             here = ident()
-            if here in inside or os.getpid() != self.probe.live[0] or self.under_a_module():
+            if here in inside or not self.probe.live[0] or self.under_a_module():
                 return original(module, *args, **kwargs)
             self.calls += 1
             self.timed.add(type(module))
@@ -188,13 +209,13 @@ class Roots:
         original = owner.__call__
         if getattr(vars(owner).get("__call__"), "_perfscope_root", False):
             return
-        inside, ident, getpid, live = self.inside, get_ident, os.getpid, self.probe.live
+        inside, ident, live = self.inside, get_ident, self.probe.live
 
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
             here = ident()
             if here in inside:
                 return original(module, *args, **kwargs)
-            if getpid() != live[0]:
+            if not live[0]:
                 self.probe.forked()
                 return original(module, *args, **kwargs)
             return self.record(original, here, module, args, kwargs)
@@ -212,11 +233,16 @@ class Roots:
         finally:
             took = time.monotonic_ns() - first
             self.inside.discard(here)
-            code = self.probe.code(("module", id(module)), "module", type(module).__name__)
-            training = int(module.training is True)
-            grad = int(sys.modules["torch"].is_grad_enabled())
-            kind = self.probe.kinds["FORWARD"]
-            self.probe.records.put((kind, get_native_id(), first, took, code, training, grad, -1, -1, -1, -1, -1))
+            known = self.codes.get(id(module))
+            code = self.learn(module) if known is None else known
+            tid = self.probe.tids.get(here) or get_native_id()
+            training, grad = int(module.training is True), int(self.grad_enabled())
+            self.put((self.kind, tid, first, took, code, training, grad, -1, -1, -1, -1, -1))
+
+    def learn(self, module: Any) -> int:
+        """The code of a module seen for the first time."""
+        code = self.codes[id(module)] = self.probe.code(("module", id(module)), "module", type(module).__name__)
+        return code
 
 
 def time_device_calls(probe: "Probe", torch: Any) -> None:
@@ -229,13 +255,13 @@ def time_device_calls(probe: "Probe", torch: Any) -> None:
 
 
 def timed_copy(probe: "Probe", original: "Callable[..., Any]") -> Any:
-    kind, put, now = probe.kinds["COPY"], probe.records.put, time.monotonic_ns
+    kind, put, now = probe.kinds["COPY"], probe.records.append, time.monotonic_ns
 
     def wrapper(tensor: Any, *args: Any, **kwargs: Any) -> Any:
         first = now()
         moved = original(tensor, *args, **kwargs)
         took = now() - first
-        if moved.device != tensor.device and os.getpid() == probe.live[0]:
+        if moved.device != tensor.device and probe.live[0]:
             host = tensor if tensor.device.type == "cpu" else moved
             size = moved.numel() * moved.element_size()
             direction = 1 if host is tensor else 2
