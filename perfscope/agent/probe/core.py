@@ -1,6 +1,6 @@
 """The probe's life inside the target: connect, install, report, hold the lease, leave with every patch undone.
 
-Everything runs on one raw thread of ours; the patched functions only read clocks and put a tuple on a SimpleQueue,
+Everything runs on one raw thread of ours; the patched functions only read clocks and append a tuple to a list,
 which may be done inside any bytecode, garbage collection or signal handler.
 """
 
