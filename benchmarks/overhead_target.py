@@ -23,20 +23,29 @@ class Spinning(Dataset[torch.Tensor]):
         return torch.zeros(64)
 
 
+def calibrated(weights: torch.Tensor, step_ms: float) -> int:
+    """How many products last a step: a fixed amount of work, so that whatever slows a step shows in its length."""
+    began, products = time.thread_time(), 0
+    while time.thread_time() - began < 1:
+        weights @ weights
+        products += 1
+    return max(round(products * step_ms / 1000), 1)
+
+
 def main() -> None:
     path, workers, step_ms, fetch_ms = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
     torch.set_num_threads(1)
     model = torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    weights = torch.randn(256, 256)
+    weights = torch.randn(128, 128)
+    products = calibrated(weights, step_ms)
     loader = DataLoader(Spinning(fetch_ms / 8), batch_size=8, num_workers=workers)
     with open(path, "w", buffering=1) as marks:
         for batch in loader:
-            until = time.thread_time() + step_ms / 1000
             loss = model(batch).square().mean()
             optimizer.zero_grad()
             loss.backward()
-            while time.thread_time() < until:
+            for _ in range(products):
                 weights @ weights
             optimizer.step()
             marks.write(f"{time.monotonic_ns()}\n")
