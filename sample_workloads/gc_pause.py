@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from sample_workloads.training import arguments, layers, own_part, train
 
 TIDY_EVERY = 4
+TIDY_SELDOM = 1000
 
 
 class Token:
@@ -33,8 +34,10 @@ def main() -> None:
         gc.collect()
         gc.freeze()  # what is there now is never looked at again
 
+    every = TIDY_SELDOM if args.fix else TIDY_EVERY
+
     def tidy_up(step: int) -> None:
-        if step % TIDY_EVERY == 0 and vocabulary:
+        if step % every == 0 and vocabulary:
             gc.collect()
 
     data = TensorDataset(torch.randn(8192, 512), torch.randint(0, 10, (8192,)))

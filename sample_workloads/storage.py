@@ -1,16 +1,13 @@
 """ill: input-bound/storage-bound. Every item is read from the disk itself, past the page cache; the workers wait for it."""
 
-import atexit
 import mmap
 import os
 import random
-import shutil
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sample_workloads.training import arguments, classify, layers, own_part, train
 
+SCRATCH = os.environ.get("SCRATCH", "/var/tmp")  # /tmp may be memory
 CHUNK = 1 << 20
 CHUNKS = 192
 WIDTH = 512
@@ -29,46 +27,41 @@ TRIAL = 64
 class Blocks(Dataset[Any]):
     """Random blocks of a file, read directly from the disk, or, with `in_memory`, once when it is made."""
 
-    def __init__(self, path: Path, reads: int, *, in_memory: bool = False) -> None:
-        self.path, self.reads = path, reads
-        self.memory = path.read_bytes() if in_memory else None
-        self.file: int | None = None
+    def __init__(self, file: int, reads: int, *, in_memory: bool = False) -> None:
+        self.file, self.reads = file, reads
         self.buffer: mmap.mmap | None = None
+        self.memory = [bytes(self.block(at)) for at in range(CHUNKS)] if in_memory else None
 
     def __len__(self) -> int:
         return 200_000
 
-    def block(self, at: int) -> Any:
-        if self.memory is not None:
-            return memoryview(self.memory)[at : at + CHUNK]
-        if self.file is None or self.buffer is None:
-            self.file = os.open(self.path, os.O_RDONLY | os.O_DIRECT)
+    def block(self, at: int) -> memoryview:
+        if self.buffer is None:
             self.buffer = mmap.mmap(-1, CHUNK)  # O_DIRECT wants aligned memory
-        os.preadv(self.file, [self.buffer], at)
+        os.preadv(self.file, [self.buffer], at * CHUNK)
         return memoryview(self.buffer)
 
     def __getitem__(self, index: int) -> Any:
         chance = random.Random(index)
-        parts = [bytes(self.block(CHUNK * chance.randrange(CHUNKS))[:WIDTH]) for _ in range(self.reads)]
-        return torch.frombuffer(bytearray(parts[-1]), dtype=torch.uint8).float() / 255, index % 10
+        for _ in range(self.reads):
+            at = chance.randrange(CHUNKS)
+            pixels = (self.memory[at] if self.memory else self.block(at))[:WIDTH]
+        return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).float() / 255, index % 10
 
 
-def scratch_file() -> Path:
-    """A file of CHUNKS blocks in a folder that goes when the program ends."""
-    folder = Path(tempfile.mkdtemp(prefix="storage-sample-", dir=os.environ.get("SCRATCH", "/var/tmp")))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = folder / "blocks"
-    with open(path, "wb") as file:
+def scratch_file() -> int:
+    """A file of CHUNKS blocks, open for reading past the page cache; it has no name and goes with the program."""
+    with tempfile.TemporaryFile(dir=SCRATCH) as file:
         for _ in range(CHUNKS):
             file.write(os.urandom(CHUNK))
         file.flush()
         os.fsync(file.fileno())
-    return path
+        return os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_DIRECT)
 
 
-def reads_that_last(path: Path, readers: int) -> int:
+def reads_that_last(file: int, readers: int) -> int:
     """How many blocks an item must have here for batches to come as slowly as from a slow network disk."""
-    trials = [Blocks(path, TRIAL) for _ in range(readers)]
+    trials = [Blocks(file, TRIAL) for _ in range(readers)]
     with ThreadPoolExecutor(readers) as pool:
         for seed in range(2):  # the first time warms up
             began = time.monotonic()
@@ -79,12 +72,15 @@ def reads_that_last(path: Path, readers: int) -> int:
 
 def main() -> None:
     args = arguments(__doc__, workers=2)
-    path = scratch_file()
     try:
-        reads = reads_that_last(path, max(args.workers, 1))
+        file = scratch_file()
+        reads = reads_that_last(file, max(args.workers, 1))
     except OSError as error:
-        sys.exit(f"storage: {path.parent} cannot be read past the page cache ({error.strerror}); set SCRATCH to a disk")
-    data = Blocks(path, reads, in_memory=args.fix)
+        print(
+            f"storage: {SCRATCH} has no direct reads ({error.strerror}); set SCRATCH to another disk", file=sys.stderr
+        )
+        sys.exit(3)
+    data = Blocks(file, reads, in_memory=args.fix)
     loader = DataLoader(data, batch_size=BATCH, sampler=own_part(data), num_workers=args.workers)
     train(layers(WIDTH, 12), loader, args, learn=partial(classify, variations=24))
 
