@@ -24,6 +24,10 @@ TS: Final = Column("ts", "int64", "ns", "start, from the job's time zero")
 DUR: Final = Column("dur", "int64", "ns", "duration")
 PROCESS: Final = Column("process", "int64", "", "code into `processes`")
 TID: Final = Column("tid", "int64", "", "kernel thread id, in the process's own pid namespace")
+DEVICE: Final = Column("device", "int64", "", "number of the accelerator on its host, -1 unknown")
+STREAM: Final = Column("stream", "int64", "", "stream (queue) of the device, -1 unknown")
+CORRELATION: Final = Column("correlation", "int64", "", "id that ties a launch to what it started, -1 none")
+LAUNCH: Final = Column("launch", "int64", "", "row of `launches` that started it, -1 unknown")
 
 TABLES: Final[dict[str, tuple[Column, ...]]] = {
     "processes": (
@@ -39,6 +43,23 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("local_rank", "int64", "", "rank on this host"),
         Column("worker", "int64", "", "loader worker id, -1 for others"),
         Column("name", "category", "", "short command name for people"),
+    ),
+    "devices": (
+        PROCESS,
+        DEVICE,
+        Column("name", "category", "", "product name as the driver says it"),
+        Column("kind", "category", "", "cuda, hip or mtia"),
+        Column("memory_bytes", "int64", "bytes", "memory of the device, -1 unknown"),
+        Column("multiprocessors", "int64", "", "SMs or compute units, -1 unknown"),
+    ),
+    "ranks": (
+        PROCESS,
+        Column("rank", "int64", "", "global rank"),
+        Column("world_size", "int64", "", "ranks of the job, -1 unknown"),
+        Column("backend", "category", "", "nccl, gloo ... NA unknown"),
+        Column("source", "category", "", "file the rank was read from"),
+        Column("clock_offset_ns", "int64", "ns", "added to the recorded times to bring them to the job's clock"),
+        Column("clock_residual_ns", "int64", "ns", "what the alignment leaves unexplained, -1 not aligned"),
     ),
     "threads": (
         PROCESS,
@@ -79,7 +100,13 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         TID,
         TS,
         DUR,
-        Column("category", "category", "", "forward, backward, optimizer, scaler, checkpoint, gc or sync"),
+        Column(
+            "category",
+            "category",
+            "",
+            "forward, backward, optimizer, scaler, checkpoint, gc, sync; of foreign traces: step (marked by the profiler), "
+            "annotation, nvtx, python (a function), overhead (the profiler's own)",
+        ),
         Column("name", "category", "", "class or function name"),
         Column("object", "int64", "", "code of the module or optimizer, GC generation, -1 for none"),
         Column(
@@ -94,10 +121,74 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         TID,
         TS,
         DUR,
-        Column("direction", "category", "", "h2d or d2h"),
+        Column("direction", "category", "", "h2d, d2h, d2d, p2p or memset"),
         Column("bytes", "int64", "bytes", "size"),
         Column("pinned", "int64", "", "1 when the host side is pinned, 0 not, -1 unknown"),
-        Column("non_blocking", "int64", "", "1 when asked so"),
+        Column("non_blocking", "int64", "", "1 when asked so, -1 unknown"),
+        Column(
+            "device", "int64", "", "number of the accelerator; -1: the row is the call on the host, not the transfer"
+        ),
+        STREAM,
+        CORRELATION,
+        LAUNCH,
+    ),
+    "ops": (
+        PROCESS,
+        TID,
+        TS,
+        DUR,
+        Column("name", "category", "", "operator, as torch names it"),
+        Column("parent", "int64", "", "row of the operator around it on its thread, -1 outermost"),
+        Column("sequence", "int64", "", "autograd sequence number, the same in forward and backward; -1 none"),
+        Column(
+            "forward_tid", "int64", "", "torch's number of the thread that ran the forward; above 0 in backward only"
+        ),
+        Column("shapes", "category", "", "sizes of the inputs as JSON, NA not recorded"),
+        Column("dtypes", "category", "", "types of the inputs as JSON, NA not recorded"),
+    ),
+    "launches": (
+        PROCESS,
+        TID,
+        TS,
+        DUR,
+        Column("name", "category", "", "runtime or driver call"),
+        Column("kind", "category", "", "kernel, graph, copy, memset, sync, memory or other"),
+        CORRELATION,
+        Column("op", "int64", "", "row of the innermost operator around it, -1 none"),
+    ),
+    "kernels": (
+        PROCESS,
+        DEVICE,
+        STREAM,
+        TS,
+        DUR,
+        Column("name", "category", "", "kernel"),
+        Column("kind", "category", "", "compute or communication"),
+        CORRELATION,
+        LAUNCH,
+        Column("graph", "bool", "", "started by a graph launch"),
+    ),
+    "collectives": (
+        PROCESS,
+        DEVICE,
+        STREAM,
+        TS,
+        DUR,
+        Column("kind", "category", "", "all_reduce, all_gather, reduce_scatter, broadcast, all_to_all, send, recv ..."),
+        Column("in_bytes", "int64", "bytes", "input of this rank, -1 unknown"),
+        Column("out_bytes", "int64", "bytes", "output of this rank, -1 unknown"),
+        Column("dtype", "category", "", "element type, NA unknown"),
+        Column("group", "category", "", "process group: its name and ranks, NA unknown"),
+        Column("group_size", "int64", "", "ranks of the group, -1 unknown"),
+        Column("kernel", "int64", "", "row of `kernels`"),
+    ),
+    "memory": (
+        PROCESS,
+        DEVICE,
+        TS,
+        Column("bytes", "int64", "bytes", "allocated (above 0) or freed (below 0)"),
+        Column("allocated_bytes", "int64", "bytes", "in use by tensors afterwards"),
+        Column("reserved_bytes", "int64", "bytes", "held by the allocator afterwards"),
     ),
     "stacks": (
         PROCESS,

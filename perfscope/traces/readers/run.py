@@ -9,6 +9,7 @@ import pandas as pd
 
 from perfscope.traces import events
 from perfscope.traces.clocks import Clock, host_clock
+from perfscope.traces.readers.span import span
 from perfscope.traces.schema import TABLES
 from perfscope.traces.stored_run import StoredRun, is_run
 from perfscope.traces.trace import Trace, framed
@@ -123,7 +124,8 @@ def copies(records: pd.DataFrame) -> pd.DataFrame:
     rows = of_kinds(records, (events.COPY,))
     columns = named_values(rows, events.COPY)
     columns["direction"] = np.where(rows["v1"] == 1, "h2d", "d2h")
-    return framed("copies", columns)
+    unknown = np.full(len(rows), -1, np.int64)
+    return framed("copies", columns | dict.fromkeys(("device", "stream", "correlation", "launch"), unknown))
 
 
 def ranges(records: pd.DataFrame, names: dict[tuple[int, int], str]) -> pd.DataFrame:
@@ -204,14 +206,3 @@ def counters(run: StoredRun, clock: Clock) -> pd.DataFrame | None:
     frame = framed("counters", columns)
     frame["ts"] = clock.job_ns(-1, frame["ts"].to_numpy(np.int64))
     return frame.sort_values("ts", kind="stable").reset_index(drop=True)
-
-
-def span(tables: Iterable[pd.DataFrame]) -> tuple[int, int]:
-    """First and last instant of all events, ns of job time."""
-    first, last = [], []
-    for table in tables:
-        if "ts" in table and len(table):
-            ends = table["ts"] + table["dur"] if "dur" in table else table["ts"]
-            first.append(int(table["ts"].min()))
-            last.append(int(ends.max()))
-    return (min(first), max(last)) if first else (0, 0)

@@ -1,0 +1,97 @@
+"""Lists of whatever a trace holds to typed columns. The fast way where all is well, one value at a time where not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfscope.traces.intervals import Ints
+
+MISSING = -1
+# A float holds microseconds to the nanosecond up to here (2**43: its last digit is worth half a nanosecond).
+EXACT_FLOAT_US = 8.7e12
+# No time lies beyond (year 2200 in ns would not fit into 63 bits much longer).
+LATEST_US = 7e15
+BAD = np.iinfo(np.int64).min
+
+
+@dataclass
+class Coded:
+    """A column of names: codes into `names`, -1 for none."""
+
+    codes: NDArray[np.int32]
+    names: list[str]
+
+
+def integers(values: Sequence[Any]) -> Ints:
+    """Whole numbers, -1 for what is none."""
+    try:
+        return np.array(values, np.int64)
+    except (TypeError, ValueError, OverflowError):
+        return np.array([integer(value) for value in values], np.int64)
+
+
+def integer(value: Any) -> int:
+    try:
+        number = int(value, 0) if isinstance(value, str) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return MISSING
+    return number if -(2**63) <= number < 2**63 else MISSING
+
+
+def nanoseconds(values: Sequence[Any]) -> Ints:
+    """Microseconds, as numbers or text, to ns; `BAD` for what is no time."""
+    try:
+        array = np.array(values)
+    except ValueError:  # lists among the numbers
+        return one_by_one(values)
+    if array.dtype == np.int64:
+        return np.where(np.abs(array) < LATEST_US, array * 1000, BAD) if len(array) else array
+    if array.dtype != np.float64:
+        return one_by_one(values)
+    good = np.abs(array) < LATEST_US
+    array = np.where(good, array, 0.0)
+    whole = np.floor(array)
+    ns: Ints = whole.astype(np.int64) * 1000 + np.rint((array - whole) * 1000).astype(np.int64)
+    return np.where(good, ns, BAD)
+
+
+def one_by_one(values: Sequence[Any]) -> Ints:
+    return np.array([nanosecond(value) for value in values], np.int64)
+
+
+def nanosecond(value: Any) -> int:
+    """One time in microseconds, a number or its text, to ns without passing through a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return int(BAD)
+    try:
+        us = Decimal(str(value).strip().strip('"'))
+    except InvalidOperation:
+        return int(BAD)
+    return int((us * 1000).to_integral_value()) if us.is_finite() and abs(us) < LATEST_US else int(BAD)
+
+
+def needs_text(values: Sequence[Any]) -> bool:
+    """Are there times that a float cannot hold to the nanosecond?"""
+    return any(isinstance(value, float) and EXACT_FLOAT_US < value < LATEST_US for value in values)
+
+
+def coded(values: Sequence[Any]) -> Coded:
+    """Names to codes."""
+    try:
+        seen = dict.fromkeys(values)
+    except TypeError:  # lists and the like
+        values = [told(value) for value in values]
+        seen = dict.fromkeys(values)
+    seen.pop(None, None)
+    index = {value: code for code, value in enumerate(seen)}
+    index[None] = MISSING
+    codes = np.fromiter(map(index.__getitem__, values), np.int32, len(values))
+    return Coded(codes, [told(value) or "" for value in seen])
+
+
+def told(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)[:1000]

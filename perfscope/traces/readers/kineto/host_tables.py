@@ -1,0 +1,123 @@
+"""Tables of what ran on the host: operators, launches, ranges, loader waits, allocations."""
+
+import re
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.traces.intervals import Ints
+from perfscope.traces.nesting import enclosing
+from perfscope.traces.readers.kineto.assemble import Group
+from perfscope.traces.readers.kineto.columns import Coded
+from perfscope.traces.readers.kineto.device_tables import category
+from perfscope.traces.readers.naming import by_name, launch_kind
+from perfscope.traces.trace import framed
+
+LOADER = re.compile(r"^enumerate\(DataLoader\)#(.*)\.__next__$")
+STEP = re.compile(r"^ProfilerStep\s*#\s*\d+$")
+ON_A_DEVICE = (1, 3, 4, 20)
+"""c10::DeviceType of CUDA (HIP says so too), HIP as such, FPGA left out, privateuse1: whose memory is counted."""
+
+
+def nested(process: Ints, ops: Group, launches: Group) -> tuple[Ints, Ints]:
+    """(row of the operator around each operator, row of the operator around each launch), -1 for none."""
+    both = {name: np.concatenate([ops.numbers(name), launches.numbers(name)]) for name in ("pid", "tid", "ts", "dur")}
+    _, thread = np.unique(np.stack([both["pid"], both["tid"]]), axis=1, return_inverse=True)
+    holds = np.arange(len(both["ts"])) < len(ops)
+    around = enclosing(thread.ravel().astype(np.int64), both["ts"], both["ts"] + both["dur"], holds)
+    return around[: len(ops)], around[len(ops) :]
+
+
+def op_table(group: Group, process: Ints, parent: Ints) -> pd.DataFrame:
+    """Table `ops`, in the order of the group."""
+    name, shapes, dtypes = group.names("name"), group.names("dims"), group.names("types")
+    return framed(
+        "ops",
+        {
+            **where_and_when(group, process),
+            "name": category(name.codes, name.names),
+            "parent": parent,
+            "sequence": group.numbers("sequence"),
+            "forward_tid": group.numbers("forward_tid"),
+            "shapes": category(shapes.codes, shapes.names),
+            "dtypes": category(dtypes.codes, dtypes.names),
+        },
+    )
+
+
+def launch_table(group: Group, process: Ints, op: Ints) -> pd.DataFrame:
+    """Table `launches`, in the order of the group."""
+    name = group.names("name")
+    kinds, kind_names = by_name(name.codes, name.names, launch_kind)
+    return framed(
+        "launches",
+        {
+            **where_and_when(group, process),
+            "name": category(name.codes, name.names),
+            "kind": category(kinds, kind_names),
+            "correlation": group.numbers("correlation"),
+            "op": op,
+        },
+    )
+
+
+def where_and_when(group: Group, process: Ints) -> dict[str, Ints]:
+    return {"process": process, **{name: group.numbers(name) for name in ("tid", "ts", "dur")}}
+
+
+def range_table(group: Group, process: Ints) -> pd.DataFrame:
+    """Table `ranges`: annotations, profiler steps, Python functions, the profiler's own work."""
+    name, said = group.names("name"), group.names("cat")
+    kinds = ["annotation", "python", "overhead", "step"]
+    by_category = {"python_function": 1, "overhead": 2}
+    kind = np.array([by_category.get(one, 0) for one in said.names] + [0], np.int32)[said.codes]
+    is_step = np.array([bool(STEP.match(one)) for one in name.names] + [False], bool)[name.codes]
+    kind = np.where(is_step & (kind == 0), 3, kind).astype(np.int32)
+    missing = np.full(len(group), -1, np.int64)
+    return framed(
+        "ranges",
+        {
+            **where_and_when(group, process),
+            "category": category(kind, kinds),
+            "name": category(name.codes, name.names),
+            "object": missing,
+            "value": missing,
+        },
+    )
+
+
+def is_loader(name: Coded) -> NDArray[np.bool_]:
+    """Rows that are waits for PyTorch's data loader."""
+    return np.array([bool(LOADER.match(one)) for one in name.names] + [False], bool)[name.codes]
+
+
+def loader_table(group: Group, process: Ints) -> pd.DataFrame | None:
+    """Table `loader`: the waits for batches that torch itself annotates; nothing is known of queue and workers."""
+    if not len(group):
+        return None
+    name = group.names("name")
+    alone = np.array([0 if "SingleProcess" in one else -1 for one in name.names] + [-1], np.int64)[name.codes]
+    missing = np.full(len(group), -1, np.int64)
+    columns = {"iterator": missing * 0, "loader": missing * 0, "workers": alone, "queue_depth": missing}
+    columns |= {"end": missing * 0, "cpu_before_ns": missing, "cpu_after_ns": missing}
+    return framed("loader", {**where_and_when(group, process), "kind": ["next"] * len(group), **columns})
+
+
+def memory_table(group: Group, process: Ints) -> pd.DataFrame | None:
+    """Table `memory`: allocations on accelerators; None when there are none."""
+    on_device = np.isin(group.numbers("device_type"), ON_A_DEVICE)
+    group, process = group.where(on_device), process[on_device]
+    if not len(group):
+        return None
+    return framed(
+        "memory",
+        {
+            "process": process,
+            "device": group.numbers("device_id"),
+            "ts": group.numbers("ts"),
+            "bytes": group.numbers("memory_bytes"),
+            "allocated_bytes": group.numbers("allocated"),
+            "reserved_bytes": group.numbers("reserved"),
+        },
+    )

@@ -1,0 +1,82 @@
+"""What the names of calls, kernels and copies of all vendors mean. Readers of foreign traces share it."""
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+LAUNCH_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("graph", re.compile(r"GraphLaunch")),
+    ("memset", re.compile(r"Memset", re.I)),
+    ("copy", re.compile(r"Memcpy|^Dma|_copy", re.I)),
+    ("kernel", re.compile(r"Launch|runExecutable|enqueue.*kernel", re.I)),
+    ("sync", re.compile(r"(Device|Stream|Event|Ctx|Thread)Synchronize|^synchronize", re.I)),
+    ("memory", re.compile(r"Malloc|MemAlloc|Free|HostAlloc|HostRegister|Mem(Map|Create|Release|AddressReserve)", re.I)),
+)
+"""First match wins; what matches none is `other`. CUDA runtime and driver calls, HIP calls, MTIA commands."""
+
+# NCCL and RCCL (`nccl`), MSCCL, vLLM's and SGLang's own all-reduce, NVSHMEM's and DeepEP's kernels, oneCCL.
+COMMUNICATION = re.compile(
+    r"nccl|cross_device_reduce|nvshmem|deep_?ep|oneccl|one_shot_all_reduce|two_shot_all_reduce", re.I
+)
+
+COLLECTIVE_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("all_reduce", re.compile(r"all_?reduce|cross_device_reduce|shot_all_reduce", re.I)),
+    ("reduce_scatter", re.compile(r"reduce_?scatter", re.I)),
+    ("all_gather", re.compile(r"all_?gather", re.I)),
+    ("all_to_all", re.compile(r"all_?to_?all", re.I)),
+    ("broadcast", re.compile(r"broadcast", re.I)),
+    ("reduce", re.compile(r"reduce", re.I)),
+    ("send_recv", re.compile(r"send_?recv|recv.*send|send.*recv", re.I)),
+    ("send", re.compile(r"send", re.I)),
+    ("recv", re.compile(r"recv", re.I)),
+    ("gather", re.compile(r"gather", re.I)),
+    ("scatter", re.compile(r"scatter", re.I)),
+    ("barrier", re.compile(r"barrier", re.I)),
+)
+
+DIRECTIONS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("memset", re.compile(r"memset", re.I)),
+    ("h2d", re.compile(r"H(ost)?_?(to|2)_?D|host_to_device", re.I)),
+    ("d2h", re.compile(r"D(evice)?_?(to|2)_?H|device_to_host", re.I)),
+    ("p2p", re.compile(r"P(eer)?(to|2)P|peer", re.I)),
+    ("d2d", re.compile(r"D(evice)?_?(to|2)_?D|device_to_device", re.I)),
+)
+
+BYTES_OF = {
+    "float": 4, "float32": 4, "int": 4, "int32": 4, "uint32": 4, "double": 8, "float64": 8, "long": 8, "int64": 8,
+    "half": 2, "float16": 2, "bfloat16": 2, "short": 2, "int8": 1, "char": 1, "byte": 1, "uint8": 1, "bool": 1,
+    "float8_e4m3fn": 1, "float8_e5m2": 1, "complexfloat": 8, "complexdouble": 16,
+}  # fmt: skip
+"""Bytes of an element by the names that torch gives its types in traces, in lower case."""
+
+
+def first_match(patterns: Sequence[tuple[str, re.Pattern[str]]], otherwise: str) -> Callable[[str], str]:
+    """A function that names a text after the first pattern found in it."""
+
+    def named(text: str) -> str:
+        return next((name for name, pattern in patterns if pattern.search(text)), otherwise)
+
+    return named
+
+
+launch_kind = first_match(LAUNCH_KINDS, "other")
+collective_kind = first_match(COLLECTIVE_KINDS, "other")
+direction = first_match(DIRECTIONS, "d2d")
+
+
+def kernel_kind(name: str) -> str:
+    """compute or communication."""
+    return "communication" if COMMUNICATION.search(name) else "compute"
+
+
+def by_name(
+    codes: NDArray[np.int32], names: Sequence[str], meaning: Callable[[str], str]
+) -> tuple[NDArray[np.int32], list[str]]:
+    """Codes and values of `meaning` applied to each different name once; -1 stays -1."""
+    meant = [meaning(name) for name in names]
+    values = list(dict.fromkeys(meant))
+    place = {value: code for code, value in enumerate(values)}
+    recoded = np.array([*(place[one] for one in meant), -1], np.int32)
+    return recoded[codes], values
