@@ -1,11 +1,12 @@
 """Which interval lies in which, for the calls of a thread."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
 
 
-def enclosing(thread: Ints, start: Ints, end: Ints, may_hold: Ints | None = None) -> Ints:
+def enclosing(thread: Ints, start: Ints, end: Ints, may_hold: NDArray[np.bool_] | None = None) -> Ints:
     """For each interval the row of the innermost interval of its thread that is open when it starts, -1 for none.
 
     All int64, in any order; of intervals with one start the longer holds the shorter. With `may_hold` (bool) only rows

@@ -9,8 +9,8 @@ import pandas as pd
 
 from perfscope.traces import events
 from perfscope.traces.clocks import Clock, host_clock
-from perfscope.traces.readers.span import span
 from perfscope.traces.schema import TABLES
+from perfscope.traces.span import span
 from perfscope.traces.stored_run import StoredRun, is_run
 from perfscope.traces.trace import Trace, framed
 

@@ -26,8 +26,8 @@ from perfscope.traces.readers.kineto.host_tables import (
 )
 from perfscope.traces.readers.kineto.identity import Identity, identified
 from perfscope.traces.readers.kineto.text import head
-from perfscope.traces.readers.span import on_job_time, span
 from perfscope.traces.schema import TABLES
+from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace
 
 BEGINS = re.compile(rb"^\s*[\[{]")

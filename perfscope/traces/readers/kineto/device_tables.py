@@ -5,15 +5,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
-from perfscope.traces.readers.kineto.assemble import Group, joined
-from perfscope.traces.readers.kineto.columns import Coded
-from perfscope.traces.readers.naming import (
+from perfscope.traces.naming import (
     BYTES_OF,
     by_name,
     collective_kind,
     direction,
     kernel_kind,
 )
+from perfscope.traces.readers.kineto.assemble import Group, joined
+from perfscope.traces.readers.kineto.columns import Coded
 from perfscope.traces.trace import framed
 
 DMA = "dma_request"
@@ -21,9 +21,9 @@ NO_WORK = ("event_record", "event_wait")
 """MTIA's category holds everything its queues did: transfers and waits beside programs."""
 
 
-def category(codes: NDArray[np.int32], names: list[str]) -> pd.Categorical:
+def category(codes: NDArray[np.int32], names: list[str]) -> "pd.Categorical[str]":
     """A column of names."""
-    return pd.Categorical.from_codes(codes, categories=names)
+    return pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(names))
 
 
 def separated(kernels: Group, copies: Group) -> tuple[Group, Group]:
@@ -110,7 +110,6 @@ def pinnedness(name: str) -> int:
 def collective_table(group: Group, process: Ints) -> pd.DataFrame | None:
     """Table `collectives`: the kernels that communicate, with what the trace says of them; None without any."""
     name = group.names("name")
-    kinds, _ = by_name(name.codes, name.names, kernel_kind)
     talks = np.array([kernel_kind(one) == "communication" for one in name.names] + [False], bool)[name.codes]
     rows = np.flatnonzero(talks)
     if not len(rows):

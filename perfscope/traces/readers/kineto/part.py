@@ -1,8 +1,8 @@
 """A piece of text to columns: what one process does with each piece, on its own."""
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import msgspec

@@ -1,10 +1,10 @@
 """The bytes of a trace file, unpacked as they are read: memory does not grow with the file."""
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from perfscope.errors import UnreadableRun
 
@@ -23,7 +23,7 @@ def head(path: Path, size: int = 1 << 16) -> bytes:
         with open(path, "rb") as file:
             raw = file.read(size)
         return isal_zlib.decompressobj(GZIP_WINDOW).decompress(raw, size) if raw.startswith(GZIP) else raw
-    except (OSError, isal_zlib.error, zlib.error):
+    except (OSError, IsalError):
         return b""
 
 
@@ -60,7 +60,7 @@ class Text:
             while block:
                 try:
                     text = unpacker.decompress(block, BLOCK)
-                except (isal_zlib.error, zlib.error) as error:
+                except IsalError as error:
                     self.torn = f"its compressed data is damaged ({error})"
                     return
                 unpacked_bytes += len(text)
