@@ -23,7 +23,7 @@ def head(path: Path, size: int = 1 << 16) -> bytes:
         with open(path, "rb") as file:
             raw = file.read(size)
         return isal_zlib.decompressobj(GZIP_WINDOW).decompress(raw, size) if raw.startswith(GZIP) else raw
-    except (OSError, IsalError):
+    except (OSError, IsalError):  # type: ignore[misc]
         return b""
 
 
@@ -60,7 +60,7 @@ class Text:
             while block:
                 try:
                     text = unpacker.decompress(block, BLOCK)
-                except IsalError as error:
+                except IsalError as error:  # type: ignore[misc]
                     self.torn = f"its compressed data is damaged ({error})"
                     return
                 unpacked_bytes += len(text)
