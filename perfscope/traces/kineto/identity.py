@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.intervals import Ints
-from perfscope.traces.readers.kineto.assemble import Group
-from perfscope.traces.readers.kineto.columns import integer
-from perfscope.traces.readers.kineto.device_tables import device_of
+from perfscope.traces.kineto.assemble import Group
+from perfscope.traces.kineto.columns import integer
+from perfscope.traces.kineto.device_tables import device_of
 from perfscope.traces.trace import framed
 
 RANK = re.compile(r"rank[-_ ]?(\d+)", re.I)

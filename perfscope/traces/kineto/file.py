@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.readers.kineto.part import Part, part_of
-from perfscope.traces.readers.kineto.pieces import NoEvents, Pieces, last_boundary
-from perfscope.traces.readers.kineto.text import Text
+from perfscope.traces.kineto.part import Part, part_of
+from perfscope.traces.kineto.pieces import NoEvents, Pieces, last_boundary
+from perfscope.traces.kineto.text import Text
 
 WORTH_PROCESSES = 24 << 20
 """Bytes of text from which on starting processes pays."""

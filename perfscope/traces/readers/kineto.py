@@ -10,12 +10,11 @@ import pandas as pd
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.intervals import Ints
-from perfscope.traces.manifest import Manifest, SourceStatus
-from perfscope.traces.readers.kineto import groups
-from perfscope.traces.readers.kineto.assemble import Group, assembled, joined, totals
-from perfscope.traces.readers.kineto.device_tables import collective_table, copy_table, kernel_table, separated
-from perfscope.traces.readers.kineto.file import Columns, read_columns, usable_processes
-from perfscope.traces.readers.kineto.host_tables import (
+from perfscope.traces.kineto import groups
+from perfscope.traces.kineto.assemble import Group, assembled, joined, totals
+from perfscope.traces.kineto.device_tables import collective_table, copy_table, kernel_table, separated
+from perfscope.traces.kineto.file import Columns, read_columns, usable_processes
+from perfscope.traces.kineto.host_tables import (
     is_loader,
     launch_table,
     loader_table,
@@ -24,8 +23,9 @@ from perfscope.traces.readers.kineto.host_tables import (
     op_table,
     range_table,
 )
-from perfscope.traces.readers.kineto.identity import Identity, identified
-from perfscope.traces.readers.kineto.text import head
+from perfscope.traces.kineto.identity import Identity, identified
+from perfscope.traces.kineto.text import head
+from perfscope.traces.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace

@@ -5,6 +5,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
+from perfscope.traces.kineto.assemble import Group, joined
+from perfscope.traces.kineto.columns import Coded
 from perfscope.traces.naming import (
     BYTES_OF,
     by_name,
@@ -12,8 +14,6 @@ from perfscope.traces.naming import (
     direction,
     kernel_kind,
 )
-from perfscope.traces.readers.kineto.assemble import Group, joined
-from perfscope.traces.readers.kineto.columns import Coded
 from perfscope.traces.trace import framed
 
 DMA = "dma_request"

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from perfscope.traces.intervals import Ints
-from perfscope.traces.readers.kineto import groups
-from perfscope.traces.readers.kineto.columns import BAD, Coded, coded, integers, nanoseconds, needs_text, one_by_one
-from perfscope.traces.readers.kineto.events import EXACT, NO_ARGS, TRAILING, Args, Event, decoded
+from perfscope.traces.kineto import groups
+from perfscope.traces.kineto.columns import BAD, Coded, coded, integers, nanoseconds, needs_text, one_by_one
+from perfscope.traces.kineto.events import EXACT, NO_ARGS, TRAILING, Args, Event, decoded
 
 Column = Ints | Coded
 DAY_NS = 86_400_000_000_000

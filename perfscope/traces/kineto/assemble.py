@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from perfscope.traces.intervals import Ints
-from perfscope.traces.readers.kineto.columns import Coded
-from perfscope.traces.readers.kineto.part import Column, Part
+from perfscope.traces.kineto.columns import Coded
+from perfscope.traces.kineto.part import Column, Part
 
 
 class Group:

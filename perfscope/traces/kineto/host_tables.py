@@ -7,11 +7,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
+from perfscope.traces.kineto.assemble import Group
+from perfscope.traces.kineto.columns import Coded
+from perfscope.traces.kineto.device_tables import category
 from perfscope.traces.naming import by_name, launch_kind
 from perfscope.traces.nesting import enclosing
-from perfscope.traces.readers.kineto.assemble import Group
-from perfscope.traces.readers.kineto.columns import Coded
-from perfscope.traces.readers.kineto.device_tables import category
 from perfscope.traces.trace import framed
 
 LOADER = re.compile(r"^enumerate\(DataLoader\)#(.*)\.__next__$")

@@ -1,0 +1,1 @@
+"""The parts of the reader of PyTorch profiler traces (readers/kineto.py)."""
