@@ -10,10 +10,27 @@ from perfscope.analyzer.diagnosis import Finding
 from perfscope.analyzer.limits import Limits
 
 # Which column of the time budget shows what a finding costs in each step; a finding without one has a constant share.
-COLUMN = {"input-bound": "input_wait", "checkpoint-stall": "checkpoint", "gc-pause": "gc", "gil-contention": "gil"}
+COLUMN = {
+    "input-bound": "input_wait",
+    "checkpoint-stall": "checkpoint",
+    "gc-pause": "gc",
+    "gil-contention": "gil",
+    "launch-bound": "host_bound",
+    "host-sync": "sync_wait",
+    "exposed-communication": "exposed_communication",
+    "small-collectives": "exposed_communication",
+    "straggler": "peer_wait",
+    "exposed-copy": "exposed_copy",
+    "pageable-copy": "exposed_copy",
+}
+# What could be had back, input_wait first: above its limit a run is not healthy.
+RECOVERABLE = ("input_wait", "checkpoint", "gc", "gil")
+IN_TRACES = ("sync_wait", "host_bound", "exposed_communication", "peer_wait", "exposed_copy")
 MOST = 0.99
 # Without steps to resample (looked at from outside) samples of the main thread are all there is.
 FROM_OUTSIDE = 0.5
+# Where nothing repeats, what was seen may be a beginning and not the rule.
+UNREPEATED = 0.8
 
 
 @dataclass(frozen=True)
@@ -26,7 +43,11 @@ class Standing:
 
 
 def confidence_of(
-    found: list[Finding], rows: pd.DataFrame | None, limits: Limits, ordinary_ns: float = 0.0
+    found: list[Finding],
+    rows: pd.DataFrame | None,
+    limits: Limits,
+    ordinary_ns: float = 0.0,
+    recoverable: tuple[str, ...] = RECOVERABLE,
 ) -> Standing:
     """The share of resamples in which the first of `found` costs enough and more than the second.
 
@@ -40,7 +61,7 @@ def confidence_of(
     trust = MOST * (len(rows) / limits.enough_steps) ** 0.5 if few else MOST
     step = rows["dur"].to_numpy(np.float64)
     if not found:
-        worst = rows[["input_wait", "checkpoint", "gc", "gil"]].to_numpy(np.float64)
+        worst = rows[list(recoverable)].to_numpy(np.float64)
         worst[:, 0] -= min(ordinary_ns, float(worst[:, 0].mean()))
         means = resampled_means(np.column_stack([step, worst]))
         below = (means[:, 1:] < limits.input_share * means[:, :1]).all(axis=1)

@@ -7,7 +7,9 @@ from perfscope.analyzer.facts.time_budget import steady, time_budget
 from perfscope.analyzer.limits import Limits
 from perfscope.traces.trace import Trace
 
-LOST = ("checkpoint", "input_wait", "exposed_copy", "host_bound")
+LOST = ("checkpoint", "input_wait", "exposed_copy", "host_bound", "sync_wait")
+# Who waits for others does not hold them up.
+GIVEN = ("peer_wait", "exposed_communication")
 
 
 def few_steps(trace: Trace, limits: Limits) -> str | None:
@@ -33,10 +35,10 @@ def critical_rank(trace: Trace, limits: Limits) -> int | None:
     rows = rows[rows["process"].isin(enough)]
     if not len(rows):
         return None
-    means = rows.groupby("process")[["dur", *LOST]].mean()
+    means = rows.groupby("process")[["dur", *LOST, *GIVEN]].mean()
     slowest = means["dur"].max()
     near = means[means["dur"] >= 0.95 * slowest]
-    return int(near[list(LOST)].sum(axis=1).idxmax())
+    return int((near[list(LOST)].sum(axis=1) - near[list(GIVEN)].sum(axis=1)).idxmax())
 
 
 def steps_of(trace: Trace, process: int) -> pd.DataFrame:

@@ -14,6 +14,7 @@ BUDGET_CATEGORIES = (
     "sync_wait",
     "host_bound",
     "checkpoint",
+    "profiler_overhead",
     "other_idle",
 )
 
@@ -38,13 +39,17 @@ class BoundBy(msgspec.Struct, frozen=True):
 
 
 class StepSummary(msgspec.Struct, frozen=True):
-    """Steady training (or inference) steps of the critical rank; times in milliseconds, null without steps."""
+    """Steady training (or inference) steps of the critical rank; times in milliseconds, null without steps.
+
+    `source` is what they were told from in a recorded trace (marks, ranges, a period), null in recordings of our own.
+    """
 
     count: int
     mean_ms: float | None
     p50_ms: float | None
     p95_ms: float | None
     distorted: int
+    source: str | None = None
 
 
 class BudgetEntry(msgspec.Struct, frozen=True):
@@ -130,7 +135,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """The whole answer."""
+    """The whole answer. `budget_over` says what the budget is of: the steady `steps`, or the whole `span`."""
 
     schema: int
     verdict: Verdict
@@ -147,3 +152,4 @@ class Diagnosis(msgspec.Struct, frozen=True):
     sources: list[Source]
     dropped: list[str]
     run: str | None
+    budget_over: str = "steps"

@@ -1,8 +1,9 @@
 """Tries every finding on a trace and gives the answer: verdict, what bounds the run, budget, and what was not seen."""
 
+from dataclasses import replace
 from types import ModuleType
 
-from perfscope.analyzer.confidence import Standing, confidence_of
+from perfscope.analyzer.confidence import IN_TRACES, RECOVERABLE, UNREPEATED, Standing, confidence_of
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, steps_of
 from perfscope.analyzer.diagnosis import (
     Diagnosis,
@@ -12,13 +13,15 @@ from perfscope.analyzer.diagnosis import (
     Source,
     Verdict,
 )
+from perfscope.analyzer.facts.device.traced_budget import slices
+from perfscope.analyzer.facts.device.units import is_recorded_trace, units
 from perfscope.analyzer.facts.input_pipeline import input_pipelines
 from perfscope.analyzer.facts.rows import manifest, table
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input_case import ordinary
 from perfscope.analyzer.limits import LIMITS, Limits
-from perfscope.analyzer.verdicts import healthy, of_finding, unknown
-from perfscope.analyzer.whole_budget import bound_by, budgets, rank_of_process, span_s, step_summary
+from perfscope.analyzer.verdicts import healthy, of_finding, of_quiet_trace, unknown
+from perfscope.analyzer.whole_budget import bound_by, budget_over, budgets, rank_of_process, span_s, step_summary
 from perfscope.traces.schema import SCHEMA_VERSION
 from perfscope.traces.trace import Trace
 
@@ -46,6 +49,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         span_s=span_s(trace),
         steps=step_summary(trace, process),
         time_budget=own,
+        budget_over=budget_over(trace),
         budget_rank=budget_rank,
         per_rank=per_rank,
         findings=found,
@@ -75,6 +79,8 @@ def outcome(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:
 def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | None) -> tuple[Verdict, Standing]:
     """The verdict, and how it stands against the runner-up."""
     carrying = [finding for finding in found if finding.severity != "info" and finding.share >= limits.worth_share]
+    if is_recorded_trace(trace):
+        return judged_trace(trace, limits, carrying, process)
     rows = None if process is None else steps_of(trace, process)
     usual = next((ordinary(line, limits) for line in trace.fact(input_pipelines) if line.process == process), 0.0)
     standing = confidence_of(carrying, rows, limits, usual)
@@ -85,3 +91,18 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
         return unknown(trace, few), standing
     hidden = [finding for finding in found if finding.severity == "info"]
     return healthy(trace, limits, rows, standing, hidden), standing
+
+
+def judged_trace(
+    trace: Trace, limits: Limits, carrying: list[Finding], process: int | None
+) -> tuple[Verdict, Standing]:
+    """The verdict of a recorded trace: over its steps, or, where too few repeat, over slices of it."""
+    rank = rank_of_process(trace, process)
+    unit = next((one for one in units(trace) if one.rank == rank), None)
+    rows = steps_of(trace, process) if process is not None else None if unit is None else slices(trace, unit)
+    standing = confidence_of(carrying, rows, limits, recoverable=(*RECOVERABLE, *IN_TRACES))
+    if process is None:
+        standing = replace(standing, confidence=round(UNREPEATED * standing.confidence, 3), few=False)
+    if carrying:
+        return of_finding(carrying[0], standing), standing
+    return of_quiet_trace(budgets(trace), rank, standing), standing

@@ -2,6 +2,9 @@
 
 from perfscope.analyzer.confidence import FROM_OUTSIDE, Standing
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, RankBudget, StepSummary
+from perfscope.analyzer.facts.device.span_budget import span_budget
+from perfscope.analyzer.facts.device.traced_steps import Marks, step_marks
+from perfscope.analyzer.facts.device.units import Unit, is_recorded_trace
 from perfscope.analyzer.facts.host_load import window
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.rows import column, table
@@ -17,6 +20,7 @@ RESOURCE = {
     "host_bound": "host",
     "sync_wait": "host",
     "checkpoint": "checkpoint",
+    "profiler_overhead": "unknown",
     "exposed_communication": "communication",
     "peer_wait": "communication",
     "other_idle": "unknown",
@@ -29,6 +33,8 @@ def budgets(trace: Trace) -> list[RankBudget]:
     """The time budget of each rank over its steady steps (from outside: of the main thread's samples); shares sum to
     1.
     """
+    if is_recorded_trace(trace):
+        return of_whole_trace(trace)
     rows = steady(trace.fact(time_budget))
     ranks = []
     for process, rank in trainers(trace):
@@ -44,6 +50,21 @@ def budgets(trace: Trace) -> list[RankBudget]:
     return [RankBudget(seen.rank, entries({name: share * seen.span_s for name, share in seen.shares.items()}))]
 
 
+def of_whole_trace(trace: Trace) -> list[RankBudget]:
+    """The budget of each rank of a recorded trace, from its first event to its last."""
+    return [
+        RankBudget(int(row["rank"]), entries({name: int(row[name]) / 1e9 for name in CATEGORIES}))
+        for row in trace.fact(span_budget).to_dict("records")
+    ]
+
+
+def budget_over(trace: Trace) -> str:
+    """What the time budget is of: the steady `steps`, or the whole `span`."""
+    if is_recorded_trace(trace) or not len(steady(trace.fact(time_budget))):
+        return "span"
+    return "steps"
+
+
 def entries(seconds: dict[str, float]) -> list[BudgetEntry]:
     """Largest first; a category that took no time is left out."""
     whole = sum(seconds.values())
@@ -55,6 +76,9 @@ def entries(seconds: dict[str, float]) -> list[BudgetEntry]:
 
 def rank_of_process(trace: Trace, process: int | None) -> int | None:
     """The rank whose budget is told."""
+    if process is None and is_recorded_trace(trace):
+        sums = trace.fact(span_budget)
+        return int(sums.sort_values(["peer_wait", "rank"])["rank"].iloc[0]) if len(sums) else None
     if process is None:
         seen = trace.fact(observed_budget)
         return seen.rank if seen is not None and not len(steady(trace.fact(time_budget))) else _only_rank(trace)
@@ -94,6 +118,7 @@ def step_summary(trace: Trace, process: int | None) -> StepSummary:
     rows = steady(frame)
     code = process if process is not None else (int(rows["process"].iloc[0]) if len(rows) else None)
     own = rows[rows["process"] == code]["dur"] / 1e6
+    source = next((marks.source for unit, marks in marks_of(trace) if unit.process == code and marks), None)
     distorted = int(frame["distorted"].sum()) if len(frame) else 0
     if not len(own):
         return StepSummary(0, None, None, None, distorted)
@@ -103,11 +128,19 @@ def step_summary(trace: Trace, process: int | None) -> StepSummary:
         round(float(own.quantile(0.5)), 4),
         round(float(own.quantile(0.95)), 4),
         distorted,
+        source,
     )
+
+
+def marks_of(trace: Trace) -> list[tuple[Unit, Marks | None]]:
+    """What the steps of a recorded trace were told from, by process; nothing for recordings of our own."""
+    return trace.fact(step_marks) if is_recorded_trace(trace) else []
 
 
 def span_s(trace: Trace) -> float:
     """Seconds from the first to the last thing recorded."""
+    if is_recorded_trace(trace):
+        return (trace.span_ns[1] - trace.span_ns[0]) / 1e9
     bounds: list[tuple[int, int]] = []
     for name in ("loader", "ranges", "thread_states", "counters", "stacks"):
         frame = table(trace, name)

@@ -1,4 +1,4 @@
-"""Interval algebra on int64 nanoseconds: unions, and how much of a window is covered by which kind, the first kind winning."""
+"""Interval algebra on int64 nanoseconds: unions, differences, and what covers a window, the first kind winning."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,3 +61,35 @@ def exclusive(kinds: list[Spans], begin: Ints, end: Ints) -> list[Ints]:
         shares.append(now - before)
         before = now
     return shares
+
+
+def subtracted(spans: Spans, taken: Spans) -> Spans:
+    """What the disjoint sorted `spans` cover and `taken` do not, sorted and disjoint."""
+    starts, ends, label = labelled([taken, spans])
+    mine = label == 1
+    return merged((starts[mine], ends[mine]))
+
+
+def intersected(one: Spans, other: Spans) -> Spans:
+    """What both disjoint sorted sets cover, sorted and disjoint."""
+    edges = edges_of([one, other])
+    both = inside(one, edges[:-1]) & inside(other, edges[:-1])
+    return merged((edges[:-1][both], edges[1:][both]))
+
+
+def edges_of(kinds: list[Spans]) -> Ints:
+    """Every instant at which one of them starts or ends, in order."""
+    return np.unique(np.concatenate([end for spans in kinds for end in spans])) if kinds else EMPTY[0]
+
+
+def labelled(kinds: list[Spans]) -> tuple[Ints, Ints, Ints]:
+    """(starts, ends, label): the union of all kinds cut into pieces, each with the number of the first kind that covers it.
+
+    The kinds are disjoint sorted sets; a piece ends wherever any kind starts or ends.
+    """
+    edges = edges_of(kinds)
+    label = np.full(max(len(edges) - 1, 0), -1, np.int64)
+    for number in range(len(kinds) - 1, -1, -1):
+        label[inside(kinds[number], edges[:-1])] = number
+    some = label >= 0
+    return edges[:-1][some], edges[1:][some], label[some]

@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis
-from perfscope.ui.phrases import amount, label, time_of
+from perfscope.ui.phrases import amount, label, step_ms, time_of
 from perfscope.ui.theme import DARK, WAITS, ink
 
 SMALLEST_SHARE = 0.005
@@ -15,7 +15,7 @@ def budget_bar(diagnosis: Diagnosis, width: int, colour: bool) -> list[Text]:
     parts = sorted((one for one in diagnosis.time_budget if one.share >= SMALLEST_SHARE), key=lambda one: -one.share)
     if not parts:
         return []
-    mean_ms = diagnosis.steps.mean_ms
+    mean_ms = step_ms(diagnosis)
     bar = Text("  a step  " if mean_ms is not None else "  time    ")
     for part, cells in zip(parts, shared_out(parts, width - INDENT), strict=True):
         bar.append_text(cell_run(part, cells, mean_ms, colour))

@@ -13,6 +13,7 @@ from perfscope.ui.phrases import (
     gain,
     label,
     probe_cost,
+    step_ms,
     subject,
     time_of,
 )
@@ -95,7 +96,7 @@ def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch], chart: str) -> s
     parts = sorted((one for one in diagnosis.time_budget if one.share >= SMALLEST_SHARE), key=lambda one: -one.share)
     if not parts:
         return ""
-    mean_ms, p95_ms = diagnosis.steps.mean_ms, diagnosis.steps.p95_ms
+    mean_ms, p95_ms = step_ms(diagnosis), diagnosis.steps.p95_ms
     what = f"{ms(mean_ms * NS_PER_MS)} a step" if mean_ms is not None else "shares of the time"
     what += f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
     bar = "".join(bar_part(one, mean_ms, stretches.get(one.category)) for one in parts)

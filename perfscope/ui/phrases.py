@@ -47,6 +47,11 @@ def bound_by(diagnosis: Diagnosis) -> str:
     return f"bound by {bound.id.replace('-', ' ')}{share}"
 
 
+def step_ms(diagnosis: Diagnosis) -> float | None:
+    """The mean step where the budget is of the steps; None where it is of the whole span."""
+    return diagnosis.steps.mean_ms if diagnosis.budget_over == "steps" else None
+
+
 def label(category: str) -> str:
     return LABELS.get(category, category.replace("_", " "))
 
@@ -74,7 +79,7 @@ def cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
     """(`39 ms/step`, `78 % of it`): what it costs now, and as a share of the time."""
     if finding.lost_s <= 0:
         return ("no time yet", "")
-    mean_ms = diagnosis.steps.mean_ms
+    mean_ms = step_ms(diagnosis)
     if mean_ms is None:
         return (ms(finding.lost_s * 1e9), f"{percent(finding.share)} of the time")
     return (f"{ms(finding.share * mean_ms * NS_PER_MS)}/step", f"{percent(finding.share)} of it")

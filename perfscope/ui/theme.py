@@ -37,6 +37,7 @@ LIGHT = Palette(
         "sync_wait": "#3a93b8",
         "checkpoint": "#7d4b1f",
         "peer_wait": "#c9adf7",
+        "profiler_overhead": "#8c9199",
         "other_idle": "#c9cdd3",
     },
 )
@@ -62,6 +63,7 @@ DARK = Palette(
         "sync_wait": "#57a9cc",
         "checkpoint": "#a8703c",
         "peer_wait": "#dccbfd",
+        "profiler_overhead": "#767d8a",
         "other_idle": "#4d5561",
     },
 )
@@ -76,6 +78,7 @@ LABELS = {
     "sync_wait": "synchronising",
     "checkpoint": "checkpoint",
     "peer_wait": "waiting for peers",
+    "profiler_overhead": "the profiler itself",
     "other_idle": "idle",
 }
 
@@ -89,7 +92,8 @@ MEANINGS = {
     "sync_wait": "the host waits for the device",
     "checkpoint": "writing checkpoints",
     "peer_wait": "waiting for another rank",
-    "other_idle": "the loop's thread sleeps for another reason",
+    "profiler_overhead": "what recording the trace cost; without a profiler this time is not spent",
+    "other_idle": "the loop's thread sleeps for another reason; of a device: idle for a reason that is not in the trace",
 }
 WAITS = ("input_wait", "sync_wait", "peer_wait", "other_idle")
 UNDIVIDED = ("compute_or_host",)

@@ -25,15 +25,8 @@ def test_categories_of_a_plain_step() -> None:
         loop.next(4).work().call("checkpoint", 2, value=1000).call("gc", 1, object=2).idle(3)
     trace = loop.trace()
     assert_sums(trace)
-    named = {name: mean_ms(trace, name) for name in CATEGORIES}
-    assert named == {
-        "checkpoint": 2,
-        "input_wait": 4,
-        "exposed_copy": 0,
-        "host_bound": 1,
-        "other_idle": 0,
-        "compute_or_host": 9,
-    }
+    named = {name: mean_ms(trace, name) for name in CATEGORIES if mean_ms(trace, name)}
+    assert named == {"checkpoint": 2, "input_wait": 4, "host_bound": 1, "compute_or_host": 9}
 
 
 def test_a_collection_inside_a_wait_is_counted_once() -> None:

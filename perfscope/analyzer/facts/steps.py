@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.facts.device.traced_steps import traced_steps
+from perfscope.analyzer.facts.device.units import is_recorded_trace, units
 from perfscope.analyzer.facts.outer_loop import (
     NO_LOOP,
     Batches,
@@ -34,6 +36,9 @@ def steps(trace: Trace) -> pd.DataFrame:
     the step: `dur` is without them). Periods cut off by the ends of the recording are no steps. Empty without probe
     tables.
     """
+    if is_recorded_trace(trace):
+        frame = traced_steps(trace)
+        return frame[list(COLUMNS)] if len(frame) else nothing()
     parts = []
     for process, rank in trainers(trace):
         loader, ranges = rows_of(trace, "loader", process), rows_of(trace, "ranges", process)
@@ -41,12 +46,19 @@ def steps(trace: Trace) -> pd.DataFrame:
         if len(part):
             parts.append(part.assign(process=process, rank=rank))
     if not parts:
-        return pd.DataFrame({name: pd.Series(dtype="int64") for name in COLUMNS}).astype({"phase": "str"})
+        return nothing()
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+
+
+def nothing() -> pd.DataFrame:
+    """No steps."""
+    return pd.DataFrame({name: pd.Series(dtype="int64") for name in COLUMNS}).astype({"phase": "str"})
 
 
 def trainers(trace: Trace) -> list[tuple[int, int]]:
     """(process, rank) of each process that trains or serves: it has module calls, optimizer steps or loader waits."""
+    if is_recorded_trace(trace):
+        return list(dict.fromkeys((unit.process, unit.rank) for unit in units(trace)))
     seen: set[int] = set()
     for name in ("loader", "ranges"):
         frame = table(trace, name)

@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
+from perfscope.analyzer.facts.device.traced_budget import traced_budget
+from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.lanes import Lanes
 from perfscope.analyzer.facts.rows import column, rows_of
 from perfscope.analyzer.facts.sample_shares import NOTHING_SAMPLED, Shares, state_shares, user_code_share
@@ -12,7 +15,7 @@ from perfscope.analyzer.facts.zones import Zones, zones
 from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged
 from perfscope.traces.trace import Trace
 
-CATEGORIES = ("checkpoint", "input_wait", "exposed_copy", "host_bound", "other_idle", "compute_or_host")
+CATEGORIES = BUDGET_CATEGORIES
 STEADY = ("train", "inference")
 TABLES_READ = ("loader", "ranges", "copies", "thread_states", "stacks")
 
@@ -20,15 +23,18 @@ TABLES_READ = ("loader", "ranges", "copies", "thread_states", "stacks")
 def time_budget(trace: Trace) -> pd.DataFrame:
     """The steps with their time cut into exclusive categories, int64 ns, which sum to `dur` in every row.
 
-    Columns: those of `steps`, then checkpoint, input_wait, exposed_copy, host_bound, other_idle, compute_or_host (the
-    rest: what computes and what merely dispatches share one thread on a CPU), and the two parts of host_bound: `gc`
-    (garbage collections of the loop's thread) and `gil` (waiting for the GIL). The first that applies wins: checkpoint,
+    Columns: those of `steps`, then every category, and two parts of host_bound: `gc` (garbage collections of the loop's
+    thread) and `gil` (waiting for the GIL). For a recorded trace: see `traced_budget`. For recordings of our own only
+    checkpoint, input_wait, exposed_copy, host_bound, other_idle and compute_or_host (the rest: what computes and what
+    merely dispatches share one thread on a CPU) are told apart. The first that applies wins: checkpoint,
     input_wait (asking the loader, building an iterator), copies, GC. Of the rest and of input_wait samples of the
     thread's state give shares: `gil` becomes host_bound; of the rest outside torch calls waiting becomes other_idle.
     Where no PyTorch loader is asked, the time between the last torch call of a step and the first of the next is
     input_wait as far as samples show the user's code or a wait there, and compute_or_host else.
     """
     frame = trace.fact(steps)
+    if len(frame) and is_recorded_trace(trace):
+        return traced_budget(trace, frame)
     if not len(frame):
         return frame.assign(**{name: pd.Series(dtype="int64") for name in (*CATEGORIES, "gc", "gil")})
     processes = column(frame, "process")
@@ -84,7 +90,8 @@ def _cut(
     }
     budget["compute_or_host"] = dur - np.sum(list(budget.values()), axis=0)
     assert (budget["compute_or_host"] >= 0).all(), "a step's categories exceed the step"
-    return rows.assign(**budget, gc=out["gc"], gil=gil)
+    whole = dict.fromkeys(CATEGORIES, np.zeros(len(dur), np.int64)) | budget
+    return rows.assign(**whole, gc=out["gc"], gil=gil)
 
 
 def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, is_eval: NDArray[np.bool_]) -> dict[str, Ints]:

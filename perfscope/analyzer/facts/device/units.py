@@ -1,0 +1,79 @@
+"""What has a time budget of its own: an accelerator as one process uses it, or, without any, the process's own threads."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfscope.analyzer.facts.rows import column, table
+from perfscope.traces.trace import Trace
+
+NO_DEVICE = -1
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One rank: the process, its device (-1: the CPU), and from the first to the last event of its rank's processes, ns."""
+
+    process: int
+    device: int
+    rank: int
+    begin_ns: int
+    end_ns: int
+
+
+def is_recorded_trace(trace: Trace) -> bool:
+    """Does it hold operators or kernels (a profiler's trace), not only what a probe times?"""
+    return any(trace.has(name) for name in ("ops", "kernels", "launches"))
+
+
+def units(trace: Trace) -> list[Unit]:
+    """One for each device that a process ran kernels on (else copies, else nothing but operators), in order of rank.
+
+    Ranks are those of the processes; where several devices share one, they are numbered in order of process and device.
+    """
+    pairs = _pairs(trace)
+    said = _ranks(trace)
+    ranks = [said.get(process, 0) for process, _ in pairs]
+    spans = _spans(trace, said)
+    numbers = ranks if len(set(ranks)) == len(ranks) else range(len(pairs))
+    found = [Unit(p, d, number, *spans[r]) for (p, d), r, number in zip(pairs, ranks, numbers, strict=True)]
+    return sorted(found, key=lambda unit: unit.rank)
+
+
+def _pairs(trace: Trace) -> list[tuple[int, int]]:
+    """(process, device) in order."""
+    for name in ("kernels", "copies"):
+        frame = table(trace, name)
+        device = column(frame, "device")
+        used = device >= 0
+        if used.any():
+            pairs = np.unique(np.stack([column(frame, "process")[used], device[used]]), axis=1)
+            return [(int(process), int(number)) for process, number in pairs.T]
+    for name in ("ops", "launches"):
+        frame = table(trace, name)
+        if frame is not None and len(frame):
+            return [(int(code), NO_DEVICE) for code in np.unique(column(frame, "process"))]
+    return []
+
+
+def _ranks(trace: Trace) -> dict[int, int]:
+    processes = table(trace, "processes")
+    if processes is None:
+        return {}
+    return {int(p): max(int(rank), 0) for p, rank in zip(processes["process"], processes["rank"], strict=True)}
+
+
+def _spans(trace: Trace, ranks: dict[int, int]) -> dict[int, tuple[int, int]]:
+    """Rank -> first and last instant of its processes."""
+    found: dict[int, tuple[int, int]] = {}
+    for name in ("ops", "launches", "kernels", "copies", "ranges", "loader", "memory"):
+        frame = table(trace, name)
+        process, ts = column(frame, "process"), column(frame, "ts")
+        ends = ts + column(frame, "dur") if frame is not None and "dur" in frame else ts
+        for code in np.unique(process):
+            own = process == code
+            first, last = int(ts[own].min()), int(ends[own].max())
+            rank = ranks.get(int(code), 0)
+            before = found.get(rank, (first, last))
+            found[rank] = min(before[0], first), max(before[1], last)
+    return found
