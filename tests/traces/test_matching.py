@@ -13,7 +13,7 @@ def ranks(offsets, *, starts, skip=0, group="0 [0, 1]", kinds=("all_reduce",), s
     """Rows of two or more ranks that meet at the same instants, on clocks that differ; `skip` of the last rank's first
     are not recorded.
     """
-    rows = []
+    rows: build.Rows = []
     for process, offset in enumerate(offsets):
         for at, start in enumerate(starts):
             if process == len(offsets) - 1 and at < skip:
