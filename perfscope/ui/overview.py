@@ -27,28 +27,30 @@ NS_PER_MS = 1e6
 
 def overview(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
     """HTML of the overview; `budget_chart` stands under the bar. What was not measured is a part of its own, `unknowns`."""
+    return header(trace, diagnosis) + the_answer(trace, diagnosis, budget_chart)
+
+
+def the_answer(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
+    """The overview without the line that says who was looked at."""
     longest = trace.fact(longest_stretch)
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     own = {category: stretch for (of, category), stretch in longest.items() if of == rank}
-    return (
-        header(trace, diagnosis)
-        + verdict(diagnosis, own)
-        + budget(diagnosis, own, budget_chart)
-        + rank_rows(diagnosis)
-        + findings(diagnosis)
-    )
+    return verdict(diagnosis, own) + budget(diagnosis, own, budget_chart) + rank_rows(diagnosis) + findings(diagnosis)
 
 
 def header(trace: Trace, diagnosis: Diagnosis) -> str:
+    """The first line of the report."""
+    switch = '<button id="theme" type="button" aria-label="switch between light and dark">light / dark</button>'
+    return f"<header>{who(trace, diagnosis)}{switch}</header>"
+
+
+def who(trace: Trace, diagnosis: Diagnosis) -> str:
     """Who was looked at, how deep, at what cost."""
     name, *rest = [*subject(trace), f"{digits(diagnosis.span_s)} s recorded"]
     spent = probe_cost(diagnosis)
     rest += [] if spent is None else [f"cost to the run {spent}"]
     words = "".join(f"<span>{escape(one)}</span>" for one in rest)
-    return (
-        f'<header><div><b>{escape(name)}</b>{words}<span class="pill">{escape(trace.manifest.depth)}</span></div>'
-        '<button id="theme" type="button" aria-label="switch between light and dark">light / dark</button></header>'
-    )
+    return f'<div><b>{escape(name)}</b>{words}<span class="pill">{escape(trace.manifest.depth)}</span></div>'
 
 
 def verdict(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:

@@ -49,7 +49,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
         figures=embedded({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
         palettes=embedded({"light": colours(LIGHT), "dark": colours(DARK)}),
         plotly=plotly_script(),
-        script=asset("report.js") + asset("search.js") + asset("steps.js"),
+        script=asset("paint.js") + asset("report.js") + asset("search.js") + asset("steps.js"),
     )
 
 

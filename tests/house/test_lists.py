@@ -12,6 +12,7 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.findings.causes import CAUSES
 from perfscope.commands import COMMANDS
 from perfscope.traces.readers import READERS
+from perfscope.ui.pages import PAGES
 from tests.house.sources import last_name, modules
 
 
@@ -22,6 +23,7 @@ from tests.house.sources import last_name, modules
         ("analyzer/findings/causes", CAUSES),
         ("commands", COMMANDS),
         ("traces/readers", READERS),
+        ("ui/pages", PAGES),
     ],
 )
 def test_every_file_of_a_folder_is_in_its_tuple_once(folder: str, listed: tuple[ModuleType, ...]) -> None:
@@ -59,3 +61,8 @@ def test_a_command_is_whole(command: ModuleType) -> None:
 @pytest.mark.parametrize("reader", READERS, ids=last_name)
 def test_a_reader_is_whole(reader: ModuleType) -> None:
     assert reader.__doc__ and {"sniff", "read"} <= set(vars(reader))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=last_name)
+def test_a_page_is_whole(page: ModuleType) -> None:
+    assert page.__doc__ and {"PATH", "TITLE", "not_applicable", "layout", "register"} <= set(vars(page))

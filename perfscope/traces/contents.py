@@ -1,0 +1,99 @@
+"""What a folder holds: run folders and recorded traces, found without reading them whole and without leaving the folder."""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from perfscope.traces.kineto.text import head
+from perfscope.traces.readers import READERS
+from perfscope.traces.stored_run import is_run
+
+DEEPEST = 4
+MOST = 2000
+NO_TRACES = {"node_modules", "site-packages", "__pycache__"}
+TELLING = (b'"traceEvents"', b'"schemaVersion"', b'"deviceProperties"', b'"ph"')
+HEAD_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Found:
+    """One run or trace. `stamp` changes when its files do."""
+
+    id: str
+    name: str
+    path: Path
+    run: bool
+    bytes: int
+    changed_s: float
+    stamp: str
+
+
+def contents(root: Path) -> list[Found]:
+    """Everything under `root` (or `root` itself) that may be opened, newest first. Links are not followed."""
+    one = found(root, root.name or str(root)) if is_run(root) or root.is_file() else None
+    every = [one] if one is not None else list(walk(root))
+    return sorted(every, key=lambda each: -each.changed_s)
+
+
+def walk(root: Path) -> Iterator[Found]:
+    """Run folders and trace files below, at most MOST of them."""
+    count = 0
+    for folder, names, files in os.walk(root, followlinks=False):
+        here = Path(folder)
+        deep = len(here.relative_to(root).parts)
+        runs = [name for name in names if is_run(here / name) and not (here / name).is_symlink()]
+        names[:] = [
+            n for n in names if deep < DEEPEST and n not in runs and n not in NO_TRACES and not n.startswith(".")
+        ]
+        traces = [name for name in files if looks_like_trace(here / name)]
+        for name in sorted([*runs, *traces]):
+            one = found(here / name, str((here / name).relative_to(root)))
+            if one is not None:
+                yield one
+                count += 1
+            if count >= MOST:
+                return
+
+
+def looks_like_trace(path: Path) -> bool:
+    """A regular file that some reader would try and whose head is that of a trace: a folder holds other JSON too."""
+    try:
+        info = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(info.st_mode) and tells(path, info.st_size, info.st_mtime_ns)
+
+
+@lru_cache(maxsize=4 * MOST)
+def tells(path: Path, size_bytes: int, changed_ns: int) -> bool:
+    """Does the head of a file look like a trace? Asked again only when the file has changed."""
+    if not size_bytes or not any(reader.sniff(path) for reader in READERS):
+        return False
+    start = head(path, HEAD_BYTES)
+    return start.lstrip()[:1] not in (b"{", b"[") or any(word in start for word in TELLING)
+
+
+def found(path: Path, name: str) -> Found | None:
+    """What is known of it without opening it; None when it has just gone."""
+    try:
+        files = [one for one in path.rglob("*") if one.is_file() and not one.is_symlink()] if path.is_dir() else [path]
+        stats = [one.stat() for one in files]
+    except OSError:
+        return None
+    if not stats:
+        return None
+    size, changed_s = sum(one.st_size for one in stats), max(one.st_mtime for one in stats)
+    return Found(identity(name), name, path, path.is_dir(), size, changed_s, f"{size}-{changed_s}")
+
+
+def identity(name: str) -> str:
+    """A name that can stand in an address; two names never share one."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    if plain == name:
+        return plain
+    return f"{plain}-{hashlib.blake2b(name.encode('utf-8', 'surrogateescape'), digest_size=4).hexdigest()}"

@@ -1,0 +1,65 @@
+"use strict";
+// What the dashboard's browser side does by itself: theme, painting, keys. Loaded in the head, before anything is drawn.
+const root = document.documentElement;
+const darkSystem = matchMedia("(prefers-color-scheme: dark)");
+const remembered = localStorage.getItem("perfscope-theme");
+if (remembered === "light" || remembered === "dark") root.classList.add(remembered);
+
+function dark() { return root.classList.contains("dark") || (darkSystem.matches && !root.classList.contains("light")); }
+
+function switchTheme() {
+  const other = dark() ? "light" : "dark";
+  root.classList.remove("light", "dark");
+  root.classList.add(other);
+  localStorage.setItem("perfscope-theme", other);
+}
+
+function roomFor(name) {
+  const chart = document.querySelector(`[data-chart="${CSS.escape(name)}"]`);
+  return chart ? chart.clientWidth : document.getElementById("page").clientWidth - 48;
+}
+
+window.dash_clientside = Object.assign({}, window.dash_clientside, { perfscope: {
+  title(words) { document.title = words ? `${words} · perfscope` : "perfscope"; return window.dash_clientside.no_update; },
+  theme(clicks) { if (clicks) switchTheme(); return dark() ? "dark" : "light"; },
+  paint(figure, theme) {
+    if (!figure) return window.dash_clientside.no_update;
+    const name = window.dash_clientside.callback_context.outputs_list.id.name;
+    return repainted(figure, palettes[theme === "dark" ? "dark" : "light"], roomFor(name));
+  },
+} });
+
+function plot(name) { return document.querySelector(`[data-chart="${name}"] .js-plotly-plot`); }
+
+function move(key) {
+  const chart = plot("workers");
+  if (!chart) return;
+  const [from, to] = chart.layout.xaxis.range.map(Number), wide = to - from;
+  const ranges = { a: [from - 0.25 * wide, to - 0.25 * wide], d: [from + 0.25 * wide, to + 0.25 * wide],
+    w: [from + 0.25 * wide, to - 0.25 * wide], s: [from - 0.5 * wide, to + 0.5 * wide] };
+  if (ranges[key]) Plotly.relayout(chart, { "xaxis.range": ranges[key] });
+}
+
+function pressed(key) {
+  const dialog = document.getElementById("keys");
+  if (key === "?") return dialog.showModal();
+  if (key === "t") return document.getElementById("switch-theme").click();
+  if (key === "g") return document.querySelector('#links a[href="/"]')?.click();
+  const pages = document.querySelectorAll('#links a[href^="/run/"]');
+  if (/^[1-9]$/.test(key)) return pages[Number(key) - 1]?.click();
+  if (key === "/") return document.querySelector("#page input[type=search]")?.focus();
+  move(key);
+}
+
+addEventListener("keydown", (event) => {
+  if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "/") event.preventDefault();
+  pressed(event.key);
+});
+addEventListener("click", (event) => {
+  if (event.target.closest("#show-keys")) document.getElementById("keys").showModal();
+  if (event.target.closest('#page a[href="#changes"]')) {
+    event.preventDefault();
+    document.getElementById("changes")?.scrollIntoView();
+  }
+});

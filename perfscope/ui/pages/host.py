@@ -1,0 +1,23 @@
+"""What the job used of the machine: cores, waiting for cores, disk, memory."""
+
+from typing import Any
+
+from dash import Dash
+
+from perfscope.traces.trace import Trace
+from perfscope.ui.sections import of_host
+from perfscope.ui.view import View
+
+PATH, TITLE = "host", "Host"
+
+
+def not_applicable(trace: Trace) -> str | None:
+    return None if trace.has("counters") else trace.why_absent("counters")
+
+
+def layout(view: View) -> list[Any]:
+    return view.cards(of_host(view.trace))
+
+
+def register(app: Dash) -> None:
+    """Nothing moves here by itself."""

@@ -1,0 +1,63 @@
+"""Asks a dashboard without a browser, as the browser would."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from perfscope.ui.app import create_app
+from perfscope.ui.gate import Gate
+from perfscope.ui.library import Library
+from perfscope.ui.verdicts import Verdicts
+
+PORT = 8050
+HERE = {"base_url": f"http://127.0.0.1:{PORT}"}
+
+
+class Asked:
+    """The application over a folder, and what it answers."""
+
+    def __init__(self, root: Path, gate: Gate | None = None) -> None:
+        self.library, self.verdicts = Library(root), Verdicts()
+        self.gate = gate or Gate(PORT)
+        self.app = create_app(self.library, self.verdicts, self.gate)
+        self.client = self.app.server.test_client()
+
+    def page(self, path: str, search: str = "") -> dict[str, Any]:
+        """`links`, `page` and `title` of an address."""
+        outputs = [("links", "children"), ("page", "children"), ("title", "data"), ("failure", "children")]
+        body = {
+            "output": ".." + "...".join(f"{name}.{prop}" for name, prop in outputs) + "..",
+            "outputs": [{"id": name, "property": prop} for name, prop in outputs],
+            "inputs": [
+                {"id": "url", "property": "pathname", "value": path},
+                {"id": "url", "property": "search", "value": search},
+            ],
+            "changedPropIds": ["url.pathname"],
+        }
+        answer = self.client.post("/_dash-update-component", json=body, **HERE)
+        assert answer.status_code == 200, answer.data
+        told: dict[str, Any] = msgspec.json.decode(answer.data)["response"]
+        return {name: next(iter(value.values())) for name, value in told.items()}
+
+    def text(self, path: str, search: str = "") -> str:
+        return " ".join(texts(self.page(path, search)["page"]))
+
+
+def texts(part: Any) -> list[str]:
+    """The words in a tree of components."""
+    if isinstance(part, str):
+        return [part]
+    if isinstance(part, list):
+        return [word for one in part for word in texts(one)]
+    return texts(part["props"].get("children")) if isinstance(part, dict) and "props" in part else []
+
+
+def every(part: Any, kind: str) -> list[dict[str, Any]]:
+    """The properties of all components of a kind."""
+    if isinstance(part, list):
+        return [found for one in part for found in every(one, kind)]
+    if not isinstance(part, dict) or "props" not in part:
+        return []
+    own = [part["props"]] if part["type"] == kind else []
+    return own + every(part["props"].get("children"), kind)

@@ -1,0 +1,81 @@
+"""The dashboard's pages, asked for as a browser asks."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perfscope.traces.contents import contents
+from tests.ui.asking import Asked, every
+from tests.ui.kineto_files import small_trace
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small_trace(tmp_path / "one <b>.json")
+    (tmp_path / "deep").mkdir()
+    small_trace(tmp_path / "deep" / "two.json.gz")
+    (tmp_path / "settings.json").write_text('{"editor": 1}')
+    return tmp_path
+
+
+@pytest.fixture
+def asked(folder: Path) -> Iterator[Asked]:
+    board = Asked(folder)
+    yield board
+    board.verdicts.close()
+
+
+def test_the_list_holds_what_is_there_and_grows(asked: Asked, folder: Path) -> None:
+    names = {link["children"] for link in every(asked.page("/")["page"], "Link")}
+    assert names == {"one <b>.json", "deep/two.json.gz"}
+    small_trace(folder / "three.json")
+    asked.library.seen_s = 0.0
+    assert "three.json" in {link["children"] for link in every(asked.page("/")["page"], "Link")}
+
+
+def test_every_link_of_the_frame_leads_to_a_page(asked: Asked) -> None:
+    run = next(one for one in asked.library.runs() if one.name.startswith("one"))
+    links = every(asked.page(f"/run/{run.id}")["links"], "Link")
+    assert len(links) >= 2
+    for link in links:
+        assert "no such page" not in asked.text(link["href"])
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/run/nope/overview", "there is no run 'nope'"),
+        ("/run/..%2f..%2fetc/overview", "there is no run"),
+        ("/run/../../etc/passwd", "Nothing is at"),
+        ("/elsewhere", "Nothing is at /elsewhere"),
+        ("/run/deep-two.json.gz-x/overview", "there is no run"),
+    ],
+)
+def test_an_address_that_leads_nowhere_says_so(asked: Asked, path: str, said: str) -> None:
+    assert said in asked.text(path)
+
+
+def test_a_page_that_a_run_has_no_facts_for_explains_itself(asked: Asked) -> None:
+    run = asked.library.runs()[0]
+    assert "No stacks of this run" in asked.text(f"/run/{run.id}/stacks")
+    assert "A run has these" in asked.text(f"/run/{run.id}/nonsense")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    small_trace(outside / "secret.json")
+    os.symlink(outside, folder / "door")
+    os.symlink(outside / "secret.json", folder / "window.json")
+    assert {one.name for one in contents(folder)} == {"one <b>.json", "deep/two.json.gz"}
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+    assert "perfscope attach PID" in Asked(tmp_path).text("/")
+
+
+def test_a_single_trace_is_its_own_front_page(folder: Path) -> None:
+    shown = Asked(folder / "deep" / "two.json.gz").page("/")
+    assert "two.json.gz" in shown["title"]
+    assert not [link for link in every(shown["links"], "Link") if link["href"] == "/"]
