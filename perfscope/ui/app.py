@@ -48,7 +48,7 @@ def create_app(library: Library, verdicts: Verdicts, gate: Gate) -> Dash:
     for one in PAGES:
         one.register(app)
     serve_files(app.server, library)
-    guard(app.server, gate, app.csp_hashes)
+    guard(app.server, gate, lambda: list(app.csp_hashes()))
     return app
 
 
@@ -76,7 +76,8 @@ def register(app: Dash, library: Library, verdicts: Verdicts) -> None:
 
 def in_browser(app: Dash, name: str, output: Output, *inputs: Any) -> None:
     """A callback that the browser answers: a function of dashboard.js."""
-    app.clientside_callback(ClientsideFunction("perfscope", name), output, *inputs)
+    wire: Any = app.clientside_callback
+    wire(ClientsideFunction("perfscope", name), output, *inputs)
 
 
 def serve_files(server: flask.Flask, library: Library) -> None:

@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 from perfscope.ui.report import height
 from perfscope.ui.sections import Section
 
-CONFIG = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+CONFIG: dict[str, Any] = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 
 
 def graphs(sections: list[Section]) -> dict[str, Component]:
@@ -20,9 +20,10 @@ def graphs(sections: list[Section]) -> dict[str, Component]:
 def graph(section: Section) -> Component:
     """A store and a graph that belong together by `name`; the script fills the graph from the store."""
     label = f"{section.title}. {section.note}"
+    config: Any = {**CONFIG, "scrollZoom": section.id == "workers"}
     drawn = dcc.Graph(
         id={"kind": "graph", "name": section.id},
-        config={**CONFIG, "scrollZoom": section.id == "workers"},
+        config=config,
         style={"height": height(section.figure)},
     )
     stored = dcc.Store(id={"kind": "figure", "name": section.id}, data=plain(section))

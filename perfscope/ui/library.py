@@ -57,7 +57,7 @@ class Library:
             return list(self.seen.values())
 
     def get(self, run_id: str) -> Opened:
-        """The run, read and diagnosed, again when its files have changed. Raises UsageError when it is not there or unreadable."""
+        """The run, read and diagnosed, again when its files have changed. Raises UsageError where there is none to read."""
         found = next((one for one in self.runs() if one.id == run_id), None)
         if found is None:
             raise UsageError(f"there is no run {run_id!r} under {self.root}")

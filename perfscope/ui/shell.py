@@ -28,7 +28,7 @@ def frame() -> Component:
             dcc.Location(id="url"),
             dcc.Store(id="theme"),
             dcc.Store(id="title"),
-            html.Nav([brand(), html.Div(id="links"), foot()], id="nav", **{"aria-label": "pages"}),
+            html.Nav([brand(), html.Div(id="links"), foot()], id="nav"),
             html.Div([html.Div(id="failure", role="alert"), html.Main(id="page")], id="room"),
             html.Dialog([html.H2("Keys"), html.Table(keys), html.P("Esc closes this.", className="muted")], id="keys"),
         ],
