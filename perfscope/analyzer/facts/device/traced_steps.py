@@ -14,7 +14,7 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 FEWEST_MARKS = 3
-STEP_NAME = re.compile(r"\b(train(ing)?[ _-]?)?(step|iter(ation)?|batch)\b[ _#:-]*\d*$", re.I)
+STEP_NAME = re.compile(r"^(?!Optimizer\.).*\b(train(ing)?[ _-]?)?(step|iter(ation)?|batch)\b[ _#:-]*\d*$", re.I)
 OPTIMIZER = re.compile(r"^Optimizer\.step#")
 TRAINS = re.compile(r"Backward|^Optimizer\.step#|autograd::engine")
 # Marks that follow each other this closely (share of a step) leave no time between steps that is worth a name.
