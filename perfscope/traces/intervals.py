@@ -79,7 +79,8 @@ def intersected(one: Spans, other: Spans) -> Spans:
 
 def edges_of(kinds: list[Spans]) -> Ints:
     """Every instant at which one of them starts or ends, in order."""
-    return np.unique(np.concatenate([end for spans in kinds for end in spans])) if kinds else EMPTY[0]
+    edges = np.sort(np.concatenate([end for spans in kinds for end in spans])) if kinds else EMPTY[0]
+    return edges[np.concatenate(([True], edges[1:] > edges[:-1]))] if len(edges) else edges
 
 
 def labelled(kinds: list[Spans]) -> tuple[Ints, Ints, Ints]:

@@ -8,12 +8,13 @@ from tests.analyzer.device.gpu import US, Gpu
 def pieces(trace: Trace) -> list[tuple[float, float, str]]:
     """(from, to, category) in us; neighbours of one category as one."""
     found: list[tuple[float, float, str]] = []
-    for row in trace.fact(segments).itertuples():
-        begin, end = row.ts / US, (row.ts + row.dur) / US
-        if found and found[-1][2] == row.category and found[-1][1] == begin:
-            found[-1] = (found[-1][0], end, row.category)
+    frame = trace.fact(segments)
+    for ts, dur, category in zip(frame["ts"], frame["dur"], frame["category"], strict=True):
+        begin, end = ts / US, (ts + dur) / US
+        if found and found[-1][2] == category and found[-1][1] == begin:
+            found[-1] = (found[-1][0], end, category)
         else:
-            found.append((begin, end, row.category))
+            found.append((begin, end, category))
     return found
 
 

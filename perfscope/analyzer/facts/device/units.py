@@ -47,12 +47,15 @@ def _pairs(trace: Trace) -> list[tuple[int, int]]:
         device = column(frame, "device")
         used = device >= 0
         if used.any():
-            pairs = np.unique(np.stack([column(frame, "process")[used], device[used]]), axis=1)
-            return [(int(process), int(number)) for process, number in pairs.T]
+            process = column(frame, "process")
+            codes = np.flatnonzero(np.bincount(process[used]))
+            return [
+                (int(code), int(number)) for code in codes for number in np.unique(device[used & (process == code)])
+            ]
     for name in ("ops", "launches"):
         frame = table(trace, name)
         if frame is not None and len(frame):
-            return [(int(code), NO_DEVICE) for code in np.unique(column(frame, "process"))]
+            return [(int(code), NO_DEVICE) for code in np.flatnonzero(np.bincount(column(frame, "process")))]
     return []
 
 
@@ -70,7 +73,7 @@ def _spans(trace: Trace, ranks: dict[int, int]) -> dict[int, tuple[int, int]]:
         frame = table(trace, name)
         process, ts = column(frame, "process"), column(frame, "ts")
         ends = ts + column(frame, "dur") if frame is not None and "dur" in frame else ts
-        for code in np.unique(process):
+        for code in np.flatnonzero(np.bincount(process)):
             own = process == code
             first, last = int(ts[own].min()), int(ends[own].max())
             rank = ranks.get(int(code), 0)
