@@ -1,0 +1,66 @@
+"""Tracks of device streams: kernels, collectives, copies, in the order in which they ran."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.timeline.lane import Events, joined, together
+from perfscope.analyzer.timeline.names import Names
+from perfscope.analyzer.timeline.nest import serial_rows
+from perfscope.analyzer.timeline.track import Draft, events_of, is_one_of
+from perfscope.traces.intervals import Ints
+from perfscope.traces.trace import Trace
+
+MOST_ROWS = 8
+"""Rows of one stream: more than a few kernels of one queue side by side are a recorder's fault or a graph's branches."""
+COPIES = {
+    "h2d": "copy, host to device",
+    "d2h": "copy, device to host",
+    "d2d": "copy on the device",
+    "p2p": "copy to another device",
+    "memset": "memset",
+}
+
+Placed = tuple[Events, Ints]  # events, and per event process, device, stream (3 x n)
+
+
+def device_events(trace: Trace, names: Names) -> Iterator[Placed]:
+    """Kernels and copies with the place they ran at."""
+    kernels, copies = trace.table("kernels"), trace.table("copies")
+    if kernels is not None and len(kernels):
+        talks = is_one_of(kernels["kind"], "communication")
+        for chosen, colour in ((talks, "exposed_communication"), (~talks, "device_compute")):
+            rows = np.flatnonzero(chosen)
+            if len(rows):
+                code = names.of(kernels["name"].iloc[rows], colour)
+                yield events_of(kernels, "kernels", code, rows), places(kernels, rows)
+    if copies is not None:
+        rows = np.flatnonzero(copies["device"].to_numpy(np.int64) >= 0)
+        if len(rows):
+            words = copies["direction"].iloc[rows].astype(str).map(lambda one: COPIES.get(one, one))
+            yield events_of(copies, "copies", names.of(words, "exposed_copy"), rows), places(copies, rows)
+
+
+def places(frame: pd.DataFrame, rows: Ints) -> Ints:
+    return np.stack([frame[name].to_numpy(np.int64)[rows] for name in ("process", "device", "stream")])
+
+
+def stream_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
+    """One track a stream; rows beside each other only where kernels of a stream overlap."""
+    found = list(device_events(trace, names))
+    if not found:
+        return
+    place = np.concatenate([where for _, where in found], axis=1)
+    events = together([one for one, _ in found])
+    streams, stream = np.unique(place, axis=1, return_inverse=True)
+    stream = np.asarray(stream).reshape(-1)
+    order = np.argsort(stream, kind="stable")
+    stops = np.cumsum(np.bincount(stream, minlength=streams.shape[1]))
+    several = len(np.unique(streams[:2], axis=1)[0]) > 1
+    for at, (process, device, number) in enumerate(streams.T.tolist()):
+        own = events.where(order[stops[at - 1] if at else 0 : stops[at]])
+        rows, hidden = serial_rows(joined([own]), MOST_ROWS)
+        title = f"stream {number}" if number >= 0 else "device"
+        title = f"GPU {device}, {title}" if several and device >= 0 else title
+        yield Draft(process, (3, device, number), "stream", title, rows, hidden, device=device, stream=number)

@@ -1,0 +1,233 @@
+"""Tracks of threads: ranges and operators nested, Python functions, calls of the runtime; and of loader workers."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.timeline.lane import Events, joined, together
+from perfscope.analyzer.timeline.names import Names
+from perfscope.analyzer.timeline.nest import depths
+from perfscope.analyzer.timeline.track import (
+    MOST_ROWS,
+    SOURCES,
+    Draft,
+    events_of,
+    has_device,
+    is_one_of,
+)
+from perfscope.traces.intervals import Ints
+from perfscope.traces.trace import Trace
+
+THREAD, PYTHON, CALLS = range(3)
+KINDS = ("thread", "python", "calls")
+RANGES = (
+    (("forward", "backward", "optimizer", "scaler"), "compute_or_host"),
+    (("checkpoint",), "checkpoint"),
+    (("gc",), "host_bound"),
+    (("sync",), "sync_wait"),
+    (("overhead",), "other_idle"),
+    (("annotation", "nvtx"), "step_0"),
+)
+"""Category of a range and the colour of the time it stands for; ranges that only name a stretch are neutral."""
+DIRECTIONS = {"h2d": "host to device", "d2h": "device to host", "d2d": "device to device", "p2p": "device to device"}
+MOST_THREADS = 400
+"""More threads than can be looked at: those with the most events are shown, the rest is counted."""
+
+Pile = tuple[Events, Ints, Ints, int]  # events, their process, their thread, layer
+
+
+def step_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
+    """The steps of each process, every other one lighter."""
+    frame = trace.fact(steps)
+    if not len(frame):
+        yield from marked_steps(trace, names)
+        return
+    whole = frame.assign(dur=frame["dur"] + frame["cut"])
+    for process in whole["process"].unique():
+        rows = np.flatnonzero((whole["process"] == process).to_numpy(bool))
+        numbers, phases = whole["index"].to_numpy(np.int64)[rows], whole["phase"].astype(str).to_numpy()[rows]
+        code = [
+            names.code(f"step {number}" + ("" if phase == "train" else f", {phase}"), f"step_{number % 2}")
+            for number, phase in zip(numbers.tolist(), phases.tolist(), strict=True)
+        ]
+        found = joined([events_of(whole, "steps", np.array(code, np.int64), rows)])
+        yield Draft(int(process), (0,), "steps", "steps", [found], tid=int(whole["tid"].iloc[rows[0]]))
+
+
+def marked_steps(trace: Trace, names: Names) -> Iterator[Draft]:
+    """Steps that the profiler marked, where no loop of ours was derived."""
+    ranges = trace.table("ranges")
+    if ranges is None:
+        return
+    marked = is_one_of(ranges["category"], "step")
+    for process in ranges["process"][marked].unique():
+        rows = np.flatnonzero(marked & (ranges["process"] == process).to_numpy(bool))
+        rows = rows[np.argsort(ranges["ts"].to_numpy()[rows], kind="stable")]
+        texts = [str(one).replace("ProfilerStep#", "step ") for one in ranges["name"].iloc[rows]]
+        code = np.array([names.code(text, f"step_{at % 2}") for at, text in enumerate(texts)], np.int64)
+        found = joined([events_of(ranges, "ranges", code, rows)])
+        flat = found.where(np.append(found.ts[1:] >= np.maximum.accumulate(found.ts + found.dur)[:-1], True))
+        yield Draft(int(process), (0,), "steps", "steps", [flat])
+
+
+def piles(trace: Trace, names: Names) -> Iterator[Pile]:
+    """Everything that happened on threads."""
+    host = "host_bound" if has_device(trace) else "compute_or_host"
+    yield from of_ops(trace, names, host)
+    yield from of_ranges(trace, names)
+    loader = trace.table("loader")
+    if loader is not None and len(loader):
+        kinds = loader["kind"].astype(str).map({"next": "waiting for a batch", "start": "starting the loader"})
+        yield pile(loader, "loader", names.of(kinds, "input_wait"), np.arange(len(loader)), THREAD)
+    copies = trace.table("copies")
+    if copies is not None:
+        rows = np.flatnonzero(copies["device"].to_numpy(np.int64) < 0)
+        if len(rows):
+            words = copies["direction"].iloc[rows].astype(str).map(lambda one: f"copy, {DIRECTIONS.get(one, one)}")
+            yield pile(copies, "copies", names.of(words, "exposed_copy"), rows, THREAD)
+
+
+def of_ops(trace: Trace, names: Names, host: str) -> Iterator[Pile]:
+    ops = trace.table("ops")
+    if ops is not None and len(ops):
+        yield pile(ops, "ops", names.of(ops["name"], host), np.arange(len(ops)), THREAD)
+    launches = trace.table("launches")
+    if launches is not None and len(launches):
+        waits = is_one_of(launches["kind"], "sync")
+        for chosen, colour in ((waits, "sync_wait"), (~waits, "host_bound")):
+            rows = np.flatnonzero(chosen)
+            if len(rows):
+                yield pile(launches, "launches", names.of(launches["name"].iloc[rows], colour), rows, CALLS)
+
+
+def of_ranges(trace: Trace, names: Names) -> Iterator[Pile]:
+    ranges = trace.table("ranges")
+    if ranges is None:
+        return
+    for categories, colour in RANGES:
+        rows = np.flatnonzero(is_one_of(ranges["category"], *categories))
+        if len(rows):
+            fill = "step_0" if colour == "compute_or_host" and has_device(trace) else colour
+            yield pile(ranges, "ranges", names.of(ranges["name"].iloc[rows], fill), rows, THREAD)
+    rows = np.flatnonzero(is_one_of(ranges["category"], "python"))
+    if len(rows):
+        yield pile(ranges, "ranges", names.of(ranges["name"].iloc[rows], "step_1"), rows, PYTHON)
+
+
+def pile(frame: pd.DataFrame, source: str, code: Ints, rows: Ints, layer: int) -> Pile:
+    process, tid = frame["process"].to_numpy(np.int64)[rows], frame["tid"].to_numpy(np.int64)[rows]
+    return events_of(frame, source, code, rows), process, tid, layer
+
+
+def thread_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
+    """Three tracks at most for each thread; of very many threads those with the most events."""
+    found = list(piles(trace, names))
+    if not found:
+        return
+    events = together([one[0] for one in found])
+    process, tid = (np.concatenate([one[at] for one in found]) for at in (1, 2))
+    layer = np.concatenate([np.full(len(one[0]), one[3], np.int64) for one in found])
+    threads, thread, counts = np.unique(np.stack((process, tid)), axis=1, return_inverse=True, return_counts=True)
+    thread = np.asarray(thread).reshape(-1)
+    busiest = np.argsort(-counts, kind="stable")[:MOST_THREADS]
+    kept = np.isin(thread, busiest)
+    cut = (
+        f"{len(counts) - len(busiest)} more threads with {int((~kept).sum())} events"
+        if len(counts) > len(busiest)
+        else ""
+    )
+    place = np.zeros(len(counts), np.int64)
+    place[busiest] = np.arange(len(busiest))
+    events, layer, rank = events.where(kept), layer[kept], place[thread[kept]]
+    main = main_threads(trace)
+    for number, of_layer, rows, hidden in split(events, rank * len(KINDS) + layer):
+        code, its_tid = (int(one) for one in threads[:, busiest[number]])
+        order = (1, 0 if (code, its_tid) in main else 1, number, of_layer)
+        title = ("", "Python functions", "runtime calls")[of_layer] or thread_name(trace, code, its_tid, main)
+        shut = of_layer == PYTHON
+        yield Draft(code, order, KINDS[of_layer], title, rows, hidden, shut, tid=its_tid, cut=cut)
+        cut = ""
+
+
+def split(events: Events, track: Ints) -> Iterator[tuple[int, int, list[Events], int]]:
+    """(number of the thread, layer, rows by depth, events too deep to show) of each track."""
+    depth = depths(track, events.ts, events.dur)
+    order = np.lexsort((-events.dur, events.ts, depth, track))
+    events, track, depth = events.where(order), track[order], depth[order]
+    begins = np.flatnonzero(np.concatenate(([True], (track[1:] != track[:-1]) | (depth[1:] != depth[:-1]))))
+    stops = np.append(begins[1:], len(track))
+    rows: dict[int, list[Events]] = {}
+    hidden: dict[int, int] = {}
+    for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True):
+        number = int(track[begin])
+        if depth[begin] < MOST_ROWS:
+            rows.setdefault(number, []).append(events.where(slice_of(begin, stop)))
+        else:
+            hidden[number] = hidden.get(number, 0) + stop - begin
+    for number, found in rows.items():
+        yield number // len(KINDS), number % len(KINDS), found, hidden.get(number, 0)
+
+
+def slice_of(begin: int, stop: int) -> Ints:
+    return np.arange(begin, stop)
+
+
+def main_threads(trace: Trace) -> set[tuple[int, int]]:
+    threads = trace.table("threads")
+    if threads is None:
+        return set()
+    main = threads[threads["main"]]
+    return set(zip(main["process"].tolist(), main["tid"].tolist(), strict=True))
+
+
+def thread_name(trace: Trace, process: int, tid: int, main: set[tuple[int, int]]) -> str:
+    """`main thread`, what the trace calls it, or its number."""
+    if (process, tid) in main:
+        return "main thread"
+    threads = trace.table("threads")
+    if threads is not None:
+        named = threads[(threads["process"] == process) & (threads["tid"] == tid)]["name"]
+        if len(named) and isinstance(named.iloc[0], str) and named.iloc[0]:
+            return str(named.iloc[0])
+    return f"thread {tid}"
+
+
+def worker_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterator[Draft]:
+    """Each loader worker: the time in the dataset, then in collate; under the process that it works for."""
+    fetches = trace.table("fetches")
+    if fetches is None or not len(fetches):
+        return
+    dataset, collate = names.code("dataset", "input_dataset"), names.code("collate", "input_collate")
+    processes = fetches["process"].to_numpy(np.int64)
+    for process in np.unique(processes):
+        rows = np.flatnonzero(processes == process)
+        worker = int(fetches["worker"].iloc[rows[0]])
+        title = f"worker {worker}" if worker >= 0 else "loading in the main thread"
+        found = [
+            half(fetches, rows, "dataset_ns", dataset, None),
+            half(fetches, rows, "collate_ns", collate, "dataset_ns"),
+        ]
+        events = joined(found)
+        events = events.where(events.dur > 0)
+        home = parents.get(int(process), int(process))
+        yield Draft(home, (2, worker, int(process)), "loader", title, [without_overlap(events)], tid=int(process))
+
+
+def half(fetches: pd.DataFrame, rows: Ints, column: str, code: int, after: str | None) -> Events:
+    """One half of each fetch as an event."""
+    ts = fetches["ts"].to_numpy(np.int64)[rows]
+    if after is not None:
+        ts = ts + np.maximum(fetches[after].to_numpy(np.int64)[rows], 0)
+    dur = np.maximum(fetches[column].to_numpy(np.int64)[rows], 0)
+    source = np.full(len(rows), SOURCES.index("fetches"), np.uint8)
+    return Events(ts, dur, np.full(len(rows), code, np.int64), source, rows.astype(np.int32))
+
+
+def without_overlap(events: Events) -> Events:
+    """Each event cut where the next begins: a worker does one thing at a time, its clock readings may cross by little."""
+    if not len(events):
+        return events
+    room = np.append(events.ts[1:], np.iinfo(np.int64).max) - events.ts
+    return Events(events.ts, np.minimum(events.dur, room), events.code, events.source, events.row)

@@ -1,0 +1,81 @@
+"""The fact `timeline_lanes`: every lane of a trace, by rank and process; steps above, then threads, workers, streams."""
+
+import pandas as pd
+
+from perfscope.analyzer.timeline.device_tracks import stream_tracks
+from perfscope.analyzer.timeline.host_tracks import step_tracks, thread_tracks, worker_tracks
+from perfscope.analyzer.timeline.lane import Lane, lane
+from perfscope.analyzer.timeline.names import Names
+from perfscope.analyzer.timeline.track import Draft, Group, Lanes, Track
+from perfscope.traces.trace import Trace
+
+
+def timeline_lanes(trace: Trace) -> Lanes:
+    """Lanes in the order in which they are shown. Without any event there are no lanes."""
+    names = Names()
+    known = processes_of(trace)
+    drafts = [
+        *step_tracks(trace, names),
+        *thread_tracks(trace, names),
+        *worker_tracks(trace, names, parents(known)),
+        *stream_tracks(trace, names),
+    ]
+    drafts = [one for one in drafts if any(map(len, one.rows))]
+    rank = {code: max(of_rank, 0) for code, of_rank in zip(known["process"], known["rank"], strict=True)}
+    drafts.sort(key=lambda one: (rank.get(one.process, 0), one.process, one.order))
+    return numbered(trace, names, drafts, known)
+
+
+def processes_of(trace: Trace) -> pd.DataFrame:
+    frame = trace.table("processes")
+    columns = ["process", "rank", "pid", "name", "role", "parent"]
+    return pd.DataFrame(columns=columns) if frame is None else frame[columns]
+
+
+def parents(processes: pd.DataFrame) -> dict[int, int]:
+    """Loader worker -> the process that it works for."""
+    workers = processes[processes["role"] == "loader-worker"]
+    pairs = zip(workers["process"].tolist(), workers["parent"].tolist(), strict=True)
+    return {int(one): int(parent) for one, parent in pairs if parent >= 0}
+
+
+def numbered(trace: Trace, names: Names, drafts: list[Draft], processes: pd.DataFrame) -> Lanes:
+    """Tracks and groups with their numbers."""
+    lanes: list[Lane] = []
+    tracks: list[Track] = []
+    groups: dict[int, Group] = {}
+    for draft in drafts:
+        groups.setdefault(draft.process, group_of(draft.process, processes))
+        rows = [lane(events) for events in draft.rows]
+        number = list(groups).index(draft.process)
+        events = sum(map(len, rows))
+        whose = (draft.process, draft.tid, draft.device, draft.stream)
+        shown = (draft.kind, draft.title, len(lanes), len(rows), events, draft.hidden, draft.shut)
+        tracks.append(Track(number, *shown, *whose))
+        lanes += rows
+    notes = [f"Not drawn: {one.cut}." for one in drafts if one.cut]
+    deep = sum(one.hidden for one in drafts)
+    notes += [f"Not drawn: {deep} events that lie too deep."] if deep else []
+    return Lanes(span_of(trace, lanes), names, lanes, tracks, list(groups.values()), notes)
+
+
+def span_of(trace: Trace, lanes: list[Lane]) -> tuple[int, int]:
+    """From the first to the last thing shown; never empty."""
+    begins = [int(one.ts[0]) for one in lanes if len(one)]
+    ends = [int(one.ts[-1]) + int(one.key[-1] >> one.bits) for one in lanes if len(one)]
+    if not begins:
+        return trace.span_ns[0], max(trace.span_ns[1], trace.span_ns[0] + 1)
+    return min(begins), max(max(ends), min(begins) + 1)
+
+
+def group_of(process: int, processes: pd.DataFrame) -> Group:
+    """`rank 1, python3 (pid 25286)`."""
+    rows = processes[processes["process"] == process]
+    if not len(rows):
+        return Group(f"process {process}", process, 0)
+    row = rows.iloc[0]
+    pid = f" (pid {int(row['pid'])})" if row["pid"] > 0 else ""
+    rank = int(row["rank"])
+    several = int(processes["rank"].max() if len(processes) else 0) > 0
+    who = f"{row['name'] or 'process'}{pid}"
+    return Group(f"rank {rank}, {who}" if several and rank >= 0 else who, process, max(rank, 0))

@@ -1,0 +1,70 @@
+"""The whole span in a few hundred columns, each cut into what it was spent on: the strip above the timeline."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfscope.analyzer.timeline.lane import COLOURS, Lane
+from perfscope.analyzer.timeline.selection import busy
+from perfscope.analyzer.timeline.tiles import edges_of
+from perfscope.analyzer.timeline.track import Lanes
+from perfscope.traces.intervals import Ints, Spans, exclusive, merged
+
+PRIORITY = (
+    "checkpoint",
+    "device_compute",
+    "exposed_communication",
+    "peer_wait",
+    "exposed_copy",
+    "input_wait",
+    "sync_wait",
+    "host_bound",
+    "compute_or_host",
+)
+"""The first that applies wins: computing hides communication, both hide copies; what the device does counts before the host."""
+EXACT_EVENTS = 3_000_000
+"""Above this many events the union over lanes is not formed; each category is told by its busiest lane."""
+
+
+def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
+    """Per category the share of each column of the span, exclusive: together never above 1.
+
+    Read from the device's streams where there are any, else from the threads and their top level.
+    """
+    kinds = ("stream",) if any(one.kind == "stream" for one in lanes.tracks) else ("thread",)
+    edges = edges_of(*lanes.span_ns, columns)
+    rows = [number for one in lanes.tracks if one.kind in kinds for number in range(one.first, one.first + one.rows)]
+    colour = lanes.names.colour_codes()
+    found = [lanes.lanes[number] for number in rows]
+    if sum(map(len, found)) > EXACT_EVENTS:
+        return by_busiest(found, colour, edges)
+    spans = [spans_of(found, colour, COLOURS.index(name)) for name in PRIORITY]
+    shares = exclusive(spans, edges[:-1], edges[1:])
+    wide = np.maximum(np.diff(edges), 1)
+    return {name: share / wide for name, share in zip(PRIORITY, shares, strict=True) if share.any()}
+
+
+def spans_of(rows: list[Lane], colour: NDArray[np.uint8], wanted: int) -> Spans:
+    """The union of all events in one colour."""
+    parts = []
+    for one in rows:
+        here = (colour[one.codes] == wanted)[one.key & one.mask]
+        ts = one.ts[here]
+        parts.append((ts, ts + (one.key[here] >> one.bits)))
+    return merged(*parts)
+
+
+def by_busiest(rows: list[Lane], colour: NDArray[np.uint8], edges: Ints) -> dict[str, NDArray[np.float64]]:
+    """The share of the busiest lane, in the colour that most of the lane's names have."""
+    wide = np.maximum(np.diff(edges), 1)
+    shares: dict[str, NDArray[np.float64]] = {}
+    for one in rows:
+        name = COLOURS[int(np.bincount(colour[one.codes]).argmax())] if len(one) else "other_idle"
+        share = np.diff(busy(one, edges)) / wide
+        shares[name] = np.maximum(shares.get(name, np.zeros(len(wide))), share)
+    left = np.ones(len(wide))
+    found = {}
+    for name in PRIORITY:
+        if name in shares:
+            found[name] = np.minimum(shares[name], left)
+            left = left - found[name]
+    return found

@@ -1,0 +1,122 @@
+"""What a window of the timeline looks like at a width in pixels, as bytes: the level of detail is decided here, per lane.
+
+A lane with few events in the window is answered with its rectangles; a fuller one with, per pixel, the name of the longest
+event that touches it and the share of the pixel that is busy. No pyramid is kept: both come from the lane's columns.
+
+Format, little endian, version 1. Header: `PFTL`, uint16 version, uint16 0, uint32 lanes, uint32 pixels. Then per lane:
+uint32 number of the lane, uint8 kind, uint8 width of an index in bytes (1 or 2), uint16 0, uint32 n, uint32 p, then uint32[p]
+palette: codes of names that indices point into. Then by kind, and zeros up to a multiple of 4:
+
+- 0 empty: nothing
+- 1 rectangles: uint16[n] left edge and uint16[n] width, both in eighths of a pixel; index[n]
+- 2 pixels: index[n]; uint8[n] busy share in 255ths (0: nothing; the least for an event however short is 1); n = pixels
+- 3 runs of equal pixels: uint16[n] length in pixels; index[n]; uint8[n] busy share
+- 4 levels of a counter: uint8[n] highest level in the pixel in 255ths of the lane's largest; n = pixels
+"""
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfscope.analyzer.timeline.lane import BLOCK, Lane
+from perfscope.traces.intervals import Ints
+
+MAGIC, VERSION = b"PFTL", 1
+EMPTY, RECTANGLES, PIXELS, RUNS, LEVELS = range(5)
+MOST_PIXELS = 8192
+EIGHTHS = 8
+FULL = 255
+Bytes = NDArray[np.uint8]
+
+
+def tile(lanes: Sequence[Lane], begin_ns: int, end_ns: int, pixels: int, numbers: Sequence[int]) -> bytes:
+    """The window [begin_ns, end_ns) of the lanes with these numbers, `pixels` wide."""
+    parts = [struct.pack("<4sHHII", MAGIC, VERSION, 0, len(numbers), pixels)]
+    edges = edges_of(begin_ns, end_ns, pixels)
+    for number in numbers:
+        parts.append(lane_part(number, lanes[number], begin_ns, end_ns, edges))
+    return b"".join(parts)
+
+
+def edges_of(begin_ns: int, end_ns: int, pixels: int) -> Ints:
+    """The instants between pixels, one more than there are pixels."""
+    wide = (end_ns - begin_ns) / pixels
+    edges: Ints = begin_ns + np.rint(np.arange(pixels + 1) * wide).astype(np.int64)
+    return edges
+
+
+def lane_part(number: int, lane: Lane, begin_ns: int, end_ns: int, edges: Ints) -> bytes:
+    """One lane of a tile."""
+    pixels = len(edges) - 1
+    part = lane.window(begin_ns, end_ns)
+    events = part.stop - part.start
+    if not events:
+        return struct.pack("<IBBHII", number, EMPTY, 1, 0, 0, 0)
+    if events <= pixels // 2:
+        return rectangles(number, lane, part, begin_ns, end_ns, pixels)
+    busy, local = columns(lane, part, edges)
+    return pixel_part(number, lane, busy, local)
+
+
+def rectangles(number: int, lane: Lane, part: slice, begin_ns: int, end_ns: int, pixels: int) -> bytes:
+    scale = EIGHTHS * pixels / (end_ns - begin_ns)
+    start = (lane.ts[part] - begin_ns) * scale
+    stop = start + lane.dur(part) * scale
+    last = min(EIGHTHS * pixels, 0xFFFF)
+    left = np.clip(np.rint(start), 0, last)
+    wide = np.clip(np.rint(stop), 0, last) - left
+    palette, index = compacted(lane, lane.key[part] & lane.mask)
+    body = left.astype("<u2").tobytes() + wide.astype("<u2").tobytes() + index.tobytes()
+    return assembled(number, RECTANGLES, len(left), palette, index, body)
+
+
+def columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
+    """Per pixel the busy share in 255ths, and the number in the lane of the name of its longest event."""
+    ts, key = lane.ts[: part.stop], lane.key[: part.stop]
+    at = np.searchsorted(ts[part], edges) + part.start
+    before = np.maximum(at - 1, 0)
+    over = np.where(at > 0, np.maximum(ts[before] + (key[before] >> lane.bits) - edges, 0), 0)
+    until = lane.total[at] - over
+    share = np.diff(until) / np.maximum(np.diff(edges), 1)
+    begins = at[1:] > at[:-1]
+    carried = over[:-1] > 0
+    if part.stop - part.start > 2 * BLOCK * (len(edges) - 1):
+        blocks = lane.blocks[: (part.stop - 1) // BLOCK + 1]
+        longest = np.maximum.reduceat(blocks, np.minimum(at[:-1] // BLOCK, len(blocks) - 1))
+    else:
+        longest = np.maximum.reduceat(key, np.minimum(at[:-1], part.stop - 1))
+    longest = np.maximum(np.where(begins, longest, -1), np.where(carried, key[before[:-1]], -1))
+    busy = np.ceil(np.clip(share, 0, 1) * FULL).astype(np.uint8)
+    taken = begins | carried
+    return np.where(taken, np.maximum(busy, 1), 0).astype(np.uint8), np.where(taken, longest & lane.mask, 0)
+
+
+def compacted(lane: Lane, local: Ints) -> tuple[NDArray[np.uint32], NDArray[np.uint8] | NDArray[np.uint16]]:
+    """A palette of the names that occur, and indices into it."""
+    flags = np.zeros(len(lane.codes), bool)
+    flags[local] = True
+    used = np.flatnonzero(flags)
+    place = np.zeros(len(lane.codes), "<u1" if len(used) <= 256 else "<u2")
+    place[used] = np.arange(len(used))
+    return lane.codes[used].astype("<u4"), place[local]
+
+
+def pixel_part(number: int, lane: Lane, busy: Bytes, local: Ints) -> bytes:
+    """Pixels, or runs of equal ones where that is shorter."""
+    palette, index = compacted(lane, local)
+    new = np.flatnonzero((busy[1:] != busy[:-1]) | (index[1:] != index[:-1])) + 1
+    first = np.concatenate(([0], new))
+    if len(first) * (3 + index.itemsize) < len(busy) * (1 + index.itemsize):
+        length = np.diff(np.append(first, len(busy))).astype("<u2")
+        body = length.tobytes() + index[first].tobytes() + busy[first].tobytes()
+        return assembled(number, RUNS, len(first), palette, index, body)
+    return assembled(number, PIXELS, len(busy), palette, index, index.tobytes() + busy.tobytes())
+
+
+def assembled(
+    number: int, kind: int, n: int, palette: NDArray[np.uint32], index: NDArray[np.generic], body: bytes
+) -> bytes:
+    head = struct.pack("<IBBHII", number, kind, index.itemsize, 0, n, len(palette))
+    return head + palette.tobytes() + body + b"\0" * (-len(body) % 4)

@@ -1,0 +1,99 @@
+"""A track: what has one name on the timeline, a thread, a stream, a worker; its lanes lie one below the other."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.analyzer.timeline.lane import Events, Lane
+from perfscope.analyzer.timeline.names import Names
+from perfscope.traces.intervals import Ints
+from perfscope.traces.trace import Trace
+
+SOURCES = ("ops", "launches", "kernels", "copies", "ranges", "loader", "fetches", "steps")
+"""Where an event comes from: a table of the trace, or the fact `steps`."""
+MOST_ROWS = 48
+"""A thread nests deeper only by recursion; what lies below is counted and left out."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A track before its lanes have numbers. `order` sorts the tracks of a process, smallest first."""
+
+    process: int
+    order: tuple[int, ...]
+    kind: str  # steps, thread, python, calls, loader, stream
+    title: str
+    rows: list[Events]
+    hidden: int = 0
+    shut: bool = False  # shown by its first row only until it is opened
+    tid: int = -1
+    device: int = -1
+    stream: int = -1
+    cut: str = ""  # what is left out and why, for people
+
+
+@dataclass(frozen=True)
+class Track:
+    """A track whose lanes are numbers `first` to `first + rows`."""
+
+    group: int
+    kind: str
+    title: str
+    first: int
+    rows: int
+    events: int
+    hidden: int
+    shut: bool
+    process: int
+    tid: int
+    device: int
+    stream: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """The tracks of one process, under its name."""
+
+    title: str
+    process: int
+    rank: int
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """All that the timeline shows of a trace."""
+
+    span_ns: tuple[int, int]
+    names: Names
+    lanes: list[Lane]
+    tracks: list[Track]
+    groups: list[Group]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def events(self) -> int:
+        return sum(map(len, self.lanes))
+
+
+def events_of(frame: pd.DataFrame, source: str, code: Ints, rows: Ints | None = None) -> Events:
+    """The rows (positions; all without) of a table as events; `code` has one entry for each of them."""
+    at = np.arange(len(frame)) if rows is None else rows
+    return Events(
+        frame["ts"].to_numpy(np.int64)[at],
+        np.maximum(frame["dur"].to_numpy(np.int64)[at], 0),
+        code,
+        np.full(len(at), SOURCES.index(source), np.uint8),
+        at.astype(np.int32),
+    )
+
+
+def is_one_of(column: "pd.Series[str]", *values: str) -> NDArray[np.bool_]:
+    return column.isin(values).to_numpy(bool)
+
+
+def has_device(trace: Trace) -> bool:
+    """Did the trace see an accelerator at work? Then what runs on a thread is the host's part."""
+    kernels = trace.table("kernels")
+    return kernels is not None and len(kernels) > 0

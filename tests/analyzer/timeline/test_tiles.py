@@ -1,0 +1,102 @@
+"""Tiles against a count by hand: every pixel's busy share and longest event, whatever the window."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from perfscope.analyzer.timeline.lane import BLOCK, Events, Lane, lane
+from perfscope.analyzer.timeline.tiles import edges_of, tile
+from tests.analyzer.timeline.unpack import unpacked
+
+RNG = np.random.default_rng(7)
+
+
+def random_lane(events: int, names: int = 40) -> Lane:
+    """Events of a few ns with gaps, some of no length."""
+    gap, dur = RNG.integers(0, 9, events), RNG.integers(0, 30, events)
+    ts = np.cumsum(gap + np.concatenate(([0], dur[:-1]))).astype(np.int64)
+    code = RNG.integers(5, 5 + names, events)
+    return lane(Events(ts, dur.astype(np.int64), code, np.zeros(events, np.uint8), np.arange(events, dtype=np.int32)))
+
+
+def by_hand(one: Lane, edges: np.ndarray) -> tuple[list[int], list[set[int]]]:
+    """Per pixel: busy ns, and the codes of the longest events that touch it."""
+    whole = slice(None)
+    ts, dur, code = one.ts, one.dur(whole), one.code(whole)
+    busy, longest = [], []
+    for begin, end in pairwise(edges):
+        inside = np.minimum(ts + dur, end) - np.maximum(ts, begin)
+        busy.append(int(np.maximum(inside, 0).sum()))
+        touch = ((ts >= begin) & (ts < end)) | (inside > 0)
+        most = dur[touch].max() if touch.any() else -1
+        longest.append(set(code[touch & (dur == most)].tolist()))
+    return busy, longest
+
+
+@pytest.mark.parametrize("window", [(0, 20_000), (-500, 9_000), (333, 15_001), (0, 9_999_999)])
+def test_every_pixel_is_what_a_count_by_hand_says(window: tuple[int, int]) -> None:
+    one, pixels = random_lane(1500), 200
+    found = unpacked(tile([one], *window, pixels, [0]))[0]
+    edges = edges_of(*window, pixels)
+    busy, longest = by_hand(one, edges)
+    assert found["kind"] in (2, 3)
+    for at in range(pixels):
+        share = 255 * busy[at] / (edges[at + 1] - edges[at])
+        assert found["busy"][at] == (max(np.ceil(share), 1) if longest[at] else 0)
+        assert not longest[at] or found["code"][at] in longest[at]
+
+
+def test_few_events_come_as_rectangles_of_an_eighth_of_a_pixel() -> None:
+    one = random_lane(1500)
+    begin, end = int(one.ts[700]) - 3, int(one.ts[730])
+    found = unpacked(tile([one], begin, end, 1000, [0]))[0]
+    assert found["kind"] == 1
+    part = one.window(begin, end)
+    scale = 1000 / (end - begin)
+    left = np.clip((one.ts[part] - begin) * scale, 0, 1000)
+    right = np.clip((one.ts[part] + one.dur(part) - begin) * scale, 0, 1000)
+    assert np.abs(found["x"] - left).max() <= 1 / 16
+    assert np.abs(found["x"] + found["w"] - right).max() <= 1 / 8
+    assert (found["code"] == one.code(part)).all()
+
+
+def test_very_many_events_are_answered_from_blocks_with_exact_shares() -> None:
+    one, pixels = random_lane(BLOCK * 2 * 20 * 4), 20
+    window = (0, int(one.ts[-1]))
+    found = unpacked(tile([one], *window, pixels, [0]))[0]
+    edges = edges_of(*window, pixels)
+    busy, _ = by_hand(one, edges)
+    assert found["busy"].tolist() == [
+        int(np.ceil(255 * one / wide)) for one, wide in zip(busy, np.diff(edges), strict=True)
+    ]
+
+
+def test_a_gap_is_empty_and_lanes_keep_their_numbers() -> None:
+    lanes = [random_lane(10), random_lane(4000)]
+    found = unpacked(tile(lanes, -100, -50, 64, [1, 0]))
+    assert {number: one["kind"] for number, one in found.items()} == {0: 0, 1: 0}
+
+
+def test_equal_pixels_are_sent_as_runs() -> None:
+    many = np.arange(3000, dtype=np.int64)
+    one = lane(Events(many, np.ones(3000, np.int64), np.full(3000, 3), many.astype(np.uint8), many.astype(np.int32)))
+    body = tile([one], 0, 3000, 1000, [0])
+    assert unpacked(body)[0]["kind"] == 3 and len(body) < 100
+    assert unpacked(body)[0]["busy"].tolist() == [255] * 1000
+
+
+def test_an_outlier_of_centuries_leaves_the_others_right() -> None:
+    ts = np.array([0, 10, 10**18], np.int64)
+    one = lane(
+        Events(
+            ts,
+            np.array([5, 5, 10**18], np.int64),
+            np.array([0, 1, 2]),
+            np.zeros(3, np.uint8),
+            np.arange(3, dtype=np.int32),
+        )
+    )
+    assert one.dur(slice(0, 2)).tolist() == [5, 5]
+    assert unpacked(tile([one], 0, 20, 40, [0]))[0]["code"].tolist() == [0, 1]
+    assert unpacked(tile([one], 0, 2 * 10**18, 8, [0]))[0]["kind"] == 1
