@@ -10,13 +10,14 @@ from flask import Blueprint, Flask, Response, abort, jsonify, request
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.timeline.event import event_at
 from perfscope.analyzer.timeline.lanes import timeline_lanes
-from perfscope.analyzer.timeline.search import BINS, Hits, next_hit, search
+from perfscope.analyzer.timeline.search import Hits, next_hit, search
 from perfscope.analyzer.timeline.selection import BY, selection
 from perfscope.analyzer.timeline.strip import strip
 from perfscope.analyzer.timeline.tiles import MOST_PIXELS, tile
 from perfscope.analyzer.timeline.track import Lanes
+from perfscope.errors import PerfscopeError
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline_data import meta, of_event, of_hits, of_selection
+from perfscope.ui.timeline_data import NAMES_AT_ONCE, meta, of_event, of_hits, of_selection
 
 SCRIPTS = (
     "timeline_tile.js",
@@ -33,7 +34,9 @@ MOST_LANES = 1024
 MOST_ROWS = 200
 MOST_WORDS = 200
 REMEMBERED = 8
+FAR, ALWAYS = 1 << 31, 1 << 62
 Lookup = Callable[[str], Trace]
+Diagnosed = Callable[[str], Diagnosis | None]
 
 
 def script() -> str:
@@ -45,92 +48,80 @@ def stylesheet() -> str:
     return files("perfscope.ui.assets").joinpath(STYLE).read_text("utf-8")
 
 
-def register(server: Flask, lookup: Lookup, diagnosed: Callable[[str], Diagnosis | None] | None = None) -> None:
-    """Mount the routes under `/timeline`. `lookup` gives the Trace of a run id or raises KeyError."""
-    server.register_blueprint(blueprint(lookup, diagnosed or (lambda _: None)))
+def register(server: Flask, lookup: Lookup, diagnosed: Diagnosed | None = None) -> None:
+    """Mount the routes under `/timeline`. `lookup` gives the Trace of a run id; KeyError or PerfscopeError: there is none."""
+    routes, answers = Blueprint("timeline", __name__, url_prefix="/timeline"), Answers(lookup, diagnosed)
+    for name in ("meta", "tile", "names", "strip", "select", "search", "hit", "event"):
+        routes.add_url_rule(f"/<path:run>/{name}", name, getattr(answers, name))
+    routes.add_url_rule("/component.js", "script", lambda: Response(script(), mimetype="text/javascript"))
+    routes.add_url_rule("/component.css", "style", lambda: Response(stylesheet(), mimetype="text/css"))
+    server.register_blueprint(routes)
 
 
-def blueprint(lookup: Lookup, diagnosed: Callable[[str], Diagnosis | None]) -> Blueprint:
-    routes = Blueprint("timeline", __name__, url_prefix="/timeline")
-    remembered: dict[tuple[str, str], tuple[Lanes, Hits]] = {}
+class Answers:
+    """One method a route; each checks what it is asked."""
 
-    def trace_of(run: str) -> Trace:
+    def __init__(self, lookup: Lookup, diagnosed: Diagnosed | None) -> None:
+        self.lookup, self.diagnosed = lookup, diagnosed
+        self.found: dict[tuple[str, str], tuple[Lanes, Hits]] = {}
+
+    def trace(self, run: str) -> Trace:
         try:
-            return lookup(run)
-        except KeyError:
+            return self.lookup(run)
+        except (KeyError, PerfscopeError):
             abort(404, "no such run")
 
-    def lanes_of(run: str) -> Lanes:
-        return trace_of(run).fact(timeline_lanes)
+    def lanes(self, run: str) -> Lanes:
+        return self.trace(run).fact(timeline_lanes)
 
-    def hits_of(run: str) -> tuple[Lanes, Hits]:
-        lanes, words = lanes_of(run), request.args.get("words", "")[:MOST_WORDS]
-        found = remembered.get((run, words))
-        if found is None or found[0] is not lanes:
-            found = lanes, search(lanes, words)
-            while len(remembered) >= REMEMBERED:
-                remembered.pop(next(iter(remembered)), None)
-            remembered[run, words] = found
-        return found
+    def meta(self, run: str) -> Response:
+        return jsonify(meta(self.lanes(run), self.diagnosed(run) if self.diagnosed is not None else None))
 
-    @routes.get("/<path:run>/meta")
-    def get_meta(run: str) -> Response:
-        return jsonify(meta(lanes_of(run), diagnosed(run)))
-
-    @routes.get("/<path:run>/tile")
-    def get_tile(run: str) -> Response:
-        begun = time.perf_counter()
-        lanes = lanes_of(run)
-        begin, end = window()
-        body = tile(lanes.lanes, begin, end, number("pixels", 1, MOST_PIXELS), numbers(lanes))
+    def tile(self, run: str) -> Response:
+        begun, lanes = time.perf_counter(), self.lanes(run)
+        body = tile(lanes.lanes, *window(), number("pixels", 1, MOST_PIXELS), numbers(lanes))
         answer = Response(body, mimetype="application/octet-stream")
         answer.headers["Server-Timing"] = f"tile;dur={(time.perf_counter() - begun) * 1e3:.2f}"
         return answer
 
-    @routes.get("/<path:run>/names")
-    def get_names(run: str) -> Response:
-        first = number("first", 0, 1 << 31)
-        return jsonify(lanes_of(run).names.texts[first : first + number("count", 1, 4096)])
+    def names(self, run: str) -> Response:
+        first = number("first", 0, FAR)
+        return jsonify(self.lanes(run).names.texts[first : first + number("count", 1, NAMES_AT_ONCE)])
 
-    @routes.get("/<path:run>/strip")
-    def get_strip(run: str) -> Response:
-        shares = strip(lanes_of(run), number("columns", 1, 2048))
+    def strip(self, run: str) -> Response:
+        shares = strip(self.lanes(run), number("columns", 1, 2048))
         return jsonify({name: [round(float(one), 4) for one in share] for name, share in shares.items()})
 
-    @routes.get("/<path:run>/select")
-    def get_select(run: str) -> Response:
-        lanes, by = lanes_of(run), request.args.get("by", "name")
+    def select(self, run: str) -> Response:
+        lanes, by = self.lanes(run), request.args.get("by", "name")
         if by not in BY:
             abort(400, f"by is one of {', '.join(BY)}")
-        frame = selection(lanes, *window(), numbers(lanes), by)
-        return jsonify(of_selection(frame, number("most", 1, MOST_ROWS)))
+        return jsonify(of_selection(selection(lanes, *window(), numbers(lanes), by), number("most", 1, MOST_ROWS)))
 
-    @routes.get("/<path:run>/search")
-    def get_search(run: str) -> Response:
-        return jsonify(of_hits(hits_of(run)[1]) | {"bins": BINS})
+    def hits(self, run: str) -> tuple[Lanes, Hits]:
+        """What the words of the query occur in; the last few answers are kept, the next-button asks again and again."""
+        lanes, words = self.lanes(run), request.args.get("words", "")[:MOST_WORDS]
+        found = self.found.get((run, words))
+        if found is None or found[0] is not lanes:
+            found = lanes, search(lanes, words)
+            while len(self.found) >= REMEMBERED:
+                self.found.pop(next(iter(self.found)), None)
+            self.found[run, words] = found
+        return found
 
-    @routes.get("/<path:run>/hit")
-    def get_hit(run: str) -> Response:
-        lanes, hits = hits_of(run)
-        place = number("at", -(1 << 62), 1 << 62), number("lane", -1, 1 << 31)
+    def search(self, run: str) -> Response:
+        return jsonify(of_hits(self.hits(run)[1]))
+
+    def hit(self, run: str) -> Response:
+        lanes, hits = self.hits(run)
+        place = number("at", -ALWAYS, ALWAYS), number("lane", -1, FAR)
         hit = next_hit(lanes, hits, place, forward=request.args.get("back") != "1")
         return jsonify(None if hit is None else {"lane": hit.lane, "ts_ns": hit.ts_ns, "dur_ns": hit.dur_ns})
 
-    @routes.get("/<path:run>/event")
-    def get_event(run: str) -> Response:
-        trace, lanes = trace_of(run), lanes_of(run)
-        at, lane = number("at", -(1 << 62), 1 << 62), number("lane", 0, len(lanes.lanes) - 1)
-        return jsonify(of_event(event_at(trace, lanes, lane, at)))
-
-    @routes.get("/component.js")
-    def get_script() -> Response:
-        return Response(script(), mimetype="text/javascript")
-
-    @routes.get("/component.css")
-    def get_style() -> Response:
-        return Response(stylesheet(), mimetype="text/css")
-
-    return routes
+    def event(self, run: str) -> Response:
+        trace, lanes = self.trace(run), self.lanes(run)
+        lane = number("lane", 0, len(lanes.lanes) - 1)
+        return jsonify(of_event(event_at(trace, lanes, lane, number("at", -ALWAYS, ALWAYS))))
 
 
 def number(name: str, least: int, most: int) -> int:
@@ -147,7 +138,7 @@ def number(name: str, least: int, most: int) -> int:
 
 def window() -> tuple[int, int]:
     """(from, to) of the query, ns."""
-    begin, end = number("from", -(1 << 62), 1 << 62), number("to", -(1 << 62), 1 << 62)
+    begin, end = number("from", -ALWAYS, ALWAYS), number("to", -ALWAYS, ALWAYS)
     if end <= begin:
         abort(400, "to lies behind from")
     return begin, end

@@ -273,4 +273,16 @@
     t.place = { at: found.ts_ns, lane: found.lane };
     await t.goTo(found);
   }
+
+  // An element with data-timeline="/timeline/RUN" becomes one by itself, whenever a page puts it there; data-height as options.height.
+  const alive = new Map();
+  function adopt() {
+    for (const [element, mounted] of alive) if (!element.isConnected) { mounted.then((t) => t && t.unmount()); alive.delete(element); }
+    for (const element of document.querySelectorAll("[data-timeline]")) if (!alive.has(element)) {
+      const { timeline: base, height } = element.dataset;
+      alive.set(element, own.mount(element, own.httpSource(base), { height: height === "fill" ? height : Number(height) || undefined }));
+    }
+  }
+  new MutationObserver(adopt).observe(document.documentElement, { childList: true, subtree: true });
+  if (document.body) adopt();
 })();
