@@ -44,6 +44,9 @@ DIRECTIONS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("d2d", re.compile(r"D(evice)?_?(to|2)_?D|device_to_device", re.I)),
 )
 
+LOADER_WAIT = re.compile(r"^enumerate\(DataLoader\)#(.*)\.__next__$")
+"""torch's own annotation around each wait for a batch of its data loader."""
+
 BYTES_OF = {
     "float": 4, "float32": 4, "int": 4, "int32": 4, "uint32": 4, "double": 8, "float64": 8, "long": 8, "int64": 8,
     "half": 2, "float16": 2, "bfloat16": 2, "short": 2, "int8": 1, "char": 1, "byte": 1, "uint8": 1, "bool": 1,

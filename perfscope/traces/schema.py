@@ -105,7 +105,8 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "category",
             "",
             "forward, backward, optimizer, scaler, checkpoint, gc, sync; of foreign traces: step (marked by the profiler), "
-            "annotation, nvtx, python (a function), overhead (the profiler's own)",
+            "annotation, nvtx, python (a function), overhead (the profiler's own), os and library (a call into the system, into "
+            "cuBLAS or cuDNN), driver (CUDA's own work or wait: loading a module, a full command buffer)",
         ),
         Column("name", "category", "", "class or function name"),
         Column("object", "int64", "", "code of the module or optimizer, GC generation, -1 for none"),
@@ -121,7 +122,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         TID,
         TS,
         DUR,
-        Column("direction", "category", "", "h2d, d2h, d2d, p2p or memset"),
+        Column("direction", "category", "", "h2d, d2h, d2d, h2h, p2p or memset"),
         Column("bytes", "int64", "bytes", "size"),
         Column("pinned", "int64", "", "1 when the host side is pinned, 0 not, -1 unknown"),
         Column("non_blocking", "int64", "", "1 when asked so, -1 unknown"),

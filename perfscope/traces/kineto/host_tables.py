@@ -10,11 +10,10 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.assemble import Group
 from perfscope.traces.kineto.columns import Coded
 from perfscope.traces.kineto.device_tables import category
-from perfscope.traces.naming import by_name, launch_kind
+from perfscope.traces.naming import LOADER_WAIT, by_name, launch_kind
 from perfscope.traces.nesting import enclosing
 from perfscope.traces.trace import framed
 
-LOADER = re.compile(r"^enumerate\(DataLoader\)#(.*)\.__next__$")
 STEP = re.compile(r"^ProfilerStep\s*#\s*\d+$")
 ON_A_DEVICE = (1, 3, 4, 20)
 """c10::DeviceType of CUDA (HIP says so too), HIP as such, FPGA left out, privateuse1: whose memory is counted."""
@@ -89,7 +88,7 @@ def range_table(group: Group, process: Ints) -> pd.DataFrame:
 
 def is_loader(name: Coded) -> NDArray[np.bool_]:
     """Rows that are waits for PyTorch's data loader."""
-    return np.array([bool(LOADER.match(one)) for one in name.names] + [False], bool)[name.codes]
+    return np.array([bool(LOADER_WAIT.match(one)) for one in name.names] + [False], bool)[name.codes]
 
 
 def loader_table(group: Group, process: Ints) -> pd.DataFrame | None:

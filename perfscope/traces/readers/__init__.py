@@ -1,5 +1,5 @@
 """Readers of recorded runs and traces: each has `sniff(path) -> bool` and `read(path) -> Trace`; the first to sniff wins."""
 
-from perfscope.traces.readers import kineto, run
+from perfscope.traces.readers import kineto, nsys, run
 
-READERS = (run, kineto)
+READERS = (run, nsys, kineto)

@@ -1,0 +1,210 @@
+"""The SQLite file that `nsys export` writes: opened so that nothing in it can act, asked only for the columns it has.
+
+Versions differ in tables and columns; what is missing reads as -1 or no name. Views and virtual tables are not read: a real
+export has none, and a hostile one could compute for ever in them.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.errors import UnreadableRun
+from perfscope.traces.intervals import Ints
+
+MAGIC = b"SQLite format 3\x00"
+ROWS_AT_ONCE = 1 << 16
+LONGEST_NAME = 1 << 16
+DAY_NS = 86_400_000_000_000
+NO_TIME = -(2**63) + 1
+# Twice this still fits into 64 bits, so that differences of times do.
+LATEST_NS = 4_000_000_000_000_000_000
+
+
+@contextmanager
+def opened(path: Path) -> Iterator["Database"]:
+    """The database, closed at the end. Raises UnreadableRun, also for what goes wrong while it is read."""
+    if not path.is_file():
+        raise UnreadableRun(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
+    # Nobody writes to an export, so no lock is needed and a read-only folder will do; unless a journal lies beside it.
+    fixed = "" if path.with_name(path.name + "-wal").exists() else "&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro{fixed}", uri=True)) as connection:
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            yield Database(connection)
+    except sqlite3.Error as error:
+        raise UnreadableRun(
+            f"{path}: is a damaged SQLite file ({error}); export it again from the .nsys-rep"
+        ) from error
+
+
+@dataclass
+class Rows:
+    """The rows of one table in the order of their start. `left_out` counts those whose times are impossible."""
+
+    columns: dict[str, Ints]
+    names: dict[str, "Named"]
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.columns["start"])
+
+    def numbers(self, name: str) -> Ints:
+        return self.columns[name]
+
+    def where(self, mask: Any) -> "Rows":
+        """The rows of a bool mask or an index."""
+        return Rows({k: v[mask] for k, v in self.columns.items()}, {k: v.where(mask) for k, v in self.names.items()})
+
+
+@dataclass
+class Named:
+    """A column of names: codes into `texts`, all different; -1 for none."""
+
+    codes: NDArray[np.int32]
+    texts: list[str]
+
+    def where(self, mask: Any) -> "Named":
+        return Named(self.codes[mask], self.texts)
+
+    def category(self) -> "pd.Categorical[str]":
+        whole = pd.Categorical.from_codes(self.codes, categories=pd.Index(self.texts, dtype=object))  # type: ignore[arg-type]
+        return whole.remove_unused_categories()
+
+    def either(self, other: "Named") -> "Named":
+        """These names, and where there is none the other's."""
+        codes = np.where(self.codes >= 0, self.codes, np.where(other.codes >= 0, other.codes + len(self.texts), -1))
+        return named(codes, [*self.texts, *other.texts])
+
+
+def named(codes: Any, texts: Sequence[str | None]) -> Named:
+    """Names from codes into texts, of which some may be the same or None."""
+    places: dict[str, int] = {}
+    place = [-1 if text is None else places.setdefault(text, len(places)) for text in texts]
+    return Named(np.array([*place, -1], np.int32)[codes], list(places))
+
+
+class Database:
+    """Reads tables of an export by column. Raises sqlite3.Error."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        ordinary = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
+        self.tables = {str(name): self.columns_of(str(name)) for (name,) in connection.execute(ordinary).fetchall()}
+        self.strings: dict[int, str] | None = None
+
+    def columns_of(self, table: str) -> frozenset[str]:
+        info = self.connection.execute(f"PRAGMA table_info({quoted(table)})")
+        return frozenset(str(row[1]) for row in info)
+
+    def has(self, table: str, *columns: str) -> bool:
+        return table in self.tables and self.tables[table].issuperset(columns)
+
+    def rows(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
+        """Whole small tables: every row with these columns, None for those the table has not."""
+        if table not in self.tables:
+            return []
+        there = [quoted(name) if name in self.tables[table] else "NULL" for name in columns]
+        return self.connection.execute(f"SELECT {', '.join(there)} FROM {quoted(table)}").fetchall()
+
+    def events(
+        self,
+        table: str,
+        numbers: Sequence[str],
+        texts: Sequence[str] = (),
+        *,
+        end: str = "end",
+        open_ends: bool = False,
+    ) -> Rows:
+        """The events of a table: `start` and `dur`, whole numbers (-1 for what is none), names (text, or ids of names).
+
+        With `open_ends` an event without an end stays, its `dur` is -1; else it counts as left out.
+        """
+        if not self.has(table, "start", end):
+            none = np.empty(0, np.int64)
+            return Rows(dict.fromkeys(("start", "dur", *numbers), none), {name: named(none, []) for name in texts})
+        written = [name for name in texts if self.holds_text(table, name)]
+        asked = [self.number(table, name, NO_TIME) for name in ("start", end)]
+        asked += [self.number(table, name, -1) for name in (*numbers, *texts)]
+        asked += [
+            f"CASE typeof({quoted(n)}) WHEN 'text' THEN substr({quoted(n)}, 1, {LONGEST_NAME}) END" for n in written
+        ]
+        sql = f"SELECT {', '.join(asked)} FROM {quoted(table)}"
+        arrays, spelled = self.fetched(sql, 2 + len(numbers) + len(texts), len(written))
+        found = dict(zip((*numbers, *texts), arrays[2:], strict=True))
+        names = {name: self.ids_to_names(found[name]) for name in texts}
+        names |= {name: one.either(names[name]) for name, one in zip(written, spelled, strict=True)}
+        return plausible(arrays[0], arrays[1], Rows({name: found[name] for name in numbers}, names), open_ends)
+
+    def number(self, table: str, name: str, otherwise: int) -> str:
+        if name not in self.tables[table]:
+            return str(otherwise)
+        return f"CASE typeof({quoted(name)}) WHEN 'integer' THEN {quoted(name)} ELSE {otherwise} END"
+
+    def holds_text(self, table: str, name: str) -> bool:
+        if name not in self.tables[table]:
+            return False
+        asked = f"SELECT 1 FROM {quoted(table)} WHERE typeof({quoted(name)}) = 'text' LIMIT 1"
+        return self.connection.execute(asked).fetchone() is not None
+
+    def fetched(self, sql: str, numbers: int, texts: int) -> tuple[list[Ints], list[Named]]:
+        """The columns of a query: numbers first, then texts."""
+        parts: list[list[Ints]] = [[np.empty(0, np.int64)] for _ in range(numbers + texts)]
+        places: list[dict[str | None, int]] = [{} for _ in range(texts)]
+        cursor = self.connection.execute(sql)
+        while batch := cursor.fetchmany(ROWS_AT_ONCE):
+            columns = list(zip(*batch, strict=True))
+            for at in range(numbers):
+                parts[at].append(np.array(columns[at], np.int64))
+            for at, place in enumerate(places, numbers):
+                parts[at].append(np.array([place.setdefault(word, len(place)) for word in columns[at]], np.int64))
+        whole = [np.concatenate(part) for part in parts]
+        return whole[:numbers], [named(codes, list(p)) for codes, p in zip(whole[numbers:], places, strict=True)]
+
+    def ids_to_names(self, ids: Ints) -> Named:
+        """Ids of `StringIds` to names."""
+        different, codes = np.unique(ids, return_inverse=True)
+        strings = self.all_strings()
+        return named(codes.ravel(), [strings.get(one) for one in different.tolist()])
+
+    def all_strings(self) -> dict[int, str]:
+        if self.strings is None:
+            rows = self.rows("StringIds", "id", "value")
+            self.strings = {
+                key: text[:LONGEST_NAME] for key, text in rows if isinstance(key, int) and isinstance(text, str)
+            }
+        return self.strings
+
+    def labels(self, table: str, otherwise: dict[int, str], column: str = "label") -> dict[int, str]:
+        """What the numbers of an enumeration mean: from its table where the export has one."""
+        rows = self.rows(table, "id", column)
+        return {key: text for key, text in rows if isinstance(key, int) and isinstance(text, str)} or otherwise
+
+
+def plausible(start: Ints, end: Ints, rows: Rows, open_ends: bool) -> Rows:
+    """The rows with possible times, in the order of their start, with the columns `start` and `dur`."""
+    never = end == NO_TIME
+    real = (np.minimum(start, end) > -LATEST_NS) & (np.maximum(start, end) < LATEST_NS)
+    dur = np.where(real, end - start, -1)
+    good = real & (dur >= 0) & (dur < DAY_NS)
+    if open_ends:
+        good |= never & (start > -LATEST_NS) & (start < LATEST_NS)
+    kept = np.flatnonzero(good)
+    kept = kept[np.argsort(start[kept], kind="stable")]
+    rows.columns |= {"start": start, "dur": dur}
+    found = rows.where(kept)
+    found.left_out = int((~good).sum())
+    return found
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,1 @@
+"""Exports of Nsight Systems, small ones written here and recorded ones."""
