@@ -39,10 +39,9 @@ def opened(path: Path) -> Iterator["Database"]:
         with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro{fixed}", uri=True)) as connection:
             connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             yield Database(connection)
-    except sqlite3.Error as error:
-        raise UnreadableRun(
-            f"{path}: is a damaged SQLite file ({error}); export it again from the .nsys-rep"
-        ) from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: a message of SQLite that quotes a damaged name
+        why = " ".join(str(error).split())[:200] if isinstance(error, sqlite3.Error) else "its schema is no text"
+        raise UnreadableRun(f"{path}: is a damaged SQLite file ({why}); export it again from the .nsys-rep") from error
 
 
 @dataclass
@@ -75,7 +74,7 @@ class Named:
         return Named(self.codes[mask], self.texts)
 
     def category(self) -> "pd.Categorical[str]":
-        whole = pd.Categorical.from_codes(self.codes, categories=pd.Index(self.texts, dtype=object))  # type: ignore[arg-type]
+        whole = pd.Categorical.from_codes(self.codes, categories=pd.Index(self.texts, dtype=object))
         return whole.remove_unused_categories()
 
     def either(self, other: "Named") -> "Named":

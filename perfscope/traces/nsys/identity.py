@@ -44,8 +44,9 @@ class Identity:
     def __init__(self, keys: list[int], leading: int, database: Database, path: Path) -> None:
         self.keys, self.leading, self.path = np.array(keys, np.int64), max(leading, 1), path
         self.order = np.argsort(self.keys, kind="stable")
-        self.pids = {int(key) >> TID_BITS: int(pid) for key, pid, _ in whole(database, "PROCESSES", "globalPid", "pid")}
-        self.called = {int(row[0]) >> TID_BITS: str(row[2]) for row in whole(database, "PROCESSES", "globalPid", "pid")}
+        listed = database.rows("PROCESSES", "globalPid", "pid", "name")
+        self.pids = {key >> TID_BITS: pid for key, pid, _ in listed if isinstance(key, int) and isinstance(pid, int)}
+        self.called = {key >> TID_BITS: str(name) for key, _, name in listed if isinstance(key, int)}
         self.host = next(
             (str(row[1]) for row in database.rows("TARGET_INFO_SYSTEM_ENV", "name", "value") if row[0] == "Hostname"),
             "",
@@ -166,11 +167,6 @@ class Identity:
 def numbers(database: Database, table: str, *columns: str) -> list[tuple[int, ...]]:
     """The rows of a small table in which all these columns are whole numbers."""
     return [row for row in database.rows(table, *columns) if all(isinstance(value, int) for value in row)]
-
-
-def whole(database: Database, table: str, *columns: str) -> list[tuple[int, int, str]]:
-    rows = database.rows(table, *columns, "name")
-    return [(a, b, str(name)) for a, b, name in rows if isinstance(a, int) and isinstance(b, int)]
 
 
 def environment(database: Database) -> dict[str, int]:

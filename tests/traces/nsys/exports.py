@@ -9,83 +9,42 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-COLUMNS: dict[str, dict[str, str]] = {
-    "StringIds": {"id": "INTEGER NOT NULL PRIMARY KEY", "value": "TEXT NOT NULL"},
-    "ThreadNames": {"nameId": "INTEGER", "priority": "INTEGER", "globalTid": "INTEGER"},
-    "CUPTI_ACTIVITY_KIND_RUNTIME": dict.fromkeys(
-        ("start", "end", "eventClass", "globalTid", "correlationId", "nameId", "returnValue", "callchainId"), "INTEGER"
-    ),
-    "CUPTI_ACTIVITY_KIND_KERNEL": dict.fromkeys(
-        (
-            *("start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid"),
-            *("demangledName", "shortName", "gridX", "blockX"),
-        ),
-        "INTEGER",
-    ),
-    "CUPTI_ACTIVITY_KIND_MEMCPY": dict.fromkeys(
-        (
-            *("start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid"),
-            *("bytes", "copyKind", "srcKind", "dstKind"),
-        ),
-        "INTEGER",
-    ),
-    "CUPTI_ACTIVITY_KIND_MEMSET": dict.fromkeys(
-        ("start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid", "value", "bytes"), "INTEGER"
-    ),
-    "NVTX_EVENTS": {
-        **dict.fromkeys(("start", "end", "eventType", "rangeId", "category", "color"), "INTEGER"),
-        "text": "TEXT",
-        **dict.fromkeys(("globalTid", "endGlobalTid", "textId", "domainId"), "INTEGER"),
-    },
-    "OSRT_API": dict.fromkeys(("start", "end", "eventClass", "globalTid", "nameId", "returnValue"), "INTEGER"),
-    "PROFILER_OVERHEAD": dict.fromkeys(("start", "end", "globalTid", "nameId", "overheadType"), "INTEGER"),
-    "TARGET_INFO_GPU": {
-        "id": "INTEGER",
-        "name": "TEXT",
-        "busLocation": "TEXT",
-        "totalMemory": "INTEGER",
-        "smCount": "INTEGER",
-    },
+ON_DEVICE = "start end deviceId contextId streamId correlationId globalPid"
+COLUMNS = {
+    "StringIds": "id value:TEXT",
+    "ThreadNames": "nameId priority globalTid",
+    "CUPTI_ACTIVITY_KIND_RUNTIME": "start end eventClass globalTid correlationId nameId returnValue callchainId",
+    "CUPTI_ACTIVITY_KIND_KERNEL": f"{ON_DEVICE} demangledName shortName gridX blockX",
+    "CUPTI_ACTIVITY_KIND_MEMCPY": f"{ON_DEVICE} bytes copyKind srcKind dstKind",
+    "CUPTI_ACTIVITY_KIND_MEMSET": f"{ON_DEVICE} value bytes",
+    "NVTX_EVENTS": "start end eventType rangeId category color text:TEXT globalTid endGlobalTid textId domainId",
+    "OSRT_API": "start end eventClass globalTid nameId returnValue",
+    "PROFILER_OVERHEAD": "start end globalTid nameId overheadType",
+    "TARGET_INFO_GPU": "id name:TEXT busLocation:TEXT totalMemory smCount",
 }
-NEW: dict[str, dict[str, str]] = {
+ENUMERATIONS = (
+    "CUDA_MEMCPY_OPER",
+    "CUDA_MEM_KIND",
+    "CUDA_DEV_MEM_EVENT_OPER",
+    "NSYS_EVENT_TYPE",
+    "CUPTI_OVERHEAD_TYPE",
+)
+NEW = {
     **COLUMNS,
-    "CUPTI_ACTIVITY_KIND_KERNEL": COLUMNS["CUPTI_ACTIVITY_KIND_KERNEL"]
-    | {"greenContextId": "INTEGER", "mangledName": "INTEGER", "graphNodeId": "INTEGER"},
-    "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": dict.fromkeys(
-        (
-            *("start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid"),
-            *("graphId", "graphExecId"),
-        ),
-        "INTEGER",
-    ),
-    "NVTX_EVENTS": COLUMNS["NVTX_EVENTS"] | {"jsonTextId": "INTEGER", "jsonText": "TEXT", "binaryData": "TEXT"},
-    "CUDA_GPU_MEMORY_USAGE_EVENTS": dict.fromkeys(
-        ("start", "globalPid", "deviceId", "contextId", "address", "bytes", "memKind", "memoryOperationType"), "INTEGER"
-    ),
-    "CUPTI_ACTIVITY_KIND_OVERHEAD": COLUMNS["PROFILER_OVERHEAD"] | {"correlationId": "INTEGER"},
-    "PROCESSES": {"globalPid": "INTEGER", "pid": "INTEGER", "name": "TEXT"},
-    "TARGET_INFO_CUDA_DEVICE": {"gpuId": "INTEGER", "cudaId": "INTEGER", "pid": "INTEGER", "uuid": "TEXT"},
-    "TARGET_INFO_SYSTEM_ENV": {"globalVid": "INTEGER", "name": "TEXT", "value": "TEXT"},
-    "TARGET_INFO_SESSION_START_TIME": {"utcEpochNs": "INTEGER", "systemClockNs": "INTEGER"},
-    "ANALYSIS_DETAILS": {"duration": "INTEGER", "startTime": "INTEGER", "stopTime": "INTEGER"},
-    "META_DATA_CAPTURE": {"name": "TEXT", "value": "TEXT"},
-    **{
-        f"ENUM_{name}": {"id": "INTEGER NOT NULL PRIMARY KEY", "name": "TEXT", "label": "TEXT"}
-        for name in (
-            "CUDA_MEMCPY_OPER",
-            "CUDA_MEM_KIND",
-            "CUDA_DEV_MEM_EVENT_OPER",
-            "NSYS_EVENT_TYPE",
-            "CUPTI_OVERHEAD_TYPE",
-        )
-    },
+    "CUPTI_ACTIVITY_KIND_KERNEL": f"{COLUMNS['CUPTI_ACTIVITY_KIND_KERNEL']} greenContextId mangledName graphNodeId",
+    "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": f"{ON_DEVICE} graphId graphExecId",
+    "NVTX_EVENTS": f"{COLUMNS['NVTX_EVENTS']} jsonTextId jsonText:TEXT binaryData:TEXT",
+    "CUDA_GPU_MEMORY_USAGE_EVENTS": "start globalPid deviceId contextId address bytes memKind memoryOperationType",
+    "CUPTI_ACTIVITY_KIND_OVERHEAD": f"{COLUMNS['PROFILER_OVERHEAD']} correlationId",
+    "PROCESSES": "globalPid pid name:TEXT",
+    "TARGET_INFO_CUDA_DEVICE": "gpuId cudaId pid uuid:TEXT",
+    "TARGET_INFO_SYSTEM_ENV": "globalVid name:TEXT value:TEXT",
+    "TARGET_INFO_SESSION_START_TIME": "utcEpochNs systemClockNs",
+    "ANALYSIS_DETAILS": "duration startTime stopTime",
+    "META_DATA_CAPTURE": "name:TEXT value:TEXT",
+    **{f"ENUM_{name}": "id name:TEXT label:TEXT" for name in ENUMERATIONS},
 }
-OLD = {
-    **COLUMNS,
-    "CUPTI_ACTIVITY_KIND_KERNEL": {
-        name: "INT NOT NULL" for name in COLUMNS["CUPTI_ACTIVITY_KIND_KERNEL"] if name != "globalPid"
-    },
-}
+OLD = {**COLUMNS, "CUPTI_ACTIVITY_KIND_KERNEL": COLUMNS["CUPTI_ACTIVITY_KIND_KERNEL"].replace(" globalPid", "")}
 Rows = list[dict[str, Any]]
 HOST = 1 << 48
 """Nsight's first virtual machine: what its packed ids begin with."""
@@ -101,20 +60,20 @@ def tid_of(pid: int, tid: int) -> int:
     return pid_of(pid) | tid
 
 
-def export(path: Path, schema: dict[str, dict[str, str]] = NEW, **tables: Rows) -> Path:
+def export(path: Path, schema: dict[str, str] = NEW, **tables: Rows) -> Path:
     """A file with these rows; text where the schema wants the id of a name becomes one. Tables without rows are not made."""
     strings: dict[str, int] = {}
+    missing = 0 if schema is OLD else None
     with closing(sqlite3.connect(path)) as connection:
         for table, rows in tables.items():
-            columns = schema[table]
+            columns = [(*one.split(":"), "INTEGER")[:2] for one in schema[table].split()]
             make(connection, table, columns)
-            empty = 0 if any("NOT NULL" in kind for kind in columns.values()) else None
             for row in rows:
-                assert set(row) <= set(columns), f"{table} has no {set(row) - set(columns)}"
-                cells = [number(strings, name, row.get(name, empty)) for name in columns]
+                assert set(row) <= {name for name, _ in columns}, f"{table} has not all of {set(row)}"
+                cells = [number(strings, name, row.get(name, missing)) for name, _ in columns]
                 connection.execute(f'INSERT INTO "{table}" VALUES ({", ".join("?" * len(cells))})', cells)
         if "StringIds" not in tables:
-            make(connection, "StringIds", schema["StringIds"])
+            make(connection, "StringIds", [("id", "INTEGER"), ("value", "TEXT")])
             connection.executemany(
                 "INSERT INTO StringIds VALUES (?, ?)", [(key, text) for text, key in strings.items()]
             )
@@ -122,9 +81,9 @@ def export(path: Path, schema: dict[str, dict[str, str]] = NEW, **tables: Rows) 
     return path
 
 
-def make(connection: sqlite3.Connection, table: str, columns: dict[str, str]) -> None:
-    written = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
-    connection.execute(f'CREATE TABLE "{table}" (-- As the exporter writes it.\n {written})')
+def make(connection: sqlite3.Connection, table: str, columns: list[tuple[str, ...]]) -> None:
+    written = ",\n".join(f'"{name}" {kind}' for name, kind in columns)
+    connection.execute(f'CREATE TABLE "{table}" (-- A comment, as the exporter writes.\n{written})')
 
 
 def number(strings: dict[str, int], column: str, cell: Any) -> Any:
