@@ -149,7 +149,7 @@ class Identity:
         if not len(pairs):
             return None
         columns = ("id", "name", "totalMemory", "smCount")
-        known = {row[0]: row for row in database.rows("TARGET_INFO_GPU", *columns) if isinstance(row[0], int)}
+        known = {card[0]: card for card in database.rows("TARGET_INFO_GPU", *columns) if isinstance(card[0], int)}
         rows = [known.get(int(device), (-1, None, -1, -1)) for _, device in pairs]
         return framed(
             "devices",
