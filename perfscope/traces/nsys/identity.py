@@ -138,9 +138,8 @@ class Identity:
         }
         if not rows:
             return None
-        process, tid = zip(*rows, strict=True)
-        main = [one == self.pid(code) for code, one in rows]
-        return framed("threads", {"process": process, "tid": tid, "name": list(rows.values()), "main": main})
+        columns = {"process": [code for code, _ in rows], "tid": [tid for _, tid in rows], "name": list(rows.values())}
+        return framed("threads", {**columns, "main": [tid == self.pid(code) for code, tid in rows]})
 
     def device_table(self, database: Database, used: list[tuple[Ints, Ints]]) -> pd.DataFrame | None:
         """`used`: processes and devices of all rows that ran on one."""
