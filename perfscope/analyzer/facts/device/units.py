@@ -80,3 +80,8 @@ def _spans(trace: Trace, ranks: dict[int, int]) -> dict[int, tuple[int, int]]:
             before = found.get(rank, (first, last))
             found[rank] = min(before[0], first), max(before[1], last)
     return found
+
+
+def rank_by_process(trace: Trace) -> dict[int, int]:
+    """The rank of each process with a unit; of one with several devices the first."""
+    return {unit.process: unit.rank for unit in reversed(units(trace))}
