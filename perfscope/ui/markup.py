@@ -20,4 +20,4 @@ def door(start_ns: int | None, end_ns: int | None, words: str, css: str = "") ->
     if start_ns is None or end_ns is None:
         return ""
     place = f'data-from="{start_ns / 1e9:.6f}" data-to="{end_ns / 1e9:.6f}"'
-    return f'<a href="#section-workers" class="{css}" {place}>{escape(words)}</a>'
+    return f'<a href="#section-timeline" class="{css}" {place}>{escape(words)}</a>'

@@ -121,7 +121,7 @@ def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) 
     if longest is None:
         return f'<div class="{css}" style="{style}" title="{about_it}">{inside}</div>'
     place = f'data-from="{longest.start_ns / 1e9:.6f}" data-to="{longest.end_ns / 1e9:.6f}"'
-    return f'<a class="{css}" style="{style}" title="{about_it}" href="#section-workers" {place}>{inside}</a>'
+    return f'<a class="{css}" style="{style}" title="{about_it}" href="#section-timeline" {place}>{inside}</a>'
 
 
 def legend_entry(part: BudgetEntry, mean_ms: float | None) -> str:

@@ -16,6 +16,8 @@ from perfscope.ui.markup import escape
 from perfscope.ui.overview import overview
 from perfscope.ui.sections import Section, sections
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
+from perfscope.ui.timeline_embedded import embedded_timeline
+from perfscope.ui.timeline_routes import EMBEDDED, script, stylesheet
 from perfscope.ui.unknowns import unknowns
 
 UNDER_THE_BAR = "budget"
@@ -34,22 +36,29 @@ def write_report(trace: Trace, diagnosis: Diagnosis, path: Path) -> None:
 
 def page(trace: Trace, diagnosis: Diagnosis) -> str:
     """The whole page as text."""
-    shown = sections(trace, diagnosis)
+    shown, packed = sections(trace, diagnosis), embedded_timeline(trace, diagnosis)
     figures = {one.id: one.figure for one in shown}
     under_bar = "".join(chart(one) for one in shown if one.id == UNDER_THE_BAR)
     body = "".join(block(one) for one in shown if one.id != UNDER_THE_BAR)
     return TEMPLATE.format(
         title=escape(f"perfscope: {diagnosis.verdict.summary}"),
-        css=style(),
+        css=style() + stylesheet(),
         overview=overview(trace, diagnosis, under_bar),
         noscript=NOSCRIPT,
+        timeline=TIMELINE if packed else "",
+        packed=packed,
         sections=body,
         unknowns=unknowns(trace, diagnosis),
         footer=escape(footer(trace)),
         figures=embedded({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
         palettes=embedded({"light": colours(LIGHT), "dark": colours(DARK)}),
         plotly=plotly_script(),
-        script=asset("paint.js") + asset("report.js") + asset("search.js") + asset("steps.js"),
+        script=script()
+        + asset(EMBEDDED)
+        + asset("paint.js")
+        + asset("report.js")
+        + asset("search.js")
+        + asset("steps.js"),
     )
 
 
@@ -102,7 +111,7 @@ def variables(selector: str, palette: Palette) -> str:
 def colours(palette: Palette) -> dict[str, str]:
     """What the script repaints figures with."""
     own = {"text": palette.text, "muted": palette.muted, "line": palette.line, "accent": palette.accent}
-    return own | {"surface": palette.surface} | palette.category
+    return own | {"bg": palette.bg, "surface": palette.surface} | palette.category
 
 
 def embedded(data: object) -> str:
@@ -120,12 +129,14 @@ def footer(trace: Trace) -> str:
     return f"recorded {when} on {manifest.host} by perfscope {__version__}; {' '.join(manifest.command)}"
 
 
+TIMELINE = '<section class="timeline" id="section-timeline"><h2>Timeline</h2><div id="timeline"></div></section>'
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>{css}</style></head>
-<body><main>{overview}{noscript}<div class="charts">{sections}</div>{unknowns}</main><footer>{footer}</footer>
+<body><main>{overview}{noscript}{timeline}<div class="charts">{sections}</div>{unknowns}</main><footer>{footer}</footer>
 <script type="application/json" id="figures">{figures}</script>
 <script type="application/json" id="palettes">{palettes}</script>
+<script type="text/plain" id="packed-timeline">{packed}</script>
 <script type="text/plain" id="plotly">{plotly}</script>
 <script>{script}</script></body></html>
 """

@@ -38,7 +38,6 @@ def sections(trace: Trace, diagnosis: Diagnosis) -> list[Section]:
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     return [
         *of_budget(trace, rank),
-        *of_workers(trace, diagnosis, rank),
         *of_steps(trace, diagnosis, rank),
         *of_stacks(trace),
         *of_host(trace),

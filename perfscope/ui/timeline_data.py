@@ -21,7 +21,7 @@ NAMES_AT_ONCE = 4096
 """Names in the first answer; the others are asked for when they are about to be read."""
 MOST_CODES = 20_000
 EXTRA_LABELS = {"input_dataset": "dataset", "input_collate": "collate", "step_0": "range", "step_1": "range"}
-TRACK = ("group", "kind", "title", "first", "rows", "events", "hidden", "shut")
+TRACK = ("group", "kind", "title", "first", "rows", "events", "hidden", "shut", "tid")
 STATED_COLUMNS = ("count", "sum_ns", "share", "exclusive_ns", "longest_ns")
 
 

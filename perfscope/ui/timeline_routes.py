@@ -29,7 +29,7 @@ SCRIPTS = (
     "timeline_input.js",
     "timeline.js",
 )
-STYLE = "timeline.css"
+STYLE, EMBEDDED = "timeline.css", "timeline_embedded.js"
 MOST_LANES = 1024
 MOST_ROWS = 200
 MOST_WORDS = 200

@@ -22,7 +22,6 @@ def test_it_draws_every_chart_without_an_error_and_asks_nobody(page: Any) -> Non
     assert {name for name, _ in charts} >= {
         "budget",
         "steps",
-        "workers",
         "stacks-main",
         "stacks-loader-worker",
         "cpu",
@@ -36,7 +35,7 @@ def test_it_draws_every_chart_without_an_error_and_asks_nobody(page: Any) -> Non
 
 
 def test_a_hostile_name_is_text(page: Any) -> None:
-    assert page.execute_script("return document.querySelectorAll('script').length") == 5
+    assert page.execute_script("return document.querySelectorAll('script').length") == 6
     assert "alert(1)" in page.execute_script("return document.getElementById('figures').textContent")
 
 
@@ -49,40 +48,56 @@ def test_dark_mode_repaints(page: Any) -> None:
     assert page.execute_script(colour) != before[0]
 
 
-def test_evidence_opens_the_timeline_where_it_is(page: Any) -> None:
-    links = page.execute_script("return document.querySelectorAll('a[data-from]').length")
-    assert links > 0
-    page.execute_script("document.querySelector('a[data-from]').click()")
-    until(lambda: page.execute_script("return (document.getElementById('workers').layout.shapes || []).length") == 1)
+def test_a_newcomer_is_led_from_the_verdict_to_the_interval_that_proves_it(page: Any) -> None:
+    """The verdict is on the first screen; its door leads to the wait it speaks of."""
+    verdict = page.find_element("css selector", ".verdict h1")
+    assert verdict.location["y"] + verdict.size["height"] < 900 and "waits for its data" in verdict.text
+    page.find_element("css selector", ".verdict a.button.main").click()
+    until(lambda: page.execute_script(SHOWN) is not None)
+    until(lambda: 0 <= page.execute_script(TOP) < 900)
+    begin, end = page.execute_script(SHOWN)
+    rows = page.execute_async_script(WAITS, int(begin), int(end))
+    waited = sum(exclusive for name, exclusive in rows if name == "waiting for a batch")
+    assert waited == pytest.approx(end - begin), "all of it is that wait"
+
+
+TOP = "return document.getElementById('timeline').getBoundingClientRect().top"
+SHOWN = "const { shown } = document.getElementById('timeline').timeline; return shown ? [shown.from, shown.to] : null"
+VIEW = "const { view } = document.getElementById('timeline').timeline; return [view.from, view.to]"
+WAITS = """const [from, to, done] = arguments, t = document.getElementById('timeline').timeline;
+  const own = t.tracks.filter((one) => one.kind === 'thread');
+  const lanes = own.flatMap((one) => Array.from({ length: one.rows }, (_, row) => one.first + row));
+  t.source.select(from, to, lanes, 'name', 50).then((found) => done(found.rows.map((row) => [row[0], row[5]])));"""
 
 
 def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "long.html"
-    run = input_bound(steps=20_000, slow={15_000: 400 * MS})
+    run = input_bound(steps=25_000, slow={15_000: 400 * MS})
     write_report(run, diagnose(run), path)
     assert path.stat().st_size < 5_000_000
     browser.get(f"file://{path}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
     browser.execute_script("document.querySelector('a.button[data-from]').click()")
-    until(lambda: browser.execute_script("return (document.getElementById('workers').layout.shapes || []).length") == 1)
-    longest = """const chart = document.getElementById('workers'), [from, to] = chart.layout.xaxis.range;
-      return Math.max(...chart.data.filter(t => t.name === 'waiting for a batch').flatMap(
-        t => t.x.filter((_, at) => t.base[at] >= from && t.base[at] + t.x[at] <= to)))"""
-    assert browser.execute_script(longest) == pytest.approx(0.4)
-    assert "To keep the file small it holds" in browser.find_element("id", "section-workers").text
+    until(lambda: browser.execute_script(SHOWN) is not None)
+    begin, end = browser.execute_script(SHOWN)
+    rows = browser.execute_async_script(WAITS, int(begin), int(end))
+    assert dict(rows)["waiting for a batch"] == pytest.approx(400 * MS)
+    until(lambda: "To keep this file small" in browser.find_element("id", "timeline").text)
+    elsewhere = browser.execute_async_script(
+        "const done = arguments[0], t = document.getElementById('timeline').timeline;"
+        "t.source.tile(0, 5e9, 500, [1]).then((tile) => done([t.source.exact(0, 5e9), Math.min(...tile.lanes.get(1).busy)]))"
+    )
+    assert elsewhere[0] is False and elsewhere[1] > 0, "what it does not hold singly is still drawn"
 
 
 def test_keys_zoom_and_pan_the_timeline(page: Any) -> None:
-    span = "return document.getElementById('workers').layout.xaxis.range.map(Number)"
     press = "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0], bubbles: true }))"
-    begin, end = page.execute_script(span)
+    begin, end = page.execute_script(VIEW)
     page.execute_script(press, "w")
-    until(lambda: page.execute_script(span) != [begin, end])
-    near = page.execute_script(span)
-    assert near[1] - near[0] == pytest.approx((end - begin) / 2)
+    near = page.execute_script(VIEW)
+    assert near[1] - near[0] == pytest.approx(0.7 * (end - begin))
     page.execute_script(press, "d")
-    until(lambda: page.execute_script(span) != near)
-    assert page.execute_script(span)[0] == pytest.approx(near[0] + (end - begin) / 8)
+    assert page.execute_script(VIEW)[0] == pytest.approx(near[0] + 0.2 * (near[1] - near[0]))
 
 
 def test_a_frame_that_is_clicked_is_zoomed_to(page: Any) -> None:
@@ -134,7 +149,7 @@ def test_every_finding_and_everything_unknown_is_on_the_page(tmp_path: Path) -> 
         "its rule broke: ValueError: no such column",
         "partial: py-spy is missing",
         "2 segments of probe.records",
-        'href="#section-workers" class="button main" data-from="1.000000" data-to="1.088000"',
+        'href="#section-timeline" class="button main" data-from="1.000000" data-to="1.088000"',
     ):
         assert words in text
 

@@ -46,7 +46,8 @@ def test_what_was_looked_for_stays_lit_in_the_other_theme(page: Any) -> None:
 
 
 def test_typing_a_letter_does_not_move_the_timeline(page: Any) -> None:
-    seen = "return document.getElementById('workers').layout.xaxis.range"
+    seen = "const { view } = document.getElementById('timeline').timeline; return [view.from, view.to]"
+    page.execute_script("document.getElementById('timeline').timeline.look(1e8, 2e8)")
     before = page.execute_script(seen)
     press = "new KeyboardEvent('keydown', { key: 'd', bubbles: true })"
     page.execute_script(f"{FIELD}.dispatchEvent({press})")

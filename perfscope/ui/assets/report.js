@@ -16,7 +16,7 @@ function painted(id, figure) {
 function draw() {
   return Promise.all(Object.entries(figures).map(([id, figure]) => {
     const { data, layout } = painted(id, figure);
-    return Plotly.react(id, data, layout, Object.assign({}, settings, { scrollZoom: id === "workers" }));
+    return Plotly.react(id, data, layout, settings);
   })).then(() => document.dispatchEvent(new Event("drawn")));
 }
 
@@ -28,18 +28,16 @@ async function unpack() {
   document.head.append(script);
 }
 
-function showInterval(link) {
-  const from = Number(link.dataset.from), to = Number(link.dataset.to), room = Math.max((to - from) * 0.75, 0.01);
-  Plotly.relayout("workers", { "xaxis.range": [from - room, to + room],
-    shapes: [{ type: "rect", xref: "x", yref: "paper", x0: from, x1: to, y0: 0, y1: 1, layer: "below",
-      line: { width: 1.5, color: palettes[dark() ? "dark" : "light"].accent }, fillcolor: "rgba(80,130,230,.14)" }] });
+// The element with the timeline, and what came of mounting it: null where there is nothing to show.
+function mountTimeline() {
+  const element = document.getElementById("timeline");
+  if (!element) return Promise.resolve(null);
+  const source = perfscopeTimeline.embeddedSource(document.getElementById("packed-timeline").textContent);
+  return perfscopeTimeline.mount(element, source, { height: 520, paper: palettes.light });
 }
 
-function move(key) {
-  const [from, to] = document.getElementById("workers").layout.xaxis.range.map(Number), wide = to - from;
-  const ranges = { a: [from - 0.25 * wide, to - 0.25 * wide], d: [from + 0.25 * wide, to + 0.25 * wide],
-    w: [from + 0.25 * wide, to - 0.25 * wide], s: [from - 0.5 * wide, to + 0.5 * wide] };
-  if (ranges[key]) Plotly.relayout("workers", { "xaxis.range": ranges[key] });
+function showInterval(from, to) {
+  document.dispatchEvent(new CustomEvent("timeline:show", { detail: { from, to } }));
 }
 
 function zoomStacks(id) {
@@ -66,15 +64,12 @@ document.getElementById("theme").addEventListener("click", () => {
 });
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-from]");
-  if (link && figures.workers) showInterval(link);
-});
-document.addEventListener("keydown", (event) => {
-  if (figures.workers && !event.target.closest("input") && !event.ctrlKey && !event.metaKey && !event.altKey) move(event.key);
+  if (link) showInterval(Number(link.dataset.from), Number(link.dataset.to));
 });
 darkSystem.addEventListener("change", draw);
 addEventListener("beforeprint", () => { printing = true; draw(); });
 addEventListener("afterprint", () => { printing = false; draw(); });
-unpack().then(draw).then(() => {
+Promise.all([unpack().then(draw), mountTimeline()]).then(() => {
   Object.keys(figures).filter((id) => id.startsWith("stacks")).forEach(zoomStacks);
   root.dataset.drawn = "yes";
 }).catch(failed);

@@ -1,7 +1,9 @@
 "use strict";
 // The timeline: mount(element, source, options). State, what is asked of the source and when, and what the page may ask for.
 //   options.height  CSS pixels of the lanes at most (default 560; "fill" takes the element's height)
+//   options.paper   colours that it is printed in
 //   options.hash    false: the window is not written into the address (default: #timeline?from=..&to=..&lane=..)
+// It resolves to a handle, also element.timeline: look(from, to) in ns, show, find, settled() when the picture is exact, unmount().
 // An interval is shown on document event "timeline:show" with detail {from, to} in seconds, and lane if there is one.
 (() => {
   const own = window.perfscopeTimeline;
@@ -9,8 +11,9 @@
 
   own.mount = async (element, source, options = {}) => {
     const t = { element, source, options, view: { from: 0, to: 1, scroll: 0 }, shutTracks: new Set(), shutGroups: new Set(), widths: new Map(), panelTurn: 0,
-      still: matchMedia("(prefers-reduced-motion: reduce)").matches, now: null, base: null, wanted: 0, got: 0, stats: [] };
+      waiting: [], still: matchMedia("(prefers-reduced-motion: reduce)").matches, now: null, base: null, wanted: 0, got: 0, stats: [] };
     element.classList.add("tl");
+    element.timeline = t;
     element.replaceChildren(own.node("div", { class: "tl-say" }, "loading the timeline"));
     try { t.meta = await source.meta(); } catch (error) { return said(element, `The timeline did not come: ${error.message}`); }
     if (!t.meta.tracks.length) return said(element, "This recording holds no events that a timeline could show.");
@@ -68,7 +71,12 @@
     t.themes = new MutationObserver(t.repaint);
     t.themes.observe(document.documentElement, { attributes: true, attributeFilter: ["class", "data-theme"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", t.repaint);
-    addEventListener("afterprint", t.repaint);
+    for (const [name, printing] of [["beforeprint", true], ["afterprint", false]]) addEventListener(name, () => {
+      t.printing = printing;
+      t.recolour();
+      own.drawFrame(t);
+      own.drawStrip(t);
+    });
     t.onShow = (event) => t.show(event.detail.from * NS, event.detail.to * NS, event.detail.lane);
     document.addEventListener("timeline:show", t.onShow);
     t.onHash = () => fromHash(t, true);
@@ -95,7 +103,7 @@
       moved() { t.since = t.since || performance.now(); t.changed(); ask(t); write(t); },
       changed() { if (!t.frame) t.frame = requestAnimationFrame(() => { t.frame = 0; own.drawFrame(t); own.drawStrip(t); scrollBar(t); }); },
       recolour() {
-        t.theme = own.theme(t.element, t.meta);
+        t.theme = own.theme(t.element, t.meta, t.printing ? t.options.paper : null);
         t.shades = own.shades(t.theme, t.colours, t.meta.colours.map((one) => one.startsWith("step_")));
         repaint(t);
       },
@@ -147,7 +155,8 @@
       back() { t.selection = t.chosen = t.shown = null; t.panelTurn++; own.showNothing(t); t.changed(); },
       selectView() { t.selection = { from: t.view.from, to: t.view.to, ...own.everything(t) }; t.chosen = null; t.changed(); own.showSelection(t); },
       say(text) { own.say(t, text); },
-      find(words) { find(t, words); },
+      settled: () => t.asking ? new Promise((done) => t.waiting.push(done)) : Promise.resolve(t),
+      find(words) { return find(t, words); },
       hit(back) { hit(t, back); },
       unmount() { t.observer.disconnect(); t.themes.disconnect(); document.removeEventListener("keydown", t.keys); document.removeEventListener("timeline:show", t.onShow); removeEventListener("hashchange", t.onHash); },
     });
@@ -192,7 +201,7 @@
       }
     } catch (error) {
       t.say(`The timeline's server does not answer: ${error.message}`);
-    } finally { t.asking = false; t.since = 0; }
+    } finally { t.asking = false; t.since = 0; for (const done of t.waiting.splice(0)) done(t); }
   }
 
   function question(t) {

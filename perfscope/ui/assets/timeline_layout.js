@@ -4,7 +4,7 @@
   const own = window.perfscopeTimeline;
   const HEADER = 24, GAP = 6;
   const HEIGHTS = { steps: 18, thread: 16, python: 14, calls: 18, loader: 20, stream: 22 };
-  const FIELDS = ["group", "kind", "title", "first", "rows", "events", "hidden", "shut"];
+  const FIELDS = ["group", "kind", "title", "first", "rows", "events", "hidden", "shut", "tid"];
 
   own.tracks = (meta) => meta.tracks.map((one, number) => Object.assign({ number },
     Object.fromEntries(FIELDS.map((name, at) => [name, one[at]]))));

@@ -16,13 +16,14 @@
   const pack = (r, g, b) => (r | g << 8 | b << 16 | 255 << 24) >>> 0;
 
   // The theme's colours, read from the page; one shade a name, so that neighbours can be told apart.
-  own.theme = (element, meta) => {
-    const style = getComputedStyle(element), said = (name) => style.getPropertyValue(`--${name}`).trim();
+  own.theme = (element, meta, palette) => {
+    const style = getComputedStyle(element);
+    const said = (name) => palette ? palette[name] || "" : style.getPropertyValue(`--${name.replace(/_/g, "-")}`).trim();
     const names = ["bg", "surface", "text", "muted", "line", "accent"];
     const theme = Object.fromEntries(names.map((name) => [name, said(name)]));
     theme.ground = rgb(theme.bg);
     theme.dark = luminance(theme.ground) < 0.2;
-    theme.fills = meta.colours.map((name) => rgb(said(name.replace(/_/g, "-"))));
+    theme.fills = meta.colours.map((name) => rgb(said(name)));
     theme.css = theme.fills.map(([r, g, b]) => `rgb(${r},${g},${b})`);
     theme.inks = theme.fills.map((fill) => (luminance(fill) + 0.05) / 0.05 > 1.05 / (luminance(fill) + 0.05) ? "#000" : "#fff");
     return theme;
@@ -39,6 +40,7 @@
   };
 
   // Single events as shares of pixels: like the server does for many, but with edges where bars are wide enough.
+  own.spread = spread;
   function spread(lane, pixels, line) {
     const { busy, code, edge } = line, { x, w, code: codes } = lane;
     busy.fill(0); edge.fill(0);
