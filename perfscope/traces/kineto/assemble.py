@@ -7,7 +7,7 @@ import numpy as np
 
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.columns import Coded
-from perfscope.traces.kineto.part import Column, Part
+from perfscope.traces.kineto.layout import Column, Part
 
 
 class Group:

@@ -13,7 +13,7 @@ from perfscope.traces.intervals import Ints
 MISSING = -1
 # A float holds microseconds to the nanosecond up to here (2**43: its last digit is worth half a nanosecond).
 EXACT_FLOAT_US = 8.7e12
-# No time lies beyond (year 2200 in ns would not fit into 63 bits much longer).
+# No time lies beyond (in ns it would hardly fit into 63 bits: the year 2191).
 LATEST_US = 7e15
 BAD = np.iinfo(np.int64).min
 
@@ -42,41 +42,46 @@ def integer(value: Any) -> int:
     return number if -(2**63) <= number < 2**63 else MISSING
 
 
-def nanoseconds(values: Sequence[Any]) -> Ints:
-    """Microseconds, as numbers or text, to ns; `BAD` for what is no time."""
-    try:
+def nanoseconds(values: Sequence[Any]) -> tuple[Ints, list[int]]:
+    """Microseconds, as numbers or text, to ns; `BAD` for what is no time. Beside it the rows of floats too large to hold a
+    time to the nanosecond: theirs has to come from their text.
+    """
+    if set(map(type, values)) <= {int, float}:
         array = np.array(values)
-    except ValueError:  # lists among the numbers
-        return one_by_one(values)
-    if array.dtype == np.int64:
-        return np.where(np.abs(array) < LATEST_US, array * 1000, BAD) if len(array) else array
-    if array.dtype != np.float64:
-        return one_by_one(values)
-    good = np.abs(array) < LATEST_US
-    array = np.where(good, array, 0.0)
-    whole = np.floor(array)
-    ns: Ints = whole.astype(np.int64) * 1000 + np.rint((array - whole) * 1000).astype(np.int64)
+        if array.dtype == np.int64 or not len(array):
+            return np.where(np.abs(array) < LATEST_US, array * 1000, BAD).astype(np.int64), []
+        if array.dtype == np.float64:
+            return from_floats(array), np.flatnonzero(np.abs(array) >= EXACT_FLOAT_US).tolist()
+    inexact = [at for at, value in enumerate(values) if isinstance(value, float) and abs(value) >= EXACT_FLOAT_US]
+    return np.array([nanosecond(value) for value in values], np.int64), inexact
+
+
+def from_floats(us: NDArray[np.float64]) -> Ints:
+    good = np.abs(us) < LATEST_US
+    us = np.where(good, us, 0.0)
+    whole = np.floor(us)
+    ns: Ints = whole.astype(np.int64) * 1000 + np.rint((us - whole) * 1000).astype(np.int64)
     return np.where(good, ns, BAD)
 
 
-def one_by_one(values: Sequence[Any]) -> Ints:
-    return np.array([nanosecond(value) for value in values], np.int64)
-
-
 def nanosecond(value: Any) -> int:
-    """One time in microseconds, a number or its text, to ns without passing through a float."""
+    """One time of any type."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return int(BAD)
+    if isinstance(value, str):
+        return exactly(value)
+    if isinstance(value, float):
+        return int(from_floats(np.array([value]))[0])
+    return value * 1000 if abs(value) < LATEST_US else int(BAD)
+
+
+def exactly(text: str) -> int:
+    """Microseconds in decimal digits, in quotes or not, to ns without passing through a float."""
     try:
-        us = Decimal(str(value).strip().strip('"'))
+        us = Decimal(text.strip().strip('"'))
     except InvalidOperation:
         return int(BAD)
     return int((us * 1000).to_integral_value()) if us.is_finite() and abs(us) < LATEST_US else int(BAD)
-
-
-def needs_text(values: Sequence[Any]) -> bool:
-    """Are there times that a float cannot hold to the nanosecond?"""
-    return any(isinstance(value, float) and EXACT_FLOAT_US < value < LATEST_US for value in values)
 
 
 def coded(values: Sequence[Any]) -> Coded:

@@ -114,3 +114,9 @@ def one_by_one(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
         events.append(event)
         texts.append(raw)
     return events, texts, left_out
+
+
+def meta(event: Event) -> tuple[Any, Any, str, Any]:
+    """(pid, tid, what, value) of a metadata event: names of processes and threads, labels of devices."""
+    args = event.args or NO_ARGS
+    return event.pid, event.tid, str(event.name), args.labels if args.labels is not None else args.name

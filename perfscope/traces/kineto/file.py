@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.kineto.part import Part, part_of
+from perfscope.traces.kineto.layout import Part
+from perfscope.traces.kineto.part import part_of
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, last_boundary
 from perfscope.traces.kineto.text import Text
 

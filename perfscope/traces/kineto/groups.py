@@ -9,7 +9,6 @@ LAUNCHES: Final = "launches"
 RANGES: Final = "ranges"
 MEMORY: Final = "memory"
 META: Final = "meta"
-SPANS: Final = "spans"
 
 COMPLETE: Final[dict[Any, str]] = {
     "cpu_op": OPS,
@@ -35,7 +34,6 @@ COMPLETE: Final[dict[Any, str]] = {
     "user_annotation": RANGES,
     "python_function": RANGES,
     "overhead": RANGES,
-    "Trace": SPANS,
 }
 """By category of events with a duration (`ph` X); the others say nothing that is not said elsewhere."""
 MEMORY_NAME: Final = "[memory]"

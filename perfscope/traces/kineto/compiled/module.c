@@ -1,0 +1,195 @@
+/* The door from Python: plan(...) once, then columns(plan, piece) for each piece, on as many threads as one likes. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "piece.h"
+
+static const char PLAN[] = "perfscope.traces.kineto.compiled.plan";
+
+static void free_plan(Plan *plan)
+{
+    for (int i = 0; i < plan->key_count; i++)
+        free(plan->keys[i].text);
+    for (int i = 0; i < plan->category_count; i++)
+        free(plan->categories[i].text);
+    free(plan->instant.text);
+    free(plan);
+}
+
+static void forget_plan(PyObject *capsule) { free_plan(PyCapsule_GetPointer(capsule, PLAN)); }
+
+static bool put_word(PyObject *text, int value, Word *word)
+{
+    Py_ssize_t length;
+    const char *bytes = PyUnicode_AsUTF8AndSize(text, &length);
+    if (!bytes || !(word->text = malloc((size_t)length + 1)))
+        return false;
+    memcpy(word->text, bytes, (size_t)length);
+    word->length = (size_t)length;
+    word->value = value;
+    return true;
+}
+
+/* A tuple of key numbers. */
+static bool put_columns(PyObject *tuple, const Plan *plan, int *columns, int *count)
+{
+    Py_ssize_t size = PyTuple_Check(tuple) ? PyTuple_GET_SIZE(tuple) : MOST_COLUMNS + 1;
+    if (size > MOST_COLUMNS)
+        return false;
+    for (Py_ssize_t i = 0; i < size; i++) {
+        long key = PyLong_AsLong(PyTuple_GET_ITEM(tuple, i));
+        if (key < 0 || key >= plan->key_count)
+            return false;
+        columns[(*count)++] = (int)key;
+    }
+    return true;
+}
+
+static bool put_layout(PyObject *group, Plan *plan)
+{
+    Layout *layout = &plan->layouts[plan->group_count++];
+    PyObject *numbers, *names, *texts;
+    int with_category;
+    if (!PyArg_ParseTuple(group, "OOOp", &numbers, &names, &texts, &with_category))
+        return false;
+    layout->with_category = with_category;
+    return put_columns(numbers, plan, layout->numbers, &layout->number_count) &&
+           put_columns(names, plan, layout->names, &layout->name_count) &&
+           put_columns(texts, plan, layout->texts, &layout->text_count);
+}
+
+static bool fill_plan(PyObject *keys, PyObject *groups, PyObject *categories, PyObject *instant, int group, Plan *plan)
+{
+    PyObject *name, *place;
+    Py_ssize_t at = 0;
+    if (PyList_GET_SIZE(keys) > MOST_KEYS || PyList_GET_SIZE(groups) > MOST_GROUPS ||
+        PyDict_GET_SIZE(categories) > MOST_CATEGORIES)
+        return false;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(keys); i++)
+        if (!put_word(PyList_GET_ITEM(keys, i), (int)i, &plan->keys[plan->key_count++]))
+            return false;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(groups); i++)
+        if (!put_layout(PyList_GET_ITEM(groups, i), plan))
+            return false;
+    while (PyDict_Next(categories, &at, &name, &place)) {
+        long value = PyLong_AsLong(place);
+        if (value < 0 || value >= plan->group_count ||
+            !put_word(name, (int)value, &plan->categories[plan->category_count++]))
+            return false;
+    }
+    return group >= 0 && group < plan->group_count && put_word(instant, group, &plan->instant);
+}
+
+static PyObject *make_plan(PyObject *module, PyObject *args)
+{
+    PyObject *keys, *groups, *categories, *instant;
+    int group;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!O!O!Ui", &PyList_Type, &keys, &PyList_Type, &groups, &PyDict_Type, &categories,
+                          &instant, &group))
+        return NULL;
+    Plan *plan = calloc(1, sizeof *plan);
+    if (!plan)
+        return PyErr_NoMemory();
+    if (!fill_plan(keys, groups, categories, instant, group, plan)) {
+        free_plan(plan);
+        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "more columns than the compiled reader has room for");
+    }
+    index_keys(plan);
+    return PyCapsule_New(plan, PLAN, forget_plan);
+}
+
+/* Texts as str; one with escapes as bytes, for Python to resolve. */
+static PyObject *listed(const Names *names)
+{
+    PyObject *list = PyList_New((Py_ssize_t)names->count);
+    for (size_t i = 0; list && i < names->count; i++) {
+        const Name *name = &names->names[i];
+        PyObject *text = name->escaped ? PyBytes_FromStringAndSize(name->begin, name->length)
+                                       : PyUnicode_DecodeUTF8(name->begin, name->length, NULL);
+        if (text)
+            PyList_SET_ITEM(list, (Py_ssize_t)i, text);
+        else
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+/* [bytes of int64 ..., (bytes of int32, texts) ...] in the order of the layout. */
+static PyObject *columns_of(const Layout *layout, const Rows *rows)
+{
+    int numbers = number_columns(layout), codes = code_columns(layout);
+    PyObject *list = PyList_New(numbers + codes), *column = list;
+    for (int i = 0; column && i < numbers + codes; i++) {
+        if (i < numbers)
+            column = PyBytes_FromStringAndSize((const char *)rows->numbers[i], (Py_ssize_t)(rows->count * sizeof(int64_t)));
+        else
+            column = Py_BuildValue("(y#N)", rows->count ? (const char *)rows->codes[i - numbers] : "",
+                                   (Py_ssize_t)(rows->count * sizeof(int32_t)), listed(&rows->names[i - numbers]));
+        if (column)
+            PyList_SET_ITEM(list, i, column);
+    }
+    if (!column)
+        Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *told(const Plan *plan, const Piece *piece)
+{
+    PyObject *groups = PyList_New(plan->group_count), *metadata = PyList_New((Py_ssize_t)piece->metadata_count);
+    bool well = groups && metadata;
+    for (int i = 0; well && i < plan->group_count; i++) {
+        PyObject *columns = piece->rows[i].seen ? columns_of(&plan->layouts[i], &piece->rows[i]) : Py_NewRef(Py_None);
+        if ((well = columns != NULL))
+            PyList_SET_ITEM(groups, i, columns);
+    }
+    for (size_t i = 0; well && i < piece->metadata_count; i++) {
+        const Slice *slice = &piece->metadata[i];
+        PyObject *text = PyBytes_FromStringAndSize(slice->begin, slice->end - slice->begin);
+        if ((well = text != NULL))
+            PyList_SET_ITEM(metadata, (Py_ssize_t)i, text);
+    }
+    if (well)
+        return Py_BuildValue("nnnNN", (Py_ssize_t)piece->events, (Py_ssize_t)piece->ended_at,
+                             (Py_ssize_t)piece->impossible, metadata, groups);
+    Py_XDECREF(groups);
+    Py_XDECREF(metadata);
+    return NULL;
+}
+
+static PyObject *columns(PyObject *module, PyObject *args)
+{
+    PyObject *capsule, *result = NULL;
+    Py_buffer text;
+    bool regular;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Oy*", &capsule, &text))
+        return NULL;
+    const Plan *plan = PyCapsule_GetPointer(capsule, PLAN);
+    Piece *piece = plan ? calloc(1, sizeof *piece) : NULL;
+    if (piece) {
+        Py_BEGIN_ALLOW_THREADS
+        regular = read_piece(plan, text.buf, (const char *)text.buf + text.len, piece);
+        Py_END_ALLOW_THREADS
+        result = regular ? told(plan, piece) : Py_NewRef(Py_None);
+        forget_piece(piece);
+        free(piece);
+    } else if (plan) {
+        PyErr_NoMemory();
+    }
+    PyBuffer_Release(&text);
+    return result;
+}
+
+static PyMethodDef methods[] = {
+    {"plan", make_plan, METH_VARARGS, "plan(keys, groups, categories, instant, group): what to read."},
+    {"columns", columns, METH_VARARGS,
+     "columns(plan, piece) -> (events, ended_at, impossible, metadata, groups), or None for a piece that is not plain."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "compiled_reader", "Pieces of a Kineto trace to columns.", 0, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit_compiled_reader(void) { return PyModule_Create(&definition); }
