@@ -65,5 +65,5 @@ class Trace:
 
 def framed(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     """A table of the schema from its columns: declared order and dtypes. Raises KeyError when a column is missing."""
-    frame = pd.DataFrame({one.name: columns[one.name] for one in TABLES[name]})
+    frame = pd.DataFrame({one.name: columns[one.name] for one in TABLES[name]}, copy=False)
     return frame.astype({one.name: one.dtype for one in TABLES[name]})

@@ -17,7 +17,7 @@ from perfscope.traces.kineto.layout import IMPOSSIBLE, NAMES, NUMBERS, TEXTS, WI
 try:
     from perfscope.traces.kineto import compiled_reader
 except ImportError:  # installed without a compiler
-    compiled_reader = None  # type: ignore[assignment, unused-ignore]
+    compiled_reader = None  # type: ignore[assignment]
 
 GROUPS = tuple(NUMBERS)
 KEYS = {field.name: field.encode_name for field in msgspec.structs.fields(Args)}

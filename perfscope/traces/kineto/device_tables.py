@@ -1,5 +1,7 @@
 """Tables of what ran on the accelerators: kernels, copies, collectives."""
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ NO_WORK = ("event_record", "event_wait")
 
 def category(codes: NDArray[np.int32], names: list[str]) -> "pd.Categorical[str]":
     """A column of names."""
-    return pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(names))
+    return pd.Categorical.from_codes(cast("list[int]", codes), categories=pd.Index(names))
 
 
 def separated(kernels: Group, copies: Group) -> tuple[Group, Group]:

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from perfscope.errors import UnreadableRun
+from perfscope.traces.kineto import compiled_part
 from perfscope.traces.kineto.layout import Part
 from perfscope.traces.kineto.part import part_of
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, last_boundary
@@ -32,14 +33,12 @@ class Columns:
     torn: str | None = None
 
 
-def read_columns(path: Path, processes: int) -> Columns:
+def read_columns(path: Path, workers: int) -> Columns:
     """All of one file. Raises UnreadableRun."""
     text = Text(path)
     pieces = Pieces(text)
-    factor = 12 if path.suffix == ".gz" else 1
-    several = processes > 1 and path.stat().st_size * factor > WORTH_PROCESSES
-    with ProcessPoolExecutor(processes, mp_context=get_context("fork")) if several else Here() as pool:
-        parser = Parser(path, iter(pieces), pool, 2 * processes if several else 1)
+    with pool_for(path, workers) as pool:
+        parser = Parser(path, iter(pieces), pool, 1 if isinstance(pool, Here) else 2 * workers)
         try:
             columns = Columns(list(parser.parts()))
         except NoEvents as error:
@@ -47,6 +46,16 @@ def read_columns(path: Path, processes: int) -> Columns:
     columns.torn = text.torn or parser.torn
     columns.around = around(path, pieces.head, parser.tail, whole=columns.torn is None)
     return columns
+
+
+def pool_for(path: Path, workers: int) -> Executor:
+    """Who parses: threads where the compiled reader lets go of the interpreter, else processes where they pay."""
+    if workers > 1 and compiled_part.is_there():
+        return ThreadPoolExecutor(workers, "perfscope-parse")
+    factor = 12 if path.suffix == ".gz" else 1
+    if workers > 1 and path.stat().st_size * factor > WORTH_PROCESSES:
+        return ProcessPoolExecutor(workers, mp_context=get_context("fork"))
+    return Here()
 
 
 class Here(Executor):
@@ -64,9 +73,9 @@ class Here(Executor):
 class Parser:
     """Parses pieces a window ahead; afterwards `tail` is the text behind the array and `torn` why there is none."""
 
-    def __init__(self, path: Path, pieces: Iterator[bytes], pool: Executor, window: int) -> None:
+    def __init__(self, path: Path, pieces: Iterator[memoryview], pool: Executor, window: int) -> None:
         self.path, self.pieces, self.pool, self.window = path, pieces, pool, window
-        self.ahead: deque[tuple[bytes, Future[Part]]] = deque()
+        self.ahead: deque[tuple[memoryview, Future[Part]]] = deque()
         self.done_bytes = 0
         self.tail = b""
         self.torn: str | None = None
@@ -75,7 +84,7 @@ class Parser:
         self.fill()
         while self.ahead:
             piece, future = self.ahead.popleft()
-            part = self.parsed(piece, future)
+            piece, part = self.parsed(piece, future)
             self.done_bytes += len(piece)
             yield part
             if part.ended_at is not None:
@@ -89,24 +98,25 @@ class Parser:
             piece = next(self.pieces, None)
             if piece is None:
                 return
-            self.ahead.append((piece, self.pool.submit(part_of, piece)))
+            processes = isinstance(self.pool, ProcessPoolExecutor)
+            self.ahead.append((piece, self.pool.submit(part_of, bytes(piece) if processes else piece)))
 
-    def parsed(self, piece: bytes, future: "Future[Part]") -> Part:
-        """The part of a piece; where it was cut inside an event, of it and those that follow."""
+    def parsed(self, piece: memoryview, future: "Future[Part]") -> tuple[memoryview, Part]:
+        """A piece and its part; where it was cut inside an event, of it and those that follow."""
         for _ in range(MOST_JOINED):
             try:
-                return future.result()
+                return piece, future.result()
             except msgspec.DecodeError as error:
                 self.fill()
                 if not self.ahead:
-                    return self.last(piece, error)
-                piece += b"," + self.ahead.popleft()[0]
+                    return piece, self.last(piece, error)
+                piece = memoryview(b",".join((piece, self.ahead.popleft()[0])))
                 future = Here().submit(part_of, piece)
         raise self.malformed(future.exception())
 
-    def last(self, piece: bytes, error: msgspec.DecodeError) -> Part:
+    def last(self, piece: memoryview, error: msgspec.DecodeError) -> Part:
         """What is whole of the last piece when the file is cut off in it."""
-        at = last_boundary(bytearray(piece))
+        at = last_boundary(bytes(piece))
         if "truncated" not in str(error) or at is None:
             raise self.malformed(error)
         self.torn = "it ends in the middle of an event"
@@ -120,7 +130,7 @@ class Parser:
             f"{self.path}: is not valid JSON after {self.done_bytes / 1e6:.1f} MB of events ({error}); record it again"
         )
 
-    def rest(self, tail: bytes) -> bytes:
+    def rest(self, tail: memoryview) -> bytes:
         """All that follows the array."""
         parts = [tail, *(piece for piece, _ in self.ahead)]
         size = sum(map(len, parts))
@@ -149,6 +159,6 @@ def around(path: Path, head: bytes, tail: bytes, *, whole: bool) -> dict[str, An
     return found
 
 
-def usable_processes() -> int:
-    """Processes to parse with: one for each core that this process may use."""
+def usable_cores() -> int:
+    """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

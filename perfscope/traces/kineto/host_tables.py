@@ -22,9 +22,10 @@ ON_A_DEVICE = (1, 3, 4, 20)
 def nested(process: Ints, ops: Group, launches: Group) -> tuple[Ints, Ints]:
     """(row of the operator around each operator, row of the operator around each launch), -1 for none."""
     both = {name: np.concatenate([ops.numbers(name), launches.numbers(name)]) for name in ("pid", "tid", "ts", "dur")}
-    _, thread = np.unique(np.stack([both["pid"], both["tid"]]), axis=1, return_inverse=True)
+    pid, tid = pd.factorize(both["pid"])[0], pd.factorize(both["tid"])[0]
+    thread = pid * (tid.max(initial=0) + 1) + tid
     holds = np.arange(len(both["ts"])) < len(ops)
-    around = enclosing(thread.ravel().astype(np.int64), both["ts"], both["ts"] + both["dur"], holds)
+    around = enclosing(thread, both["ts"], both["ts"] + both["dur"], holds)
     return around[: len(ops)], around[len(ops) :]
 
 

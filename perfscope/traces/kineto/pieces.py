@@ -29,39 +29,40 @@ class Pieces:
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self.blocks = iter(blocks)
         self.head = b""
-        self.buffer = bytearray()
 
-    def __iter__(self) -> Iterator[bytes]:
-        self.find_array()
-        wanted = PIECE
+    def __iter__(self) -> Iterator[memoryview]:
+        held = [self.past_head()]
+        size, wanted = len(held[0]), PIECE
         for block in self.blocks:
-            self.buffer += block
-            if len(self.buffer) < wanted:
+            held.append(block)
+            size += len(block)
+            if size < wanted:
                 continue
-            at = last_boundary(self.buffer)
+            text = held[0] if len(held) == 1 else b"".join(held)
+            at = last_boundary(text)
             if at is None:
-                wanted = len(self.buffer) + PIECE
+                held, wanted = [text], size + max(PIECE, size)
                 continue
-            wanted = PIECE
-            piece = bytes(memoryview(self.buffer)[: at + 1])
-            del self.buffer[: self.buffer.index(b"{", at)]
-            yield piece
-        yield bytes(self.buffer)
+            yield memoryview(text)[: at + 1]
+            held, wanted = [text[text.index(b"{", at) :]], PIECE
+            size = len(held[0])
+        yield memoryview(b"".join(held))
 
-    def find_array(self) -> None:
+    def past_head(self) -> bytes:
+        """Finds the array; returns what has been read of it so far."""
+        text = b""
         for block in self.blocks:
-            self.buffer += block
-            found = BARE.match(self.buffer) or BEGIN.search(self.buffer)
+            text += block
+            found = BARE.match(text) or BEGIN.search(text)
             if found:
-                self.head = bytes(self.buffer[: found.start()])
-                del self.buffer[: found.end()]
-                return
-            if len(self.buffer) > LONGEST_HEAD:
+                self.head = text[: found.start()]
+                return text[found.end() :]
+            if len(text) > LONGEST_HEAD:
                 break
         raise NoEvents
 
 
-def last_boundary(text: bytearray) -> int | None:
+def last_boundary(text: bytes) -> int | None:
     """Where the last `}` stands that a comma and the next object follow; None where there is none."""
     at = len(text)
     while (at := text.rfind(b"}", 0, at)) >= 0:

@@ -1,208 +1,21 @@
-"""Our own run folder: raw streams to tables."""
+"""Our own run folder."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+from perfscope.traces.run_folder import MANIFEST
 
-from perfscope.traces import events
-from perfscope.traces.clocks import Clock, host_clock
-from perfscope.traces.schema import TABLES
-from perfscope.traces.span import span
-from perfscope.traces.stored_run import StoredRun, is_run
-from perfscope.traces.trace import Trace, framed
-
-CATEGORIES = {
-    events.FORWARD: "forward",
-    events.BACKWARD: "backward",
-    events.OPTIMIZER: "optimizer",
-    events.SCALER: "scaler",
-    events.CHECKPOINT: "checkpoint",
-    events.GC: "gc",
-    events.SYNC: "sync",
-}
-NAME_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.SYNC: "v0", events.CHECKPOINT: "v1"}
-OBJECT_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}
-NUMBER_VALUE = {events.FORWARD: "v1", events.CHECKPOINT: "v0", events.GC: "v1", events.SYNC: "v1"}
-NAMES = "probe.names"
+if TYPE_CHECKING:
+    from perfscope.traces.trace import Trace
 
 
 def sniff(path: Path) -> bool:
     """Is this a run folder?"""
-    return is_run(path)
+    return path.is_dir() and (path / MANIFEST).is_file()
 
 
-def read(path: Path) -> Trace:
+def read(path: Path) -> "Trace":
     """The Trace of a run folder, finished or growing. Raises UnreadableRun."""
-    run = StoredRun.open(path)
-    clock = clock_of(run)
-    records = probe_records(run, clock)
-    names = {(process, row["code"]): str(row.get("name")) for process, row in run.rows(NAMES) if "code" in row}
-    made: dict[str, pd.DataFrame | None] = {
-        "processes": listed(run, "processes"),
-        "loader": loader(records),
-        "fetches": fetches(records),
-        "ranges": ranges(records, names),
-        "copies": copies(records),
-        "stacks": sampled(run, clock, "stacks", ("probe.stacks", "pyspy.stacks")),
-        "thread_states": sampled(run, clock, "thread_states", ("host.states",)),
-        "counters": counters(run, clock),
-    }
-    tables = {name: table for name, table in made.items() if table is not None and len(table)}
-    absent = {name: why(run, name) for name in TABLES if name not in tables}
-    return Trace(
-        tables,
-        absent,
-        [run.manifest],
-        span_ns=span(tables.values()),
-        torn=run.torn,
-        clock_residual_ns=clock.residual_ns,
-        path=path,
-    )
+    from perfscope.traces.run_tables import read_run
 
-
-def why(run: StoredRun, table: str) -> str:
-    """Why a table is not there, from what the sources said of themselves."""
-    source = {"stacks": "stacks", "thread_states": "thread_states", "counters": "host"}.get(table, "probe")
-    for one in run.manifest.sources:
-        if one.name == source and one.reason:
-            return one.reason
-    if table in ("loader", "fetches"):
-        return "no PyTorch data loader was seen"
-    if table == "steps":
-        return "derived by the analyzer"
-    return "nothing of the kind was seen" if source == "probe" else f"{source} was not recorded"
-
-
-def clock_of(run: StoredRun) -> Clock:
-    pairs: dict[int, list[tuple[int, int]]] = {}
-    for process, row in run.rows("clock"):
-        if isinstance(row.get("mono"), int) and isinstance(row.get("real"), int):
-            pairs.setdefault(process, []).append((row["mono"], row["real"]))
-    agent = pairs.pop(-1, [])
-    return host_clock(run.manifest.zero_monotonic_ns, agent, pairs)
-
-
-def probe_records(run: StoredRun, clock: Clock) -> pd.DataFrame:
-    """All records of all probes: `process` and the columns of events.COLUMNS, `ts` in job time."""
-    parts = []
-    for process, table in run.columns("probe.records", events.COLUMNS):
-        part = pd.DataFrame(
-            {name: column.to_numpy() for name, column in zip(events.COLUMNS, table.columns, strict=True)}
-        )
-        part["ts"] = clock.job_ns(process, part["ts"].to_numpy())
-        part.insert(0, "process", np.int64(process))
-        parts.append(part)
-    empty = pd.DataFrame({name: np.empty(0, np.int64) for name in ("process", *events.COLUMNS)})
-    return pd.concat(parts, ignore_index=True) if parts else empty
-
-
-def of_kinds(records: pd.DataFrame, kinds: Iterable[int]) -> pd.DataFrame:
-    return records[records["kind"].isin(list(kinds))].sort_values("ts", kind="stable").reset_index(drop=True)
-
-
-def named_values(rows: pd.DataFrame, kind: int) -> dict[str, Any]:
-    """The kind's values under their names (events.VALUES), with where and when."""
-    shared = {name: rows[name] for name in ("process", "tid", "ts", "dur")}
-    return shared | {name: rows[f"v{at}"] for at, name in enumerate(events.VALUES[kind])}
-
-
-def loader(records: pd.DataFrame) -> pd.DataFrame:
-    rows = of_kinds(records, (events.NEXT, events.LOADER_START))
-    columns = named_values(rows, events.NEXT)
-    columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
-    return framed("loader", columns)
-
-
-def fetches(records: pd.DataFrame) -> pd.DataFrame:
-    return framed("fetches", named_values(of_kinds(records, (events.FETCH,)), events.FETCH))
-
-
-def copies(records: pd.DataFrame) -> pd.DataFrame:
-    rows = of_kinds(records, (events.COPY,))
-    columns = named_values(rows, events.COPY)
-    columns["direction"] = np.where(rows["v1"] == 1, "h2d", "d2h")
-    unknown = np.full(len(rows), -1, np.int64)
-    return framed("copies", columns | dict.fromkeys(("device", "stream", "correlation", "launch"), unknown))
-
-
-def ranges(records: pd.DataFrame, names: dict[tuple[int, int], str]) -> pd.DataFrame:
-    rows = of_kinds(records, CATEGORIES)
-    kind = rows["kind"].to_numpy()
-    code = picked(rows, kind, NAME_VALUE)
-    pairs = (
-        pd.MultiIndex.from_arrays([rows["process"], code]) if len(rows) else pd.MultiIndex.from_tuples([], names=[0, 1])
-    )
-    known = pd.Series(names, dtype=object)
-    known.index = pd.MultiIndex.from_tuples(list(names), names=[0, 1]) if names else pairs[:0]
-    category = pd.Series(kind).map(CATEGORIES)
-    name = pd.Series(known.reindex(pairs).to_numpy(), dtype=object) if len(rows) else pd.Series(dtype=object)
-    columns = {
-        **{column: rows[column] for column in ("process", "tid", "ts", "dur")},
-        "category": category,
-        "name": name.where(name.notna(), category),
-        "object": picked(rows, kind, OBJECT_VALUE),
-        "value": picked(rows, kind, NUMBER_VALUE),
-    }
-    return framed("ranges", columns)
-
-
-def picked(rows: pd.DataFrame, kind: Any, wanted: dict[int, str]) -> pd.Series:
-    """One value a row, from the column that its kind keeps it in; -1 where the kind has none."""
-    value = np.full(len(rows), -1, np.int64)
-    for its_kind, column in wanted.items():
-        here = kind == its_kind
-        value[here] = rows[column].to_numpy()[here]
-    return pd.Series(value)
-
-
-def listed(run: StoredRun, source: str) -> pd.DataFrame | None:
-    """The `processes` table: the last row said of each code."""
-    rows = {row["process"]: row for _, row in run.rows(source) if isinstance(row.get("process"), int)}
-    wanted = [column.name for column in TABLES["processes"]]
-    whole = [row for row in rows.values() if all(name in row for name in wanted)]
-    return framed("processes", {name: [row[name] for row in whole] for name in wanted}) if whole else None
-
-
-def sampled(run: StoredRun, clock: Clock, name: str, sources: tuple[str, ...]) -> pd.DataFrame | None:
-    """A table of samples from JSON lines that carry its columns but `process`."""
-    wanted = [column.name for column in TABLES[name] if column.name != "process"]
-    columns: dict[str, list[Any]] = {one: [] for one in ("process", *wanted)}
-    for source in sources:
-        for process, row in run.rows(source):
-            if all(one in row for one in wanted):
-                columns["process"].append(process)
-                for one in wanted:
-                    columns[one].append(row[one])
-    if not columns["ts"]:
-        return None
-    return converted(framed(name, columns), clock)
-
-
-def converted(frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
-    """Raw readings of each process's clock to job time, in time order."""
-    process, raw = frame["process"].to_numpy(), frame["ts"].to_numpy(np.int64)
-    for one in np.unique(process):
-        here = process == one
-        frame.loc[here, "ts"] = clock.job_ns(int(one), raw[here])
-    return frame.sort_values("ts", kind="stable").reset_index(drop=True)
-
-
-def counters(run: StoredRun, clock: Clock) -> pd.DataFrame | None:
-    """Every number of every reading as a row of its own. The agent takes the time, so no offset of the process applies."""
-    columns: dict[str, list[Any]] = {"process": [], "tid": [], "ts": [], "name": [], "value": []}
-    for process, row in run.rows("host.counters"):
-        ts, tid = row.get("ts"), row.get("tid", -1)
-        if not isinstance(ts, int):
-            continue
-        for name, value in row.items():
-            if name not in ("ts", "tid") and isinstance(value, int | float):
-                for column, cell in zip(columns.values(), (process, tid, ts, name, value), strict=True):
-                    column.append(cell)
-    if not columns["ts"]:
-        return None
-    frame = framed("counters", columns)
-    frame["ts"] = clock.job_ns(-1, frame["ts"].to_numpy(np.int64))
-    return frame.sort_values("ts", kind="stable").reset_index(drop=True)
+    return read_run(path)
