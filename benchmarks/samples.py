@@ -1,7 +1,7 @@
 """Attaches to every sample workload, ill and fixed, and holds the verdict and the prediction against what is true.
 
 For each: the verdict against the first line of the program, whether it is gone with --fix, and the measured speed-up (by the
-program's own meter, unattached) against the predicted one. Usage: `python -m benchmarks.samples [NAME ...] [--ranks 2]`.
+program's own meter) against the predicted one. Usage: `python -m benchmarks.samples [NAME ...] [--ranks 2]`.
 """
 
 import argparse
@@ -17,6 +17,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.others import Others
 
 FOLDER = Path(__file__).parent.parent / "sample_workloads"
 DECLARED = re.compile(r'^"""ill: ([a-z-]+)(?:/([a-z-]+))?(?: \+ ([a-z-]+))?\. ')
@@ -63,13 +68,6 @@ class Running:
         text = os.pread(self.log.fileno(), 1 << 20, 0).decode()
         return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
 
-    def step_ms(self, seconds: float) -> float:
-        """Mean step over the coming seconds, by the program's own meter."""
-        before = len(self.said())
-        time.sleep(seconds)
-        lines = self.said()[before:]
-        return sum(line["step_ms"] for line in lines) / max(len(lines), 1)
-
     def end(self) -> None:
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -80,28 +78,50 @@ class Running:
         self.log.close()
 
 
-def attach(pid: int, seconds: float) -> dict[str, Any]:
-    """The diagnosis of a running sample."""
+def attach(pid: int, seconds: float, keep: Path | None) -> dict[str, Any]:
+    """The diagnosis of a running sample; its run folder stays at `keep` when that is given."""
     with tempfile.TemporaryDirectory() as folder:
+        out = keep or Path(folder) / "run"
         command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--duration", str(seconds), "--json"]
-        done = subprocess.run([*command, "--out", f"{folder}/run"], capture_output=True, text=True)
+        done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"attach failed: {done.stderr}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
-def look(sample: Sample, ranks: int, seconds: float, *arguments: str) -> tuple[dict[str, Any] | None, float]:
-    """(diagnosis, own step_ms) of one run; None when the program says it cannot run here."""
+@dataclass(frozen=True)
+class Look:
+    """One run of a sample: the diagnosis, its own meter (ms a step, one value a second), cores that others used meanwhile."""
+
+    answer: dict[str, Any]
+    own_ms: npt.NDArray[np.float64]
+    others: float
+
+
+def look(sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str) -> Look | None:
+    """Start it, watch its meter before and while we are attached; None when the program says it cannot run here."""
+    kept = args.keep / "-".join((sample.name, str(ranks), *arguments)) if args.keep else None
     running = Running(sample.name, ranks, *arguments)
     try:
         if running.process.poll() is not None:
-            return None, 0.0
+            return None
         time.sleep(WARM_UP_S)
-        own_ms = running.step_ms(OWN_S)
-        return attach(running.process.pid, seconds), own_ms
+        others, before = Others(running.process.pid), len(running.said())
+        time.sleep(OWN_S)
+        answer = attach(running.process.pid, args.duration, kept)
+        own = [line["step_ms"] for line in running.said()[before:]]
+        return Look(answer, np.array(own), others.cores())
     finally:
         running.end()
+
+
+def gain_of(ill: Look, fixed: Look) -> tuple[float, float, float]:
+    """How much faster the fixed program is by its own meter, with the 95 % bootstrap interval over seconds."""
+    rng = np.random.default_rng(0)
+    means = [rng.choice(one.own_ms, (2000, len(one.own_ms))).mean(axis=1) for one in (ill, fixed)]
+    low, high = np.percentile(means[0] / means[1], [2.5, 97.5])
+    return float(ill.own_ms.mean() / fixed.own_ms.mean()), float(low), float(high)
 
 
 def verdict_of(answer: dict[str, Any]) -> str:
@@ -109,30 +129,40 @@ def verdict_of(answer: dict[str, Any]) -> str:
     return verdict["id"] + (f"/{verdict['cause']}" if verdict["cause"] else "")
 
 
-def judge(sample: Sample, ranks: int, seconds: float) -> bool:
+def prediction(sample: Sample, ill: Look, gain: tuple[float, float, float]) -> tuple[bool, str]:
+    """(does it hold, the words): the measured gain, whose interval counts, inside low .. high and likely within 20 % of it."""
+    found = next((one for one in ill.answer["findings"] if one["id"] == sample.id), None)
+    said = (found or {}).get("speedup") or {}
+    low, likely, high = (said.get(key) for key in ("low", "likely", "high"))
+    if low is None or likely is None or high is None:
+        return True, f"predicted at most {high:.2f}" if high else "predicts nothing"
+    holds = low <= gain[2] and gain[1] <= high and 0.8 * gain[1] <= likely <= 1.2 * gain[2]
+    return holds, f"predicted {likely:.2f} [{low:.2f} .. {high:.2f}]{'' if holds else ' NO'}"
+
+
+def judge(sample: Sample, ranks: int, args: argparse.Namespace) -> bool:
     """One line of the table; True when everything holds."""
-    ill, ill_ms = look(sample, ranks, seconds)
-    if ill is None:
+    ill = look(sample, ranks, args)
+    fixed = look(sample, ranks, args, "--fix") if ill else None
+    if ill is None or fixed is None:
         print(f"{sample.name:32} cannot run here", flush=True)
         return True
-    fixed, fixed_ms = look(sample, ranks, seconds, "--fix")
     wanted = sample.id + (f"/{sample.cause}" if sample.cause else "")
-    said = verdict_of(ill)
-    found = [one["id"] for one in ill["findings"]]
+    said = verdict_of(ill.answer)
+    found, left = ([one["id"] for one in one_look.answer["findings"]] for one_look in (ill, fixed))
     right = said == wanted and (sample.also is None or sample.also in found)
-    healed = fixed is not None and (sample.also or sample.id) not in [one["id"] for one in fixed["findings"]]
-    gain = ill_ms / fixed_ms if fixed_ms else 0.0
-    speedup = next((one["speedup"] for one in ill["findings"] if one["id"] == sample.id), None) or {}
-    low, likely, high = (speedup.get(key) for key in ("low", "likely", "high"))
-    inside = low is None or (low <= gain <= high and abs(likely / gain - 1) <= 0.2)
-    predicted = f"{likely:.2f} [{low:.2f} .. {high:.2f}]" if low else f"<= {high:.2f}" if high else "-"
-    own = f"{ill['steps']['mean_ms'] or 0:.1f} ms, own {ill_ms:.1f}"
-    words = f"{'ok ' if right and healed and inside else 'NO '} {said:34} {'healed' if healed else 'NOT HEALED'}"
-    print(f"{sample.name:32} {words:50} gain {gain:5.2f} predicted {predicted:24} step {own}", flush=True)
+    healed = (sample.also or sample.id) not in left
+    gain = gain_of(ill, fixed)
+    holds, predicted = prediction(sample, ill, gain)
+    words = f"{'ok ' if right and healed and holds else 'NO '} {said:34} {'healed' if healed else 'NOT HEALED'}"
+    measured = f"gain {gain[0]:5.2f} [{gain[1]:.2f} .. {gain[2]:.2f}] {predicted:32}"
+    steps = f"step {ill.answer['steps']['mean_ms'] or 0:.1f} ms, own {ill.own_ms.mean():.1f}"
+    print(
+        f"{sample.name:32} {words:50} {measured} {steps}; others {ill.others:.2f}, {fixed.others:.2f} cores", flush=True
+    )
     if not right or not healed:
-        others = [verdict_of(fixed) if fixed else "-", *[one["id"] for one in (fixed or ill)["findings"]]]
-        print(f"{'':32} wanted {wanted}; found {found}; with --fix {others}", flush=True)
-    return right and healed and inside
+        print(f"{'':32} wanted {wanted}; found {found}; with --fix {[verdict_of(fixed.answer), *left]}", flush=True)
+    return right and healed and holds
 
 
 def main() -> int:
@@ -140,9 +170,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--duration", type=float, default=15.0)
+    parser.add_argument("--keep", type=Path, help="folder for the run folders")
     args = parser.parse_args()
     wanted = [one for one in samples() if not args.names or one.name in args.names]
-    results = [judge(one, args.ranks, args.duration) for one in wanted]
+    results = [judge(one, args.ranks, args) for one in wanted]
     print(f"{sum(results)} of {len(results)} hold")
     return 0 if all(results) else 1
 

@@ -15,14 +15,25 @@ import struct
 import sys
 import time
 from _queue import SimpleQueue
-from _thread import get_ident, get_native_id, start_new_thread
+from _thread import start_new_thread
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 LEASE_S = 5.0
+# Our thread looks at the stacks this often, in a loader worker more seldom, and in neither more often than MOST_SHARE of the
+# time allows: meanwhile it holds the interpreter, and each time it takes and returns it costs the loop two thread switches.
 TICK_S = 0.1
-TICKS_PER_SEND = 2
+WORKER_TICK_S = 0.25
+LONGEST_TICK_S = 0.5
+MOST_SHARE = 0.002
+SWITCHES_NS = 100_000
+SEND_S = 0.5
+MOST_UNSENT = 2_000
+CLOCK_S = 10.0
+SMOOTHING = 8
+FIRST_WAKINGS = 3
+"""Say nothing of the later ones: code that is new to us is looked up."""
 PENDING_LIMIT_BYTES = 8 << 20
 FAREWELL_S = 1.0
 GUARD = "_probe_of"
@@ -136,7 +147,7 @@ class Probe:
         self.leave()
         if self.connection is not None:
             self.connection.close()
-        if stay and getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None:
+        if stay and in_worker():
             start_new_thread(run, (self.config, self.parts))
 
 
@@ -151,11 +162,15 @@ class Line:
         self.open = True
         self.told_to_leave = False
 
-    def frame(self, kind: bytes, payload: bytes, records: int = 0) -> None:
+    def add(self, kind: bytes, payload: bytes, records: int = 0) -> None:
+        """Queue a frame for the next push: each system call lets go of the interpreter and has to get it back."""
         if len(self.pending) + len(payload) > PENDING_LIMIT_BYTES:
             self.dropped += max(records, 1)
             return
         self.pending += struct.pack("<cI", kind, len(payload)) + payload
+
+    def frame(self, kind: bytes, payload: bytes) -> None:
+        self.add(kind, payload)
         self.push()
 
     def push(self) -> None:
@@ -206,36 +221,29 @@ def drain(probe: Probe, line: Line) -> int:
     for _ in range(probe.notes.qsize()):
         notes.append(probe.notes.get_nowait())
     if notes:
-        line.frame(b"J", json.dumps(notes).encode())
+        line.add(b"J", json.dumps(notes).encode())
     if rows:
-        line.frame(b"R", b"".join(itertools.starmap(RECORD.pack, rows)), len(rows))
+        line.add(b"R", b"".join(itertools.starmap(RECORD.pack, rows)), len(rows))
     return len(rows)
 
 
-def cost_ns(probe: Probe) -> float:
-    """What one record costs the thread that makes it, the call of a wrapper included: the least of ten short trials."""
-    kept: list[tuple[int, ...]] = []
-    put, now, ident, tids, live = kept.append, time.monotonic_ns, get_ident, probe.tids, probe.live
+def cost_ns(config: dict[str, Any], parts: list[ModuleType]) -> float:
+    """What one record costs the thread that makes it: the parts' own wrappers around nothing, the least of ten short trials."""
+    apart = Probe(config)  # its records are nobody's
+    now = time.monotonic_ns
 
-    def original(value: int) -> int:
-        return value
+    def least(call: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
+        def trial() -> int:
+            began = now()
+            for _ in range(20):
+                call(*arguments)
+            return now() - began
 
-    def wrapper(*args: Any, **kwargs: Any) -> int:
-        if not live[0]:
-            return original(*args, **kwargs)
-        first = now()
-        try:
-            return original(*args, **kwargs)
-        finally:
-            put((0, tids.get(ident()) or get_native_id(), first, now() - first, 0, 0, 0, 0, 0, 0, 0, 0))
+        return min(trial() for _ in range(10))
 
-    def trial(call: Callable[[int], int]) -> int:
-        began = now()
-        for value in range(20):
-            call(value)
-        return now() - began
-
-    return (min(trial(wrapper) for _ in range(10)) - min(trial(original) for _ in range(10))) / 20
+    tried = [one for part in parts if hasattr(part, "trials") for one in part.trials(apart)]
+    costs = [(least(timed, arguments) - least(original, arguments)) / 20 for timed, original, arguments in tried]
+    return sum(costs) / max(len(costs), 1)
 
 
 def hello(probe: Probe) -> dict[str, Any]:
@@ -248,7 +256,7 @@ def hello(probe: Probe) -> dict[str, Any]:
         "pid": probe.pid,
         "python": sys.version.split()[0],
         "worker": getattr(info, "id", None),
-        "cost_ns": cost_ns(probe),
+        "cost_ns": cost_ns(probe.config, probe.parts),
         "mono": time.monotonic_ns(),
         "real": time.time_ns(),
     }
@@ -266,35 +274,62 @@ def hello(probe: Probe) -> dict[str, Any]:
     return said
 
 
+class Pace:
+    """When to wake next: what the last wakings cost, wall time and thread switches, is kept to MOST_SHARE of the time."""
+
+    def __init__(self, normal_s: float) -> None:
+        self.normal_ns = int(normal_s * 1e9)
+        self.wakings = self.busy_ns = 0
+        self.mean_ns = 0.0
+
+    def spent(self, took_ns: int) -> int:
+        """ns to sleep after a waking that took so long."""
+        took_ns += SWITCHES_NS
+        self.busy_ns += took_ns
+        self.wakings += 1
+        if self.wakings > FIRST_WAKINGS:
+            self.mean_ns += (took_ns - self.mean_ns) / SMOOTHING if self.mean_ns else took_ns
+        wanted = max(self.normal_ns, int(self.mean_ns / MOST_SHARE))
+        return min(wanted, int(LONGEST_TICK_S * 1e9))
+
+
+def in_worker() -> bool:
+    return getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None
+
+
 def stay(probe: Probe, line: Line) -> None:
     """Until told to leave or left alone: sample, drain, push."""
     poller = select.poll()
     poller.register(line.connection, select.POLLIN)
-    sent, tick, busy_ns, began_ns = 0, 0, 0, time.monotonic_ns()
+    pace = Pace(WORKER_TICK_S if in_worker() else TICK_S)
+    count, began_ns = 0, time.monotonic_ns()
+    due_ns = send_ns = clock_ns = began_ns
     while line.alive():
-        if poller.poll(TICK_S * 1000):
+        if poller.poll(max(due_ns - time.monotonic_ns(), 0) / 1e6):
             line.listen()
-            time.sleep(0.005)
-        first = time.thread_time_ns()
+            continue
         now_ns = time.monotonic_ns()
         for each in probe.ticks:
             each(now_ns)
-        tick += 1
-        if tick % TICKS_PER_SEND == 0:
-            sent += drain(probe, line)
-        if tick % 100 == 0:
-            line.frame(b"J", json.dumps([{"mono": time.monotonic_ns(), "real": time.time_ns()}]).encode())
-        line.push()
-        busy_ns += time.thread_time_ns() - first
-    line.frame(
-        b"J", json.dumps([{"cost": sent, "busy_ns": busy_ns, "span_ns": time.monotonic_ns() - began_ns}]).encode()
-    )
+        if now_ns >= clock_ns:
+            clock_ns = now_ns + int(CLOCK_S * 1e9)
+            line.add(b"J", json.dumps([{"mono": time.monotonic_ns(), "real": time.time_ns()}]).encode())
+        if now_ns >= send_ns or len(probe.records) >= MOST_UNSENT:
+            send_ns = now_ns + int(SEND_S * 1e9)
+            count += drain(probe, line)
+        if line.pending:
+            line.push()
+        ended_ns = time.monotonic_ns()
+        due_ns = ended_ns + pace.spent(ended_ns - now_ns)
+    span_ns = time.monotonic_ns() - began_ns
+    line.add(b"J", json.dumps([{"cost": count, "busy_ns": pace.busy_ns, "span_ns": span_ns}]).encode())
 
 
 def farewell(probe: Probe, line: Line, stuck: list[str]) -> None:
     """What came in since, and that we are gone; given up after a moment: the target matters more."""
     time.sleep(0.02)
     drain(probe, line)
+    line.push()
     bye = {"bye": 1, "dropped": line.dropped, "stuck": stuck, "mono": time.monotonic_ns(), "real": time.time_ns()}
     line.frame(b"J", json.dumps([bye]).encode())
     until = time.monotonic() + FAREWELL_S

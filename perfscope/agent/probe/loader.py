@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     Pass = tuple[int, int, int, Callable[[], int]]
 
-READ_EVERY_NS = 2_000_000
+# What costs a system call is read at most this often: a quick loop's steps and fetches are then a sample, a slow one's are all.
+CPU_EVERY_NS = 10_000_000
+METERS_EVERY_NS = 5_000_000
 
 
 def classes() -> list[tuple[Any, str]]:
@@ -101,36 +103,27 @@ def install(probe: "Probe") -> None:
 
 def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: "dict[int, Pass]") -> Any:
     kind, put, live = probe.kinds["NEXT"], probe.records.append, probe.live
-    now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
+    now, cpu, ident, tids, own = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids, get_native_id
+    known, read_ns = passes.get, [0]
 
     def __next__(self: Any) -> Any:
         if not live[0]:
             probe.forked()
             return original(self)
-        *codes, ready = passes.get(id(self)) or passes.setdefault(id(self), describe(probe, self))
-        depth = ready()
-        first_cpu = cpu()
+        here = known(id(self)) or passes.setdefault(id(self), describe(probe, self))
+        depth, before = here[3](), -1
         first = now()
+        if first - read_ns[0] > CPU_EVERY_NS:
+            read_ns[0], before = first, cpu()
         try:
             batch = original(self)
         except StopIteration:
-            put(
-                (
-                    kind,
-                    tids.get(ident()) or get_native_id(),
-                    first,
-                    now() - first,
-                    *codes,
-                    depth,
-                    1,
-                    first_cpu,
-                    cpu(),
-                    -1,
-                )
-            )
+            took, after = now() - first, cpu() if before >= 0 else -1
+            put((kind, tids.get(ident()) or own(), first, took, *here[:3], depth, 1, before, after, -1))
             passes.pop(id(self), None)
             raise
-        put((kind, tids.get(ident()) or get_native_id(), first, now() - first, *codes, depth, 0, first_cpu, cpu(), -1))
+        took, after = now() - first, cpu() if before >= 0 else -1
+        put((kind, tids.get(ident()) or own(), first, took, *here[:3], depth, 0, before, after, -1))
         return batch
 
     return __next__
@@ -156,7 +149,7 @@ def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: "dict[i
 
 
 class Meters:
-    """Run-queue delay, block reads and major faults of the calling thread's process, read at most every 2 ms."""
+    """Run-queue delay, block reads and major faults of the calling thread's process."""
 
     def __init__(self, probe: "Probe") -> None:
         self.closed = False
@@ -222,8 +215,9 @@ def timed_fetch(probe: "Probe", original: "Callable[..., Any]") -> Any:
             return batch
 
         first = now()
-        metered = first - last[0] > READ_EVERY_NS
-        before = meters.read(tid) if metered else None
+        before = None
+        if first - last[0] > METERS_EVERY_NS:
+            last[0], before = first, meters.read(tid)
         first_cpu = cpu()
         self.collate_fn = collate_timed
         try:
@@ -231,26 +225,31 @@ def timed_fetch(probe: "Probe", original: "Callable[..., Any]") -> Any:
         finally:
             self.collate_fn = collate
         end, end_cpu = now(), cpu()
-        more = (-1, -1, -1)
-        if before is not None:
-            last[0] = end
-            more = grown(before, meters.read(tid))
+        more = grown(before, meters.read(tid)) if before is not None else (-1, -1, -1)
         collated = spans[1] - spans[0]
         samples = len(possibly_batched_index) if hasattr(possibly_batched_index, "__len__") else -1
-        put(
-            (
-                kind,
-                tid,
-                first,
-                end - first,
-                worker,
-                end - first - collated,
-                collated,
-                end_cpu - first_cpu,
-                *more,
-                samples,
-            )
-        )
+        took, cpu_took = end - first, end_cpu - first_cpu
+        put((kind, tid, first, took, worker, took - collated, collated, cpu_took, *more, samples))
         return batch
 
     return fetch
+
+
+class Trial:
+    """Stands for an iterator and for a fetcher whose work is nothing: what remains is the price of the record."""
+
+    collate_fn = staticmethod(lambda data: data)
+
+    def next(self) -> None:
+        return None
+
+    def fetch(self, index: Any) -> Any:
+        return self.collate_fn(index)
+
+
+def trials(probe: "Probe") -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
+    """(timed, original, arguments) of what happens once a batch here."""
+    one = Trial()
+    if getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None:
+        return [(timed_fetch(probe, Trial.fetch), Trial.fetch, (one, ()))]
+    return [(timed_next(probe, Trial.next, {id(one): (0, 0, 0, lambda: 0)}), Trial.next, (one,))]

@@ -29,8 +29,7 @@ class Sampler:
     def __init__(self, probe: "Probe") -> None:
         self.probe = probe
         self.own = get_ident()
-        self.labels: dict[tuple[int, int], str] = {}
-        self.kept: dict[int, Any] = {}
+        self.labels: dict[int, tuple[Any, dict[int, str]]] = {}
         self.last_ns = time.monotonic_ns()
 
     def tick(self, now_ns: int) -> None:
@@ -47,21 +46,30 @@ class Sampler:
 
     def folded(self, frame: Any) -> str:
         labels: list[str] = []
+        known = self.labels.get
         while frame is not None and len(labels) < DEEPEST:
-            labels.append(self.label(frame.f_code, frame.f_lineno or 0))
+            code, at = frame.f_code, frame.f_lasti
+            here = known(id(code))
+            label = None if here is None else here[1].get(at)
+            labels.append(self.label(code, at) if label is None else label)
             frame = frame.f_back
         return ";".join(label for label in reversed(labels) if label)
 
-    def label(self, code: Any, line: int) -> str:
-        """`function (file:line)`; the code object is kept so that its id stays its own."""
-        key = (id(code), line)
-        known = self.labels.get(key)
-        if known is None:
-            self.kept[id(code)] = code
-            ours = code.co_filename.startswith(OWN_FILE)
-            name = f"{code.co_name} ({short(code.co_filename)}:{line})".replace(";", ",")
-            known = self.labels[key] = "" if ours else name
-        return known
+    def label(self, code: Any, at: int) -> str:
+        """`function (file:line)` of an instruction, remembered: to find its line a table is decoded. The code object is kept
+        so that its id stays its own.
+        """
+        _, labels = self.labels.setdefault(id(code), (code, {}))
+        ours = code.co_filename.startswith(OWN_FILE)
+        name = f"{code.co_name} ({short(code.co_filename)}:{line_of(code, at)})".replace(";", ",")
+        label = labels[at] = "" if ours else name
+        return label
+
+
+def line_of(code: Any, at: int) -> int:
+    """The source line of an instruction, 0 when it has none."""
+    spans = code.co_lines() if hasattr(code, "co_lines") else ()  # from 3.10 on
+    return next((line or 0 for begin, end, line in spans if begin <= at < end), code.co_firstlineno)
 
 
 def short(path: str) -> str:

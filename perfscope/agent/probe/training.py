@@ -32,10 +32,10 @@ class Hooks(OrderedDict):  # type: ignore[type-arg]
 
     def __init__(self, real: Any, ours: Any) -> None:
         super().__init__()
-        self.real, self.ours = real, ours
+        self.real, self.ours, self.alone = real, ours, (ours,)
 
     def values(self) -> Any:
-        return [*self.real.values(), self.ours]
+        return [*self.real.values(), self.ours] if self.real else self.alone
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.real[key] = value
@@ -64,9 +64,13 @@ def compiled() -> bool:
     return bool(getattr(dynamo, "counters", {}).get("frames"))
 
 
+def in_a_worker() -> bool:
+    return getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None
+
+
 def install(probe: "Probe") -> None:
     torch = sys.modules.get("torch")
-    if torch is None or getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None:
+    if torch is None or in_a_worker():
         return  # a loader worker trains nothing
     time_optimizers(probe)
     if "torch.autograd" in sys.modules:
@@ -87,7 +91,7 @@ def install(probe: "Probe") -> None:
 def timed(probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1) -> Any:
     """`original` with a record of `kind_name` behind each call."""
     kind, put, live = probe.kinds[kind_name], probe.records.append, probe.live
-    now, ident, tids = time.monotonic_ns, get_ident, probe.tids
+    now, ident, tids, own = time.monotonic_ns, get_ident, probe.tids, get_native_id
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not live[0]:
@@ -97,22 +101,8 @@ def timed(probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_
         try:
             return original(*args, **kwargs)
         finally:
-            put(
-                (
-                    kind,
-                    tids.get(ident()) or get_native_id(),
-                    first,
-                    now() - first,
-                    first_value,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                )
-            )
+            took = now() - first
+            put((kind, tids.get(ident()) or own(), first, took, first_value, -1, -1, -1, -1, -1, -1, -1))
 
     return wrapper
 
@@ -124,9 +114,10 @@ def time_optimizers(probe: "Probe") -> None:
     if module is None or not hasattr(module, pre) or not hasattr(module, post):
         return
     kind, put, live = probe.kinds["OPTIMIZER"], probe.records.append, probe.live
-    now, ident, tids = time.monotonic_ns, get_ident, probe.tids
+    now, ident, tids, own = time.monotonic_ns, get_ident, probe.tids, get_native_id
     began: dict[int, int] = {}
     codes: dict[int, int] = {}
+    ended_too = probe.optimizer_ended
 
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:
         began[id(optimizer)] = now()
@@ -136,14 +127,14 @@ def time_optimizers(probe: "Probe") -> None:
             probe.forked()
             return
         first = began.pop(id(optimizer), 0)
-        for ended in probe.optimizer_ended:
+        for ended in ended_too:
             ended()
         if first:
             code = codes.get(id(optimizer), -1)
             if code < 0:
                 code = probe.code(("optimizer", id(optimizer)), "optimizer", type(optimizer).__name__)
                 codes[id(optimizer)] = code
-            put((kind, tids.get(ident()) or get_native_id(), first, now() - first, code, -1, -1, -1, -1, -1, -1, -1))
+            put((kind, tids.get(ident()) or own(), first, now() - first, code, -1, -1, -1, -1, -1, -1, -1))
 
     for name, hook in ((pre, before), (post, after)):
         probe.swap(module, name, Hooks(vars(module)[name], hook))
@@ -162,8 +153,7 @@ class Roots:
         self.mark = 0
         self.watching = False
         self.codes: dict[int, int] = {}
-        self.kind, self.put = probe.kinds["FORWARD"], probe.records.append
-        self.grad_enabled = sys.modules["torch"].is_grad_enabled
+        self.record = self.recorder()
 
     def tick(self, now_ns: int) -> None:
         """Watch for roots for a moment, first after entry, then now and again: another model may have come."""
@@ -209,7 +199,7 @@ class Roots:
         original = owner.__call__
         if getattr(vars(owner).get("__call__"), "_perfscope_root", False):
             return
-        inside, ident, live = self.inside, get_ident, self.probe.live
+        inside, ident, live, record = self.inside, get_ident, self.probe.live, self.record
 
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
             here = ident()
@@ -218,26 +208,38 @@ class Roots:
             if not live[0]:
                 self.probe.forked()
                 return original(module, *args, **kwargs)
-            return self.record(original, here, module, args, kwargs)
+            return record(original, here, module, args, kwargs)
 
         __call__._perfscope_root = True  # type: ignore[attr-defined]
         self.probe.swap(owner, "__call__", __call__)
 
-    def record(self, original: Any, here: int, module: Any, args: Any, kwargs: Any) -> Any:
-        self.inside.add(here)
-        for began in self.probe.forward_began:
-            began()
-        first = time.monotonic_ns()
-        try:
-            return original(module, *args, **kwargs)
-        finally:
-            took = time.monotonic_ns() - first
-            self.inside.discard(here)
-            known = self.codes.get(id(module))
-            code = self.learn(module) if known is None else known
-            tid = self.probe.tids.get(here) or get_native_id()
-            training, grad = int(module.training is True), int(self.grad_enabled())
-            self.put((self.kind, tid, first, took, code, training, grad, -1, -1, -1, -1, -1))
+    def recorder(self) -> "Callable[..., Any]":
+        """The call of a root with its record. Everything it needs is at hand: it runs each step."""
+        kind, put, known, tids = self.probe.kinds["FORWARD"], self.probe.records.append, self.codes.get, self.probe.tids
+        inside, now, own, grad_enabled = (
+            self.inside,
+            time.monotonic_ns,
+            get_native_id,
+            sys.modules["torch"].is_grad_enabled,
+        )
+        began_too = self.probe.forward_began
+
+        def record(original: Any, here: int, module: Any, args: Any, kwargs: Any) -> Any:
+            inside.add(here)
+            for began in began_too:
+                began()
+            first = now()
+            try:
+                return original(module, *args, **kwargs)
+            finally:
+                took = now() - first
+                inside.discard(here)
+                code = known(id(module))
+                code = self.learn(module) if code is None else code
+                training, grad = 1 if module.training is True else 0, 1 if grad_enabled() else 0
+                put((kind, tids.get(here) or own(), first, took, code, training, grad, -1, -1, -1, -1, -1))
+
+        return record
 
     def learn(self, module: Any) -> int:
         """The code of a module seen for the first time."""
@@ -270,3 +272,28 @@ def timed_copy(probe: "Probe", original: "Callable[..., Any]") -> Any:
         return moved
 
     return wrapper
+
+
+class Trial:
+    """Stands for a module whose work is nothing: what remains is the price of the record."""
+
+    training = True
+
+    def work(self, *_: Any) -> None:
+        return None
+
+    def called(self, _original: Any, _here: int, module: Any, args: Any, kwargs: Any) -> None:
+        return self.work(module, *args, **kwargs)
+
+
+def trials(probe: "Probe") -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
+    """(timed, original, arguments) of what happens once a step: a call of a root and a backward."""
+    if "torch" not in sys.modules or in_a_worker():
+        return []
+    one = Trial()
+    roots = Roots(probe, None)
+    roots.codes[id(one)] = 0
+    return [
+        (timed(probe, one.work, "BACKWARD"), one.work, (one,)),
+        (roots.record, one.called, (Trial.work, get_ident(), one, (), {})),
+    ]
