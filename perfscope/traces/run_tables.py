@@ -34,10 +34,11 @@ def read_run(path: Path) -> Trace:
     run = StoredRun.open(path)
     clock = clock_of(run)
     records = probe_records(run, clock)
-    names = {(process, row["code"]): str(row.get("name")) for process, row in run.rows(NAMES) if "code" in row}
+    told = {(process, row["code"]): row for process, row in run.rows(NAMES) if "code" in row}
+    names = {key: str(row.get("name")) for key, row in told.items()}
     made: dict[str, pd.DataFrame | None] = {
         "processes": listed(run, "processes"),
-        "loader": loader(records),
+        "loader": loader(records, told),
         "fetches": fetches(records),
         "ranges": ranges(records, names),
         "copies": copies(records),
@@ -104,9 +105,12 @@ def named_values(rows: pd.DataFrame, kind: int) -> dict[str, Any]:
     return shared | {name: rows[f"v{at}"] for at, name in enumerate(events.VALUES[kind])}
 
 
-def loader(records: pd.DataFrame) -> pd.DataFrame:
+def loader(records: pd.DataFrame, told: dict[tuple[int, int], dict[str, Any]]) -> pd.DataFrame:
     rows = of_kinds(records, (events.NEXT, events.LOADER_START))
     columns = named_values(rows, events.NEXT)
+    ahead = {key: row["prefetch_factor"] for key, row in told.items() if isinstance(row.get("prefetch_factor"), int)}
+    passes = zip(rows["process"].tolist(), columns["iterator"].tolist(), strict=True)
+    columns["prefetch"] = np.array([ahead.get(one, -1) for one in passes], np.int64)
     columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
     return framed("loader", columns)
 

@@ -76,6 +76,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("iterator", "int64", "", "code of the iterator: one pass over a loader"),
         Column("loader", "int64", "", "code of the loader the iterator belongs to"),
         Column("workers", "int64", "", "worker processes of this loader; 0 means in-process"),
+        Column("prefetch", "int64", "batches", "how far ahead each worker may be (prefetch_factor), -1 unknown"),
         Column("queue_depth", "int64", "batches", "batches ready when asked, -1 unknown"),
         Column("end", "int64", "", "1 when the iterator was exhausted: no batch came"),
         Column("cpu_before_ns", "int64", "ns", "CPU time of the thread when it asked"),

@@ -17,7 +17,7 @@ from perfscope.traces.trace import Trace
 IN_STEP = 0.05
 # Bytes read from block devices per fetch below which a read is metadata or logging, not the data set.
 READS_DATA = 16_384
-# Batches that each worker may be ahead: prefetch_factor, of which hardly anybody changes the default.
+# Batches that each worker may be ahead where the loader does not tell its prefetch_factor: PyTorch's default.
 PREFETCH = 2
 
 
@@ -213,9 +213,9 @@ def _received(nexts: pd.DataFrame | None) -> float:
 def _ready_waits(nexts: pd.DataFrame | None, fetches: pd.DataFrame | None) -> float:
     """Nanoseconds of waits that began with the wanted batch ready.
 
-    Batches come in order, worker by worker, each up to PREFETCH ahead: with more ready than the other workers can have made
-    the wanted one is among them. With fewer, a wait in which a fetch ends may have been for that very batch, so only what
-    follows the last such end counts.
+    Batches come in order, worker by worker, each up to its prefetch_factor ahead: with more ready than the other workers can
+    have made the wanted one is among them. With fewer, a wait in which a fetch ends may have been for that very batch, so
+    only what follows the last such end counts.
     """
     if nexts is None:
         return 0.0
@@ -224,7 +224,9 @@ def _ready_waits(nexts: pd.DataFrame | None, fetches: pd.DataFrame | None) -> fl
     if fetches is not None and len(begin):
         done = np.sort(column(fetches, "ts") + column(fetches, "dur"))
         before = np.searchsorted(done, end) - 1
-        sure = column(ready, "queue_depth") > PREFETCH * (column(ready, "workers") - 1)
+        told = column(ready, "prefetch")
+        ahead = np.where(told > 0, told, PREFETCH)
+        sure = column(ready, "queue_depth") > ahead * (column(ready, "workers") - 1)
         begin = np.maximum(begin, np.where((before >= 0) & ~sure, done[np.maximum(before, 0)], begin))
     return float(np.maximum(end - begin, 0).sum())
 

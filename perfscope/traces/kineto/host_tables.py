@@ -99,7 +99,13 @@ def loader_table(group: Group, process: Ints) -> pd.DataFrame | None:
     name = group.names("name")
     alone = np.array([0 if "SingleProcess" in one else -1 for one in name.names] + [-1], np.int64)[name.codes]
     missing = np.full(len(group), -1, np.int64)
-    columns = {"iterator": missing * 0, "loader": missing * 0, "workers": alone, "queue_depth": missing}
+    columns = {
+        "iterator": missing * 0,
+        "loader": missing * 0,
+        "workers": alone,
+        "prefetch": missing,
+        "queue_depth": missing,
+    }
     columns |= {"end": missing * 0, "cpu_before_ns": missing, "cpu_after_ns": missing}
     return framed("loader", {**where_and_when(group, process), "kind": ["next"] * len(group), **columns})
 

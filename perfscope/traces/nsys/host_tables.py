@@ -88,6 +88,7 @@ def loader_table(ranges: Rows, who: Identity) -> pd.DataFrame | None:
             "iterator": none,
             "loader": none,
             "workers": alone[rows.names["name"].codes],
+            "prefetch": missing,
             "queue_depth": missing,
             "end": none,
             "cpu_before_ns": missing,
