@@ -11,7 +11,9 @@ from perfscope.analyzer.explain import HEADINGS
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.findings.causes import CAUSES
 from perfscope.commands import COMMANDS
+from perfscope.commands.export import FORMATS
 from perfscope.traces.readers import READERS
+from perfscope.traces.writers import WRITERS
 from perfscope.ui.pages import PAGES
 from tests.house.sources import last_name, modules
 
@@ -23,6 +25,7 @@ from tests.house.sources import last_name, modules
         ("analyzer/findings/causes", CAUSES),
         ("commands", COMMANDS),
         ("traces/readers", READERS),
+        ("traces/writers", WRITERS),
         ("ui/pages", PAGES),
     ],
 )
@@ -66,3 +69,13 @@ def test_a_reader_is_whole(reader: ModuleType) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=last_name)
 def test_a_page_is_whole(page: ModuleType) -> None:
     assert page.__doc__ and {"PATH", "TITLE", "not_applicable", "layout", "register"} <= set(vars(page))
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=last_name)
+def test_a_writer_is_whole_and_offered(writer: ModuleType) -> None:
+    assert writer.__doc__ and {"NAME", "SUFFIX", "write"} <= set(vars(writer))
+    assert last_name(writer) == writer.NAME and writer.NAME in FORMATS
+
+
+def test_no_format_is_offered_that_nobody_writes() -> None:
+    assert [writer.NAME for writer in WRITERS] == list(FORMATS)

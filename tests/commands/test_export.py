@@ -1,0 +1,69 @@
+"""`perfscope export`: what it writes, and what it will not write over."""
+
+from pathlib import Path
+
+import pytest
+
+from perfscope.cli import main
+from tests.traces.nsys.exports import export, pid_of
+
+FORMATS = {
+    "perfetto": "run.perfetto.json.gz",
+    "speedscope": "run.speedscope.json",
+    "parquet": "run.parquet",
+    "csv": "run.csv",
+}
+
+
+@pytest.fixture
+def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    kernel = {"start": 1, "end": 5, "shortName": "k", "globalPid": pid_of(7), "deviceId": 0, "streamId": 7}
+    return export(tmp_path / "run.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=[kernel])
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_it_names_what_it_wrote_here_and_overwrites_only_when_told(
+    trace: Path, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(trace), "--to", to]
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"wrote {FORMATS[to]}\n"
+    assert [path.name for path in Path().iterdir()] == [FORMATS[to]], "and leaves nothing else"
+    assert main(command) == 2
+    assert capsys.readouterr().err == f"perfscope: {FORMATS[to]} exists; `--force` overwrites it, -o names another\n"
+    assert main([*command, "--force"]) == 0
+
+
+def test_a_folder_that_is_not_ours_is_never_removed(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").write_text("years of work")
+    assert main(["export", str(trace), "--to", "csv", "-o", "mine", "--force"]) == 2
+    assert "did not export to" in capsys.readouterr().err
+    assert Path("mine/thesis.txt").read_text() == "years of work"
+    assert main(["export", str(trace), "--to", "perfetto", "-o", "mine", "--force"]) == 2
+
+
+def test_a_stale_table_goes_with_the_export_it_was_of(trace: Path) -> None:
+    assert main(["export", str(trace), "--to", "csv", "-o", "out"]) == 0
+    Path("out/ops.csv").write_text("of an earlier trace")
+    assert main(["export", str(trace), "--to", "csv", "-o", "out", "--force"]) == 0
+    assert not Path("out/ops.csv").exists() and Path("out/kernels.csv").exists()
+
+
+def test_what_cannot_be_read_or_written_is_said_in_a_line(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "nowhere", "--to", "csv"]) == 2
+    assert main(["export", str(trace), "--to", "csv", "-o", "no/such/place"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "perfscope: nowhere does not exist",
+        "perfscope: no/such is not a folder; make it, or name another file with -o",
+    ]
+
+
+def test_packed_or_not_as_the_name_says(trace: Path) -> None:
+    assert main(["export", str(trace), "--to", "perfetto", "-o", "plain.json"]) == 0
+    assert Path("plain.json").read_bytes().startswith(b'{"schemaVersion":1')
+    assert main(["export", str(trace), "--to", "perfetto", "-o", "packed.json.gz"]) == 0
+    assert Path("packed.json.gz").read_bytes().startswith(b"\x1f\x8b")

@@ -1,0 +1,56 @@
+"""Parquet and CSV: read again, every cell is what it was."""
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from perfscope.traces.schema import TABLES
+from perfscope.traces.writers import csv as csv_writer
+from perfscope.traces.writers import parquet
+from tests.traces.writers.traces import odd_trace, same
+
+
+def test_parquet_comes_back_the_same(tmp_path: Path) -> None:
+    trace = odd_trace()
+    parquet.write(trace, tmp_path / "out")
+    names = {name for name in TABLES if trace.table(name) is not None}
+    assert {path.stem for path in (tmp_path / "out").glob("*.parquet")} == names
+    for name in names:
+        frame = trace.table(name)
+        assert frame is not None
+        same(frame, pd.read_parquet(tmp_path / f"out/{name}.parquet"))
+
+
+def test_parquet_says_units(tmp_path: Path) -> None:
+    parquet.write(odd_trace(), tmp_path / "out")
+    schema = pq.read_schema(tmp_path / "out/kernels.parquet")
+    assert schema.field("dur").metadata == {b"unit": b"ns", b"comment": b"duration"}
+    assert str(schema.field("ts").type) == "int64" and "dictionary" in str(schema.field("name").type)
+
+
+def test_csv_comes_back_the_same(tmp_path: Path) -> None:
+    trace = odd_trace()
+    csv_writer.write(trace, tmp_path / "out")
+    for name in TABLES:
+        frame = trace.table(name)
+        if frame is None:
+            assert not (tmp_path / f"out/{name}.csv").exists()
+            continue
+        with open(tmp_path / f"out/{name}.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows[0] == list(frame.columns)
+        text = frame.astype(object).where(frame.notna(), "").astype(str)
+        assert rows[1:] == text.values.tolist(), name
+
+
+@pytest.mark.parametrize(("writer", "suffix"), [(parquet, ".parquet"), (csv_writer, ".csv")])
+def test_the_readme_says_what_is_there_and_what_is_not(tmp_path: Path, writer: object, suffix: str) -> None:
+    writer.write(odd_trace(), tmp_path / "out")  # type: ignore[attr-defined]
+    text = (tmp_path / "out/README.md").read_text("utf-8")
+    assert f"## kernels{suffix}: 3 rows" in text and "| dur | int64 | ns | duration |" in text
+    assert "1700000000000000001 ns of Unix time" in text
+    assert "- steps: not recorded in this test" in text
+    assert "zero_realtime_ns" in (tmp_path / "out/manifests.json").read_text("utf-8")
