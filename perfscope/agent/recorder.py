@@ -37,6 +37,7 @@ class Plan:
     max_duration_s: float = 120.0
     all_ranks: bool = False
     follow: bool = False
+    flush_ns: int = FLUSH_NS
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Recorder:
                 clock_ns = now_ns + CLOCK_NS
                 self.pair_clocks()
             if now_ns >= flush_ns:
-                flush_ns = now_ns + FLUSH_NS
+                flush_ns = now_ns + self.plan.flush_ns
                 self.run.flush()
             progress = self.progress((now_ns - began_ns) / 1e9)
             reason = self.over(progress)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from perfscope.agent.recorder import Progress, Recorder
 
 FOLLOW_EVERY_S = 5.0
+WATCHED_FLUSH_NS = 500_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    parser.add_argument("--ui", action="store_true", help="watch it in the browser while it runs")
+    parser.add_argument("--steered", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--follow", action="store_true", help="keep watching until Ctrl-C, refreshing the diagnosis")
 
 
@@ -47,16 +50,35 @@ def seconds(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    from perfscope.agent.recorder import Plan, Recorder
+    from perfscope.agent.recorder import FLUSH_NS, Plan, Recorder
 
+    if args.ui:
+        return in_the_browser(args)
     if args.html is not None and not args.html.resolve().parent.is_dir():
         raise UsageError(f"no folder {args.html.resolve().parent} for the report; make it or name another file")
     out = args.out or default_folder(args.pid)
-    plan = Plan(args.pid, out, args.depth, args.duration, args.max_duration, args.all_ranks, args.follow)
+    pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
+    plan = Plan(args.pid, out, args.depth, args.duration, args.max_duration, args.all_ranks, args.follow, pace)
     recorder = Recorder(plan)
     with interruptible(recorder):
+        if args.steered:
+            from perfscope.agent.steering import steer
+
+            steer(recorder, sys.stdin.buffer)
         watch(recorder, args)
-    return report(out, args)
+    return 0 if args.steered else report(out, args)
+
+
+def in_the_browser(args: argparse.Namespace) -> int:
+    """Record in a process of its own, show it in the browser, print the diagnosis when it ends; the page stays till Ctrl-C."""
+    from perfscope.commands.ui import watched
+
+    options = ["--max-duration", f"{args.max_duration:g}", "--depth", args.depth]
+    options += ["--duration", f"{args.duration:g}"] if args.duration is not None else []
+    options += ["--all-ranks"] if args.all_ranks else []
+    options += ["--follow"] if args.follow else []
+    out = args.out or default_folder(args.pid)
+    return watched(args.pid, out, out, options, after=lambda: report(out, args))
 
 
 def default_folder(pid: int) -> Path:
@@ -93,7 +115,7 @@ def watch(recorder: "Recorder", args: argparse.Namespace) -> None:
         def tick(progress: "Progress") -> None:
             nonlocal shown_s
             view.progress(progress)
-            if args.follow and progress.elapsed_s - shown_s >= FOLLOW_EVERY_S:
+            if args.follow and not args.steered and progress.elapsed_s - shown_s >= FOLLOW_EVERY_S:
                 shown_s = progress.elapsed_s
                 view.diagnosis(*diagnosed(recorder.plan.out))
 

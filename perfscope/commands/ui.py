@@ -1,18 +1,22 @@
 """Look at runs and traces in the browser: the answer first, every number a door.
 
-PATH is a run folder, a trace, or a folder of them (the working directory without one); the list grows by itself. Only this
-machine may ask, and no request leaves it.
+PATH is a run folder, a trace, or a folder of them (the working directory without one); the list grows by itself. With --live
+a running process is recorded and watched meanwhile. Only this machine may ask, and no request leaves it.
 """
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from perfscope.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", type=Path, nargs="?", default=Path(), metavar="PATH", help="run, trace or folder of them"
     )
+    parser.add_argument("--live", type=int, metavar="PID", help="record this process and watch it")
     parser.add_argument("--port", type=int, metavar="N", help="the port (8050, or a free one)")
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="listen beyond this machine; asks for a token"
@@ -22,13 +26,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from perfscope.ui.serve import Dashboard
 
+    if args.live is not None:
+        from perfscope.commands.attach import default_folder
+
+        if not args.path.is_dir() or (args.path / "manifest.json").exists():
+            raise UsageError(f"{args.path} is no folder to record into; name another with PATH")
+        out = args.path / default_folder(args.live)
+        return watched(args.live, out, args.path, ["--follow", "--all-ranks"], address=args.host, port=args.port)
     board = Dashboard(args.path, args.host, args.port)
     print(f"{board.url}\nCtrl-C ends it", flush=True)
     try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        print()
+        until_interrupted()
     finally:
         board.close()
     return 0
+
+
+def watched(
+    pid: int,
+    out: Path,
+    root: Path,
+    options: list[str],
+    *,
+    address: str = "127.0.0.1",
+    port: int | None = None,
+    after: Callable[[], int] = lambda: 0,
+) -> int:
+    """Record a process and show it. Ctrl-C ends the recording first, then the page; `after` is done between the two."""
+    from perfscope.ui.recording import Recording
+    from perfscope.ui.serve import Dashboard
+    from perfscope.ui.source import Live
+    from perfscope.ui.watch import Watch
+
+    recording = Recording(pid, out, options)
+    try:
+        recording.appeared()
+        watch = Watch(out, alive=lambda: recording.running)
+        board = Dashboard(root, address, port, Live(watch, recording))
+        watch.start()
+        print(f"{board.url}\nCtrl-C ends the recording, a second one the page", flush=True)
+        try:
+            until_interrupted(lambda: not recording.running)
+            recording.close()
+            code = after()
+            print(f"the page stays at {board.url}; Ctrl-C ends it", flush=True)
+            until_interrupted()
+        finally:
+            watch.close()
+            board.close()
+    finally:
+        recording.close()
+    return code
+
+
+def until_interrupted(over: Callable[[], bool] = lambda: False) -> None:
+    """Wait for Ctrl-C, or until it is over."""
+    try:
+        while not over():
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        print()

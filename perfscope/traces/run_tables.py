@@ -1,6 +1,6 @@
 """Our own run folder: raw streams to tables. See readers/run.py."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from perfscope.traces import events
 from perfscope.traces.clocks import Clock, host_clock
+from perfscope.traces.growing_run import GrowingRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
 from perfscope.traces.stored_run import StoredRun
@@ -27,25 +28,32 @@ NAME_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.SYNC: "v0", e
 OBJECT_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}
 NUMBER_VALUE = {events.FORWARD: "v1", events.CHECKPOINT: "v0", events.GC: "v1", events.SYNC: "v1"}
 NAMES = "probe.names"
+ALL = frozenset(TABLES)
+Run = StoredRun | GrowingRun
 
 
 def read_run(path: Path) -> Trace:
     """The Trace of a run folder, finished or growing. Raises UnreadableRun."""
-    run = StoredRun.open(path)
+    return trace_of(StoredRun.open(path))
+
+
+def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
+    """The Trace of what was read of a run: all tables that it has, or only the wanted ones (what is looked at often)."""
     clock = clock_of(run)
     records = probe_records(run, clock)
     told = {(process, row["code"]): row for process, row in run.rows(NAMES) if "code" in row}
     names = {key: str(row.get("name")) for key, row in told.items()}
-    made: dict[str, pd.DataFrame | None] = {
-        "processes": listed(run, "processes"),
-        "loader": loader(records, told),
-        "fetches": fetches(records),
-        "ranges": ranges(records, names),
-        "copies": copies(records),
-        "stacks": sampled(run, clock, "stacks", ("probe.stacks", "pyspy.stacks")),
-        "thread_states": sampled(run, clock, "thread_states", ("host.states",)),
-        "counters": counters(run, clock),
+    make: dict[str, Callable[[], pd.DataFrame | None]] = {
+        "processes": lambda: listed(run, "processes"),
+        "loader": lambda: loader(records, told),
+        "fetches": lambda: fetches(records),
+        "ranges": lambda: ranges(records, names),
+        "copies": lambda: copies(records),
+        "stacks": lambda: sampled(run, clock, "stacks", ("probe.stacks", "pyspy.stacks")),
+        "thread_states": lambda: sampled(run, clock, "thread_states", ("host.states",)),
+        "counters": lambda: counters(run, clock),
     }
+    made = {name: one() for name, one in make.items() if name in wanted}
     tables = {name: table for name, table in made.items() if table is not None and len(table)}
     absent = {name: why(run, name) for name in TABLES if name not in tables}
     return Trace(
@@ -55,11 +63,11 @@ def read_run(path: Path) -> Trace:
         span_ns=span(tables.values()),
         torn=run.torn,
         clock_residual_ns=clock.residual_ns,
-        path=path,
+        path=run.path,
     )
 
 
-def why(run: StoredRun, table: str) -> str:
+def why(run: Run, table: str) -> str:
     """Why a table is not there, from what the sources said of themselves."""
     source = {"stacks": "stacks", "thread_states": "thread_states", "counters": "host"}.get(table, "probe")
     for one in run.manifest.sources:
@@ -72,7 +80,7 @@ def why(run: StoredRun, table: str) -> str:
     return "nothing of the kind was seen" if source == "probe" else f"{source} was not recorded"
 
 
-def clock_of(run: StoredRun) -> Clock:
+def clock_of(run: Run) -> Clock:
     pairs: dict[int, list[tuple[int, int]]] = {}
     for process, row in run.rows("clock"):
         if isinstance(row.get("mono"), int) and isinstance(row.get("real"), int):
@@ -81,7 +89,7 @@ def clock_of(run: StoredRun) -> Clock:
     return host_clock(run.manifest.zero_monotonic_ns, agent, pairs)
 
 
-def probe_records(run: StoredRun, clock: Clock) -> pd.DataFrame:
+def probe_records(run: Run, clock: Clock) -> pd.DataFrame:
     """All records of all probes: `process` and the columns of events.COLUMNS, `ts` in job time."""
     parts = []
     for process, table in run.columns("probe.records", events.COLUMNS):
@@ -157,7 +165,7 @@ def picked(rows: pd.DataFrame, kind: Any, wanted: dict[int, str]) -> pd.Series:
     return pd.Series(value)
 
 
-def listed(run: StoredRun, source: str) -> pd.DataFrame | None:
+def listed(run: Run, source: str) -> pd.DataFrame | None:
     """The `processes` table: the last row said of each code."""
     rows = {row["process"]: row for _, row in run.rows(source) if isinstance(row.get("process"), int)}
     wanted = [column.name for column in TABLES["processes"]]
@@ -165,7 +173,7 @@ def listed(run: StoredRun, source: str) -> pd.DataFrame | None:
     return framed("processes", {name: [row[name] for row in whole] for name in wanted}) if whole else None
 
 
-def sampled(run: StoredRun, clock: Clock, name: str, sources: tuple[str, ...]) -> pd.DataFrame | None:
+def sampled(run: Run, clock: Clock, name: str, sources: tuple[str, ...]) -> pd.DataFrame | None:
     """A table of samples from JSON lines that carry its columns but `process`."""
     wanted = [column.name for column in TABLES[name] if column.name != "process"]
     columns: dict[str, list[Any]] = {one: [] for one in ("process", *wanted)}
@@ -189,7 +197,7 @@ def converted(frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
     return frame.sort_values("ts", kind="stable").reset_index(drop=True)
 
 
-def counters(run: StoredRun, clock: Clock) -> pd.DataFrame | None:
+def counters(run: Run, clock: Clock) -> pd.DataFrame | None:
     """Every number of every reading as a row of its own. The agent takes the time, so no offset of the process applies."""
     columns: dict[str, list[Any]] = {"process": [], "tid": [], "ts": [], "name": [], "value": []}
     for process, row in run.rows("host.counters"):

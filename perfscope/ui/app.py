@@ -8,15 +8,15 @@ import flask
 from dash import MATCH, ClientsideFunction, Dash, Input, Output, set_props
 
 from perfscope.errors import PerfscopeError
-from perfscope.ui import run_list
-from perfscope.ui.gate import Gate, guard
+from perfscope.ui import live_page, run_list
+from perfscope.ui.gate import guard
 from perfscope.ui.library import Library
 from perfscope.ui.pages import PAGES
 from perfscope.ui.report import asset, colours, embedded, page, style
 from perfscope.ui.routes import shown
 from perfscope.ui.shell import frame
+from perfscope.ui.source import Source
 from perfscope.ui.theme import DARK, LIGHT
-from perfscope.ui.verdicts import Verdicts
 
 SCRIPTS = ("paint.js", "dashboard.js")
 INDEX = """<!doctype html>
@@ -27,7 +27,7 @@ INDEX = """<!doctype html>
 """
 
 
-def create_app(library: Library, verdicts: Verdicts, gate: Gate) -> Dash:
+def create_app(source: Source) -> Dash:
     """The whole application; `app.server` is what a server runs."""
     app = Dash(
         "perfscope",
@@ -43,16 +43,17 @@ def create_app(library: Library, verdicts: Verdicts, gate: Gate) -> Dash:
         add_log_handler=False,
         on_error=told,
     )
+    app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)
     app.layout = frame()
-    register(app, library, verdicts)
+    register(app, source)
     for one in PAGES:
         one.register(app)
-    serve_files(app.server, library)
-    guard(app.server, gate, lambda: list(app.csp_hashes()))
+    serve_files(app.server, source.library)
+    guard(app.server, source.gate, lambda: list(app.csp_hashes()))
     return app
 
 
-def register(app: Dash, library: Library, verdicts: Verdicts) -> None:
+def register(app: Dash, source: Source) -> None:
     """What every page shares: from the address to the page, and from a stored figure to a drawn one."""
     where = (Input("url", "pathname"), Input("url", "search"))
     what = (
@@ -63,11 +64,13 @@ def register(app: Dash, library: Library, verdicts: Verdicts) -> None:
     )
 
     def go(path: str | None, search: str | None) -> tuple[Any, ...]:
-        found = shown(library, verdicts, path or "/", search)
+        found = shown(source, path or "/", search)
         return found.links, found.page, found.title, None
 
     app.callback(*what, *where)(go)
-    run_list.register(app, library, verdicts)
+    run_list.register(app, source.library, source.verdicts)
+    if source.live is not None:
+        live_page.register(app, source.live, source.gate)
     in_browser(app, "title", Output("title", "id"), Input("title", "data"))
     in_browser(app, "theme", Output("theme", "data"), Input("switch-theme", "n_clicks"))
     graph, figure = ({"kind": kind, "name": MATCH} for kind in ("graph", "figure"))

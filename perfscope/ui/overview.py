@@ -32,10 +32,20 @@ def overview(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
 
 def the_answer(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
     """The overview without the line that says who was looked at."""
+    return verdict_and_budget(trace, diagnosis, budget_chart) + changes_and_ranks(diagnosis)
+
+
+def verdict_and_budget(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
+    """What bounds it, and where a step goes."""
     longest = trace.fact(longest_stretch)
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     own = {category: stretch for (of, category), stretch in longest.items() if of == rank}
-    return verdict(diagnosis, own) + budget(diagnosis, own, budget_chart) + rank_rows(diagnosis) + findings(diagnosis)
+    return verdict(diagnosis, own) + budget(diagnosis, own, budget_chart)
+
+
+def changes_and_ranks(diagnosis: Diagnosis) -> str:
+    """What to change, below the ranks beside each other where there are several."""
+    return rank_rows(diagnosis) + findings(diagnosis)
 
 
 def header(trace: Trace, diagnosis: Diagnosis) -> str:

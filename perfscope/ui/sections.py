@@ -93,6 +93,29 @@ def of_workers(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
     return [Section("workers", title, timeline_note(part, workers), figure)]
 
 
+RECENT_NS = 3_000_000_000
+
+
+def recent_workers(trace: Trace) -> list[Section]:
+    """The last three seconds of the first rank and its workers, of a run that is being recorded."""
+    processes = trace.table("processes")
+    if processes is None:
+        return []
+    mains = processes[processes["role"] == "main"]
+    rank = int(mains["rank"].min()) if len(mains) else 0
+    own, end = set(processes[processes["rank"] == rank]["process"]), trace.span_ns[1]
+    found: dict[str, pd.DataFrame | None] = {"steps": None, "copies": None}
+    for name in ("loader", "ranges", "fetches"):
+        rows = of_processes(trace.table(name), own)
+        found[name] = None if rows is None else rows[rows["ts"] + rows["dur"] >= end - RECENT_NS]
+    if not any(rows is not None and len(rows) for rows in found.values()):
+        return []
+    figure = worker_timeline(Lanes(**found), ((end - RECENT_NS) / 1e9, end / 1e9))
+    note = "Waits for batches and work of the training thread, and each worker's fetches."
+    of = f" of rank {rank}" if len(mains) > 1 else ""
+    return [Section("recent", f"The last three seconds{of}", note, figure)]
+
+
 def timeline_note(part: Excerpt, workers: bool) -> str:
     """What is seen, how to move, and what is left out."""
     gaps = "A gap in a worker's lane: it has nothing to do. " if workers else ""

@@ -11,6 +11,7 @@ from perfscope.errors import UsageError
 from perfscope.ui.app import create_app
 from perfscope.ui.gate import Gate
 from perfscope.ui.library import Library
+from perfscope.ui.source import Live, Source
 from perfscope.ui.verdicts import Verdicts
 
 PORT = 8050
@@ -19,12 +20,15 @@ PORT = 8050
 class Dashboard:
     """A running server; `close` ends it."""
 
-    def __init__(self, root: Path, address: str = "127.0.0.1", port: int | None = None) -> None:
+    def __init__(
+        self, root: Path, address: str = "127.0.0.1", port: int | None = None, live: Live | None = None
+    ) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.library, self.verdicts = Library(root), Verdicts()
         self.socket = listening(address, port)
         self.gate = Gate(self.socket.port, address)
-        self.app = create_app(self.library, self.verdicts, self.gate)
+        self.live = live
+        self.app = create_app(Source(self.library, self.verdicts, self.gate, live))
         self.socket.app = self.app.server
         self.thread = threading.Thread(target=self.socket.serve_forever, daemon=True, name="dashboard")
         self.thread.start()
@@ -33,7 +37,8 @@ class Dashboard:
     def url(self) -> str:
         """What to open; the token stands in it where one is needed."""
         name = self.gate.address if self.gate.open_here else self.gate.address.replace("0.0.0.0", "127.0.0.1")
-        return f"http://{name}:{self.gate.port}/" + ("" if self.gate.open_here else f"?token={self.gate.token}")
+        place = f"http://{name}:{self.gate.port}/{'live' if self.live is not None else ''}"
+        return place if self.gate.open_here and self.live is None else f"{place}?token={self.gate.token}"
 
     def close(self) -> None:
         self.verdicts.close()

@@ -50,9 +50,10 @@ def foot() -> Component:
     )
 
 
-def links(view: View | None, here: str, single: bool) -> list[Any]:
+def links(view: View | None, here: str, single: bool, live: bool) -> list[Any]:
     """The pages that this run has facts for, the one that is shown marked."""
-    shown: list[Any] = [] if single else [entry("All runs", "/", here == "")]
+    shown: list[Any] = [entry([html.I(className="recording"), "Live"], "/live", here == "live")] if live else []
+    shown += [] if single else [entry("All runs", "/", here == "")]
     if view is None:
         return shown
     if not single:
@@ -63,7 +64,7 @@ def links(view: View | None, here: str, single: bool) -> list[Any]:
     return shown
 
 
-def entry(words: str, href: str, here: bool) -> Component:
+def entry(words: Any, href: str, here: bool) -> Component:
     return dcc.Link(words, href=href, className="entry here" if here else "entry")
 
 

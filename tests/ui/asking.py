@@ -8,6 +8,7 @@ import msgspec
 from perfscope.ui.app import create_app
 from perfscope.ui.gate import Gate
 from perfscope.ui.library import Library
+from perfscope.ui.source import Source
 from perfscope.ui.verdicts import Verdicts
 
 PORT = 8050
@@ -20,7 +21,7 @@ class Asked:
     def __init__(self, root: Path, gate: Gate | None = None) -> None:
         self.library, self.verdicts = Library(root), Verdicts()
         self.gate = gate or Gate(PORT)
-        self.app = create_app(self.library, self.verdicts, self.gate)
+        self.app = create_app(Source(self.library, self.verdicts, self.gate))
         self.client = self.app.server.test_client()
 
     def page(self, path: str, search: str = "") -> dict[str, Any]:

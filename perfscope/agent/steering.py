@@ -1,0 +1,26 @@
+"""Commands to a running recording, one a line on a pipe: what a dashboard's buttons do. The pipe's end ends the recording."""
+
+import threading
+from typing import BinaryIO, Protocol
+
+LONGEST_LINE = 1024
+
+
+class Steered(Protocol):
+    """What can be told to a recording."""
+
+    def ask_to_stop(self) -> None: ...
+
+
+def steer(recorder: Steered, commands: BinaryIO) -> threading.Thread:
+    """Obey from a thread of its own. Known: `stop`. A line that is not known is left unheeded: a newer page may say more."""
+
+    def obey() -> None:
+        while line := commands.readline(LONGEST_LINE):
+            if line.strip() == b"stop":
+                break
+        recorder.ask_to_stop()
+
+    thread = threading.Thread(target=obey, name="steering", daemon=True)
+    thread.start()
+    return thread
