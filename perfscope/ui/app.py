@@ -8,7 +8,7 @@ import flask
 from dash import MATCH, ClientsideFunction, Dash, Input, Output, set_props
 
 from perfscope.errors import PerfscopeError
-from perfscope.ui import live_page, run_list
+from perfscope.ui import live_page, run_list, timeline_routes
 from perfscope.ui.gate import guard
 from perfscope.ui.library import Library
 from perfscope.ui.pages import PAGES
@@ -17,11 +17,13 @@ from perfscope.ui.routes import shown
 from perfscope.ui.shell import frame
 from perfscope.ui.source import Source
 from perfscope.ui.theme import DARK, LIGHT
+from perfscope.ui.timeline_routes import stylesheet
 
 SCRIPTS = ("paint.js", "dashboard.js")
 INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/own/style.css"><script src="/own/script.js"></script>
+<title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/own/style.css">
+<script src="/own/script.js"></script><script src="/timeline/component.js"></script>
 </head><body>{%app_entry%}<noscript>The dashboard needs JavaScript; the HTML report answers without.</noscript>
 <div hidden>{%config%}{%scripts%}{%renderer%}</div></body></html>
 """
@@ -49,6 +51,8 @@ def create_app(source: Source) -> Dash:
     for one in PAGES:
         one.register(app)
     serve_files(app.server, source.library)
+    library = source.library
+    timeline_routes.register(app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis)
     guard(app.server, source.gate, lambda: list(app.csp_hashes()))
     return app
 
@@ -87,7 +91,7 @@ def serve_files(server: flask.Flask, library: Library) -> None:
     """The style, the script, and each run as an HTML report."""
 
     def styled() -> flask.Response:
-        return flask.Response(style() + asset("dashboard.css"), mimetype="text/css")
+        return flask.Response(style() + stylesheet() + asset("dashboard.css"), mimetype="text/css")
 
     def script() -> flask.Response:
         palettes = embedded({"light": colours(LIGHT), "dark": colours(DARK)})

@@ -65,7 +65,7 @@ def element(tag: str, given: dict[str, str], children: list[Any], base: str) -> 
     if tag == "input":
         return search_field(given)
     if tag == "a" and "data-from" in given:
-        place = f"{base}/timeline?from={given['data-from']}&to={given['data-to']}"
+        place = f"{base}/timeline#timeline?from={given['data-from']}&to={given['data-to']}"
         return link(place, props, children)
     if tag == "a" and given.get("href", "").startswith("/"):
         return link(given["href"], props, children)

@@ -1,0 +1,32 @@
+"""Commands on a pipe steer a recording; the pipe's end ends it."""
+
+import os
+
+import pytest
+
+from perfscope.agent.steering import steer
+
+
+class Heard:
+    """Counts how often it was asked to stop."""
+
+    def __init__(self) -> None:
+        self.stops = 0
+
+    def ask_to_stop(self) -> None:
+        self.stops += 1
+
+
+@pytest.mark.parametrize("said", [b"stop\n", b"", b"dance\n" * 3, b"x" * 5000 + b"\nstop\n"])
+def test_stop_and_the_end_of_the_pipe_end_it_and_nothing_else_does(said: bytes) -> None:
+    reader, writer = os.pipe()
+    heard = Heard()
+    with os.fdopen(reader, "rb") as commands, os.fdopen(writer, "wb") as hand:
+        thread = steer(heard, commands)
+        hand.write(said.removesuffix(b"stop\n"))
+        hand.flush()
+        assert heard.stops == 0
+        hand.write(b"stop\n" if said.endswith(b"stop\n") else b"")
+        hand.close()
+        thread.join(10)
+    assert heard.stops == 1

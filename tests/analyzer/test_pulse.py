@@ -1,0 +1,26 @@
+"""The beat of a loop: from batch to batch, and of it the wait."""
+
+from perfscope.analyzer.facts.pulse import pulse
+from tests.build import MAIN, trace
+
+
+def test_a_loop_with_a_loader_beats_with_its_batches() -> None:
+    asked = [
+        {"process": 0, "ts": ts, "dur": 4, "kind": "next", "end": end, "queue_depth": depth}
+        for ts, end, depth in ((0, 0, 2), (10, 0, 1), (30, 0, 0), (40, 1, 0))
+    ]
+    rows = pulse(trace(processes=[MAIN], loader=asked))
+    assert rows[["rank", "ts", "period", "wait", "queue_depth"]].to_numpy().tolist() == [
+        [0, 14, 10, 4, 1],
+        [0, 34, 20, 4, 0],
+    ]
+
+
+def test_without_a_loader_the_optimizer_is_the_beat_and_the_wait_is_not_known() -> None:
+    steps = [{"process": 0, "ts": ts, "dur": 2, "category": "optimizer", "name": "SGD"} for ts in (0, 10, 25)]
+    rows = pulse(trace(processes=[MAIN], ranges=steps))
+    assert rows[["ts", "period", "wait"]].to_numpy().tolist() == [[12, 10, -1], [27, 15, -1]]
+
+
+def test_nothing_beats_in_an_empty_trace() -> None:
+    assert len(pulse(trace())) == 0 and len(pulse(trace(processes=[MAIN]))) == 0

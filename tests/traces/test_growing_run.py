@@ -1,0 +1,90 @@
+"""A run folder read while it grows gives what reading it whole gives, keeps only its window, and reads no byte twice."""
+
+import array
+from pathlib import Path
+
+import pandas as pd
+
+from perfscope.traces.events import COLUMNS, NEXT
+from perfscope.traces.growing_run import GrowingRun
+from perfscope.traces.manifest import Manifest
+from perfscope.traces.run_folder import RunWriter
+from perfscope.traces.run_tables import read_run, trace_of
+from tests.build import FACTS
+
+LONG_NS = 10**15
+SECOND = 10**9
+
+
+def writer(path: Path) -> RunWriter:
+    facts = {name: value for name, value in FACTS.items() if name not in ("usable_cores", "torch")}
+    run = RunWriter.create(path, Manifest(**facts))
+    run.jsonl("clock", -1).append({"mono": 0, "real": 0})
+    return run
+
+
+def ask(run: RunWriter, ts: int) -> None:
+    """A wait for a batch of one process."""
+    values = dict.fromkeys(COLUMNS, 0) | {"kind": NEXT, "tid": 1, "ts": ts, "dur": 5}
+    run.arrow("probe.records", 0, COLUMNS).append(array.array("q", [values[name] for name in COLUMNS]))
+    run.jsonl("host.counters", 0).append({"ts": ts, "cpu_ns": ts})
+
+
+def seal(run: RunWriter) -> None:
+    for stream in run.streams.values():
+        stream.close()
+
+
+def test_it_grows_to_what_is_there(tmp_path: Path) -> None:
+    run = writer(tmp_path / "r")
+    growing = GrowingRun(tmp_path / "r", LONG_NS)
+    for second in range(9):
+        ask(run, second * SECOND)
+        run.flush()
+        if second % 3 == 2:
+            seal(run)
+        growing.update()
+        now, whole = trace_of(growing), read_run(tmp_path / "r")
+        for name in ("loader", "counters"):
+            seen, there = now.table(name), whole.table(name)
+            assert seen is not None and there is not None and len(seen) == second + 1
+            pd.testing.assert_frame_equal(seen, there)
+    assert growing.torn == 0
+
+
+def test_a_torn_end_is_waited_for(tmp_path: Path) -> None:
+    run = writer(tmp_path / "r")
+    ask(run, 0)
+    run.flush()
+    segment = next((tmp_path / "r/streams/probe.records@0").iterdir())
+    ask(run, SECOND)
+    run.flush()
+    whole = segment.read_bytes()
+    growing = GrowingRun(tmp_path / "r", LONG_NS)
+    segment.write_bytes(whole[:-20])
+    growing.update()
+    assert len(trace_of(growing).table("loader")) == 1
+    segment.write_bytes(whole)
+    growing.update()
+    assert len(trace_of(growing).table("loader")) == 2
+
+
+def test_only_the_window_is_kept(tmp_path: Path) -> None:
+    run = writer(tmp_path / "r")
+    growing = GrowingRun(tmp_path / "r", 7 * SECOND // 2)
+    for second in range(10):
+        ask(run, second * SECOND)
+        run.flush()
+        growing.update()
+    kept = trace_of(growing).table("loader")
+    assert kept is not None and list(kept["ts"] // SECOND) == [6, 7, 8, 9]
+
+
+def test_only_what_is_wanted_is_made(tmp_path: Path) -> None:
+    run = writer(tmp_path / "r")
+    ask(run, 0)
+    run.flush()
+    growing = GrowingRun(tmp_path / "r", LONG_NS)
+    growing.update()
+    trace = trace_of(growing, ("loader",))
+    assert trace.has("loader") and not trace.has("counters")
