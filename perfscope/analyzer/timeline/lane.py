@@ -1,8 +1,8 @@
 """One row of the timeline: events that never overlap, in the columns from which every window is answered.
 
 Beside `ts` an event has one packed key, `dur << bits | name`, so that the longest event of a pixel, and with it its name, is a
-maximum; a running sum of durations, so that the busy share of a pixel is a difference; and the maxima of the key per BLOCK
-events, for windows with very many.
+maximum; a running sum of durations, so that the busy share of a pixel is a difference; and the maxima of the key per 8 and
+per 64 events, for windows with very many.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
 
-BLOCK = 64
+BLOCKS = (8, 64)
 COLOURS = (
     "device_compute",
     "compute_or_host",
@@ -79,7 +79,7 @@ class Lane:
     ts: Ints
     key: Ints
     total: Ints  # total[i]: ns of all events before event i
-    blocks: Ints
+    blocks: tuple[Ints, ...]  # maxima of the key per BLOCKS events
     bits: int
     codes: NDArray[np.int32]  # the names of this lane: number in the key -> code in `Names`
     source: NDArray[np.uint8]
@@ -127,5 +127,5 @@ def lane(events: Events) -> Lane:
     dur = np.clip(events.dur, 0, (1 << (62 - bits)) - 1)
     key = (dur << bits) | local[events.code]
     total = np.concatenate(([0], np.cumsum(dur)))
-    blocks = np.maximum.reduceat(key, np.arange(0, len(key), BLOCK)) if len(key) else key
+    blocks = tuple(np.maximum.reduceat(key, np.arange(0, len(key), size)) if len(key) else key for size in BLOCKS)
     return Lane(events.ts, key, total, blocks, bits, used.astype(np.int32), events.source, events.row)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from perfscope.analyzer.timeline.lane import BLOCK, Lane
+from perfscope.analyzer.timeline.lane import BLOCKS, Lane
 from perfscope.traces.intervals import Ints
 
 MAGIC, VERSION = b"PFTL", 1
@@ -82,15 +82,22 @@ def columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
     share = np.diff(until) / np.maximum(np.diff(edges), 1)
     begins = at[1:] > at[:-1]
     carried = over[:-1] > 0
-    if part.stop - part.start > 2 * BLOCK * (len(edges) - 1):
-        blocks = lane.blocks[: (part.stop - 1) // BLOCK + 1]
-        longest = np.maximum.reduceat(blocks, np.minimum(at[:-1] // BLOCK, len(blocks) - 1))
-    else:
-        longest = np.maximum.reduceat(key, np.minimum(at[:-1], part.stop - 1))
+    longest = longest_from(lane, part, at[:-1], len(edges) - 1)
     longest = np.maximum(np.where(begins, longest, -1), np.where(carried, key[before[:-1]], -1))
     busy = np.ceil(np.clip(share, 0, 1) * FULL).astype(np.uint8)
     taken = begins | carried
     return np.where(taken, np.maximum(busy, 1), 0).astype(np.uint8), np.where(taken, longest & lane.mask, 0)
+
+
+def longest_from(lane: Lane, part: slice, at: Ints, pixels: int) -> Ints:
+    """The largest key from each of `at` to the next; where a pixel holds several blocks of events, from whole blocks."""
+    size, keys = 1, lane.key
+    for block, maxima in zip(BLOCKS, lane.blocks, strict=True):
+        if part.stop - part.start > 2 * block * pixels:
+            size, keys = block, maxima
+    keys = keys[: (part.stop - 1) // size + 1]
+    longest: Ints = np.maximum.reduceat(keys, np.minimum(at // size, len(keys) - 1))
+    return longest
 
 
 def compacted(lane: Lane, local: Ints) -> tuple[NDArray[np.uint32], NDArray[np.uint8] | NDArray[np.uint16]]:

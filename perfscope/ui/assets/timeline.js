@@ -54,7 +54,7 @@
     t.panel = node("div", { class: "tl-panel", "aria-live": "polite" });
     const button = (words, title, act) => node("button", { type: "button", title, onclick: act }, words);
     const count = node("span", {}, node("b", {}, own.count(t.meta.events)), " events in ", own.count(t.meta.tracks.reduce((sum, one) => sum + one[4], 0)), " lanes");
-    const findings = t.meta.marks.length ? button(`next of ${t.meta.marks.length} findings' places`, "n", () => t.finding(1)) : null;
+    const findings = t.meta.marks.length ? button(t.meta.marks.length === 1 ? "what the finding shows" : `next of ${t.meta.marks.length} places that findings show`, "n", () => t.finding(1)) : null;
     t.element.replaceChildren(
       node("div", { class: "tl-head" }, count, button("whole run", "Home", () => own.glide(t, ...t.meta.span)), findings,
         node("div", { class: "tl-find" }, t.found, t.field, button("‹", "previous hit, ⇧ Enter", () => t.hit(true)), button("›", "next hit, Enter", () => t.hit(false)))),
@@ -109,7 +109,7 @@
       },
       relayout() {
         t.layout = own.layout(t.meta, t.tracks, t.shutTracks, t.shutGroups);
-        t.base = null;
+        t.base = t.named = null;
         sized(t);
         t.scrollTo(t.view.scroll);
         t.moved();
@@ -182,6 +182,7 @@
       canvas.height = Math.round(height * t.size.dpr);
       canvas.style.height = `${height}px`;
     }
+    t.named = t.ground = null;
   }
 
   // At most one question under way; what was asked for meanwhile is asked when it is answered, the newest only.
@@ -218,6 +219,8 @@
     if (tile.to - tile.from >= (t.meta.span[1] - t.meta.span[0]) * 0.999) t.base = t.now;
     painted(t, t.now);
     t.element.dataset.ready = "yes";
+    if (t.frame) cancelAnimationFrame(t.frame);
+    t.frame = 0;
     own.drawFrame(t);
     own.drawStrip(t);
     scrollBar(t);

@@ -10,15 +10,13 @@
   own.ns = (t, x) => t.view.from + (x - t.size.gutter) / t.size.plot * (t.view.to - t.view.from);
 
   own.drawFrame = (t) => {
-    const { pen, size, theme } = t;
+    const { pen, size } = t, names = [t.layout, t.theme, t.view.scroll, size.width, size.height];
     pen.setTransform(size.dpr, 0, 0, size.dpr, 0, 0);
-    pen.fillStyle = theme.bg;
-    pen.fillRect(0, 0, size.width, size.height);
-    bars(t);
-    grid(t);
-    clipped(t, () => { labels(t); bands(t); arrows(t); chosen(t); });
+    clipped(t, () => { bars(t); grid(t); labels(t); bands(t); arrows(t); chosen(t); });
     ruler(t);
+    if (t.named && names.every((one, at) => one === t.named[at])) return;
     gutter(t);
+    t.named = names;
   };
 
   function clipped(t, draw) {
@@ -32,14 +30,13 @@
   }
 
   function bars(t) {
-    const { pen, size } = t;
-    pen.save();
-    pen.beginPath();
-    pen.rect(size.gutter, size.ruler, size.plot, size.height - size.ruler);
-    pen.clip();
+    const { pen, size, view, now } = t, all = now && now.layout === t.layout && now.scroll === view.scroll && now.from <= view.from && now.to >= view.to;
     pen.imageSmoothingEnabled = false;
-    for (const shot of [t.base, t.now]) if (shot && shot.layout === t.layout) picture(t, shot);
-    pen.restore();
+    if (!all) {
+      pen.fillStyle = t.theme.bg;
+      pen.fillRect(size.gutter, size.ruler, size.plot, size.height - size.ruler);
+    }
+    for (const shot of all ? [now] : [t.base, now]) if (shot && shot.layout === t.layout) picture(t, shot);
   }
 
   // The part of a picture that is in view, at its place and scale. What lies under it goes: it is exact, the older is not.
@@ -283,7 +280,26 @@
 
   // The whole span as a strip of the budget, with the window on it.
   own.drawStrip = (t) => {
-    const { stripPen: pen, size, theme, stripHeight: height } = t, span = t.meta.span[1] - t.meta.span[0];
+    const { stripPen: pen, size, theme, stripHeight: height } = t, key = [t.strip, t.density, theme, size];
+    if (!t.ground || !key.every((one, at) => one === t.ground.key[at])) t.ground = { key, image: ground(t, height) };
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.drawImage(t.ground.image, 0, 0);
+    pen.setTransform(size.dpr, 0, 0, size.dpr, 0, 0);
+    const left = own.stripX(t, t.view.from), right = Math.max(own.stripX(t, t.view.to), left + 3);
+    pen.fillStyle = pen.strokeStyle = theme.accent;
+    pen.globalAlpha = 0.08;
+    pen.fillRect(left, 1, right - left, height - 2);
+    pen.globalAlpha = 1;
+    pen.lineWidth = 1.5;
+    pen.strokeRect(left + 0.75, 1.25, Math.max(right - left - 1.5, 1.5), height - 2.5);
+  };
+
+  // All of the strip but the window, drawn once.
+  function ground(t, height) {
+    const { size, theme } = t, span = t.meta.span[1] - t.meta.span[0], image = document.createElement("canvas");
+    image.width = t.stripCanvas.width;
+    image.height = t.stripCanvas.height;
+    const pen = image.getContext("2d", { alpha: false });
     pen.setTransform(size.dpr, 0, 0, size.dpr, 0, 0);
     pen.fillStyle = theme.surface;
     pen.fillRect(0, 0, size.width, height);
@@ -293,28 +309,21 @@
     pen.fillText("whole run", 14, height / 2 - 7);
     pen.fillText(own.time(span), 14, height / 2 + 8);
     const low = height - 5, high = height - 10;
-    if (t.strip) stacked(t, low, high);
-    if (t.density) density(t, low);
+    if (t.strip) stacked(t, pen, low, high);
+    if (t.density) density(t, pen, low);
     for (const mark of t.meta.marks) {
       pen.fillStyle = theme.css[t.meta.colours.indexOf(mark.colour)] || theme.accent;
       const at = own.stripX(t, mark.from);
       pen.fillRect(at, 0, Math.max(own.stripX(t, mark.to) - at, 2), 3);
     }
-    const left = own.stripX(t, t.view.from), right = Math.max(own.stripX(t, t.view.to), left + 3);
-    pen.fillStyle = theme.accent;
-    pen.globalAlpha = 0.08;
-    pen.fillRect(left, 1, right - left, height - 2);
-    pen.globalAlpha = 1;
-    pen.strokeStyle = theme.accent;
-    pen.lineWidth = 1.5;
-    pen.strokeRect(left + 0.75, 1.25, Math.max(right - left - 1.5, 1.5), height - 2.5);
-  };
+    return image;
+  }
 
   own.stripX = (t, ns) => t.size.gutter + (ns - t.meta.span[0]) / (t.meta.span[1] - t.meta.span[0]) * (t.size.plot - FAR);
   own.stripNs = (t, x) => t.meta.span[0] + (x - t.size.gutter) / (t.size.plot - FAR) * (t.meta.span[1] - t.meta.span[0]);
 
-  function stacked(t, low, high) {
-    const { stripPen: pen, theme, size } = t, kinds = Object.keys(t.strip);
+  function stacked(t, pen, low, high) {
+    const { theme, size } = t, kinds = Object.keys(t.strip);
     const columns = kinds.length ? t.strip[kinds[0]].length : 0, wide = (size.plot - FAR) / Math.max(columns, 1);
     const up = new Float32Array(columns);
     for (const kind of kinds) {
@@ -329,8 +338,8 @@
     }
   }
 
-  function density(t, low) {
-    const { stripPen: pen, theme, size } = t, most = Math.max(...t.density, 1), wide = (size.plot - FAR) / t.density.length;
+  function density(t, pen, low) {
+    const { theme, size } = t, most = Math.max(...t.density, 1), wide = (size.plot - FAR) / t.density.length;
     pen.fillStyle = theme.text;
     t.density.forEach((count, at) => { if (count) pen.fillRect(size.gutter + at * wide, low, Math.max(wide, 1.5), 2 + 3 * count / most); });
   }

@@ -3,7 +3,7 @@
 (() => {
   const own = window.perfscopeTimeline;
   const HEADER = 24, GAP = 6;
-  const HEIGHTS = { steps: 18, thread: 16, python: 14, calls: 18, loader: 20, stream: 22 };
+  const HEIGHTS = { steps: 19, thread: 17, python: 15, calls: 19, loader: 21, stream: 22 }, ALONE = 21;
   const FIELDS = ["group", "kind", "title", "first", "rows", "events", "hidden", "shut", "tid"];
 
   own.tracks = (meta) => meta.tracks.map((one, number) => Object.assign({ number },
@@ -16,10 +16,10 @@
     for (const track of tracks) {
       if (track.group !== group) {
         group = track.group;
-        if (several) { heads.push({ y, h: HEADER, group }); y += HEADER; } else y += 4;
+        if (several) { heads.push({ y, h: HEADER, group }); y += HEADER + 5; } else y += 4;
       }
       if (several && shutGroups.has(group)) continue;
-      const h = HEIGHTS[track.kind] || 16, shown = shutTracks.has(track.number) ? Math.min(1, track.rows) : track.rows;
+      const h = track.rows === 1 && track.kind === "thread" ? ALONE : HEIGHTS[track.kind] || 17, shown = shutTracks.has(track.number) ? Math.min(1, track.rows) : track.rows;
       const begin = y;
       for (let row = 0; row < shown; row++, y += h) rows.push({ y, h: h - 1, lane: track.first + row, track, top: row === 0 });
       y = Math.max(y, begin + 20) + GAP;

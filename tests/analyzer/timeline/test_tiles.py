@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from perfscope.analyzer.timeline.lane import BLOCK, Events, Lane, lane
+from perfscope.analyzer.timeline.lane import BLOCKS, Events, Lane, lane
 from perfscope.analyzer.timeline.tiles import edges_of, tile
 from tests.analyzer.timeline.unpack import unpacked
 
@@ -61,8 +61,9 @@ def test_few_events_come_as_rectangles_of_an_eighth_of_a_pixel() -> None:
     assert (found["code"] == one.code(part)).all()
 
 
-def test_very_many_events_are_answered_from_blocks_with_exact_shares() -> None:
-    one, pixels = random_lane(BLOCK * 2 * 20 * 4), 20
+@pytest.mark.parametrize("size", BLOCKS)
+def test_very_many_events_are_answered_from_blocks_with_exact_shares(size: int) -> None:
+    one, pixels = random_lane(size * 2 * 20 * 4), 20
     window = (0, int(one.ts[-1]))
     found = unpacked(tile([one], *window, pixels, [0]))[0]
     edges = edges_of(*window, pixels)
