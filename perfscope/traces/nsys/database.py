@@ -5,11 +5,11 @@ export has none, and a hostile one could compute for ever in them.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from perfscope.errors import UnreadableRun
 from perfscope.traces.intervals import Ints
 
+Answer = TypeVar("Answer")
 MAGIC = b"SQLite format 3\x00"
 ROWS_AT_ONCE = 1 << 16
 LONGEST_NAME = 1 << 16
@@ -37,7 +38,6 @@ def opened(path: Path) -> Iterator["Database"]:
     fixed = "" if path.with_name(path.name + "-wal").exists() else "&immutable=1"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro{fixed}", uri=True)) as connection:
-            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             yield Database(connection)
     except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: a message of SQLite that quotes a damaged name
         why = " ".join(str(error).split())[:200] if isinstance(error, sqlite3.Error) else "its schema is no text"
@@ -113,7 +113,8 @@ class Database:
         if table not in self.tables:
             return []
         there = [quoted(name) if name in self.tables[table] else "NULL" for name in columns]
-        return self.connection.execute(f"SELECT {', '.join(there)} FROM {quoted(table)}").fetchall()
+        sql = f"SELECT {', '.join(there)} FROM {quoted(table)}"
+        return self.in_any_encoding(lambda: self.connection.execute(sql).fetchall())
 
     def events(
         self,
@@ -131,43 +132,58 @@ class Database:
         if not self.has(table, "start", end):
             none = np.empty(0, np.int64)
             return Rows(dict.fromkeys(("start", "dur", *numbers), none), {name: named(none, []) for name in texts})
-        written = [name for name in texts if self.holds_text(table, name)]
-        asked = [self.number(table, name, NO_TIME) for name in ("start", end)]
-        asked += [self.number(table, name, -1) for name in (*numbers, *texts)]
+        wanted = ("start", end, *numbers, *texts)
+        whole = {
+            name: NO_TIME if at < 2 else -1 for at, name in enumerate(wanted) if self.holds(table, name, "integer")
+        }
+        written = [name for name in texts if self.holds(table, name, "text")]
+        asked = [
+            f"CASE typeof({quoted(n)}) WHEN 'integer' THEN {quoted(n)} ELSE {other} END" for n, other in whole.items()
+        ]
         asked += [
             f"CASE typeof({quoted(n)}) WHEN 'text' THEN substr({quoted(n)}, 1, {LONGEST_NAME}) END" for n in written
         ]
-        sql = f"SELECT {', '.join(asked)} FROM {quoted(table)}"
-        arrays, spelled = self.fetched(sql, 2 + len(numbers) + len(texts), len(written))
-        found = dict(zip((*numbers, *texts), arrays[2:], strict=True))
-        names = {name: self.ids_to_names(found[name]) for name in texts}
+        sql = f"SELECT {', '.join(asked or ['1'])} FROM {quoted(table)}"
+        arrays, spelled, count = self.in_any_encoding(lambda: self.fetched(sql, len(whole), len(written)))
+        found = dict(zip(whole, arrays, strict=True))
+        times = [found.get(name, np.full(count, NO_TIME)) for name in ("start", end)]
+        missing = np.full(count, -1, np.int64)
+        names = {name: self.ids_to_names(found.get(name, missing)) for name in texts}
         names |= {name: one.either(names[name]) for name, one in zip(written, spelled, strict=True)}
-        return plausible(arrays[0], arrays[1], Rows({name: found[name] for name in numbers}, names), open_ends)
+        rows = Rows({name: found.get(name, missing) for name in numbers}, names)
+        return plausible(times[0], times[1], rows, open_ends)
 
-    def number(self, table: str, name: str, otherwise: int) -> str:
-        if name not in self.tables[table]:
-            return str(otherwise)
-        return f"CASE typeof({quoted(name)}) WHEN 'integer' THEN {quoted(name)} ELSE {otherwise} END"
-
-    def holds_text(self, table: str, name: str) -> bool:
+    def holds(self, table: str, name: str, kind: str) -> bool:
+        """Is there a cell of this type in a column? Whole columns of nothing are common and need not be fetched."""
         if name not in self.tables[table]:
             return False
-        asked = f"SELECT 1 FROM {quoted(table)} WHERE typeof({quoted(name)}) = 'text' LIMIT 1"
+        asked = f"SELECT 1 FROM {quoted(table)} WHERE typeof({quoted(name)}) = '{kind}' LIMIT 1"
         return self.connection.execute(asked).fetchone() is not None
 
-    def fetched(self, sql: str, numbers: int, texts: int) -> tuple[list[Ints], list[Named]]:
-        """The columns of a query: numbers first, then texts."""
+    def in_any_encoding(self, ask: Callable[[], Answer]) -> Answer:
+        """The answer; where a text in it is no UTF-8, with its bad bytes replaced."""
+        try:
+            return ask()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+            self.connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            return ask()
+
+    def fetched(self, sql: str, numbers: int, texts: int) -> tuple[list[Ints], list[Named], int]:
+        """The columns of a query: numbers first, then texts; and how many rows it has."""
         parts: list[list[Ints]] = [[np.empty(0, np.int64)] for _ in range(numbers + texts)]
         places: list[dict[str | None, int]] = [{} for _ in range(texts)]
-        cursor = self.connection.execute(sql)
+        cursor, count = self.connection.execute(sql), 0
         while batch := cursor.fetchmany(ROWS_AT_ONCE):
             columns = list(zip(*batch, strict=True))
+            count += len(batch)
             for at in range(numbers):
                 parts[at].append(np.array(columns[at], np.int64))
             for at, place in enumerate(places, numbers):
                 parts[at].append(np.array([place.setdefault(word, len(place)) for word in columns[at]], np.int64))
         whole = [np.concatenate(part) for part in parts]
-        return whole[:numbers], [named(codes, list(p)) for codes, p in zip(whole[numbers:], places, strict=True)]
+        return whole[:numbers], [named(codes, list(p)) for codes, p in zip(whole[numbers:], places, strict=True)], count
 
     def ids_to_names(self, ids: Ints) -> Named:
         """Ids of `StringIds` to names."""

@@ -27,7 +27,7 @@ OPERATOR = (
 )
 MARK_OF_TORCH = re.compile(r"^(Optimizer\.|enumerate\(DataLoader\)|ProfilerStep)")
 STEP = re.compile(r"^ProfilerStep\s*#\s*\d+$")
-OF_THE_EVENT = ("eventType", "globalTid", "domainId", "jsonTextId")
+OF_THE_EVENT = ("eventType", "globalTid", "domainId")
 
 
 def nvtx_events(database: Database) -> Rows:
