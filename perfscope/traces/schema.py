@@ -223,3 +223,12 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("distorted", "bool", "", "in or next to a disturbance of ours: never used for times"),
     ),
 }
+
+# Columns that hold row numbers, and of which table: shifted where tables are put one behind the other.
+ROW_NUMBERS: Final[dict[tuple[str, str], str]] = {
+    ("ops", "parent"): "ops",
+    ("launches", "op"): "ops",
+    ("kernels", "launch"): "launches",
+    ("copies", "launch"): "launches",
+    ("collectives", "kernel"): "kernels",
+}

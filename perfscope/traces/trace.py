@@ -36,6 +36,16 @@ class Trace:
         self.clock_residual_ns = clock_residual_ns
         self.path = path
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels between processes without its facts, which are derived again where they are wanted."""
+        rest = {
+            "span_ns": self.span_ns,
+            "torn": self.torn,
+            "clock_residual_ns": self.clock_residual_ns,
+            "path": self.path,
+        }
+        return _rebuilt, (dict(self._tables), dict(self._absent), self.manifests, rest)
+
     def has(self, name: str) -> bool:
         """Is the table there?"""
         return name in self._tables
@@ -61,6 +71,10 @@ class Trace:
             self._facts[derive] = derive(self)
         found: Fact = self._facts[derive]
         return found
+
+
+def _rebuilt(tables: Any, absent: Any, manifests: Any, rest: dict[str, Any]) -> Trace:
+    return Trace(tables, absent, manifests, **rest)
 
 
 def framed(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:

@@ -60,8 +60,8 @@ class Event(Struct, gc=False):
 class Exact(Struct, gc=False):
     """The times of an event as text, for traces whose numbers a float cannot hold to the nanosecond."""
 
-    ts: Raw | None = None
-    dur: Raw | None = None
+    ts: Raw = field(default=Raw())
+    dur: Raw = field(default=Raw())
 
 
 NO_ARGS = Args()

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -160,5 +160,7 @@ def around(path: Path, head: bytes, tail: bytes, *, whole: bool) -> dict[str, An
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
+    """The cores that this process may use; one for a process that was itself started to read, beside others."""
+    if parent_process() is not None:
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
