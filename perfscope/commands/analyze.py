@@ -1,16 +1,33 @@
-"""Diagnose a recorded run: print what bounds it, what that costs, what to change."""
+"""Diagnose a recorded run or trace: print what bounds it, what that costs, what to change.
+
+PATH is a run folder, a trace of the PyTorch profiler or of Nsight Systems, or a folder with one file for each rank. Several
+of them are taken as the ranks, or the hosts' parts, of one job: read side by side, their clocks brought together by the
+collectives they share.
+"""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, help="a run folder")
+    parser.add_argument(
+        "path", type=Path, nargs="+", metavar="PATH", help="a run folder, a trace, or a folder of traces"
+    )
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    parser.add_argument(
+        "--dask", metavar="SCHEDULER", help="read on the workers of this Dask cluster, e.g. tcp://127.0.0.1:8786"
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="let --dask use unencrypted tcp to another machine (a trusted network)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    from perfscope.ui.answer import answer
+    from perfscope.traces.jobs.dask_cluster import dask_cluster
+    from perfscope.traces.jobs.job import load_job
+    from perfscope.ui.answer import answer_trace
 
-    return answer(args.path, json=args.json, html=args.html)
+    cluster = partial(dask_cluster, args.dask, insecure=args.insecure) if args.dask is not None else None
+    return answer_trace(load_job(args.path, cluster), json=args.json, html=args.html)

@@ -12,11 +12,20 @@ if TYPE_CHECKING:
 
 
 def answer(folder: Path, *, json: bool, html: Path | None) -> int:
-    """Diagnose the run, show it on stdout and write the report; returns the exit code.
+    """Read the run, then as `answer_trace`. Raises UnreadableRun."""
+    from perfscope.traces.load import load
 
-    Raises UnreadableRun; PerfscopeError when the report cannot be written (the diagnosis is printed all the same).
+    return answer_trace(load(folder), json=json, html=html)
+
+
+def answer_trace(trace: "Trace", *, json: bool, html: Path | None) -> int:
+    """Diagnose the trace, show it on stdout and write the report; returns the exit code.
+
+    Raises PerfscopeError when the report cannot be written (the diagnosis is printed all the same).
     """
-    trace, diagnosis = diagnosed(folder)
+    from perfscope.analyzer.engine import diagnose
+
+    diagnosis = diagnose(trace)
     if json:
         print_json(diagnosis)
     else:
