@@ -44,6 +44,7 @@ def test_tables_are_those_of_the_parts_with_their_references(tmp_path: Path) -> 
         assert {column.name: column.dtype for column in TABLES[name]} == frame.dtypes.astype(str).to_dict()
     assert sorted(whole.table("processes")["process"]) == [0, 1, 2]
     kernels, launches = whole.table("kernels"), whole.table("launches")
+    assert kernels is not None and launches is not None
     started = launches.iloc[kernels["launch"].to_numpy()]
     assert (started["correlation"].to_numpy() == kernels["correlation"].to_numpy()).all()
     assert (started["process"].to_numpy() == kernels["process"].to_numpy()).all()
