@@ -25,9 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from perfscope.traces.jobs.dask_cluster import dask_cluster
-    from perfscope.traces.jobs.job import load_job
+    from perfscope.traces.load import load_all
     from perfscope.ui.answer import answer_trace
 
-    cluster = partial(dask_cluster, args.dask, insecure=args.insecure) if args.dask is not None else None
-    return answer_trace(load_job(args.path, cluster), json=args.json, html=args.html)
+    cluster = None
+    if args.dask is not None:
+        from perfscope.traces.jobs.dask_cluster import dask_cluster
+
+        cluster = partial(dask_cluster, args.dask, insecure=args.insecure)
+    return answer_trace(load_all(args.path, cluster), json=args.json, html=args.html)
