@@ -28,9 +28,9 @@ def test_the_last_rank_and_its_arrival_stand_on_every_row_of_the_match():
 
 def test_one_rank_alone_has_no_last():
     found = build.trace(ranks=RANKS[:1], collectives=[row(0, 10, 20)]).fact(matched_collectives)
-    assert found.to_numpy().tolist() == [[-1, -1, -1, -1]]
+    assert found.to_numpy().tolist() == [[-1, -1, -1, -1, -1]]
 
 
 def test_without_collectives_there_are_no_rows():
     found = build.trace().fact(matched_collectives)
-    assert len(found) == 0 and list(found) == ["match", "arrival_ns", "last_rank", "ranks"]
+    assert len(found) == 0 and list(found) == ["match", "arrival_ns", "last_rank", "ranks", "last_row"]

@@ -52,7 +52,7 @@ def made_ranks(folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **ar
                 free[rank] = end
         for rank in range(ranks):
             events[rank].append(
-                event("user_annotation", f"ProfilerStep#{step}", begin[rank], free[rank] - begin[rank], rank)
+                event("user_annotation", f"ProfilerStep#{step}", begin[rank], free[rank] - begin[rank] - 1, rank)
             )
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

@@ -8,7 +8,7 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.matching import matched
 from perfscope.traces.trace import Trace
 
-COLUMNS = ("match", "arrival_ns", "last_rank", "ranks")
+COLUMNS = ("match", "arrival_ns", "last_rank", "ranks", "last_row")
 
 
 def matched_collectives(trace: Trace) -> pd.DataFrame:
@@ -16,14 +16,14 @@ def matched_collectives(trace: Trace) -> pd.DataFrame:
 
     `match`: the same number on all rows that are one collective, -1 for none (one rank only, point to point, nothing
     that says which belong together). `arrival_ns`: when the last rank of those recorded came, job time, -1 without a
-    match. `last_rank`: the rank that came last. `ranks`: how many ranks of it were recorded.
+    match. `last_rank`: the rank that came last, `last_row` its row. `ranks`: how many ranks of it were recorded.
     """
     frame = table(trace, "collectives")
     if frame is None:
         return pd.DataFrame({name: np.empty(0, np.int64) for name in COLUMNS})
     match = matched(frame, table(trace, "kernels"))
     ts = column(frame, "ts")
-    arrival, last, ranks = (np.full(len(frame), -1, np.int64) for _ in range(3))
+    arrival, last, ranks, last_row = (np.full(len(frame), -1, np.int64) for _ in range(4))
     rows = np.flatnonzero(match >= 0)
     # By match, in it by arrival: the last row of each match is that of the last rank.
     rows = rows[np.lexsort((ts[rows], match[rows]))]
@@ -33,7 +33,8 @@ def matched_collectives(trace: Trace) -> pd.DataFrame:
         arrival[rows] = ts[final][place]
         last[rows] = rank_of_rows(trace, frame)[final][place]
         ranks[rows] = count[place]
-    return pd.DataFrame({"match": match, "arrival_ns": arrival, "last_rank": last, "ranks": ranks})
+        last_row[rows] = final[place]
+    return pd.DataFrame(dict(zip(COLUMNS, (match, arrival, last, ranks, last_row), strict=True)))
 
 
 def rank_of_rows(trace: Trace, frame: pd.DataFrame) -> Ints:

@@ -11,6 +11,7 @@ from perfscope.analyzer.findings import (
     host_sync,
     input_bound,
     memory_growth,
+    straggler,
 )
 
 FINDINGS: tuple[ModuleType, ...] = (
@@ -22,4 +23,5 @@ FINDINGS: tuple[ModuleType, ...] = (
     cpu_throttled,
     host_sync,
     memory_growth,
+    straggler,
 )

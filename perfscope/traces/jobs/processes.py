@@ -19,13 +19,11 @@ def local_processes(paths: Sequence[Path]) -> Iterator[Executor]:
         try:
             yield pool
         except BrokenProcessPool:
-            pool.shutdown(wait=False, cancel_futures=True)
             raise PerfscopeError(
                 "a process that read one of the traces was killed, most likely for want of memory; name fewer ranks at once"
             ) from None
-        except BaseException:
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def way_to_start() -> "multiprocessing.context.BaseContext":

@@ -1,0 +1,49 @@
+"""The rank that the others wait for: named, priced with their waiting, and no other named when none is slow."""
+
+from pathlib import Path
+
+import pytest
+
+from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.facts.rank_skew import rank_skew, slower_kernels
+from perfscope.analyzer.findings import straggler
+from perfscope.analyzer.limits import LIMITS
+from perfscope.traces.load import load
+from tests.traces.made_ranks import made_ranks
+
+
+def test_the_slow_rank_is_named_and_costs_what_the_others_wait(tmp_path: Path) -> None:
+    made = made_ranks(tmp_path / "job", ranks=4, slow=2, steps=12)
+    trace = load(tmp_path / "job")
+    found = straggler.detect(trace, LIMITS)
+    assert found is not None and found.rank == 2
+    others = [waited for rank, waited in enumerate(made.waited_us) if rank != 2]
+    assert found.lost_s == pytest.approx(sum(others) / 3 / 1e6, rel=0.02)
+    longest = found.evidence[0]
+    assert longest.rank != 2 and longest.lane == "stream 20" and longest.start_ns < longest.end_ns
+    assert "20 % longer" in found.summary and "ampere_sgemm" in " ".join(one.text for one in found.evidence)
+    diagnosis = diagnose(trace)
+    assert diagnosis.verdict.id == "straggler" and diagnosis.budget_rank == 2 and not diagnosis.failed
+    assert len(diagnosis.per_rank) == 4
+
+
+def test_ranks_of_equal_speed_have_no_straggler(tmp_path: Path) -> None:
+    made_ranks(tmp_path / "job", ranks=4, slow=-1, steps=12)
+    trace = load(tmp_path / "job")
+    assert straggler.not_applicable(trace, LIMITS) is None and straggler.detect(trace, LIMITS) is None
+
+
+def test_one_rank_alone_says_what_is_needed(tmp_path: Path) -> None:
+    made = made_ranks(tmp_path / "job", ranks=2)
+    assert "two ranks or more" in str(straggler.not_applicable(load(made.paths[0]), LIMITS))
+
+
+def test_skew_adds_up(tmp_path: Path) -> None:
+    made_ranks(tmp_path / "job", ranks=3, slow=1)
+    trace = load(tmp_path / "job")
+    skew = trace.fact(rank_skew)
+    assert skew["rank"].tolist() == [0, 1, 2] and skew["last"].sum() == skew["matched"].max()
+    assert skew["caused_ns"].sum() == pytest.approx(skew["waited_ns"].sum(), abs=10)
+    slower = slower_kernels(trace, 1)
+    assert slower["name"].tolist() == ["ampere_sgemm_128x64_tn"]
+    assert slower["own_ns"][0] / slower["usual_ns"][0] == pytest.approx(1.2, abs=0.03)
