@@ -6,6 +6,7 @@ import pytest
 
 from perfscope.cli import main
 from tests.traces.nsys.exports import export, pid_of
+from tests.traces.test_reader import write
 
 FORMATS = {
     "perfetto": "run.perfetto.json.gz",
@@ -67,3 +68,16 @@ def test_packed_or_not_as_the_name_says(trace: Path) -> None:
     assert Path("plain.json").read_bytes().startswith(b'{"schemaVersion":1')
     assert main(["export", str(trace), "--to", "perfetto", "-o", "packed.json.gz"]) == 0
     assert Path("packed.json.gz").read_bytes().startswith(b"\x1f\x8b")
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_recorded_run_too(tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "job.perfscope")
+    assert main(["export", str(tmp_path / "job.perfscope"), "--to", to, "-o", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == ""
+    if to == "csv":
+        assert (tmp_path / "out/loader.csv").read_text().count("\n") == 3
+    elif to == "speedscope":
+        assert b"f (a.py:2)" in (tmp_path / "out").read_bytes()
+    elif to == "perfetto":
+        assert b"DataLoader: fetch of a batch" in (tmp_path / "out").read_bytes()
