@@ -14,16 +14,19 @@ from perfscope.analyzer.diagnosis import (
     Verdict,
 )
 from perfscope.analyzer.facts.device.traced_budget import slices
-from perfscope.analyzer.facts.device.units import is_recorded_trace, units
+from perfscope.analyzer.facts.device.units import is_recorded_trace, of_a_profiler, units
 from perfscope.analyzer.facts.input_pipeline import input_pipelines
 from perfscope.analyzer.facts.rows import manifest, table
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input_case import ordinary
 from perfscope.analyzer.limits import LIMITS, Limits
-from perfscope.analyzer.verdicts import healthy, of_finding, of_quiet_trace, unknown
+from perfscope.analyzer.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
+from perfscope.analyzer.verdicts import healthy, of_finding, unknown
 from perfscope.analyzer.whole_budget import bound_by, budget_over, budgets, rank_of_process, span_s, step_summary
 from perfscope.traces.schema import SCHEMA_VERSION
 from perfscope.traces.trace import Trace
+
+NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
 
 Outcome = Finding | NotApplicable | Failed | str
 
@@ -45,7 +48,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
     return Diagnosis(
         schema=SCHEMA_VERSION,
         verdict=verdict,
-        bound_by=bound_by(own, found, standing),
+        bound_by=bound_by(own, found, standing, dark=of_a_profiler(trace)),
         span_s=span_s(trace),
         steps=step_summary(trace, process),
         time_budget=own,
@@ -65,6 +68,8 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
 def outcome(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:
     """One of four: the Finding; its id when it is clear; why it does not apply; how it failed."""
     try:
+        if not getattr(module, "IN_TRACES", True) and of_a_profiler(trace):
+            return NotApplicable(module.ID, NOT_IN_TRACES)
         for name in module.NEEDS:
             if table(trace, name) is None:
                 return NotApplicable(module.ID, f"{name}: {trace.why_absent(name)}")
@@ -103,6 +108,8 @@ def judged_trace(
     standing = confidence_of(carrying, rows, limits, recoverable=(*RECOVERABLE, *IN_TRACES))
     if process is None:
         standing = replace(standing, confidence=round(UNREPEATED * standing.confidence, 3), few=False)
-    if carrying:
-        return of_finding(carrying[0], standing), standing
-    return of_quiet_trace(budgets(trace), rank, standing), standing
+    seen = None if unit is None else told_apart(trace, unit)
+    if seen is not None and seen.start_up >= MOSTLY:
+        return of_start(seen), replace(standing, confidence=0.0)
+    verdict = of_finding(carrying[0], standing) if carrying else of_quiet_trace(budgets(trace), unit, standing)
+    return with_unexplained(verdict, seen), standing

@@ -49,6 +49,20 @@ class Limits:
     growth_share: float = 0.01
     # Seconds below which a line through resident memory is not a trend.
     growth_span_s: float = 5.0
+    # Below this a collective's time is its latency: all-reduces on NVLink and InfiniBand reach half of their rate only at some
+    # megabytes (nccl-tests' curves), and DDP's own buckets are 25 MB.
+    small_collective_bytes: int = 1 << 20
+    # Fewer a step than this are the algorithm's own (a norm, a loss) and not a missing bucket.
+    many_collectives: int = 10
+    # nsys-ai calls communication serialized when computation hides less than 30 % of it.
+    overlapped: float = 0.3
+    # TraceML warns when 92 % of the device's memory are held (TensorBoard's plugin: 90 %).
+    full_memory: float = 0.92
+    # TraceML: twice as much held as used; below a GiB there is nothing to win.
+    held_to_used: float = 2.0
+    spare_bytes: int = 1 << 30
+    # What XProf calls moderate for any part of a step.
+    profiler_share: float = 0.05
 
 
 LIMITS = Limits()

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from perfscope.analyzer.confidence import Standing
-from perfscope.analyzer.diagnosis import Finding, RankBudget, Verdict
+from perfscope.analyzer.diagnosis import Finding, Verdict
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.rows import manifest, table
 from perfscope.analyzer.facts.steps import steps
@@ -14,7 +14,6 @@ from perfscope.analyzer.wording import digits, ms, percent, plural
 from perfscope.traces.trace import Trace
 
 # A device that does one thing for more than this share of the time mostly does that.
-MOSTLY = 0.5
 
 
 def of_finding(finding: Finding, standing: Standing) -> Verdict:
@@ -51,27 +50,6 @@ def healthy(
     if waits >= limits.input_share * step:
         tail = f"; {ms(waits)} go into taking over a batch, which only larger batches dilute."
     return Verdict("healthy", None, text + tail, standing.confidence)
-
-
-def of_quiet_trace(ranks: list[RankBudget], rank: int | None, standing: Standing) -> Verdict:
-    """A recorded trace in which nothing recoverable is above its limit, or from which that cannot be told."""
-    shares = {e.category: e.share for one in ranks if one.rank == rank for e in one.time_budget}
-    if shares.get("compute_or_host", 0.0) > 0.0:
-        text = (
-            "Kernels were launched but none is in the trace, so what the device did is not known. "
-            "Record again with `ProfilerActivity.CUDA` and with permission to read the device's counters."
-        )
-        return Verdict("unknown", None, text, 0.0)
-    computing, idle = shares.get("device_compute", 0.0), shares.get("other_idle", 0.0)
-    if computing >= MOSTLY:
-        text = (
-            f"Healthy: the device computes {percent(computing)} of the time and nothing recoverable is above its limit."
-        )
-        return Verdict("healthy", None, text, standing.confidence)
-    text = f"The device computes {percent(computing)} of the time; no single cause of the rest is large enough to name."
-    if idle >= MOSTLY:
-        text = f"The device stands idle {percent(idle)} of the time for reasons that are not in the trace."
-    return Verdict("unknown", None, text, 0.0)
 
 
 def unknown(trace: Trace, reason: str) -> Verdict:

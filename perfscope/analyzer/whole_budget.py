@@ -91,11 +91,14 @@ def _only_rank(trace: Trace) -> int | None:
     return int(rows["rank"].iloc[0]) if len(rows) else None
 
 
-def bound_by(budget: list[BudgetEntry], found: list[Finding], standing: Standing) -> BoundBy:
-    """The largest resource of the budget; time lost for want of a core counts as the host's."""
+def bound_by(budget: list[BudgetEntry], found: list[Finding], standing: Standing, *, dark: bool = False) -> BoundBy:
+    """The largest resource of the budget; time lost for want of a core counts as the host's.
+
+    `dark`: kernels were launched and not recorded, so that compute_or_host says nothing of the device.
+    """
     shares: dict[str, float] = {}
     for entry in budget:
-        resource = RESOURCE[entry.category]
+        resource = "unknown" if dark and entry.category == "compute_or_host" else RESOURCE[entry.category]
         shares[resource] = shares.get(resource, 0.0) + entry.share
     if not shares:
         return BoundBy("unknown", None, 0.0)

@@ -110,8 +110,11 @@ def reasons(finding: Finding, diagnosis: Diagnosis) -> list[str]:
 
 
 def missing(diagnosis: Diagnosis) -> list[tuple[str, str]]:
-    """(what, why) of everything that was not measured, broke or was dropped."""
-    rows = [(one.id, one.reason) for one in diagnosis.not_applicable]
+    """(what, why) of everything that was not measured, broke or was dropped; what lacks for one reason stands together."""
+    by_reason: dict[str, list[str]] = {}
+    for lacking in diagnosis.not_applicable:
+        by_reason.setdefault(lacking.reason, []).append(lacking.id)
+    rows = [(", ".join(ids), reason) for reason, ids in by_reason.items()]
     rows += [(one.id, f"its rule broke: {one.error}") for one in diagnosis.failed]
     rows += [(one.name, f"{one.status}: {one.reason}") for one in diagnosis.sources if one.status != "ok"]
     return [*rows, *(("dropped", text) for text in diagnosis.dropped)]

@@ -3,14 +3,23 @@
 from types import ModuleType
 
 from perfscope.analyzer.findings import (
+    allocator_retries,
     checkpoint_stall,
     cpu_oversubscription,
     cpu_throttled,
+    exposed_communication,
+    exposed_copy,
+    fragmentation,
     gc_pause,
     gil_contention,
     host_sync,
     input_bound,
+    launch_bound,
     memory_growth,
+    memory_pressure,
+    pageable_copy,
+    profiler_overhead,
+    small_collectives,
     straggler,
 )
 
@@ -21,7 +30,16 @@ FINDINGS: tuple[ModuleType, ...] = (
     gc_pause,
     cpu_oversubscription,
     cpu_throttled,
+    allocator_retries,
+    pageable_copy,
+    exposed_copy,
     host_sync,
-    memory_growth,
+    small_collectives,
+    exposed_communication,
+    launch_bound,
     straggler,
+    memory_growth,
+    memory_pressure,
+    fragmentation,
+    profiler_overhead,
 )

@@ -22,7 +22,9 @@ import pandas as pd
 
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.rows import longest, of_category, rows_of
+from perfscope.analyzer.facts.device.thread_work import saves
+from perfscope.analyzer.facts.device.units import of_a_profiler
+from perfscope.analyzer.facts.rows import column, longest, of_category, rows_of, table
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import After, speedup
 from perfscope.analyzer.wording import megabytes, ms, percent, plural
@@ -35,7 +37,9 @@ COPY_SHARE = 0.1
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs steps."""
+    """Needs steps; of a profiler's trace also Python stacks, which name the functions that write."""
+    if of_a_profiler(trace) and not len(column(of_category(table(trace, "ranges"), "python", "checkpoint"), "ts")):
+        return "the trace holds no Python stacks (`with_stack=True`)"
     return few_steps(trace, limits)
 
 
@@ -99,11 +103,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 def _writes(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
     """The outermost saves inside the steady steps."""
-    saves = of_category(rows_of(trace, "ranges", process), "checkpoint")
-    assert saves is not None
+    written = saves(rows_of(trace, "ranges", process))
+    assert written is not None
     tid = int(rows["tid"].mode().iloc[0])
     begin, end = int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
-    saves = saves[(saves["tid"] == tid) & (saves["ts"] >= begin) & (saves["ts"] < end)]
-    ends = saves["ts"] + saves["dur"]
+    here = ((written["tid"] == tid) | (tid < 0)) & (written["ts"] >= begin) & (written["ts"] < end)
+    written = written[here]
+    ends = written["ts"] + written["dur"]
     nested = ends <= ends.cummax().shift(fill_value=-1)
-    return saves[~nested]
+    return written[~nested]

@@ -30,6 +30,7 @@ from perfscope.traces.trace import Trace
 
 ID = "cpu-oversubscription"
 NEEDS = ("counters",)
+IN_TRACES = False
 # Busy share of the machine from which its cores are taken: scheduling never reaches all of it.
 FULL = 0.9
 

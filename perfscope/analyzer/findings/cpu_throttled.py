@@ -26,6 +26,7 @@ from perfscope.traces.trace import Trace
 
 ID = "cpu-throttled"
 NEEDS = ("counters",)
+IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:

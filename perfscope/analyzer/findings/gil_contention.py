@@ -32,6 +32,7 @@ from perfscope.traces.trace import Trace
 
 ID = "gil-contention"
 NEEDS = ("thread_states",)
+IN_TRACES = False
 ACTIONS = [
     Action("move the other thread's Python work into a process of its own", "multiprocessing.Process(target=...)"),
     Action("or let it run less often, or in calls that release the GIL (numpy, torch, file and socket I/O)"),

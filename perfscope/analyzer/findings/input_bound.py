@@ -21,15 +21,17 @@ What to do
 
 When it is wrong
     On a GPU a wait of the host may hide behind work that is still queued on the device: without device timing the wait
-    is an upper bound, is marked so, and is no verdict. A loop that sleeps between steps on purpose looks like an
-    unknown loader.
+    is an upper bound, is marked so, and is no verdict. In a trace of the device only waits that leave it idle count.
+    A loop that sleeps between steps on purpose looks like an unknown loader.
 """
 
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer import traced_input
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.facts.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.facts.observed_budget import ObservedBudget, observed_budget
@@ -47,6 +49,8 @@ NEEDS: tuple[str, ...] = ()
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs steps, or stack samples from outside."""
+    if is_recorded_trace(trace):
+        return traced_input.not_applicable(trace)
     few = few_steps(trace, limits)
     if few is not None and trace.fact(observed_budget) is None:
         return few
@@ -55,6 +59,8 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The finding for the rank that waits most, None when it waits less than the limit."""
+    if is_recorded_trace(trace):
+        return traced_input.detect(trace, limits)
     process = critical_rank(trace, limits)
     if process is None:
         seen = trace.fact(observed_budget)

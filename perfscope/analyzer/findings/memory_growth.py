@@ -28,6 +28,7 @@ from perfscope.traces.trace import Trace
 
 ID = "memory-growth"
 NEEDS = ("counters",)
+IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:

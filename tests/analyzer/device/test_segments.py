@@ -126,3 +126,12 @@ def test_every_device_has_a_budget_of_its_own() -> None:
     frame = gpu.started(0, 30, 10).trace().fact(segments)
     assert frame.groupby("rank")["dur"].sum().tolist() == [40 * US, 40 * US]
     assert frame[frame["rank"] == 1].iloc[-1]["device"] == 1
+
+
+def test_work_that_was_launched_and_does_not_start_is_held_up_by_the_device() -> None:
+    gpu = Gpu().started(0, 10, 20).sync(60, 2000).started(50, 2000, 10)
+    assert pieces(gpu.trace())[2:5] == [
+        (30, 55, "host_bound"),
+        (55, 2000, "other_idle"),
+        (2000, 2010, "device_compute"),
+    ]

@@ -15,6 +15,9 @@ COLUMNS = ("process", "device", "rank", "ts", "dur", "category", "tid", "launch"
 # Host and device clocks of a trace are matched to about this; a call that returns so little before the device's work ended
 # still waited for it.
 CLOCKS_NS = 2_000
+# A kernel that starts this long after its launch call returned was held up by the device and not by the way there (HTA calls
+# launch delays from 100 us on unusual; an idle device starts a kernel within about 10).
+LAUNCH_NS = 100_000
 
 
 def segments(trace: Trace) -> pd.DataFrame:
@@ -25,7 +28,8 @@ def segments(trace: Trace) -> pd.DataFrame:
     `launches`: the synchronising call that drained the device, for sync_wait inside and behind it), else -1.
 
     Idle time is attributed by what the thread that launches the next work did meanwhile; the first that applies wins:
-    the work was launched before the gap began, so the device itself made it wait (other_idle); the profiler's own work
+    the work had been launched, so the device itself made it wait: it waits for another stream, device or peer, or runs
+    what is not in the trace (other_idle); the profiler's own work
     (profiler_overhead); writing checkpoints; waiting for the loader (input_wait); a call that waited for the device, and
     all from its return to the next work (sync_wait); anything else the thread did since its first recorded event
     (host_bound). The rest is other_idle.
@@ -72,12 +76,13 @@ def _of_thread(trace: Trace, unit: Unit, found: Idle, tid: int) -> pd.DataFrame:
     work = thread_work(trace, unit.process, tid)
     drained = _drained_by(work.waits, begin)
     inside = merged((work.waits.begin, work.waits.end))
-    queued = (found.launch[own] >= 0) & (returned <= begin)
+    ready = np.where(end - returned > LAUNCH_NS, np.maximum(returned, begin), np.where(returned <= begin, begin, end))
+    ready = np.where(found.launch[own] >= 0, ready, end)
     active = (
         merged((np.array([work.first_ns or 0]), np.array([unit.end_ns]))) if work.first_ns is not None else merged()
     )
     kinds = [
-        ("other_idle", (begin[queued], end[queued])),
+        ("other_idle", merged((ready, end))),
         ("profiler_overhead", work.overhead),
         ("checkpoint", work.checkpoint),
         ("input_wait", work.loading),

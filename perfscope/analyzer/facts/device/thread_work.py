@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.rows import column, of_category, table
 from perfscope.analyzer.facts.zones import spans_of
-from perfscope.traces.intervals import Ints, Spans, merged
+from perfscope.traces.intervals import Ints, Spans
 from perfscope.traces.trace import Trace
 
 SAVES = re.compile(r"torch/serialization\.py\(\d+\): (save|_save)$|torch/distributed/checkpoint/.*: (async_)?save$")
@@ -42,7 +42,7 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     starts = [int(column(frame, "ts").min()) for frame in own.values() if frame is not None and len(frame)]
     return ThreadWork(
         overhead=spans_of(of_category(own["ranges"], "overhead")),
-        checkpoint=_checkpoints(own["ranges"]),
+        checkpoint=spans_of(saves(own["ranges"])),
         loading=spans_of(own["loader"]),
         waits=_waits(trace, own["launches"]),
         first_ns=min(starts) if starts else None,
@@ -56,11 +56,13 @@ def _of_thread(frame: pd.DataFrame | None, process: int, tid: int) -> pd.DataFra
     return own
 
 
-def _checkpoints(ranges: pd.DataFrame | None) -> Spans:
+def saves(ranges: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The ranges that write checkpoints, known by category or by the name of the function."""
     if ranges is None:
-        return merged()
+        return None
     by_name = pd.Index([name for name in ranges["name"].cat.categories if SAVES.search(name)])
-    return spans_of(ranges[(ranges["category"] == "checkpoint") | ranges["name"].isin(by_name)])
+    found: pd.DataFrame = ranges[(ranges["category"] == "checkpoint") | ranges["name"].isin(by_name)]
+    return found
 
 
 def _waits(trace: Trace, calls: pd.DataFrame | None) -> Calls:

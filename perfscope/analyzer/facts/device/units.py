@@ -26,6 +26,12 @@ def is_recorded_trace(trace: Trace) -> bool:
     return any(trace.has(name) for name in ("ops", "kernels", "launches"))
 
 
+def of_a_profiler(trace: Trace) -> bool:
+    """Is it a profiler's trace alone, without anything that we sample beside the run?"""
+    ours = ("counters", "thread_states", "stacks", "fetches")
+    return is_recorded_trace(trace) and not any(trace.has(name) for name in ours)
+
+
 def units(trace: Trace) -> list[Unit]:
     """One for each device that a process ran kernels on (else copies, else nothing but operators), in order of rank.
 

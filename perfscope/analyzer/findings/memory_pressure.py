@@ -1,0 +1,79 @@
+"""The device's memory is nearly full.
+
+What it means
+    The next longer sequence or larger batch ends in an out-of-memory error, and before that the allocator starts giving blocks
+    back and asking for them again, which stalls steps.
+
+How it is detected
+    The most that PyTorch's allocator held at once is at least 92 % of the device's memory (TraceML; TensorBoard's plugin says
+    90 %). Needs memory events (`profile_memory=True`).
+
+What to do
+    Activation checkpointing, a smaller micro-batch with gradient accumulation, sharding the optimizer's state.
+
+When it is wrong
+    Memory set aside on purpose (a server's cache of keys and values takes what it is allowed to) is full by design.
+"""
+
+import numpy as np
+
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.facts.device.memory_use import memory_peaks
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.wording import megabytes, percent
+from perfscope.traces.trace import Trace
+
+ID = "memory-pressure"
+NEEDS = ("memory",)
+
+
+def not_applicable(trace: Trace, limits: Limits) -> str | None:
+    """Needs what the allocator held on a device of known size."""
+    peaks = trace.fact(memory_peaks)
+    if not len(peaks):
+        return "no memory event of a device is in the trace"
+    return None if (peaks["memory_bytes"] > 0).any() else "how much memory the device has is not in the trace"
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """The fullest device, when it is nearly full; it loses no time yet."""
+    peaks = trace.fact(memory_peaks)
+    known = peaks[peaks["memory_bytes"] > 0]
+    full = (known["reserved_bytes"] / known["memory_bytes"]).to_numpy(np.float64)
+    at = int(np.argmax(full))
+    if full[at] < limits.full_memory:
+        return None
+    row = known.iloc[at]
+    held, whole = float(row["reserved_bytes"]), float(row["memory_bytes"])
+    return Finding(
+        id=ID,
+        cause=None,
+        severity="warning",
+        rank=int(row["rank"]),
+        lost_s=0.0,
+        share=0.0,
+        speedup=None,
+        summary=f"Memory pressure: the allocator holds {megabytes(held)} of the device's {megabytes(whole)} "
+        f"({percent(full[at])}) at its peak. Nothing is lost yet; a longer input will fail, and a larger batch is no "
+        "advice here.",
+        evidence=[
+            Evidence(
+                text=f"peak: {megabytes(held)} held, {megabytes(float(row['allocated_bytes']))} of it in use",
+                value=round(held / 1e9, 3),
+                unit="GB",
+                start_ns=int(row["ts"]),
+                end_ns=int(row["ts"]),
+                rank=int(row["rank"]),
+                process=int(row["process"]),
+                lane="memory",
+                device=int(row["device"]),
+            )
+        ],
+        actions=[
+            Action(
+                "recompute activations in place of keeping them",
+                "torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)",
+            ),
+            Action("or smaller micro-batches with gradient accumulation; or shard the optimizer's state (FSDP, ZeRO)"),
+        ],
+    )

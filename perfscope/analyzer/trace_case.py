@@ -1,0 +1,133 @@
+"""The device of a recorded trace as the findings see it: its time by category, names of places, evidence that can be shown."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.critical_rank import critical_rank
+from perfscope.analyzer.diagnosis import Evidence, Speedup
+from perfscope.analyzer.facts.device.range_table import innermost, modules
+from perfscope.analyzer.facts.device.segments import segments
+from perfscope.analyzer.facts.device.units import NO_DEVICE, Unit, is_recorded_trace, units
+from perfscope.analyzer.facts.rows import column, table
+from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.whole_budget import rank_of_process
+from perfscope.traces.trace import Trace
+
+WANTS_TRACE = "needs the device's own times: a trace by torch.profiler or Nsight Systems, `perfscope analyze TRACE`"
+NO_ACCELERATOR = "no accelerator is in the trace: on a CPU operators compute on the thread that calls them"
+NO_KERNELS = "kernels were launched but none is in the trace, so what the device did is not known"
+
+
+@dataclass(frozen=True)
+class Case:
+    """The rank that the answer is told of: its unit, its pieces of `segments`, and its steps (0: none known)."""
+
+    trace: Trace
+    unit: Unit
+    pieces: pd.DataFrame
+    steps: int
+
+    @property
+    def span_ns(self) -> int:
+        """From the first to the last event of the rank; shares of findings are shares of this."""
+        return max(self.unit.end_ns - self.unit.begin_ns, 1)
+
+    def of(self, *categories: str) -> pd.DataFrame:
+        """The pieces of these categories."""
+        return self.pieces[self.pieces["category"].isin(categories)]
+
+    def place(self, text: str, row: "pd.Series[int] | None" = None, *, value_ns: float, lane: str) -> Evidence:
+        """Evidence in ms; with a row that has ts and dur, the place on the timeline."""
+        begin = None if row is None else int(row["ts"])
+        return Evidence(
+            text=text,
+            value=round(value_ns / 1e6, 4),
+            unit="ms",
+            start_ns=begin,
+            end_ns=None if row is None or begin is None else begin + int(row["dur"]),
+            rank=self.unit.rank,
+            process=self.unit.process,
+            lane=lane,
+            device=self.unit.device,
+        )
+
+
+def no_device(trace: Trace) -> str | None:
+    """Why nothing can be said of a device, None when its kernels or copies are there."""
+    if not is_recorded_trace(trace):
+        return WANTS_TRACE
+    if any(unit.device != NO_DEVICE for unit in units(trace)):
+        return None
+    calls = table(trace, "launches")
+    return NO_KERNELS if calls is not None and bool((calls["kind"] == "kernel").any()) else NO_ACCELERATOR
+
+
+def case_of(trace: Trace, limits: Limits) -> Case:
+    """The case of the rank whose budget is told; a recorded trace has one."""
+    rank = rank_of_process(trace, critical_rank(trace, limits))
+    mine = units(trace)
+    return case_of_unit(trace, next((unit for unit in mine if unit.rank == rank), mine[0]))
+
+
+def case_of_unit(trace: Trace, unit: Unit) -> Case:
+    """The case of one device."""
+    pieces = trace.fact(segments)
+    own = pieces[(column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)]
+    rows = steady(trace.fact(time_budget))
+    return Case(trace, unit, own, int((column(rows, "process") == unit.process).sum()) if len(rows) else 0)
+
+
+def ceiling(share: float) -> Speedup:
+    """Only the most that removing this share of the time can give: what then stands in its place is not known."""
+    return Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3))
+
+
+def total(pieces: pd.DataFrame) -> int:
+    """Nanoseconds of these pieces."""
+    return int(column(pieces, "dur").sum())
+
+
+def a_step(case: Case, ns: float) -> float:
+    """That time for each step; all of it where no steps are known."""
+    return ns / case.steps if case.steps else ns
+
+
+def op_names(trace: Trace, launches: "np.ndarray[tuple[int], np.dtype[np.int64]]", *, outermost: bool) -> list[str]:
+    """The operator around each of these launches (rows, -1 none), "" for none: the innermost, or the one around them all."""
+    ops, calls = table(trace, "ops"), table(trace, "launches")
+    if ops is None or calls is None or not len(ops):
+        return [""] * len(launches)
+    at = np.where(launches >= 0, column(calls, "op")[launches], -1)
+    parent = column(ops, "parent")
+    while outermost and bool((parent[at[at >= 0]] >= 0).any()):
+        up = np.where(at >= 0, parent[at], -1)
+        at = np.where(up >= 0, up, at)
+    names = ops["name"].to_numpy(object)
+    return [str(names[row]) if row >= 0 else "" for row in at]
+
+
+def module_names(trace: Trace, launches: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> list[str]:
+    """The module in whose call each of these launches was made, "" for none or where Python stacks were not recorded."""
+    ranges, calls = table(trace, "ranges"), table(trace, "launches")
+    found = [""] * len(launches)
+    if ranges is None or calls is None:
+        return found
+    called = modules(ranges)
+    known = np.flatnonzero(launches >= 0)
+    if not len(called) or not len(known):
+        return found
+    names = called["name"].to_numpy(object)
+    for at, row in zip(known, innermost(called, calls.iloc[launches[known]]), strict=True):
+        found[int(at)] = str(names[row]) if row >= 0 else ""
+    return found
+
+
+def largest(
+    names: list[str], dur: "np.ndarray[tuple[int], np.dtype[np.int64]]", most: int = 3
+) -> list[tuple[str, int]]:
+    """The names with most time in sum, with it; what has no name is left out."""
+    sums = pd.Series(dur).groupby(np.array(names, object)).sum().sort_values(ascending=False)
+    return [(str(name), int(ns)) for name, ns in sums.items() if name][:most]
