@@ -12,7 +12,7 @@ def unknowns(trace: Trace, diagnosis: Diagnosis) -> str:
     rows = [*missing(diagnosis)]
     if trace.manifest.depth_reason:
         rows.insert(0, ("inside the process", trace.manifest.depth_reason))
-    table = "".join(f"<tr><th>{escape(what)}</th><td>{prose(why or '')}</td></tr>" for what, why in rows)
+    table = "".join(f'<tr><th class="many">{escape(what)}</th><td>{prose(why or "")}</td></tr>' for what, why in rows)
     clear = "".join(f'<span class="pill">{escape(one)}</span>' for one in diagnosis.clear)
     return (
         '<div class="pair"><section class="card"><h2>Not measured, and why</h2>'

@@ -214,9 +214,8 @@ def test_memory_that_fills_a_cache_and_stops_is_no_growth() -> None:
 
 
 def test_host_sync_does_not_apply_without_device_timing() -> None:
-    assert "no GPU" in reason(host_sync, plain().trace())
     torch = {"torch": {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}}
-    assert "device timing" in reason(host_sync, plain().trace(manifest=torch))
+    assert "device's own times" in reason(host_sync, plain().trace(manifest=torch))
 
 
 def test_every_file_is_in_its_tuple_under_its_own_name() -> None:
