@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "path", type=Path, nargs="+", metavar="PATH", help="a run folder, a trace, or a folder of traces"
     )
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="do not keep what is read of a large trace, nor use what was kept"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
     parser.add_argument(
         "--dask", metavar="SCHEDULER", help="read on the workers of this Dask cluster, e.g. tcp://127.0.0.1:8786"
@@ -26,11 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from perfscope.traces.load import load_all
-    from perfscope.ui.answer import answer_trace
+    from perfscope.ui.answer import answer_trace, while_shown
 
     cluster = None
     if args.dask is not None:
         from perfscope.traces.jobs.dask_cluster import dask_cluster
 
         cluster = partial(dask_cluster, args.dask, insecure=args.insecure)
-    return answer_trace(load_all(args.path, cluster), json=args.json, html=args.html)
+    trace = while_shown(partial(load_all, args.path, cluster), kept=not args.no_cache)
+    return answer_trace(trace, json=args.json, html=args.html)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.readers import READERS
+from perfscope.traces.way_of_reading import READABLE
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -21,7 +22,13 @@ def read_one(path: Path) -> "Trace":
         if reader.sniff(path):
             trace: Trace = reader.read(path)
             return trace
-    from perfscope.traces.stored_run import read_manifest
+    raise UnreadableRun(f"{path} {what_it_is(path)}")
 
-    read_manifest(path)  # says which of the ways of not being a run this is
-    raise UnreadableRun(f"{path}: no reader knows this format")
+
+def what_it_is(path: Path) -> str:
+    """Why no reader takes it."""
+    if not path.exists():
+        return "does not exist"
+    if path.is_dir():
+        return f"is not a run folder: it has no manifest.json; {READABLE}"
+    return f"{'is no trace' if path.stat().st_size else 'is empty'}; {READABLE}"

@@ -1,6 +1,8 @@
 """From a run folder to an answer: JSON, terminal view, HTML report."""
 
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,18 @@ def answer_trace(trace: "Trace", *, json: bool, html: Path | None) -> int:
         save(trace, diagnosis, html)
         print(f"wrote {html}", file=sys.stderr)
     return 0
+
+
+def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
+    """What `read` reads; on stderr how far it is. `kept`: a large trace is kept for the next time, or was."""
+    from perfscope.traces.way_of_reading import reading
+    from perfscope.ui.reading_bar import reading_bar
+
+    with reading_bar(sys.stderr) as heard, reading(heard, kept=kept), ThreadPoolExecutor(1) as beside:
+        trace = beside.submit(read)
+        import perfscope.analyzer.engine  # noqa: F401  it takes its time to import: meanwhile the trace is read
+
+        return trace.result()
 
 
 def report(folder: Path, path: Path, *, json: bool) -> int:

@@ -3,6 +3,7 @@
 All values are `Any`: writers differ in what they give as number or text, and a wrong one must not cost the others.
 """
 
+import codecs
 import re
 from typing import Any
 
@@ -94,14 +95,32 @@ def decoded(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
 
 
 def mended(text: bytes) -> bytes:
-    """Without what some writers put into JSON that does not belong there: NaN, infinity, bytes that are no UTF-8."""
-    return NOT_JSON.sub(b"null", text).decode("utf-8", "replace").encode()
+    """Without what some writers put into JSON that does not belong there: NaN and infinity become an empty text, bytes
+    that are no UTF-8 question marks. As long as before, so that what follows stays where it was.
+    """
+    text = NOT_JSON.sub(lambda found: b'""'.ljust(len(found[0])), text)
+    return text.decode("utf-8", QUESTION_MARKS).encode()
+
+
+def question_marks(error: UnicodeError) -> tuple[str, int]:
+    """As many as there are bytes that cannot be decoded."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "?" * (error.end - error.start), error.end
+
+
+QUESTION_MARKS = "perfscope-question-marks"
+codecs.register_error(QUESTION_MARKS, question_marks)
 
 
 def one_by_one(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
     """Where some events have the wrong shape: the others, and those without arguments that are none."""
     events, texts, left_out = [], [], 0
-    for raw in RAW.decode(text):
+    try:
+        raws = RAW.decode(text)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
+    for raw in raws:
         try:
             event = ONE.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -17,9 +17,11 @@ from perfscope.traces.kineto.layout import Part
 from perfscope.traces.kineto.part import part_of
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, last_boundary
 from perfscope.traces.kineto.text import Text
+from perfscope.traces.way_of_reading import READABLE, Heard
 
 WORTH_PROCESSES = 24 << 20
 """Bytes of text from which on starting processes pays."""
+PACKED = 12
 LONGEST_TAIL = 64 << 20
 MOST_JOINED = 8
 
@@ -33,16 +35,20 @@ class Columns:
     torn: str | None = None
 
 
-def read_columns(path: Path, workers: int) -> Columns:
+def read_columns(path: Path, workers: int, progress: Heard | None = None) -> Columns:
     """All of one file. Raises UnreadableRun."""
     text = Text(path)
     pieces = Pieces(text)
     with pool_for(path, workers) as pool:
         parser = Parser(path, iter(pieces), pool, 1 if isinstance(pool, Here) else 2 * workers)
+        columns = Columns()
         try:
-            columns = Columns(list(parser.parts()))
+            for part in parser.parts():
+                columns.parts.append(part)
+                if progress is not None:
+                    progress(text.read_bytes, path.stat().st_size, parser.done_bytes)
         except NoEvents as error:
-            raise UnreadableRun(f"{path}: has no trace events in it") from error
+            raise UnreadableRun(f"{path}: has no trace events in it; {READABLE}") from error
     columns.torn = text.torn or parser.torn
     columns.around = around(path, pieces.head, parser.tail, whole=columns.torn is None)
     return columns
@@ -52,10 +58,14 @@ def pool_for(path: Path, workers: int) -> Executor:
     """Who parses: threads where the compiled reader lets go of the interpreter, else processes where they pay."""
     if workers > 1 and compiled_part.is_there():
         return ThreadPoolExecutor(workers, "perfscope-parse")
-    factor = 12 if path.suffix == ".gz" else 1
-    if workers > 1 and path.stat().st_size * factor > WORTH_PROCESSES:
+    if workers > 1 and estimated_bytes(path) > WORTH_PROCESSES:
         return ProcessPoolExecutor(workers, mp_context=get_context("fork"))
     return Here()
+
+
+def estimated_bytes(path: Path) -> int:
+    """About how much text the file holds."""
+    return path.stat().st_size * (PACKED if path.suffix == ".gz" else 1)
 
 
 class Here(Executor):
@@ -117,7 +127,7 @@ class Parser:
     def last(self, piece: memoryview, error: msgspec.DecodeError) -> Part:
         """What is whole of the last piece when the file is cut off in it."""
         at = last_boundary(bytes(piece))
-        if "truncated" not in str(error) or at is None:
+        if at is None:
             raise self.malformed(error)
         self.torn = "it ends in the middle of an event"
         try:

@@ -15,8 +15,8 @@ from perfscope.traces.nesting import enclosing
 from perfscope.traces.trace import framed
 
 STEP = re.compile(r"^ProfilerStep\s*#\s*\d+$")
-ON_A_DEVICE = (1, 3, 4, 20)
-"""c10::DeviceType of CUDA (HIP says so too), HIP as such, FPGA left out, privateuse1: whose memory is counted."""
+ON_A_DEVICE = (1, 6, 9, 12, 13, 15, 18, 19, 20)
+"""c10::DeviceType of CUDA, HIP, XLA, XPU, MPS, HPU, IPU, MTIA and privateuse1: those with memory of their own."""
 
 
 def nested(process: Ints, ops: Group, launches: Group) -> tuple[Ints, Ints]:
@@ -72,8 +72,7 @@ def range_table(group: Group, process: Ints) -> pd.DataFrame:
     kinds = ["annotation", "python", "overhead", "step"]
     by_category = {"python_function": 1, "overhead": 2}
     kind = np.array([by_category.get(one, 0) for one in said.names] + [0], np.int32)[said.codes]
-    is_step = np.array([bool(STEP.match(one)) for one in name.names] + [False], bool)[name.codes]
-    kind = np.where(is_step & (kind == 0), 3, kind).astype(np.int32)
+    kind = np.where(is_step(name) & (kind == 0), 3, kind).astype(np.int32)
     missing = np.full(len(group), -1, np.int64)
     return framed(
         "ranges",
@@ -85,6 +84,11 @@ def range_table(group: Group, process: Ints) -> pd.DataFrame:
             "value": missing,
         },
     )
+
+
+def is_step(name: Coded) -> NDArray[np.bool_]:
+    """Rows that are the profiler's marks of steps."""
+    return np.array([bool(STEP.match(one)) for one in name.names] + [False], bool)[name.codes]
 
 
 def is_loader(name: Coded) -> NDArray[np.bool_]:

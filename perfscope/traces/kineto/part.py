@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Raw
 
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto import compiled_part, groups
 from perfscope.traces.kineto.columns import BAD, coded, exactly, integers, nanoseconds
-from perfscope.traces.kineto.events import EXACT, NO_ARGS, TRAILING, Args, Event, decoded, meta
+from perfscope.traces.kineto.events import EXACT, NO_ARGS, TRAILING, Args, Event, decoded, mended, meta
 from perfscope.traces.kineto.layout import (
     DAY_NS,
     IMPOSSIBLE,
@@ -95,13 +96,16 @@ class Times:
         """Both of every event as they stand in the text."""
         if self.raws is None:
             text = self.text if self.texts is None else b"[" + b",".join(map(bytes, self.texts)) + b"]"
-            raws = EXACT.decode(text)
+            try:
+                raws = EXACT.decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raws = EXACT.decode(mended(text))
             self.raws = {"ts": [written(raw.ts) for raw in raws], "dur": [written(raw.dur) for raw in raws]}
         return self.raws
 
 
-def written(raw: Any) -> str:
-    return "" if raw is None else bytes(raw).decode("utf-8", "replace")
+def written(raw: Raw) -> str:
+    return bytes(raw).decode("utf-8", "replace")
 
 
 def columns(group: str, events: list[Event], part: Part, times: Times, rows: list[int]) -> dict[str, Column]:

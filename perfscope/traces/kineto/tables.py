@@ -11,10 +11,12 @@ from perfscope.errors import UnreadableRun
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto import groups
 from perfscope.traces.kineto.assemble import Group, assembled, joined, totals
+from perfscope.traces.kineto.columns import Coded
 from perfscope.traces.kineto.device_tables import collective_table, copy_table, kernel_table, separated
 from perfscope.traces.kineto.file import Columns
 from perfscope.traces.kineto.host_tables import (
     is_loader,
+    is_step,
     launch_table,
     loader_table,
     memory_table,
@@ -23,10 +25,12 @@ from perfscope.traces.kineto.host_tables import (
     range_table,
 )
 from perfscope.traces.kineto.identity import Identity, identified
+from perfscope.traces.kineto.outliers import FAR_AWAY, within_reach
 from perfscope.traces.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace
+from perfscope.traces.way_of_reading import READABLE
 
 
 def trace_of(path: Path, columns: Columns) -> Trace:
@@ -34,10 +38,14 @@ def trace_of(path: Path, columns: Columns) -> Trace:
     parts = columns.parts
     left_out = totals(part.left_out for part in parts)
     meta = [row for part in parts for row in part.meta]
-    tables = tables_of(parts, columns.around, meta, path)
+    rows = {name: assembled(parts, name) for name in (*BY_HOST, groups.KERNELS, groups.COPIES)}
+    rows, far_away = within_reach(rows)
+    if far_away:
+        left_out[FAR_AWAY] = far_away
+    tables = tables_of(with_marks(rows), columns.around, meta, path)
     timed = [frame for frame in tables.values() if "ts" in frame]
     if not timed or not any(len(frame) for frame in timed):
-        raise UnreadableRun(f"{path}: holds no event of the PyTorch profiler; is it a trace of another tool?")
+        raise UnreadableRun(f"{path}: holds no event of the PyTorch profiler; {READABLE}")
     base_ns = columns.around.get("baseTimeNanoseconds")
     zero_ns = on_job_time(tables)
     manifest = manifest_of(columns, left_out, zero_ns + (base_ns if isinstance(base_ns, int) else 0))
@@ -45,9 +53,8 @@ def trace_of(path: Path, columns: Columns) -> Trace:
     return Trace(tables, absent, [manifest], span_ns=span(tables.values()), path=path)
 
 
-def tables_of(parts: list[Any], around: dict[str, Any], meta: list[Any], path: Path) -> dict[str, pd.DataFrame]:
+def tables_of(rows: dict[str, Group], around: dict[str, Any], meta: list[Any], path: Path) -> dict[str, pd.DataFrame]:
     """Every table that has rows."""
-    rows = {name: assembled(parts, name) for name in (*BY_HOST, groups.KERNELS, groups.COPIES)}
     kernels, copies = separated(rows[groups.KERNELS], rows[groups.COPIES])
     launches = rows[groups.LAUNCHES]
     launches = launches.where(~np.isin(launches.numbers("pid"), np.unique(kernels.numbers("pid"))))
@@ -70,13 +77,25 @@ def tables_of(parts: list[Any], around: dict[str, Any], meta: list[Any], path: P
 BY_HOST = (groups.OPS, groups.LAUNCHES, groups.RANGES, groups.MEMORY)
 
 
+def with_marks(rows: dict[str, Group]) -> dict[str, Group]:
+    """Marks of steps and waits for the loader among the annotations, also of versions that had them among the operators."""
+    ops = rows[groups.OPS]
+    marks = is_step(ops.names("name")) | is_loader(ops.names("name"))
+    if not marks.any():
+        return rows
+    moved = ops.where(marks)
+    moved.columns["cat"] = Coded(np.zeros(len(moved), np.int32), ["user_annotation"])
+    kept = {name: moved.columns[name] for name in ("ts", "dur", "pid", "tid", "name", "cat")}
+    return {**rows, groups.OPS: ops.where(~marks), groups.RANGES: joined([rows[groups.RANGES], Group(kept)])}
+
+
 def annotated(rows: dict[str, Group], who: Identity) -> dict[str, pd.DataFrame | None]:
-    """Ranges, and of these and the operators (where older versions put them) the waits for the loader."""
-    ranges, ops = rows[groups.RANGES], rows[groups.OPS]
-    loads, old = is_loader(ranges.names("name")), is_loader(ops.names("name"))
-    waits = joined([ranges.where(loads), ops.where(old)])
+    """Ranges, and of these the waits for the loader."""
+    ranges = rows[groups.RANGES]
+    loads = is_loader(ranges.names("name"))
+    waits, others = ranges.where(loads), ranges.where(~loads)
     return {
-        "ranges": range_table(ranges.where(~loads), who.processes(ranges.where(~loads))),
+        "ranges": range_table(others, who.processes(others)),
         "loader": loader_table(waits, who.processes(waits)),
     }
 

@@ -20,7 +20,6 @@ from perfscope.errors import UnreadableRun
 from perfscope.traces.intervals import Ints
 
 Answer = TypeVar("Answer")
-MAGIC = b"SQLite format 3\x00"
 ROWS_AT_ONCE = 1 << 16
 LONGEST_NAME = 1 << 16
 DAY_NS = 86_400_000_000_000

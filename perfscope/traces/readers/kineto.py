@@ -3,14 +3,19 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
-from perfscope.traces.kineto.file import read_columns, usable_cores
+from perfscope.traces.kept_place import folder_of
+from perfscope.traces.kineto.file import estimated_bytes, read_columns, usable_cores
 from perfscope.traces.kineto.text import head
+from perfscope.traces.way_of_reading import way
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
+WORTH_KEEPING = 24 << 20
+"""Bytes of text from which on reading the tables back is clearly faster than reading the trace."""
 BEGINS = re.compile(rb"^\s*[\[{]")
 
 
@@ -21,9 +26,22 @@ def sniff(path: Path) -> bool:
 
 def read(path: Path) -> "Trace":
     """The Trace of one file: one rank. Raises UnreadableRun."""
+    keeps = way().kept and estimated_bytes(path) > WORTH_KEEPING
+    if keeps and folder_of(path).is_dir():
+        from perfscope.traces.kept import recalled
+
+        again = recalled(path)
+        if again is not None:
+            return again
     with ThreadPoolExecutor(1, "perfscope-read") as beside:
-        columns = beside.submit(read_columns, path, usable_cores())
+        columns = beside.submit(read_columns, path, usable_cores(), way().progress)
         # pandas takes as long to import as a trace of 100 MB to parse: both at once.
         from perfscope.traces.kineto.tables import trace_of
 
-        return trace_of(path, columns.result())
+        trace = trace_of(path, columns.result())
+    if keeps:
+        from perfscope.traces.kept import keep
+
+        # Beside whatever comes next; Python does not end before it has ended.
+        Thread(target=keep, args=(trace, path), name="perfscope-keep").start()
+    return trace

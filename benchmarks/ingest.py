@@ -1,0 +1,110 @@
+"""How fast a recorded trace becomes a diagnosis, and in how much memory; beside Holistic Trace Analysis where that is installed.
+
+    python -m benchmarks.ingest N6.json N24.json --peer /path/to/python-with-hta
+
+Our time is the whole command, file to printed diagnosis; the peer's its load, temporal breakdown, overlap and kernel breakdown.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+PEER = """
+import sys
+from hta.trace_analysis import TraceAnalysis
+analysis = TraceAnalysis(trace_files={0: sys.argv[1]}, trace_dir="")
+analysis.get_temporal_breakdown(visualize=False)
+analysis.get_comm_comp_overlap(visualize=False)
+analysis.get_gpu_kernel_breakdown(visualize=False)
+"""
+SAMPLED_EVERY_S = 0.02
+REPEATS = 3
+
+
+@dataclass
+class Run:
+    """One run of a command: wall time, and the most memory that its processes held together."""
+
+    wall_s: float
+    peak_bytes: int
+
+
+def measured(command: list[str], cache: str) -> Run:
+    """Runs a command to its end; shared pages of several processes count for each."""
+    begin_s = time.perf_counter()
+    environment = {**os.environ, "XDG_CACHE_HOME": cache}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    peak = [0]
+    watcher = threading.Thread(target=watch, args=(process.pid, peak))
+    watcher.start()
+    _, said = process.communicate()
+    wall_s = time.perf_counter() - begin_s
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command[:4])} failed: {said[-500:]}")
+    return Run(wall_s, peak[0])
+
+
+def watch(pid: int, peak: list[int]) -> None:
+    """Note the largest memory of a process and its children until it ends."""
+    try:
+        root = psutil.Process(pid)
+        while root.is_running() and root.status() != psutil.STATUS_ZOMBIE:
+            peak[0] = max(peak[0], sum(one.memory_info().rss for one in (root, *root.children(recursive=True))))
+            time.sleep(SAMPLED_EVERY_S)
+    except psutil.Error:
+        pass  # it has ended between two looks
+
+
+def event_count(path: Path) -> int:
+    """Events of a trace, by the key that each has."""
+    count, rest = 0, b""
+    with open(path, "rb") as file:
+        while block := file.read(16 << 20):
+            text = rest + block
+            count += text.count(b'"ph"')
+            rest = text[-3:] if not text.endswith(b'"ph"') else b""
+    return count
+
+
+def ours(path: Path, cache: str) -> Run:
+    """The best of a few runs that read the trace itself, and then one from what was kept."""
+    events, text_bytes = event_count(path), path.stat().st_size
+    command = [sys.executable, "-m", "perfscope", "analyze", str(path), "--json"]
+    runs = [measured([*command, "--no-cache"], cache) for _ in range(REPEATS)]
+    best = Run(min(run.wall_s for run in runs), max(run.peak_bytes for run in runs))
+    print(f"{path.name}: {text_bytes / 1e6:.0f} MB, {events} events")
+    print(f"  file to diagnosis     {best.wall_s:.2f} s ({1e9 * best.wall_s / events:.0f} ns an event)")
+    print(f"  memory                {best.peak_bytes / 1e6:.0f} MB, {best.peak_bytes / text_bytes:.2f} of the text")
+    keeping = measured(command, cache)
+    again = measured(command, cache)
+    print(f"  first time, kept      {keeping.wall_s:.2f} s")
+    print(f"  second time           {again.wall_s:.2f} s")
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("traces", nargs="+", type=Path, help="unpacked traces, the first one is given to the peer too")
+    parser.add_argument("--peer", help="a Python in which HolisticTraceAnalysis is installed")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        runs = [ours(path, cache) for path in args.traces]
+    if args.peer:
+        peer = measured([args.peer, "-c", PEER, str(args.traces[0])], tempfile.gettempdir())
+        print(f"Holistic Trace Analysis: {peer.wall_s:.1f} s, {peer.peak_bytes / 1e6:.0f} MB")
+        print(
+            f"  ratio {peer.wall_s / runs[0].wall_s:.1f} in time, {peer.peak_bytes / runs[0].peak_bytes:.1f} in memory"
+        )
+
+
+if __name__ == "__main__":
+    main()

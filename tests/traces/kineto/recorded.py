@@ -1,0 +1,16 @@
+"""The recorded traces that are not part of the repository."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.house.sources import ROOT
+
+FOLDER = ROOT.parent / "shared" / "traces"
+FILES = sorted((FOLDER / "kineto").glob("*.json.gz"))
+WHERE = pytest.mark.skipif(not FILES, reason=f"needs the recorded traces in {FOLDER}")
+
+
+def each_recorded() -> pytest.MarkDecorator:
+    """Parametrizes `path` over all of them."""
+    return pytest.mark.parametrize("path", FILES or [Path("none")], ids=lambda path: path.name.split(".")[0])

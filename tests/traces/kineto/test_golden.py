@@ -1,0 +1,17 @@
+"""The tables of a small trace are those that were looked at once."""
+
+import json
+
+import pytest
+
+from perfscope.traces.kineto import compiled_part
+from tests.traces.kineto.golden.tables import GOLDEN, tables
+
+
+def test_the_tables_are_the_golden_ones() -> None:
+    assert tables() == json.loads(GOLDEN.read_text())
+
+
+def test_so_they_are_without_the_compiled_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled_part, "compiled_reader", None)
+    assert tables() == json.loads(GOLDEN.read_text())

@@ -1,0 +1,77 @@
+"""What was read of a large trace is kept, found again, and never trusted."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from perfscope.traces.kept import keep, recalled, thin_out
+from perfscope.traces.kept_place import folder_of
+from perfscope.traces.load import load
+from perfscope.traces.schema import TABLES
+from tests.traces.kineto.events import event, kernel, launch, written
+
+
+@pytest.fixture
+def trace_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    events = [event(ts=1, dur=90, args={"Input Dims": [[2, 3]]}), launch(ts=5), kernel(ts=20), event("é", ts=200)]
+    return written(tmp_path / "a.json", events, distributedInfo={"rank": 2, "world_size": 4})
+
+
+def test_the_same_tables_come_back(trace_file: Path) -> None:
+    trace = load(trace_file)
+    assert recalled(trace_file) is None
+    keep(trace, trace_file)
+    again = recalled(trace_file)
+    assert again is not None and again.span_ns == trace.span_ns and again.manifest == trace.manifest
+    for name in TABLES:
+        one, other = trace.table(name), again.table(name)
+        assert (one is None) == (other is None) and trace.why_absent(name) == again.why_absent(name)
+        if one is not None:
+            pd.testing.assert_frame_equal(one, other)
+
+
+def test_another_file_under_the_same_name_is_read_anew(trace_file: Path) -> None:
+    keep(load(trace_file), trace_file)
+    written(trace_file, [event("other")])
+    assert recalled(trace_file) is None
+
+
+def test_nothing_is_written_beside_foreign_files_but_in_run_folders_of_ours(trace_file: Path) -> None:
+    assert folder_of(trace_file).parent == Path(os.environ["XDG_CACHE_HOME"]) / "perfscope" / "traces"
+    run = trace_file.parent / "run.perfscope"
+    (run / "kineto").mkdir(parents=True)
+    (run / "manifest.json").write_text("{}")
+    mine = shutil.copy(trace_file, run / "kineto" / "rank0.json")
+    assert folder_of(Path(mine)).parent == run.resolve() / "cache"
+
+
+@pytest.mark.parametrize("damage", [b"", b"ARROW1\0\0 and then nothing of the kind", None])
+def test_a_damaged_one_is_as_if_it_were_not_there(trace_file: Path, damage: bytes | None) -> None:
+    keep(load(trace_file), trace_file)
+    for file in folder_of(trace_file).iterdir():
+        before = file.read_bytes()
+        file.write_bytes(before[: len(before) // 2] if damage is None else damage)
+        assert recalled(trace_file) is None, file.name
+        file.write_bytes(before)
+    assert recalled(trace_file) is not None
+
+
+def test_a_place_that_cannot_be_written_costs_nothing(trace_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = load(trace_file)
+    (trace_file.parent / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(trace_file.parent / "file"))
+    keep(trace, trace_file)
+    assert recalled(trace_file) is None
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+    for at, name in enumerate("abc"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_bytes(bytes(100))
+        os.utime(tmp_path / name, (at, at))
+    thin_out(tmp_path, most_bytes=250)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["b", "c"]
