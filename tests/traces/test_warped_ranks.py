@@ -1,0 +1,40 @@
+"""Sixteen ranks made from a recorded one: clocks found, the slow rank named, its cost what the others wait."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.facts.matched_collectives import matched_collectives
+from perfscope.traces.load import load
+from tests.traces.warped_ranks import warped_ranks
+
+SHARED = Path(__file__).parents[3] / "shared" / "traces" / "kineto"
+SLOW = 5
+
+
+@pytest.mark.shared_traces
+def test_sixteen_ranks_made_from_a_recorded_one(tmp_path: Path) -> None:
+    source = SHARED / "a100_16ranks_rank0.json.gz"
+    if not source.exists():
+        pytest.skip(f"{source} is not there")
+    made = warped_ranks(source, tmp_path / "job", 16, SLOW)
+    trace = load(tmp_path / "job")
+    ranks = trace.table("ranks")
+    assert ranks is not None and ranks["rank"].tolist() == list(range(16))
+    assert (ranks["clock_residual_ns"] >= 0).all()
+    truth = np.array([-round(one) for one in made.offsets_us]) * 1e3
+    assert np.abs(ranks["clock_offset_ns"].to_numpy() - truth).max() < 2_000
+    assert (trace.fact(matched_collectives)["match"] >= 0).mean() > 0.9
+    diagnosis = diagnose(trace)
+    assert not diagnosis.failed
+    found = {one.id: one for one in diagnosis.findings}["straggler"]
+    assert found.rank == SLOW
+    waits = {
+        one.rank: next((entry.seconds for entry in one.time_budget if entry.category == "peer_wait"), 0.0)
+        for one in diagnosis.per_rank
+    }
+    others = [seconds for rank, seconds in waits.items() if rank != SLOW]
+    assert waits[SLOW] < min(others)
+    assert 0.8 * np.mean(others) <= found.lost_s <= np.mean(others)
