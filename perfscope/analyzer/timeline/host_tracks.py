@@ -121,7 +121,7 @@ def pile(frame: pd.DataFrame, source: str, code: Ints, rows: Ints, layer: int) -
     return events_of(frame, source, code, rows), process, tid, layer
 
 
-def thread_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
+def thread_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterator[Draft]:
     """Three tracks at most for each thread; of very many threads those with the most events."""
     found = list(piles(trace, names))
     if not found:
@@ -141,13 +141,15 @@ def thread_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
     place = np.zeros(len(counts), np.int64)
     place[busiest] = np.arange(len(busiest))
     events, layer, rank = events.where(kept), layer[kept], place[thread[kept]]
-    main = main_threads(trace)
+    main, workers = main_threads(trace), of_workers(trace)
     for number, of_layer, rows, hidden in split(events, rank * len(KINDS) + layer):
         code, its_tid = (int(one) for one in threads[:, busiest[number]])
-        order = (1, 0 if (code, its_tid) in main else 1, number, of_layer)
+        order: tuple[int, ...] = (1, 0 if (code, its_tid) in main else 1, number, of_layer)
         title = ("", "Python functions", "runtime calls")[of_layer] or thread_name(trace, code, its_tid, main)
-        shut = of_layer == PYTHON
-        yield Draft(code, order, KINDS[of_layer], title, rows, hidden, shut, tid=its_tid, cut=cut)
+        shut, home = of_layer == PYTHON, parents.get(code, code)
+        if code in workers:
+            order, title = (2, *order), f"{workers[code]}, {title}"
+        yield Draft(home, order, KINDS[of_layer], title, rows, hidden, shut, tid=its_tid, cut=cut)
         cut = ""
 
 
@@ -175,11 +177,24 @@ def slice_of(begin: int, stop: int) -> Ints:
 
 
 def main_threads(trace: Trace) -> set[tuple[int, int]]:
-    threads = trace.table("threads")
-    if threads is None:
-        return set()
-    main = threads[threads["main"]]
-    return set(zip(main["process"].tolist(), main["tid"].tolist(), strict=True))
+    """(process, thread) of every main thread: as the trace says, or by the number that it shares with its process."""
+    found: set[tuple[int, int]] = set()
+    threads, processes = trace.table("threads"), trace.table("processes")
+    if threads is not None:
+        main = threads[threads["main"]]
+        found |= set(zip(main["process"].tolist(), main["tid"].tolist(), strict=True))
+    if processes is not None:
+        found |= set(zip(processes["process"].tolist(), processes["ns_pid"].tolist(), strict=True))
+    return found
+
+
+def of_workers(trace: Trace) -> dict[int, str]:
+    """Process -> `worker 3`, of loader workers."""
+    processes = trace.table("processes")
+    if processes is None:
+        return {}
+    own = processes[processes["role"] == "loader-worker"]
+    return {int(code): f"worker {number}" for code, number in zip(own["process"], own["worker"], strict=True)}
 
 
 def thread_name(trace: Trace, process: int, tid: int, main: set[tuple[int, int]]) -> str:

@@ -16,7 +16,7 @@ def timeline_lanes(trace: Trace) -> Lanes:
     known = processes_of(trace)
     drafts = [
         *step_tracks(trace, names),
-        *thread_tracks(trace, names),
+        *thread_tracks(trace, names, parents(known)),
         *worker_tracks(trace, names, parents(known)),
         *stream_tracks(trace, names),
     ]

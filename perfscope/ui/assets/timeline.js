@@ -3,7 +3,8 @@
 //   options.height  CSS pixels of the lanes at most (default 560; "fill" takes the element's height)
 //   options.paper   colours that it is printed in
 //   options.hash    false: the window is not written into the address (default: #timeline?from=..&to=..&lane=..)
-// It resolves to a handle, also element.timeline: look(from, to) in ns, show, find, settled() when the picture is exact, unmount().
+// It resolves to a handle, also element.timeline: look(from, to) in ns, show, find, settled() when the picture is exact, refresh() when
+// the recording has grown, unmount().
 // An interval is shown on document event "timeline:show" with detail {from, to} in seconds, and lane if there is one.
 (() => {
   const own = window.perfscopeTimeline;
@@ -11,16 +12,13 @@
 
   own.mount = async (element, source, options = {}) => {
     const t = { element, source, options, view: { from: 0, to: 1, scroll: 0 }, shutTracks: new Set(), shutGroups: new Set(), widths: new Map(), panelTurn: 0,
-      waiting: [], still: matchMedia("(prefers-reduced-motion: reduce)").matches, now: null, base: null, wanted: 0, got: 0, stats: [] };
+      asked: [], still: matchMedia("(prefers-reduced-motion: reduce)").matches, now: null, base: null, wanted: 0, got: 0, stats: [] };
     element.classList.add("tl");
     element.timeline = t;
     element.replaceChildren(own.node("div", { class: "tl-say" }, "loading the timeline"));
     try { t.meta = await source.meta(); } catch (error) { return said(element, `The timeline did not come: ${error.message}`); }
     if (!t.meta.tracks.length) return said(element, "This recording holds no events that a timeline could show.");
-    t.zero = Math.min(0, t.meta.span[0]);
-    t.tracks = own.tracks(t.meta);
-    t.colours = own.bytesOf(t.meta.name_colours);
-    t.names = new own.Names(t.meta.names, t.meta.name_count, source.names, () => t.changed());
+    learn(t);
     for (const track of t.tracks) if (track.shut) t.shutTracks.add(track.number);
     [t.view.from, t.view.to] = t.meta.span;
     build(t);
@@ -30,10 +28,32 @@
     t.resize();
     own.showNothing(t);
     watch(t);
-    fromHash(t, false);
-    source.strip(COLUMNS).then((strip) => { t.strip = strip; t.changed(); }, () => {});
+    fromAddress(t, false);
     return t;
   };
+
+  // What follows from the meta data.
+  function learn(t) {
+    t.zero = Math.min(0, t.meta.span[0]);
+    t.tracks = own.tracks(t.meta);
+    t.colours = own.bytesOf(t.meta.name_colours);
+    t.waiting = t.colours.map((one) => t.meta.waits[one] ? 1 : 0);
+    t.names = new own.Names(t.meta.names, t.meta.name_count, t.source.names, () => t.changed());
+    t.source.strip(COLUMNS).then((strip) => { t.strip = strip; t.changed(); }, () => {});
+  }
+
+  // The recording has grown: the window stays, unless it shows the whole or looks at the end, which it then follows.
+  async function refresh(t) {
+    const whole = t.whole(), last = t.view.to >= t.meta.span[1] * 0.999, wide = t.view.to - t.view.from;
+    const meta = await t.source.meta();
+    if (!meta.tracks.length) return;
+    t.meta = meta;
+    learn(t);
+    t.total.textContent = own.count(meta.events);
+    if (whole) [t.view.from, t.view.to] = meta.span; else if (last) [t.view.from, t.view.to] = [meta.span[1] - wide, meta.span[1]];
+    t.recolour();
+    t.relayout();
+  }
 
   function said(element, text) {
     element.replaceChildren(own.node("div", { class: "tl-say" }, text));
@@ -53,7 +73,8 @@
     t.found = node("output", {});
     t.panel = node("div", { class: "tl-panel", "aria-live": "polite" });
     const button = (words, title, act) => node("button", { type: "button", title, onclick: act }, words);
-    const count = node("span", {}, node("b", {}, own.count(t.meta.events)), " events in ", own.count(t.meta.tracks.reduce((sum, one) => sum + one[4], 0)), " lanes");
+    t.total = node("b", {}, own.count(t.meta.events));
+    const count = node("span", {}, t.total, " events in ", own.count(t.meta.tracks.reduce((sum, one) => sum + one[4], 0)), " lanes");
     const findings = t.meta.marks.length ? button(t.meta.marks.length === 1 ? "what the finding shows" : `next of ${t.meta.marks.length} places that findings show`, "n", () => t.finding(1)) : null;
     t.element.replaceChildren(
       node("div", { class: "tl-head" }, count, button("whole run", "Home", () => own.glide(t, ...t.meta.span)), findings,
@@ -79,16 +100,18 @@
     });
     t.onShow = (event) => t.show(event.detail.from * NS, event.detail.to * NS, event.detail.lane);
     document.addEventListener("timeline:show", t.onShow);
-    t.onHash = () => fromHash(t, true);
+    t.onHash = () => fromAddress(t, true);
     addEventListener("hashchange", t.onHash);
   }
 
-  function fromHash(t, glide) {
+  // #timeline?from=..&to=.. is a window that was looked at; ?from=..&to=.. a stretch that another page points at.
+  function fromAddress(t, glide) {
     const [, words] = /^#timeline\?(.*)$/.exec(location.hash) || [];
-    if (words === undefined || location.hash === t.written) return;
-    const query = new URLSearchParams(words), from = Number(query.get("from")) * NS, to = Number(query.get("to")) * NS;
+    if (words !== undefined && location.hash === t.written) return;
+    const query = new URLSearchParams(words === undefined ? location.search : words);
+    const from = Number(query.get("from")) * NS, to = Number(query.get("to")) * NS;
     if (!(to > from)) return;
-    if (glide) own.glide(t, from, to); else t.look(from, to);
+    if (words === undefined) { t.shown = { from, to }; t.look(from - (to - from) * 0.6, to + (to - from) * 0.6); } else if (glide) own.glide(t, from, to); else t.look(from, to);
     if (query.get("lane")) t.reveal(Number(query.get("lane")));
   }
 
@@ -154,8 +177,9 @@
       },
       back() { t.selection = t.chosen = t.shown = null; t.panelTurn++; own.showNothing(t); t.changed(); },
       selectView() { t.selection = { from: t.view.from, to: t.view.to, ...own.everything(t) }; t.chosen = null; t.changed(); own.showSelection(t); },
+      refresh() { return refresh(t).catch((error) => t.say(`The timeline did not come: ${error.message}`)); },
       say(text) { own.say(t, text); },
-      settled: () => t.asking ? new Promise((done) => t.waiting.push(done)) : Promise.resolve(t),
+      settled: () => t.asking ? new Promise((done) => t.asked.push(done)) : Promise.resolve(t),
       find(words) { return find(t, words); },
       hit(back) { hit(t, back); },
       unmount() { t.observer.disconnect(); t.themes.disconnect(); document.removeEventListener("keydown", t.keys); document.removeEventListener("timeline:show", t.onShow); removeEventListener("hashchange", t.onHash); },
@@ -202,7 +226,7 @@
       }
     } catch (error) {
       t.say(`The timeline's server does not answer: ${error.message}`);
-    } finally { t.asking = false; t.since = 0; for (const done of t.waiting.splice(0)) done(t); }
+    } finally { t.asking = false; t.since = 0; for (const done of t.asked.splice(0)) done(t); }
   }
 
   function question(t) {
@@ -229,7 +253,7 @@
   function painted(t, shot) {
     const { dpr } = t.size, rows = shot.rows.map((row) => ({ lane: row.lane, y: Math.round((row.y - shot.scroll) * dpr), h: Math.round(row.h * dpr) }));
     shot.painter.paint(shot.tile, rows, Math.max(Math.round((t.size.height - t.size.ruler) * dpr), 1),
-      { theme: t.theme, shades: t.shades, colours: t.colours, waits: t.meta.waits, hits: t.hits });
+      { theme: t.theme, shades: t.shades, waiting: t.waiting, hits: t.hits });
   }
 
   function repaint(t) {

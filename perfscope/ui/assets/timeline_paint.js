@@ -3,7 +3,8 @@
 (() => {
   const own = window.perfscopeTimeline;
   const LEAST = 0.34; // how strong the shortest event is drawn: what is there must be seen
-  const HATCH = 8, STRIPE = 3;
+  const HATCH = 8, STRIPE = 3, OPAQUE = 255 << 24;
+  const STRENGTH = Uint16Array.from({ length: 256 }, (_, share) => Math.round(256 * (LEAST + (1 - LEAST) * share / 255)));
 
   const rgb = (text) => {
     const found = /^#(..)(..)(..)$/.exec(text.trim());
@@ -73,10 +74,11 @@
         this.pixels = pixels;
         this.line = { busy: new Uint8Array(pixels), code: new Uint32Array(pixels), edge: new Uint8Array(pixels), most: new Float32Array(pixels) };
         this.colours = new Uint32Array(pixels);
+        this.lit = new Uint32Array(pixels);
         this.striped = Array.from({ length: HATCH }, () => new Uint32Array(pixels));
       }
     }
-    // rows: [{lane, y, h}] in device pixels; ink: {theme, shades, colours, waits, hits}
+    // rows: [{lane, y, h}] in device pixels; ink: {theme, shades, waiting, hits}, the last three with an entry a name
     paint(tile, rows, height, ink) {
       this.sized(tile.pixels, height);
       const ground = pack(...ink.theme.ground);
@@ -90,32 +92,37 @@
       this.pen.putImageData(this.image, 0, 0);
     }
     row(lane, row, ground, ink) {
-      const { pixels, colours, out } = this, { busy, code, edge } = lane, { shades, waits, hits } = ink;
-      const [gr, gg, gb] = ink.theme.ground;
-      let hatched = false;
+      const { pixels, colours, out } = this, { busy, code, edge } = lane, { shades, hits } = ink;
+      const waits = ink.waiting, [gr, gg, gb] = ink.theme.ground;
+      let hatched = 0;
       for (let x = 0; x < pixels; x++) {
         const share = busy[x];
         if (!share) { colours[x] = ground; continue; }
         const c = code[x];
-        let v = LEAST + (1 - LEAST) * share / 255;
-        if (edge && edge[x]) v *= 0.45;
-        if (hits && !hits[c]) v *= 0.22;
-        if (waits[ink.colours[c]]) hatched = true;
-        colours[x] = pack(shades[3 * c] * v + gr * (1 - v), shades[3 * c + 1] * v + gg * (1 - v), shades[3 * c + 2] * v + gb * (1 - v));
+        let v = STRENGTH[share];
+        if (edge && edge[x]) v = v * 115 >> 8;
+        if (hits && !hits[c]) v = v * 56 >> 8;
+        hatched |= waits[c];
+        colours[x] = gr + ((shades[3 * c] - gr) * v >> 8) | gg + ((shades[3 * c + 1] - gg) * v >> 8) << 8 | gb + ((shades[3 * c + 2] - gb) * v >> 8) << 16 | OPAQUE;
       }
       const top = Math.max(row.y, 0), end = Math.min(row.y + row.h, this.canvas.height);
-      if (hatched) this.stripe(lane, ink);
+      if (hatched) this.stripe(lane, waits);
       for (let y = top; y < end; y++) out.set(hatched ? this.striped[y % HATCH] : colours, y * pixels);
     }
-    stripe(lane, ink) {
-      const { pixels, colours } = this, { busy, code } = lane;
+    // The same line with its waits lit where a stripe runs, for each of the rows that a stripe takes to repeat.
+    stripe(lane, waits) {
+      const { pixels, colours, lit, striped } = this, { busy, code } = lane;
+      lit.set(colours);
+      for (let x = 0; x < pixels; x++) {
+        if (!busy[x] || !waits[code[x]]) continue;
+        const c = colours[x], r = c & 255, g = c >> 8 & 255, b = c >> 16 & 255;
+        lit[x] = r + ((255 - r) * 56 >> 8) | g + ((255 - g) * 56 >> 8) << 8 | b + ((255 - b) * 56 >> 8) << 16 | OPAQUE;
+      }
       for (let phase = 0; phase < HATCH; phase++) {
-        const line = this.striped[phase];
+        const line = striped[phase];
         line.set(colours);
-        for (let x = 0; x < pixels; x++) {
-          if (!busy[x] || !ink.waits[ink.colours[code[x]]] || (x + phase) % HATCH >= STRIPE) continue;
-          const c = colours[x], r = c & 255, g = c >> 8 & 255, b = c >> 16 & 255;
-          line[x] = pack(r + (255 - r) * 0.22, g + (255 - g) * 0.22, b + (255 - b) * 0.22);
+        for (let x = -phase; x < pixels; x += HATCH) {
+          for (let i = Math.max(x, 0), end = Math.min(x + STRIPE, pixels); i < end; i++) line[i] = lit[i];
         }
       }
     }

@@ -49,7 +49,7 @@ def titles(lanes: Lanes) -> list[tuple[str, str, int]]:
 
 def test_a_gpu_trace_has_its_thread_nested_its_calls_and_its_stream() -> None:
     lanes = gpu_run().fact(timeline_lanes)
-    assert titles(lanes) == [("thread", "thread 100", 3), ("calls", "runtime calls", 1), ("stream", "stream 7", 1)]
+    assert titles(lanes) == [("thread", "main thread", 3), ("calls", "runtime calls", 1), ("stream", "stream 7", 1)]
     assert [[lanes.names.texts[code] for code in one.code(slice(None))] for one in lanes.lanes[:3]] == [
         ["<b>forward</b>"],
         ["aten::linear"],
@@ -64,7 +64,7 @@ def test_a_run_folder_has_steps_the_loop_and_each_worker() -> None:
     lanes = input_bound().fact(timeline_lanes)
     assert [(one.kind, one.title) for one in lanes.tracks] == [
         ("steps", "steps"),
-        ("thread", "thread 100"),
+        ("thread", "main thread"),
         ("loader", "worker 0"),
         ("loader", "worker 1"),
     ]
@@ -143,7 +143,7 @@ def test_too_many_threads_are_counted_and_the_busiest_shown() -> None:
     ops = [{"process": 0, "tid": tid, "ts": 10 * tid, "dur": 5, "name": "aten::add"} for tid in range(1, 1001)]
     ops += [{"process": 0, "tid": 1000, "ts": 20_000, "dur": 5, "name": "aten::mul"}]
     lanes = trace(ops=ops).fact(timeline_lanes)
-    assert len(lanes.tracks) == 400 and lanes.tracks[0].title == "thread 1000"
+    assert len(lanes.tracks) == 400 and [one.title for one in lanes.tracks[:2]] == ["main thread", "thread 1000"]
     assert lanes.notes == ["Not drawn: 600 more threads with 600 events."]
 
 

@@ -1,0 +1,186 @@
+"""The timeline in a real browser, on a server and out of a file: hand, keyboard, statistics, search, flow, themes."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from selenium.webdriver import ActionChains, Keys
+from werkzeug.serving import make_server
+
+from perfscope.analyzer.engine import diagnose
+from perfscope.traces.load import load
+from perfscope.traces.trace import Trace
+from perfscope.ui.report import style, write_report
+from perfscope.ui.timeline_routes import register, script
+from tests.analyzer.timeline.test_lanes import SHARED, gpu_run
+from tests.build import trace
+from tests.running import until
+from tests.ui.runs import HOSTILE
+
+PAGE = '<html><style>{style}</style><body><div id="timeline" data-timeline="/timeline/{run}"></div><script>{script}</script>'
+T = "const t = document.getElementById('timeline').timeline; "
+HERE = "const box = t.canvas.getBoundingClientRect(); return [box.left, box.top, box.width, box.height]"
+ROW = (
+    T
+    + "const own = perfscopeTimeline, row = own.rowOfLane(t, arguments[0]); const box = t.canvas.getBoundingClientRect();"
+)
+ROW += "return [box.left + own.x(t, arguments[1]), box.top + t.size.ruler + row.y - t.view.scroll + row.h / 2]"
+
+
+def hostile() -> Trace:
+    ops = [{"process": 0, "tid": 5, "ts": 10 * at, "dur": 8, "name": f"{HOSTILE} {at % 3}"} for at in range(50)]
+    return trace(ops=ops)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    runs = {"gpu": gpu_run(), "hostile": hostile(), "empty": trace()}
+    app = Flask("test")
+    register(app, runs.__getitem__)
+    app.add_url_rule("/<run>", "page", lambda run: PAGE.format(style=style(), script=script(), run=run))
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+
+
+def opened(browser: Any, address: str) -> Any:
+    browser.get_log("browser")
+    browser.get(address)
+    until(lambda: browser.execute_script("return document.getElementById('timeline').dataset.ready"))
+    browser.execute_async_script(T + "const done = arguments[0]; t.settled().then(() => done())")
+    return browser
+
+
+def point(browser: Any, lane: int, at_ns: float) -> Any:
+    left, top = browser.execute_script(ROW, lane, at_ns)
+    chain = ActionChains(browser)
+    chain.w3c_actions.pointer_action.move_to_location(round(left), round(top))
+    return chain
+
+
+def panel(browser: Any) -> str:
+    return str(browser.find_element("css selector", ".tl-panel").text)
+
+
+@pytest.mark.parametrize("where", ["served", "file"])
+def test_a_click_tells_all_of_a_kernel_and_what_launched_it(
+    browser: Any, served: str, where: str, tmp_path: Path
+) -> None:
+    if where == "file":
+        run = gpu_run()
+        write_report(run, diagnose(run), tmp_path / "gpu.html")
+    opened(browser, f"{served}/gpu" if where == "served" else f"file://{tmp_path}/gpu.html")
+    browser.execute_script("document.getElementById('timeline').scrollIntoView({ behavior: 'instant' })")
+    chain = point(browser, 4, 400)
+    chain.w3c_actions.pointer_action.click()
+    chain.perform()
+    until(lambda: "nccl_all_reduce" in panel(browser))
+    assert (
+        "aten::addmm" in panel(browser) and "cudaLaunchKernel" in panel(browser) and "communication" in panel(browser)
+    )
+    assert browser.execute_script(T + "return t.chosen.causes.map((one) => one.lane)") == [2, 3]
+    browser.find_element("css selector", ".tl-flow").click()
+    until(lambda: browser.execute_script(T + "return t.chosen.name") == "aten::addmm")
+    effects = browser.execute_script(T + "return t.chosen.effects.map((one) => [one.role, one.ts_ns])")
+    assert sorted(effects) == [["kernel", 200], ["kernel", 300], ["launch", 120], ["launch", 140]]
+    assert [one for one in browser.get_log("browser") if "favicon" not in one["message"]] == []
+
+
+def test_a_stretch_dragged_with_shift_has_its_statistics_below(browser: Any, served: str) -> None:
+    opened(browser, f"{served}/gpu")
+    begin, (right, _) = browser.execute_script(ROW, 4, 250), browser.execute_script(ROW, 4, 400)
+    chain = ActionChains(browser).key_down(Keys.SHIFT)
+    pointer = chain.w3c_actions.pointer_action
+    pointer.move_to_location(round(begin[0]), round(begin[1])).pointer_down()
+    pointer.move_to_location(round(right), round(begin[1])).pointer_up()
+    chain.perform()
+    ActionChains(browser).key_up(Keys.SHIFT).perform()
+    until(lambda: "Selected" in panel(browser))
+    rows = browser.execute_script(
+        "return [...document.querySelectorAll('.tl-panel tbody tr')].map((one) => one.innerText.split('\\t'))"
+    )
+    assert [(row[0].strip(), row[1]) for row in rows] == [("nccl_all_reduce", "1"), ("gemm", "1")]
+    assert "stream 7" in panel(browser) and "communication" in panel(browser)
+
+
+def test_wheel_keys_and_strip_move_the_window_and_the_picture_follows(browser: Any, served: str) -> None:
+    opened(browser, f"{served}/gpu")
+    wide = T + "return t.view.to - t.view.from"
+    whole = browser.execute_script(wide)
+    left, top = browser.execute_script(ROW, 4, 250)
+    browser.execute_script(
+        T + "const [clientX, clientY] = arguments, turned = { deltaY: -240, clientX, clientY, cancelable: true };"
+        "t.canvas.dispatchEvent(new WheelEvent('wheel', turned))",
+        left,
+        top,
+    )
+    near = browser.execute_script(wide)
+    assert near < whole and browser.execute_script(ROW, 4, 250)[0] == pytest.approx(left, abs=1), (
+        "zoomed at the pointer"
+    )
+    ActionChains(browser).send_keys("w").perform()
+    assert browser.execute_script(wide) == pytest.approx(0.7 * near)
+    browser.execute_async_script(T + "const done = arguments[0]; t.settled().then(() => done())")
+    shown = browser.execute_script(
+        T + "return [t.now.from <= t.view.from, t.now.to >= t.view.to, t.now.tile.lanes.size]"
+    )
+    assert shown[:2] == [True, True] and shown[2] == 5
+    until(lambda: browser.execute_script("return location.hash").startswith("#timeline?from="))
+
+
+def test_a_link_opens_its_window(browser: Any, served: str) -> None:
+    browser.get("about:blank")
+    opened(browser, f"{served}/gpu#timeline?from=0.0000002&to=0.0000003")
+    assert browser.execute_script(T + "return [t.view.from, t.view.to]") == pytest.approx([200, 300])
+
+
+def test_search_counts_dims_and_goes_from_hit_to_hit(browser: Any, served: str) -> None:
+    opened(browser, f"{served}/gpu")
+    ActionChains(browser).send_keys("/").send_keys("launchk").perform()
+    until(lambda: browser.find_element("css selector", ".tl-find output").text == "2 hits")
+    ActionChains(browser).send_keys(Keys.ENTER).perform()
+    until(lambda: browser.execute_script(T + "return t.chosen && t.chosen.ts_ns") == 120)
+    ActionChains(browser).send_keys(Keys.ENTER).perform()
+    until(lambda: browser.execute_script(T + "return t.chosen && t.chosen.ts_ns") == 140)
+
+
+def test_colours_are_the_themes_and_waits_are_hatched(browser: Any, served: str) -> None:
+    opened(browser, f"{served}/gpu")
+    pixel = T + "const [x, y] = arguments, box = t.canvas.getBoundingClientRect();"
+    pixel += "return [...t.pen.getImageData(x - box.left, y - box.top, 1, 12).data].filter((_, at) => at % 4 === 0)"
+    left, top = browser.execute_script(ROW, 3, 400)
+    assert len(set(browser.execute_script(pixel, left, top - 6))) > 1, "a synchronising call is striped"
+    compute, middle = browser.execute_script(ROW, 4, 250)
+    before = browser.execute_script(pixel, compute, middle - 6)
+    browser.execute_script("document.documentElement.classList.add('dark')")
+    until(lambda: browser.execute_script(pixel, compute, middle - 6) != before)
+    browser.execute_script("document.documentElement.classList.remove('dark')")
+
+
+def test_a_hostile_name_is_text_and_an_empty_run_says_so(browser: Any, served: str) -> None:
+    opened(browser, f"{served}/hostile")
+    thread = browser.execute_script(T + "return t.tracks.find((one) => one.kind === 'thread').first")
+    chain = point(browser, thread, 14)
+    chain.w3c_actions.pointer_action.click()
+    chain.perform()
+    until(lambda: "alert(1)" in panel(browser))
+    assert browser.execute_script("return document.querySelectorAll('#timeline script').length") == 0
+    browser.get(f"{served}/empty")
+    until(lambda: "holds no events" in browser.find_element("id", "timeline").text)
+
+
+@pytest.mark.shared_traces
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded traces are not here")
+@pytest.mark.parametrize("name", ["v100_2ranks_rank1_nccl_memory", "mtia_inference"])
+def test_the_report_of_a_recorded_trace_is_small_and_shows_it(browser: Any, name: str, tmp_path: Path) -> None:
+    run, path = load(SHARED / f"{name}.json.gz"), tmp_path / "report.html"
+    write_report(run, diagnose(run), path)
+    assert path.stat().st_size < 5_000_000
+    opened(browser, f"file://{path}")
+    drawn = T + "return [...t.now.tile.lanes.values()].filter((one) => one && one.x.length).length"
+    assert browser.execute_script(drawn) > 3
+    assert browser.get_log("browser") == []

@@ -1,0 +1,88 @@
+"""What the timeline's routes answer, and refuse with one line."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from perfscope.traces.trace import Trace
+from perfscope.ui.timeline_routes import MOST_LANES, register
+from tests.analyzer.timeline.test_lanes import gpu_run
+from tests.analyzer.timeline.unpack import unpacked
+from tests.build import trace
+
+WINDOW = "from=0&to=600"
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    runs: dict[str, Trace] = {"a/gpu": gpu_run(), "empty": trace()}
+    app = Flask("test")
+    register(app, runs.__getitem__)
+    return app.test_client()
+
+
+def asked(client: FlaskClient, path: str, run: str = "a/gpu") -> Any:
+    answer = client.get(f"/timeline/{run}/{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.get_json() if answer.is_json else answer.data
+
+
+def test_meta_names_every_track_and_its_lanes(client: FlaskClient) -> None:
+    meta = asked(client, "meta")
+    assert [(one[1], one[2], one[3], one[4]) for one in meta["tracks"]] == [
+        ("thread", "main thread", 0, 3),
+        ("calls", "runtime calls", 3, 1),
+        ("stream", "stream 7", 4, 1),
+    ]
+    assert meta["span"] == [90, 590] and meta["events"] == 8 and meta["name_count"] == len(meta["names"])
+    assert asked(client, "meta", "empty")["tracks"] == []
+
+
+def test_a_tile_holds_the_lanes_that_were_asked_for(client: FlaskClient) -> None:
+    found = unpacked(asked(client, f"tile?{WINDOW}&pixels=600&lanes=0,3-4"))
+    assert set(found) == {0, 3, 4}
+    assert found[4]["x"].tolist() == [200, 300] and found[4]["w"].tolist() == [100, 200]
+
+
+def test_statistics_search_and_events_come_as_json(client: FlaskClient) -> None:
+    rows = asked(client, f"select?{WINDOW}&lanes=4&by=category&most=5")["rows"]
+    assert [row[0] for row in rows] == ["exposed_communication", "device_compute"]
+    assert asked(client, "search?words=LAUNCH")["count"] == 2
+    assert asked(client, "hit?words=launch&at=120&lane=3&back=0") == {"lane": 3, "ts_ns": 140, "dur_ns": 10}
+    assert asked(client, "hit?words=launch&at=140&lane=3&back=0") is None
+    assert asked(client, "event?lane=4&at=250")["causes"][0]["name"] == "aten::addmm"
+    assert asked(client, "event?lane=4&at=150") is None
+    assert asked(client, "names?first=0&count=1") == [asked(client, "meta")["names"][0]]
+    assert sum(asked(client, "strip?columns=1")["device_compute"]) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "tile?from=0&to=0&pixels=9&lanes=0",
+        "tile?from=0&to=9&pixels=0&lanes=0",
+        "tile?from=0&to=9&pixels=8193&lanes=0",
+        "tile?from=x&to=9&pixels=9&lanes=0",
+        f"tile?from={'9' * 5000}&to=9&pixels=9&lanes=0",
+        "tile?from=0&to=9&pixels=9&lanes=",
+        "tile?from=0&to=9&pixels=9&lanes=-1",
+        f"tile?from=0&to=9&pixels=9&lanes={'9' * 5000}",
+        "tile?from=0&to=9&pixels=9&lanes=" + ",".join(["0-4"] * (MOST_LANES // 4)),
+        f"select?{WINDOW}&lanes=0&by=<script>&most=5",
+        "event?lane=5&at=0",
+        "names?first=-1&count=1",
+    ],
+)
+def test_what_makes_no_sense_is_refused(client: FlaskClient, path: str) -> None:
+    answer = client.get(f"/timeline/a/gpu/{path}")
+    assert answer.status_code == 400 and "<script>" not in answer.text
+
+
+def test_a_run_that_is_not_there_is_not_found(client: FlaskClient) -> None:
+    assert client.get("/timeline/other/meta").status_code == 404
+
+
+def test_lanes_beyond_the_last_are_left_out(client: FlaskClient) -> None:
+    assert set(unpacked(asked(client, f"tile?{WINDOW}&pixels=10&lanes=3-99"))) == {3, 4}
