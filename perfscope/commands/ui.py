@@ -5,6 +5,7 @@ a running process is recorded and watched meanwhile. Only this machine may ask, 
 """
 
 import argparse
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,8 @@ def watched(
 
 
 def until_interrupted(over: Callable[[], bool] = lambda: False) -> None:
-    """Wait for Ctrl-C, or until it is over."""
+    """Wait for Ctrl-C (or SIGTERM), or until it is over."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while not over():
             time.sleep(0.2)

@@ -19,7 +19,7 @@ from perfscope.ui.source import Source
 from perfscope.ui.theme import DARK, LIGHT
 from perfscope.ui.timeline_routes import stylesheet
 
-SCRIPTS = ("paint.js", "dashboard.js")
+SCRIPTS = ("paint.js", "dashboard.js", "tables.js")
 INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/own/style.css">
@@ -49,7 +49,7 @@ def create_app(source: Source) -> Dash:
     app.layout = frame()
     register(app, source)
     for one in PAGES:
-        one.register(app)
+        one.register(app, source.library)
     serve_files(app.server, source.library)
     library = source.library
     timeline_routes.register(app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis)

@@ -15,9 +15,11 @@ from perfscope.ui.bundle import plotly_script
 from perfscope.ui.markup import escape
 from perfscope.ui.overview import overview
 from perfscope.ui.sections import Section, sections
+from perfscope.ui.tables import Table, table_card
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline_embedded import embedded_timeline
 from perfscope.ui.timeline_routes import EMBEDDED, script, stylesheet
+from perfscope.ui.trace_sections import evidence_of_a_trace
 from perfscope.ui.unknowns import unknowns
 
 UNDER_THE_BAR = "budget"
@@ -37,9 +39,12 @@ def write_report(trace: Trace, diagnosis: Diagnosis, path: Path) -> None:
 def page(trace: Trace, diagnosis: Diagnosis) -> str:
     """The whole page as text."""
     shown, packed = sections(trace, diagnosis), embedded_timeline(trace, diagnosis)
-    figures = {one.id: one.figure for one in shown}
+    rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
+    traced = evidence_of_a_trace(trace, rank)
+    figures = {one.id: one.figure for one in [*shown, *traced] if isinstance(one, Section)}
     under_bar = "".join(chart(one) for one in shown if one.id == UNDER_THE_BAR)
     body = "".join(block(one) for one in shown if one.id != UNDER_THE_BAR)
+    body += "".join(table_card(one) if isinstance(one, Table) else block(one) for one in traced)
     return TEMPLATE.format(
         title=escape(f"perfscope: {diagnosis.verdict.summary}"),
         css=style() + stylesheet(),
@@ -58,16 +63,20 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
         + asset("paint.js")
         + asset("report.js")
         + asset("search.js")
-        + asset("steps.js"),
+        + asset("steps.js")
+        + asset("tables.js"),
     )
 
 
 def block(section: Section) -> str:
     """A card with one chart, its title and what it shows."""
     css = "card half" if section.half else "card"
-    return (
-        f'<section class="{css}" id="section-{section.id}"><h2>{escape(section.title)}</h2>{chart(section)}</section>'
+    save = "".join(
+        f'<button type="button" class="save" data-picture="{kind}" data-name="{section.id}">{kind.upper()}</button>'
+        for kind in ("png", "svg")
     )
+    heading = f"<h2>{escape(section.title)}<span>{save}</span></h2>"
+    return f'<section class="{css}" id="section-{section.id}">{heading}{chart(section)}</section>'
 
 
 def chart(section: Section) -> str:
@@ -96,7 +105,7 @@ def style() -> str:
     """The palettes and the style: light, dark where the reader's system is, unless the reader said otherwise."""
     dark = "@media screen and (prefers-color-scheme:dark){" + variables("html:not(.light)", DARK) + "}"
     dark += "@media screen{" + variables("html.dark", DARK) + "}"
-    return variables("html", LIGHT) + dark + asset("report.css") + asset("search.css")
+    return variables("html", LIGHT) + dark + asset("report.css") + asset("search.css") + asset("tables.css")
 
 
 def variables(selector: str, palette: Palette) -> str:

@@ -11,6 +11,7 @@ from perfscope.ui.components import components
 from perfscope.ui.library import Opened
 from perfscope.ui.report import block
 from perfscope.ui.sections import Section
+from perfscope.ui.tables import Table, table_card
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,21 @@ class View:
     def diagnosis(self) -> Diagnosis:
         return self.opened.diagnosis
 
-    def interval_s(self) -> tuple[float, float] | None:
-        """The stretch of time that the address points at; None without one, or with one that is no stretch."""
-        try:
-            begin, end = float(self.query["from"]), float(self.query["to"])
-        except (KeyError, ValueError):
-            return None
-        return (begin, end) if abs(begin) < abs(end) < 1e12 and begin < end else None
+    @property
+    def rank(self) -> int:
+        """The rank that the verdict speaks of."""
+        return self.diagnosis.budget_rank if self.diagnosis.budget_rank is not None else 0
 
     def shown(self, markup: str, sections: list[Section] | None = None) -> list[Any]:
         """Markup of the report as components, the charts of `sections` where it has places for them."""
         return components(markup, self.base, graphs(sections or []))
+
+    def evidence(self, parts: list[Section | Table]) -> list[Any]:
+        """Charts and tables in their order, a card each; says so where nothing is to be told."""
+        markup = "".join(table_card(one) if isinstance(one, Table) else block(one) for one in parts)
+        if not markup:
+            markup = '<section class="card"><p class="muted">The recording holds nothing to tell here.</p></section>'
+        return self.shown(markup, [one for one in parts if isinstance(one, Section)])
 
     def cards(self, sections: list[Section]) -> list[Any]:
         """A card a section, as in the report."""

@@ -84,9 +84,12 @@ def queue(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
 
 
 def top_of(series: list[Series]) -> list[float]:
-    """The range of the axis: one outlier in a hundred does not press the rest flat."""
+    """The range of the axis: of times one outlier in a hundred does not press the rest flat."""
     values = sorted(value for one in series for value in one.y)
-    return [0.0, 1.25 * max(values[int(0.99 * (len(values) - 1))], 1e-3)] if values else [0.0, 1.0]
+    if not values:
+        return [0.0, 1.0]
+    counts = series[0].column == "queue_depth"
+    return [0.0, 1.25 * max(values[-1], 1.0) if counts else 1.25 * max(values[int(0.99 * (len(values) - 1))], 1e-3)]
 
 
 def moved(drawn: dict[str, Any], series: list[Series], span_s: tuple[float, float]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
+from perfscope.ui.library import Library
 from perfscope.ui.overview import the_answer
 from perfscope.ui.report import UNDER_THE_BAR, chart
 from perfscope.ui.sections import of_budget, of_steps
@@ -29,5 +30,5 @@ def layout(view: View) -> list[Any]:
     ]
 
 
-def register(app: Dash) -> None:
+def register(app: Dash, library: Library) -> None:
     """Nothing moves here by itself."""

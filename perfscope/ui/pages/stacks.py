@@ -5,6 +5,7 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
+from perfscope.ui.library import Library
 from perfscope.ui.sections import of_stacks
 from perfscope.ui.view import View
 
@@ -19,5 +20,5 @@ def layout(view: View) -> list[Any]:
     return view.cards(of_stacks(view.trace))
 
 
-def register(app: Dash) -> None:
+def register(app: Dash, library: Library) -> None:
     """The browser zooms and searches by itself."""

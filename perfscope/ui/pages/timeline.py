@@ -6,6 +6,7 @@ from dash import Dash, html
 
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
+from perfscope.ui.library import Library
 from perfscope.ui.view import View
 
 PATH, TITLE = "timeline", "Timeline"
@@ -23,5 +24,5 @@ def layout(view: View) -> list[Any]:
     return [html.Div(id="timeline", **place)]
 
 
-def register(app: Dash) -> None:
+def register(app: Dash, library: Library) -> None:
     """The component asks its own routes (timeline_routes.py)."""

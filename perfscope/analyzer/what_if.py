@@ -1,0 +1,58 @@
+"""What a step would take with other loader workers or batches that are cheaper to make: the closed forms, asked freely."""
+
+from dataclasses import dataclass, replace
+
+from perfscope.analyzer.facts.input_pipeline import Fetch, Pipeline, input_pipelines
+from perfscope.analyzer.findings.input_bound import case_of, device_hides
+from perfscope.analyzer.input_case import Case, beside, supply
+from perfscope.analyzer.limits import LIMITS, Limits
+from perfscope.analyzer.prediction import After
+from perfscope.traces.trace import Trace
+
+MOST_WORKERS = 32
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """Step times in ns: as measured, and with the change; `why_not` says why nothing can be told."""
+
+    step: float
+    after: After | None
+    why_not: str | None = None
+
+
+def pipeline_of(trace: Trace, rank: int) -> Pipeline | None:
+    """The input of a rank, or of the first rank that has one."""
+    found = trace.fact(input_pipelines)
+    return next((line for line in found if line.rank == rank), found[0] if found else None)
+
+
+def what_if(trace: Trace, rank: int, workers: int, cost: float, limits: Limits = LIMITS) -> WhatIf:
+    """`workers` loader workers, each batch costing `cost` (0 to 1) of what it costs now to make. Never below what cores allow."""
+    line = pipeline_of(trace, rank)
+    if line is None:
+        return WhatIf(0.0, None, "no steady step was seen")
+    if line.fetch is None:
+        return WhatIf(line.step, None, "no fetch of a batch was seen")
+    if device_hides(trace):
+        return WhatIf(line.step, None, "a device works beside the host, whose waits are no measure of the loss")
+    if workers == line.workers and cost == 1.0:
+        return WhatIf(line.step, After(line.step, line.step, line.step))
+    case = case_of(trace, line, limits)
+    saved = line.needed(line.fetch.cpu) * (1.0 - cost)
+    if workers == 0:
+        return WhatIf(line.step, in_process(case, line.fetch, cost))
+    cheaper = replace(case, pipeline=replace(line, fetch=scaled(line.fetch, cost)))
+    return WhatIf(line.step, beside(cheaper, supply(cheaper, workers, line.fetch.wall * cost), saved))
+
+
+def in_process(case: Case, fetch: Fetch, cost: float) -> After:
+    """Without workers the loop makes its batches itself, one after the other."""
+    time = case.pipeline.consumer + case.pipeline.needed(fetch.wall * cost)
+    return After(time, time, time)
+
+
+def scaled(fetch: Fetch, cost: float) -> Fetch:
+    """A fetch that takes `cost` of its time; handing the batch on stays."""
+    parts = ("wall", "dataset", "collate", "cpu", "run_delay", "io", "waiting")
+    return replace(fetch, **{name: getattr(fetch, name) * cost for name in parts})

@@ -1,0 +1,37 @@
+"""What a device's time went to, by class of work: a bar each, the largest on top."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from perfscope.analyzer.wording import ms, percent
+from perfscope.ui.figures.frame import figure
+from perfscope.ui.theme import LIGHT
+
+BAR_HEIGHT = 26
+COLOURED = {"communication": "exposed_communication", "copy": "exposed_copy"}
+
+
+def class_bars(classes: pd.DataFrame) -> go.Figure:
+    """`classes`: rows of the fact kernel_classes of one device."""
+    rows = classes.sort_values("sum_ns")
+    fig = figure(40 + BAR_HEIGHT * max(len(rows), 1), x_title="ms")
+    marks = ["communication", "copy", ""]
+    for mark in marks:
+        part = rows[rows["kernel_class"] == mark] if mark else rows[~rows["kernel_class"].isin(marks[:2])]
+        if not len(part):
+            continue
+        category = COLOURED.get(mark, "device_compute")
+        told = [f"{ms(s)}, {percent(p)}" for s, p in zip(part["sum_ns"], part["share"], strict=True)]
+        fig.add_bar(
+            orientation="h",
+            y=part["kernel_class"].tolist(),
+            x=(part["sum_ns"] / 1e6).round(4).tolist(),
+            text=told,
+            textposition="auto",
+            meta={"category": category},
+            marker={"color": LIGHT.category[category], "line": {"width": 0}},
+            hovertemplate="%{y}: %{text}<extra></extra>",
+        )
+    fig.update_layout(barmode="overlay", bargap=0.25, margin={"l": 110, "r": 20})
+    fig.update_yaxes(categoryorder="array", categoryarray=rows["kernel_class"].tolist(), showgrid=False)
+    return fig

@@ -1,0 +1,38 @@
+"""Where the making of one batch goes: in which code, and on what it waits."""
+
+import plotly.graph_objects as go
+
+from perfscope.analyzer.facts.input_pipeline import Fetch
+from perfscope.analyzer.wording import ms
+from perfscope.ui.figures.frame import figure, key_above
+from perfscope.ui.theme import LIGHT
+
+CODE, WAITS = "in which code", "on what"
+PARTS = (
+    (CODE, "dataset", "dataset (reading, decoding)", "input_dataset"),
+    (CODE, "collate", "collate", "input_collate"),
+    (WAITS, "cpu", "on a core", "compute_or_host"),
+    (WAITS, "run_delay", "waiting for a core", "host_bound"),
+    (WAITS, "io", "waiting for storage", "sync_wait"),
+    (WAITS, "waiting", "waiting otherwise (network, locks, sleep)", "other_idle"),
+)
+
+
+def fetch_split(fetch: Fetch) -> go.Figure:
+    """Two bars of the same length: the fetch by code and by what it waited on."""
+    fig = figure(190, x_title="ms a batch")
+    for row, field, name, category in PARTS:
+        value = getattr(fetch, field) / 1e6
+        fig.add_bar(
+            orientation="h",
+            y=[row],
+            x=[round(value, 4)],
+            name=f"{name} {ms(value * 1e6)}",
+            meta={"category": category},
+            marker={"color": LIGHT.category[category], "line": {"width": 0}},
+            hovertemplate=f"{name}: %{{x:.4g}} ms<extra></extra>",
+        )
+    fig.update_layout(barmode="stack", bargap=0.3, margin={"l": 100})
+    fig.update_yaxes(categoryorder="array", categoryarray=[WAITS, CODE], showgrid=False)
+    fig.update_layout(legend={"traceorder": "normal"})
+    return key_above(fig)

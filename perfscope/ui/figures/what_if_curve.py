@@ -1,0 +1,48 @@
+"""The predicted step time for each number of loader workers, with its range, beside what was measured."""
+
+import plotly.graph_objects as go
+
+from perfscope.analyzer.what_if import WhatIf
+from perfscope.ui.figures.frame import figure, key_above
+from perfscope.ui.theme import LIGHT
+
+
+def what_if_curve(predicted: dict[int, WhatIf], chosen: int, measured: tuple[int, float]) -> go.Figure:
+    """`predicted`: workers -> what comes out; `measured`: workers and step time (ns) as they are."""
+    known = {workers: one.after for workers, one in predicted.items() if one.after is not None}
+    at = list(known)
+    fig = figure(250, x_title="loader workers", y_title="ms a step")
+    low, high = [known[n].fast / 1e6 for n in at], [known[n].slow / 1e6 for n in at]
+    colour = LIGHT.category["input_wait"]
+    fig.add_scatter(
+        x=[*at, *at[::-1]],
+        y=[*high, *low[::-1]],
+        mode="lines",
+        fill="toself",
+        fillcolor="rgba(238,143,0,.16)",
+        line={"width": 0},
+        hoverinfo="skip",
+        name="from optimistic to pessimistic",
+    )
+    fig.add_scatter(
+        x=at,
+        y=[known[n].likely / 1e6 for n in at],
+        mode="lines+markers",
+        name="predicted",
+        meta={"category": "input_wait"},
+        line={"width": 2, "color": colour},
+        marker={"size": [13 if n == chosen else 6 for n in at], "color": colour},
+        hovertemplate="%{x} workers: %{y:.4g} ms<extra></extra>",
+    )
+    fig.add_scatter(
+        x=[measured[0]],
+        y=[measured[1] / 1e6],
+        mode="markers",
+        name="measured",
+        meta={"category": "accent"},
+        marker={"size": 11, "symbol": "diamond", "color": LIGHT.accent},
+        hovertemplate="measured: %{y:.4g} ms<extra></extra>",
+    )
+    top = max([measured[1] / 1e6, *high])
+    fig.update_layout(yaxis={"range": [0, 1.1 * top], "nticks": 6})
+    return key_above(fig)
