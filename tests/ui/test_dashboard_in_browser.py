@@ -1,0 +1,165 @@
+"""The dashboard in a real browser: every page, by mouse and keyboard, light and dark; nothing foreign is asked."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from perfscope.ui.pages import PAGES
+from perfscope.ui.serve import Dashboard
+from tests.running import until
+from tests.ui.kineto_files import HOSTILE, events, small_trace
+from tests.ui.recorded import recorded_run
+
+SHARED = Path(__file__).parents[3] / "shared/traces/kineto"
+PICTURES = Path(os.environ.get("PERFSCOPE_PICTURES", "")) if os.environ.get("PERFSCOPE_PICTURES") else None
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    folder = tmp_path_factory.mktemp("runs")
+    small_trace(folder / "gpu.json")
+    threads = [
+        {"ph": "X", "cat": "cpu_op", "pid": 1, "tid": n, "name": HOSTILE, "ts": n, "dur": 5} for n in range(20_000)
+    ]
+    small_trace(folder / "hostile.json", [*events(3), *threads])
+    recorded_run(folder / "train.perfscope")
+    made = Dashboard(folder, port=0)
+    yield made
+    made.close()
+
+
+def settled(browser: Any) -> None:
+    """Until nothing loads and the page no longer changes."""
+    last: list[Any] = []
+
+    def still() -> bool:
+        now = browser.execute_script(
+            "return [document.querySelectorAll('[data-dash-is-loading=true],._dash-loading').length,"
+            "document.getElementById('page')?.innerText.length || 0,"
+            "document.querySelectorAll('.js-plotly-plot .main-svg').length,"
+            "document.getElementById('page')?.innerText.includes('loading the timeline')]"
+        )
+        seen, last[:] = list(last), now
+        return now[0] == 0 and now[1] > 0 and not now[3] and seen == now
+
+    until(still)
+
+
+def faults(browser: Any) -> list[str]:
+    """Console errors, foreign requests, failed answers."""
+    found = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    for entry in browser.get_log("performance"):
+        event = json.loads(entry["message"])["message"]
+        if event["method"] == "Network.requestWillBeSent":
+            url = event["params"]["request"]["url"]
+            if urlsplit(url).scheme in ("http", "https", "ws") and urlsplit(url).hostname != "127.0.0.1":
+                found.append(url)
+        if event["method"] == "Network.responseReceived" and event["params"]["response"]["status"] >= 400:
+            found.append(event["params"]["response"]["url"])
+    return found
+
+
+def opened(browser: Any, board: Dashboard, path: str) -> Any:
+    faults(browser)
+    browser.get(board.url.rstrip("/") + path)
+    settled(browser)
+    if PICTURES is not None:
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        browser.save_screenshot(str(PICTURES / f"{path.strip('/').replace('/', '-') or 'runs'}.png"))
+    return browser
+
+
+def every_page(browser: Any, board: Dashboard, run: str) -> None:
+    opened(browser, board, f"/run/{run}")
+    links = browser.execute_script(
+        "return [...document.querySelectorAll('#links a')].map(a => new URL(a.href).pathname)"
+    )
+    assert len(links) >= 3
+    for link in links:
+        opened(browser, board, link)
+        words = browser.find_element("id", "page").text
+        assert len(words) > 40 and "did not work" not in browser.find_element("id", "room").text
+    for page in PAGES:  # also those without facts explain themselves
+        opened(browser, board, f"/run/{run}/{page.PATH}")
+    assert faults(browser) == []
+
+
+@pytest.mark.parametrize("run", ["gpu.json", "hostile.json", "train.perfscope"])
+def test_every_page_draws_or_explains_itself(browser: Any, board: Dashboard, run: str) -> None:
+    every_page(browser, board, run)
+    assert browser.execute_script("return document.querySelectorAll('#page script').length") == 0
+
+
+@pytest.mark.shared_traces
+def test_every_page_of_a_real_gpu_trace(browser: Any, tmp_path: Path) -> None:
+    trace = SHARED / "h100_qwen05b.json.gz"
+    if not trace.exists():
+        pytest.skip("no ../shared/traces here")
+    board = Dashboard(trace, port=0)
+    try:
+        every_page(browser, board, trace.name)
+    finally:
+        board.close()
+
+
+def test_from_the_list_to_the_interval_that_proves_it(browser: Any, board: Dashboard) -> None:
+    opened(browser, board, "/")
+    until(lambda: "Input-bound" in browser.find_element("id", "page").text)
+    browser.find_element("link text", "train.perfscope").click()
+    until(lambda: browser.find_elements("css selector", "#page h1"))
+    settled(browser)
+    verdict = browser.find_element("css selector", "#page h1")
+    assert verdict.text.startswith("Input-bound") and verdict.location["y"] < 500
+    browser.find_element("css selector", "#page .doors a.button.main").click()
+    until(lambda: "/timeline#timeline?from=" in browser.current_url)
+    until(lambda: browser.execute_script("return document.getElementById('timeline')?.dataset.ready") == "yes")
+    shown = browser.execute_script("const v = document.getElementById('timeline').timeline.view; return [v.from, v.to]")
+    whole = browser.execute_script("return document.getElementById('timeline').timeline.meta.span")
+    assert shown[1] - shown[0] < 0.6 * (whole[1] - whole[0])
+    assert faults(browser) == []
+
+
+def test_keys_lead_everywhere(browser: Any, board: Dashboard) -> None:
+    opened(browser, board, "/run/train.perfscope/overview")
+    press = "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0], bubbles: true }))"
+    browser.execute_script(press, "3")
+    until(lambda: browser.current_url.endswith("/input"))
+    browser.execute_script(press, "?")
+    assert browser.execute_script("return document.getElementById('keys').open")
+    browser.execute_script("document.getElementById('keys').close()")
+    browser.execute_script(press, "g")
+    until(lambda: urlsplit(browser.current_url).path == "/")
+
+
+def test_the_theme_repaints_and_is_remembered(browser: Any, board: Dashboard) -> None:
+    opened(browser, board, "/run/train.perfscope/overview")
+    fill = "return document.querySelector('[data-chart=budget] .js-plotly-plot').data[0].marker.color"
+    before = browser.execute_script(fill)
+    browser.find_element("id", "switch-theme").click()
+    until(lambda: browser.execute_script(fill) != before)
+    after = browser.execute_script(fill)
+    opened(browser, board, "/run/train.perfscope/overview")
+    assert browser.execute_script(fill) == after
+    browser.find_element("id", "switch-theme").click()
+
+
+def test_a_slider_asks_and_the_analyzer_answers(browser: Any, board: Dashboard) -> None:
+    opened(browser, board, "/run/train.perfscope/input")
+    assert "measured" in browser.find_element("id", "what-if").text
+    thumb = browser.find_element("css selector", "#what-if-workers [role=slider]")
+    thumb.send_keys("\ue014")  # arrow right
+    until(lambda: browser.find_element("id", "what-if").text.startswith("With 3 workers a step takes about"))
+    assert faults(browser) == []
+
+
+def test_a_table_sorts_and_saves(browser: Any, board: Dashboard) -> None:
+    opened(browser, board, "/run/gpu.json/operators")
+    csv = browser.execute_script("return csvOf(document.getElementById('table-kernels'))").splitlines()
+    assert csv[0].startswith("kernel,class,runs") and len(csv) == 2 and HOSTILE.split('"')[0] in csv[1]
+    browser.execute_script("document.querySelector('#table-kernels th[data-sort=\"2\"]').click()")
+    assert browser.execute_script("return document.querySelector('#table-kernels th[aria-sort]').textContent") == "runs"
