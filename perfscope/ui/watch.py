@@ -19,9 +19,10 @@ from perfscope.traces.trace import Trace
 
 WINDOW_NS = 30_000_000_000
 TICK_S = 0.5
-DIAGNOSIS_SHARE = 0.04
+DIAGNOSIS_SHARE = 0.025
 SOONEST_S, LATEST_S = 2.0, 20.0
 BEATING = ("processes", "loader")
+BEAT_TABLES = ("loader", "ranges")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,17 @@ class Watch:
                     return
             self.stopped.wait(TICK_S)
 
+    def beat(self, before: Look | None) -> Trace:
+        """What the beat is read from, and no more; who the processes are is known from the last diagnosis."""
+        known = None if before is None else before.trace.table("processes")
+        recent = trace_of(self.run, ("loader",) if known is not None else BEATING)
+        if not recent.has("loader"):
+            recent = trace_of(self.run, ("ranges",) if known is not None else (*BEATING, "ranges"))
+        if known is None:
+            return recent
+        tables = {name: table for name in BEAT_TABLES if (table := recent.table(name)) is not None}
+        return Trace({**tables, "processes": known}, {}, recent.manifests, span_ns=recent.span_ns, path=recent.path)
+
     def over(self) -> bool:
         """Will nothing more be written?"""
         return self.run.manifest.finished or not self.alive()
@@ -90,9 +102,7 @@ class Watch:
         before = self.look
         over = self.over()
         self.run.update()
-        recent = trace_of(self.run, BEATING)
-        if not recent.has("loader"):
-            recent = trace_of(self.run, (*BEATING, "ranges"))
+        recent = self.beat(before)
         if before is None or diagnose_too:
             trace = trace_of(self.run)
             diagnosis, count = diagnose(trace), 1 + (before.diagnosed if before is not None else 0)

@@ -27,11 +27,14 @@ def class_bars(classes: pd.DataFrame) -> go.Figure:
             y=part["kernel_class"].tolist(),
             x=(part["sum_ns"] / 1e6).round(4).tolist(),
             text=told,
-            textposition="auto",
+            textposition="outside",
             meta={"category": category},
             marker={"color": LIGHT.category[category], "line": {"width": 0}},
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
-    fig.update_layout(barmode="overlay", bargap=0.25, margin={"l": 110, "r": 20})
+    longest_ms = float(rows["sum_ns"].max()) / 1e6 if len(rows) else 1.0
+    fig.update_layout(
+        barmode="overlay", bargap=0.25, margin={"l": 110, "r": 20}, xaxis={"range": [0, 1.16 * longest_ms]}
+    )
     fig.update_yaxes(categoryorder="array", categoryarray=rows["kernel_class"].tolist(), showgrid=False)
     return fig

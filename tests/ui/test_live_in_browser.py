@@ -1,0 +1,93 @@
+"""A real process, recorded and watched in a real browser; the page's button ends it, and a good run stays."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfscope.traces.load import load
+from perfscope.traces.stored_run import read_manifest
+from perfscope.ui.recording import Recording
+from perfscope.ui.serve import Dashboard
+from perfscope.ui.source import Live
+from perfscope.ui.watch import Watch
+from tests.running import until
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "sample_workloads.too_few_workers", "--seconds", "120"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    assert process.stdout is not None
+    assert "steps" in process.stdout.readline()
+    yield process
+    process.terminate()
+    process.wait(30)
+    process.stdout.close()
+
+
+@pytest.fixture
+def board(target: subprocess.Popen[str], tmp_path: Path) -> Iterator[Dashboard]:
+    out = tmp_path / "live.perfscope"
+    recording = Recording(target.pid, out, ["--follow"])
+    recording.appeared()
+    watch = Watch(out, alive=lambda: recording.running)
+    made = Dashboard(tmp_path, port=0, live=Live(watch, recording))
+    watch.start()
+    yield made
+    watch.close()
+    made.close()
+    recording.close()
+
+
+def text(browser: Any, name: str) -> str:
+    found: str = browser.execute_script("return document.getElementById(arguments[0])?.innerText || ''", name)
+    return found
+
+
+def test_it_moves_and_is_stopped_with_the_token_only(browser: Any, board: Dashboard, tmp_path: Path) -> None:
+    browser.delete_all_cookies()
+    browser.get(board.url.split("?")[0])
+    until(lambda: "Where a step goes" in text(browser, "live-answer"), 60)
+    points = "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data[0].x.length || 0"
+    until(lambda: browser.execute_script(points) > 0)
+    first = browser.execute_script(points)
+    until(lambda: browser.execute_script(points) > first)
+    browser.find_element("id", "live-stop").click()
+    until(lambda: "with the token" in text(browser, "live-said"))
+    assert board.live is not None and board.live.recording is not None and board.live.recording.running
+
+    browser.get(board.url)
+    until(lambda: "/live" in browser.current_url and "token" not in browser.current_url)
+    until(lambda: text(browser, "live-status").startswith("recording"))
+    browser.find_element("id", "live-stop").click()
+    until(lambda: "stopped by the user" in text(browser, "live-status"), 60)
+    manifest = read_manifest(tmp_path / "live.perfscope")
+    assert manifest.finished and load(tmp_path / "live.perfscope").torn == 0
+    errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert errors == []
+
+
+def test_the_dashboards_death_leaves_a_good_run(target: subprocess.Popen[str], tmp_path: Path) -> None:
+    """Whoever holds the other end of the pipe is gone: the recording ends in good order and leaves the target alone."""
+    out = tmp_path / "left.perfscope"
+    recording = Recording(target.pid, out, ["--follow"])
+    recording.appeared()
+    pipe = recording.process.stdin
+    assert pipe is not None
+    pipe.close()
+    assert recording.process.wait(30) == 0
+    assert read_manifest(out).finished and target.poll() is None
+
+
+def test_the_targets_end_ends_the_page_in_good_order(
+    browser: Any, board: Dashboard, target: subprocess.Popen[str]
+) -> None:
+    browser.get(board.url)
+    until(lambda: text(browser, "live-status").startswith("recording"), 60)
+    target.terminate()
+    until(lambda: "the process ended" in text(browser, "live-status"), 60)
+    assert browser.find_element("css selector", "#live-status a").get_attribute("href").endswith("/overview")
