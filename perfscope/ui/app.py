@@ -19,7 +19,7 @@ from perfscope.ui.source import Source
 from perfscope.ui.theme import DARK, LIGHT
 from perfscope.ui.timeline_routes import stylesheet
 
-SCRIPTS = ("paint.js", "dashboard.js", "tables.js")
+SCRIPTS = ("paint.js", "search.js", "dashboard.js", "tables.js")
 INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/own/style.css">

@@ -163,3 +163,19 @@ def test_a_table_sorts_and_saves(browser: Any, board: Dashboard) -> None:
     assert csv[0].startswith("kernel,class,runs") and len(csv) == 2 and HOSTILE.split('"')[0] in csv[1]
     browser.execute_script("document.querySelector('#table-kernels th[data-sort=\"2\"]').click()")
     assert browser.execute_script("return document.querySelector('#table-kernels th[aria-sort]').textContent") == "runs"
+
+
+def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: Dashboard) -> None:
+    opened(browser, board, "/run/train.perfscope/stacks")
+    field = browser.find_element("css selector", "#page .search input")
+    field.send_keys("u.py")
+    until(lambda: "1 frame" in browser.find_element("css selector", "#page .search output").text)
+    opened(browser, board, "/run/train.perfscope/overview")
+    click = "document.querySelector('[data-chart=steps] .js-plotly-plot').emit('plotly_click', { points: [{ x: 0.5, y: 10 }] })"
+    until(
+        lambda: browser.execute_script("return document.querySelector('[data-chart=steps] [data-heard=yes]') !== null")
+    )
+    browser.execute_script(click)
+    until(lambda: browser.current_url.endswith("/run/train.perfscope/timeline#timeline?from=0.5&to=0.51"))
+    until(lambda: browser.execute_script("return document.getElementById('timeline')?.dataset.ready") == "yes")
+    assert faults(browser) == []

@@ -25,9 +25,36 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, { perfscope: 
   paint(figure, theme) {
     if (!figure) return window.dash_clientside.no_update;
     const name = window.dash_clientside.callback_context.outputs_list.id.name;
+    if (name === "steps" || name.startsWith("stacks-")) whenThere(name, 50);
     return repainted(figure, palettes[theme === "dark" ? "dark" : "light"], roomFor(name));
   },
 } });
+
+// What a chart does when it is clicked, from the moment it is there: a frame is zoomed to, a step opens the timeline.
+function whenThere(name, tries) {
+  const chart = document.querySelector(`[data-chart="${CSS.escape(name)}"] .js-plotly-plot`);
+  if (!chart || !chart.on) return tries && setTimeout(() => whenThere(name, tries - 1), 100);
+  if (chart.dataset.heard) return;
+  chart.dataset.heard = "yes";
+  if (name === "steps") chart.on("plotly_click", (event) => openStep(event.points[0]));
+  else chart.on("plotly_icicleclick", (event) => zoomed(chart, event.nextLevel));
+}
+
+function zoomed(chart, level) {
+  if (level !== undefined) Plotly.restyle(chart, { level: [level], text: [labelled(chart.data[0], chart.clientWidth, level)] });
+  return false;
+}
+
+function openStep(point) {
+  const base = location.pathname.match(/^\/run\/[^/]+/) || [document.querySelector('#links a[href^="/run/"]').pathname.replace(/\/[^/]*$/, "")];
+  history.pushState({}, "", `${base[0]}/timeline#timeline?from=${point.x}&to=${point.x + point.y / 1000}`);
+  dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+}
+
+addEventListener("input", (event) => {
+  const field = event.target.closest("#page .search input"), chart = field && field.closest("section").querySelector(".js-plotly-plot");
+  if (chart) lit(chart, field.value.trim(), field.closest(".search").querySelector("output"));
+});
 
 function plot(name) { return document.querySelector(`[data-chart="${name}"] .js-plotly-plot`); }
 

@@ -19,10 +19,15 @@ function shareOf(trace, hits) {
 }
 
 function searchStacks(field) {
-  const id = field.dataset.chart, trace = figures[id].data[0], said = field.parentElement.querySelector("output");
-  const words = field.value.trim(), hits = words ? matchesIn(trace, words) : trace.labels.map(() => false);
+  const chart = document.getElementById(field.dataset.chart);
+  lit(chart, field.value.trim(), field.parentElement.querySelector("output"));
+}
+
+function lit(chart, words, said) {
+  const trace = chart.data[0], hits = words ? matchesIn(trace, words) : trace.labels.map(() => false);
   const count = hits.filter(Boolean).length;
-  Plotly.restyle(id, { "marker.colors": [trace.marker.colors.map((colour, at) => hits[at] ? LIT : colour)] });
+  chart.unlit = chart.unlit || trace.marker.colors;
+  Plotly.restyle(chart, { "marker.colors": [chart.unlit.map((colour, at) => hits[at] ? LIT : colour)] });
   const share = 100 * shareOf(trace, hits);
   said.textContent = !words ? "" : !count ? "no such frame"
     : `${count} frame${count === 1 ? "" : "s"}, ${share.toFixed(share < 2 ? 1 : 0)} % of the time`;
