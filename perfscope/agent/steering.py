@@ -1,7 +1,8 @@
 """Commands to a running recording, one a line on a pipe: what a dashboard's buttons do. The pipe's end ends the recording."""
 
+import io
 import threading
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 LONGEST_LINE = 1024
 
@@ -12,8 +13,11 @@ class Steered(Protocol):
     def ask_to_stop(self) -> None: ...
 
 
-def steer(recorder: Steered, commands: BinaryIO) -> threading.Thread:
-    """Obey from a thread of its own. Known: `stop`. A line that is not known is left unheeded: a newer page may say more."""
+def steer(recorder: Steered, commands: io.RawIOBase) -> threading.Thread:
+    """Obey from a thread of its own. Known: `stop`. A line that is not known is left unheeded: a newer page may say more.
+
+    The pipe is read raw: a buffered reader that is waited on when the interpreter ends would abort it.
+    """
 
     def obey() -> None:
         while line := commands.readline(LONGEST_LINE):

@@ -4,6 +4,7 @@ Without --duration it ends when it has 20 steps and 10 seconds, or at --max-dura
 """
 
 import argparse
+import io
 import os
 import re
 import signal
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         if args.steered:
             from perfscope.agent.steering import steer
 
-            steer(recorder, sys.stdin.buffer)
+            steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
         watch(recorder, args)
     return 0 if args.steered else report(out, args)
 

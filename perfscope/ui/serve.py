@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import socket
 import threading
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from perfscope.ui.library import Library
 from perfscope.ui.source import Live, Source
 from perfscope.ui.verdicts import Verdicts
 
-PORT = 8050
+PORT, LAST_PORT = 8050, 65535
 
 
 class Dashboard:
@@ -48,16 +49,23 @@ class Dashboard:
 
 def listening(address: str, port: int | None) -> BaseWSGIServer:
     """A socket on the port; without one on the usual, or where that is taken on any. Raises UsageError."""
+    if port is not None and not 0 <= port <= LAST_PORT:
+        raise UsageError(f"cannot listen on port {port}: ports end at {LAST_PORT}")
     wanted = [PORT, 0] if port is None else [port]
     for one in wanted:
         try:
+            socket.create_server((address, one), family=family(address)).close()  # werkzeug would print and exit
             return make_server(address, one, nothing, threaded=True)
-        except (OSError, SystemExit) as error:
+        except OSError as error:
             if one == wanted[-1]:
-                busy = isinstance(error, SystemExit) or error.errno == errno.EADDRINUSE
+                busy = error.errno == errno.EADDRINUSE
                 why = f"port {one} is taken; name another with --port" if busy else f"{error}; see --port and --host"
                 raise UsageError(f"cannot listen on {address}: {why}") from None
     raise AssertionError("one of them was tried last")
+
+
+def family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def nothing(environ: object, start_response: object) -> list[bytes]:

@@ -21,7 +21,7 @@ class Heard:
 def test_stop_and_the_end_of_the_pipe_end_it_and_nothing_else_does(said: bytes) -> None:
     reader, writer = os.pipe()
     heard = Heard()
-    with os.fdopen(reader, "rb") as commands, os.fdopen(writer, "wb") as hand:
+    with os.fdopen(reader, "rb", buffering=0) as commands, os.fdopen(writer, "wb") as hand:
         thread = steer(heard, commands)
         hand.write(said.removesuffix(b"stop\n"))
         hand.flush()

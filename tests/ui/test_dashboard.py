@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from perfscope.errors import UsageError
 from perfscope.traces.contents import contents
+from perfscope.ui.serve import Dashboard
 from tests.ui.asking import Asked, every
 from tests.ui.kineto_files import small_trace
 
@@ -79,3 +81,15 @@ def test_a_single_trace_is_its_own_front_page(folder: Path) -> None:
     shown = Asked(folder / "deep" / "two.json.gz").page("/")
     assert "two.json.gz" in shown["title"]
     assert not [link for link in every(shown["links"], "Link") if link["href"] == "/"]
+
+
+def test_a_taken_port_is_said_and_without_one_another_is_found(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    first = Dashboard(folder, port=0)
+    try:
+        with pytest.raises(UsageError, match="is taken; name another with --port"):
+            Dashboard(folder, port=first.gate.port)
+        with pytest.raises(UsageError, match="cannot listen"):
+            Dashboard(folder, port=70_000)
+    finally:
+        first.close()
+    assert capfd.readouterr().err == ""

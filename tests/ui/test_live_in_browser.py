@@ -83,6 +83,16 @@ def test_the_dashboards_death_leaves_a_good_run(target: subprocess.Popen[str], t
     assert read_manifest(out).finished and target.poll() is None
 
 
+def test_a_recording_that_ends_by_itself_ends_well(target: subprocess.Popen[str], tmp_path: Path) -> None:
+    """Nobody said `stop`: the thread that waits for commands is still waiting when the recorder ends."""
+    recording = Recording(target.pid, tmp_path / "short.perfscope", ["--duration", "2"])
+    try:
+        assert recording.process.wait(60) == 0
+    finally:
+        recording.close()
+    assert read_manifest(tmp_path / "short.perfscope").end_reason == "the asked 2 s"
+
+
 def test_the_targets_end_ends_the_page_in_good_order(
     browser: Any, board: Dashboard, target: subprocess.Popen[str]
 ) -> None:
