@@ -4,9 +4,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from perfscope.agent.window import Window
 from perfscope.traces.events import KINDS
 
-PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks")
+PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "kernels")
+WINDOW_PART = "kernels"
 
 START = """
 from __future__ import annotations
@@ -35,7 +37,15 @@ def sources() -> dict[str, str]:
     return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in ("core", *PARTS)}
 
 
-def bundle(address: str, token: str, agent_pid: int) -> str:
-    """The whole text for one target; `address` is an abstract unix socket name in the target's network namespace."""
+def bundle(address: str, token: str, agent_pid: int, window: Window | None = None) -> str:
+    """The whole text for one target; `address` is an abstract unix socket name in the target's network namespace.
+
+    Without a `window` to take, the part that takes them stays out of the target.
+    """
     config: dict[str, Any] = {"address": address, "token": token, "agent_pid": agent_pid, "kinds": KINDS}
-    return START.format(sources=sources(), config=config)
+    parts = sources()
+    if window is None:
+        parts = {name: text for name, text in parts.items() if name != WINDOW_PART}
+    else:
+        config["window"] = {"steps": window.steps, "seconds": window.seconds, "events": window.events}
+    return START.format(sources=parts, config=config)

@@ -16,6 +16,7 @@ from perfscope.traces.events import WIDTH
 
 HEADER = struct.Struct("<cI")
 LONGEST_FRAME_BYTES = 64 << 20
+MOST_FILES = 4
 CLONE_NEWNET = 0x40000000
 
 
@@ -62,6 +63,7 @@ class ProbeLine:
     pid: int
     buffer: bytearray = field(default_factory=bytearray)
     open: bool = True
+    files: list[int] = field(default_factory=list)
 
     def send(self, word: bytes) -> None:
         try:
@@ -75,11 +77,12 @@ class ProbeLine:
         """What has arrived: (notes, records), records flat in rows of events.WIDTH."""
         while self.open:
             try:
-                arrived = self.connection.recv(1 << 20)
+                arrived, files, _, _ = socket.recv_fds(self.connection, 1 << 20, MOST_FILES)
             except BlockingIOError:
                 break
             except OSError:
-                arrived = b""
+                arrived, files = b"", []
+            self.files += files
             if not arrived:
                 self.open = False
             self.buffer += arrived
@@ -98,11 +101,19 @@ class ProbeLine:
             if kind == b"R" and size % (8 * WIDTH) == 0:
                 records.frombytes(payload)
             elif kind == b"J":
-                notes += msgspec.json.decode(payload, type=list[dict[str, Any]])
+                notes += map(self.with_file, msgspec.json.decode(payload, type=list[dict[str, Any]]))
         return notes, records
+
+    def with_file(self, note: dict[str, Any]) -> dict[str, Any]:
+        """A note that says it comes with an open file: the file's number here, -1 for one without."""
+        if "file" in note:
+            note["file"] = self.files.pop(0) if note["file"] and self.files else -1
+        return note
 
     def close(self) -> None:
         self.open = False
+        while self.files:
+            os.close(self.files.pop())
         self.connection.close()
 
 

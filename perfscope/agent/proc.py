@@ -80,6 +80,14 @@ def mapped(pid: int) -> set[str]:
     return {os.path.basename(path) for path in mapped_paths(pid)}
 
 
+def available_bytes() -> int | None:
+    """Memory of the host that can be had without swapping; None where the kernel does not say."""
+    for line in (read("/proc/meminfo") or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def children(pid: int) -> list[int]:
     """Direct children of every thread of a process, by pid."""
     found: list[int] = []

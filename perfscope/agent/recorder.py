@@ -10,10 +10,11 @@ from pathlib import Path
 from perfscope import __version__
 from perfscope.agent.cgroup import memory_limit_bytes
 from perfscope.agent.collector import Collector, Job, TargetProcess
-from perfscope.agent.collectors import OUTSIDE, Probe, Stacks
+from perfscope.agent.collectors import OUTSIDE, Kernels, Probe, Stacks
 from perfscope.agent.proc import command_line
 from perfscope.agent.tree import Tree
 from perfscope.agent.usable_cores import shm_bytes, usable_cores
+from perfscope.agent.window import DEFAULT_WINDOW, Window
 from perfscope.errors import CollectorUnavailable, PerfscopeError
 from perfscope.traces.manifest import Manifest, SourceStatus
 from perfscope.traces.run_folder import RunWriter, mask_secrets
@@ -28,7 +29,10 @@ ENOUGH_S = 10.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to record: `duration_s` None means until there are enough steps, at most `max_duration_s`."""
+    """What to record: `duration_s` None means until there are enough steps, at most `max_duration_s`.
+
+    `window` is taken at depth `kernels`.
+    """
 
     pid: int
     out: Path
@@ -38,6 +42,7 @@ class Plan:
     all_ranks: bool = False
     follow: bool = False
     flush_ns: int = FLUSH_NS
+    window: Window = DEFAULT_WINDOW
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Recorder:
         self.processes = self.run.jsonl("processes", -1)
         self.clock = self.run.jsonl("clock", -1)
         self.probe: Probe | None = None
+        self.kernels: Kernels | None = None
         self.running: list[Collector] = []
         self.statuses: list[SourceStatus] = []
         self.asked_to_stop = False
@@ -110,9 +116,13 @@ class Recorder:
             self.statuses.append(SourceStatus("probe", "off", "asked for depth observe"))
             self.start(Stacks())
             return
-        self.probe = Probe()
+        windowed = self.plan.depth == "kernels"
+        self.probe = Probe(self.plan.window if windowed else None)
         if not self.start(self.probe):
             self.fall_back(self.statuses[-1].reason)
+        elif windowed:
+            self.kernels = Kernels(self.probe)
+            self.start(self.kernels)
 
     def start(self, collector: Collector) -> bool:
         try:
@@ -202,7 +212,8 @@ class Recorder:
             return f"the asked {plan.duration_s:g} s" if progress.elapsed_s >= plan.duration_s else None
         if plan.follow:
             return None
-        if progress.steps >= ENOUGH_STEPS and progress.elapsed_s >= ENOUGH_S:
+        windowed = self.kernels is None or self.kernels.settled
+        if progress.steps >= ENOUGH_STEPS and progress.elapsed_s >= ENOUGH_S and windowed:
             return f"{progress.steps} steps in {progress.elapsed_s:.0f} s are enough"
         if progress.elapsed_s >= plan.max_duration_s:
             return f"the longest allowed, {plan.max_duration_s:g} s"

@@ -32,7 +32,7 @@ def healthy(
     """Nothing recoverable is above its limit."""
     assert rows is not None
     step = float(rows["dur"].mean())
-    computing = float(rows["compute_or_host"].sum() / rows["dur"].sum())
+    computing = float((rows["compute_or_host"] + rows["device_compute"]).sum() / rows["dur"].sum())
     idle = float(rows["other_idle"].sum() / rows["dur"].sum())
     serving = bool((rows["phase"] == "inference").all())
     if hidden:

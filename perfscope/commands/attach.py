@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from perfscope.agent.recorder import Progress, Recorder
+    from perfscope.agent.window import Window
 
 FOLLOW_EVERY_S = 5.0
 WATCHED_FLUSH_NS = 500_000_000
+LONGEST_WINDOW_S = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-duration", type=seconds, default=120.0, metavar="S", help="at most this long (120)")
     parser.add_argument("--all-ranks", action="store_true", help="also the other ranks of the job on this host")
     parser.add_argument(
-        "--depth", choices=("observe", "probe"), default="probe", help="observe never enters the process"
+        "--depth",
+        choices=("observe", "probe", "kernels"),
+        default="probe",
+        help="observe never enters the process; kernels also takes a short window of torch's profiler",
+    )
+    parser.add_argument(
+        "--window", type=window, metavar="steps=N|seconds=S", help="how long that window is (steps=5, 3 s at most)"
+    )
+    parser.add_argument(
+        "--window-stall", type=milliseconds, metavar="MS", help="what ending it may hold up one step by (250)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
@@ -50,6 +61,39 @@ def seconds(text: str) -> float:
     return value
 
 
+def milliseconds(text: str) -> float:
+    """A positive number of milliseconds, as seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms)?", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of milliseconds, such as 250")
+    return float(match[1]) / 1e3
+
+
+def window(text: str) -> tuple[str, float]:
+    """`steps=5` or `seconds=3`."""
+    unit, _, value = text.partition("=")
+    if unit == "steps" and value.isdecimal() and 0 < int(value) <= 1000:
+        return unit, float(value)
+    if unit == "seconds" and 0 < seconds(value) <= LONGEST_WINDOW_S:
+        return unit, seconds(value)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither steps=N (1 to 1000) nor seconds=S (at most 30)")
+
+
+def asked_window(args: argparse.Namespace) -> "Window":
+    """The window as asked for, the defaults for the rest. Raises UsageError at a depth that takes none."""
+    from perfscope.agent.window import DEFAULT_STALL_S, MANY_STEPS, Window
+
+    if args.depth != "kernels" and (args.window or args.window_stall):
+        raise UsageError("--window and --window-stall belong to --depth kernels; add it")
+    stall_s = args.window_stall or DEFAULT_STALL_S
+    if args.window is None:
+        return Window(stall_s=stall_s)
+    unit, value = args.window
+    if unit == "seconds":
+        return Window(MANY_STEPS, value, stall_s)
+    return Window(int(value), LONGEST_WINDOW_S, stall_s)
+
+
 def run(args: argparse.Namespace) -> int:
     from perfscope.agent.recorder import FLUSH_NS, Plan, Recorder
 
@@ -58,8 +102,9 @@ def run(args: argparse.Namespace) -> int:
     if args.html is not None and not args.html.resolve().parent.is_dir():
         raise UsageError(f"no folder {args.html.resolve().parent} for the report; make it or name another file")
     out = args.out or default_folder(args.pid)
+    times = (args.duration, args.max_duration, args.all_ranks, args.follow)
     pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
-    plan = Plan(args.pid, out, args.depth, args.duration, args.max_duration, args.all_ranks, args.follow, pace)
+    plan = Plan(args.pid, out, args.depth, *times, pace, asked_window(args))
     recorder = Recorder(plan)
     with interruptible(recorder):
         if args.steered:

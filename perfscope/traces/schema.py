@@ -222,6 +222,17 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("micro_steps", "int64", "", "batches in the step (gradient accumulation)"),
         Column("distorted", "bool", "", "in or next to a disturbance of ours: never used for times"),
     ),
+    "windows": (
+        PROCESS,
+        TS,
+        DUR,
+        Column("begin", "int64", "ns", "torch's profiler is on, from the job's time zero"),
+        Column(
+            "end", "int64", "ns", "it is being ended; until ts + dur its trace is written and its memory given back"
+        ),
+        Column("steps", "int64", "", "whole steps inside, 0: the window is a part of a step"),
+        Column("stall_ns", "int64", "ns", "the longest step while it was ended, less a usual one inside; -1 unknown"),
+    ),
 }
 
 # Columns that hold row numbers, and of which table: shifted where tables are put one behind the other.

@@ -1,11 +1,13 @@
-"""The sources of evidence, one a file. OUTSIDE run in every recording; Probe enters the target; Stacks stands in for it."""
+"""The sources of evidence, one a file. OUTSIDE run in every recording; Probe enters the target, Kernels
+asks it for windows of torch's profiler; Stacks stands in for it."""
 
 from perfscope.agent.collectors.host import Host
+from perfscope.agent.collectors.kernels import Kernels
 from perfscope.agent.collectors.probe import Probe
 from perfscope.agent.collectors.stacks import Stacks
 from perfscope.agent.collectors.thread_states import ThreadStates
 
 OUTSIDE = (Host, ThreadStates)
-COLLECTORS = (*OUTSIDE, Probe, Stacks)
+COLLECTORS = (*OUTSIDE, Probe, Kernels, Stacks)
 
-__all__ = ["COLLECTORS", "OUTSIDE", "Host", "Probe", "Stacks", "ThreadStates"]
+__all__ = ["COLLECTORS", "OUTSIDE", "Host", "Kernels", "Probe", "Stacks", "ThreadStates"]

@@ -10,6 +10,7 @@ from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.probe_bundle import bundle
 from perfscope.agent.probe_line import ProbeLine, accept, listen
 from perfscope.agent.step_counter import StepCounter
+from perfscope.agent.window import Window
 from perfscope.traces.events import COLUMNS, WIDTH
 from perfscope.traces.manifest import SourceStatus, TorchFacts
 
@@ -38,6 +39,7 @@ class Visit:
         self.dropped = 0
         self.worker: int | None = None
         self.refused: str | None = None
+        self.windows: list[dict[str, Any]] = []
         self.said_bye = False
 
     def note(self, note: dict[str, Any]) -> None:
@@ -50,13 +52,15 @@ class Visit:
             self.stack_names[note["code"]] = note["name"]
         elif "code" in note:
             self.names.append(note)
+        elif "file" in note:
+            self.windows.append(note)
         elif "refused" in note:
             self.refused = str(note["refused"])
         elif "cost" in note:
             self.busy_ns, self.span_ns = note["busy_ns"], note["span_ns"]
         self.said_bye = self.said_bye or "bye" in note
         self.dropped += int(note.get("dropped", 0))
-        if "mono" in note:
+        if "mono" in note and "real" in note:
             self.clock.append({"mono": note["mono"], "real": note["real"]})
 
     @property
@@ -70,7 +74,8 @@ class Probe:
 
     NAME = "probe"
 
-    def __init__(self) -> None:
+    def __init__(self, window: Window | None = None) -> None:
+        self.window = window
         self.token = secrets.token_hex(16)
         self.entering: dict[int, Entering] = {}
         self.lines: dict[int, ProbeLine] = {}
@@ -109,7 +114,7 @@ class Probe:
             if len(self.entering) >= MOST_ENTRIES_AT_ONCE:
                 return
             self.tried.add(key)
-            source = bundle(self.address, self.token, os.getpid())
+            source = bundle(self.address, self.token, os.getpid(), self.window)
             self.entering[one.pid] = enter_apart(one.pid, source, ENTRY_DEADLINE_S)
 
     def take_reports(self, now_ns: int) -> None:

@@ -83,11 +83,13 @@ class Probe:
         self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self.codes: dict[Any, int] = {}
         self.undo: list[Callable[[], None]] = []
+        self.endings: list[Callable[[], None]] = []  # what must be over before the patches go
         self.ticks: list[Callable[[int], None]] = []
         self.forward_began: list[Callable[[], None]] = []
         self.optimizer_ended: list[Callable[[], None]] = []
         self.swapped: list[tuple[Any, str, Any]] = []
         self.connection: socket.socket | None = None
+        self.line: Line | None = None
         self.leaving = False
         self.parts: list[ModuleType] = []
         self.passes = itertools.count()
@@ -134,6 +136,8 @@ class Probe:
     def leave(self) -> list[str]:
         """From now on record nothing; names of the patches that could not be taken back."""
         self.leaving = True
+        for ended in self.endings:
+            ended()
         self.live[0] = 0
         return self.uninstall()
 
@@ -161,6 +165,7 @@ class Line:
         self.heard_s = time.monotonic()
         self.open = True
         self.told_to_leave = False
+        self.asked = 0  # windows of the profiler
 
     def add(self, kind: bytes, payload: bytes, records: int = 0) -> None:
         """Queue a frame for the next push: each system call lets go of the interpreter and has to get it back."""
@@ -193,7 +198,25 @@ class Line:
         if not heard:
             self.open = False
         self.told_to_leave = self.told_to_leave or b"L" in heard
+        self.asked += heard.count(b"W")
         self.heard_s = time.monotonic()
+
+    def hand_over(self, note: dict[str, Any], file: int) -> bool:
+        """Send a note together with an open file (-1: none), which is closed here. False while the line is full."""
+        if self.pending and self.open:
+            return False
+        payload = json.dumps([note | {"file": file >= 0}]).encode()
+        frame = struct.pack("<cI", b"J", len(payload)) + payload
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file))] if file >= 0 else []
+        try:
+            self.pending += frame[self.connection.sendmsg([frame], rights) :]
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.open = False
+        if file >= 0:
+            os.close(file)
+        return True
 
     def alive(self) -> bool:
         return self.open and not self.told_to_leave and time.monotonic() - self.heard_s < LEASE_S
@@ -348,7 +371,7 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     except OSError:
         return
     probe.connection = connection
-    line = Line(connection)
+    line = probe.line = Line(connection)
     try:
         line.frame(b"J", json.dumps([hello(probe)]).encode())
         refused = None

@@ -47,7 +47,24 @@ def steps(trace: Trace) -> pd.DataFrame:
             parts.append(part.assign(process=process, rank=rank))
     if not parts:
         return nothing()
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+    return beside_windows(pd.concat(parts, ignore_index=True)[list(COLUMNS)], trace)
+
+
+def beside_windows(frame: pd.DataFrame, trace: Trace) -> pd.DataFrame:
+    """The steps with `distorted` set for those in a window of torch's profiler and the one on either side of it."""
+    windows = table(trace, "windows")
+    if windows is None:
+        return frame
+    process, begin = column(frame, "process"), column(frame, "ts")
+    end = begin + column(frame, "dur") + column(frame, "cut")
+    distorted = frame["distorted"].to_numpy(bool).copy()
+    columns = (column(windows, name) for name in ("process", "ts", "dur"))
+    for code, first, dur in zip(*columns, strict=True):
+        touched = np.flatnonzero((process == code) & (end >= first) & (begin <= first + dur))
+        if len(touched):
+            near = np.arange(max(touched[0] - 1, 0), min(touched[-1] + 2, len(frame)))
+            distorted[near[process[near] == code]] = True
+    return frame.assign(distorted=distorted)
 
 
 def nothing() -> pd.DataFrame:

@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
+from perfscope.analyzer.facts.device.compute_shares import ComputeShares, compute_shares
 from perfscope.analyzer.facts.device.traced_budget import traced_budget
 from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.lanes import Lanes
@@ -30,7 +31,8 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     input_wait (asking the loader, building an iterator), copies, GC. Of the rest and of input_wait samples of the
     thread's state give shares: `gil` becomes host_bound; of the rest outside torch calls waiting becomes other_idle.
     Where no PyTorch loader is asked, the time between the last torch call of a step and the first of the next is
-    input_wait as far as samples show the user's code or a wait there, and compute_or_host else.
+    input_wait as far as samples show the user's code or a wait there, and compute_or_host else. Where a window of torch's
+    profiler shows how much of it operators compute, compute_or_host becomes device_compute and host_bound in that proportion.
     """
     frame = trace.fact(steps)
     if len(frame) and is_recorded_trace(trace):
@@ -54,7 +56,8 @@ def _of_process(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
     begin = column(rows, "ts") + (lanes.offsets(rows) if len(lanes.tids) > 1 else 0)
     end = begin + column(rows, "dur") + column(rows, "cut")
     found = zones(laid["loader"], laid["ranges"], laid["copies"], int(begin.min()), int(end.max()))
-    return _cut(rows, laid["thread_states"], laid["stacks"], found, begin, end)
+    shares = trace.fact(compute_shares).get(process)
+    return _cut(rows, laid["thread_states"], laid["stacks"], found, begin, end, shares)
 
 
 def _cut(
@@ -64,6 +67,7 @@ def _cut(
     found: Zones,
     begin: Ints,
     end: Ints,
+    computing: ComputeShares | None,
 ) -> pd.DataFrame:
     dur = column(rows, "dur")
     quiet = rows["phase"].to_numpy(str) == "eval"
@@ -90,6 +94,13 @@ def _cut(
     }
     budget["compute_or_host"] = dur - np.sum(list(budget.values()), axis=0)
     assert (budget["compute_or_host"] >= 0).all(), "a step's categories exceed the step"
+    if computing is not None:
+        room = budget["compute_or_host"]
+        budget["device_compute"] = np.minimum(
+            _part(out["torch"], computing.torch) + _part(out["other"], computing.other), room
+        )
+        budget["host_bound"] = budget["host_bound"] + room - budget["device_compute"]
+        budget["compute_or_host"] = np.zeros(len(dur), np.int64)
     whole = dict.fromkeys(CATEGORIES, np.zeros(len(dur), np.int64)) | budget
     return rows.assign(**whole, gc=out["gc"], gil=gil)
 

@@ -8,6 +8,8 @@ from perfscope.analyzer.facts.rows import column, table
 from perfscope.traces.trace import Trace
 
 NO_DEVICE = -1
+WINDOWED = "kernels"
+"""The depth of our own recordings that hold windows."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,11 @@ class Unit:
 
 
 def is_recorded_trace(trace: Trace) -> bool:
-    """Does it hold operators or kernels (a profiler's trace), not only what a probe times?"""
-    return any(trace.has(name) for name in ("ops", "kernels", "launches"))
+    """Is it a profiler's trace, whole? A recording of our own with a window of the profiler in it is not.
+
+    That one keeps the steps and the budget that the probe timed; its operators and kernels give proportions.
+    """
+    return trace.manifest.depth != WINDOWED and any(trace.has(name) for name in ("ops", "kernels", "launches"))
 
 
 def of_a_profiler(trace: Trace) -> bool:
@@ -36,7 +41,10 @@ def units(trace: Trace) -> list[Unit]:
     """One for each device that a process ran kernels on (else copies, else nothing but operators), in order of rank.
 
     Ranks are those of the processes; where several devices share one, they are numbered in order of process and device.
+    None in a recording of our own: outside of its windows nobody looked at the devices.
     """
+    if not is_recorded_trace(trace):
+        return []
     pairs = _pairs(trace)
     said = _ranks(trace)
     ranks = [said.get(process, 0) for process, _ in pairs]

@@ -1,0 +1,91 @@
+"""The windows of torch's profiler in a run folder: their traces as tables of the run, in the run's time and process codes.
+
+Kineto writes wall-clock times; the probe wrote down one pair of both clocks when it opened the window, and by that pair the
+times become those of the process's monotonic clock, and of the job.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from perfscope.errors import UnreadableRun
+from perfscope.traces.clocks import Clock
+from perfscope.traces.intervals import Ints
+from perfscope.traces.readers import kineto
+from perfscope.traces.stored_run import StoredRun
+from perfscope.traces.trace import Trace, framed
+
+FOLDER = "kineto"
+NAME = re.compile(r"rank\d+(-\d+)?\.json\.gz")
+NUMBERS = ("mono", "real", "first", "begin", "end", "last", "steps")
+ROWS_OF = {"ops": ("parent", "ops"), "launches": ("op", "ops"), "kernels": ("launch", "launches")}
+"""Columns that hold rows of another table: these move when several traces are put behind each other."""
+TAKEN = (*ROWS_OF, "collectives", "memory", "devices", "threads")
+
+
+def window_tables(run: StoredRun, clock: Clock) -> dict[str, pd.DataFrame]:
+    """`windows`, and the tables that the traces of those windows fill; a trace that cannot be read counts as torn."""
+    rows: list[tuple[int, dict[str, int]]] = []
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TAKEN}
+    for process, row in run.rows("kernels"):
+        path = stored(run.path, row.get("name"))
+        if path is None or not all(isinstance(row.get(one), int) for one in NUMBERS):
+            run.torn += 1
+            continue
+        try:
+            trace = kineto.read(path)
+        except UnreadableRun:
+            run.torn += 1
+            continue
+        rows.append((process, row))
+        taken_in(parts, trace, process, trace.manifest.zero_realtime_ns + row["mono"] - row["real"], clock)
+    tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items() if found}
+    made = {name: framed(name, {str(one): frame[one] for one in frame}) for name, frame in tables.items()}
+    return made | ({"windows": window_rows(rows, clock)} if rows else {})
+
+
+def stored(folder: Path, name: object) -> Path | None:
+    """The file of a window, if it is one of ours in that folder."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        return None
+    path = folder / FOLDER / name
+    return path if path.is_file() and not path.is_symlink() and not path.parent.is_symlink() else None
+
+
+def taken_in(parts: dict[str, list[pd.DataFrame]], trace: Trace, process: int, zero_ns: int, clock: Clock) -> None:
+    """Add one trace: `zero_ns` is its time zero on the monotonic clock of the process."""
+    before = {name: sum(map(len, parts[name])) for name in TAKEN}
+    for name in TAKEN:
+        frame = trace.table(name)
+        if frame is None or not len(frame):
+            continue
+        frame = frame.assign(process=np.int64(process))
+        if "ts" in frame:
+            frame["ts"] = clock.job_ns(process, frame["ts"].to_numpy(np.int64) + zero_ns)
+        if name in ROWS_OF:
+            column, of = ROWS_OF[name]
+            row = frame[column].to_numpy(np.int64)
+            frame[column] = np.where(row >= 0, row + before[of], -1)
+        parts[name].append(frame.astype(dict.fromkeys(frame.select_dtypes("category"), object)))
+
+
+def window_rows(rows: list[tuple[int, dict[str, int]]], clock: Clock) -> pd.DataFrame:
+    """The table `windows`."""
+
+    def instants(name: str) -> Ints:
+        return np.array([int(clock.job_ns(process, np.array([row[name]]))[0]) for process, row in rows], np.int64)
+
+    first = instants("first")
+    stalls = [row.get("stall") for _, row in rows]
+    columns = {
+        "process": [process for process, _ in rows],
+        "ts": first,
+        "dur": instants("last") - first,
+        "begin": instants("begin"),
+        "end": instants("end"),
+        "steps": [row["steps"] for _, row in rows],
+        "stall_ns": [stall if isinstance(stall, int) else -1 for stall in stalls],
+    }
+    return framed("windows", columns)

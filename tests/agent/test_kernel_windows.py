@@ -1,0 +1,125 @@
+"""Windows of torch's profiler in running processes: what they show, and that nobody notices them."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from perfscope.traces.load import load
+from tests.running import attach, end, perfscope, start, until
+
+
+def kernels(answer: dict) -> dict:  # type: ignore[type-arg]
+    return {one["name"]: one for one in answer["sources"]}["kernels"]
+
+
+def unharmed(before: dict, after: dict) -> bool:  # type: ignore[type-arg]
+    """As before, but for the one thread that torch's profiler itself starts when it is first used, and keeps."""
+    return before | {"threads": 0} == after | {"threads": 0} and after["threads"] <= before["threads"] + 1
+
+
+def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path) -> None:
+    for name in ("alone", "attached"):
+        (tmp_path / name).mkdir()
+    alone = start("looping.py", tmp_path / "alone", "--steps", "600", steps=600)
+    alone.process.wait(60)
+    run = start("looping.py", tmp_path / "attached")
+    try:
+        before = run.state()
+        answer = attach(run.pid, tmp_path / "run", "--depth", "kernels", seconds=5)
+        until(lambda: len(run.lines()) > 600)
+        after = run.state()
+        os.killpg(run.pid, signal.SIGKILL)
+        assert run.process.stderr is not None and run.process.stderr.read() == ""
+    finally:
+        end(run)
+    assert unharmed(before, after)
+    assert [line[0] for line in run.lines()[:600]] == [line[0] for line in alone.lines()[:600]]
+    assert kernels(answer)["status"] == "ok" and "5 whole steps" in kernels(answer)["reason"]
+    budget = {one["category"] for one in answer["time_budget"]}
+    assert "device_compute" in budget and "compute_or_host" not in budget
+    assert answer["steps"]["distorted"] >= 5 and answer["budget_over"] == "steps"
+    trace = load(tmp_path / "run")
+    ops, windows = trace.table("ops"), trace.table("windows")
+    assert ops is not None and windows is not None
+    counts = Counter(ops["name"].astype(str))
+    assert counts["aten::addmm"] >= 10 and counts["aten::threshold_backward"] >= 5
+    assert any("SGD" in name or "_foreach" in name or name == "aten::add_" for name in counts)
+    assert "[64, 32]" in " ".join(ops["shapes"].dropna().astype(str).unique())
+    window = windows.iloc[0]
+    inside = (ops["ts"] >= window["begin"] - 5_000_000) & (ops["ts"] + ops["dur"] <= window["end"] + 5_000_000)
+    assert inside.all()
+    ranges = trace.table("ranges")
+    forward = ranges[
+        (ranges["category"] == "forward") & (ranges["ts"] > window["begin"]) & (ranges["ts"] < window["end"])
+    ]
+    products = ops[ops["name"] == "aten::addmm"]
+    assert all(
+        ((products["ts"] > row.ts) & (products["ts"] < row.ts + row.dur)).any() for row in forward[1:-1].itertuples()
+    )
+
+
+@pytest.mark.parametrize(("mode", "products"), [("schedule", "10"), ("thread", "40")])
+def test_a_profiler_of_the_programs_own_loses_nothing(mode: str, products: str, tmp_path: Path) -> None:
+    run = start("profiled.py", tmp_path, mode)
+    try:
+        answer = attach(run.pid, tmp_path / "run", "--depth", "kernels", "--window", "seconds=2", seconds=7)
+        seen = len(run.lines())
+        until(lambda: len(run.lines()) > seen + 300)
+        traces = [line[1] for line in run.lines() if line[0] == "trace"]
+    finally:
+        end(run)
+    assert len(traces) > 5 and set(traces) == {products}
+    assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
+
+
+def test_beside_a_profiler_that_stays_on_no_window_is_taken_and_the_reason_said(tmp_path: Path) -> None:
+    run = start("profiled.py", tmp_path, "always")
+    try:
+        answer = attach(run.pid, tmp_path / "run", "--depth", "kernels", seconds=4)
+        told = kernels(answer)
+        (tmp_path / "steps.stop").touch()
+        until(lambda: any(line[0] == "trace" for line in run.lines()), 60)
+        words = [line[0] for line in run.lines()]
+        traces = [line[1] for line in run.lines() if line[0] == "trace"]
+    finally:
+        end(run)
+    assert told["status"] == "unavailable" and "left alone" in told["reason"]
+    assert traces == [str(2 * words.index("trace"))]
+    assert load(tmp_path / "run").table("ops") is None
+
+
+def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path) -> None:
+    run = start("looping.py", tmp_path)
+    try:
+        before = run.state()
+        where = ("--window", "seconds=20", "--duration", "40", "--out", tmp_path / "run")
+        agent = subprocess.Popen(perfscope("attach", str(run.pid), "--depth", "kernels", *where))
+        until(lambda: run.state()["hooks"] != before["hooks"])
+        time.sleep(4.0)
+        agent.kill()
+        agent.wait()
+        until(lambda: unharmed(before, run.state()), 40)
+        load(tmp_path / "run")
+        again = attach(run.pid, tmp_path / "again", "--depth", "kernels", seconds=5)
+    finally:
+        end(run)
+    assert kernels(again)["status"] == "ok"
+
+
+@pytest.mark.parametrize("wrong", [("--window", "steps=0"), ("--window", "soon"), ("--window-stall", "-3")])
+def test_a_window_that_makes_no_sense_is_said_so(wrong: tuple[str, str], tmp_path: Path) -> None:
+    command = perfscope("attach", "1", "--depth", "kernels", *wrong, "--out", tmp_path / "run")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and wrong[0] in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_window_belongs_to_depth_kernels(tmp_path: Path) -> None:
+    command = perfscope("attach", "1", "--window", "steps=5", "--out", tmp_path / "run")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "--depth kernels" in done.stderr
+    assert not (tmp_path / "run").exists()
