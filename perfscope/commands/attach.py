@@ -97,6 +97,7 @@ def asked_window(args: argparse.Namespace) -> "Window":
 def run(args: argparse.Namespace) -> int:
     from perfscope.agent.recorder import FLUSH_NS, Plan, Recorder
 
+    asked = asked_window(args)
     if args.ui:
         return in_the_browser(args)
     if args.html is not None and not args.html.resolve().parent.is_dir():
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
     pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
-    plan = Plan(args.pid, out, args.depth, *times, pace, asked_window(args))
+    plan = Plan(args.pid, out, args.depth, *times, pace, asked)
     recorder = Recorder(plan)
     with interruptible(recorder):
         if args.steered:
@@ -123,6 +124,8 @@ def in_the_browser(args: argparse.Namespace) -> int:
     options += ["--duration", f"{args.duration:g}"] if args.duration is not None else []
     options += ["--all-ranks"] if args.all_ranks else []
     options += ["--follow"] if args.follow else []
+    options += ["--window", f"{args.window[0]}={args.window[1]:g}"] if args.window else []
+    options += ["--window-stall", f"{args.window_stall * 1e3:g}"] if args.window_stall else []
     out = args.out or default_folder(args.pid)
     return watched(args.pid, out, out, options, after=lambda: report(out, args))
 

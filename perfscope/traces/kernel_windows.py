@@ -5,6 +5,8 @@ times become those of the process's monotonic clock, and of the job.
 """
 
 import re
+from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pandas as pd
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.clocks import Clock
+from perfscope.traces.growing_run import GrowingRun
 from perfscope.traces.intervals import Ints
 from perfscope.traces.readers import kineto
 from perfscope.traces.stored_run import StoredRun
@@ -23,27 +26,44 @@ NUMBERS = ("mono", "real", "first", "begin", "end", "last", "steps")
 ROWS_OF = {"ops": ("parent", "ops"), "launches": ("op", "ops"), "kernels": ("launch", "launches")}
 """Columns that hold rows of another table: these move when several traces are put behind each other."""
 TAKEN = (*ROWS_OF, "collectives", "memory", "devices", "threads")
+OF_WINDOWS = (*TAKEN, "windows")
+KEPT = 8
 
 
-def window_tables(run: StoredRun, clock: Clock) -> dict[str, pd.DataFrame]:
-    """`windows`, and the tables that the traces of those windows fill; a trace that cannot be read counts as torn."""
+def window_tables(
+    run: StoredRun | GrowingRun, clock: Clock, wanted: Collection[str]
+) -> tuple[dict[str, pd.DataFrame], int]:
+    """`windows`, and the wanted ones of the tables that the traces of those windows fill.
+
+    And how many could not be read.
+    """
     rows: list[tuple[int, dict[str, int]]] = []
+    torn = 0
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TAKEN}
     for process, row in run.rows("kernels"):
         path = stored(run.path, row.get("name"))
         if path is None or not all(isinstance(row.get(one), int) for one in NUMBERS):
-            run.torn += 1
-            continue
-        try:
-            trace = kineto.read(path)
-        except UnreadableRun:
-            run.torn += 1
+            torn += 1
             continue
         rows.append((process, row))
+        if not any(name in wanted for name in TAKEN):
+            continue
+        try:
+            trace = whole(path, path.stat().st_mtime_ns)
+        except (UnreadableRun, OSError):
+            torn += 1
+            continue
         taken_in(parts, trace, process, trace.manifest.zero_realtime_ns + row["mono"] - row["real"], clock)
     tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items() if found}
     made = {name: framed(name, {str(one): frame[one] for one in frame}) for name, frame in tables.items()}
-    return made | ({"windows": window_rows(rows, clock)} if rows else {})
+    made |= {"windows": window_rows(rows, clock)} if rows else {}
+    return {name: frame for name, frame in made.items() if name in wanted}, torn
+
+
+@lru_cache(KEPT)
+def whole(path: Path, written_ns: int) -> Trace:
+    """A trace as Kineto's reader has it; remembered, for a run that is looked at again and again while it grows."""
+    return kineto.read(path)
 
 
 def stored(folder: Path, name: object) -> Path | None:

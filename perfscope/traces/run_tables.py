@@ -10,6 +10,7 @@ import pandas as pd
 from perfscope.traces import events
 from perfscope.traces.clocks import Clock, host_clock
 from perfscope.traces.growing_run import GrowingRun
+from perfscope.traces.kernel_windows import OF_WINDOWS, window_tables
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
 from perfscope.traces.stored_run import StoredRun
@@ -53,7 +54,8 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
         "thread_states": lambda: sampled(run, clock, "thread_states", ("host.states",)),
         "counters": lambda: counters(run, clock),
     }
-    made = {name: one() for name, one in make.items() if name in wanted}
+    of_windows, unreadable = window_tables(run, clock, wanted)
+    made = {name: one() for name, one in make.items() if name in wanted} | of_windows
     tables = {name: table for name, table in made.items() if table is not None and len(table)}
     absent = {name: why(run, name) for name in TABLES if name not in tables}
     return Trace(
@@ -61,7 +63,7 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
         absent,
         [run.manifest],
         span_ns=span(tables.values()),
-        torn=run.torn,
+        torn=run.torn + unreadable,
         clock_residual_ns=clock.residual_ns,
         path=run.path,
     )
@@ -69,6 +71,9 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
 
 def why(run: Run, table: str) -> str:
     """Why a table is not there, from what the sources said of themselves."""
+    if table in OF_WINDOWS and run.manifest.depth != "kernels":
+        asked = [one.reason for one in run.manifest.sources if one.name == "kernels" and one.reason]
+        return asked[0] if asked else "recorded without a window of torch's profiler (--depth kernels)"
     source = {"stacks": "stacks", "thread_states": "thread_states", "counters": "host"}.get(table, "probe")
     for one in run.manifest.sources:
         if one.name == source and one.reason:

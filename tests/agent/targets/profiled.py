@@ -51,6 +51,8 @@ def train(own: Any) -> None:
         time.sleep(0.002)
         OUT.write(f"step {loss.item().hex()}\n")
         step += 1
+        if step == 1 and sys.argv[2] == "thread":
+            threading.Thread(target=beside, daemon=True).start()
         if own is not None and sys.argv[2] == "schedule":
             own.step()
         if own is not None and sys.argv[2] == "always" and os.path.exists(sys.argv[1] + ".stop"):
@@ -62,12 +64,10 @@ def train(own: Any) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     own = None
-    if sys.argv[2] == "thread":
-        threading.Thread(target=beside, daemon=True).start()
-    elif sys.argv[2] == "schedule":
+    if sys.argv[2] == "schedule":
         plan = schedule(wait=40, warmup=5, active=5)
         own = profile(activities=[ProfilerActivity.CPU], schedule=plan, on_trace_ready=say)
-    else:
+    elif sys.argv[2] == "always":
         own = profile(activities=[ProfilerActivity.CPU])
     if own is not None:
         own.start()
