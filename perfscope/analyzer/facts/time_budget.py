@@ -95,12 +95,14 @@ def _cut(
     budget["compute_or_host"] = dur - np.sum(list(budget.values()), axis=0)
     assert (budget["compute_or_host"] >= 0).all(), "a step's categories exceed the step"
     if computing is not None:
-        room = budget["compute_or_host"]
+        # between the calls of a server nobody can tell a busy host from one that waits for requests
+        aside = out["other"] + out["gap"] - gil_other - gil_gap - idle_other - idle_gap - fed if serving else 0
+        room = np.maximum(budget["compute_or_host"] - aside, 0)
         budget["device_compute"] = np.minimum(
-            _part(out["torch"], computing.torch) + _part(out["other"], computing.other), room
+            _part(out["torch"], computing.torch) + _part(out["other"], 0.0 if serving else computing.other), room
         )
         budget["host_bound"] = budget["host_bound"] + room - budget["device_compute"]
-        budget["compute_or_host"] = np.zeros(len(dur), np.int64)
+        budget["compute_or_host"] = budget["compute_or_host"] - room
     whole = dict.fromkeys(CATEGORIES, np.zeros(len(dur), np.int64)) | budget
     return rows.assign(**whole, gc=out["gc"], gil=gil)
 

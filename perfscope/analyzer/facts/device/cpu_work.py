@@ -30,7 +30,9 @@ DATALESS = (
     "aten::_reshape_alias",
     "detach",
 )
-"""These too: a product that only asks for its operands' conjugates computes itself, nobody below it does."""
+"""These too."""
+HELPERS = (*DATALESS, "aten::copy_", "aten::clone", "aten::contiguous", "aten::_to_copy", "aten::fill_", "aten::zero_")
+"""What an operator calls to prepare: one that calls nothing else computes itself, one that calls others passes on."""
 FEWEST_VIEWS = 10
 DISPATCH_NS = 1_000
 """Where a trace has too few of them: the price on current CPUs."""
@@ -39,7 +41,7 @@ DISPATCH_NS = 1_000
 def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     """Categories of a process without an accelerator, the first that covers an instant has it.
 
-    `device_compute` is the time inside operators that call no other that works on data, on any thread, less what
+    `device_compute` is the time that operators spend themselves, not in those they call, on any thread, less what
     dispatching one costs; `host_bound` is the rest of what the loop's thread does. Where kernels were launched and none is in
     the trace, what the device did is not known: then these are `compute_or_host`.
     """
@@ -63,15 +65,46 @@ def _launches_kernels(trace: Trace, unit: Unit) -> bool:
 def _computing(ops: pd.DataFrame | None) -> Spans:
     if ops is None or not len(ops):
         return merged()
-    rows, parent, dur = ops.index.to_numpy(np.int64), column(ops, "parent"), column(ops, "dur")
-    idle = ops["name"].isin(DATALESS).to_numpy()
-    calls_work = np.isin(rows, parent[~idle])
-    working = ~idle & ~calls_work
-    # what its calls without work took: pandas sums them by the row of the operator around them
-    inner = pd.Series(dur[idle]).groupby(parent[idle]).sum().reindex(rows[working], fill_value=0).to_numpy(np.int64)
-    ts, dur = column(ops, "ts")[working], dur[working]
-    start: Ints = ts + np.minimum(dur, dispatch_ns(ops) + inner)
-    return merged((start, ts + dur))
+    works = ~ops["name"].isin(DATALESS).to_numpy()
+    begin, end, row = _own_time(ops)
+    keep = works[row]
+    price = dispatch_ns(ops)
+    start: Ints = np.minimum(begin + price, end)
+    return merged((start[keep], end[keep]))
+
+
+def _own_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
+    """Begin, end and place in `ops` of the time that each operator spends itself: the whole of one that calls none, else the
+    longest stretch between its calls (a product first asks for its operands, copies a bias, then multiplies). Of one that
+    calls more than helpers, nothing: it passes on.
+    """
+    place = np.arange(len(ops))
+    first, last = column(ops, "ts"), column(ops, "ts") + column(ops, "dur")
+    parent = _places(ops.index.to_numpy(np.int64), column(ops, "parent"))
+    child = np.flatnonzero(parent >= 0)
+    child = child[np.lexsort((first[child], parent[child]))]
+    of = parent[child]
+    opens = np.append(True, of[1:] != of[:-1]) if len(of) else np.empty(0, bool)
+    closes = np.append(opens[1:], True) if len(of) else np.empty(0, bool)
+    before = np.where(opens, first[of], np.append(0, last[child][:-1]) if len(of) else of)
+    passes = np.zeros(len(ops), bool)
+    passes[of[~ops["name"].isin(HELPERS).to_numpy()[child]]] = True
+    leaf = np.ones(len(ops), bool)
+    leaf[of] = False
+    begin = np.concatenate((first[leaf], before, last[child][closes]))
+    end = np.concatenate((last[leaf], first[child], last[of[closes]]))
+    owner = np.concatenate((place[leaf], of, of[closes]))
+    order = np.lexsort((begin - end, owner))
+    longest = order[np.append(True, owner[order][1:] != owner[order][:-1])]
+    longest = longest[(leaf | ~passes)[owner[longest]] & (end > begin)[longest]]
+    return begin[longest], end[longest], owner[longest]
+
+
+def _places(rows: Ints, wanted: Ints) -> Ints:
+    """Where each wanted row stands among `rows` (in order), -1 for one that is not there."""
+    at = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+    found: Ints = np.where(rows[at] == wanted, at, -1)
+    return found
 
 
 def dispatch_ns(ops: pd.DataFrame) -> int:

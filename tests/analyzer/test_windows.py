@@ -1,0 +1,66 @@
+"""Recordings of our own with a window of torch's profiler: times stay the probe's, the window gives proportions."""
+
+from typing import Any
+
+from perfscope.analyzer.facts.device.compute_shares import compute_shares
+from perfscope.analyzer.facts.device.units import is_recorded_trace, units
+from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.time_budget import time_budget
+from perfscope.traces.trace import Trace
+from tests.build import trace
+
+MS = 1_000_000
+WINDOW = {"process": 0, "ts": 405 * MS, "dur": 200 * MS, "begin": 410 * MS, "end": 590 * MS, "steps": 1, "stall_ns": 0}
+
+
+def ranges() -> list[dict[str, Any]]:
+    """Twelve steps of 100 ms: forward 60, optimizer 20, then 20 outside."""
+    rows: list[dict[str, Any]] = []
+    for step in range(12):
+        at = step * 100 * MS
+        rows += [
+            {"tid": 100, "ts": at, "dur": 60 * MS, "category": "forward", "name": "Net", "object": 1, "value": 1},
+            {"tid": 100, "ts": at + 60 * MS, "dur": 20 * MS, "category": "optimizer", "name": "SGD", "object": 2},
+        ]
+    return rows
+
+
+def ops() -> list[dict[str, Any]]:
+    """Within the only whole step of the window: a product of 30 ms in its forward, preparing for 10 of these."""
+    return [
+        {"tid": 100, "ts": 500 * MS, "dur": 40 * MS, "name": "aten::linear"},
+        {"tid": 100, "ts": 500 * MS, "dur": 40 * MS, "name": "aten::addmm", "parent": 0},
+        {"tid": 100, "ts": 500 * MS, "dur": 10 * MS, "name": "aten::expand", "parent": 1},
+    ]
+
+
+def windowed(**manifest: Any) -> Trace:
+    return trace(ranges=ranges(), ops=ops(), windows=[WINDOW], manifest={"depth": "kernels", **manifest})
+
+
+def test_it_is_no_recorded_trace_and_has_no_device_of_its_own() -> None:
+    own = windowed()
+    assert not is_recorded_trace(own) and units(own) == []
+
+
+def test_steps_in_and_next_to_a_window_are_distorted_and_no_others() -> None:
+    frame = windowed().fact(steps)
+    begins = [(int(row.ts) // MS, bool(row.distorted)) for row in frame.itertuples()]
+    touched = [at for at, distorted in begins if distorted]
+    assert touched and all(250 <= at <= 700 for at in touched)
+    assert all(distorted for at, distorted in begins if 400 <= at < 600)
+    assert len(touched) < len(begins) - 3
+
+
+def test_operators_cut_the_budget_of_every_step_into_computing_and_dispatching() -> None:
+    own = windowed()
+    found = own.fact(compute_shares)[0]
+    assert 0.3 < found.torch < 0.4  # 30 of the 80 ms inside torch's calls, less a microsecond for dispatching
+    budget = own.fact(time_budget)
+    assert (budget["compute_or_host"] == 0).all() and (budget["device_compute"] > 0).all()
+    assert (budget[["device_compute", "host_bound"]].sum(axis=1) == budget["dur"]).all()
+
+
+def test_with_an_accelerator_operators_say_nothing_of_computing() -> None:
+    cuda = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
+    assert windowed(torch=cuda).fact(compute_shares) == {}
