@@ -65,6 +65,10 @@ def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
     assert loaded("import perfscope.cli", "pandas", "plotly", "dash", "torch") == []
 
 
+def test_a_trace_is_begun_to_be_read_before_what_its_tables_need_is_imported() -> None:
+    assert loaded("import perfscope.traces.load", "pandas", "pyarrow", "rich", "torch") == []
+
+
 def test_recording_needs_no_tables_no_figures_and_no_torch() -> None:
     assert loaded("import perfscope.agent.recorder", "pandas", "plotly", "dash", "torch") == []
 

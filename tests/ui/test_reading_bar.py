@@ -1,0 +1,62 @@
+"""How far the reading is, on a terminal and elsewhere."""
+
+import io
+import os
+import pty
+from pathlib import Path
+
+import pytest
+
+from perfscope.traces.load import load
+from perfscope.traces.way_of_reading import reading, way
+from perfscope.ui.reading_bar import LINE_EVERY_S, ReadingBar, reading_bar
+from tests.traces.kineto.events import event, written
+
+
+def test_nothing_for_what_takes_no_time() -> None:
+    stream = io.StringIO()
+    with reading_bar(stream) as bar:
+        bar(50, 100, 1_000_000)
+    assert stream.getvalue() == ""
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    with reading_bar(stream) as bar:
+        bar.began_s -= 10
+        bar(50, 100, 100_000_000)
+        bar(51, 100, 100_000_000)
+        bar.began_s -= LINE_EVERY_S
+        bar(90, 100, 300_000_000)
+    assert stream.getvalue().splitlines() == ["reading: 50% after 10 s, 10 MB/s", "reading: 90% after 15 s, 20 MB/s"]
+
+
+def test_a_bar_with_its_rate_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        bar = ReadingBar(stream)
+        bar.began_s -= 10
+        bar(50, 100, 100_000_000)
+        bar.close()
+        shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "50%" in shown and "10 MB/s" in shown
+
+
+def test_the_reader_tells_how_far_it_is(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.json", [event(ts=at) for at in range(100)])
+    told: list[tuple[int, int, int]] = []
+    with reading(lambda *so_far: told.append(so_far)):
+        load(file)
+    size = file.stat().st_size
+    assert told[-1][:2] == (size, size) and 0 < told[-1][2] <= size
+    assert way().progress is None
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_an_empty_file_divides_nothing(share: int) -> None:
+    stream = io.StringIO()
+    bar = ReadingBar(stream)
+    bar.began_s -= 10
+    bar(share, 0, 0)
+    assert stream.getvalue().startswith("reading: ")
