@@ -23,7 +23,10 @@ def rows(trace: Trace, name: str, unit: Unit, *, on_device: bool = False) -> lis
     frame = frame[frame["process"] == unit.process]
     if on_device:
         frame = frame[frame["device"] == unit.device]
-    return [{**row, "row": at} for at, row in zip(frame.index, frame.to_dict("records"), strict=True)]
+    return [
+        {str(key): cell for key, cell in row.items()} | {"row": at}
+        for at, row in zip(frame.index, frame.to_dict("records"), strict=True)
+    ]
 
 
 class Thread:
@@ -62,12 +65,11 @@ def counted(trace: Trace, unit: Unit) -> dict[str, int]:
     sums: Counter[str] = Counter()
     edges: dict[int, Counter[str]] = defaultdict(Counter)
     for row in work:
-        kind = {"compute": "device_compute", "communication": "exposed_communication"}.get(
-            row.get("kind", ""), "exposed_copy"
-        )
+        does = {"compute": "device_compute", "communication": "exposed_communication"}
+        doing = does.get(row.get("kind", ""), "exposed_copy")
         if row["dur"] > 0:
-            edges[row["ts"]][kind] += 1
-            edges[row["ts"] + row["dur"]][kind] -= 1
+            edges[row["ts"]][doing] += 1
+            edges[row["ts"] + row["dur"]][doing] -= 1
     gaps: list[Interval] = []
     active: Counter[str] = Counter()
     times = sorted({unit.begin_ns, unit.end_ns, *edges})
