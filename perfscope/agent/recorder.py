@@ -22,7 +22,7 @@ from perfscope.traces.run_folder import RunWriter, mask_secrets
 REFRESH_NS = 500_000_000
 FLUSH_NS = 1_000_000_000
 CLOCK_NS = 10_000_000_000
-LONGEST_NAP_S = 0.05
+LONGEST_NAP_S = 0.1
 ENOUGH_STEPS = 20
 ENOUGH_S = 10.0
 

@@ -69,7 +69,12 @@ def unknown(trace: Trace, reason: str) -> Verdict:
         return Verdict("unknown", None, text, 0.0)
     seen = trace.fact(observed_budget)
     if table(trace, "ranges") is None and table(trace, "loader") is None:
-        text = "Looked at from outside only, so no steps were seen."
+        entered = manifest(trace).depth != "observe"
+        text = (
+            "The process ran no step while it was watched: no optimizer, loader or module call."
+            if entered
+            else "Looked at from outside only, so no steps were seen."
+        )
         if seen is not None:
             shares = sorted(seen.shares.items(), key=lambda item: -item[1])
             told = ", ".join(f"{NAMES[name]} {percent(share)}" for name, share in shares if share >= 0.01)

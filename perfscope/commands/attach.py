@@ -113,6 +113,9 @@ def run(args: argparse.Namespace) -> int:
 
             steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
         watch(recorder, args)
+    if recorder.run.stopped:
+        told = "what was recorded until then follows; free some room or name another --out"
+        print(f"perfscope: {recorder.run.stopped}: {told}", file=sys.stderr)
     return 0 if args.steered else report(out, args)
 
 

@@ -3,6 +3,7 @@
 Light: the agent uses it beside the training, so no pandas here, and pyarrow only once an Arrow stream is opened.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -16,6 +17,9 @@ from perfscope.traces.streams import ArrowRows, JsonLines, Stream
 
 MANIFEST = "manifest.json"
 CAP_BYTES = 512 << 20
+ROOM = ".room"
+ROOM_BYTES = 64 << 10
+"""Kept free for the last manifest, which says that the disk was full."""
 SECRET = re.compile(r"(pass(word|wd)?|secret|token|api[-_]?key|access[-_]?key|credential|auth)", re.IGNORECASE)
 URL_SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 MASK = "***"
@@ -57,6 +61,7 @@ class RunWriter:
             if any(path.iterdir()):
                 raise UsageError(f"{path} is not empty; choose another --out, so that no recording is overwritten")
             writer = cls(path, manifest, cap_bytes)
+            (path / ROOM).write_bytes(bytes(ROOM_BYTES))
             writer.replace_manifest()
         except OSError as error:
             raise UsageError(f"cannot write to {path}: {error.strerror}; choose another --out") from None
@@ -84,6 +89,13 @@ class RunWriter:
         if self.stopped is None:
             why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
             self.stopped = f"recording stopped: {why} ({self.path})"
+            self.manifest.dropped = [*self.manifest.dropped, f"the rest of the recording: {why}"]
+            self.make_room()
+
+    def make_room(self) -> None:
+        """Give up what was kept free for the last manifest."""
+        with contextlib.suppress(OSError):
+            (self.path / ROOM).unlink(missing_ok=True)
 
     def flush(self) -> None:
         """Write what is held; to be called about once a second."""
@@ -120,10 +132,12 @@ class RunWriter:
             self.give_up(error)
 
     def close(self) -> None:
-        """Seal every segment and write the last manifest."""
+        """Seal every segment and write the last manifest, on a full disk into the room kept for it."""
         for stream in self.streams.values():
             if self.stopped is None:
                 stream.close()
             elif stream.file is not None:
-                stream.file.close()
+                with contextlib.suppress(OSError):  # what it still holds has no room
+                    stream.file.close()
+        self.make_room()
         self.write_manifest()

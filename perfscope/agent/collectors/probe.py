@@ -7,14 +7,17 @@ from typing import Any
 
 from perfscope.agent.apart import Entering, Report, enter_apart
 from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.entry import check
 from perfscope.agent.probe_bundle import bundle
 from perfscope.agent.probe_line import ProbeLine, accept, listen
 from perfscope.agent.step_counter import StepCounter
 from perfscope.agent.window import Window
+from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.events import COLUMNS, WIDTH
 from perfscope.traces.manifest import SourceStatus, TorchFacts
 
-PERIOD_NS = 50_000_000
+PERIOD_NS = 200_000_000
+ENTERING_NS = 20_000_000
 HEARTBEAT_NS = 1_000_000_000
 ENTRY_DEADLINE_S = 10.0
 FAREWELL_S = 2.0
@@ -88,6 +91,10 @@ class Probe:
     def start(self, job: Job) -> None:
         """Open the line and begin to enter; whether a process could be entered shows in `reports`."""
         self.job = job
+        try:
+            check(job.root_pid)  # whose refusals say what to do; what the kernel says to a socket does not
+        except CannotEnter as refusal:
+            raise CollectorUnavailable(str(refusal)) from None
         self.listening, self.address = listen(job.root_pid)
         self.events = job.run.jsonl("agent.events", -1)
         self.enter_new()
@@ -102,7 +109,7 @@ class Probe:
             self.next_beat_ns = now_ns + HEARTBEAT_NS
             for line in self.lines.values():
                 line.send(b"H")
-        return now_ns + PERIOD_NS
+        return now_ns + (ENTERING_NS if self.entering else PERIOD_NS)
 
     def enter_new(self) -> None:
         """Enter what has torch and has not been tried: the training processes first, then their workers."""

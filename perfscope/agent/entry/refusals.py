@@ -159,7 +159,10 @@ def refused_by_kernel(pid: int) -> CannotEnter:
         advice = "`sudo sysctl -w kernel.yama.ptrace_scope=0`, or run perfscope with sudo"
         return CannotEnter(f"no permission to trace pid {pid}: kernel.yama.ptrace_scope is {scope}; {advice}")
     if not own_capabilities() & CAP_SYS_PTRACE:
-        return CannotEnter(f"pid {pid} is protected (setuid, or made itself non-dumpable): run perfscope with sudo")
+        why = "it is setuid, made itself non-dumpable, or has capabilities that perfscope lacks"
+        return CannotEnter(
+            f"no permission to trace pid {pid}: {why}; run perfscope with sudo, in a container {container_advice()}"
+        )
     return CannotEnter(
         f"the kernel forbids tracing pid {pid} (a security module, or another user namespace): see `dmesg`"
     )
