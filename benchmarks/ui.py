@@ -73,7 +73,7 @@ def serve(events: int) -> None:
     from perfscope.analyzer.timeline.lanes import timeline_lanes
     from perfscope.traces.trace import Trace
     from perfscope.ui.report import style
-    from perfscope.ui.timeline_routes import register, script, stylesheet
+    from perfscope.ui.timeline.routes import register, script, stylesheet
 
     lanes = random_lanes(events)
 

@@ -158,7 +158,7 @@ def interruptible(recorder: "Recorder") -> "Iterator[None]":
 
 def watch(recorder: "Recorder", args: argparse.Namespace) -> None:
     """Record, showing how it goes on stderr (and with --follow the diagnosis so far)."""
-    from perfscope.ui.live import LiveView
+    from perfscope.ui.terminal.recording_view import LiveView
 
     total = args.duration or (None if args.follow else args.max_duration)
     shown_s = 0.0

@@ -12,7 +12,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.text import Text
 
     from perfscope.agent.candidates import candidates
-    from perfscope.ui.terminal import harmless
+    from perfscope.ui.terminal.diagnosis_view import harmless
 
     found = candidates()
     if args.json:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from perfscope.ui.serve import Dashboard
+    from perfscope.ui.dashboard.serve import Dashboard
 
     if args.live is not None:
         from perfscope.commands.attach import default_folder
@@ -54,10 +54,10 @@ def watched(
     after: Callable[[], int] = lambda: 0,
 ) -> int:
     """Record a process and show it. Ctrl-C ends the recording first, then the page; `after` is done between the two."""
-    from perfscope.ui.recording import Recording
-    from perfscope.ui.serve import Dashboard
-    from perfscope.ui.source import Live
-    from perfscope.ui.watch import Watch
+    from perfscope.ui.dashboard.recording import Recording
+    from perfscope.ui.dashboard.serve import Dashboard
+    from perfscope.ui.dashboard.source import Live
+    from perfscope.ui.dashboard.watch import Watch
 
     recording = Recording(pid, out, options)
     try:

@@ -31,7 +31,7 @@ def answer_trace(trace: "Trace", *, json: bool, html: Path | None) -> int:
     if json:
         print_json(diagnosis)
     else:
-        from perfscope.ui.terminal import show
+        from perfscope.ui.terminal.diagnosis_view import show
 
         show(diagnosis, trace, sys.stdout)
     if html is not None:
@@ -43,7 +43,7 @@ def answer_trace(trace: "Trace", *, json: bool, html: Path | None) -> int:
 def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
     """What `read` reads; on stderr how far it is. `kept`: a large trace is kept for the next time, or was."""
     from perfscope.traces.way_of_reading import reading
-    from perfscope.ui.reading_bar import reading_bar
+    from perfscope.ui.terminal.reading_bar import reading_bar
 
     with reading_bar(sys.stderr) as heard, reading(heard, kept=kept), ThreadPoolExecutor(1) as beside:
         trace = beside.submit(read)

@@ -14,7 +14,7 @@ def about(diagnosis: Diagnosis, trace: Trace | None) -> list[str]:
 
 
 def subject(trace: Trace | None) -> list[str]:
-    """`train.py (pid 41872)`, `2 loader workers`, `2 usable cores`."""
+    """`train.py (pid 41872)`, `2 loader workers`, `2 usable cores`; of a recorded trace the devices in place of the last two."""
     processes = trace.table("processes") if trace is not None else None
     if trace is None or processes is None:
         return []
@@ -22,10 +22,21 @@ def subject(trace: Trace | None) -> list[str]:
     name = str(main["name"].iloc[0]) if len(main) else f"pid {trace.manifest.target_pid}"
     who = f"{name} (pid {int(main['pid'].iloc[0])})" if len(main) == 1 else name
     words = [who if len(main) < 2 else f"{name} ({len(main)} ranks)"]
+    if trace.manifest.depth == "trace":
+        return [*words, *devices(trace)]
     workers = int((processes["role"] == "loader-worker").sum())
     words.append(plural(workers, "loader worker") if workers else "no loader workers")
     cores = trace.manifest.usable_cores
     return words if cores is None else [*words, plural(cores.cores, "usable core")]
+
+
+def devices(trace: Trace) -> list[str]:
+    """`8 x NVIDIA H100`, or how many there are where the trace does not name them."""
+    table = trace.table("devices")
+    if table is None:
+        return ["no accelerator in the trace"]
+    named = table["name"].astype(object).where(table["name"].notna(), "accelerator").value_counts(sort=False)
+    return [str(name) if count == 1 else f"{count} x {name}" for name, count in named.items()]
 
 
 def recording(diagnosis: Diagnosis) -> list[str]:
@@ -105,7 +116,7 @@ def gain(speedup: Speedup | None, times: str = "x") -> tuple[str, str]:
 
 def reasons(finding: Finding, diagnosis: Diagnosis) -> list[str]:
     """Why: the summary, unless the verdict already says it, then the evidence."""
-    told = finding.summary == diagnosis.verdict.summary or finding.summary == title(finding)
+    told = diagnosis.verdict.summary.startswith(finding.summary) or finding.summary == title(finding)
     return [*([] if told else [finding.summary]), *(one.text for one in finding.evidence)]
 
 

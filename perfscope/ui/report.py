@@ -11,16 +11,16 @@ import plotly.graph_objects as go
 from perfscope import __version__
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.markup import escape
+from perfscope.ui.blocks.overview import overview
+from perfscope.ui.blocks.sections import Section, sections
+from perfscope.ui.blocks.tables import Table, table_card
+from perfscope.ui.blocks.trace_sections import evidence_of_a_trace
+from perfscope.ui.blocks.unknowns import unknowns
 from perfscope.ui.bundle import plotly_script
-from perfscope.ui.markup import escape
-from perfscope.ui.overview import overview
-from perfscope.ui.sections import Section, sections
-from perfscope.ui.tables import Table, table_card
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
-from perfscope.ui.timeline_embedded import embedded_timeline
-from perfscope.ui.timeline_routes import EMBEDDED, script, stylesheet
-from perfscope.ui.trace_sections import evidence_of_a_trace
-from perfscope.ui.unknowns import unknowns
+from perfscope.ui.timeline.embedded import embedded_timeline
+from perfscope.ui.timeline.routes import EMBEDDED, script, stylesheet
 
 UNDER_THE_BAR = "budget"
 NOSCRIPT = '<noscript><p class="card">The charts need JavaScript; the answer above does not.</p></noscript>'

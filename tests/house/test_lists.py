@@ -14,7 +14,7 @@ from perfscope.commands import COMMANDS
 from perfscope.commands.export import FORMATS
 from perfscope.traces.readers import READERS
 from perfscope.traces.writers import WRITERS
-from perfscope.ui.pages import PAGES
+from perfscope.ui.dashboard.pages import PAGES
 from tests.house.sources import last_name, modules
 
 
@@ -26,7 +26,7 @@ from tests.house.sources import last_name, modules
         ("commands", COMMANDS),
         ("traces/readers", READERS),
         ("traces/writers", WRITERS),
-        ("ui/pages", PAGES),
+        ("ui/dashboard/pages", PAGES),
     ],
 )
 def test_every_file_of_a_folder_is_in_its_tuple_once(folder: str, listed: tuple[ModuleType, ...]) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from perfscope.ui.app import create_app
-from perfscope.ui.gate import Gate
-from perfscope.ui.library import Library
-from perfscope.ui.source import Source
-from perfscope.ui.verdicts import Verdicts
+from perfscope.ui.dashboard.app import create_app
+from perfscope.ui.dashboard.gate import Gate
+from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.source import Source
+from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT = 8050
 HERE = {"base_url": f"http://127.0.0.1:{PORT}"}

@@ -8,7 +8,7 @@ import pytest
 
 from perfscope.errors import UsageError
 from perfscope.traces.contents import contents
-from perfscope.ui.serve import Dashboard
+from perfscope.ui.dashboard.serve import Dashboard
 from tests.ui.asking import Asked, every
 from tests.ui.kineto_files import small_trace
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from perfscope.ui.pages import PAGES
-from perfscope.ui.serve import Dashboard
+from perfscope.ui.dashboard.pages import PAGES
+from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
 from tests.ui.kineto_files import HOSTILE, events, small_trace
 from tests.ui.recorded import recorded_run

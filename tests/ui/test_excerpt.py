@@ -3,7 +3,7 @@
 import pandas as pd
 
 from perfscope.analyzer.engine import diagnose
-from perfscope.ui.excerpt import MOST_EVENTS, Excerpt, excerpt, joined, within
+from perfscope.ui.blocks.excerpt import MOST_EVENTS, Excerpt, excerpt, joined, within
 from tests.ui.runs import MS, STEP, input_bound
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.ui.gate import Gate
+from perfscope.ui.dashboard.gate import Gate
 from tests.ui.asking import HERE, PORT, Asked
 
 

@@ -7,7 +7,7 @@ import struct
 import termios
 from dataclasses import dataclass
 
-from perfscope.ui.live import LiveView
+from perfscope.ui.terminal.recording_view import LiveView
 from tests.ui.diagnoses import DIAGNOSIS
 from tests.ui.test_terminal import terminal
 

@@ -10,10 +10,10 @@ import pytest
 
 from perfscope.traces.load import load
 from perfscope.traces.stored_run import read_manifest
-from perfscope.ui.recording import Recording
-from perfscope.ui.serve import Dashboard
-from perfscope.ui.source import Live
-from perfscope.ui.watch import Watch
+from perfscope.ui.dashboard.recording import Recording
+from perfscope.ui.dashboard.serve import Dashboard
+from perfscope.ui.dashboard.source import Live
+from perfscope.ui.dashboard.watch import Watch
 from tests.running import until
 
 

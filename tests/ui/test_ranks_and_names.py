@@ -8,7 +8,7 @@ import pytest
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
 from perfscope.analyzer.engine import diagnose
 from perfscope.traces.trace import Trace
-from perfscope.ui.terminal import show
+from perfscope.ui.terminal.diagnosis_view import show
 from tests.build import MAIN, trace
 from tests.ui.runs import input_bound
 

@@ -9,7 +9,7 @@ import pytest
 
 from perfscope.traces.load import load
 from perfscope.traces.way_of_reading import reading, way
-from perfscope.ui.reading_bar import LINE_EVERY_S, ReadingBar, reading_bar
+from perfscope.ui.terminal.reading_bar import LINE_EVERY_S, ReadingBar, reading_bar
 from tests.traces.kineto.events import event, written
 
 

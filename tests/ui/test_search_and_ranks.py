@@ -7,7 +7,7 @@ import msgspec
 
 from perfscope.analyzer.diagnosis import BudgetEntry, RankBudget
 from perfscope.analyzer.engine import diagnose
-from perfscope.ui.rank_rows import rank_rows
+from perfscope.ui.blocks.rank_rows import rank_rows
 from tests.ui.runs import input_bound
 
 FIELD = "document.querySelector('.search input[data-chart=stacks-main]')"

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from perfscope.analyzer.engine import diagnose
-from perfscope.ui.terminal import lines, show
+from perfscope.ui.terminal.diagnosis_view import lines, show
 from tests.build import trace
 from tests.ui.diagnoses import DIAGNOSIS, SENTENCE
 from tests.ui.runs import input_bound

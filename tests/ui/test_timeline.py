@@ -14,7 +14,7 @@ from perfscope.analyzer.engine import diagnose
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from perfscope.ui.report import style, write_report
-from perfscope.ui.timeline_routes import register, script
+from perfscope.ui.timeline.routes import register, script
 from tests.analyzer.timeline.test_lanes import SHARED, gpu_run
 from tests.build import trace
 from tests.running import until

@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline_routes import MOST_LANES, register
+from perfscope.ui.timeline.routes import MOST_LANES, register
 from tests.analyzer.timeline.test_lanes import gpu_run
 from tests.analyzer.timeline.unpack import unpacked
 from tests.build import trace

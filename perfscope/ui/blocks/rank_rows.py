@@ -1,0 +1,34 @@
+"""The budgets of a job's ranks on the page, a row each, the one that the verdict is about named so."""
+
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
+from perfscope.analyzer.wording import percent
+from perfscope.ui.blocks.markup import escape
+from perfscope.ui.phrases import label
+from perfscope.ui.terminal.rank_bars import MOST_NAMED, largest_first
+from perfscope.ui.theme import texture
+
+
+def rank_rows(diagnosis: Diagnosis) -> str:
+    """HTML of the card; nothing for a job of one rank."""
+    if len(diagnosis.per_rank) < 2:
+        return ""
+    rows = "".join(row(one, one.rank == diagnosis.budget_rank) for one in diagnosis.per_rank)
+    return f'<section class="card" id="ranks"><h2>The ranks beside each other</h2><table>{rows}</table></section>'
+
+
+def row(one: RankBudget, own: bool) -> str:
+    """Name, bar and the largest parts in words."""
+    parts = largest_first(one.time_budget)
+    bar = "".join(map(part, parts))
+    words = ", ".join(f"{label(each.category)} {percent(each.share)}" for each in parts[:MOST_NAMED])
+    name = f"rank {one.rank}" + (", of which the verdict speaks" if own else "")
+    return (
+        f'<tr><th>{name}</th><td style="width:50%"><div class="bar" style="height:18px;border-radius:4px">{bar}</div></td>'
+        f"<td>{escape(words or 'nothing was measured')}</td></tr>"
+    )
+
+
+def part(each: BudgetEntry) -> str:
+    css = f"part {texture(each.category)}"
+    told = escape(f"{label(each.category)} {percent(each.share)}")
+    return f'<div class="{css}" style="flex:{each.share:.5f};--c:var(--{each.category.replace("_", "-")})" title="{told}"></div>'

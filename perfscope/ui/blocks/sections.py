@@ -1,0 +1,169 @@
+"""The charts of a report, in order; a chart whose facts are missing is left out, the page's end says why."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.facts.stack_tree import stack_tree
+from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.usage_by_role import JOB, usage_by_role
+from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.excerpt import Excerpt, excerpt
+from perfscope.ui.figures.budget_over_steps import budget_over_steps, columns_for
+from perfscope.ui.figures.stack_icicle import stack_icicle
+from perfscope.ui.figures.step_times import step_times
+from perfscope.ui.figures.usage import Line, of_each_role, usage
+from perfscope.ui.figures.worker_timeline import Lanes, worker_timeline
+
+STACK_TITLES = {"main": "Stacks of the main thread", "loader-worker": "Stacks of the loader workers"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One chart of the page; `half` stands beside another."""
+
+    id: str
+    title: str
+    note: str
+    figure: go.Figure
+    half: bool = False
+
+
+def sections(trace: Trace, diagnosis: Diagnosis) -> list[Section]:
+    """All charts that this run has facts for; the one called `budget` belongs under the budget's bar."""
+    rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
+    return [
+        *of_budget(trace, rank),
+        *of_steps(trace, diagnosis, rank),
+        *of_stacks(trace),
+        *of_host(trace),
+    ]
+
+
+def span_s(trace: Trace) -> tuple[float, float]:
+    begin, end = trace.span_ns
+    return begin / 1e9, end / 1e9
+
+
+def of_rank(trace: Trace, fact: Callable[[Trace], pd.DataFrame], rank: int) -> pd.DataFrame:
+    rows = trace.fact(fact)
+    return rows[rows["rank"] == rank].sort_values("ts") if len(rows) else rows
+
+
+def of_budget(trace: Trace, rank: int) -> list[Section]:
+    own = steady(of_rank(trace, time_budget, rank))
+    if not len(own):
+        return []
+    together = columns_for(len(own))
+    column = "a step" if together == 1 else f"the mean of {together} steps"
+    return [Section("budget", "Over the run", f"Over the run: each column is {column}.", budget_over_steps(own))]
+
+
+def of_steps(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
+    own = of_rank(trace, steps, rank)
+    if not len(own):
+        return []
+    note = "A point a step. Slow steps at regular distances are something that happens every so many steps."
+    figure = step_times(own, diagnosis.steps, span_s(trace))
+    return [Section("steps", "How long each step took", note, figure)]
+
+
+def of_workers(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
+    """The timeline: of the rank that the budget is told of, and its workers."""
+    processes = trace.table("processes")
+    if processes is None or all(trace.table(name) is None for name in ("loader", "ranges", "fetches")):
+        return []
+    own = set(processes[processes["rank"] == rank]["process"])
+    found = {name: of_processes(trace.table(name), own) for name in ("loader", "ranges", "copies", "fetches")}
+    own_steps = of_rank(trace, steps, rank)
+    tables = [one for one in [*found.values(), own_steps] if one is not None and len(one)]
+    if not tables:
+        return []
+    part = excerpt(trace, diagnosis, tables, rank)
+    kept = {name: None if one is None else part.of(one) for name, one in found.items()}
+    lanes = Lanes(steps=part.of(own_steps) if len(own_steps) else None, **kept)
+    figure = worker_timeline(lanes, (part.view[0] / 1e9, part.view[1] / 1e9))
+    fetches = found["fetches"]
+    workers = fetches is not None and bool((fetches["worker"] >= 0).any())
+    title = "The training thread and its workers" if workers else "The loop's thread"
+    return [Section("workers", title, timeline_note(part, workers), figure)]
+
+
+RECENT_NS = 3_000_000_000
+
+
+def recent_workers(trace: Trace) -> list[Section]:
+    """The last three seconds of the first rank and its workers, of a run that is being recorded."""
+    processes = trace.table("processes")
+    if processes is None:
+        return []
+    mains = processes[processes["role"] == "main"]
+    rank = int(mains["rank"].min()) if len(mains) else 0
+    own, end = set(processes[processes["rank"] == rank]["process"]), trace.span_ns[1]
+    found: dict[str, pd.DataFrame | None] = {"steps": None, "copies": None}
+    for name in ("loader", "ranges", "fetches"):
+        rows = of_processes(trace.table(name), own)
+        found[name] = None if rows is None else rows[rows["ts"] + rows["dur"] >= end - RECENT_NS]
+    if not any(rows is not None and len(rows) for rows in found.values()):
+        return []
+    figure = worker_timeline(Lanes(**found), ((end - RECENT_NS) / 1e9, end / 1e9))
+    note = "Waits for batches and work of the training thread, and each worker's fetches."
+    of = f" of rank {rank}" if len(mains) > 1 else ""
+    return [Section("recent", f"The last three seconds{of}", note, figure)]
+
+
+def timeline_note(part: Excerpt, workers: bool) -> str:
+    """What is seen, how to move, and what is left out."""
+    gaps = "A gap in a worker's lane: it has nothing to do. " if workers else ""
+    moves = "Drag to move, scroll or press w and s to zoom, a and d to pan."
+    if part.whole:
+        return gaps + moves
+    held = ", ".join(f"{max(begin, 0) / 1e9:.1f} to {end / 1e9:.1f} s" for begin, end in part.held)
+    return f"{gaps}{moves} To keep the file small it holds the stretches the page points at: {held}."
+
+
+def of_processes(table: pd.DataFrame | None, processes: set[int]) -> pd.DataFrame | None:
+    return None if table is None else table[table["process"].isin(processes)]
+
+
+def of_stacks(trace: Trace) -> list[Section]:
+    note = (
+        "Sampled Python stacks, callers above, width by time. Click a frame to zoom in, the top row to go back. "
+        "Green is torch, grey is Python's own, amber is the rest."
+    )
+    trees = trace.fact(stack_tree)
+    return [Section(f"stacks-{role}", STACK_TITLES[role], note, stack_icicle(tree)) for role, tree in trees.items()]
+
+
+def of_host(trace: Trace) -> list[Section]:
+    """What the processes used: four charts, two beside each other."""
+    rows = trace.fact(usage_by_role)
+    if not len(rows):
+        return []
+    cores = trace.manifest.usable_cores
+    limit = cores.cores if cores is not None else None
+    span = span_s(trace)
+    disk = [
+        Line("read_bytes_per_s", JOB, "read", "sync_wait"),
+        Line("write_bytes_per_s", JOB, "written", "checkpoint"),
+    ]
+    most = trace.manifest.memory_limit_bytes
+    charts = [
+        ("cpu", "Cores in use", usage(rows, of_each_role("cores"), "cores", span, limit=limit)),
+        ("delay", "Threads waiting for a core", usage(rows, of_each_role("waiting_cores"), "threads", span)),
+        ("disk", "Disk", usage(rows, disk, "MB/s", span, scale=1e-6)),
+        ("memory", "Memory", usage(rows, of_each_role("rss_bytes"), "GB", span, scale=1e-9, least=0.1, limit=most)),
+    ]
+    usable = f"; the job may use {limit:g}." if limit is not None else "."
+    notes = {
+        "cpu": "CPU-seconds per second" + usable,
+        "delay": "They could run, but no core is free.",
+        "disk": "Of the block device; what the page cache served is not in it.",
+        "memory": "Resident; pages shared between processes count in each.",
+    }
+    drawn = [Section(name, title, notes[name], chart, half=True) for name, title, chart in charts if len(chart.data)]
+    return drawn if len(drawn) % 2 == 0 else [*drawn[:-1], replace(drawn[-1], half=False)]

@@ -1,0 +1,178 @@
+"""Charts and tables of recorded traces: kernels, operators, ranges, communication, the allocator. For pages and the report."""
+
+import pandas as pd
+
+from perfscope.analyzer.facts.device.allocator import allocators, memory_owners
+from perfscope.analyzer.facts.device.communication_table import communication_table
+from perfscope.analyzer.facts.device.kernel_table import kernel_classes, kernel_table
+from perfscope.analyzer.facts.device.launch_queue import queue_summaries
+from perfscope.analyzer.facts.device.operator_table import operator_table
+from perfscope.analyzer.facts.device.overlap import overlap
+from perfscope.analyzer.facts.device.range_table import range_table
+from perfscope.analyzer.wording import digits, megabytes, ms, percent
+from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.sections import Section
+from perfscope.ui.blocks.tables import Column, Table, count, known_bytes, known_time, share, time
+from perfscope.ui.figures.allocator_lines import allocator_lines
+from perfscope.ui.figures.class_bars import class_bars
+
+MOST_ALLOCATORS = 4
+NAME = "as the profiler names it"
+KERNEL_COLUMNS = (
+    Column("name", "kernel", NAME),
+    Column("kernel_class", "class", "sort of work, told from the name"),
+    Column("count", "runs", "how often it ran", count),
+    Column("sum_ns", "in all", "sum of its durations; kernels side by side each count whole", time),
+    Column("share", "share", "of everything that ran on the device", share),
+    Column("mean_ns", "mean", "mean duration", time),
+    Column("max_ns", "longest", "its longest run", time),
+)
+OPERATOR_COLUMNS = (
+    Column("name", "operator", NAME),
+    Column("count", "calls", "how often it was called", count),
+    Column("device_ns", "device", "kernels and copies that it and the operators inside it launched", time),
+    Column("device_self_ns", "device, itself", "what it launched itself", time),
+    Column("backward_device_ns", "its backward", "what the backward of it launched", time),
+    Column("host_ns", "host", "time inside it on its thread", time),
+    Column("host_self_ns", "host, itself", "time outside the operators that it calls", time),
+    Column("kernels", "launches", "kernels and copies launched", count),
+)
+RANGE_COLUMNS = (
+    Column("name", "range", NAME),
+    Column("kind", "kind", "module, annotation or NVTX"),
+    *OPERATOR_COLUMNS[1:],
+)
+COMMUNICATION_COLUMNS = (
+    Column("group", "group", "process group: its name and ranks"),
+    Column("kind", "collective", "kind"),
+    Column("count", "calls", "how often", count),
+    Column("sum_ns", "in all", "sum of durations on the device", time),
+    Column("exposed_ns", "exposed", "not hidden behind computation", time),
+    Column("wait_ns", "waiting for peers", "before the last of the recorded ranks came", known_time),
+    Column("mean_ns", "mean", "mean duration", time),
+    Column("bytes", "sent", "inputs of this rank", known_bytes),
+)
+OWNER_COLUMNS = (
+    Column("name", "operator", "the operator that ran when the memory was asked for"),
+    Column("count", "allocations", "how often it asked", count),
+    Column("bytes", "asked for", "sum over all allocations, freed ones too", megabytes),
+    Column("largest_bytes", "largest", "its largest allocation", megabytes),
+)
+
+
+def of_rank(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
+    """The rows of a rank; of the first there is, where that one has none."""
+    if not len(rows):
+        return rows
+    own = rows[rows["rank"] == rank]
+    return own if len(own) else rows[rows["rank"] == rows["rank"].min()]
+
+
+def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
+    """All of them, in the order of the pages."""
+    return [*device_work(trace, rank), *host_work(trace, rank), *communication(trace, rank), *memory(trace)]
+
+
+def device_work(trace: Trace, rank: int) -> list[Section | Table]:
+    """What ran on the device."""
+    kernels = of_rank(trace.fact(kernel_table), rank)
+    if not len(kernels):
+        return []
+    classes = of_rank(trace.fact(kernel_classes), rank)
+    note = (
+        f"Everything that ran on the device of rank {int(kernels['rank'].iloc[0])}, by sort of work. {fed(trace, rank)}"
+    )
+    return [
+        Section("classes", "What the device's time went to", note, class_bars(classes)),
+        Table(
+            "kernels", "Kernels and copies", "Longest in sum first.", KERNEL_COLUMNS, kernels, ("longest_ts", "max_ns")
+        ),
+    ]
+
+
+def fed(trace: Trace, rank: int) -> str:
+    """How far the host ran ahead of the device."""
+    found = [one for one in trace.fact(queue_summaries) if one.rank == rank]
+    if not found:
+        return ""
+    one = found[0]
+    return (
+        f"The host ran {digits(one.mean_depth)} kernels ahead on average; {percent(one.empty_share)} of the time none was "
+        f"waiting. From launch to start {ms(one.latency_ns)} (median), a launch call takes {ms(one.call_ns)}, a kernel "
+        f"{ms(one.kernel_ns)}."
+    )
+
+
+def host_work(trace: Trace, rank: int) -> list[Section | Table]:
+    """Operators, and modules and annotations where there are any."""
+    found: list[Section | Table] = []
+    operators = of_rank(trace.fact(operator_table), rank)
+    if len(operators):
+        note = "Device time belongs to the operator that launched it, most first."
+        found.append(
+            Table(
+                "operators",
+                "Operators",
+                note,
+                OPERATOR_COLUMNS,
+                operators.assign(wide=1_000_000),
+                ("longest_ts", "wide"),
+            )
+        )
+    ranges = of_rank(trace.fact(range_table), rank)
+    if len(ranges):
+        note = "Device time of what was launched while it was open."
+        found.append(
+            Table(
+                "ranges",
+                "Modules and ranges",
+                note,
+                RANGE_COLUMNS,
+                ranges.assign(wide=1_000_000),
+                ("longest_ts", "wide"),
+            )
+        )
+    return found
+
+
+def communication(trace: Trace, rank: int) -> list[Section | Table]:
+    """Collectives of a rank, group by group."""
+    rows = of_rank(trace.fact(communication_table), rank)
+    if not len(rows):
+        return []
+    mine = of_rank(trace.fact(overlap), rank)
+    hidden = float(mine["hidden_share"].iloc[0]) if len(mine) else float("nan")
+    note = "" if hidden != hidden else f"{percent(hidden)} of the communication runs behind computation. "
+    note += "Without its peers' traces a rank's collectives include waiting for them."
+    return [
+        Table(
+            "communication",
+            "Collectives",
+            note,
+            COMMUNICATION_COLUMNS,
+            rows.assign(wide=rows["mean_ns"]),
+            ("longest_ts", "wide"),
+        )
+    ]
+
+
+def memory(trace: Trace) -> list[Section | Table]:
+    """Each allocator over time, and who asks it."""
+    found: list[Section | Table] = []
+    for at, one in enumerate(trace.fact(allocators)[:MOST_ALLOCATORS]):
+        where = "Host memory" if one.device < 0 else f"Device {one.device}"
+        note = f"At its peak {megabytes(one.peak_bytes)} are in use"
+        note += "." if one.unused_share is None else f" of {megabytes(one.reserved_bytes)} reserved: "
+        note += (
+            ""
+            if one.unused_share is None
+            else f"{percent(one.unused_share)} is held and not used (fragmentation and cache)."
+        )
+        found.append(Section(f"allocator-{at}", f"{where}: what tensors use", note, allocator_lines(one)))
+    owners = trace.fact(memory_owners)
+    if len(owners):
+        title = "Who asks for memory"
+        note = "By the operator that was running. Memory freed at once counts too: it still costs the call."
+        rows = owners.assign(wide=1_000_000)
+        found.append(Table("owners", title, note, OWNER_COLUMNS, rows, ("largest_ts", "wide")))
+    return found

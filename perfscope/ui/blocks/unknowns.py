@@ -1,0 +1,27 @@
+"""The end of every page: what was looked for and not there, what was not measured and why, what looking cost."""
+
+from perfscope.analyzer.diagnosis import Diagnosis, Source
+from perfscope.analyzer.wording import percent
+from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.markup import escape, prose
+from perfscope.ui.phrases import missing
+
+
+def unknowns(trace: Trace, diagnosis: Diagnosis) -> str:
+    """HTML of the two cards."""
+    rows = [*missing(diagnosis)]
+    if trace.manifest.depth_reason:
+        rows.insert(0, ("inside the process", trace.manifest.depth_reason))
+    table = "".join(f'<tr><th class="many">{escape(what)}</th><td>{prose(why or "")}</td></tr>' for what, why in rows)
+    clear = "".join(f'<span class="pill">{escape(one)}</span>' for one in diagnosis.clear)
+    return (
+        '<div class="pair"><section class="card"><h2>Not measured, and why</h2>'
+        f"<table>{table or '<tr><td>Everything was measured.</td></tr>'}</table></section>"
+        f'<section class="card"><h2>Looked for and not there</h2><p class="pills">{clear or "nothing"}</p>'
+        f"<h2>Sources, and what each cost</h2><table>{''.join(map(source, diagnosis.sources))}</table></section></div>"
+    )
+
+
+def source(one: Source) -> str:
+    cost = "" if one.overhead_share is None else f"{percent(one.overhead_share)} of a core"
+    return f"<tr><th>{escape(one.name)}</th><td>{escape(one.status)}</td><td>{cost}</td></tr>"

@@ -1,0 +1,118 @@
+"""The dashboard: a Dash application over a library of runs. Every page, figure and script comes from this machine."""
+
+import logging
+from importlib.resources import files
+from typing import Any
+
+import flask
+from dash import MATCH, ClientsideFunction, Dash, Input, Output, set_props
+
+from perfscope.errors import PerfscopeError
+from perfscope.ui.dashboard import live_page, run_list
+from perfscope.ui.dashboard.gate import guard
+from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.pages import PAGES
+from perfscope.ui.dashboard.routes import shown
+from perfscope.ui.dashboard.shell import frame
+from perfscope.ui.dashboard.source import Source
+from perfscope.ui.report import asset, colours, embedded, page, style
+from perfscope.ui.theme import DARK, LIGHT
+from perfscope.ui.timeline import routes as timeline_routes
+from perfscope.ui.timeline.routes import stylesheet
+
+SCRIPTS = ("paint.js", "search.js", "dashboard.js", "tables.js")
+INDEX = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/own/style.css">
+<script src="/own/script.js"></script><script src="/timeline/component.js"></script>
+</head><body>{%app_entry%}<noscript>The dashboard needs JavaScript; the HTML report answers without.</noscript>
+<div hidden>{%config%}{%scripts%}{%renderer%}</div></body></html>
+"""
+
+
+def create_app(source: Source) -> Dash:
+    """The whole application; `app.server` is what a server runs."""
+    app = Dash(
+        "perfscope",
+        title="perfscope",
+        update_title="",
+        assets_folder=str(files("perfscope.ui") / "assets"),
+        include_assets_files=False,
+        include_pages_meta=False,
+        use_pages=False,
+        index_string=INDEX,
+        suppress_callback_exceptions=True,
+        enable_mcp=False,
+        add_log_handler=False,
+        on_error=told,
+    )
+    app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)
+    app.layout = frame()
+    register(app, source)
+    for one in PAGES:
+        one.register(app, source.library)
+    serve_files(app.server, source.library)
+    library = source.library
+    timeline_routes.register(app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis)
+    guard(app.server, source.gate, lambda: list(app.csp_hashes()))
+    return app
+
+
+def register(app: Dash, source: Source) -> None:
+    """What every page shares: from the address to the page, and from a stored figure to a drawn one."""
+    where = (Input("url", "pathname"), Input("url", "search"))
+    what = (
+        Output("links", "children"),
+        Output("page", "children"),
+        Output("title", "data"),
+        Output("failure", "children"),
+    )
+
+    def go(path: str | None, search: str | None) -> tuple[Any, ...]:
+        found = shown(source, path or "/", search)
+        return found.links, found.page, found.title, None
+
+    app.callback(*what, *where)(go)
+    run_list.register(app, source.library, source.verdicts)
+    if source.live is not None:
+        live_page.register(app, source.live, source.gate)
+    in_browser(app, "title", Output("title", "id"), Input("title", "data"))
+    in_browser(app, "theme", Output("theme", "data"), Input("switch-theme", "n_clicks"))
+    graph, figure = ({"kind": kind, "name": MATCH} for kind in ("graph", "figure"))
+    in_browser(app, "paint", Output(graph, "figure"), Input(figure, "data"), Input("theme", "data"))
+
+
+def in_browser(app: Dash, name: str, output: Output, *inputs: Any) -> None:
+    """A callback that the browser answers: a function of dashboard.js."""
+    wire: Any = app.clientside_callback
+    wire(ClientsideFunction("perfscope", name), output, *inputs)
+
+
+def serve_files(server: flask.Flask, library: Library) -> None:
+    """The style, the script, and each run as an HTML report."""
+
+    def styled() -> flask.Response:
+        return flask.Response(style() + stylesheet() + asset("dashboard.css"), mimetype="text/css")
+
+    def script() -> flask.Response:
+        palettes = embedded({"light": colours(LIGHT), "dark": colours(DARK)})
+        text = f"const palettes = {palettes};\n" + "".join(map(asset, SCRIPTS))
+        return flask.Response(text, mimetype="text/javascript")
+
+    def report(run_id: str) -> flask.Response:
+        try:
+            opened = library.get(run_id)
+        except PerfscopeError as error:
+            return flask.Response(str(error), 404, mimetype="text/plain")
+        return flask.Response(page(opened.trace, opened.diagnosis), mimetype="text/html")
+
+    server.add_url_rule("/own/style.css", "own-style", styled)
+    server.add_url_rule("/own/script.js", "own-script", script)
+    server.add_url_rule("/run/<run_id>.html", "own-report", report)
+
+
+def told(error: Exception) -> None:
+    """A callback that broke says so on the page; the rest of the page stays."""
+    logging.getLogger("perfscope").error("a callback failed", exc_info=error)
+    words = str(error) if isinstance(error, PerfscopeError) else f"{type(error).__name__}: {error}"
+    set_props("failure", {"children": f"This did not work: {words}"})

@@ -1,0 +1,171 @@
+"""A run while it is recorded: charts that move, the verdict of the last half minute, and the button that ends it."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import flask
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.exceptions import PreventUpdate
+
+from perfscope.analyzer.facts.pulse import pulse
+from perfscope.traces.contents import identity
+from perfscope.ui.blocks.overview import changes_and_ranks, verdict_and_budget, who
+from perfscope.ui.blocks.sections import Section, of_host, recent_workers
+from perfscope.ui.dashboard.cards import graphs, plain
+from perfscope.ui.dashboard.components import components
+from perfscope.ui.dashboard.gate import Gate
+from perfscope.ui.dashboard.source import Live
+from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Look
+from perfscope.ui.figures.beat import beat, beats, depths, moved, queue
+from perfscope.ui.report import block
+
+PATH = "/live"
+CHARTED_S = WINDOW_NS / 1e9
+
+
+@dataclass
+class Made:
+    """What one look looks like, made once for all viewers; `figures` as plain data."""
+
+    look: Look
+    sections: list[Section]
+    figures: dict[str, Any]
+
+
+@dataclass
+class Drawing:
+    """Remembers the newest. Whole figures are made with each diagnosis; in between the beat's points move."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    made: Made | None = None
+
+    def of(self, look: Look) -> Made:
+        with self.lock:
+            if self.made is None or self.made.look.diagnosed != look.diagnosed:
+                self.made = whole(look)
+            elif self.made.look.tick != look.tick:
+                self.made = moved_on(self.made, look)
+            return self.made
+
+
+def span_of(look: Look) -> tuple[float, float]:
+    end_s = look.recent.span_ns[1] / 1e9
+    return max(end_s - CHARTED_S, 0.0), max(end_s, 1.0)
+
+
+def whole(look: Look) -> Made:
+    """Every chart: the beat first, then those of the last diagnosis."""
+    rows, span = look.recent.fact(pulse), span_of(look)
+    found = []
+    if len(rows):
+        note = f"A point a batch, the last {CHARTED_S:g} s."
+        found.append(Section("beat", "From batch to batch", note, beat(beats(rows), span)))
+        if series := depths(rows):
+            note = "Batches that lay ready when the loop asked. At zero it waits."
+            found.append(Section("queue", "Batches ready", note, queue(series, span)))
+    found += [*recent_workers(look.trace), *of_host(look.trace)]
+    return Made(look, found, {one.id: plain(one) for one in found})
+
+
+def moved_on(made: Made, look: Look) -> Made:
+    """The beat of a newer look; a rank or worker that came meanwhile shows with the next diagnosis."""
+    rows, span = look.recent.fact(pulse), span_of(look)
+    figures = dict(made.figures)
+    for name, series in (("beat", beats(rows)), ("queue", depths(rows))):
+        if name in figures and len(figures[name]["data"]) == len(series):
+            figures[name] = moved(figures[name], series, span)
+    return Made(look, made.sections, figures)
+
+
+def layout(live: Live) -> list[Any]:
+    """The places; the first tick fills them."""
+    return [
+        html.Header(
+            [
+                html.Div(id="live-who"),
+                html.Div(
+                    [html.Span(id="live-status"), html.Button("Stop recording", id="live-stop", className="button")]
+                ),
+            ],
+            className="live",
+        ),
+        html.Div(id="live-said", role="status"),
+        html.Div(
+            html.Section(
+                [html.H1("Watching …"), html.P("The first whole steps are awaited.", className="muted")],
+                className="card",
+            ),
+            id="live-answer",
+        ),
+        html.Div(id="live-cards"),
+        html.Div(id="live-changes"),
+        dcc.Store(id="live-seen", data={"tick": 0, "diagnosed": 0, "charts": []}),
+        dcc.Interval(id="live-clock", interval=int(1000 * TICK_S)),
+    ]
+
+
+def register(app: Dash, live: Live, gate: Gate) -> None:
+    """A tick for whoever looks, and the button."""
+    drawing = Drawing()
+
+    def ticked(_: int, seen: dict[str, Any]) -> tuple[Any, ...]:
+        look = live.watch.now()
+        if look is None or (look.tick == seen["tick"]):
+            if live.watch.error is not None and seen["tick"] != -1:
+                return said_only(live.watch.error)
+            raise PreventUpdate
+        return news(drawing.of(look), seen)
+
+    def stop(clicks: int | None) -> Any:
+        if not clicks:
+            raise PreventUpdate
+        if not gate.knows_token(flask.request):
+            return "To steer the recording, open the address with the token that the terminal printed."
+        if live.recording is None:
+            return "This recording belongs to another terminal: Ctrl-C there ends it."
+        live.recording.stop()
+        return "Stopping …"
+
+    names = ("live-who", "live-status", "live-answer", "live-cards", "live-changes")
+    outputs = [Output(name, "children") for name in names]
+    figures = Output({"kind": "figure", "name": ALL}, "data")
+    seen = Output("live-seen", "data")
+    clock = Input("live-clock", "n_intervals")
+    app.callback(*outputs, Output("live-stop", "hidden"), seen, figures, clock, State("live-seen", "data"))(ticked)
+    app.callback(Output("live-said", "children"), Input("live-stop", "n_clicks"))(stop)
+
+
+def news(made: Made, seen: dict[str, Any]) -> tuple[Any, ...]:
+    """What of a look a viewer has not seen: the answer when there is a new one, cards when there are others, figures always."""
+    look, charts = made.look, [one.id for one in made.sections]
+    base = f"/run/{identity(look.trace.path.name)}" if look.trace.path is not None else ""
+    fresh = look.diagnosed != seen["diagnosed"] or look.ended is not None
+    people = components(who(look.trace, look.diagnosis), base) if fresh else no_update
+    answer: Any = components(verdict_and_budget(look.trace, look.diagnosis), base) if fresh else no_update
+    changes: Any = components(changes_and_ranks(look.diagnosis), base) if fresh else no_update
+    cards: Any = no_update
+    if charts != seen["charts"]:
+        cards = components(
+            f'<div class="charts">{"".join(map(block, made.sections))}</div>', base, graphs(made.sections)
+        )
+    asked = [one["id"]["name"] for one in ctx.outputs_list[-1]]
+    moving = asked if fresh else [name for name in asked if name in ("beat", "queue")]
+    figures = [made.figures[name] if name in moving and name in made.figures else no_update for name in asked]
+    now_seen = {"tick": look.tick, "diagnosed": look.diagnosed, "charts": charts}
+    return people, status(look, base), answer, cards, changes, look.ended is not None, now_seen, figures
+
+
+def said_only(error: str) -> tuple[Any, ...]:
+    """The run can no longer be read: say so, once."""
+    asked = ctx.outputs_list[-1]
+    seen = {"tick": -1, "diagnosed": 0, "charts": []}
+    return no_update, error, no_update, no_update, no_update, True, seen, [no_update] * len(asked)
+
+
+def status(look: Look, base: str) -> list[Any]:
+    """How long it has been recorded, or that it is over and where the whole is."""
+    minutes, seconds = divmod(int(look.elapsed_s), 60)
+    if look.ended is None:
+        return [html.I(className="recording"), f"recording {minutes}:{seconds:02d}"]
+    return [f"ended after {minutes}:{seconds:02d}: {look.ended}. ", dcc.Link("The whole run", href=f"{base}/overview")]

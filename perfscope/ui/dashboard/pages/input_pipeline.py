@@ -1,0 +1,114 @@
+"""Does the training get its batches in time, and if not, what would help?"""
+
+from typing import Any
+
+from dash import Dash, Input, Output, State, dcc, html
+from dash.exceptions import PreventUpdate
+
+from perfscope.analyzer.facts.input_pipeline import Pipeline
+from perfscope.analyzer.facts.pulse import pulse
+from perfscope.analyzer.what_if import MOST_WORKERS, WhatIf, pipeline_of, what_if
+from perfscope.analyzer.wording import ms, plural
+from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.sections import Section, of_workers, span_s
+from perfscope.ui.dashboard.cards import graph, plain
+from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.view import View
+from perfscope.ui.figures.beat import depths, queue
+from perfscope.ui.figures.fetch_split import fetch_split
+from perfscope.ui.figures.what_if_curve import what_if_curve
+from perfscope.ui.phrases import factor
+
+PATH, TITLE = "input", "Input pipeline"
+LEAST_REACH = 8
+COSTS = {10: "10 %", 25: "", 50: "50 %", 75: "", 100: "as now"}
+
+
+def not_applicable(trace: Trace) -> str | None:
+    return None if trace.has("loader") or trace.has("fetches") else trace.why_absent("loader")
+
+
+def layout(view: View) -> list[Any]:
+    line = pipeline_of(view.trace, view.rank)
+    beats = view.trace.fact(pulse)
+    sections = []
+    if line is not None and line.fetch is not None:
+        note = f"A mean over {line.fetch.count} fetches, each {ms(line.fetch.wall)} to make."
+        sections.append(Section("fetch", "What one batch costs to make", note, fetch_split(line.fetch)))
+    ready = depths(beats[beats["rank"] == view.rank])
+    if ready:
+        note = "When the loop asks for a batch, how many lie ready. At zero it has to wait."
+        sections.append(Section("queue", "Batches ready", note, queue(ready, span_s(view.trace))))
+    shown = [*view.cards(sections), *view.cards(of_workers(view.trace, view.diagnosis, view.rank))]
+    return [*asking(view, line), *shown]
+
+
+def asking(view: View, line: Pipeline | None) -> list[Any]:
+    """The card that answers what-if questions, or says why it cannot."""
+    first = what_if(view.trace, view.rank, line.workers if line is not None else 0, 1.0)
+    if line is None or first.after is None:
+        words = f"No prediction: {first.why_not}."
+        return [html.Section([html.H2("What if"), html.P(words, className="muted")], className="card")]
+    now = max(line.workers, 0)
+    reach = min(max(LEAST_REACH, 2 * now), MOST_WORKERS)
+    sliders = html.Div(
+        [
+            html.Label(["Loader workers", dcc.Slider(0, reach, 1, value=now, id="what-if-workers")]),
+            html.Label(
+                ["What a batch costs to make", dcc.Slider(10, 100, 5, marks=COSTS, value=100, id="what-if-cost")]
+            ),
+        ],
+        className="sliders",
+    )
+    answer, section = answered(view.trace, view.rank, now, 1.0)
+    note = "Closed forms over what was measured: the slower of loop and workers, bounded by the usable cores."
+    return [
+        html.Section(
+            [html.H2("What if"), html.P(note, className="note"), sliders, html.P(answer, id="what-if"), graph(section)],
+            className="card what-if",
+        )
+    ]
+
+
+def answered(trace: Trace, rank: int, workers: int, cost: float) -> tuple[str, Section]:
+    """The sentence and the curve."""
+    line = pipeline_of(trace, rank)
+    assert line is not None
+    reach = min(max(LEAST_REACH, 2 * line.workers, workers), MOST_WORKERS)
+    predicted = {number: what_if(trace, rank, number, cost) for number in range(reach + 1)}
+    figure = what_if_curve(predicted, workers, (max(line.workers, 0), line.step))
+    return told(predicted[workers], workers, cost), Section("what-if", "Predicted step time", "", figure)
+
+
+def told(one: WhatIf, workers: int, cost: float) -> str:
+    if one.after is None:
+        return f"No prediction: {one.why_not}."
+    change = f"With {plural(workers, 'worker')}" if workers else "Loading in the training process"
+    change += "" if cost == 1.0 else f" and batches that cost {100 * cost:.0f} % of now"
+    gain = one.step / one.after.likely if one.after.likely > 0 else 1.0
+    span = f"{ms(one.after.fast)} to {ms(one.after.slow)}"
+    if one.after.fast == one.after.slow == one.step:
+        return f"As it is: {ms(one.step)} a step, measured."
+    return f"{change} a step takes about {ms(one.after.likely)} ({span}) in place of {ms(one.step)}: {factor(gain)}×."
+
+
+def register(app: Dash, library: Library) -> None:
+    """The sliders ask; the analyzer answers."""
+
+    def ask(workers: int | None, cost: int | None, path: str) -> tuple[str, Any]:
+        parts = path.split("/")
+        if workers is None or cost is None or len(parts) < 3:
+            raise PreventUpdate
+        opened = library.get(parts[2]) if parts[1] == "run" else library.get(library.runs()[0].id)
+        view = View.of(opened, None)
+        answer, section = answered(view.trace, view.rank, int(workers), cost / 100)
+        return answer, plain(section)
+
+    app.callback(
+        Output("what-if", "children"),
+        Output({"kind": "figure", "name": "what-if"}, "data"),
+        Input("what-if-workers", "value"),
+        Input("what-if-cost", "value"),
+        State("url", "pathname"),
+        prevent_initial_call=True,
+    )(ask)

@@ -1,0 +1,26 @@
+"""Which operators and kernels the time goes to."""
+
+from typing import Any
+
+from dash import Dash
+
+from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.trace_sections import device_work, host_work
+from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.view import View
+
+PATH, TITLE = "operators", "Operators & kernels"
+
+
+def not_applicable(trace: Trace) -> str | None:
+    if any(trace.has(name) for name in ("ops", "kernels")):
+        return None
+    return "no operators and kernels were recorded: a trace of the PyTorch profiler or Nsight Systems has them"
+
+
+def layout(view: View) -> list[Any]:
+    return view.evidence([*device_work(view.trace, view.rank), *host_work(view.trace, view.rank)])
+
+
+def register(app: Dash, library: Library) -> None:
+    """The browser sorts and saves by itself."""

@@ -1,0 +1,34 @@
+"""The answer: the verdict as a sentence, where a step goes, what to change, what is not known."""
+
+from typing import Any
+
+from dash import Dash
+
+from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.overview import the_answer
+from perfscope.ui.blocks.sections import of_budget, of_steps
+from perfscope.ui.blocks.unknowns import unknowns
+from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.view import View
+from perfscope.ui.report import UNDER_THE_BAR, chart
+
+PATH, TITLE = "overview", "Overview"
+
+
+def not_applicable(trace: Trace) -> str | None:
+    return None
+
+
+def layout(view: View) -> list[Any]:
+    rank = view.diagnosis.budget_rank if view.diagnosis.budget_rank is not None else 0
+    over_the_run = of_budget(view.trace, rank)
+    under_bar = "".join(chart(one) for one in over_the_run if one.id == UNDER_THE_BAR)
+    return [
+        *view.shown(the_answer(view.trace, view.diagnosis, under_bar), over_the_run),
+        *view.cards(of_steps(view.trace, view.diagnosis, rank)),
+        *view.shown(unknowns(view.trace, view.diagnosis)),
+    ]
+
+
+def register(app: Dash, library: Library) -> None:
+    """Nothing moves here by itself."""

@@ -1,0 +1,73 @@
+"""Runs the dashboard's server until it is interrupted."""
+
+import errno
+import logging
+import socket
+import threading
+from pathlib import Path
+
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from perfscope.errors import UsageError
+from perfscope.ui.dashboard.app import create_app
+from perfscope.ui.dashboard.gate import Gate
+from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.source import Live, Source
+from perfscope.ui.dashboard.verdicts import Verdicts
+
+PORT, LAST_PORT = 8050, 65535
+
+
+class Dashboard:
+    """A running server; `close` ends it."""
+
+    def __init__(
+        self, root: Path, address: str = "127.0.0.1", port: int | None = None, live: Live | None = None
+    ) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self.library, self.verdicts = Library(root), Verdicts()
+        self.socket = listening(address, port)
+        self.gate = Gate(self.socket.port, address)
+        self.live = live
+        self.app = create_app(Source(self.library, self.verdicts, self.gate, live))
+        self.socket.app = self.app.server
+        self.thread = threading.Thread(target=self.socket.serve_forever, daemon=True, name="dashboard")
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        """What to open; the token stands in it where one is needed."""
+        name = self.gate.address if self.gate.open_here else self.gate.address.replace("0.0.0.0", "127.0.0.1")
+        place = f"http://{name}:{self.gate.port}/{'live' if self.live is not None else ''}"
+        return place if self.gate.open_here and self.live is None else f"{place}?token={self.gate.token}"
+
+    def close(self) -> None:
+        self.verdicts.close()
+        self.socket.shutdown()
+        self.socket.server_close()
+
+
+def listening(address: str, port: int | None) -> BaseWSGIServer:
+    """A socket on the port; without one on the usual, or where that is taken on any. Raises UsageError."""
+    if port is not None and not 0 <= port <= LAST_PORT:
+        raise UsageError(f"cannot listen on port {port}: ports end at {LAST_PORT}")
+    wanted = [PORT, 0] if port is None else [port]
+    for one in wanted:
+        try:
+            socket.create_server((address, one), family=family(address)).close()  # werkzeug would print and exit
+            return make_server(address, one, nothing, threaded=True)
+        except OSError as error:
+            if one == wanted[-1]:
+                busy = error.errno == errno.EADDRINUSE
+                why = f"port {one} is taken; name another with --port" if busy else f"{error}; see --port and --host"
+                raise UsageError(f"cannot listen on {address}: {why}") from None
+    raise AssertionError("one of them was tried last")
+
+
+def family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def nothing(environ: object, start_response: object) -> list[bytes]:
+    """Stands in until the application is made, which must know its port."""
+    return []

@@ -1,0 +1,1 @@
+"""The diagnosis, a recording and a long read, as they stand in a terminal."""

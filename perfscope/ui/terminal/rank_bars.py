@@ -1,0 +1,45 @@
+"""The budgets of a job's ranks, one line each, the one that the verdict is about marked."""
+
+from rich.text import Text
+
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
+from perfscope.analyzer.wording import percent
+from perfscope.ui.phrases import label
+from perfscope.ui.terminal.budget_bar import SMALLEST_SHARE, shared_out
+from perfscope.ui.theme import DARK, WAITS
+
+BAR_CELLS = 24
+MOST_RANKS = 16
+MOST_NAMED = 2
+
+
+def rank_bars(diagnosis: Diagnosis, colour: bool) -> list[Text]:
+    """No lines for a job of one rank; beyond 16 ranks the number of those left out."""
+    ranks = diagnosis.per_rank
+    if len(ranks) < 2:
+        return []
+    lines = [line(one, diagnosis, colour) for one in ranks[:MOST_RANKS]]
+    if len(ranks) > MOST_RANKS:
+        lines.append(Text(f"  and {len(ranks) - MOST_RANKS} more ranks: --json has them all", style="bright_black"))
+    return [*lines, Text("  > the rank that the verdict is about", style="bright_black"), Text("")]
+
+
+def line(one: RankBudget, diagnosis: Diagnosis, colour: bool) -> Text:
+    """Its bar, and its largest parts in words."""
+    parts = largest_first(one.time_budget)
+    shown = Text(f"{'>' if one.rank == diagnosis.budget_rank else ' '} {f'rank {one.rank}':8}")
+    if not parts:
+        return shown.append("nothing was measured")
+    for part, cells in zip(parts, shared_out(parts, BAR_CELLS), strict=True):
+        wait = part.category in WAITS
+        if colour:
+            fill = DARK.category[part.category]
+            shown.append(("╱" if wait else " ") * cells, style=f"#7a4d16 on {fill}")
+        else:
+            shown.append(("▒" if wait else "█") * cells)
+    words = ", ".join(f"{label(part.category)} {percent(part.share)}" for part in parts[:MOST_NAMED])
+    return shown.append(f"  {words}")
+
+
+def largest_first(budget: list[BudgetEntry]) -> list[BudgetEntry]:
+    return sorted((part for part in budget if part.share >= SMALLEST_SHARE), key=lambda part: -part.share)

@@ -1,0 +1,158 @@
+"""Routes of the timeline on a Flask server: what the component in the browser asks for, checked, and answered from the lanes."""
+
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from flask import Blueprint, Flask, Response, abort, jsonify, request
+
+from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.timeline.event import event_at
+from perfscope.analyzer.timeline.lanes import timeline_lanes
+from perfscope.analyzer.timeline.search import Hits, next_hit, search
+from perfscope.analyzer.timeline.selection import BY, selection
+from perfscope.analyzer.timeline.strip import strip
+from perfscope.analyzer.timeline.tiles import MOST_PIXELS, tile
+from perfscope.analyzer.timeline.track import Lanes
+from perfscope.errors import PerfscopeError
+from perfscope.traces.trace import Trace
+from perfscope.ui.timeline.data import NAMES_AT_ONCE, meta, of_event, of_hits, of_selection
+
+SCRIPTS = (
+    "timeline_tile.js",
+    "timeline_source.js",
+    "timeline_paint.js",
+    "timeline_layout.js",
+    "timeline_draw.js",
+    "timeline_panel.js",
+    "timeline_input.js",
+    "timeline.js",
+)
+STYLE, EMBEDDED = "timeline.css", "timeline_embedded.js"
+MOST_LANES = 1024
+MOST_ROWS = 200
+MOST_WORDS = 200
+REMEMBERED = 8
+FAR, ALWAYS = 1 << 31, 1 << 62
+Lookup = Callable[[str], Trace]
+Diagnosed = Callable[[str], Diagnosis | None]
+
+
+def script() -> str:
+    """The whole component, in the order in which its parts build on each other."""
+    return "\n".join(files("perfscope.ui.assets").joinpath(name).read_text("utf-8") for name in SCRIPTS)
+
+
+def stylesheet() -> str:
+    return files("perfscope.ui.assets").joinpath(STYLE).read_text("utf-8")
+
+
+def register(server: Flask, lookup: Lookup, diagnosed: Diagnosed | None = None) -> None:
+    """Mount the routes under `/timeline`. `lookup` gives the Trace of a run id; KeyError or PerfscopeError: there is none."""
+    routes, answers = Blueprint("timeline", __name__, url_prefix="/timeline"), Answers(lookup, diagnosed)
+    for name in ("meta", "tile", "names", "strip", "select", "search", "hit", "event"):
+        routes.add_url_rule(f"/<path:run>/{name}", name, getattr(answers, name))
+    routes.add_url_rule("/component.js", "script", lambda: Response(script(), mimetype="text/javascript"))
+    routes.add_url_rule("/component.css", "style", lambda: Response(stylesheet(), mimetype="text/css"))
+    server.register_blueprint(routes)
+
+
+class Answers:
+    """One method a route; each checks what it is asked."""
+
+    def __init__(self, lookup: Lookup, diagnosed: Diagnosed | None) -> None:
+        self.lookup, self.diagnosed = lookup, diagnosed
+        self.found: dict[tuple[str, str], tuple[Lanes, Hits]] = {}
+
+    def trace(self, run: str) -> Trace:
+        try:
+            return self.lookup(run)
+        except (KeyError, PerfscopeError):
+            abort(404, "no such run")
+
+    def lanes(self, run: str) -> Lanes:
+        return self.trace(run).fact(timeline_lanes)
+
+    def meta(self, run: str) -> Response:
+        return jsonify(meta(self.lanes(run), self.diagnosed(run) if self.diagnosed is not None else None))
+
+    def tile(self, run: str) -> Response:
+        begun, lanes = time.perf_counter(), self.lanes(run)
+        body = tile(lanes.lanes, *window(), number("pixels", 1, MOST_PIXELS), numbers(lanes))
+        answer = Response(body, mimetype="application/octet-stream")
+        answer.headers["Server-Timing"] = f"tile;dur={(time.perf_counter() - begun) * 1e3:.2f}"
+        return answer
+
+    def names(self, run: str) -> Response:
+        first = number("first", 0, FAR)
+        return jsonify(self.lanes(run).names.texts[first : first + number("count", 1, NAMES_AT_ONCE)])
+
+    def strip(self, run: str) -> Response:
+        shares = strip(self.lanes(run), number("columns", 1, 2048))
+        return jsonify({name: [round(float(one), 4) for one in share] for name, share in shares.items()})
+
+    def select(self, run: str) -> Response:
+        lanes, by = self.lanes(run), request.args.get("by", "name")
+        if by not in BY:
+            abort(400, f"by is one of {', '.join(BY)}")
+        return jsonify(of_selection(selection(lanes, *window(), numbers(lanes), by), number("most", 1, MOST_ROWS)))
+
+    def hits(self, run: str) -> tuple[Lanes, Hits]:
+        """What the words of the query occur in; the last few answers are kept, the next-button asks again and again."""
+        lanes, words = self.lanes(run), request.args.get("words", "")[:MOST_WORDS]
+        found = self.found.get((run, words))
+        if found is None or found[0] is not lanes:
+            found = lanes, search(lanes, words)
+            while len(self.found) >= REMEMBERED:
+                self.found.pop(next(iter(self.found)), None)
+            self.found[run, words] = found
+        return found
+
+    def search(self, run: str) -> Response:
+        return jsonify(of_hits(self.hits(run)[1]))
+
+    def hit(self, run: str) -> Response:
+        lanes, hits = self.hits(run)
+        place = number("at", -ALWAYS, ALWAYS), number("lane", -1, FAR)
+        hit = next_hit(lanes, hits, place, forward=request.args.get("back") != "1")
+        return jsonify(None if hit is None else {"lane": hit.lane, "ts_ns": hit.ts_ns, "dur_ns": hit.dur_ns})
+
+    def event(self, run: str) -> Response:
+        trace, lanes = self.trace(run), self.lanes(run)
+        lane = number("lane", 0, len(lanes.lanes) - 1)
+        return jsonify(of_event(event_at(trace, lanes, lane, number("at", -ALWAYS, ALWAYS))))
+
+
+def number(name: str, least: int, most: int) -> int:
+    """A whole number from the query; refused outside its bounds."""
+    text: Any = request.args.get(name, "")
+    try:
+        value = int(text)
+    except ValueError:
+        abort(400, f"{name} is a whole number")
+    if not least <= value <= most:
+        abort(400, f"{name} lies between {least} and {most}")
+    return value
+
+
+def window() -> tuple[int, int]:
+    """(from, to) of the query, ns."""
+    begin, end = number("from", -ALWAYS, ALWAYS), number("to", -ALWAYS, ALWAYS)
+    if end <= begin:
+        abort(400, "to lies behind from")
+    return begin, end
+
+
+def numbers(lanes: Lanes) -> list[int]:
+    """The lanes of the query, `0-40,45`; those that there are."""
+    found: list[int] = []
+    for part in request.args.get("lanes", "").split(","):
+        first, _, last = part.partition("-")
+        if len(part) > 24 or not (first.isdecimal() and (last.isdecimal() or not last)):
+            abort(400, "lanes are numbers and ranges of numbers: 0-40,45")
+        begin, end = int(first), min(int(last or first), len(lanes.lanes) - 1)
+        if len(found) + end - begin >= MOST_LANES:
+            abort(400, f"at most {MOST_LANES} lanes at once")
+        found += range(begin, end + 1)
+    return found
