@@ -103,7 +103,7 @@ def judged_trace(
 ) -> tuple[Verdict, Standing]:
     """The verdict of a recorded trace: over its steps, or, where too few repeat, over slices of it."""
     rank = rank_of_process(trace, process)
-    unit = next((one for one in trace.fact(units) if one.rank == rank), None)
+    unit = next((one for one in units(trace) if one.rank == rank), None)
     rows = steps_of(trace, process) if process is not None else None if unit is None else slices(trace, unit)
     standing = confidence_of(carrying, rows, limits, recoverable=(*RECOVERABLE, *IN_TRACES))
     if process is None:

@@ -111,7 +111,7 @@ def _hidden_ns(trace: Trace, frame: pd.DataFrame) -> Ints:
     hidden = np.zeros(len(frame), np.int64)
     process, device = column(frame, "process"), column(frame, "device")
     ts, end = column(frame, "ts"), column(frame, "ts") + column(frame, "dur")
-    for unit in trace.fact(units):
+    for unit in units(trace):
         own = (process == unit.process) & (device == unit.device)
         hidden[own] = covered(activity(trace, unit).compute, ts[own], end[own])
     return hidden

@@ -28,7 +28,7 @@ def longest_wait(trace: Trace, rank: int) -> LongestWait | None:
     frame, found = table(trace, "collectives"), trace.fact(matched_collectives)
     if frame is None:
         return None
-    places = {(unit.process, unit.device): unit.rank for unit in trace.fact(units)}
+    places = {(unit.process, unit.device): unit.rank for unit in units(trace)}
     process, device, ts = column(frame, "process"), column(frame, "device"), column(frame, "ts")
     of_row = np.array([places.get(pair, -1) for pair in zip(process.tolist(), device.tolist(), strict=True)], np.int64)
     last = np.append(of_row, -1)[column(found, "last_row")]

@@ -25,7 +25,7 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
     """
     found = trace.fact(matched_collectives)
     frame = table(trace, "collectives")
-    everyone = trace.fact(units)
+    everyone = units(trace)
     if frame is None or not (found["match"] >= 0).any():
         return pd.DataFrame({name: np.empty(0, np.int64) for name in (*COLUMNS, *BUDGET_CATEGORIES)})
     unit_of = _unit_of_rows(frame, everyone)
@@ -94,7 +94,7 @@ def slower_kernels(trace: Trace, rank: int) -> pd.DataFrame:
     """
     skew = trace.fact(rank_skew)
     sums = {}
-    for unit in trace.fact(units):
+    for unit in units(trace):
         rows = rows_on(trace, "kernels", unit)
         if rows is not None and unit.rank in set(skew["rank"]):
             rows = rows[rows["kind"] == "compute"]

@@ -75,7 +75,7 @@ def nothing() -> pd.DataFrame:
 def trainers(trace: Trace) -> list[tuple[int, int]]:
     """(process, rank) of each process that trains or serves: it has module calls, optimizer steps or loader waits."""
     if is_recorded_trace(trace):
-        return list(dict.fromkeys((unit.process, unit.rank) for unit in trace.fact(units)))
+        return list(dict.fromkeys((unit.process, unit.rank) for unit in units(trace)))
     seen: set[int] = set()
     for name in ("loader", "ranges"):
         frame = table(trace, name)

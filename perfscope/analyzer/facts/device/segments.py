@@ -34,7 +34,7 @@ def segments(trace: Trace) -> pd.DataFrame:
     all from its return to the next work (sync_wait); anything else the thread did since its first recorded event
     (host_bound). The rest is other_idle.
     """
-    parts = [_of_unit(trace, unit) for unit in trace.fact(units)]
+    parts = [_of_unit(trace, unit) for unit in units(trace)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 

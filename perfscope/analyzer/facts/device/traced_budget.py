@@ -17,7 +17,7 @@ def traced_budget(trace: Trace, steps: pd.DataFrame) -> pd.DataFrame:
     A process with several devices is told of by the first of them.
     """
     parts = []
-    for unit in {one.process: one for one in reversed(trace.fact(units))}.values():
+    for unit in {one.process: one for one in reversed(units(trace))}.values():
         rows = steps[column(steps, "process") == unit.process]
         begin = column(rows, "ts")
         parts.append(rows.assign(**in_windows(trace, unit, begin, begin + column(rows, "dur")), gc=0, gil=0))

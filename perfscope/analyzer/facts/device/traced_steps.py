@@ -43,7 +43,7 @@ def step_marks(trace: Trace) -> list[tuple[Unit, Marks | None]]:
     """The first unit of each process with its marks; None where nothing repeats."""
     seen: set[int] = set()
     found = []
-    for unit in trace.fact(units):
+    for unit in units(trace):
         if unit.process not in seen:
             seen.add(unit.process)
             found.append((unit, _marks(trace, unit)))

@@ -41,8 +41,12 @@ def units(trace: Trace) -> list[Unit]:
     """One for each device that a process ran kernels on (else copies, else nothing but operators), in order of rank.
 
     Ranks are those of the processes; where several devices share one, they are numbered in order of process and device.
-    None in a recording of our own: outside of its windows nobody looked at the devices.
+    None in a recording of our own: outside of its windows nobody looked at the devices. Found once a trace.
     """
+    return trace.fact(_found)
+
+
+def _found(trace: Trace) -> list[Unit]:
     if not is_recorded_trace(trace):
         return []
     pairs = _pairs(trace)
