@@ -26,6 +26,9 @@ LEASE_S = 5.0
 TICK_S = 0.1
 WORKER_TICK_S = 0.25
 LONGEST_TICK_S = 0.5
+# The workers of a short epoch are gone within a fraction of a second, and what they have not sent goes with them.
+YOUNG_S = 2.0
+YOUNG_TICK_S = 0.05
 MOST_SHARE = 0.002
 SWITCHES_NS = 100_000
 SEND_S = 0.5
@@ -326,6 +329,7 @@ def stay(probe: Probe, line: Line) -> None:
     poller.register(line.connection, select.POLLIN)
     pace = Pace(WORKER_TICK_S if in_worker() else TICK_S)
     count, began_ns = 0, time.monotonic_ns()
+    grown_ns = began_ns + int(YOUNG_S * 1e9) if in_worker() else 0
     due_ns = send_ns = clock_ns = began_ns
     while line.alive():
         if poller.poll(max(due_ns - time.monotonic_ns(), 0) / 1e6):
@@ -337,13 +341,15 @@ def stay(probe: Probe, line: Line) -> None:
         if now_ns >= clock_ns:
             clock_ns = now_ns + int(CLOCK_S * 1e9)
             line.add(b"J", json.dumps([{"mono": time.monotonic_ns(), "real": time.time_ns()}]).encode())
-        if now_ns >= send_ns or len(probe.records) >= MOST_UNSENT:
+        if now_ns >= send_ns or now_ns < grown_ns or len(probe.records) >= MOST_UNSENT:
             send_ns = now_ns + int(SEND_S * 1e9)
             count += drain(probe, line)
         if line.pending:
             line.push()
         ended_ns = time.monotonic_ns()
         due_ns = ended_ns + pace.spent(ended_ns - now_ns)
+        if ended_ns < grown_ns:
+            due_ns = min(due_ns, ended_ns + int(YOUNG_TICK_S * 1e9))
     span_ns = time.monotonic_ns() - began_ns
     line.add(b"J", json.dumps([{"cost": count, "busy_ns": pace.busy_ns, "span_ns": span_ns}]).encode())
 
