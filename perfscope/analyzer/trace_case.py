@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.critical_rank import critical_rank
-from perfscope.analyzer.diagnosis import Evidence, Speedup
+from perfscope.analyzer.critical_rank import critical_rank, severity_of
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.device.range_table import innermost, modules
 from perfscope.analyzer.facts.device.segments import segments
 from perfscope.analyzer.facts.device.units import NO_DEVICE, Unit, is_recorded_trace, units
@@ -52,6 +52,32 @@ class Case:
             process=self.unit.process,
             lane=lane,
             device=self.unit.device,
+        )
+
+    def finding(
+        self,
+        id: str,
+        lost_ns: int,
+        limits: Limits,
+        *,
+        summary: str,
+        evidence: list[Evidence],
+        actions: list[Action],
+        cause: str | None = None,
+    ) -> Finding:
+        """A finding of this rank that costs `lost_ns` of its span; of the gain only the ceiling is known."""
+        share = lost_ns / self.span_ns
+        return Finding(
+            id=id,
+            cause=cause,
+            severity=severity_of(share, limits),
+            rank=self.unit.rank,
+            lost_s=round(lost_ns / 1e9, 6),
+            share=round(share, 4),
+            speedup=ceiling(share),
+            summary=summary,
+            evidence=evidence,
+            actions=actions,
         )
 
 

@@ -106,7 +106,7 @@ def of_quiet_trace(ranks: list[RankBudget], unit: Unit | None, standing: Standin
 
 
 def with_unexplained(verdict: Verdict, seen: Apart | None) -> Verdict:
-    """The verdict with what it leaves unexplained, where that is much of the time."""
+    """The verdict with what it leaves unexplained, where that is much of the time; it is only as sure as the rest is large."""
     if seen is None:
         return verdict
     said = ""
@@ -121,4 +121,7 @@ def with_unexplained(verdict: Verdict, seen: Apart | None) -> Verdict:
             f" {percent(seen.held)} of the time it stands idle although its next work is launched (longest {ms(seen.longest_ns)}"
             f"{before}): it waits for another stream or a peer, or runs what was not recorded, such as parts of a graph."
         )
-    return Verdict(verdict.id, verdict.cause, verdict.summary + said, verdict.confidence) if said else verdict
+    if not said:
+        return verdict
+    explained = max(1.0 - seen.ahead - seen.held, 0.0)
+    return Verdict(verdict.id, verdict.cause, verdict.summary + said, round(verdict.confidence * explained, 3))

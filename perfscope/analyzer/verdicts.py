@@ -13,8 +13,6 @@ from perfscope.analyzer.whole_budget import span_s
 from perfscope.analyzer.wording import digits, ms, percent, plural
 from perfscope.traces.trace import Trace
 
-# A device that does one thing for more than this share of the time mostly does that.
-
 
 def of_finding(finding: Finding, standing: Standing) -> Verdict:
     """The finding with the largest loss, and what keeps it from being sure."""

@@ -19,12 +19,12 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.critical_rank import few_steps, severity_of, steps_of
+from perfscope.analyzer.critical_rank import few_steps, steps_of
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.rows import column, longest, table
 from perfscope.analyzer.facts.zones import spans_of
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import Case, case_of, ceiling, no_device
+from perfscope.analyzer.trace_case import Case, case_of, no_device
 from perfscope.analyzer.wording import ms, percent, plural
 from perfscope.traces.intervals import inside, intersected, merged
 from perfscope.traces.trace import Trace
@@ -67,14 +67,10 @@ def _found(case: Case, calls: pd.DataFrame, lost: int, share: float, limits: Lim
     worst = longest(calls)
     names = calls["name"].astype(str).value_counts()
     said = " and ".join(f"{count} {name}" for name, count in names.head(2).items())
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(share, limits),
-        rank=case.unit.rank,
-        lost_s=round(lost / 1e9, 6),
-        share=round(share, 4),
-        speedup=ceiling(share),
+    return case.finding(
+        ID,
+        lost,
+        limits,
         summary=f"Allocator retries: {said} in {plural(case.steps, 'step')} leave the device idle {percent(share)} of the "
         "time. PyTorch asks the driver again because memory ran short or was given back; emptying the cache more often "
         "would make it worse.",

@@ -21,13 +21,12 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device.overlap import exposed_collectives, overlap
 from perfscope.analyzer.facts.device.units import units
 from perfscope.analyzer.facts.rows import column, longest
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import Case, a_step, case_of, case_of_unit, ceiling, no_device, total
+from perfscope.analyzer.trace_case import Case, a_step, case_of, case_of_unit, no_device, total
 from perfscope.analyzer.wording import digits, megabytes, ms, percent, plural
 from perfscope.traces.trace import Trace
 
@@ -56,14 +55,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     mine = trace.fact(overlap)
     hidden = float(mine.loc[mine["rank"] == case.unit.rank, "hidden_share"].iloc[0])
     waiting = " This includes waiting for peers, which one rank's trace cannot tell from moving bytes." if alone else ""
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(share, limits),
-        rank=case.unit.rank,
-        lost_s=round(lost / 1e9, 6),
-        share=round(share, 4),
-        speedup=ceiling(share),
+    return case.finding(
+        ID,
+        lost,
+        limits,
         summary=f"Exposed communication: the device communicates {percent(share)} of the time with nothing else to do; "
         f"computation hides {percent(hidden)} of its communication.{waiting} More ranks would add to it.",
         evidence=_evidence(case, pieces),

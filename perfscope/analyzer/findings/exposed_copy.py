@@ -18,13 +18,12 @@ When it is wrong
 
 import pandas as pd
 
-from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device.activity import rows_on
 from perfscope.analyzer.facts.rows import longest
 from perfscope.analyzer.facts.zones import spans_of
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import Case, a_step, case_of, ceiling, no_device, total
+from perfscope.analyzer.trace_case import Case, a_step, case_of, no_device, total
 from perfscope.analyzer.wording import digits, megabytes, ms, percent
 from perfscope.traces.intervals import Spans, intersected
 from perfscope.traces.trace import Trace
@@ -56,14 +55,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     way = max(by_way, key=lambda name: by_way[name])
     worst = longest(across[across["direction"] == way])
     each = "a step" if case.steps else "in all"
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(share, limits),
-        rank=case.unit.rank,
-        lost_s=round(lost / 1e9, 6),
-        share=round(share, 4),
-        speedup=ceiling(share),
+    return case.finding(
+        ID,
+        lost,
+        limits,
         summary=f"Exposed copies: the device does nothing but copy {NAMES[way]} {percent(share)} of the time. "
         "A faster GPU would wait as long; the copy has to run beside the computation.",
         evidence=[

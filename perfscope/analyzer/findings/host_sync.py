@@ -24,7 +24,6 @@ import re
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device.python_places import innermost_functions
 from perfscope.analyzer.facts.rows import column, longest, table
@@ -33,7 +32,6 @@ from perfscope.analyzer.trace_case import (
     Case,
     a_step,
     case_of,
-    ceiling,
     largest,
     module_names,
     no_device,
@@ -96,14 +94,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     action = next(Action(text, snippet) for pattern, text, snippet in (*ACTIONS, ANY) if re.search(pattern, top[0][0]))
     count = len(np.unique(rows))
     often = how_often(count, case.steps)
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(share, limits),
-        rank=case.unit.rank,
-        lost_s=round(lost / 1e9, 6),
-        share=round(share, 4),
-        speedup=ceiling(share),
+    return case.finding(
+        ID,
+        lost,
+        limits,
         summary=f"Host sync: the device stands idle {percent(share)} of the time inside and behind calls that wait for it "
         f"({often}, most of it at {top[0][0]}). The call looks slow because it waits for everything queued before it; "
         "making it faster would not help, not waiting does.",

@@ -25,7 +25,6 @@ import re
 
 import pandas as pd
 
-from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device.activity import rows_on
 from perfscope.analyzer.facts.device.host_gaps import host_gaps
@@ -36,7 +35,6 @@ from perfscope.analyzer.trace_case import (
     Case,
     a_step,
     case_of,
-    ceiling,
     largest,
     module_names,
     no_device,
@@ -73,14 +71,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     fed = next((one for one in trace.fact(queue_summaries) if one.rank == case.unit.rank), None)
     cause = _cause(gaps, fed, limits)
-    return Finding(
-        id=ID,
+    return case.finding(
+        ID,
+        lost,
+        limits,
         cause=cause,
-        severity=severity_of(share, limits),
-        rank=case.unit.rank,
-        lost_s=round(lost / 1e9, 6),
-        share=round(share, 4),
-        speedup=ceiling(share),
         summary=_summary(share, cause, fed),
         evidence=_evidence(case, gaps, fed),
         actions=_actions(case, cause),

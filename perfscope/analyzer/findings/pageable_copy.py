@@ -19,13 +19,12 @@ When it is wrong
 
 import numpy as np
 
-from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device.activity import rows_on
 from perfscope.analyzer.facts.rows import column, longest, table
 from perfscope.analyzer.facts.zones import spans_of
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import a_step, case_of, ceiling, no_device, total
+from perfscope.analyzer.trace_case import a_step, case_of, no_device, total
 from perfscope.analyzer.wording import digits, megabytes, ms, percent
 from perfscope.traces.intervals import intersected, merged
 from perfscope.traces.trace import Trace
@@ -69,14 +68,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     worst = longest(pageable)
     rates = column(pageable, "bytes") / np.maximum(column(pageable, "dur"), 1)
     each = "a step" if case.steps else "in all"
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(share, limits),
-        rank=case.unit.rank,
-        lost_s=round(lost / 1e9, 6),
-        share=round(share, 4),
-        speedup=ceiling(share),
+    return case.finding(
+        ID,
+        lost,
+        limits,
         summary=f"Pageable copies: {percent(share)} of the time goes into copies of memory that is not pinned, and the device "
         "computes nothing meanwhile. `non_blocking=True` alone changes nothing: it needs pinned memory.",
         evidence=[

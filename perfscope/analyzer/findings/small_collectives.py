@@ -20,12 +20,11 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device.overlap import exposed_collectives
 from perfscope.analyzer.facts.rows import column
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import Case, a_step, case_of, ceiling, no_device
+from perfscope.analyzer.trace_case import Case, a_step, case_of, no_device
 from perfscope.analyzer.wording import digits, megabytes, ms, percent
 from perfscope.traces.trace import Trace
 
@@ -66,14 +65,10 @@ def _found(case: Case, small: pd.DataFrame, lost: int, share: float, limits: Lim
     each = "a step" if case.steps else "in all"
     count = a_step(case, len(small))
     moved = a_step(case, float(column(small, "in_bytes").sum()))
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(share, limits),
-        rank=case.unit.rank,
-        lost_s=round(lost / 1e9, 6),
-        share=round(share, 4),
-        speedup=ceiling(share),
+    return case.finding(
+        ID,
+        lost,
+        limits,
         summary=f"Small collectives: {digits(count)} {each} of {megabytes(usual)} take {percent(share)} of the time exposed. "
         "They cost their latency and not their bytes, so faster links would not help; fewer and larger ones do.",
         evidence=[

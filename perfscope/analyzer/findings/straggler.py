@@ -24,12 +24,13 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.critical_rank import severity_of
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.longest_wait import LongestWait, longest_wait
 from perfscope.analyzer.facts.matched_collectives import matched_collectives
 from perfscope.analyzer.facts.rank_skew import rank_skew, slower_kernels
 from perfscope.analyzer.facts.rows import column
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.trace_case import ceiling
 from perfscope.analyzer.wording import ms, percent, plural
 from perfscope.traces.trace import Trace
 
@@ -81,7 +82,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         rank=rank,
         lost_s=round(lost_ns / 1e9, 6),
         share=round(share, 4),
-        speedup=Speedup(None, None, round(1.0 / (1.0 - min(share, 0.99)), 3)),
+        speedup=ceiling(share),
         summary=f"Straggler: rank {rank} comes last to {int(last['last'])} of {plural(int(last['matched']), 'collective')}, "
         f"and the {plural(len(others), 'other rank')} wait{'s' if len(others) == 1 else ''} {percent(share)} of the time "
         f"for it: {doing} than the others." if category != "checkpoint" else

@@ -26,15 +26,6 @@ def depths(thread: Ints, ts: Ints, dur: Ints) -> Ints:
     return depth
 
 
-def nested_rows(events: Events, most: int) -> tuple[list[Events], int]:
-    """The events of one thread by depth, and how many lie deeper than `most` rows and are left out."""
-    if not len(events):
-        return [], 0
-    depth = depths(np.zeros(len(events), np.int64), events.ts, events.dur)
-    rows = min(int(depth.max()) + 1, most)
-    return [events.where(depth == row) for row in range(rows)], int((depth >= most).sum())
-
-
 def serial_rows(events: Events, most: int) -> tuple[list[Events], int]:
     """The events of a queue, which run one behind the other: one row, and further ones where they really overlap."""
     if not len(events):
