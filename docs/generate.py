@@ -10,6 +10,7 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.findings.causes import CAUSES
 from perfscope.cli import name_of
 from perfscope.commands import COMMANDS
+from perfscope.traces.device_counters import COUNTERS
 from perfscope.traces.schema import TABLES
 
 FOLDER = Path(__file__).parent
@@ -46,6 +47,12 @@ def tables() -> str:
         parts += [f"## {name}\n", "| column | dtype | unit | what it holds |", "|---|---|---|---|"]
         parts += [f"| {one.name} | {one.dtype} | {one.unit} | {one.comment} |" for one in columns]
         parts.append("")
+    parts += ["## Names of device_counters\n", "| name | unit | kind | what it says |", "|---|---|---|---|"]
+    parts += [f"| {one.name} | {one.unit} | {one.kind} | {one.comment} |" for one in COUNTERS]
+    parts.append(
+        "\nA `total` grows from the driver's load on, a `state` is as it stands at `ts`, a `mean` is over the interval that ends"
+        " there.\n"
+    )
     return "\n".join(parts)
 
 

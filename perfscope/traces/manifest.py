@@ -2,6 +2,7 @@
 
 import msgspec
 
+from perfscope.traces.device_facts import DeviceFacts, PortFacts
 from perfscope.traces.schema import SCHEMA_VERSION
 
 
@@ -50,6 +51,8 @@ class Manifest(msgspec.Struct):
     memory_limit_bytes: int | None = None
     shm_bytes: int | None = None
     torch: TorchFacts | None = None
+    devices: list[DeviceFacts] = []
+    ports: list[PortFacts] = []
     sources: list[SourceStatus] = []
     dropped: list[str] = []
     finished: bool = False

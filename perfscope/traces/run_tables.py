@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfscope.traces import events
+from perfscope.traces import device_tables, events
 from perfscope.traces.clocks import Clock, host_clock
 from perfscope.traces.growing_run import GrowingRun
 from perfscope.traces.kernel_windows import OF_WINDOWS, window_tables
@@ -29,6 +29,16 @@ NAME_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.SYNC: "v0", e
 OBJECT_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}
 NUMBER_VALUE = {events.FORWARD: "v1", events.CHECKPOINT: "v0", events.GC: "v1", events.SYNC: "v1"}
 NAMES = "probe.names"
+SOURCES = {
+    "stacks": "stacks",
+    "thread_states": "thread_states",
+    "counters": "host",
+    "device_counters": "nvml",
+    "device_processes": "nvml",
+    "device_gaps": "nvml",
+    "network_counters": "network",
+}
+"""Which source fills a table; the others are the probe's."""
 ALL = frozenset(TABLES)
 Run = StoredRun | GrowingRun
 
@@ -53,6 +63,7 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
         "stacks": lambda: sampled(run, clock, "stacks", ("probe.stacks", "pyspy.stacks")),
         "thread_states": lambda: sampled(run, clock, "thread_states", ("host.states",)),
         "counters": lambda: counters(run, clock),
+        **device_tables.makers(run, clock),
     }
     of_windows, unreadable = window_tables(run, clock, wanted)
     made = {name: one() for name, one in make.items() if name in wanted} | of_windows
@@ -74,7 +85,7 @@ def why(run: Run, table: str) -> str:
     if table in OF_WINDOWS and run.manifest.depth != "kernels":
         asked = [one.reason for one in run.manifest.sources if one.name == "kernels" and one.reason]
         return asked[0] if asked else "recorded without a window of torch's profiler (--depth kernels)"
-    source = {"stacks": "stacks", "thread_states": "thread_states", "counters": "host"}.get(table, "probe")
+    source = SOURCES.get(table, "probe")
     for one in run.manifest.sources:
         if one.name == source and one.reason:
             return one.reason

@@ -27,6 +27,7 @@ TID: Final = Column("tid", "int64", "", "kernel thread id, in the process's own 
 DEVICE: Final = Column("device", "int64", "", "number of the accelerator on its host, -1 unknown")
 STREAM: Final = Column("stream", "int64", "", "stream (queue) of the device, -1 unknown")
 CORRELATION: Final = Column("correlation", "int64", "", "id that ties a launch to what it started, -1 none")
+HOST: Final = Column("host", "category", "", "host name")
 LAUNCH: Final = Column("launch", "int64", "", "row of `launches` that started it, -1 unknown")
 
 TABLES: Final[dict[str, tuple[Column, ...]]] = {
@@ -211,6 +212,41 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         TS,
         Column("name", "category", "", "cpu_ns, run_delay_ns, rss_bytes, read_bytes ... (docs/tables.md)"),
         Column("value", "float64", "", "reading; names in _ns, _bytes, _count are cumulative unless said"),
+    ),
+    "device_counters": (
+        HOST,
+        DEVICE,
+        TS,
+        Column("name", "category", "", "what was read: traces/device_counters.py says unit and kind of each name"),
+        Column("value", "float64", "", "reading; of a mean: over the interval that ends at ts"),
+    ),
+    "device_processes": (
+        HOST,
+        DEVICE,
+        Column("process", "int64", "", "code into `processes`, -1: it is not of this job"),
+        Column("pid", "int64", "", "as the driver says it"),
+        Column("name", "category", "", "command name, NA not to be seen from here"),
+        Column("user", "category", "", "who runs it, NA not to be seen from here"),
+        TS,
+        Column("memory_bytes", "int64", "bytes", "of the device, -1 unknown"),
+        Column(
+            "sm_share", "float64", "", "of the time its kernels ran (not of the SMs), since the last look; NaN unknown"
+        ),
+        Column("cpu_node", "int64", "", "NUMA node of the core its main thread ran on, -1 unknown"),
+    ),
+    "device_gaps": (
+        HOST,
+        Column("device", "int64", "", "number of the accelerator on its host, -1 all of them"),
+        TS,
+        DUR,
+        Column("reason", "category", "", "why nothing could be read meanwhile"),
+    ),
+    "network_counters": (
+        HOST,
+        Column("port", "category", "", "`eth0`, or `mlx5_0/1`: adapter and port"),
+        TS,
+        Column("name", "category", "", "rx_bytes, tx_bytes, errors by their kernel's name: cumulative"),
+        Column("value", "float64", "", "reading"),
     ),
     "steps": (
         PROCESS,
