@@ -8,7 +8,8 @@ from perfscope.agent.window import Window
 from perfscope.traces.events import KINDS
 
 PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "kernels")
-WINDOW_PART = "kernels"
+WINDOW_PARTS = ("profiler_doors", "their_profiler", "kernels")
+"""Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 
 START = """
 from __future__ import annotations
@@ -19,10 +20,11 @@ def visit():
     modules = {{}}
     for name, text in SOURCES.items():
         module = modules[name] = ModuleType("<perfscope probe>." + name)
+        module.SHELF = modules
         exec(compile(text, "<perfscope " + name + ">", "exec"), vars(module))
         time.sleep(0.001)
     core = modules.pop("core")
-    core.run(CONFIG, list(modules.values()))
+    core.run(CONFIG, [module for module in modules.values() if hasattr(module, "install")])
 
 SOURCES = {sources!r}
 CONFIG = {config!r}
@@ -34,7 +36,7 @@ visit()
 def sources() -> dict[str, str]:
     """The probe's files as text, `core` first."""
     folder = files("perfscope.agent.probe")
-    return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in ("core", *PARTS)}
+    return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in ("core", *WINDOW_PARTS[:-1], *PARTS)}
 
 
 def bundle(address: str, token: str, agent_pid: int, window: Window | None = None) -> str:
@@ -45,7 +47,12 @@ def bundle(address: str, token: str, agent_pid: int, window: Window | None = Non
     config: dict[str, Any] = {"address": address, "token": token, "agent_pid": agent_pid, "kinds": KINDS}
     parts = sources()
     if window is None:
-        parts = {name: text for name, text in parts.items() if name != WINDOW_PART}
+        parts = {name: text for name, text in parts.items() if name not in WINDOW_PARTS}
     else:
-        config["window"] = {"steps": window.steps, "seconds": window.seconds, "events": window.events}
+        config["window"] = {
+            "steps": window.steps,
+            "seconds": window.seconds,
+            "stall": window.stall_s,
+            "stacks": window.stacks,
+        }
     return START.format(sources=parts, config=config)

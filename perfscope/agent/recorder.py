@@ -31,12 +31,12 @@ ENOUGH_S = 10.0
 class Plan:
     """What to record: `duration_s` None means until there are enough steps, at most `max_duration_s`.
 
-    `window` is taken at depth `kernels`.
+    A `window` is taken at depth `kernels`.
     """
 
     pid: int
     out: Path
-    depth: str = "probe"
+    depth: str = "kernels"
     duration_s: float | None = None
     max_duration_s: float = 120.0
     all_ranks: bool = False
@@ -95,6 +95,11 @@ class Recorder:
     def ask_to_stop(self) -> None:
         self.asked_to_stop = True
 
+    def ask_for_window(self) -> None:
+        """Take a window of torch's profiler now; may be called from any thread."""
+        if self.kernels is not None:
+            self.kernels.wanted_now = True
+
     def record(self, on_tick: Callable[[Progress], None]) -> Path:
         """The whole recording; returns the run folder. `on_tick` is called about once a second."""
         try:
@@ -121,7 +126,8 @@ class Recorder:
         if not self.start(self.probe):
             self.fall_back(self.statuses[-1].reason)
         elif windowed:
-            self.kernels = Kernels(self.probe)
+            longest_s = None if self.plan.follow else self.plan.max_duration_s
+            self.kernels = Kernels(self.probe, self.plan.duration_s or longest_s)
             self.start(self.kernels)
 
     def start(self, collector: Collector) -> bool:
@@ -213,8 +219,9 @@ class Recorder:
         if plan.follow:
             return None
         windowed = self.kernels is None or self.kernels.settled
-        if progress.steps >= ENOUGH_STEPS and progress.elapsed_s >= ENOUGH_S and windowed:
-            return f"{progress.steps} steps in {progress.elapsed_s:.0f} s are enough"
+        steps = progress.steps - (self.kernels.spoiled if self.kernels is not None else 0)
+        if steps >= ENOUGH_STEPS and progress.elapsed_s >= ENOUGH_S and windowed:
+            return f"{steps} steps in {progress.elapsed_s:.0f} s are enough"
         if progress.elapsed_s >= plan.max_duration_s:
             return f"the longest allowed, {plan.max_duration_s:g} s"
         return None

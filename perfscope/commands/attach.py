@@ -35,12 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--depth",
         choices=("observe", "probe", "kernels"),
-        default="probe",
-        help="observe never enters the process; kernels also takes a short window of torch's profiler",
+        default="kernels",
+        help="kernels (default): steps, loader, and one short window of torch's profiler; probe: without that window; "
+        "observe: never enters the process",
     )
     parser.add_argument(
         "--window", type=window, metavar="steps=N|seconds=S", help="how long that window is (steps=5, 3 s at most)"
     )
+    parser.add_argument("--every", type=seconds, metavar="S", help="with --follow: a window again and again")
+    parser.add_argument("--window-stacks", action="store_true", help="Python stacks too; the window is shorter then")
     parser.add_argument(
         "--window-stall", type=milliseconds, metavar="MS", help="what ending it may hold up one step by (250)"
     )
@@ -81,17 +84,16 @@ def window(text: str) -> tuple[str, float]:
 
 def asked_window(args: argparse.Namespace) -> "Window":
     """The window as asked for, the defaults for the rest. Raises UsageError at a depth that takes none."""
-    from perfscope.agent.window import DEFAULT_STALL_S, MANY_STEPS, Window
+    from perfscope.agent.window import DEFAULT_STALL_S, DEFAULT_STEPS, LONGEST_S, MANY_STEPS, Window
 
-    if args.depth != "kernels" and (args.window or args.window_stall):
-        raise UsageError("--window and --window-stall belong to --depth kernels; add it")
-    stall_s = args.window_stall or DEFAULT_STALL_S
-    if args.window is None:
-        return Window(stall_s=stall_s)
-    unit, value = args.window
-    if unit == "seconds":
-        return Window(MANY_STEPS, value, stall_s)
-    return Window(int(value), LONGEST_WINDOW_S, stall_s)
+    if args.depth != "kernels" and (args.window or args.window_stall or args.every or args.window_stacks):
+        raise UsageError(f"at --depth {args.depth} no window is taken: leave --depth out, or the options for windows")
+    if args.every and not args.follow:
+        raise UsageError("--every belongs to --follow: without it one window is taken; add --follow or leave it out")
+    unit, value = args.window or ("", 0.0)
+    steps = int(value) if unit == "steps" else MANY_STEPS if unit == "seconds" else DEFAULT_STEPS
+    longest_s = value if unit == "seconds" else LONGEST_WINDOW_S if unit == "steps" else LONGEST_S
+    return Window(steps, longest_s, args.window_stall or DEFAULT_STALL_S, args.every, args.window_stacks)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -129,6 +131,8 @@ def in_the_browser(args: argparse.Namespace) -> int:
     options += ["--follow"] if args.follow else []
     options += ["--window", f"{args.window[0]}={args.window[1]:g}"] if args.window else []
     options += ["--window-stall", f"{args.window_stall * 1e3:g}"] if args.window_stall else []
+    options += ["--every", f"{args.every:g}"] if args.every else []
+    options += ["--window-stacks"] if args.window_stacks else []
     out = args.out or default_folder(args.pid)
     return watched(args.pid, out, out, options, after=lambda: report(out, args))
 

@@ -35,18 +35,23 @@ def window_tables(
 ) -> tuple[dict[str, pd.DataFrame], int]:
     """`windows`, and the wanted ones of the tables that the traces of those windows fill.
 
-    And how many could not be read.
+    And how many could not be read. A trace that was dropped to make room leaves its row in `windows`.
     """
     rows: list[tuple[int, dict[str, int]]] = []
     torn = 0
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TAKEN}
-    for process, row in run.rows("kernels"):
+    told = list(run.rows("kernels"))
+    gone = {row["gone"] for _, row in told if isinstance(row.get("gone"), str)}
+    for process, row in told:
+        if "gone" in row:
+            continue
         path = stored(run.path, row.get("name"))
-        if path is None or not all(isinstance(row.get(one), int) for one in NUMBERS):
+        dropped = row.get("name") in gone
+        if (path is None and not dropped) or not all(isinstance(row.get(one), int) for one in NUMBERS):
             torn += 1
             continue
         rows.append((process, row))
-        if not any(name in wanted for name in TAKEN):
+        if path is None or not any(name in wanted for name in TAKEN):
             continue
         try:
             trace = whole(path, path.stat().st_mtime_ns)

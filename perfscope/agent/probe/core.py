@@ -168,7 +168,7 @@ class Line:
         self.heard_s = time.monotonic()
         self.open = True
         self.told_to_leave = False
-        self.asked = 0  # windows of the profiler
+        self.asked: list[tuple[int, int]] = []  # windows of the profiler: from which step on, how many events at most
 
     def add(self, kind: bytes, payload: bytes, records: int = 0) -> None:
         """Queue a frame for the next push: each system call lets go of the interpreter and has to get it back."""
@@ -198,10 +198,11 @@ class Line:
             return
         except OSError:
             heard = b""
-        if not heard:
-            self.open = False
+        self.open = self.open and bool(heard)
         self.told_to_leave = self.told_to_leave or b"L" in heard
-        self.asked += heard.count(b"W")
+        for order in heard.split(b"W")[1:]:
+            at, _, events = order.partition(b";")[0].partition(b",")
+            self.asked.append((int(at), int(events)))
         self.heard_s = time.monotonic()
 
     def hand_over(self, note: dict[str, Any], file: int) -> bool:

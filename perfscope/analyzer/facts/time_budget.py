@@ -74,7 +74,7 @@ def _cut(
     out = _amounts(found, merged((begin[quiet], end[quiet])), begin, end, quiet)
     # What samples say is said of steady steps and applied to them all.
     shares = dict.fromkeys(("torch", "gap", "other", "input"), NOTHING_SAMPLED)
-    of_loop = rows["phase"].isin(STEADY).to_numpy()
+    of_loop = (rows["phase"].isin(STEADY) & ~rows["distorted"]).to_numpy(bool)
     if states is not None:
         shares = shares_by_zone(states, found, merged((begin[of_loop], end[of_loop])))
     users = user_code_share(stacks, found.gap) if len(found.gap[0]) else None

@@ -50,7 +50,7 @@ class LiveView:
 
     def progress(self, at: Standing) -> None:
         """Show how far it is."""
-        if at.entered_ms is not None and not self.entered and at.depth == "probe":
+        if at.entered_ms is not None and not self.entered and at.depth in ("probe", "kernels"):
             self.entered = True
             self.line(f"entered in {at.entered_ms:.1f} ms")
         if self.terminal:

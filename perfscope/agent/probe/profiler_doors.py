@@ -1,0 +1,236 @@
+"""Torch's profiler, switched on and off: through torch's Python doors, and where they are found through exported C++ functions.
+
+`Doors` ends a window by three functions called by ctypes, which lets go of the GIL; `GilDoors` is for a torch that lacks one
+of them: it ends by torch's Python door, which holds the GIL about ten microseconds an operator.
+"""
+
+import os
+import sys
+from _thread import get_ident
+from typing import Any
+
+AUTOGRAD = "_ZN5torch8autograd8profiler"
+DISABLE = AUTOGRAD + "15disableProfilerEv"
+SAVE = AUTOGRAD + "14ProfilerResult4saveERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
+DESTROY = AUTOGRAD + "14ProfilerResultD1Ev"
+ANY_ON = AUTOGRAD + "29isProfilerEnabledInMainThreadEv"
+STATE = "_ZZN5torch8profiler4impl18GlobalStateManagerINS1_17ProfilerStateBaseEE9singletonEvE10singleton_"
+SEVERITY = "_ZN9libkineto6Logger14severityLevel_E"
+API = "_ZN9libkineto3apiEv"
+API_WORDS = 12
+PROXY = "_ZN9libkineto21ActivityProfilerProxy8isActiveEv"
+PROXY_TABLE = "_ZTVN9libkineto21ActivityProfilerProxyE"
+# Where the proxy stands among the words of `api()`, its controller among those of the proxy, and the head of a table of
+# virtual functions: held against PROXY_TABLE before anything is read.
+PROXY_AT, CONTROLLER_AT, TABLE_HEAD = 8, 24, 16
+LOADER = "_ZN9libkineto12ConfigLoader8instanceEv"
+LOADER_STOP = "_ZN9libkineto12ConfigLoader10stopThreadEv"
+LOW_32 = 0xFFFFFFFF
+FORGET = "_ZN2at20clearGlobalCallbacksEv"
+QUIET = 6
+
+
+def typed(function: Any, result: Any, *arguments: Any) -> Any:
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+def mapped(path: str) -> bool:
+    """Is the library at `path` one of those loaded? Opening another would bring a second torch in."""
+    real = os.path.realpath(path)
+    with open("/proc/self/maps") as maps:
+        return any(line.rstrip().endswith(real) for line in maps)
+
+
+class GilDoors:
+    """The doors of the torch that is loaded. Raises LookupError with the reason where not even these are there."""
+
+    free = False
+
+    def __init__(self, torch: Any, stacks: bool = False) -> None:
+        ctypes = sys.modules.get("ctypes")
+        self.torch = torch
+        self.profiler: Any = getattr(torch._C, "_profiler", None)
+        self.autograd: Any = getattr(torch._C, "_autograd", None)
+        self.stacks = stacks
+        path = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so")
+        self.version = getattr(torch, "__version__", "?")
+        if ctypes is None or self.profiler is None or self.autograd is None or not mapped(path):
+            raise LookupError(f"this build of torch {self.version} has no profiler that can be reached")
+        self.ctypes = ctypes
+        try:
+            self.experimental = self.profiler._ExperimentalConfig(profile_all_threads=True, trace_only=True)
+        except TypeError:
+            raise LookupError(f"torch {self.version} cannot profile all threads at once (2.13 can)") from None
+        self.library, pointer = ctypes.CDLL(path), ctypes.c_void_p
+        try:
+            self.forget = typed(getattr(self.library, FORGET), None)
+            self.api = typed(getattr(self.library, API), pointer)()
+            self.severity = ctypes.c_int.in_dll(self.library, SEVERITY)
+        except (AttributeError, ValueError):
+            raise LookupError(f"torch {self.version} does not let its profiler be kept quiet") from None
+        self.registrar = self.find_registrar()
+        self.spoken = self.severity.value
+        self.active, self.table, self.loader = self.find_proxy()
+        self.threaded = True
+        libc = ctypes.CDLL(None)
+        self.give_back, self.trim = typed(libc.free, None, pointer), getattr(libc, "malloc_trim", None)
+
+    def find_registrar(self) -> Any:
+        """Where Kineto keeps which thread loaded torch: the one word of its `api()` that names a living thread, or None."""
+        living = {ident & LOW_32 for ident in getattr(sys.modules.get("threading"), "_active", {})}
+        words = (self.ctypes.c_uint32 * API_WORDS).from_address(self.api)
+        places = [place for place, word in enumerate(words) if word in living]
+        return self.ctypes.c_uint32.from_address(self.api + 4 * places[0]) if len(places) == 1 else None
+
+    def find_proxy(self) -> tuple[Any, int, Any]:
+        """(is one at work?, where its virtual functions stand, what ends Kineto's thread); (None, 0, None) without."""
+        ctypes, pointer = self.ctypes, self.ctypes.c_void_p
+        try:
+            table = ctypes.addressof(ctypes.c_char.in_dll(self.library, PROXY_TABLE)) + TABLE_HEAD
+            active = typed(getattr(self.library, PROXY), ctypes.c_bool, pointer)
+            loader = typed(getattr(self.library, LOADER), pointer)
+            stop = typed(getattr(self.library, LOADER_STOP), None, pointer)
+        except (AttributeError, ValueError):
+            return None, 0, None
+        return active, table, lambda: stop(loader())
+
+    def proxy(self) -> int:
+        """The address of Kineto's profiler once it is initialised, else 0."""
+        word = self.ctypes.c_uint64.from_address
+        at = word(self.api + PROXY_AT).value
+        if not at or word(at).value != self.table or not word(at + CONTROLLER_AT).value:
+            return 0
+        return int(at)
+
+    def busy(self) -> bool | None:
+        """Is any profiler on or prepared, of any thread? None where this torch does not tell."""
+        if self.active is None or not self.table:
+            return None
+        at = self.proxy()
+        return bool(at and self.active(at))
+
+    def any_on(self) -> bool:
+        """Is one on?"""
+        return bool(self.busy())
+
+    def take_doors(self) -> None:
+        """The unpatched functions: ours must not give way to itself."""
+        door = self.autograd
+        self.prepare, self.enable, self.autograd_off = (
+            door._prepare_profiler,
+            door._enable_profiler,
+            door._disable_profiler,
+        )
+
+    def start(self) -> int:
+        """Switch it on, with shapes and memory, for every thread; what tells it from another. Raises LookupError."""
+        door, slot = self.profiler, self.registrar
+        asked = door.ProfilerConfig(
+            door.ProfilerState.KINETO, True, True, self.stacks, False, False, self.experimental, ""
+        )
+        kinds = door.ProfilerActivity
+        activities = {kinds.CPU, kinds.CUDA} if self.torch.cuda.is_initialized() else {kinds.CPU}
+        if slot is None and not self.severity.value:
+            raise LookupError("torch's profiler would write a line into the program's stderr when first started")
+        # Its first use starts a thread that waits for orders from a file or a daemon: that one goes with the window
+        self.threaded = not self.table or bool(self.proxy()) or any(one.startswith("KINETO_") for one in os.environ)
+        # Kineto asks to be initialised by the thread that loaded torch, else says so on stderr; what that does is the same
+        kept = slot.value if slot is not None else 0
+        try:
+            if slot is not None:
+                slot.value = get_ident() & LOW_32
+            self.prepare(asked, activities)
+        finally:
+            if slot is not None:
+                slot.value = kept
+        # Kineto sets the level when it is first initialised, by preparing; before, it reads 0, and means nothing
+        self.spoken = self.severity.value
+        self.severity.value = QUIET
+        self.enable(asked, activities)
+        return self.known()
+
+    def known(self) -> int:
+        return 1
+
+    def ours(self, state: int) -> bool:
+        """Is the one that is on the one that `start` told of?"""
+        return self.busy() is not False
+
+    def end(self) -> Any:
+        """Switch it off. Raises RuntimeError where none is on."""
+        return self.autograd_off()
+
+    def save(self, result: Any, file: int) -> None:
+        """Write the trace into a file of ours, and give its memory back.
+
+        Kineto writes to NAME.tmp and renames it; a zero byte behind the name ends it for the kernel before the `.tmp`.
+        """
+        result.save(f"/proc/self/fd/{file}\0")
+
+    def tidy(self) -> None:
+        """What the window took goes back to the kernel, and the thread that came with it goes."""
+        self.severity.value = self.spoken
+        if not self.threaded:
+            self.loader()
+            self.threaded = True
+        if self.trim is not None:
+            self.trim(0)
+
+
+class Doors(GilDoors):
+    """The same, ended without the GIL. Raises LookupError with the reason where a function is missing."""
+
+    free = True
+
+    def __init__(self, torch: Any) -> None:
+        super().__init__(torch)
+        library, pointer = self.library, self.ctypes.c_void_p
+        try:
+            self.disable = typed(getattr(library, DISABLE), pointer, pointer)
+            self.write = typed(getattr(library, SAVE), None, pointer, pointer)
+            self.destroy = typed(getattr(library, DESTROY), None, pointer)
+            self.main_on = typed(getattr(library, ANY_ON), self.ctypes.c_bool)
+            self.state = pointer.in_dll(library, STATE)
+        except (AttributeError, ValueError):
+            raise LookupError(f"torch {self.version} has no way to end a window without the GIL") from None
+
+    def busy(self) -> bool | None:
+        return True if self.any_on() else super().busy()
+
+    def any_on(self) -> bool:
+        return bool(self.main_on() or self.state.value)
+
+    def known(self) -> int:
+        if not self.state.value:  # not where this torch keeps it: then it can only be ended from this thread
+            self.autograd_off()
+            raise LookupError("this torch keeps its profiler where it cannot be ended without stopping the program")
+        return int(self.state.value)
+
+    def ours(self, state: int) -> bool:
+        return bool(self.state.value == state)
+
+    def end(self) -> Any:
+        result = self.ctypes.c_void_p()
+        self.disable(self.ctypes.byref(result))
+        return result
+
+    def save(self, result: Any, file: int) -> None:
+        ctypes = self.ctypes
+        name = ctypes.create_string_buffer(b"/proc/self/fd/%d\0" % file)
+        text = (ctypes.c_uint64 * 4)(ctypes.addressof(name), len(name.value) + 1, 0, 0)
+        try:
+            self.write(result, ctypes.addressof(text))
+        finally:
+            self.destroy(result)
+            self.give_back(result)
+
+
+def doors(torch: Any, stacks: bool) -> GilDoors:
+    """The best there are. Python stacks are put together under the GIL, so a window with them is ended with it."""
+    if not stacks:
+        try:
+            return Doors(torch)
+        except LookupError:
+            pass
+    return GilDoors(torch, stacks)

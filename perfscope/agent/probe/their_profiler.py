@@ -1,0 +1,83 @@
+"""A profiler of the program's own has the way: who has one on or prepared, and what makes ours end before theirs begins."""
+
+import os
+import sys
+import time
+from _thread import get_ident
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.profiler_doors import GilDoors
+
+THEIRS_WAIT_S = 15.0
+
+
+class Theirs:
+    """Watches the functions by which Python begins and ends a profile; `make_way` ends ours, `ours_on` tells if it is on."""
+
+    def __init__(
+        self, probe: "Probe", doors: "GilDoors", ours_on: "Callable[[], bool]", make_way: "Callable[[], None]"
+    ) -> None:
+        self.probe, self.doors = probe, doors
+        self.ours_on, self.make_way = ours_on, make_way
+        self.begun: set[int] = set()
+
+    def watch(self) -> None:
+        """From now on theirs goes first."""
+        self.doors.take_doors()
+        for owner in (
+            sys.modules.get("torch.autograd.profiler"),
+            self.doors.autograd,
+            sys.modules.get("torch.autograd"),
+        ):
+            for name in ("_prepare_profiler", "_enable_profiler"):
+                if name in vars(owner):
+                    self.probe.swap(owner, name, self.giving_way(vars(owner)[name]))
+            if "_disable_profiler" in vars(owner):
+                self.probe.swap(owner, "_disable_profiler", self.over_after(vars(owner)["_disable_profiler"]))
+
+    def giving_way(self, original: "Callable[..., Any]") -> Any:
+        def theirs_begins(*args: Any, **kwargs: Any) -> Any:
+            if self.probe.pid == os.getpid():
+                self.begun.add(get_ident())
+                until = time.monotonic() + THEIRS_WAIT_S
+                while self.ours_on() and time.monotonic() < until:
+                    self.make_way()
+                    time.sleep(0.001)
+            return original(*args, **kwargs)
+
+        return theirs_begins
+
+    def over_after(self, original: "Callable[..., Any]") -> Any:
+        def theirs_ends(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.begun.discard(get_ident())
+                if not self.doors.any_on():
+                    self.begun.clear()  # begun on one thread, ended on another
+
+        return theirs_ends
+
+    def in_the_way(self) -> str | None:
+        """Why no window can be taken now."""
+        module = sys.modules.get("torch.autograd.profiler")
+        busy = self.doors.busy()
+        if self.begun or getattr(module, "_is_profiler_enabled", False) or busy:
+            return "a profiler of the program's own is on or getting ready: it is left alone"
+        if busy is None and preparing():
+            return "a profiler of the program's own is getting ready: it is left alone"
+        return None
+
+
+def preparing() -> bool:
+    """Has the program a profiler that is prepared and not yet ended? Walks over all objects: only where Kineto does not tell."""
+    made = getattr(sys.modules.get("torch.autograd.profiler"), "profile", None)
+    gc = sys.modules.get("gc")
+    if made is None or gc is None:
+        return False
+    theirs = [one for one in gc.get_objects() if type(one) is made]
+    return any(one.entered and one.kineto_results is None for one in theirs)
