@@ -7,7 +7,7 @@ from typing import Any
 from perfscope.agent.window import Window
 from perfscope.traces.events import KINDS
 
-PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "kernels")
+PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "kernels", "edges")
 WINDOW_PARTS = ("profiler_doors", "their_profiler", "kernels")
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 
@@ -24,6 +24,7 @@ def visit():
         exec(compile(text, "<perfscope " + name + ">", "exec"), vars(module))
         time.sleep(0.001)
     core = modules.pop("core")
+    CONFIG["begun"] = globals().get("BEGUN")
     core.run(CONFIG, [module for module in modules.values() if hasattr(module, "install")])
 
 SOURCES = {sources!r}
@@ -39,12 +40,14 @@ def sources() -> dict[str, str]:
     return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in ("core", *WINDOW_PARTS[:-1], *PARTS)}
 
 
-def bundle(address: str, token: str, agent_pid: int, window: Window | None = None) -> str:
+def bundle(address: str, token: str, agent_pid: int, window: Window | None = None, *, at_exit: bool = False) -> str:
     """The whole text for one target; `address` is an abstract unix socket name in the target's network namespace.
 
-    Without a `window` to take, the part that takes them stays out of the target.
+    Without a `window` to take, the part that takes them stays out of the target. With `at_exit` what the target has not sent
+    when it ends is sent then.
     """
     config: dict[str, Any] = {"address": address, "token": token, "agent_pid": agent_pid, "kinds": KINDS}
+    config["at_exit"] = at_exit
     parts = sources()
     if window is None:
         parts = {name: text for name, text in parts.items() if name not in WINDOW_PARTS}

@@ -62,7 +62,8 @@ def program() -> str | None:
 
 
 def die_with_parent() -> None:
-    """In the child: the kernel kills it when we end, however we end."""
+    """In the child: the kernel kills it when we end, however we end. Signals that we take by waiting for them reach it."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     parent = os.getppid()
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # ended already

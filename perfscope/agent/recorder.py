@@ -11,6 +11,7 @@ from perfscope import __version__
 from perfscope.agent.cgroup import memory_limit_bytes
 from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.collectors import OUTSIDE, Kernels, Probe, Stacks
+from perfscope.agent.door import Door
 from perfscope.agent.proc import command_line
 from perfscope.agent.tree import Tree
 from perfscope.agent.usable_cores import shm_bytes, usable_cores
@@ -31,7 +32,8 @@ ENOUGH_S = 10.0
 class Plan:
     """What to record: `duration_s` None means until there are enough steps, at most `max_duration_s`.
 
-    A `window` is taken at depth `kernels`.
+    A `window` is taken at depth `kernels`. With a `door` the target was started by us, as `command`, or has started us: probes
+    come to it by themselves.
     """
 
     pid: int
@@ -43,6 +45,8 @@ class Plan:
     follow: bool = False
     flush_ns: int = FLUSH_NS
     window: Window = DEFAULT_WINDOW
+    door: Door | None = None
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Recorder:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.tree = Tree(plan.pid, all_ranks=plan.all_ranks)
+        self.tree = Tree(plan.pid, all_ranks=plan.all_ranks, ours=plan.door is not None)
         self.run = RunWriter.create(plan.out, self.manifest())
         self.job = Job(self.run, plan.pid, look_again=self.refresh)
         self.processes = self.run.jsonl("processes", -1)
@@ -84,7 +88,7 @@ class Recorder:
             zero_monotonic_ns=time.monotonic_ns(),
             zero_realtime_ns=time.time_ns(),
             tool_version=__version__,
-            command=mask_secrets(command_line(pid)),
+            command=mask_secrets(list(self.plan.command) or command_line(pid)),
             target_pid=pid,
             depth="observe",
             usable_cores=usable_cores(pid),
@@ -122,7 +126,7 @@ class Recorder:
             self.start(Stacks())
             return
         windowed = self.plan.depth == "kernels"
-        self.probe = Probe(self.plan.window if windowed else None)
+        self.probe = Probe(self.plan.window if windowed else None, self.plan.door)
         if not self.start(self.probe):
             self.fall_back(self.statuses[-1].reason)
         elif windowed:
@@ -179,6 +183,8 @@ class Recorder:
     def settle(self) -> bool:
         """Once it is known whether the main process could be entered: the depth that was reached."""
         assert self.probe is not None
+        if self.plan.door is not None:
+            return self.came()
         roots = [one.pid for one in self.job.processes.values() if one.role == "main"]
         torchless = not any(one.has_torch for one in self.job.processes.values())
         if torchless:
@@ -190,6 +196,15 @@ class Recorder:
             self.run.manifest.depth = "probe"
         else:
             self.fall_back(next((self.probe.reports[pid].error for pid in roots), None))
+        self.run.write_manifest()
+        return True
+
+    def came(self) -> bool:
+        """A probe has come by itself: torch has been imported somewhere."""
+        assert self.probe is not None
+        if not self.probe.visits:
+            return False
+        self.run.manifest.depth = "probe"
         self.run.write_manifest()
         return True
 

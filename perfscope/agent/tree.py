@@ -36,10 +36,14 @@ def find_tree(pid: int, all_ranks: bool = False) -> list[TargetProcess]:
 class Tree:
     """Finds and follows the job that `pid` belongs to. Codes of processes never change or come back."""
 
-    def __init__(self, pid: int, *, all_ranks: bool = False) -> None:
-        """Raises UsageError when there is no such process or it is not Python, PerfscopeError when it has ended."""
+    def __init__(self, pid: int, *, all_ranks: bool = False, ours: bool = False) -> None:
+        """`ours`: we have started it, whatever it is, or it has started us.
+
+        Raises UsageError when there is no such process or it is not Python, PerfscopeError when it has ended.
+        """
         self.pid = pid
-        self.start_ticks = relatives.attachable(pid).start_ticks
+        found = proc.stat(pid) if ours else None
+        self.start_ticks = (found or relatives.attachable(pid)).start_ticks
         self.tops = relatives.all_ranks(pid) if all_ranks else [pid]
         self.first_rank = 0 if all_ranks else relatives.place_among_spawned(pid)
         self.known: dict[tuple[int, int], Known] = {}

@@ -32,6 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=seconds, metavar="S", help="record this long")
     parser.add_argument("--max-duration", type=seconds, default=120.0, metavar="S", help="at most this long (120)")
     parser.add_argument("--all-ranks", action="store_true", help="also the other ranks of the job on this host")
+    add_depth_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
+    parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    parser.add_argument("--ui", action="store_true", help="watch it in the browser while it runs")
+    parser.add_argument("--steered", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--follow", action="store_true", help="keep watching until Ctrl-C, refreshing the diagnosis")
+
+
+def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
+    """How deep to look; the same wherever a process is recorded."""
     parser.add_argument(
         "--depth",
         choices=("observe", "probe", "kernels"),
@@ -47,12 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window-stall", type=milliseconds, metavar="MS", help="what ending it may hold up one step by (250)"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
-    parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
-    parser.add_argument("--ui", action="store_true", help="watch it in the browser while it runs")
-    parser.add_argument("--steered", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--follow", action="store_true", help="keep watching until Ctrl-C, refreshing the diagnosis")
 
 
 def seconds(text: str) -> float:

@@ -71,9 +71,14 @@ def diagnosed(folder: Path) -> "tuple[Trace, Diagnosis]":
 
 
 def print_json(diagnosis: "Diagnosis") -> None:
+    print(encoded(diagnosis))
+
+
+def encoded(diagnosis: "Diagnosis") -> str:
+    """The diagnosis as JSON, for people too."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode())
+    return msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode()
 
 
 def save(trace: "Trace", diagnosis: "Diagnosis", path: Path) -> None:

@@ -1,12 +1,15 @@
 """Depth `probe`: enters every process of the job that runs torch, takes in what the probes report, and sends them away again."""
 
+import array
 import os
 import secrets
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from perfscope.agent.apart import Entering, Report, enter_apart
 from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.door import Door
 from perfscope.agent.entry import check
 from perfscope.agent.probe_bundle import bundle
 from perfscope.agent.probe_line import ProbeLine, accept, listen
@@ -22,6 +25,10 @@ HEARTBEAT_NS = 1_000_000_000
 ENTRY_DEADLINE_S = 10.0
 FAREWELL_S = 2.0
 MOST_ENTRIES_AT_ONCE = 4
+CALLS_WITHIN_NS = 3_000_000_000
+"""A process that has torch and is to come by itself does so within this time of having been seen, else it is entered."""
+SHOWS_WITHIN_NS = 12_000_000_000
+"""A process that multiprocessing spawned shows what it is for within seconds (`spawning.SETTLE_S`)."""
 
 
 class Visit:
@@ -72,14 +79,25 @@ class Visit:
         return (self.count * self.cost_ns + self.busy_ns) / self.span_ns if self.span_ns else None
 
 
+@dataclass(frozen=True)
+class Early:
+    """A caller that has said who it is and is not let in yet."""
+
+    line: ProbeLine
+    notes: list[dict[str, Any]]
+    records: "array.array[int]"
+    since_ns: int
+
+
 class Probe:
     """The collector: one visit per process, new processes entered as they come."""
 
     NAME = "probe"
 
-    def __init__(self, window: Window | None = None) -> None:
+    def __init__(self, window: Window | None = None, door: Door | None = None) -> None:
         self.window = window
-        self.token = secrets.token_hex(16)
+        self.door = door
+        self.token = door.token if door is not None else secrets.token_hex(16)
         self.entering: dict[int, Entering] = {}
         self.lines: dict[int, ProbeLine] = {}
         self.visits: dict[int, Visit] = {}
@@ -87,37 +105,45 @@ class Probe:
         self.reports: dict[int, Report] = {}
         self.next_beat_ns = 0
         self.strangers: list[ProbeLine] = []
+        self.early: list[Early] = []
+        self.seen: dict[int, TargetProcess] = {}
+        self.due_ns: dict[tuple[int, int], int] = {}
 
     def start(self, job: Job) -> None:
         """Open the line and begin to enter; whether a process could be entered shows in `reports`."""
         self.job = job
+        self.events = job.run.jsonl("agent.events", -1)
+        if self.door is not None:
+            self.listening, self.address = self.door.listening, self.door.address
+            return
         try:
             check(job.root_pid)  # whose refusals say what to do; what the kernel says to a socket does not
         except CannotEnter as refusal:
             raise CollectorUnavailable(str(refusal)) from None
         self.listening, self.address = listen(job.root_pid)
-        self.events = job.run.jsonl("agent.events", -1)
-        self.enter_new()
+        self.enter_new(time.monotonic_ns())
 
     def poll(self, now_ns: int) -> int:
         self.take_reports(now_ns)
-        self.enter_new()
-        for line in accept(self.listening):
-            self.strangers.append(line)
+        self.enter_new(now_ns)
+        self.seen |= self.job.processes
+        self.strangers += accept(self.listening)
         self.read()
         if now_ns >= self.next_beat_ns:
             self.next_beat_ns = now_ns + HEARTBEAT_NS
-            for line in self.lines.values():
+            for line in (*self.lines.values(), *(one.line for one in self.early)):
                 line.send(b"H")
         return now_ns + (ENTERING_NS if self.entering else PERIOD_NS)
 
-    def enter_new(self) -> None:
+    def enter_new(self, now_ns: int) -> None:
         """Enter what has torch and has not been tried: the training processes first, then their workers."""
         living = sorted(self.job.processes.values(), key=lambda one: (one.role == "loader-worker", one.process))
         for one in living:
             key = (one.pid, one.start_ticks)
             if not (one.is_python and one.has_torch) or one.role in ("launcher", "other") or key in self.tried:
                 continue
+            if self.door is not None and now_ns < self.due_ns.setdefault(key, now_ns + CALLS_WITHIN_NS):
+                continue  # it is to come by itself
             if len(self.entering) >= MOST_ENTRIES_AT_ONCE:
                 return
             self.tried.add(key)
@@ -144,28 +170,39 @@ class Probe:
             if not notes and line.open:
                 continue
             self.strangers.remove(line)
-            if self.expected(line, notes):
-                self.welcome(line, notes[0])
-                self.take(self.visits[line.pid], notes, records)
-            else:
-                line.close()
+            self.early.append(Early(line, notes, records, time.monotonic_ns()))
+        for caller in list(self.early):
+            self.let_in(caller)
         for pid, line in list(self.lines.items()):
             self.take(self.visits[pid], *line.frames())
             if not line.open:
                 line.close()
                 del self.lines[pid]
 
-    def expected(self, line: ProbeLine, notes: list[dict[str, Any]]) -> bool:
-        """Is it one of ours, in a process of the job that has no probe yet? A worker forked just now calls by itself."""
-        if not notes or notes[0].get("token") != self.token or line.pid in self.lines:
-            return False
-        if line.pid not in self.job.processes:
-            self.job.look_again()
-        return line.pid in self.job.processes
+    def let_in(self, caller: Early) -> None:
+        """A caller that is one of ours, in a process of the job that has no probe yet, is welcome.
 
-    def welcome(self, line: ProbeLine, hello: dict[str, Any]) -> None:
+        A worker forked just now calls by itself; where probes come by themselves one may call before its process has shown
+        what it is for: it waits.
+        """
+        line = caller.line
+        known = bool(caller.notes) and caller.notes[0].get("token") == self.token and line.pid not in self.lines
+        if known and line.pid not in self.job.processes:
+            self.job.look_again()
+        target = self.job.processes.get(line.pid) or self.seen.get(line.pid) if known else None
+        if target is not None and (self.door is None or target.role not in ("launcher", "other")):
+            self.early.remove(caller)
+            self.welcome(line, target, caller.notes[0])
+            self.take(self.visits[line.pid], caller.notes, caller.records)
+            return
+        launcher = target is not None and target.role == "launcher"
+        late = time.monotonic_ns() - caller.since_ns > SHOWS_WITHIN_NS
+        if not known or self.door is None or launcher or late:
+            self.early.remove(caller)
+            line.close()
+
+    def welcome(self, line: ProbeLine, target: TargetProcess, hello: dict[str, Any]) -> None:
         """A probe has called from within its target."""
-        target = self.job.processes[line.pid]
         self.tried.add((target.pid, target.start_ticks))
         visit = self.visits[line.pid] = Visit(target, self.job)
         visit.cost_ns, visit.worker = float(hello.get("cost_ns", 0)), hello.get("worker")
@@ -199,6 +236,9 @@ class Probe:
     def stop(self) -> SourceStatus:
         """Send the probes away and wait a moment for their last word."""
         until = time.monotonic() + FAREWELL_S
+        if self.door is not None:
+            self.strangers += accept(self.listening)
+            self.read()
         for line in self.lines.values():
             line.send(b"L")
         while (self.lines or self.entering) and time.monotonic() < until:
@@ -207,7 +247,7 @@ class Probe:
             for line in accept(self.listening):
                 line.close()  # entered too late: it finds nobody and leaves
             self.read()
-        for line in (*self.lines.values(), *self.strangers):
+        for line in (*self.lines.values(), *self.strangers, *(one.line for one in self.early)):
             line.close()
         self.listening.close()
         return self.status()

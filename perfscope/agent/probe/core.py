@@ -198,7 +198,7 @@ class Line:
             return
         except OSError:
             heard = b""
-        self.open = self.open and bool(heard)
+        self.open = self.open and (bool(heard) or self.told_to_leave)  # at the program's end we close our own ear
         self.told_to_leave = self.told_to_leave or b"L" in heard
         for order in heard.split(b"W")[1:]:
             at, _, events = order.partition(b";")[0].partition(b",")

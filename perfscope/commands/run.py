@@ -1,0 +1,88 @@
+"""Start a command and record it from its first step to its end: `perfscope run -- python train.py`, also under torchrun.
+
+Its input, output, signals and exit code are its own; what is found is said on stderr when it has ended.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfscope.commands.attach import add_depth_arguments, asked_window, seconds
+from perfscope.errors import PerfscopeError, UsageError
+
+if TYPE_CHECKING:
+    from perfscope.agent.window import Window
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "perfscope run [options] [--] COMMAND [ARGUMENT ...]"
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="the program and its arguments")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="record this long, not to the command's end")
+    add_depth_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the diagnosis as JSON; `-`: to stdout, after the command's end"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+
+
+def run(args: argparse.Namespace) -> int:
+    words = args.words[1:] if args.words[:1] == ["--"] else args.words
+    if not words:
+        raise UsageError("no command to run; give one after `--`: perfscope run -- python train.py")
+    asked = asked_window(args)
+    for path in (args.html, args.json):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise UsageError(f"no folder {path.resolve().parent} for {path.name}; make it or name another file")
+    out = args.out or Path(f"perfscope-{Path(words[0]).name}-{time.strftime('%H%M%S')}.perfscope")
+    return recorded(words, args, out, asked)
+
+
+def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Window") -> int:
+    """The command's exit code; what goes wrong on our side is told and changes nothing for it."""
+    from perfscope.agent.door import open_door
+    from perfscope.agent.recorder import Plan, Recorder
+    from perfscope.agent.start_folder import start_folder
+    from perfscope.agent.started_command import StartedCommand
+
+    door = open_door()
+    windowed = args.depth == "kernels"
+    with start_folder(door, asked if windowed else None) as environment:
+        command = StartedCommand(words, environment)
+        try:
+            plan = Plan(
+                command.pid,
+                out,
+                args.depth,
+                args.duration,
+                follow=True,
+                window=asked,
+                door=door,
+                command=tuple(words),
+            )
+            Recorder(plan).record(lambda _: None)
+        except (PerfscopeError, OSError) as error:
+            print(f"perfscope: not recorded: {error}", file=sys.stderr)
+            return command.wait()
+        code = command.wait()
+    tell(out, args)
+    return code
+
+
+def tell(out: Path, args: argparse.Namespace) -> None:
+    """Say what was found: on stderr, unless it was asked for as JSON."""
+    from perfscope.ui.answer import diagnosed, encoded, save
+    from perfscope.ui.terminal.diagnosis_view import show
+
+    trace, diagnosis = diagnosed(out)
+    if args.json is None:
+        show(diagnosis, trace, sys.stderr)
+    elif str(args.json) == "-":
+        print(encoded(diagnosis))
+    else:
+        args.json.write_text(encoded(diagnosis) + "\n")
+    if args.html is not None:
+        save(trace, diagnosis, args.html)
+        print(f"wrote {args.html}", file=sys.stderr)

@@ -1,0 +1,89 @@
+"""`perfscope run`: the command runs as it would without us, and is recorded from its first step to its last."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from perfscope.traces.load import load
+from tests.commands.run_targets import LOOKING, SIGNALLED, TRAINING
+from tests.running import perfscope
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "program.py"
+    path.write_text(text)
+    return str(path)
+
+
+def run(folder: Path, *words: str, given: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [*perfscope("run", "--out", folder / "run"), "--", *words]
+    whole = {**os.environ, **environment}
+    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, cwd=folder, env=whole)
+
+
+def seen_by(python: str, program: str, environment: dict[str, str]) -> Any:
+    done = subprocess.run([python, program], input="x", capture_output=True, text=True, env=os.environ | environment)
+    return json.loads(done.stdout)
+
+
+def test_streams_exit_code_path_and_sitecustomize_are_the_commands_own(tmp_path: Path) -> None:
+    program = written(tmp_path, LOOKING)
+    for name in ("none", "own"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "own" / "sitecustomize.py").write_text("import os\nos.environ['ORDER'] = 'theirs'\n")
+    for name in ("none", "own"):
+        folder = tmp_path / f"of-{name}"
+        folder.mkdir()
+        path = str(tmp_path / name)
+        done = run(folder, sys.executable, program, given="x", PYTHONPATH=path)
+        assert done.returncode == 7
+        assert json.loads(done.stdout) == seen_by(sys.executable, program, {"PYTHONPATH": path})
+        assert "probe (unavailable: no process of the job has torch loaded)" in done.stderr
+        assert load(folder / "run").manifests[0].command == [sys.executable, program]
+
+
+def test_signals_reach_the_command_and_how_it_ended_is_told(tmp_path: Path) -> None:
+    for name, send, code, heard in (
+        ("told", signal.SIGUSR1, 5, "heard SIGUSR1\n"),
+        ("killed", signal.SIGTERM, 143, ""),
+    ):
+        command = [*perfscope("run", "--out", tmp_path / name), "--", sys.executable, written(tmp_path, SIGNALLED)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            process.send_signal(send)
+            assert process.stdout.read() == heard
+            assert process.wait(60) == code
+
+
+def test_a_command_that_is_not_there_is_told_as_a_shell_tells_it(tmp_path: Path) -> None:
+    done = run(tmp_path, "no-such-program-anywhere")
+    assert done.returncode == 127 and done.stdout == ""
+    assert done.stderr.startswith("perfscope: cannot start no-such-program-anywhere") and done.stderr.count("\n") == 1
+
+
+def test_every_step_of_a_script_is_seen_and_the_diagnosis_is_kept_apart(tmp_path: Path) -> None:
+    command = [*perfscope("run", "--json", "told.json", "--out", "run"), sys.executable, written(tmp_path, TRAINING)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "rank none\n", "")
+    answer = json.loads((tmp_path / "told.json").read_text())
+    assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
+    ranges = load(tmp_path / "run").table("ranges")
+    assert ranges is not None and (ranges["category"] == "optimizer").sum() == 40
+
+
+def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
+    program = written(tmp_path, TRAINING)
+    done = run(tmp_path, sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", program)
+    assert done.returncode == 0 and sorted(done.stdout.split()) == ["0", "1", "rank", "rank"]
+    assert "(2 ranks)" in done.stderr
+    trace = load(tmp_path / "run")
+    processes, ranges = trace.table("processes"), trace.table("ranges")
+    assert processes is not None and ranges is not None
+    mains = processes[processes["role"] == "main"]
+    assert sorted(mains["rank"]) == [0, 1]
+    of_optimizer = ranges[ranges["category"] == "optimizer"].groupby("process", observed=True).size()
+    assert of_optimizer.to_dict() == dict.fromkeys(mains["process"], 40)
