@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="the program and its arguments")
     parser.add_argument("--duration", type=seconds, metavar="S", help="record this long, not to the command's end")
     add_depth_arguments(parser)
+    parser.set_defaults(follow=True)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the diagnosis as JSON; `-`: to stdout, after the command's end"
