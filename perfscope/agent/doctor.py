@@ -12,7 +12,7 @@ from perfscope.agent import cgroup, proc
 from perfscope.agent.entry import enter
 from perfscope.agent.py_spy import program
 from perfscope.agent.usable_cores import usable_cores
-from perfscope.errors import PerfscopeError
+from perfscope.errors import CollectorUnavailable, PerfscopeError
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,13 @@ def cores() -> Finding:
 
 
 def driver() -> Finding:
-    """The NVIDIA driver's library."""
-    import ctypes
+    """What the NVIDIA driver offers; a machine without a device lacks nothing."""
+    from perfscope.agent.nvml.offer import offer  # the bindings are loaded for this alone
 
     try:
-        ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return Finding("GPU counters", "no NVIDIA driver here")
-    return Finding("GPU counters", "an NVIDIA driver is here; this version reads no counters from it yet")
+        return Finding("GPU counters", offer())
+    except CollectorUnavailable as reason:
+        return Finding("GPU counters", str(reason))
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (entering, stacks, waits, run_queue, cores, driver)

@@ -63,6 +63,11 @@ class Limits:
     spare_bytes: int = 1 << 30
     # What XProf calls moderate for any part of a step.
     profiler_share: float = 0.05
+    # A link is full from here on: NCCL's ring all-reduce reaches 80 to 85 % of a link's data rate at best (nccl-tests' published
+    # curves), PCIe copies 80 to 90 % (bandwidthTest), the rest being headers and credits.
+    near_link_peak: float = 0.8
+    # What fills a link for less of the time than this is a burst and not what limits.
+    full_link_share: float = 0.1
 
 
 LIMITS = Limits()

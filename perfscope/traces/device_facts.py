@@ -63,3 +63,17 @@ class PortFacts(msgspec.Struct):
     bus_id: str | None = None
     near: list[int] = []
     """Accelerators that share its PCIe switch, or, where none does, its NUMA node."""
+
+
+class DeviceSampling(msgspec.Struct):
+    """How often the devices were really looked at, and what that cost; `_us` is CPU time for one device in one look."""
+
+    asked_hz: float
+    quick_hz: float
+    quick_us: float
+    slow_hz: float
+    slow_us: float
+    holders_hz: float
+    """How often each device was asked who is on it."""
+    holders_us: float
+    core_share: float

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from perfscope.traces.device_facts import DeviceFacts, PortFacts
+from perfscope.traces.device_facts import DeviceFacts, DeviceSampling, PortFacts
 from perfscope.traces.schema import SCHEMA_VERSION
 
 
@@ -52,6 +52,7 @@ class Manifest(msgspec.Struct):
     shm_bytes: int | None = None
     torch: TorchFacts | None = None
     devices: list[DeviceFacts] = []
+    device_sampling: DeviceSampling | None = None
     ports: list[PortFacts] = []
     sources: list[SourceStatus] = []
     dropped: list[str] = []

@@ -3,11 +3,12 @@ asks it for windows of torch's profiler; Stacks stands in for it."""
 
 from perfscope.agent.collectors.host import Host
 from perfscope.agent.collectors.kernels import Kernels
+from perfscope.agent.collectors.nvml import Nvml
 from perfscope.agent.collectors.probe import Probe
 from perfscope.agent.collectors.stacks import Stacks
 from perfscope.agent.collectors.thread_states import ThreadStates
 
-OUTSIDE = (Host, ThreadStates)
+OUTSIDE = (Host, ThreadStates, Nvml)
 COLLECTORS = (*OUTSIDE, Probe, Kernels, Stacks)
 
-__all__ = ["COLLECTORS", "OUTSIDE", "Host", "Kernels", "Probe", "Stacks", "ThreadStates"]
+__all__ = ["COLLECTORS", "OUTSIDE", "Host", "Kernels", "Nvml", "Probe", "Stacks", "ThreadStates"]

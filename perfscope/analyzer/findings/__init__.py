@@ -18,6 +18,7 @@ from perfscope.analyzer.findings import (
     memory_growth,
     memory_pressure,
     pageable_copy,
+    pcie_downtrained,
     profiler_overhead,
     small_collectives,
     straggler,
@@ -42,4 +43,5 @@ FINDINGS: tuple[ModuleType, ...] = (
     memory_pressure,
     fragmentation,
     profiler_overhead,
+    pcie_downtrained,
 )

@@ -1,0 +1,26 @@
+"""The stand-in has every call that the agent makes, with the real binding's own names."""
+
+import ast
+import ctypes
+from pathlib import Path
+
+import pynvml
+
+from tests.driver import LIBRARY, built
+
+AGENT = Path(__file__).parent.parent.parent / "perfscope" / "agent"
+
+
+def test_the_agent_makes_no_call_that_the_stand_in_lacks(tmp_path: Path) -> None:
+    library = ctypes.CDLL(str(built(tmp_path) / LIBRARY))
+    called = {
+        node.attr
+        for file in (AGENT / "nvml").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("nvml")
+        and callable(getattr(pynvml, node.attr, None))
+    }
+    assert len(called) > 30
+    lacking = {name for name in called if not any(hasattr(library, name + version) for version in ("", "_v2", "_v3"))}
+    assert not lacking

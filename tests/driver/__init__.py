@@ -1,0 +1,50 @@
+"""The stand-in driver: our own `libnvidia-ml.so.1`, which answers what a scenario says. README.md beside this tells how."""
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+SOURCES = ("nvml.c", "scenario.c")
+LIBRARY = "libnvidia-ml.so.1"
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+
+
+@cache
+def built(place: Path, *, old: bool = False) -> Path:
+    """Compile the library into a folder of its own below `place`; that folder."""
+    folder = place / ("old-driver" if old else "driver")
+    folder.mkdir(exist_ok=True)
+    command = ["cc", "-std=gnu11", "-O1", *WARNINGS, "-shared", "-fPIC", "-o", str(folder / LIBRARY)]
+    defined = ["-DOLD_DRIVER"] if old else []
+    subprocess.run([*command, *defined, *(str(FOLDER / name) for name in SOURCES)], check=True)
+    return folder
+
+
+def written(folder: Path, name: str, *changes: str, devices: int = 1, links: str = "switch") -> Path:
+    """A scenario file: that of `scenarios/NAME.txt`, its device so many times, each followed by these lines.
+
+    A line `@N LINE` is for device N only. Links go to a switch, or (`mesh`) to the other devices in turn.
+    """
+    head, _, body = (FOLDER / "scenarios" / f"{name}.txt").read_text().partition("\ndevice ")
+    lines = [head]
+    for at in range(devices):
+        lines.append("device " + body.rstrip("\n"))
+        lines += [change for change in changes if not change.startswith("@")]
+        lines += [change.partition(" ")[2] for change in changes if change.startswith(f"@{at} ")]
+        others = [one for one in range(devices) if one != at] or [at]
+        for link in range(18):
+            to = f"0 00000000:{0x10 + others[link % len(others)]:02X}:00.0" if links == "mesh" else "2 00000000:C0:00.0"
+            lines.append(f"link {link} {to}")
+    path = folder / "scenario.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def environment(driver: Path | None, scenario: Path | None) -> dict[str, str]:
+    """The environment in which a process finds the stand-in as its driver; without one: none."""
+    env = dict(os.environ)
+    if driver is not None and scenario is not None:
+        env |= {"LD_LIBRARY_PATH": str(driver), "STAND_IN_SCENARIO": str(scenario)}
+    return env
