@@ -19,6 +19,8 @@ COLUMN = {
     "host-sync": "sync_wait",
     "exposed-communication": "exposed_communication",
     "small-collectives": "exposed_communication",
+    "nvlink-saturated": "exposed_communication",
+    "network-saturated": "exposed_communication",
     "straggler": "peer_wait",
     "exposed-copy": "exposed_copy",
     "pageable-copy": "exposed_copy",

@@ -84,6 +84,7 @@ def outcome(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:
 def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | None) -> tuple[Verdict, Standing]:
     """The verdict, and how it stands against the runner-up."""
     carrying = [finding for finding in found if finding.severity != "info" and finding.share >= limits.worth_share]
+    carrying = unexplained(carrying, limits)
     if is_recorded_trace(trace):
         return judged_trace(trace, limits, carrying, process)
     rows = None if process is None else steps_of(trace, process)
@@ -96,6 +97,18 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
         return unknown(trace, few), standing
     hidden = [finding for finding in found if finding.severity == "info"]
     return healthy(trace, limits, rows, standing, hidden), standing
+
+
+def unexplained(carrying: list[Finding], limits: Limits) -> list[Finding]:
+    """Without those that a more particular finding explains the most of: one loss under two names is no rivalry."""
+    lost = {finding.id: finding.lost_s for finding in carrying}
+    explained = {
+        name
+        for module in FINDINGS
+        for name in getattr(module, "EXPLAINS", ())
+        if lost.get(module.ID, 0.0) >= limits.explains * lost.get(name, float("inf"))
+    }
+    return [finding for finding in carrying if finding.id not in explained]
 
 
 def judged_trace(

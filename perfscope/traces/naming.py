@@ -16,10 +16,17 @@ LAUNCH_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 """First match wins; what matches none is `other`. CUDA runtime and driver calls, HIP calls, MTIA commands."""
 
-# NCCL and RCCL (`nccl`), MSCCL, vLLM's and SGLang's own all-reduce, NVSHMEM's and DeepEP's kernels, oneCCL.
+# Libraries: NCCL and RCCL, MSCCL and MSCCL++, oneCCL, HCCL, NVSHMEM and rocSHMEM, DeepEP, Transformer Engine's user buffers;
+# vLLM's, SGLang's and AITER's own all-reduce (cross_device_reduce), vLLM's for ROCm (quick_reduce).
 COMMUNICATION = re.compile(
-    r"nccl|cross_device_reduce|nvshmem|deep_?ep|oneccl|one_shot_all_reduce|two_shot_all_reduce", re.I
+    r"nccl|rccl|msccl|oneccl|hccl|nvshmem|rocshmem|deep_?ep|userbuffers_|cross_device_reduce|quick_?reduce", re.I
 )
+# What a kernel's own name says: torch's symmetric memory (multimem_all_reduce, one_shot_all_reduce), TensorRT-LLM's and
+# FlashInfer's all-reduce. A reduction over a warp or a block is none, nor a fused kernel named after what stands beside it.
+COLLECTIVE = re.compile(
+    r"(?<!warp)(?<!block)(?<!warp_)(?<!block_)all_?reduce|all_?gather|reduce_?scatter|all_?to_?all", re.I
+)
+FUSED = re.compile(r"^triton_")
 
 COLLECTIVE_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("all_reduce", re.compile(r"all_?reduce|cross_device_reduce|shot_all_reduce", re.I)),
@@ -71,7 +78,9 @@ direction = first_match(DIRECTIONS, "d2d")
 
 def kernel_kind(name: str) -> str:
     """compute or communication."""
-    return "communication" if COMMUNICATION.search(name) else "compute"
+    head = name.removeprefix("void ").partition("<")[0].replace("(anonymous namespace)", "").partition("(")[0]
+    talks = COMMUNICATION.search(name) or (COLLECTIVE.search(head) and not FUSED.search(head))
+    return "communication" if talks else "compute"
 
 
 def by_name(

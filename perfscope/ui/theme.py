@@ -108,6 +108,8 @@ def texture(category: str) -> str:
 VERDICTS = {
     "input-bound": "input_wait",
     "checkpoint-stall": "checkpoint",
+    "nvlink-saturated": "exposed_communication",
+    "network-saturated": "exposed_communication",
     "healthy": "device_compute",
     "unknown": "other_idle",
 }

@@ -28,6 +28,8 @@ COLUMNS = (
     "bus_bytes_per_s",
     "at_least",
 )
+EACH = ("group", "kind", "group_size", "ranks", "arrival_ns", "end_ns", "busy_ns", "waited_ns", "exposed_ns", "size_bytes",
+        "crossed_bytes", "at_least")  # fmt: skip
 
 
 def collective_rates(trace: Trace) -> pd.DataFrame:
@@ -39,17 +41,11 @@ def collective_rates(trace: Trace) -> pd.DataFrame:
     NaN where bytes or the size of the group are unknown; `at_least`: not all ranks of the group were recorded, so that
     waiting for the missing ones is in `busy_ns`.
     """
-    frame = table(trace, "collectives")
-    if frame is None or not len(frame):
-        return pd.DataFrame({name: [] for name in COLUMNS})
-    once = _once(trace, frame)
+    once = trace.fact(each_collective)
     rows = []
     for (group, kind), own in once.groupby(["group", "kind"], dropna=False, observed=True, sort=True):
         sized = bool((own["size_bytes"] >= 0).all())
-        factor = own["factor"].to_numpy(np.float64)
-        busy_ns = int(own["busy_ns"].sum())
-        crossed = float((own["size_bytes"] * factor).sum())
-        known = sized and not np.isnan(factor).any() and busy_ns > 0
+        busy_ns, crossed = int(own["busy_ns"].sum()), float(own["crossed_bytes"].sum(skipna=False))
         size = int(own["group_size"].max())
         rows.append(
             {
@@ -60,50 +56,60 @@ def collective_rates(trace: Trace) -> pd.DataFrame:
                 "group_size": size,
                 "bytes": int(own["size_bytes"].sum()) if sized else -1,
                 "busy_ns": busy_ns,
-                "waited_ns": int(own["waited"].sum()),
-                "exposed_ns": int(own["exposed"].sum()),
-                "bus_bytes_per_s": crossed / busy_ns * 1e9 if known else float("nan"),
-                "at_least": bool(int(own["ranks"].min()) < size or size < 0),
+                "waited_ns": int(own["waited_ns"].sum()),
+                "exposed_ns": int(own["exposed_ns"].sum()),
+                "bus_bytes_per_s": crossed / busy_ns * 1e9 if busy_ns > 0 else float("nan"),
+                "at_least": bool(own["at_least"].any()),
             }
         )
-    return pd.DataFrame(rows)[list(COLUMNS)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _once(trace: Trace, frame: pd.DataFrame) -> pd.DataFrame:
-    """Each collective once: from its last arrival to its last end, over the ranks that saw it."""
+def each_collective(trace: Trace) -> pd.DataFrame:
+    """Each collective once, by its number (see collective_numbers): from its last arrival to its last end.
+
+    Columns: group, kind, group_size, ranks (that saw it), arrival_ns, end_ns, busy_ns, waited_ns, exposed_ns (both summed over
+    the ranks), size_bytes, crossed_bytes (size times nccl-tests' factor, NaN unknown), at_least.
+    """
+    frame = table(trace, "collectives")
+    if frame is None or not len(frame):
+        return pd.DataFrame({name: [] for name in EACH})
     found = trace.fact(matched_collectives)
-    match, ts = column(found, "match"), column(frame, "ts")
+    alone = column(found, "match") < 0
+    ts = column(frame, "ts")
     end = ts + column(frame, "dur")
-    alone = match < 0
-    number = np.where(alone, match.max(initial=-1) + 1 + np.cumsum(alone), match)
+    arrival = np.where(alone, ts, column(found, "arrival_ns"))
     rows = pd.DataFrame(
         {
-            "number": number,
+            "number": trace.fact(collective_numbers),
             "group": frame["group"].astype(object),
             "kind": frame["kind"].astype(object),
             "group_size": column(frame, "group_size"),
             "ranks": np.where(alone, 1, column(found, "ranks")),
-            "arrival": np.where(alone, ts, column(found, "arrival_ns")),
-            "end": end,
-            "waited": np.where(alone, 0, np.clip(column(found, "arrival_ns"), ts, end) - ts),
-            "exposed": end - ts - _hidden_ns(trace, frame),
+            "arrival_ns": arrival,
+            "end_ns": end,
+            "waited_ns": np.clip(arrival, ts, end) - ts,
+            "exposed_ns": end - ts - _hidden_ns(trace, frame),
             "size_bytes": reckoned_bytes(frame),
         }
     )
-    once = rows.groupby("number").agg(
-        group=("group", "first"),
-        kind=("kind", "first"),
-        group_size=("group_size", "max"),
-        ranks=("ranks", "max"),
-        arrival=("arrival", "max"),
-        end=("end", "max"),
-        waited=("waited", "sum"),
-        exposed=("exposed", "sum"),
-        size_bytes=("size_bytes", "max"),
-    )
-    once["busy_ns"] = np.maximum(once["end"] - once["arrival"], 0)
-    once["factor"] = bus_factor(once["kind"].to_numpy(str), column(once, "group_size"))
-    return once
+    how = dict.fromkeys(rows.columns, "max") | {"group": "first", "kind": "first"}
+    how |= {"waited_ns": "sum", "exposed_ns": "sum"}
+    del how["number"]
+    once = rows.groupby("number").agg(how)
+    once["busy_ns"] = np.maximum(once["end_ns"] - once["arrival_ns"], 0)
+    factor = bus_factor(once["kind"].to_numpy(str), column(once, "group_size"))
+    once["crossed_bytes"] = np.where(once["size_bytes"] >= 0, once["size_bytes"], np.nan) * factor
+    once["at_least"] = (once["ranks"] < once["group_size"]) | (once["group_size"] < 0)
+    return once[list(EACH)]
+
+
+def collective_numbers(trace: Trace) -> Ints:
+    """For each row of `collectives` the number of its collective: the same on all ranks that took part."""
+    match = column(trace.fact(matched_collectives), "match")
+    alone = match < 0
+    numbers: Ints = np.where(alone, match.max(initial=-1) + np.cumsum(alone), match)
+    return numbers
 
 
 def _hidden_ns(trace: Trace, frame: pd.DataFrame) -> Ints:

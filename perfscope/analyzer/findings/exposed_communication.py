@@ -26,6 +26,7 @@ from perfscope.analyzer.facts.device.overlap import exposed_collectives, overlap
 from perfscope.analyzer.facts.device.units import units
 from perfscope.analyzer.facts.rows import column, longest
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.link_case import rates
 from perfscope.analyzer.trace_case import Case, a_step, case_of, case_of_unit, no_device, total
 from perfscope.analyzer.wording import digits, megabytes, ms, percent, plural
 from perfscope.traces.trace import Trace
@@ -79,6 +80,7 @@ def _evidence(case: Case, pieces: pd.DataFrame) -> list[Evidence]:
         kinds = mine.assign(group=mine["group"].astype(object).fillna(""), kind=mine["kind"].astype(object))
         for (kind, group), rows in _by_exposed(kinds)[:3]:
             found.append(_of_kind(case, str(kind), str(group), rows))
+    found += rates(case)
     if len(units(case.trace)) > 1:
         shares = [one for one in (case_of_unit(case.trace, unit) for unit in units(case.trace)) if one.unit.device >= 0]
         told = [(one.unit.rank, total(one.of("exposed_communication")) / one.span_ns) for one in shares]

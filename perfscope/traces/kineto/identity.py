@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.assemble import Group
 from perfscope.traces.kineto.columns import integer
@@ -122,7 +123,7 @@ class Identity:
         return name if isinstance(name, str) and name else None
 
     def kind(self) -> str:
-        if any(name.startswith(("hip_", "roctracer")) for name in self.around):
+        if of_amd(self.around):
             return "hip"
         return "mtia" if any(str(value).startswith("MTIA") for *_, value in self.meta) else "cuda"
 
@@ -134,3 +135,24 @@ def identified(
     seen = np.concatenate([group.numbers("pid") for group in (ops, launches, ranges)])
     pids, counts = np.unique(seen[seen >= 0], return_counts=True)
     return Identity(pids[np.argsort(-counts, kind="stable")], around, meta, path)
+
+
+def of_amd(around: dict[str, Any]) -> bool:
+    return any(name.startswith(("hip_", "roctracer")) for name in around)
+
+
+def listed_devices(around: dict[str, Any]) -> list[DeviceFacts]:
+    """Every device of the host that the process saw, used or not."""
+    listed = around.get("deviceProperties")
+    kind = "hip" if of_amd(around) else "cuda"
+    return [
+        DeviceFacts(
+            device=integer(row.get("id")),
+            name=name,
+            kind=kind,
+            memory_bytes=integer(row.get("totalGlobalMem")),
+            multiprocessors=integer(row.get("numSms")),
+        )
+        for row in (listed if isinstance(listed, list) else [])
+        if isinstance(row, dict) and isinstance(name := row.get("name"), str) and name
+    ]

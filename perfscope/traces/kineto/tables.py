@@ -24,7 +24,7 @@ from perfscope.traces.kineto.host_tables import (
     op_table,
     range_table,
 )
-from perfscope.traces.kineto.identity import Identity, identified
+from perfscope.traces.kineto.identity import Identity, identified, listed_devices
 from perfscope.traces.kineto.outliers import FAR_AWAY, within_reach
 from perfscope.traces.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
@@ -152,6 +152,7 @@ def manifest_of(columns: Columns, left_out: dict[str, int], zero_ns: int) -> Man
         command=[],
         target_pid=0,
         depth="trace",
+        devices=listed_devices(columns.around),
         sources=[status],
         dropped=missing,
         finished=True,

@@ -3,16 +3,15 @@
 import pandas as pd
 
 from perfscope.analyzer.facts.device.allocator import allocators, memory_owners
-from perfscope.analyzer.facts.device.communication_table import communication_table
 from perfscope.analyzer.facts.device.kernel_table import kernel_classes, kernel_table
 from perfscope.analyzer.facts.device.launch_queue import queue_summaries
 from perfscope.analyzer.facts.device.operator_table import operator_table
-from perfscope.analyzer.facts.device.overlap import overlap
 from perfscope.analyzer.facts.device.range_table import range_table
 from perfscope.analyzer.wording import digits, megabytes, ms, percent
 from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.communication import communication
 from perfscope.ui.blocks.sections import Section
-from perfscope.ui.blocks.tables import Column, Table, count, known_bytes, known_time, share, time
+from perfscope.ui.blocks.tables import Column, Table, count, share, time
 from perfscope.ui.figures.allocator_lines import allocator_lines
 from perfscope.ui.figures.class_bars import class_bars
 
@@ -41,16 +40,6 @@ RANGE_COLUMNS = (
     Column("name", "range", NAME),
     Column("kind", "kind", "module, annotation or NVTX"),
     *OPERATOR_COLUMNS[1:],
-)
-COMMUNICATION_COLUMNS = (
-    Column("group", "group", "process group: its name and ranks"),
-    Column("kind", "collective", "kind"),
-    Column("count", "calls", "how often", count),
-    Column("sum_ns", "in all", "sum of durations on the device", time),
-    Column("exposed_ns", "exposed", "not hidden behind computation", time),
-    Column("wait_ns", "waiting for peers", "before the last of the recorded ranks came", known_time),
-    Column("mean_ns", "mean", "mean duration", time),
-    Column("bytes", "sent", "inputs of this rank", known_bytes),
 )
 OWNER_COLUMNS = (
     Column("name", "operator", "the operator that ran when the memory was asked for"),
@@ -133,27 +122,6 @@ def host_work(trace: Trace, rank: int) -> list[Section | Table]:
             )
         )
     return found
-
-
-def communication(trace: Trace, rank: int) -> list[Section | Table]:
-    """Collectives of a rank, group by group."""
-    rows = of_rank(trace.fact(communication_table), rank)
-    if not len(rows):
-        return []
-    mine = of_rank(trace.fact(overlap), rank)
-    hidden = float(mine["hidden_share"].iloc[0]) if len(mine) else float("nan")
-    note = "" if hidden != hidden else f"{percent(hidden)} of the communication runs behind computation. "
-    note += "Without its peers' traces a rank's collectives include waiting for them."
-    return [
-        Table(
-            "communication",
-            "Collectives",
-            note,
-            COMMUNICATION_COLUMNS,
-            rows.assign(wide=rows["mean_ns"]),
-            ("longest_ts", "wide"),
-        )
-    ]
 
 
 def memory(trace: Trace) -> list[Section | Table]:

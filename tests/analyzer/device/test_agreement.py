@@ -95,7 +95,8 @@ def as_the_peer_sees(trace: Trace) -> dict[str, Spans]:
     kernels = frames[0]
     assert kernels is not None
     kind = np.full(len(ts), "MEMORY", object)
-    kind[: len(kernels)] = np.where(kernels["kind"] == "communication", "COMMUNICATION", "COMPUTATION")
+    # The peer knows NCCL's and RCCL's kernels only; all-reduces of other libraries are computation to it.
+    kind[: len(kernels)] = np.where(kernels["name"].str.startswith("nccl"), "COMMUNICATION", "COMPUTATION")
     ranges, calls = trace.table("ranges"), trace.table("launches")
     steps = None if ranges is None else ranges[ranges["category"] == "step"]
     kept = np.ones(len(ts), bool)

@@ -82,3 +82,15 @@ def test_each_steps_categories_sum_to_it_and_the_whole_to_the_span() -> None:
     assert sum(entry.seconds for entry in answer.time_budget) == pytest.approx(answer.span_s)
     assert answer.budget_over == "span"
     assert answer.steps.source == "the profiler's step marks"
+
+
+def test_marks_that_overlap_by_rounding_are_all_steps() -> None:
+    gpu = Gpu()
+    for number in range(5):
+        gpu.span(100 * number, 100.25, "step", f"ProfilerStep#{number}").started(
+            100 * number + 10, 100 * number + 20, 50
+        )
+    gpu.span(110, 20, "step", "ProfilerStep#inner")
+    found = gpu.trace().fact(steps)
+    assert (found["ts"] / US).tolist() == [0, 100, 200, 300, 400]
+    assert (found["dur"] / US).tolist() == [100, 100, 100, 100, 100.25]

@@ -7,7 +7,6 @@ import re
 PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
-        ("communication", r"^nccl|ncclDev|^rccl|all_?reduce_(kernel|one_shot|two_shot)|cross_device_reduce|nvshmem"),
         ("optimizer", r"adam|\bsgd|lamb_|rmsprop|adagrad|optimizer|multi_tensor_apply.*(lr|step|momentum)|fused_?adamw"),
         ("attention", r"attention|attn|flash|fmha|\bfwd_splitkv|paged_|mha_"),
         ("conv",
@@ -32,7 +31,8 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )  # fmt: skip
 OTHER = "other"
-CLASSES = (*(name for name, _ in PATTERNS), OTHER)
+COMMUNICATION = "communication"
+CLASSES = (COMMUNICATION, *(name for name, _ in PATTERNS), OTHER)
 
 
 # These say what they do only in their template's arguments; elsewhere the arguments are types, whose names mislead.
@@ -40,8 +40,8 @@ GENERIC = re.compile(r"elementwise_kernel|reduce_kernel|multi_tensor_apply|enabl
 
 
 def kernel_class(name: str, kind: str = "compute") -> str:
-    """One of CLASSES. `kind` is the kernel's own in the table: communication is that whatever its name."""
-    if kind == "communication":
+    """One of CLASSES. `kind` is the kernel's own in the table, which its reader told from the name: see traces/naming.py."""
+    if kind == COMMUNICATION:
         return kind
     head = name.partition("<")[0]
     return (None if GENERIC.search(name) else _fitting(head)) or _fitting(name) or OTHER

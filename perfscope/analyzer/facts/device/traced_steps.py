@@ -19,6 +19,8 @@ OPTIMIZER = re.compile(r"^Optimizer\.step#")
 TRAINS = re.compile(r"Backward|^Optimizer\.step#|autograd::engine")
 # Marks that follow each other this closely (share of a step) leave no time between steps that is worth a name.
 CLOSE = 0.05
+# A float64 of microseconds since 1970 holds times to a quarter of a microsecond; some writers cut to whole ones.
+ROUNDING_NS = 1_000
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def _from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
     """Ranges that are steps; a short pause behind one belongs to it. Of nested or overlapping ones the outer count."""
     rows = ranges.sort_values("ts", kind="stable")
     begin, end = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
-    apart = begin >= np.concatenate(([begin[0]], np.maximum.accumulate(end)[:-1]))
+    # Marks that follow each other at once overlap by what times in microseconds as floats are rounded to.
+    apart = begin >= np.concatenate(([begin[0]], np.maximum.accumulate(end)[:-1])) - ROUNDING_NS
     begin, end = begin[apart], end[apart]
     follows = np.append(begin[1:], end[-1:])
     close = (follows - end >= 0) & (follows - end <= CLOSE * (end - begin))

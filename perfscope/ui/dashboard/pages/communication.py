@@ -5,7 +5,7 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.trace_sections import communication
+from perfscope.ui.blocks.communication import communication
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
 

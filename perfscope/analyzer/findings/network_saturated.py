@@ -1,0 +1,60 @@
+"""The network between the hosts is full.
+
+What it means
+    Collectives of groups that span hosts go as fast as the network allows. Faster devices would wait longer for it.
+
+How it is detected
+    As `nvlink-saturated`, for groups whose ranks are on several hosts, against the rate of the network ports of the host
+    as recorded. A trace of a profiler does not say what the network can carry; then this does not apply, and the rate
+    reached is told.
+
+What to do
+    Keep the traffic within hosts: shard inside a host and replicate across (HSDP), tensor parallelism inside a host only.
+    Move fewer bytes: gradients in bfloat16, accumulation under `no_sync()`. Check that NCCL uses the fast ports
+    (`NCCL_DEBUG=INFO` names them) and GPUDirect RDMA.
+
+When it is wrong
+    Where network switches reduce (SHARP) less crosses the wire than bus bandwidth says. Other jobs on the same network
+    take their part and are not seen.
+"""
+
+from perfscope.analyzer import link_case
+from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.facts.links.group_path import NETWORK
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.trace_case import case_of, no_device
+from perfscope.analyzer.wording import percent
+from perfscope.traces.trace import Trace
+
+ID = "network-saturated"
+NEEDS: tuple[str, ...] = ()
+EXPLAINS = ("exposed-communication",)
+
+
+def not_applicable(trace: Trace, limits: Limits) -> str | None:
+    """Needs collectives with sizes across hosts, and the rate of the network."""
+    return no_device(trace) or link_case.why_not(trace, NETWORK, limits)
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """A network near its peak most of the time in which something is moved, when that costs enough."""
+    case = case_of(trace, limits)
+    use = link_case.link_use(case, NETWORK)
+    share = use.exposed_ns / case.span_ns
+    if use.near_share < limits.link_full_share or share < limits.worth_share:
+        return None
+    return case.finding(
+        ID,
+        use.exposed_ns,
+        limits,
+        summary=f"The network is full: collectives across hosts go near its rate {percent(use.near_share)} of the time they move "
+        f"anything, and {percent(share)} of the whole time the device does nothing else.",
+        evidence=link_case.evidence(case, use),
+        actions=[
+            Action(
+                "keep the traffic within hosts: shard inside a host, replicate across", "device_mesh=(replicate, shard)"
+            ),
+            Action("halve the bytes of gradients", "model.register_comm_hook(None, default_hooks.bf16_compress_hook)"),
+            Action("check that NCCL uses the fast ports and GPUDirect RDMA", "NCCL_DEBUG=INFO"),
+        ],
+    )

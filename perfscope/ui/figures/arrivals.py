@@ -1,0 +1,44 @@
+"""How late each rank comes to the collectives: a dot at the middle, a line from the 5th to the 95th percentile."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from perfscope.analyzer.wording import ms, percent
+from perfscope.ui.figures.frame import figure
+from perfscope.ui.theme import LIGHT
+
+ROW_HEIGHT = 26
+
+
+def arrivals(rows: pd.DataFrame) -> go.Figure:
+    """`rows`: those of the fact arrival_spread."""
+    rows = rows.sort_values("rank", ascending=False)
+    names = [f"rank {rank}" for rank in rows["rank"]]
+    colour = LIGHT.category["exposed_communication"]
+    fig = figure(70 + ROW_HEIGHT * max(len(rows), 1), x_title="ms after the first rank")
+    middle = (rows["median_ns"] / 1e6).round(4)
+    told = [
+        f"{name}: {ms(one['median_ns'])} in the middle, {ms(one['latest_ns'])} at most, last to {percent(one['last_share'])}"
+        for name, one in zip(names, rows.to_dict("records"), strict=True)
+    ]
+    fig.add_scatter(
+        x=middle.tolist(),
+        y=names,
+        mode="markers",
+        meta={"category": "exposed_communication"},
+        marker={"size": 10, "color": colour},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": (rows["high_ns"] / 1e6 - middle).clip(lower=0).round(4).tolist(),
+            "arrayminus": (middle - rows["low_ns"] / 1e6).clip(lower=0).round(4).tolist(),
+            "thickness": 3,
+            "width": 0,
+            "color": colour,
+        },
+        customdata=told,
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    fig.update_layout(margin={"l": 70})
+    fig.update_yaxes(type="category")
+    return fig
