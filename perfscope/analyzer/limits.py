@@ -56,9 +56,9 @@ class Limits:
     many_collectives: int = 10
     # NCCL's protocol leaves about 0.8 of a link's rate (370 of 450 GB/s on NVLink 4: NCCL's maintainers, nccl-tests issue 212);
     # 0.8 of what can be reached is DCGM's and others' sign of a full link.
-    near_link_peak: float = 0.65
+    near_bus_peak: float = 0.65
     # A link is what bounds communication when it is near its peak at least half of the time in which anything is moved.
-    link_full_share: float = 0.5
+    bus_full_share: float = 0.5
     # nsys-ai calls communication serialized when computation hides less than 30 % of it.
     overlapped: float = 0.3
     # TraceML warns when 92 % of the device's memory are held (TensorBoard's plugin: 90 %).

@@ -47,7 +47,7 @@ def why_not(trace: Trace, path: str, limits: Limits) -> str | None:
         return _elsewhere(known, path)
     if mine["peak_bytes_per_s"].isna().all():
         return f"{rate_of(largest(mine))}, and {largest(mine)['peak_why']}"
-    if full_share(mine) >= limits.link_full_share:
+    if full_share(mine) >= limits.bus_full_share:
         return None
     first = largest(mine)
     if mine["at_least"].any():

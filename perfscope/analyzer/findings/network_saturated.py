@@ -41,7 +41,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     case = case_of(trace, limits)
     use = link_case.link_use(case, NETWORK)
     share = use.exposed_ns / case.span_ns
-    if use.near_share < limits.link_full_share or share < limits.worth_share:
+    if use.near_share < limits.bus_full_share or share < limits.worth_share:
         return None
     return case.finding(
         ID,

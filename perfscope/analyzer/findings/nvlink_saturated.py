@@ -46,7 +46,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     case = case_of(trace, limits)
     use = link_case.link_use(case, DEVICE_LINKS)
     share = use.exposed_ns / case.span_ns
-    if use.near_share < limits.link_full_share or share < limits.worth_share:
+    if use.near_share < limits.bus_full_share or share < limits.worth_share:
         return None
     first = link_case.largest(use.rows)
     return case.finding(

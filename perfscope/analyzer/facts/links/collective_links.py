@@ -24,7 +24,7 @@ def collective_links(trace: Trace) -> pd.DataFrame:
 
     `path`, `technology`, `device`, `peak_*`: as GroupPath says; `carried_bytes_per_s`: what the links carry at least, which is
     the bus bandwidth but where switches may reduce; `reduced`: they may; `near_ns`: time of collectives that carry at least
-    `near_link_peak` of the peak, `near_share`: of `busy_ns` (NaN where peak or bytes are unknown).
+    `near_bus_peak` of the peak, `near_share`: of `busy_ns` (NaN where peak or bytes are unknown).
     """
     rates, each = trace.fact(collective_rates), trace.fact(near_peak)
     if not len(rates):
@@ -69,7 +69,7 @@ def near_peak(trace: Trace) -> pd.DataFrame:
     carried = np.where(reduced, np.fmin(crossed, size), crossed)
     peak = np.array([one.peak_bytes_per_s for one in mine])
     busy = each["busy_ns"].to_numpy(np.float64)
-    reached = carried * 1e9 >= LIMITS.near_link_peak * peak * busy
+    reached = carried * 1e9 >= LIMITS.near_bus_peak * peak * busy
     near = np.where(np.isnan(carried) | np.isnan(peak), np.nan, np.where(reached, busy, 0.0))
     return each.assign(carried_bytes=carried, path=[one.kind for one in mine], near_ns=near)
 
