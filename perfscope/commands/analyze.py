@@ -28,8 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from perfscope.ui.answer import answer_trace, answered_again, while_shown
+
+    alone = args.path[0] if len(args.path) == 1 and not args.no_cache and args.dask is None else None
+    if alone is not None and args.html is None and answered_again(alone, json=args.json):
+        return 0
     from perfscope.traces.load import load_all
-    from perfscope.ui.answer import answer_trace, while_shown
+    from perfscope.traces.readers.kineto import worth_keeping
 
     cluster = None
     if args.dask is not None:
@@ -37,4 +42,5 @@ def run(args: argparse.Namespace) -> int:
 
         cluster = partial(dask_cluster, args.dask, insecure=args.insecure)
     trace = while_shown(partial(load_all, args.path, cluster), kept=not args.no_cache)
-    return answer_trace(trace, json=args.json, html=args.html)
+    keeps = alone if alone is not None and worth_keeping(alone) else None
+    return answer_trace(trace, json=args.json, html=args.html, kept_for=keeps)

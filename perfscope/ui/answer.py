@@ -20,24 +20,45 @@ def answer(folder: Path, *, json: bool, html: Path | None) -> int:
     return answer_trace(load(folder), json=json, html=html)
 
 
-def answer_trace(trace: "Trace", *, json: bool, html: Path | None) -> int:
+def answer_trace(trace: "Trace", *, json: bool, html: Path | None, kept_for: Path | None = None) -> int:
     """Diagnose the trace, show it on stdout and write the report; returns the exit code.
 
+    With `kept_for`, the file that the trace was read from, the answer is kept for `answered_again`.
     Raises PerfscopeError when the report cannot be written (the diagnosis is printed all the same).
     """
     from perfscope.analyzer.engine import diagnose
 
     diagnosis = diagnose(trace)
+    print_answer(diagnosis, trace, json=json)
+    if kept_for is not None:
+        from perfscope.ui.kept_answer import keep_answer
+        from perfscope.ui.phrases import about
+
+        keep_answer(kept_for, about(diagnosis, trace), diagnosis)
+    if html is not None:
+        save(trace, diagnosis, html)
+        print(f"wrote {html}", file=sys.stderr)
+    return 0
+
+
+def answered_again(path: Path, *, json: bool) -> bool:
+    """Print the answer that was kept for the trace at `path`; False when there is none that counts."""
+    from perfscope.ui.kept_answer import recalled_answer
+
+    answer = recalled_answer(path)
+    if answer is not None:
+        print_answer(answer.diagnosis, None, json=json, who=answer.who)
+    return answer is not None
+
+
+def print_answer(diagnosis: "Diagnosis", trace: "Trace | None", *, json: bool, who: list[str] | None = None) -> None:
+    """On stdout."""
     if json:
         print_json(diagnosis)
     else:
         from perfscope.ui.terminal.diagnosis_view import show
 
-        show(diagnosis, trace, sys.stdout)
-    if html is not None:
-        save(trace, diagnosis, html)
-        print(f"wrote {html}", file=sys.stderr)
-    return 0
+        show(diagnosis, trace, sys.stdout, who=who)
 
 
 def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":

@@ -1,19 +1,23 @@
 """What terminal view and pages say alike: who was looked at, what a part of the time is, what a finding costs and wins."""
 
+from typing import TYPE_CHECKING
+
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Finding, Speedup
 from perfscope.analyzer.wording import digits, ms, percent, plural
-from perfscope.traces.trace import Trace
 from perfscope.ui.theme import LABELS
+
+if TYPE_CHECKING:
+    from perfscope.traces.trace import Trace
 
 NS_PER_MS = 1e6
 
 
-def about(diagnosis: Diagnosis, trace: Trace | None) -> list[str]:
+def about(diagnosis: Diagnosis, trace: "Trace | None") -> list[str]:
     """Who was looked at, on how much machine, for how long; the first part is the name."""
     return [*subject(trace), *recording(diagnosis)]
 
 
-def subject(trace: Trace | None) -> list[str]:
+def subject(trace: "Trace | None") -> list[str]:
     """`train.py (pid 41872)`, `2 loader workers`, `2 usable cores`; of a recorded trace the devices in place of the last two."""
     processes = trace.table("processes") if trace is not None else None
     if trace is None or processes is None:
@@ -30,7 +34,7 @@ def subject(trace: Trace | None) -> list[str]:
     return words if cores is None else [*words, plural(cores.cores, "usable core")]
 
 
-def devices(trace: Trace) -> list[str]:
+def devices(trace: "Trace") -> list[str]:
     """`8 x NVIDIA H100`, or how many there are where the trace does not name them."""
     table = trace.table("devices")
     if table is None:

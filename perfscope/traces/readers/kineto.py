@@ -25,9 +25,14 @@ def sniff(path: Path) -> bool:
     return path.is_file() and (path.name.endswith((".json", ".json.gz")) or bool(BEGINS.match(head(path, 64))))
 
 
+def worth_keeping(path: Path) -> bool:
+    """Is it a trace that takes a while to read?"""
+    return sniff(path) and estimated_bytes(path) > WORTH_KEEPING
+
+
 def read(path: Path) -> "Trace":
     """The Trace of one file: one rank. Raises UnreadableRun."""
-    keeps = way().kept and estimated_bytes(path) > WORTH_KEEPING
+    keeps = way().kept and worth_keeping(path)
     if keeps and folder_of(path).is_dir():
         from perfscope.traces.kept import recalled
 

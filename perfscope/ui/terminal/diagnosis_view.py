@@ -1,30 +1,40 @@
 """The diagnosis in a terminal: the sentence first, then where a step goes, what to change, and what was not seen."""
 
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.traces.trace import Trace
 from perfscope.ui.phrases import about, bound_by, missing, probe_cost
 from perfscope.ui.terminal.budget_bar import budget_bar
 from perfscope.ui.terminal.changes_table import changes_table, wrapped
 from perfscope.ui.terminal.rank_bars import rank_bars
 
+if TYPE_CHECKING:
+    from perfscope.traces.trace import Trace
+
 WIDEST, NARROWEST, IN_A_PIPE = 120, 60, 100
 
 
-def show(diagnosis: Diagnosis, trace: Trace | None, stream: TextIO, *, most_lines: int | None = None) -> None:
+def show(
+    diagnosis: Diagnosis,
+    trace: "Trace | None",
+    stream: TextIO,
+    *,
+    most_lines: int | None = None,
+    who: list[str] | None = None,
+) -> None:
     """Print it: with colour on a terminal, the same words without elsewhere and under NO_COLOR.
 
-    `most_lines` cuts the end off, so that the top stays in sight where the view is refreshed in place.
+    `most_lines` cuts the end off, so that the top stays in sight where the view is refreshed in place; `who` was looked at,
+    where there is no trace to tell it from.
     """
     console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False, markup=False)
     width = max(NARROWEST, min(console.width, WIDEST)) if stream.isatty() else IN_A_PIPE
     colour = console.color_system is not None and not console.no_color
-    shown = lines(diagnosis, trace, width, colour)
+    shown = lines(diagnosis, trace, width, colour, who)
     if most_lines is not None and len(shown) > most_lines:
         shown = [*shown[: most_lines - 1], Text("  ... the rest does not fit here", style="bright_black")]
     for line in shown:
@@ -37,10 +47,12 @@ def harmless(line: Text) -> Text:
     return line
 
 
-def lines(diagnosis: Diagnosis, trace: Trace | None, width: int, colour: bool) -> list[Text]:
+def lines(
+    diagnosis: Diagnosis, trace: "Trace | None", width: int, colour: bool, who: list[str] | None = None
+) -> list[Text]:
     """The whole view, one Text a line, none wider than `width` (but for what cannot be broken, such as a path)."""
     return [
-        *headline(diagnosis, trace, width),
+        *headline(diagnosis, about(diagnosis, trace) if who is None else who, width),
         *budget_bar(diagnosis, width, colour),
         *rank_bars(diagnosis, colour),
         *changes_table(diagnosis, width),
@@ -49,15 +61,14 @@ def lines(diagnosis: Diagnosis, trace: Trace | None, width: int, colour: bool) -
     ]
 
 
-def headline(diagnosis: Diagnosis, trace: Trace | None, width: int) -> list[Text]:
+def headline(diagnosis: Diagnosis, who: list[str], width: int) -> list[Text]:
     """Who was looked at, and the verdict: its first sentence stands out."""
-    who = wrapped(", ".join(about(diagnosis, trace)), width)
     first, rest = sentence(diagnosis.verdict.summary)
     # Named colours: they follow the terminal's own theme, so that the sentence reads on light and on dark.
     style = {"healthy": "bold green", "unknown": "bold"}.get(diagnosis.verdict.id, "bold yellow")
     sure = f"{bound_by(diagnosis)}; sure: {diagnosis.verdict.confidence:.2f}"
     return [
-        *(Text(line, style="bright_black") for line in who),
+        *(Text(line, style="bright_black") for line in wrapped(", ".join(who), width)),
         Text(""),
         *(Text(line, style=style) for line in wrapped(first, width)),
         *(Text(line) for line in wrapped(rest, width)),
@@ -72,7 +83,7 @@ def sentence(text: str) -> tuple[str, str]:
     return (f"{first}.", rest) if dot else (first, "")
 
 
-def limits(diagnosis: Diagnosis, trace: Trace | None, width: int) -> list[Text]:
+def limits(diagnosis: Diagnosis, trace: "Trace | None", width: int) -> list[Text]:
     """What was looked for and not there, what was not measured and why, what looking cost."""
     found: list[str] = []
     if diagnosis.clear:
@@ -85,7 +96,7 @@ def limits(diagnosis: Diagnosis, trace: Trace | None, width: int) -> list[Text]:
     return [Text(line) for line in [*found, ""]]
 
 
-def left(trace: Trace | None) -> str:
+def left(trace: "Trace | None") -> str:
     """When we left the process, once we have."""
     if trace is None or not trace.manifest.finished:
         return ""
