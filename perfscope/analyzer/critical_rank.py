@@ -3,7 +3,7 @@
 import pandas as pd
 
 from perfscope.analyzer.facts.rows import table
-from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.time_budget import steady_budget
 from perfscope.analyzer.limits import Limits
 from perfscope.traces.trace import Trace
 
@@ -14,7 +14,7 @@ GIVEN = ("peer_wait", "exposed_communication")
 
 def few_steps(trace: Trace, limits: Limits) -> str | None:
     """Why nothing can be said of steps, None when there are enough of them on some rank."""
-    rows = steady(trace.fact(time_budget))
+    rows = trace.fact(steady_budget)
     most = int(rows.groupby("process").size().max()) if len(rows) else 0
     if most >= limits.fewest_steps:
         return None
@@ -29,7 +29,7 @@ def critical_rank(trace: Trace, limits: Limits) -> int | None:
 
     Ranks that synchronise gradients take equally long; the one that waits for input or writes checkpoints is the cause.
     """
-    rows = steady(trace.fact(time_budget))
+    rows = trace.fact(steady_budget)
     counts = rows.groupby("process").size() if len(rows) else pd.Series(dtype="int64")
     enough = counts[counts >= limits.fewest_steps].index
     rows = rows[rows["process"].isin(enough)]
@@ -43,7 +43,7 @@ def critical_rank(trace: Trace, limits: Limits) -> int | None:
 
 def steps_of(trace: Trace, process: int) -> pd.DataFrame:
     """The steady steps of one process with their budget."""
-    rows = steady(trace.fact(time_budget))
+    rows = trace.fact(steady_budget)
     return rows[rows["process"] == process]
 
 

@@ -11,7 +11,7 @@ from perfscope.analyzer.facts.device.range_table import innermost, modules
 from perfscope.analyzer.facts.device.segments import segments
 from perfscope.analyzer.facts.device.units import NO_DEVICE, Unit, is_recorded_trace, units
 from perfscope.analyzer.facts.rows import column, table
-from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.time_budget import steady_budget
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.whole_budget import rank_of_process
 from perfscope.traces.trace import Trace
@@ -100,10 +100,18 @@ def case_of(trace: Trace, limits: Limits) -> Case:
 
 def case_of_unit(trace: Trace, unit: Unit) -> Case:
     """The case of one device."""
-    pieces = trace.fact(segments)
-    own = pieces[(column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)]
-    rows = steady(trace.fact(time_budget))
+    own = trace.fact(pieces_by_unit)[unit.process, unit.device]
+    rows = trace.fact(steady_budget)
     return Case(trace, unit, own, int((column(rows, "process") == unit.process).sum()) if len(rows) else 0)
+
+
+def pieces_by_unit(trace: Trace) -> dict[tuple[int, int], pd.DataFrame]:
+    """The `segments` of each process and device."""
+    pieces, found = trace.fact(segments), units(trace)
+    if len(found) == 1:
+        return {(found[0].process, found[0].device): pieces}
+    process, device = column(pieces, "process"), column(pieces, "device")
+    return {(one.process, one.device): pieces[(process == one.process) & (device == one.device)] for one in found}
 
 
 def ceiling(share: float) -> Speedup:
@@ -131,8 +139,7 @@ def op_names(trace: Trace, launches: "np.ndarray[tuple[int], np.dtype[np.int64]]
     while outermost and bool((parent[at[at >= 0]] >= 0).any()):
         up = np.where(at >= 0, parent[at], -1)
         at = np.where(up >= 0, up, at)
-    names = ops["name"].to_numpy(object)
-    return [str(names[row]) if row >= 0 else "" for row in at]
+    return spelled(ops["name"], at)
 
 
 def module_names(trace: Trace, launches: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> list[str]:
@@ -145,9 +152,16 @@ def module_names(trace: Trace, launches: "np.ndarray[tuple[int], np.dtype[np.int
     known = np.flatnonzero(launches >= 0)
     if not len(called) or not len(known):
         return found
-    names = called["name"].to_numpy(object)
-    for at, row in zip(known, innermost(called, calls.iloc[launches[known]]), strict=True):
-        found[int(at)] = str(names[row]) if row >= 0 else ""
+    told = np.full(len(launches), -1, np.int64)
+    told[known] = innermost(called, calls[["process", "tid", "ts"]].iloc[launches[known]])
+    return spelled(called["name"], told)
+
+
+def spelled(names: "pd.Series[str]", at: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> list[str]:
+    """The names (categories) at these rows, "" for row -1."""
+    codes = np.append(names.cat.codes.to_numpy(), -1)
+    texts = np.append(names.cat.categories.to_numpy(object), "")
+    found: list[str] = texts[codes[at]].tolist()
     return found
 
 

@@ -9,7 +9,7 @@ from perfscope.analyzer.facts.host_load import window
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.steps import trainers
-from perfscope.analyzer.facts.time_budget import CATEGORIES, steady, time_budget
+from perfscope.analyzer.facts.time_budget import CATEGORIES, steady, steady_budget, time_budget
 from perfscope.traces.trace import Trace
 
 RESOURCE = {
@@ -35,7 +35,7 @@ def budgets(trace: Trace) -> list[RankBudget]:
     """
     if is_recorded_trace(trace):
         return of_whole_trace(trace)
-    rows = steady(trace.fact(time_budget))
+    rows = trace.fact(steady_budget)
     ranks = []
     for process, rank in trainers(trace):
         own = rows[rows["process"] == process]
@@ -60,7 +60,7 @@ def of_whole_trace(trace: Trace) -> list[RankBudget]:
 
 def budget_over(trace: Trace) -> str:
     """What the time budget is of: the steady `steps`, or the whole `span`."""
-    if is_recorded_trace(trace) or not len(steady(trace.fact(time_budget))):
+    if is_recorded_trace(trace) or not len(trace.fact(steady_budget)):
         return "span"
     return "steps"
 
@@ -81,13 +81,13 @@ def rank_of_process(trace: Trace, process: int | None) -> int | None:
         return int(sums.sort_values(["peer_wait", "rank"])["rank"].iloc[0]) if len(sums) else None
     if process is None:
         seen = trace.fact(observed_budget)
-        return seen.rank if seen is not None and not len(steady(trace.fact(time_budget))) else _only_rank(trace)
+        return seen.rank if seen is not None and not len(trace.fact(steady_budget)) else _only_rank(trace)
     return dict(trainers(trace)).get(process)
 
 
 def _only_rank(trace: Trace) -> int | None:
     """The first rank with any steady steps, too few as they are."""
-    rows = steady(trace.fact(time_budget))
+    rows = trace.fact(steady_budget)
     return int(rows["rank"].iloc[0]) if len(rows) else None
 
 

@@ -77,6 +77,14 @@ def intersected(one: Spans, other: Spans) -> Spans:
     return merged((edges[:-1][both], edges[1:][both]))
 
 
+def open_from(spans: Spans, edges: Ints) -> NDArray[np.bool_]:
+    """For each edge: does one of the disjoint sorted `spans`, which start and end at edges, go on from there?"""
+    change = np.zeros(len(edges), np.int8)
+    change[np.searchsorted(edges, spans[0])] += 1
+    change[np.searchsorted(edges, spans[1])] -= 1
+    return np.cumsum(change, dtype=np.int8) > 0
+
+
 def edges_of(kinds: list[Spans]) -> Ints:
     """Every instant at which one of them starts or ends, in order."""
     edges = np.sort(np.concatenate([end for spans in kinds for end in spans])) if kinds else EMPTY[0]
@@ -91,6 +99,6 @@ def labelled(kinds: list[Spans]) -> tuple[Ints, Ints, Ints]:
     edges = edges_of(kinds)
     label = np.full(max(len(edges) - 1, 0), -1, np.int64)
     for number in range(len(kinds) - 1, -1, -1):
-        label[inside(kinds[number], edges[:-1])] = number
+        label[open_from(kinds[number], edges)[:-1]] = number
     some = label >= 0
     return edges[:-1][some], edges[1:][some], label[some]

@@ -8,7 +8,7 @@ import pandas as pd
 from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.facts.steps import trainers
-from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.time_budget import steady_budget, time_budget
 from perfscope.analyzer.facts.zones import spans_of
 from perfscope.traces.intervals import Ints, covered, inside, merged
 from perfscope.traces.trace import Trace
@@ -65,7 +65,7 @@ class Pipeline:
 
 def input_pipelines(trace: Trace) -> list[Pipeline]:
     """One Pipeline per rank that has steady steps, in rank order."""
-    budget = steady(trace.fact(time_budget))
+    budget = trace.fact(steady_budget)
     return [
         _of_rank(trace, process, rank, rows)
         for process, rank in trainers(trace)
@@ -253,7 +253,7 @@ def _restarts(asked: pd.DataFrame | None) -> tuple[float, int]:
 def _peers_waits(trace: Trace, process: int, begin: Ints, end: Ints, mean: float) -> Ints:
     """Per step, the longest wait for input of any other rank that steps together with this one, ns."""
     longest = np.zeros(len(begin), np.int64)
-    budget = steady(trace.fact(time_budget))
+    budget = trace.fact(steady_budget)
     for other, _ in trainers(trace):
         rows = budget[budget["process"] == other]
         if other == process or not len(rows) or abs(float(rows["dur"].mean()) / mean - 1.0) > IN_STEP:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from perfscope.analyzer.facts.rows import column
-from perfscope.analyzer.facts.time_budget import CATEGORIES, steady, time_budget
+from perfscope.analyzer.facts.time_budget import CATEGORIES, steady_budget
 from perfscope.traces.trace import Trace
 
 
@@ -17,7 +17,7 @@ class Stretch:
 
 def longest_stretch(trace: Trace) -> dict[tuple[int, str], Stretch]:
     """(rank, category) -> its longest steady step; categories that take no time of a rank are left out."""
-    rows = steady(trace.fact(time_budget))
+    rows = trace.fact(steady_budget)
     found = {}
     for rank, own in rows.groupby("rank"):
         begin, end = column(own, "ts"), column(own, "ts") + column(own, "dur") + column(own, "cut")

@@ -9,7 +9,7 @@ from perfscope.analyzer.facts.device.span_budget import in_windows
 from perfscope.analyzer.facts.device.units import Unit, units
 from perfscope.analyzer.facts.matched_collectives import matched_collectives
 from perfscope.analyzer.facts.rows import column, table
-from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.time_budget import steady_budget
 from perfscope.traces.intervals import Ints, covered, intersected, merged, subtracted
 from perfscope.traces.trace import Trace
 
@@ -58,7 +58,7 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
 
 def windows(trace: Trace, unit: Unit) -> tuple[Ints, Ints]:
     """(begins, ends): the steady steps of the process, else its whole recording."""
-    rows = steady(trace.fact(time_budget))
+    rows = trace.fact(steady_budget)
     own = rows[column(rows, "process") == unit.process]
     if len(own):
         begin = column(own, "ts")

@@ -49,6 +49,11 @@ def steady(budget: pd.DataFrame) -> pd.DataFrame:
     return budget[budget["phase"].isin(STEADY) & ~budget["distorted"]]
 
 
+def steady_budget(trace: Trace) -> pd.DataFrame:
+    """Those rows of `time_budget`."""
+    return steady(trace.fact(time_budget))
+
+
 def _of_process(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
     own = {name: rows_of(trace, name, process) for name in TABLES_READ}
     lanes = Lanes.of(column(rows, "tid"), [rows, *own.values()])

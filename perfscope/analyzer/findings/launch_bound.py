@@ -83,7 +83,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 
 def _cause(gaps: pd.DataFrame, fed: QueueSummary | None, limits: Limits) -> str:
-    sums = gaps.groupby("doing")["dur"].sum()
+    sums = gaps.groupby("doing", observed=True)["dur"].sum()
     outside = int(sums.get("python", 0)) + int(sums.get("unrecorded", 0))
     if outside >= limits.explains * int(sums.sum()):
         return "python"
@@ -110,7 +110,7 @@ def _whole(gaps: pd.DataFrame) -> pd.DataFrame:
 def _evidence(case: Case, gaps: pd.DataFrame, fed: QueueSummary | None) -> list[Evidence]:
     lost = total(gaps)
     worst = longest(_whole(gaps))
-    doing = gaps.groupby("doing")["dur"].sum().sort_values(ascending=False)
+    doing = gaps.groupby("doing", observed=True)["dur"].sum().sort_values(ascending=False)
     said = ", ".join(
         f"{NAMES[str(name)]} {ms(a_step(case, float(ns)))}" for name, ns in doing.items() if ns >= 0.02 * lost
     )

@@ -21,7 +21,7 @@ from perfscope.analyzer.critical_rank import few_steps
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.memory_trend import memory_trend
 from perfscope.analyzer.facts.rows import manifest
-from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.time_budget import steady_budget
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, duration, megabytes
 from perfscope.traces.trace import Trace
@@ -49,7 +49,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     grown = trend.slope * trend.span_s
     if grown < max(limits.growth_bytes, limits.growth_share * trend.first_bytes):
         return None
-    rows = steady(trace.fact(time_budget))
+    rows = trace.fact(steady_budget)
     step_s = float(rows["dur"].mean()) / 1e9 if few_steps(trace, limits) is None else None
     pace = f"{megabytes(trend.slope)} a second"
     if step_s is not None:

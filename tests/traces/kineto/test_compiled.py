@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfscope.traces import nesting
 from perfscope.traces.kineto.columns import Coded
 from perfscope.traces.kineto.compiled_part import compiled_part, is_there
 from perfscope.traces.kineto.layout import Part
@@ -125,3 +126,14 @@ def test_columns_are_int64_and_int32() -> None:
     assert {column.dtype for column in part.groups["kernels"].values() if isinstance(column, np.ndarray)} == {
         np.dtype(np.int64)
     }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(0, 30), st.booleans()), max_size=40))
+def test_what_lies_in_what_is_found_alike(rows: list[tuple[int, int, int, bool]]) -> None:
+    thread, start, dur = (np.array([row[at] for row in rows], np.int64) for at in range(3))
+    holds = np.array([row[3] for row in rows], bool)
+    found = nesting.enclosing(thread, start, start + dur, holds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nesting, "COMPILED", None)
+        assert nesting.enclosing(thread, start, start + dur, holds).tolist() == found.tolist()

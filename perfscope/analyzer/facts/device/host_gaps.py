@@ -10,6 +10,8 @@ from perfscope.traces.intervals import Spans, labelled
 from perfscope.traces.trace import Trace
 
 DOING = ("driver", "allocating", "launching", "operators", "python", "unrecorded")
+DONE = pd.CategoricalDtype(list(DOING))
+COLUMNS = ("process", "device", "rank", "ts", "dur", "tid", "launch", "doing")
 # A runtime call usually takes microseconds. One of a millisecond loads code, initialises or waits inside the driver; it happens
 # once and not every step.
 SLOW_CALL_NS = 1_000_000
@@ -28,13 +30,15 @@ def host_gaps(trace: Trace) -> pd.DataFrame:
     for _, own in pieces.groupby(["process", "device", "tid"], sort=True):
         first = own.iloc[0]
         parts.append(_cut(own, _doing(trace, int(first["process"]), int(first["tid"]))))
-    columns = ["process", "device", "rank", "ts", "dur", "tid", "launch", "doing"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    if not parts:
+        return pd.DataFrame(columns=list(COLUMNS)).astype({"doing": DONE})
+    return pd.concat(parts, ignore_index=True)
 
 
 def _doing(trace: Trace, process: int, tid: int) -> list[Spans]:
     """What the thread did, in order of DOING without the last; the first that covers an instant counts."""
-    calls, ops, ranges = (_of(table(trace, name), process, tid) for name in ("launches", "ops", "ranges"))
+    calls = _of(trace, "launches", process, tid, "kind")
+    ops, ranges = _of(trace, "ops", process, tid), _of(trace, "ranges", process, tid, "category")
     slow = column(calls, "dur") >= SLOW_CALL_NS
     memory = None if calls is None else calls[calls["kind"] == "memory"]
     return [
@@ -46,8 +50,13 @@ def _doing(trace: Trace, process: int, tid: int) -> list[Spans]:
     ]
 
 
-def _of(frame: pd.DataFrame | None, process: int, tid: int) -> pd.DataFrame | None:
-    return None if frame is None else frame[(column(frame, "process") == process) & (column(frame, "tid") == tid)]
+def _of(trace: Trace, name: str, process: int, tid: int, *others: str) -> pd.DataFrame | None:
+    """`ts`, `dur` and other columns of a table's rows of one thread."""
+    frame = table(trace, name)
+    if frame is None:
+        return None
+    mine = (column(frame, "process") == process) & (column(frame, "tid") == tid)
+    return frame[["ts", "dur", *others]][mine]
 
 
 def _cut(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
@@ -57,5 +66,6 @@ def _cut(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
     at = np.searchsorted(begin, start, side="right") - 1
     within = (at >= 0) & (start < end[np.maximum(at, 0)])
     start, stop, label, at = start[within], stop[within], label[within], at[within]
-    rows = pieces.iloc[at][["process", "device", "rank", "tid", "launch"]].reset_index(drop=True)
-    return rows.assign(ts=start, dur=stop - start, doing=np.array(DOING, object)[label])
+    rows = {name: column(pieces, name)[at] for name in ("process", "device", "rank", "tid", "launch")}
+    doing = pd.Categorical.from_codes(label, dtype=DONE)
+    return pd.DataFrame({**rows, "ts": start, "dur": stop - start, "doing": doing})[list(COLUMNS)]

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
 from perfscope.analyzer.facts.device.activity import activity
 from perfscope.analyzer.facts.device.cpu_work import cpu_kinds
 from perfscope.analyzer.facts.device.next_work import Idle, idle
@@ -11,6 +12,8 @@ from perfscope.analyzer.facts.device.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import Ints, Spans, labelled, merged, subtracted
 from perfscope.traces.trace import Trace
 
+CATEGORY = pd.CategoricalDtype(list(BUDGET_CATEGORIES))
+CODES = {name: code for code, name in enumerate(BUDGET_CATEGORIES)}
 COLUMNS = ("process", "device", "rank", "ts", "dur", "category", "tid", "launch", "call")
 # Host and device clocks of a trace are matched to about this; a call that returns so little before the device's work ended
 # still waited for it.
@@ -35,7 +38,9 @@ def segments(trace: Trace) -> pd.DataFrame:
     (host_bound). The rest is other_idle.
     """
     parts = [_of_unit(trace, unit) for unit in units(trace)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+    if not parts:
+        return pd.DataFrame(columns=list(COLUMNS)).astype({"category": CATEGORY})
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 
 def _of_unit(trace: Trace, unit: Unit) -> pd.DataFrame:
@@ -56,10 +61,16 @@ def _framed(unit: Unit, parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _busy(kinds: list[tuple[str, Spans]]) -> pd.DataFrame:
     start, end, label = labelled([spans for _, spans in kinds])
-    return _pieces(start, end, np.array([name for name, _ in kinds], object)[label])
+    return _pieces(start, end, _coded(kinds)[label])
 
 
-def _pieces(start: Ints, end: Ints, category: object, **others: object) -> pd.DataFrame:
+def _coded(kinds: list[tuple[str, Spans]]) -> Ints:
+    """The code of each kind's category."""
+    return np.array([CODES[name] for name, _ in kinds], np.int64)
+
+
+def _pieces(start: Ints, end: Ints, code: Ints, **others: object) -> pd.DataFrame:
+    category = pd.Categorical.from_codes(code, dtype=CATEGORY)
     rows = {"ts": start, "dur": end - start, "category": category, "tid": -1, "launch": -1, "call": -1}
     return pd.DataFrame({**rows, **others})
 
@@ -94,10 +105,10 @@ def _of_thread(trace: Trace, unit: Unit, found: Idle, tid: int) -> pd.DataFrame:
     gap = np.searchsorted(begin, start, side="right") - 1
     within = (gap >= 0) & (start < end[np.maximum(gap, 0)])
     start, stop, label, gap = start[within], stop[within], label[within], gap[within]
-    category = np.array([name for name, _ in kinds], object)[label]
+    code = _coded(kinds)[label]
     call = np.where(drained[gap] >= 0, drained[gap], _call_at(work.waits, start))
-    call = np.where(category == "sync_wait", call, -1)
-    return _pieces(start, stop, category, tid=tid, launch=found.launch[own][gap], call=call)
+    call = np.where(code == CODES["sync_wait"], call, -1)
+    return _pieces(start, stop, code, tid=tid, launch=found.launch[own][gap], call=call)
 
 
 def _drained_by(waits: Calls, begin: Ints) -> Ints:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
-from perfscope.analyzer.facts.device.segments import segments
+from perfscope.analyzer.facts.device.segments import CODES, segments
 from perfscope.analyzer.facts.device.units import Unit
 from perfscope.analyzer.facts.rows import column
 from perfscope.traces.intervals import Ints, covered, merged
@@ -15,7 +15,8 @@ def span_budget(trace: Trace) -> pd.DataFrame:
     """One row a rank: process, device, rank, then nanoseconds (int64) of each category, which sum to its span."""
     pieces = trace.fact(segments)
     keys = ["rank", "process", "device"]
-    sums = pieces.pivot_table(index=keys, columns="category", values="dur", aggfunc="sum", fill_value=0)
+    sums = pieces.groupby([*keys, "category"], observed=True)["dur"].sum().unstack(fill_value=0)
+    sums.columns = pd.Index([str(name) for name in sums.columns])
     return sums.reindex(columns=list(BUDGET_CATEGORIES), fill_value=0).astype("int64").reset_index()
 
 
@@ -24,9 +25,9 @@ def in_windows(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str, In
     pieces = trace.fact(segments)
     own = pieces[(column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)]
     ts, dur = column(own, "ts"), column(own, "dur")
-    category = own["category"].to_numpy(object)
+    code = own["category"].cat.codes.to_numpy()
     found = {}
     for name in BUDGET_CATEGORIES:
-        mine = category == name
+        mine = code == CODES[name]
         found[name] = covered(merged((ts[mine], ts[mine] + dur[mine])), begin, end)
     return {name: np.asarray(amount, np.int64) for name, amount in found.items()}

@@ -38,7 +38,8 @@ class ThreadWork:
 
 def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     """What one thread did."""
-    own = {name: _of_thread(table(trace, name), process, tid) for name in ("ops", "launches", "ranges", "loader")}
+    wanted = {"ops": (), "launches": ("kind",), "ranges": ("category", "name"), "loader": ()}
+    own = {name: _of_thread(table(trace, name), process, tid, others) for name, others in wanted.items()}
     starts = [int(column(frame, "ts").min()) for frame in own.values() if frame is not None and len(frame)]
     return ThreadWork(
         overhead=spans_of(of_category(own["ranges"], "overhead")),
@@ -49,10 +50,12 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     )
 
 
-def _of_thread(frame: pd.DataFrame | None, process: int, tid: int) -> pd.DataFrame | None:
+def _of_thread(frame: pd.DataFrame | None, process: int, tid: int, others: tuple[str, ...]) -> pd.DataFrame | None:
+    """`ts`, `dur` and the columns asked for, of the rows of one thread."""
     if frame is None:
         return None
-    own: pd.DataFrame = frame[(column(frame, "process") == process) & (column(frame, "tid") == tid)]
+    mine = (column(frame, "process") == process) & (column(frame, "tid") == tid)
+    own: pd.DataFrame = frame[["ts", "dur", *others]][mine]
     return own
 
 

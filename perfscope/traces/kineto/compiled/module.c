@@ -2,6 +2,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "nesting.h"
 #include "piece.h"
 
 static const char PLAN[] = "perfscope.traces.kineto.compiled.plan";
@@ -181,10 +182,37 @@ static PyObject *columns(PyObject *module, PyObject *args)
     return result;
 }
 
+static PyObject *holders(PyObject *module, PyObject *args)
+{
+    Py_buffer thread, start, end;
+    PyObject *result = NULL;
+    bool found = false;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*y*y*", &thread, &start, &end))
+        return NULL;
+    if (thread.len == start.len && start.len == end.len && thread.len % (Py_ssize_t)sizeof(int64_t) == 0)
+        result = PyByteArray_FromStringAndSize(NULL, thread.len);
+    else
+        PyErr_SetString(PyExc_ValueError, "three columns of int64 of one length are wanted");
+    if (result) {
+        int64_t *holder = (int64_t *)PyByteArray_AS_STRING(result);
+        Py_BEGIN_ALLOW_THREADS
+        found = find_holders(thread.buf, start.buf, end.buf, holder, (size_t)thread.len / sizeof *holder);
+        Py_END_ALLOW_THREADS
+        if (!found)
+            Py_CLEAR(result);
+    }
+    PyBuffer_Release(&thread);
+    PyBuffer_Release(&start);
+    PyBuffer_Release(&end);
+    return result || PyErr_Occurred() ? result : PyErr_NoMemory();
+}
+
 static PyMethodDef methods[] = {
     {"plan", make_plan, METH_VARARGS, "plan(keys, groups, categories, instant, group): what to read."},
     {"columns", columns, METH_VARARGS,
      "columns(plan, piece) -> (events, ended_at, impossible, metadata, groups), or None for a piece that is not plain."},
+    {"holders", holders, METH_VARARGS, "holders(thread, start, end) -> bytearray of int64: see nesting.h."},
     {NULL, NULL, 0, NULL},
 };
 
