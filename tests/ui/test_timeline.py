@@ -105,6 +105,13 @@ def test_a_stretch_dragged_with_shift_has_its_statistics_below(browser: Any, ser
     )
     assert [(row[0].strip(), row[1]) for row in rows] == [("nccl_all_reduce", "1"), ("gemm", "1")]
     assert "stream 7" in panel(browser) and "communication" in panel(browser)
+    browser.find_element("xpath", "//button[text()='by range']").click()
+    until(lambda: "<b>forward</b>" in panel(browser))
+    until(lambda: "by=range" in browser.current_url)
+    address = browser.current_url
+    browser.get("about:blank")
+    opened(browser, address)
+    until(lambda: "<b>forward</b>" in panel(browser) and "stream 7" in panel(browser))
 
 
 def test_wheel_keys_and_strip_move_the_window_and_the_picture_follows(browser: Any, served: str) -> None:

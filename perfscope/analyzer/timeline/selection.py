@@ -1,6 +1,7 @@
-"""Statistics of a stretch of chosen lanes: count, sum, share and exclusive time by name, colour or range."""
+"""Statistics of a stretch of chosen lanes: count, sum, share and exclusive time by name or colour (by range: places.py)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,28 @@ def selection(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int], b
     names = len(lanes.names)
     count, total, alone = (np.zeros(names, np.int64) for _ in range(3))
     longest = np.zeros(names, np.int64)
+    for one in stretches(lanes, begin_ns, end_ns, chosen):
+        code = one.lane.code(one.part)
+        count += np.bincount(code, minlength=names)
+        total += sums(code, one.inside, names)
+        alone += sums(code, one.alone, names)
+        np.maximum.at(longest, code, one.lane.dur(one.part))
+    return framed(lanes, by, (count, total, alone, longest), whole_ns(lanes, begin_ns, end_ns, chosen))
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The events of one lane that touch the selection: ns of each inside of it, and of that outside of nested events."""
+
+    number: int
+    lane: Lane
+    part: slice
+    inside: Ints
+    alone: Ints
+
+
+def stretches(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -> Iterator[Stretch]:
+    """Of every chosen lane that has any."""
     below = {one.first + row: one.first + row + 1 for one in lanes.tracks for row in range(one.rows - 1)}
     nests = {
         number for one in lanes.tracks if one.kind != "stream" for number in range(one.first, one.first + one.rows)
@@ -34,14 +57,15 @@ def selection(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int], b
             continue
         start, stop = clipped(lane, part, begin_ns, end_ns)
         inner = lanes.lanes[below[number]] if number in below and number in nests else None
-        inside = np.zeros(len(start), np.int64) if inner is None else busy(inner, stop) - busy(inner, start)
-        code = lane.code(part)
-        count += np.bincount(code, minlength=names)
-        total += sums(code, stop - start, names)
-        alone += sums(code, stop - start - inside, names)
-        np.maximum.at(longest, code, lane.dur(part))
-    tracks = sum(any(one.first <= number < one.first + one.rows for number in chosen) for one in lanes.tracks)
-    return framed(lanes, by, (count, total, alone, longest), (end_ns - begin_ns) * max(tracks, 1))
+        nested = np.zeros(len(start), np.int64) if inner is None else busy(inner, stop) - busy(inner, start)
+        yield Stretch(number, lane, part, stop - start, stop - start - nested)
+
+
+def whole_ns(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -> int:
+    """The length of the stretch times the tracks that are chosen, for shares."""
+    held = set(chosen)
+    tracks = sum(not held.isdisjoint(range(one.first, one.first + one.rows)) for one in lanes.tracks)
+    return (end_ns - begin_ns) * max(tracks, 1)
 
 
 def clipped(lane: Lane, part: slice, begin_ns: int, end_ns: int) -> tuple[Ints, Ints]:
@@ -65,7 +89,7 @@ def sums(code: np.ndarray, amount: Ints, names: int) -> Ints:
     return np.rint(np.bincount(code, weights=amount, minlength=names)).astype(np.int64)
 
 
-def framed(lanes: Lanes, by: str, amounts: tuple[Ints, Ints, Ints, Ints], whole_ns: int) -> pd.DataFrame:
+def framed(lanes: Lanes, by: str, amounts: tuple[Ints, Ints, Ints, Ints], of_ns: int) -> pd.DataFrame:
     count, total, alone, longest = amounts
     seen = np.flatnonzero(count)
     frame = pd.DataFrame(
@@ -83,7 +107,12 @@ def framed(lanes: Lanes, by: str, amounts: tuple[Ints, Ints, Ints, Ints], whole_
             {"count": "sum", "sum_ns": "sum", "exclusive_ns": "sum", "longest_ns": "max"}
         )
         frame = added.reset_index().assign(name=added.index.to_numpy())
-    frame = frame.assign(share=frame["exclusive_ns"] / max(whole_ns, 1))
+    return ordered(frame, of_ns)
+
+
+def ordered(frame: pd.DataFrame, of_ns: int) -> pd.DataFrame:
+    """With shares of `of_ns`, the largest exclusive time first."""
+    frame = frame.assign(share=frame["exclusive_ns"] / max(of_ns, 1))
     return frame.sort_values(["exclusive_ns", "sum_ns"], ascending=False, kind="stable", ignore_index=True)[
         list(COLUMNS)
     ]

@@ -15,6 +15,7 @@
       asked: [], still: matchMedia("(prefers-reduced-motion: reduce)").matches, now: null, base: null, wanted: 0, got: 0, stats: [] };
     element.classList.add("tl");
     element.timeline = t;
+    t.first = new Promise((done) => { t.drawn = done; });
     element.replaceChildren(own.node("div", { class: "tl-say" }, "loading the timeline"));
     try { t.meta = await source.meta(); } catch (error) { return said(element, `The timeline did not come: ${error.message}`); }
     if (!t.meta.tracks.length) return said(element, "This recording holds no events that a timeline could show.");
@@ -39,7 +40,8 @@
     t.colours = own.bytesOf(t.meta.name_colours);
     t.waiting = t.colours.map((one) => t.meta.waits[one] ? 1 : 0);
     t.names = new own.Names(t.meta.names, t.meta.name_count, t.source.names, () => t.changed());
-    t.source.strip(COLUMNS).then((strip) => { t.strip = strip; t.changed(); }, () => {});
+    // The lanes first: the strip costs the server as much again.
+    (t.now ? Promise.resolve() : t.first).then(() => t.source.strip(COLUMNS)).then((strip) => { t.strip = strip; t.changed(); }, () => {});
   }
 
   // The recording has grown: the window stays, unless it shows the whole or looks at the end, which it then follows.
@@ -104,7 +106,8 @@
     addEventListener("hashchange", t.onHash);
   }
 
-  // #timeline?from=..&to=.. is a window that was looked at; ?from=..&to=.. a stretch that another page points at.
+  // #timeline?from=..&to=.. is a window that was looked at, with selected=FROM,TO what was selected in it (tracks=.. of these, by=..);
+  // ?from=..&to=.. a stretch that another page points at.
   function fromAddress(t, glide) {
     const [, words] = /^#timeline\?(.*)$/.exec(location.hash) || [];
     if (words !== undefined && location.hash === t.written) return;
@@ -113,6 +116,14 @@
     if (!(to > from)) return;
     if (words === undefined) { t.shown = { from, to }; t.look(from - (to - from) * 0.6, to + (to - from) * 0.6); } else if (glide) own.glide(t, from, to); else t.look(from, to);
     if (query.get("lane")) t.reveal(Number(query.get("lane")));
+    const [begin, end] = (query.get("selected") || "").split(",").map((one) => Number(one) * NS);
+    if (!(end > begin)) return;
+    const numbers = (query.get("tracks") || "").split(",").filter(Boolean).map(Number);
+    const tracks = t.tracks.filter((one) => numbers.includes(one.number));
+    if (t.meta.by.includes(query.get("by"))) t.by = query.get("by");
+    t.selection = { from: begin, to: end, ...(tracks.length ? own.ofTracks(t, tracks) : own.everything(t)) };
+    t.changed();
+    own.showSelection(t);
   }
 
   function actions(t) {
@@ -175,7 +186,8 @@
         const next = await t.source.event(steps.first, Math.round(at));
         if (next && next.dur_ns) own.glide(t, next.ts_ns - next.dur_ns * 0.05, next.ts_ns + next.dur_ns * 1.05);
       },
-      back() { t.selection = t.chosen = t.shown = null; t.panelTurn++; own.showNothing(t); t.changed(); },
+      back() { t.selection = t.chosen = t.shown = null; t.panelTurn++; own.showNothing(t); t.changed(); write(t); },
+      remember() { write(t); },
       selectView() { t.selection = { from: t.view.from, to: t.view.to, ...own.everything(t) }; t.chosen = null; t.changed(); own.showSelection(t); },
       refresh() { return refresh(t).catch((error) => t.say(`The timeline did not come: ${error.message}`)); },
       say(text) { own.say(t, text); },
@@ -243,6 +255,7 @@
     if (tile.to - tile.from >= (t.meta.span[1] - t.meta.span[0]) * 0.999) t.base = t.now;
     painted(t, t.now);
     t.element.dataset.ready = "yes";
+    t.drawn();
     if (t.frame) cancelAnimationFrame(t.frame);
     t.frame = 0;
     own.drawFrame(t);
@@ -272,9 +285,11 @@
     if (t.options.hash === false) return;
     clearTimeout(t.writing);
     t.writing = setTimeout(() => {
-      const lane = t.chosen ? `&lane=${t.chosen.lane}` : "", number = (ns) => (ns / NS).toFixed(9).replace(/\.?0+$/, "");
-      t.written = `#timeline?from=${number(t.view.from)}&to=${number(t.view.to)}${lane}`;
-      if (t.whole() && !location.hash.startsWith("#timeline")) return;
+      const number = (ns) => (ns / NS).toFixed(9).replace(/\.?0+$/, ""), one = t.selection;
+      const what = one ? `&selected=${number(Math.min(one.from, one.to))},${number(Math.max(one.from, one.to))}${one.tracks ? `&tracks=${one.tracks}` : ""}&by=${t.by || "name"}`
+        : t.chosen ? `&lane=${t.chosen.lane}` : "";
+      t.written = `#timeline?from=${number(t.view.from)}&to=${number(t.view.to)}${what}`;
+      if (t.whole() && !one && !location.hash.startsWith("#timeline")) return;
       try { history.replaceState(null, "", t.written); } catch { t.options.hash = false; }
     }, 300);
   }

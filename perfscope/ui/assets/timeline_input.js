@@ -130,18 +130,21 @@
   // The tracks that a dragged rectangle touches, whole: rows of a thread belong together.
   function between(t, one, other) {
     const top = Math.min(one, other) - t.size.ruler + t.view.scroll, bottom = Math.max(one, other) - t.size.ruler + t.view.scroll;
-    const tracks = new Set(own.visible(t.layout, top, bottom + 1).map((row) => row.track));
-    const rows = t.layout.rows.filter((row) => tracks.has(row.track));
-    if (!rows.length) return everything(t);
-    const names = [...tracks].map((track) => track.title);
-    return { lanes: [...tracks].flatMap((track) => Array.from({ length: track.rows }, (_, row) => track.first + row)).sort((a, b) => a - b),
-      words: names.length < 4 ? names.join(", ") : `${names.length} tracks`, top: rows[0].y, bottom: rows[rows.length - 1].y + rows[rows.length - 1].h };
+    return own.ofTracks(t, [...new Set(own.visible(t.layout, top, bottom + 1).map((row) => row.track))]);
   }
+  own.ofTracks = (t, tracks) => {
+    const rows = t.layout.rows.filter((row) => tracks.includes(row.track));
+    if (!rows.length) return everything(t);
+    const names = tracks.map((track) => track.title);
+    return { lanes: tracks.flatMap((track) => Array.from({ length: track.rows }, (_, row) => track.first + row)).sort((a, b) => a - b),
+      tracks: tracks.map((track) => track.number), words: names.length < 4 ? names.join(", ") : `${names.length} tracks`,
+      top: rows[0].y, bottom: rows[rows.length - 1].y + rows[rows.length - 1].h };
+  };
 
   async function click(t, { x, y }) {
     const row = own.rowAt(t.layout, y - t.size.ruler + t.view.scroll), turn = ++t.panelTurn;
     t.selection = null;
-    if (!row) { t.chosen = null; own.showNothing(t); return t.changed(); }
+    if (!row) { t.chosen = null; own.showNothing(t); t.remember(); return t.changed(); }
     const slack = (t.view.to - t.view.from) / t.size.plot * 2, at = own.ns(t, x);
     let found = null;
     try {
@@ -151,6 +154,7 @@
     if (found && found.absent) { own.say(t, found.absent); t.chosen = null; return t.changed(); }
     t.chosen = found;
     if (found) own.showEvent(t, found); else own.showNothing(t);
+    t.remember();
     return t.changed();
   }
 

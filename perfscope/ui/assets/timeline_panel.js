@@ -49,20 +49,21 @@
       [found, sums] = await Promise.all([t.source.select(from, to, selection.lanes, by, MOST), t.source.select(from, to, selection.lanes, "category", 20)]);
     } catch (error) { return own.say(t, `The statistics did not come: ${error.message}`); }
     if (turn !== t.panelTurn) return undefined;
-    const tabs = node("div", { class: "tl-tabs" }, ...["name", "category"].map((one) => node("button", { type: "button", "aria-pressed": String(one === by),
+    t.remember();
+    const tabs = node("div", { class: "tl-tabs" }, ...t.meta.by.map((one) => node("button", { type: "button", "aria-pressed": String(one === by),
       onclick: () => { t.by = one; own.showSelection(t); } }, `by ${one}`)));
     const title = node("h3", {}, "Selected: ", node("strong", {}, own.time(to - from)), ` of ${selection.words}`);
-    if (found.partial) title.append(` (${found.partial})`);
+    const rows = found.absent ? node("p", {}, found.absent) : node("div", { class: "tl-scroll" }, table(t, found, by, to - from));
     t.panel.replaceChildren(
-      node("div", {}, tabs, title, node("div", { class: "tl-scroll" }, table(t, found, by, to - from))),
-      node("div", {}, node("h3", {}, "What this stretch is made of"), ...sentences(t, sums, to - from), own.help()));
+      node("div", {}, tabs, title, rows),
+      node("div", {}, node("h3", {}, "What this stretch is made of"), ...(found.absent ? roughly(t, from, to) : sentences(t, sums, to - from)), own.help()));
     return undefined;
   };
 
   function table(t, found, by, span) {
     const head = node("tr", {}, ...[by, "count", "sum", "exclusive", "of stretch", "longest"].map((one) => node("th", { scope: "col" }, one)));
     const rows = found.rows.map(([name, colour, count, sum, share, alone, longest]) => node("tr", {},
-      node("td", { title: name }, chip(t, colour), by === "name" ? own.shortened(name) : t.meta.labels[colour]),
+      node("td", { title: name }, chip(t, colour), by === "category" ? t.meta.labels[colour] : own.shortened(name)),
       node("td", {}, own.count(count)), node("td", {}, own.time(sum)), node("td", {}, own.time(alone)),
       node("td", {}, percent(alone / span)), node("td", {}, own.time(longest))));
     if (!rows.length) return node("p", {}, "Nothing happened there on these lanes.");
@@ -74,6 +75,16 @@
     const rows = sums.rows.filter((row) => !t.meta.colours[row[1]].startsWith("step_")).slice(0, 4);
     return rows.map(([, colour, count, , , alone]) => node("p", {}, chip(t, colour),
       `${t.meta.labels[colour]}: ${own.time(alone)}, ${percent(alone / span)} of the stretch, ${own.count(count)} events`));
+  }
+
+  // From the columns of the strip, where single events are not at hand: each says what its stretch was spent on, over all lanes.
+  function roughly(t, from, to) {
+    const [begin, end] = t.meta.span, shares = Object.entries(t.strip || {}).map(([name, columns]) => {
+      const wide = (end - begin) / columns.length;
+      return [name, columns.reduce((sum, share, at) => sum + share * Math.max(Math.min(begin + (at + 1) * wide, to) - Math.max(begin + at * wide, from), 0), 0)];
+    });
+    return shares.filter(([, ns]) => ns > 0).sort((a, b) => b[1] - a[1]).slice(0, 4).map(([name, ns]) =>
+      node("p", {}, chip(t, t.meta.colours.indexOf(name)), `${t.meta.labels[t.meta.colours.indexOf(name)]}: about ${own.time(ns)}, ${percent(ns / (to - from))} of the stretch, all lanes together`));
   }
 
   own.showEvent = (t, event) => {

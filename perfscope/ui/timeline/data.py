@@ -1,6 +1,7 @@
 """What the timeline component is told before it asks for pixels, and answers as JSON: for routes and reports alike."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.timeline.event import Event
 from perfscope.analyzer.timeline.lane import COLOURS
 from perfscope.analyzer.timeline.search import Hits
+from perfscope.analyzer.timeline.selection import BY
 from perfscope.analyzer.timeline.track import Lanes
 from perfscope.ui.phrases import name_of
 from perfscope.ui.theme import LABELS, WAITS, mark_of
@@ -25,8 +27,8 @@ TRACK = ("group", "kind", "title", "first", "rows", "events", "hidden", "shut", 
 STATED_COLUMNS = ("count", "sum_ns", "share", "exclusive_ns", "longest_ns")
 
 
-def meta(lanes: Lanes, diagnosis: Diagnosis | None = None) -> dict[str, Any]:
-    """Tracks, groups, colours and the first names: everything but events."""
+def meta(lanes: Lanes, diagnosis: Diagnosis | None = None, places: Sequence[str] = ()) -> dict[str, Any]:
+    """Tracks, groups, colours and the first names: everything but events; `places` are what else a selection is told by."""
     texts = lanes.names.texts
     return {
         "version": VERSION,
@@ -41,6 +43,7 @@ def meta(lanes: Lanes, diagnosis: Diagnosis | None = None) -> dict[str, Any]:
         "tracks": [[getattr(one, name) for name in TRACK] for one in lanes.tracks],
         "groups": [[one.title, one.rank] for one in lanes.groups],
         "notes": lanes.notes,
+        "by": [*BY, *places],
         "marks": marks(diagnosis) if diagnosis is not None else [],
     }
 

@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Response, abort, jsonify, request
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.timeline.event import event_at
 from perfscope.analyzer.timeline.lanes import timeline_lanes
+from perfscope.analyzer.timeline.places import PLACES, places_of, selection_by_place
 from perfscope.analyzer.timeline.search import Hits, next_hit, search
 from perfscope.analyzer.timeline.selection import BY, selection
 from perfscope.analyzer.timeline.strip import strip
@@ -75,7 +76,8 @@ class Answers:
         return self.trace(run).fact(timeline_lanes)
 
     def meta(self, run: str) -> Response:
-        return jsonify(meta(self.lanes(run), self.diagnosed(run) if self.diagnosed is not None else None))
+        diagnosis = self.diagnosed(run) if self.diagnosed is not None else None
+        return jsonify(meta(self.lanes(run), diagnosis, places_of(self.trace(run))))
 
     def tile(self, run: str) -> Response:
         begun, lanes = time.perf_counter(), self.lanes(run)
@@ -94,9 +96,11 @@ class Answers:
 
     def select(self, run: str) -> Response:
         lanes, by = self.lanes(run), request.args.get("by", "name")
-        if by not in BY:
-            abort(400, f"by is one of {', '.join(BY)}")
-        return jsonify(of_selection(selection(lanes, *window(), numbers(lanes), by), number("most", 1, MOST_ROWS)))
+        if by not in (*BY, *PLACES):
+            abort(400, f"by is one of {', '.join((*BY, *PLACES))}")
+        asked = (lanes, *window(), numbers(lanes), by)
+        found = selection(*asked) if by in BY else selection_by_place(self.trace(run), *asked)
+        return jsonify(of_selection(found, number("most", 1, MOST_ROWS)))
 
     def hits(self, run: str) -> tuple[Lanes, Hits]:
         """What the words of the query occur in; the last few answers are kept, the next-button asks again and again."""

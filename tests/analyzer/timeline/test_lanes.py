@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from perfscope.analyzer.timeline.event import event_at
 from perfscope.analyzer.timeline.lane import COLOURS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.nest import depths, free_rows
+from perfscope.analyzer.timeline.places import places_of, selection_by_place
 from perfscope.analyzer.timeline.search import next_hit, search
 from perfscope.analyzer.timeline.selection import selection
 from perfscope.analyzer.timeline.strip import strip
@@ -71,6 +73,31 @@ def test_a_run_folder_has_steps_the_loop_and_each_worker() -> None:
     assert len(lanes.groups) == 1, "workers stand under the process that they work for"
     thread = lanes.lanes[lanes.tracks[1].first]
     assert "waiting for a batch" in {lanes.names.texts[code] for code in thread.codes}
+
+
+def test_a_stretch_is_told_by_the_module_and_the_range_that_launched_it() -> None:
+    run = gpu_run()
+    tables = {name: run.table(name).to_dict("records") for name in ("ops", "launches", "kernels", "ranges")}
+    module = {**HOST, "ts": 95, "dur": 35, "category": "python", "name": "nn.Module: Linear_0"}
+    run = trace(**{**tables, "ranges": [*tables["ranges"], module]})
+    lanes = run.fact(timeline_lanes)
+    stream = [one.first for one in lanes.tracks if one.kind == "stream"]
+    assert places_of(run) == ["module", "range"] and places_of(trace()) == []
+    assert stated(selection_by_place(run, lanes, 250, 400, stream, "module")) == [
+        ("outside of any module", 1, 100, 100, 200),
+        ("Linear_0", 1, 50, 50, 100),
+    ]
+    assert stated(selection_by_place(run, lanes, 250, 400, stream, "range")) == [("<b>forward</b>", 2, 150, 150, 200)]
+    thread = [
+        number for one in lanes.tracks if one.kind == "thread" for number in range(one.first, one.first + one.rows)
+    ]
+    rows = selection_by_place(run, lanes, 90, 590, thread, "range")
+    assert rows["exclusive_ns"].sum() == 500 and set(rows["name"]) == {"<b>forward</b>"}
+    assert len(selection_by_place(run, lanes, 10_000, 10_001, stream, "range")) == 0
+
+
+def stated(rows: pd.DataFrame) -> list[tuple[object, ...]]:
+    return list(rows[["name", "count", "sum_ns", "exclusive_ns", "longest_ns"]].itertuples(index=False, name=None))
 
 
 def test_statistics_of_a_stretch_are_cut_at_its_ends_and_leave_out_what_is_inside() -> None:
