@@ -56,7 +56,8 @@ def _of(trace: Trace, name: str, process: int, tid: int, *others: str) -> pd.Dat
     if frame is None:
         return None
     mine = (column(frame, "process") == process) & (column(frame, "tid") == tid)
-    return frame[["ts", "dur", *others]][mine]
+    own: pd.DataFrame = frame[["ts", "dur", *others]][mine]
+    return own
 
 
 def _cut(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
