@@ -63,6 +63,28 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
     )
 
 
+@pytest.mark.parametrize("option", ["--stripped", "--window-stacks"])
+def test_a_window_that_is_ended_with_the_gil_is_short_and_changes_nothing(option: str, tmp_path: Path) -> None:
+    stripped = option == "--stripped"
+    run = start("looping.py", tmp_path, *([option] if stripped else []))
+    try:
+        before = run.state()
+        options = ["--window-stall", "100", *([] if stripped else [option])]
+        answer = attach(run.pid, tmp_path / "run", *options, seconds=4)
+        until(lambda: run.state() == before)
+        os.killpg(run.pid, signal.SIGKILL)
+        assert run.process.stderr is not None and run.process.stderr.read() == ""
+    finally:
+        end(run)
+    told = kernels(answer)
+    assert told["status"] in ("ok", "partial") and "ended with the GIL" in told["reason"]
+    trace = load(tmp_path / "run")
+    ops, windows = trace.table("ops"), trace.table("windows")
+    assert ops is not None and windows is not None
+    assert {"aten::addmm", "aten::threshold_backward"} <= set(ops["name"])
+    assert (windows["stall_ns"] >= 0).all()
+
+
 @pytest.mark.parametrize(("mode", "products"), [("schedule", "10"), ("thread", "40")])
 def test_a_profiler_of_the_programs_own_loses_nothing(mode: str, products: str, tmp_path: Path) -> None:
     run = start("profiled.py", tmp_path, mode)

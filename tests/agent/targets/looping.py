@@ -1,10 +1,11 @@
-"""A deterministic training loop for the attach tests: `looping.py OUT [--kind K] [--workers N] [--steps N]`.
+"""A deterministic training loop for the attach tests: `looping.py OUT [--kind K] [--workers N] [--steps N] [--stripped]`.
 
 Writes one line a step to OUT (loss as hex, seconds waited for the batch, seconds of the step). SIGUSR1: appends what is
 patched, open and running in this process as a JSON line to OUT.state, between two steps.
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -55,6 +56,15 @@ def loader(kind: str, workers: int) -> DataLoader[Any]:
     if kind in ("epochs", "persistent"):
         return DataLoader(Short(), persistent_workers=kind == "persistent", **common)
     return DataLoader(Mapped(), **common)
+
+
+class Stripped(ctypes.CDLL):
+    """A library that lacks the function by which a profile ends without the GIL, as builds of torch may."""
+
+    def __getattr__(self, name: str) -> Any:
+        if "disableProfiler" in name:
+            raise AttributeError(name)
+        return super().__getattr__(name)
 
 
 def home(function: Any) -> str:
@@ -111,7 +121,10 @@ def main() -> None:
     parser.add_argument("--kind", default="map")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10**9)
+    parser.add_argument("--stripped", action="store_true")
     args = parser.parse_args()
+    if args.stripped:
+        ctypes.CDLL = Stripped  # type: ignore[misc]
     asked: list[int] = []
     signal.signal(signal.SIGUSR1, lambda *_: asked.append(1))
     torch.manual_seed(3)
