@@ -2,6 +2,7 @@
 
 import array
 
+from perfscope.agent.same_step import Updates
 from perfscope.traces import events
 
 PERIOD = {events.OPTIMIZER, events.SCALER}
@@ -17,6 +18,7 @@ class StepCounter:
         self.stepped = False
         self.first_ns = 0
         self.last_ns = 0
+        self.updates = Updates()
 
     def see(self, records: "array.array[int]") -> None:
         """Take in rows of events.WIDTH."""
@@ -25,6 +27,8 @@ class StepCounter:
             if kind in PERIOD:
                 self.by_optimizer += kind == events.OPTIMIZER
                 self.stepped = True
+                if kind == events.OPTIMIZER:
+                    self.updates.ended(records[row * width + 2] + records[row * width + 3])
             elif kind == events.NEXT and self.stepped:
                 self.by_batch += 1
                 self.stepped = False

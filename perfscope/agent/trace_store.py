@@ -40,6 +40,10 @@ class TraceStore:
         thread.start()
         self.threads = [one for one in self.threads if one.is_alive()] + [thread]
 
+    def tell(self, note: dict[str, Any], target: TargetProcess) -> None:
+        """Of a trial, of which nothing is kept: the steps beside it are distorted."""
+        self.run.jsonl("kernels", target.process).append(note)
+
     def fresh(self, rank: int) -> str:
         """`rank0.json.gz`, then `rank0-2.json.gz` ..."""
         number = 1
@@ -102,5 +106,5 @@ def pack(file: int, path: Path) -> None:
             if not piece:
                 break
             offset += len(piece)
-            out.write(packer.compress(piece))
+            out.write(packer.compress(piece.replace(b"\0", b"")))  # behind the name of the file, which it holds
         out.write(packer.flush())

@@ -35,7 +35,7 @@ def window_tables(
 ) -> tuple[dict[str, pd.DataFrame], int]:
     """`windows`, and the wanted ones of the tables that the traces of those windows fill.
 
-    And how many could not be read. A trace that was dropped to make room leaves its row in `windows`.
+    And how many could not be read. A trial, and a trace that was dropped to make room, have but their row in `windows`.
     """
     rows: list[tuple[int, dict[str, int]]] = []
     torn = 0
@@ -46,7 +46,7 @@ def window_tables(
         if "gone" in row:
             continue
         path = stored(run.path, row.get("name"))
-        dropped = row.get("name") in gone
+        dropped = row.get("name") in gone or row.get("trial") is True
         if (path is None and not dropped) or not all(isinstance(row.get(one), int) for one in NUMBERS):
             torn += 1
             continue

@@ -9,8 +9,8 @@ from typing import Any
 from perfscope.agent.cgroup import group, memory_left_bytes
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors.probe import Probe, Visit
-from perfscope.agent.probe_line import ProbeLine
 from perfscope.agent.proc import available_bytes
+from perfscope.agent.same_step import agreed
 from perfscope.agent.trace_store import TraceStore
 from perfscope.agent.window import Window, due
 from perfscope.traces.manifest import SourceStatus
@@ -18,6 +18,8 @@ from perfscope.traces.manifest import SourceStatus
 PERIOD_NS = 100_000_000
 LAST_WAIT_S = 30.0
 SLOW_NS = 60_000_000_000
+UNDECIDED_NS = 5_000_000_000
+"""Until then ranks that go in step have shown it."""
 STEPS_BESIDE = 3
 """Steps that a window spoils beside those inside: the ones it begins and ends in, and their neighbours."""
 
@@ -36,6 +38,7 @@ class Kernels:
         self.asked = 0
         self.said: list[dict[str, Any]] = []
         self.wanted_now = False
+        self.undecided_ns = 0
 
     def start(self, job: Job) -> None:
         self.job = job
@@ -45,12 +48,32 @@ class Kernels:
     def poll(self, now_ns: int) -> int:
         self.store.write_down()
         now, self.wanted_now = self.wanted_now, False
-        for pid, visit in self.probe.visits.items():
+        for visit in self.probe.visits.values():
             self.take(visit)
-            line = self.probe.lines.get(pid)
-            if line is not None and visit.target.role != "loader-worker" and (now or self.due(visit, pid, now_ns)):
-                self.ask(line, visit, now_ns)
+        due = {pid: now or self.due(visit, pid, now_ns) for pid, visit in self.there().items()}
+        if any(due.values()) and not self.ask_ranks(now_ns):
+            for pid in (pid for pid, is_due in due.items() if is_due):
+                self.ask(pid, now_ns)
         return now_ns + PERIOD_NS
+
+    def there(self) -> dict[int, Visit]:
+        """The processes that a window can be taken of, by pid."""
+        visits = {pid: self.probe.visits[pid] for pid in self.probe.lines}
+        return {pid: visit for pid, visit in visits.items() if visit.target.role != "loader-worker"}
+
+    def ask_ranks(self, now_ns: int) -> bool:
+        """One window of each rank, at the same step: True when they have been asked, or are waited for for a moment."""
+        ranks = {pid: visit for pid, visit in self.there().items() if visit.steps.updates.told is not None}
+        if len(ranks) < 2 or len(ranks) < len(self.there()):
+            return False
+        numbers = agreed([visit.steps.updates for visit in ranks.values()])
+        if numbers is None:
+            self.undecided_ns = self.undecided_ns or now_ns
+            return now_ns - self.undecided_ns < UNDECIDED_NS
+        self.undecided_ns = 0
+        for pid, number in zip(ranks, numbers, strict=True):
+            self.ask(pid, now_ns, number)
+        return True
 
     @property
     def settled(self) -> bool:
@@ -71,23 +94,27 @@ class Kernels:
         here_ns = now_ns - self.seen_ns.setdefault(pid, now_ns)
         return due(here_ns / 1e9, visit.steps.steps, self.total_s)
 
-    def ask(self, line: ProbeLine, visit: Visit, now_ns: int) -> None:
-        self.asked_ns[line.pid] = now_ns
+    def ask(self, pid: int, now_ns: int, number: int = 0) -> None:
+        """A window now, or when update `number` has ended."""
+        self.asked_ns[pid] = now_ns
         self.asked += 1
-        memory = group(line.pid, "memory")
+        memory = group(pid, "memory")
         room = [available_bytes(), memory_left_bytes(memory) if memory is not None else None]
         left = min((one for one in room if one is not None), default=None)
         events = self.window.affordable(left)
         if not events:
             self.said.append({"refused": f"{(left or 0) >> 20} MB of memory are left: too little for a window"})
             return
-        line.send(b"W%d,%d;" % (0, events))
+        self.probe.lines[pid].send(b"W%d,%d;" % (number, events))
 
     def take(self, visit: Visit) -> None:
         """Store what a probe has handed over."""
         while visit.windows:
             note = visit.windows.pop(0)
             file = int(note.pop("file"))
+            if note.get("trial"):
+                self.store.tell(note, visit.target)
+                continue
             self.said.append(note)
             if file >= 0:
                 self.store.keep(file, note, visit.target)

@@ -64,6 +64,8 @@ class Visit:
             self.names.append(note)
         elif "file" in note:
             self.windows.append(note)
+        elif "updates" in note:
+            self.steps.updates.told = (note["updates"], note["at"])
         elif "refused" in note:
             self.refused = str(note["refused"])
         elif "cost" in note:

@@ -30,7 +30,7 @@ GIL_MARGIN = 0.6
 BYTES_PER_EVENT = 400
 ASK_AGAIN_S = 5.0
 OURS_WAIT_S = 60.0
-STEP_WAIT_S = 20.0
+STEP_WAIT_S = 30.0
 TELL_NS = 500_000_000
 EVEN = 3
 """Calls of a server that come further apart than so many times the middle one are no steps: their gaps tell of no stall."""
@@ -148,9 +148,10 @@ class Windows:
                 if file >= 0:
                     os.close(file)
                     file = -1
+                    self.done.append((note | {"trial": True}, -1))
                 time.sleep(lasted_s)
                 self.await_step(at)
-                note, file = self.record(limit_s, trial, at)
+                note, file = self.record(limit_s, at)
         except (RuntimeError, LookupError, OSError, TypeError, ValueError, AttributeError) as error:
             note = {"refused": f"torch's profiler failed: {error}".split("\n")[0]}
             if file >= 0:
@@ -175,7 +176,7 @@ class Windows:
         while self.updates < at and not self.hurried and time.monotonic() < until:
             self.bell.acquire(True, 1.0)
 
-    def record(self, limit_s: float, trial: dict[str, Any] | None = None, at: int = 0) -> tuple[dict[str, Any], int]:
+    def record(self, limit_s: float, at: int = 0) -> tuple[dict[str, Any], int]:
         """Switch on, wait for the steps or the limit, switch off, save. (what to say of it, the memory file or -1).
 
         With `at` it ends with a step of a number that is the same in all ranks, however long switching on takes in each.
@@ -214,7 +215,7 @@ class Windows:
             os.close(file)
             return {"refused": "torch's profiler gave no trace"}, -1
         self.share = (size / BYTES_PER_EVENT if doors.free else (last - end) / 1e9) / max((end - begin) / 1e9, 1e-3)
-        note = {**clock, "first": trial["first"] if trial else clock["mono"], "begin": begin, "end": end, "off": off}
+        note = {**clock, "first": clock["mono"], "begin": begin, "end": end, "off": off}
         steps = max(len(marks) - 1, 0)
         note |= {"last": last, "steps": steps, "whole": steps >= self.wanted["steps"], "bytes": size}
         stall = self.stall_ns(end, last)

@@ -1,0 +1,171 @@
+"""What windows of torch's profiler do to a running program: a hundred in a row, the end of a large one, and the cost inside one.
+
+Usage: `python -m benchmarks.kernel_windows [hundred] [end] [inside]` (about six minutes for all). Prints figures and ratios.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.others import Others
+
+Times = npt.NDArray[np.int64]
+TARGET = Path(__file__).with_name("windowed_target.py")
+WARM_STEPS = 500
+BY_HAND_STEPS = 100
+PASSES = 3
+
+
+class Target:
+    """The program, attached to or not."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.out = folder / f"steps-{time.monotonic_ns()}"
+        self.errors = folder / "stderr"
+        with self.errors.open("w") as errors:
+            command = [sys.executable, str(TARGET), str(self.out), *arguments]
+            self.process = subprocess.Popen(command, stderr=errors, start_new_session=True)
+        while len(self.ends()) < WARM_STEPS:
+            time.sleep(0.1)
+
+    def ends(self) -> Times:
+        """When each step ended, ns."""
+        text = self.out.read_text() if self.out.exists() else ""
+        return np.array([int(line.split()[0]) for line in text.split("\n")[:-1]], np.int64)
+
+    def resident_mb(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def counts(self) -> tuple[int, int]:
+        """(threads, open files)."""
+        return tuple(len(os.listdir(f"/proc/{self.process.pid}/{of}")) for of in ("task", "fd"))  # type: ignore[return-value]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def target(*arguments: str) -> Iterator[tuple[Target, Path]]:
+    with tempfile.TemporaryDirectory() as folder:
+        running = Target(Path(folder), *arguments)
+        try:
+            yield running, Path(folder)
+        finally:
+            running.end()
+
+
+def attached(pid: int, out: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--json", "--out", str(out), *options]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def notes(out: Path) -> list[dict[str, Any]]:
+    """What the run folder tells of its windows."""
+    lines = [line for path in sorted(out.glob("streams/kernels@*/*")) for line in path.read_text().split("\n")[:-1]]
+    return [row for row in map(json.loads, lines) if "begin" in row]
+
+
+def step_ms(ends: Times) -> float:
+    return float(np.median(np.diff(ends))) / 1e6
+
+
+def hundred() -> None:
+    """A hundred windows in a row on one process."""
+    with target() as (run, folder):
+        agent = attached(run.process.pid, folder / "first", "--duration", "3")
+        agent.communicate()  # what torch's profiler keeps for ever of its first use is not the hundred's
+        before, counts = run.resident_mb(), run.counts()
+        usual_ms, others = step_ms(run.ends()[:WARM_STEPS]), Others(run.process.pid)
+        agent = attached(run.process.pid, folder / "run", "--follow", "--every", "0.1", "--max-duration", "600")
+        while len(notes(folder / "run")) < 100:
+            time.sleep(1)
+        agent.send_signal(signal.SIGINT)
+        agent.communicate()
+        time.sleep(1)
+        taken, began = notes(folder / "run"), len(run.ends())
+        time.sleep(3)
+        after_ms = step_ms(run.ends()[began:])
+        stalls = [row["stall"] / 1e6 for row in taken if row["stall"] is not None]
+        print(
+            f"{len(taken)} windows: resident {before:.0f} -> {run.resident_mb():.0f} MB ({run.resident_mb() / before:.3f}),"
+        )
+        print(f"  (threads, files) {counts} -> {run.counts()}, stderr {run.errors.stat().st_size} bytes,")
+        print(f"  a step {usual_ms:.2f} ms before, {after_ms:.2f} ms after ({after_ms / usual_ms:.3f});")
+        print(f"  ending one held up a step by {np.median(stalls):.1f} ms (median), {max(stalls):.1f} ms at most;")
+        print(f"  others used {others.cores():.2f} cores")
+
+
+def end(*arguments: str) -> None:
+    """The longest step while large windows are ended, against an ordinary one inside."""
+    for _ in range(PASSES):
+        with target(*arguments) as (run, folder):
+            others = Others(run.process.pid)
+            agent = attached(run.process.pid, folder / "run", "--duration", "8", "--window", "seconds=3")
+            agent.communicate()
+            row, ends = notes(folder / "run")[-1], run.ends()
+            inside = np.diff(ends[(ends >= row["begin"]) & (ends <= row["end"])]) / 1e6
+            touched = (ends[1:] > row["end"]) & (ends[:-1] < row["last"])
+            longest = (np.diff(ends)[touched]).max() / 1e6
+            usual, way = float(np.median(inside)), "with the GIL" if row["gil"] else "without the GIL"
+            held = (row["last"] - row["end"]) / 1e6
+            print(
+                f"{row['bytes'] / 400:.0f} events, ended {way} in {held:.0f} ms: longest step {longest:.1f} ms, an ordinary"
+            )
+            print(
+                f"  one inside {usual:.2f} ms (ratio {longest / usual:.1f}); others used {others.cores():.2f} cores",
+                flush=True,
+            )
+
+
+def inside() -> None:
+    """A step within a window of ours and within torch.profiler used by hand, each against its own program's usual step."""
+    for _ in range(PASSES):
+        with target("--by-hand", str(BY_HAND_STEPS)) as (run, _folder):
+            others = Others(run.process.pid)
+            begin, last = map(int, run.out.with_name(run.out.name + ".profiled").read_text().split())
+            ends = run.ends()
+            by_hand = step_ms(ends[(ends >= begin) & (ends <= last)])
+            usual = step_ms(ends[:250])
+        with target() as (run, folder):
+            attached(
+                run.process.pid, folder / "run", "--duration", "5", "--window", f"steps={BY_HAND_STEPS}"
+            ).communicate()
+            row, ends = notes(folder / "run")[-1], run.ends()
+            ours = step_ms(ends[(ends >= row["begin"]) & (ends <= row["end"])])
+            own_usual = step_ms(ends[:250])
+        ratio = (ours / own_usual) / (by_hand / usual)
+        print(
+            f"a step inside: ours {ours:.2f} of {own_usual:.2f} ms, by hand {by_hand:.2f} of {usual:.2f} ms, ratio {ratio:.2f};"
+        )
+        print(f"  others used {others.cores():.2f} cores", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenes", nargs="*", choices=("hundred", "end", "inside", []), metavar="hundred|end|inside")
+    scenes = parser.parse_args().scenes or ["hundred", "end", "inside"]
+    if "end" in scenes:
+        end()
+        end("--stripped")
+    if "inside" in scenes:
+        inside()
+    if "hundred" in scenes:
+        hundred()
+
+
+if __name__ == "__main__":
+    main()
