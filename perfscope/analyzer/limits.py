@@ -73,6 +73,12 @@ class Limits:
     near_link_peak: float = 0.8
     # What fills a link for less of the time than this is a burst and not what limits.
     full_link_share: float = 0.1
+    # A measured rate above its roof by more than timer and data-sheet rounding explain.
+    above_roof: float = 1.05
+    # FLOP per byte at and below which every machine waits for memory, and from which on none does for types of 16 bits and
+    # more: ridges of CPUs lie between about 3 and 50, those of the accelerators in device_peaks.json between 9 and 420.
+    surely_memory: float = 1.0
+    surely_compute: float = 500.0
 
 
 LIMITS = Limits()

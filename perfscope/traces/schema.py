@@ -148,6 +148,8 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         ),
         Column("shapes", "category", "", "sizes of the inputs as JSON, NA not recorded"),
         Column("dtypes", "category", "", "types of the inputs as JSON, NA not recorded"),
+        Column("strides", "category", "", "strides of the inputs as JSON, in elements, NA not recorded"),
+        Column("concrete", "category", "", "values of the inputs that are no tensors, as JSON, NA not recorded"),
     ),
     "launches": (
         PROCESS,
@@ -170,6 +172,9 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         CORRELATION,
         LAUNCH,
         Column("graph", "bool", "", "started by a graph launch"),
+        Column("blocks", "int64", "", "thread blocks (workgroups) of the launch, -1 unknown"),
+        Column("threads", "int64", "", "threads of a block, -1 unknown"),
+        Column("occupancy_percent", "int64", "%", "occupancy that the profiler estimates, -1 unknown"),
     ),
     "collectives": (
         PROCESS,

@@ -13,6 +13,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.markup import escape
 from perfscope.ui.blocks.overview import overview
+from perfscope.ui.blocks.roof_sections import roof_sections
 from perfscope.ui.blocks.sections import Section, sections
 from perfscope.ui.blocks.tables import Table, table_card
 from perfscope.ui.blocks.trace_sections import evidence_of_a_trace
@@ -40,7 +41,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     """The whole page as text."""
     shown, packed = sections(trace, diagnosis), embedded_timeline(trace, diagnosis)
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
-    traced = evidence_of_a_trace(trace, rank)
+    traced = [*roof_sections(trace, rank), *evidence_of_a_trace(trace, rank)]
     figures = {one.id: one.figure for one in [*shown, *traced] if isinstance(one, Section)}
     under_bar = "".join(chart(one) for one in shown if one.id == UNDER_THE_BAR)
     body = "".join(block(one) for one in shown if one.id != UNDER_THE_BAR)

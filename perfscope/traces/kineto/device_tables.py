@@ -1,5 +1,7 @@
 """Tables of what ran on the accelerators: kernels, copies, collectives."""
 
+import json
+import math
 from typing import cast
 
 import numpy as np
@@ -63,8 +65,27 @@ def kernel_table(group: Group, process: Ints, launch: Ints, graph: NDArray[np.bo
             "correlation": group.numbers("correlation"),
             "launch": launch,
             "graph": graph,
+            "blocks": product_of(group.names("grid")),
+            "threads": product_of(group.names("block")),
+            "occupancy_percent": group.numbers("occupancy"),
         },
     )
+
+
+def product_of(sizes: Coded) -> Ints:
+    """Of each row's three sizes, `[x, y, z]`; -1 where they are not known."""
+    return np.array([*map(product, sizes.names), -1], np.int64)[sizes.codes]
+
+
+def product(text: str) -> int:
+    try:
+        sizes = json.loads(text)
+    except ValueError:
+        return -1
+    if not isinstance(sizes, list) or not sizes or not all(type(one) is int and 0 < one < 1 << 31 for one in sizes):
+        return -1
+    found = math.prod(sizes)
+    return found if found < 1 << 62 else -1
 
 
 def device_of(group: Group) -> Ints:

@@ -31,7 +31,8 @@ def nested(process: Ints, ops: Group, launches: Group) -> tuple[Ints, Ints]:
 
 def op_table(group: Group, process: Ints, parent: Ints) -> pd.DataFrame:
     """Table `ops`, in the order of the group."""
-    name, shapes, dtypes = group.names("name"), group.names("dims"), group.names("types")
+    name = group.names("name")
+    texts = {"shapes": "dims", "dtypes": "types", "strides": "strides", "concrete": "concrete"}
     return framed(
         "ops",
         {
@@ -40,8 +41,7 @@ def op_table(group: Group, process: Ints, parent: Ints) -> pd.DataFrame:
             "parent": parent,
             "sequence": group.numbers("sequence"),
             "forward_tid": group.numbers("forward_tid"),
-            "shapes": category(shapes.codes, shapes.names),
-            "dtypes": category(dtypes.codes, dtypes.names),
+            **{column: category(group.names(said).codes, group.names(said).names) for column, said in texts.items()},
         },
     )
 

@@ -106,6 +106,11 @@ class Identity:
         listed = self.around.get("deviceProperties")
         known = {one.get("id"): one for one in listed if isinstance(one, dict)} if isinstance(listed, list) else {}
         rows = [known.get(int(device), {}) for device in used]
+        if not any(
+            rows
+        ):  # ROCm numbers the devices of kernels its own way: where all listed are alike, these are like them
+            alike = {(one.get("name"), one.get("numSms"), one.get("totalGlobalMem")) for one in known.values()}
+            rows = [next(iter(known.values()))] * len(used) if len(alike) == 1 else rows
         return framed(
             "devices",
             {

@@ -14,7 +14,7 @@ DAY_NS: Final = 86_400_000_000_000
 NUMBERS: Final[dict[str, tuple[str, ...]]] = {
     groups.OPS: ("sequence", "forward_tid"),
     groups.LAUNCHES: ("correlation",),
-    groups.KERNELS: ("correlation", "device", "stream", "sent", "received", "group_size"),
+    groups.KERNELS: ("correlation", "device", "stream", "sent", "received", "group_size", "occupancy"),
     groups.COPIES: ("correlation", "device", "stream", "bytes"),
     groups.MEMORY: ("memory_bytes", "allocated", "reserved", "device_id", "device_type"),
     groups.RANGES: (),
@@ -22,7 +22,10 @@ NUMBERS: Final[dict[str, tuple[str, ...]]] = {
 NAMES: Final[dict[str, tuple[str, ...]]] = {
     groups.KERNELS: ("collective", "dtype", "group", "ranks", "direction"),
 }
-TEXTS: Final[dict[str, tuple[str, ...]]] = {groups.OPS: ("dims", "types")}
+TEXTS: Final[dict[str, tuple[str, ...]]] = {
+    groups.OPS: ("dims", "types", "strides", "concrete"),
+    groups.KERNELS: ("grid", "block"),
+}
 """Kept as they stand in the text."""
 WITH_CATEGORY: Final = (groups.RANGES, groups.KERNELS)
 

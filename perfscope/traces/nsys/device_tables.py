@@ -13,6 +13,7 @@ from perfscope.traces.nsys.identity import Identity, process_key
 from perfscope.traces.nsys.payloads import Said
 from perfscope.traces.trace import framed
 
+GRID, BLOCK = ("gridX", "gridY", "gridZ"), ("blockX", "blockY", "blockZ")
 WHERE = ("globalPid", "deviceId", "streamId", "correlationId")
 COPY_KINDS = {
     1: "Host-to-Device", 2: "Device-to-Host", 3: "Host-to-Array", 4: "Array-to-Host", 5: "Array-to-Array",
@@ -50,7 +51,9 @@ class OnDevice:
 def kernel_rows(database: Database) -> Rows:
     """Kernels, and graphs that were recorded whole; the column `graph` is 1 for what a graph launch started."""
     kernels = database.events(
-        "CUPTI_ACTIVITY_KIND_KERNEL", (*WHERE, "graphNodeId"), ("demangledName", "shortName", "mangledName")
+        "CUPTI_ACTIVITY_KIND_KERNEL",
+        (*WHERE, "graphNodeId", *GRID, *BLOCK),
+        ("demangledName", "shortName", "mangledName"),
     )
     names = kernels.names
     name = names["demangledName"].either(names["shortName"]).either(names["mangledName"])
@@ -59,6 +62,7 @@ def kernel_rows(database: Database) -> Rows:
     numbers, place = np.unique(graphs.columns.pop("graphId"), return_inverse=True)
     whole = named(place.ravel(), [f"graph {one}" if one >= 0 else "graph" for one in numbers.tolist()])
     graphs.columns["graph"] = np.ones(len(graphs), np.int64)
+    graphs.columns |= dict.fromkeys((*GRID, *BLOCK), np.full(len(graphs), -1, np.int64))
     columns = {key: np.concatenate([column, graphs.columns[key]]) for key, column in kernels.columns.items()}
     codes = np.concatenate([name.codes, whole.codes + len(name.texts)])
     together = Rows(columns, {"name": named(codes, [*name.texts, *whole.texts])})
@@ -84,7 +88,17 @@ def kernel_table(kernels: OnDevice, by_graph: NDArray[np.bool_]) -> pd.DataFrame
     name = kernels.rows.names["name"]
     kinds, meant = by_name(name.codes, name.texts, kernel_kind)
     columns = kernels.shared() | {"name": name.category(), "kind": Named(kinds, meant).category()}
-    return framed("kernels", columns | {"graph": (kernels.rows.numbers("graph") > 0) | by_graph})
+    graph = {"graph": (kernels.rows.numbers("graph") > 0) | by_graph}
+    sizes = {"blocks": product_of(kernels.rows, GRID), "threads": product_of(kernels.rows, BLOCK)}
+    return framed("kernels", columns | graph | sizes | {"occupancy_percent": np.full(len(by_graph), -1, np.int64)})
+
+
+def product_of(rows: Rows, names: tuple[str, ...]) -> Ints:
+    """Of a launch's three sizes; -1 where one is not known."""
+    sizes = np.stack([rows.numbers(name) for name in names])
+    known = ((sizes > 0) & (sizes < 1 << 31)).all(axis=0)
+    product = np.prod(np.where(known, sizes, 1).astype(np.float64), axis=0)
+    return np.where(known & (product < 1 << 62), product, -1).astype(np.int64)
 
 
 def copy_table(copies: OnDevice, database: Database) -> pd.DataFrame:

@@ -128,7 +128,7 @@ def op_table(ops: Rows, who: Identity) -> pd.DataFrame:
             "sequence": ops.numbers("sequence"),
             "forward_tid": missing,
             "shapes": ops.names["shapes"].category(),
-            "dtypes": named(missing, []).category(),
+            **{name: named(missing, []).category() for name in ("dtypes", "strides", "concrete")},
         },
     )
 

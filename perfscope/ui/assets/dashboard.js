@@ -25,7 +25,7 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, { perfscope: 
   paint(figure, theme) {
     if (!figure) return window.dash_clientside.no_update;
     const name = window.dash_clientside.callback_context.outputs_list.id.name;
-    if (name === "steps" || name.startsWith("stacks-")) whenThere(name, 50);
+    if (name === "steps" || name === "roofline" || name.startsWith("stacks-")) whenThere(name, 50);
     return repainted(figure, palettes[theme === "dark" ? "dark" : "light"], roomFor(name));
   },
 } });
@@ -37,6 +37,7 @@ function whenThere(name, tries) {
   if (chart.dataset.heard) return;
   chart.dataset.heard = "yes";
   if (name === "steps") chart.on("plotly_click", (event) => openStep(event.points[0]));
+  else if (name === "roofline") chart.on("plotly_click", (event) => openPlace(event.points[0]));
   else chart.on("plotly_icicleclick", (event) => zoomed(chart, event.nextLevel));
 }
 
@@ -45,9 +46,13 @@ function zoomed(chart, level) {
   return false;
 }
 
-function openStep(point) {
+function openStep(point) { openTimeline(point.x, point.x + point.y / 1000); }
+
+function openPlace(point) { openTimeline(point.customdata[0], point.customdata[1]); }
+
+function openTimeline(from, to) {
   const base = location.pathname.match(/^\/run\/[^/]+/) || [document.querySelector('#links a[href^="/run/"]').pathname.replace(/\/[^/]*$/, "")];
-  history.pushState({}, "", `${base[0]}/timeline#timeline?from=${point.x}&to=${point.x + point.y / 1000}`);
+  history.pushState({}, "", `${base[0]}/timeline#timeline?from=${from}&to=${to}`);
   dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
 }
 

@@ -65,12 +65,17 @@ def _launches_kernels(trace: Trace, unit: Unit) -> bool:
 def _computing(ops: pd.DataFrame | None) -> Spans:
     if ops is None or not len(ops):
         return merged()
+    begin, end, _ = computing(ops)
+    return merged((begin, end))
+
+
+def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
+    """Begin, end and place in `ops` (of one process) of what operators compute themselves, less what dispatching one costs."""
     works = ~ops["name"].isin(DATALESS).to_numpy()
     begin, end, row = _own_time(ops)
     keep = works[row]
-    price = dispatch_ns(ops)
-    start: Ints = np.minimum(begin + price, end)
-    return merged((start[keep], end[keep]))
+    start: Ints = np.minimum(begin + dispatch_ns(ops), end)
+    return start[keep], end[keep], row[keep]
 
 
 def _own_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:

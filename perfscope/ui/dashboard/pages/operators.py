@@ -5,6 +5,7 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.roof_sections import roof_sections
 from perfscope.ui.blocks.trace_sections import device_work, host_work
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
@@ -19,7 +20,8 @@ def not_applicable(trace: Trace) -> str | None:
 
 
 def layout(view: View) -> list[Any]:
-    return view.evidence([*device_work(view.trace, view.rank), *host_work(view.trace, view.rank)])
+    parts = [device_work, roof_sections, host_work]
+    return view.evidence([one for part in parts for one in part(view.trace, view.rank)])
 
 
 def register(app: Dash, library: Library) -> None:

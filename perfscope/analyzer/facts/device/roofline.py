@@ -1,0 +1,115 @@
+"""The roofline: how fast operators ran against what memory and arithmetic of their device allow.
+
+A call's attainable time is the longer of bytes / memory rate and FLOPs / arithmetic rate (Williams, Waterman, Patterson 2009);
+the side that is longer bounds it. Bytes are the least that must move, so a call whose data were in a cache already may run
+above the roof of memory: it is marked, never hidden.
+"""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.analyzer.facts.device.call_costs import call_costs
+from perfscope.analyzer.facts.device.roofs import roofs
+from perfscope.analyzer.facts.device.units import rank_by_process
+from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.peaks.peaks import Peaks
+from perfscope.traces.trace import Trace
+
+COMPUTE, MEMORY = "compute", "memory-bandwidth"
+CACHED = "above the roof of memory: its data came from a cache"
+FASTER = "above the roof of arithmetic: less was computed, or in a smaller type, than its shapes and types say"
+GROUP = ["process", "device", "name", "shapes", "dtype", "matrix"]
+
+
+def roofed_calls(trace: Trace) -> pd.DataFrame:
+    """`call_costs` with three more columns.
+
+    side (compute or memory-bandwidth; "" not known), attainable_ns (NaN without peaks), roof_share (attainable by measured
+    time, NaN without peaks).
+    """
+    calls = trace.fact(call_costs)
+    flops, moved = calls["flops"].to_numpy(np.float64), calls["bytes"].to_numpy(np.float64)
+    rate, bandwidth = _rates(trace, calls)
+    computing = np.where(np.isnan(flops), np.nan, flops / rate)
+    moving = moved / bandwidth
+    known = ~np.isnan(moving) & (~np.isnan(computing) | np.isnan(flops))
+    attainable = np.where(known, np.fmax(computing, moving), np.nan)
+    side = np.where(~known | np.isnan(flops), "", np.where(computing > moving, COMPUTE, MEMORY)).astype(object)
+    unknown = side == ""
+    side[unknown] = _certain_side(flops, moved)[unknown]
+    work = calls["work_ns"].to_numpy(np.float64)
+    share = np.divide(attainable * 1e9, work, out=np.full(len(work), np.nan), where=work > 0)
+    return calls.assign(side=side, attainable_ns=attainable * 1e9, roof_share=share)
+
+
+def _rates(trace: Trace, calls: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """FLOP/s and bytes/s of each call's device, NaN unknown."""
+    rate, bandwidth = np.full(len(calls), np.nan), np.full(len(calls), np.nan)
+    found = trace.fact(roofs)
+    keys = calls[["process", "device", "dtype", "matrix"]]
+    of = keys.groupby(list(keys), sort=False).ngroup().to_numpy()
+    for number, (process, device, dtype, matrix) in enumerate(keys.drop_duplicates().itertuples(index=False)):
+        peaks = found.get((int(process), int(device)), "")
+        if isinstance(peaks, Peaks):
+            rate[of == number] = peaks.flops_per_s(str(dtype), matrix=bool(matrix)) or np.nan
+            bandwidth[of == number] = peaks.bytes_per_s
+    return rate, bandwidth
+
+
+def _certain_side(flops: NDArray[np.float64], moved: NDArray[np.float64]) -> NDArray[np.object_]:
+    """The side where no peaks are needed to tell it: no machine's ridge lies beyond these intensities."""
+    intensity = np.divide(flops, moved, out=np.full(len(moved), np.nan), where=moved > 0)
+    low, high = intensity <= LIMITS.surely_memory, intensity >= LIMITS.surely_compute
+    return np.where(low, MEMORY, np.where(high, COMPUTE, "")).astype(object)
+
+
+def roofline_table(trace: Trace) -> pd.DataFrame:
+    """One row for each operator, shapes and type on each device; of a rank the longest in sum first.
+
+    Columns: rank, process, device, name, shapes, dtype, matrix, count, work_ns, flops and bytes (sums), intensity (FLOP per
+    byte), flops_per_s and bytes_per_s (achieved), attainable_ns, roof_share (1 is the roof), side (what bounds it), mark (why
+    it is above its roof, "" for one that is not), longest_ts, longest_ns (its longest call).
+    """
+    calls = trace.fact(roofed_calls)
+    names = ["rank", *GROUP, "count", "work_ns", "flops", "bytes", "attainable_ns", "intensity", "flops_per_s"]
+    names += ["bytes_per_s", "roof_share", "side", "mark", "longest_ts", "longest_ns"]
+    if not len(calls):
+        return pd.DataFrame(columns=names)
+    calls = calls.assign(shapes=calls["shapes"].fillna(""))
+    groups = calls.groupby(GROUP, sort=False)
+    sums = groups.agg(
+        count=("op", "size"),
+        work_ns=("work_ns", "sum"),
+        flops=("flops", lambda of: of.sum(skipna=False)),
+        bytes=("bytes", "sum"),
+        attainable_ns=("attainable_ns", lambda of: of.sum(skipna=False)),
+        side=("side", "first"),
+    )
+    longest = calls.loc[groups["work_ns"].idxmax()]
+    found = sums.reset_index().assign(longest_ts=longest["ts"].to_numpy(), longest_ns=longest["span_ns"].to_numpy())
+    found = with_rates(found)
+    ranks = rank_by_process(trace)
+    found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
+    found["mark"] = marks(found)
+    return found.sort_values(["rank", "work_ns"], ascending=[True, False], ignore_index=True)[names]
+
+
+def with_rates(sums: pd.DataFrame) -> pd.DataFrame:
+    """Sums of work_ns, flops, bytes and attainable_ns with what follows from them."""
+    seconds = sums["work_ns"] / 1e9
+    return sums.assign(
+        intensity=sums["flops"] / sums["bytes"].where(sums["bytes"] > 0),
+        flops_per_s=sums["flops"] / seconds.where(seconds > 0),
+        bytes_per_s=sums["bytes"] / seconds.where(seconds > 0),
+        roof_share=sums["attainable_ns"] / sums["work_ns"].where(sums["work_ns"] > 0),
+    )
+
+
+def marks(rows: pd.DataFrame) -> list[str]:
+    """Why a row is above its roof, "" for one that is not."""
+    above = rows["roof_share"] > LIMITS.above_roof
+    return [
+        "" if not high else FASTER if side == COMPUTE else CACHED
+        for high, side in zip(above, rows["side"], strict=True)
+    ]

@@ -1,0 +1,148 @@
+"""FLOPs, bytes and intensity of single operators against numbers derived by hand; what is not known has no cost."""
+
+import json
+from typing import Any
+
+import pytest
+
+from perfscope.analyzer.costs import FAMILIES, MODELS, cost_of
+from perfscope.analyzer.costs.call import call_of
+from perfscope.analyzer.costs.collectives import collective
+from perfscope.analyzer.costs.cost import Cost
+from tests.analyzer.costs.recorded import inputs
+
+F, H, L = "float", "c10::BFloat16", "long int"
+THREE = '["float", "float", "float"]'
+
+
+def cost(name: str, *tensors: tuple[list[int], str] | None, **said: Any) -> Cost | None:
+    """`v3=True` says what stands at place 3."""
+    values = {int(name[1:]): value for name, value in said.items()}
+    call = call_of(name, *inputs(*tensors, values=values))
+    assert call is not None
+    return cost_of(call)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors", "said", "flops", "moved"),
+    [
+        # 2 m k n; (m k + k n + m n) elements of 2 bytes
+        ("aten::mm", [([512, 256], H), ([256, 128], H)], {}, 2 * 512 * 256 * 128, 2 * (131072 + 32768 + 65536)),
+        ("aten::bmm", [([4, 8, 16], F), ([4, 16, 32], F)], {}, 4 * 2 * 8 * 16 * 32, 4 * 4 * (128 + 512 + 256)),
+        ("aten::addmm", [([32], F), ([8, 16], F), ([16, 32], F)], {}, 8192, 4 * (32 + 128 + 512 + 256)),
+        ("aten::mv", [([64, 32], F), ([32], F)], {}, 4096, 4 * (2048 + 32 + 64)),
+        ("aten::add", [([64, 32], F), ([32], F)], {}, 2048, 4 * (2048 + 32 + 2048)),
+        ("aten::mul_", [([64], H), ([], "double")], {}, 64, 2 * 64 + 8 + 2 * 64),
+        ("aten::eq", [([64], F), ([64], F)], {}, 64, 512 + 64),
+        ("aten::copy_", [([64], H), ([64], F)], {}, 0, 128 + 256),
+        ("aten::fill_", [([64], F), None], {}, 0, 256),
+        ("aten::sum", [([8, 16], F), None, None, None], {"v1": [1], "v2": False}, 128, 512 + 32),
+        ("aten::_softmax", [([8, 16], F), None, None], {"v1": -1, "v2": False}, 640, 1024),
+        ("aten::native_layer_norm", [([8, 16], F), None, ([16], F), ([16], F), None], {}, 7 * 128, 1024 + 128),
+        ("aten::embedding", [([100, 16], F), ([5, 7], L)], {}, 0, 35 * 8 + 2 * 35 * 64),
+        ("aten::max_pool2d_with_indices", [([1, 1, 8, 8], F), None, None, None, None, None],
+         {"v1": [2, 2], "v2": [2, 2], "v3": [0, 0], "v4": [1, 1], "v5": False}, 64, 256 + 16 * 4 + 16 * 8),
+        ("aten::cudnn_convolution", [([2, 4, 8, 8], F), ([8, 4, 3, 3], F), None, None, None, None],
+         {"v2": [1, 1], "v3": [1, 1], "v4": [1, 1], "v5": 1}, 2 * 1024 * 36, 4 * (512 + 288 + 1024)),
+        ("_C::silu_and_mul", [([8, 16], H), ([8, 32], H)], {}, 640, 2 * (128 + 256)),
+    ],
+)  # fmt: skip
+def test_known_operators(name: str, tensors: list[Any], said: dict[str, Any], flops: int, moved: int) -> None:
+    found = cost(name, *tensors, **said)
+    assert found is not None
+    assert (found.flops, found.bytes) == (flops, moved)
+
+
+def test_the_intensity_of_a_large_product_is_a_third_of_its_side_in_16_bits() -> None:
+    """n x n: 2 n^3 operations over 3 n^2 elements of 2 bytes."""
+    found = cost("aten::mm", ([3072, 3072], H), ([3072, 3072], H))
+    assert found is not None and found.intensity is not None
+    assert found.intensity == pytest.approx(3072 / 3, rel=1e-12)
+
+
+def test_lists_of_parameters_have_the_type_that_is_known_of_them() -> None:
+    shapes, four = (
+        "[[[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], []]",
+        '["TensorList"' + ', "TensorList"' * 4 + "]",
+    )
+    call = call_of("aten::_fused_adamw_", shapes, four, None, None, "float32")
+    found = None if call is None else cost_of(call)
+    assert found is not None
+    assert (found.read_bytes, found.written_bytes) == (4 * 4 * 40, 3 * 4 * 40)
+    untold = call_of("aten::_fused_adamw_", shapes, four, None, None)
+    assert untold is not None
+    assert cost_of(untold) is None
+
+
+def test_an_expanded_input_lies_in_memory_once() -> None:
+    call = call_of("aten::mul", "[[64, 32], [64, 32]]", '["float", "float"]', "[[32, 1], [0, 1]]", None)
+    assert call is not None
+    found = cost_of(call)
+    assert found is not None
+    assert found.read_bytes == 4 * (2048 + 32)
+
+
+def test_a_collective_costs_what_goes_in_and_out() -> None:
+    found = collective("all_reduce", 1024, 1024, 4, "float32")
+    assert found is not None
+    assert (found.flops, found.bytes) == (256, 2048)
+    assert collective("all_reduce", -1, 1024, 4, "float32") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("aten::mm", ("[[4, 5], [6, 7]]", '["float", "float"]', None, None)),  # do not fit
+        ("aten::mm", ("[[4, 5]]", '["float"]', None, None)),  # one is missing
+        ("aten::mm", ("[[4, -5], [-5, 7]]", '["float", "float"]', None, None)),  # no sizes
+        ("aten::add", ("[[4], [4]]", '["float", "mystery"]', None, None)),  # a type of another torch
+        ("aten::add", ("[[4], [3]]", '["float", "float"]', None, None)),
+        ("aten::sum", ("[[4, 4], [], [], []]", '["float", "ScalarList", "Scalar", ""]', None, None)),  # over what?
+        ("aten::cat", ("[[[4], [4]], []]", '["TensorList", "Scalar"]', None, '["", "0"]')),  # of what type?
+        ("aten::convolution", ("[[2, 4, 8, 8], [8, 4, 3, 3]]", '["float", "float"]', None, None)),  # which stride?
+        ("aten::_flash_attention_forward", ("[[2, 8, 4, 16], [2, 8, 4, 16], [2, 8, 4, 16]]", THREE, None, None)),
+        ("vllm::moe_forward", ("[[8, 16], [8, 4]]", '["float", "float"]', None, None)),
+    ],
+)  # fmt: skip
+def test_what_is_not_known_has_no_cost(name: str, texts: tuple[Any, ...]) -> None:
+    call = call_of(name, *texts)
+    assert call is not None
+    assert cost_of(call) is None
+
+
+@pytest.mark.parametrize(
+    "texts", [(None, None), ("[[4]]", None), ("[[4]", '["float"]'), ("7", '["float"]'), ("[[4]]", '["float", "x"]')]
+)
+def test_odd_texts_are_no_call(texts: tuple[Any, Any]) -> None:
+    assert call_of("aten::relu", *texts, None, None) is None
+
+
+def test_every_model_survives_inputs_of_every_odd_kind() -> None:
+    """None of them raises, whatever stands at its places."""
+    odd = [
+        "[]",
+        "[[]]",
+        "[[0]]",
+        "[[], [], [], [], [], [], [], [], [], [], [], []]",
+        "[[4], [4], [4], [4], [4], [4], [4], [4], [4], [4], [4], [4]]",
+        "[[2, 0, 3, 3], [2, 0, 3, 3], [2, 0, 3, 3], [], [], [], [], [], [], [], [], []]",
+        "[[[2]], [[2]], [[2]], [[]], [], [1], [], [], [], [], [], []]",
+    ]
+    for name in MODELS:
+        for shapes in odd:
+            for kind in ("float", "TensorList", "Scalar", "", "bool"):
+                count = len(json.loads(shapes))
+                types = "[" + ", ".join([f'"{kind}"'] * count) + "]"
+                for concrete in (
+                    None,
+                    "[" + ", ".join(['"[1, 1]"'] * count) + "]",
+                    "[" + ", ".join(['"True"'] * count) + "]",
+                ):
+                    call = call_of(name, shapes, types, None, concrete, "float32")
+                    found = None if call is None else cost_of(call)
+                    assert found is None or found.bytes >= 0
+
+
+def test_no_operator_has_two_models() -> None:
+    names = [name for family in FAMILIES for name in family.MODELS]
+    assert len(names) == len(set(names))

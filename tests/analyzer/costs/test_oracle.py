@@ -1,0 +1,72 @@
+"""FLOPs of everything that torch's own counter knows are those that it counts, from what the real profiler recorded."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from perfscope.analyzer.facts.device.call_costs import op_costs
+from tests.analyzer.costs.recorded import recorded
+
+
+def linear() -> None:
+    layer = nn.Linear(96, 40)
+    layer(torch.randn(7, 33, 96, requires_grad=True)).sum().backward()
+
+
+def plain_products() -> None:
+    a, b = torch.randn(3, 17, 19), torch.randn(3, 19, 23)
+    torch.bmm(a, b)
+    torch.baddbmm(torch.randn(3, 17, 23), a, b)
+    torch.mm(a[0], b[0])
+    torch.einsum("bij,bjk,kl->bil", a, b, torch.randn(23, 5))
+    a[0].double() @ b[1].double()
+
+
+def convolutions() -> None:
+    for layer, shape in (
+        (nn.Conv2d(6, 8, 3, padding=1, stride=2), (2, 6, 15, 17)),
+        (nn.Conv2d(6, 12, (3, 5), dilation=2), (2, 6, 20, 21)),
+        (nn.Conv1d(4, 8, 7), (3, 4, 50)),
+        (nn.Conv3d(2, 4, 3), (1, 2, 8, 9, 10)),
+        (nn.ConvTranspose2d(6, 4, 3, stride=2, output_padding=1), (2, 6, 9, 8)),
+    ):
+        x = torch.randn(*shape, requires_grad=True)
+        layer(x).sum().backward()
+
+
+@pytest.mark.parametrize("work", [linear, plain_products, convolutions])
+def test_flops_are_those_of_torch(work: Callable[[], Any]) -> None:
+    torch.manual_seed(0)
+    with FlopCounterMode(display=False) as counter:
+        work()
+    assert matrix_flops(work) == counter.get_total_flops()
+
+
+def matrix_flops(work: Callable[[], Any]) -> float:
+    costs = recorded(work).fact(op_costs)
+    return float(costs.flops[~np.isnan(costs.bytes) & costs.matrix].sum())
+
+
+def test_attention_costs_what_torch_says_of_it() -> None:
+    q, k, v = (torch.randn(2, 4, n, 16, requires_grad=True) for n in (32, 48, 48))
+    flops = matrix_flops(lambda: functional.scaled_dot_product_attention(q, k, v).sum().backward())
+    shapes = (q.shape, k.shape, v.shape)
+    assert flops == sdpa_flop_count(*shapes) + sdpa_backward_flop_count(v.new_empty(2, 4, 32, 16).shape, *shapes)
+
+
+def test_a_causal_mask_leaves_the_pairs_on_and_below_the_diagonal() -> None:
+    q = torch.randn(1, 1, 8, 16)
+    assert matrix_flops(lambda: functional.scaled_dot_product_attention(q, q, q, is_causal=True)) == 2 * 36 * (16 + 16)
+
+
+def test_groups_divide_the_channels_that_meet() -> None:
+    """torch's counter takes a grouped weight's gradient for one that is not grouped; it is as dear as the forward."""
+    layer, x = nn.Conv2d(6, 12, (3, 5), groups=3), torch.randn(2, 6, 10, 11, requires_grad=True)
+    forward = 2 * (2 * 12 * 8 * 7) * 2 * 15
+    assert matrix_flops(lambda: layer(x).sum().backward()) == 3 * forward

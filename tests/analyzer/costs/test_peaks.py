@@ -1,0 +1,60 @@
+"""Peaks of accelerators: told by their whole name, refused for parts of them and for what is not known."""
+
+import re
+
+import pytest
+
+from perfscope.analyzer.peaks.devices import device_peaks, devices
+from perfscope.analyzer.peaks.peaks import Peaks
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "units", "memory", "bfloat16"),
+    [
+        ("NVIDIA H100 80GB HBM3", "cuda", 132, 85 * GB, 989.4),
+        ("NVIDIA H100 PCIe", "cuda", 114, 85 * GB, 756),
+        ("NVIDIA A100-SXM4-80GB", "cuda", 108, 85 * GB, 312),
+        ("NVIDIA GeForce RTX 4090", "cuda", -1, -1, 165.2),
+        ("AMD Instinct MI300X VF", "hip", 304, 206 * GB, 1307.4),
+        ("", "hip", 304, 206 * GB, 1307.4),  # told by what it has
+        ("", "cuda", 132, 151 * GB, 989.4),  # an H200's
+    ],
+)
+def test_known_devices(name: str, kind: str, units: int, memory: int, bfloat16: float) -> None:
+    found = device_peaks(name, kind, units, memory)
+    assert isinstance(found, Peaks)
+    assert found.flops_per_s("bfloat16", matrix=True) == bfloat16 * 1e12
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "units", "memory"),
+    [
+        ("NVIDIA GeForce RTX 3090 Ti", "cuda", 84, 24 * GB),  # another product
+        ("NVIDIA A100-SXM4-80GB MIG 3g.40gb", "cuda", 42, 40 * GB),
+        ("NVIDIA A100-SXM4-80GB", "cuda", 42, 40 * GB),  # a part that bears the whole's name
+        ("AMD Radeon Graphics", "hip", 104, 68 * GB),
+        ("", "cuda", -1, -1),
+        ("", "hip", 304, 1 * GB),
+        ("ARTEMIS", "mtia", -1, -1),
+    ],
+)
+def test_others_have_no_peaks_and_it_is_said_why(name: str, kind: str, units: int, memory: int) -> None:
+    assert isinstance(device_peaks(name, kind, units, memory), str)
+
+
+def test_float32_products_may_run_in_tf32_and_halves_compute_elsewhere_in_float32() -> None:
+    found = device_peaks("NVIDIA H100 80GB HBM3", "cuda", 132, -1)
+    assert isinstance(found, Peaks)
+    assert found.flops_per_s("float32", matrix=True) == 494.7e12
+    assert found.flops_per_s("bfloat16", matrix=False) == found.flops_per_s("float32", matrix=False) == 67e12
+    assert found.ridge("bfloat16", matrix=True) == pytest.approx(989.4e12 / 3350e9)
+
+
+def test_every_line_has_its_sources_and_only_one_fits_a_name() -> None:
+    for one in devices():
+        assert one.sources and one.memory_gb_per_s > 0 and one.tera_per_s
+        others = [two for two in devices() if two is not one]
+        names = [pattern.replace("?", "") for pattern in one.called if not re.search(r"[\\(\[]", pattern)]
+        assert not any(re.fullmatch(pattern, name) for two in others for pattern in two.called for name in names)
