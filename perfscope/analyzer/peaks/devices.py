@@ -16,8 +16,8 @@ from perfscope.analyzer.peaks.peaks import Peaks
 
 MAKER: Final = re.compile(r"^NVIDIA ", re.I)
 GB: Final = 1e9
-# A driver keeps some memory for itself, and makers mean GB or GiB: within this much it is the same size.
-MEMORY_TOLERANCE: Final = 0.1
+# Makers mean GB or GiB (7.4 % apart), and a driver keeps some for itself: within this much it is the same size.
+MEMORY_TOLERANCE: Final = 0.08
 IN_VECTOR_UNITS: Final = ("float32", "float64")
 
 

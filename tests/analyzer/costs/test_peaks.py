@@ -19,7 +19,7 @@ GB = 10**9
         ("NVIDIA GeForce RTX 4090", "cuda", -1, -1, 165.2),
         ("AMD Instinct MI300X VF", "hip", 304, 206 * GB, 1307.4),
         ("", "hip", 304, 206 * GB, 1307.4),  # told by what it has
-        ("", "cuda", 132, 151 * GB, 989.4),  # an H200's
+        ("", "cuda", 132, 85 * GB, 989.4),
     ],
 )
 def test_known_devices(name: str, kind: str, units: int, memory: int, bfloat16: float) -> None:
@@ -37,6 +37,7 @@ def test_known_devices(name: str, kind: str, units: int, memory: int, bfloat16: 
         ("AMD Radeon Graphics", "hip", 104, 68 * GB),
         ("", "cuda", -1, -1),
         ("", "hip", 304, 1 * GB),
+        ("", "cuda", 132, 151 * GB),  # an H200's or a GH200's
         ("ARTEMIS", "mtia", -1, -1),
     ],
 )
