@@ -39,7 +39,7 @@ def on_h100(*ops: tuple[str, str, str, int]) -> Trace:
             for at in range(len(ops))
         ],
         kernels=[
-            {"name": f"k{at}", "kind": "compute", "device": 0, "stream": 7, "ts": starts[at], "dur": ns, "launch": at, "correlation": at}
+            {"name": f"k{at}", "kind": "compute", "device": 0, "stream": 7, "ts": starts[at], "dur": ns, "launch": at}
             for at, (*_, ns) in enumerate(ops)
         ],
     )  # fmt: skip
