@@ -46,16 +46,23 @@ def bundle(address: str, token: str, agent_pid: int, window: Window | None = Non
     Without a `window` to take, the part that takes them stays out of the target. With `at_exit` what the target has not sent
     when it ends is sent then.
     """
+    config = configuration(address, token, agent_pid, window) | {"at_exit": at_exit}
+    return START.format(sources=sources_for(window), config=config)
+
+
+def sources_for(window: Window | None) -> dict[str, str]:
+    """The files that are needed."""
+    return {name: text for name, text in sources().items() if window is not None or name not in WINDOW_PARTS}
+
+
+def configuration(address: str, token: str, agent_pid: int, window: Window | None) -> dict[str, Any]:
+    """What the probe is told: whom to call, the vocabulary, what window to take."""
     config: dict[str, Any] = {"address": address, "token": token, "agent_pid": agent_pid, "kinds": KINDS}
-    config["at_exit"] = at_exit
-    parts = sources()
-    if window is None:
-        parts = {name: text for name, text in parts.items() if name not in WINDOW_PARTS}
-    else:
+    if window is not None:
         config["window"] = {
             "steps": window.steps,
             "seconds": window.seconds,
             "stall": window.stall_s,
             "stacks": window.stacks,
         }
-    return START.format(sources=parts, config=config)
+    return config

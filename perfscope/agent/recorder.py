@@ -47,6 +47,7 @@ class Plan:
     window: Window = DEFAULT_WINDOW
     door: Door | None = None
     command: tuple[str, ...] = ()
+    rank: int = -1
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Recorder:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.tree = Tree(plan.pid, all_ranks=plan.all_ranks, ours=plan.door is not None)
+        self.tree = Tree(plan.pid, all_ranks=plan.all_ranks, ours=plan.door is not None, rank=plan.rank)
         self.run = RunWriter.create(plan.out, self.manifest())
         self.job = Job(self.run, plan.pid, look_again=self.refresh)
         self.processes = self.run.jsonl("processes", -1)

@@ -4,6 +4,7 @@ A refresh reads one line of /proc per process and one per thread; what costs mor
 started another program, or may have loaded torch since.
 """
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -36,8 +37,8 @@ def find_tree(pid: int, all_ranks: bool = False) -> list[TargetProcess]:
 class Tree:
     """Finds and follows the job that `pid` belongs to. Codes of processes never change or come back."""
 
-    def __init__(self, pid: int, *, all_ranks: bool = False, ours: bool = False) -> None:
-        """`ours`: we have started it, whatever it is, or it has started us.
+    def __init__(self, pid: int, *, all_ranks: bool = False, ours: bool = False, rank: int = -1) -> None:
+        """`ours`: we have started it, whatever it is, or it has started us. `rank`: its own, where it has said so.
 
         Raises UsageError when there is no such process or it is not Python, PerfscopeError when it has ended.
         """
@@ -45,7 +46,7 @@ class Tree:
         found = proc.stat(pid) if ours else None
         self.start_ticks = (found or relatives.attachable(pid)).start_ticks
         self.tops = relatives.all_ranks(pid) if all_ranks else [pid]
-        self.first_rank = 0 if all_ranks else relatives.place_among_spawned(pid)
+        self.first_rank = rank if rank >= 0 else 0 if all_ranks else relatives.place_among_spawned(pid)
         self.known: dict[tuple[int, int], Known] = {}
         self.spawning = Spawning()
         self.rank_assumed = False
@@ -70,7 +71,7 @@ class Tree:
     def visit(self, pid: int, over: int | None, family: Family) -> None:
         """Take in `pid` and all below it; `over` is its nearest Python ancestor in the job."""
         found = proc.stat(pid)
-        if found is None or found.state in "ZX":
+        if found is None or found.state in "ZX" or pid == os.getpid():
             return
         sight = family.sights[pid] = self.see(pid, found)
         family.above[pid] = over

@@ -24,6 +24,8 @@ GC: Final = 9
 SYNC: Final = 10
 COPY: Final = 11
 STEP_DEVICE: Final = 12
+STEP: Final = 13
+NVTX: Final = 14
 
 KINDS: Final[dict[str, int]] = {
     "NEXT": NEXT,
@@ -38,6 +40,8 @@ KINDS: Final[dict[str, int]] = {
     "SYNC": SYNC,
     "COPY": COPY,
     "STEP_DEVICE": STEP_DEVICE,
+    "STEP": STEP,
+    "NVTX": NVTX,
 }
 
 VALUES: Final[dict[int, tuple[str, ...]]] = {
@@ -61,4 +65,10 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     COPY: ("bytes", "direction", "pinned", "non_blocking"),
     # device time of a step by a pair of CUDA events, first forward to optimizer end; dur = device nanoseconds
     STEP_DEVICE: (),
+    # `scope.step()`: the program says that a step ends here
+    STEP: (),
+    # a range or mark; of the injection library in a stream of its own, whose codes are rows of `nvtx.names`.
+    # domain and category are codes, payload_type 0 none, 1 int64, 2 uint64, 3 the bits of a double; way 0 push and pop,
+    # 1 start and end, 2 mark; end_tid the thread that ended it when it is another
+    NVTX: ("name", "domain", "category", "category_id", "payload", "payload_type", "way", "end_tid"),
 }

@@ -24,6 +24,7 @@ CATEGORIES = {
     events.CHECKPOINT: "checkpoint",
     events.GC: "gc",
     events.SYNC: "sync",
+    events.STEP: "step",
 }
 NAME_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.SYNC: "v0", events.CHECKPOINT: "v1"}
 OBJECT_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}

@@ -106,9 +106,10 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "category",
             "category",
             "",
-            "forward, backward, optimizer, scaler, checkpoint, gc, sync; of foreign traces: step (marked by the profiler), "
-            "annotation, nvtx, python (a function), overhead (the profiler's own), os and library (a call into the system, into "
-            "cuBLAS or cuDNN), driver (CUDA's own work or wait: loading a module, a full command buffer)",
+            "forward, backward, optimizer, scaler, checkpoint, gc, sync, nvtx, step (`scope.step()`: it ends there); of foreign "
+            "traces: step (marked by the profiler), annotation, nvtx, python (a function), overhead (the profiler's own), os "
+            "and library (a call into the system, into cuBLAS or cuDNN), "
+            "driver (CUDA's own work or wait: loading a module, a full command buffer)",
         ),
         Column("name", "category", "", "class or function name"),
         Column("object", "int64", "", "code of the module or optimizer, GC generation, -1 for none"),

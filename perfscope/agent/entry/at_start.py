@@ -10,7 +10,10 @@ import os
 import sys
 import time
 from _thread import allocate_lock, start_new_thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OLDEST = (3, 10)
 PROBE = "probe.txt"
@@ -20,10 +23,10 @@ LOOK_S = 0.02
 
 
 class Watch:
-    """A finder that finds nothing: it only sees when torch is looked for."""
+    """A finder that finds nothing: it only sees when torch is looked for, and calls `begin` once it has been imported."""
 
-    def __init__(self, home: str) -> None:
-        self.home = home
+    def __init__(self, begin: "Callable[[], None]") -> None:
+        self.begin = begin
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name != "torch":
@@ -45,12 +48,17 @@ class Watch:
         def exec_module(module: Any) -> None:
             del loader.exec_module
             run(module)
-            placed = allocate_lock()
-            placed.acquire()
-            start_new_thread(visit, (self.home, placed))
-            placed.acquire(True, BEGINS_WITHIN_S)
+            self.begin()
 
         loader.exec_module = exec_module
+
+
+def begin(home: str) -> None:
+    """Start the probe, and wait until its patches are in place."""
+    placed = allocate_lock()
+    placed.acquire()
+    start_new_thread(visit, (home, placed))
+    placed.acquire(True, BEGINS_WITHIN_S)
 
 
 def visit(home: str, placed: Any) -> None:
@@ -59,7 +67,7 @@ def visit(home: str, placed: Any) -> None:
     `placed` is let go once its patches are in place: whoever waits for it sees the first step.
     """
 
-    def let_go() -> None:
+    def let_go(probe: Any = None) -> None:
         if placed.locked():
             placed.release()
 
@@ -93,7 +101,7 @@ def make_way(home: str) -> None:
     sys.path_importer_cache.pop(home, None)
     del sys.modules["sitecustomize"]
     if sys.version_info >= OLDEST:
-        sys.meta_path.insert(0, Watch(home))
+        sys.meta_path.insert(0, Watch(lambda: begin(home)))
     __import__("sitecustomize")
 
 

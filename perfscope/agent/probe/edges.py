@@ -25,7 +25,7 @@ def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> 
 def install(probe: "Probe") -> None:
     begun = probe.config.get("begun")
     if begun is not None:
-        begun()
+        begun(probe)
     if not probe.config.get("at_exit"):
         return
 

@@ -131,6 +131,9 @@ def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> p
     """The steps of one process from its rows of `loader` and `ranges`, sorted by time (no process or rank column
     yet).
     """
+    said = of_category(ranges, "step")
+    if len(column(said, "ts")) > FEW_PERIODS:
+        return _said(said, loader, ranges)
     tid = training_tid(loader, ranges)
     batches = batches_of(loader, tid)
     updates = column(of_category(ranges, "optimizer", "scaler"), "ts")
@@ -145,6 +148,18 @@ def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> p
             tid, loop, "inference", _counted(loop, batches.ts[~batches.start & ~batches.last]), batches, ranges
         )
     return _calls(of_category(ranges, "forward"), ranges)
+
+
+def _said(said: pd.DataFrame | None, loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> pd.DataFrame:
+    """Where the program says itself that a step ends (`scope.step()`): from one such moment to the next."""
+    tid = busiest(column(said, "tid"))
+    ts, tids = column(said, "ts"), column(said, "tid")
+    ends = np.sort(ts[tids == tid])
+    batches = batches_of(loader, tid)
+    loop = Loop(ends[:-1], ends[1:])
+    trains = len(column(of_category(ranges, "optimizer", "scaler", "backward"), "ts"))
+    micro_steps = np.maximum(_counted(loop, batches.ts[~batches.start & ~batches.last]), 1)
+    return _frame(tid, loop, "train" if trains else "inference", micro_steps, batches, ranges)
 
 
 def _training(tid: int, batches: Batches, ranges: pd.DataFrame | None, marks: Ints) -> pd.DataFrame:

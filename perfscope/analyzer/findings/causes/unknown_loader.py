@@ -10,8 +10,8 @@ CAUSE = "unknown-loader"
 
 
 def applies(case: Case) -> bool:
-    """Is the wait in the gaps between steps?"""
-    return case.gap_is_input
+    """Is the wait in the gaps between steps, or for a loader of another kind that the program has named?"""
+    return case.gap_is_input or case.pipeline.workers < 0
 
 
 def remedy(case: Case) -> Remedy:
