@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,10 @@ def perfscope(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "perfscope", *map(str, arguments)]
 
 
-def attach(pid: int, folder: Path, *arguments: str, seconds: float = 3.0) -> dict[str, Any]:
-    """Attach from outside for a while; the diagnosis as JSON."""
+def attach(pid: int, folder: Path, *arguments: str, seconds: float = 3.0, before: Sequence[str] = ()) -> dict[str, Any]:
+    """Attach from outside for a while; the diagnosis as JSON. `before`: a command that runs ours."""
     command = perfscope("attach", str(pid), "--duration", str(seconds), "--json", "--out", folder, *arguments)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    done = subprocess.run([*before, *command], capture_output=True, text=True, timeout=seconds + 60)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

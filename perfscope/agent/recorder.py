@@ -10,7 +10,8 @@ from pathlib import Path
 from perfscope import __version__
 from perfscope.agent.cgroup import memory_limit_bytes
 from perfscope.agent.collector import Collector, Job, TargetProcess
-from perfscope.agent.collectors import OUTSIDE, Kernels, Probe, Stacks
+from perfscope.agent.collectors import OUTSIDE, Kernels, OnDemand, Probe, Stacks
+from perfscope.agent.collectors.on_demand import may_ask
 from perfscope.agent.door import Door
 from perfscope.agent.proc import command_line
 from perfscope.agent.tree import Tree
@@ -74,6 +75,7 @@ class Recorder:
         self.clock = self.run.jsonl("clock", -1)
         self.probe: Probe | None = None
         self.kernels: Kernels | None = None
+        self.on_demand: OnDemand | None = None
         self.running: list[Collector] = []
         self.statuses: list[SourceStatus] = []
         self.asked_to_stop = False
@@ -129,7 +131,7 @@ class Recorder:
         windowed = self.plan.depth == "kernels"
         self.probe = Probe(self.plan.window if windowed else None, self.plan.door)
         if not self.start(self.probe):
-            self.fall_back(self.statuses[-1].reason)
+            self.fall_back(self.statuses[-1].reason, refused=True)
         elif windowed:
             longest_s = None if self.plan.follow else self.plan.max_duration_s
             self.kernels = Kernels(self.probe, self.plan.duration_s or longest_s)
@@ -144,9 +146,14 @@ class Recorder:
         self.running.append(collector)
         return True
 
-    def fall_back(self, reason: str | None) -> None:
-        """The target cannot be entered: say why and sample its stacks from outside."""
+    def fall_back(self, reason: str | None, *, refused: bool = False) -> None:
+        """The target cannot be entered: say why and sample its stacks from outside; perhaps Kineto takes a window itself."""
         self.run.manifest.depth_reason = reason
+        if refused and self.plan.depth == "kernels" and may_ask(self.plan.pid):
+            if self.kernels in self.running:
+                self.running.remove(self.kernels)
+            self.kernels, self.on_demand = None, OnDemand(self.plan.window)
+            self.start(self.on_demand)
         self.start(Stacks())
 
     def watch(self, on_tick: Callable[[Progress], None]) -> str:
@@ -196,7 +203,7 @@ class Recorder:
         if any(pid in self.probe.visits for pid in roots):
             self.run.manifest.depth = "probe"
         else:
-            self.fall_back(next((self.probe.reports[pid].error for pid in roots), None))
+            self.fall_back(next((self.probe.reports[pid].error for pid in roots), None), refused=True)
         self.run.write_manifest()
         return True
 
@@ -238,6 +245,8 @@ class Recorder:
         steps = progress.steps - (self.kernels.spoiled if self.kernels is not None else 0)
         if steps >= ENOUGH_STEPS and progress.elapsed_s >= ENOUGH_S and windowed:
             return f"{steps} steps in {progress.elapsed_s:.0f} s are enough"
+        if self.on_demand is not None and self.on_demand.settled and progress.elapsed_s >= ENOUGH_S:
+            return "Kineto's window is there"
         if progress.elapsed_s >= plan.max_duration_s:
             return f"the longest allowed, {plan.max_duration_s:g} s"
         return None

@@ -74,8 +74,8 @@ class TraceStore:
             self.kept.append((process, path, path.stat().st_size))
             self.stored += 1
             self.make_room()
-            self.run.manifest.depth = "kernels"
-            self.run.manifest.depth_reason = None
+            if not note.get("on_demand"):
+                self.run.manifest.depth = "kernels"
             self.run.write_manifest()
 
     def make_room(self) -> None:
