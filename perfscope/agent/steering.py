@@ -11,10 +11,11 @@ class Steered(Protocol):
     """What can be told to a recording."""
 
     def ask_to_stop(self) -> None: ...
+    def ask_for_window(self) -> None: ...
 
 
 def steer(recorder: Steered, commands: io.RawIOBase) -> threading.Thread:
-    """Obey from a thread of its own. Known: `stop`. A line that is not known is left unheeded: a newer page may say more.
+    """Obey from a thread of its own. Known: `stop`, `window`. Other lines are left unheeded: a newer page may say more.
 
     The pipe is read raw: a buffered reader that is waited on when the interpreter ends would abort it.
     """
@@ -23,6 +24,8 @@ def steer(recorder: Steered, commands: io.RawIOBase) -> threading.Thread:
         while line := commands.readline(LONGEST_LINE):
             if line.strip() == b"stop":
                 break
+            if line.strip() == b"window":
+                recorder.ask_for_window()
         recorder.ask_to_stop()
 
     thread = threading.Thread(target=obey, name="steering", daemon=True)

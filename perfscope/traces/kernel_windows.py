@@ -37,7 +37,7 @@ def window_tables(
 
     And how many could not be read. A trial, and a trace that was dropped to make room, have but their row in `windows`.
     """
-    rows: list[tuple[int, dict[str, int]]] = []
+    rows: list[tuple[int, dict[str, int], bool]] = []
     torn = 0
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TAKEN}
     told = list(run.rows("kernels"))
@@ -50,7 +50,7 @@ def window_tables(
         if (path is None and not dropped) or not all(isinstance(row.get(one), int) for one in NUMBERS):
             torn += 1
             continue
-        rows.append((process, row))
+        rows.append((process, row, path is not None))
         if path is None or not any(name in wanted for name in TAKEN):
             continue
         try:
@@ -96,21 +96,22 @@ def taken_in(parts: dict[str, list[pd.DataFrame]], trace: Trace, process: int, z
         parts[name].append(frame.astype(dict.fromkeys(frame.select_dtypes("category"), object)))
 
 
-def window_rows(rows: list[tuple[int, dict[str, int]]], clock: Clock) -> pd.DataFrame:
+def window_rows(rows: list[tuple[int, dict[str, int], bool]], clock: Clock) -> pd.DataFrame:
     """The table `windows`."""
 
     def instants(name: str) -> Ints:
-        return np.array([int(clock.job_ns(process, np.array([row[name]]))[0]) for process, row in rows], np.int64)
+        return np.array([int(clock.job_ns(process, np.array([row[name]]))[0]) for process, row, _ in rows], np.int64)
 
     first = instants("first")
-    stalls = [row.get("stall") for _, row in rows]
+    stalls = [row.get("stall") for _, row, _ in rows]
     columns = {
-        "process": [process for process, _ in rows],
+        "process": [process for process, _, _ in rows],
         "ts": first,
         "dur": instants("last") - first,
         "begin": instants("begin"),
         "end": instants("end"),
-        "steps": [row["steps"] for _, row in rows],
+        "steps": [row["steps"] for _, row, _ in rows],
         "stall_ns": [stall if isinstance(stall, int) else -1 for stall in stalls],
+        "kept": [kept for _, _, kept in rows],
     }
     return framed("windows", columns)

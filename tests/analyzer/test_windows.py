@@ -6,11 +6,14 @@ from perfscope.analyzer.facts.device.compute_shares import compute_shares
 from perfscope.analyzer.facts.device.units import is_recorded_trace, units
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.time_budget import time_budget
+from perfscope.analyzer.facts.windows_taken import windows_taken
 from perfscope.traces.trace import Trace
 from tests.build import trace
 
 MS = 1_000_000
-WINDOW = {"process": 0, "ts": 405 * MS, "dur": 200 * MS, "begin": 410 * MS, "end": 590 * MS, "steps": 1, "stall_ns": 0}
+INSIDE = {"begin": 410 * MS, "end": 590 * MS, "steps": 1, "stall_ns": 0, "kept": True}
+WINDOW = {"process": 0, "ts": 405 * MS, "dur": 200 * MS, **INSIDE}
+TRIAL = WINDOW | {"ts": 100 * MS, "dur": 250 * MS, "begin": 100 * MS, "end": 320 * MS, "kept": False}
 
 
 def ranges() -> list[dict[str, Any]]:
@@ -34,8 +37,8 @@ def ops() -> list[dict[str, Any]]:
     ]
 
 
-def windowed(**manifest: Any) -> Trace:
-    return trace(ranges=ranges(), ops=ops(), windows=[WINDOW], manifest={"depth": "kernels", **manifest})
+def windowed(*more: dict[str, Any], **manifest: Any) -> Trace:
+    return trace(ranges=ranges(), ops=ops(), windows=[WINDOW, *more], manifest={"depth": "kernels", **manifest})
 
 
 def test_it_is_no_recorded_trace_and_has_no_device_of_its_own() -> None:
@@ -50,6 +53,13 @@ def test_steps_in_and_next_to_a_window_are_distorted_and_no_others() -> None:
     assert touched and all(250 <= at <= 700 for at in touched)
     assert all(distorted for at, distorted in begins if 400 <= at < 600)
     assert len(touched) < len(begins) - 3
+
+
+def test_a_trial_distorts_its_steps_and_says_nothing_of_operators() -> None:
+    alone, tried = windowed(), windowed(TRIAL)
+    assert tried.fact(steps)["distorted"].sum() > alone.fact(steps)["distorted"].sum()
+    assert tried.fact(compute_shares) == alone.fact(compute_shares)
+    assert tried.fact(windows_taken) == 1
 
 
 def test_operators_cut_the_budget_of_every_step_into_computing_and_dispatching() -> None:

@@ -56,13 +56,17 @@ def test_it_moves_and_is_stopped_with_the_token_only(browser: Any, board: Dashbo
     until(lambda: browser.execute_script(points) > 0)
     first = browser.execute_script(points)
     until(lambda: browser.execute_script(points) > first)
-    browser.find_element("id", "live-stop").click()
-    until(lambda: "with the token" in text(browser, "live-said"))
+    for control in ("live-window", "live-stop"):
+        browser.find_element("id", control).click()
+        until(lambda: "with the token" in text(browser, "live-said"))
     assert board.live is not None and board.live.recording is not None and board.live.recording.running
 
     browser.get(board.url)
     until(lambda: "/live" in browser.current_url and "token" not in browser.current_url)
-    until(lambda: text(browser, "live-status").startswith("recording"))
+    until(lambda: ", 1 window" in text(browser, "live-status"), 60)
+    browser.find_element("id", "live-window").click()
+    until(lambda: "was asked for" in text(browser, "live-said"))
+    until(lambda: ", 2 windows" in text(browser, "live-status"), 60)
     browser.find_element("id", "live-stop").click()
     until(lambda: "stopped by the user" in text(browser, "live-status"), 60)
     manifest = read_manifest(tmp_path / "live.perfscope")

@@ -1,4 +1,4 @@
-"""A run while it is recorded: charts that move, the verdict of the last half minute, and the button that ends it."""
+"""A run while it is recorded: charts that move, the verdict of the last half minute, and the buttons that steer it."""
 
 import threading
 from dataclasses import dataclass, field
@@ -9,6 +9,8 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
 from perfscope.analyzer.facts.pulse import pulse
+from perfscope.analyzer.facts.windows_taken import windows_taken
+from perfscope.analyzer.wording import plural
 from perfscope.traces.contents import identity
 from perfscope.ui.blocks.overview import changes_and_ranks, verdict_and_budget, who
 from perfscope.ui.blocks.sections import Section, of_host, recent_workers
@@ -21,6 +23,7 @@ from perfscope.ui.figures.beat import beat, beats, depths, moved, queue
 from perfscope.ui.report import block
 
 PATH = "/live"
+WINDOW = "Torch's profiler for a few steps: operators, shapes, memory. Those steps take longer and are left out of every time."
 CHARTED_S = WINDOW_NS / 1e9
 
 
@@ -85,7 +88,16 @@ def layout(live: Live) -> list[Any]:
             [
                 html.Div(id="live-who"),
                 html.Div(
-                    [html.Span(id="live-status"), html.Button("Stop recording", id="live-stop", className="button")]
+                    [
+                        html.Span(id="live-status"),
+                        html.Span(
+                            [
+                                html.Button("Take a window now", id="live-window", className="button", title=WINDOW),
+                                html.Button("Stop recording", id="live-stop", className="button"),
+                            ],
+                            id="live-controls",
+                        ),
+                    ]
                 ),
             ],
             className="live",
@@ -117,23 +129,26 @@ def register(app: Dash, live: Live, gate: Gate) -> None:
             raise PreventUpdate
         return news(drawing.of(look), seen)
 
-    def stop(clicks: int | None) -> Any:
-        if not clicks:
+    def steer(stops: int | None, windows: int | None) -> Any:
+        if not stops and not windows:
             raise PreventUpdate
         if not gate.knows_token(flask.request):
             return "To steer the recording, open the address with the token that the terminal printed."
         if live.recording is None:
             return "This recording belongs to another terminal: Ctrl-C there ends it."
-        live.recording.stop()
-        return "Stopping …"
+        if ctx.triggered_id == "live-stop":
+            live.recording.stop()
+            return "Stopping …"
+        return "A window of torch's profiler was asked for." if live.recording.window() else "The recording has ended."
 
     names = ("live-who", "live-status", "live-answer", "live-cards", "live-changes")
     outputs = [Output(name, "children") for name in names]
     figures = Output({"kind": "figure", "name": ALL}, "data")
     seen = Output("live-seen", "data")
     clock = Input("live-clock", "n_intervals")
-    app.callback(*outputs, Output("live-stop", "hidden"), seen, figures, clock, State("live-seen", "data"))(ticked)
-    app.callback(Output("live-said", "children"), Input("live-stop", "n_clicks"))(stop)
+    app.callback(*outputs, Output("live-controls", "hidden"), seen, figures, clock, State("live-seen", "data"))(ticked)
+    buttons = (Input("live-stop", "n_clicks"), Input("live-window", "n_clicks"))
+    app.callback(Output("live-said", "children"), *buttons)(steer)
 
 
 def news(made: Made, seen: dict[str, Any]) -> tuple[Any, ...]:
@@ -167,5 +182,7 @@ def status(look: Look, base: str) -> list[Any]:
     """How long it has been recorded, or that it is over and where the whole is."""
     minutes, seconds = divmod(int(look.elapsed_s), 60)
     if look.ended is None:
-        return [html.I(className="recording"), f"recording {minutes}:{seconds:02d}"]
+        taken = look.trace.fact(windows_taken)
+        shown = f", {plural(taken, 'window')}" if taken else ""
+        return [html.I(className="recording"), f"recording {minutes}:{seconds:02d}{shown}"]
     return [f"ended after {minutes}:{seconds:02d}: {look.ended}. ", dcc.Link("The whole run", href=f"{base}/overview")]

@@ -33,6 +33,18 @@ class Recording:
                 raise PerfscopeError(f"the recording of process {self.pid} has not started within {APPEARS_S:g} s")
             time.sleep(0.05)
 
+    def window(self) -> bool:
+        """Ask it for a window of torch's profiler now; False when it has ended. Returns at once."""
+        pipe = self.process.stdin
+        if pipe is None or pipe.closed:
+            return False
+        try:
+            pipe.write(b"window\n")
+            pipe.flush()
+        except OSError:
+            return False
+        return True
+
     @property
     def running(self) -> bool:
         return self.process.poll() is None

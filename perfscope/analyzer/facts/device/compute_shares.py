@@ -29,6 +29,7 @@ def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
     Proportions only: inside a window everything takes longer. Nothing for a process that uses an accelerator.
     """
     windows, frame = table(trace, "windows"), trace.fact(steps)
+    windows = None if windows is None else windows[windows["kept"]]
     if windows is None or not trace.has("ops") or (trace.manifest.torch is not None and trace.manifest.torch.cuda):
         return {}
     found: dict[int, ComputeShares] = {}
