@@ -1,6 +1,9 @@
 """The budget sums to the step, exactly, whatever overlaps."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 from perfscope.analyzer.facts.time_budget import CATEGORIES, steady, time_budget
 from perfscope.traces.trace import Trace
@@ -130,6 +133,43 @@ def test_a_server_that_waits_is_idle_and_not_short_of_input() -> None:
     for _ in range(30):
         loop.idle(8).forward(2, training=0)
     trace = loop.sampled("thread_states", 1, state="poll").trace()
+    assert_sums(trace)
+    assert mean_ms(trace, "other_idle") == 8
+    assert mean_ms(trace, "input_wait") == 0
+
+
+def calls_that_wait(listening: int, frame: str, more: tuple[dict[str, Any], ...] = ()) -> Trace:
+    """Thirty module calls of 2 ms, 8 ms of waiting on the network before each, seen in `frame`."""
+    loop = Loop()
+    for _ in range(30):
+        loop.idle(8).forward(2, training=0)
+        loop.tables.setdefault("stacks", []).append(
+            {"process": 0, "tid": 100, "ts": loop.at - 6 * MS, "weight_ns": MS, "stack": f"main (a.py:3);{frame}"}
+        )
+    loop.sampled("thread_states", 1, state="network")
+    loop.tables["counters"] = [{"tid": -1, "name": "listening_sockets", "value": float(listening)}]
+    loop.tables["stacks"] += more
+    return loop.trace()
+
+
+def test_a_loop_that_nobody_can_ask_waits_for_its_input() -> None:
+    trace = calls_that_wait(0, "fetched (a.py:9)")
+    assert_sums(trace)
+    assert mean_ms(trace, "input_wait") == 8
+    assert mean_ms(trace, "other_idle") == 0
+
+
+@pytest.mark.parametrize(
+    ("listening", "frame", "more"),
+    [
+        (1, "fetched (a.py:9)", ()),
+        (0, "get (queue.py:171)", ()),
+        (0, "fetched (a.py:9)", ({"process": 0, "tid": 200, "ts": 5, "weight_ns": MS, "stack": "take (a.py:30)"},)),
+    ],
+    ids=["listens", "waits for a queue", "has another thread"],
+)
+def test_where_a_request_could_come_in_a_wait_is_rest(listening: int, frame: str, more: tuple[dict[str, Any], ...]) -> None:
+    trace = calls_that_wait(listening, frame, more)
     assert_sums(trace)
     assert mean_ms(trace, "other_idle") == 8
     assert mean_ms(trace, "input_wait") == 0

@@ -8,6 +8,7 @@ import time
 
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.host_readings import HostReadings
+from perfscope.agent.listening import listening_sockets
 from perfscope.agent.pace import Pace
 from perfscope.agent.process_readings import ProcessReadings
 from perfscope.traces.manifest import SourceStatus
@@ -25,6 +26,12 @@ class OneProcess:
         self.target = target
         self.readings = ProcessReadings(target.pid)
         self.stream = job.run.jsonl("host.counters", target.process)
+
+    def first(self, now_ns: int) -> None:
+        """What is looked up once."""
+        listening = listening_sockets(self.target.pid)
+        if listening is not None:
+            self.stream.append({"ts": now_ns, "tid": -1, "listening_sockets": listening})
 
     def quick(self, now_ns: int) -> bool:
         """False when the process is gone."""
@@ -60,6 +67,8 @@ class Host:
     def poll(self, now_ns: int) -> int:
         started = self.pace.start()
         newcomers = self.follow()
+        for process in newcomers:
+            self.known[process].first(now_ns)
         for one in self.known.values():
             if one.quick(now_ns) and (one.target.process in newcomers or self.is_turn(one.target.process)):
                 one.slow(now_ns)

@@ -9,6 +9,7 @@ from perfscope.analyzer.facts.device.compute_shares import ComputeShares, comput
 from perfscope.analyzer.facts.device.traced_budget import traced_budget
 from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.lanes import Lanes
+from perfscope.analyzer.facts.pull_loop import pull_loop
 from perfscope.analyzer.facts.rows import column, rows_of
 from perfscope.analyzer.facts.sample_shares import NOTHING_SAMPLED, Shares, state_shares, user_code_share
 from perfscope.analyzer.facts.steps import steps
@@ -31,7 +32,8 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     input_wait (asking the loader, building an iterator), copies, GC. Of the rest and of input_wait samples of the
     thread's state give shares: `gil` becomes host_bound; of the rest outside torch calls waiting becomes other_idle.
     Where no PyTorch loader is asked, the time between the last torch call of a step and the first of the next is
-    input_wait as far as samples show the user's code or a wait there, and compute_or_host else. Where a window of torch's
+    input_wait as far as samples show the user's code or a wait there (in a server a wait is other_idle: see `pull_loop`), and
+    compute_or_host else. Where a window of torch's
     profiler shows how much of it operators compute, compute_or_host becomes device_compute and host_bound in that proportion.
     """
     frame = trace.fact(steps)
@@ -62,7 +64,8 @@ def _of_process(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
     end = begin + column(rows, "dur") + column(rows, "cut")
     found = zones(laid["loader"], laid["ranges"], laid["copies"], int(begin.min()), int(end.max()))
     shares = trace.fact(compute_shares).get(process)
-    return _cut(rows, laid["thread_states"], laid["stacks"], found, begin, end, shares)
+    asked = "inference" in set(rows["phase"]) and not pull_loop(trace, process, rows["tid"], found.gap)
+    return _cut(rows, laid["thread_states"], laid["stacks"], found, begin, end, shares, asked)
 
 
 def _cut(
@@ -73,6 +76,7 @@ def _cut(
     begin: Ints,
     end: Ints,
     computing: ComputeShares | None,
+    asked: bool,
 ) -> pd.DataFrame:
     dur = column(rows, "dur")
     quiet = rows["phase"].to_numpy(str) == "eval"
@@ -84,7 +88,9 @@ def _cut(
         shares = shares_by_zone(states, found, merged((begin[of_loop], end[of_loop])))
     users = user_code_share(stacks, found.gap) if len(found.gap[0]) else None
     serving = bool((rows["phase"] == "inference").any())
-    fed, gil_gap, idle_gap = _split_gap(out["gap"], shares["gap"], users, serving)
+    # a training loop that waits between steps waits for its data, a server for requests
+    rest = shares["gap"].waiting if asked else 0.0
+    fed, gil_gap, idle_gap = _split_gap(out["gap"], shares["gap"], users, rest)
     gil_torch, gil_other = _part(out["torch"], shares["torch"].gil), _part(out["other"], shares["other"].gil)
     idle = shares["other"].waiting if serving else shares["other"].sleeping + shares["other"].io
     idle_other = _part(out["other"], min(idle, 1.0 - shares["other"].gil))
@@ -139,17 +145,15 @@ def shares_by_zone(states: pd.DataFrame, found: Zones, loop: Spans) -> dict[str,
     }
 
 
-def _split_gap(gap: Ints, shares: Shares, users: float | None, serving: bool) -> tuple[Ints, Ints, Ints]:
+def _split_gap(gap: Ints, shares: Shares, users: float | None, rest: float) -> tuple[Ints, Ints, Ints]:
     """(input_wait, waiting for the GIL, idle) parts of the gaps, ns: the rest stays compute_or_host.
 
-    A training loop that waits between steps waits for its data; a server waits for requests.
+    `rest`: the share of the waits in which the loop has nothing to do.
     """
-    gil = _part(gap, shares.gil)
-    idle = _part(gap, min(shares.waiting, 1.0 - shares.gil) if serving else 0.0)
-    waits = 0.0 if serving else shares.waiting
     running = max(1.0 - shares.gil - shares.waiting - shares.io, 0.0)
-    fed = waits + shares.io + running * (users or 0.0)
-    return _part(gap, min(fed, 1.0 - shares.gil - (shares.waiting if serving else 0.0))), gil, idle
+    fed = shares.waiting - rest + shares.io + running * (users or 0.0)
+    idle = min(rest, 1.0 - shares.gil)
+    return _part(gap, min(fed, 1.0 - shares.gil - idle)), _part(gap, shares.gil), _part(gap, idle)
 
 
 def _part(amount: Ints, share: float) -> Ints:
