@@ -1,7 +1,7 @@
 """One rank's input problem as the causes of `input-bound` see it, and the arithmetic that they share."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -95,7 +95,11 @@ def beside(case: Case, supplied: float, saved_cpu: float = 0.0) -> After:
     """The consumer beside workers that take `supplied` ns per step."""
     saved_cpu *= max(case.ranks, 1)  # every rank changes
     consumer = relieved(case, saved_cpu)
-    return pipelined(consumer, supplied, case.machine, saved_cpu, undelayed=min(undelayed(case), consumer))
+    cold = pipelined(consumer, supplied, case.machine, saved_cpu)
+    consumer *= warm(case, case.limits.warmer)
+    return replace(
+        pipelined(consumer, supplied, case.machine, saved_cpu, undelayed=min(undelayed(case), consumer)), slow=cold.slow
+    )
 
 
 def relieved(case: Case, saved_cpu: float) -> float:
@@ -114,8 +118,14 @@ def relieved(case: Case, saved_cpu: float) -> float:
 
 
 def undelayed(case: Case) -> float:
-    """The consumer if nobody took its core away, optimistically."""
-    return max(case.pipeline.consumer - case.delay, 0.5 * case.pipeline.consumer)
+    """The consumer if nobody took its core away and its core never slept, optimistically."""
+    line = case.pipeline
+    return max(line.consumer - case.delay, 0.5 * line.consumer) * warm(case, case.limits.most_warmer)
+
+
+def warm(case: Case, by: float) -> float:
+    """The factor on the consumer's time when it no longer waits in between: 1 - `by` where half of the time was waiting."""
+    return 1.0 - by * min(case.pipeline.input_wait / max(0.5 * case.pipeline.step, 1.0), 1.0)
 
 
 def alone(case: Case) -> float:

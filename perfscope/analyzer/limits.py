@@ -31,6 +31,10 @@ class Limits:
     ordinary_handover_ns: float = 1.5e6
     # Workers are given this share of the consumer's time, so that a slow batch does not stall it at once.
     headroom: float = 0.9
+    # A core that sleeps between steps comes back with cold caches and a low clock: fed without a break the same steps took 0 to
+    # 27 % less of its time (docs/measured.md). This much is likely, and at most, where half of the time or more is waiting.
+    warmer: float = 0.1
+    most_warmer: float = 0.25
     # With a gain below this from any number of workers the cores are the limit and not the number of workers.
     workers_gain: float = 1.15
     # More worker processes than this on one host is no advice: memory and start-up dominate.

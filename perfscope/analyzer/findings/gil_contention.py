@@ -23,7 +23,7 @@ from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, 
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.other_threads import busiest_other_thread
-from perfscope.analyzer.facts.rows import column, rows_of
+from perfscope.analyzer.facts.rows import column, manifest, rows_of
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import After, speedup
@@ -75,7 +75,14 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     # What the other thread held the lock for may in part be needed by training itself: half of it stays,
     # pessimistically.
-    after = After(step - 0.5 * max(share - error, 0.0) * step, step - cost, step * (1.0 - min(share + error, 0.99)))
+    other = busiest_other_thread(trace, process, int(rows["tid"].mode().iloc[0]))
+    fair, whole = cores_given_back(trace, 0.0 if other is None else other.share)
+    computing = float((rows["compute_or_host"] + rows["device_compute"]).mean())
+    after = After(
+        step - 0.5 * max(share - error, 0.0) * step,
+        max(step - cost - computing * fair, 0.05 * step),
+        max(step * (1.0 - share - error) - computing * whole, 0.05 * step),
+    )
     rank = rank_of(rows)
     evidence = [
         Evidence(
@@ -88,7 +95,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             lane="main",
         )
     ]
-    other = busiest_other_thread(trace, process, int(rows["tid"].mode().iloc[0]))
     if other is not None:
         evidence.append(
             Evidence(f"another thread was seen in `{other.frame}` in {percent(other.share)} of its samples")
@@ -108,6 +114,17 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         evidence=evidence,
         actions=ACTIONS,
     )
+
+
+def cores_given_back(trace: Trace, taken: float) -> tuple[float, float]:
+    """By which part of itself the computation shrinks when `taken` cores are no longer used beside it: (when torch's threads
+    and that one shared the cores evenly, when all of it was taken from them). 0 where there was room for all.
+    """
+    cores, torch = manifest(trace).usable_cores, manifest(trace).torch
+    threads = torch.intra_op_threads if torch is not None else 1
+    if cores is None or threads + taken <= cores.cores:
+        return 0.0, 0.0
+    return 1.0 - cores.cores / (threads + taken), min(taken / cores.cores, 0.5)
 
 
 def _from_outside(trace: Trace, limits: Limits) -> Finding | None:

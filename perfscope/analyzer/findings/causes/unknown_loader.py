@@ -2,8 +2,11 @@
 code.
 """
 
+import math
+
 from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.input_case import Case, Remedy, beside, wait_evidence
+from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms, percent
 
 CAUSE = "unknown-loader"
@@ -15,9 +18,12 @@ def applies(case: Case) -> bool:
 
 
 def remedy(case: Case) -> Remedy:
-    """Making the next batch beside the step: the slower of the two sets the pace."""
-    line = case.pipeline
-    after = beside(case, line.input_wait)
+    """Making the next batches beside the step, by one worker at least: the slowest of them, the step and the cores sets the
+    pace.
+    """
+    line, workers = case.pipeline, workers_for(case)
+    one, all_of_them = beside(case, line.input_wait), beside(case, line.input_wait / workers)
+    after = After(max(one.slow, all_of_them.slow), all_of_them.likely, all_of_them.fast)
     return Remedy(
         after=after,
         text=f"{ms(line.input_wait)} of each {ms(line.step)} step go by between steps, outside torch, in code that is "
@@ -28,7 +34,7 @@ def remedy(case: Case) -> Remedy:
             Action(
                 "make the next batch while the step runs: put this code into a Dataset behind a DataLoader with "
                 "workers, or turn on the prefetching of the loader in use",
-                "loader = DataLoader(dataset, batch_size=..., num_workers=2, prefetch_factor=2)",
+                f"loader = DataLoader(dataset, batch_size=..., num_workers={workers}, prefetch_factor=2)",
             )
         ],
         evidence=[
@@ -36,3 +42,10 @@ def remedy(case: Case) -> Remedy:
             Evidence("no PyTorch loader was asked in these steps", rank=line.rank, process=line.process, lane="main"),
         ],
     )
+
+
+def workers_for(case: Case) -> int:
+    """With how many the batches keep up, no more than there are cores: whether making one needs a core is not known here."""
+    line = case.pipeline
+    keep_up = math.ceil(line.input_wait / max(case.limits.headroom * line.consumer, 1.0))
+    return max(min(keep_up, int(case.load.usable_cores or 1) // max(case.ranks, 1)), 1)
