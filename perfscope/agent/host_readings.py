@@ -25,14 +25,20 @@ class HostReadings:
         return self.cores() | self.usable_memory() | self.network() | self.held_back()
 
     def cores(self) -> Row:
-        """host_cpu_busy_ns, host_cpu_idle_ns, iowait_ns (idle with I/O under way), host_cpu_count."""
+        """host_cpu_busy_ns, host_cpu_kernel_ns of it, host_cpu_idle_ns, iowait_ns (idle with I/O under way), host_cpu_count."""
         words = pread(self.stat, 512).split()
         if len(words) < 9 or words[0] != "cpu":
             return {}
         user, nice, system, idle, iowait, irq, soft, steal = (int(word) * TICK_NS for word in words[1:9])
         busy = user + nice + system + irq + soft + steal
         count = os.sysconf("SC_NPROCESSORS_ONLN")
-        return {"host_cpu_busy_ns": busy, "iowait_ns": iowait, "host_cpu_idle_ns": idle, "host_cpu_count": count}
+        return {
+            "host_cpu_busy_ns": busy,
+            "host_cpu_kernel_ns": system + irq + soft,
+            "iowait_ns": iowait,
+            "host_cpu_idle_ns": idle,
+            "host_cpu_count": count,
+        }
 
     def usable_memory(self) -> Row:
         """What the job can still get: the kernel's estimate, or less by its control groups."""

@@ -91,10 +91,11 @@ def recommended_workers(case: Case) -> int:
     return max(min(wanted, most), case.pipeline.workers + 1, 1)
 
 
-def beside(case: Case, supplied: float, saved_cpu: float = 0.0) -> After:
-    """The consumer beside workers that take `supplied` ns per step."""
+def beside(case: Case, supplied: float, saved_cpu: float = 0.0, *, freed: float = 0.0) -> After:
+    """The consumer beside workers that take `supplied` ns per step, its own time `freed` ns shorter."""
     saved_cpu *= max(case.ranks, 1)  # every rank changes
     consumer = relieved(case, saved_cpu)
+    consumer = max(consumer - freed, min(alone(case), consumer))
     cold = pipelined(consumer, supplied, case.machine, saved_cpu)
     consumer *= warm(case, case.limits.warmer)
     return replace(
@@ -115,6 +116,12 @@ def relieved(case: Case, saved_cpu: float) -> float:
         return line.consumer
     part = min(saved_cpu / used, 1.0) * wanted / (wanted + load.used_elsewhere())
     return min(max(line.consumer - part * case.delay, alone(case)), line.consumer)
+
+
+def kernels_part(case: Case) -> float:
+    """Nanoseconds per step that the loop waits for a core because the kernel's own threads (of disks, of networks) have it."""
+    load, kernel = case.load, case.load.used_by_kernel()
+    return case.delay * kernel / max(load.wanted_by_others(case.pipeline.process) + load.used_elsewhere(), kernel, 1e-9)
 
 
 def undelayed(case: Case) -> float:

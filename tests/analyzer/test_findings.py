@@ -119,6 +119,11 @@ def test_gil_contention_fires_and_names_the_other_thread() -> None:
     assert "More cores would not help" in finding.summary
 
 
+def test_who_holds_the_gil_gives_back_a_core_only_where_none_was_free() -> None:
+    assert gil_contention.cores_given_back(plain().trace(manifest=threads(4)), 1.0) == pytest.approx((0.2, 0.25))
+    assert gil_contention.cores_given_back(plain().trace(manifest=threads(3)), 1.0) == (0.0, 0.0)
+
+
 def test_gil_contention_stays_silent_or_does_not_apply() -> None:
     assert clear(gil_contention, plain().sampled("thread_states", 3, state="running").trace())
     assert reason(gil_contention, plain().trace()).startswith("thread_states: ")

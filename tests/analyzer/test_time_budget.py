@@ -168,7 +168,9 @@ def test_a_loop_that_nobody_can_ask_waits_for_its_input() -> None:
     ],
     ids=["listens", "waits for a queue", "has another thread"],
 )
-def test_where_a_request_could_come_in_a_wait_is_rest(listening: int, frame: str, more: tuple[dict[str, Any], ...]) -> None:
+def test_where_a_request_could_come_in_a_wait_is_rest(
+    listening: int, frame: str, more: tuple[dict[str, Any], ...]
+) -> None:
     trace = calls_that_wait(listening, frame, more)
     assert_sums(trace)
     assert mean_ms(trace, "other_idle") == 8

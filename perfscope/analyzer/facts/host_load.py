@@ -21,6 +21,7 @@ class HostLoad:
     tree_cores: float | None  # cores the job's processes keep busy
     host_busy: float | None  # 0..1, everyone on the machine
     host_cores: float | None  # cores of the machine
+    kernel_cores: float  # cores the kernel keeps busy, whoever it works for; 0 where that was not read
     idle_cores: float | None  # cores the job could still use
     delay: dict[
         int, float
@@ -39,6 +40,10 @@ class HostLoad:
         if self.host_busy is None or self.host_cores is None or self.tree_cores is None:
             return 0.0
         return max(self.host_busy * self.host_cores - self.tree_cores, 0.0)
+
+    def used_by_kernel(self) -> float:
+        """Cores that the kernel's own threads use at most: its time, as far as it is not the job's processes'."""
+        return min(self.kernel_cores, self.used_elsewhere())
 
     @property
     def span_s(self) -> float:
@@ -79,6 +84,7 @@ def host_load(trace: Trace) -> HostLoad:
         tree_cores=tree,
         host_busy=host_busy,
         host_cores=count,
+        kernel_cores=(of_host(trace, "host_cpu_kernel_ns", begin, end) or 0.0) / span,
         idle_cores=_idle(usable, tree, host_busy, count),
         delay={p: v / span for (p, _), v in used(trace, "run_delay_ns", begin, end).items() if p != HOST},
         thread_delay={k: v / span for k, v in used(trace, "run_delay_ns", begin, end, threads=True).items()},

@@ -78,10 +78,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     other = busiest_other_thread(trace, process, int(rows["tid"].mode().iloc[0]))
     fair, whole = cores_given_back(trace, 0.0 if other is None else other.share)
     computing = float((rows["compute_or_host"] + rows["device_compute"]).mean())
+    warm, warmest = (1.0 - by * min(2.0 * share, 1.0) for by in (limits.warmer, limits.most_warmer))
     after = After(
         step - 0.5 * max(share - error, 0.0) * step,
-        max(step - cost - computing * fair, 0.05 * step),
-        max(step * (1.0 - share - error) - computing * whole, 0.05 * step),
+        max(step - cost - computing * fair, 0.05 * step) * warm,
+        max(step * (1.0 - share - error) - computing * whole, 0.05 * step) * warmest,
     )
     rank = rank_of(rows)
     evidence = [

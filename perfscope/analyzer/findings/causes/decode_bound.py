@@ -15,6 +15,7 @@ from perfscope.analyzer.input_case import (
     is_cpu_work,
     relieved,
     wait_evidence,
+    warm,
 )
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms, plural
@@ -43,7 +44,8 @@ def remedy(case: Case) -> Remedy:
     line, fetch = case.pipeline, case.fetch
     saved = line.needed(fetch.cpu) * max(case.ranks, 1)
     own = min(max(alone(case), case.machine.floor(saved)), line.consumer)
-    likely = max(relieved(case, saved), own)
+    likely = max(relieved(case, saved), own) * warm(case, case.limits.warmer)
+    fast = SHARED_CORE * own * warm(case, case.limits.most_warmer)
     need = cores_needed(case)
     have = case.load.usable_cores
     more = f"keeping up would take {plural(need, 'core')}" if need is not None and have and need > have else None
@@ -53,7 +55,7 @@ def remedy(case: Case) -> Remedy:
         f"{cores_text(case)}, so more workers will not help."
     )
     return Remedy(
-        after=After(line.consumer, likely, SHARED_CORE * own),
+        after=After(line.consumer, likely, fast),
         text=text if more is None else f"{text[:-1]}; {more}.",
         actions=[
             Action(

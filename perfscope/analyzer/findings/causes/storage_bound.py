@@ -3,7 +3,16 @@ reads).
 """
 
 from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import Case, Remedy, beside, fetch_evidence, io_bound, supply, wait_evidence
+from perfscope.analyzer.input_case import (
+    Case,
+    Remedy,
+    beside,
+    fetch_evidence,
+    io_bound,
+    kernels_part,
+    supply,
+    wait_evidence,
+)
 from perfscope.analyzer.wording import megabytes, ms, percent
 
 CAUSE = "storage-bound"
@@ -17,7 +26,8 @@ def applies(case: Case) -> bool:
 def remedy(case: Case) -> Remedy:
     """The same pipeline with the data in memory (or storage that answers at once)."""
     line, fetch = case.pipeline, case.fetch
-    after = beside(case, supply(case, max(line.workers, 1), fetch.wall - fetch.io))
+    supplied = supply(case, max(line.workers, 1), fetch.wall - fetch.io)
+    after = beside(case, supplied, freed=kernels_part(case))  # what the kernel does for these reads goes with them
     evidence = [wait_evidence(case), *fetch_evidence(case)]
     if fetch.read_bytes > 0:
         each = fetch.read_bytes

@@ -22,8 +22,8 @@ def remedy(case: Case) -> Remedy:
     pace.
     """
     line, workers = case.pipeline, workers_for(case)
-    one, all_of_them = beside(case, line.input_wait), beside(case, line.input_wait / workers)
-    after = After(max(one.slow, all_of_them.slow), all_of_them.likely, all_of_them.fast)
+    one, those, many = (beside(case, line.input_wait / count) for count in (1, workers, case.limits.most_workers))
+    after = After(one.slow, those.likely, many.fast)
     return Remedy(
         after=after,
         text=f"{ms(line.input_wait)} of each {ms(line.step)} step go by between steps, outside torch, in code that is "
