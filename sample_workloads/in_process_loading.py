@@ -14,7 +14,7 @@ LATENCY_S = 0.001
 def main() -> None:
     args = arguments(__doc__)
     data = RemoteImages(open_store(SIDE, LATENCY_S), SIDE)
-    workers = 2 if args.fix else args.workers
+    workers = 3 if args.fix else args.workers
     loader = DataLoader(data, batch_size=16, sampler=own_part(data), num_workers=workers)
     train(layers(WIDTH, 12), loader, args, learn=partial(classify, variations=2))
 
