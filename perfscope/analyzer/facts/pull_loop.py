@@ -1,4 +1,4 @@
-"""Does a loop of calls fetch its inputs itself, or do requests come to it? The same wait is a loss in one and rest in the other."""
+"""Does a loop of calls fetch its inputs itself, or do requests come to it? One wait is a loss in the first, rest in the other."""
 
 import pandas as pd
 
