@@ -46,7 +46,7 @@ browser: ## what the browser tests need
 	@$(PYTHON) -m venv .venv || { echo "no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@touch $@
 
-.venv/demo: .venv/python pyproject.toml constraints.txt $(wildcard perfscope/*/*/compiled/*)
+.venv/demo: .venv/python pyproject.toml constraints.txt $(wildcard perfscope/*/*/compiled/* perfscope/agent/nvtx/*.[ch])
 	@echo "installing perfscope and torch into .venv (a few minutes the first time)"
 	$(INSTALL) -e '.[torch]'
 	@touch $@

@@ -7,7 +7,7 @@ from typing import Any
 from perfscope.agent.window import Window
 from perfscope.traces.events import KINDS
 
-PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "kernels", "edges")
+PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "nvtx", "kernels", "edges")
 WINDOW_PARTS = ("profiler_doors", "their_profiler", "kernels")
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 
@@ -40,13 +40,13 @@ def sources() -> dict[str, str]:
     return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in ("core", *WINDOW_PARTS[:-1], *PARTS)}
 
 
-def bundle(address: str, token: str, agent_pid: int, window: Window | None = None, *, at_exit: bool = False) -> str:
+def bundle(address: str, token: str, agent_pid: int, window: Window | None = None, **more: Any) -> str:
     """The whole text for one target; `address` is an abstract unix socket name in the target's network namespace.
 
-    Without a `window` to take, the part that takes them stays out of the target. With `at_exit` what the target has not sent
-    when it ends is sent then.
+    Without a `window` to take, the part that takes them stays out of the target. More that the probe may be told: `at_exit`, what
+    it has not sent when its process ends is to be sent then; `nvtx`, `injected` where a library in the process tells of NVTX.
     """
-    config = configuration(address, token, agent_pid, window) | {"at_exit": at_exit}
+    config = configuration(address, token, agent_pid, window) | more
     return START.format(sources=sources_for(window), config=config)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from perfscope import __version__
 from perfscope.agent.cgroup import memory_limit_bytes
 from perfscope.agent.collector import Collector, Job, TargetProcess
-from perfscope.agent.collectors import OUTSIDE, Kernels, OnDemand, Probe, Stacks
+from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
 from perfscope.agent.door import Door
 from perfscope.agent.proc import command_line
@@ -47,6 +47,7 @@ class Plan:
     flush_ns: int = FLUSH_NS
     window: Window = DEFAULT_WINDOW
     door: Door | None = None
+    nvtx_door: Door | None = None
     command: tuple[str, ...] = ()
     rank: int = -1
 
@@ -124,6 +125,8 @@ class Recorder:
         """Start every collector; where the probe cannot enter, look from outside with stack samples."""
         for make in OUTSIDE:
             self.start(make())
+        if self.plan.nvtx_door is not None:
+            self.start(Nvtx(self.plan.nvtx_door))
         if self.plan.depth == "observe":
             self.statuses.append(SourceStatus("probe", "off", "asked for depth observe"))
             self.start(Stacks())

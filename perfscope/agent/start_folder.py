@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from perfscope.agent.door import Door
+from perfscope.agent.nvtx import ADDRESS_VARIABLE, PATH_VARIABLE, library
 from perfscope.agent.probe_bundle import bundle
 from perfscope.agent.window import Window
 
@@ -15,13 +16,21 @@ HOOK = "sitecustomize.py"
 PROBE = "probe.txt"
 
 
+def nvtx_environment(door: Door) -> dict[str, str]:
+    """With this every NVTX in the command loads our library; nothing where another tool's stands there, or ours is not built."""
+    path = library()
+    if path is None or PATH_VARIABLE in os.environ:
+        return {}
+    return {PATH_VARIABLE: str(path), ADDRESS_VARIABLE: f"{door.address} {door.token}"}
+
+
 @contextmanager
-def start_folder(door: Door, window: Window | None) -> Iterator[dict[str, str]]:
-    """The environment to start the command with; the folder behind it is gone afterwards."""
+def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The environment to start the command with, that of `nvtx` in it; the folder behind it is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="perfscope-run-") as name:
         folder = Path(name)
         folder.joinpath(HOOK).write_text(files("perfscope.agent.entry").joinpath("at_start.py").read_text("utf-8"))
-        text = bundle(door.address, door.token, os.getpid(), window, at_exit=True)
+        text = bundle(door.address, door.token, os.getpid(), window, at_exit=True, nvtx="injected" if nvtx else None)
         folder.joinpath(PROBE).write_text(text)
         before = os.environ.get("PYTHONPATH")
-        yield {**os.environ, "PYTHONPATH": f"{name}{os.pathsep}{before}" if before else name}
+        yield {**os.environ, **nvtx, "PYTHONPATH": f"{name}{os.pathsep}{before}" if before else name}

@@ -45,12 +45,13 @@ def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Wind
     """The command's exit code; what goes wrong on our side is told and changes nothing for it."""
     from perfscope.agent.door import open_door
     from perfscope.agent.recorder import Plan, Recorder
-    from perfscope.agent.start_folder import start_folder
+    from perfscope.agent.start_folder import nvtx_environment, start_folder
     from perfscope.agent.started_command import StartedCommand
 
-    door = open_door()
+    door, nvtx_door = open_door(), open_door()
+    nvtx = nvtx_environment(nvtx_door)
     windowed = args.depth == "kernels"
-    with start_folder(door, asked if windowed else None) as environment:
+    with start_folder(door, asked if windowed else None, nvtx) as environment:
         command = StartedCommand(words, environment)
         try:
             plan = Plan(
@@ -61,6 +62,7 @@ def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Wind
                 follow=True,
                 window=asked,
                 door=door,
+                nvtx_door=nvtx_door if nvtx else None,
                 command=tuple(words),
             )
             Recorder(plan).record(lambda _: None)

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class Session:
     def start(self) -> None:
         """Start the agent and the probe; returns once its patches are in place."""
         self.door = open_door()
+        with suppress(ImportError):
+            import nvtx  # noqa: F401  that the first of `scope.range` is heard too
         try:
             self.agent = started(self.order())
         except OSError as error:

@@ -11,10 +11,11 @@ from perfscope.traces import device_tables, events
 from perfscope.traces.clocks import Clock, host_clock
 from perfscope.traces.growing_run import GrowingRun
 from perfscope.traces.kernel_windows import OF_WINDOWS, window_tables
+from perfscope.traces.nvtx_rows import nvtx_columns
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
 from perfscope.traces.stored_run import StoredRun
-from perfscope.traces.trace import Trace, framed
+from perfscope.traces.trace import Trace, framed, unlabelled
 
 CATEGORIES = {
     events.FORWARD: "forward",
@@ -59,7 +60,7 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
         "processes": lambda: listed(run, "processes"),
         "loader": lambda: loader(records, told),
         "fetches": lambda: fetches(records),
-        "ranges": lambda: ranges(records, names),
+        "ranges": lambda: ranges(records, names, injected(run, clock)),
         "copies": lambda: copies(records),
         "stacks": lambda: sampled(run, clock, "stacks", ("probe.stacks", "pyspy.stacks")),
         "thread_states": lambda: sampled(run, clock, "thread_states", ("host.states",)),
@@ -106,10 +107,16 @@ def clock_of(run: Run) -> Clock:
     return host_clock(run.manifest.zero_monotonic_ns, agent, pairs)
 
 
-def probe_records(run: Run, clock: Clock) -> pd.DataFrame:
-    """All records of all probes: `process` and the columns of events.COLUMNS, `ts` in job time."""
+def injected(run: Run, clock: Clock) -> tuple[pd.DataFrame, dict[tuple[int, int], str]]:
+    """What the NVTX injection library recorded, and the names of its codes."""
+    names = {(process, row["code"]): str(row.get("name")) for process, row in run.rows("nvtx.names") if "code" in row}
+    return probe_records(run, clock, "nvtx.records"), names
+
+
+def probe_records(run: Run, clock: Clock, source: str = "probe.records") -> pd.DataFrame:
+    """All records of a source: `process` and the columns of events.COLUMNS, `ts` in job time."""
     parts = []
-    for process, table in run.columns("probe.records", events.COLUMNS):
+    for process, table in run.columns(source, events.COLUMNS):
         part = pd.DataFrame(
             {name: column.to_numpy() for name, column in zip(events.COLUMNS, table.columns, strict=True)}
         )
@@ -152,7 +159,10 @@ def copies(records: pd.DataFrame) -> pd.DataFrame:
     return framed("copies", columns | dict.fromkeys(("device", "stream", "correlation", "launch"), unknown))
 
 
-def ranges(records: pd.DataFrame, names: dict[tuple[int, int], str]) -> pd.DataFrame:
+def ranges(
+    records: pd.DataFrame, names: dict[tuple[int, int], str], injected: tuple[pd.DataFrame, dict[tuple[int, int], str]]
+) -> pd.DataFrame:
+    """Table `ranges`; `injected`: NVTX records of the injection library and the names of their codes."""
     rows = of_kinds(records, CATEGORIES)
     kind = rows["kind"].to_numpy()
     code = picked(rows, kind, NAME_VALUE)
@@ -169,8 +179,12 @@ def ranges(records: pd.DataFrame, names: dict[tuple[int, int], str]) -> pd.DataF
         "name": name.where(name.notna(), category),
         "object": picked(rows, kind, OBJECT_VALUE),
         "value": picked(rows, kind, NUMBER_VALUE),
+        **unlabelled(len(rows)),
     }
-    return framed("ranges", columns)
+    said = [nvtx_columns(of_kinds(records, (events.NVTX,)), names), nvtx_columns(*injected)]
+    whole = {key: np.concatenate([np.asarray(columns[key]), *(one[key] for one in said)]) for key in columns}
+    order = np.argsort(whole["ts"], kind="stable")
+    return framed("ranges", {key: values[order] for key, values in whole.items()})
 
 
 def picked(rows: pd.DataFrame, kind: Any, wanted: dict[int, str]) -> pd.Series:

@@ -119,6 +119,8 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "",
             "bytes of a checkpoint, training flag of a forward, collected objects of a GC; -1 unknown",
         ),
+        Column("label", "category", "", "NVTX category, `#N` for one without a name; NA for none"),
+        Column("payload", "float64", "", "number that the program gave along (NVTX), NaN for none"),
     ),
     "copies": (
         PROCESS,

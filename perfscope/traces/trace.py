@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from perfscope.traces.manifest import Manifest
@@ -75,6 +76,12 @@ class Trace:
 
 def _rebuilt(tables: Any, absent: Any, manifests: Any, rest: dict[str, Any]) -> Trace:
     return Trace(tables, absent, manifests, **rest)
+
+
+def unlabelled(count: int) -> dict[str, Any]:
+    """The columns of `ranges` that only NVTX fills, of rows that are none of it."""
+    nothing = pd.Categorical.from_codes(np.full(count, -1, np.int8), categories=pd.Index([], dtype=str))
+    return {"label": nothing, "payload": np.full(count, np.nan)}
 
 
 def framed(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:

@@ -185,3 +185,27 @@ def test_what_is_said_before_torch_is_there(tmp_path: Path) -> None:
     path.write_text(textwrap.dedent(text))
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120, env=os.environ)
     assert answers(done) == 5
+
+
+def test_named_parts_are_ranges_also_those_of_nvtx_itself(tmp_path: Path) -> None:
+    done = program(
+        tmp_path,
+        """
+        import nvtx
+        with perfscope.profile(depth="probe", show=False) as scope:
+            for number in range(3):
+                with scope.range("part"), nvtx.annotate("inner", domain="mine", category="loading", payload=number):
+                    time.sleep(0.01)
+            nvtx.push_range("pushed", payload=0.5)
+            nvtx.mark("here", domain="mine")
+            nvtx.pop_range()
+        found = scope.result()[0].table("ranges")
+        found = found[found["category"] == "nvtx"].astype(object).where(lambda table: table.notna(), None)
+        print(json.dumps(found[["name", "label", "payload"]].values.tolist()))
+        """,
+    )
+    inner = [["part", None, None], ["mine:inner", "loading", 0.0]]
+    rows = answers(done)
+    assert [row[:2] for row in rows[:2]] == [row[:2] for row in inner] and len(rows) == 8
+    assert [row[2] for row in rows if row[0] == "mine:inner"] == [0, 1, 2]
+    assert ["pushed", None, 0.5] in rows and ["mine:here", None, None] in rows

@@ -20,15 +20,15 @@ from perfscope.analyzer.timeline.track import (
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-THREAD, PYTHON, CALLS = range(3)
-KINDS = ("thread", "python", "calls")
+NVTX, THREAD, PYTHON, CALLS = range(4)
+KINDS = ("nvtx", "thread", "python", "calls")
 RANGES = (
     (("forward", "backward", "optimizer", "scaler"), "compute_or_host"),
     (("checkpoint",), "checkpoint"),
     (("gc",), "host_bound"),
     (("sync",), "sync_wait"),
     (("overhead",), "other_idle"),
-    (("annotation", "nvtx"), "step_0"),
+    (("annotation",), "step_0"),
 )
 """Category of a range and the colour of the time it stands for; ranges that only name a stretch are neutral."""
 DIRECTIONS = {"h2d": "host to device", "d2h": "device to host", "d2d": "device to device", "p2p": "device to device"}
@@ -111,9 +111,10 @@ def of_ranges(trace: Trace, names: Names) -> Iterator[Pile]:
         if len(rows):
             fill = "step_0" if colour == "compute_or_host" and has_device(trace) else colour
             yield pile(ranges, "ranges", names.of(ranges["name"].iloc[rows], fill), rows, THREAD)
-    rows = np.flatnonzero(is_one_of(ranges["category"], "python"))
-    if len(rows):
-        yield pile(ranges, "ranges", names.of(ranges["name"].iloc[rows], "step_1"), rows, PYTHON)
+    for category, colour, layer in (("python", "step_1", PYTHON), ("nvtx", "step_0", NVTX)):
+        rows = np.flatnonzero(is_one_of(ranges["category"], category))
+        if len(rows):
+            yield pile(ranges, "ranges", names.of(ranges["name"].iloc[rows], colour), rows, layer)
 
 
 def pile(frame: pd.DataFrame, source: str, code: Ints, rows: Ints, layer: int) -> Pile:
@@ -122,7 +123,7 @@ def pile(frame: pd.DataFrame, source: str, code: Ints, rows: Ints, layer: int) -
 
 
 def thread_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterator[Draft]:
-    """Three tracks at most for each thread; of very many threads those with the most events."""
+    """Four tracks at most for each thread, NVTX ranges above the rest; of very many threads those with the most events."""
     found = list(piles(trace, names))
     if not found:
         return
@@ -145,7 +146,8 @@ def thread_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterat
     for number, of_layer, rows, hidden in split(events, rank * len(KINDS) + layer):
         code, its_tid = (int(one) for one in threads[:, busiest[number]])
         order: tuple[int, ...] = (1, 0 if (code, its_tid) in main else 1, number, of_layer)
-        title = ("", "Python functions", "runtime calls")[of_layer] or thread_name(trace, code, its_tid, main)
+        own = thread_name(trace, code, its_tid, main)
+        title = (f"NVTX, {own}", own, "Python functions", "runtime calls")[of_layer]
         shut, home = of_layer == PYTHON, parents.get(code, code)
         if code in workers:
             order, title = (2, *order), f"{workers[code]}, {title}"

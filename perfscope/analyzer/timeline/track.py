@@ -23,7 +23,7 @@ class Draft:
 
     process: int
     order: tuple[int, ...]
-    kind: str  # steps, thread, python, calls, loader, stream
+    kind: str  # steps, nvtx, thread, python, calls, loader, stream
     title: str
     rows: list[Events]
     hidden: int = 0

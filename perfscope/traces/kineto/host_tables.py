@@ -12,7 +12,7 @@ from perfscope.traces.kineto.columns import Coded
 from perfscope.traces.kineto.device_tables import category
 from perfscope.traces.naming import LOADER_WAIT, by_name, launch_kind
 from perfscope.traces.nesting import enclosing
-from perfscope.traces.trace import framed
+from perfscope.traces.trace import framed, unlabelled
 
 STEP = re.compile(r"^ProfilerStep\s*#\s*\d+$")
 ON_A_DEVICE = (1, 6, 9, 12, 13, 15, 18, 19, 20)
@@ -82,6 +82,7 @@ def range_table(group: Group, process: Ints) -> pd.DataFrame:
             "name": category(name.codes, name.names),
             "object": missing,
             "value": missing,
+            **unlabelled(len(group)),
         },
     )
 

@@ -16,7 +16,7 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.nesting import enclosing
 from perfscope.traces.nsys.database import Database, Named, Rows, named
 from perfscope.traces.nsys.identity import Identity, process_key, thread_id
-from perfscope.traces.trace import framed
+from perfscope.traces.trace import framed, unlabelled
 
 TYPES = {34: "NvtxMark", 59: "NvtxPushPopRange", 60: "NvtxStartEndRange", 75: "NvtxDomainCreate"}
 """Event types that are read, by the numbers they had in every version so far; an export says them in a table of its own."""
@@ -153,5 +153,6 @@ def range_table(rows: Rows, who: Identity, category: Named, name: Named) -> pd.D
             "name": name.category(),
             "object": missing,
             "value": missing,
+            **unlabelled(len(rows)),
         },
     )

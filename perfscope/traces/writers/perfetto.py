@@ -271,7 +271,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "launches": {"correlation": "correlation"},
     "kernels": {"correlation": "correlation", "device": "device", "stream": "stream", "graph": "graph"},
     "copies": {"correlation": "correlation", "device": "device", "stream": "stream", "bytes": "bytes"},
-    "ranges": {"category": "category", "object": "object", "value": "value"},
+    "ranges": {"category": "category", "object": "object", "value": "value", "label": "label", "payload": "payload"},
     "loader": {"workers": "workers", "queue_depth": "queue depth"},
     "fetches": {"worker": "worker", "dataset_ns": "dataset ns", "collate_ns": "collate ns", "read_bytes": "read bytes"},
 }

@@ -265,7 +265,7 @@
     pen.fillStyle = theme.muted;
     const wide = pen.measureText(count).width;
     pen.fillText(count, size.gutter - 10 - wide, middle);
-    pen.font = row.track.kind === "thread" || row.track.kind === "stream" || row.track.kind === "loader" ? NAME : LABEL;
+    pen.font = row.track.kind === "thread" || row.track.kind === "nvtx" || row.track.kind === "stream" || row.track.kind === "loader" ? NAME : LABEL;
     pen.fillStyle = theme.text;
     pen.fillText(own.fitted(t, track.title, size.gutter - 40 - wide), 22, middle);
   }

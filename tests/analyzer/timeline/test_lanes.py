@@ -42,7 +42,7 @@ def gpu_run() -> Trace:
             {**GPU, "ts": 200, "dur": 100, "name": "gemm", "kind": "compute", "launch": 0, "correlation": 5},
             {**GPU, "ts": 300, "dur": 200, "name": "nccl_all_reduce", "kind": "communication", "launch": 1},
         ],
-        ranges=[{**HOST, "ts": 90, "dur": 500, "category": "nvtx", "name": "<b>forward</b>"}],
+        ranges=[{**HOST, "ts": 90, "dur": 500, "category": "annotation", "name": "<b>forward</b>"}],
     )
 
 
@@ -74,6 +74,15 @@ def test_a_run_folder_has_steps_the_loop_and_each_worker() -> None:
     assert len(lanes.groups) == 1, "workers stand under the process that they work for"
     thread = lanes.lanes[lanes.tracks[1].first]
     assert "waiting for a batch" in {lanes.names.texts[code] for code in thread.codes}
+
+
+def test_nvtx_ranges_have_a_track_of_their_own_above_their_thread() -> None:
+    ops = [{**HOST, "ts": 100, "dur": 100, "name": "aten::linear", "parent": -1}]
+    said = [(90, 500, "step"), (120, 700, "crosses its end"), (100, 50, "inside")]
+    lanes = trace(
+        ops=ops, ranges=[{**HOST, "ts": ts, "dur": dur, "category": "nvtx", "name": name} for ts, dur, name in said]
+    ).fact(timeline_lanes)
+    assert titles(lanes) == [("nvtx", "NVTX, main thread", 3), ("thread", "main thread", 1)]
 
 
 def test_a_stretch_is_told_by_the_module_and_the_range_that_launched_it() -> None:

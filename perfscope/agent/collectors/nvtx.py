@@ -1,0 +1,118 @@
+"""NVTX ranges of every process of the job that uses NVTX, Python or not: stream "nvtx.records", names in "nvtx.names".
+
+Only where we start the command: NVTX looks for a tool once, on a process's first call. A process calls by itself, with the ring
+it writes to as an open file.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.door import Door
+from perfscope.agent.nvtx.ring import Ring
+from perfscope.agent.probe_line import ProbeLine, accept
+from perfscope.traces.events import COLUMNS, WIDTH
+from perfscope.traces.manifest import SourceStatus
+
+PERIOD_NS = 100_000_000
+BUSY_NS = 10_000_000
+BUSY_RECORDS = 10_000
+LONGEST_UNKNOWN_NS = 12_000_000_000
+
+
+@dataclass
+class Caller:
+    """A process that uses NVTX; `process` is -1 until it is known who it is."""
+
+    line: ProbeLine
+    since_ns: int
+    ring: Ring | None = None
+    process: int = -1
+    names: int = 0
+    count: int = 0
+
+
+class Nvtx:
+    """The collector. `door`: where the processes call."""
+
+    NAME = "nvtx"
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.callers: list[Caller] = []
+        self.seen: dict[int, TargetProcess] = {}
+        self.count = self.dropped = self.unknown = 0
+
+    def start(self, job: Job) -> None:
+        self.job = job
+
+    def poll(self, now_ns: int) -> int:
+        self.seen |= self.job.processes
+        self.callers += [Caller(line, now_ns) for line in accept(self.door.listening)]
+        most = 0
+        for caller in list(self.callers):
+            most = max(most, self.serve(caller, now_ns))
+        return now_ns + (BUSY_NS if most > BUSY_RECORDS else PERIOD_NS)
+
+    def serve(self, caller: Caller, now_ns: int) -> int:
+        """Take what it has written; how many records. A caller that is none of ours, or has ended, is let go."""
+        notes, _ = caller.line.frames()
+        if caller.ring is None and notes and not self.take_ring(caller, notes[0]):
+            caller.line.open = False
+        if caller.process < 0 and caller.ring is not None:
+            self.recognise(caller)
+        taken = self.drain(caller) if caller.process >= 0 else 0
+        if not caller.line.open or (caller.process < 0 and now_ns - caller.since_ns > LONGEST_UNKNOWN_NS):
+            self.unknown += caller.ring is not None and caller.process < 0
+            self.let_go(caller)
+        return taken
+
+    def take_ring(self, caller: Caller, note: dict[str, Any]) -> bool:
+        file = int(note.get("file", -1))
+        if file < 0 or note.get("token") != self.door.token:
+            return False
+        caller.ring = Ring(file)
+        return True
+
+    def recognise(self, caller: Caller) -> None:
+        pid = caller.line.pid
+        if pid not in self.job.processes and pid not in self.seen:
+            self.job.look_again()
+        target = self.job.processes.get(pid) or self.seen.get(pid)
+        if target is not None:
+            caller.process = target.process
+
+    def drain(self, caller: Caller) -> int:
+        ring = caller.ring
+        assert ring is not None
+        records = ring.records()
+        for name in ring.names():  # after the records: a name is told before the first that has its code
+            row = {"code": caller.names, "kind": "nvtx", "name": name}
+            self.job.run.jsonl("nvtx.names", caller.process).append(row)
+            caller.names += 1
+        if records:
+            self.job.run.arrow("nvtx.records", caller.process, COLUMNS).append(records)
+        caller.count += len(records) // WIDTH
+        return len(records) // WIDTH
+
+    def let_go(self, caller: Caller) -> None:
+        if caller.ring is not None:
+            self.count += caller.count
+            self.dropped += caller.ring.dropped
+            caller.ring.close()
+        caller.line.close()
+        self.callers.remove(caller)
+
+    def stop(self) -> SourceStatus:
+        """The last records, and the rings are off."""
+        self.poll(time.monotonic_ns())
+        for caller in list(self.callers):
+            self.let_go(caller)
+        self.door.listening.close()
+        if not self.count and not self.unknown:
+            return SourceStatus(self.NAME, "unavailable", "no process of the command used NVTX")
+        reasons = [f"{self.dropped} ranges dropped by a full ring"] if self.dropped else []
+        if self.unknown:
+            reasons.append(f"ranges of {self.unknown} processes that ended before they were seen")
+        return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None)

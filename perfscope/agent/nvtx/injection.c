@@ -1,0 +1,294 @@
+/* The functions that NVTX calls in place of its own, once a process has loaded this library by NVTX_INJECTION64_PATH.
+ *
+ * A range is one record, written when it ends: until then it waits in its thread's stack (push, pop) or in a table that all
+ * threads share (start, end). Ranges that are still open when the process ends are not told.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "nvtx3.h"
+#include "ring.h"
+
+#define KIND_NVTX 14 /* NVTX of perfscope/traces/events.py */
+enum { BY_PUSH = 0, BY_START = 1, BY_MARK = 2 };
+enum { PAYLOAD_NONE = 0, PAYLOAD_SIGNED = 1, PAYLOAD_UNSIGNED = 2, PAYLOAD_REAL = 3 };
+#define DEEPEST 128
+#define OPEN_RANGES 4096u
+#define TRIES 64u
+#define CATEGORIES 256
+
+typedef struct {
+    int64_t name;
+    _Atomic int named;
+    struct {
+        uint32_t id;
+        int64_t name;
+    } categories[CATEGORIES];
+} domain;
+
+typedef struct {
+    domain *domain;
+    int64_t name, category, category_id, payload, payload_type, ts, tid;
+} event;
+
+typedef struct {
+    int depth, over;
+    event events[DEEPEST];
+} stack;
+
+typedef struct {
+    _Atomic uint64_t id; /* 0: free, 1: being filled or taken */
+    event event;
+} open_range;
+
+static domain plain = {.name = -1};
+static pthread_mutex_t naming = PTHREAD_MUTEX_INITIALIZER;
+static open_range open_ranges[OPEN_RANGES];
+static _Atomic uint64_t started;
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static __thread stack *own;
+
+static int64_t now(void) {
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return (int64_t)at.tv_sec * 1000000000 + at.tv_nsec;
+}
+
+static domain *of(void *handle) { return handle != NULL ? handle : &plain; }
+
+static void set_payload(event *made, const event_attributes *said) {
+    made->payload_type = PAYLOAD_SIGNED;
+    double real = 0;
+    switch (said->payload_type) {
+        case PAYLOAD_UINT64: made->payload_type = PAYLOAD_UNSIGNED; made->payload = (int64_t)said->payload.u64; return;
+        case PAYLOAD_INT64: made->payload = said->payload.i64; return;
+        case PAYLOAD_UINT32: made->payload = said->payload.u32; return;
+        case PAYLOAD_INT32: made->payload = said->payload.i32; return;
+        case PAYLOAD_DOUBLE: real = said->payload.f64; break;
+        case PAYLOAD_FLOAT: real = (double)said->payload.f32; break;
+        default: made->payload_type = PAYLOAD_NONE; return;
+    }
+    made->payload_type = PAYLOAD_REAL;
+    memcpy(&made->payload, &real, sizeof real);
+}
+
+static void describe(event *made, domain *where, const event_attributes *said) {
+    *made = (event){.domain = where, .category = -1, .category_id = -1, .tid = ring_tid()};
+    if (said == NULL || said->size < sizeof *said) return;
+    if (said->message_type == MESSAGE_REGISTERED)
+        made->name = (int64_t)(intptr_t)said->message.registered - 1;
+    else if (said->message.ascii == NULL)
+        made->name = 0;
+    else if (said->message_type == MESSAGE_ASCII)
+        made->name = ring_code(said->message.ascii);
+    else if (said->message_type == MESSAGE_UNICODE)
+        made->name = ring_code_wide(said->message.unicode);
+    if (said->category != 0) {
+        made->category_id = said->category;
+        int count = atomic_load_explicit(&where->named, memory_order_acquire);
+        for (int at = 0; at < count; at++)
+            if (where->categories[at].id == said->category) made->category = where->categories[at].name;
+    }
+    set_payload(made, said);
+}
+
+static void put(const event *said, int64_t end, int64_t kind, int64_t end_tid) {
+    const int64_t record[WIDTH] = {KIND_NVTX,       said->tid,      said->ts,           end - said->ts,
+                                   said->name,      said->domain->name, said->category, said->category_id,
+                                   said->payload,   said->payload_type, kind,           end_tid};
+    ring_put(record);
+}
+
+static void make_key(void) { pthread_key_create(&key, free); }
+
+static stack *own_stack(void) {
+    if (own == NULL) {
+        pthread_once(&once, make_key);
+        own = calloc(1, sizeof *own);
+        if (own != NULL) pthread_setspecific(key, own);
+    }
+    return own;
+}
+
+static int level(const stack *here, const domain *where) {
+    int count = 0;
+    for (int at = 0; at < here->depth; at++) count += here->events[at].domain == where;
+    return count;
+}
+
+static int push(void *handle, const event_attributes *said) {
+    if (!ring_on()) return NO_PUSH_POP_TRACKING;
+    stack *here = own_stack();
+    if (here == NULL) return NO_PUSH_POP_TRACKING;
+    if (here->depth == DEEPEST) {
+        here->over++;
+        ring_drop();
+        return NO_PUSH_POP_TRACKING;
+    }
+    event *made = &here->events[here->depth];
+    int before = level(here, of(handle));
+    describe(made, of(handle), said);
+    here->depth++;
+    made->ts = now();
+    return before;
+}
+
+static int pop(void *handle) {
+    int64_t end = now();
+    stack *here = own;
+    if (!ring_on() || here == NULL) return NO_PUSH_POP_TRACKING;
+    if (here->over > 0) {
+        here->over--;
+        return NO_PUSH_POP_TRACKING;
+    }
+    domain *where = of(handle);
+    for (int at = here->depth - 1; at >= 0; at--) {
+        if (here->events[at].domain != where) continue;
+        put(&here->events[at], end, BY_PUSH, -1);
+        here->depth--;
+        memmove(&here->events[at], &here->events[at + 1], (size_t)(here->depth - at) * sizeof(event));
+        return level(here, where);
+    }
+    return NO_PUSH_POP_TRACKING;
+}
+
+static uint64_t start(void *handle, const event_attributes *said) {
+    if (!ring_on()) return 0;
+    uint64_t number = atomic_fetch_add(&started, 1) + 1;
+    for (uint64_t at = number; at < number + TRIES; at++) {
+        open_range *mine = &open_ranges[at % OPEN_RANGES];
+        uint64_t free_ = 0;
+        if (!atomic_compare_exchange_strong(&mine->id, &free_, 1)) continue;
+        describe(&mine->event, of(handle), said);
+        mine->event.ts = now();
+        uint64_t id = number * OPEN_RANGES + at % OPEN_RANGES;
+        atomic_store(&mine->id, id);
+        return id;
+    }
+    ring_drop();
+    return 0;
+}
+
+static void end(void *handle, uint64_t id) {
+    (void)handle;
+    int64_t ended = now();
+    if (id < OPEN_RANGES || !ring_on()) return;
+    open_range *one = &open_ranges[id % OPEN_RANGES];
+    uint64_t open_ = id;
+    if (!atomic_compare_exchange_strong(&one->id, &open_, 1)) return;
+    int64_t here = ring_tid();
+    put(&one->event, ended, BY_START, here == one->event.tid ? -1 : here);
+    atomic_store(&one->id, 0);
+}
+
+static void mark(void *handle, const event_attributes *said) {
+    if (!ring_on()) return;
+    event made;
+    describe(&made, of(handle), said);
+    made.ts = now();
+    put(&made, made.ts, BY_MARK, -1);
+}
+
+static event_attributes narrow(const char *text) {
+    return (event_attributes){.size = sizeof(event_attributes), .message_type = MESSAGE_ASCII, .message.ascii = text};
+}
+
+static event_attributes wide(const wchar_t *text) {
+    return (event_attributes){.size = sizeof(event_attributes), .message_type = MESSAGE_UNICODE, .message.unicode = text};
+}
+
+static void name_category(void *handle, uint32_t id, int64_t name) {
+    domain *where = of(handle);
+    pthread_mutex_lock(&naming);
+    int count = atomic_load(&where->named), at = 0;
+    while (at < count && where->categories[at].id != id) at++;
+    if (at < CATEGORIES) {
+        where->categories[at].id = id;
+        where->categories[at].name = name;
+        if (at == count) atomic_store_explicit(&where->named, count + 1, memory_order_release);
+    }
+    pthread_mutex_unlock(&naming);
+}
+
+static void *create_domain(int64_t name) {
+    domain *made = calloc(1, sizeof *made);
+    if (made != NULL) made->name = name;
+    return made;
+}
+
+static void mark_ex(const event_attributes *said) { mark(NULL, said); }
+static void mark_a(const char *text) { event_attributes said = narrow(text); mark(NULL, &said); }
+static void mark_w(const wchar_t *text) { event_attributes said = wide(text); mark(NULL, &said); }
+static uint64_t start_ex(const event_attributes *said) { return start(NULL, said); }
+static uint64_t start_a(const char *text) { event_attributes said = narrow(text); return start(NULL, &said); }
+static uint64_t start_w(const wchar_t *text) { event_attributes said = wide(text); return start(NULL, &said); }
+static void end_plain(uint64_t id) { end(NULL, id); }
+static int push_ex(const event_attributes *said) { return push(NULL, said); }
+static int push_a(const char *text) { event_attributes said = narrow(text); return push(NULL, &said); }
+static int push_w(const wchar_t *text) { event_attributes said = wide(text); return push(NULL, &said); }
+static int pop_plain(void) { return pop(NULL); }
+static void category_a(uint32_t id, const char *text) { name_category(NULL, id, ring_code(text)); }
+static void category_w(uint32_t id, const wchar_t *text) { name_category(NULL, id, ring_code_wide(text)); }
+static void domain_category_a(void *handle, uint32_t id, const char *text) { name_category(handle, id, ring_code(text)); }
+static void domain_category_w(void *handle, uint32_t id, const wchar_t *text) {
+    name_category(handle, id, ring_code_wide(text));
+}
+static void *register_a(void *handle, const char *text) { (void)handle; return (void *)(intptr_t)(ring_code(text) + 1); }
+static void *register_w(void *handle, const wchar_t *text) {
+    (void)handle;
+    return (void *)(intptr_t)(ring_code_wide(text) + 1);
+}
+static void *create_a(const char *text) { return create_domain(ring_code(text)); }
+static void *create_w(const wchar_t *text) { return create_domain(ring_code_wide(text)); }
+
+typedef struct {
+    unsigned int at;
+    function call;
+} entry;
+
+static const entry core[] = {
+    {CORE_MARK_EX, (function)mark_ex},         {CORE_MARK_A, (function)mark_a},
+    {CORE_MARK_W, (function)mark_w},           {CORE_RANGE_START_EX, (function)start_ex},
+    {CORE_RANGE_START_A, (function)start_a},   {CORE_RANGE_START_W, (function)start_w},
+    {CORE_RANGE_END, (function)end_plain},     {CORE_RANGE_PUSH_EX, (function)push_ex},
+    {CORE_RANGE_PUSH_A, (function)push_a},     {CORE_RANGE_PUSH_W, (function)push_w},
+    {CORE_RANGE_POP, (function)pop_plain},     {CORE_NAME_CATEGORY_A, (function)category_a},
+    {CORE_NAME_CATEGORY_W, (function)category_w},
+};
+
+static const entry core2[] = {
+    {CORE2_DOMAIN_MARK_EX, (function)mark},
+    {CORE2_DOMAIN_RANGE_START_EX, (function)start},
+    {CORE2_DOMAIN_RANGE_END, (function)end},
+    {CORE2_DOMAIN_RANGE_PUSH_EX, (function)push},
+    {CORE2_DOMAIN_RANGE_POP, (function)pop},
+    {CORE2_DOMAIN_NAME_CATEGORY_A, (function)domain_category_a},
+    {CORE2_DOMAIN_NAME_CATEGORY_W, (function)domain_category_w},
+    {CORE2_DOMAIN_REGISTER_STRING_A, (function)register_a},
+    {CORE2_DOMAIN_REGISTER_STRING_W, (function)register_w},
+    {CORE2_DOMAIN_CREATE_A, (function)create_a},
+    {CORE2_DOMAIN_CREATE_W, (function)create_w},
+};
+
+static int put_in(const callbacks_table *callbacks, int module, const entry *entries, size_t count) {
+    function **table = NULL;
+    unsigned int size = 0;
+    if (!callbacks->get_module_function_table(module, &table, &size) || table == NULL) return 0;
+    for (size_t at = 0; at < count; at++)
+        if (entries[at].at < size && table[entries[at].at] != NULL) *table[entries[at].at] = entries[at].call;
+    return 1;
+}
+
+/* Each library of a process that was built with NVTX calls it, on its first NVTX call. */
+__attribute__((visibility("default"))) int InitializeInjectionNvtx2(get_export_table get) {
+    const callbacks_table *callbacks = get != NULL ? get(EXPORT_TABLE_CALLBACKS) : NULL;
+    if (callbacks == NULL || callbacks->struct_size < sizeof *callbacks || !ring_open()) return 0;
+    int known = put_in(callbacks, MODULE_CORE, core, sizeof core / sizeof *core);
+    put_in(callbacks, MODULE_CORE2, core2, sizeof core2 / sizeof *core2);
+    return known;
+}

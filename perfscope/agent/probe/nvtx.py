@@ -1,0 +1,162 @@
+"""NVTX in a process that first used it without a tool: the Python-level calls of the `nvtx` package and of torch.cuda.nvtx.
+
+NVTX looks for a tool once; afterwards its calls do nothing, and only what Python says to them can still be heard. Not told are
+ranges that were open when we came, and what cannot be known without a tool: functions that `annotate` decorated (they are plain
+functions then), ranges of `nvtx.start_range` (they have no number), methods of a Domain (it has no name).
+"""
+
+import sys
+import time
+from _thread import get_ident, get_native_id
+from struct import pack, unpack
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfscope.agent.probe.core import Probe
+
+BY_PUSH, BY_START, BY_MARK = range(3)
+NOTHING, SIGNED, UNSIGNED, REAL = range(4)
+MOST_NAMES = 20_000
+OTHER_NAMES = "(other names)"
+LARGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
+
+
+def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> "str | None":
+    return None
+
+
+def install(probe: "Probe") -> None:
+    if probe.config.get("nvtx") == "injected":
+        return  # the library in the process tells it all
+    heard = Heard(probe)
+    heard.tick(0)
+    probe.ticks.append(heard.tick)
+
+
+class Heard:
+    """The ranges of one process. The program may import `nvtx` later, so it is looked for now and again."""
+
+    def __init__(self, probe: "Probe") -> None:
+        self.probe = probe
+        self.stacks: dict[int, list[tuple[int, ...]]] = {}
+        self.started: dict[Any, tuple[int, ...]] = {}
+        self.seen: set[str] = set()
+        self.names = 0
+
+    def tick(self, now_ns: int) -> None:
+        for name, listen in (("nvtx.nvtx", self.to_package), ("torch.cuda.nvtx", self.to_torch)):
+            module = sys.modules.get(name)
+            if name not in self.seen and getattr(module, "mark", None) is not None:
+                self.seen.add(name)
+                listen(module)
+
+    # -- what is recorded
+
+    def code(self, text: Any) -> int:
+        """The code of a name, -1 for none; past MOST_NAMES that of OTHER_NAMES."""
+        if text is None:
+            return -1
+        key = ("nvtx", str(text))
+        if key not in self.probe.codes:
+            self.names += 1
+            if self.names > MOST_NAMES:
+                key = ("nvtx", OTHER_NAMES)
+        return self.probe.code(key, "nvtx", key[1])
+
+    def event(self, name: Any, domain: Any = None, category: Any = None, payload: Any = None) -> tuple[int, ...]:
+        number = category if type(category) is int else -1
+        said = -1 if number >= 0 else self.code(category)
+        bits, kind = number_bits(payload)
+        return self.code("" if name is None else name), self.code(domain), said, number, bits, kind
+
+    def put(self, event: tuple[int, ...], tid: int, first: int, took: int, way: int, end_tid: int = -1) -> None:
+        if self.probe.live[0]:
+            self.probe.records.append((self.probe.kinds["NVTX"], tid, first, took, *event, way, end_tid))
+
+    def push(self, event: tuple[int, ...]) -> None:
+        self.stacks.setdefault(get_ident(), []).append((*event, time.monotonic_ns()))
+
+    def pop(self, domain: Any = None) -> None:
+        end, code = time.monotonic_ns(), self.code(domain)
+        stack = self.stacks.get(get_ident(), [])
+        for place in range(len(stack) - 1, -1, -1):
+            if stack[place][1] == code:
+                *event, first = stack.pop(place)
+                self.put(tuple(event), get_native_id(), first, end - first, BY_PUSH)
+                return
+
+    def start(self, key: Any, event: tuple[int, ...]) -> None:
+        self.started[key] = (*event, get_native_id(), time.monotonic_ns())
+
+    def end(self, key: Any) -> None:
+        end, here = time.monotonic_ns(), get_native_id()
+        found = self.started.pop(key, None)
+        if found is not None:
+            *event, tid, first = found
+            self.put(tuple(event), tid, first, end - first, BY_START, -1 if tid == here else here)
+
+    def mark(self, event: tuple[int, ...]) -> None:
+        self.put(event, get_native_id(), time.monotonic_ns(), 0, BY_MARK)
+
+    # -- whom it is heard from
+
+    def after(self, owner: Any, name: str, tell: "Callable[..., Any]") -> None:
+        """`tell(answer, *arguments)` behind each call that succeeded."""
+        original, live = getattr(owner, name), self.probe.live
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            answer = original(*args, **kwargs)
+            if not live[0]:
+                self.probe.forked()
+                return answer
+            tell(answer, *args, **kwargs)
+            return answer
+
+        self.probe.swap(owner, name, called)
+
+    def to_torch(self, module: Any) -> None:
+        self.after(module, "range_push", lambda _, msg: self.push(self.event(msg)))
+        self.after(module, "range_pop", lambda _: self.pop())
+        self.after(module, "range_start", lambda answer, msg: self.start(("torch", answer), self.event(msg)))
+        self.after(module, "range_end", lambda _, range_id: self.end(("torch", range_id)))
+        self.after(module, "mark", lambda _, msg: self.mark(self.event(msg)))
+
+    def to_package(self, module: Any) -> None:
+        annotate = module.annotate
+        if "__reduce__" in vars(annotate):  # what it was given is kept for that
+            self.after(annotate, "__enter__", lambda _, one: self.push(self.event(*without_colour(one.init_args))))
+            self.after(annotate, "__exit__", lambda _, one, *raised: self.pop(one.init_args[2]))
+        for owner in (module, sys.modules.get("nvtx")):
+            self.after(owner, "push_range", lambda _, *a, **k: self.push(self.described(*a, **k)))
+            self.after(owner, "pop_range", lambda _, domain=None: self.pop(domain))
+            self.after(owner, "start_range", self.package_started)
+            self.after(owner, "end_range", lambda _, range_id: self.end(range_id if range_id is None else range_id[0]))
+            self.after(owner, "mark", lambda _, *a, **k: self.mark(self.described(*a, **k)))
+
+    def described(
+        self, message: Any = None, color: Any = None, domain: Any = None, category: Any = None, payload: Any = None
+    ) -> tuple[int, ...]:
+        return self.event(message, domain, category, payload)
+
+    def package_started(self, answer: Any, *args: Any, **kwargs: Any) -> None:
+        """Without a tool it answers None for every range: which of them ends later cannot be told then."""
+        if answer is not None:
+            self.start(answer[0], self.described(*args, **kwargs))
+
+
+def without_colour(said: tuple[Any, ...]) -> tuple[Any, ...]:
+    message, _, domain, category, payload = said
+    return message, domain, category, payload
+
+
+def number_bits(payload: Any) -> tuple[int, int]:
+    """(the number as an int64, which kind); nothing for what is no number."""
+    if type(payload) is int and SMALLEST <= payload <= LARGEST:
+        return payload, SIGNED
+    if type(payload) is int and LARGEST < payload < 1 << 64:
+        return payload - (1 << 64), UNSIGNED
+    if type(payload) is float:
+        return unpack("=q", pack("=d", payload))[0], REAL
+    return -1, NOTHING

@@ -1,0 +1,34 @@
+"""Lightning `Trainer`: `Trainer(..., callbacks=[PerfscopeCallback()])`; both `lightning` and `pytorch_lightning`."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from perfscope.profiling.scope import Scope, profile
+
+NAMES = ("lightning.pytorch", "pytorch_lightning")
+library = import_module(next((name for name in NAMES if name in sys.modules), NAMES[0]))
+
+
+class PerfscopeCallback(library.Callback):  # type: ignore[misc,name-defined]
+    """Records from the first training batch's loader to the end of `fit()`, also when it ends with an exception.
+
+    It takes what `perfscope.profile()` takes; `scope` has the result.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.scope: Scope = profile(**options)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.scope.__enter__()
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.leave()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        if self.scope.depth:
+            self.scope.__exit__(None, None, None)

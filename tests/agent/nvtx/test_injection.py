@@ -1,0 +1,86 @@
+"""NVTX of a C program and of the nvtx package, by `perfscope run`, without CUDA."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from perfscope.traces.load import load
+from tests.agent.nvtx.building import compiled, need_library
+from tests.running import perfscope
+
+PYTHON = """
+import os, time
+import nvtx
+for number in range(3):
+    with nvtx.annotate("outer", domain="mine", category="loading", payload=number):
+        with nvtx.annotate("inner"):
+            time.sleep(0.002)
+nvtx.mark("here", payload=2.5)
+for number in range(200_000):
+    nvtx.push_range("many")
+    nvtx.pop_range()
+    if number % 10_000 == 0:
+        time.sleep(0.05)
+"""
+
+
+def ranges(folder: Path, *command: str) -> tuple[pd.DataFrame, str]:
+    done = subprocess.run(
+        [*perfscope("run", "--out", folder / "run", "--"), *command], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    found = load(folder / "run").table("ranges")
+    assert found is not None
+    return found[found["category"] == "nvtx"], done.stdout
+
+
+def dropped(run: Path) -> int:
+    """How many the ring had no room for, because this machine was busy with other things."""
+    (status,) = [one for one in load(run).manifest.sources if one.name == "nvtx"]
+    return int(status.reason.split()[0]) if status.reason else 0
+
+
+def test_what_a_c_program_says_by_every_call(tmp_path: Path) -> None:
+    need_library()
+    found, said = ranges(tmp_path, str(compiled(tmp_path)))
+    assert said == "0 0 1 0 1\n1\n"
+    assert sorted(found["name"]) == sorted(
+        [*["engine:registered"] * 4, "grün", "deeper", "in a thread", "only in the child"]
+    )
+    first = found[(found["name"] == "engine:registered") & (found["label"] == "decoding")].iloc[0]
+    assert first["payload"] == float(1 << 63) and first["dur"] > 1_900_000
+    inside = found[found["name"] == "deeper"].iloc[0]
+    assert first["ts"] <= inside["ts"] and inside["ts"] + inside["dur"] <= first["ts"] + first["dur"] + 1_000_000
+    mark = found[found["label"] == "#9"].iloc[0]
+    assert (mark["dur"], mark["payload"], mark["name"]) == (0, 0.25, "engine:registered")
+    main = first["tid"]
+    crossing = found[(found["name"] == "engine:registered") & found["label"].isna() & (found["tid"] == main)]
+    assert len(crossing) == 1 and math.isnan(crossing.iloc[0]["payload"])
+    assert found[found["name"] == "in a thread"].iloc[0]["tid"] != main
+    child = found[found["process"] != first["process"]]
+    assert sorted(child["name"]) == ["engine:registered", "only in the child"] and child["payload"].min() == -5
+
+
+def test_the_nvtx_package_without_cuda_and_without_torch(tmp_path: Path) -> None:
+    need_library()
+    pytest.importorskip("nvtx")
+    path = tmp_path / "program.py"
+    path.write_text(PYTHON)
+    found, _ = ranges(tmp_path, sys.executable, str(path))
+    counts = found["name"].value_counts().to_dict()
+    assert counts == {"mine:outer": 3, "inner": 3, "here": 1, "many": 200_000 - dropped(tmp_path / "run")}
+    outer = found[found["name"] == "mine:outer"]
+    assert outer["label"].tolist() == ["loading"] * 3 and outer["payload"].tolist() == [0, 1, 2]
+
+
+def test_another_tools_library_is_left_in_its_place(tmp_path: Path) -> None:
+    program = "import os; print(os.environ['NVTX_INJECTION64_PATH'])"
+    command = [*perfscope("run", "--out", tmp_path / "run", "--"), sys.executable, "-c", program]
+    theirs = {**os.environ, "NVTX_INJECTION64_PATH": "/their/tool.so"}
+    done = subprocess.run(command, capture_output=True, text=True, env=theirs)
+    assert (done.returncode, done.stdout) == (0, "/their/tool.so\n")
