@@ -22,7 +22,15 @@ from perfscope.analyzer.input_case import ordinary
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
 from perfscope.analyzer.verdicts import healthy, of_finding, unknown
-from perfscope.analyzer.whole_budget import bound_by, budget_over, budgets, rank_of_process, span_s, step_summary
+from perfscope.analyzer.whole_budget import (
+    bound_by,
+    budget_over,
+    budgets,
+    rank_of_process,
+    span_s,
+    step_summary,
+    work_of_rank,
+)
 from perfscope.traces.schema import SCHEMA_VERSION
 from perfscope.traces.trace import Trace
 
@@ -48,7 +56,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
     return Diagnosis(
         schema=SCHEMA_VERSION,
         verdict=verdict,
-        bound_by=bound_by(own, found, standing, dark=of_a_profiler(trace)),
+        bound_by=bound_by(own, found, standing, dark=of_a_profiler(trace), work=work_of_rank(trace, budget_rank)),
         span_s=span_s(trace),
         steps=step_summary(trace, process),
         time_budget=own,

@@ -83,6 +83,20 @@ class Limits:
     # more: ridges of CPUs lie between about 3 and 50, those of the accelerators in device_peaks.json between 9 and 420.
     surely_memory: float = 1.0
     surely_compute: float = 500.0
+    surely_compute_on_a_cpu: float = 50.0
+    # Without a measured roof memory counts as what limits a call on a CPU only beyond what a core's own caches hold (1 to 2 MB
+    # on servers, up to 16 MB on laptops).
+    beyond_caches_bytes: float = 16e6
+    # What good code reaches of a roof: published best products in 16 bits are 54 % (MI300X) to 83 % (H100) of the data
+    # sheet; of a roof that was measured with good code, nearly all of it. What a call takes beyond that could be had back.
+    reached_of_data_sheet: float = 0.5
+    reached_of_measured: float = 0.8
+    # A call that reaches less than this share of that is not limited by its roof: latency, too little work, a bad layout.
+    limited_from: float = 0.5
+    # On a CPU some dispatching is part of every step; from here on larger pieces of work are worth a change.
+    dispatch_share: float = 0.35
+    # A smaller type is worth it from this ratio of rates on.
+    faster_type: float = 1.3
 
 
 LIMITS = Limits()

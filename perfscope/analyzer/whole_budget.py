@@ -2,9 +2,12 @@
 
 from perfscope.analyzer.confidence import FROM_OUTSIDE, Standing
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, RankBudget, StepSummary
+from perfscope.analyzer.facts.device.roofline import MEMORY
 from perfscope.analyzer.facts.device.span_budget import span_budget
 from perfscope.analyzer.facts.device.traced_steps import Marks, step_marks
 from perfscope.analyzer.facts.device.units import Unit, is_recorded_trace
+from perfscope.analyzer.facts.device.work_limits import WorkLimits, work_limits
+from perfscope.analyzer.facts.device.work_units import work_units
 from perfscope.analyzer.facts.host_load import window
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.rows import column, table
@@ -25,6 +28,8 @@ RESOURCE = {
     "peer_wait": "communication",
     "other_idle": "unknown",
 }
+# From this share of the work on, and more than arithmetic limits, memory is said to bound it; the rest may be in small calls.
+MOSTLY_MEMORY = 0.25
 # Findings whose loss hides in compute_or_host: the thread is runnable and has no core.
 HOST_SIDE = ("cpu-oversubscription", "cpu-throttled")
 
@@ -91,10 +96,18 @@ def _only_rank(trace: Trace) -> int | None:
     return int(rows["rank"].iloc[0]) if len(rows) else None
 
 
-def bound_by(budget: list[BudgetEntry], found: list[Finding], standing: Standing, *, dark: bool = False) -> BoundBy:
+def bound_by(
+    budget: list[BudgetEntry],
+    found: list[Finding],
+    standing: Standing,
+    *,
+    dark: bool = False,
+    work: WorkLimits | None = None,
+) -> BoundBy:
     """The largest resource of the budget; time lost for want of a core counts as the host's.
 
-    `dark`: kernels were launched and not recorded, so that compute_or_host says nothing of the device.
+    `dark`: kernels were launched and not recorded, so that compute_or_host says nothing of the device. `work`: what limits the
+    device's work where that is known; where it is memory for most of it, memory is what limits and not arithmetic.
     """
     shares: dict[str, float] = {}
     for entry in budget:
@@ -112,6 +125,12 @@ def bound_by(budget: list[BudgetEntry], found: list[Finding], standing: Standing
     margin = ordered[0] - (ordered[1] if len(ordered) > 1 else 0.0)
     # A lead of a fifth of the time is clear; a smaller one is less sure in proportion.
     sure = min(1.0, 0.5 + 2.5 * margin)
+    if best == "compute" and work is not None and work.whole:
+        memory, rest = work.memory / work.whole, (work.whole - work.memory - work.compute) / work.whole
+        known = 1.0 - rest
+        if work.memory > work.compute and memory >= MOSTLY_MEMORY:
+            best, shares[MEMORY] = MEMORY, shares["compute"] * memory
+        sure *= min(1.0, 0.5 + known)
     return BoundBy(best, round(shares[best], 4), round(sure * max(standing.confidence, FROM_OUTSIDE), 3))
 
 
@@ -155,3 +174,9 @@ def span_s(trace: Trace) -> float:
         begin, end = window(trace)
         return (end - begin) / 1e9
     return round((max(end for _, end in bounds) - min(begin for begin, _ in bounds)) / 1e9, 3)
+
+
+def work_of_rank(trace: Trace, rank: int | None) -> WorkLimits | None:
+    """What limits the work of a rank's device, None where its operators were not seen."""
+    unit = next((one for one in work_units(trace) if one.rank == rank), None)
+    return None if unit is None else trace.fact(work_limits).get((unit.process, unit.device))

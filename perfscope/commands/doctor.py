@@ -14,9 +14,25 @@ CPU, I/O, throttling and what threads of your own processes wait for.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="measure what this CPU does with torch (some seconds, on an idle machine), for rooflines of runs on it",
+    )
+    parser.add_argument("--python", metavar="PATH", help="with --calibrate: the target's Python (default: this one)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --calibrate: threads of the target (default: one, and as many as torch takes by itself)",
+    )
+    parser.add_argument("--force", action="store_true", help="with --calibrate: also when the machine is busy")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.calibrate:
+        return calibrated(args)
     import msgspec
 
     from perfscope.agent.doctor import CHECKS, system
@@ -32,3 +48,28 @@ def run(args: argparse.Namespace) -> int:
                 print(f"      fix: {one.fix}")
         print(ELSEWHERE, end="")
     return 0 if all(one.fix is None for one in found) else 1
+
+
+def calibrated(args: argparse.Namespace) -> int:
+    """Measure, keep, and say what was found."""
+    import sys
+
+    import msgspec
+
+    from perfscope.agent.calibration import calibrate
+    from perfscope.traces.calibrations import keep
+
+    python = args.python or sys.executable
+    made = [calibrate(python, threads, force=args.force) for threads in ([args.threads] if args.threads else [1, 0])]
+    paths = [keep(one) for one in made]
+    if args.json:
+        print(msgspec.json.encode(made).decode())
+        return 0
+    for one, path in zip(made, paths, strict=True):
+        rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in one.flops_per_s.items())
+        print(f"{one.cpu}, torch {one.torch}, threads: {one.threads}")
+        print(f"  products: {rates} GFLOP/s; memory: {one.bytes_per_s / 1e9:.1f} GB/s")
+        if one.busy_share > 0.1:
+            print(f"  {one.busy_share:.0%} of the cores were busy: these figures may be too low")
+        print(f"wrote {path}")
+    return 0

@@ -23,8 +23,13 @@ def kept_root(path: Path) -> Path:
     for parent in list(path.resolve().parents)[:3]:
         if parent.name.endswith(".perfscope") and (parent / MANIFEST).is_file():
             return parent / "cache"
+    return user_cache() / "traces"
+
+
+def user_cache() -> Path:
+    """The user's cache folder for what is ours."""
     home = os.environ.get("XDG_CACHE_HOME") or ""
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "perfscope" / "traces"
+    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "perfscope"
 
 
 def key_of(path: Path) -> str:

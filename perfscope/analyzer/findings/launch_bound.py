@@ -25,6 +25,7 @@ import re
 
 import pandas as pd
 
+from perfscope.analyzer.cpu_dispatch import of_cpu_dispatch, on_a_cpu_with_steps
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device.activity import rows_on
 from perfscope.analyzer.facts.device.host_gaps import host_gaps
@@ -55,12 +56,14 @@ SAYS = {
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs a device."""
-    return no_device(trace)
+    """Needs a device, or a window of the profiler on a CPU."""
+    return None if on_a_cpu_with_steps(trace, limits) else no_device(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The idle time that the host causes by being late, when it is enough."""
+    if on_a_cpu_with_steps(trace, limits):
+        return of_cpu_dispatch(trace, limits, ID)
     case = case_of(trace, limits)
     gaps = trace.fact(host_gaps)
     mine = (column(gaps, "process") == case.unit.process) & (column(gaps, "device") == case.unit.device)

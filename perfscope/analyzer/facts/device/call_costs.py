@@ -10,8 +10,9 @@ from perfscope.analyzer.costs import cost_of, family_of, has_model
 from perfscope.analyzer.costs.call import call_of, dtype_of, listed
 from perfscope.analyzer.costs.cost import Cost
 from perfscope.analyzer.facts.device.cpu_work import computing
-from perfscope.analyzer.facts.device.units import NO_DEVICE, units
+from perfscope.analyzer.facts.device.units import NO_DEVICE
 from perfscope.analyzer.facts.device.work_origin import work_origin
+from perfscope.analyzer.facts.device.work_units import work_units
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -123,7 +124,7 @@ def device_work(trace: Trace) -> Work:
     operator around its launch that has a cost, else to the innermost there is.
     """
     ops = table(trace, "ops")
-    if any(one.device != NO_DEVICE for one in units(trace)):
+    if any(one.device != NO_DEVICE for one in work_units(trace)):
         origin, kernels, copies = trace.fact(work_origin), table(trace, "kernels"), table(trace, "copies")
         ts = np.concatenate([column(kernels, "ts"), column(copies, "ts")])
         row = np.arange(len(origin.op))
@@ -142,7 +143,7 @@ def device_work(trace: Trace) -> Work:
 def on_the_cpu(trace: Trace, ops: pd.DataFrame | None) -> tuple[Ints, Ints, Ints, Ints]:
     """Process, begin, duration and row of what operators compute."""
     parts = [np.empty((4, 0), np.int64)]
-    for unit in units(trace):
+    for unit in work_units(trace):
         rows = np.flatnonzero(column(ops, "process") == unit.process)
         if ops is None or not len(rows):
             continue
@@ -171,12 +172,12 @@ def owned(trace: Trace, op: Ints) -> tuple[Ints, NDArray[np.bool_]]:
 def call_costs(trace: Trace) -> pd.DataFrame:
     """One row for each call of an operator that has a cost and did work on a device.
 
-    Columns: process, device, op (row of `ops`), name, shapes, dtype, matrix, flops (NaN unknown), bytes, work_ns (sum of its
-    work; kernels side by side each count whole), kernels, ts (of its first work), span_ns (to its last). Copies over a link
-    are left out: their roof is the link's.
+    Columns: process, device, op (row of `ops`), name, family, shapes, dtype, matrix, flops (NaN unknown), bytes, work_ns
+    (sum of its work; kernels side by side each count whole), kernels, ts (of its first work), span_ns (to its last). Copies
+    over a link are left out: their roof is the link's.
     """
     work, costs, ops = trace.fact(device_work), trace.fact(op_costs), table(trace, "ops")
-    columns = ["process", "device", "op", "name", "shapes", "dtype", "matrix", "flops", "bytes"]
+    columns = ["process", "device", "op", "name", "family", "shapes", "dtype", "matrix", "flops", "bytes"]
     if ops is None or not work.costed.any():
         return pd.DataFrame(columns=[*columns, "work_ns", "kernels", "ts", "span_ns"])
     keep = work.costed & ~over_a_link(trace, work) & ~communicates(trace, work)
@@ -190,9 +191,10 @@ def call_costs(trace: Trace) -> pd.DataFrame:
     calls = calls.reset_index()
     op = calls["op"].to_numpy()
     calls["span_ns"] = calls.pop("end") - calls["ts"]
-    told = {"name": ops["name"].to_numpy(object)[op], "shapes": ops["shapes"].to_numpy(object)[op]}
-    said = {"dtype": costs.dtype[op], "matrix": costs.matrix[op], "flops": costs.flops[op], "bytes": costs.bytes[op]}
-    calls = calls.assign(**told, **said)
+    families = np.array([family_of(str(one)) for one in ops["name"].cat.categories], object)
+    told = {"name": ops["name"].to_numpy(object)[op], "family": families[ops["name"].cat.codes.to_numpy()[op]]}
+    told |= {"shapes": ops["shapes"].to_numpy(object)[op], "dtype": costs.dtype[op], "matrix": costs.matrix[op]}
+    calls = calls.assign(**told, flops=costs.flops[op], bytes=costs.bytes[op])
     return calls[[*columns, "work_ns", "kernels", "ts", "span_ns"]]
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.costs import family_of, has_model
 from perfscope.analyzer.facts.device.call_costs import Work, communicates, device_work, over_a_link
-from perfscope.analyzer.facts.device.units import rank_by_process
+from perfscope.analyzer.facts.device.work_units import rank_of_work
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.traces.trace import Trace
 
@@ -35,7 +35,7 @@ def roof_coverage(trace: Trace) -> pd.DataFrame:
     keys = ["process", "device"]
     found = frame.groupby([*keys, "why", "name"], sort=False)["work_ns"].agg(count="size", work_ns="sum").reset_index()
     found["share"] = found["work_ns"] / found.groupby(keys)["work_ns"].transform("sum").clip(lower=1)
-    ranks = rank_by_process(trace)
+    ranks = rank_of_work(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
     return found.sort_values(["rank", "device", "work_ns"], ascending=[True, True, False], ignore_index=True)[columns]
 

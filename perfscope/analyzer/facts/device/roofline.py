@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.device.call_costs import call_costs
 from perfscope.analyzer.facts.device.roofs import roofs
-from perfscope.analyzer.facts.device.units import rank_by_process
+from perfscope.analyzer.facts.device.units import NO_DEVICE
+from perfscope.analyzer.facts.device.work_units import rank_of_work
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.peaks.peaks import Peaks
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
+Floats = NDArray[np.float64]
 COMPUTE, MEMORY = "compute", "memory-bandwidth"
 CACHED = "above the roof of memory: its data came from a cache"
 FASTER = "above the roof of arithmetic: less was computed, or in a smaller type, than its shapes and types say"
@@ -23,44 +26,46 @@ GROUP = ["process", "device", "name", "shapes", "dtype", "matrix"]
 
 
 def roofed_calls(trace: Trace) -> pd.DataFrame:
-    """`call_costs` with three more columns.
+    """`call_costs` with four more columns.
 
     side (compute or memory-bandwidth; "" not known), attainable_ns (NaN without peaks), roof_share (attainable by measured
-    time, NaN without peaks).
+    time, NaN without peaks), reached (the share of its roof that good code reaches there, NaN without peaks).
     """
     calls = trace.fact(call_costs)
     flops, moved = calls["flops"].to_numpy(np.float64), calls["bytes"].to_numpy(np.float64)
-    rate, bandwidth = _rates(trace, calls)
+    rate, bandwidth, reached = _rates(trace, calls)
     computing = np.where(np.isnan(flops), np.nan, flops / rate)
     moving = moved / bandwidth
     known = ~np.isnan(moving) & (~np.isnan(computing) | np.isnan(flops))
     attainable = np.where(known, np.fmax(computing, moving), np.nan)
     side = np.where(~known | np.isnan(flops), "", np.where(computing > moving, COMPUTE, MEMORY)).astype(object)
     unknown = side == ""
-    side[unknown] = _certain_side(flops, moved)[unknown]
+    side[unknown] = _certain_side(flops, moved, calls["device"].to_numpy(np.int64))[unknown]
     work = calls["work_ns"].to_numpy(np.float64)
     share = np.divide(attainable * 1e9, work, out=np.full(len(work), np.nan), where=work > 0)
-    return calls.assign(side=side, attainable_ns=attainable * 1e9, roof_share=share)
+    return calls.assign(side=side, attainable_ns=attainable * 1e9, roof_share=share, reached=reached)
 
 
-def _rates(trace: Trace, calls: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """FLOP/s and bytes/s of each call's device, NaN unknown."""
-    rate, bandwidth = np.full(len(calls), np.nan), np.full(len(calls), np.nan)
+def _rates(trace: Trace, calls: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+    """FLOP/s and bytes/s of each call's device, and the share of them that good code reaches; NaN unknown."""
+    rate, bandwidth, reached = (np.full(len(calls), np.nan) for _ in range(3))
     found = trace.fact(roofs)
     keys = calls[["process", "device", "dtype", "matrix"]]
     of = keys.groupby(list(keys), sort=False).ngroup().to_numpy()
     for number, (process, device, dtype, matrix) in enumerate(keys.drop_duplicates().itertuples(index=False)):
-        peaks = found.get((int(process), int(device)), "")
+        peaks, mine = found.get((int(process), int(device)), ""), of == number
         if isinstance(peaks, Peaks):
-            rate[of == number] = peaks.flops_per_s(str(dtype), matrix=bool(matrix)) or np.nan
-            bandwidth[of == number] = peaks.bytes_per_s
-    return rate, bandwidth
+            rate[mine] = peaks.flops_per_s(str(dtype), matrix=bool(matrix)) or np.nan
+            bandwidth[mine] = peaks.bytes_per_s
+            reached[mine] = LIMITS.reached_of_measured if peaks.measured else LIMITS.reached_of_data_sheet
+    return rate, bandwidth, reached
 
 
-def _certain_side(flops: NDArray[np.float64], moved: NDArray[np.float64]) -> NDArray[np.object_]:
+def _certain_side(flops: Floats, moved: Floats, device: Ints) -> NDArray[np.object_]:
     """The side where no peaks are needed to tell it: no machine's ridge lies beyond these intensities."""
     intensity = np.divide(flops, moved, out=np.full(len(moved), np.nan), where=moved > 0)
-    low, high = intensity <= LIMITS.surely_memory, intensity >= LIMITS.surely_compute
+    enough = np.where(device == NO_DEVICE, LIMITS.surely_compute_on_a_cpu, LIMITS.surely_compute)
+    low, high = intensity <= LIMITS.surely_memory, intensity >= enough
     return np.where(low, MEMORY, np.where(high, COMPUTE, "")).astype(object)
 
 
@@ -89,7 +94,7 @@ def roofline_table(trace: Trace) -> pd.DataFrame:
     longest = calls.loc[groups["work_ns"].idxmax()]
     found = sums.reset_index().assign(longest_ts=longest["ts"].to_numpy(), longest_ns=longest["span_ns"].to_numpy())
     found = with_rates(found)
-    ranks = rank_by_process(trace)
+    ranks = rank_of_work(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
     found["mark"] = marks(found)
     return found.sort_values(["rank", "work_ns"], ascending=[True, False], ignore_index=True)[names]

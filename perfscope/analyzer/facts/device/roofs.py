@@ -1,7 +1,9 @@
 """The peaks of every device of a trace, or why they are not known."""
 
-from perfscope.analyzer.facts.device.units import NO_DEVICE, units
+from perfscope.analyzer.facts.device.units import NO_DEVICE
+from perfscope.analyzer.facts.device.work_units import work_units
 from perfscope.analyzer.facts.rows import table
+from perfscope.analyzer.peaks.calibrated import calibrated_peaks
 from perfscope.analyzer.peaks.devices import device_peaks
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.traces.trace import Trace
@@ -11,12 +13,12 @@ NOT_CALIBRATED = "this CPU was not calibrated: `perfscope doctor --calibrate` on
 
 def roofs(trace: Trace) -> dict[tuple[int, int], Peaks | str]:
     """By process and device (-1: the CPU)."""
-    return {(unit.process, unit.device): _roof(trace, unit.process, unit.device) for unit in units(trace)}
+    return {(unit.process, unit.device): _roof(trace, unit.process, unit.device) for unit in work_units(trace)}
 
 
 def _roof(trace: Trace, process: int, device: int) -> Peaks | str:
     if device == NO_DEVICE:
-        return NOT_CALIBRATED
+        return calibrated_peaks(trace.manifest) or NOT_CALIBRATED
     devices = table(trace, "devices")
     rows = None if devices is None else devices[(devices["process"] == process) & (devices["device"] == device)]
     if rows is None or not len(rows):

@@ -49,7 +49,7 @@ def units(trace: Trace) -> list[Unit]:
 def _found(trace: Trace) -> list[Unit]:
     if not is_recorded_trace(trace):
         return []
-    pairs = _pairs(trace)
+    pairs = device_pairs(trace)
     said = _ranks(trace)
     ranks = [said.get(process, 0) for process, _ in pairs]
     spans = _spans(trace, said)
@@ -58,7 +58,7 @@ def _found(trace: Trace) -> list[Unit]:
     return sorted(found, key=lambda unit: unit.rank)
 
 
-def _pairs(trace: Trace) -> list[tuple[int, int]]:
+def device_pairs(trace: Trace) -> list[tuple[int, int]]:
     """(process, device) in order."""
     for name in ("kernels", "copies"):
         frame = table(trace, name)

@@ -1,0 +1,20 @@
+"""The roofs of a CPU, from the calibration of the machine, torch and number of threads that a run was recorded with."""
+
+from perfscope.analyzer.peaks.peaks import Peaks
+from perfscope.traces.calibrations import recall
+from perfscope.traces.manifest import Manifest
+
+VECTOR = ("float32", "float64")
+
+
+def calibrated_peaks(manifest: Manifest) -> Peaks | None:
+    """None without a calibration for just these. Products and all other arithmetic share the CPU's units: one rate for both."""
+    if manifest.torch is None or not manifest.host:
+        return None
+    found = recall(manifest.host, manifest.torch.version, manifest.torch.intra_op_threads)
+    if found is None:
+        return None
+    vector = {name: rate for name, rate in found.flops_per_s.items() if name in VECTOR}
+    threads = f"{found.threads} thread{'s' if found.threads != 1 else ''}"
+    named = f"{found.cpu} with {threads}"
+    return Peaks(named, dict(found.flops_per_s), vector, found.bytes_per_s, named, measured=True)
