@@ -7,7 +7,7 @@ from torch import nn
 
 from sample_workloads.training import arguments, train
 
-BATCH, WIDTH = 1024, 4096
+BATCH, NARROW, WIDE = 1024, 32, 8192
 
 
 class Spelled(nn.Module):
@@ -17,24 +17,11 @@ class Spelled(nn.Module):
         return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
-class Gate(nn.Module):
-    """A learned scale before an activation."""
-
-    def __init__(self, activation: nn.Module) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(WIDTH))
-        self.activation = activation
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.activation(x * self.scale)
-        return y
-
-
 def main() -> None:
     args = arguments(__doc__)
-    data = [(torch.randn(BATCH, WIDTH),) for _ in range(4)]
-    model = nn.Sequential(*(Gate(nn.GELU(approximate="tanh") if args.fix else Spelled()) for _ in range(2)))
-    train(model, data, args, learn=lambda model, batch: model(batch[0]).mean())
+    data = [(torch.randn(BATCH, NARROW), torch.randint(0, 10, (BATCH,))) for _ in range(8)]
+    activation: nn.Module = nn.GELU(approximate="tanh") if args.fix else Spelled()
+    train(nn.Sequential(nn.Linear(NARROW, WIDE), activation, nn.Linear(WIDE, 10)), data, args)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ What it means
 
 How it is detected
     FLOPs and bytes of each call from its shapes (docs/roofline.md); arithmetic is the nearer roof. What such calls take
-    beyond the time that good code needs (half of the data sheet's rate, 80 % of a measured one) is the most that can be had
+    beyond the time that good code needs (half of the data sheet's rate, 60 % of a measured one) is the most that can be had
     back; at least 3 % of the step. At its roof a run is healthy, bound by compute.
 
 What to do

@@ -9,7 +9,9 @@ What it means
 How it is detected
     Idle time of the device that the thread launching the next work spent on anything but waiting for the device or the
     loader, at least 3 % of the span (XProf's limit for kernel launch). Runtime calls of a millisecond or more are left
-    out: they load code and initialise, once. So is what allocating memory takes. The gain is a ceiling.
+    out: they load code and initialise, once. So is what allocating memory takes. The gain is a ceiling. On a CPU the same
+    thread dispatches and computes: there it is the share of a step in which it does neither operators' own work nor wait,
+    told from a window of the profiler, from 35 % on.
 
 What to do
     Few, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused kernels (`torch.compile`,

@@ -1,0 +1,163 @@
+"""Findings of the roofline: fire, stay silent, do not apply; and what bounds the run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfscope.analyzer.diagnosis import Diagnosis, Finding
+from perfscope.analyzer.engine import diagnose
+from perfscope.traces import calibrations
+from perfscope.traces.calibrations import Calibration
+from perfscope.traces.trace import Trace
+from tests.analyzer.device.gpu import Gpu
+from tests.build import trace
+
+H100 = {
+    "device": 0,
+    "name": "NVIDIA H100 80GB HBM3",
+    "kind": "cuda",
+    "memory_bytes": 85 * 10**9,
+    "multiprocessors": 132,
+}
+HALF, FULL, DOUBLE, WHOLE = "c10::BFloat16", "float", "double", "long int"
+MS = 1_000_000
+LARGE = [4096, 4096]
+
+
+Work = tuple[str, list[int], str, float, dict[str, Any]]
+
+
+def on_gpu(*work: Work, repeat: int = 12) -> Trace:
+    """Operators of two tensors of a shape, each with a kernel behind the one before; microseconds and columns of the kernel."""
+    gpu, at = Gpu(), 1000.0
+    for number in range(repeat * len(work)):
+        name, shape, dtype, dur, kernel = work[number % len(work)]
+        call = 10.0 * number
+        gpu.op(call, 8, name, shapes=json.dumps([shape, shape]), dtypes=json.dumps([dtype, dtype]), parent=-1)
+        gpu.started(call + 1, at, dur, **{"name": "k", **kernel})
+        gpu.rows["launches"][-1]["op"] = number
+        at += dur
+    gpu.rows["devices"] = [{"process": 0, **H100}]
+    return gpu.trace(manifest={"depth": "trace"})
+
+
+def found(answer: Diagnosis, id: str) -> Finding | None:
+    return next((one for one in answer.findings if one.id == id), None)
+
+
+# 3 x 2 x 4096^2 bytes at 3350 GB/s are 30 us
+ADD: Work = ("aten::add", LARGE, HALF, 36.0, {})
+MUL: Work = ("aten::mul", LARGE, HALF, 36.0, {})
+
+
+def test_elementwise_operators_behind_each_other_are_memory_bound() -> None:
+    answer = diagnose(on_gpu(ADD, MUL, ("aten::silu", LARGE, HALF, 24.0, {})))
+    one = found(answer, "memory-bound")
+    assert one is not None and one.speedup is not None and one.speedup.likely is None
+    assert one.share > 0.5
+    assert "`add`" in one.summary and "`mul`" in one.summary
+    assert any("dearest run" in fact.text and fact.start_ns is not None for fact in one.evidence)
+    assert answer.bound_by.id == "memory-bandwidth"
+
+
+def test_one_alone_between_products_is_not() -> None:
+    """A product at 70 % of its roof (2 x 4096^3 operations at 989 TFLOP/s are 139 us), and an addition behind it."""
+    answer = diagnose(on_gpu(("aten::mm", LARGE, HALF, 199.0, {}), ADD))
+    assert found(answer, "memory-bound") is None and found(answer, "compute-bound") is None
+    assert answer.verdict.id != "compute-bound"
+    assert answer.bound_by.id == "compute"
+
+
+def test_products_far_below_their_roof_are_compute_bound() -> None:
+    """A tenth of the roof: half of it is what good code reaches, so four fifths could be had back."""
+    one = found(diagnose(on_gpu(("aten::mm", LARGE, HALF, 1390.0, {}))), "compute-bound")
+    assert one is not None and one.share == pytest.approx(0.8, abs=0.06)
+    assert "`mm`" in one.summary and any("4096" in fact.text for fact in one.evidence)
+
+
+@pytest.mark.parametrize(("kernel", "fires"), [("ampere_sgemm_128x64_nn", True), ("sm80_xmma_gemm_tf32f32", False)])
+def test_products_of_float32_outside_of_matrix_units_leave_precision_unused(kernel: str, fires: bool) -> None:
+    """At 50 TFLOP/s."""
+    one = found(diagnose(on_gpu(("aten::mm", LARGE, FULL, 2750.0, {"name": kernel}))), "reduced-precision-unused")
+    assert (one is not None) == fires
+    assert one is None or 'set_float32_matmul_precision("high")' in str([action.snippet for action in one.actions])
+
+
+def test_grids_smaller_than_the_device_are_low_occupancy() -> None:
+    kernel = {"name": "small", "blocks": 33, "threads": 256, "occupancy_percent": 12}
+    one = found(diagnose(on_gpu(("aten::mm", [64, 64], HALF, 400.0, kernel))), "low-occupancy")
+    assert one is not None and one.share == pytest.approx(0.63, abs=0.06)
+    assert "33 blocks" in one.summary and "132 multiprocessors" in one.summary
+    full = {"name": "large", "blocks": 1320, "threads": 256, "occupancy_percent": 62}
+    assert found(diagnose(on_gpu(("aten::mm", [64, 64], HALF, 400.0, full))), "low-occupancy") is None
+
+
+def test_without_shapes_it_is_said_what_is_missing() -> None:
+    answer = diagnose(Gpu().op(0, 8).started(1, 20, 5000).trace(manifest={"depth": "trace"}))
+    why = {one.id: one.reason for one in answer.not_applicable}
+    assert "record_shapes=True" in why["memory-bound"] and "record_shapes=True" in why["compute-bound"]
+    assert "grids" in why["low-occupancy"]
+
+
+# -- on a CPU: a run of our own of 12 steps of 100 ms, the fifth of them inside a window
+
+
+def on_cpu(*work: tuple[str, list[int], str, float], host: str = "nowhere") -> Trace:
+    """In the step of the window operators behind each other, each of these milliseconds."""
+    ranges = [
+        {
+            "tid": 100,
+            "ts": step * 100 * MS + at * MS,
+            "dur": dur * MS,
+            "category": what,
+            "name": "Net",
+            "object": 1,
+            "value": 1,
+        }
+        for step in range(12)
+        for at, dur, what in ((0, 80, "forward"), (80, 20, "optimizer"))
+    ]
+    ops, at = [], 500 * MS
+    for name, shape, dtype, dur in work:
+        texts = {"shapes": json.dumps([shape, shape]), "dtypes": json.dumps([dtype, dtype])}
+        ops.append({"tid": 100, "ts": at, "dur": round(dur * MS), "name": name, "parent": -1, **texts})
+        at += round(dur * MS)
+    began, ended = {"ts": 485 * MS, "begin": 490 * MS}, {"dur": 130 * MS, "end": 610 * MS}
+    window = {"process": 0, **began, **ended, "steps": 1, "stall_ns": 0}
+    return trace(ranges=ranges, ops=ops, windows=[window], manifest={"depth": "kernels", "host": host})
+
+
+def test_on_a_cpu_dispatching_makes_a_run_launch_bound() -> None:
+    answer = diagnose(on_cpu(*[("aten::add", [8], FULL, 0.004)] * 2000))
+    one = found(answer, "launch-bound")
+    assert one is not None and one.cause == "short-kernels" and one.share > 0.5
+    assert "2000 operators a step" in one.summary
+    assert answer.bound_by.id == "host"
+
+
+def test_on_a_cpu_large_products_do_not() -> None:
+    answer = diagnose(on_cpu(("aten::mm", [2048, 2048], FULL, 78.0), ("aten::mm", [2048, 2048], FULL, 19.0)))
+    assert found(answer, "launch-bound") is None
+    assert (answer.verdict.id, answer.bound_by.id) == ("healthy", "compute")
+
+
+def test_float64_is_told_without_any_peaks() -> None:
+    one = found(diagnose(on_cpu(("aten::mm", [2048, 2048], DOUBLE, 78.0))), "reduced-precision-unused")
+    assert one is not None and 0.3 < one.share < 0.5
+    assert "float32" in one.actions[0].text
+
+
+def test_a_cpu_has_a_roof_where_it_was_calibrated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whole numbers at 0.22 TFLOP/s for products of a CPU that does 10: far below, and the advice is another type."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run = on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
+    why = {one.id: one.reason for one in diagnose(run).not_applicable}
+    assert "doctor --calibrate" in why["compute-bound"]
+    calibrations.keep(Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.0, 1.0))
+    answer = diagnose(on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box"))
+    one = found(answer, "compute-bound")
+    assert one is not None and "2 % of what a CPU with 1 thread can" in one.summary
+    assert "float32" in one.actions[0].text
+    assert answer.verdict.id == "compute-bound"

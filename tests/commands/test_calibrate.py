@@ -1,0 +1,36 @@
+"""`doctor --calibrate` for real: measures, keeps, and refuses on a busy machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent import calibration
+from perfscope.errors import PerfscopeError, UsageError
+from perfscope.traces.calibrations import recall
+
+
+def test_it_measures_and_keeps_what_the_analyzer_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-m", "perfscope", "doctor", "--calibrate", "--force", "--threads", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    [said] = json.loads(done.stdout)
+    assert said["threads"] == 1
+    assert said["flops_per_s"]["float32"] > 1e9 and said["bytes_per_s"] > 1e8
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = recall(said["host"], said["torch"], 1)
+    assert kept is not None and kept.flops_per_s == said["flops_per_s"]
+    assert recall(said["host"], said["torch"], 2) is None
+
+
+def test_a_busy_machine_is_refused_and_a_python_without_torch_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(calibration, "BUSY", -1.0)  # so that any machine counts as busy
+    with pytest.raises(UsageError, match="--force"):
+        calibration.calibrate(sys.executable, 1, force=False)
+    with pytest.raises(PerfscopeError, match="--python"):
+        calibration.calibrate("/bin/false", 1, force=True)
