@@ -46,7 +46,7 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
     )
     return Finding(
         id=id,
-        cause="short-kernels" if mean < SHORT * dispatch_ns(own) else "dispatch",
+        cause=None,
         severity=severity_of(share, limits),
         rank=int(rows["rank"].iloc[0]),
         lost_s=round(cost * len(rows) / 1e9, 6),
@@ -56,10 +56,6 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
         evidence=evidence(trace, own, process),
         actions=ACTIONS,
     )
-
-
-# An operator that computes less than this many times of what dispatching it costs is too short.
-SHORT = 10.0
 
 
 def window_steps(trace: Trace, process: int) -> int:

@@ -36,7 +36,7 @@ def test_an_ill_one_can_be_healed(name: str) -> None:
 
 
 NEED_A_DEVICE = (
-    *("host-sync", "launch-bound", "exposed-communication", "small-collectives", "straggler", "exposed-copy"),
+    *("host-sync", "low-occupancy", "exposed-communication", "small-collectives", "straggler", "exposed-copy"),
     *("pageable-copy", "allocator-retries", "memory-pressure", "fragmentation", "profiler-overhead"),
     *("nvlink-saturated", "network-saturated"),
 )
