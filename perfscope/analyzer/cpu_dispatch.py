@@ -61,7 +61,7 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
 def window_steps(trace: Trace, process: int) -> int:
     """Whole steps inside the windows of a process."""
     windows = table(trace, "windows")
-    return 0 if windows is None else int(windows[windows["process"] == process]["steps"].sum())
+    return 0 if windows is None else int(windows[(windows["process"] == process) & windows["kept"]]["steps"].sum())
 
 
 def evidence(trace: Trace, ops: pd.DataFrame, process: int) -> list[Evidence]:

@@ -125,7 +125,7 @@ def on_cpu(*work: tuple[str, list[int], str, float], host: str = "nowhere") -> T
         ops.append({"tid": 100, "ts": at, "dur": round(dur * MS), "name": name, "parent": -1, **texts})
         at += round(dur * MS)
     began, ended = {"ts": 485 * MS, "begin": 490 * MS}, {"dur": 130 * MS, "end": 610 * MS}
-    window = {"process": 0, **began, **ended, "steps": 1, "stall_ns": 0}
+    window = {"process": 0, **began, **ended, "steps": 1, "stall_ns": 0, "kept": True}
     return trace(ranges=ranges, ops=ops, windows=[window], manifest={"depth": "kernels", "host": host})
 
 

@@ -12,6 +12,7 @@ def work_units(trace: Trace) -> list[Unit]:
     if is_recorded_trace(trace):
         return units(trace)
     windows, processes = table(trace, "windows"), table(trace, "processes")
+    windows = None if windows is None else windows[windows["kept"]]
     if windows is None or not len(windows):
         return []
     begin, end = int(column(windows, "begin").min()), int(column(windows, "end").max())
