@@ -11,7 +11,7 @@ from perfscope.analyzer.facts.device.activity import rows_on
 from perfscope.analyzer.facts.device.host_gaps import host_gaps
 from perfscope.analyzer.facts.device.segments import segments
 from perfscope.analyzer.facts.device.units import NO_DEVICE, Unit
-from perfscope.analyzer.facts.rows import column
+from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.trace import Trace
 
@@ -30,6 +30,7 @@ class Apart:
     start_up: float  # the driver initialises, loads code or allocates
     ahead: float  # before its first work, which had been launched
     held: float  # later, with the next work launched
+    in_graphs: float  # of that, where the next work belongs to a CUDA or HIP graph
     longest_ns: int
     after: str  # what ran after the longest of these, "" unknown
 
@@ -45,14 +46,23 @@ def told_apart(trace: Trace, unit: Unit) -> Apart | None:
     own = pieces[(column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)]
     idle = own[(own["category"] == "other_idle") & (own["launch"] >= 0)]
     if not len(idle):
-        return Apart(once / span, 0.0, 0.0, 0, "")
+        return Apart(once / span, 0.0, 0.0, 0.0, 0, "")
     worst = idle.iloc[int(np.argmax(column(idle, "dur")))]
     ahead = _ahead(own)
     mine = column(idle, "ts") < ahead
-    first, later = int(column(idle[mine], "dur").sum()), int(column(idle[~mine], "dur").sum())
-    return Apart(
-        once / span, first / span, later / span, int(worst["dur"]), _next_kernel(trace, unit, int(worst["ts"]))
-    )
+    first, held = int(column(idle[mine], "dur").sum()), idle[~mine]
+    later = int(column(held, "dur").sum())
+    graphs = int(column(held, "dur")[_of_graphs(trace, held)].sum())
+    after = _next_kernel(trace, unit, int(worst["ts"]))
+    return Apart(once / span, first / span, later / span, graphs / span, int(worst["dur"]), after)
+
+
+def _of_graphs(trace: Trace, pieces: pd.DataFrame) -> "np.typing.NDArray[np.bool_]":
+    """Was what ended each piece launched as a graph?"""
+    calls = table(trace, "launches")
+    if calls is None:
+        return np.zeros(len(pieces), bool)
+    return (calls["kind"] == "graph").to_numpy(bool)[column(pieces, "launch")]
 
 
 def _ahead(pieces: pd.DataFrame) -> int:
@@ -119,9 +129,19 @@ def with_unexplained(verdict: Verdict, seen: Apart | None) -> Verdict:
         before = f" before {seen.after}" if seen.after else ""
         said += (
             f" {percent(seen.held)} of the time it stands idle although its next work is launched (longest {ms(seen.longest_ns)}"
-            f"{before}): it waits for another stream or a peer, or runs what was not recorded, such as parts of a graph."
+            f"{before}): {_why_held(seen)}"
         )
     if not said:
         return verdict
     explained = max(1.0 - seen.ahead - seen.held, 0.0)
     return Verdict(verdict.id, verdict.cause, verdict.summary + said, round(verdict.confidence * explained, 3))
+
+
+def _why_held(seen: Apart) -> str:
+    """What the device does while its next work is launched and does not begin."""
+    if seen.in_graphs < MOSTLY * seen.held:
+        return "it waits for another stream or a peer, or runs what was not recorded, such as parts of a graph."
+    return (
+        f"for {percent(seen.in_graphs / seen.held)} of that the next work is part of a CUDA graph, most of whose kernels are then "
+        "not in the trace: the device presumably ran them. To see them record one window without graphs."
+    )

@@ -17,3 +17,14 @@ def test_what_lies_before_the_first_work_makes_a_healthy_verdict_less_sure() -> 
     assert (sure.id, unsure.id) == ("healthy", "healthy")
     assert "before the device's first work" in unsure.summary and "before the device's first work" not in sure.summary
     assert 0.0 < unsure.confidence < 0.65 * sure.confidence
+
+
+def test_time_before_what_a_graph_launched_is_said_to_be_a_graphs() -> None:
+    gpu, plain = Gpu(), Gpu()
+    for step in range(12):
+        for one, kind in ((gpu, "graph"), (plain, "kernel")):
+            one.started(1000 * step, 1000 * step + 10, 300)
+            one.started(1000 * step + 20, 1000 * step + 800, 200, call_kind=kind)
+    said, other = (diagnose(one.trace()).verdict.summary for one in (gpu, plain))
+    assert "for 100 % of that the next work is part of a CUDA graph" in said
+    assert "waits for another stream or a peer" in other
