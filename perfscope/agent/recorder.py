@@ -13,6 +13,7 @@ from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
 from perfscope.agent.door import Door
+from perfscope.agent.job_identity import job_identity, named
 from perfscope.agent.proc import command_line
 from perfscope.agent.tree import Tree
 from perfscope.agent.usable_cores import shm_bytes, usable_cores
@@ -34,7 +35,7 @@ class Plan:
     """What to record: `duration_s` None means until there are enough steps, at most `max_duration_s`.
 
     A `window` is taken at depth `kernels`. With a `door` the target was started by us, as `command`, or has started us: probes
-    come to it by themselves.
+    come to it by themselves. `job` names the job on all its hosts, where their launcher does not.
     """
 
     pid: int
@@ -50,6 +51,7 @@ class Plan:
     nvtx_door: Door | None = None
     command: tuple[str, ...] = ()
     rank: int = -1
+    job: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Recorder:
     def manifest(self) -> Manifest:
         pid = self.plan.pid
         return Manifest(
-            job_id=uuid.uuid4().hex,
+            job_id=named(self.plan.job) if self.plan.job else job_identity(pid) or uuid.uuid4().hex,
             host=socket.gethostname(),
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             zero_monotonic_ns=time.monotonic_ns(),
@@ -261,6 +263,14 @@ class Recorder:
             if one.process not in self.known:
                 self.known.add(one.process)
                 self.processes.append(self.row(one))
+                self.identify(one)
+
+    def identify(self, one: TargetProcess) -> None:
+        """A launcher names the job to the ranks it starts, which we may have met before them."""
+        said = job_identity(one.pid) if one.role == "main" and not self.plan.job else None
+        if said is not None and said != self.run.manifest.job_id:
+            self.run.manifest.job_id = said
+            self.run.write_manifest()
 
     def row(self, one: TargetProcess) -> dict[str, object]:
         parent = self.job.processes.get(one.parent)

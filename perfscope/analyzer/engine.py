@@ -18,6 +18,7 @@ from perfscope.analyzer.facts.device.units import is_recorded_trace, of_a_profil
 from perfscope.analyzer.facts.input_pipeline import input_pipelines
 from perfscope.analyzer.facts.rows import manifest, table
 from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.hosts import Outcome, host_views, together
 from perfscope.analyzer.input_case import ordinary
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
@@ -36,8 +37,6 @@ from perfscope.traces.trace import Trace
 
 NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
 
-Outcome = Finding | NotApplicable | Failed | str
-
 
 def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
     """The whole answer for a trace.
@@ -45,7 +44,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
     Never raises for what a trace lacks: a finding that cannot be looked for says why, one that breaks is named with its
     error, and without enough evidence the verdict is `unknown`, with what to do about it.
     """
-    outcomes = [outcome(module, trace, limits) for module in FINDINGS]
+    outcomes = [tried(module, trace, limits) for module in FINDINGS]
     found = [result for result in outcomes if isinstance(result, Finding)]
     found.sort(key=lambda finding: -finding.lost_s)
     process = critical_rank(trace, limits)
@@ -71,6 +70,14 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         dropped=list(manifest(trace).dropped),
         run=str(trace.path) if trace.path is not None else None,
     )
+
+
+def tried(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:
+    """The outcome of a job; what is said of a machine is looked for on each of several hosts by itself."""
+    views = [trace] if getattr(module, "ACROSS_HOSTS", False) else trace.fact(host_views)
+    if len(views) == 1:
+        return outcome(module, trace, limits)
+    return together([(view.manifest.host, outcome(module, view, limits)) for view in views])
 
 
 def outcome(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:

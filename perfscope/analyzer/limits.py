@@ -99,5 +99,10 @@ class Limits:
     # A smaller type is worth it from this ratio of rates on.
     faster_type: float = 1.3
 
+    # One look is twenty samples: below a tenth something may be chance, from three tenths it is a pattern, above a half the rule.
+    seen_idle: float = 0.1
+    seen_often: float = 0.3
+    seen_mostly: float = 0.5
+
 
 LIMITS = Limits()

@@ -142,6 +142,6 @@ def _why_held(seen: Apart) -> str:
     if seen.in_graphs < MOSTLY * seen.held:
         return "it waits for another stream or a peer, or runs what was not recorded, such as parts of a graph."
     return (
-        f"for {percent(seen.in_graphs / seen.held)} of that the next work is part of a CUDA graph, most of whose kernels are then "
-        "not in the trace: the device presumably ran them. To see them record one window without graphs."
+        f"for {percent(seen.in_graphs / seen.held)} of that the next work is part of a CUDA graph, most of whose kernels "
+        "are then not in the trace: the device presumably ran them. To see them record one window without graphs."
     )

@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
-    """How deep to look; the same wherever a process is recorded."""
+    """How deep to look, and which job it is; the same wherever a process is recorded."""
+    parser.add_argument(
+        "--job-id", metavar="NAME", help="the same on every host of a job, where torchrun or SLURM do not say it"
+    )
     parser.add_argument(
         "--depth",
         choices=("observe", "probe", "kernels"),
@@ -112,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
     pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
-    plan = Plan(args.pid, out, args.depth, *times, pace, asked)
+    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id)
     recorder = Recorder(plan)
     with interruptible(recorder):
         if args.steered:

@@ -64,6 +64,7 @@ def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Wind
                 door=door,
                 nvtx_door=nvtx_door if nvtx else None,
                 command=tuple(words),
+                job=args.job_id,
             )
             Recorder(plan).record(lambda _: None)
         except (PerfscopeError, OSError) as error:

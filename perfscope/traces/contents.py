@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto.text import head
 from perfscope.traces.readers import READERS
-from perfscope.traces.stored_run import is_run
+from perfscope.traces.stored_run import is_run, read_manifest
 
 DEEPEST = 4
 MOST = 2000
+MOST_NAMED = 3
 NO_TRACES = {"node_modules", "site-packages", "__pycache__"}
 TELLING = (b'"traceEvents"', b'"schemaVersion"', b'"deviceProperties"', b'"ph"')
 HEAD_BYTES = 1 << 16
@@ -31,13 +33,50 @@ class Found:
     bytes: int
     changed_s: float
     stamp: str
+    parts: tuple[Path, ...] = ()
+    """Of a job on several hosts: the run folders of all."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All that is to be read."""
+        return self.parts or (self.path,)
 
 
 def contents(root: Path) -> list[Found]:
     """Everything under `root` (or `root` itself) that may be opened, newest first. Links are not followed."""
     one = found(root, root.name or str(root)) if is_run(root) or root.is_file() else None
     every = [one] if one is not None else list(walk(root))
-    return sorted(every, key=lambda each: -each.changed_s)
+    return sorted([*jobs(every), *every], key=lambda each: -each.changed_s)
+
+
+def jobs(every: list[Found]) -> list[Found]:
+    """An entry for each job of which run folders of several hosts are there."""
+    by_job: dict[str, dict[str, Found]] = {}
+    for one in every:
+        job, host = job_and_host(one.path, one.stamp) if one.run else ("", "")
+        if job:
+            by_job.setdefault(job, {}).setdefault(host, one)
+    return [together(job, hosts) for job, hosts in by_job.items() if len(hosts) > 1]
+
+
+@lru_cache(maxsize=4 * MOST)
+def job_and_host(path: Path, stamp: str) -> tuple[str, str]:
+    """(job, host) of a run folder, two empty texts where it does not say; asked again only when it has changed."""
+    try:
+        said = read_manifest(path)
+    except UnreadableRun:
+        return "", ""
+    return said.job_id, f"{said.host} {said.boot_id}"
+
+
+def together(job: str, hosts: dict[str, Found]) -> Found:
+    """The entry of a job: newest part first counts, all parts are read."""
+    parts = sorted(hosts.values(), key=lambda one: one.name)
+    name = " + ".join(one.name for one in parts[:MOST_NAMED]) + (" + …" if len(parts) > MOST_NAMED else "")
+    size, changed_s = sum(one.bytes for one in parts), max(one.changed_s for one in parts)
+    stamp = " ".join(one.stamp for one in parts)
+    paths = tuple(one.path for one in parts)
+    return Found(f"job-{job[:12]}", name, parts[0].path, True, size, changed_s, stamp, paths)
 
 
 def walk(root: Path) -> Iterator[Found]:

@@ -215,7 +215,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("state", "category", "", "running, gil, lock, file, disk, network, poll, sleep, pipe, other"),
     ),
     "counters": (
-        PROCESS,
+        Column("process", "int64", "", "code into `processes`; the host is -1, those of several hosts -1, -2 ..."),
         Column("tid", "int64", "", "thread, -1 for the whole process or host"),
         TS,
         Column("name", "category", "", "cpu_ns, run_delay_ns, rss_bytes, read_bytes ... (docs/tables.md)"),

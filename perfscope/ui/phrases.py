@@ -25,13 +25,15 @@ def subject(trace: "Trace | None") -> list[str]:
     main = processes[processes["role"] == "main"]
     name = str(main["name"].iloc[0]) if len(main) else f"pid {trace.manifest.target_pid}"
     who = f"{name} (pid {int(main['pid'].iloc[0])})" if len(main) == 1 else name
-    words = [who if len(main) < 2 else f"{name} ({len(main)} ranks)"]
+    hosts = [one.host for one in trace.manifests]
+    on = f" on {len(hosts)} hosts" if len(set(hosts)) > 1 else ""
+    words = [who if len(main) < 2 else f"{name} ({len(main)} ranks{on})"]
     if trace.manifest.depth == "trace":
         return [*words, *devices(trace)]
     workers = int((processes["role"] == "loader-worker").sum())
     words.append(plural(workers, "loader worker") if workers else "no loader workers")
-    cores = trace.manifest.usable_cores
-    return words if cores is None else [*words, plural(cores.cores, "usable core")]
+    cores = [one.usable_cores.cores for one in trace.manifests if one.usable_cores is not None]
+    return [*words, plural(sum(cores), "usable core")] if cores else words
 
 
 def devices(trace: "Trace") -> list[str]:

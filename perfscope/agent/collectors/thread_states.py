@@ -28,15 +28,14 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 OUTSIDE_ANY_CALL = -1
 
 
-class Watched:
-    """One main thread: its open files and where its GIL lies."""
+class MainThread:
+    """The main thread of a process: its open files and where its GIL lies."""
 
-    def __init__(self, target: TargetProcess, job: Job, meaning: dict[int, str]) -> None:
-        self.target, self.meaning = target, meaning
-        self.stream = job.run.jsonl("host.states", target.process)
-        self.call = opened(f"/proc/{target.pid}/task/{target.pid}/syscall")
-        self.stat = opened(f"/proc/{target.pid}/task/{target.pid}/stat")
-        self.runtime = runtime_range(target)
+    def __init__(self, pid: int, meaning: dict[int, str], *, is_python: bool = True) -> None:
+        self.pid, self.meaning = pid, meaning
+        self.call = opened(f"/proc/{pid}/task/{pid}/syscall")
+        self.stat = opened(f"/proc/{pid}/task/{pid}/stat")
+        self.runtime = runtime_range(pid) if is_python else None
 
     def state(self) -> str | None:
         """What the thread does now; None when it is gone or may not be asked."""
@@ -59,7 +58,7 @@ class Watched:
     def kind_of(self, descriptor: int) -> str:
         # Asked anew each time: numbers are used again for other files, and one link costs 3 us.
         try:
-            return kind_of_file(os.readlink(f"/proc/{self.target.pid}/fd/{descriptor}"))
+            return kind_of_file(os.readlink(f"/proc/{self.pid}/fd/{descriptor}"))
         except OSError:
             return "other"
 
@@ -73,10 +72,19 @@ class Watched:
                 os.close(file)
 
 
-def runtime_range(target: TargetProcess) -> tuple[int, int] | None:
-    """(address, size) of the target's `_PyRuntime`; None when it has none or it cannot be found."""
+class Watched(MainThread):
+    """One main thread of the job, and where its states are written to."""
+
+    def __init__(self, target: TargetProcess, job: Job, meaning: dict[int, str]) -> None:
+        super().__init__(target.pid, meaning, is_python=target.is_python)
+        self.target = target
+        self.stream = job.run.jsonl("host.states", target.process)
+
+
+def runtime_range(pid: int) -> tuple[int, int] | None:
+    """(address, size) of the process's `_PyRuntime`; None when it has none or it cannot be found."""
     try:
-        return symbol_range(target.pid, "_PyRuntime") if target.is_python else None
+        return symbol_range(pid, "_PyRuntime")
     except (CannotEnter, OSError):
         return None
 

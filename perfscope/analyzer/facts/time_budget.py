@@ -10,6 +10,7 @@ from perfscope.analyzer.facts.device.traced_budget import traced_budget
 from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.lanes import Lanes
 from perfscope.analyzer.facts.pull_loop import pull_loop
+from perfscope.analyzer.facts.rank_waiting import rank_waiting
 from perfscope.analyzer.facts.rows import column, rows_of
 from perfscope.analyzer.facts.sample_shares import NOTHING_SAMPLED, Shares, state_shares, user_code_share
 from perfscope.analyzer.facts.steps import steps
@@ -35,6 +36,7 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     input_wait as far as samples show the user's code or a wait there (in a server a wait is other_idle: see `pull_loop`), and
     compute_or_host else. Where a window of torch's
     profiler shows how much of it operators compute, compute_or_host becomes device_compute and host_bound in that proportion.
+    What ranks that go in step wait for each other is peer_wait (see rank_waiting).
     """
     frame = trace.fact(steps)
     if len(frame) and is_recorded_trace(trace):
@@ -43,7 +45,22 @@ def time_budget(trace: Trace) -> pd.DataFrame:
         return frame.assign(**{name: pd.Series(dtype="int64") for name in (*CATEGORIES, "gc", "gil")})
     processes = column(frame, "process")
     parts = [_of_process(trace, int(code), frame[processes == code]) for code in np.unique(processes)]
-    return pd.concat(parts).sort_index()
+    return with_peer_waits(trace, pd.concat(parts).sort_index())
+
+
+def with_peer_waits(trace: Trace, budget: pd.DataFrame) -> pd.DataFrame:
+    """What ranks that go in step wait for each other, taken out of the time in which nothing tells waiting from computing."""
+    waits = trace.fact(rank_waiting)
+    for process, share in zip(waits["process"], waits["peer_share"], strict=True):
+        own = (budget["process"] == process).to_numpy(bool)
+        left = _part(column(budget, "dur")[own], float(share))
+        kept = {"host_bound": column(budget, "gc") + column(budget, "gil")}
+        for name in ("compute_or_host", "other_idle", "host_bound", "device_compute"):
+            taken = np.minimum(left, np.maximum(column(budget, name) - kept.get(name, 0), 0)[own])
+            budget.loc[own, name] -= taken
+            budget.loc[own, "peer_wait"] += taken
+            left = left - taken
+    return budget
 
 
 def steady(budget: pd.DataFrame) -> pd.DataFrame:

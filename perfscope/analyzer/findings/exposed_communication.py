@@ -33,6 +33,7 @@ from perfscope.traces.trace import Trace
 
 ID = "exposed-communication"
 NEEDS: tuple[str, ...] = ()
+ACROSS_HOSTS = True
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:

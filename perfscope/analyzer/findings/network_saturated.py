@@ -28,6 +28,7 @@ from perfscope.traces.trace import Trace
 
 ID = "network-saturated"
 NEEDS: tuple[str, ...] = ()
+ACROSS_HOSTS = True
 EXPLAINS = ("exposed-communication",)
 
 

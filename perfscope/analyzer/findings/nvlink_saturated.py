@@ -33,6 +33,7 @@ from perfscope.traces.trace import Trace
 
 ID = "nvlink-saturated"
 NEEDS: tuple[str, ...] = ()
+ACROSS_HOSTS = True
 EXPLAINS = ("exposed-communication",)
 
 

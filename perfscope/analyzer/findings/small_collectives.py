@@ -30,6 +30,7 @@ from perfscope.traces.trace import Trace
 
 ID = "small-collectives"
 NEEDS: tuple[str, ...] = ()
+ACROSS_HOSTS = True
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:

@@ -10,6 +10,9 @@ How it is detected
     before the last rank has come is waiting (`peer_wait` in the time budget), as far as no computation hides it. One rank
     causes at least half of all that waiting, and it is 3 % of the others' time or more. The loss is what the others wait
     for that rank, on average: with it as fast as they are, that time is gone.
+    In a live recording of several ranks (also of several hosts, each with its run folder) whose steps are equally long:
+    how much of them each rank's loop waits outside its loader, from samples of its main thread. The rank that waits
+    least is the one that the others wait for, as far as they wait longer than chance.
 
 What to do
     Look at what that rank does more than the others (the evidence names it): a slower or throttled device, more or longer
@@ -17,12 +20,14 @@ What to do
 
 When it is wrong
     A rank that leaves every collective later than the others by the same time would be taken for a clock that is off.
-    Ranks that are not in the recording are not seen: the last of those recorded is named.
+    Ranks that are not in the recording are not seen: the last of those recorded is named. On a GPU a live recording
+    shows it only where the host waits for its peers, as with gloo; what waits in NCCL's kernels needs traces.
 """
 
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer import lockstep
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.longest_wait import LongestWait, longest_wait
@@ -35,7 +40,8 @@ from perfscope.analyzer.wording import ms, percent, plural
 from perfscope.traces.trace import Trace
 
 ID = "straggler"
-NEEDS = ("collectives",)
+NEEDS: tuple[str, ...] = ()
+ACROSS_HOSTS = True
 LATE = {
     "device_compute": ("its device computes {} longer", "compare clocks, temperature and power limit of its device, and "
                        "the sizes of its batches, with the other ranks'"),
@@ -49,14 +55,16 @@ LATE = {
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs collectives that are seen on two ranks or more."""
-    if not (trace.fact(matched_collectives)["match"] >= 0).any():
-        return "needs the traces of two ranks or more: name their folder, or all their files"
-    return None
+    """Needs collectives that are seen on two ranks or more, or live ranks that go in step."""
+    if (trace.fact(matched_collectives)["match"] >= 0).any():
+        return None
+    return lockstep.why_not(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The rank that the others wait for, when it is one and costs enough."""
+    if not (trace.fact(matched_collectives)["match"] >= 0).any():
+        return lockstep.straggler(trace, ID, limits)
     skew = trace.fact(rank_skew)
     whole_ns = int(skew["caused_ns"].sum())
     if whole_ns <= 0:

@@ -70,12 +70,19 @@ def joined(
             values = behind(values, rows[refers][at])
         elif column.name == "process" or (name, column.name) == ("processes", "parent"):
             values = behind(values, piece.first_process)
+            if name == "counters":
+                values = np.where(values < 0, host_code(at), values)
         elif column.name == "ts":
             values = piece.shift.moved(values)
         elif column.name == "dur":
             values = stretched(piece, name, values)
         parts.append(values)
     return np.concatenate(parts)
+
+
+def host_code(part: int) -> int:
+    """What stands in `counters.process` for the host of a part, by its number: -1, -2 ..."""
+    return -1 - part
 
 
 def behind(values: Ints, first: int) -> Ints:

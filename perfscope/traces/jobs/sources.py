@@ -42,6 +42,10 @@ def of_parts(parts: Sequence[Recording], labels: Sequence[str]) -> list[SourceSt
         if len(statuses) == 1:
             merged.append(SourceStatus(name, several[0][1].status, several[0][1].reason, overhead))
             continue
+        if all(one.status == "ok" for _, one in several):
+            told = [f"{who}: {one.reason}" for who, one in several if one.reason]
+            merged.append(SourceStatus(name, "ok", "; ".join(shortened(told)) or None, overhead))
+            continue
         ill = [f"{who}: {one.reason or one.status}" for who, one in several if one.status != "ok"]
         merged.append(SourceStatus(name, "partial", "; ".join(shortened(ill)), overhead))
     return merged

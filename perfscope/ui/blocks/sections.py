@@ -11,6 +11,7 @@ from perfscope.analyzer.facts.stack_tree import stack_tree
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.time_budget import steady, time_budget
 from perfscope.analyzer.facts.usage_by_role import JOB, usage_by_role
+from perfscope.analyzer.hosts import host_views
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.excerpt import Excerpt, excerpt
 from perfscope.ui.figures.budget_over_steps import budget_over_steps, columns_for
@@ -140,7 +141,18 @@ def of_stacks(trace: Trace) -> list[Section]:
 
 
 def of_host(trace: Trace) -> list[Section]:
-    """What the processes used: four charts, two beside each other."""
+    """What the processes used, host by host: four charts, two beside each other."""
+    views = trace.fact(host_views)
+    if len(views) == 1:
+        return of_one_host(trace)
+    return [
+        replace(one, id=f"{one.id}-{number}", title=f"{view.manifest.host}: {one.title}")
+        for number, view in enumerate(views)
+        for one in of_one_host(view)
+    ]
+
+
+def of_one_host(trace: Trace) -> list[Section]:
     rows = trace.fact(usage_by_role)
     if not len(rows):
         return []

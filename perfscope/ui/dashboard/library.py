@@ -13,7 +13,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.engine import diagnose
 from perfscope.errors import UsageError
 from perfscope.traces.contents import Found, contents
-from perfscope.traces.load import load
+from perfscope.traces.load import load_all
 from perfscope.traces.trace import Trace
 
 KEPT_OPEN = 4
@@ -66,7 +66,7 @@ class Library:
         with mine:
             opened = self.kept(found)
             if opened is None:
-                trace = load(found.path)
+                trace = load_all(found.paths)
                 opened = self.keep(Opened(found, trace, diagnose(trace)))
         return opened
 

@@ -12,7 +12,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.engine import diagnose
 from perfscope.errors import PerfscopeError
 from perfscope.traces.contents import Found
-from perfscope.traces.load import load
+from perfscope.traces.load import load_all
 from perfscope.ui.phrases import subject
 
 
@@ -53,7 +53,7 @@ class Verdicts:
             self.busy = True
             if self.pool is None:
                 self.pool = ProcessPoolExecutor(1, get_context("spawn"), ignore_interrupts)
-            answer = self.pool.submit(judge, run.path, run.stamp)
+            answer = self.pool.submit(judge, run.paths, run.stamp)
         answer.add_done_callback(lambda done: self.take(run, done))
 
     def take(self, run: Found, answer: "Future[Judged]") -> None:
@@ -78,10 +78,10 @@ class Verdicts:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def judge(path: Path, stamp: str) -> Judged:
+def judge(paths: tuple[Path, ...], stamp: str) -> Judged:
     """Runs in the other process."""
     try:
-        trace = load(path)
+        trace = load_all(paths)
         return Judged(stamp, subject(trace), diagnose(trace))
     except PerfscopeError as error:
         return Judged(stamp, [], None, str(error))

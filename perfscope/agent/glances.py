@@ -1,0 +1,185 @@
+"""Looks at the devices of this host and at its Python processes that compute, again and again: what `perfscope top` shows.
+
+Nothing enters a process. A round of looks costs a few reads of /proc a process; which processes there are is looked up only
+every few rounds.
+"""
+
+import contextlib
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
+from math import nan
+from typing import Any
+
+from perfscope.agent import proc
+from perfscope.agent.collectors.thread_states import MainThread
+from perfscope.agent.nvml.card import Card, cards
+from perfscope.agent.nvml.door import Door, opened
+from perfscope.agent.nvml.holders import Holders
+from perfscope.agent.process_readings import ProcessReadings, Row
+from perfscope.agent.roles import RANK_VARIABLES, has_torch, is_python, script
+from perfscope.agent.system_calls import meanings
+from perfscope.errors import CollectorUnavailable
+from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
+
+LOOK_S = 0.1
+KEPT_STATES = 100
+"""Of the last ten seconds."""
+AGAIN_S = 3.0
+
+
+@dataclass
+class Known:
+    """One process between looks."""
+
+    pid: int
+    name: str
+    rank: int | None
+    torch: bool
+    readings: ProcessReadings
+    thread: MainThread | None
+    states: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_STATES))
+    before: tuple[float, Row] | None = None
+
+    def close(self) -> None:
+        self.readings.close()
+        if self.thread is not None:
+            self.thread.close()
+
+
+class Looker:
+    """Keeps what looks have in common; `only` names the processes to show, else all with torch or on a device."""
+
+    def __init__(self, only: tuple[int, ...] = ()) -> None:
+        self.only = only
+        self.known: dict[int, Known] = {}
+        self.meaning = meanings()
+        self.door: Door | None = None
+        self.cards: list[Card] = []
+        self.holders = Holders()
+        self.no_devices: str | None = None
+        self.found_s = 0.0
+        try:
+            self.door = opened()
+            self.cards = cards(self.door)
+        except CollectorUnavailable as reason:
+            self.no_devices = str(reason)
+
+    def look(self, seconds: float) -> Glances:
+        """What happened in the next `seconds`."""
+        held = self.held()
+        self.find(held)
+        for one in self.known.values():
+            one.before = (time.monotonic(), self.read(one))
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            for one in self.known.values():
+                state = one.thread.state() if one.thread is not None else None
+                if state is not None:
+                    one.states.append(state)
+            time.sleep(min(LOOK_S, left))
+        shown = [self.glance(one, held) for one in list(self.known.values()) if one.readings.quick() is not None]
+        return Glances([self.device(card) for card in self.cards], with_workers(shown), self.no_devices)
+
+    def held(self) -> dict[int, list[dict[str, Any]]]:
+        """pid -> its rows on the devices."""
+        found: dict[int, list[dict[str, Any]]] = {}
+        if self.door is None:
+            return found
+        for card in self.cards:
+            for row in self.holders.rows(self.door, card, {}, time.monotonic_ns()):
+                found.setdefault(int(row["pid"]), []).append(row)
+        return found
+
+    def find(self, held: dict[int, list[dict[str, Any]]]) -> None:
+        """Let go of the gone, take in newcomers."""
+        for pid in [pid for pid, one in self.known.items() if one.readings.quick() is None]:
+            self.known.pop(pid).close()
+        if time.monotonic() - self.found_s < AGAIN_S:
+            return
+        for pid in self.only or proc.everyone():
+            if pid not in self.known and (one := self.newcomer(pid, pid in held)) is not None:
+                self.known[pid] = one
+        self.found_s = time.monotonic()
+
+    def newcomer(self, pid: int, on_device: bool) -> Known | None:
+        """A process worth showing: asked for, on a device, or Python with torch loaded."""
+        mapped = proc.mapped(pid)
+        torch = has_torch(mapped)
+        if not (self.only or on_device or (torch and is_python(pid, mapped))) or proc.stat(pid) is None:
+            return None
+        rank = proc.environment(pid, RANK_VARIABLES).get("RANK", "")
+        thread = MainThread(pid, self.meaning) if self.meaning is not None else None
+        name = script(proc.command_line(pid))
+        return Known(pid, name, int(rank) if rank.isdecimal() else None, torch, ProcessReadings(pid), thread)
+
+    def read(self, one: Known) -> Row:
+        return (one.readings.quick() or {}) | one.readings.all_threads()
+
+    def glance(self, one: Known, held: dict[int, list[dict[str, Any]]]) -> ProcessGlance:
+        """What it did since the look began."""
+        now_s, now = time.monotonic(), self.read(one)
+        then_s, then = one.before or (now_s, now)
+        span_s = max(now_s - then_s, 1e-3)
+
+        def per_s(name: str) -> float:
+            return (now[name] - then[name]) / span_s if name in now and name in then else nan
+
+        mine = held.get(one.pid, [])
+        counted = Counter(one.states)
+        return ProcessGlance(
+            pid=one.pid,
+            name=one.name,
+            rank=one.rank,
+            cores=per_s("cpu_ns") / 1e9,
+            waiting_cores=per_s("run_delay_ns") / 1e9,
+            rss_bytes=now.get("rss_bytes", -1),
+            read_bytes_per_s=per_s("read_bytes"),
+            states={name: count / len(one.states) for name, count in counted.items()},
+            devices=tuple(sorted({int(row["device"]) for row in mine})),
+            device_memory_bytes=sum(max(int(row["memory_bytes"]), 0) for row in mine) if mine else -1,
+            torch=one.torch,
+        )
+
+    def device(self, card: Card) -> DeviceGlance:
+        """What a device says now."""
+        assert self.door is not None
+        row = card.quick(self.door)
+        lost = self.door.reason if self.door.lost or self.door.away else None
+        row |= card.slow(self.door)
+        facts = card.facts
+        return DeviceGlance(
+            device=facts.device,
+            name=facts.name,
+            kernel_time_share=row.get("kernel_time_share", nan),
+            sm_active=row.get("sm_active", nan),
+            memory_used_bytes=row.get("memory_used_bytes", nan),
+            memory_bytes=facts.memory_bytes,
+            power_w=row.get("power_w", nan),
+            power_limit_w=facts.power_limit_w,
+            temperature_c=row.get("temperature_c", nan),
+            sm_clock_mhz=row.get("sm_clock_mhz", nan),
+            clock_events=int(row.get("clock_events", 0)),
+            lost=lost,
+        )
+
+    def close(self) -> None:
+        for one in self.known.values():
+            one.close()
+        for card in self.cards:
+            with contextlib.suppress(CollectorUnavailable):
+                card.close(self.door or Door())
+
+
+def with_workers(shown: list[ProcessGlance]) -> list[ProcessGlance]:
+    """Loader workers counted at the process they are forked from and left out themselves, ranks first."""
+    by_pid = {one.pid: one for one in shown}
+    above = {one.pid: found.parent for one in shown if (found := proc.stat(one.pid)) is not None}
+    workers = {pid: over for pid, over in above.items() if over in by_pid and by_pid[pid].name == by_pid[over].name}
+    kept = []
+    for one in shown:
+        if one.pid in workers:
+            continue
+        own = [by_pid[pid] for pid, over in workers.items() if over == one.pid]
+        kept.append(replace(one, workers=len(own), worker_cores=sum(each.cores for each in own)) if own else one)
+    return sorted(kept, key=lambda one: (one.rank is None, one.rank or 0, one.pid))

@@ -1,0 +1,131 @@
+"""A job on several hosts: what is said of a machine is looked for on each, what is said of ranks over all."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfscope.analyzer.diagnosis import Failed, Finding, NotApplicable
+from perfscope.analyzer.engine import diagnose, outcome
+from perfscope.analyzer.facts.host_load import host_load
+from perfscope.analyzer.facts.rank_waiting import rank_waiting
+from perfscope.analyzer.facts.time_budget import CATEGORIES, time_budget
+from perfscope.analyzer.findings import straggler
+from perfscope.analyzer.hosts import Outcome, host_views, together
+from perfscope.analyzer.limits import LIMITS
+from perfscope.traces.jobs.job import merged
+from perfscope.traces.jobs.recordings import Chosen, Recording
+from perfscope.traces.trace import Trace
+from tests import build
+from tests.analyzer.loop import MS, Loop
+from tests.analyzer.pipelines import counters, host
+
+STEPS = 60
+
+
+def part(name: str, rank: int, busy_of_8: int, *, cores: float = 2.0, throttled: bool = False) -> Trace:
+    """One rank in steps of 9 ms; in its backward `busy_of_8` of eight samples are of a running thread, the others wait."""
+    loop = Loop()
+    for _ in range(STEPS):
+        loop.next().backward(8)
+    step = 9 * MS
+    states = [
+        {
+            "process": 0,
+            "tid": 100,
+            "ts": step * number + MS * (1 + at) + MS // 2,
+            "state": "running" if at < busy_of_8 else "lock",
+        }
+        for number in range(STEPS)
+        for at in range(8)
+    ]
+    used = counters(loop.at, host(cores=1.0, busy=0.5))
+    if throttled:
+        used += counters(loop.at, {(0, -1, "throttled_ns"): 0.5e9, (0, -1, "nr_throttled"): 10.0})
+    used += [{"process": -1, "tid": -1, "ts": 0, "name": "host_cpu_count", "value": 4.0}]
+    main = build.MAIN | {"rank": rank, "host": name, "boot_id": name}
+    ops = [{"process": 0, "tid": 100, "ts": 0, "dur": 9, "name": "aten::a"},
+           {"process": 0, "tid": 100, "ts": 1, "dur": 2, "name": "aten::b", "parent": 0}]  # fmt: skip
+    said: dict[str, Any] = {
+        "host": name,
+        "boot_id": name,
+        "usable_cores": {"cores": cores, "affinity": 4},
+        "depth": "kernels",
+    }
+    return loop.trace(manifest=said, processes=[main], thread_states=states, counters=used, ops=ops)
+
+
+def job(*parts: Trace) -> Trace:
+    return merged(Chosen([Recording(Path(str(at)), True, one, None, -1) for at, one in enumerate(parts)]), None)
+
+
+def test_each_host_has_its_own_tables_and_manifest_again() -> None:
+    whole = job(part("node-a", 0, 2), part("node-b", 1, 8, cores=1.0))
+    counted = whole.table("counters")
+    assert counted is not None and sorted(set(counted["process"])) == [-2, -1, 0, 1]
+    first, second = whole.fact(host_views)
+    assert (first.manifest.host, second.manifest.host) == ("node-a", "node-b")
+    ops = second.table("ops")
+    assert ops is not None and ops["parent"].tolist() == [-1, 0] and set(ops["process"]) == {1}
+    loads = [one.fact(host_load) for one in (first, second)]
+    assert [one.usable_cores for one in loads] == [2.0, 1.0]
+    assert [one.tree_cores for one in loads] == pytest.approx([1.0, 1.0])
+    assert [one.host_busy for one in loads] == pytest.approx([0.5, 0.5])
+    assert host_views(part("node-a", 0, 2))[0].manifest.host == "node-a"
+
+
+def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
+    whole = job(part("node-a", 0, 2), part("node-b", 1, 8))
+    waits = whole.fact(rank_waiting)
+    assert waits["waiting_share"].tolist() == pytest.approx([6 / 8, 0.0])
+    assert waits["peer_share"].tolist() == pytest.approx([6 / 8, 0.0])
+    budget = whole.fact(time_budget)
+    assert (budget[list(CATEGORIES)].sum(axis=1) == budget["dur"]).all()
+    assert budget.groupby("rank")["peer_wait"].sum().tolist() == pytest.approx([0.75 * 9 * MS * (STEPS - 2), 0])
+    told = diagnose(whole)
+    assert told.verdict.id == "straggler" and "rank 1 on node-b" in told.verdict.summary
+    assert told.budget_rank == 1
+
+
+def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:
+    def of_two(name: str, first: int, busy: int) -> Trace:
+        return part(name, first, busy)
+
+    whole = job(of_two("node-a", 0, 2), of_two("node-b", 1, 8), of_two("node-c", 2, 2))
+    found = outcome(straggler, whole, LIMITS)
+    assert isinstance(found, Finding) and found.rank == 1
+    assert "the 2 other ranks wait 75 % of each step for rank 1 on node-b" in found.summary
+
+
+def test_differences_no_larger_than_chance_and_steps_of_their_own_name_nobody() -> None:
+    assert outcome(straggler, job(part("node-a", 0, 5), part("node-b", 1, 5)), LIMITS) == "straggler"
+    slower = Loop()
+    for _ in range(STEPS):
+        slower.next().backward(16)
+    slower.sampled("thread_states", 1, state="running")
+    said = {"host": "node-b", "boot_id": "node-b"}
+    other = slower.trace(manifest=said, processes=[build.MAIN | {"rank": 1, "host": "node-b", "boot_id": "node-b"}])
+    apart = outcome(straggler, job(part("node-a", 0, 2), other), LIMITS)
+    assert isinstance(apart, NotApplicable) and "not equally long" in apart.reason
+    alone = outcome(straggler, part("node-a", 0, 2), LIMITS)
+    assert isinstance(alone, NotApplicable) and "every host's run folder" in alone.reason
+
+
+FINDING = Finding("x", None, "warning", 0, 1.0, 0.1, None, "Something.", [], [])
+DEARER = Finding("x", None, "warning", 1, 2.0, 0.2, None, "Something.", [], [])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "wanted"),
+    [
+        (["x", "x"], "x"),
+        ([NotApplicable("x", "no"), NotApplicable("x", "no")], NotApplicable("x", "no")),
+        ([NotApplicable("x", "no"), "x"], NotApplicable("x", "a: no")),
+        (["x", Failed("x", "broke")], Failed("x", "b: broke")),
+        ([FINDING, "x"], "On a: Something."),
+        ([FINDING, DEARER], "On b (also on a): Something."),
+    ],
+)
+def test_one_outcome_of_those_of_the_hosts(outcomes: list[Outcome], wanted: object) -> None:
+    found = together(list(zip("ab", outcomes, strict=True)))
+    assert (found.summary if isinstance(found, Finding) else found) == wanted

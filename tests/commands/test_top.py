@@ -1,0 +1,86 @@
+"""`perfscope top`: devices by the stand-in driver, processes for real, and processes alone."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfscope.analyzer.glance import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
+from perfscope.traces.glance import DeviceGlance, ProcessGlance
+from tests.driver import built, environment, written
+from tests.running import perfscope
+
+BUSY = "while True: sum(range(1000))"
+ASLEEP = "import time\nwhile True: time.sleep(0.01)"
+
+
+@pytest.fixture(scope="module")
+def targets() -> Iterator[list[int]]:
+    running = [subprocess.Popen([sys.executable, "-c", program]) for program in (BUSY, ASLEEP)]
+    yield [one.pid for one in running]
+    for one in running:
+        one.kill()
+        one.wait()
+
+
+def looked(*words: str, env: dict[str, str] | None = None) -> str:
+    command = perfscope("top", "--count", "1", "--interval", "1.5", *words)
+    return subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def test_each_process_has_its_word_without_a_driver(targets: list[int]) -> None:
+    said = json.loads(looked("--json", *map(str, targets)))
+    assert said["devices"] == [] and "no NVIDIA driver" in said["no_devices"]
+    words: dict[int, dict[str, Any]] = {one["pid"]: one for one in said["processes"]}
+    assert words[targets[0]]["word"] in ("computing", "starved") and words[targets[0]]["cores"] > 0.01
+    assert words[targets[1]]["word"] == "idle" and words[targets[1]]["states"].get("sleep", 0) > 0.5
+    text = looked(str(targets[1]))
+    assert "no device: no NVIDIA driver" in text and "idle: its main thread sleeps" in text
+
+
+def test_devices_of_the_driver_and_who_is_on_them(targets: list[int], tmp_path: Path) -> None:
+    changes = (f"@0 process {targets[0]} 50e9 90", "@1 sm_active 0.1", "@2 clock_events 32", "@3 utilization 0")
+    env = environment(built(tmp_path), written(tmp_path, "h100", *changes, devices=4))
+    said = json.loads(looked("--json", str(targets[0]), env=env))
+    assert [one["word"] for one in said["devices"]] == ["busy", "underused", "throttled", "idle"]
+    assert said["devices"][0]["name"] == "NVIDIA H100 80GB HBM3" and said["devices"][0]["power_w"] == pytest.approx(560)
+    assert said["processes"][0]["devices"] == [0] and said["processes"][0]["device_memory_bytes"] == 50e9
+
+
+def test_words_of_devices() -> None:
+    whole = {"device": 0, "name": "x", "memory_bytes": 100, "memory_used_bytes": 10.0}
+    seen = {
+        "lost": DeviceGlance(**whole, lost="the device fell off the bus"),
+        "throttled": DeviceGlance(**whole, clock_events=0x40),
+        "capped": DeviceGlance(**whole, clock_events=0x4),
+        "full": DeviceGlance(**whole | {"memory_used_bytes": 95.0}),
+        "busy": DeviceGlance(**whole, kernel_time_share=1.0, sm_active=0.9),
+        "underused": DeviceGlance(**whole, kernel_time_share=1.0, sm_active=0.1),
+        "kernels": DeviceGlance(**whole, kernel_time_share=1.0),
+        "idle": DeviceGlance(**whole, kernel_time_share=0.02, sm_active=0.9),
+    }
+    assert {word: device_word(one) for word, one in seen.items()} == {word: word for word in DEVICE_WORDS}
+
+
+def test_words_of_processes() -> None:
+    working, still = DeviceGlance(0, "x", kernel_time_share=0.9), DeviceGlance(1, "x", kernel_time_share=0.0)
+    runs, waits = {"running": 0.9, "lock": 0.1}, {"poll": 0.9, "running": 0.1}
+    seen = {
+        "starved": ProcessGlance(1, "x", waiting_cores=0.8, states=runs),
+        "gil": ProcessGlance(1, "x", states={"gil": 0.6, "running": 0.4}),
+        "storage": ProcessGlance(1, "x", states={"disk": 0.6, "running": 0.4}),
+        "input": ProcessGlance(1, "x", states=waits, workers=2, worker_cores=1.9, devices=(0,)),
+        "peers": ProcessGlance(1, "x", rank=1, cores=0.4, states=waits),
+        "computing": ProcessGlance(1, "x", cores=0.2, states=waits, devices=(0,)),
+        "host": ProcessGlance(1, "x", states=runs, devices=(1,)),
+        "idle": ProcessGlance(1, "x", cores=0.0, states=waits),
+        "unknown": ProcessGlance(1, "x", cores=1.0, waiting_cores=nan),
+    }
+    assert {word: process_word(one, (working, still)) for word, one in seen.items()} == {
+        word: word for word in PROCESS_WORDS
+    }
