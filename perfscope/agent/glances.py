@@ -1,7 +1,6 @@
 """Looks at the devices of this host and at its Python processes that compute, again and again: what `perfscope top` shows.
 
-Nothing enters a process. A round of looks costs a few reads of /proc a process; which processes there are is looked up only
-every few rounds.
+Nothing enters a process. A look costs a few reads of /proc for each process that is shown.
 """
 
 import contextlib
@@ -25,7 +24,8 @@ from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 LOOK_S = 0.1
 KEPT_STATES = 100
 """Of the last ten seconds."""
-AGAIN_S = 3.0
+YOUNG_S = 30.0
+"""A process older than this that has not loaded torch is not looked at again."""
 
 
 @dataclass
@@ -58,10 +58,12 @@ class Looker:
         self.cards: list[Card] = []
         self.holders = Holders()
         self.no_devices: str | None = None
-        self.found_s = 0.0
+        self.dull: set[int] = set()
         try:
             self.door = opened()
             self.cards = cards(self.door)
+            for card in self.cards:
+                card.slow(self.door)  # what is told between two looks needs a first one
         except CollectorUnavailable as reason:
             self.no_devices = str(reason)
 
@@ -95,12 +97,21 @@ class Looker:
         """Let go of the gone, take in newcomers."""
         for pid in [pid for pid, one in self.known.items() if one.readings.quick() is None]:
             self.known.pop(pid).close()
-        if time.monotonic() - self.found_s < AGAIN_S:
-            return
-        for pid in self.only or proc.everyone():
-            if pid not in self.known and (one := self.newcomer(pid, pid in held)) is not None:
+        everyone = self.only or tuple(proc.everyone())
+        self.dull &= set(everyone)
+        for pid in everyone:
+            if pid in self.known or (pid in self.dull and pid not in held):
+                continue
+            one = self.newcomer(pid, pid in held)
+            if one is not None:
                 self.known[pid] = one
-        self.found_s = time.monotonic()
+            elif self.old(pid):
+                self.dull.add(pid)
+
+    def old(self, pid: int) -> bool:
+        """Would it have loaded torch by now, if ever?"""
+        found = proc.stat(pid)
+        return found is None or time.clock_gettime(time.CLOCK_BOOTTIME) - found.start_ticks / proc.TICKS_PER_S > YOUNG_S
 
     def newcomer(self, pid: int, on_device: bool) -> Known | None:
         """A process worth showing: asked for, on a device, or Python with torch loaded."""

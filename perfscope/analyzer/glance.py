@@ -34,7 +34,8 @@ PROCESS_WORDS: Final = {
     "peers": "its main thread waits, as for other ranks or a network",
     "computing": "its main thread runs, or waits for a device that works",
     "host": "its main thread runs while its device has nothing to do",
-    "idle": "its main thread sleeps",
+    "waiting": "its main thread mostly waits; for what does not show from here",
+    "idle": "it does nothing",
     "unknown": "what its main thread does may not be seen",
 }
 
@@ -74,9 +75,11 @@ def process_word(seen: ProcessGlance, devices: Sequence[DeviceGlance]) -> str:
         return "input"
     if at_work:
         return "computing"
-    if seen.rank is not None and waiting >= LIMITS.seen_mostly and seen.cores >= LIMITS.seen_idle:
-        return "peers"
-    return "idle" if waiting >= LIMITS.seen_mostly else "computing"
+    if waiting < LIMITS.seen_mostly:
+        return "computing"
+    if seen.cores < LIMITS.seen_idle:
+        return "idle"
+    return "peers" if seen.rank is not None else "waiting"
 
 
 def worded(seen: Glances) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import pandas as pd
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.counters import used
+from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.host_load import window
 from perfscope.analyzer.facts.rank_waiting import IN_STEP, rank_waiting
+from perfscope.analyzer.facts.ranks_here import main_processes
 from perfscope.analyzer.facts.rows import column
 from perfscope.analyzer.facts.time_budget import steady_budget
 from perfscope.analyzer.limits import Limits
@@ -29,6 +31,8 @@ LONGER = {
 def why_not(trace: Trace) -> str | None:
     """Why ranks cannot be held against each other, None when they can."""
     rows = trace.fact(rank_waiting)
+    if len(rows) < 2 and not is_recorded_trace(trace) and len(main_processes(trace)) < 2:
+        return "one process was recorded: nobody waits for it"
     if len(rows) < 2:
         return (
             "needs two ranks or more: the traces of all (name their folder, or all their files), or recordings of all "

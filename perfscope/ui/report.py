@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from perfscope import __version__
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.devices import devices
 from perfscope.ui.blocks.markup import escape
 from perfscope.ui.blocks.overview import overview
 from perfscope.ui.blocks.roof_sections import roof_sections
@@ -41,7 +42,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     """The whole page as text."""
     shown, packed = sections(trace, diagnosis), embedded_timeline(trace, diagnosis)
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
-    traced = [*roof_sections(trace, rank), *evidence_of_a_trace(trace, rank)]
+    traced = [*roof_sections(trace, rank), *devices(trace), *evidence_of_a_trace(trace, rank)]
     figures = {one.id: one.figure for one in [*shown, *traced] if isinstance(one, Section)}
     under_bar = "".join(chart(one) for one in shown if one.id == UNDER_THE_BAR)
     body = "".join(block(one) for one in shown if one.id != UNDER_THE_BAR)

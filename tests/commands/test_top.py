@@ -38,9 +38,11 @@ def test_each_process_has_its_word_without_a_driver(targets: list[int]) -> None:
     assert said["devices"] == [] and "no NVIDIA driver" in said["no_devices"]
     words: dict[int, dict[str, Any]] = {one["pid"]: one for one in said["processes"]}
     assert words[targets[0]]["word"] in ("computing", "starved") and words[targets[0]]["cores"] > 0.01
-    assert words[targets[1]]["word"] == "idle" and words[targets[1]]["states"].get("sleep", 0) > 0.5
+    # On a full machine even a process that only wakes up now and then waits for a core.
+    assert words[targets[1]]["word"] in ("idle", "starved") and words[targets[1]]["states"].get("sleep", 0) > 0.5
     text = looked(str(targets[1]))
-    assert "no device: no NVIDIA driver" in text and "idle: its main thread sleeps" in text
+    assert "no device: no NVIDIA driver" in text and str(targets[1]) in text
+    assert "idle: it does nothing" in text or "starved: " in text
 
 
 def test_devices_of_the_driver_and_who_is_on_them(targets: list[int], tmp_path: Path) -> None:
@@ -78,6 +80,7 @@ def test_words_of_processes() -> None:
         "peers": ProcessGlance(1, "x", rank=1, cores=0.4, states=waits),
         "computing": ProcessGlance(1, "x", cores=0.2, states=waits, devices=(0,)),
         "host": ProcessGlance(1, "x", states=runs, devices=(1,)),
+        "waiting": ProcessGlance(1, "x", cores=0.3, states=waits),
         "idle": ProcessGlance(1, "x", cores=0.0, states=waits),
         "unknown": ProcessGlance(1, "x", cores=1.0, waiting_cores=nan),
     }

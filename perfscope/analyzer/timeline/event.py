@@ -22,6 +22,7 @@ SHOWN = {
     "loader": ("workers", "queue_depth", "iterator"),
     "fetches": ("worker", "samples", "cpu_ns", "run_delay_ns", "read_bytes", "major_faults"),
     "steps": ("phase", "micro_steps", "distorted"),
+    "device_counters": (),
 }
 UNKNOWN = {-1, "", "[]"}
 

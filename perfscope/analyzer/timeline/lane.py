@@ -41,12 +41,13 @@ class Events:
     code: Ints
     source: NDArray[np.uint8]  # number in lanes.SOURCES of the table (or fact) the event comes from
     row: NDArray[np.int32]  # its position there
+    level: NDArray[np.uint8] | None = None  # of a counter: 255ths of its limit
 
     def __len__(self) -> int:
         return len(self.ts)
 
     def where(self, rows: NDArray[np.bool_] | Ints) -> "Events":
-        """Some of them."""
+        """Some of them; not of a counter's."""
         return Events(self.ts[rows], self.dur[rows], self.code[rows], self.source[rows], self.row[rows])
 
 
@@ -84,6 +85,7 @@ class Lane:
     codes: NDArray[np.int32]  # the names of this lane: number in the key -> code in `Names`
     source: NDArray[np.uint8]
     row: NDArray[np.int32]
+    level: NDArray[np.uint8] | None = None  # of a counter's lane, an entry an event
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -128,4 +130,5 @@ def lane(events: Events) -> Lane:
     key = (dur << bits) | local[events.code]
     total = np.concatenate(([0], np.cumsum(dur)))
     blocks = tuple(np.maximum.reduceat(key, np.arange(0, len(key), size)) if len(key) else key for size in BLOCKS)
-    return Lane(events.ts, key, total, blocks, bits, used.astype(np.int32), events.source, events.row)
+    codes = used.astype(np.int32)
+    return Lane(events.ts, key, total, blocks, bits, codes, events.source, events.row, events.level)

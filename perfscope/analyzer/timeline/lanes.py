@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from perfscope.analyzer.timeline.counter_tracks import counter_tracks
 from perfscope.analyzer.timeline.device_tracks import stream_tracks
 from perfscope.analyzer.timeline.host_tracks import step_tracks, thread_tracks, worker_tracks
 from perfscope.analyzer.timeline.lane import Lane, lane
@@ -19,6 +20,7 @@ def timeline_lanes(trace: Trace) -> Lanes:
         *thread_tracks(trace, names, parents(known)),
         *worker_tracks(trace, names, parents(known)),
         *stream_tracks(trace, names),
+        *counter_tracks(trace, names),
     ]
     drafts = [one for one in drafts if any(map(len, one.rows))]
     rank = {code: max(of_rank, 0) for code, of_rank in zip(known["process"], known["rank"], strict=True)}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.timeline.lane import COLOURS, Lane
-from perfscope.analyzer.timeline.track import Lanes
+from perfscope.analyzer.timeline.track import COUNTER, Lanes
 from perfscope.traces.intervals import Ints
 
 BY = ("name", "category")
@@ -52,6 +52,8 @@ def stretches(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -
     }
     for number in chosen:
         lane = lanes.lanes[number]
+        if lane.level is not None:
+            continue
         part = lane.window(begin_ns, end_ns)
         if part.stop <= part.start:
             continue
@@ -64,7 +66,8 @@ def stretches(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -
 def whole_ns(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -> int:
     """The length of the stretch times the tracks that are chosen, for shares."""
     held = set(chosen)
-    tracks = sum(not held.isdisjoint(range(one.first, one.first + one.rows)) for one in lanes.tracks)
+    work = [one for one in lanes.tracks if one.kind != COUNTER]
+    tracks = sum(not held.isdisjoint(range(one.first, one.first + one.rows)) for one in work)
     return (end_ns - begin_ns) * max(tracks, 1)
 
 

@@ -11,7 +11,7 @@ palette: codes of names that indices point into. Then by kind, and zeros up to a
 - 1 rectangles: uint16[n] left edge and uint16[n] width, both in eighths of a pixel; index[n]
 - 2 pixels: index[n]; uint8[n] busy share in 255ths (0: nothing; the least for an event however short is 1); n = pixels
 - 3 runs of equal pixels: uint16[n] length in pixels; index[n]; uint8[n] busy share
-- 4 levels of a counter: uint8[n] highest level in the pixel in 255ths of the lane's largest; n = pixels
+- 4 levels of a counter: uint8[n] highest level in the pixel in 255ths of its limit; n = pixels, the palette holds one name
 """
 
 import struct
@@ -54,10 +54,26 @@ def lane_part(number: int, lane: Lane, begin_ns: int, end_ns: int, edges: Ints) 
     events = part.stop - part.start
     if not events:
         return struct.pack("<IBBHII", number, EMPTY, 1, 0, 0, 0)
+    if lane.level is not None:
+        return level_part(number, lane, lane.level, part, edges)
     if events <= pixels // 2:
         return rectangles(number, lane, part, begin_ns, end_ns, pixels)
     busy, local = columns(lane, part, edges)
     return pixel_part(number, lane, busy, local)
+
+
+def level_part(number: int, lane: Lane, level: Bytes, part: slice, edges: Ints) -> bytes:
+    """The highest level that touches each pixel; 0 where there is no reading."""
+    ts = lane.ts[part]
+    end = ts + lane.dur(part)
+    first = np.searchsorted(end, edges[:-1], side="right")
+    until = np.searchsorted(ts, edges[1:], side="left")
+    padded = np.append(level[part], np.uint8(0))
+    bounds = np.stack([np.minimum(first, len(ts)), np.minimum(np.maximum(until, first), len(ts))], axis=1).ravel()
+    highest = np.maximum.reduceat(padded, bounds)[::2]
+    shown = np.where(until > first, np.maximum(highest, 1), 0).astype(np.uint8)
+    palette = lane.codes[:1].astype("<u4")
+    return assembled(number, LEVELS, len(shown), palette, np.zeros(0, np.uint8), shown.tobytes())
 
 
 def rectangles(number: int, lane: Lane, part: slice, begin_ns: int, end_ns: int, pixels: int) -> bytes:

@@ -11,8 +11,12 @@ from perfscope.analyzer.timeline.names import Names
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-SOURCES = ("ops", "launches", "kernels", "copies", "ranges", "loader", "fetches", "steps")
+SOURCES = ("ops", "launches", "kernels", "copies", "ranges", "loader", "fetches", "steps", "device_counters")
 """Where an event comes from: a table of the trace, or the fact `steps`."""
+COUNTER = "counter"
+"""The kind of a track whose events are levels and not work: statistics leave it out."""
+NOT_IN_A_TABLE = 2**31 - 1
+"""The row of an event that no single row stands for."""
 MOST_ROWS = 48
 """A thread nests deeper only by recursion; what lies below is counted and left out."""
 

@@ -3,7 +3,7 @@
 (() => {
   const own = window.perfscopeTimeline;
   const HEADER = 24, GAP = 6;
-  const HEIGHTS = { steps: 19, nvtx: 17, thread: 17, python: 15, calls: 19, loader: 21, stream: 22 }, ALONE = 21;
+  const HEIGHTS = { steps: 19, nvtx: 17, thread: 17, python: 15, calls: 19, loader: 21, stream: 22, counter: 26 }, ALONE = 21;
   const FIELDS = ["group", "kind", "title", "first", "rows", "events", "hidden", "shut", "tid"];
 
   own.tracks = (meta) => meta.tracks.map((one, number) => Object.assign({ number },

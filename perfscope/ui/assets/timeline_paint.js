@@ -106,8 +106,20 @@
         colours[x] = gr + ((shades[3 * c] - gr) * v >> 8) | gg + ((shades[3 * c + 1] - gg) * v >> 8) << 8 | gb + ((shades[3 * c + 2] - gb) * v >> 8) << 16 | OPAQUE;
       }
       const top = Math.max(row.y, 0), end = Math.min(row.y + row.h, this.canvas.height);
+      if (lane.level) { this.levels(lane, row, top, end, ground, ink); return; }
       if (hatched) this.stripe(lane, waits);
       for (let y = top; y < end; y++) out.set(hatched ? this.striped[y % HATCH] : colours, y * pixels);
+    }
+    // A counter's row: each pixel filled from below as high as its level, with a darker edge on top.
+    levels(lane, row, top, end, ground, ink) {
+      const { pixels, out } = this, { busy, code } = lane, { shades } = ink, [gr, gg, gb] = ink.theme.ground, c = 3 * code[0];
+      const mixed = (v) => gr + ((shades[c] - gr) * v >> 8) | gg + ((shades[c + 1] - gg) * v >> 8) << 8 | gb + ((shades[c + 2] - gb) * v >> 8) << 16 | OPAQUE;
+      const fill = mixed(110), edge = mixed(256);
+      for (let x = 0; x < pixels; x++) {
+        if (!busy[x]) continue;
+        const high = row.y + row.h - Math.max(1, Math.round(row.h * busy[x] / 255));
+        for (let y = Math.max(top, high); y < end; y++) out[y * pixels + x] = y === high ? edge : fill;
+      }
     }
     // The same line with its waits lit where a stripe runs, for each of the rows that a stripe takes to repeat.
     stripe(lane, waits) {

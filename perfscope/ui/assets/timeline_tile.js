@@ -2,7 +2,7 @@
 // Tiles as the server packs them (perfscope/analyzer/timeline/tiles.py), unpacked for drawing; and the names on the timeline.
 (() => {
   const own = window.perfscopeTimeline = window.perfscopeTimeline || {};
-  const MAGIC = 0x4c544650, VERSION = 1, EMPTY = 0, RECTANGLES = 1, PIXELS = 2, RUNS = 3;
+  const MAGIC = 0x4c544650, VERSION = 1, EMPTY = 0, RECTANGLES = 1, PIXELS = 2, RUNS = 3, LEVELS = 4;
   const NAMES_AT_ONCE = 4096;
 
   // A lane of a tile is {x, w, code} in pixels for single events, or {busy, code} with an entry a pixel, or null.
@@ -22,8 +22,9 @@
       else if (kind === PIXELS) lanes.set(number, dense(index(at), new Uint8Array(buffer, at + wide * n, n), palette));
       else if (kind === RUNS) lanes.set(number, runs(pixels, new Uint16Array(buffer, at, n), index(at + 2 * n),
         new Uint8Array(buffer, at + (2 + wide) * n, n), palette));
+      else if (kind === LEVELS) lanes.set(number, levels(new Uint8Array(buffer, at, n), palette));
       else if (kind === EMPTY) lanes.set(number, null);
-      const body = kind === RECTANGLES ? (4 + wide) * n : kind === PIXELS ? (1 + wide) * n : kind === RUNS ? (3 + wide) * n : 0;
+      const body = kind === RECTANGLES ? (4 + wide) * n : kind === PIXELS ? (1 + wide) * n : kind === RUNS ? (3 + wide) * n : kind === LEVELS ? n : 0;
       at += body + (-body & 3);
     }
     return { from, to, pixels, lanes, bytes: buffer.byteLength };
@@ -40,6 +41,11 @@
     const code = new Uint32Array(index.length);
     for (let i = 0; i < code.length; i++) code[i] = palette[index[i]];
     return { busy, code };
+  }
+
+  // A counter: how high each pixel is drawn, in one colour.
+  function levels(busy, palette) {
+    return { busy, code: new Uint32Array(busy.length).fill(palette[0]), level: true, long: { x: [], w: [], code: [] } };
   }
 
   function runs(pixels, length, index, share, palette) {

@@ -11,7 +11,20 @@ from perfscope.analyzer.wording import digits, megabytes, percent
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 from perfscope.ui.terminal.diagnosis_view import harmless
 
-ILL = ("lost", "throttled", "capped", "full", "starved", "gil", "storage", "input", "host", "underused")
+ILL = (
+    "lost",
+    "throttled",
+    "capped",
+    "full",
+    "starved",
+    "gil",
+    "storage",
+    "input",
+    "host",
+    "peers",
+    "waiting",
+    "underused",
+)
 UNKNOWN = "-"
 
 

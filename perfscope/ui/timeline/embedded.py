@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from perfscope.analyzer.timeline.lane import Lane
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.strip import strip
 from perfscope.analyzer.timeline.tiles import edges_of, tile
-from perfscope.analyzer.timeline.track import SOURCES, Lanes
+from perfscope.analyzer.timeline.track import COUNTER, SOURCES, Lanes, Track
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 from perfscope.ui.timeline.data import meta
@@ -43,7 +44,7 @@ Intervals = list[tuple[int, int]]
 
 def embedded_timeline(trace: Trace, diagnosis: Diagnosis) -> str:
     """The whole as text for a script element; empty where there is no event to show."""
-    lanes = trace.fact(timeline_lanes)
+    lanes = without_counters(trace.fact(timeline_lanes))
     if not lanes.lanes:
         return ""
     whole = lanes.events <= MOST_EXACT
@@ -59,6 +60,22 @@ def embedded_timeline(trace: Trace, diagnosis: Diagnosis) -> str:
     header["notes_of_events"], header["lanes"] = exact(trace, lanes, held, blobs)
     header["tiles"] = [] if whole else pyramid(lanes, blobs)
     return packed(header, blobs)
+
+
+def without_counters(lanes: Lanes) -> Lanes:
+    """The lanes of work: counters over time have charts of their own in the report."""
+    kept: list[Lane] = []
+    tracks: list[Track] = []
+    for one in lanes.tracks:
+        if one.kind != COUNTER:
+            tracks.append(replace(one, first=len(kept)))
+            kept += lanes.lanes[one.first : one.first + one.rows]
+    if len(tracks) == len(lanes.tracks):
+        return lanes
+    used = sorted({one.group for one in tracks})
+    place = {group: at for at, group in enumerate(used)}
+    tracks = [replace(one, group=place[one.group]) for one in tracks]
+    return replace(lanes, lanes=kept, tracks=tracks, groups=[lanes.groups[at] for at in used])
 
 
 def packed(header: dict[str, Any], blobs: list[bytes]) -> str:

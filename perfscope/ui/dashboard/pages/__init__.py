@@ -4,6 +4,7 @@
 
 from perfscope.ui.dashboard.pages import (
     communication,
+    devices,
     host,
     input_pipeline,
     memory,
@@ -13,4 +14,4 @@ from perfscope.ui.dashboard.pages import (
     timeline,
 )
 
-PAGES = (overview, timeline, input_pipeline, operators, communication, memory, stacks, host)
+PAGES = (overview, timeline, input_pipeline, operators, communication, devices, memory, stacks, host)

@@ -1,0 +1,86 @@
+"""Readings over time, a line a device, with the job's steps as ticks below and what is no training shaded behind."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from perfscope.analyzer.facts.devices.marks import Marks
+from perfscope.ui.figures.frame import figure, key_above, time_axis
+from perfscope.ui.theme import LIGHT
+
+MOST_POINTS = 1000
+MOST_STEPS = 120
+KEY_ROW = 19
+DASHES = ("solid", "dash", "dot", "dashdot")
+LINES = ("device_compute", "host_bound", "input_wait", "exposed_communication", "exposed_copy", "sync_wait", "checkpoint",
+         "input_collate")  # fmt: skip
+SHADED = {"evaluation": "exposed_communication", "warm-up": "other_idle", "checkpoint": "checkpoint"}
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One device: seconds and values, both ascending in time."""
+
+    name: str
+    at_s: Floats
+    value: Floats
+
+
+def counter_lines(
+    lines: list[Line],
+    unit: str,
+    span_s: tuple[float, float],
+    marks: Marks,
+    *,
+    limit: float | None = None,
+    limit_name: str = "",
+) -> go.Figure:
+    """`limit` is drawn as a dashed line with its name."""
+    fig = figure(200 + KEY_ROW * (len(lines) // 3), y_title=unit)
+    for number, one in enumerate(lines):
+        at, value = thinned(one.at_s, one.value)
+        category = LINES[number % len(LINES)]
+        fig.add_scatter(
+            x=at.round(3).tolist(),
+            y=[None if each != each else float(f"{each:.5g}") for each in value],
+            mode="lines",
+            name=one.name,
+            meta={"category": category},
+            line={"width": 1.6, "color": LIGHT.category[category], "dash": DASHES[number // len(LINES) % len(DASHES)]},
+            hovertemplate=f"%{{x:.2f}} s: %{{y:.4g}} {unit}<extra>{one.name}</extra>",
+        )
+    top = max([float(np.nanmax(one.value)) for one in lines if len(one.value)] + [limit or 0.0, 1e-9])
+    for begin, end, what in marks.stretches:
+        colour = LIGHT.category[SHADED.get(what, "other_idle")]
+        fig.add_vrect(
+            x0=begin / 1e9, x1=max(end, begin + 1) / 1e9, fillcolor=colour, opacity=0.14, line_width=0, layer="below"
+        )
+    if len(marks.steps) <= MOST_STEPS:
+        at_s = [one / 1e9 for one in marks.steps]
+        ticks = {"symbol": "line-ns", "size": 5, "line": {"width": 1, "color": LIGHT.muted}}
+        fig.add_scatter(x=at_s, y=[0.0] * len(at_s), mode="markers", name="steps begin", marker=ticks, hoverinfo="skip",
+                        meta={"category": "muted"})  # fmt: skip
+    if limit is not None:
+        fig.add_hline(y=limit, line={"width": 1, "dash": "dash", "color": LIGHT.muted}, annotation_text=limit_name,
+                      annotation_position="top right")  # fmt: skip
+    fig.update_yaxes(range=[0, 1.12 * top], nticks=5)
+    return key_above(time_axis(fig, span_s))
+
+
+def thinned(at: Floats, value: Floats) -> tuple[Floats, Floats]:
+    """At most about MOST_POINTS points that keep every peak: the least and the largest of each bucket."""
+    if len(at) <= MOST_POINTS:
+        return at, value
+    edges = np.linspace(0, len(at), MOST_POINTS // 2 + 1).astype(np.int64)[:-1]
+    sizes = np.diff(np.append(edges, len(at)))
+    low = np.array(
+        [begin + int(np.argmin(value[begin : begin + size])) for begin, size in zip(edges, sizes, strict=True)]
+    )
+    high = np.array(
+        [begin + int(np.argmax(value[begin : begin + size])) for begin, size in zip(edges, sizes, strict=True)]
+    )
+    kept = np.unique(np.concatenate((low, high)))
+    return at[kept], value[kept]

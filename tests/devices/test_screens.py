@@ -1,0 +1,97 @@
+"""What is shown of devices: charts with the job's steps behind them, the map of links, lanes of counters on the timeline."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from perfscope.analyzer.facts.devices.link_map import DEVICE, NODE, SWITCH, link_maps
+from perfscope.analyzer.facts.devices.marks import Marks, marks
+from perfscope.analyzer.timeline.lanes import timeline_lanes
+from perfscope.analyzer.timeline.selection import selection
+from perfscope.analyzer.timeline.tiles import LEVELS, tile
+from perfscope.analyzer.timeline.track import COUNTER
+from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.devices import devices
+from perfscope.ui.blocks.sections import Section
+from perfscope.ui.blocks.tables import Table
+from perfscope.ui.figures.counter_lines import Line, counter_lines, thinned
+from perfscope.ui.figures.link_map import link_map
+from perfscope.ui.timeline.embedded import without_counters
+from tests import build
+from tests.analyzer.loop import MS, Loop
+
+
+@pytest.fixture(scope="module")
+def healthy(trace_of: Callable[[str], Trace]) -> Trace:
+    return trace_of("healthy-h100")
+
+
+def test_every_counter_of_the_device_has_its_chart(healthy: Trace) -> None:
+    parts = devices(healthy)
+    table, charts = parts[0], {one.id: one for one in parts if isinstance(one, Section)}
+    assert isinstance(table, Table) and table.rows["power"].tolist() == ["560 of 700 W"]
+    assert {"device-kernels", "device-power", "device-clock", "device-memory", "link-map-0"} <= set(charts)
+    line = charts["device-power"].figure.data[0]
+    assert set(line.y) == {560.0} and line.name == "GPU 0"
+    assert devices(build.trace()) == []
+
+
+def test_the_map_says_what_joins_what(healthy: Trace) -> None:
+    (drawn,) = healthy.fact(link_maps)
+    kinds = {one.name: one.kind for one in drawn.knots}
+    assert (kinds["GPU 0"], kinds["switch"], kinds["node 0"]) == (DEVICE, SWITCH, NODE)
+    told = {(one.first, one.second): one for one in drawn.edges}
+    assert told["GPU 0", "switch"].links == 18 and "18 NVLinks" in told["GPU 0", "switch"].text
+    assert told["GPU 0", "node 0"].text.startswith("PCIe 5.0 x16")
+    assert any("18 NVLinks" in str(one.text) for one in link_map(drawn).data)
+
+
+def test_counters_are_lanes_of_levels_and_no_work(healthy: Trace) -> None:
+    lanes = healthy.fact(timeline_lanes)
+    counters = {one.title: one for one in lanes.tracks if one.kind == COUNTER}
+    power = lanes.lanes[counters["GPU 0 power, up to 700 W"].first]
+    assert power.level is not None and set(power.level) == {int(np.ceil(255 * 560 / 700))}
+    body = tile(lanes.lanes, *lanes.span_ns, 64, [counters["GPU 0 power, up to 700 W"].first])
+    assert body[20] == LEVELS and body[-1] == 204 and len(body) == 16 + 16 + 4 + 64
+    numbers = [one.first for one in counters.values()]
+    assert not len(selection(lanes, *lanes.span_ns, numbers))
+    left = without_counters(lanes)
+    assert not any(one.kind == COUNTER for one in left.tracks)
+    assert all(one.level is None for one in left.lanes)
+
+
+def test_what_the_allocator_holds_is_a_lane() -> None:
+    memory = [
+        {"device": 0, "ts": at * MS, "bytes": 1, "allocated_bytes": held, "reserved_bytes": 400}
+        for at, held in ((0, 100), (10, 200), (20, 400), (30, 50))
+    ]
+    lanes = build.trace(memory=memory, ops=[{"tid": 1, "ts": 0, "dur": 40 * MS, "name": "aten::a"}]).fact(
+        timeline_lanes
+    )
+    (track,) = [one for one in lanes.tracks if one.kind == COUNTER]
+    own = lanes.lanes[track.first]
+    assert own.level is not None and own.level.tolist() == [64, 128, 255, 32]
+    assert own.ts.tolist() == [0, 10 * MS, 20 * MS, 30 * MS]
+    assert [lanes.names.texts[code] for code in own.code(slice(0, 4))][2] == "0 MB"
+
+
+def test_steps_and_what_is_no_training_stand_behind() -> None:
+    loop = Loop()
+    for _ in range(8):
+        loop.next().work()
+    loop.call("checkpoint", 5)
+    found = loop.trace().fact(marks)
+    assert len(found.steps) == 6 and found.stretches[-1][2] == "checkpoint"
+    line = Line("GPU 0", np.array([0.0, 1.0]), np.array([10.0, 20.0]))
+    drawn = counter_lines([line], "W", (0.0, 1.0), Marks([0, 500 * MS], [(0, 100 * MS, "checkpoint")]), limit=700.0)
+    assert len(drawn.layout.shapes) == 2 and drawn.data[1].name == "steps begin"
+
+
+def test_thinning_keeps_every_peak() -> None:
+    at = np.arange(100_000.0)
+    value = np.ones(100_000)
+    value[[12_345, 77_777]] = [50.0, -3.0]
+    kept_at, kept = thinned(at, value)
+    assert len(kept) <= 1002 and kept.max() == 50.0 and kept.min() == -3.0
+    assert kept_at[kept == 50.0].tolist() == [12_345.0]
