@@ -25,6 +25,9 @@ Times = npt.NDArray[np.int64]
 TARGET = Path(__file__).with_name("windowed_target.py")
 WARM_STEPS = 500
 BY_HAND_STEPS = 100
+FREE_STALL_MS = 125
+"""Affords 50,000 events."""
+GIL_STALL_MS = 250
 PASSES = 3
 
 
@@ -109,12 +112,13 @@ def hundred() -> None:
         print(f"  others used {others.cores():.2f} cores")
 
 
-def end(*arguments: str) -> None:
+def end(stall_ms: int, *arguments: str) -> None:
     """The longest step while large windows are ended, against an ordinary one inside."""
     for _ in range(PASSES):
         with target(*arguments) as (run, folder):
             others = Others(run.process.pid)
-            agent = attached(run.process.pid, folder / "run", "--duration", "8", "--window", "seconds=3")
+            window = ("--window", "seconds=3", "--window-stall", str(stall_ms))
+            agent = attached(run.process.pid, folder / "run", "--duration", "8", *window)
             agent.communicate()
             row, ends = notes(folder / "run")[-1], run.ends()
             inside = np.diff(ends[(ends >= row["begin"]) & (ends <= row["end"])]) / 1e6
@@ -159,8 +163,8 @@ def main() -> None:
     parser.add_argument("scenes", nargs="*", choices=("hundred", "end", "inside", []), metavar="hundred|end|inside")
     scenes = parser.parse_args().scenes or ["hundred", "end", "inside"]
     if "end" in scenes:
-        end()
-        end("--stripped")
+        end(FREE_STALL_MS)
+        end(GIL_STALL_MS, "--stripped")
     if "inside" in scenes:
         inside()
     if "hundred" in scenes:
