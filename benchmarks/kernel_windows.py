@@ -93,7 +93,7 @@ def hundred() -> None:
         agent.communicate()  # what torch's profiler keeps for ever of its first use is not the hundred's
         before, counts = run.resident_mb(), run.counts()
         usual_ms, others = step_ms(run.ends()[:WARM_STEPS]), Others(run.process.pid)
-        agent = attached(run.process.pid, folder / "run", "--follow", "--every", "0.1", "--max-duration", "600")
+        agent = attached(run.process.pid, folder / "run", "--follow", "--every", "0.2", "--max-duration", "600")
         while len(notes(folder / "run")) < 100:
             time.sleep(1)
         agent.send_signal(signal.SIGINT)
@@ -124,6 +124,7 @@ def end(stall_ms: int, *arguments: str) -> None:
             inside = np.diff(ends[(ends >= row["begin"]) & (ends <= row["end"])]) / 1e6
             touched = (ends[1:] > row["end"]) & (ends[:-1] < row["last"])
             longest = (np.diff(ends)[touched]).max() / 1e6
+            before = np.diff(ends[ends < notes(folder / "run")[0]["first"]])[-int(touched.sum()) :].max() / 1e6
             usual, way = float(np.median(inside)), "with the GIL" if row["gil"] else "without the GIL"
             held = (row["last"] - row["end"]) / 1e6
             print(
