@@ -29,6 +29,7 @@ FREE_STALL_MS = 125
 """Affords 50,000 events."""
 GIL_STALL_MS = 250
 PASSES = 3
+BYTES_PER_EVENT = 400
 
 
 class Target:
@@ -82,6 +83,11 @@ def notes(out: Path) -> list[dict[str, Any]]:
     return [row for row in map(json.loads, lines) if "begin" in row]
 
 
+def kept(out: Path) -> list[dict[str, Any]]:
+    """The windows, without their trials."""
+    return [row for row in notes(out) if "trial" not in row]
+
+
 def step_ms(ends: Times) -> float:
     return float(np.median(np.diff(ends))) / 1e6
 
@@ -94,12 +100,12 @@ def hundred() -> None:
         before, counts = run.resident_mb(), run.counts()
         usual_ms, others = step_ms(run.ends()[:WARM_STEPS]), Others(run.process.pid)
         agent = attached(run.process.pid, folder / "run", "--follow", "--every", "0.2", "--max-duration", "600")
-        while len(notes(folder / "run")) < 100:
+        while len(kept(folder / "run")) < 100:
             time.sleep(1)
         agent.send_signal(signal.SIGINT)
         agent.communicate()
         time.sleep(1)
-        taken, began = notes(folder / "run"), len(run.ends())
+        taken, began = kept(folder / "run"), len(run.ends())
         time.sleep(3)
         after_ms = step_ms(run.ends()[began:])
         stalls = [row["stall"] / 1e6 for row in taken if row["stall"] is not None]
@@ -128,11 +134,11 @@ def end(stall_ms: int, *arguments: str) -> None:
             usual, way = float(np.median(inside)), "with the GIL" if row["gil"] else "without the GIL"
             held = (row["last"] - row["end"]) / 1e6
             print(
-                f"{row['bytes'] / 400:.0f} events, ended {way} in {held:.0f} ms: longest step {longest:.1f} ms, an ordinary"
+                f"{row['bytes'] / BYTES_PER_EVENT:.0f} events, ended {way} in {held:.0f} ms: longest step {longest:.1f} ms,"
             )
+            print(f"  an ordinary one inside {usual:.2f} ms (ratio {longest / usual:.1f});")
             print(
-                f"  one inside {usual:.2f} ms (ratio {longest / usual:.1f}); others used {others.cores():.2f} cores",
-                flush=True,
+                f"  the longest of as many before {before:.1f} ms; others used {others.cores():.2f} cores", flush=True
             )
 
 
