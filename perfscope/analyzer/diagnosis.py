@@ -134,6 +134,24 @@ class Source(msgspec.Struct, frozen=True):
     overhead_share: float | None
 
 
+class Operator(msgspec.Struct, frozen=True):
+    """An operator inside windows of torch's profiler, by phase (forward, backward, optimizer, other) and shapes.
+
+    Milliseconds per call inside the window, where everything takes longer; `share` is of the own time of all its rank's
+    operators (device time where there is a device).
+    """
+
+    rank: int
+    phase: str
+    name: str
+    shapes: str
+    count: int
+    host_ms: float
+    host_self_ms: float
+    device_ms: float | None
+    share: float
+
+
 class Diagnosis(msgspec.Struct, frozen=True):
     """The whole answer. `budget_over` says what the budget is of: the steady `steps`, or the whole `span`."""
 
@@ -153,3 +171,4 @@ class Diagnosis(msgspec.Struct, frozen=True):
     dropped: list[str]
     run: str | None
     budget_over: str = "steps"
+    operators: list[Operator] = []

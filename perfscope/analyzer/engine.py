@@ -21,6 +21,7 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.hosts import Outcome, host_views, together
 from perfscope.analyzer.input_case import ordinary
 from perfscope.analyzer.limits import LIMITS, Limits
+from perfscope.analyzer.operators import operators
 from perfscope.analyzer.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
 from perfscope.analyzer.verdicts import healthy, of_finding, unknown
 from perfscope.analyzer.whole_budget import (
@@ -69,6 +70,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         sources=[Source(s.name, s.status, s.reason, s.overhead_share) for s in manifest(trace).sources],
         dropped=list(manifest(trace).dropped),
         run=str(trace.path) if trace.path is not None else None,
+        operators=operators(trace, budget_rank),
     )
 
 

@@ -12,6 +12,8 @@ import pytest
 from perfscope.traces.load import load
 from tests.running import attach, end, perfscope, start, until
 
+PHASES = ("forward", "backward", "optimizer")
+
 
 def kernels(answer: dict) -> dict:  # type: ignore[type-arg]
     return {one["name"]: one for one in answer["sources"]}["kernels"]
@@ -43,6 +45,11 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
     budget = {one["category"] for one in answer["time_budget"]}
     assert "device_compute" in budget and "compute_or_host" not in budget
     assert answer["steps"]["distorted"] >= 5 and answer["budget_over"] == "steps"
+    told = {phase: [one for one in answer["operators"] if one["phase"] == phase] for phase in PHASES}
+    assert "[32, 64]" in " ".join(one["shapes"] for one in told["forward"] if one["name"] == "aten::addmm")
+    assert any("Backward" in one["name"] for one in told["backward"])
+    assert any("add_" in one["name"] for one in told["optimizer"])
+    assert sum(one["share"] for one in answer["operators"]) == pytest.approx(1.0, abs=0.05)
     trace = load(tmp_path / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
@@ -61,6 +68,20 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
     assert all(
         ((products["ts"] > row.ts) & (products["ts"] < row.ts + row.dur)).any() for row in forward[1:-1].itertuples()
     )
+
+
+def test_windows_again_and_again_are_kept_apart(tmp_path: Path) -> None:
+    run = start("looping.py", tmp_path)
+    try:
+        attach(run.pid, tmp_path / "run", "--follow", "--every", "0.5", "--window", "steps=2", seconds=4)
+    finally:
+        end(run)
+    windows, ops = load(tmp_path / "run").table("windows"), load(tmp_path / "run").table("ops")
+    assert windows is not None and ops is not None
+    kept = windows[windows["kept"]]
+    assert len(kept) >= 2 and len(list((tmp_path / "run" / "kineto").iterdir())) == len(kept)
+    for row in kept.itertuples():
+        assert ((ops["ts"] > row.begin) & (ops["ts"] < row.end)).any()
 
 
 @pytest.mark.parametrize("option", ["--stripped", "--window-stacks"])

@@ -1,0 +1,42 @@
+"""The operators of windows in the diagnosis: by phase and shapes, own time without what they call."""
+
+from typing import Any
+
+from perfscope.analyzer.operators import operators
+from tests.build import trace
+
+MS = 1_000_000
+WINDOW = {"process": 0, "ts": 0, "dur": 100 * MS, "begin": 0, "end": 100 * MS, "steps": 1, "stall_ns": 0, "kept": True}
+
+
+def op(ts: int, dur: int, name: str, **more: Any) -> dict[str, Any]:
+    return {"tid": 100, "ts": ts * MS, "dur": dur * MS, "name": name, **more}
+
+
+def test_phases_shapes_and_own_time() -> None:
+    ranges = [
+        {"tid": 100, "ts": 0, "dur": 40 * MS, "category": "forward", "name": "Net", "object": 1, "value": 1},
+        {"tid": 100, "ts": 40 * MS, "dur": 30 * MS, "category": "backward", "name": ""},
+        {"tid": 100, "ts": 80 * MS, "dur": 10 * MS, "category": "optimizer", "name": "SGD", "object": 2},
+    ]
+    ops = [
+        op(1, 20, "aten::linear", shapes="[[8, 4]]"),
+        op(2, 15, "aten::addmm", shapes="[[8, 4]]", parent=0),
+        op(25, 5, "aten::addmm", shapes="[[2, 4]]"),
+        op(45, 20, "AddmmBackward0"),
+        op(72, 4, "aten::item"),
+        op(82, 6, "aten::add_", shapes="[[4]]"),
+    ]
+    found = operators(trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0)
+    assert [(one.phase, one.name, one.shapes, one.host_ms, one.host_self_ms, one.share) for one in found] == [
+        ("backward", "AddmmBackward0", "", 20.0, 20.0, 0.363636),
+        ("forward", "aten::addmm", "[[8, 4]]", 15.0, 15.0, 0.272727),
+        ("optimizer", "aten::add_", "[[4]]", 6.0, 6.0, 0.109091),
+        ("forward", "aten::linear", "[[8, 4]]", 20.0, 5.0, 0.090909),
+        ("forward", "aten::addmm", "[[2, 4]]", 5.0, 5.0, 0.090909),
+        ("other", "aten::item", "", 4.0, 4.0, 0.072727),
+    ]
+
+
+def test_without_windows_there_are_none() -> None:
+    assert operators(trace(ops=[op(1, 20, "aten::linear")], manifest={"depth": "trace"}), 0) == []
