@@ -49,7 +49,7 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
     assert "[32, 64]" in " ".join(one["shapes"] for one in told["forward"] if one["name"] == "aten::addmm")
     assert any("Backward" in one["name"] for one in told["backward"])
     assert any("add_" in one["name"] for one in told["optimizer"])
-    assert sum(one["share"] for one in answer["operators"]) == pytest.approx(1.0, abs=0.05)
+    assert 0.8 < sum(one["share"] for one in answer["operators"]) <= 1.001
     trace = load(tmp_path / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
