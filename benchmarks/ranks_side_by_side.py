@@ -13,7 +13,7 @@ from pathlib import Path
 
 from perfscope.traces.jobs.job import chosen_of, merged
 from perfscope.traces.jobs.members import members
-from perfscope.traces.jobs.processes import local_processes
+from perfscope.traces.jobs.processes import side_by_side
 from perfscope.traces.reading import read_one
 from tests.traces.warped_ranks import warped_ranks
 
@@ -24,7 +24,7 @@ def main(source: Path, ranks: int) -> None:
         warped_ranks(source, job, ranks, slow=1)
         found = members([job])
         begin = time.perf_counter()
-        chosen = chosen_of(found, local_processes)
+        chosen = chosen_of(found, side_by_side)
         beside_s = time.perf_counter() - begin
         begin = time.perf_counter()
         whole = merged(chosen, job)

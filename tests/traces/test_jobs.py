@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from perfscope.errors import UnreadableRun, UsageError
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.jobs.members import members
+from perfscope.traces.jobs.processes import local_processes, local_threads
 from perfscope.traces.load import load
 from perfscope.traces.reading import read_one
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
@@ -116,3 +118,14 @@ def test_ranks_without_a_common_collective_stay_unaligned_and_are_said(tmp_path:
     assert (whole.table("ranks")["clock_residual_ns"] >= 0).tolist() == [True, True, False]
     said = {one.name: one for one in whole.manifest.sources}["clocks"]
     assert said.status == "partial" and "rank 2: no collective in common" in str(said.reason)
+
+
+def test_threads_and_processes_read_the_same(tmp_path: Path) -> None:
+    made_ranks(tmp_path / "job", ranks=3)
+    one, other = load_job([tmp_path / "job"], local_threads), load_job([tmp_path / "job"], local_processes)
+    for name in TABLES:
+        ours, theirs = one.table(name), other.table(name)
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            pd.testing.assert_frame_equal(ours, theirs)
+    assert one.manifests == other.manifests and one.span_ns == other.span_ns

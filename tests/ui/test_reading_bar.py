@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.jobs.job import Processes
+from perfscope.traces.jobs.processes import local_processes, local_threads
+from perfscope.traces.load import load, load_all
 from perfscope.traces.way_of_reading import reading, way
 from perfscope.ui.terminal.reading_bar import LINE_EVERY_S, ReadingBar, reading_bar
 from tests.traces.kineto.events import event, written
@@ -61,6 +63,17 @@ def test_the_reader_tells_how_far_it_is(tmp_path: Path) -> None:
     size = file.stat().st_size
     assert told[-1][:2] == (size, size) and 0 < told[-1][2] <= size
     assert way().progress is None
+
+
+@pytest.mark.parametrize("beside", [local_threads, local_processes])
+def test_of_several_files_the_sums_are_told(tmp_path: Path, beside: Processes) -> None:
+    files = [written(tmp_path / f"rank{rank}.json", [event(ts=at) for at in range(50 + rank)]) for rank in range(3)]
+    whole = sum(file.stat().st_size for file in files)
+    told: list[tuple[int, int, int]] = []
+    with reading(lambda *so_far: told.append(so_far)):
+        load_all([tmp_path], beside)
+    assert [one[0] for one in told] == sorted(one[0] for one in told) and len(told) >= 3
+    assert told[-1][:2] == (whole, whole) and 0 < told[-1][2] <= whole
 
 
 @pytest.mark.parametrize("share", [0, 1])

@@ -1,7 +1,7 @@
 """Reads a job: every member as a map over one Executor, then one clock and one Trace of all."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from perfscope.traces.jobs.alignment import Alignment, aligned
 from perfscope.traces.jobs.job_time import job_times
 from perfscope.traces.jobs.members import Member, members
 from perfscope.traces.jobs.merge import Piece, merged_tables
-from perfscope.traces.jobs.processes import local_processes
+from perfscope.traces.jobs.processes import side_by_side
 from perfscope.traces.jobs.recordings import Chosen, Recording, chosen, recording
 from perfscope.traces.jobs.sources import job_sources
 from perfscope.traces.manifest import Manifest
@@ -22,6 +22,7 @@ from perfscope.traces.reading import read_one
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace
+from perfscope.traces.way_of_reading import way
 
 Processes = Callable[[Sequence[Path]], AbstractContextManager[Executor]]
 
@@ -29,12 +30,12 @@ Processes = Callable[[Sequence[Path]], AbstractContextManager[Executor]]
 def load_job(paths: Sequence[Path], processes: Processes | None = None) -> Trace:
     """The Trace of all that the paths hold. Raises UnreadableRun, UsageError.
 
-    `processes` opens the Executor that reads several files; without one they are read by processes of this machine.
+    `processes` opens the Executor that reads several files; without one they are read side by side on this machine.
     """
     found = members(paths)
     if len(found) == 1 and processes is None:
         return read_one(found[0].path)
-    job = chosen_of(found, processes or local_processes)
+    job = chosen_of(found, processes or side_by_side)
     if len(job.parts) == 1 and not job.left_out:
         return job.parts[0].trace
     return merged(job, paths[0] if len(paths) == 1 else None)
@@ -54,11 +55,15 @@ def read_all(found: Sequence[Member], processes: Processes) -> tuple[list[Record
     """
     read, left_out = [], []
     first: UnreadableRun | None = None
+    heard, whole_bytes, done_bytes = way().progress, sum(size_of(one.path) for one in found), 0
     with processes([one.path for one in found]) as executor:
         futures = [executor.submit(read_one, one.path) for one in found]
         for member, future in zip(found, futures, strict=True):
             try:
                 read.append(recording(member.path, member.named, future.result()))
+                done_bytes += size_of(member.path)
+                if heard is not None and not isinstance(executor, ThreadPoolExecutor):  # threads tell it themselves
+                    heard(done_bytes, whole_bytes, done_bytes)
             except UnreadableRun as error:
                 if member.named:
                     raise
@@ -67,6 +72,10 @@ def read_all(found: Sequence[Member], processes: Processes) -> tuple[list[Record
     if not read and first is not None:
         raise first
     return read, left_out
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def merged(job: Chosen, path: Path | None) -> Trace:

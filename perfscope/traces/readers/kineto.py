@@ -40,7 +40,8 @@ def read(path: Path) -> "Trace":
         if again is not None:
             return again
     with ThreadPoolExecutor(1, "perfscope-read") as beside:
-        columns = beside.submit(read_columns, path, usable_cores(), way().progress)
+        workers = max(usable_cores() // way().beside, 1)
+        columns = beside.submit(read_columns, path, workers, way().progress)
         # pandas takes as long to import as a trace of 100 MB to parse: both at once.
         from perfscope.traces.kineto.tables import trace_of
 

@@ -12,6 +12,7 @@ from perfscope.analyzer.facts.device.thread_work import SAVES
 from perfscope.analyzer.facts.device.units import Unit
 from perfscope.traces.trace import Trace
 
+FIRST = ("device_compute", "exposed_communication", "peer_wait", "exposed_copy")
 LATE_NS, CLOCKS_NS = 100_000, 2_000
 Interval = tuple[int, int]
 
@@ -27,6 +28,21 @@ def rows(trace: Trace, name: str, unit: Unit, *, on_device: bool = False) -> lis
         {str(key): cell for key, cell in row.items()} | {"row": at}
         for at, row in zip(frame.index, frame.to_dict("records"), strict=True)
     ]
+
+
+def arrivals(trace: Trace) -> dict[int, int]:
+    """Row of `kernels` -> when the last of the ranks came to that collective: the n-th of a kind and group is the same on all."""
+    frame = trace.table("collectives")
+    if frame is None or frame["process"].nunique() < 2:
+        return {}
+    order: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in frame.sort_values("ts").to_dict("records"):
+        order[row["process"], row["kind"], row["group"]].append({str(key): cell for key, cell in row.items()})
+    same: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for (_, kind, group), one in order.items():
+        for number, row in enumerate(one):
+            same[kind, group, number].append(row)
+    return {row["kernel"]: max(one["ts"] for one in some) for some in same.values() if len(some) > 1 for row in some}
 
 
 class Thread:
@@ -64,18 +80,22 @@ def counted(trace: Trace, unit: Unit) -> dict[str, int]:
     work = rows(trace, "kernels", unit, on_device=True) + rows(trace, "copies", unit, on_device=True)
     sums: Counter[str] = Counter()
     edges: dict[int, Counter[str]] = defaultdict(Counter)
+    last = arrivals(trace)
     for row in work:
         does = {"compute": "device_compute", "communication": "exposed_communication"}
         doing = does.get(row.get("kind", ""), "exposed_copy")
-        if row["dur"] > 0:
-            edges[row["ts"]][doing] += 1
-            edges[row["ts"] + row["dur"]][doing] -= 1
+        begin, end = row["ts"], row["ts"] + row["dur"]
+        come = min(max(last.get(row["row"], begin), begin), end) if doing == "exposed_communication" else begin
+        for kind, now, then in (("peer_wait", begin, come), (doing, come, end)):
+            if then > now:
+                edges[now][kind] += 1
+                edges[then][kind] -= 1
     gaps: list[Interval] = []
     active: Counter[str] = Counter()
     times = sorted({unit.begin_ns, unit.end_ns, *edges})
     for now, then in itertools.pairwise(times):
         active.update(edges.get(now, {}))
-        kind = next((k for k in ("device_compute", "exposed_communication", "exposed_copy") if active[k] > 0), None)
+        kind = next((name for name in FIRST if active[name] > 0), None)
         if kind is not None:
             sums[kind] += then - now
         elif gaps and gaps[-1][1] == now:

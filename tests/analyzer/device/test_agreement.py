@@ -16,9 +16,12 @@ from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from tests.analyzer.device.gpu import Gpu
 from tests.analyzer.device.sweep import counted
+from tests.traces.made_ranks import made_ranks
+from tests.traces.warped_ranks import warped_ranks
 
 SHARED = Path(__file__).parents[4] / "shared" / "traces"
 KINETO = sorted((SHARED / "kineto").glob("*.json.gz"))
+RECORDED = [*KINETO, *sorted((SHARED / "nsys").glob("*.sqlite"))]
 absent = pytest.mark.skipif(not KINETO, reason="../shared/traces is not there")
 # What the peer says of these is not of kernels alone: docs/agreement.md.
 PEER_COUNTS_MORE = {"a100_alexnet", "mtia_inference"}
@@ -40,9 +43,27 @@ def agrees(trace: Trace) -> None:
 
 @absent
 @pytest.mark.shared_traces
-@pytest.mark.parametrize("path", KINETO, ids=lambda path: path.name.partition(".")[0])
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name.partition(".")[0])
 def test_every_recorded_trace_is_accounted_for_to_the_nanosecond(path: Path) -> None:
     agrees(load(path))
+
+
+def test_what_ranks_wait_for_each_other_is_accounted_for_to_the_nanosecond(tmp_path: Path) -> None:
+    made = made_ranks(tmp_path / "job", ranks=3, slow=1)
+    trace = load(tmp_path / "job")
+    agrees(trace)
+    for unit, waited_us in zip(units(trace), made.waited_us, strict=True):
+        told = by_category(trace, unit.process, unit.device).get("peer_wait", 0)
+        assert told == pytest.approx(waited_us * 1e3, abs=2e4), "the clocks are brought together to a microsecond"
+
+
+@absent
+@pytest.mark.shared_traces
+def test_recorded_ranks_that_wait_for_each_other_are_accounted_for_too(tmp_path: Path) -> None:
+    warped_ranks(SHARED / "kineto" / "a100_nccl_metadata_rank0.json.gz", tmp_path / "job", 2, slow=1)
+    trace = load(tmp_path / "job")
+    agrees(trace)
+    assert sum(by_category(trace, unit.process, unit.device).get("peer_wait", 0) for unit in units(trace)) > 0
 
 
 @settings(max_examples=60, deadline=None)
