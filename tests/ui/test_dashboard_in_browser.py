@@ -154,6 +154,22 @@ def test_a_slider_asks_and_the_analyzer_answers(browser: Any, board: Dashboard) 
     thumb = browser.find_element("css selector", "#what-if-workers [role=slider]")
     thumb.send_keys("\ue014")  # arrow right
     until(lambda: browser.find_element("id", "what-if").text.startswith("With 3 workers a step takes about"))
+    until(lambda: "workers=3&cost=100" in browser.current_url)
+    opened(browser, board, "/run/train.perfscope/input?workers=4&cost=50")
+    assert browser.find_element("id", "what-if").text.startswith("With 4 workers and batches that cost 50 %")
+    opened(browser, board, "/run/train.perfscope/input?workers=many&cost=-1")
+    assert "measured" in browser.find_element("id", "what-if").text
+    assert faults(browser) == []
+
+
+def test_the_input_page_has_the_loop_and_its_workers_where_the_finding_points(browser: Any, board: Dashboard) -> None:
+    opened(browser, board, "/run/train.perfscope/input")
+    until(lambda: browser.execute_script("return document.getElementById('timeline')?.dataset.ready") == "yes")
+    view = "const { view, meta, tracks } = document.getElementById('timeline').timeline;"
+    kinds = browser.execute_script(view + "return [...new Set(tracks.map((one) => one.kind))]")
+    assert set(kinds) == {"steps", "thread", "loader"}
+    begin, end, mark = browser.execute_script(view + "return [view.from, view.to, meta.marks[0]]")
+    assert begin <= mark["from"] and end >= mark["to"]
     assert faults(browser) == []
 
 

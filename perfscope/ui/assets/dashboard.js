@@ -22,6 +22,13 @@ function roomFor(name) {
 window.dash_clientside = Object.assign({}, window.dash_clientside, { perfscope: {
   title(words) { document.title = words ? `${words} · perfscope` : "perfscope"; return window.dash_clientside.no_update; },
   theme(clicks) { if (clicks) switchTheme(); return dark() ? "dark" : "light"; },
+  asked(workers, cost) { // what the sliders of the input page are set to stands in the address
+    const query = new URLSearchParams(location.search);
+    query.set("workers", workers);
+    query.set("cost", cost);
+    history.replaceState(history.state, "", `${location.pathname}?${query}${location.hash}`);
+    return window.dash_clientside.no_update;
+  },
   paint(figure, theme) {
     if (!figure) return window.dash_clientside.no_update;
     const name = window.dash_clientside.callback_context.outputs_list.id.name;
@@ -61,17 +68,6 @@ addEventListener("input", (event) => {
   if (chart) lit(chart, field.value.trim(), field.closest(".search").querySelector("output"));
 });
 
-function plot(name) { return document.querySelector(`[data-chart="${name}"] .js-plotly-plot`); }
-
-function move(key) {
-  const chart = plot("workers");
-  if (!chart) return;
-  const [from, to] = chart.layout.xaxis.range.map(Number), wide = to - from;
-  const ranges = { a: [from - 0.25 * wide, to - 0.25 * wide], d: [from + 0.25 * wide, to + 0.25 * wide],
-    w: [from + 0.25 * wide, to - 0.25 * wide], s: [from - 0.5 * wide, to + 0.5 * wide] };
-  if (ranges[key]) Plotly.relayout(chart, { "xaxis.range": ranges[key] });
-}
-
 function pressed(key) {
   const dialog = document.getElementById("keys");
   if (key === "?") return dialog.showModal();
@@ -79,8 +75,7 @@ function pressed(key) {
   if (key === "g") return document.querySelector('#links a[href="/"]')?.click();
   const pages = document.querySelectorAll('#links a[href^="/run/"]');
   if (/^[1-9]$/.test(key)) return pages[Number(key) - 1]?.click();
-  if (key === "/") return document.querySelector("#page input[type=search]")?.focus();
-  move(key);
+  if (key === "/") document.querySelector("#page input[type=search]")?.focus();
 }
 
 addEventListener("keydown", (event) => {

@@ -2,6 +2,8 @@
 // The timeline: mount(element, source, options). State, what is asked of the source and when, and what the page may ask for.
 //   options.height  CSS pixels of the lanes at most (default 560; "fill" takes the element's height)
 //   options.paper   colours that it is printed in
+//   options.only    kinds of tracks that are shown (default: all)
+//   options.first   "finding": where the address names no window, the first finding's
 //   options.hash    false: the window is not written into the address (default: #timeline?from=..&to=..&lane=..)
 // It resolves to a handle, also element.timeline: look(from, to) in ns, show, find, settled() when the picture is exact, refresh() when
 // the recording has grown, unmount().
@@ -29,14 +31,14 @@
     t.resize();
     own.showNothing(t);
     watch(t);
-    fromAddress(t, false);
+    if (!fromAddress(t, false) && options.first === "finding" && t.meta.marks.length) pointedAt(t, t.meta.marks[0]);
     return t;
   };
 
   // What follows from the meta data.
   function learn(t) {
     t.zero = Math.min(0, t.meta.span[0]);
-    t.tracks = own.tracks(t.meta);
+    t.tracks = own.tracks(t.meta).filter((one) => !t.options.only || t.options.only.includes(one.kind));
     t.colours = own.bytesOf(t.meta.name_colours);
     t.waiting = t.colours.map((one) => t.meta.waits[one] ? 1 : 0);
     t.names = new own.Names(t.meta.names, t.meta.name_count, t.source.names, () => t.changed());
@@ -110,20 +112,27 @@
   // ?from=..&to=.. a stretch that another page points at.
   function fromAddress(t, glide) {
     const [, words] = /^#timeline\?(.*)$/.exec(location.hash) || [];
-    if (words !== undefined && location.hash === t.written) return;
+    if (words !== undefined && location.hash === t.written) return false;
     const query = new URLSearchParams(words === undefined ? location.search : words);
     const from = Number(query.get("from")) * NS, to = Number(query.get("to")) * NS;
-    if (!(to > from)) return;
-    if (words === undefined) { t.shown = { from, to }; t.look(from - (to - from) * 0.6, to + (to - from) * 0.6); } else if (glide) own.glide(t, from, to); else t.look(from, to);
+    if (!(to > from)) return false;
+    if (words === undefined) pointedAt(t, { from, to }); else if (glide) own.glide(t, from, to); else t.look(from, to);
     if (query.get("lane")) t.reveal(Number(query.get("lane")));
     const [begin, end] = (query.get("selected") || "").split(",").map((one) => Number(one) * NS);
-    if (!(end > begin)) return;
+    if (!(end > begin)) return true;
     const numbers = (query.get("tracks") || "").split(",").filter(Boolean).map(Number);
     const tracks = t.tracks.filter((one) => numbers.includes(one.number));
     if (t.meta.by.includes(query.get("by"))) t.by = query.get("by");
     t.selection = { from: begin, to: end, ...(tracks.length ? own.ofTracks(t, tracks) : own.everything(t)) };
     t.changed();
     own.showSelection(t);
+    return true;
+  }
+
+  // A stretch that a page points at, with room around it.
+  function pointedAt(t, { from, to }) {
+    t.shown = { from, to };
+    t.look(from - (to - from) * 0.6, to + (to - from) * 0.6);
   }
 
   function actions(t) {
@@ -325,13 +334,14 @@
     await t.goTo(found);
   }
 
-  // An element with data-timeline="/timeline/RUN" becomes one by itself, whenever a page puts it there; data-height as options.height.
+  // An element with data-timeline="/timeline/RUN" becomes one by itself, whenever a page puts it there; data-height, data-only (words) and
+  // data-first as the options.
   const alive = new Map();
   function adopt() {
     for (const [element, mounted] of alive) if (!element.isConnected) { mounted.then((t) => t && t.unmount()); alive.delete(element); }
     for (const element of document.querySelectorAll("[data-timeline]")) if (!alive.has(element)) {
-      const { timeline: base, height } = element.dataset;
-      alive.set(element, own.mount(element, own.httpSource(base), { height: height === "fill" ? height : Number(height) || undefined }));
+      const { timeline: base, height, only, first } = element.dataset;
+      alive.set(element, own.mount(element, own.httpSource(base), { height: height === "fill" ? height : Number(height) || undefined, only: only && only.split(" "), first }));
     }
   }
   new MutationObserver(adopt).observe(document.documentElement, { childList: true, subtree: true });

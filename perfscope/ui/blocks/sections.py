@@ -13,7 +13,6 @@ from perfscope.analyzer.facts.time_budget import steady, time_budget
 from perfscope.analyzer.facts.usage_by_role import JOB, usage_by_role
 from perfscope.analyzer.hosts import host_views
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.excerpt import Excerpt, excerpt
 from perfscope.ui.figures.budget_over_steps import budget_over_steps, columns_for
 from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.step_times import step_times
@@ -73,27 +72,6 @@ def of_steps(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
     return [Section("steps", "How long each step took", note, figure)]
 
 
-def of_workers(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
-    """The timeline: of the rank that the budget is told of, and its workers."""
-    processes = trace.table("processes")
-    if processes is None or all(trace.table(name) is None for name in ("loader", "ranges", "fetches")):
-        return []
-    own = set(processes[processes["rank"] == rank]["process"])
-    found = {name: of_processes(trace.table(name), own) for name in ("loader", "ranges", "copies", "fetches")}
-    own_steps = of_rank(trace, steps, rank)
-    tables = [one for one in [*found.values(), own_steps] if one is not None and len(one)]
-    if not tables:
-        return []
-    part = excerpt(trace, diagnosis, tables, rank)
-    kept = {name: None if one is None else part.of(one) for name, one in found.items()}
-    lanes = Lanes(steps=part.of(own_steps) if len(own_steps) else None, **kept)
-    figure = worker_timeline(lanes, (part.view[0] / 1e9, part.view[1] / 1e9))
-    fetches = found["fetches"]
-    workers = fetches is not None and bool((fetches["worker"] >= 0).any())
-    title = "The training thread and its workers" if workers else "The loop's thread"
-    return [Section("workers", title, timeline_note(part, workers), figure)]
-
-
 RECENT_NS = 3_000_000_000
 
 
@@ -115,16 +93,6 @@ def recent_workers(trace: Trace) -> list[Section]:
     note = "Waits for batches and work of the training thread, and each worker's fetches."
     of = f" of rank {rank}" if len(mains) > 1 else ""
     return [Section("recent", f"The last three seconds{of}", note, figure)]
-
-
-def timeline_note(part: Excerpt, workers: bool) -> str:
-    """What is seen, how to move, and what is left out."""
-    gaps = "A gap in a worker's lane: it has nothing to do. " if workers else ""
-    moves = "Drag to move, scroll or press w and s to zoom, a and d to pan."
-    if part.whole:
-        return gaps + moves
-    held = ", ".join(f"{max(begin, 0) / 1e9:.1f} to {end / 1e9:.1f} s" for begin, end in part.held)
-    return f"{gaps}{moves} To keep the file small it holds the stretches the page points at: {held}."
 
 
 def of_processes(table: pd.DataFrame | None, processes: set[int]) -> pd.DataFrame | None:

@@ -20,12 +20,7 @@ def graphs(sections: list[Section]) -> dict[str, Component]:
 def graph(section: Section) -> Component:
     """A store and a graph that belong together by `name`; the script fills the graph from the store."""
     label = f"{section.title}. {section.note}"
-    config: Any = {**CONFIG, "scrollZoom": section.id == "workers"}
-    drawn = dcc.Graph(
-        id={"kind": "graph", "name": section.id},
-        config=config,
-        style={"height": height(section.figure)},
-    )
+    drawn = dcc.Graph(id={"kind": "graph", "name": section.id}, config=CONFIG, style={"height": height(section.figure)})
     stored = dcc.Store(id={"kind": "figure", "name": section.id}, data=plain(section))
     props: dict[str, Any] = {"role": "img", "aria-label": label, "data-chart": section.id}
     return html.Div([stored, drawn], className="chart", **props)

@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from dash import Dash, Input, Output, State, dcc, html
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
 
 from perfscope.analyzer.facts.input_pipeline import Pipeline
 from perfscope.analyzer.facts.pulse import pulse
+from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.what_if import MOST_WORKERS, WhatIf, pipeline_of, what_if
 from perfscope.analyzer.wording import ms, plural
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.sections import Section, of_workers, span_s
+from perfscope.ui.blocks.sections import Section, span_s
 from perfscope.ui.dashboard.cards import graph, plain
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
@@ -21,6 +22,8 @@ from perfscope.ui.phrases import factor
 
 PATH, TITLE = "input", "Input pipeline"
 LEAST_REACH = 8
+LEAST_COST, ALL_COST = 10, 100
+LANES = "steps thread loader"
 COSTS = {10: "10 %", 25: "", 50: "50 %", 75: "", 100: "as now"}
 
 
@@ -39,8 +42,19 @@ def layout(view: View) -> list[Any]:
     if ready:
         note = "When the loop asks for a batch, how many lie ready. At zero it has to wait."
         sections.append(Section("queue", "Batches ready", note, queue(ready, span_s(view.trace))))
-    shown = [*view.cards(sections), *view.cards(of_workers(view.trace, view.diagnosis, view.rank))]
-    return [*asking(view, line), *shown]
+    return [*asking(view, line), *view.cards(sections), lanes(view)]
+
+
+def lanes(view: View) -> Any:
+    """The timeline of the loop and of those that load for it, first where a finding points."""
+    tracks = view.trace.fact(timeline_lanes).tracks  # made here, while the page says that it is being made
+    workers = any(one.kind == "loader" and one.title.startswith("worker") for one in tracks)
+    title = "The training thread and its workers" if workers else "The loop's thread"
+    note = "A gap in a worker's lane: it has nothing to do. " if workers else ""
+    place: dict[str, Any] = {"data-timeline": f"/timeline/{view.opened.found.id}", "data-only": LANES}
+    place |= {"data-first": "finding", "data-height": "360"}
+    words = [html.H2(title), html.P(f"{note}Everything else is on the page Timeline.", className="note")]
+    return html.Section([*words, html.Div(id="timeline", **place)], className="card lanes")
 
 
 def asking(view: View, line: Pipeline | None) -> list[Any]:
@@ -51,16 +65,21 @@ def asking(view: View, line: Pipeline | None) -> list[Any]:
         return [html.Section([html.H2("What if"), html.P(words, className="muted")], className="card")]
     now = max(line.workers, 0)
     reach = min(max(LEAST_REACH, 2 * now), MOST_WORKERS)
+    workers = number(view.query.get("workers"), 0, reach, now)
+    cost = number(view.query.get("cost"), LEAST_COST, ALL_COST, ALL_COST)
     sliders = html.Div(
         [
-            html.Label(["Loader workers", dcc.Slider(0, reach, 1, value=now, id="what-if-workers")]),
+            html.Label(["Loader workers", dcc.Slider(0, reach, 1, value=workers, id="what-if-workers")]),
             html.Label(
-                ["What a batch costs to make", dcc.Slider(10, 100, 5, marks=COSTS, value=100, id="what-if-cost")]
+                [
+                    "What a batch costs to make",
+                    dcc.Slider(LEAST_COST, ALL_COST, 5, marks=COSTS, value=cost, id="what-if-cost"),
+                ]
             ),
         ],
         className="sliders",
     )
-    answer, section = answered(view.trace, view.rank, now, 1.0)
+    answer, section = answered(view.trace, view.rank, workers, cost / 100)
     note = "Closed forms over what was measured: the slower of loop and workers, bounded by the usable cores."
     return [
         html.Section(
@@ -68,6 +87,11 @@ def asking(view: View, line: Pipeline | None) -> list[Any]:
             className="card what-if",
         )
     ]
+
+
+def number(text: str | None, least: int, most: int, usual: int) -> int:
+    """What the address asks for; the usual where it is no number within bounds."""
+    return int(text) if text is not None and text.isdecimal() and least <= int(text[:9]) <= most else usual
 
 
 def answered(trace: Trace, rank: int, workers: int, cost: float) -> tuple[str, Section]:
@@ -112,3 +136,6 @@ def register(app: Dash, library: Library) -> None:
         State("url", "pathname"),
         prevent_initial_call=True,
     )(ask)
+    sliders = (Input("what-if-workers", "value"), Input("what-if-cost", "value"))
+    wire: Any = app.clientside_callback
+    wire(ClientsideFunction("perfscope", "asked"), Output("what-if", "title"), *sliders, prevent_initial_call=True)
