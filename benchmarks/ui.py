@@ -42,7 +42,7 @@ const after = async (act) => {
   await t.settled();
   await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
   const exact = performance.now() - begun, told = t.stats[t.stats.length - 1];
-  out.push([exact, await framed, told.bytes, told.server, told.paint]);
+  out.push([exact, await framed, told.bytes, told.server, told.paint, told.wait]);
 };
 const zoom = (factor) => after(() => T.zoom(t, factor, t.view.from + 0.43 * (t.view.to - t.view.from)));
 (async () => {
@@ -68,9 +68,11 @@ TRIAL_WALK = """const done = arguments[0];
 def serve(events: int) -> None:
     """The server's process: lanes of random events, behind the routes of the dashboard."""
     from flask import Flask
+    from werkzeug.serving import make_server
 
     from perfscope.analyzer.timeline.lanes import timeline_lanes
     from perfscope.traces.trace import Trace
+    from perfscope.ui.dashboard.serve import Lasting
     from perfscope.ui.report import style
     from perfscope.ui.timeline.routes import register, script, stylesheet
 
@@ -83,7 +85,7 @@ def serve(events: int) -> None:
     trace, app = Synthetic({}, {}, [], span_ns=lanes.span_ns), Flask("benchmark")
     register(app, lambda _: trace)
     app.add_url_rule("/", "page", lambda: PAGE.format(style=style() + stylesheet(), script=script()))
-    app.run(port=PORT, threaded=True)
+    make_server("127.0.0.1", PORT, app, threaded=True, request_handler=Lasting).serve_forever()
 
 
 def random_lanes(events: int) -> Any:
@@ -184,6 +186,7 @@ def ours(events: int, rounds: int, shot: Path | None) -> None:
         print(f"  {len(values)} interactions, {rounds} times from the whole to single events and back")
         told("hand to exact picture", values[:, 0], "ms")
         told("hand to scaled frame", values[:, 1], "ms")
+        told("question to answer", values[:, 5], "ms")
         told("server", values[:, 3], "ms")
         told("painting", values[:, 4], "ms")
         told("payload", values[:, 2] / 1000, "kB", 0)

@@ -28,6 +28,7 @@ COLUMN = {
 # What could be had back, input_wait first: above its limit a run is not healthy.
 RECOVERABLE = ("input_wait", "checkpoint", "gc", "gil")
 IN_TRACES = ("sync_wait", "host_bound", "exposed_communication", "peer_wait", "exposed_copy")
+# Nothing seen once is certain.
 MOST = 0.99
 # Without steps to resample (looked at from outside) samples of the main thread are all there is.
 FROM_OUTSIDE = 0.5

@@ -20,26 +20,31 @@ class Limits:
     critical_share: float = 0.20
     # A garbage collection or GIL wait below 2 % of a step cannot be told from sampling and clock noise.
     pause_share: float = 0.02
-    # A fetch is the CPU's work when at least this share of it runs or waits for a core.
+    # A fetch is the CPU's work when at least this share of it runs or waits for a core: clearly more than half, since what
+    # is left over (copying the batch, a lock) belongs to no cause of its own. Our samples of pure decoding show 0.9 and more.
     cpu_dominated: float = 0.6
-    # A cause explains the waits when it is at least half of them.
+    # A cause explains the waits when it is at least half of them: then removing it wins more than all others together.
     explains: float = 0.5
-    # I/O is what a fetch is made of when it is at least this share of it: pure decoding on overfull cores shows none.
+    # I/O is what a fetch is made of when it is at least this share of it: pure decoding on overfull cores shows none, and our
+    # sample that reads from a slow disk 0.6 and more; the middle is taken.
     io_share: float = 0.3
     # What taking one ready batch over costs at least (a queue read, a file descriptor passed on, memory mapped): 0.3 ms on an
     # idle machine, above 1 ms on a full one. That is the price of workers and no illness.
     ordinary_handover_ns: float = 1.5e6
-    # Workers are given this share of the consumer's time, so that a slow batch does not stall it at once.
+    # Workers are given this share of the consumer's time, so that a slow batch does not stall it at once: queues that are
+    # filled to nine tenths of their rate wait little, at ten tenths without bound.
     headroom: float = 0.9
     # A core that sleeps between steps comes back with cold caches and a low clock: fed without a break the same steps took 0 to
     # 27 % less of its time (docs/measured.md). This much is likely, and at most, where half of the time or more is waiting.
     warmer: float = 0.1
     most_warmer: float = 0.25
-    # With a gain below this from any number of workers the cores are the limit and not the number of workers.
+    # With a gain below this from any number of workers the cores are the limit and not the number of workers: it is the
+    # error of our predictions on the sample workloads (docs/measured.md).
     workers_gain: float = 1.15
-    # More worker processes than this on one host is no advice: memory and start-up dominate.
+    # More worker processes than this on one host is no advice: each is a Python with torch in it (0.3 GB), started one by one.
     most_workers: int = 64
-    # A thread that is runnable without a core for this share of its time is short of cores.
+    # A thread that is runnable without a core for this share of its time is short of cores: on an idle machine it is below
+    # 0.01, and a step that is longer by a tenth is worth a change.
     run_delay_share: float = 0.10
     # Delay that other jobs cause is not the program's doing and comes and goes with them: only a lot of it is told.
     others_delay_share: float = 0.2
@@ -51,7 +56,7 @@ class Limits:
     growth_bytes: float = 16e6
     # Growth below this share of what is resident is allocator noise too.
     growth_share: float = 0.01
-    # Seconds below which a line through resident memory is not a trend.
+    # Seconds below which a line through resident memory is not a trend: a batch, a cache or a checkpoint comes and goes.
     growth_span_s: float = 5.0
     # Below this a collective's time is its latency: all-reduces on NVLink and InfiniBand reach half of their rate only at some
     # megabytes (nccl-tests' curves), and DDP's own buckets are 25 MB.
@@ -70,7 +75,7 @@ class Limits:
     # TraceML: twice as much held as used; below a GiB there is nothing to win.
     held_to_used: float = 2.0
     spare_bytes: int = 1 << 30
-    # What XProf calls moderate for any part of a step.
+    # What XProf calls moderate for any part of a step: from here the profiler's own work blurs what it shows.
     profiler_share: float = 0.05
     # A link is full from here on: NCCL's ring all-reduce reaches 80 to 85 % of a link's data rate at best (nccl-tests' published
     # curves), PCIe copies 80 to 90 % (bandwidthTest), the rest being headers and credits.

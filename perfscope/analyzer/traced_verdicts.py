@@ -15,6 +15,7 @@ from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.trace import Trace
 
+# A trace is of its start when the start is more of it than everything else together.
 MOSTLY = 0.5
 # From this share on it is said that the device stood idle for reasons that the trace does not hold.
 WORTH_SAYING = 0.10

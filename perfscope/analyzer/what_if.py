@@ -9,6 +9,7 @@ from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.prediction import After
 from perfscope.traces.trace import Trace
 
+# How far the slider goes: beyond, the prediction would lean on what was never seen.
 MOST_WORKERS = 32
 
 

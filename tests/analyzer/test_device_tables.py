@@ -4,7 +4,7 @@ import pytest
 
 from perfscope.analyzer.facts.device.kernel_class import kernel_class
 from perfscope.analyzer.facts.device.kernel_table import kernel_classes, kernel_table
-from perfscope.analyzer.facts.device.launch_queue import launch_latency, launch_queue, queue_summaries
+from perfscope.analyzer.facts.device.launch_queue import launch_queue, queue_summaries
 from perfscope.analyzer.facts.device.operator_table import operator_table
 from perfscope.analyzer.facts.device.overlap import exposed_collectives, overlap
 from perfscope.analyzer.facts.device.range_table import range_table
@@ -123,7 +123,6 @@ def test_the_queue_counts_what_was_launched_and_has_not_started() -> None:
     ]
     trace = build.trace(launches=launches, kernels=kernels)
     assert launch_queue(trace)[["ts", "depth"]].values.tolist() == [[0, 1], [5, 0], [10, 2], [30, 1], [40, 0]]
-    assert launch_latency(trace)["latency_ns"].tolist() == [5, 20, 30]
     (fed,) = queue_summaries(trace)
     assert (fed.kernels, fed.latency_ns, fed.call_ns, fed.kernel_ns) == (3, 20.0, 2.0, 12.0)
     assert fed.mean_depth == pytest.approx((5 + 2 * 20 + 10) / 40)

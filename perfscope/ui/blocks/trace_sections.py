@@ -4,7 +4,7 @@ import pandas as pd
 
 from perfscope.analyzer.facts.device.allocator import allocators, memory_owners
 from perfscope.analyzer.facts.device.kernel_table import kernel_classes, kernel_table
-from perfscope.analyzer.facts.device.launch_queue import queue_summaries
+from perfscope.analyzer.facts.device.launch_queue import launch_queue, queue_summaries
 from perfscope.analyzer.facts.device.operator_table import operator_table
 from perfscope.analyzer.facts.device.range_table import range_table
 from perfscope.analyzer.wording import digits, megabytes, ms, percent
@@ -14,6 +14,7 @@ from perfscope.ui.blocks.sections import Section
 from perfscope.ui.blocks.tables import Column, Table, count, share, time
 from perfscope.ui.figures.allocator_lines import allocator_lines
 from perfscope.ui.figures.class_bars import class_bars
+from perfscope.ui.figures.launch_queue_line import launch_queue_line
 
 MOST_ALLOCATORS = 4
 NAME = "as the profiler names it"
@@ -68,28 +69,28 @@ def device_work(trace: Trace, rank: int) -> list[Section | Table]:
     if not len(kernels):
         return []
     classes = of_rank(trace.fact(kernel_classes), rank)
-    note = (
-        f"Everything that ran on the device of rank {int(kernels['rank'].iloc[0])}, by sort of work. {fed(trace, rank)}"
-    )
+    note = f"Everything that ran on the device of rank {int(kernels['rank'].iloc[0])}, by sort of work."
     return [
         Section("classes", "What the device's time went to", note, class_bars(classes)),
+        *queue(trace, rank),
         Table(
             "kernels", "Kernels and copies", "Longest in sum first.", KERNEL_COLUMNS, kernels, ("longest_ts", "max_ns")
         ),
     ]
 
 
-def fed(trace: Trace, rank: int) -> str:
+def queue(trace: Trace, rank: int) -> list[Section]:
     """How far the host ran ahead of the device."""
-    found = [one for one in trace.fact(queue_summaries) if one.rank == rank]
-    if not found:
-        return ""
-    one = found[0]
-    return (
+    depth = of_rank(trace.fact(launch_queue), rank)
+    one = next((one for one in trace.fact(queue_summaries) if len(depth) and one.rank == depth["rank"].iloc[0]), None)
+    if one is None:
+        return []
+    note = (
         f"The host ran {digits(one.mean_depth)} kernels ahead on average; {percent(one.empty_share)} of the time none was "
         f"waiting. From launch to start {ms(one.latency_ns)} (median), a launch call takes {ms(one.call_ns)}, a kernel "
         f"{ms(one.kernel_ns)}."
     )
+    return [Section("launch-queue", "Kernels that are launched and wait", note, launch_queue_line(depth))]
 
 
 def host_work(trace: Trace, rank: int) -> list[Section | Table]:

@@ -6,7 +6,7 @@ import socket
 import threading
 from pathlib import Path
 
-from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.app import create_app
@@ -16,6 +16,12 @@ from perfscope.ui.dashboard.source import Live, Source
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT, LAST_PORT = 8050, 65535
+
+
+class Lasting(WSGIRequestHandler):
+    """Connections are kept: a page that asks sixty times a second needs no new one, nor a thread, for each question."""
+
+    protocol_version = "HTTP/1.1"
 
 
 class Dashboard:
@@ -55,7 +61,7 @@ def listening(address: str, port: int | None) -> BaseWSGIServer:
     for one in wanted:
         try:
             socket.create_server((address, one), family=family(address)).close()  # werkzeug would print and exit
-            return make_server(address, one, nothing, threaded=True)
+            return make_server(address, one, nothing, threaded=True, request_handler=Lasting)
         except OSError as error:
             if one == wanted[-1]:
                 busy = error.errno == errno.EADDRINUSE

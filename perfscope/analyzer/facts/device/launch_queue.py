@@ -11,6 +11,8 @@ from perfscope.analyzer.facts.rows import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
+COLUMNS = ("rank", "process", "device", "ts", "depth")
+
 
 @dataclass(frozen=True)
 class Launched:
@@ -47,18 +49,7 @@ def launch_queue(trace: Trace) -> pd.DataFrame:
             at, depth = depths(known)
             keys = {"rank": unit.rank, "process": unit.process, "device": unit.device}
             parts.append(pd.DataFrame({**keys, "ts": at, "depth": depth}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def launch_latency(trace: Trace) -> pd.DataFrame:
-    """One row for each kernel whose launch is known: rank, process, device, ts (its start), latency_ns (since its launch)."""
-    parts = []
-    for unit in units(trace):
-        known = launched(trace, unit)
-        if known is not None:
-            keys = {"rank": unit.rank, "process": unit.process, "device": unit.device}
-            parts.append(pd.DataFrame({**keys, "ts": known.start, "latency_ns": known.start - known.launched}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
 def queue_summaries(trace: Trace) -> list[QueueSummary]:

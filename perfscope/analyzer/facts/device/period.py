@@ -8,6 +8,7 @@ from perfscope.analyzer.facts.rows import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
+# Three distances are the fewest that can agree and not by chance of two.
 FEWEST_TIMES = 4
 # A step runs the same program again: distances between two calls of one kernel, counted in kernels, differ by no more than
 # this share (a branch now and then), and its calls span at least COVERS of the sequence.

@@ -8,6 +8,7 @@ from perfscope.analyzer.facts.device.units import Unit, units
 from perfscope.analyzer.facts.rows import column
 from perfscope.traces.trace import Trace
 
+# Twice the steps from which on a bootstrap is trusted, and still long against what repeats in a trace.
 SLICES = 40
 
 

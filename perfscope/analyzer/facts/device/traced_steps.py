@@ -13,6 +13,7 @@ from perfscope.analyzer.facts.warm_up import warm_up
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
+# Two marks have one step between them, which nothing confirms.
 FEWEST_MARKS = 3
 STEP_NAME = re.compile(r"^(?!Optimizer\.).*\b(train(ing)?[ _-]?)?(step|iter(ation)?|batch)\b[ _#:-]*\d*$", re.I)
 OPTIMIZER = re.compile(r"^Optimizer\.step#")

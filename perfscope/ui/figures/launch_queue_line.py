@@ -1,0 +1,26 @@
+"""How many kernels were launched and had not started, over time: at zero the device waits for the host."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from perfscope.ui.figures.allocator_lines import thinned
+from perfscope.ui.figures.frame import figure, time_axis
+from perfscope.ui.theme import LIGHT
+
+
+def launch_queue_line(queue: pd.DataFrame) -> go.Figure:
+    """`queue`: rows of the fact `launch_queue` of one device. Thinned to the least and the most of some 500 stretches."""
+    fig = figure(170, y_title="kernels")
+    depth = queue["depth"].to_numpy()
+    kept = thinned(depth)
+    seconds = queue["ts"].to_numpy()[kept] / 1e9
+    fig.add_scatter(
+        x=seconds.round(6).tolist(),
+        y=depth[kept].tolist(),
+        mode="lines",
+        meta={"category": "host_bound"},
+        line={"width": 1.4, "shape": "hv", "color": LIGHT.category["host_bound"]},
+        hovertemplate="%{y} launched and not started<extra></extra>",
+    )
+    fig.update_layout(yaxis={"range": [0, 1.12 * max(int(depth.max()), 1)], "nticks": 4})
+    return time_axis(fig, (float(seconds[0]), max(float(seconds[-1]), float(seconds[0]) + 1e-6)))
