@@ -21,12 +21,12 @@ class Limits:
     # A garbage collection or GIL wait below 2 % of a step cannot be told from sampling and clock noise.
     pause_share: float = 0.02
     # A fetch is the CPU's work when at least this share of it runs or waits for a core: clearly more than half, since what
-    # is left over (copying the batch, a lock) belongs to no cause of its own. Our samples of pure decoding show 0.9 and more.
+    # is left over (copying the batch, a lock) belongs to no cause of its own.
     cpu_dominated: float = 0.6
     # A cause explains the waits when it is at least half of them: then removing it wins more than all others together.
     explains: float = 0.5
-    # I/O is what a fetch is made of when it is at least this share of it: pure decoding on overfull cores shows none, and our
-    # sample that reads from a slow disk 0.6 and more; the middle is taken.
+    # I/O is what a fetch is made of when it is at least this share of it: pure decoding on overfull cores shows none; what
+    # is below a third of a fetch is not its cause even where nothing else has a name.
     io_share: float = 0.3
     # What taking one ready batch over costs at least (a queue read, a file descriptor passed on, memory mapped): 0.3 ms on an
     # idle machine, above 1 ms on a full one. That is the price of workers and no illness.
@@ -38,13 +38,14 @@ class Limits:
     # 27 % less of its time (docs/measured.md). This much is likely, and at most, where half of the time or more is waiting.
     warmer: float = 0.1
     most_warmer: float = 0.25
-    # With a gain below this from any number of workers the cores are the limit and not the number of workers: it is the
-    # error of our predictions on the sample workloads (docs/measured.md).
+    # With a gain below this from any number of workers the cores are the limit and not the number of workers: predictions on
+    # the sample workloads are off by about as much (docs/measured.md).
     workers_gain: float = 1.15
-    # More worker processes than this on one host is no advice: each is a Python with torch in it (0.3 GB), started one by one.
+    # More worker processes than this on one host is no advice: memory and start-up dominate, since each is
+    # a Python with torch in it, and an epoch waits until all have started.
     most_workers: int = 64
-    # A thread that is runnable without a core for this share of its time is short of cores: on an idle machine it is below
-    # 0.01, and a step that is longer by a tenth is worth a change.
+    # A thread that is runnable without a core for this share of its time is short of cores: its steps are then
+    # a tenth longer than they could be, which is worth a change.
     run_delay_share: float = 0.10
     # Delay that other jobs cause is not the program's doing and comes and goes with them: only a lot of it is told.
     others_delay_share: float = 0.2
