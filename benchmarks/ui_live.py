@@ -1,8 +1,11 @@
-"""What watching costs: the CPU share of the dashboard with 1 and with 2 viewers of a run of 2 ranks and 4 loader workers.
+"""What watching costs: the CPU share of the dashboard with 1 and with 2 viewers of a run of 2 ranks and 4 loader workers, and the
+steps a second of that run while it is watched, beside a plain attach before and after.
 
-`python -m benchmarks.ui_live [SECONDS]` needs chromium and chromedriver. Budget: 10 % of a core per viewer.
+`python -m benchmarks.ui_live [SECONDS]` needs chromium and chromedriver. Budget: 10 % of a core per viewer. The browsers stand for
+other machines: they run only when nothing else wants a core.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,6 +32,9 @@ def viewer(url: str) -> Any:
     for flag in FLAGS.split():
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    controller = psutil.Process(driver.service.process.pid)
+    for process in (controller, *controller.children(recursive=True)):
+        os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
     driver.get(url)
     return driver
 
@@ -37,6 +43,30 @@ def looks(driver: Any) -> int:
     """How many looks the page has taken."""
     script = "return performance.getEntriesByType('resource').filter(one => one.name.includes('_dash-update')).length"
     return int(driver.execute_script(script))
+
+
+def steps_a_second(run: Path, begin_ns: int, end_ns: int) -> float:
+    """Of a rank, between two readings of CLOCK_MONOTONIC."""
+    from perfscope.analyzer.facts.steps import steps
+    from perfscope.traces.load import load
+
+    trace = load(run)
+    zero_ns, rows = trace.manifest.zero_monotonic_ns, trace.fact(steps)
+    ends = zero_ns + (rows["ts"] + rows["dur"]).to_numpy()
+    inside = int(((ends >= begin_ns) & (ends < end_ns)).sum())
+    return inside / rows["process"].nunique() / ((end_ns - begin_ns) / 1e9)
+
+
+def plainly(pid: int, seconds: float, out: Path) -> float:
+    """Steps a second under `perfscope attach`."""
+    attach = [sys.executable, "-m", "perfscope", "attach", str(pid), "--all-ranks", "--duration", str(seconds + 4)]
+    recording = subprocess.Popen([*attach, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(4)
+    begin_ns = time.monotonic_ns()
+    time.sleep(seconds - 1)
+    end_ns = time.monotonic_ns()
+    recording.wait(60)
+    return steps_a_second(out, begin_ns, end_ns)
 
 
 def measured(server: psutil.Process, viewers: list[Any], seconds: float) -> float:
@@ -55,8 +85,9 @@ def measured(server: psutil.Process, viewers: list[Any], seconds: float) -> floa
 def main() -> int:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     target = subprocess.Popen([*TORCHRUN, *SAMPLE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as aside:
         time.sleep(10)
+        plain = [plainly(target.pid, seconds, Path(aside) / "before.perfscope")]
         command = [sys.executable, "-m", "perfscope", "ui", folder, "--live", str(target.pid)]
         board = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         viewers: list[Any] = []
@@ -65,7 +96,9 @@ def main() -> int:
             url = board.stdout.readline().strip()
             viewers.append(viewer(url))
             time.sleep(30)  # until the window is full
+            begin_ns = time.monotonic_ns()
             worst = measured(psutil.Process(board.pid), viewers, seconds)
+            end_ns = time.monotonic_ns()
             viewers.append(viewer(url))
             time.sleep(5)
             worst = max(worst, measured(psutil.Process(board.pid), viewers, seconds) / 2)
@@ -74,6 +107,10 @@ def main() -> int:
                 one.quit()
             board.terminate()
             board.wait(30)
+            (run,) = Path(folder).iterdir()
+            watched = steps_a_second(run, begin_ns, end_ns)
+            plain.append(plainly(target.pid, seconds, Path(aside) / "after.perfscope"))
+            print(f"steps a second: {watched:.2f} watched, {plain[0]:.2f} and {plain[1]:.2f} plainly attached")
             target.terminate()
             target.wait(30)
             print(f"left behind: {len(list(Path(folder).iterdir()))} run")

@@ -18,6 +18,7 @@ DEEPEST = 4
 MOST = 2000
 MOST_NAMED = 3
 NO_TRACES = {"node_modules", "site-packages", "__pycache__"}
+RANK = re.compile(r"rank[-_ ]?(\d+)", re.I)
 TELLING = (b'"traceEvents"', b'"schemaVersion"', b'"deviceProperties"', b'"ph"')
 HEAD_BYTES = 1 << 16
 
@@ -90,6 +91,10 @@ def walk(root: Path) -> Iterator[Found]:
             n for n in names if deep < DEEPEST and n not in runs and n not in NO_TRACES and not n.startswith(".")
         ]
         traces = [name for name in files if looks_like_trace(here / name)]
+        together = job(root, here, traces)
+        if together is not None:
+            yield together
+            count += 1
         for name in sorted([*runs, *traces]):
             one = found(here / name, str((here / name).relative_to(root)))
             if one is not None:
@@ -97,6 +102,18 @@ def walk(root: Path) -> Iterator[Found]:
                 count += 1
             if count >= MOST:
                 return
+
+
+def job(root: Path, folder: Path, traces: list[str]) -> Found | None:
+    """The traces of a folder as one job, when their names say that they are of several ranks."""
+    if len({said[1] for name in traces if (said := RANK.search(name))}) < 2:
+        return None
+    parts = [one for name in sorted(traces) if (one := found(folder / name, name)) is not None]
+    name = str(folder.relative_to(root)) if folder != root else root.resolve().name
+    size, changed_s = sum(one.bytes for one in parts), max(one.changed_s for one in parts)
+    return Found(
+        identity(f"{name}/"), f"{name}/ ({len(parts)} ranks)", folder, False, size, changed_s, f"{size}-{changed_s}"
+    )
 
 
 def looks_like_trace(path: Path) -> bool:

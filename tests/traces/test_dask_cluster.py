@@ -1,23 +1,36 @@
 """The same job read on a real Dask cluster: the same Trace; and what is refused before anything is sent."""
 
+import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from perfscope import __version__
 from perfscope.errors import UsageError
 from perfscope.traces.jobs.dask_cluster import checked, dask_cluster
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.load import load
 from perfscope.traces.schema import TABLES
+from tests.house.sources import ROOT
+from tests.running import until
 from tests.traces.made_ranks import made_ranks
 
 HERE = ("--host", "127.0.0.1")
+
+
+WORKER = [sys.executable, "-m", "distributed.cli.dask_worker"]
+APART = ["unshare", "--user", "--map-root-user", "--mount"]
+"""A worker with a file system of its own, as on another machine."""
+NOTHING: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 @pytest.fixture(scope="module")
@@ -25,34 +38,83 @@ def scheduler() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", *HERE, "--port", port, "--dashboard-address", ":0"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1"]
-    running = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for command in (dask, [*worker, *HERE, "--no-dashboard"])
-    ]
-    yield f"tcp://127.0.0.1:{port}"
-    for process in reversed(running):
+    with running(dask):
+        yield f"tcp://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def cluster(scheduler: str) -> Iterator[str]:
+    with worker(scheduler):
+        yield scheduler
+
+
+@contextmanager
+def running(command: list[str], **environment: str) -> Iterator[None]:
+    process = subprocess.Popen(command, env={**os.environ, **environment}, **NOTHING)
+    try:
+        yield
+    finally:
         process.terminate()
         process.wait(20)
 
 
-def test_the_cluster_gives_what_local_processes_give(tmp_path: Path, scheduler: str) -> None:
+@contextmanager
+def worker(address: str, *, before: Sequence[str] = (), **environment: str) -> Iterator[None]:
+    """One worker of the scheduler, known to it; it is gone from there afterwards."""
+    import distributed
+
+    command = [*before, *WORKER, address, "--nthreads", "1", *HERE, "--no-dashboard"]
+    with distributed.Client(address, timeout=30, set_as_default=False) as client:
+        there = len(client.scheduler_info()["workers"])
+        with running(command, **environment):
+            client.wait_for_workers(there + 1, timeout=60)
+            yield
+        until(lambda: len(client.scheduler_info()["workers"]) == there, 30)
+
+
+def test_without_a_worker_it_is_said(tmp_path: Path, scheduler: str) -> None:
+    made_ranks(tmp_path / "job", ranks=1)
+    with pytest.raises(UsageError, match="has no worker: start one"):
+        load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
+
+
+def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) -> None:
+    made_ranks(tmp_path / "job", ranks=1)
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "perfscope", other / "perfscope", ignore=shutil.ignore_patterns("__pycache__"))
+    (other / "perfscope" / "__init__.py").write_text('__version__ = "0.0.1"\n')
+    with (
+        worker(scheduler, PYTHONPATH=str(other)),
+        pytest.raises(UsageError, match=f"has perfscope-ml 0.0.1, here is {__version__}: install the same"),
+    ):
+        load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run([*APART, "true"], check=False, **NOTHING).returncode != 0,
+    reason="no file system of its own may be made here",
+)
+def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler: str) -> None:
+    made_ranks(tmp_path / "job", ranks=1)
+    hidden = [*APART, "sh", "-c", f'mount -t tmpfs none {tmp_path / "job"} && exec "$@"', "sh"]
+    with (
+        worker(scheduler, before=hidden),
+        pytest.raises(
+            UsageError, match=r"does not see .*rank0\.json\.gz: put the traces on a file system that all share"
+        ),
+    ):
+        load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
+
+
+def test_the_cluster_gives_what_local_processes_give(tmp_path: Path, cluster: str) -> None:
     made_ranks(tmp_path / "job", ranks=3)
-    wait_for_a_worker(scheduler)
-    here, there = load(tmp_path / "job"), load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
+    here, there = load(tmp_path / "job"), load_job([tmp_path / "job"], partial(dask_cluster, cluster))
     for name in TABLES:
         one, other = here.table(name), there.table(name)
         assert (one is None) == (other is None)
         if one is not None and other is not None:
             pd.testing.assert_frame_equal(one, other)
     assert here.manifests == there.manifests and here.span_ns == there.span_ns
-
-
-def wait_for_a_worker(address: str) -> None:
-    import distributed
-
-    with distributed.Client(address, timeout=30, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=60)
 
 
 @pytest.mark.parametrize("address", ["", "tcp://", "http://:80", "127.0.0.1", "tcp://127.0.0.1:x"])
