@@ -1,8 +1,8 @@
 """What watching costs: the CPU share of the dashboard with 1 and with 2 viewers of a run of 2 ranks and 4 loader workers, and the
 steps a second of that run while it is watched, beside a plain attach before and after.
 
-`python -m benchmarks.ui_live [SECONDS]` needs chromium and chromedriver. Budget: 10 % of a core per viewer. The browsers stand for
-other machines: they run only when nothing else wants a core.
+`python -m benchmarks.ui_live [SECONDS]` needs chromium and chromedriver. Budget: 10 % of a core per viewer. The browsers stand
+for other machines: they run only when nothing else wants a core.
 """
 
 import os

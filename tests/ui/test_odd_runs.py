@@ -1,0 +1,68 @@
+"""Every page and the report of runs that are not of the usual kind: Nsight's, of several ranks, with nothing in them."""
+
+
+import pytest
+
+from perfscope.traces.manifest import Manifest
+from perfscope.traces.run_folder import RunWriter
+from perfscope.ui.dashboard.pages import PAGES
+from tests.build import FACTS
+from tests.traces.kineto.events import event, written
+from tests.traces.made_ranks import made_ranks
+from tests.traces.nsys.exports import export, pid_of, tid_of
+from tests.ui.asking import HERE, Asked
+
+LEAST_WORDS = 40
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    folder = tmp_path_factory.mktemp("odd")
+    main, device = {"globalTid": tid_of(70, 70)}, {"globalPid": pid_of(70), "deviceId": 0, "streamId": 7}
+    export(
+        folder / "nsight.sqlite",
+        CUPTI_ACTIVITY_KIND_RUNTIME=[
+            {"start": 100, "end": 200, "nameId": "cudaLaunchKernel", "correlationId": 1, **main}
+        ],
+        CUPTI_ACTIVITY_KIND_KERNEL=[{"start": 300, "end": 900, "demangledName": "mm", "correlationId": 1, **device}],
+        NVTX_EVENTS=[{"start": 50, "end": 950, "text": "<b>step</b>", "eventType": 59, "domainId": 0, **main}],
+    )
+    made_ranks(folder / "job", ranks=3)
+    run = RunWriter.create(folder / "nothing.perfscope", Manifest(**FACTS))
+    run.jsonl("clock", -1)
+    run.arrow("probe.records", 0, ("kind", "tid", "ts", "dur"))
+    run.flush()
+    run.close()
+    written(folder / "hollow.json", [])
+    written(folder / "still.json", [event(dur=0)])
+    return Asked(folder)
+
+
+def id_of(asked: Asked, name: str) -> str:
+    (found,) = [one.id for one in asked.library.runs() if one.name.startswith(name)]
+    return found
+
+
+@pytest.mark.parametrize("name", ["nsight.sqlite", "job/ (3 ranks)", "nothing.perfscope", "still.json"])
+def test_every_page_draws_or_explains_itself(asked: Asked, name: str) -> None:
+    run = id_of(asked, name)
+    for page in PAGES:
+        told = asked.page(f"/run/{run}/{page.PATH}")
+        assert told["failure"] is None
+        assert len(asked.text(f"/run/{run}/{page.PATH}")) > LEAST_WORDS or page.PATH == "timeline"
+    report = asked.client.get(f"/run/{run}.html", **HERE)
+    assert report.status_code == 200 and b"<h1>" in report.data
+    meta = asked.client.get(f"/timeline/{run}/meta", **HERE).get_json()
+    assert bool(meta["tracks"]) == (name != "nothing.perfscope")
+
+
+def test_a_job_shows_its_ranks_and_what_they_wait_for_each_other(asked: Asked) -> None:
+    run = id_of(asked, "job/ (3 ranks)")
+    words = asked.text(f"/run/{run}/overview")
+    assert all(f"rank {rank}" in words for rank in range(3)) and "waiting for peers" in words
+    groups = asked.client.get(f"/timeline/{run}/meta", **HERE).get_json()["groups"]
+    assert [one[1] for one in groups] == [0, 1, 2]
+
+
+def test_a_trace_without_events_says_why_it_cannot_be_opened(asked: Asked) -> None:
+    assert "holds no event of the PyTorch profiler" in asked.text(f"/run/{id_of(asked, 'hollow.json')}/overview")
