@@ -1,6 +1,5 @@
 """The same job read on a real Dask cluster: the same Trace; and what is refused before anything is sent."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -49,8 +48,8 @@ def cluster(scheduler: str) -> Iterator[str]:
 
 
 @contextmanager
-def running(command: list[str], **environment: str) -> Iterator[None]:
-    process = subprocess.Popen(command, env={**os.environ, **environment}, **NOTHING)
+def running(command: list[str], home: Path | None = None) -> Iterator[None]:
+    process = subprocess.Popen(command, cwd=home, **NOTHING)
     try:
         yield
     finally:
@@ -59,14 +58,14 @@ def running(command: list[str], **environment: str) -> Iterator[None]:
 
 
 @contextmanager
-def worker(address: str, *, before: Sequence[str] = (), **environment: str) -> Iterator[None]:
-    """One worker of the scheduler, known to it; it is gone from there afterwards."""
+def worker(address: str, *, before: Sequence[str] = (), home: Path | None = None) -> Iterator[None]:
+    """One worker of the scheduler, known to it, which imports what lies in `home` first; gone from there afterwards."""
     import distributed
 
     command = [*before, *WORKER, address, "--nthreads", "1", *HERE, "--no-dashboard"]
     with distributed.Client(address, timeout=30, set_as_default=False) as client:
         there = len(client.scheduler_info()["workers"])
-        with running(command, **environment):
+        with running(command, home):
             client.wait_for_workers(there + 1, timeout=60)
             yield
         until(lambda: len(client.scheduler_info()["workers"]) == there, 30)
@@ -84,7 +83,7 @@ def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) ->
     shutil.copytree(ROOT / "perfscope", other / "perfscope", ignore=shutil.ignore_patterns("__pycache__"))
     (other / "perfscope" / "__init__.py").write_text('__version__ = "0.0.1"\n')
     with (
-        worker(scheduler, PYTHONPATH=str(other)),
+        worker(scheduler, home=other),
         pytest.raises(UsageError, match=f"has perfscope-ml 0.0.1, here is {__version__}: install the same"),
     ):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))

@@ -55,7 +55,8 @@ def _of_unit(trace: Trace, unit: Unit) -> pd.DataFrame:
 
 
 def _framed(unit: Unit, parts: list[pd.DataFrame]) -> pd.DataFrame:
-    frame = pd.concat([part for part in parts if len(part)], ignore_index=True).sort_values("ts", ignore_index=True)
+    some = [part for part in parts if len(part)] or parts[:1]
+    frame = pd.concat(some, ignore_index=True).sort_values("ts", ignore_index=True)
     return frame.assign(process=unit.process, device=unit.device, rank=unit.rank)[list(COLUMNS)]
 
 
