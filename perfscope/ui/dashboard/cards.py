@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 from perfscope.ui.blocks.sections import Section
 from perfscope.ui.report import height
 
-CONFIG: dict[str, Any] = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+CONFIG: Any = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 
 
 def graphs(sections: list[Section]) -> dict[str, Component]:

@@ -1,6 +1,7 @@
 """A run while it is recorded: charts that move, the verdict of the last half minute, and the buttons that steer it."""
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,31 +26,46 @@ from perfscope.ui.report import block
 PATH = "/live"
 WINDOW = "Torch's profiler for a few steps: operators, shapes, memory. Those steps take longer and are left out of every time."
 CHARTED_S = WINDOW_NS / 1e9
+REDRAWN_S = 12.0
+"""How often charts that do not move with the beat are made anew: they cost as much as a diagnosis and change slower."""
 
 
 @dataclass
 class Made:
-    """What one look looks like, made once for all viewers; `figures` as plain data."""
+    """What one look looks like, made once for all viewers; `figures` as plain data, `drawn` counts how often all were made."""
 
     look: Look
     sections: list[Section]
     figures: dict[str, Any]
+    drawn: int
 
 
 @dataclass
 class Drawing:
-    """Remembers the newest. Whole figures are made with each diagnosis; in between the beat's points move."""
+    """Remembers the newest. All figures are made with a diagnosis now and then; in between the beat's points move."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: Made | None = None
+    drawn_s: float = -REDRAWN_S
 
     def of(self, look: Look) -> Made:
         with self.lock:
-            if self.made is None or self.made.look.diagnosed != look.diagnosed:
-                self.made = whole(look)
-            elif self.made.look.tick != look.tick:
+            if self.due(look):
+                self.made = whole(look, 1 if self.made is None else self.made.drawn + 1)
+                self.drawn_s = time.monotonic()
+            elif self.made is not None and self.made.look.tick != look.tick:
                 self.made = moved_on(self.made, look)
+            assert self.made is not None
             return self.made
+
+    def due(self, look: Look) -> bool:
+        """Are all charts to be made anew? Each time that there is a diagnosis, but not more often than they are worth."""
+        if self.made is None:
+            return True
+        if self.made.look.ended != look.ended:
+            return True
+        grown = time.monotonic() - self.drawn_s >= REDRAWN_S or not self.made.sections
+        return grown and self.made.look.diagnosed != look.diagnosed
 
 
 def span_of(look: Look) -> tuple[float, float]:
@@ -57,7 +73,7 @@ def span_of(look: Look) -> tuple[float, float]:
     return max(end_s - CHARTED_S, 0.0), max(end_s, 1.0)
 
 
-def whole(look: Look) -> Made:
+def whole(look: Look, number: int) -> Made:
     """Every chart: the beat first, then those of the last diagnosis."""
     rows, span = look.recent.fact(pulse), span_of(look)
     found = []
@@ -68,7 +84,7 @@ def whole(look: Look) -> Made:
             note = "Batches that lay ready when the loop asked. At zero it waits."
             found.append(Section("queue", "Batches ready", note, queue(series, span)))
     found += [*recent_workers(look.trace), *of_host(look.trace)]
-    return Made(look, found, {one.id: plain(one) for one in found})
+    return Made(look, found, {one.id: plain(one) for one in found}, number)
 
 
 def moved_on(made: Made, look: Look) -> Made:
@@ -78,7 +94,7 @@ def moved_on(made: Made, look: Look) -> Made:
     for name, series in (("beat", beats(rows)), ("queue", depths(rows))):
         if name in figures and len(figures[name]["data"]) == len(series):
             figures[name] = moved(figures[name], series, span)
-    return Made(look, made.sections, figures)
+    return Made(look, made.sections, figures, made.drawn)
 
 
 def layout(live: Live) -> list[Any]:
@@ -112,7 +128,7 @@ def layout(live: Live) -> list[Any]:
         ),
         html.Div(id="live-cards"),
         html.Div(id="live-changes"),
-        dcc.Store(id="live-seen", data={"tick": 0, "diagnosed": 0, "charts": []}),
+        dcc.Store(id="live-seen", data={"tick": 0, "diagnosed": 0, "drawn": 0, "charts": []}),
         dcc.Interval(id="live-clock", interval=int(1000 * TICK_S)),
     ]
 
@@ -165,16 +181,16 @@ def news(made: Made, seen: dict[str, Any]) -> tuple[Any, ...]:
             f'<div class="charts">{"".join(map(block, made.sections))}</div>', base, graphs(made.sections)
         )
     asked = [one["id"]["name"] for one in ctx.outputs_list[-1]]
-    moving = asked if fresh else [name for name in asked if name in ("beat", "queue")]
+    moving = asked if made.drawn != seen["drawn"] else [name for name in asked if name in ("beat", "queue")]
     figures = [made.figures[name] if name in moving and name in made.figures else no_update for name in asked]
-    now_seen = {"tick": look.tick, "diagnosed": look.diagnosed, "charts": charts}
+    now_seen = {"tick": look.tick, "diagnosed": look.diagnosed, "drawn": made.drawn, "charts": charts}
     return people, status(look, base), answer, cards, changes, look.ended is not None, now_seen, figures
 
 
 def said_only(error: str) -> tuple[Any, ...]:
     """The run can no longer be read: say so, once."""
     asked = ctx.outputs_list[-1]
-    seen = {"tick": -1, "diagnosed": 0, "charts": []}
+    seen = {"tick": -1, "diagnosed": 0, "drawn": 0, "charts": []}
     return no_update, error, no_update, no_update, no_update, True, seen, [no_update] * len(asked)
 
 

@@ -36,8 +36,9 @@ def arrivals(trace: Trace) -> dict[int, int]:
     if frame is None or frame["process"].nunique() < 2:
         return {}
     order: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in frame.sort_values("ts").to_dict("records"):
-        order[row["process"], row["kind"], row["group"]].append({str(key): cell for key, cell in row.items()})
+    for cells in frame.sort_values("ts").to_dict("records"):
+        row = {str(key): cell for key, cell in cells.items()}
+        order[row["process"], row["kind"], row["group"]].append(row)
     same: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for (_, kind, group), one in order.items():
         for number, row in enumerate(one):
@@ -95,9 +96,9 @@ def counted(trace: Trace, unit: Unit) -> dict[str, int]:
     times = sorted({unit.begin_ns, unit.end_ns, *edges})
     for now, then in itertools.pairwise(times):
         active.update(edges.get(now, {}))
-        kind = next((name for name in FIRST if active[name] > 0), None)
-        if kind is not None:
-            sums[kind] += then - now
+        does_now = next((name for name in FIRST if active[name] > 0), None)
+        if does_now is not None:
+            sums[does_now] += then - now
         elif gaps and gaps[-1][1] == now:
             gaps[-1] = (gaps[-1][0], then)
         else:
