@@ -60,12 +60,12 @@ class Drawing:
 
     def due(self, look: Look) -> bool:
         """Are all charts to be made anew? Each time that there is a diagnosis, but not more often than they are worth."""
-        if self.made is None:
+        if self.made is None or self.made.look.ended != look.ended:
             return True
-        if self.made.look.ended != look.ended:
-            return True
-        grown = time.monotonic() - self.drawn_s >= REDRAWN_S or not self.made.sections
-        return grown and self.made.look.diagnosed != look.diagnosed
+        if self.made.look.diagnosed == look.diagnosed:
+            return False
+        begun = "beat" not in self.made.figures and len(look.recent.fact(pulse)) > 0
+        return begun or time.monotonic() - self.drawn_s >= REDRAWN_S
 
 
 def span_of(look: Look) -> tuple[float, float]:
