@@ -1,11 +1,14 @@
 """A job on several hosts, host by host: what is said of a machine's cores, memory or storage is said of one of them."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.diagnosis import Failed, Finding, NotApplicable
+from perfscope.analyzer.facts.rank_waiting import rank_waiting
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from perfscope.traces.span import span
@@ -39,7 +42,9 @@ def _of_host(trace: Trace, number: int) -> Trace:
     }
     tables = {name: _renumbered(frame[rows], name, kept) for name, (frame, rows) in kept.items() if rows.any()}
     absent = {name: trace.why_absent(name) for name in TABLES if name not in tables}
-    return Trace(tables, absent, [manifest], span_ns=span(tables.values()), path=trace.path)
+    waits = trace.fact(rank_waiting)
+    known: dict[Any, Any] = {rank_waiting: waits[waits["process"].isin(mine)].reset_index(drop=True)}
+    return Trace(tables, absent, [manifest], span_ns=span(tables.values()), path=trace.path, facts=known)
 
 
 def _rows(

@@ -15,7 +15,10 @@ Fact = TypeVar("Fact")
 
 
 class Trace:
-    """Tables by name (see schema.py), the reasons of those absent, the manifests of its parts (one a host)."""
+    """Tables by name (see schema.py), the reasons of those absent, the manifests of its parts (one a host).
+
+    `facts` are known beforehand: of a part what only the whole can tell.
+    """
 
     def __init__(
         self,
@@ -27,10 +30,11 @@ class Trace:
         torn: int = 0,
         clock_residual_ns: int = 0,
         path: Path | None = None,
+        facts: "Mapping[Callable[[Trace], Any], Any]" = MappingProxyType({}),
     ) -> None:
         self._tables = MappingProxyType(dict(tables))
         self._absent = MappingProxyType(dict(absent))
-        self._facts: dict[Callable[[Trace], Any], Any] = {}
+        self._facts: dict[Callable[[Trace], Any], Any] = dict(facts)
         self.manifests = tuple(manifests)
         self.span_ns = span_ns
         self.torn = torn

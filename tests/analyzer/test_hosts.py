@@ -72,6 +72,8 @@ def test_each_host_has_its_own_tables_and_manifest_again() -> None:
     assert [one.tree_cores for one in loads] == pytest.approx([1.0, 1.0])
     assert [one.host_busy for one in loads] == pytest.approx([0.5, 0.5])
     assert host_views(part("node-a", 0, 2))[0].manifest.host == "node-a"
+    waits = first.fact(time_budget)["peer_wait"]
+    assert len(waits) and (waits > 0).all(), "what a rank waits for another host's is known on its own"
 
 
 def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:

@@ -74,3 +74,18 @@ def test_operators_cut_the_budget_of_every_step_into_computing_and_dispatching()
 def test_with_an_accelerator_operators_say_nothing_of_computing() -> None:
     cuda = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
     assert windowed(torch=cuda).fact(compute_shares) == {}
+
+
+def test_steps_before_the_profiler_records_anything_say_nothing() -> None:
+    early = WINDOW | {"ts": 105 * MS, "dur": 500 * MS, "begin": 110 * MS}
+    late = trace(ranges=ranges(), ops=ops(), windows=[early], manifest={"depth": "kernels"})
+    assert late.fact(compute_shares) == windowed().fact(compute_shares)
+
+
+def test_a_thread_that_waits_beyond_what_its_operators_compute_does_not_dispatch() -> None:
+    waiting = [{"tid": 100, "ts": at * 10 * MS, "state": "lock" if at % 10 < 6 else "running"} for at in range(120)]
+    own = trace(ranges=ranges(), ops=ops(), windows=[WINDOW], thread_states=waiting, manifest={"depth": "kernels"})
+    plain, told = (one.fact(time_budget) for one in (windowed(), own))
+    assert (told["device_compute"] == plain["device_compute"]).all()
+    assert told["other_idle"].sum() > 0.2 * told["dur"].sum() > plain["other_idle"].sum()
+    assert (told["host_bound"] + told["other_idle"]).sum() <= (plain["host_bound"] + plain["other_idle"]).sum() + 1000

@@ -36,7 +36,8 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     input_wait as far as samples show the user's code or a wait there (in a server a wait is other_idle: see `pull_loop`), and
     compute_or_host else. Where a window of torch's
     profiler shows how much of it operators compute, compute_or_host becomes device_compute and host_bound in that proportion.
-    What ranks that go in step wait for each other is peer_wait (see rank_waiting).
+    Samples in which the thread waits, beyond what its operators compute, are other_idle then. What ranks that go in step wait
+    for each other is peer_wait (see rank_waiting).
     """
     frame = trace.fact(steps)
     if len(frame) and is_recorded_trace(trace):
@@ -129,7 +130,11 @@ def _cut(
         budget["device_compute"] = np.minimum(
             _part(out["torch"], computing.torch) + _part(out["other"], 0.0 if serving else computing.other), room
         )
-        budget["host_bound"] = budget["host_bound"] + room - budget["device_compute"]
+        # A thread that waits while no operator of its own computes neither computes nor dispatches.
+        still = _part(out["torch"], max(shares["torch"].waiting - computing.torch, 0.0))
+        still = np.minimum(still, room - budget["device_compute"])
+        budget["other_idle"] = budget["other_idle"] + still
+        budget["host_bound"] = budget["host_bound"] + room - budget["device_compute"] - still
         budget["compute_or_host"] = budget["compute_or_host"] - room
     whole = dict.fromkeys(CATEGORIES, np.zeros(len(dur), np.int64)) | budget
     return rows.assign(**whole, gc=out["gc"], gil=gil)

@@ -41,4 +41,5 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
     )
     fig.update_layout(margin={"l": 70})
     fig.update_yaxes(type="category")
+    fig.update_xaxes(rangemode="tozero")
     return fig

@@ -26,6 +26,8 @@ class ComputeShares:
 def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
     """By process code, over the whole steps of its windows, or over the windows where no whole step lies within one.
 
+    A step without a single operator was over before the profiler recorded.
+
     Proportions only: inside a window everything takes longer. Nothing for a process that uses an accelerator.
     """
     windows, frame = table(trace, "windows"), trace.fact(steps)
@@ -38,11 +40,19 @@ def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
         begin, end = column(own, "begin"), column(own, "end")
         rows = frame[frame["process"] == process]
         first, last = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
-        whole = np.array([bool(((begin <= a) & (b <= end)).any()) for a, b in zip(first, last, strict=True)], bool)
+        inside = np.array([bool(((begin <= a) & (b <= end)).any()) for a, b in zip(first, last, strict=True)], bool)
+        whole = inside & with_operators(trace, int(process), first, last)
         spans = (first[whole], last[whole]) if whole.any() else (begin, end)
         shares = _shares(trace, int(process), *spans)
         if shares is not None:
             found[int(process)] = shares
+    return found
+
+
+def with_operators(trace: Trace, process: int, begin: Ints, end: Ints) -> "np.typing.NDArray[np.bool_]":
+    """In which of these windows an operator was recorded: the profiler says that it is on before it records anything."""
+    ts = np.sort(column(rows_of(trace, "ops", process), "ts"))
+    found: np.typing.NDArray[np.bool_] = np.searchsorted(ts, end) > np.searchsorted(ts, begin)
     return found
 
 

@@ -107,4 +107,4 @@ def _hosts(trace: Trace, members: list[int], size: int, devices: int) -> tuple[i
             else (None, "its ranks are not recorded")
         )
     blocks = len({rank // devices for rank in members})
-    return blocks, f"taken that ranks are numbered host by host, {devices} devices each"
+    return blocks, f"assuming that ranks are numbered host by host, {devices} devices each"
