@@ -18,6 +18,8 @@ from perfscope.traces.manifest import SourceStatus
 PERIOD_NS = 100_000_000
 LAST_WAIT_S = 30.0
 SLOW_NS = 60_000_000_000
+SLOW_START_NS = 20_000_000
+"""Where switching on takes so long it is said: torch's side of it holds the GIL."""
 UNDECIDED_NS = 5_000_000_000
 """Until then ranks that go in step have shown it."""
 STEPS_BESIDE = 3
@@ -164,6 +166,8 @@ def summary(note: dict[str, Any]) -> str:
     text = f"{note['steps']} whole steps in a window of {lasted_ms:.0f} ms, {note['bytes'] / 1e6:.1f} MB"
     if note.get("gil"):
         text += ", ended with the GIL"
+    if note["begin"] - note["first"] >= SLOW_START_NS:
+        text += f", switched on in {(note['begin'] - note['first']) / 1e6:.0f} ms"
     if note.get("hurried"):
         text += " (cut short: a profiler of the program's own began)"
     stall = note.get("stall")

@@ -131,6 +131,9 @@ class GilDoors:
         )
         kinds = door.ProfilerActivity
         activities = {kinds.CPU, kinds.CUDA} if self.torch.cuda.is_initialized() else {kinds.CPU}
+        if len(activities) > 1 and os.environ.get("TEARDOWN_CUPTI") == "1":
+            # torch itself avoids it where there are CUDA graphs: they crash when CUPTI comes back after being torn down
+            raise LookupError("TEARDOWN_CUPTI=1 is set in the process: CUDA graphs may crash after a window")
         if slot is None and not self.severity.value:
             raise LookupError("torch's profiler would write a line into the program's stderr when first started")
         # Its first use starts a thread that waits for orders from a file or a daemon: that one goes with the window
