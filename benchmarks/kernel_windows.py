@@ -74,7 +74,9 @@ def target(*arguments: str) -> Iterator[tuple[Target, Path]]:
 
 def attached(pid: int, out: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--json", "--out", str(out), *options]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
 
 
 def notes(out: Path) -> list[dict[str, Any]]:
@@ -99,7 +101,7 @@ def hundred() -> None:
         agent.communicate()  # what torch's profiler keeps for ever of its first use is not the hundred's
         before, counts = run.resident_mb(), run.counts()
         usual_ms, others = step_ms(run.ends()[:WARM_STEPS]), Others(run.process.pid)
-        agent = attached(run.process.pid, folder / "run", "--follow", "--every", "0.2", "--max-duration", "600")
+        agent = attached(run.process.pid, folder / "run", "--steered", "--follow", "--every", "0.1")
         while len(kept(folder / "run")) < 100:
             time.sleep(1)
         agent.send_signal(signal.SIGINT)

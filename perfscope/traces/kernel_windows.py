@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,9 @@ ROWS_OF = {"ops": ("parent", "ops"), "launches": ("op", "ops"), "kernels": ("lau
 """Columns that hold rows of another table: these move when several traces are put behind each other."""
 TAKEN = (*ROWS_OF, "collectives", "memory", "devices", "threads")
 OF_WINDOWS = (*TAKEN, "windows")
-KEPT = 8
+KEPT = 32
+MOST_READ = 8
+"""Of one process the newest windows: a run that takes one a minute shows much the same in each."""
 
 
 def window_tables(
@@ -35,18 +38,20 @@ def window_tables(
 ) -> tuple[dict[str, pd.DataFrame], int]:
     """`windows`, and the wanted ones of the tables that the traces of those windows fill.
 
-    And how many could not be read. A trial, and a trace that was dropped to make room, have but their row in `windows`.
+    And how many could not be read. Of very many the newest are read; the others, a trial, and a trace that was dropped to make
+    room have but their row in `windows`.
     """
     rows: list[tuple[int, dict[str, int], bool]] = []
     torn = 0
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TAKEN}
     told = list(run.rows("kernels"))
     gone = {row["gone"] for _, row in told if isinstance(row.get("gone"), str)}
+    gone |= older(told)
     for process, row in told:
         if "gone" in row:
             continue
-        path = stored(run.path, row.get("name"))
         dropped = row.get("name") in gone or row.get("trial") is True
+        path = None if dropped else stored(run.path, row.get("name"))
         if (path is None and not dropped) or not all(isinstance(row.get(one), int) for one in NUMBERS):
             torn += 1
             continue
@@ -63,6 +68,15 @@ def window_tables(
     made = {name: framed(name, {str(one): frame[one] for one in frame}) for name, frame in tables.items()}
     made |= {"windows": window_rows(rows, clock)} if rows else {}
     return {name: frame for name, frame in made.items() if name in wanted}, torn
+
+
+def older(told: list[tuple[int, dict[str, Any]]]) -> set[Any]:
+    """Names of the traces beyond the MOST_READ newest of each process."""
+    names: dict[int, list[Any]] = {}
+    for process, row in told:
+        if "name" in row:
+            names.setdefault(process, []).append(row["name"])
+    return {name for each in names.values() for name in each[:-MOST_READ]}
 
 
 @lru_cache(KEPT)

@@ -277,7 +277,10 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("steps", "int64", "", "whole steps inside, 0: the window is a part of a step"),
         Column("stall_ns", "int64", "ns", "the longest step while it was ended, less a usual one inside; -1 unknown"),
         Column(
-            "kept", "bool", "", "its operators are in the run; not those of a trial, or of one dropped to make room"
+            "kept",
+            "bool",
+            "",
+            "its operators are in the tables: not a trial's, nor those of all but the newest windows of a process",
         ),
     ),
 }
