@@ -102,6 +102,8 @@ class Limits:
     limited_from: float = 0.5
     # On a CPU some dispatching is part of every step; from here on larger pieces of work are worth a change.
     dispatch_share: float = 0.35
+    # Below this share of work with known FLOPs a utilisation would be that of a part.
+    enough_costs: float = 0.9
     # A smaller type is worth it from this ratio of rates on.
     faster_type: float = 1.3
 

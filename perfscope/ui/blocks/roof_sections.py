@@ -4,14 +4,17 @@ import math
 
 import pandas as pd
 
+from perfscope.analyzer.facts.device.kernel_roofline import kernel_roofline
+from perfscope.analyzer.facts.device.range_roofline import range_roofline
 from perfscope.analyzer.facts.device.roof_coverage import WITH_COST, covered, roof_coverage
 from perfscope.analyzer.facts.device.roofline import MEMORY, roofline_table
 from perfscope.analyzer.facts.device.roofs import roofs
+from perfscope.analyzer.facts.device.step_flops import step_flops
 from perfscope.analyzer.peaks.peaks import Peaks
-from perfscope.analyzer.wording import digits, percent
+from perfscope.analyzer.wording import digits, ms, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.sections import Section
-from perfscope.ui.blocks.tables import Column, Table, count, share, time
+from perfscope.ui.blocks.tables import Column, Table, count, known_bytes, share, time
 from perfscope.ui.figures.roofline import roofline, shapes
 
 ENOUGH_TO_NAME = 0.02
@@ -37,6 +40,13 @@ def of_roof(value: float) -> str:
     return "not known" if math.isnan(value) else percent(value)
 
 
+def operations(value: float) -> str:
+    if math.isnan(value):
+        return "not known"
+    unit, size = ("TFLOP", 1e12) if value >= 1e12 else ("GFLOP", 1e9) if value >= 1e9 else ("MFLOP", 1e6)
+    return f"{digits(value / size)} {unit}"
+
+
 COLUMNS = (
     Column("name", "operator", "as the profiler names it"),
     Column("sizes", "inputs", "sizes of its inputs"),
@@ -48,6 +58,30 @@ COLUMNS = (
     Column("bytes_per_s", "traffic", "bytes a second that at least moved", bandwidth),
     Column("roof_share", "of its roof", "the time it would take at its roof, by the time it took", of_roof),
     Column("side", "limited by", "the roof that is nearer"),
+    Column("mark", "remark", "why it is above its roof"),
+)
+RATES = COLUMNS[5:9]
+RANGE_COLUMNS = (
+    Column("name", "range", "as the program names it"),
+    Column("kind", "kind", "module, annotation or NVTX"),
+    Column("count", "calls", "how often", count),
+    Column("work_ns", "time", "work of operators with a cost that ran in it, their backward included", time),
+    Column("flops", "FLOP", "operations in all", operations),
+    Column("bytes", "bytes", "that at least moved", known_bytes),
+    *RATES,
+)
+KERNEL_COLUMNS = (
+    Column("name", "kernel", "as the profiler names it"),
+    Column("operator", "operator", "that launched it"),
+    Column("count", "runs", "how often", count),
+    Column("work_ns", "time", "sum of its durations", time),
+    *RATES,
+    Column(
+        "alone",
+        "alone",
+        "share of its time in which it was its operator's only kernel; else it shares in the cost",
+        share,
+    ),
     Column("mark", "remark", "why it is above its roof"),
 )
 MISSING = (
@@ -78,9 +112,31 @@ def roof_sections(trace: Trace, rank: int) -> list[Section | Table]:
     drawn = roofline(rows, peaks if isinstance(peaks, Peaks) else None)
     found: list[Section | Table] = [
         Section("roofline", "Roofline", said(trace, peaks, process, device), drawn),
-        Table("roofs", "Operators against their roofs", note, COLUMNS, table, ("longest_ts", "longest_ns")),
+        Table("roofs", "Operators against their roofs", note, remarked(COLUMNS, table), table, PLACE),
     ]
+    for fact, name, title, words, columns in (
+        (kernel_roofline, "kernel-roofs", "Kernels against their roofs", KERNELS_NOTE, KERNEL_COLUMNS),
+        (range_roofline, "range-roofs", "Modules and ranges against their roofs", RANGES_NOTE, RANGE_COLUMNS),
+    ):
+        more = trace.fact(fact)
+        more = more[more["process"] == process] if len(more) else more
+        if len(more):
+            found.append(Table(name, title, words, remarked(columns, more), more, PLACE))
     return [*found, *without_model(trace, process, device)]
+
+
+def remarked(columns: tuple[Column, ...], rows: pd.DataFrame) -> tuple[Column, ...]:
+    """Without the remarks where there are none."""
+    return (
+        columns
+        if "mark" in rows and (rows["mark"] != "").any()
+        else tuple(one for one in columns if one.name != "mark")
+    )
+
+
+PLACE = ("longest_ts", "longest_ns")
+KERNELS_NOTE = "An operator's FLOPs and bytes are shared among its kernels by their time."
+RANGES_NOTE = "Of the operators that ran while a module or range was open, and of their backward."
 
 
 def said(trace: Trace, peaks: Peaks | str, process: int, device: int) -> str:
@@ -92,10 +148,20 @@ def said(trace: Trace, peaks: Peaks | str, process: int, device: int) -> str:
     if reach - whole > 0.005:
         text += f" ({percent(reach)} of what an operator of the recording launched)"
     text += ". "
+    text += of_a_step(trace, process, device)
     if isinstance(peaks, Peaks):
         measured = "measured on this machine" if peaks.measured else "by its maker's data, without sparsity"
         return text + f"The roofs are those of {peaks.source}, {measured}."
     return text + f"No roofs are drawn: {peaks}."
+
+
+def of_a_step(trace: Trace, process: int, device: int) -> str:
+    """What a step computes, and the share of the peak that is."""
+    one = next((one for one in trace.fact(step_flops) if (one.process, one.device) == (process, device)), None)
+    if one is None or one.flops <= 0:
+        return ""
+    text = f"A step of {ms(one.step_ns)} does {operations(one.flops)} in products, convolutions and attention"
+    return text + (". " if one.utilisation is None else f": {percent(one.utilisation)} of the peak (MFU). ")
 
 
 def without_model(trace: Trace, process: int, device: int) -> list[Table]:

@@ -14,6 +14,7 @@ MOST_POINTS = 200
 SMALLEST, LARGEST = 6.0, 34.0
 LONGEST_SHAPES = 90
 DECADES = 1.0
+SMALLEST_SHARE = 0.001
 WORTH_A_ROOF = 0.01
 SIDES = (
     ("limited by arithmetic", "circle", False, "device_compute"),
@@ -22,8 +23,11 @@ SIDES = (
 
 
 def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
-    """`rows`: of the fact roofline_table of one device, those with FLOPs and bytes; at most the 200 longest are drawn."""
-    shown = rows[(rows["flops"] > 0) & (rows["bytes"] > 0) & (rows["work_ns"] > 0)].head(MOST_POINTS)
+    """`rows`: of the fact roofline_table of one device, those with FLOPs and bytes; the 200 longest are drawn, none of less
+    than a thousandth of the time.
+    """
+    worth = rows["work_ns"] >= SMALLEST_SHARE * float(rows["work_ns"].sum())
+    shown = rows[(rows["flops"] > 0) & (rows["bytes"] > 0) & (rows["work_ns"] > 0) & worth].head(MOST_POINTS)
     fig = figure(460, x_title="arithmetic intensity, FLOP per byte", y_title="TFLOP/s achieved")
     x, y = shown["intensity"].to_numpy(float), shown["flops_per_s"].to_numpy(float) / 1e12
     span = (float(x.min()) / 10**DECADES, float(x.max()) * 10**DECADES) if len(x) else (0.1, 1000.0)
@@ -100,9 +104,10 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
             x=np.log10(span[1]), y=np.log10(rate / 1e12), text=f"{rate / 1e12:.3g} TFLOP/s: {', '.join(sorted(set(names)))}",
             showarrow=False, xanchor="right", yanchor="bottom",
         )  # fmt: skip
+    beside = span[0] * 10 ** (DECADES / 3)
     fig.add_annotation(
-        x=np.log10(span[0]), y=np.log10(span[0] * peaks.bytes_per_s / 1e12), showarrow=False, xanchor="left", yanchor="bottom",
-        text=f"memory: {peaks.bytes_per_s / 1e9:.4g} GB/s", xshift=8, yshift=14,
+        x=np.log10(beside), y=np.log10(beside * peaks.bytes_per_s / 1e12), showarrow=False, xanchor="left", yanchor="top",
+        text=f"memory: {peaks.bytes_per_s / 1e9:.4g} GB/s", xshift=12,
     )  # fmt: skip
     return max(rates) / 1e12
 

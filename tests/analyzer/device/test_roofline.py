@@ -4,10 +4,14 @@ import json
 
 import pytest
 
+from perfscope.analyzer.facts.device.kernel_roofline import kernel_roofline
+from perfscope.analyzer.facts.device.range_roofline import range_roofline
 from perfscope.analyzer.facts.device.roof_coverage import NO_MODEL, REPLAYED, covered, roof_coverage
 from perfscope.analyzer.facts.device.roofline import CACHED, roofline_table
+from perfscope.analyzer.facts.device.step_flops import step_flops
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
+from tests.analyzer.device.gpu import Gpu
 from tests.build import trace
 from tests.traces.kineto.recorded import FOLDER, WHERE
 
@@ -106,3 +110,66 @@ def test_what_two_servers_do_without_telling_its_sizes_is_most_of_their_time_and
     assert experts.iloc[0][["why", "name"]].tolist() == [NO_MODEL, "vllm::moe_forward"]
     replayed = load(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz").fact(roof_coverage)
     assert replayed[replayed["why"] == REPLAYED]["share"].sum() == pytest.approx(0.96, abs=0.01)
+
+
+def in_modules() -> Trace:
+    """Two products and an addition: the first product in Inner, which is in Outer as the second is; all in one step."""
+    gpu, at = Gpu(), 100.0
+    product = ("mm", "c10::BFloat16", 278.0)
+    for number, (name, dtype, dur) in enumerate((product, product, ("add", "float", 60.0))):
+        texts = {"shapes": SQUARE, "dtypes": json.dumps([dtype] * 2)}
+        gpu.op(10.0 * number, 8, f"aten::{name}", parent=-1, **texts)
+        gpu.started(10.0 * number + 1, at, dur, f"k{number}")
+        gpu.rows["launches"][-1]["op"] = number
+        at += dur
+    gpu.span(0, 28, "python", "nn.Module: Outer_0").span(0, 9, "python", "nn.Module: Inner_0")
+    gpu.span(0, 40, "nvtx", "layer")
+    gpu.rows["devices"] = [{"process": 0, **H100}]
+    return gpu.trace(manifest={"depth": "trace"})
+
+
+def test_modules_and_ranges_have_what_ran_inside_them() -> None:
+    rows = in_modules().fact(range_roofline).set_index("name")
+    product, addition = 2 * N**3, N**2
+    whole = 2 * product + addition
+    assert rows["flops"].to_dict() == {"Outer_0": whole, "Inner_0": product, "layer": whole}
+    assert rows.loc["Inner_0", "roof_share"] == pytest.approx(0.5, rel=0.01)
+    assert rows["kind"].to_dict() == {"Outer_0": "module", "Inner_0": "module", "layer": "nvtx"}
+
+
+def test_kernels_share_what_their_operator_costs_by_their_time() -> None:
+    made = in_modules()
+    rows = made.fact(kernel_roofline).set_index("name")
+    assert rows.loc["k0", "flops"] == 2 * N**3 and rows.loc["k0", "alone"] == 1.0
+    launches = made.table("launches")
+    assert launches is not None
+    names = ("processes", "devices", "ops", "kernels", "ranges")
+    tables = {name: table for name in names if (table := made.table(name)) is not None}
+    shared = Trace(
+        {**tables, "launches": launches.assign(op=[0, 0, 2])}, {}, list(made.manifests), span_ns=made.span_ns
+    )
+    rows = shared.fact(kernel_roofline).set_index("name")
+    assert rows.loc["k0", "flops"] == rows.loc["k1", "flops"] == N**3 and rows.loc["k0", "alone"] == 0.0
+
+
+def steps_of_products() -> Trace:
+    """Six steps of 1 ms, in each a product that takes a quarter of it and an addition."""
+    gpu = Gpu()
+    for step in range(6):
+        at = 1000.0 * step
+        gpu.span(at, 999, "step", f"ProfilerStep#{step}")
+        for name, dtype, begin, dur in (("mm", "c10::BFloat16", 100.0, 278.0), ("add", "float", 400.0, 60.0)):
+            texts = {"shapes": SQUARE, "dtypes": json.dumps([dtype] * 2)}
+            gpu.op(at + begin / 10, 8, f"aten::{name}", parent=-1, **texts)
+            gpu.started(at + begin / 10 + 1, at + begin, dur, name)
+            gpu.rows["launches"][-1]["op"] = len(gpu.rows["ops"]) - 1
+    gpu.rows["devices"] = [{"process": 0, **H100}]
+    return gpu.trace(manifest={"depth": "trace"})
+
+
+def test_a_step_has_a_utilisation_where_its_flops_are_known() -> None:
+    """2 n^3 operations in 1 ms are 137 of the 989 TFLOP/s."""
+    [one] = steps_of_products().fact(step_flops)
+    assert one.flops == 2 * N**3
+    assert one.utilisation == pytest.approx(2 * N**3 / 989.4e12 / (one.step_ns / 1e9))
+    assert one.utilisation == pytest.approx(0.139, rel=0.01)

@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 COMPUTE, MEMORY = "compute", "memory-bandwidth"
 CACHED = "above the roof of memory: its data came from a cache"
 FASTER = "above the roof of arithmetic: less was computed, or in a smaller type, than its shapes and types say"
+SHORT = "above its roof: too short for the clock"
+# Times come in microseconds, and on a CPU less what a call costs: of less than this nothing is left to divide by.
+SHORTEST_NS = 2_000
 GROUP = ["process", "device", "name", "shapes", "dtype", "matrix"]
 
 
@@ -114,7 +117,8 @@ def with_rates(sums: pd.DataFrame) -> pd.DataFrame:
 def marks(rows: pd.DataFrame) -> list[str]:
     """Why a row is above its roof, "" for one that is not."""
     above = rows["roof_share"] > LIMITS.above_roof
+    short = rows["work_ns"] / rows["count"] < SHORTEST_NS
     return [
-        "" if not high else FASTER if side == COMPUTE else CACHED
-        for high, side in zip(above, rows["side"], strict=True)
+        "" if not high else SHORT if brief else FASTER if side == COMPUTE else CACHED
+        for high, brief, side in zip(above, short, rows["side"], strict=True)
     ]
