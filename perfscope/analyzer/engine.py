@@ -5,6 +5,7 @@ from types import ModuleType
 
 from perfscope.analyzer.confidence import IN_TRACES, RECOVERABLE, UNREPEATED, Standing, confidence_of
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, steps_of
+from perfscope.analyzer.device_bound import with_devices
 from perfscope.analyzer.diagnosis import (
     Diagnosis,
     Failed,
@@ -56,7 +57,9 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
     return Diagnosis(
         schema=SCHEMA_VERSION,
         verdict=verdict,
-        bound_by=bound_by(own, found, standing, dark=of_a_profiler(trace), work=work_of_rank(trace, budget_rank)),
+        bound_by=with_devices(
+            bound_by(own, found, standing, dark=of_a_profiler(trace), work=work_of_rank(trace, budget_rank)), trace
+        ),
         span_s=span_s(trace),
         steps=step_summary(trace, process),
         time_budget=own,

@@ -106,6 +106,14 @@ class Limits:
     enough_costs: float = 0.9
     # A smaller type is worth it from this ratio of rates on.
     faster_type: float = 1.3
+    # Clocks that are held for less of the time than this are a passing adjustment.
+    held_share: float = 0.05
+    # Kernels run "all the time" from here on (TraceML calls utilisation above 0.7 high; below 0.8 idle time is the larger part).
+    busy_share: float = 0.8
+    # A process that was seen at another NUMA node at fewer of the looks than this moves about.
+    far_share: float = 0.8
+    # Corrected errors of a link below one a second are ordinary: NVLink and PCIe are built to send again.
+    link_errors_per_s: float = 1.0
 
     # One look is twenty samples: below a tenth something may be chance, from three tenths it is a pattern, above a half the rule.
     seen_idle: float = 0.1

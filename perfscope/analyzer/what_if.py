@@ -35,7 +35,7 @@ def what_if(trace: Trace, rank: int, workers: int, cost: float, limits: Limits =
         return WhatIf(0.0, None, "no steady step was seen")
     if line.fetch is None:
         return WhatIf(line.step, None, "no fetch of a batch was seen")
-    if device_hides(trace):
+    if device_hides(trace, line.process, line.input_wait / line.step):
         return WhatIf(line.step, None, "a device works beside the host, whose waits are no measure of the loss")
     if workers == line.workers and cost == 1.0:
         return WhatIf(line.step, After(line.step, line.step, line.step))

@@ -1,9 +1,13 @@
 """Every cause of input-bound, and the predictions' closed forms."""
 
+import pytest
+
 from perfscope.analyzer.diagnosis import Finding, Speedup
 from perfscope.analyzer.engine import diagnose
 from perfscope.analyzer.findings import input_bound
 from perfscope.analyzer.limits import LIMITS
+from perfscope.traces.device_facts import DeviceFacts
+from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import Loop
@@ -156,6 +160,22 @@ def test_waits_on_a_gpu_without_device_timing_carry_no_verdict() -> None:
     assert finding.speedup is not None
     assert finding.speedup.likely is None
     assert diagnose(trace).verdict.id == "unknown"
+
+
+@pytest.mark.parametrize(("busy", "verdict"), [(0.4, "input-bound"), (0.95, "unknown")])
+def test_waits_on_a_gpu_carry_a_verdict_where_the_driver_shows_it_idle_meanwhile(busy: float, verdict: str) -> None:
+    torch = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
+    placed = {"host": "host", "device": 0}
+    bare = pipeline(wait=10, fetch={"wall": 40, "cpu": 1}, manifest={"torch": torch})
+    load = [{**placed, "ts": at * 50_000_000, "name": "kernel_time_share", "value": busy} for at in range(20)]
+    tables = {
+        **{name: frame for name in TABLES if (frame := bare.table(name)) is not None},
+        "device_counters": build.table("device_counters", load),
+        "device_processes": build.table("device_processes", [{**placed, "process": 0, "pid": 100}]),
+    }
+    bare.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
+    trace = Trace(tables, {}, bare.manifests, span_ns=bare.span_ns)
+    assert diagnose(trace).verdict.id == verdict
 
 
 def test_workers_out_of_sight_give_a_ceiling() -> None:

@@ -1,20 +1,110 @@
-"""Each scenario, through the real pynvml: the findings that it declares, and on a healthy one none."""
+"""Each scenario, through the real pynvml: verdict, what bounds it and the findings that it declares; on a healthy one none."""
 
 from collections.abc import Callable
 
 import pytest
 
+from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.engine import diagnose
 from perfscope.traces.trace import Trace
+from tests.devices.recordings import SCENARIOS
 
-FOUND = {
-    "healthy-h100": set(),
-    "pcie-downtrained": {"pcie-downtrained"},
+HEALTHY = [name for name in SCENARIOS if name.startswith("healthy-")]
+ANY = None
+DECLARED: dict[str, tuple[str, str | None, set[str]]] = {
+    # scenario: verdict, bound by (ANY: not declared), findings
+    "nvlink-full": ("nvlink-saturated", "communication", {"nvlink-saturated"}),
+    "nvlink-mesh-full": ("nvlink-saturated", "communication", {"nvlink-saturated"}),
+    "pcie-full": ("pcie-saturated", "communication", {"pcie-saturated"}),
+    "pcie-downtrained": ("pcie-downtrained", "communication", {"pcie-downtrained", "pcie-saturated"}),
+    "hot": ("throttled", ANY, {"throttled"}),
+    "power-cap-lowered": ("power-capped", "compute", {"power-capped"}),
+    "power-cap-usual": ("unknown", "compute", {"power-capped"}),
+    "busy-but-empty": ("low-occupancy", ANY, {"low-occupancy"}),
+    "host-feeds-slowly": ("idle-device", ANY, {"idle-device"}),
+    "memory-full": ("unknown", "compute", {"memory-pressure"}),
+    "another-job": ("shared-gpu", "compute", {"shared-gpu"}),
+    "far-processor": ("unknown", "compute", {"numa-mismatch"}),
+    "bad-link": ("unknown", "compute", {"link-errors"}),
+    "memory-bound-decode": ("unknown", "memory-bandwidth", {"memory-bound"}),
 }
 
 
-@pytest.mark.parametrize("scenario", FOUND)
-def test_a_scenario_gives_what_it_declares(scenario: str, trace_of: Callable[[str], Trace]) -> None:
+@pytest.mark.parametrize("scenario", HEALTHY)
+def test_a_healthy_device_has_no_finding(scenario: str, trace_of: Callable[[str], Trace]) -> None:
     diagnosis = diagnose(trace_of(scenario))
-    assert {one.id for one in diagnosis.findings} == FOUND[scenario]
-    assert not diagnosis.failed
+    assert diagnosis.findings == [] and diagnosis.failed == []
+
+
+@pytest.mark.parametrize("scenario", DECLARED)
+def test_a_scenario_gives_what_it_declares(scenario: str, trace_of: Callable[[str], Trace]) -> None:
+    verdict, bound, findings = DECLARED[scenario]
+    diagnosis = diagnose(trace_of(scenario))
+    assert {one.id for one in diagnosis.findings} == findings
+    assert diagnosis.verdict.id == verdict
+    assert bound is ANY or diagnosis.bound_by.id == bound
+    assert diagnosis.failed == []
+    assert all(one.evidence and one.evidence[0].device is not None for one in diagnosis.findings)
+
+
+def of(diagnosis: Diagnosis, id: str) -> Finding:
+    return next(one for one in diagnosis.findings if one.id == id)
+
+
+def why_not(diagnosis: Diagnosis, id: str) -> str:
+    return next(one.reason for one in diagnosis.not_applicable if one.id == id)
+
+
+def test_memory_bound_decoding_is_bound_by_memory_though_every_sm_is_active(trace_of: Callable[[str], Trace]) -> None:
+    diagnosis = diagnose(trace_of("memory-bound-decode"))
+    assert diagnosis.bound_by.id == "memory-bandwidth"
+    assert [one.value for one in of(diagnosis, "memory-bound").evidence] == pytest.approx([0.74, 0.1, 0.98], abs=1e-3)
+    assert diagnose(trace_of("healthy-h100")).bound_by.id == "compute"
+
+
+@pytest.mark.parametrize("scenario", ["healthy-a100", "healthy-v100", "healthy-geforce"])
+def test_without_gpm_it_says_so_and_does_not_guess(scenario: str, trace_of: Callable[[str], Trace]) -> None:
+    trace = trace_of(scenario)
+    diagnosis, name = diagnose(trace), trace.manifest.devices[0].name
+    measured = f"not measurable on this device ({name}), because: needs GPM: Hopper or newer"
+    assert why_not(diagnosis, "low-occupancy").startswith(measured)
+    assert measured in why_not(diagnosis, "memory-bound")
+    assert diagnosis.bound_by.id == "unknown", "kernels all the time say nothing of what bounds them"
+
+
+def test_counters_never_clear_a_link(trace_of: Callable[[str], Trace]) -> None:
+    diagnosis = diagnose(trace_of("healthy-h100"))
+    for id in ("nvlink-saturated", "pcie-saturated"):
+        assert "cannot clear it" in why_not(diagnosis, id)
+
+
+def test_the_link_verdict_names_the_peak_of_the_links_in_use_and_its_source(trace_of: Callable[[str], Trace]) -> None:
+    peak = of(diagnose(trace_of("nvlink-full")), "nvlink-saturated").evidence[-1]
+    assert peak.value == 450.0 and "data sheet" in peak.text and "18 links to the switch" in peak.text
+    mesh = of(diagnose(trace_of("nvlink-mesh-full")), "nvlink-saturated").evidence[-1]
+    assert mesh.value == 150.0 and "6 of 12 links, those to the job's other devices" in mesh.text
+
+
+def test_heat_says_when_and_how_much_slower(trace_of: Callable[[str], Trace]) -> None:
+    finding = of(diagnose(trace_of("hot")), "throttled")
+    assert finding.cause == "thermal"
+    assert 0 < finding.share < 0.5, "half the clock for a part of the time"
+    assert [one.value for one in finding.evidence[1:]] == [700.0, 1395.0, 92.0]
+
+
+def test_the_usual_power_limit_is_only_told(trace_of: Callable[[str], Trace]) -> None:
+    usual = of(diagnose(trace_of("power-cap-usual")), "power-capped")
+    lowered = of(diagnose(trace_of("power-cap-lowered")), "power-capped")
+    assert (usual.severity, usual.lost_s, lowered.cause) == ("info", 0.0, "limit-lowered")
+    assert lowered.lost_s > 0 and "400 W" in lowered.summary and "700 W" in lowered.summary
+
+
+def test_who_else_is_on_the_device_is_named(trace_of: Callable[[str], Trace]) -> None:
+    finding = of(diagnose(trace_of("another-job")), "shared-gpu")
+    assert "sleep (pid " in finding.summary and "20 GB" in finding.summary
+    assert finding.share == pytest.approx(0.4)
+
+
+def test_utilisation_alone_is_not_called_busy(trace_of: Callable[[str], Trace]) -> None:
+    finding = of(diagnose(trace_of("busy-but-empty")), "low-occupancy")
+    assert [one.value for one in finding.evidence[:2]] == [1.0, pytest.approx(0.1)]

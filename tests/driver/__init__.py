@@ -14,8 +14,8 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror")
 @cache
 def built(place: Path, *, old: bool = False) -> Path:
     """Compile the library into a folder of its own below `place`; that folder."""
-    folder = place / ("old-driver" if old else "driver")
-    folder.mkdir(exist_ok=True)
+    folder = place / "libraries" / ("old" if old else "new")
+    folder.mkdir(parents=True, exist_ok=True)
     command = ["cc", "-std=gnu11", "-O1", *WARNINGS, "-shared", "-fPIC", "-o", str(folder / LIBRARY)]
     defined = ["-DOLD_DRIVER"] if old else []
     subprocess.run([*command, *defined, *(str(FOLDER / name) for name in SOURCES)], check=True)

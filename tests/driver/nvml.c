@@ -22,6 +22,7 @@ static double seconds(void)
 
 static void take(double us, enum How how)
 {
+    us /= scenario.hurry;
     if (how == BLOCK) {
         struct timespec nap = {(time_t)(us / 1e6), (long)(us * 1e3) % 1000000000L};
         nanosleep(&nap, NULL);

@@ -120,6 +120,8 @@ static void take_line(char *line)
         snprintf(scenario.driver, sizeof scenario.driver, "%.31s", rest);
     else if (strcmp(key, "cuda") == 0)
         scenario.cuda = atoi(rest);
+    else if (strcmp(key, "hurry") == 0)
+        scenario.hurry = atof(rest);
     else if (strcmp(key, "init") == 0)
         scenario.init_error = code_of(rest);
     else if (strcmp(key, "gone") == 0)
@@ -171,6 +173,7 @@ void read_scenario(void)
     const char *path = getenv("STAND_IN_SCENARIO");
     memset(&scenario, 0, sizeof scenario);
     scenario.gone_from_s = scenario.gone_to_s = 1e9;
+    scenario.hurry = 1.0;
     FILE *file = path ? fopen(path, "r") : NULL;
     if (file == NULL) {
         fprintf(stderr, "stand-in driver: no scenario in STAND_IN_SCENARIO (%s)\n", path ? path : "not set");

@@ -35,6 +35,7 @@ typedef struct Device {
 typedef struct {
     char driver[32];
     int cuda, init_error;
+    double hurry; /* calls take so many times less than they should */
     double gone_from_s, gone_to_s; /* the driver is being reloaded */
     Device devices[MOST_DEVICES];
     int count;

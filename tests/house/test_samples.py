@@ -38,7 +38,7 @@ def test_an_ill_one_can_be_healed(name: str) -> None:
 NEED_A_DEVICE = (
     *("host-sync", "low-occupancy", "exposed-communication", "small-collectives", "straggler", "exposed-copy"),
     *("pageable-copy", "allocator-retries", "memory-pressure", "fragmentation", "profiler-overhead"),
-    *("nvlink-saturated", "network-saturated"),
+    *("nvlink-saturated", "network-saturated", "link-errors"),
 )
 
 

@@ -22,6 +22,7 @@ class Nvml:
         self.watch = Watch(job, opened())
         self.throughput = Throughput(self.watch)
         self.told = False
+        self.gaps: list[str] = []
         self.watch.thread.start()
         self.throughput.thread.start()
 
@@ -34,6 +35,7 @@ class Nvml:
 
     def write_down(self) -> None:
         """What the threads have read; the streams are written by the recorder's thread only."""
+        self.gaps += [f"{where(row['device'])}: {row['reason']}" for row in self.watch.gaps]
         streams = (
             ("device.counters", self.watch.counters),
             ("device.processes", self.watch.processes),
@@ -55,7 +57,6 @@ class Nvml:
     def stop(self) -> SourceStatus:
         answered = self.watch.end(LAST_WAIT_S)
         self.throughput.thread.join(LAST_WAIT_S)
-        gaps = [f"{where(row['device'])}: {row['reason']}" for row in self.watch.gaps]
         self.write_down()
         self.tell()
         sampling = self.watch.sampling()
@@ -69,7 +70,7 @@ class Nvml:
             if "permission" in why
         }
         slowed = [one.pace.slowed for one in self.watch.rounds[:1] if one.pace.slowed]
-        reasons = [*dict.fromkeys(gaps), *sorted(refused), *slowed]
+        reasons = [*dict.fromkeys(self.gaps), *sorted(refused), *slowed]
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, share)
 
 

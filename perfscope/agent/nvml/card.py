@@ -1,5 +1,6 @@
 """One device (or MIG instance) while it is recorded: which ways work, and a row of readings when asked."""
 
+import time
 from typing import Any
 
 import pynvml
@@ -21,6 +22,7 @@ class Card:
         self.handle, self.facts, self.whole = handle, facts, whole
         self.ways: Ways = found(door, handle)
         self.samples: SamplePair | None = None
+        self.read_ns = 0
         facts.power_is = self.ways.power_is
         facts.missing = dict(self.ways.missing)
         self.begin_gpm(door)
@@ -53,17 +55,22 @@ class Card:
         return self.whole is None and self.samples is None and "pcie_tx_bytes" in self.facts.missing
 
     def quick(self, door: Door) -> dict[str, float]:
-        """What is cheap."""
+        """What is cheap; `read_ns` is when."""
         row: dict[str, float] = {}
         called(door, self.handle, self.ways.quick, row)
         self.ways.quick_fields.read(door, self.handle, row)
+        self.read_ns = time.monotonic_ns()
         return row
 
     def slow(self, door: Door) -> dict[str, float]:
-        """What is dear, or does not change fast."""
+        """What is dear or does not change fast; `read_ns` is when.
+
+        Totals first: their rates are as good as the instant at which they were read.
+        """
         row: dict[str, float] = {}
-        called(door, self.handle, self.ways.slow, row)
         self.ways.slow_fields.read(door, self.handle, row)
+        self.read_ns = time.monotonic_ns()
+        called(door, self.handle, self.ways.slow, row)
         if self.samples is not None:
             self.samples.read(door, row)
         return row

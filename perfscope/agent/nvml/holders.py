@@ -26,6 +26,7 @@ class Holders:
     def __init__(self) -> None:
         self.seen_us: dict[int, int] = {}
         self.nodes = cores_of_nodes()
+        self.last: dict[int, list[int]] = {}
 
     def rows(self, door: Door, card: Card, job: Mapping[int, TargetProcess], now_ns: int) -> list[dict[str, Any]]:
         """A row of `device.processes` for each process on the device."""
@@ -35,8 +36,27 @@ class Holders:
         if running is None:
             card.facts.missing.setdefault("processes", door.reason)
             return []
+        self.last[card.number] = [int(one.pid) for one in running if int(one.pid) in job]
         shares = self.shares(door, card) if running else {}
         return [self.row(card.number, one, job, shares, now_ns) for one in running]
+
+    def places(self, job: Mapping[int, TargetProcess], now_ns: int) -> list[dict[str, Any]]:
+        """Where the job's processes run now, between two of the driver's lists; what only the driver says is left unknown."""
+        known = [(device, pid, job[pid]) for device, pids in self.last.items() for pid in pids if pid in job]
+        return [
+            {
+                "ts": now_ns,
+                "device": device,
+                "process": target.process,
+                "pid": pid,
+                "name": target.name,
+                "user": None,
+                "memory_bytes": -1,
+                "sm_share": None,
+                "cpu_node": self.node_of(pid),
+            }
+            for device, pid, target in known
+        ]
 
     def shares(self, door: Door, card: Card) -> dict[int, float]:
         """pid -> share of the time in which its kernels ran, since the last look."""

@@ -24,8 +24,9 @@ SLOW_NS: Final = 500_000_000
 HOLDERS_NS: Final = 1_000_000_000
 AGAIN_NS: Final = 500_000_000
 """Pause between tries while the driver is away."""
-QUICK_SHARE, SLOW_SHARE, HOLDERS_SHARE = 0.0045, 0.0035, 0.0015
+QUICK_SHARE, SLOW_SHARE, HOLDERS_SHARE = 0.0045, 0.0035, 0.001
 """Of a core: together just below the hundredth that watching may cost on a host of eight devices."""
+AT_ONCE_NS: Final = 30_000_000
 OTHERS: Final = 4
 """Devices that the job does not use are looked at with each fourth slow round only."""
 ALL: Final = -1
@@ -37,14 +38,21 @@ class Round:
 
     def __init__(self, period_ns: int, share: float, look: Callable[[int], int]) -> None:
         self.pace, self.look, self.due_ns = Pace(period_ns, share), look, 0
-        self.looks, self.devices = 0, 0
+        self.looks, self.devices, self.at_once = 0, 0, 0
         self.began_ns = time.monotonic_ns()
 
     def run(self, now_ns: int) -> None:
         started = self.pace.start()
-        self.devices += self.look(now_ns)
+        count = self.look(now_ns)
+        self.devices += count
         self.looks += 1
-        self.due_ns = now_ns + self.pace.end(started)
+        period_ns = self.pace.end(started)
+        if self.looks < self.at_once:
+            self.due_ns = now_ns + AT_ONCE_NS
+        elif self.looks == self.at_once:  # what the first turn cost is waited for
+            self.due_ns = self.began_ns + int(self.pace.busy_ns / self.pace.most_share)
+        else:
+            self.due_ns = now_ns + period_ns
 
     @property
     def hz(self) -> float:
@@ -81,7 +89,11 @@ class Watch:
         self.listen()
         self.ready.set()
         quick, slow = Round(QUICK_NS, QUICK_SHARE, self.quick), Round(SLOW_NS, SLOW_SHARE, self.slow)
-        self.rounds = [quick, slow, Round(HOLDERS_NS, HOLDERS_SHARE, self.who)]
+        who = Round(HOLDERS_NS, HOLDERS_SHARE, self.who)
+        who.at_once = (
+            len(self.cards) if len(self.cards) > 1 else 0
+        )  # which devices are the job's is wanted soon: one quick turn of all of them
+        self.rounds = [quick, slow, who]
         while not self.ended.is_set():
             now_ns = time.monotonic_ns()
             if ALL in self.open_gaps and not self.back(now_ns):
@@ -97,7 +109,8 @@ class Watch:
 
     def quick(self, now_ns: int) -> int:
         """The cheap counters of the devices in use; of all while that is not known."""
-        looked = [card for card in self.cards if (not self.used or card.number in self.used)]
+        turned = self.rounds[2].looks >= len(self.cards)  # every device has been asked who is on it
+        looked = [card for card in self.cards if not (turned and self.used) or card.number in self.used]
         return self.look(looked, Card.quick)
 
     def slow(self, now_ns: int) -> int:
@@ -105,14 +118,15 @@ class Watch:
         at = self.rounds[1].looks
         due = [c for c in self.cards if not self.used or c.number in self.used or (at + c.number) % OTHERS == 0]
         self.hear(now_ns)
+        self.processes += self.holders.places(self.job.processes, now_ns)
         return self.look(due, Card.slow)
 
     def look(self, looked: list[Card], read: Callable[[Card, Door], dict[str, float]]) -> int:
         count = 0
         for card in looked:
             self.door.last = 0
-            ts = time.monotonic_ns()
             row = read(card, self.door)
+            ts = card.read_ns
             if self.door.away:
                 self.begin_gap(ALL, ts, self.door.reason)
                 return count
@@ -122,7 +136,7 @@ class Watch:
             self.end_gap(card.number, ts)
             count += 1
             if row:
-                self.counters.append({"ts": time.monotonic_ns(), "device": card.number, **row})
+                self.counters.append({"ts": ts, "device": card.number, **row})
         return count
 
     def who(self, now_ns: int) -> int:

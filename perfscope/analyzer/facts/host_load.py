@@ -58,7 +58,7 @@ def window(trace: Trace) -> tuple[int, int]:
         return int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
     ends = [
         column(frame, "ts")
-        for name in ("counters", "thread_states", "stacks")
+        for name in ("counters", "thread_states", "stacks", "device_counters", "network_counters")
         if (frame := table(trace, name)) is not None
     ]
     ends = [ts for ts in ends if len(ts)]

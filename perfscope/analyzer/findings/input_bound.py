@@ -21,7 +21,8 @@ What to do
 
 When it is wrong
     On a GPU a wait of the host may hide behind work that is still queued on the device: without device timing the wait
-    is an upper bound, is marked so, and is no verdict. In a trace of the device only waits that leave it idle count.
+    is an upper bound, is marked so, and is no verdict. Where the driver's counters show the device idle for as long, it
+    hides behind nothing. In a trace of the device only waits that leave it idle count.
     A loop that sleeps between steps on purpose looks like an unknown loader.
 """
 
@@ -32,6 +33,7 @@ from perfscope.analyzer import traced_input
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.device.units import is_recorded_trace
+from perfscope.analyzer.facts.devices.host_and_device import idle_share
 from perfscope.analyzer.facts.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.facts.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.facts.observed_budget import ObservedBudget, observed_budget
@@ -78,7 +80,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     # Exposed is what this rank waits, itself or (in backward) for another rank that waits for its input.
     exposed = max(line.input_wait, line.step - line.consumer)
     lost_ns = min(max(line.step - remedy.after.likely, 0.0), exposed)
-    device = device_hides(trace)
+    device = device_hides(trace, process, share)
     lost_share = lost_ns / line.step
     gain = speedup(line.step, remedy.after, rows["input_wait"], rows["dur"])
     return Finding(
@@ -101,10 +103,16 @@ def _summary(share: float, text: str, device: bool) -> str:
     return f"Input-bound: the run waits for its data {percent(share)} of the time. {text}"
 
 
-def device_hides(trace: Trace) -> bool:
-    """Does work queued on a device make host waits an upper bound?"""
+def device_hides(trace: Trace, process: int, share: float) -> bool:
+    """Does work queued on a device make host waits of this share of the time an upper bound?
+
+    Not where the driver says that its devices were idle for as long: a kernel of any size counts as work there.
+    """
     torch = manifest(trace).torch
-    return torch is not None and torch.cuda
+    if torch is None or not torch.cuda:
+        return False
+    idle = idle_share(trace, process)
+    return idle is None or idle < share
 
 
 def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:

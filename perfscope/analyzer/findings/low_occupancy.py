@@ -7,7 +7,9 @@ What it means
 How it is detected
     From the grid of each kernel and the number of multiprocessors (both in the trace): the share of multiprocessors that get no
     block, times the kernel's time, in sum at least 3 % of the span. Kernels shorter than 5 us are left out: their time is
-    launch and latency. Beside it the occupancy that the profiler estimates. The gain is a ceiling.
+    launch and latency. Beside it the occupancy that the profiler estimates. The gain is a ceiling. While attached: SM
+    activity below a half (GPM, Hopper and newer) while kernels run for at least 80 % of the time, and neither memory nor
+    arithmetic is near its ceiling. "GPU utilisation" is that time with any kernel, however small: one block makes 100 %.
 
 What to do
     Give each kernel more to do: a larger batch, longer sequences together, several small products as one batched one; or fill
@@ -15,14 +17,17 @@ What to do
 
 When it is wrong
     Persistent kernels start one block a multiprocessor and loop inside; they are not reported. Kernels that run side by side
-    on other streams may use what one leaves free."""
+    on other streams may use what one leaves free. SM activity is a mean: a device that is full half of the time and empty
+    the other half looks the same; and it is everybody's on the device."""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer import busy_but_empty
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device.activity import rows_on
+from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.trace_case import Case, case_of, largest, module_names, no_device, op_names
@@ -36,7 +41,9 @@ SHORT_NS = 5_000
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs grids and the number of multiprocessors."""
+    """Needs grids and the number of multiprocessors, or GPM."""
+    if not is_recorded_trace(trace):
+        return busy_but_empty.why_not(trace)
     reason = no_device(trace)
     if reason is not None:
         return reason
@@ -54,6 +61,8 @@ def multiprocessors(case: Case) -> int:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The time that multiprocessors stand without a block, when it is enough."""
+    if not is_recorded_trace(trace):
+        return busy_but_empty.detect(trace, ID, limits)
     case = case_of(trace, limits)
     kernels = rows_on(trace, "kernels", case.unit)
     if kernels is None:

@@ -9,7 +9,9 @@ How it is detected
     FLOPs and bytes of each call from its shapes (docs/roofline.md); memory is the nearer roof and the call comes near it
     (without known peaks: at most 1 FLOP per byte, and more than caches hold). Runs of such calls behind each other, without
     other work between them: all but the longest of each run could be had back, at least 3 % of the step. The gain is a
-    ceiling.
+    ceiling. While attached to a device with GPM (Hopper and newer): at least half of what its memory reaches in practice
+    (0.8 of its peak) is used and more of it than of the arithmetic's ceiling; SM activity is not asked, as warps that wait
+    count as active. Then what could be had back is not known, and no loss is given.
 
 What to do
     `torch.compile` fuses them; so do functions that exist as one operator (`gelu`, `layer_norm`,
@@ -24,6 +26,7 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer import memory_counters
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device.fusable_runs import fusable_runs
 from perfscope.analyzer.facts.device.roofline import MEMORY
@@ -39,11 +42,18 @@ LONGEST_RUN = 8
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs operators with shapes."""
-    return no_work(trace) or (NO_SHARE if work_case(trace, limits) is None else None)
+    """Needs operators with shapes, or GPM."""
+    reason = no_work(trace) or (NO_SHARE if work_case(trace, limits) is None else None)
+    return None if reason is None else memory_counters.why_not(trace, reason)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """What fusing could give back at most, when it is enough; what the device's counters say beside it or without it."""
+    by_operators = None if no_work(trace) else of_operators(trace, limits)
+    return memory_counters.with_counters(by_operators, trace, ID, limits)
+
+
+def of_operators(trace: Trace, limits: Limits) -> Finding | None:
     """What fusing could give back at most, when it is enough."""
     case = work_case(trace, limits)
     runs = trace.fact(fusable_runs)

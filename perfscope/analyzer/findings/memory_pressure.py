@@ -6,7 +6,8 @@ What it means
 
 How it is detected
     The most that PyTorch's allocator held at once is at least 92 % of the device's memory (TraceML; TensorBoard's plugin says
-    90 %). Needs memory events (`profile_memory=True`).
+    90 %): from memory events (`profile_memory=True`). While attached the driver says how much of a device is in use, by all
+    processes on it and the driver itself.
 
 What to do
     Activation checkpointing, a smaller micro-batch with gradient accumulation, sharding the optimizer's state.
@@ -17,18 +18,33 @@ When it is wrong
 
 import numpy as np
 
+from perfscope.analyzer.device_case import called, evidence, finding
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device.memory_use import memory_peaks
+from perfscope.analyzer.facts.devices.memory import fullest_memory
+from perfscope.analyzer.facts.rows import table
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import megabytes, percent
 from perfscope.traces.trace import Trace
 
 ID = "memory-pressure"
-NEEDS = ("memory",)
+NEEDS: tuple[str, ...] = ()
+
+ACTIONS = (
+    Action(
+        "recompute activations in place of keeping them",
+        "torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)",
+    ),
+    Action("or smaller micro-batches with gradient accumulation; or shard the optimizer's state (FSDP, ZeRO)"),
+)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs what the allocator held on a device of known size."""
+    """Needs what the allocator held on a device of known size, or the driver's figure."""
+    if trace.fact(fullest_memory) is not None:
+        return None
+    if table(trace, "memory") is None:
+        return f"memory: {trace.why_absent('memory')}"
     peaks = trace.fact(memory_peaks)
     if not len(peaks):
         return "no memory event of a device is in the trace"
@@ -37,8 +53,34 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The fullest device, when it is nearly full; it loses no time yet."""
+    return _of_allocator(trace, limits) or _of_driver(trace, limits)
+
+
+def _of_driver(trace: Trace, limits: Limits) -> Finding | None:
+    """By the driver's figure for the device."""
+    most = trace.fact(fullest_memory)
+    if most is None or most.share < limits.full_memory:
+        return None
+    use, used, whole = most.use, float(most.used_bytes), float(most.use.facts.memory_bytes)
+    return finding(
+        use,
+        ID,
+        0.0,
+        limits,
+        warns=True,
+        summary=f"Memory pressure: {megabytes(used)} of the {megabytes(whole)} of {called(use, trace)} are in use "
+        f"({percent(most.share)}). Nothing is lost yet; a longer input will fail, and a larger batch is no advice here.",
+        evidence=[evidence(use, "device memory in use, by all processes", used / 1e9, "GB", (most.ts, most.ts))],
+        actions=list(ACTIONS),
+    )
+
+
+def _of_allocator(trace: Trace, limits: Limits) -> Finding | None:
+    """By what PyTorch's allocator held."""
     peaks = trace.fact(memory_peaks)
     known = peaks[peaks["memory_bytes"] > 0]
+    if not len(known):
+        return None
     full = (known["reserved_bytes"] / known["memory_bytes"]).to_numpy(np.float64)
     at = int(np.argmax(full))
     if full[at] < limits.full_memory:
@@ -69,11 +111,5 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
                 device=int(row["device"]),
             )
         ],
-        actions=[
-            Action(
-                "recompute activations in place of keeping them",
-                "torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)",
-            ),
-            Action("or smaller micro-batches with gradient accumulation; or shard the optimizer's state (FSDP, ZeRO)"),
-        ],
+        actions=list(ACTIONS),
     )

@@ -6,7 +6,8 @@ What it means
 How it is detected
     As `nvlink-saturated`, for groups whose ranks are on several hosts, against the rate of the network ports of the host
     as recorded. A trace of a profiler does not say what the network can carry; then this does not apply, and the rate
-    reached is told.
+    reached is told. While attached: the kernel's byte counters of InfiniBand and RoCE ports and of interfaces, against the
+    rate that the port has now. Full is then at least 80 % of it for at least 10 % of the time.
 
 What to do
     Keep the traffic within hosts: shard inside a host and replicate across (HSDP), tensor parallelism inside a host only.
@@ -15,11 +16,13 @@ What to do
 
 When it is wrong
     Where network switches reduce (SHARP) less crosses the wire than bus bandwidth says. Other jobs on the same network
-    take their part and are not seen.
+    take their part and are not seen in collectives; a port's counters are of everybody's bytes. They average bursts away:
+    they prove that a port was full and never that it was not.
 """
 
-from perfscope.analyzer import link_case
+from perfscope.analyzer import full_link, link_case
 from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.links.group_path import NETWORK
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.trace_case import case_of, no_device
@@ -30,15 +33,24 @@ ID = "network-saturated"
 NEEDS: tuple[str, ...] = ()
 ACROSS_HOSTS = True
 EXPLAINS = ("exposed-communication",)
+ACTIONS = (
+    Action("keep the traffic within hosts: shard inside a host, replicate across", "device_mesh=(replicate, shard)"),
+    Action("halve the bytes of gradients", "model.register_comm_hook(None, default_hooks.bf16_compress_hook)"),
+    Action("check that NCCL uses the fast ports and GPUDirect RDMA", "NCCL_DEBUG=INFO"),
+)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs collectives with sizes across hosts, and the rate of the network."""
+    """Needs collectives with sizes across hosts, and the rate of the network; or ports whose bytes the kernel counts."""
+    if not is_recorded_trace(trace):
+        return full_link.why_not(trace, "network", limits)
     return no_device(trace) or link_case.why_not(trace, NETWORK, limits)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """A network near its peak most of the time in which something is moved, when that costs enough."""
+    if not is_recorded_trace(trace):
+        return full_link.detect(trace, "network", ID, limits, title="Network saturated", actions=list(ACTIONS))
     case = case_of(trace, limits)
     use = link_case.link_use(case, NETWORK)
     share = use.exposed_ns / case.span_ns
@@ -51,11 +63,5 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         summary=f"The network is full: collectives across hosts go near its rate {percent(use.near_share)} of the time they move "
         f"anything, and {percent(share)} of the whole time the device does nothing else.",
         evidence=link_case.evidence(case, use),
-        actions=[
-            Action(
-                "keep the traffic within hosts: shard inside a host, replicate across", "device_mesh=(replicate, shard)"
-            ),
-            Action("halve the bytes of gradients", "model.register_comm_hook(None, default_hooks.bf16_compress_hook)"),
-            Action("check that NCCL uses the fast ports and GPUDirect RDMA", "NCCL_DEBUG=INFO"),
-        ],
+        actions=list(ACTIONS),
     )

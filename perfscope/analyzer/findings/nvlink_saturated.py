@@ -11,20 +11,24 @@ How it is detected
     NCCL's protocol leaves, and most of that), for at least half of the time in which anything is moved, while the device
     does nothing else for 3 % of the span. From one rank's trace the time includes waiting for peers, so the rate is "at
     least": it can show a full link and never clear it. Where switches may reduce (NVLink SHARP, on Hopper and newer)
-    an all-reduce counts each byte once.
+    an all-reduce counts each byte once. While attached: the driver's byte counters against the peak of the links in use,
+    as they came up here. Full is then at least 80 % of it for at least 10 % of the time; the loss is a ceiling, as what
+    computation hides is not seen.
 
 What to do
     Move fewer bytes: gradients in bfloat16, accumulation under `no_sync()`, sharding within the host and replication
     across (HSDP). Hide them: buckets while backward runs, prefetch in FSDP. Fewer ranks a model in tensor parallelism.
 
 When it is wrong
-    The peaks are datasheet figures by product name, not of this machine: a board with links down or without switches has
-    less, so that full links are then not seen. Two groups that communicate at the same time share the links; each is
-    held against the whole.
+    Of a trace the peaks are datasheet figures by product name, not of this machine: a board with links down or without
+    switches has less, so that full links are then not seen. Two groups that communicate at the same time share the links;
+    each is held against the whole. Counters are read a few times a second and average bursts away: they prove that a link
+    was full and never that it was not.
 """
 
-from perfscope.analyzer import link_case
+from perfscope.analyzer import full_link, link_case
 from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.links.group_path import DEVICE_LINKS
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.trace_case import case_of, no_device
@@ -35,15 +39,24 @@ ID = "nvlink-saturated"
 NEEDS: tuple[str, ...] = ()
 ACROSS_HOSTS = True
 EXPLAINS = ("exposed-communication",)
+ACTIONS = (
+    Action("halve the bytes of gradients", "model.register_comm_hook(None, default_hooks.bf16_compress_hook)"),
+    Action("exchange gradients once for several micro-batches", "with model.no_sync(): loss.backward()"),
+    Action("hide them: DDP's buckets while backward runs, FSDP with prefetch"),
+)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs collectives with sizes over links whose peak is known."""
+    """Needs collectives with sizes over links whose peak is known, or links whose bytes the driver counts."""
+    if not is_recorded_trace(trace):
+        return full_link.why_not(trace, "nvlink", limits)
     return no_device(trace) or link_case.why_not(trace, DEVICE_LINKS, limits)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Links that are near their peak most of the time in which something is moved, when that costs enough."""
+    if not is_recorded_trace(trace):
+        return full_link.detect(trace, "nvlink", ID, limits, title="NVLink saturated", actions=list(ACTIONS))
     case = case_of(trace, limits)
     use = link_case.link_use(case, DEVICE_LINKS)
     share = use.exposed_ns / case.span_ns
@@ -58,9 +71,5 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         f"the time they move anything, and {percent(share)} of the whole time the device does nothing else. Only fewer bytes, "
         "or hiding them behind computation, would help.",
         evidence=link_case.evidence(case, use),
-        actions=[
-            Action("halve the bytes of gradients", "model.register_comm_hook(None, default_hooks.bf16_compress_hook)"),
-            Action("exchange gradients once for several micro-batches", "with model.no_sync(): loss.backward()"),
-            Action("hide them: DDP's buckets while backward runs, FSDP with prefetch"),
-        ],
+        actions=list(ACTIONS),
     )

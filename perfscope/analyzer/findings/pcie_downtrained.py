@@ -18,8 +18,8 @@ When it is wrong
     is the share of the time in which the link was near what it can carry now.
 """
 
+from perfscope.analyzer.device_case import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.devices.case import called, evidence, finding, no_devices
 from perfscope.analyzer.facts.devices.link_use import link_use
 from perfscope.analyzer.facts.devices.pcie_link import pcie_links
 from perfscope.analyzer.limits import Limits
@@ -28,6 +28,8 @@ from perfscope.traces.trace import Trace
 
 ID = "pcie-downtrained"
 NEEDS = ("device_counters",)
+IN_TRACES = False
+EXPLAINS = ("pcie-saturated",)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.facts.devices.pcie_link import pcie_links
+from perfscope.analyzer.facts.devices.ports import SOURCE, rates_of
 from perfscope.analyzer.facts.devices.series import device_series, longest_at, mean, share_of_time, within
 from perfscope.analyzer.facts.devices.use import DeviceUse, device_use
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.link_peaks import PCIE_SOURCE, nvlink_bytes_per_s
-from perfscope.traces.device_facts import LinkFacts
+from perfscope.traces.device_facts import LinkFacts, PortFacts
 from perfscope.traces.trace import Trace
 
 SWITCH: Final = "switch"
@@ -59,7 +60,16 @@ def link_use(trace: Trace) -> list[LinkUse]:
         of_counters(trace, link.use, "pcie", link.now_bytes_per_s, PCIE_SOURCE, link.now)
         for link in trace.fact(pcie_links)
     ]
+    found += [network(trace, manifest.host, port) for manifest in trace.manifests for port in manifest.ports]
     return [one for one in found if one is not None]
+
+
+def network(trace: Trace, host: str, port: PortFacts) -> LinkUse | None:
+    """A port whose rate the kernel says."""
+    if port.bytes_per_s <= 0:
+        return None
+    ways = rates_of(trace, host, port.port)
+    return summed_up("network", host, f"port {port.port}", None, port.bytes_per_s, SOURCE, f"port {port.port}", ways)
 
 
 def nvlink(trace: Trace, use: DeviceUse, uses: list[DeviceUse]) -> LinkUse | None:

@@ -53,9 +53,13 @@ def finding(
     actions: list[Action],
     cause: str | None = None,
     info: bool = False,
+    warns: bool = False,
 ) -> Finding:
-    """A finding that costs at most this share of the window: of the gain only the ceiling is known. `info`: it costs nothing."""
-    lost = 0.0 if info else min(max(share, 0.0), 0.95)
+    """A finding that costs at most this share of the window: of the gain only the ceiling is known.
+
+    `info`: it is only told of. `warns`: what it costs is not known, or nothing yet.
+    """
+    lost = 0.0 if info or warns else min(max(share, 0.0), 0.95)
     return Finding(
         id=id,
         cause=cause,
@@ -63,7 +67,7 @@ def finding(
         rank=rank_of(use),
         lost_s=round(lost * use.span_s, 4),
         share=round(lost, 4),
-        speedup=None if info else Speedup(None, None, round(1.0 / (1.0 - lost), 3)),
+        speedup=None if info or warns else Speedup(None, None, round(1.0 / (1.0 - lost), 3)),
         summary=summary,
         evidence=evidence,
         actions=actions,

@@ -1,0 +1,71 @@
+"""What watching eight GPUs costs, with a stand-in driver whose calls take the time that real ones were measured to take.
+
+`python -m benchmarks.devices [SECONDS]`: records a process that waits, on a host of eight H100, and prints the rate that the
+manifest states, the rate of the rows, and the CPU time of the collector: by its own account, and as the difference of the whole
+recorder's with and without it. Exits 1 when the collector takes more than a hundredth of a core.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from perfscope.traces.load import load
+from tests.driver import built, environment, written
+
+DEVICES = 8
+MOST_SHARE = 0.01
+TARGET = "import time\nwhile True: time.sleep(0.01)"
+
+
+def recorder_cpu_s(target: int, folder: Path, seconds: float, env: dict[str, str]) -> float:
+    """CPU seconds of a recorder from its start to its end."""
+    job = json.dumps([[target, str(folder), seconds, env.get("STAND_IN_SCENARIO", "")]])
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "tests.driver.record"], env=env, check=True, input=job, text=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def main(seconds: float) -> int:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        target = subprocess.Popen([sys.executable, "-c", TARGET])
+        try:
+            lines = (f"process {target.pid} 50e9 90",)
+            scenario = written(folder, "h100", *lines, devices=DEVICES)
+            env = environment(built(folder), scenario)
+            with_driver = recorder_cpu_s(target.pid, folder / "with", seconds, env)
+            without = recorder_cpu_s(target.pid, folder / "without", seconds, environment(None, None))
+        finally:
+            target.kill()
+            target.wait()
+        return told(folder, seconds, with_driver - without)
+
+
+def told(folder: Path, seconds: float, difference_s: float) -> int:
+    sampling = json.loads((folder / "with" / "manifest.json").read_text())["device_sampling"]
+    table = load(folder / "with").table("device_counters")
+    assert table is not None
+    quick = table[table["name"] == "kernel_time_share"]
+    slow = table[table["name"] == "nvlink_tx_bytes"]
+
+    def hz(rows: "object") -> float:
+        ts = rows["ts"]  # type: ignore[index]
+        return (len(ts) / DEVICES - 1) / ((ts.max() - ts.min()) / 1e9)
+
+    print(f"{DEVICES} devices, {seconds:g} s")
+    for what, rows, kind in (("cheap counters", quick, "quick"), ("dear counters", slow, "slow")):
+        stated, cost = sampling[f"{kind}_hz"], sampling[f"{kind}_us"]
+        print(f"  {what:16} stated {stated:.2f} Hz, reached {hz(rows):.2f} Hz, {cost:.0f} us a device")
+    print(f"  {'who is on them':16} {sampling['holders_hz']:.3f} Hz each, {sampling['holders_us']:.0f} us a device")
+    print(f"  {'collector':16} {100 * sampling['core_share']:.2f} % of a core by its own account")
+    share = 100 * difference_s / seconds
+    print(f"  {'whole recorder':16} {share:.2f} % of a core more than without a driver, its start included")
+    return 0 if sampling["core_share"] <= MOST_SHARE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 20.0))

@@ -1,0 +1,89 @@
+"""The device runs slower than it could because its power limit is reached.
+
+What it means
+    The clocks are lowered so that the board keeps to its limit. With the limit that the product has this is how a heavily
+    used device runs, and is only told of; a limit that somebody lowered costs speed that can be had back.
+
+How it is detected
+    The driver counts the time in which the power limit held the clocks, and says the limit now and the default one. The loss
+    is that time times how far the clock lay below the one without.
+
+What to do
+    Raise the limit to the default where power and cooling allow it. Lower is right where the whole rack has a limit, or where
+    joules count: the last watts buy little speed.
+
+When it is wrong
+    Work that waits for memory hardly slows with the SM clock: the loss is a ceiling. Some GeForce drivers report the power
+    limit as a reason before clocks fall.
+"""
+
+from perfscope.analyzer.device_case import called, evidence, finding, no_devices
+from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.facts.devices.clock_holds import POWER, ClockHold, clock_holds, clocks_known
+from perfscope.analyzer.facts.devices.use import DeviceUse, device_use
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.wording import digits, percent
+from perfscope.traces.trace import Trace
+
+ID = "power-capped"
+NEEDS = ("device_counters",)
+IN_TRACES = False
+
+
+def not_applicable(trace: Trace, limits: Limits) -> str | None:
+    """Needs the driver's reasons for the clocks."""
+    reason = no_devices(trace)
+    if reason is not None:
+        return reason
+    uses = trace.fact(device_use)
+    return None if any(map(clocks_known, uses)) else uses[0].why_missing("clock_events")
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """The device that the limit slows most; with its default limit it is only told of."""
+    holds = [one for one in trace.fact(clock_holds) if one.reason is POWER and one.share >= limits.held_share]
+    slowed = [one for one in holds if one.slower >= limits.worth_share]
+    if not slowed:
+        return None
+    worst = max(slowed, key=lambda one: (lowered(one.use), loss(one)))
+    use = worst.use
+    limit, usual = use.facts.power_limit_w, use.facts.power_default_limit_w
+    least = lowered(use)
+    told = f"its limit of {digits(limit)} W" if limit > 0 else "its power limit"
+    more = f", where {digits(usual)} W are usual" if least else ", which is the usual one" if usual > 0 else ""
+    return finding(
+        use,
+        ID,
+        loss(worst),
+        limits,
+        info=not least,
+        cause="limit-lowered" if least else None,
+        summary=f"Power-capped: {called(use, trace)} is held to {told}{more}, for {percent(worst.share)} of the time; its SM "
+        f"clock is {percent(worst.slower)} lower meanwhile.",
+        evidence=[
+            evidence(
+                use,
+                f"held by the power limit ({'counted' if worst.counted else 'from samples'})",
+                worst.seconds,
+                "s",
+                worst.at,
+            ),
+            evidence(use, "power", use.means.get("power_w"), "W"),
+            evidence(use, "limit", limit if limit > 0 else None, "W"),
+            evidence(use, "SM clock meanwhile", worst.clock_mhz, "MHz", worst.at),
+            evidence(use, "SM clock without", worst.free_mhz, "MHz"),
+        ],
+        actions=[Action("raise the limit to the default", f"nvidia-smi -i {use.device} -pl {usual:.0f}")]
+        if least
+        else [],
+    )
+
+
+def lowered(use: DeviceUse) -> bool:
+    """Did somebody lower the limit?"""
+    return 0 < use.facts.power_limit_w < 0.98 * use.facts.power_default_limit_w
+
+
+def loss(hold: ClockHold) -> float:
+    """The share of the time that the lower clock costs at most."""
+    return hold.share * hold.slower * hold.use.means.get("kernel_time_share", 1.0)

@@ -1,0 +1,63 @@
+"""Memory-bound by counters: the device's memory near what it reaches in practice, beside what operators tell or without them."""
+
+from typing import Final
+
+import msgspec
+
+from perfscope.analyzer.device_bound import busiest
+from perfscope.analyzer.device_case import called, evidence, finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.facts.device.units import is_recorded_trace
+from perfscope.analyzer.facts.devices.counter_bound import CounterBound, counter_bound, why_not_measurable
+from perfscope.analyzer.facts.devices.use import device_use
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.wording import percent
+from perfscope.traces.trace import Trace
+
+BANDWIDTH: Final = "memory-bandwidth"
+ACTIONS: Final = (
+    Action("when decoding: a larger batch reads the weights once for more tokens"),
+    Action("fewer bytes: weights and caches in 8 bits, bfloat16 in place of float32"),
+    Action("fuse operators that follow each other", "model = torch.compile(model)"),
+)
+
+
+def why_not(trace: Trace, reason: str) -> str | None:
+    """Why memory cannot be told to be what limits, when operators do not tell: nothing where counters do."""
+    if is_recorded_trace(trace) or not trace.fact(device_use):
+        return reason
+    unmeasured = why_not_measurable(trace)
+    return None if unmeasured is None else f"{reason}; {unmeasured}"
+
+
+def with_counters(found: Finding | None, trace: Trace, id: str, limits: Limits) -> Finding | None:
+    """The finding that operators give, with the counters of its device beside it; without it what counters alone show.
+
+    They do not say what could be had back: then no loss is given.
+    """
+    told = None if is_recorded_trace(trace) else busiest(trace.fact(counter_bound))
+    if told is None or told.id != BANDWIDTH:
+        return found
+    if found is not None:
+        return msgspec.structs.replace(found, evidence=[*found.evidence, *facts(told)])
+    return finding(
+        told.use,
+        id,
+        0.0,
+        limits,
+        info=True,
+        summary=f"Memory-bound: {called(told.use, trace)} uses {percent(told.use.means['dram_active'])} of its memory bandwidth, "
+        "of which about 80 % can be reached; its arithmetic is far from its ceiling. Faster arithmetic would not help.",
+        evidence=facts(told),
+        actions=list(ACTIONS),
+    )
+
+
+def facts(told: CounterBound) -> list[Evidence]:
+    """DRAM, arithmetic and SM activity: warps that wait for memory count as active."""
+    means = told.use.means
+    return [
+        evidence(told.use, "DRAM bandwidth of its peak (about 0.8 can be reached)", means["dram_active"], "share"),
+        evidence(told.use, f"busiest pipe ({told.pipe.removesuffix('_active')})", means.get(told.pipe), "share"),
+        evidence(told.use, "SM activity; warps that wait count as active", told.sm_active, "share"),
+    ]

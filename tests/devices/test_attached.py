@@ -1,0 +1,37 @@
+"""A training run with the stand-in's device, attached to as a user would: steps and counters joined."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from perfscope.analyzer.facts.devices.energy import energy
+from perfscope.analyzer.facts.devices.per_step import device_per_step
+from perfscope.traces.load import load
+from tests.driver import built, environment, written
+from tests.running import end, perfscope, start
+
+
+def test_counters_are_joined_to_steps(tmp_path: Path) -> None:
+    run = start("looping.py", tmp_path)
+    try:
+        scenario = written(tmp_path, "h100", f"process {run.pid} 50e9 90")
+        command = perfscope("attach", str(run.pid), "--duration", "4", "--json", "--out", tmp_path / "run")
+        done = subprocess.run(
+            command, env=environment(built(tmp_path), scenario), capture_output=True, text=True, timeout=90
+        )
+    finally:
+        end(run)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert next(one["status"] for one in told["sources"] if one["name"] == "nvml") == "ok"
+    assert told["bound_by"]["id"] == "compute", "the device works all the time"
+    trace = load(tmp_path / "run")
+    steps = trace.fact(device_per_step)
+    power = steps[steps["name"] == "power_w"]
+    assert len(power) > 10 and power["value"].to_numpy() == pytest.approx(560)
+    used = trace.fact(energy)[0]
+    step_s = told["steps"]["mean_ms"] / 1e3
+    assert used.joules_per_step == pytest.approx(560 * step_s, rel=0.1)
+    assert used.joules_per_sample is not None and used.joules_per_sample < used.joules_per_step

@@ -1,0 +1,59 @@
+"""Ranks on the wrong devices, on built traces: what one host with one target cannot show."""
+
+from typing import Any
+
+from perfscope.analyzer.engine import diagnose
+from perfscope.traces.device_facts import DeviceFacts
+from tests.build import MAIN, trace
+
+SECOND = 1_000_000_000
+
+
+def ranks(placed: list[tuple[int, int, float]], devices: int) -> Any:
+    """A trace of one host: (rank, device, GB held there) for each process on a device."""
+    codes = sorted({rank for rank, _, _ in placed})
+    processes = [
+        {**MAIN, "process": rank, "pid": 100 + rank, "rank": rank, "local_rank": rank, "host": "host"} for rank in codes
+    ]
+    listed = [
+        {
+            "host": "host",
+            "device": device,
+            "process": rank,
+            "pid": 100 + rank,
+            "ts": at * SECOND,
+            "memory_bytes": int(gb * 1e9),
+        }
+        for rank, device, gb in placed
+        for at in range(3)
+    ]
+    counters = [
+        {"host": "host", "device": device, "ts": at * SECOND, "name": "kernel_time_share", "value": 0.9}
+        for device in range(devices)
+        for at in range(3)
+    ]
+    states = [{"process": 0, "tid": 100, "ts": at * SECOND // 20, "state": "poll"} for at in range(60)]
+    built = trace(processes=processes, device_processes=listed, device_counters=counters, thread_states=states)
+    built.manifest.devices = [DeviceFacts(one, "NVIDIA H100") for one in range(devices)]
+    return built
+
+
+def test_two_ranks_on_one_device_while_another_is_free() -> None:
+    found = diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=2)).findings
+    assert [(one.id, one.cause, one.share) for one in found] == [("wrong-gpu", "two-ranks-on-one", 0.5)]
+    assert "ranks 0, 1 share device 0" in found[0].summary and "device 1 has no process" in found[0].summary
+
+
+def test_memory_on_another_ranks_device() -> None:
+    found = diagnose(ranks([(0, 0, 30), (1, 1, 30), (1, 0, 0.5), (2, 2, 30), (2, 0, 0.5)], devices=3)).findings
+    assert [(one.id, one.cause, one.lost_s) for one in found] == [("wrong-gpu", "memory-on-another", 0.0)]
+    assert "2 ranks hold 1 GB" in found[0].summary
+
+
+def test_a_rank_a_device_is_right_also_where_others_are_free() -> None:
+    diagnosis = diagnose(ranks([(0, 0, 30), (1, 1, 30)], devices=4))
+    assert diagnosis.findings == [] and "wrong-gpu" in diagnosis.clear
+
+
+def test_two_ranks_on_the_only_device_have_no_other_choice() -> None:
+    assert "wrong-gpu" in diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=1)).clear
