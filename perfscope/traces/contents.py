@@ -91,9 +91,8 @@ def walk(root: Path) -> Iterator[Found]:
             n for n in names if deep < DEEPEST and n not in runs and n not in NO_TRACES and not n.startswith(".")
         ]
         traces = [name for name in files if looks_like_trace(here / name)]
-        together = job(root, here, traces)
-        if together is not None:
-            yield together
+        if (whole := of_ranks(root, here, traces)) is not None:
+            yield whole
             count += 1
         for name in sorted([*runs, *traces]):
             one = found(here / name, str((here / name).relative_to(root)))
@@ -104,7 +103,7 @@ def walk(root: Path) -> Iterator[Found]:
                 return
 
 
-def job(root: Path, folder: Path, traces: list[str]) -> Found | None:
+def of_ranks(root: Path, folder: Path, traces: list[str]) -> Found | None:
     """The traces of a folder as one job, when their names say that they are of several ranks."""
     if len({said[1] for name in traces if (said := RANK.search(name))}) < 2:
         return None
