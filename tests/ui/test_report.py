@@ -88,6 +88,12 @@ def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(browser: A
         "t.source.tile(0, 5e9, 500, [1]).then((tile) => done([t.source.exact(0, 5e9), Math.min(...tile.lanes.get(1).busy)]))"
     )
     assert elsewhere[0] is False and elsewhere[1] > 0, "what it does not hold singly is still drawn"
+    browser.execute_script(
+        "const t = document.getElementById('timeline').timeline; t.look(...t.meta.span); t.selectView()"
+    )
+    until(lambda: "not in this file" in browser.find_element("css selector", ".tl-panel").text)
+    told = browser.find_element("css selector", ".tl-panel").text
+    assert "input: about" in told and "all lanes together" in told, "and said roughly"
 
 
 def test_keys_zoom_and_pan_the_timeline(page: Any) -> None:
