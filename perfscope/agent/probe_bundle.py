@@ -43,8 +43,8 @@ def sources() -> dict[str, str]:
 def bundle(address: str, token: str, agent_pid: int, window: Window | None = None, **more: Any) -> str:
     """The whole text for one target; `address` is an abstract unix socket name in the target's network namespace.
 
-    Without a `window` to take, the part that takes them stays out of the target. More that the probe may be told: `at_exit`, what
-    it has not sent when its process ends is to be sent then; `nvtx`, `injected` where a library in the process tells of NVTX.
+    Without a `window` to take, the part that takes them stays out of the target. More that the probe may be told: `nvtx`,
+    "injected" where a library in the process tells of NVTX.
     """
     config = configuration(address, token, agent_pid, window) | more
     return START.format(sources=sources_for(window), config=config)

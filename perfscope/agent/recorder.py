@@ -82,7 +82,7 @@ class Recorder:
         self.running: list[Collector] = []
         self.statuses: list[SourceStatus] = []
         self.asked_to_stop = False
-        self.known: set[int] = set()
+        self.known: dict[int, dict[str, object]] = {}
         self.settled = False
 
     def manifest(self) -> Manifest:
@@ -257,12 +257,13 @@ class Recorder:
         return None
 
     def refresh(self) -> None:
-        """Who belongs to the job now; newcomers get a row of their own."""
+        """Who belongs to the job now; newcomers get a row, and another when it shows later what they are for."""
         self.job.processes = self.tree.refresh()
         for one in self.job.processes.values():
-            if one.process not in self.known:
-                self.known.add(one.process)
-                self.processes.append(self.row(one))
+            row = self.row(one)
+            if self.known.get(one.process) != row:
+                self.known[one.process] = row
+                self.processes.append(row)
                 self.identify(one)
 
     def identify(self, one: TargetProcess) -> None:

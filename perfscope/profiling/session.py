@@ -19,7 +19,7 @@ from perfscope.agent.entry.at_start import Watch
 from perfscope.agent.window import Window
 from perfscope.errors import PerfscopeError
 
-BEGINS_WITHIN_S = 2.0
+BEGINS_WITHIN_S = 5.0
 ENDS_WITHIN_S = 60.0
 FOLDER = "run.perfscope"
 

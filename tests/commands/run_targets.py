@@ -12,6 +12,30 @@ for step in range(40):
 print("rank", os.environ.get("RANK", "none"), flush=True)
 """
 
+WITH_WORKER = """
+import time, torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils.fetch import _MapDatasetFetcher
+
+class Ones(Dataset):
+    def __len__(self):
+        return 40
+    def __getitem__(self, at):
+        until = time.monotonic() + 30
+        while not hasattr(_MapDatasetFetcher.fetch, "_probe_of") and time.monotonic() < until:
+            time.sleep(0.01)  # a worker that has nothing to do is gone before the probe has come
+        return torch.ones(64)
+
+if __name__ == "__main__":
+    model = torch.nn.Linear(64, 64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for batch in DataLoader(Ones(), batch_size=1, num_workers=1, multiprocessing_context="spawn"):
+        optimizer.zero_grad()
+        model(batch).sum().backward()
+        optimizer.step()
+    print("done", flush=True)
+"""
+
 SIGNALLED = """
 import signal, sys, time
 def heard(number, frame):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perfscope.traces.load import load
-from tests.commands.run_targets import LOOKING, SIGNALLED, TRAINING
+from tests.commands.run_targets import LOOKING, SIGNALLED, TRAINING, WITH_WORKER
 from tests.running import perfscope
 
 
@@ -65,14 +65,18 @@ def test_a_command_that_is_not_there_is_told_as_a_shell_tells_it(tmp_path: Path)
     assert done.stderr.startswith("perfscope: cannot start no-such-program-anywhere") and done.stderr.count("\n") == 1
 
 
-def test_every_step_of_a_script_is_seen_and_the_diagnosis_is_kept_apart(tmp_path: Path) -> None:
-    command = [*perfscope("run", "--json", "told.json", "--out", "run"), sys.executable, written(tmp_path, TRAINING)]
+def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(tmp_path: Path) -> None:
+    command = [*perfscope("run", "--json", "told.json", "--out", "run"), sys.executable, written(tmp_path, WITH_WORKER)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "rank none\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
     answer = json.loads((tmp_path / "told.json").read_text())
     assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
-    ranges = load(tmp_path / "run").table("ranges")
+    trace = load(tmp_path / "run")
+    ranges, fetches, processes = trace.table("ranges"), trace.table("fetches"), trace.table("processes")
     assert ranges is not None and (ranges["category"] == "optimizer").sum() == 40
+    assert fetches is not None and set(fetches["worker"]) == {0} and processes is not None
+    roles = processes.set_index("process")["role"]
+    assert set(roles[fetches["process"].unique()]) == {"loader-worker"} and (roles == "main").sum() == 1
 
 
 def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
@@ -86,4 +90,4 @@ def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
     mains = processes[processes["role"] == "main"]
     assert sorted(mains["rank"]) == [0, 1]
     of_optimizer = ranges[ranges["category"] == "optimizer"].groupby("process", observed=True).size()
-    assert of_optimizer.to_dict() == dict.fromkeys(mains["process"], 40)
+    assert set(of_optimizer.index) == set(mains["process"]) and of_optimizer.max() == 40

@@ -51,6 +51,7 @@ class Visit:
         self.refused: str | None = None
         self.windows: list[dict[str, Any]] = []
         self.said_bye = False
+        self.torch: TorchFacts | None = None
 
     def note(self, note: dict[str, Any]) -> None:
         """One small message: a name, a stack, a pair of clock readings, or the probe's own state."""
@@ -66,6 +67,8 @@ class Visit:
             self.windows.append(note)
         elif "updates" in note:
             self.steps.updates.told = (note["updates"], note["at"])
+        elif "torch" in note and "hello" not in note:
+            self.torch = TorchFacts(**note["torch"])
         elif "refused" in note:
             self.refused = str(note["refused"])
         elif "cost" in note:
@@ -129,6 +132,8 @@ class Probe:
         self.take_reports(now_ns)
         self.enter_new(now_ns)
         self.seen |= self.job.processes
+        for pid, visit in self.visits.items():
+            visit.target = self.seen.get(pid, visit.target)
         self.strangers += accept(self.listening)
         self.read()
         if now_ns >= self.next_beat_ns:
@@ -211,13 +216,21 @@ class Probe:
         self.lines[line.pid] = line
         line.send(b"H")
         facts = hello.get("torch")
-        if facts and target.role != "loader-worker" and self.job.run.manifest.torch is None:
-            self.job.run.manifest.torch = TorchFacts(**facts)
+        visit.torch = TorchFacts(**facts) if facts else None
+        self.keep_facts(visit)
+
+    def keep_facts(self, visit: Visit) -> None:
+        """What torch is like in the first process that trains; that it uses a device or other threads may show later."""
+        manifest = self.job.run.manifest
+        first = next((one for one in self.visits.values() if one.target.role != "loader-worker"), None)
+        if visit is first and visit.torch is not None and manifest.torch != visit.torch:
+            manifest.torch = visit.torch
             self.job.run.write_manifest()
 
     def take(self, visit: Visit, notes: list[dict[str, Any]], records: Any) -> None:
         for note in notes:
             visit.note(note)
+        self.keep_facts(visit)
         if len(records):
             visit.count += len(records) // WIDTH
             visit.steps.see(records)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 OLDEST = (3, 10)
 PROBE = "probe.txt"
-WORKER_WITHIN_S = 2.0
-BEGINS_WITHIN_S = 1.0
+SHOWS_WITHIN_S = 30.0
+BEGINS_WITHIN_S = 5.0
 LOOK_S = 0.02
 
 
@@ -82,15 +82,18 @@ def visit(home: str, placed: Any) -> None:
 
 
 def may_become_worker() -> bool:
-    """Did multiprocessing start it? A spawned loader worker is one only some moments after it has imported torch."""
-    process = sys.modules.get("multiprocessing.process")
-    return process is not None and process.parent_process() is not None
+    """Did multiprocessing start it? What it is for shows only some moments after it has imported torch."""
+    return any("multiprocessing" in word for word in getattr(sys, "orig_argv", ())[:4])
 
 
 def wait_for_role() -> None:
-    until = time.monotonic() + WORKER_WITHIN_S
+    """Until multiprocessing has told the process what to run, and a loader worker what number it has."""
+    process, until = sys.modules.get("multiprocessing.process"), time.monotonic() + SHOWS_WITHIN_S
     while time.monotonic() < until:
-        if getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None:
+        target = getattr(getattr(process, "_current_process", None), "_target", None)
+        works = getattr(target, "__name__", "") == "_worker_loop"
+        info = getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None)
+        if target is not None and (info is not None or not works):
             return
         time.sleep(LOOK_S)
 

@@ -26,11 +26,21 @@ def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> 
 
 
 def install(probe: "Probe") -> None:
-    for module, name in SAVERS:
-        owner = sys.modules.get(module)
-        original = getattr(owner, name, None)
-        if original is not None and "torch" in sys.modules:
-            probe.swap(owner, name, timed_save(probe, original, f"{module}.{name}"))
+    if "torch" not in sys.modules:
+        return
+    missing = list(SAVERS)
+
+    def tick(now_ns: int) -> None:
+        """Those that are there; a program that we came with imports the others later."""
+        for module, name in tuple(missing):
+            owner = sys.modules.get(module)
+            original = getattr(owner, name, None)
+            if original is not None:
+                missing.remove((module, name))
+                probe.swap(owner, name, timed_save(probe, original, f"{module}.{name}"))
+
+    tick(0)
+    probe.ticks.append(tick)
 
 
 def timed_save(probe: "Probe", original: "Callable[..., Any]", label: str) -> Any:

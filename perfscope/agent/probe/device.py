@@ -24,12 +24,21 @@ def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> 
 
 def install(probe: "Probe") -> None:
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    if torch is None:
         return
-    pairs = Pairs(probe, torch.cuda)
-    probe.forward_began.append(pairs.begin)
-    probe.optimizer_ended.append(pairs.end)
-    probe.ticks.append(pairs.read)
+    found: list[Pairs] = []
+
+    def tick(now_ns: int) -> None:
+        """A program that we came with begins to use the device later."""
+        if found:
+            found[0].read(now_ns)
+        elif torch.cuda.is_initialized():
+            found.append(Pairs(probe, torch.cuda))
+            probe.forward_began.append(found[0].begin)
+            probe.optimizer_ended.append(found[0].end)
+
+    tick(0)
+    probe.ticks.append(tick)
 
 
 class Pairs:

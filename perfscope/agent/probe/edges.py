@@ -1,20 +1,21 @@
-"""The first and the last moment, where the program was started by us or has asked to be recorded: whoever waits for the patches
-to be in place is told, and when the program ends by itself, what was not yet sent is sent (hundredths of a second).
+"""The first and the last moment: whoever waits for the patches to be in place is told, and when the program ends by itself the
+probe leaves first. What was not yet sent is sent, and nothing of ours runs beside the end of the interpreter (hundredths of a
+second; longer only where a window of the profiler has to be over).
 """
 
 import atexit
 import os
 import socket
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from perfscope.agent.probe.core import Probe
 
-LAST_WORD_S = 1.5
+LAST_WORD_S = 60.0
 LOOK_S = 0.005
 
 
@@ -22,12 +23,38 @@ def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> 
     return None
 
 
+def in_worker() -> bool:
+    return getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None
+
+
+def of_torch() -> "dict[str, Any] | None":
+    """The facts that the manifest keeps of it; None without torch."""
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "get_num_threads"):
+        return None
+    return {
+        "version": str(torch.__version__),
+        "intra_op_threads": torch.get_num_threads(),
+        "inter_op_threads": torch.get_num_interop_threads(),
+        "cuda": bool(torch.cuda.is_initialized()),
+    }
+
+
 def install(probe: "Probe") -> None:
+    said: list[Any] = []
+
+    def tick(now_ns: int) -> None:
+        """What was true of torch when the probe began may have changed in a program that has only just started."""
+        facts = of_torch()
+        if facts is not None and facts not in said:
+            said[:] = [facts]
+            probe.notes.put({"torch": facts})
+
+    if not in_worker():
+        probe.ticks.append(tick)
     begun = probe.config.get("begun")
     if begun is not None:
         begun(probe)
-    if not probe.config.get("at_exit"):
-        return
 
     def last_word() -> None:
         if probe.pid != os.getpid() or probe.line is None:
@@ -38,9 +65,12 @@ def install(probe: "Probe") -> None:
             connection.shutdown(socket.SHUT_RD)  # wakes our thread
         except OSError:
             return
-        until = time.monotonic() + LAST_WORD_S
+        until = (
+            time.monotonic() + LAST_WORD_S
+        )  # a window of the profiler is over by then: its functions must not meet the end
         while connection.fileno() >= 0 and time.monotonic() < until:
             time.sleep(LOOK_S)
+        time.sleep(LOOK_S)  # its thread ends
 
     atexit.register(last_word)
     probe.undo.append(lambda: atexit.unregister(last_word))

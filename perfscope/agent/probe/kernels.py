@@ -53,6 +53,12 @@ def install(probe: "Probe") -> None:
     probe.ticks.append(windows.tick)
 
 
+def among_ranks() -> bool:
+    """Is it one of several ranks, as far as it has said?"""
+    ranks = sys.modules.get("torch.distributed")
+    return bool(ranks is not None and ranks.is_available() and ranks.is_initialized())
+
+
 class Windows:
     """The windows of one process. `refusal` says why there are none."""
 
@@ -69,8 +75,7 @@ class Windows:
         self.share = 0.0  # of a window's time: what ending one took under the GIL, or how many events a second it held
         self.on = self.running = self.hurried = False
         self.done: list[tuple[dict[str, Any], int]] = []
-        ranks = sys.modules.get("torch.distributed")
-        self.several = bool(ranks is not None and ranks.is_available() and ranks.is_initialized())
+        self.several = among_ranks()
         try:
             self.doors = SHELF["profiler_doors"].doors(torch, self.wanted["stacks"])
             self.theirs = SHELF["their_profiler"].Theirs(probe, self.doors, lambda: self.on, self.hurry)
@@ -115,6 +120,7 @@ class Windows:
         line = self.probe.line
         if line is None:
             return
+        self.several = self.several or among_ranks()  # a program that we came with has not said so yet
         if self.several and self.latest[0] and now_ns >= self.told_ns + TELL_NS:
             self.told_ns = now_ns
             self.probe.notes.put(dict(zip(("updates", "at"), self.latest, strict=True)))

@@ -83,9 +83,18 @@ def install(probe: "Probe") -> None:
         if outermost is not None:
             Roots(probe, torch.nn.Module).time_class(outermost)
         return
-    probe.ticks.append(Roots(probe, torch.nn.Module).tick)
-    if torch.cuda.is_initialized():
-        time_device_calls(probe, torch)
+    roots = Roots(probe, torch.nn.Module)
+    probe.ticks.append(roots.tick)
+    probe.swap(torch, "compile", roots.making_way(torch.compile))
+    used: list[bool] = []
+
+    def look_for_device(now_ns: int) -> None:
+        if not used and torch.cuda.is_initialized():
+            used.append(True)
+            time_device_calls(probe, torch)
+
+    look_for_device(0)
+    probe.ticks.append(look_for_device)
 
 
 def timed(probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1) -> Any:
@@ -150,26 +159,53 @@ class Roots:
         self.calls = 0
         self.until_ns = 0
         self.next_ns = 0
-        self.mark = 0
-        self.watching = False
+        self.watching = self.given_way = False
         self.codes: dict[int, int] = {}
         self.record = self.recorder()
 
     def tick(self, now_ns: int) -> None:
         """Watch for roots for a moment, first after entry, then now and again: another model may have come."""
-        if self.watching and (now_ns > self.until_ns or self.calls > CALLS_TO_LEARN):
+        if self.given_way:
+            self.time_compiled()
+        elif self.watching and (now_ns > self.until_ns or self.calls > CALLS_TO_LEARN):
             self.stop_watching(now_ns)
         elif not self.watching and now_ns > self.next_ns and not compiled():
             self.until_ns = now_ns + (LATER_WATCH_NS if self.next_ns else FIRST_WATCH_NS)
-            self.calls, self.mark = 0, len(self.probe.swapped)
+            self.calls = 0
             self.watching = self.probe.swap(self.module, "__call__", self.watched(vars(self.module)["__call__"]))
             self.next_ns = now_ns + WATCH_EVERY_NS
 
     def stop_watching(self, now_ns: int) -> None:
         self.watching = False
-        self.probe.unswap(self.mark)
+        self.take_back({self.module})
         for owner in tuple(self.timed):
             self.time_class(owner)
+
+    def take_back(self, owners: "set[Any]") -> None:
+        """Undo our swaps at these classes; others' stay."""
+        swapped = self.probe.swapped
+        for one in [one for one in swapped if one[1] == "__call__" and one[0] in owners]:
+            swapped.remove(one)
+            swapped.append(one)
+            self.probe.unswap(len(swapped) - 1)
+
+    def making_way(self, original: "Callable[..., Any]") -> Any:
+        """`torch.compile`, with our patches at modules taken out first: what is compiled must not hold them."""
+
+        def compile(*args: Any, **kwargs: Any) -> Any:
+            if self.probe.live[0] and not self.given_way:
+                self.given_way = True
+                self.watching = False
+                self.take_back({self.module, *self.timed})
+            return original(*args, **kwargs)
+
+        return compile
+
+    def time_compiled(self) -> None:
+        """The outermost callable of what was compiled, once there is one."""
+        outermost = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+        if outermost is not None and "__call__" not in vars(outermost):
+            self.time_class(outermost)
 
     def under_a_module(self) -> bool:
         """Was the call made from within a module's call that began before we came, or from within backward?"""

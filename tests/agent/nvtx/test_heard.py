@@ -1,0 +1,29 @@
+"""NVTX of a process that is attached to, which has found no tool when it started."""
+
+from pathlib import Path
+
+import pytest
+
+from perfscope.traces.load import load
+from tests.running import attach, end, start, until
+
+
+def test_pythons_calls_are_heard_and_let_go_again(tmp_path: Path) -> None:
+    pytest.importorskip("nvtx")
+    run = start("annotated.py", tmp_path)
+    try:
+        attach(run.pid, tmp_path / "run", "--depth", "probe", seconds=2)
+        seen = len(run.lines())
+        until(lambda: len(run.lines()) > seen + 2)
+        lines = run.lines()
+    finally:
+        end(run)
+    assert "True" in {line[1] for line in lines} and lines[-1][1] == "False"
+    ranges = load(tmp_path / "run").table("ranges")
+    assert ranges is not None
+    said = ranges[ranges["category"] == "nvtx"]
+    assert set(said["name"]) == {"mine:part", "inner", "here"}
+    parts = said[said["name"] == "mine:part"]
+    assert set(parts["label"]) == {"loading"} and parts["dur"].min() >= 5_000_000
+    steps = parts["payload"].tolist()
+    assert steps == [float(int(steps[0]) + at) for at in range(len(steps))] and len(steps) > 5
