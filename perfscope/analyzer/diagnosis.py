@@ -61,10 +61,11 @@ class BudgetEntry(msgspec.Struct, frozen=True):
 
 
 class RankBudget(msgspec.Struct, frozen=True):
-    """The budget of one rank."""
+    """The budget of one rank; `host` where the job has several."""
 
     rank: int
     time_budget: list[BudgetEntry]
+    host: str | None = None
 
 
 class Speedup(msgspec.Struct, frozen=True):

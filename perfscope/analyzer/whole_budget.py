@@ -10,6 +10,7 @@ from perfscope.analyzer.facts.device.work_limits import WorkLimits, work_limits
 from perfscope.analyzer.facts.device.work_units import work_units
 from perfscope.analyzer.facts.host_load import window
 from perfscope.analyzer.facts.observed_budget import observed_budget
+from perfscope.analyzer.facts.rank_waiting import host_by_process
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.steps import trainers
 from perfscope.analyzer.facts.time_budget import CATEGORIES, steady, steady_budget, time_budget
@@ -42,11 +43,14 @@ def budgets(trace: Trace) -> list[RankBudget]:
         return of_whole_trace(trace)
     rows = trace.fact(steady_budget)
     ranks = []
+    hosts = host_by_process(trace)
+    several = len({hosts.get(process) for process, _ in trainers(trace)}) > 1
     for process, rank in trainers(trace):
         own = rows[rows["process"] == process]
         if len(own):
             sums = {name: int(column(own, name).sum()) for name in CATEGORIES}
-            ranks.append(RankBudget(rank, entries({name: ns / 1e9 for name, ns in sums.items()})))
+            own_host = hosts.get(process) if several else None
+            ranks.append(RankBudget(rank, entries({name: ns / 1e9 for name, ns in sums.items()}), own_host))
     if ranks:
         return ranks
     seen = trace.fact(observed_budget)

@@ -16,6 +16,7 @@ from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.jobs.job import merged
 from perfscope.traces.jobs.recordings import Chosen, Recording
 from perfscope.traces.trace import Trace
+from perfscope.ui.terminal.rank_bars import rank_bars
 from tests import build
 from tests.analyzer.loop import MS, Loop
 from tests.analyzer.pipelines import counters, host
@@ -86,7 +87,8 @@ def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
     assert budget.groupby("rank")["peer_wait"].sum().tolist() == pytest.approx([0.75 * 9 * MS * (STEPS - 2), 0])
     told = diagnose(whole)
     assert told.verdict.id == "straggler" and "rank 1 on node-b" in told.verdict.summary
-    assert told.budget_rank == 1
+    assert told.budget_rank == 1 and [one.host for one in told.per_rank] == ["node-a", "node-b"]
+    assert "> rank 1 node-b" in "\n".join(line.plain for line in rank_bars(told, colour=False))
 
 
 def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:

@@ -34,7 +34,7 @@ def rank_waiting(trace: Trace) -> pd.DataFrame:
     if states is None or not len(rows) or is_recorded_trace(trace):
         return pd.DataFrame(columns=list(COLUMNS))
     rows = rows[rows["phase"].isin(("train", "inference")) & ~rows["distorted"]]
-    hosts = _hosts(trace)
+    hosts = host_by_process(trace)
     found = []
     for process in np.unique(column(rows, "process")):
         own = rows[column(rows, "process") == process]
@@ -46,7 +46,8 @@ def rank_waiting(trace: Trace) -> pd.DataFrame:
     return table_.assign(peer_share=_peer_shares(table_)) if len(table_) > 1 else table_.iloc[:0]
 
 
-def _hosts(trace: Trace) -> dict[int, str]:
+def host_by_process(trace: Trace) -> dict[int, str]:
+    """The host of each process, by its code."""
     processes = table(trace, "processes")
     if processes is None:
         return {}

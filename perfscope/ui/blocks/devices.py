@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.facts.devices.energy import DeviceEnergy, energy, energy_windows
 from perfscope.analyzer.facts.devices.link_map import link_maps
 from perfscope.analyzer.facts.devices.link_use import link_use
 from perfscope.analyzer.facts.devices.marks import Marks, marks
@@ -64,6 +65,8 @@ COLUMNS = (
     Column("memory", "memory", "mean in use, of all"),
     Column("power", "power", "mean, of its limit"),
     Column("clock", "clock", "mean, of the highest"),
+    Column("energy", "energy a step", "joules, over the steady steps; told over a second or more only"),
+    Column("per_sample", "a sample", "joules for each sample, where the size of a batch is known"),
 )
 
 
@@ -76,6 +79,7 @@ def devices(trace: Trace) -> list[Section | Table]:
     several = len({one.host for one in uses}) > 1
     shown = trace.fact(device_use) or uses
     charts = [chart for one in CHARTS if (chart := drawn(trace, one, shown, told, several)) is not None]
+    charts += of_energy(trace, told, several)
     halves = [*charts[: len(charts) - len(charts) % 2]]
     rest = charts[len(halves) :]
     return [
@@ -118,12 +122,13 @@ def limit_of(trace: Trace, chart: Chart, uses: list[DeviceUse]) -> float | None:
 
 def of_devices(trace: Trace, uses: list[DeviceUse], several: bool) -> Table:
     """A row a device."""
-    rows = pd.DataFrame([row(one, several) for one in uses])
+    joules = {(one.use.host, one.use.device): one for one in trace.fact(energy)}
+    rows = pd.DataFrame([row(one, several, joules.get((one.host, one.device))) for one in uses])
     note = "Means over the steady steps. That a kernel ran does not say that the device was busy: a small one uses few SMs."
     return Table("devices", "The devices", note, COLUMNS, rows)
 
 
-def row(use: DeviceUse, several: bool) -> dict[str, str]:
+def row(use: DeviceUse, several: bool, joules: DeviceEnergy | None) -> dict[str, str]:
     mean, facts = use.means, use.facts
 
     def of(name: str, told: Callable[[float], str], limit: str = "") -> str:
@@ -144,7 +149,30 @@ def row(use: DeviceUse, several: bool) -> dict[str, str]:
         "memory": of("memory_used_bytes", lambda value: digits(value * GB), whole),
         "power": of("power_w", digits, most),
         "clock": of("sm_clock_mhz", digits, clock),
+        "energy": in_joules(None if joules is None else joules.joules_per_step),
+        "per_sample": in_joules(None if joules is None else joules.joules_per_sample),
     }
+
+
+def in_joules(value: float | None) -> str:
+    return "not known" if value is None else f"{digits(value)} J"
+
+
+def of_energy(trace: Trace, told: Marks, several: bool) -> list[Section]:
+    """Joules a step over time, a point for each second or more of whole steps."""
+    rows = trace.fact(energy_windows)
+    rows = rows[rows["energy_j_per_step"].notna()] if len(rows) else rows
+    lines = []
+    for (host, device), own in rows.groupby(["host", "device"], sort=True) if len(rows) else ():
+        at = (own["ts"] + own["dur"] // 2).to_numpy(np.float64) / 1e9
+        name = f"GPU {device}" + (f" of {host}" if several else "")
+        lines.append(Line(name, at, own["energy_j_per_step"].to_numpy(np.float64)))
+    if not lines:
+        return []
+    note = "Each point is a second or more of whole steps: the driver's counter is no finer."
+    return [
+        Section("device-energy", "Energy of a step", note, counter_lines(lines, "J", span_s(trace), told), half=True)
+    ]
 
 
 def called(use: DeviceUse, several: bool) -> str:

@@ -21,7 +21,8 @@ def row(one: RankBudget, own: bool) -> str:
     parts = largest_first(one.time_budget)
     bar = "".join(map(part, parts))
     words = ", ".join(f"{label(each.category)} {percent(each.share)}" for each in parts[:MOST_NAMED])
-    name = f"rank {one.rank}" + (", of which the verdict speaks" if own else "")
+    name = escape(f"rank {one.rank}" + (f" on {one.host}" if one.host else ""))
+    name += ", of which the verdict speaks" if own else ""
     return (
         f'<tr><th>{name}</th><td style="width:50%"><div class="bar" style="height:18px;border-radius:4px">{bar}</div></td>'
         f"<td>{escape(words or 'nothing was measured')}</td></tr>"

@@ -27,7 +27,9 @@ def rank_bars(diagnosis: Diagnosis, colour: bool) -> list[Text]:
 def line(one: RankBudget, diagnosis: Diagnosis, colour: bool) -> Text:
     """Its bar, and its largest parts in words."""
     parts = largest_first(one.time_budget)
-    shown = Text(f"{'>' if one.rank == diagnosis.budget_rank else ' '} {f'rank {one.rank}':8}")
+    name = named(one)
+    wide = max(8, *(len(named(each)) + 1 for each in diagnosis.per_rank))
+    shown = Text(f"{'>' if one.rank == diagnosis.budget_rank else ' '} {name:{wide}}")
     if not parts:
         return shown.append("nothing was measured")
     for part, cells in zip(parts, shared_out(parts, BAR_CELLS), strict=True):
@@ -39,6 +41,11 @@ def line(one: RankBudget, diagnosis: Diagnosis, colour: bool) -> Text:
             shown.append(("▒" if wait else "█") * cells)
     words = ", ".join(f"{label(part.category)} {percent(part.share)}" for part in parts[:MOST_NAMED])
     return shown.append(f"  {words}")
+
+
+def named(one: RankBudget) -> str:
+    """`rank 3`, with its host where the job has several."""
+    return f"rank {one.rank}" + (f" {one.host}" if one.host else "")
 
 
 def largest_first(budget: list[BudgetEntry]) -> list[BudgetEntry]:
