@@ -66,8 +66,10 @@ def _of_host(manifest: Manifest, uses: list[DeviceUse], full: list[LinkUse]) -> 
     ]
     for port in manifest.ports:
         if port.kind not in ("loopback", "virtual"):
-            knots.append(Knot(port.port, PORT, port_text(port)))
-            edges += [Edge(f"GPU {device}", port.port, "shares its PCIe switch or NUMA node") for device in port.near]
+            share = port_share(manifest.host, port, full)
+            knots.append(Knot(port.port, PORT, port_text(port) + filled(share)))
+            near = "shares its PCIe switch or NUMA node"
+            edges += [Edge(f"GPU {device}", port.port, near, 1, share) for device in port.near]
     return LinkMap(manifest.host, knots, edges)
 
 
@@ -116,6 +118,13 @@ def _pcie(use: DeviceUse, full: list[LinkUse]) -> list[Edge]:
 
 def share_of(use: DeviceUse, kind: str, full: list[LinkUse]) -> float | None:
     return next((one.share_of_peak for one in full if one.kind == kind and one.use is use), None)
+
+
+def port_share(host: str, port: PortFacts, full: list[LinkUse]) -> float | None:
+    return next(
+        (one.share_of_peak for one in full if (one.kind, one.host, one.name) == ("network", host, f"port {port.port}")),
+        None,
+    )
 
 
 def filled(share: float | None) -> str:
