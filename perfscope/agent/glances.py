@@ -81,7 +81,8 @@ class Looker:
                     one.states.append(state)
             time.sleep(min(LOOK_S, left))
         shown = [self.glance(one, held) for one in list(self.known.values()) if one.readings.quick() is not None]
-        return Glances([self.device(card) for card in self.cards], with_workers(shown), self.no_devices)
+        rows = [one for one in with_workers(shown) if not self.only or one.pid in self.only]
+        return Glances([self.device(card) for card in self.cards], rows, self.no_devices)
 
     def held(self) -> dict[int, list[dict[str, Any]]]:
         """pid -> its rows on the devices."""
@@ -97,7 +98,8 @@ class Looker:
         """Let go of the gone, take in newcomers."""
         for pid in [pid for pid, one in self.known.items() if one.readings.quick() is None]:
             self.known.pop(pid).close()
-        everyone = self.only or tuple(proc.everyone())
+        below = (child for pid in self.only for child in proc.children(pid))
+        everyone = (*self.only, *below) if self.only else tuple(proc.everyone())
         self.dull &= set(everyone)
         for pid in everyone:
             if pid in self.known or (pid in self.dull and pid not in held):
