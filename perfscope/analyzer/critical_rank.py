@@ -29,16 +29,19 @@ def critical_rank(trace: Trace, limits: Limits) -> int | None:
 
     Ranks that synchronise gradients take equally long; the one that waits for input or writes checkpoints is the cause.
     """
-    rows = trace.fact(steady_budget)
-    counts = rows.groupby("process").size() if len(rows) else pd.Series(dtype="int64")
-    enough = counts[counts >= limits.fewest_steps].index
-    rows = rows[rows["process"].isin(enough)]
-    if not len(rows):
+    means = trace.fact(step_means)
+    means = means[means["count"] >= limits.fewest_steps]
+    if not len(means):
         return None
-    means = rows.groupby("process")[["dur", *LOST, *GIVEN]].mean()
     slowest = means["dur"].max()
     near = means[means["dur"] >= 0.95 * slowest]
     return int((near[list(LOST)].sum(axis=1) - near[list(GIVEN)].sum(axis=1)).idxmax())
+
+
+def step_means(trace: Trace) -> pd.DataFrame:
+    """By process: `count` of its steady steps, and the mean ns of `dur`, LOST and GIVEN."""
+    groups = trace.fact(steady_budget).groupby("process")
+    return groups[["dur", *LOST, *GIVEN]].mean().assign(count=groups.size())
 
 
 def steps_of(trace: Trace, process: int) -> pd.DataFrame:
