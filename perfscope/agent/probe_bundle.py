@@ -8,7 +8,7 @@ from perfscope.agent.window import Window
 from perfscope.traces.events import KINDS
 
 PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "nvtx", "kernels", "edges")
-WINDOW_PARTS = ("profiler_doors", "their_profiler", "kernels")
+WINDOW_PARTS = ("no_thread_inside", "profiler_doors", "their_profiler", "kernels")
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 
 START = """

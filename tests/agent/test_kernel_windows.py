@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.traces.load import load
+from perfscope.traces.stored_run import read_manifest
 from tests.running import attach, end, perfscope, start, until
 
 PHASES = ("forward", "backward", "optimizer")
@@ -132,6 +133,8 @@ def test_beside_a_profiler_that_stays_on_no_window_is_taken_and_the_reason_said(
     finally:
         end(run)
     assert told["status"] == "unavailable" and "left alone" in told["reason"]
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest.depth == "probe" and "left alone" in (manifest.depth_reason or "")
     assert traces == [str(2 * words.index("trace"))]
     assert load(tmp_path / "run").table("ops") is None
 

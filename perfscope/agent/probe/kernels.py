@@ -30,6 +30,7 @@ GIL_MARGIN = 0.6
 BYTES_PER_EVENT = 400
 ASK_AGAIN_S = 5.0
 OURS_WAIT_S = 60.0
+LEFT_S = 60.0
 STEP_WAIT_S = 30.0
 TELL_NS = 500_000_000
 EVEN = 3
@@ -208,6 +209,14 @@ class Windows:
             if not doors.ours(state):
                 doors.tidy()
                 return {"refused": "another profiler took the window's place"}, -1
+            doors.stop_recording(state)
+            if not SHELF["no_thread_inside"].no_thread_inside(LEFT_S):
+                self.refusal = "a window could not be ended safely: its threads got no core for a minute"
+                raise LookupError(self.refusal)
+            if not doors.ours(state):
+                doors.tidy()
+                return {"refused": "another profiler took the window's place"}, -1
+            calm = time.monotonic_ns()
             result = doors.end()
         finally:
             self.on = False
@@ -220,19 +229,19 @@ class Windows:
         if not size:
             os.close(file)
             return {"refused": "torch's profiler gave no trace"}, -1
-        self.share = (size / BYTES_PER_EVENT if doors.free else (last - end) / 1e9) / max((end - begin) / 1e9, 1e-3)
+        self.share = (size / BYTES_PER_EVENT if doors.free else (last - calm) / 1e9) / max((end - begin) / 1e9, 1e-3)
         note = {**clock, "first": clock["mono"], "begin": begin, "end": end, "off": off}
         steps = max(len(marks) - 1, 0)
         note |= {"last": last, "steps": steps, "whole": steps >= self.wanted["steps"], "bytes": size}
-        stall = self.stall_ns(end, last)
+        stall = self.stall_ns(end, calm, last)
         return note | {"hurried": self.hurried, "stall": stall, "gil": not doors.free, "updates": self.updates}, file
 
-    def stall_ns(self, end: int, last: int) -> int | None:
+    def stall_ns(self, end: int, calm: int, last: int) -> int | None:
         """The longest step in which the window was being ended, less the middle one within it; None without steps.
 
         Where the GIL was held meanwhile, at most so long, and so long where there are no steps.
         """
-        held = None if self.doors.free else last - end
+        held = None if self.doors.free else last - calm
         marks = [*self.marks, last]
         gaps = [(after, after - before) for before, after in itertools.pairwise(marks)]
         ending = [gap for after, gap in gaps if after > end]

@@ -14,6 +14,7 @@ DISABLE = AUTOGRAD + "15disableProfilerEv"
 SAVE = AUTOGRAD + "14ProfilerResult4saveERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
 DESTROY = AUTOGRAD + "14ProfilerResultD1Ev"
 ANY_ON = AUTOGRAD + "29isProfilerEnabledInMainThreadEv"
+REMOVE = "_ZN5torch8profiler4impl17ProfilerStateBase14removeCallbackEv"
 STATE = "_ZZN5torch8profiler4impl18GlobalStateManagerINS1_17ProfilerStateBaseEE9singletonEvE10singleton_"
 SEVERITY = "_ZN9libkineto6Logger14severityLevel_E"
 API = "_ZN9libkineto3apiEv"
@@ -65,10 +66,12 @@ class GilDoors:
         self.library, pointer = ctypes.CDLL(path), ctypes.c_void_p
         try:
             self.forget = typed(getattr(self.library, FORGET), None)
+            self.remove = typed(getattr(self.library, REMOVE), None, pointer)
+            self.state = pointer.in_dll(self.library, STATE)
             self.api = typed(getattr(self.library, API), pointer)()
             self.severity = ctypes.c_int.in_dll(self.library, SEVERITY)
         except (AttributeError, ValueError):
-            raise LookupError(f"torch {self.version} does not let its profiler be kept quiet") from None
+            raise LookupError(f"torch {self.version} does not let its profiler be ended safely") from None
         self.registrar = self.find_registrar()
         self.spoken = self.severity.value
         self.active, self.table, self.loader = self.find_proxy()
@@ -151,17 +154,21 @@ class GilDoors:
         self.spoken = self.severity.value
         self.severity.value = QUIET
         self.enable(asked, activities)
-        return self.known()
-
-    def known(self) -> int:
-        return 1
+        if not self.state.value:  # not where this torch keeps it: then it can only be ended from this thread
+            self.autograd_off()
+            raise LookupError("this torch keeps its profiler where it cannot be ended safely")
+        return int(self.state.value)
 
     def ours(self, state: int) -> bool:
         """Is the one that is on the one that `start` told of?"""
-        return self.busy() is not False
+        return bool(self.state.value == state)
+
+    def stop_recording(self, state: int) -> None:
+        """Take its callbacks out: no operator that begins from now on is recorded. It is still on."""
+        self.remove(state)
 
     def end(self) -> Any:
-        """Switch it off. Raises RuntimeError where none is on."""
+        """Switch it off, once no thread is inside a callback any more. Raises RuntimeError where none is on."""
         return self.autograd_off()
 
     def save(self, result: Any, file: int) -> None:
@@ -194,7 +201,6 @@ class Doors(GilDoors):
             self.write = typed(getattr(library, SAVE), None, pointer, pointer)
             self.destroy = typed(getattr(library, DESTROY), None, pointer)
             self.main_on = typed(getattr(library, ANY_ON), self.ctypes.c_bool)
-            self.state = pointer.in_dll(library, STATE)
         except (AttributeError, ValueError):
             raise LookupError(f"torch {self.version} has no way to end a window without the GIL") from None
 
@@ -203,15 +209,6 @@ class Doors(GilDoors):
 
     def any_on(self) -> bool:
         return bool(self.main_on() or self.state.value)
-
-    def known(self) -> int:
-        if not self.state.value:  # not where this torch keeps it: then it can only be ended from this thread
-            self.autograd_off()
-            raise LookupError("this torch keeps its profiler where it cannot be ended without stopping the program")
-        return int(self.state.value)
-
-    def ours(self, state: int) -> bool:
-        return bool(self.state.value == state)
 
     def end(self) -> Any:
         result = self.ctypes.c_void_p()
