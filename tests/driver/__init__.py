@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SOURCES = ("nvml.c", "scenario.c")
+SOURCES = ("nvml.c", "places.c", "newer.c", "scenario.c")
 LIBRARY = "libnvidia-ml.so.1"
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
@@ -16,7 +16,7 @@ def built(place: Path, *, old: bool = False) -> Path:
     """Compile the library into a folder of its own below `place`; that folder."""
     folder = place / "libraries" / ("old" if old else "new")
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["cc", "-std=gnu11", "-O1", *WARNINGS, "-shared", "-fPIC", "-o", str(folder / LIBRARY)]
+    command = ["cc", "-std=gnu11", "-O1", *WARNINGS, "-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", str(folder / LIBRARY)]
     defined = ["-DOLD_DRIVER"] if old else []
     subprocess.run([*command, *defined, *(str(FOLDER / name) for name in SOURCES)], check=True)
     return folder

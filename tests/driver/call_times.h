@@ -10,7 +10,7 @@
 #ifndef CALL_TIMES_H
 #define CALL_TIMES_H
 
-enum How { SPIN, BLOCK };
+#include "driver.h"
 
 typedef struct {
     const char *call;
@@ -18,7 +18,7 @@ typedef struct {
     enum How how;
 } CallTime;
 
-static const CallTime CALL_TIMES[] = {
+__attribute__((unused)) static const CallTime CALL_TIMES[] = {
     {"nvmlInitWithFlags", 4000, SPIN},              /* [5090] */
     {"nvmlDeviceGetHandleByIndex_v2", 6000, SPIN},  /* [5090] */
     {"nvmlDeviceGetUtilizationRates", 2.5, SPIN},   /* [4090]; "below a microsecond" [5090] */
@@ -41,13 +41,13 @@ static const CallTime CALL_TIMES[] = {
 };
 
 /* nvmlDeviceGetFieldValues: what each field adds. */
-static const struct { unsigned field; double us; } FIELD_TIMES[] = {
+__attribute__((unused)) static const struct { unsigned field; double us; } FIELD_TIMES[] = {
     {186, 3},              /* [5090] POWER_INSTANT */
     {185, 3300},           /* [5090] POWER_AVERAGE */
     {197, 225}, {198, 225}, /* [5090] both counters 0.45 ms */
     {138, 225}, {139, 225}, {202, 225}, {204, 225}, /* assumed: as the PCIe counters */
 };
-static const double OTHER_FIELD_US = 10;  /* assumed: kept by the driver, as memory info [4090] */
-static const double OTHER_CALL_US = 10;   /* assumed: kept by the driver, as memory info [4090] */
+__attribute__((unused)) static const double OTHER_FIELD_US = 10;  /* assumed: kept by the driver, as memory info [4090] */
+__attribute__((unused)) static const double OTHER_CALL_US = 10;   /* assumed: kept by the driver, as memory info [4090] */
 
 #endif

@@ -7,7 +7,8 @@ What it means
 How it is detected
     FLOPs and bytes of each call from its shapes (docs/roofline.md); arithmetic is the nearer roof. What such calls take
     beyond the time that good code needs (half of the data sheet's rate, 60 % of a measured one) is the most that can be had
-    back; at least 3 % of the step. At its roof a run is healthy, bound by compute.
+    back; at least 3 % of the step. At its roof a run is healthy, bound by compute. While attached to a device with GPM the
+    activity of its pipes, of its memory and of its SMs stands beside it.
 
 What to do
     Sizes that are multiples of 8 (16 bits) or 64; one large product instead of many small ones; a larger batch; `channels_last`
@@ -21,6 +22,7 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer import counter_evidence
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device.roofline import COMPUTE
 from perfscope.analyzer.limits import Limits
@@ -60,7 +62,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         f"{digits(float(calls['flops'].sum()) / seconds / 1e12)} TFLOP/s, {percent(reached)} of what {case.peaks.name} can. "
         f"Good code would give back at most {percent(case.share(lost))} of the time. Faster memory would not help."
     )
-    return case.finding(ID, lost, limits, summary=summary, evidence=evidence(case, calls), actions=actions(case, calls))
+    found = case.finding(
+        ID, lost, limits, summary=summary, evidence=evidence(case, calls), actions=actions(case, calls)
+    )
+    return counter_evidence.beside(found, trace, "compute")
 
 
 def evidence(case: WorkCase, calls: pd.DataFrame) -> list[Evidence]:

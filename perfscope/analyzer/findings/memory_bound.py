@@ -26,7 +26,7 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer import memory_counters
+from perfscope.analyzer import counter_evidence
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device.fusable_runs import fusable_runs
 from perfscope.analyzer.facts.device.roofline import MEMORY
@@ -44,13 +44,13 @@ LONGEST_RUN = 8
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs operators with shapes, or GPM."""
     reason = no_work(trace) or (NO_SHARE if work_case(trace, limits) is None else None)
-    return None if reason is None else memory_counters.why_not(trace, reason)
+    return None if reason is None else counter_evidence.why_not(trace, reason)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """What fusing could give back at most, when it is enough; what the device's counters say beside it or without it."""
     by_operators = None if no_work(trace) else of_operators(trace, limits)
-    return memory_counters.with_counters(by_operators, trace, ID, limits)
+    return counter_evidence.with_counters(by_operators, trace, ID, limits)
 
 
 def of_operators(trace: Trace, limits: Limits) -> Finding | None:

@@ -1,4 +1,4 @@
-"""Memory-bound by counters: the device's memory near what it reaches in practice, beside what operators tell or without them."""
+"""What a device's counters say of being bound by memory or arithmetic: beside what operators tell, or (memory) without them."""
 
 from typing import Final
 
@@ -35,11 +35,9 @@ def with_counters(found: Finding | None, trace: Trace, id: str, limits: Limits) 
 
     They do not say what could be had back: then no loss is given.
     """
-    told = None if is_recorded_trace(trace) else busiest(trace.fact(counter_bound))
-    if told is None or told.id != BANDWIDTH:
-        return found
-    if found is not None:
-        return msgspec.structs.replace(found, evidence=[*found.evidence, *facts(told)])
+    told = bound_to(trace, BANDWIDTH)
+    if found is not None or told is None:
+        return beside(found, trace, BANDWIDTH)
     return finding(
         told.use,
         id,
@@ -51,6 +49,20 @@ def with_counters(found: Finding | None, trace: Trace, id: str, limits: Limits) 
         evidence=facts(told),
         actions=list(ACTIONS),
     )
+
+
+def bound_to(trace: Trace, resource: str) -> CounterBound | None:
+    """The device of the job that its counters show bound by this resource, None when none is."""
+    told = None if is_recorded_trace(trace) else busiest(trace.fact(counter_bound))
+    return told if told is not None and told.id == resource else None
+
+
+def beside(found: Finding | None, trace: Trace, resource: str) -> Finding | None:
+    """A finding from operators with what the counters say, where these name the same resource."""
+    told = bound_to(trace, resource)
+    if found is None or told is None:
+        return found
+    return msgspec.structs.replace(found, evidence=[*found.evidence, *facts(told)])
 
 
 def facts(told: CounterBound) -> list[Evidence]:
