@@ -68,4 +68,4 @@ def told(folder: Path, seconds: float, difference_s: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 20.0))
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0))

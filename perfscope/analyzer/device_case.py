@@ -2,9 +2,11 @@
 
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.facts.devices.counter_bound import counter_bound
 from perfscope.analyzer.facts.devices.use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.facts.rows import table
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.wording import digits, percent
 from perfscope.traces.trace import Trace
 
 LANE = "devices"
@@ -32,14 +34,23 @@ def rank_of(use: DeviceUse) -> int | None:
     return use.ranks[0] if use.ranks else None
 
 
+def at_most(trace: Trace, use: DeviceUse, share: float) -> float:
+    """A share of the time that waiting for a link may cost, less what the device's own work takes at its ceilings (GPM)."""
+    told = next((one for one in trace.fact(counter_bound) if one.use is use), None)
+    return share if told is None else min(share, 1.0 - max(told.memory, told.compute))
+
+
 def evidence(
     use: DeviceUse, text: str, value: float | None, unit: str | None, at: tuple[int, int] | None = None
 ) -> Evidence:
-    """One fact about the device, over its window or over the stretch that shows it."""
+    """One fact about the device, over its window or over the stretch that shows it; its value stands in the text too."""
+    said = (
+        "not known" if value is None else percent(value) if unit == "share" else f"{digits(value)} {unit or ''}".strip()
+    )
     begin, end = at if at is not None else (use.begin_ns, use.end_ns)
     rounded = None if value is None else round(value, 4)
     process = use.processes[0] if use.processes else None
-    return Evidence(text, rounded, unit, begin, end, rank_of(use), process, LANE, use.device)
+    return Evidence(f"{text}: {said}", rounded, unit, begin, end, rank_of(use), process, LANE, use.device)
 
 
 def finding(

@@ -1,7 +1,7 @@
 """What the findings about full links share: which link is full, why one cannot be cleared, and the finding itself."""
 
 from perfscope.analyzer.critical_rank import severity_of
-from perfscope.analyzer.device_case import LANE, called, no_devices, rank_of
+from perfscope.analyzer.device_case import LANE, at_most, called, no_devices, rank_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.devices.link_use import NEVER_CLEARED, LinkUse, link_use
 from perfscope.analyzer.facts.devices.use import device_use
@@ -60,8 +60,8 @@ def not_full(trace: Trace, kind: str, limits: Limits) -> str | None:
 
 def of_full_link(trace: Trace, link: LinkUse, id: str, limits: Limits, *, title: str, actions: list[Action]) -> Finding:
     """The finding: the time in which the link was full is the most that it can cost."""
-    share = min(link.near_share, 0.95)
     use = link.use
+    share = min(link.near_share if use is None else at_most(trace, use, link.near_share), 0.95)
     where = called(use, trace) if use is not None else link.name
     begin, end = link.full if link.full is not None else trace.span_ns
     span_s = use.span_s if use is not None else (trace.span_ns[1] - trace.span_ns[0]) / 1e9
@@ -70,7 +70,9 @@ def of_full_link(trace: Trace, link: LinkUse, id: str, limits: Limits, *, title:
     device = use.device if use is not None else None
 
     def fact(text: str, rate: float) -> Evidence:
-        return Evidence(text, round(rate / GB, 3), "GB/s", begin, end, rank, process, LANE, device)
+        return Evidence(
+            f"{text}: {digits(rate / GB)} GB/s", round(rate / GB, 3), "GB/s", begin, end, rank, process, LANE, device
+        )
 
     fuller = max(link.tx_bytes_per_s, link.rx_bytes_per_s)
     return Finding(

@@ -85,6 +85,11 @@ def test_the_link_verdict_names_the_peak_of_the_links_in_use_and_its_source(trac
     assert mesh.value == 150.0 and "6 of 12 links, those to the job's other devices" in mesh.text
 
 
+def test_a_full_link_costs_no_more_than_the_devices_own_work_leaves(trace_of: Callable[[str], Trace]) -> None:
+    finding = of(diagnose(trace_of("nvlink-full")), "nvlink-saturated")
+    assert finding.share == pytest.approx(1 - 0.62 / 0.93, abs=0.01), "its tensor cores work for the rest"
+
+
 def test_heat_says_when_and_how_much_slower(trace_of: Callable[[str], Trace]) -> None:
     finding = of(diagnose(trace_of("hot")), "throttled")
     assert finding.cause == "thermal"

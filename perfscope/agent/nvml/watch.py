@@ -24,7 +24,7 @@ SLOW_NS: Final = 500_000_000
 HOLDERS_NS: Final = 1_000_000_000
 AGAIN_NS: Final = 500_000_000
 """Pause between tries while the driver is away."""
-QUICK_SHARE, SLOW_SHARE, HOLDERS_SHARE = 0.0045, 0.0035, 0.001
+QUICK_SHARE, SLOW_SHARE, HOLDERS_SHARE = 0.0045, 0.003, 0.001
 """Of a core: together just below the hundredth that watching may cost on a host of eight devices."""
 AT_ONCE_NS: Final = 30_000_000
 OTHERS: Final = 4

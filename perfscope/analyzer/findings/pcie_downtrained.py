@@ -18,7 +18,7 @@ When it is wrong
     is the share of the time in which the link was near what it can carry now.
 """
 
-from perfscope.analyzer.device_case import called, evidence, finding, no_devices
+from perfscope.analyzer.device_case import at_most, called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.devices.link_use import link_use
 from perfscope.analyzer.facts.devices.pcie_link import pcie_links
@@ -52,14 +52,14 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     return finding(
         use,
         ID,
-        near * slower,
+        at_most(trace, use, near * slower),
         limits,
         summary=f"PCIe down-trained: {called(use, trace)} runs at {worst.now}, device and slot can do {worst.most}: "
         f"{percent(slower)} of the bandwidth between host and device is missing.",
         evidence=[
             evidence(use, f"the link is at {worst.now} while the device works", worst.now_bytes_per_s / 1e9, "GB/s"),
             evidence(use, f"device and slot can do {worst.most}", worst.most_bytes_per_s / 1e9, "GB/s"),
-            evidence(use, f"the link was near what it carries now for {percent(near)} of the time", near, None),
+            evidence(use, "share of the time in which the link was near what it carries now", near, "share"),
         ],
         actions=[
             Action("compare LnkSta with LnkCap", f"lspci -vv -s {use.facts.bus_id or 'BUS_ID'} | grep Lnk"),
