@@ -176,6 +176,7 @@ static Device *listening[MOST_DEVICES];
 int nvmlEventSetCreate(void **set)
 {
     *set = listening;
+    begin_times();
     return ready("nvmlEventSetCreate", NULL);
 }
 

@@ -9,8 +9,20 @@
 Scenario scenario;
 static struct timespec zero;
 
+/* Times begin when a listener has come: behind the questions with which a collector begins, however long these take. */
+static int begun;
+
+void begin_times(void)
+{
+    if (!begun)
+        clock_gettime(CLOCK_MONOTONIC, &zero);
+    begun = 1;
+}
+
 double now_s(void)
 {
+    if (!begun)
+        return 0.0;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)(now.tv_sec - zero.tv_sec) + (double)(now.tv_nsec - zero.tv_nsec) * 1e-9;

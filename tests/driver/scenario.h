@@ -44,7 +44,8 @@ typedef struct {
 extern Scenario scenario;
 
 void read_scenario(void);
-double now_s(void); /* since the scenario was read */
+void begin_times(void);
+double now_s(void); /* since the times began, 0 before */
 const Series *series_of(const Device *device, const char *name);
 double value_at(const Series *series, double at_s);
 double grown(const Series *rate, double from_s, double to_s); /* integral of a rate */
