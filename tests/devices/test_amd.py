@@ -1,0 +1,23 @@
+"""AMD: where its binding is not installed the recording goes on, and says what is missing."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent.collector import Job
+from perfscope.agent.collectors import Amd
+from perfscope.errors import CollectorUnavailable
+from perfscope.traces.manifest import Manifest
+from perfscope.traces.run_folder import RunWriter
+from tests.build import FACTS
+
+
+def test_without_the_binding_it_says_which_package_is_missing(tmp_path: Path) -> None:
+    if find_spec("amdsmi") is not None:
+        pytest.skip("amdsmi is installed here")
+    manifest = Manifest(**{**FACTS, "usable_cores": None, "torch": None})
+    run = RunWriter.create(tmp_path / "run", manifest)
+    with pytest.raises(CollectorUnavailable, match="amdsmi is not installed"):
+        Amd().start(Job(run, 1))
+    run.close()
