@@ -9,7 +9,7 @@ from importlib.resources import as_file, files
 
 from perfscope.agent import proc
 from perfscope.errors import PerfscopeError, UsageError
-from perfscope.traces.calibrations import Calibration
+from perfscope.traces.manifest import Calibration
 
 WATCHED_S = 1.0
 # From this share of the cores on others take away what is to be measured.

@@ -10,21 +10,9 @@ from pathlib import Path
 import msgspec
 
 from perfscope.traces.kept_place import user_cache
+from perfscope.traces.manifest import Calibration
 
 FOLDER = "calibrations"
-
-
-class Calibration(msgspec.Struct, frozen=True):
-    """Rates of one torch build with one number of threads, on an idle machine."""
-
-    host: str
-    cpu: str
-    torch: str
-    threads: int
-    flops_per_s: dict[str, float]  # of a large product, by element type
-    bytes_per_s: float  # a triad on arrays beyond the caches: two read, one written
-    busy_share: float  # of the machine's cores, by others, when it was made
-    made_unix_s: float
 
 
 def folder() -> Path:

@@ -34,6 +34,19 @@ class TorchFacts(msgspec.Struct):
     cuda: bool
 
 
+class Calibration(msgspec.Struct, frozen=True):
+    """Rates of one torch build with one number of threads, on an idle machine."""
+
+    host: str
+    cpu: str
+    torch: str
+    threads: int
+    flops_per_s: dict[str, float]  # of a large product, by element type
+    bytes_per_s: float  # a triad on arrays beyond the caches: two read, one written
+    busy_share: float  # of the machine's cores, by others, when it was made
+    made_unix_s: float
+
+
 class Manifest(msgspec.Struct):
     """One host's part of one job; times zero are the same instant read on both clocks."""
 
@@ -51,6 +64,7 @@ class Manifest(msgspec.Struct):
     memory_limit_bytes: int | None = None
     shm_bytes: int | None = None
     torch: TorchFacts | None = None
+    calibration: Calibration | None = None
     devices: list[DeviceFacts] = []
     device_sampling: DeviceSampling | None = None
     ports: list[PortFacts] = []

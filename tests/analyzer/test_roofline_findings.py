@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.peaks.calibrated import calibrated_peaks
 from perfscope.traces import calibrations
-from perfscope.traces.calibrations import Calibration
+from perfscope.traces.manifest import Calibration
 from perfscope.traces.trace import Trace
 from tests.analyzer.device.gpu import Gpu
 from tests.build import trace
@@ -161,3 +163,6 @@ def test_a_cpu_has_a_roof_where_it_was_calibrated(monkeypatch: pytest.MonkeyPatc
     assert one is not None and "2 % of what a CPU with 1 thread can" in one.summary
     assert "float32" in one.actions[0].text
     assert answer.verdict.id == "compute-bound"
+    recorded = msgspec.structs.replace(run.manifest, calibration=calibrations.recall("box", "2.13.0", 1), host="other")
+    told = calibrated_peaks(recorded)
+    assert told is not None and told.bytes_per_s == 200e9  # what was recorded with the run goes with it elsewhere

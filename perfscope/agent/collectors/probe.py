@@ -16,6 +16,7 @@ from perfscope.agent.probe_line import ProbeLine, accept, listen
 from perfscope.agent.step_counter import StepCounter
 from perfscope.agent.window import Window
 from perfscope.errors import CannotEnter, CollectorUnavailable
+from perfscope.traces.calibrations import recall
 from perfscope.traces.events import COLUMNS, WIDTH
 from perfscope.traces.manifest import SourceStatus, TorchFacts
 
@@ -225,6 +226,7 @@ class Probe:
         first = next((one for one in self.visits.values() if one.target.role != "loader-worker"), None)
         if visit is first and visit.torch is not None and manifest.torch != visit.torch:
             manifest.torch = visit.torch
+            manifest.calibration = recall(manifest.host, visit.torch.version, visit.torch.intra_op_threads)
             self.job.run.write_manifest()
 
     def take(self, visit: Visit, notes: list[dict[str, Any]], records: Any) -> None:

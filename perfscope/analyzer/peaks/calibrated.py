@@ -1,4 +1,4 @@
-"""The roofs of a CPU, from the calibration of the machine, torch and number of threads that a run was recorded with."""
+"""The roofs of a CPU: the calibration that went into the run when it was recorded, else one made since on this machine."""
 
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.traces.calibrations import recall
@@ -11,7 +11,7 @@ def calibrated_peaks(manifest: Manifest) -> Peaks | None:
     """None without a calibration for just these. Products and all other arithmetic share the CPU's units: one rate for both."""
     if manifest.torch is None or not manifest.host:
         return None
-    found = recall(manifest.host, manifest.torch.version, manifest.torch.intra_op_threads)
+    found = manifest.calibration or recall(manifest.host, manifest.torch.version, manifest.torch.intra_op_threads)
     if found is None:
         return None
     vector = {name: rate for name, rate in found.flops_per_s.items() if name in VECTOR}
