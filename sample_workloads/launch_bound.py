@@ -5,7 +5,7 @@ from torch import nn
 
 from sample_workloads.training import arguments, train
 
-EXPERTS, WIDTH, BATCH = 96, 16, 8
+EXPERTS, WIDTH, BATCH = 96, 32, 64
 
 
 class OneByOne(nn.Module):
