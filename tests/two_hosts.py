@@ -13,8 +13,11 @@ def missing() -> str | None:
     """Why there can be no such hosts here, None when there can."""
     if shutil.which("ip") is None or shutil.which("unshare") is None:
         return "no `ip` or `unshare` here"
-    tried = subprocess.run(["unshare", "--net", "--uts", "true"], capture_output=True)
-    return None if tried.returncode == 0 else "namespaces may not be made here"
+    name = f"try-{os.getpid()}"
+    tries = (["unshare", "--net", "--uts", "true"], ["ip", "netns", "add", name], ["ip", "netns", "del", name])
+    if any(subprocess.run(command, capture_output=True).returncode for command in tries):
+        return "namespaces may not be made here"
+    return None
 
 
 @contextmanager

@@ -137,6 +137,7 @@ def in_the_browser(args: argparse.Namespace) -> int:
     options += ["--duration", f"{args.duration:g}"] if args.duration is not None else []
     options += ["--all-ranks"] if args.all_ranks else []
     options += ["--follow"] if args.follow else []
+    options += ["--job-id", args.job_id] if args.job_id else []
     options += ["--window", f"{args.window[0]}={args.window[1]:g}"] if args.window else []
     options += ["--window-stall", f"{args.window_stall * 1e3:g}"] if args.window_stall else []
     options += ["--every", f"{args.every:g}"] if args.every else []
