@@ -81,7 +81,9 @@ class Tree:
     def see(self, pid: int, found: proc.Stat) -> Sight:
         now_s = time.monotonic()
         before = self.known.get((pid, found.start_ticks))
-        if before is not None and before.sight.image == found.image and now_s < before.look_again_s:
+        if before is not None and (
+            is_ending(before.sight, found) or (before.sight.image == found.image and now_s < before.look_again_s)
+        ):
             before.sight.thread, before.sight.parent = found.name, found.parent
             return before.sight
         sight = look(pid, found)
@@ -129,3 +131,8 @@ class Tree:
             return SourceStatus("ranks", "ok")
         why = "ranks are assumed, numbered by age: no RANK in the environment the processes were started with"
         return SourceStatus("ranks", "partial", why)
+
+
+def is_ending(seen: Sight, found: proc.Stat) -> bool:
+    """Has it lost its program, as a process does that ends? What was seen of it before stands."""
+    return max(found.image) <= 1 < max(seen.image)

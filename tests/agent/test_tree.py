@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perfscope.agent import proc
 from perfscope.agent.collector import TargetProcess
-from perfscope.agent.tree import Tree, find_tree
+from perfscope.agent.roles import look
+from perfscope.agent.tree import Tree, find_tree, is_ending
 from perfscope.errors import PerfscopeError, UsageError
 from tests.running import TARGETS, until
 
@@ -223,3 +225,11 @@ def test_a_loader_worker_is_no_target(begin: Begin) -> None:
     worker = workers(Tree(target.pid).refresh())[0]
     with pytest.raises(UsageError, match=f"loader worker of {target.pid} \\(family.py\\): attach to that"):
         Tree(worker)
+
+
+def test_a_process_that_is_ending_is_still_what_it_was() -> None:
+    found = proc.stat(os.getpid())
+    assert found is not None
+    sight, ended = look(os.getpid(), found), replace(found, image=(0, 0))
+    assert is_ending(sight, ended) and not is_ending(sight, found)
+    assert not is_ending(replace(sight, image=(0, 0)), ended), "where the kernel hides it nothing is known"
