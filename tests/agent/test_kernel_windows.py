@@ -71,10 +71,24 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
     )
 
 
+def followed(pid: int, out: Path, count: int, *options: str) -> None:
+    """Windows again and again, until there are `count`; then Ctrl-C. Steered as by a dashboard: it records and no more."""
+    command = perfscope("attach", str(pid), "--follow", "--steered", "--out", out, *options)
+    null = subprocess.DEVNULL
+    agent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null)
+    try:
+        until(lambda: len(list(out.glob("kineto/*.json.gz"))) >= count, 90)
+        agent.send_signal(signal.SIGINT)
+        assert agent.wait(60) == 0
+    finally:
+        agent.kill()
+        agent.communicate()
+
+
 def test_windows_again_and_again_are_kept_apart(tmp_path: Path) -> None:
     run = start("looping.py", tmp_path)
     try:
-        attach(run.pid, tmp_path / "run", "--follow", "--every", "0.5", "--window", "steps=2", seconds=4)
+        followed(run.pid, tmp_path / "run", 2, "--every", "0.2", "--window", "steps=2")
     finally:
         end(run)
     windows, ops = load(tmp_path / "run").table("windows"), load(tmp_path / "run").table("ops")
@@ -83,6 +97,19 @@ def test_windows_again_and_again_are_kept_apart(tmp_path: Path) -> None:
     assert len(kept) >= 2 and len(list((tmp_path / "run" / "kineto").iterdir())) == len(kept)
     for row in kept.itertuples():
         assert ((ops["ts"] > row.begin) & (ops["ts"] < row.end)).any()
+
+
+def test_windows_are_ended_while_no_thread_records(tmp_path: Path) -> None:
+    """Four threads on two cores that record all the time: ended in the midst of that, torch complains or the process ends."""
+    run = start("crowded.py", tmp_path, steps=2)
+    try:
+        followed(run.pid, tmp_path / "run", 5, "--every", "0.05", "--window", "seconds=0.03")
+        seen = len(run.lines())
+        until(lambda: len(run.lines()) > seen)
+        os.killpg(run.pid, signal.SIGKILL)
+        assert run.process.stderr is not None and run.process.stderr.read() == ""
+    finally:
+        end(run)
 
 
 @pytest.mark.parametrize("option", ["--stripped", "--window-stacks"])
