@@ -42,10 +42,16 @@ def of_torch() -> "dict[str, Any] | None":
 
 def install(probe: "Probe") -> None:
     said: list[Any] = []
+    first = of_torch()
 
     def tick(now_ns: int) -> None:
-        """What was true of torch when the probe began may have changed in a program that has only just started."""
+        """What was true of torch when the probe began may have changed in a program that has only just started.
+
+        The number of threads is a thread's own (OpenMP): asked on ours it is the default and not what the program set.
+        """
         facts = of_torch()
+        if facts is not None and first is not None:
+            facts["intra_op_threads"] = first["intra_op_threads"]
         if facts is not None and facts not in said:
             said[:] = [facts]
             probe.notes.put({"torch": facts})
