@@ -15,6 +15,9 @@ import msgspec
 
 from perfscope.agent.window import Window
 
+CHILDREN_CALL_WITHIN_S = 1.0
+"""A worker that was forked calls at once; one that was spawned has nothing of ours, and is entered."""
+
 
 class Order(msgspec.Struct):
     """What to record: this `pid`, whose probes call at the listening socket with the number `door`."""
@@ -36,7 +39,7 @@ def record(order: Order) -> str | None:
     from perfscope.agent.steering import steer
     from perfscope.errors import PerfscopeError
 
-    door = Door(socket.socket(fileno=order.door), order.address, order.token)
+    door = Door(socket.socket(fileno=order.door), order.address, order.token, patience_s=CHILDREN_CALL_WITHIN_S)
     plan = Plan(order.pid, Path(order.out), order.depth, follow=True, window=order.window, door=door, rank=order.rank)
     try:
         recorder = Recorder(plan)

@@ -32,6 +32,8 @@ class Job:
     run: RunWriter
     root_pid: int
     processes: dict[int, TargetProcess] = field(default_factory=dict)
+    said: dict[int, str] = field(default_factory=dict)
+    """What processes that multiprocessing started have said they are, by pid: `main` (a rank) or `loader-worker`."""
     look_again: Callable[[], None] = lambda: None
 
 

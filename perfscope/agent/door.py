@@ -15,6 +15,10 @@ class Door:
     listening: socket.socket
     address: str
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    patience_s: float = 15.0
+    """A process that has torch and has not called by then is entered; importing torch may take long."""
+    nvtx: str | None = None
+    """"injected": the processes have our NVTX library."""
 
 
 def open_door() -> Door:

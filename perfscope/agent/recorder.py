@@ -258,7 +258,7 @@ class Recorder:
 
     def refresh(self) -> None:
         """Who belongs to the job now; newcomers get a row, and another when it shows later what they are for."""
-        self.job.processes = self.tree.refresh()
+        self.job.processes = self.tree.refresh(self.job.said)
         for one in self.job.processes.values():
             row = self.row(one)
             if self.known.get(one.process) != row:

@@ -28,14 +28,19 @@ def is_young(sight: Sight) -> bool:
 class Spawning:
     """Finds the main processes that only wait for ranks. It needs two looks, so it remembers the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, told: bool = False) -> None:
+        """`told`: the children say themselves what they are, so nothing is guessed."""
+        self.told = told
         self.last_ran: dict[int, tuple[str, int]] = {}
         self.found: set[tuple[int, int]] = set()
 
-    def launchers(self, family: Family, roles: dict[int, str], *, wait: bool) -> set[int]:
-        """Pids known to be launchers by what they do; with `wait` a first look takes a tenth of a second for a second one."""
+    def launchers(self, family: Family, roles: dict[int, str], said: set[int | None], *, wait: bool) -> set[int]:
+        """Pids known to be launchers by what they do, and those of `said`; with `wait` a first look takes a tenth of a second
+        for a second one.
+        """
         for pid, sight in family.sights.items():
-            if roles[pid] == "main" and self.starts_ranks(sight, family, roles, wait):
+            guessed = not self.told and roles[pid] == "main" and self.starts_ranks(sight, family, roles, wait)
+            if guessed or pid in said:
                 self.found.add((pid, sight.start_ticks))
         return {pid for pid, sight in family.sights.items() if (pid, sight.start_ticks) in self.found}
 

@@ -30,7 +30,7 @@ def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Ite
     with tempfile.TemporaryDirectory(prefix="perfscope-run-") as name:
         folder = Path(name)
         folder.joinpath(HOOK).write_text(files("perfscope.agent.entry").joinpath("at_start.py").read_text("utf-8"))
-        text = bundle(door.address, door.token, os.getpid(), window, nvtx="injected" if nvtx else None)
+        text = bundle(door.address, door.token, os.getpid(), window, nvtx=door.nvtx)
         folder.joinpath(PROBE).write_text(text)
         before = os.environ.get("PYTHONPATH")
         yield {**os.environ, **nvtx, "PYTHONPATH": f"{name}{os.pathsep}{before}" if before else name}

@@ -6,15 +6,36 @@ started another program, or may have loaded torch since.
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perfscope.agent import proc, relatives
 from perfscope.agent.collector import TargetProcess
-from perfscope.agent.roles import RANK_VARIABLES, UNDECIDED, Family, Sight, assign, has_torch, is_python, look, script
+from perfscope.agent.roles import (
+    RANK_VARIABLES,
+    UNDECIDED,
+    Family,
+    Sight,
+    assign,
+    has_torch,
+    is_python,
+    is_spawned,
+    look,
+    script,
+)
 from perfscope.agent.spawning import Spawning, age_s, is_young
 from perfscope.traces.manifest import SourceStatus
 
 __all__ = ["RANK_VARIABLES", "Tree", "find_tree", "has_torch", "is_python", "script"]
+
+
+NOTHING_SAID: Mapping[int, str] = {}
+
+
+def is_child(family: Family, pid: int) -> bool:
+    """Is it one that multiprocessing has started, forked or spawned?"""
+    sight, above = family.sights.get(pid), family.above.get(pid)
+    return sight is not None and above is not None and (is_spawned(sight) or sight.forked_from(family.sights[above]))
 
 
 @dataclass
@@ -48,7 +69,8 @@ class Tree:
         self.tops = relatives.all_ranks(pid) if all_ranks else [pid]
         self.first_rank = rank if rank >= 0 else 0 if all_ranks else relatives.place_among_spawned(pid)
         self.known: dict[tuple[int, int], Known] = {}
-        self.spawning = Spawning()
+        self.spawning = Spawning(told=ours)
+        self.nameless: set[tuple[int, int]] = set()
         self.rank_assumed = False
 
     def alive(self) -> bool:
@@ -56,13 +78,20 @@ class Tree:
         found = proc.stat(self.pid)
         return found is not None and found.start_ticks == self.start_ticks and found.state not in "ZX"
 
-    def refresh(self) -> dict[int, TargetProcess]:
-        """The living processes of the job by pid; one whose role does not show yet (seconds old) is left out."""
+    def refresh(self, said: Mapping[int, str] = NOTHING_SAID) -> dict[int, TargetProcess]:
+        """The living processes of the job by pid; one whose role does not show yet (seconds old) is left out.
+
+        `said`: what children by multiprocessing have told us they are.
+        """
         family, first = Family(), not self.known
         for top in self.tops:
             self.visit(top, None, family)
-        launchers = self.spawning.launchers(family, assign(family, set()), wait=first)
+        for pid in said.keys() & family.sights.keys():
+            family.sights[pid].has_torch = True  # our last look may have been before it had it
+        ranks = {family.above.get(pid) for pid, role in said.items() if role == "main" and is_child(family, pid)}
+        launchers = self.spawning.launchers(family, assign(family, set()), ranks, wait=first)
         roles = assign(family, launchers)
+        roles |= {pid: "loader-worker" for pid, role in said.items() if role != "main" and roles.get(pid) == UNDECIDED}
         for pid, role in roles.items():
             if role == UNDECIDED and not is_young(family.sights[pid]):
                 roles[pid] = "other"
@@ -87,6 +116,8 @@ class Tree:
             before.sight.thread, before.sight.parent = found.name, found.parent
             return before.sight
         sight = look(pid, found)
+        if before is not None and not sight.command:
+            return before.sight  # it is ending: its memory is gone already
         # Torch is imported early, if at all: look ever more seldom.
         again_s = float("inf") if sight.has_torch or not sight.is_python else now_s + age_s(sight) / 4
         self.known[pid, found.start_ticks] = Known(before.code if before else len(self.known), sight, again_s)
@@ -99,7 +130,9 @@ class Tree:
         nameless = [one for one in mains if one.number("RANK") < 0]
         self.rank_assumed = bool(nameless) and (len(mains) > 1 or self.first_rank > 0)
         ranks = {one.pid: (one.number("RANK"), one.number("LOCAL_RANK")) for one in mains}
-        ranks |= {one.pid: (place, place) for place, one in enumerate(nameless, self.first_rank)}
+        self.keep_places(family, roles, nameless)
+        places = enumerate(sorted(self.nameless), self.first_rank)
+        ranks |= {pid: (place, place) for place, (_, pid) in places if pid in family.sights}
         living = {}
         for pid, sight in family.sights.items():
             over: int | None = pid
@@ -109,6 +142,11 @@ class Tree:
                 rank = ranks[over] if over is not None else (-1, -1)
                 living[pid] = self.target(sight, family.name(pid), roles[pid], rank)
         return living
+
+    def keep_places(self, family: Family, roles: dict[int, str], nameless: list[Sight]) -> None:
+        """A rank keeps its number when another has ended; what turned out to be none gives its own up."""
+        self.nameless |= {(one.start_ticks, one.pid) for one in nameless}
+        self.nameless -= {(one.start_ticks, one.pid) for one in family.sights.values() if roles[one.pid] != "main"}
 
     def target(self, sight: Sight, name: str, role: str, rank: tuple[int, int]) -> TargetProcess:
         return TargetProcess(

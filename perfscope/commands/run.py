@@ -6,6 +6,7 @@ Its input, output, signals and exit code are its own; what is found is said on s
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,9 @@ def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Wind
     from perfscope.agent.start_folder import nvtx_environment, start_folder
     from perfscope.agent.started_command import StartedCommand
 
-    door, nvtx_door = open_door(), open_door()
+    nvtx_door = open_door()
     nvtx = nvtx_environment(nvtx_door)
+    door = replace(open_door(), nvtx="injected" if nvtx else None)
     windowed = args.depth == "kernels"
     with start_folder(door, asked if windowed else None, nvtx) as environment:
         command = StartedCommand(words, environment)

@@ -7,7 +7,7 @@ from perfscope.ui.blocks.overview import the_answer, who
 from perfscope.ui.report import style
 
 HEIGHT_PX, FINDING_PX = 360, 190
-NOT_WITHOUT_SCRIPT = "a.button,.doors,a[data-from]{display:none}"
+NOT_WITHOUT_SCRIPT = ".doors,.hint{display:none}a{pointer-events:none}"
 
 
 def summary(trace: Trace, diagnosis: Diagnosis) -> str:

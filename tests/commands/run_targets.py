@@ -13,7 +13,7 @@ print("rank", os.environ.get("RANK", "none"), flush=True)
 """
 
 WITH_WORKER = """
-import time, torch
+import time, nvtx, torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
@@ -30,9 +30,10 @@ if __name__ == "__main__":
     model = torch.nn.Linear(64, 64)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for batch in DataLoader(Ones(), batch_size=1, num_workers=1, multiprocessing_context="spawn"):
-        optimizer.zero_grad()
-        model(batch).sum().backward()
-        optimizer.step()
+        with nvtx.annotate("part"):
+            optimizer.zero_grad()
+            model(batch).sum().backward()
+            optimizer.step()
     print("done", flush=True)
 """
 

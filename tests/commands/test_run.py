@@ -74,6 +74,7 @@ def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(tmp
     trace = load(tmp_path / "run")
     ranges, fetches, processes = trace.table("ranges"), trace.table("fetches"), trace.table("processes")
     assert ranges is not None and (ranges["category"] == "optimizer").sum() == 40
+    assert (ranges["name"] == "part").sum() == 40, "by the library or by the probe, not by both"
     assert fetches is not None and set(fetches["worker"]) == {0} and processes is not None
     roles = processes.set_index("process")["role"]
     assert set(roles[fetches["process"].unique()]) == {"loader-worker"} and (roles == "main").sum() == 1

@@ -26,8 +26,7 @@ HEARTBEAT_NS = 1_000_000_000
 ENTRY_DEADLINE_S = 10.0
 FAREWELL_S = 2.0
 MOST_ENTRIES_AT_ONCE = 4
-CALLS_WITHIN_NS = 3_000_000_000
-"""A process that has torch and is to come by itself does so within this time of having been seen, else it is entered."""
+ROOT_PATIENCE_S = 15.0
 SHOWS_WITHIN_NS = 12_000_000_000
 """A process that multiprocessing spawned shows what it is for within seconds (`spawning.SETTLE_S`)."""
 
@@ -150,13 +149,20 @@ class Probe:
             key = (one.pid, one.start_ticks)
             if not (one.is_python and one.has_torch) or one.role in ("launcher", "other") or key in self.tried:
                 continue
-            if self.door is not None and now_ns < self.due_ns.setdefault(key, now_ns + CALLS_WITHIN_NS):
+            if self.door is not None and now_ns < self.due_ns.setdefault(
+                key, now_ns + self.patience_ns(one, self.door)
+            ):
                 continue  # it is to come by itself
             if len(self.entering) >= MOST_ENTRIES_AT_ONCE:
                 return
             self.tried.add(key)
-            source = bundle(self.address, self.token, os.getpid(), self.window)
+            nvtx = self.door.nvtx if self.door is not None else None
+            source = bundle(self.address, self.token, os.getpid(), self.window, nvtx=nvtx)
             self.entering[one.pid] = enter_apart(one.pid, source, ENTRY_DEADLINE_S)
+
+    def patience_ns(self, target: TargetProcess, door: Door) -> int:
+        """How long a process may take to call; the one that has started us calls in any case."""
+        return int(1e9 * (ROOT_PATIENCE_S if target.pid == self.job.root_pid else door.patience_s))
 
     def take_reports(self, now_ns: int) -> None:
         for pid, entering in list(self.entering.items()):
@@ -195,7 +201,10 @@ class Probe:
         """
         line = caller.line
         known = bool(caller.notes) and caller.notes[0].get("token") == self.token and line.pid not in self.lines
-        if known and line.pid not in self.job.processes:
+        here = self.job.processes.get(line.pid)
+        if known and (here is None or (self.door is not None and here.role == "other")):
+            if self.door is not None:  # it has waited until it knew
+                self.job.said[line.pid] = "main" if caller.notes[0].get("worker") is None else "loader-worker"
             self.job.look_again()
         target = self.job.processes.get(line.pid) or self.seen.get(line.pid) if known else None
         if target is not None and (self.door is None or target.role not in ("launcher", "other")):
