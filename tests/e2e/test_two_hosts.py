@@ -27,7 +27,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     with two_hosts() as addresses:
         ranks = [start(folder, rank, name, addresses["node-a"]) for rank, name in enumerate(LAYERS)]
-        said = [one.communicate(timeout=120) for one in ranks]
+        said = [one.communicate(timeout=400) for one in ranks]
     assert [one.returncode for one in ranks] == [0, 0], said
     return folder
 
@@ -36,7 +36,7 @@ def start(folder: Path, rank: int, name: str, first: str) -> "subprocess.Popen[s
     said = {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": first, "MASTER_PORT": "29517"}
     said |= {"GLOO_SOCKET_IFNAME": interface(name), "OMP_NUM_THREADS": "1"}
     options = ("--depth", "probe", "--out", folder / f"{name}.perfscope", "--json", folder / f"{name}.json", "--")
-    command = perfscope("run", *options, sys.executable, TARGETS / "of_a_job.py", "200", str(LAYERS[name]))
+    command = perfscope("run", *options, sys.executable, TARGETS / "of_a_job.py", "120", str(LAYERS[name]))
     return subprocess.Popen(on(name, *command), env=os.environ | said, text=True, stderr=subprocess.PIPE)
 
 
