@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perfscope.agent.apart import Report, enter_apart
+from perfscope.agent.delivery.from_child import Report, enter_apart
 
 BUDGET_MS = 10.0
 DEADLINE_S = 30.0

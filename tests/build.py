@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from perfscope.traces.manifest import Manifest
+from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES, Column
 from perfscope.traces.trace import Trace, framed
 

@@ -7,9 +7,9 @@ import subprocess
 import time
 from importlib.resources import as_file, files
 
-from perfscope.agent import proc
+from perfscope.agent.host import proc
 from perfscope.errors import PerfscopeError, UsageError
-from perfscope.traces.manifest import Calibration
+from perfscope.traces.run.manifest import Calibration
 
 WATCHED_S = 1.0
 # From this share of the cores on others take away what is to be measured.

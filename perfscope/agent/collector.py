@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from perfscope.traces.manifest import SourceStatus
-from perfscope.traces.run_folder import RunWriter
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.manifest import SourceStatus
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from perfscope.agent import cgroup, proc
 from perfscope.agent.entry import enter
+from perfscope.agent.host import cgroup, proc
+from perfscope.agent.host.usable_cores import usable_cores
 from perfscope.agent.py_spy import program
-from perfscope.agent.usable_cores import usable_cores
 from perfscope.errors import CollectorUnavailable, PerfscopeError
 
 

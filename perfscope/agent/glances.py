@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any
 
-from perfscope.agent import proc
 from perfscope.agent.collectors.thread_states import MainThread
+from perfscope.agent.host import proc
+from perfscope.agent.host.process_readings import ProcessReadings, Row
+from perfscope.agent.host.system_calls import meanings
+from perfscope.agent.job.roles import RANK_VARIABLES, has_torch, is_python, script
 from perfscope.agent.nvml.card import Card, cards
 from perfscope.agent.nvml.door import Door, opened
 from perfscope.agent.nvml.holders import Holders
-from perfscope.agent.process_readings import ProcessReadings, Row
-from perfscope.agent.roles import RANK_VARIABLES, has_torch, is_python, script
-from perfscope.agent.system_calls import meanings
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 

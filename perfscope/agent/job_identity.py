@@ -7,7 +7,7 @@ operators set MASTER_ADDR and MASTER_PORT.
 
 import hashlib
 
-from perfscope.agent import proc
+from perfscope.agent.host import proc
 
 VARIABLES = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_STEP_ID")
 HERE = ("localhost", "127.0.0.1", "::1")

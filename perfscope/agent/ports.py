@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from perfscope.agent import proc
+from perfscope.agent.host import proc
 from perfscope.traces.device_facts import DeviceFacts, PortFacts
 
 SYS: Final = Path("/sys")

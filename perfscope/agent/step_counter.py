@@ -2,8 +2,8 @@
 
 import array
 
-from perfscope.agent.same_step import Updates
-from perfscope.traces import events
+from perfscope.agent.windows.same_step import Updates
+from perfscope.traces.run import events
 
 PERIOD = {events.OPTIMIZER, events.SCALER}
 

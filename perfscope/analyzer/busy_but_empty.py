@@ -2,7 +2,7 @@
 
 from perfscope.analyzer.device_case import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.devices.counter_bound import counter_bound, why_not_measurable
+from perfscope.analyzer.facts.device_counters.counter_bound import counter_bound, why_not_measurable
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import percent
 from perfscope.traces.trace import Trace

@@ -3,11 +3,11 @@
 from typing import Final
 
 from perfscope.analyzer.diagnosis import BoundBy
-from perfscope.analyzer.facts.device.units import is_recorded_trace
-from perfscope.analyzer.facts.devices.counter_bound import CounterBound, counter_bound
-from perfscope.analyzer.facts.devices.link_use import link_use
-from perfscope.analyzer.facts.devices.use import DeviceUse, device_use
+from perfscope.analyzer.facts.device_counters.counter_bound import CounterBound, counter_bound
+from perfscope.analyzer.facts.device_counters.link_use import link_use
+from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
 from perfscope.analyzer.facts.rows import manifest
+from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
 

@@ -2,8 +2,8 @@
 
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
-from perfscope.analyzer.facts.devices.counter_bound import counter_bound
-from perfscope.analyzer.facts.devices.use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.facts.device_counters.counter_bound import counter_bound
+from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.facts.rows import table
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, percent

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import ModuleType
 
+from perfscope.analyzer.cases.input import ordinary
 from perfscope.analyzer.confidence import IN_TRACES, RECOVERABLE, UNREPEATED, Standing, confidence_of
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, steps_of
 from perfscope.analyzer.device_bound import with_devices
@@ -14,13 +15,12 @@ from perfscope.analyzer.diagnosis import (
     Source,
     Verdict,
 )
-from perfscope.analyzer.facts.device.traced_budget import slices
-from perfscope.analyzer.facts.device.units import is_recorded_trace, of_a_profiler, units
 from perfscope.analyzer.facts.input_pipeline import input_pipelines
 from perfscope.analyzer.facts.rows import manifest, table
+from perfscope.analyzer.facts.traced.traced_budget import slices
+from perfscope.analyzer.facts.traced.units import is_recorded_trace, of_a_profiler, units
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.hosts import Outcome, host_views, together
-from perfscope.analyzer.input_case import ordinary
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.operators import operators
 from perfscope.analyzer.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained

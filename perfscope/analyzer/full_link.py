@@ -3,8 +3,8 @@
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.device_case import LANE, at_most, called, no_devices, rank_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
-from perfscope.analyzer.facts.devices.link_use import NEVER_CLEARED, LinkUse, link_use
-from perfscope.analyzer.facts.devices.use import device_use
+from perfscope.analyzer.facts.device_counters.link_use import NEVER_CLEARED, LinkUse, link_use
+from perfscope.analyzer.facts.device_counters.use import device_use
 from perfscope.analyzer.facts.rows import table
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, percent

@@ -3,17 +3,17 @@
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.counters import used
-from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.host_load import window
 from perfscope.analyzer.facts.rank_waiting import IN_STEP, rank_waiting
 from perfscope.analyzer.facts.ranks_here import main_processes
 from perfscope.analyzer.facts.rows import column
 from perfscope.analyzer.facts.time_budget import steady_budget
+from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import ceiling
 from perfscope.analyzer.wording import digits, ms, percent, plural
 from perfscope.traces.trace import Trace
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perfscope.analyzer.diagnosis import Operator
-from perfscope.analyzer.facts.device.operators_by_phase import operators_by_phase
+from perfscope.analyzer.facts.traced.operators_by_phase import operators_by_phase
 from perfscope.traces.trace import Trace
 
 OF_EACH_PHASE = 25

@@ -7,11 +7,11 @@ import pandas as pd
 
 from perfscope.analyzer.confidence import Standing
 from perfscope.analyzer.diagnosis import RankBudget, Verdict
-from perfscope.analyzer.facts.device.activity import rows_on
-from perfscope.analyzer.facts.device.host_gaps import host_gaps
-from perfscope.analyzer.facts.device.segments import segments
-from perfscope.analyzer.facts.device.units import NO_DEVICE, Unit
 from perfscope.analyzer.facts.rows import column, table
+from perfscope.analyzer.facts.traced.activity import rows_on
+from perfscope.analyzer.facts.traced.host_gaps import host_gaps
+from perfscope.analyzer.facts.traced.segments import segments
+from perfscope.analyzer.facts.traced.units import NO_DEVICE, Unit
 from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.trace import Trace
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from perfscope.analyzer.cases.input import Case, beside, supply
 from perfscope.analyzer.facts.input_pipeline import Fetch, Pipeline, input_pipelines
 from perfscope.analyzer.findings.input_bound import case_of, device_hides
-from perfscope.analyzer.input_case import Case, beside, supply
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.prediction import After
 from perfscope.traces.trace import Trace

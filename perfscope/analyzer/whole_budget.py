@@ -2,18 +2,18 @@
 
 from perfscope.analyzer.confidence import FROM_OUTSIDE, Standing
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, RankBudget, StepSummary
-from perfscope.analyzer.facts.device.roofline import MEMORY
-from perfscope.analyzer.facts.device.span_budget import span_budget
-from perfscope.analyzer.facts.device.traced_steps import Marks, step_marks
-from perfscope.analyzer.facts.device.units import Unit, is_recorded_trace
-from perfscope.analyzer.facts.device.work_limits import WorkLimits, work_limits
-from perfscope.analyzer.facts.device.work_units import work_units
 from perfscope.analyzer.facts.host_load import window
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.rank_waiting import host_by_process
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.steps import trainers
 from perfscope.analyzer.facts.time_budget import CATEGORIES, steady, steady_budget, time_budget
+from perfscope.analyzer.facts.traced.roofline import MEMORY
+from perfscope.analyzer.facts.traced.span_budget import span_budget
+from perfscope.analyzer.facts.traced.traced_steps import Marks, step_marks
+from perfscope.analyzer.facts.traced.units import Unit, is_recorded_trace
+from perfscope.analyzer.facts.traced.work_limits import WorkLimits, work_limits
+from perfscope.analyzer.facts.traced.work_units import work_units
 from perfscope.traces.trace import Trace
 
 RESOURCE = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from perfscope.agent.recorder import Progress, Recorder
-    from perfscope.agent.window import Window
+    from perfscope.agent.windows.window import Window
 
 FOLLOW_EVERY_S = 5.0
 WATCHED_FLUSH_NS = 500_000_000
@@ -92,7 +92,7 @@ def window(text: str) -> tuple[str, float]:
 
 def asked_window(args: argparse.Namespace) -> "Window":
     """The window as asked for, the defaults for the rest. Raises UsageError at a depth that takes none."""
-    from perfscope.agent.window import DEFAULT_STALL_S, DEFAULT_STEPS, LONGEST_S, MANY_STEPS, Window
+    from perfscope.agent.windows.window import DEFAULT_STALL_S, DEFAULT_STEPS, LONGEST_S, MANY_STEPS, Window
 
     if args.depth != "kernels" and (args.window or args.window_stall or args.every or args.window_stacks):
         raise UsageError(f"at --depth {args.depth} no window is taken: leave --depth out, or the options for windows")

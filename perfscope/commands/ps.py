@@ -11,7 +11,7 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
     from rich.text import Text
 
-    from perfscope.agent.candidates import candidates
+    from perfscope.agent.job.candidates import candidates
     from perfscope.ui.terminal.diagnosis_view import harmless
 
     found = candidates()

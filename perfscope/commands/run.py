@@ -14,7 +14,7 @@ from perfscope.commands.attach import add_depth_arguments, asked_window, seconds
 from perfscope.errors import PerfscopeError, UsageError
 
 if TYPE_CHECKING:
-    from perfscope.agent.window import Window
+    from perfscope.agent.windows.window import Window
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
 
 def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Window") -> int:
     """The command's exit code; what goes wrong on our side is told and changes nothing for it."""
-    from perfscope.agent.door import open_door
+    from perfscope.agent.delivery.callers import open_door
+    from perfscope.agent.delivery.start_folder import nvtx_environment, start_folder
     from perfscope.agent.recorder import Plan, Recorder
-    from perfscope.agent.start_folder import nvtx_environment, start_folder
     from perfscope.agent.started_command import StartedCommand
 
     nvtx_door = open_door()

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from perfscope.agent import inside
-from perfscope.agent.beside import Order
-from perfscope.agent.door import open_door
+from perfscope.agent.delivery import own_process as inside
+from perfscope.agent.delivery.callers import open_door
 from perfscope.agent.entry.at_start import Watch
-from perfscope.agent.window import Window
+from perfscope.agent.profile_agent import Order
+from perfscope.agent.windows.window import Window
 from perfscope.errors import PerfscopeError
 
 BEGINS_WITHIN_S = 5.0
@@ -112,7 +112,7 @@ def started(order: Order) -> "subprocess.Popen[bytes]":
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
-        [sys.executable, "-m", "perfscope.agent.beside", msgspec.json.encode(order).decode()],
+        [sys.executable, "-m", "perfscope.agent.profile_agent", msgspec.json.encode(order).decode()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from perfscope.traces.kept_place import user_cache
-from perfscope.traces.manifest import Calibration
+from perfscope.traces.cache.place import user_cache
+from perfscope.traces.run.manifest import Calibration
 
 FOLDER = "calibrations"
 

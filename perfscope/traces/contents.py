@@ -12,7 +12,7 @@ from pathlib import Path
 from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto.text import head
 from perfscope.traces.readers import READERS
-from perfscope.traces.stored_run import is_run, read_manifest
+from perfscope.traces.run.stored import is_run, read_manifest
 
 DEEPEST = 4
 MOST = 2000

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.readers import READERS
-from perfscope.traces.way_of_reading import READABLE
+from perfscope.traces.reading_options import READABLE
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from perfscope.traces.manifest import Manifest
+from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES
 
 Fact = TypeVar("Fact")

@@ -1,0 +1,1 @@
+"""How a diagnosis is shown: terminal, report and dashboard. Nothing is computed here."""

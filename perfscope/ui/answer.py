@@ -63,7 +63,7 @@ def print_answer(diagnosis: "Diagnosis", trace: "Trace | None", *, json: bool, w
 
 def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
     """What `read` reads; on stderr how far it is. `kept`: a large trace is kept for the next time, or was."""
-    from perfscope.traces.way_of_reading import reading
+    from perfscope.traces.reading_options import reading
     from perfscope.ui.terminal.reading_bar import reading_bar
 
     with reading_bar(sys.stderr) as heard, reading(heard, kept=kept), ThreadPoolExecutor(1) as beside:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.traces.kept_place import folder_of
+from perfscope.traces.cache.place import folder_of
 
 FILE: Final = "answer.json"
 PACKAGE: Final = Path(__file__).resolve().parents[1]

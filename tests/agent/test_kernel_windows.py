@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.traces.load import load
-from perfscope.traces.stored_run import read_manifest
+from perfscope.traces.run.stored import read_manifest
 from tests.running import attach, end, perfscope, start, until
 
 PHASES = ("forward", "backward", "optimizer")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent import proc
 from perfscope.agent.collector import TargetProcess
-from perfscope.agent.roles import look
-from perfscope.agent.tree import Tree, find_tree, is_ending
+from perfscope.agent.host import proc
+from perfscope.agent.job.roles import look
+from perfscope.agent.job.tree import Tree, find_tree, is_ending
 from perfscope.errors import PerfscopeError, UsageError
 from tests.running import TARGETS, until
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent import cgroup
-from perfscope.agent.usable_cores import shm_bytes, usable_cores
+from perfscope.agent.host import cgroup
+from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
 from tests.running import until
 
 Make = Callable[..., Path]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.same_step import Updates, agreed
+from perfscope.agent.windows.same_step import Updates, agreed
 from tests.running import attach, end, start
 
 

@@ -15,7 +15,7 @@ from perfscope.analyzer.findings import network_saturated, nvlink_saturated
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
 from tests import build
-from tests.analyzer.device.gpu import Gpu
+from tests.analyzer.traced.gpu import Gpu
 
 A100, H100, MI300X = "NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "AMD Instinct MI300X"
 

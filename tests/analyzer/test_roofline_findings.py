@@ -11,9 +11,9 @@ from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.engine import diagnose
 from perfscope.analyzer.peaks.calibrated import calibrated_peaks
 from perfscope.traces import calibrations
-from perfscope.traces.manifest import Calibration
+from perfscope.traces.run.manifest import Calibration
 from perfscope.traces.trace import Trace
-from tests.analyzer.device.gpu import Gpu
+from tests.analyzer.traced.gpu import Gpu
 from tests.build import trace
 
 H100 = {

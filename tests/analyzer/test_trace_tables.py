@@ -2,8 +2,8 @@
 
 import pytest
 
-from perfscope.analyzer.facts.device.allocator import NOBODY, allocators, memory_owners
-from perfscope.analyzer.facts.device.communication_table import communication_table
+from perfscope.analyzer.facts.traced.allocator import NOBODY, allocators, memory_owners
+from perfscope.analyzer.facts.traced.communication_table import communication_table
 from perfscope.analyzer.what_if import pipeline_of, what_if
 from tests.build import MAIN, trace
 from tests.ui.runs import input_bound

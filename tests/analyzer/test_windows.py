@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from perfscope.analyzer.facts.device.compute_shares import compute_shares
-from perfscope.analyzer.facts.device.units import is_recorded_trace, units
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.time_budget import time_budget
+from perfscope.analyzer.facts.traced.compute_shares import compute_shares
+from perfscope.analyzer.facts.traced.units import is_recorded_trace, units
 from perfscope.analyzer.facts.windows_taken import windows_taken
 from perfscope.traces.trace import Trace
 from tests.build import trace

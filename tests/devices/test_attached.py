@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.facts.devices.energy import energy
-from perfscope.analyzer.facts.devices.per_step import device_per_step
+from perfscope.analyzer.facts.device_counters.energy import energy
+from perfscope.analyzer.facts.device_counters.per_step import device_per_step
 from perfscope.traces.load import load
 from tests.driver import built, environment, written
 from tests.running import end, perfscope, start

@@ -17,11 +17,11 @@ from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Network
 from perfscope.agent.ports import Interfaces
 from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.devices.link_use import link_use
+from perfscope.analyzer.facts.device_counters.link_use import link_use
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.load import load
-from perfscope.traces.manifest import Manifest
-from perfscope.traces.run_folder import RunWriter
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.trace import Trace
 from tests.build import FACTS
 

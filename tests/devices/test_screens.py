@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from perfscope.analyzer.facts.devices.link_map import DEVICE, NODE, SWITCH, link_maps
-from perfscope.analyzer.facts.devices.marks import Marks, marks
+from perfscope.analyzer.facts.device_counters.link_map import DEVICE, NODE, SWITCH, link_maps
+from perfscope.analyzer.facts.device_counters.marks import Marks, marks
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.selection import selection
 from perfscope.analyzer.timeline.tiles import LEVELS, tile

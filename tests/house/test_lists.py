@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from perfscope.agent.collectors import COLLECTORS
-from perfscope.agent.probe_bundle import PARTS, WINDOW_PARTS
+from perfscope.agent.delivery.probe_bundle import PARTS, WINDOW_PARTS
 from perfscope.analyzer.explain import HEADINGS
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.findings.causes import CAUSES

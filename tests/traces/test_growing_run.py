@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from perfscope.traces.events import COLUMNS, NEXT
-from perfscope.traces.growing_run import GrowingRun
-from perfscope.traces.manifest import Manifest
-from perfscope.traces.run_folder import RunWriter
-from perfscope.traces.run_tables import read_run, trace_of
+from perfscope.traces.run.events import COLUMNS, NEXT
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.growing import GrowingRun
+from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run.tables import read_run, trace_of
 from tests.build import FACTS
 
 LONG_NS = 10**15

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from perfscope.traces.kept import keep, recalled, thin_out
-from perfscope.traces.kept_place import folder_of
+from perfscope.traces.cache.place import folder_of
+from perfscope.traces.cache.tables import keep, recalled, thin_out
 from perfscope.traces.load import load
 from perfscope.traces.schema import TABLES
 from tests.traces.kineto.events import event, kernel, launch, written

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perfscope.traces.kernel_windows import MOST_READ
 from perfscope.traces.load import load
-from perfscope.traces.manifest import Manifest
-from perfscope.traces.run_folder import RunWriter
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.kernel_windows import MOST_READ
+from perfscope.traces.run.manifest import Manifest
 
 MS = 1_000_000
 ZERO_NS = 1_000_000_000_000

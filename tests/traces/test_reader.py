@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 
-from perfscope.traces import events
 from perfscope.traces.load import load
-from perfscope.traces.manifest import Manifest, SourceStatus
-from perfscope.traces.run_folder import RunWriter
+from perfscope.traces.run import events
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
 from tests.build import FACTS, table
 

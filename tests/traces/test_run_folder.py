@@ -13,19 +13,19 @@ import msgspec
 import pytest
 
 from perfscope.errors import UnreadableRun, UsageError
-from perfscope.traces.events import COLUMNS, WIDTH
 from perfscope.traces.load import load
-from perfscope.traces.manifest import Manifest
-from perfscope.traces.run_folder import RunWriter, mask_secrets
+from perfscope.traces.run.events import COLUMNS, WIDTH
+from perfscope.traces.run.folder import RunWriter, mask_secrets
+from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import SCHEMA_VERSION
-from perfscope.traces.stored_run import StoredRun
 from tests.build import FACTS
 
 WRITER = """
 import array, sys, msgspec
 from pathlib import Path
-from perfscope.traces.manifest import Manifest
-from perfscope.traces.run_folder import RunWriter
+from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run.folder import RunWriter
 from tests.build import FACTS
 run = RunWriter.create(Path(sys.argv[1]), msgspec.convert(FACTS, Manifest))
 number = 0
@@ -86,7 +86,7 @@ def test_a_killed_writer_loses_at_most_the_torn_end(tmp_path: Path, wait_s: floa
 def test_segments_are_sealed_when_full_and_the_cap_drops_the_oldest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perfscope.traces.streams.SEGMENT_BYTES", 10_000)
+    monkeypatch.setattr("perfscope.traces.run.streams.SEGMENT_BYTES", 10_000)
     run = writer(tmp_path / "r", cap_bytes=50_000)
     for number in range(100):
         run.arrow("probe.records", 0, COLUMNS).append(record(5, number, 1) * 20)

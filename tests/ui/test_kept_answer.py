@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.kept_place import folder_of
+from perfscope.traces.cache.place import folder_of
 from perfscope.ui import kept_answer
 from perfscope.ui.kept_answer import place_of, recalled_answer
 from tests.running import perfscope

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perfscope.traces.load import load
-from perfscope.traces.stored_run import read_manifest
+from perfscope.traces.run.stored import read_manifest
 from perfscope.ui.dashboard.recording import Recording
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.source import Live

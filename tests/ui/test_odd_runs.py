@@ -2,8 +2,8 @@
 
 import pytest
 
-from perfscope.traces.manifest import Manifest
-from perfscope.traces.run_folder import RunWriter
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.manifest import Manifest
 from perfscope.ui.dashboard.pages import PAGES
 from tests.build import FACTS
 from tests.traces.kineto.events import event, written

@@ -11,7 +11,7 @@ import pytest
 from perfscope.traces.jobs.job import Processes
 from perfscope.traces.jobs.processes import local_processes, local_threads
 from perfscope.traces.load import load, load_all
-from perfscope.traces.way_of_reading import reading, way
+from perfscope.traces.reading_options import reading, way
 from perfscope.ui.terminal.reading_bar import LINE_EVERY_S, ReadingBar, reading_bar
 from tests.traces.kineto.events import event, written
 

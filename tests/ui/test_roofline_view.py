@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.device.roofline import roofline_table
+from perfscope.analyzer.facts.traced.roofline import roofline_table
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.roof_sections import roof_sections
 from perfscope.ui.blocks.tables import Table
 from perfscope.ui.figures.roofline import roofline
 from perfscope.ui.report import write_report
-from tests.analyzer.device.gpu import Gpu
+from tests.analyzer.traced.gpu import Gpu
 from tests.running import until
 
 N = 2048

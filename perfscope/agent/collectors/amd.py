@@ -5,7 +5,7 @@ import time
 from perfscope.agent.amd import AmdWatch, Smi
 from perfscope.agent.collector import Job
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.manifest import SourceStatus
+from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 500_000_000
 LAST_WAIT_S = 1.0

@@ -7,11 +7,11 @@ with each look. Names and units: docs/tables.md.
 import time
 
 from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.host_readings import HostReadings
-from perfscope.agent.listening import listening_sockets
+from perfscope.agent.host.host_readings import HostReadings
+from perfscope.agent.host.listening import listening_sockets
+from perfscope.agent.host.process_readings import ProcessReadings
 from perfscope.agent.pace import Pace
-from perfscope.agent.process_readings import ProcessReadings
-from perfscope.traces.manifest import SourceStatus
+from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 200_000_000
 LOOKS_A_SLOW_ONE = 5

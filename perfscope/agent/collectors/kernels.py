@@ -6,14 +6,14 @@ A trace comes as an open memory file through the probe's own socket: that works 
 import time
 from typing import Any
 
-from perfscope.agent.cgroup import group, memory_left_bytes
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors.probe import Probe, Visit
-from perfscope.agent.proc import available_bytes
-from perfscope.agent.same_step import agreed
-from perfscope.agent.trace_store import TraceStore
-from perfscope.agent.window import Window, due
-from perfscope.traces.manifest import SourceStatus
+from perfscope.agent.host.cgroup import group, memory_left_bytes
+from perfscope.agent.host.proc import available_bytes
+from perfscope.agent.windows.same_step import agreed
+from perfscope.agent.windows.trace_store import TraceStore
+from perfscope.agent.windows.window import Window, due
+from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 100_000_000
 LAST_WAIT_S = 30.0

@@ -7,7 +7,7 @@ from perfscope.agent.pace import Pace
 from perfscope.agent.ports import SYS, Interfaces, ib_ports, neighbours
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.device_facts import PortFacts
-from perfscope.traces.manifest import SourceStatus
+from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 1_000_000_000
 MOST_SHARE = 0.002

@@ -1,7 +1,7 @@
 """Counters of this host's NVIDIA devices, and who uses them: streams "device.counters", "device.processes", "device.gaps"."""
 
 from perfscope.agent.collector import Job
-from perfscope.traces.manifest import SourceStatus
+from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 200_000_000
 LAST_WAIT_S = 1.0

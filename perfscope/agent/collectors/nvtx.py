@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.door import Door
+from perfscope.agent.delivery.callers import Door
+from perfscope.agent.delivery.probe_line import ProbeLine, accept
 from perfscope.agent.nvtx.ring import Ring
-from perfscope.agent.probe_line import ProbeLine, accept
-from perfscope.traces.events import COLUMNS, WIDTH
-from perfscope.traces.manifest import SourceStatus
+from perfscope.traces.run.events import COLUMNS, WIDTH
+from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 100_000_000
 BUSY_NS = 10_000_000

@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from perfscope.agent import dynolog, proc
 from perfscope.agent.collector import Job
-from perfscope.agent.trace_store import TraceStore
-from perfscope.agent.window import MANY_STEPS, Window
-from perfscope.traces.manifest import SourceStatus
+from perfscope.agent.host import proc
+from perfscope.agent.windows import dynolog
+from perfscope.agent.windows.trace_store import TraceStore
+from perfscope.agent.windows.window import MANY_STEPS, Window
+from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 100_000_000
 USUAL_S = 1.0

@@ -7,18 +7,18 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from perfscope.agent.apart import Entering, Report, enter_apart
 from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.door import Door
+from perfscope.agent.delivery.callers import Door
+from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
+from perfscope.agent.delivery.probe_bundle import bundle
+from perfscope.agent.delivery.probe_line import ProbeLine, accept, listen
 from perfscope.agent.entry import check
-from perfscope.agent.probe_bundle import bundle
-from perfscope.agent.probe_line import ProbeLine, accept, listen
 from perfscope.agent.step_counter import StepCounter
-from perfscope.agent.window import Window
+from perfscope.agent.windows.window import Window
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.calibrations import recall
-from perfscope.traces.events import COLUMNS, WIDTH
-from perfscope.traces.manifest import SourceStatus, TorchFacts
+from perfscope.traces.run.events import COLUMNS, WIDTH
+from perfscope.traces.run.manifest import SourceStatus, TorchFacts
 
 PERIOD_NS = 200_000_000
 ENTERING_NS = 20_000_000

@@ -11,7 +11,7 @@ from pathlib import Path
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.py_spy import Event, Sampling, program, stacks
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.manifest import SourceStatus
+from perfscope.traces.run.manifest import SourceStatus
 
 RATE_HZ = 10.0
 SLOWEST_HZ = 1.0

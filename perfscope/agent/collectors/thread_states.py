@@ -9,14 +9,14 @@ main interpreter), and no other lock that Python code waits for does. A thread a
 import math
 import os
 
-from perfscope.agent import proc
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.entry import symbol_range
+from perfscope.agent.host import proc
+from perfscope.agent.host.process_readings import opened, pread
+from perfscope.agent.host.system_calls import DESCRIPTOR, FUTEX, kind_of_file, meanings
 from perfscope.agent.pace import Pace
-from perfscope.agent.process_readings import opened, pread
-from perfscope.agent.system_calls import DESCRIPTOR, FUTEX, kind_of_file, meanings
 from perfscope.errors import CannotEnter, CollectorUnavailable
-from perfscope.traces.manifest import SourceStatus
+from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 50_000_000
 MOST_SHARE = 0.008

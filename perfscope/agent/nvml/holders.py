@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pynvml
 
-from perfscope.agent import proc
 from perfscope.agent.collector import TargetProcess
+from perfscope.agent.host import proc
 from perfscope.agent.nvml.card import Card
 from perfscope.agent.nvml.door import Door
 

@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Iterator
 
-from perfscope.traces.events import WIDTH
+from perfscope.traces.run.events import WIDTH
 
 # As ring.c has them.
 SLOTS = 65536

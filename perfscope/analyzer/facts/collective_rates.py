@@ -8,10 +8,10 @@ crosses, and the figure may exceed the link.
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.device.activity import activity
-from perfscope.analyzer.facts.device.units import units
 from perfscope.analyzer.facts.matched_collectives import matched_collectives
 from perfscope.analyzer.facts.rows import column, table
+from perfscope.analyzer.facts.traced.activity import activity
+from perfscope.analyzer.facts.traced.units import units
 from perfscope.traces.intervals import Ints, covered
 from perfscope.traces.trace import Trace
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfscope.analyzer.facts.device.units import units
 from perfscope.analyzer.facts.matched_collectives import matched_collectives
 from perfscope.analyzer.facts.rows import column, table
+from perfscope.analyzer.facts.traced.units import units
 from perfscope.traces.trace import Trace
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
-from perfscope.analyzer.facts.device.activity import activity, rows_on
-from perfscope.analyzer.facts.device.span_budget import in_windows
-from perfscope.analyzer.facts.device.units import Unit, units
 from perfscope.analyzer.facts.matched_collectives import matched_collectives
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.time_budget import steady_budget
+from perfscope.analyzer.facts.traced.activity import activity, rows_on
+from perfscope.analyzer.facts.traced.span_budget import in_windows
+from perfscope.analyzer.facts.traced.units import Unit, units
 from perfscope.traces.intervals import Ints, covered, intersected, merged, subtracted
 from perfscope.traces.trace import Trace
 

@@ -8,10 +8,10 @@ threads is on all of them and falls out.)
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.rows import column, rows_of, table
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES, WAITING
 from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.facts.zones import zones
 from perfscope.traces.intervals import inside, merged
 from perfscope.traces.trace import Trace

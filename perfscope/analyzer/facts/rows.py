@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.intervals import Ints
-from perfscope.traces.manifest import Manifest
+from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.trace import Trace
 
 

@@ -4,8 +4,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.device.traced_steps import traced_steps
-from perfscope.analyzer.facts.device.units import is_recorded_trace, units
 from perfscope.analyzer.facts.outer_loop import (
     NO_LOOP,
     Batches,
@@ -18,6 +16,8 @@ from perfscope.analyzer.facts.outer_loop import (
     trained,
 )
 from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
+from perfscope.analyzer.facts.traced.traced_steps import traced_steps
+from perfscope.analyzer.facts.traced.units import is_recorded_trace, units
 from perfscope.analyzer.facts.warm_up import warm_up
 from perfscope.traces.intervals import EMPTY, Ints, Spans, covered, inside, merged
 from perfscope.traces.trace import Trace

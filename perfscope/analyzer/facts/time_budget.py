@@ -5,15 +5,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
-from perfscope.analyzer.facts.device.compute_shares import ComputeShares, compute_shares
-from perfscope.analyzer.facts.device.traced_budget import traced_budget
-from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.lanes import Lanes
 from perfscope.analyzer.facts.pull_loop import pull_loop
 from perfscope.analyzer.facts.rank_waiting import rank_waiting
 from perfscope.analyzer.facts.rows import column, rows_of
 from perfscope.analyzer.facts.sample_shares import NOTHING_SAMPLED, Shares, state_shares, user_code_share
 from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.traced.compute_shares import ComputeShares, compute_shares
+from perfscope.analyzer.facts.traced.traced_budget import traced_budget
+from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.facts.zones import Zones, zones
 from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged
 from perfscope.traces.trace import Trace

@@ -19,12 +19,12 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.cases.trace import Case, case_of, no_device
 from perfscope.analyzer.critical_rank import few_steps, steps_of
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.rows import column, longest, table
 from perfscope.analyzer.facts.zones import spans_of
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import Case, case_of, no_device
 from perfscope.analyzer.wording import ms, percent, plural
 from perfscope.traces.intervals import inside, intersected, merged
 from perfscope.traces.trace import Trace

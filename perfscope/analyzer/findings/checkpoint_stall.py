@@ -22,9 +22,9 @@ import pandas as pd
 
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.thread_work import saves
-from perfscope.analyzer.facts.device.units import of_a_profiler
 from perfscope.analyzer.facts.rows import column, longest, of_category, rows_of, table
+from perfscope.analyzer.facts.traced.thread_work import saves
+from perfscope.analyzer.facts.traced.units import of_a_profiler
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import After, speedup
 from perfscope.analyzer.wording import megabytes, ms, percent, plural

@@ -23,12 +23,12 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer import counter_evidence
+from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.roofline import COMPUTE
+from perfscope.analyzer.facts.traced.roofline import COMPUTE
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.analyzer.wording import digits, percent
-from perfscope.analyzer.work_case import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.traces.trace import Trace
 
 ID = "compute-bound"

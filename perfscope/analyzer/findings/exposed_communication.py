@@ -21,13 +21,13 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.cases.link import rates
+from perfscope.analyzer.cases.trace import Case, a_step, case_of, case_of_unit, no_device, total
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.overlap import exposed_collectives, overlap
-from perfscope.analyzer.facts.device.units import units
 from perfscope.analyzer.facts.rows import column, longest
+from perfscope.analyzer.facts.traced.overlap import exposed_collectives, overlap
+from perfscope.analyzer.facts.traced.units import units
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.link_case import rates
-from perfscope.analyzer.trace_case import Case, a_step, case_of, case_of_unit, no_device, total
 from perfscope.analyzer.wording import digits, megabytes, ms, percent, plural
 from perfscope.traces.trace import Trace
 

@@ -18,12 +18,12 @@ When it is wrong
 
 import pandas as pd
 
+from perfscope.analyzer.cases.trace import Case, a_step, case_of, no_device, total
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.device.activity import rows_on
 from perfscope.analyzer.facts.rows import longest
+from perfscope.analyzer.facts.traced.activity import rows_on
 from perfscope.analyzer.facts.zones import spans_of
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import Case, a_step, case_of, no_device, total
 from perfscope.analyzer.wording import digits, megabytes, ms, percent
 from perfscope.traces.intervals import Spans, intersected
 from perfscope.traces.trace import Trace

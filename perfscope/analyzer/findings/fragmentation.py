@@ -19,7 +19,7 @@ When it is wrong
 import numpy as np
 
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.memory_use import memory_peaks
+from perfscope.analyzer.facts.traced.memory_use import memory_peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, megabytes
 from perfscope.traces.trace import Trace

@@ -24,11 +24,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.python_places import innermost_functions
-from perfscope.analyzer.facts.rows import column, longest, table
-from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import (
+from perfscope.analyzer.cases.trace import (
     Case,
     a_step,
     case_of,
@@ -38,6 +34,10 @@ from perfscope.analyzer.trace_case import (
     op_names,
     total,
 )
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.facts.rows import column, longest, table
+from perfscope.analyzer.facts.traced.python_places import innermost_functions
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, ms, percent, plural
 from perfscope.traces.trace import Trace
 

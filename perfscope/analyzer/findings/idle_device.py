@@ -20,8 +20,8 @@ When it is wrong
 
 from perfscope.analyzer.device_case import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.devices.host_and_device import host_and_device
-from perfscope.analyzer.facts.devices.use import device_use
+from perfscope.analyzer.facts.device_counters.host_and_device import host_and_device
+from perfscope.analyzer.facts.device_counters.use import device_use
 from perfscope.analyzer.facts.time_budget import steady, time_budget
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import percent

@@ -29,17 +29,17 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer import traced_input
+from perfscope.analyzer.cases import traced_input
+from perfscope.analyzer.cases.input import Case, avoidable_wait, wait_evidence
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
-from perfscope.analyzer.facts.device.units import is_recorded_trace
-from perfscope.analyzer.facts.devices.host_and_device import idle_share
+from perfscope.analyzer.facts.device_counters.host_and_device import idle_share
 from perfscope.analyzer.facts.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.facts.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.facts.observed_budget import ObservedBudget, observed_budget
 from perfscope.analyzer.facts.rows import column, longest, manifest, table
+from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.findings.causes import CAUSES
-from perfscope.analyzer.input_case import Case, avoidable_wait, wait_evidence
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import Machine, speedup
 from perfscope.analyzer.wording import ms, percent, plural

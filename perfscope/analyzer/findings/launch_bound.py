@@ -27,14 +27,8 @@ import re
 
 import pandas as pd
 
-from perfscope.analyzer.cpu_dispatch import of_cpu_dispatch, on_a_cpu_with_steps
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.activity import rows_on
-from perfscope.analyzer.facts.device.host_gaps import host_gaps
-from perfscope.analyzer.facts.device.launch_queue import QueueSummary, queue_summaries
-from perfscope.analyzer.facts.rows import column, longest, of_category, table
-from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import (
+from perfscope.analyzer.cases.cpu_dispatch import of_cpu_dispatch, on_a_cpu_with_steps
+from perfscope.analyzer.cases.trace import (
     Case,
     a_step,
     case_of,
@@ -44,6 +38,12 @@ from perfscope.analyzer.trace_case import (
     op_names,
     total,
 )
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.facts.rows import column, longest, of_category, table
+from perfscope.analyzer.facts.traced.activity import rows_on
+from perfscope.analyzer.facts.traced.host_gaps import host_gaps
+from perfscope.analyzer.facts.traced.launch_queue import QueueSummary, queue_summaries
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, ms, percent
 from perfscope.traces.trace import Trace
 

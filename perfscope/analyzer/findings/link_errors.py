@@ -18,7 +18,7 @@ When it is wrong
 
 from perfscope.analyzer.device_case import LANE
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.devices.link_error_counts import LinkErrors, errors_counted, link_errors
+from perfscope.analyzer.facts.device_counters.link_error_counts import LinkErrors, errors_counted, link_errors
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits
 from perfscope.traces.trace import Trace

@@ -25,12 +25,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer import busy_but_empty
+from perfscope.analyzer.cases.trace import Case, case_of, largest, module_names, no_device, op_names
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.activity import rows_on
-from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.rows import column, table
+from perfscope.analyzer.facts.traced.activity import rows_on
+from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import Case, case_of, largest, module_names, no_device, op_names
 from perfscope.analyzer.wording import digits, ms, percent
 from perfscope.traces.trace import Trace
 

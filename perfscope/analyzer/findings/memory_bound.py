@@ -27,13 +27,13 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer import counter_evidence
+from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.fusable_runs import fusable_runs
-from perfscope.analyzer.facts.device.roofline import MEMORY
-from perfscope.analyzer.facts.device.work_limits import limited_by
+from perfscope.analyzer.facts.traced.fusable_runs import fusable_runs
+from perfscope.analyzer.facts.traced.roofline import MEMORY
+from perfscope.analyzer.facts.traced.work_limits import limited_by
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, ms, percent
-from perfscope.analyzer.work_case import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.traces.trace import Trace
 
 ID = "memory-bound"

@@ -20,9 +20,9 @@ import numpy as np
 
 from perfscope.analyzer.device_case import called, evidence, finding
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.memory_use import memory_peaks
-from perfscope.analyzer.facts.devices.memory import fullest_memory
+from perfscope.analyzer.facts.device_counters.memory import fullest_memory
 from perfscope.analyzer.facts.rows import table
+from perfscope.analyzer.facts.traced.memory_use import memory_peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import megabytes, percent
 from perfscope.traces.trace import Trace

@@ -20,7 +20,7 @@ When it is wrong
 
 from perfscope.analyzer.device_case import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.devices.numa import far_processes, nodes_known
+from perfscope.analyzer.facts.device_counters.numa import far_processes, nodes_known
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import percent
 from perfscope.traces.trace import Trace

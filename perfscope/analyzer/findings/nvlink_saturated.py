@@ -26,12 +26,13 @@ When it is wrong
     was full and never that it was not.
 """
 
-from perfscope.analyzer import full_link, link_case
+from perfscope.analyzer import full_link
+from perfscope.analyzer.cases import link as link_case
+from perfscope.analyzer.cases.trace import case_of, no_device
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.device.units import is_recorded_trace
 from perfscope.analyzer.facts.links.group_path import DEVICE_LINKS
+from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import case_of, no_device
 from perfscope.analyzer.wording import percent
 from perfscope.traces.trace import Trace
 

@@ -19,12 +19,12 @@ When it is wrong
 
 import numpy as np
 
+from perfscope.analyzer.cases.trace import a_step, case_of, no_device, total
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.device.activity import rows_on
 from perfscope.analyzer.facts.rows import column, longest, table
+from perfscope.analyzer.facts.traced.activity import rows_on
 from perfscope.analyzer.facts.zones import spans_of
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import a_step, case_of, no_device, total
 from perfscope.analyzer.wording import digits, megabytes, ms, percent
 from perfscope.traces.intervals import intersected, merged
 from perfscope.traces.trace import Trace

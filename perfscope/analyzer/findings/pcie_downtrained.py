@@ -20,8 +20,8 @@ When it is wrong
 
 from perfscope.analyzer.device_case import at_most, called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.devices.link_use import link_use
-from perfscope.analyzer.facts.devices.pcie_link import pcie_links
+from perfscope.analyzer.facts.device_counters.link_use import link_use
+from perfscope.analyzer.facts.device_counters.pcie_link import pcie_links
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import percent
 from perfscope.traces.trace import Trace

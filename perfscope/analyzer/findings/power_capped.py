@@ -19,8 +19,8 @@ When it is wrong
 
 from perfscope.analyzer.device_case import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.devices.clock_holds import POWER, ClockHold, clock_holds, clocks_known
-from perfscope.analyzer.facts.devices.use import DeviceUse, device_use
+from perfscope.analyzer.facts.device_counters.clock_holds import POWER, ClockHold, clock_holds, clocks_known
+from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, percent
 from perfscope.traces.trace import Trace

@@ -15,10 +15,10 @@ When it is wrong
     Only what the profiler itself marks is seen; that it slows every operator and Python call is not.
 """
 
+from perfscope.analyzer.cases.trace import case_of, no_device, total
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.rows import longest
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import case_of, no_device, total
 from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.trace import Trace
 

@@ -26,14 +26,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.device.call_costs import device_work
-from perfscope.analyzer.facts.device.units import NO_DEVICE
 from perfscope.analyzer.facts.rows import table
+from perfscope.analyzer.facts.traced.call_costs import device_work
+from perfscope.analyzer.facts.traced.units import NO_DEVICE
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.analyzer.wording import digits, percent
-from perfscope.analyzer.work_case import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.traces.trace import Trace
 
 ID = "reduced-precision-unused"

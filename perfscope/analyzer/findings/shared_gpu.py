@@ -20,7 +20,7 @@ When it is wrong
 
 from perfscope.analyzer.device_case import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.devices.sharing import Stranger, strangers
+from perfscope.analyzer.facts.device_counters.sharing import Stranger, strangers
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import megabytes, percent
 from perfscope.traces.trace import Trace

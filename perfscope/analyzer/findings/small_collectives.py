@@ -20,11 +20,11 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.cases.trace import Case, a_step, case_of, no_device
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.device.overlap import exposed_collectives
 from perfscope.analyzer.facts.rows import column
+from perfscope.analyzer.facts.traced.overlap import exposed_collectives
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import Case, a_step, case_of, no_device
 from perfscope.analyzer.wording import digits, megabytes, ms, percent
 from perfscope.traces.trace import Trace
 

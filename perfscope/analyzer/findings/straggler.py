@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer import lockstep
+from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.longest_wait import LongestWait, longest_wait
@@ -35,7 +36,6 @@ from perfscope.analyzer.facts.matched_collectives import matched_collectives
 from perfscope.analyzer.facts.rank_skew import rank_skew, slower_kernels
 from perfscope.analyzer.facts.rows import column
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.trace_case import ceiling
 from perfscope.analyzer.wording import ms, percent, plural
 from perfscope.traces.trace import Trace
 

@@ -19,7 +19,7 @@ When it is wrong
 
 from perfscope.analyzer.device_case import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.devices.clock_holds import (
+from perfscope.analyzer.facts.device_counters.clock_holds import (
     BRAKE,
     HARDWARE,
     SYNC,
@@ -28,7 +28,7 @@ from perfscope.analyzer.facts.devices.clock_holds import (
     clock_holds,
     clocks_known,
 )
-from perfscope.analyzer.facts.devices.use import device_use
+from perfscope.analyzer.facts.device_counters.use import device_use
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, percent
 from perfscope.traces.trace import Trace

@@ -18,7 +18,7 @@ When it is wrong
 
 from perfscope.analyzer.device_case import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.devices.sharing import crowded, strays
+from perfscope.analyzer.facts.device_counters.sharing import crowded, strays
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import megabytes, plural
 from perfscope.traces.trace import Trace

@@ -2,7 +2,7 @@
 
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.traces.calibrations import recall
-from perfscope.traces.manifest import Manifest
+from perfscope.traces.run.manifest import Manifest
 
 VECTOR = ("float32", "float64")
 

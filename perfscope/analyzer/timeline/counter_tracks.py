@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.devices.link_use import link_use
-from perfscope.analyzer.facts.devices.series import device_series
-from perfscope.analyzer.facts.devices.use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.facts.device_counters.link_use import link_use
+from perfscope.analyzer.facts.device_counters.series import device_series
+from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.timeline.lane import Events
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.track import COUNTER, NOT_IN_A_TABLE, SOURCES, Draft

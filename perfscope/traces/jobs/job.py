@@ -17,12 +17,12 @@ from perfscope.traces.jobs.merge import Piece, merged_tables
 from perfscope.traces.jobs.processes import side_by_side
 from perfscope.traces.jobs.recordings import Chosen, Recording, chosen, recording
 from perfscope.traces.jobs.sources import job_sources
-from perfscope.traces.manifest import Manifest
 from perfscope.traces.reading import read_one
+from perfscope.traces.reading_options import way
+from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace
-from perfscope.traces.way_of_reading import way
 
 Processes = Callable[[Sequence[Path]], AbstractContextManager[Executor]]
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from perfscope.errors import PerfscopeError
 from perfscope.traces.kineto import compiled_part
 from perfscope.traces.kineto.file import estimated_bytes, usable_cores
-from perfscope.traces.way_of_reading import Heard, one_of, read_here, way
+from perfscope.traces.reading_options import Heard, one_of, read_here, way
 
 MOST_THREADS: Final = 4
 """About a quarter of what a file takes holds the interpreter: more threads than this wait for each other."""

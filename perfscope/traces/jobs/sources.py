@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from perfscope.traces.jobs.alignment import Alignment
 from perfscope.traces.jobs.recordings import Chosen, Recording
-from perfscope.traces.manifest import SourceStatus
+from perfscope.traces.run.manifest import SourceStatus
 
 MOST_NAMED = 8
 

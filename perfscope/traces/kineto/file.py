@@ -17,7 +17,7 @@ from perfscope.traces.kineto.layout import Part
 from perfscope.traces.kineto.part import part_of
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, last_boundary
 from perfscope.traces.kineto.text import Text
-from perfscope.traces.way_of_reading import READABLE, Heard
+from perfscope.traces.reading_options import READABLE, Heard
 
 WORTH_PROCESSES = 24 << 20
 """Bytes of text from which on starting processes pays."""

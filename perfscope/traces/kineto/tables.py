@@ -26,11 +26,11 @@ from perfscope.traces.kineto.host_tables import (
 )
 from perfscope.traces.kineto.identity import Identity, identified, listed_devices
 from perfscope.traces.kineto.outliers import FAR_AWAY, within_reach
-from perfscope.traces.manifest import Manifest, SourceStatus
+from perfscope.traces.reading_options import READABLE
+from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace
-from perfscope.traces.way_of_reading import READABLE
 
 
 def trace_of(path: Path, columns: Columns) -> Trace:

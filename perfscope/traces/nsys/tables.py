@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.manifest import Manifest, SourceStatus
 from perfscope.traces.nsys.database import Database, Rows, opened
 from perfscope.traces.nsys.device_tables import (
     OnDevice,
@@ -24,6 +23,7 @@ from perfscope.traces.nsys.identity import identified
 from perfscope.traces.nsys.nvtx import Nvtx, around, nvtx_events, op_table, range_rows
 from perfscope.traces.nsys.payloads import said_by_nccl
 from perfscope.traces.readers.nsys import MAGIC, REPORTS
+from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace

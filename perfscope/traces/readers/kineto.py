@@ -7,10 +7,10 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from perfscope.traces.kept_place import folder_of
+from perfscope.traces.cache.place import folder_of
 from perfscope.traces.kineto.file import estimated_bytes, read_columns, usable_cores
 from perfscope.traces.kineto.text import head
-from perfscope.traces.way_of_reading import way
+from perfscope.traces.reading_options import way
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -34,7 +34,7 @@ def read(path: Path) -> "Trace":
     """The Trace of one file: one rank. Raises UnreadableRun."""
     keeps = way().kept and worth_keeping(path)
     if keeps and folder_of(path).is_dir():
-        from perfscope.traces.kept import recalled
+        from perfscope.traces.cache.tables import recalled
 
         again = recalled(path)
         if again is not None:
@@ -48,7 +48,7 @@ def read(path: Path) -> "Trace":
         trace = trace_of(path, columns.result())
     give_back()
     if keeps:
-        from perfscope.traces.kept import keep
+        from perfscope.traces.cache.tables import keep
 
         # Beside whatever comes next; Python does not end before it has ended.
         Thread(target=keep, args=(trace, path), name="perfscope-keep").start()

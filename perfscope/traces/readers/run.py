@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.traces.run_folder import MANIFEST
+from perfscope.traces.run.folder import MANIFEST
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -16,6 +16,6 @@ def sniff(path: Path) -> bool:
 
 def read(path: Path) -> "Trace":
     """The Trace of a run folder, finished or growing. Raises UnreadableRun."""
-    from perfscope.traces.run_tables import read_run
+    from perfscope.traces.run.tables import read_run
 
     return read_run(path)

@@ -4,11 +4,11 @@ from typing import Any
 
 import pandas as pd
 
-from perfscope.analyzer.facts.device.communication_table import communication_table
-from perfscope.analyzer.facts.device.overlap import overlap
+from perfscope.analyzer.cases.link import CONVENTION, gigabytes
 from perfscope.analyzer.facts.links.arrival_spread import arrival_spread
 from perfscope.analyzer.facts.links.collective_links import collective_links
-from perfscope.analyzer.link_case import CONVENTION, gigabytes
+from perfscope.analyzer.facts.traced.communication_table import communication_table
+from perfscope.analyzer.facts.traced.overlap import overlap
 from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.sections import Section

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.devices.energy import DeviceEnergy, energy, energy_windows
-from perfscope.analyzer.facts.devices.link_map import link_maps
-from perfscope.analyzer.facts.devices.link_use import link_use
-from perfscope.analyzer.facts.devices.marks import Marks, marks
-from perfscope.analyzer.facts.devices.series import device_series
-from perfscope.analyzer.facts.devices.use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.facts.device_counters.energy import DeviceEnergy, energy, energy_windows
+from perfscope.analyzer.facts.device_counters.link_map import link_maps
+from perfscope.analyzer.facts.device_counters.link_use import link_use
+from perfscope.analyzer.facts.device_counters.marks import Marks, marks
+from perfscope.analyzer.facts.device_counters.series import device_series
+from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.wording import digits, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.sections import Section, span_s

@@ -4,12 +4,12 @@ import math
 
 import pandas as pd
 
-from perfscope.analyzer.facts.device.kernel_roofline import kernel_roofline
-from perfscope.analyzer.facts.device.range_roofline import range_roofline
-from perfscope.analyzer.facts.device.roof_coverage import WITH_COST, covered, roof_coverage
-from perfscope.analyzer.facts.device.roofline import MEMORY, roofline_table
-from perfscope.analyzer.facts.device.roofs import roofs
-from perfscope.analyzer.facts.device.step_flops import step_flops
+from perfscope.analyzer.facts.traced.kernel_roofline import kernel_roofline
+from perfscope.analyzer.facts.traced.range_roofline import range_roofline
+from perfscope.analyzer.facts.traced.roof_coverage import WITH_COST, covered, roof_coverage
+from perfscope.analyzer.facts.traced.roofline import MEMORY, roofline_table
+from perfscope.analyzer.facts.traced.roofs import roofs
+from perfscope.analyzer.facts.traced.step_flops import step_flops
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.analyzer.wording import digits, ms, percent
 from perfscope.traces.trace import Trace

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from perfscope.analyzer.facts.device.allocator import allocators, memory_owners
-from perfscope.analyzer.facts.device.kernel_table import kernel_classes, kernel_table
-from perfscope.analyzer.facts.device.launch_queue import launch_queue, queue_summaries
-from perfscope.analyzer.facts.device.operator_table import operator_table
-from perfscope.analyzer.facts.device.range_table import range_table
+from perfscope.analyzer.facts.traced.allocator import allocators, memory_owners
+from perfscope.analyzer.facts.traced.kernel_table import kernel_classes, kernel_table
+from perfscope.analyzer.facts.traced.launch_queue import launch_queue, queue_summaries
+from perfscope.analyzer.facts.traced.operator_table import operator_table
+from perfscope.analyzer.facts.traced.range_table import range_table
 from perfscope.analyzer.wording import digits, megabytes, ms, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.communication import communication

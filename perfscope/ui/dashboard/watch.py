@@ -13,8 +13,8 @@ from pathlib import Path
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.engine import diagnose
 from perfscope.errors import PerfscopeError
-from perfscope.traces.growing_run import GrowingRun
-from perfscope.traces.run_tables import trace_of
+from perfscope.traces.run.growing import GrowingRun
+from perfscope.traces.run.tables import trace_of
 from perfscope.traces.trace import Trace
 
 WINDOW_NS = 30_000_000_000

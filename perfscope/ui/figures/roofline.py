@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.analyzer.facts.device.roofline import MEMORY
+from perfscope.analyzer.facts.traced.roofline import MEMORY
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.analyzer.wording import ms, percent
 from perfscope.ui.figures.frame import figure, key_above

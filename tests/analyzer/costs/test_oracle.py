@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from perfscope.analyzer.facts.device.call_costs import op_costs
+from perfscope.analyzer.facts.traced.call_costs import op_costs
 from tests.analyzer.costs.recorded import recorded
 
 

@@ -1,7 +1,7 @@
 """Putting samples together (collate_fn) takes at least half of making a batch."""
 
+from perfscope.analyzer.cases.input import Case, Remedy, beside, core_evidence, fetch_evidence, supply, wait_evidence
 from perfscope.analyzer.diagnosis import Action
-from perfscope.analyzer.input_case import Case, Remedy, beside, core_evidence, fetch_evidence, supply, wait_evidence
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms, percent
 

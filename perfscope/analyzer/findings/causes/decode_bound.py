@@ -2,8 +2,7 @@
 
 import math
 
-from perfscope.analyzer.diagnosis import Action
-from perfscope.analyzer.input_case import (
+from perfscope.analyzer.cases.input import (
     Case,
     Remedy,
     alone,
@@ -17,6 +16,7 @@ from perfscope.analyzer.input_case import (
     wait_evidence,
     warm,
 )
+from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms, plural
 

@@ -1,7 +1,6 @@
 """The training process makes its batches itself (num_workers=0), so that loading and training take turns."""
 
-from perfscope.analyzer.diagnosis import Action
-from perfscope.analyzer.input_case import (
+from perfscope.analyzer.cases.input import (
     Case,
     Remedy,
     by_others,
@@ -13,6 +12,7 @@ from perfscope.analyzer.input_case import (
     wait_evidence,
     with_workers,
 )
+from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms, plural
 

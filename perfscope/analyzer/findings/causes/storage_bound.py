@@ -2,8 +2,7 @@
 reads).
 """
 
-from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import (
+from perfscope.analyzer.cases.input import (
     Case,
     Remedy,
     beside,
@@ -13,6 +12,7 @@ from perfscope.analyzer.input_case import (
     supply,
     wait_evidence,
 )
+from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.wording import megabytes, ms, percent
 
 CAUSE = "storage-bound"

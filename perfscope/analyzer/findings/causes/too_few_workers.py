@@ -1,7 +1,6 @@
 """The workers are busy all the time and too few: there is room on the machine for more."""
 
-from perfscope.analyzer.diagnosis import Action
-from perfscope.analyzer.input_case import (
+from perfscope.analyzer.cases.input import (
     Case,
     Remedy,
     core_evidence,
@@ -11,6 +10,7 @@ from perfscope.analyzer.input_case import (
     wait_evidence,
     with_workers,
 )
+from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.wording import ms, plural
 
 CAUSE = "too-few-workers"

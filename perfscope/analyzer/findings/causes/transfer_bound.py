@@ -1,7 +1,6 @@
 """Batches lie ready, but taking one over takes long: large tensors are pickled, copied or pinned on the way."""
 
-from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import (
+from perfscope.analyzer.cases.input import (
     Case,
     Remedy,
     avoidable_wait,
@@ -13,6 +12,7 @@ from perfscope.analyzer.input_case import (
     undelayed,
     wait_evidence,
 )
+from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms
 

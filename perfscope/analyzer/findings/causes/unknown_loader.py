@@ -4,8 +4,8 @@ code.
 
 import math
 
+from perfscope.analyzer.cases.input import Case, Remedy, beside, wait_evidence
 from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import Case, Remedy, beside, wait_evidence
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms, percent
 

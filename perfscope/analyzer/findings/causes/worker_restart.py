@@ -2,8 +2,8 @@
 late.
 """
 
+from perfscope.analyzer.cases.input import Case, Remedy, wait_evidence
 from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input_case import Case, Remedy, wait_evidence
 from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import digits, ms
 

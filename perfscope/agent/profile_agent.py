@@ -1,0 +1,63 @@
+"""The agent of `perfscope.profile()`, a process beside the recorded one: `python -m perfscope.agent.profile_agent CONFIG`.
+
+It lets go of its parent, so that the program has no child it did not start. It ends when told on stdin, or when stdin ends with
+the program; its last word on stdout is JSON, `{"error": null}` when all went well.
+"""
+
+import io
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from perfscope.agent.windows.window import Window
+
+CHILDREN_CALL_WITHIN_S = 1.0
+"""A worker that was forked calls at once; one that was spawned has nothing of ours, and is entered."""
+
+
+class Order(msgspec.Struct):
+    """What to record: this `pid`, whose probes call at the listening socket with the number `door`."""
+
+    pid: int
+    out: str
+    door: int
+    address: str
+    token: str
+    depth: str
+    window: Window
+    rank: int = -1
+
+
+def record(order: Order) -> str | None:
+    """Until told to stop; what went wrong, None when nothing did."""
+    from perfscope.agent.delivery.callers import Door
+    from perfscope.agent.recorder import Plan, Recorder
+    from perfscope.agent.steering import steer
+    from perfscope.errors import PerfscopeError
+
+    door = Door(socket.socket(fileno=order.door), order.address, order.token, patience_s=CHILDREN_CALL_WITHIN_S)
+    plan = Plan(order.pid, Path(order.out), order.depth, follow=True, window=order.window, door=door, rank=order.rank)
+    try:
+        recorder = Recorder(plan)
+        steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
+        recorder.record(lambda _: None)
+    except (PerfscopeError, OSError) as error:
+        return str(error)
+    return recorder.run.stopped
+
+
+def main(argument: str) -> None:
+    order = msgspec.json.decode(argument, type=Order)
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    answer: dict[str, Any] = {"error": record(order)}
+    os.write(sys.stdout.fileno(), msgspec.json.encode(answer))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

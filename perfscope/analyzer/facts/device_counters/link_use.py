@@ -1,0 +1,138 @@
+"""How full the links in use were: NVLink and PCIe of each device of the job, and the network ports, against their peaks.
+
+A counter that is read a few times a second averages bursts away: it can show that a link was full, never that it was not.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.facts.device_counters.pcie_link import pcie_links
+from perfscope.analyzer.facts.device_counters.ports import SOURCE, rates_of
+from perfscope.analyzer.facts.device_counters.series import device_series, longest_at, mean, share_of_time, within
+from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
+from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.link_peaks import PCIE_SOURCE, nvlink_bytes_per_s
+from perfscope.traces.device_facts import LinkFacts, PortFacts
+from perfscope.traces.trace import Trace
+
+SWITCH: Final = "switch"
+NEVER_CLEARED: Final = (
+    "no stretch near the peak was seen in counters that are read {hz:.2g} times a second; they average bursts away, so that "
+    "cannot clear it"
+)
+
+
+@dataclass(frozen=True)
+class LinkUse:
+    """A link over the window of its device: bytes a second in each direction, `near_share` of the time within reach of the peak.
+
+    `kind`: nvlink, pcie or network. `path` says which links were counted. `full` is the longest stretch near the peak, ns.
+    """
+
+    kind: str
+    host: str
+    name: str
+    use: DeviceUse | None
+    peak_bytes_per_s: float
+    source: str
+    path: str
+    tx_bytes_per_s: float
+    rx_bytes_per_s: float
+    most_bytes_per_s: float
+    near_share: float
+    full: tuple[int, int] | None
+    readings_per_s: float
+
+    @property
+    def share_of_peak(self) -> float:
+        """The mean of the fuller direction over the peak."""
+        return max(self.tx_bytes_per_s, self.rx_bytes_per_s) / self.peak_bytes_per_s
+
+
+def link_use(trace: Trace) -> list[LinkUse]:
+    """One for each link of the job's devices whose peak and traffic are both known."""
+    uses = trace.fact(device_use)
+    found = [nvlink(trace, use, uses) for use in uses]
+    found += [
+        of_counters(trace, link.use, "pcie", link.now_bytes_per_s, PCIE_SOURCE, link.now)
+        for link in trace.fact(pcie_links)
+    ]
+    found += [network(trace, manifest.host, port) for manifest in trace.manifests for port in manifest.ports]
+    return [one for one in found if one is not None]
+
+
+def network(trace: Trace, host: str, port: PortFacts) -> LinkUse | None:
+    """A port whose rate the kernel says."""
+    if port.bytes_per_s <= 0:
+        return None
+    ways = rates_of(trace, host, port.port)
+    return summed_up("network", host, f"port {port.port}", None, port.bytes_per_s, SOURCE, f"port {port.port}", ways)
+
+
+def nvlink(trace: Trace, use: DeviceUse, uses: list[DeviceUse]) -> LinkUse | None:
+    """The links to the other devices of the job; to a switch all of them lead there."""
+    links, path = links_in_use(use, uses)
+    peaks = [nvlink_bytes_per_s(link.generation, link.bytes_per_s) for link in links]
+    known = [peak for peak in peaks if peak is not None]
+    if not known or len(known) < len(peaks):
+        return None
+    return of_counters(trace, use, "nvlink", sum(rate for rate, _ in known), known[0][1], path)
+
+
+def links_in_use(use: DeviceUse, uses: list[DeviceUse]) -> tuple[list[LinkFacts], str]:
+    """The links on the path between the job's devices on this host, and how to say so."""
+    links = use.facts.links
+    if any(link.peer == SWITCH for link in links):
+        through = [link for link in links if link.peer == SWITCH]
+        return through, f"{len(through)} links to the switch"
+    mates = {one.facts.bus_id for one in uses if one.host == use.host and one is not use}
+    between = [link for link in links if link.peer_bus_id in mates]
+    if between:
+        return between, f"{len(between)} of {len(links)} links, those to the job's other devices"
+    return links, f"all {len(links)} links"
+
+
+def of_counters(trace: Trace, use: DeviceUse, kind: str, peak: float, source: str, path: str) -> LinkUse | None:
+    """The link as the counters of its device say; None where there are none of it."""
+    series = trace.fact(device_series)
+    ways = [
+        within(series, use.host, use.device, f"{kind}_{way}_bytes_per_s", use.begin_ns, use.end_ns)
+        for way in ("tx", "rx")
+    ]
+    return summed_up(kind, use.host, f"device {use.device}", use, peak, source, path, ways)
+
+
+def summed_up(
+    kind: str,
+    host: str,
+    name: str,
+    use: DeviceUse | None,
+    peak: float,
+    source: str,
+    path: str,
+    ways: list[pd.DataFrame],
+) -> LinkUse | None:
+    """The figures of one link from the rates of its two directions."""
+    if not all(len(one) for one in ways):
+        return None
+    near = LIMITS.near_link_peak * peak
+    fuller = max(ways, key=lambda one: (share_of_time(one, near), mean(one) or 0.0))
+    span_s = float(fuller["span"].sum()) / 1e9
+    return LinkUse(
+        kind=kind,
+        host=host,
+        name=name,
+        use=use,
+        peak_bytes_per_s=peak,
+        source=source,
+        path=path,
+        tx_bytes_per_s=mean(ways[0]) or 0.0,
+        rx_bytes_per_s=mean(ways[1]) or 0.0,
+        most_bytes_per_s=float(np.max([one["value"].max() for one in ways])),
+        near_share=share_of_time(fuller, near),
+        full=longest_at(fuller, near),
+        readings_per_s=len(fuller) / span_s if span_s > 0 else 0.0,
+    )

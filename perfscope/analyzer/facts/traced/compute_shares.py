@@ -1,0 +1,77 @@
+"""What a window of torch's profiler says of a process without an accelerator: how much of its time goes into operators."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
+from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.traced.cpu_work import cpu_kinds
+from perfscope.analyzer.facts.traced.units import NO_DEVICE, Unit
+from perfscope.analyzer.facts.zones import spans_of
+from perfscope.traces.intervals import Ints, exclusive, merged
+from perfscope.traces.trace import Trace
+
+TORCH_CALLS = ("forward", "backward", "optimizer", "scaler")
+
+
+@dataclass(frozen=True)
+class ComputeShares:
+    """Shares (0 to 1) of the loop's time in which operators compute: inside forward, backward and optimizer, and outside."""
+
+    torch: float
+    other: float
+
+
+def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
+    """By process code, over the whole steps of its windows, or over the windows where no whole step lies within one.
+
+    A step without a single operator was over before the profiler recorded.
+
+    Proportions only: inside a window everything takes longer. Nothing for a process that uses an accelerator.
+    """
+    windows, frame = table(trace, "windows"), trace.fact(steps)
+    windows = None if windows is None else windows[windows["kept"]]
+    if windows is None or not trace.has("ops") or (trace.manifest.torch is not None and trace.manifest.torch.cuda):
+        return {}
+    found: dict[int, ComputeShares] = {}
+    for process in np.unique(column(windows, "process")):
+        own = windows[windows["process"] == process]
+        begin, end = column(own, "begin"), column(own, "end")
+        rows = frame[frame["process"] == process]
+        first, last = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
+        inside = np.array([bool(((begin <= a) & (b <= end)).any()) for a, b in zip(first, last, strict=True)], bool)
+        whole = inside & with_operators(trace, int(process), first, last)
+        spans = (first[whole], last[whole]) if whole.any() else (begin, end)
+        shares = _shares(trace, int(process), *spans)
+        if shares is not None:
+            found[int(process)] = shares
+    return found
+
+
+def with_operators(trace: Trace, process: int, begin: Ints, end: Ints) -> "np.typing.NDArray[np.bool_]":
+    """In which of these windows an operator was recorded: the profiler says that it is on before it records anything."""
+    ts = np.sort(column(rows_of(trace, "ops", process), "ts"))
+    found: np.typing.NDArray[np.bool_] = np.searchsorted(ts, end) > np.searchsorted(ts, begin)
+    return found
+
+
+def _shares(trace: Trace, process: int, begin: Ints, end: Ints) -> ComputeShares | None:
+    kinds = dict(cpu_kinds(trace, Unit(process, NO_DEVICE, 0, int(begin.min()), int(end.max()))))
+    if "device_compute" not in kinds:
+        return None
+    computing = kinds.pop("device_compute")
+    loop = kinds.pop("host_bound")
+    known = merged(*kinds.values())
+    torch = spans_of(of_category(rows_of(trace, "ranges", process), *TORCH_CALLS))
+    _, all_computing, torch_only = (int(each.sum()) for each in exclusive([known, computing, torch], begin, end))
+    _, all_torch, computing_only = (int(each.sum()) for each in exclusive([known, torch, computing], begin, end))
+    whole = int(np.sum(exclusive([known, loop], begin, end)[1]))
+    if not all_computing:
+        return None
+    outside = whole - all_torch
+    return ComputeShares(_ratio(all_torch - torch_only, all_torch), _ratio(computing_only, outside))
+
+
+def _ratio(part: int, whole: int) -> float:
+    return min(max(part / whole, 0.0), 1.0) if whole > 0 else 0.0

@@ -1,0 +1,118 @@
+"""Where there is no accelerator: operators compute on the threads that dispatch them."""
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.facts.rows import column, table
+from perfscope.analyzer.facts.traced.next_work import busiest_tid
+from perfscope.analyzer.facts.traced.thread_work import thread_work
+from perfscope.analyzer.facts.traced.units import Unit
+from perfscope.traces.intervals import Ints, Spans, merged
+from perfscope.traces.trace import Trace
+
+VIEWS = ("aten::view", "aten::as_strided", "aten::t", "aten::transpose", "aten::detach", "aten::alias", "aten::expand")
+"""Operators that touch no data: what they take is the price of dispatching one operator (profiled)."""
+DATALESS = (
+    *VIEWS,
+    "aten::resolve_conj",
+    "aten::resolve_neg",
+    "aten::empty",
+    "aten::empty_like",
+    "aten::empty_strided",
+    "aten::unsqueeze",
+    "aten::squeeze",
+    "aten::permute",
+    "aten::select",
+    "aten::slice",
+    "aten::narrow",
+    "aten::set_",
+    "aten::_unsafe_view",
+    "aten::_reshape_alias",
+    "detach",
+)
+"""These too."""
+HELPERS = (*DATALESS, "aten::copy_", "aten::clone", "aten::contiguous", "aten::_to_copy", "aten::fill_", "aten::zero_")
+"""What an operator calls to prepare: one that calls nothing else computes itself, one that calls others passes on."""
+FEWEST_VIEWS = 10
+DISPATCH_NS = 1_000
+"""Where a trace has too few of them: the price on current CPUs."""
+
+
+def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
+    """Categories of a process without an accelerator, the first that covers an instant has it.
+
+    `device_compute` is the time that operators spend themselves, not in those they call, on any thread, less what
+    dispatching one costs; `host_bound` is the rest of what the loop's thread does. Where kernels were launched and none is in
+    the trace, what the device did is not known: then these are `compute_or_host`.
+    """
+    ops = table(trace, "ops")
+    own = None if ops is None else ops[column(ops, "process") == unit.process]
+    tid = busiest_tid(column(own, "tid"))
+    work = thread_work(trace, unit.process, tid)
+    since = unit.begin_ns if work.first_ns is None else work.first_ns
+    loop = merged((np.array([since]), np.array([unit.end_ns])))
+    known = [("profiler_overhead", work.overhead), ("checkpoint", work.checkpoint), ("input_wait", work.loading)]
+    if _launches_kernels(trace, unit):
+        return [*known, ("sync_wait", merged((work.waits.begin, work.waits.end))), ("compute_or_host", loop)]
+    return [*known, ("device_compute", _computing(own)), ("host_bound", loop)]
+
+
+def _launches_kernels(trace: Trace, unit: Unit) -> bool:
+    calls = table(trace, "launches")
+    return calls is not None and bool(((calls["process"] == unit.process) & (calls["kind"] == "kernel")).any())
+
+
+def _computing(ops: pd.DataFrame | None) -> Spans:
+    if ops is None or not len(ops):
+        return merged()
+    begin, end, _ = computing(ops)
+    return merged((begin, end))
+
+
+def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
+    """Begin, end and place in `ops` (of one process) of what operators compute themselves, less what dispatching one costs."""
+    works = ~ops["name"].isin(DATALESS).to_numpy()
+    begin, end, row = _own_time(ops)
+    keep = works[row]
+    start: Ints = np.minimum(begin + dispatch_ns(ops), end)
+    return start[keep], end[keep], row[keep]
+
+
+def _own_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
+    """Begin, end and place in `ops` of the time that each operator spends itself: the whole of one that calls none, else the
+    longest stretch between its calls (a product first asks for its operands, copies a bias, then multiplies). Of one that
+    calls more than helpers, nothing: it passes on.
+    """
+    place = np.arange(len(ops))
+    first, last = column(ops, "ts"), column(ops, "ts") + column(ops, "dur")
+    parent = _places(ops.index.to_numpy(np.int64), column(ops, "parent"))
+    child = np.flatnonzero(parent >= 0)
+    child = child[np.lexsort((first[child], parent[child]))]
+    of = parent[child]
+    opens = np.append(True, of[1:] != of[:-1]) if len(of) else np.empty(0, bool)
+    closes = np.append(opens[1:], True) if len(of) else np.empty(0, bool)
+    before = np.where(opens, first[of], np.append(0, last[child][:-1]) if len(of) else of)
+    passes = np.zeros(len(ops), bool)
+    passes[of[~ops["name"].isin(HELPERS).to_numpy()[child]]] = True
+    leaf = np.ones(len(ops), bool)
+    leaf[of] = False
+    begin = np.concatenate((first[leaf], before, last[child][closes]))
+    end = np.concatenate((last[leaf], first[child], last[of[closes]]))
+    owner = np.concatenate((place[leaf], of, of[closes]))
+    order = np.lexsort((begin - end, owner))
+    longest = order[np.append(True, owner[order][1:] != owner[order][:-1])]
+    longest = longest[(leaf | ~passes)[owner[longest]] & (end > begin)[longest]]
+    return begin[longest], end[longest], owner[longest]
+
+
+def _places(rows: Ints, wanted: Ints) -> Ints:
+    """Where each wanted row stands among `rows` (in order), -1 for one that is not there."""
+    at = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+    found: Ints = np.where(rows[at] == wanted, at, -1)
+    return found
+
+
+def dispatch_ns(ops: pd.DataFrame) -> int:
+    """What dispatching one operator costs in this trace, ns: the median of operators that touch no data."""
+    views = column(ops[ops["name"].isin(VIEWS)], "dur")
+    return int(np.median(views)) if len(views) >= FEWEST_VIEWS else DISPATCH_NS

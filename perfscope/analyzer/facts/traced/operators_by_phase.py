@@ -1,0 +1,72 @@
+"""Operators of the windows in a recording of our own, by phase of the step, name and shapes of what they were given."""
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
+from perfscope.analyzer.facts.traced.units import rank_by_process
+from perfscope.analyzer.facts.traced.work_origin import work_origin
+from perfscope.analyzer.facts.zones import spans_of
+from perfscope.traces.intervals import inside
+from perfscope.traces.trace import Trace
+
+PHASES = {"forward": ("forward",), "backward": ("backward",), "optimizer": ("optimizer", "scaler")}
+COLUMNS = ("rank", "process", "phase", "name", "shapes", "count", "host_ns", "host_self_ns", "device_ns")
+
+
+def operators_by_phase(trace: Trace) -> pd.DataFrame:
+    """One row for each process, phase, name and shapes; of a process most own time first. Empty without windows.
+
+    Columns: COLUMNS. `phase` is forward, backward or optimizer by the probe's ranges around the operator's middle, else other;
+    `host_self_ns` is without the operators that it calls, `device_ns` what it launched itself. Inside a window everything
+    takes longer: proportions, not times.
+    """
+    ops = table(trace, "ops")
+    if ops is None or not len(ops) or table(trace, "windows") is None:
+        return pd.DataFrame(columns=list(COLUMNS))
+    parent, dur = column(ops, "parent"), column(ops, "dur")
+    called = np.bincount(parent[parent >= 0], dur[parent >= 0], len(ops)).astype(np.int64)
+    rows = pd.DataFrame(
+        {
+            "process": column(ops, "process"),
+            "phase": phase_of(trace, ops),
+            "name": ops["name"].astype(str),
+            "shapes": ops["shapes"].astype(object).where(ops["shapes"].notna(), "").astype(str),
+            "host_ns": dur,
+            "host_self_ns": np.maximum(dur - called, 0),
+            "device_ns": launched(trace, len(ops)),
+        }
+    )
+    keys = ["process", "phase", "name", "shapes"]
+    found = rows.groupby(keys, sort=False).agg(
+        count=("host_ns", "size"),
+        host_ns=("host_ns", "sum"),
+        host_self_ns=("host_self_ns", "sum"),
+        device_ns=("device_ns", "sum"),
+    )
+    found = found.reset_index()
+    ranks = rank_by_process(trace)
+    found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
+    order = ["rank", "process", "device_ns", "host_self_ns"]
+    return found.sort_values(order, ascending=[True, True, False, False], ignore_index=True)[list(COLUMNS)]
+
+
+def phase_of(trace: Trace, ops: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
+    """The phase of each operator."""
+    process, middle = column(ops, "process"), column(ops, "ts") + column(ops, "dur") // 2
+    phase = np.full(len(ops), "other", object)
+    for code in np.unique(process):
+        ranges = rows_of(trace, "ranges", int(code))
+        for name, categories in PHASES.items():
+            of_it = (process == code) & inside(spans_of(of_category(ranges, *categories)), middle)
+            phase[of_it] = name
+    return phase
+
+
+def launched(trace: Trace, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Device time of what each operator launched itself, ns."""
+    if not trace.has("kernels") and not trace.has("copies"):
+        return np.zeros(count, np.int64)
+    origin = trace.fact(work_origin)
+    known = origin.op >= 0
+    return np.bincount(origin.op[known], origin.dur[known], count).astype(np.int64)

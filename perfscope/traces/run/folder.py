@@ -1,0 +1,143 @@
+"""Writes a run folder: a manifest and one folder of segments per stream (source x process), bounded, safe against SIGKILL.
+
+Light: the agent uses it beside the training, so no pandas here, and pyarrow only once an Arrow stream is opened.
+"""
+
+import contextlib
+import errno
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from perfscope.errors import UsageError
+from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run.streams import ArrowRows, JsonLines, Stream
+
+MANIFEST = "manifest.json"
+CAP_BYTES = 512 << 20
+ROOM = ".room"
+ROOM_BYTES = 64 << 10
+"""Kept free for the last manifest, which says that the disk was full."""
+SECRET = re.compile(r"(pass(word|wd)?|secret|token|api[-_]?key|access[-_]?key|credential|auth)", re.IGNORECASE)
+URL_SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+MASK = "***"
+
+
+def mask_secrets(command: list[str]) -> list[str]:
+    """The command line with the values of what looks like a secret replaced: --token X, api_key=X, https://user:pw@host."""
+    masked: list[str] = []
+    hide_next = False
+    for word in command:
+        name, equals, _ = word.partition("=")
+        if hide_next and not word.startswith("--"):
+            masked.append(MASK)
+            hide_next = False
+            continue
+        hide_next = False
+        if equals and SECRET.search(name):
+            word = f"{name}={MASK}"
+        elif word.startswith("-") and SECRET.search(word):
+            hide_next = True
+        masked.append(URL_SECRET.sub(MASK, word))
+    return masked
+
+
+class RunWriter:
+    """The one writer of a run folder. After an I/O error (`stopped` says which) everything is accepted and dropped."""
+
+    def __init__(self, path: Path, manifest: Manifest, cap_bytes: int = CAP_BYTES) -> None:
+        self.path, self.manifest, self.cap_bytes = path, manifest, cap_bytes
+        self.streams: dict[tuple[str, int], Stream] = {}
+        self.stopped: str | None = None
+        self.dropped_segments = 0
+
+    @classmethod
+    def create(cls, path: Path, manifest: Manifest, cap_bytes: int = CAP_BYTES) -> "RunWriter":
+        """Make the folder and write the manifest. Raises UsageError where that is impossible, naming the way out."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise UsageError(f"{path} is not empty; choose another --out, so that no recording is overwritten")
+            writer = cls(path, manifest, cap_bytes)
+            (path / ROOM).write_bytes(bytes(ROOM_BYTES))
+            writer.replace_manifest()
+        except OSError as error:
+            raise UsageError(f"cannot write to {path}: {error.strerror}; choose another --out") from None
+        return writer
+
+    def jsonl(self, source: str, process: int) -> JsonLines:
+        """The JSON-lines stream of `source` for a process code (-1: the agent or the host)."""
+        stream = self.streams.get((source, process))
+        if not isinstance(stream, JsonLines):
+            stream = self.streams[source, process] = JsonLines(self.folder(source, process), self.give_up)
+        return stream
+
+    def arrow(self, source: str, process: int, columns: tuple[str, ...]) -> ArrowRows:
+        """The int64 column stream of `source` for a process code."""
+        stream = self.streams.get((source, process))
+        if not isinstance(stream, ArrowRows):
+            stream = self.streams[source, process] = ArrowRows(self.folder(source, process), columns, self.give_up)
+        return stream
+
+    def folder(self, source: str, process: int) -> Path:
+        return self.path / "streams" / f"{source}@{process if process >= 0 else 'host'}"
+
+    def give_up(self, error: OSError) -> None:
+        """Recording stops; what is there stays readable."""
+        if self.stopped is None:
+            why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+            self.stopped = f"recording stopped: {why} ({self.path})"
+            self.manifest.dropped = [*self.manifest.dropped, f"the rest of the recording: {why}"]
+            self.make_room()
+
+    def make_room(self) -> None:
+        """Give up what was kept free for the last manifest."""
+        with contextlib.suppress(OSError):
+            (self.path / ROOM).unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Write what is held; to be called about once a second."""
+        for stream in self.streams.values():
+            if self.stopped is None:
+                stream.flush()
+        self.keep_to_cap()
+
+    def keep_to_cap(self) -> None:
+        """Drop whole oldest sealed segments of the largest streams while the run is over its cap."""
+        sizes = {key: sum(size for _, size in one.sealed) + one.bytes for key, one in self.streams.items()}
+        while sum(sizes.values()) > self.cap_bytes:
+            full = [key for key in sizes if self.streams[key].sealed]
+            if not full:
+                return
+            largest = max(full, key=lambda key: sizes[key])
+            path, size = self.streams[largest].sealed.pop(0)
+            path.unlink(missing_ok=True)
+            sizes[largest] -= size
+            self.dropped_segments += 1
+            line = f"{self.dropped_segments} oldest segments over the cap of {self.cap_bytes >> 20} MB"
+            self.manifest.dropped = [one for one in self.manifest.dropped if "over the cap" not in one] + [line]
+
+    def replace_manifest(self) -> None:
+        temporary = self.path / f"{MANIFEST}.new"
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self.manifest), indent=2))
+        os.replace(temporary, self.path / MANIFEST)
+
+    def write_manifest(self) -> None:
+        """Replace the manifest whole, or keep the old one when there is no room."""
+        try:
+            self.replace_manifest()
+        except OSError as error:
+            self.give_up(error)
+
+    def close(self) -> None:
+        """Seal every segment and write the last manifest, on a full disk into the room kept for it."""
+        for stream in self.streams.values():
+            if self.stopped is None:
+                stream.close()
+            elif stream.file is not None:
+                with contextlib.suppress(OSError):  # what it still holds has no room
+                    stream.file.close()
+        self.make_room()
+        self.write_manifest()

@@ -1,0 +1,246 @@
+"""Our own run folder: raw streams to tables. See readers/run.py."""
+
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perfscope.traces.clocks import Clock, host_clock
+from perfscope.traces.run import device_tables, events
+from perfscope.traces.run.growing import GrowingRun
+from perfscope.traces.run.kernel_windows import OF_WINDOWS, window_tables
+from perfscope.traces.run.nvtx_rows import nvtx_columns
+from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.schema import TABLES
+from perfscope.traces.span import span
+from perfscope.traces.trace import Trace, framed, unlabelled
+
+CATEGORIES = {
+    events.FORWARD: "forward",
+    events.BACKWARD: "backward",
+    events.OPTIMIZER: "optimizer",
+    events.SCALER: "scaler",
+    events.CHECKPOINT: "checkpoint",
+    events.GC: "gc",
+    events.SYNC: "sync",
+    events.STEP: "step",
+}
+NAME_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.SYNC: "v0", events.CHECKPOINT: "v1"}
+OBJECT_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}
+NUMBER_VALUE = {events.FORWARD: "v1", events.CHECKPOINT: "v0", events.GC: "v1", events.SYNC: "v1"}
+NAMES = "probe.names"
+SOURCES = {
+    "stacks": "stacks",
+    "thread_states": "thread_states",
+    "counters": "host",
+    "device_counters": "nvml",
+    "device_processes": "nvml",
+    "device_gaps": "nvml",
+    "network_counters": "network",
+}
+"""Which source fills a table; the others are the probe's."""
+ALL = frozenset(TABLES)
+Run = StoredRun | GrowingRun
+
+
+def read_run(path: Path) -> Trace:
+    """The Trace of a run folder, finished or growing. Raises UnreadableRun."""
+    return trace_of(StoredRun.open(path))
+
+
+def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
+    """The Trace of what was read of a run: all tables that it has, or only the wanted ones (what is looked at often)."""
+    clock = clock_of(run)
+    records = probe_records(run, clock)
+    told = {(process, row["code"]): row for process, row in run.rows(NAMES) if "code" in row}
+    names = {key: str(row.get("name")) for key, row in told.items()}
+    make: dict[str, Callable[[], pd.DataFrame | None]] = {
+        "processes": lambda: listed(run, "processes"),
+        "loader": lambda: loader(records, told),
+        "fetches": lambda: fetches(records),
+        "ranges": lambda: ranges(records, names, injected(run, clock)),
+        "copies": lambda: copies(records),
+        "stacks": lambda: sampled(run, clock, "stacks", ("probe.stacks", "pyspy.stacks")),
+        "thread_states": lambda: sampled(run, clock, "thread_states", ("host.states",)),
+        "counters": lambda: counters(run, clock),
+        **device_tables.makers(run, clock),
+    }
+    of_windows, unreadable = window_tables(run, clock, wanted)
+    made = {name: one() for name, one in make.items() if name in wanted} | of_windows
+    tables = {name: table for name, table in made.items() if table is not None and len(table)}
+    absent = {name: why(run, name) for name in TABLES if name not in tables}
+    return Trace(
+        tables,
+        absent,
+        [run.manifest],
+        span_ns=span(tables.values()),
+        torn=run.torn + unreadable,
+        clock_residual_ns=clock.residual_ns,
+        path=run.path,
+    )
+
+
+def why(run: Run, table: str) -> str:
+    """Why a table is not there, from what the sources said of themselves."""
+    if table in OF_WINDOWS and run.manifest.depth != "kernels":
+        asked = [one.reason for one in run.manifest.sources if one.name == "kernels" and one.reason]
+        return asked[0] if asked else "recorded without a window of torch's profiler (--depth kernels)"
+    source = SOURCES.get(table, "probe")
+    for one in run.manifest.sources:
+        if one.name == source and one.reason:
+            return one.reason
+    if table in ("loader", "fetches"):
+        return "no PyTorch data loader was seen"
+    if table == "steps":
+        return "derived by the analyzer"
+    return "nothing of the kind was seen" if source == "probe" else f"{source} was not recorded"
+
+
+def clock_of(run: Run) -> Clock:
+    pairs: dict[int, list[tuple[int, int]]] = {}
+    for process, row in run.rows("clock"):
+        if isinstance(row.get("mono"), int) and isinstance(row.get("real"), int):
+            pairs.setdefault(process, []).append((row["mono"], row["real"]))
+    agent = pairs.pop(-1, [])
+    return host_clock(run.manifest.zero_monotonic_ns, agent, pairs)
+
+
+def injected(run: Run, clock: Clock) -> tuple[pd.DataFrame, dict[tuple[int, int], str]]:
+    """What the NVTX injection library recorded, and the names of its codes."""
+    names = {(process, row["code"]): str(row.get("name")) for process, row in run.rows("nvtx.names") if "code" in row}
+    return probe_records(run, clock, "nvtx.records"), names
+
+
+def probe_records(run: Run, clock: Clock, source: str = "probe.records") -> pd.DataFrame:
+    """All records of a source: `process` and the columns of events.COLUMNS, `ts` in job time."""
+    parts = []
+    for process, table in run.columns(source, events.COLUMNS):
+        part = pd.DataFrame(
+            {name: column.to_numpy() for name, column in zip(events.COLUMNS, table.columns, strict=True)}
+        )
+        part["ts"] = clock.job_ns(process, part["ts"].to_numpy())
+        part.insert(0, "process", np.int64(process))
+        parts.append(part)
+    empty = pd.DataFrame({name: np.empty(0, np.int64) for name in ("process", *events.COLUMNS)})
+    return pd.concat(parts, ignore_index=True) if parts else empty
+
+
+def of_kinds(records: pd.DataFrame, kinds: Iterable[int]) -> pd.DataFrame:
+    return records[records["kind"].isin(list(kinds))].sort_values("ts", kind="stable").reset_index(drop=True)
+
+
+def named_values(rows: pd.DataFrame, kind: int) -> dict[str, Any]:
+    """The kind's values under their names (events.VALUES), with where and when."""
+    shared = {name: rows[name] for name in ("process", "tid", "ts", "dur")}
+    return shared | {name: rows[f"v{at}"] for at, name in enumerate(events.VALUES[kind])}
+
+
+def loader(records: pd.DataFrame, told: dict[tuple[int, int], dict[str, Any]]) -> pd.DataFrame:
+    rows = of_kinds(records, (events.NEXT, events.LOADER_START))
+    columns = named_values(rows, events.NEXT)
+    ahead = {key: row["prefetch_factor"] for key, row in told.items() if isinstance(row.get("prefetch_factor"), int)}
+    passes = zip(rows["process"].tolist(), columns["iterator"].tolist(), strict=True)
+    columns["prefetch"] = np.array([ahead.get(one, -1) for one in passes], np.int64)
+    columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
+    return framed("loader", columns)
+
+
+def fetches(records: pd.DataFrame) -> pd.DataFrame:
+    return framed("fetches", named_values(of_kinds(records, (events.FETCH,)), events.FETCH))
+
+
+def copies(records: pd.DataFrame) -> pd.DataFrame:
+    rows = of_kinds(records, (events.COPY,))
+    columns = named_values(rows, events.COPY)
+    columns["direction"] = np.where(rows["v1"] == 1, "h2d", "d2h")
+    unknown = np.full(len(rows), -1, np.int64)
+    return framed("copies", columns | dict.fromkeys(("device", "stream", "correlation", "launch"), unknown))
+
+
+def ranges(
+    records: pd.DataFrame, names: dict[tuple[int, int], str], injected: tuple[pd.DataFrame, dict[tuple[int, int], str]]
+) -> pd.DataFrame:
+    """Table `ranges`; `injected`: NVTX records of the injection library and the names of their codes."""
+    rows = of_kinds(records, CATEGORIES)
+    kind = rows["kind"].to_numpy()
+    code = picked(rows, kind, NAME_VALUE)
+    pairs = (
+        pd.MultiIndex.from_arrays([rows["process"], code]) if len(rows) else pd.MultiIndex.from_tuples([], names=[0, 1])
+    )
+    known = pd.Series(names, dtype=object)
+    known.index = pd.MultiIndex.from_tuples(list(names), names=[0, 1]) if names else pairs[:0]
+    category = pd.Series(kind).map(CATEGORIES)
+    name = pd.Series(known.reindex(pairs).to_numpy(), dtype=object) if len(rows) else pd.Series(dtype=object)
+    columns = {
+        **{column: rows[column] for column in ("process", "tid", "ts", "dur")},
+        "category": category,
+        "name": name.where(name.notna(), category),
+        "object": picked(rows, kind, OBJECT_VALUE),
+        "value": picked(rows, kind, NUMBER_VALUE),
+        **unlabelled(len(rows)),
+    }
+    said = [nvtx_columns(of_kinds(records, (events.NVTX,)), names), nvtx_columns(*injected)]
+    whole = {key: np.concatenate([np.asarray(columns[key]), *(one[key] for one in said)]) for key in columns}
+    order = np.argsort(whole["ts"], kind="stable")
+    return framed("ranges", {key: values[order] for key, values in whole.items()})
+
+
+def picked(rows: pd.DataFrame, kind: Any, wanted: dict[int, str]) -> pd.Series:
+    """One value a row, from the column that its kind keeps it in; -1 where the kind has none."""
+    value = np.full(len(rows), -1, np.int64)
+    for its_kind, column in wanted.items():
+        here = kind == its_kind
+        value[here] = rows[column].to_numpy()[here]
+    return pd.Series(value)
+
+
+def listed(run: Run, source: str) -> pd.DataFrame | None:
+    """The `processes` table: the last row said of each code."""
+    rows = {row["process"]: row for _, row in run.rows(source) if isinstance(row.get("process"), int)}
+    wanted = [column.name for column in TABLES["processes"]]
+    whole = [row for row in rows.values() if all(name in row for name in wanted)]
+    return framed("processes", {name: [row[name] for row in whole] for name in wanted}) if whole else None
+
+
+def sampled(run: Run, clock: Clock, name: str, sources: tuple[str, ...]) -> pd.DataFrame | None:
+    """A table of samples from JSON lines that carry its columns but `process`."""
+    wanted = [column.name for column in TABLES[name] if column.name != "process"]
+    columns: dict[str, list[Any]] = {one: [] for one in ("process", *wanted)}
+    for source in sources:
+        for process, row in run.rows(source):
+            if all(one in row for one in wanted):
+                columns["process"].append(process)
+                for one in wanted:
+                    columns[one].append(row[one])
+    if not columns["ts"]:
+        return None
+    return converted(framed(name, columns), clock)
+
+
+def converted(frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
+    """Raw readings of each process's clock to job time, in time order."""
+    process, raw = frame["process"].to_numpy(), frame["ts"].to_numpy(np.int64)
+    for one in np.unique(process):
+        here = process == one
+        frame.loc[here, "ts"] = clock.job_ns(int(one), raw[here])
+    return frame.sort_values("ts", kind="stable").reset_index(drop=True)
+
+
+def counters(run: Run, clock: Clock) -> pd.DataFrame | None:
+    """Every number of every reading as a row of its own. The agent takes the time, so no offset of the process applies."""
+    columns: dict[str, list[Any]] = {"process": [], "tid": [], "ts": [], "name": [], "value": []}
+    for process, row in run.rows("host.counters"):
+        ts, tid = row.get("ts"), row.get("tid", -1)
+        if not isinstance(ts, int):
+            continue
+        for name, value in row.items():
+            if name not in ("ts", "tid") and isinstance(value, int | float):
+                for column, cell in zip(columns.values(), (process, tid, ts, name, value), strict=True):
+                    column.append(cell)
+    if not columns["ts"]:
+        return None
+    frame = framed("counters", columns)
+    frame["ts"] = clock.job_ns(-1, frame["ts"].to_numpy(np.int64))
+    return frame.sort_values("ts", kind="stable").reset_index(drop=True)

@@ -1,0 +1,175 @@
+"""Rooflines of devices made by hand and recorded."""
+
+import json
+
+import pytest
+
+from perfscope.analyzer.facts.traced.kernel_roofline import kernel_roofline
+from perfscope.analyzer.facts.traced.range_roofline import range_roofline
+from perfscope.analyzer.facts.traced.roof_coverage import NO_MODEL, REPLAYED, covered, roof_coverage
+from perfscope.analyzer.facts.traced.roofline import CACHED, roofline_table
+from perfscope.analyzer.facts.traced.step_flops import step_flops
+from perfscope.traces.load import load
+from perfscope.traces.trace import Trace
+from tests.analyzer.traced.gpu import Gpu
+from tests.build import trace
+from tests.traces.kineto.recorded import FOLDER, WHERE
+
+H100 = {
+    "device": 0,
+    "name": "NVIDIA H100 80GB HBM3",
+    "kind": "cuda",
+    "memory_bytes": 85_000_000_000,
+    "multiprocessors": 132,
+}
+N = 4096
+PRODUCT_NS = 277_826  # 2 n^3 operations at 494.7 TFLOP/s, half of the roof
+SQUARE, TYPES = json.dumps([[N, N], [N, N]]), json.dumps(["c10::BFloat16"] * 2)
+
+
+def on_h100(*ops: tuple[str, str, str, int]) -> Trace:
+    """One kernel for each operator: its name, shapes, types, and how long its kernel takes."""
+    rows = [
+        {"name": name, "ts": 10_000 * at, "dur": 8_000, "parent": -1, "shapes": shapes, "dtypes": types}
+        for at, (name, shapes, types, _) in enumerate(ops)
+    ]
+    starts = [20_000 + sum(one[3] for one in ops[:at]) for at in range(len(ops))]
+    return trace(
+        manifest={"depth": "trace"},
+        devices=[H100],
+        ops=rows,
+        launches=[
+            {"name": "cudaLaunchKernel", "kind": "kernel", "ts": 10_000 * at + 1_000, "dur": 2_000, "correlation": at, "op": at}
+            for at in range(len(ops))
+        ],
+        kernels=[
+            {"name": f"k{at}", "kind": "compute", "device": 0, "stream": 7, "ts": starts[at], "dur": ns, "launch": at}
+            for at, (*_, ns) in enumerate(ops)
+        ],
+    )  # fmt: skip
+
+
+def test_a_product_at_half_of_its_roof_is_at_half_of_its_roof() -> None:
+    row = on_h100(("aten::mm", SQUARE, TYPES, PRODUCT_NS)).fact(roofline_table).iloc[0]
+    assert row["flops"] == 2 * N**3
+    assert row["intensity"] == pytest.approx(N / 3)
+    assert row["roof_share"] == pytest.approx(0.5, rel=0.001)
+    assert (row["side"], row["mark"]) == ("compute", "")
+
+
+def test_an_addition_faster_than_memory_is_marked_as_cached() -> None:
+    """12 n^2 bytes at 3350 GB/s are 60.1 us; it took half of that."""
+    types = json.dumps(["float"] * 2)
+    row = on_h100(("aten::add", SQUARE, types, 30_049)).fact(roofline_table).iloc[0]
+    assert row["roof_share"] == pytest.approx(2.0, rel=0.001)
+    assert (row["side"], row["mark"]) == ("memory-bandwidth", CACHED)
+
+
+def test_a_wrapper_does_not_count_what_it_calls_twice() -> None:
+    made = on_h100(("aten::mm", SQUARE, TYPES, PRODUCT_NS), ("aten::matmul", SQUARE, TYPES, 1))
+    ops = made.table("ops")
+    assert ops is not None
+    ops = ops.assign(parent=[1, -1])
+    rows = Trace({**{n: made.table(n) for n in ("processes", "devices", "launches", "kernels")}, "ops": ops},
+                 {}, list(made.manifests), span_ns=made.span_ns).fact(roofline_table)  # fmt: skip
+    assert rows["name"].tolist() == ["aten::mm"]
+
+
+def test_what_has_no_model_is_listed_with_the_reason() -> None:
+    rows = on_h100(("aten::mm", SQUARE, TYPES, 600), ("vllm::moe_forward", SQUARE, TYPES, 400)).fact(roof_coverage)
+    assert covered(rows, reachable=False) == pytest.approx(0.6)
+    assert rows[["why", "name"]].to_numpy().tolist()[1] == [NO_MODEL, "vllm::moe_forward"]
+
+
+ENOUGH = {
+    "h100_qwen05b": 0.93,
+    "h100_vit_inference": 0.99,
+    "mi300x_qwen05b": 0.95,
+    "mi300x_resnet_8ranks_rank0_nccl_metadata": 0.98,
+    "mi300x_torch_compile_triton": 0.999,
+    "mi300x_normalization_ops": 0.999,
+}
+
+
+@WHERE
+@pytest.mark.shared_traces
+@pytest.mark.parametrize("name", [*ENOUGH, "b200_eager_8gpu_rank0", "vllm_prefill_decode_piecewise_graph"])
+def test_recorded_traces_of_gpus(name: str) -> None:
+    found = load(FOLDER / "kineto" / f"{name}.json.gz")
+    rows, coverage = found.fact(roofline_table), found.fact(roof_coverage)
+    assert len(rows)
+    assert not ((rows["roof_share"] > 1.05) & (rows["mark"] == "")).any()
+    assert coverage["share"].sum() == pytest.approx(1.0)
+    assert covered(coverage, reachable=True) >= ENOUGH.get(name, 0.0)
+
+
+@WHERE
+@pytest.mark.shared_traces
+def test_what_two_servers_do_without_telling_its_sizes_is_most_of_their_time_and_listed() -> None:
+    experts = load(FOLDER / "kineto" / "b200_eager_8gpu_rank0.json.gz").fact(roof_coverage)
+    assert experts.iloc[0][["why", "name"]].tolist() == [NO_MODEL, "vllm::moe_forward"]
+    replayed = load(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz").fact(roof_coverage)
+    assert replayed[replayed["why"] == REPLAYED]["share"].sum() == pytest.approx(0.96, abs=0.01)
+
+
+def in_modules() -> Trace:
+    """Two products and an addition: the first product in Inner, which is in Outer as the second is; all in one step."""
+    gpu, at = Gpu(), 100.0
+    product = ("mm", "c10::BFloat16", 278.0)
+    for number, (name, dtype, dur) in enumerate((product, product, ("add", "float", 60.0))):
+        texts = {"shapes": SQUARE, "dtypes": json.dumps([dtype] * 2)}
+        gpu.op(10.0 * number, 8, f"aten::{name}", parent=-1, **texts)
+        gpu.started(10.0 * number + 1, at, dur, f"k{number}")
+        gpu.rows["launches"][-1]["op"] = number
+        at += dur
+    gpu.span(0, 28, "python", "nn.Module: Outer_0").span(0, 9, "python", "nn.Module: Inner_0")
+    gpu.span(0, 40, "nvtx", "layer")
+    gpu.rows["devices"] = [{"process": 0, **H100}]
+    return gpu.trace(manifest={"depth": "trace"})
+
+
+def test_modules_and_ranges_have_what_ran_inside_them() -> None:
+    rows = in_modules().fact(range_roofline).set_index("name")
+    product, addition = 2 * N**3, N**2
+    whole = 2 * product + addition
+    assert rows["flops"].to_dict() == {"Outer_0": whole, "Inner_0": product, "layer": whole}
+    assert rows.loc["Inner_0", "roof_share"] == pytest.approx(0.5, rel=0.01)
+    assert rows["kind"].to_dict() == {"Outer_0": "module", "Inner_0": "module", "layer": "nvtx"}
+
+
+def test_kernels_share_what_their_operator_costs_by_their_time() -> None:
+    made = in_modules()
+    rows = made.fact(kernel_roofline).set_index("name")
+    assert rows.loc["k0", "flops"] == 2 * N**3 and rows.loc["k0", "alone"] == 1.0
+    launches = made.table("launches")
+    assert launches is not None
+    names = ("processes", "devices", "ops", "kernels", "ranges")
+    tables = {name: table for name in names if (table := made.table(name)) is not None}
+    shared = Trace(
+        {**tables, "launches": launches.assign(op=[0, 0, 2])}, {}, list(made.manifests), span_ns=made.span_ns
+    )
+    rows = shared.fact(kernel_roofline).set_index("name")
+    assert rows.loc["k0", "flops"] == rows.loc["k1", "flops"] == N**3 and rows.loc["k0", "alone"] == 0.0
+
+
+def steps_of_products() -> Trace:
+    """Six steps of 1 ms, in each a product that takes a quarter of it and an addition."""
+    gpu = Gpu()
+    for step in range(6):
+        at = 1000.0 * step
+        gpu.span(at, 999, "step", f"ProfilerStep#{step}")
+        for name, dtype, begin, dur in (("mm", "c10::BFloat16", 100.0, 278.0), ("add", "float", 400.0, 60.0)):
+            texts = {"shapes": SQUARE, "dtypes": json.dumps([dtype] * 2)}
+            gpu.op(at + begin / 10, 8, f"aten::{name}", parent=-1, **texts)
+            gpu.started(at + begin / 10 + 1, at + begin, dur, name)
+            gpu.rows["launches"][-1]["op"] = len(gpu.rows["ops"]) - 1
+    gpu.rows["devices"] = [{"process": 0, **H100}]
+    return gpu.trace(manifest={"depth": "trace"})
+
+
+def test_a_step_has_a_utilisation_where_its_flops_are_known() -> None:
+    """2 n^3 operations in 1 ms are 137 of the 989 TFLOP/s."""
+    [one] = steps_of_products().fact(step_flops)
+    assert one.flops == 2 * N**3
+    assert one.utilisation == pytest.approx(2 * N**3 / 989.4e12 / (one.step_ns / 1e9))
+    assert one.utilisation == pytest.approx(0.139, rel=0.01)

@@ -1,0 +1,137 @@
+"""Why a device stood idle: each reason on a timetable of a few rows, the pieces as literal rows."""
+
+from perfscope.analyzer.facts.traced.segments import segments
+from perfscope.traces.trace import Trace
+from tests.analyzer.traced.gpu import US, Gpu
+
+
+def pieces(trace: Trace) -> list[tuple[float, float, str]]:
+    """(from, to, category) in us; neighbours of one category as one."""
+    found: list[tuple[float, float, str]] = []
+    frame = trace.fact(segments)
+    for ts, dur, category in zip(frame["ts"], frame["dur"], frame["category"], strict=True):
+        begin, end = ts / US, (ts + dur) / US
+        if found and found[-1][2] == category and found[-1][1] == begin:
+            found[-1] = (found[-1][0], end, category)
+        else:
+            found.append((begin, end, category))
+    return found
+
+
+def test_a_gap_before_a_late_launch_is_the_hosts() -> None:
+    trace = Gpu().started(0, 10, 20).started(50, 60, 10).trace()
+    assert pieces(trace) == [
+        (0, 10, "host_bound"),
+        (10, 30, "device_compute"),
+        (30, 60, "host_bound"),
+        (60, 70, "device_compute"),
+    ]
+
+
+def test_a_gap_before_a_kernel_that_was_launched_long_ago_is_not_the_hosts() -> None:
+    trace = Gpu().started(0, 10, 20).started(6, 40, 10).trace()
+    assert pieces(trace)[-2:] == [(30, 40, "other_idle"), (40, 50, "device_compute")]
+
+
+def test_kernels_of_one_graph_do_not_make_the_host_slow() -> None:
+    gpu = Gpu().started(0, 10, 20, graph=True, call_kind="graph")
+    gpu.add("kernels", 34, 6, device=0, stream=7, name="norm", kind="compute", launch=0, graph=True)
+    assert pieces(gpu.trace())[1:] == [(10, 30, "device_compute"), (30, 34, "other_idle"), (34, 40, "device_compute")]
+
+
+def test_what_follows_a_call_that_drained_the_queue_is_its_doing_too() -> None:
+    gpu = Gpu().started(0, 10, 30).sync(12, 33).started(60, 65, 5)
+    trace = gpu.trace()
+    assert pieces(trace)[2:] == [(40, 65, "sync_wait"), (65, 70, "device_compute")]
+    drained = trace.fact(segments).query("category == 'sync_wait'")
+    assert set(drained["call"]) == {1}
+
+
+def test_a_call_on_an_idle_device_is_not_to_blame() -> None:
+    gpu = Gpu().started(0, 10, 30).sync(50, 2).started(60, 65, 5)
+    assert pieces(gpu.trace())[2:] == [
+        (40, 50, "host_bound"),
+        (50, 52, "sync_wait"),
+        (52, 65, "host_bound"),
+        (65, 70, "device_compute"),
+    ]
+
+
+def test_a_copy_whose_call_outlasts_it_waited_for_it() -> None:
+    gpu = Gpu().started(0, 10, 10).copied(12, 20, 5, "d2h", call_dur=15).started(40, 45, 5)
+    assert pieces(gpu.trace())[2:] == [(20, 25, "exposed_copy"), (25, 45, "sync_wait"), (45, 50, "device_compute")]
+
+
+def test_waiting_for_the_loader_wins_over_the_call_before_it() -> None:
+    gpu = Gpu().started(0, 10, 30).sync(12, 33)
+    gpu.add("loader", 50, 100, tid=100, kind="next").started(160, 165, 5)
+    assert pieces(gpu.trace())[2:] == [
+        (40, 50, "sync_wait"),
+        (50, 150, "input_wait"),
+        (150, 165, "sync_wait"),
+        (165, 170, "device_compute"),
+    ]
+
+
+def test_the_thread_that_launches_next_decides() -> None:
+    """The main thread waits for its loader while the autograd thread is the one that has not launched."""
+    gpu = Gpu().started(0, 10, 10)
+    gpu.add("loader", 20, 30, tid=100, kind="next").started(55, 60, 5, tid=200)
+    gpu.op(15, 40, "MulBackward0", tid=200)
+    assert pieces(gpu.trace())[2:] == [(20, 60, "host_bound"), (60, 65, "device_compute")]
+
+
+def test_the_profilers_own_work_is_named() -> None:
+    gpu = Gpu().started(0, 10, 10).span(22, 8, "overhead", "Buffer Flush").started(35, 40, 5)
+    assert pieces(gpu.trace())[2:] == [
+        (20, 22, "host_bound"),
+        (22, 30, "profiler_overhead"),
+        (30, 40, "host_bound"),
+        (40, 45, "device_compute"),
+    ]
+
+
+def test_saving_is_a_checkpoint_where_python_functions_are_recorded() -> None:
+    gpu = Gpu().started(0, 10, 10).span(22, 60, "python", "torch/serialization.py(933): save").started(85, 90, 5)
+    assert (22, 82, "checkpoint") in pieces(gpu.trace())
+
+
+def test_computation_hides_communication_and_both_hide_copies() -> None:
+    gpu = Gpu().started(0, 10, 20).started(1, 20, 30, "ncclDevKernel_AllReduce").copied(2, 15, 45)
+    assert pieces(gpu.trace())[1:] == [
+        (10, 30, "device_compute"),
+        (30, 50, "exposed_communication"),
+        (50, 60, "exposed_copy"),
+    ]
+
+
+def test_nothing_is_known_of_the_time_before_the_first_event_of_the_thread() -> None:
+    gpu = Gpu().started(100, 110, 10).op(0, 5, tid=999)
+    assert pieces(gpu.trace())[0] == (0, 100, "other_idle")
+
+
+def test_without_a_device_operators_compute_and_the_rest_is_the_hosts() -> None:
+    gpu = Gpu().op(0, 100, "aten::linear").op(10, 80, "aten::addmm", parent=0)
+    assert pieces(gpu.trace()) == [(0, 11, "host_bound"), (11, 90, "device_compute"), (90, 100, "host_bound")]
+
+
+def test_kernels_that_were_launched_and_not_recorded_are_not_guessed_at() -> None:
+    gpu = Gpu().op(0, 100, "aten::addmm").add("launches", 10, 5, tid=100, name="cudaLaunchKernel", kind="kernel")
+    assert pieces(gpu.trace()) == [(0, 100, "compute_or_host")]
+
+
+def test_every_device_has_a_budget_of_its_own() -> None:
+    gpu = Gpu().started(0, 10, 10)
+    gpu.device = 1
+    frame = gpu.started(0, 30, 10).trace().fact(segments)
+    assert frame.groupby("rank")["dur"].sum().tolist() == [40 * US, 40 * US]
+    assert frame[frame["rank"] == 1].iloc[-1]["device"] == 1
+
+
+def test_work_that_was_launched_and_does_not_start_is_held_up_by_the_device() -> None:
+    gpu = Gpu().started(0, 10, 20).sync(60, 2000).started(50, 2000, 10)
+    assert pieces(gpu.trace())[2:5] == [
+        (30, 55, "host_bound"),
+        (55, 2000, "other_idle"),
+        (2000, 2010, "device_compute"),
+    ]
