@@ -1,1 +1,1 @@
-"""How a run is measured: the recorder and its collectors, the probe and its ways into a process. Writes run folders, reads none."""
+"""How a run is measured: the recorder, its collectors, the probe and its ways into a process. Writes run folders, reads none."""
