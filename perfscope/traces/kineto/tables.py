@@ -25,7 +25,8 @@ from perfscope.traces.kineto.host_tables import (
     range_table,
 )
 from perfscope.traces.kineto.identity import Identity, identified, listed_devices
-from perfscope.traces.kineto.outliers import FAR_AWAY, within_reach
+from perfscope.traces.kineto.outliers import within_reach
+from perfscope.traces.outliers import FAR_AWAY
 from perfscope.traces.reading_options import READABLE
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES

@@ -22,6 +22,7 @@ from perfscope.traces.nsys.host_tables import launch_table, loader_table, other_
 from perfscope.traces.nsys.identity import identified
 from perfscope.traces.nsys.nvtx import Nvtx, around, nvtx_events, op_table, range_rows
 from perfscope.traces.nsys.payloads import said_by_nccl
+from perfscope.traces.outliers import FAR_AWAY, lonely, tables_within_reach
 from perfscope.traces.readers.nsys import MAGIC, REPORTS
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
@@ -46,6 +47,7 @@ def read_export(path: Path) -> Trace:
             raise UnreadableRun(
                 f"{path}: the export holds no event; was anything recorded (`nsys profile --trace=cuda,nvtx`)?"
             )
+        tables, parts.far_away = tables_within_reach(tables)
         zero_ns = on_job_time(tables)
         manifest = manifest_of(database, parts, zero_ns)
     absent = {name: why_absent(name) for name in TABLES if name not in tables}
@@ -83,7 +85,7 @@ class Parts:
         self.nvtx = Nvtx(self.database, events, last_instant(rows))
         on_host = [self.calls, events, self.database.events("OSRT_API", ("globalTid",))]
         self.who = identified([self.kernels, self.copies], on_host, self.database, self.path)
-        self.left_out = sum(one.left_out for one in rows)
+        self.left_out, self.far_away = sum(one.left_out for one in rows), 0
 
     def tables(self) -> dict[str, pd.DataFrame | None]:
         """Every table, None for those that have no rows."""
@@ -126,6 +128,8 @@ class Parts:
         notes = []
         if self.left_out:
             notes.append(f"{self.left_out} events left out: they have impossible times")
+        if self.far_away:
+            notes.append(f"{self.far_away} events left out: they {FAR_AWAY}")
         if self.nvtx.open:
             notes.append(f"{self.nvtx.open} NVTX ranges were open when the recording ended: they end there")
         if self.database.has("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", "start") and len(
@@ -153,7 +157,9 @@ def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 def last_instant(rows: tuple[Rows, ...]) -> int:
     """The end of the last event. (The recording says its end itself, but an excerpt says that of the whole.)"""
-    last = [int((one.numbers("start") + np.maximum(one.numbers("dur"), 0)).max()) for one in rows if len(one)]
+    far = lonely([one.numbers("start") for one in rows])
+    near = rows if far is None else [one.where(~far.holds(one.numbers("start"))) for one in rows if len(one)]
+    last = [int((one.numbers("start") + np.maximum(one.numbers("dur"), 0)).max()) for one in near if len(one)]
     return max(last, default=0)
 
 

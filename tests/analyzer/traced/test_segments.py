@@ -118,6 +118,8 @@ def test_without_a_device_operators_compute_and_the_rest_is_the_hosts() -> None:
 def test_kernels_that_were_launched_and_not_recorded_are_not_guessed_at() -> None:
     gpu = Gpu().op(0, 100, "aten::addmm").add("launches", 10, 5, tid=100, name="cudaLaunchKernel", kind="kernel")
     assert pieces(gpu.trace()) == [(0, 100, "compute_or_host")]
+    # Copies that were recorded do not tell what the kernels did meanwhile.
+    assert pieces(gpu.copied(20, 30, 10).trace()) == [(0, 100, "compute_or_host")]
 
 
 def test_every_device_has_a_budget_of_its_own() -> None:

@@ -119,6 +119,25 @@ def test_rows_of_wrong_types_and_impossible_times_are_left_out_and_counted(tmp_p
     assert trace.manifest.dropped == ["6 events left out: they have impossible times"]
 
 
+def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Path) -> None:
+    far = {"start": 10**18, "end": 10**18 + 5}
+    kernels = [{"start": 10 * at, "end": 10 * at + 5, **KERNEL} for at in range(1, 400)]
+    trace = load(
+        export(
+            tmp_path / "far.sqlite",
+            CUPTI_ACTIVITY_KIND_KERNEL=[*kernels, {**KERNEL, **far}],
+            CUPTI_ACTIVITY_KIND_RUNTIME=[{"start": 9, "end": 10, **CALL}],
+            NVTX_EVENTS=[{"start": 11, "end": None, "eventType": 59, "text": "open", "globalTid": tid_of(7, 7)}],
+            OSRT_API=[{"nameId": "poll", "globalTid": tid_of(7, 7), **far}],
+        )
+    )
+    assert trace.span_ns == (0, 3995 - 9)
+    assert trace.manifest.dropped[0] == "2 events left out: they lie more than an hour from all others"
+    kernels_read = trace.table("kernels")
+    assert kernels_read is not None and len(kernels_read) == 399 and set(kernels_read["launch"]) == {0}
+    assert len(trace.table("ranges")) == 1  # type: ignore[arg-type]
+
+
 def test_names_that_are_no_text_or_no_utf8_do_no_harm(tmp_path: Path) -> None:
     path = export(
         tmp_path / "names.sqlite", OSRT_API=[{"start": 1, "end": 2, "nameId": n, "globalTid": 5} for n in (1, 2, 3)]

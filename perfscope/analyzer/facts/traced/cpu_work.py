@@ -6,7 +6,7 @@ import pandas as pd
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.traced.next_work import busiest_tid
 from perfscope.analyzer.facts.traced.thread_work import thread_work
-from perfscope.analyzer.facts.traced.units import Unit
+from perfscope.analyzer.facts.traced.units import Unit, launches_kernels
 from perfscope.traces.intervals import Ints, Spans, merged
 from perfscope.traces.trace import Trace
 
@@ -52,14 +52,9 @@ def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     since = unit.begin_ns if work.first_ns is None else work.first_ns
     loop = merged((np.array([since]), np.array([unit.end_ns])))
     known = [("profiler_overhead", work.overhead), ("checkpoint", work.checkpoint), ("input_wait", work.loading)]
-    if _launches_kernels(trace, unit):
+    if launches_kernels(trace, unit.process):
         return [*known, ("sync_wait", merged((work.waits.begin, work.waits.end))), ("compute_or_host", loop)]
     return [*known, ("device_compute", _computing(own)), ("host_bound", loop)]
-
-
-def _launches_kernels(trace: Trace, unit: Unit) -> bool:
-    calls = table(trace, "launches")
-    return calls is not None and bool(((calls["process"] == unit.process) & (calls["kind"] == "kernel")).any())
 
 
 def _computing(ops: pd.DataFrame | None) -> Spans:

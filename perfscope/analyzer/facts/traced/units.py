@@ -59,22 +59,32 @@ def _found(trace: Trace) -> list[Unit]:
 
 
 def device_pairs(trace: Trace) -> list[tuple[int, int]]:
-    """(process, device) in order."""
+    """(process, device) in order. One that launched kernels of which none was recorded has no device: copies alone do not
+    tell what it did.
+    """
     for name in ("kernels", "copies"):
         frame = table(trace, name)
         device = column(frame, "device")
         used = device >= 0
         if used.any():
             process = column(frame, "process")
-            codes = np.flatnonzero(np.bincount(process[used]))
-            return [
-                (int(code), int(number)) for code in codes for number in np.unique(device[used & (process == code)])
-            ]
+            pairs = []
+            for code in np.flatnonzero(np.bincount(process[used])).tolist():
+                dark = name == "copies" and launches_kernels(trace, code)
+                numbers = [NO_DEVICE] if dark else np.unique(device[used & (process == code)]).tolist()
+                pairs += [(code, number) for number in numbers]
+            return pairs
     for name in ("ops", "launches"):
         frame = table(trace, name)
         if frame is not None and len(frame):
             return [(int(code), NO_DEVICE) for code in np.flatnonzero(np.bincount(column(frame, "process")))]
     return []
+
+
+def launches_kernels(trace: Trace, process: int) -> bool:
+    """Is there a call of this process that launches a kernel?"""
+    calls = table(trace, "launches")
+    return calls is not None and bool(((calls["process"] == process) & (calls["kind"] == "kernel")).any())
 
 
 def _ranks(trace: Trace) -> dict[int, int]:
