@@ -32,6 +32,7 @@ from perfscope.analyzer.whole_budget import (
     rank_of_process,
     span_s,
     step_summary,
+    steps_left_out,
     work_of_rank,
 )
 from perfscope.traces.schema import SCHEMA_VERSION
@@ -71,7 +72,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         not_applicable=[result for result in outcomes if isinstance(result, NotApplicable)],
         failed=[result for result in outcomes if isinstance(result, Failed)],
         sources=[Source(s.name, s.status, s.reason, s.overhead_share) for s in manifest(trace).sources],
-        dropped=list(manifest(trace).dropped),
+        dropped=[*manifest(trace).dropped, *steps_left_out(trace)],
         run=str(trace.path) if trace.path is not None else None,
         operators=operators(trace, budget_rank),
     )

@@ -163,6 +163,12 @@ def marks_of(trace: Trace) -> list[tuple[Unit, Marks | None]]:
     return trace.fact(step_marks) if is_recorded_trace(trace) else []
 
 
+def steps_left_out(trace: Trace) -> list[str]:
+    """A line on marks of steps that count as none, because they overlap others by more than a little."""
+    count = sum(marks.left_out for _, marks in marks_of(trace) if marks is not None)
+    return [f"{count} marks of steps left out: they overlap others"] if count else []
+
+
 def span_s(trace: Trace) -> float:
     """Seconds from the first to the last thing recorded."""
     if is_recorded_trace(trace):

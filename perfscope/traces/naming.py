@@ -19,14 +19,16 @@ LAUNCH_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
 # Libraries: NCCL and RCCL, MSCCL and MSCCL++, oneCCL, HCCL, NVSHMEM and rocSHMEM, DeepEP, Transformer Engine's user buffers;
 # vLLM's, SGLang's and AITER's own all-reduce (cross_device_reduce), vLLM's for ROCm (quick_reduce).
 COMMUNICATION = re.compile(
-    r"nccl|rccl|msccl|oneccl|hccl|nvshmem|rocshmem|deep_?ep|userbuffers_|cross_device_reduce|quick_?reduce", re.I
+    r"nccl|rccl|msccl|oneccl|hccl|nvshmem|rocshmem|(?<![a-z])deep_?ep(?![a-z])|userbuffers_|cross_device_reduce|quick_?reduce",
+    re.I,
 )
 # What a kernel's own name says: torch's symmetric memory (multimem_all_reduce, one_shot_all_reduce), TensorRT-LLM's and
 # FlashInfer's all-reduce. A reduction over a warp or a block is none, nor a fused kernel named after what stands beside it.
 COLLECTIVE = re.compile(
     r"(?<!warp)(?<!block)(?<!warp_)(?<!block_)all_?reduce|all_?gather|reduce_?scatter|all_?to_?all", re.I
 )
-FUSED = re.compile(r"^triton_")
+# One that a compiler fused is named after what stands beside it; CUB reduces within one device.
+FUSED = re.compile(r"^triton_|\bcub::|^_ZN3cub", re.I)
 
 COLLECTIVE_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("all_reduce", re.compile(r"all_?reduce|cross_device_reduce|shot_all_reduce", re.I)),

@@ -35,6 +35,8 @@ def place_of(path: Path) -> Path:
 
 def recalled_answer(path: Path) -> Answer | None:
     """The kept answer to the trace at `path`, None when there is none that counts."""
+    if not path.is_file():
+        return None
     try:
         place = place_of(path)
         answer = msgspec.json.decode(place.read_bytes(), type=Answer)

@@ -13,12 +13,15 @@ TALKS = {
     "void flashinfer::trtllm_allreduce_fusion::allreduce_fusion_kernel_oneshot_lamport<4>(Params)": "all_reduce",
     "void tensorrt_llm::kernels::oneShotAllReduceKernel<__half, 8>(AllReduceParams)": "all_reduce",
     "_ZN10c10d_multimem_all_gather_kernel": "all_gather",
+    "_ZN7deep_ep9internode8dispatchEv": "other",
     "void deep_ep::intranode::dispatch<8, 768>(int4*, float*)": "other",
 }
 COMPUTES = (
     "triton_red_fused__to_copy_add_all_reduce_mean_mul_pow_rsqrt_wait_tensor_2",
     "void oneflow::cuda::softmax::SoftmaxBlockSMemImpl<BlockAllReduce, float>(long)",
     "void blockAllReduceSum<float>(float*)",
+    "void deep_epilogue_gemm<128>(float*)",
+    "void cub::CUB_200200_NS::AgentAllReduceSum<float>(float*)",
     "void warp_all_reduce<float>(float*)",
     "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float>>(at::native::ReduceOp<float>)",
     "void at::native::vectorized_gather_kernel<16, long>(char*, char*, long*, int)",

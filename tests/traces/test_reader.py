@@ -1,15 +1,19 @@
 """Raw streams become the tables that the schema declares."""
 
 import array
+import os
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from perfscope.errors import UnreadableRun
 from perfscope.traces.load import load
 from perfscope.traces.run import events
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
+from perfscope.ui.kept_answer import recalled_answer
 from tests.build import FACTS, table
 
 ROWS = [
@@ -73,3 +77,13 @@ def test_an_absent_table_says_why(tmp_path: Path) -> None:
     run.close()
     trace = load(tmp_path / "r")
     assert trace.table("loader") is None and trace.why_absent("loader") == "the container lacks SYS_PTRACE"
+
+
+def test_what_is_no_regular_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnreadableRun, match="leads back to itself"):
+        load(tmp_path / "loop")
+    with pytest.raises(UnreadableRun, match="is not a regular file"):
+        load(tmp_path / "pipe")
+    assert recalled_answer(tmp_path / "loop") is None and recalled_answer(tmp_path / "pipe") is None

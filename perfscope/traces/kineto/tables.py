@@ -40,6 +40,9 @@ def trace_of(path: Path, columns: Columns) -> Trace:
     left_out = totals(part.left_out for part in parts)
     meta = [row for part in parts for row in part.meta]
     rows = {name: assembled(parts, name) for name in (*BY_HOST, groups.KERNELS, groups.COPIES)}
+    lasting = [group.numbers("dur") for name, group in rows.items() if name != groups.MEMORY and len(group)]
+    if lasting and not any(dur.any() for dur in lasting):
+        raise UnreadableRun(f"{path}: no durations: none of its events says how long it took, so nothing can be said")
     rows, far_away = within_reach(rows)
     if far_away:
         left_out[FAR_AWAY] = far_away

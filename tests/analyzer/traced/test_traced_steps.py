@@ -30,6 +30,29 @@ def test_the_profilers_marks_come_first_and_a_short_pause_belongs_to_the_step_be
     assert (trace.fact(steps)["dur"] / US).tolist() == [100, 100, 100, 98]
 
 
+def overlapping(dur: float, tids: tuple[int, ...] = (100,)) -> Trace:
+    gpu = Gpu().started(0, 10, 50)
+    for number in range(10):
+        for tid in tids:
+            gpu.span(100 * number, dur, "step", f"ProfilerStep#{number}", tid)
+    return gpu.trace()
+
+
+def test_marks_that_overlap_a_little_are_steps() -> None:
+    trace = overlapping(103)
+    assert (trace.fact(steps)["dur"] / US).tolist() == [100] * 9 + [103]
+    assert source(trace) == "the profiler's step marks"
+
+
+def test_of_marks_on_two_threads_one_threads_count() -> None:
+    trace = overlapping(98, (100, 200))
+    assert len(trace.fact(steps)) == 10 and source(trace) == "the profiler's step marks"
+
+
+def test_marks_left_out_because_they_overlap_are_said() -> None:
+    assert diagnose(overlapping(180)).dropped == ["9 marks of steps left out: they overlap others"]
+
+
 def test_ranges_with_the_name_of_a_step_are_steps() -> None:
     trace = with_steps("nvtx", [f"train step {n}" for n in range(4)])
     assert source(trace) == "the ranges called train step 0"

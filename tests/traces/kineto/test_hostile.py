@@ -61,6 +61,11 @@ def test_impossible_times_are_left_out_and_counted(tmp_path: Path) -> None:
     assert ops is not None and len(ops) == 1
 
 
+def test_without_any_duration_nothing_is_said(tmp_path: Path) -> None:
+    whole = [{key: value for key, value in one.items() if key != "dur"} for one in GOOD]
+    assert "no durations" in told(written(tmp_path / "a.json", whole))
+
+
 def test_two_files_in_one(tmp_path: Path) -> None:
     file = written(tmp_path / "a.json", GOOD)
     file.write_bytes(file.read_bytes() * 2)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.rows import column, of_category, table
 from perfscope.analyzer.facts.traced.period import period_starts
@@ -26,12 +27,15 @@ ROUNDING_NS = 1_000
 
 @dataclass(frozen=True)
 class Marks:
-    """Begin and end of each step of one process in ns, the thread they were seen on (-1: none), and what they come from."""
+    """Begin and end of each step of one process in ns, the thread they were seen on (-1: none), what they come from; how many
+    more overlap these.
+    """
 
     begin: Ints
     end: Ints
     tid: int
     source: str
+    left_out: int = 0
 
 
 def traced_steps(trace: Trace) -> pd.DataFrame:
@@ -86,10 +90,12 @@ def _of_names(ranges: pd.DataFrame | None, pattern: re.Pattern[str]) -> pd.DataF
 def _from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
     """Ranges that are steps; a short pause behind one belongs to it. Of nested or overlapping ones the outer count."""
     rows = ranges.sort_values("ts", kind="stable")
-    begin, end = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
-    # Marks that follow each other at once overlap by what times in microseconds as floats are rounded to.
-    apart = begin >= np.concatenate(([begin[0]], np.maximum.accumulate(end)[:-1])) - ROUNDING_NS
-    begin, end = begin[apart], end[apart]
+    apart = _apart(rows)
+    if not apart.all() and rows["tid"].nunique() > 1:
+        # Several threads mark the same steps: one of them tells.
+        rows = rows[rows["tid"] == rows["tid"].mode().iloc[0]]
+        apart = _apart(rows)
+    begin, end = column(rows, "ts")[apart], (column(rows, "ts") + column(rows, "dur"))[apart]
     follows = np.append(begin[1:], end[-1:])
     close = (follows - end >= 0) & (follows - end <= CLOSE * (end - begin))
     return Marks(
@@ -97,7 +103,18 @@ def _from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
         np.where(close, follows, np.minimum(end, follows)),
         int(rows["tid"].iloc[0]),
         source,
+        int((~apart).sum()),
     )
+
+
+def _apart(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which ranges (in the order of time) begin when all before have ended. Marks that follow each other at once may overlap by
+    what times are rounded to, or by what leaving one step and entering the next takes.
+    """
+    begin, dur = column(rows, "ts"), column(rows, "dur")
+    before = np.concatenate((begin[:1], np.maximum.accumulate(begin + dur)[:-1]))
+    apart: NDArray[np.bool_] = begin >= before - np.maximum(CLOSE * dur, ROUNDING_NS)
+    return apart
 
 
 def _framed(trace: Trace, unit: Unit, marks: Marks) -> pd.DataFrame:
