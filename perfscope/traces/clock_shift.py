@@ -12,6 +12,9 @@ MOST_PIECES = 16
 # A curve must explain this much more than a constant: half of what it leaves, and more than the noise of device clocks.
 CURVE_GAIN = 0.5
 NOISE_NS = 2_000
+# Oscillators of hosts are within 100 ppm, and Linux corrects a clock's rate by 500 ppm at most (adjtimex): what runs away
+# faster is not a clock, but events wrongly taken for the same.
+MOST_DRIFT = 500e-6
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,28 @@ class Shift:
 def fitted(ts: Ints, difference_ns: Ints) -> Shift:
     """The shift that explains `difference_ns` (other clock minus this one) of common events at `ts`; needs one at least.
 
-    Robust: medians, of all of them or of pieces where a drift leaves much less unexplained.
+    Robust: medians, of all of them or of pieces where a drift leaves much less unexplained. A drift is at most MOST_DRIFT.
     """
     constant = Shift.constant(middle(difference_ns))
-    pieces = min(len(ts) // FEWEST_A_PIECE, MOST_PIECES)
-    if pieces < 2:
-        return constant
+    before = residual_ns(constant, ts, difference_ns)
     order = np.argsort(ts, kind="stable")
-    parts = np.array_split(order, pieces)
+    pieces = min(len(ts) // FEWEST_A_PIECE, MOST_PIECES)
+    while pieces >= 2:
+        curve = curved(ts, difference_ns, np.array_split(order, pieces))
+        if curve is not None:
+            after = residual_ns(curve, ts, difference_ns)
+            return curve if after < CURVE_GAIN * before and before - after > NOISE_NS else constant
+        pieces //= 2
+    return constant
+
+
+def curved(ts: Ints, difference_ns: Ints, parts: list[Ints]) -> Shift | None:
+    """The curve through the medians of these parts; None where no clock drifts like that."""
     at = np.array([middle(ts[part]) for part in parts], np.int64)
     by = np.array([middle(difference_ns[part]) for part in parts], np.int64)
-    if (np.diff(at) <= 0).any():
-        return constant
-    curve = Shift(at, by)
-    before, after = residual_ns(constant, ts, difference_ns), residual_ns(curve, ts, difference_ns)
-    return curve if after < CURVE_GAIN * before and before - after > NOISE_NS else constant
+    if (np.diff(at) <= 0).any() or (np.abs(np.diff(by)) > MOST_DRIFT * np.diff(at)).any():
+        return None
+    return Shift(at, by)
 
 
 def middle(values: Ints) -> int:

@@ -2,7 +2,8 @@
 
 Needs no common clock. Ranks call the collectives of a group in the same order, so the n-th of one rank is the n-th of
 the other, or the (n + k)-th where one recording began k collectives earlier. Kinds and sizes must agree all along, and
-with the clocks brought together the two must overlap: nobody leaves before the last has come.
+with the clocks brought together the two must overlap: nobody leaves before the last has come. Where that leaves ends
+apart, records may be lost: then they are paired by the times at which ranks leave together (`gaps`).
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.clock_shift import Shift, fitted, residual_ns
+from perfscope.traces.gaps import Pairs, paired_in_time
 from perfscope.traces.intervals import Ints
 
 POINT_TO_POINT = ("send", "recv")
@@ -26,16 +28,21 @@ OVERLAPPING = 0.9
 SHIFT_GAIN = 0.5
 MOST_SHIFT = 512
 FEWEST_COMMON = 4
+# A recording that lacks more of a sequence than a quarter is not taken for the same one.
+FEWEST_KEPT = 0.75
+# Places tried where records may be lost: more are lost in one piece only with whole steps.
+MOST_LAGS = 257
 
 
 @dataclass(frozen=True)
 class Sequence:
     """The collectives of one rank in one process group, in order: rows of the table, signatures, starts and ends.
 
-    `together` is 1 where nobody can leave before the last has come.
+    `together` is 1 where nobody can leave before the last has come. `named`: the recording says the group.
     """
 
     unit: int
+    named: bool
     rows: Ints
     signature: Ints
     together: Ints
@@ -58,10 +65,10 @@ def matched(collectives: pd.DataFrame, kernels: pd.DataFrame | None) -> Ints:
         first, *others = sorted(sequences, key=lambda one: (-len(one.rows), one.unit))
         place = np.full(len(first.rows), -1, np.int64)
         for other in others:
-            begin = common_begin(first, other)
-            if begin is None:
+            pairs = paired(first, other)
+            if pairs is None:
                 continue
-            mine, theirs = common(len(first.rows), len(other.rows), begin)
+            mine, theirs = pairs
             fresh = place[mine] < 0
             place[mine] = np.where(fresh, count + np.cumsum(fresh) - 1, place[mine])
             count += int(fresh.sum())
@@ -93,17 +100,18 @@ def by_group(collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Int
     frame["signature"] = np.where(named, pd.factorize(size)[0] * 64 + kind.codes, name)
     frame = frame[~np.isin(kind, POINT_TO_POINT) & (named | (lane >= 0))].sort_values("ts", kind="stable")
     found = []
-    for _, rows in frame.groupby("group", sort=True):
+    for code, rows in frame.groupby("group", sort=True):
         present, most = rows["unit"].nunique(), int(rows["size"].max())
         if present >= 2 and not 0 < most < present:
-            found.append([sequence(own) for _, own in rows.groupby("unit", sort=True)])
+            found.append([sequence(own, int(str(code)) >= 0) for _, own in rows.groupby("unit", sort=True)])
     return found
 
 
-def sequence(rows: pd.DataFrame) -> Sequence:
+def sequence(rows: pd.DataFrame, named: bool) -> Sequence:
     at = rows.index.to_numpy(np.int64)
     return Sequence(
         int(rows["unit"].iloc[0]),
+        named,
         at,
         *(rows[name].to_numpy(np.int64) for name in ("signature", "together", "ts", "end")),
     )
@@ -112,8 +120,8 @@ def sequence(rows: pd.DataFrame) -> Sequence:
 def nameless(collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Ints) -> tuple[Ints, Ints]:
     """Without metadata: (number of the stream among those of its unit, code of the kernel's name) of each row.
 
-    Only streams whose number of collectives is the same on every unit are told (-1 else): nothing else says that they
-    belong together.
+    Only streams whose numbers of collectives are nearly the same on every unit are told (-1 else): nothing else says that
+    they belong together.
     """
     lane = np.full(len(collectives), -1, np.int64)
     name = np.zeros(len(collectives), np.int64)
@@ -124,9 +132,55 @@ def nameless(collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Int
     own = pd.DataFrame({"unit": units[bare], "stream": collectives["stream"].to_numpy(np.int64)[bare]})
     number = own.groupby("unit")["stream"].rank(method="dense").to_numpy(np.int64) - 1
     counts = pd.crosstab(number, own["unit"].to_numpy())
-    same = counts.index[counts.nunique(axis=1) == 1].to_numpy(np.int64)
+    same = counts.index[counts.min(axis=1) >= FEWEST_KEPT * counts.max(axis=1)].to_numpy(np.int64)
     lane[bare] = np.where(np.isin(number, same), number, -1)
     return lane, name
+
+
+def paired(first: Sequence, other: Sequence) -> Pairs | None:
+    """Places in `first` and in `other` that are one collective; None where they do not fit.
+
+    By order, unless pairs by the times of the ends bring more of them together.
+    """
+    lengths = len(first.rows), len(other.rows)
+    begin = common_begin(first, other)
+    in_order = None if begin is None else places_in_order(lengths, begin)
+    fit_in_order = 0 if in_order is None else leaving_together(first, other, in_order)
+    if in_order is not None and fit_in_order == len(in_order[0]):
+        return in_order
+    in_time = paired_in_time(
+        (first.signature, first.end), (other.signature, other.end), near(lengths)[:MOST_LAGS], SLACK_NS
+    )
+    if len(in_time[0]) >= fewest(lengths) and leaving_together(first, other, in_time) > fit_in_order:
+        return in_time
+    # Without names of groups only that ranks leave together says that unequal sequences are one.
+    unsure = not first.named and lengths[0] != lengths[1]
+    return None if in_order is None or (unsure and fit_in_order < OVERLAPPING * len(in_order[0])) else in_order
+
+
+def places_in_order(lengths: tuple[int, int], begin: int) -> Pairs:
+    """One behind the other from `begin` on."""
+    mine, theirs = common(*lengths, begin)
+    return np.arange(mine.start, mine.stop, dtype=np.int64), np.arange(theirs.start, theirs.stop, dtype=np.int64)
+
+
+def leaving_together(first: Sequence, other: Sequence, pairs: Pairs) -> int:
+    """How many of the pairs end together, on clocks brought together."""
+    ts, difference = other.end[pairs[1]], first.end[pairs[0]] - other.end[pairs[1]]
+    left = np.abs(difference - fitted(ts, difference).offset_ns(ts))
+    return int((left <= SLACK_NS).sum())
+
+
+def fewest(lengths: tuple[int, int]) -> int:
+    """How many collectives two sequences must have in common."""
+    return max(min(FEWEST_COMMON, *lengths), int(FEWEST_KEPT * min(lengths)))
+
+
+def near(lengths: tuple[int, int]) -> list[int]:
+    """Places at which the other may begin, the likeliest first: together at the start or the end, then near to it."""
+    lead = lengths[0] - lengths[1]
+    found = sorted(range(-MOST_SHIFT, lead + MOST_SHIFT + 1), key=lambda at: min(abs(at), abs(at - lead)))
+    return found[: 2 * MOST_SHIFT + 1]
 
 
 def common(first: int, other: int, begin: int) -> tuple[slice, slice]:
@@ -153,13 +207,11 @@ def common_begin(first: Sequence, other: Sequence) -> int | None:
 
 
 def places(first: Sequence, other: Sequence) -> list[int]:
-    """Places at which all signatures agree, the likeliest first: together at the start or the end, then near to it."""
+    """Places at which all signatures agree, the likeliest first."""
     lengths = len(first.rows), len(other.rows)
-    enough = max(min(FEWEST_COMMON, *lengths), 3 * min(lengths) // 4)
-    lead = lengths[0] - lengths[1]
-    near = sorted(range(-MOST_SHIFT, lead + MOST_SHIFT + 1), key=lambda at: min(abs(at), abs(at - lead)))
+    enough = fewest(lengths)
     agreeing = []
-    for begin in near[: 2 * MOST_SHIFT + 1]:
+    for begin in near(lengths):
         mine, theirs = common(*lengths, begin)
         if mine.stop - mine.start < enough:
             continue

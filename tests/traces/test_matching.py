@@ -76,10 +76,38 @@ def test_without_metadata_equal_numbers_per_stream_match_when_they_overlap():
     rows["stream"] = np.where(rows["process"] == 0, 20, 24)
     kernels = build.table("kernels", [{"name": "ncclKernel_AllReduce", "kind": "communication"}] * len(rows))
     assert matched(rows, kernels).tolist() == [*range(40), *range(40)]
-    assert (matched(rows.iloc[:-1], kernels) == -1).all()
+    assert matched(rows.iloc[:-1], kernels).tolist() == [*range(39), -1, *range(39)]
     apart = rows.copy()
     apart.loc[40:, "ts"] = np.arange(40) * 31 * MS
     assert (matched(apart, kernels) == -1).all()
+
+
+def test_one_record_lost_in_the_middle_is_one_record_without_a_match():
+    for sizes in ((64,), (64, 32, 16, 8)):
+        rows = ranks([0, 7_000 * MS], starts=IRREGULAR, sizes=sizes).drop(index=57).reset_index(drop=True)
+        match = matched(rows, None)
+        assert (match[:17] == match[40:57]).all() and (match[18:40] == match[57:]).all()
+        assert match[17] == -1 and (np.delete(match, 17) >= 0).all()
+
+
+def test_records_lost_on_two_ranks_leave_the_others_matched():
+    rows = ranks([0, 900 * MS, -50 * MS, 7], starts=IRREGULAR).drop(index=[57, 151]).reset_index(drop=True)
+    match = matched(rows, None)
+    assert len(set(match.tolist())) == 40 and (match >= 0).all()
+    assert (match[:40] == match[79:119]).all()
+
+
+def test_a_record_lost_without_metadata_is_one_record_without_a_match():
+    rows = ranks([0, 90 * MS], starts=IRREGULAR, group=None)
+    rows["stream"] = 20
+    kernels = build.table("kernels", [{"name": "ncclKernel_AllReduce", "kind": "communication"}] * len(rows))
+    assert matched(rows.drop(index=57), kernels).tolist() == [*range(17), -1, *range(17, 39), *range(39)]
+
+
+def test_sequences_whose_ends_never_agree_are_not_matched_though_one_record_is_lost():
+    rows = ranks([0, 0], starts=IRREGULAR).drop(index=57).reset_index(drop=True)
+    rows.loc[40:, "ts"] = np.cumsum(np.random.default_rng(4).integers(5 * MS, 9 * MS, 39))
+    assert (matched(rows, None) == -1).all()
 
 
 def test_one_rank_alone_has_no_match():
@@ -100,6 +128,12 @@ def test_a_drift_is_followed_also_beyond_the_first_and_last_event():
     assert shift.drifts and residual_ns(shift, ts, drift + 1_700_000_000_000_000_000) < 100
     outside = np.array([-100 * MS, 1100 * MS], np.int64)
     assert (np.abs(shift.offset_ns(outside) - 1_700_000_000_000_000_000 - [-10_000, 110_000]) < 100).all()
+
+
+def test_what_runs_away_faster_than_any_clock_is_no_drift():
+    ts = np.arange(1000, dtype=np.int64) * MS
+    assert not fitted(ts, (ts * 0.036).astype(np.int64)).drifts
+    assert not fitted(ts, np.where(ts > 500 * MS, MS, 0)).drifts
 
 
 def test_a_shift_keeps_the_order_of_times():

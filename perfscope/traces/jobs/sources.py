@@ -7,6 +7,8 @@ from perfscope.traces.jobs.recordings import Chosen, Recording
 from perfscope.traces.run.manifest import SourceStatus
 
 MOST_NAMED = 8
+# Waits for the last rank are told to this; hosts' wall clocks alone (NTP in one network) are hardly worse.
+MOST_RESIDUAL_NS = 500_000
 
 
 def job_sources(
@@ -74,13 +76,30 @@ def clocks(parts: Sequence[Recording], alignments: Sequence[Alignment], unrelate
     reasons = []
     if loose and not one_host:
         names = ", ".join(shortened([label(parts[number]) for number in loose]))
-        reasons.append(f"{names}: no collective in common with the others, so the times rest on the hosts' wall clocks")
+        reasons.append(f"{names}: {unmatched(parts, loose)}, so the times rest on the hosts' wall clocks")
     if unrelated:
         names = ", ".join(shortened([label(parts[number]) for number in unrelated]))
         reasons.append(f"{names}: no common clock at all; shown from the same start")
     if sets > 1 and not one_host:
         reasons.append(f"the ranks fall into {sets} sets without a common collective, tied by the hosts' wall clocks")
-    return SourceStatus("clocks", "partial" if reasons else "ok", "; ".join(reasons) or None)
+    left_ns = [one.residual_ns for one in alignments if one.set >= 0]
+    apart = [number for number, one in enumerate(alignments) if one.residual_ns > MOST_RESIDUAL_NS]
+    if apart:
+        names = ", ".join(shortened([label(parts[number]) for number in apart]))
+        reasons.append(f"{names}: leave matched collectives at other times than the others, so waits are uncertain")
+    told = (
+        [f"aligned by collectives, which the ranks leave within {max(left_ns) / 1e3:,.1f} us (nine of ten)"]
+        if left_ns
+        else []
+    )
+    return SourceStatus("clocks", "partial" if reasons else "ok", "; ".join([*reasons, *told]) or None)
+
+
+def unmatched(parts: Sequence[Recording], loose: Sequence[int]) -> str:
+    """Why these share nothing."""
+    if all(parts[number].trace.has("collectives") for number in loose):
+        return "collectives do not fit those of the others in order, size and time"
+    return "no collective in common with the others"
 
 
 def shortened(lines: Sequence[str]) -> list[str]:
