@@ -56,19 +56,22 @@ def longest_run(first: Pairs, other: Pairs, lag: int, slack_ns: int) -> tuple[in
 def walked_both_ways(first: Pairs, other: Pairs, mine: int, theirs: int, slack_ns: int) -> Pairs:
     """From a pair that is known on, to the end and to the begin."""
     offset = int(first[1][mine] - other[1][theirs])
-    after = walked(*(column[mine:] for column in first), *(column[theirs:] for column in other), offset, slack_ns)
-    back = [column[:mine][::-1] for column in first], [column[:theirs][::-1] for column in other]
-    before = walked(back[0][0], -back[0][1], back[1][0], -back[1][1], -offset, slack_ns)
+    after = walked((first[0][mine:], first[1][mine:]), (other[0][theirs:], other[1][theirs:]), offset, slack_ns)
+    before = walked(
+        (first[0][:mine][::-1], -first[1][:mine][::-1]),
+        (other[0][:theirs][::-1], -other[1][:theirs][::-1]),
+        -offset,
+        slack_ns,
+    )
     return (
         np.concatenate([mine - 1 - before[0][::-1], mine + after[0]]),
         np.concatenate([theirs - 1 - before[1][::-1], theirs + after[1]]),
     )
 
 
-def walked(signature: Ints, end: Ints, other_signature: Ints, other_end: Ints, offset: float, slack_ns: int) -> Pairs:
+def walked(first: Pairs, other: Pairs, offset: float, slack_ns: int) -> Pairs:
     """Places side by side: those that end together are paired, of the others the earlier is skipped."""
-    kinds, ends = signature.tolist(), end.tolist()
-    other_kinds, other_ends = other_signature.tolist(), other_end.tolist()
+    (kinds, ends), (other_kinds, other_ends) = ([column.tolist() for column in one] for one in (first, other))
     mine: list[int] = []
     theirs: list[int] = []
     at = other_at = 0

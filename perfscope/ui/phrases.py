@@ -141,3 +141,9 @@ def probe_cost(diagnosis: Diagnosis) -> str | None:
     """What the probe cost the run, as a share of its time; None when it was not entered."""
     probe = next((one for one in diagnosis.sources if one.name == "probe"), None)
     return None if probe is None or probe.overhead_share is None else percent(probe.overhead_share)
+
+
+def clock_agreement(diagnosis: Diagnosis) -> str | None:
+    """How far the clocks of several ranks were brought together; None of a single one, or where it is a limit already."""
+    clocks = next((one for one in diagnosis.sources if one.name == "clocks" and one.status == "ok"), None)
+    return None if clocks is None else clocks.reason

@@ -24,4 +24,5 @@ def unknowns(trace: Trace, diagnosis: Diagnosis) -> str:
 
 def source(one: Source) -> str:
     cost = "" if one.overhead_share is None else f"{percent(one.overhead_share)} of a core"
-    return f"<tr><th>{escape(one.name)}</th><td>{escape(one.status)}</td><td>{cost}</td></tr>"
+    said = one.reason if one.name == "clocks" and one.status == "ok" and one.reason else cost
+    return f"<tr><th>{escape(one.name)}</th><td>{escape(one.status)}</td><td>{escape(said)}</td></tr>"

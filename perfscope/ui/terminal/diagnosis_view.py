@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.ui.phrases import about, bound_by, missing, probe_cost
+from perfscope.ui.phrases import about, bound_by, clock_agreement, missing, probe_cost
 from perfscope.ui.terminal.budget_bar import budget_bar
 from perfscope.ui.terminal.changes_table import changes_table, wrapped
 from perfscope.ui.terminal.rank_bars import rank_bars
@@ -90,6 +90,9 @@ def limits(diagnosis: Diagnosis, trace: "Trace | None", width: int) -> list[Text
         found += wrapped("looked for and not there: " + ", ".join(diagnosis.clear), width, "  ", "    ")
     for what, why in missing(diagnosis):
         found += wrapped(f"not measured: {what} ({why})", width, "  ", "    ")
+    agreement = clock_agreement(diagnosis)
+    if agreement is not None:
+        found += wrapped(f"clocks: {agreement}", width, "  ", "    ")
     cost = probe_cost(diagnosis)
     if cost is not None:
         found.append(f"  cost to the run: {cost}{left(trace)}")
