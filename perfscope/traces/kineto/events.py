@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 NOT_JSON = re.compile(rb"(?<=[:\[,\s])-?(?:NaN|Infinity)(?=\s*[,}\]])")
+# Every escape in turn, so that an escaped backslash before a `u` is not taken for one; the group: half a pair alone.
+ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)")
 TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 
 
@@ -101,9 +103,11 @@ def decoded(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
 
 def mended(text: bytes) -> bytes:
     """Without what some writers put into JSON that does not belong there: NaN and infinity become an empty text, bytes
-    that are no UTF-8 question marks. As long as before, so that what follows stays where it was.
+    that are no UTF-8 question marks, halves of surrogate pairs the replacement character.
+    As long as before, so that what follows stays where it was.
     """
     text = NOT_JSON.sub(lambda found: b'""'.ljust(len(found[0])), text)
+    text = ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)
     return text.decode("utf-8", QUESTION_MARKS).encode()
 
 

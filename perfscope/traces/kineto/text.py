@@ -57,7 +57,8 @@ class Text:
         size_bytes, unpacked_bytes = self.path.stat().st_size, 0
         unpacker, fed = isal_zlib.decompressobj(GZIP_WINDOW), False
         for block in blocks:
-            while block:
+            # Between members, and after the last, may be zeros: files are padded to whole blocks of a tape or a disk.
+            while block := block if fed else block.lstrip(b"\0"):
                 try:
                     text = unpacker.decompress(block, BLOCK)
                 except IsalError as error:  # type: ignore[misc]

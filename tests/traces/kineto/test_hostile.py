@@ -72,6 +72,19 @@ def test_two_files_in_one(tmp_path: Path) -> None:
     assert "several files in one" in told(file)
 
 
+def test_half_a_surrogate_pair_in_a_name_costs_nothing(tmp_path: Path) -> None:
+    names = ["a\ud800b", "c\\ud800", "d\U0001f600", "\udc00"]
+    trace = load(written(tmp_path / "a.json", [event(name, ts=at) for at, name in enumerate(names)]))
+    ops = trace.table("ops")
+    assert ops is not None and list(ops["name"]) == ["a\ufffdb", "c\\ud800", "d\U0001f600", "\ufffd"]
+
+
+def test_zeros_behind_a_packed_file_are_padding(tmp_path: Path) -> None:
+    file = tmp_path / "a.json.gz"
+    file.write_bytes(gzip.compress(json.dumps({"traceEvents": GOOD}).encode()) + bytes(1000))
+    assert load(file).manifest.dropped == []
+
+
 def test_a_file_cut_off_gives_what_came_before(tmp_path: Path) -> None:
     file = written(tmp_path / "a.json", [*GOOD, event(), event("last")])
     file.write_bytes(file.read_bytes()[:-30])
