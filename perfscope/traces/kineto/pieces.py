@@ -11,6 +11,7 @@ PIECE = 4 << 20
 # Where no event array has begun by then the file is something else.
 LONGEST_HEAD = 64 << 20
 BEGIN = re.compile(rb'(?<!\\)"traceEvents"\s*:\s*\[')
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 BARE = re.compile(rb"\s*\[")
 BETWEEN = re.compile(rb"\}\s*,\s*\{")
 LONGEST_SPACE = 4096
@@ -51,15 +52,26 @@ class Pieces:
     def past_head(self) -> bytes:
         """Finds the array; returns what has been read of it so far."""
         text = b""
+        found: re.Match[bytes] | None = None
         for block in self.blocks:
             text += block
-            found = BARE.match(text) or BEGIN.search(text)
-            if found:
-                self.head = text[: found.start()]
-                return text[found.end() :]
-            if len(text) > LONGEST_HEAD:
+            found = BARE.match(text) or next(
+                (one for one in BEGIN.finditer(text) if at_the_top(text[: one.start()])), None
+            )
+            if found or len(text) > LONGEST_HEAD:
                 break
-        raise NoEvents
+        found = found or BEGIN.search(text)
+        if found is None:
+            raise NoEvents
+        self.head = text[: found.start()]
+        return text[found.end() :]
+
+
+def at_the_top(head: bytes) -> bool:
+    """Is what follows this text a member of the outermost object, not of one inside it?"""
+    bare = STRING.sub(b"", head)
+    opened = bare.count(b"{") + bare.count(b"[")
+    return opened - bare.count(b"}") - bare.count(b"]") == 1
 
 
 def last_boundary(text: bytes) -> int | None:

@@ -85,6 +85,14 @@ def test_zeros_behind_a_packed_file_are_padding(tmp_path: Path) -> None:
     assert load(file).manifest.dropped == []
 
 
+def test_another_objects_events_before_the_real_ones_are_none(tmp_path: Path) -> None:
+    file = written(
+        tmp_path / "a.json", GOOD, other={"traceEvents": [event("no", ts=10**9)], "text": 'a "b" {'}, rank=[3]
+    )
+    ops = load(file).table("ops")
+    assert ops is not None and ops["name"].tolist() == ["aten::mm"]
+
+
 def test_a_file_cut_off_gives_what_came_before(tmp_path: Path) -> None:
     file = written(tmp_path / "a.json", [*GOOD, event(), event("last")])
     file.write_bytes(file.read_bytes()[:-30])
