@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,17 +175,39 @@ def watch(recorder: "Recorder", args: argparse.Namespace) -> None:
     from perfscope.ui.terminal.recording_view import LiveView
 
     total = args.duration or (None if args.follow else args.max_duration)
-    shown_s = 0.0
-    with LiveView(sys.stderr, total_s=total) as view:
+    with LiveView(sys.stderr, total_s=total) as view, ThreadPoolExecutor(1) as beside:
+        so_far = Diagnoses(recorder.plan.out, beside) if args.follow and not args.steered else None
 
         def tick(progress: "Progress") -> None:
-            nonlocal shown_s
             view.progress(progress)
-            if args.follow and not args.steered and progress.elapsed_s - shown_s >= FOLLOW_EVERY_S:
-                shown_s = progress.elapsed_s
-                view.diagnosis(*diagnosed(recorder.plan.out))
+            found = so_far.next(progress.elapsed_s) if so_far is not None else None
+            if found is not None:
+                view.diagnosis(*found)
 
         recorder.record(tick)
+
+
+class Diagnoses:
+    """The diagnosis of a growing run folder now and then, made beside the recording: probes leave an agent that is silent for
+    seconds.
+    """
+
+    def __init__(self, folder: Path, beside: ThreadPoolExecutor) -> None:
+        self.folder, self.beside = folder, beside
+        self.begun_s = 0.0
+        self.coming: Future[tuple[object, object]] | None = None
+
+    def next(self, elapsed_s: float) -> tuple[object, object] | None:
+        """The latest, once; None while there is no new one."""
+        if self.coming is None:
+            if elapsed_s - self.begun_s >= FOLLOW_EVERY_S:
+                self.begun_s = elapsed_s
+                self.coming = self.beside.submit(diagnosed, self.folder)
+            return None
+        if not self.coming.done():
+            return None
+        found, self.coming = self.coming.result(), None
+        return found
 
 
 def diagnosed(folder: Path) -> tuple[object, object]:
