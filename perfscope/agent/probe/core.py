@@ -244,9 +244,7 @@ def drain(probe: Probe, line: Line) -> int:
     count = len(probe.records)
     rows = probe.records[:count]
     del probe.records[:count]
-    notes = []
-    for _ in range(probe.notes.qsize()):
-        notes.append(probe.notes.get_nowait())
+    notes = [probe.notes.get_nowait() for _ in range(probe.notes.qsize())]
     if notes:
         line.add(b"J", json.dumps(notes).encode())
     if rows:
@@ -316,8 +314,7 @@ class Pace:
         self.wakings += 1
         if self.wakings > FIRST_WAKINGS:
             self.mean_ns += (took_ns - self.mean_ns) / SMOOTHING if self.mean_ns else took_ns
-        wanted = max(self.normal_ns, int(self.mean_ns / MOST_SHARE))
-        return min(wanted, int(LONGEST_TICK_S * 1e9))
+        return min(max(self.normal_ns, int(self.mean_ns / MOST_SHARE)), int(LONGEST_TICK_S * 1e9))
 
 
 def in_worker() -> bool:
@@ -333,8 +330,12 @@ def stay(probe: Probe, line: Line) -> None:
     grown_ns = began_ns + int(YOUNG_S * 1e9) if in_worker() else 0
     due_ns = send_ns = clock_ns = began_ns
     while line.alive():
-        if poller.poll(max(due_ns - time.monotonic_ns(), 0) / 1e6):
-            line.listen()
+        poller.modify(line.connection, select.POLLIN | (select.POLLOUT if line.pending else 0))
+        for _, ready in (waked := poller.poll(max(due_ns - time.monotonic_ns(), 0) / 1e6)):
+            line.push()  # what did not fit: with many records the line would never be empty
+            if ready != select.POLLOUT:
+                line.listen()
+        if waked:
             continue
         now_ns = time.monotonic_ns()
         for each in probe.ticks:
@@ -345,8 +346,7 @@ def stay(probe: Probe, line: Line) -> None:
         if now_ns >= send_ns or now_ns < grown_ns or len(probe.records) >= MOST_UNSENT:
             send_ns = now_ns + int(SEND_S * 1e9)
             count += drain(probe, line)
-        if line.pending:
-            line.push()
+        line.push()
         ended_ns = time.monotonic_ns()
         due_ns = ended_ns + pace.spent(ended_ns - now_ns)
         if ended_ns < grown_ns:
