@@ -28,7 +28,7 @@ def calibrate(python: str, threads: int, *, force: bool) -> Calibration:
             f"{busy:.0%} of the cores are busy: the figures would be too low. Calibrate when the machine is idle, "
             "or with --force all the same"
         )
-    with as_file(files("perfscope.agent").joinpath("calibrating.py")) as script:
+    with as_file(files("perfscope.agent").joinpath("calibration_child.py")) as script:
         command = [python, "-I", str(script), str(threads)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)

@@ -1,6 +1,6 @@
 """Runs in a child process, under the Python of the program that is to be judged: what this CPU does with this torch.
 
-Usage: calibrating.py THREADS. Prints one line of JSON. The only file of ours that imports torch; the agent never imports it.
+Usage: calibration_child.py THREADS. Prints one line of JSON. The only file of ours that imports torch: the agent never does.
 """
 
 import json

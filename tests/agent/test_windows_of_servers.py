@@ -62,7 +62,8 @@ def looked_into(kind: str, pause_s: float, folder: Path) -> None:
     trace = load(folder / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
-    begin, end_ = (int(windows[name].iloc[0]) + trace.manifest.zero_monotonic_ns for name in ("begin", "end"))
+    kept = windows[windows["kept"]]
+    begin, end_ = (int(kept[name].iloc[0]) + trace.manifest.zero_monotonic_ns for name in ("begin", "end"))
     served = {thread for at, _, thread in clients.answers if begin + MARGIN_NS < at < end_}
     seen = set(ops[ops["name"] == "aten::addmm"]["tid"])
     assert served and served <= seen <= {thread for _, _, thread in clients.answers}

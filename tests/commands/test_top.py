@@ -48,7 +48,7 @@ def test_each_process_has_its_word_without_a_driver(targets: list[int]) -> None:
 def test_devices_of_the_driver_and_who_is_on_them(targets: list[int], tmp_path: Path) -> None:
     changes = (f"@0 process {targets[0]} 50e9 90", "@1 sm_active 0.1", "@2 clock_events 32", "@3 utilization 0")
     env = environment(built(tmp_path), written(tmp_path, "h100", *changes, devices=4))
-    said = json.loads(looked("--json", str(targets[0]), env=env))
+    said = json.loads(looked("--json", str(targets[0]), env=env | {"STAND_IN_AT_ONCE": "1"}))
     assert [one["word"] for one in said["devices"]] == ["busy", "underused", "throttled", "idle"]
     assert said["devices"][0]["name"] == "NVIDIA H100 80GB HBM3" and said["devices"][0]["power_w"] == pytest.approx(560)
     assert said["processes"][0]["devices"] == [0] and said["processes"][0]["device_memory_bytes"] == 50e9

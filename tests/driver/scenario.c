@@ -195,5 +195,6 @@ void read_scenario(void)
     while (fgets(line, sizeof line, file))
         take_line(line);
     fclose(file);
-    clock_gettime(CLOCK_MONOTONIC, &zero);
+    if (getenv("STAND_IN_AT_ONCE") != NULL)
+        begin_times();
 }

@@ -42,7 +42,7 @@ def id_of(asked: Asked, name: str) -> str:
     return found
 
 
-@pytest.mark.parametrize("name", ["nsight.sqlite", "job/ (3 ranks)", "nothing.perfscope", "still.json"])
+@pytest.mark.parametrize("name", ["nsight.sqlite", "job/ (3 ranks)", "nothing.perfscope"])
 def test_every_page_draws_or_explains_itself(asked: Asked, name: str) -> None:
     run = id_of(asked, name)
     for page in PAGES:
@@ -61,6 +61,10 @@ def test_a_job_shows_its_ranks_and_what_they_wait_for_each_other(asked: Asked) -
     assert all(f"rank {rank}" in words for rank in range(3)) and "waiting for peers" in words
     groups = asked.client.get(f"/timeline/{run}/meta", **HERE).get_json()["groups"]
     assert [one[1] for one in groups] == [0, 1, 2]
+
+
+def test_a_trace_without_durations_says_why_it_cannot_be_opened(asked: Asked) -> None:
+    assert "no durations" in asked.text(f"/run/{id_of(asked, 'still.json')}/overview")
 
 
 def test_a_trace_without_events_says_why_it_cannot_be_opened(asked: Asked) -> None:
