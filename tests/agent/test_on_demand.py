@@ -20,18 +20,20 @@ from perfscope.traces.load import load
 from tests.running import TARGETS, Run, attach, end, until
 
 WITHOUT_PTRACE = ["setpriv", "--bounding-set", "-sys_ptrace"]
-ELSEWHERE = ["unshare", "-n", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /tmp && exec "$0" "$@"']
-ALLOWED = os.geteuid() == 0 and shutil.which("setpriv") and not subprocess.run([*ELSEWHERE, "true"]).returncode
+ELSEWHERE = ["unshare", "-n", "-m", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"']
+ALLOWED = os.geteuid() == 0 and shutil.which("setpriv") and not subprocess.run([*ELSEWHERE, "/mnt", "true"]).returncode
 
 
 @contextmanager
 def listening(folder: Path, *, elsewhere: bool) -> Iterator[Run]:
     """A training loop that asks for orders; `elsewhere`: in network and mount namespaces of its own."""
     folder.mkdir()
-    out = "/tmp/steps" if elsewhere else str(folder / "steps")
+    hidden = folder / "hidden"  # what is written there is seen in its own mount namespace only
+    hidden.mkdir()
+    out = str((hidden if elsewhere else folder) / "steps")
     command = [sys.executable, str(TARGETS / "looping.py"), out, "--workers", "0"]
     process = subprocess.Popen(
-        [*(ELSEWHERE if elsewhere else []), *command],
+        [*([*ELSEWHERE, str(hidden)] if elsewhere else []), *command],
         cwd=folder,
         env=os.environ | {"KINETO_USE_DAEMON": "1"},
         text=True,
