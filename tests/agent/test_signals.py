@@ -1,5 +1,6 @@
 """Signals that arrive while somebody is attached reach the user's code, every one."""
 
+import os
 import signal
 import subprocess
 import time
@@ -12,17 +13,34 @@ def caught(run: Run) -> int:
     return sum(line[0] == "caught" for line in run.lines())
 
 
+def newly_said(run: Run) -> str:
+    """What came on the target's stderr since the last look."""
+    assert run.process.stderr is not None
+    os.set_blocking(run.process.stderr.fileno(), False)
+    try:
+        return os.read(run.process.stderr.fileno(), 1 << 16).decode()
+    except BlockingIOError:
+        return ""
+
+
 def test_interrupts_and_raising_handlers_reach_the_users_code(tmp_path: Path) -> None:
     run = start("interrupted.py", tmp_path)
     command = perfscope("attach", str(run.pid), "--duration", "5", "--json", "--out", tmp_path / "run")
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    sent = 0
+    sent, said = 0, ""
+
+    def arrived() -> bool:
+        """Python itself drops what is raised within a destructor, and says so; that must not be in code of ours."""
+        nonlocal said
+        said += newly_said(run)
+        return caught(run) + said.count("Exception ignored in") == sent
+
     try:
         while agent.poll() is None:
             number = (signal.SIGTERM, signal.SIGINT)[sent % 2]
             run.process.send_signal(number)
             sent += 1
-            until(lambda: caught(run) == sent, 60)  # noqa: B023  waited for here and now
+            until(arrived, 60)
             time.sleep(0.01)
         _, err = agent.communicate()
         assert agent.returncode == 0, err
@@ -30,5 +48,6 @@ def test_interrupts_and_raising_handlers_reach_the_users_code(tmp_path: Path) ->
     finally:
         end(run)
     names = [line[1] for line in run.lines() if line[0] == "caught"]
-    assert sent > 50
-    assert names.count("Preempted") == (sent + 1) // 2 and names.count("KeyboardInterrupt") == sent // 2
+    ignored = said.count("Exception ignored in")
+    assert sent > 50 and ignored < 3 and "<perfscope" not in said
+    assert abs(names.count("Preempted") - names.count("KeyboardInterrupt")) <= 1 + ignored
