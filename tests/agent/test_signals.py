@@ -1,6 +1,7 @@
 """Signals that arrive while somebody is attached reach the user's code, every one."""
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -16,11 +17,8 @@ def caught(run: Run) -> int:
 def newly_said(run: Run) -> str:
     """What came on the target's stderr since the last look."""
     assert run.process.stderr is not None
-    os.set_blocking(run.process.stderr.fileno(), False)
-    try:
-        return os.read(run.process.stderr.fileno(), 1 << 16).decode()
-    except BlockingIOError:
-        return ""
+    file = run.process.stderr.fileno()
+    return os.read(file, 1 << 16).decode() if select.select([file], [], [], 0)[0] else ""
 
 
 def test_interrupts_and_raising_handlers_reach_the_users_code(tmp_path: Path) -> None:
