@@ -19,8 +19,8 @@ When it is wrong
 
 from perfscope.analyzer.device_case import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.facts.device_counters.clock_holds import POWER, ClockHold, clock_holds, clocks_known
-from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
+from perfscope.analyzer.facts.device_counters.clock_holds import POWER, ClockHold, clock_holds, no_clock_reasons
+from perfscope.analyzer.facts.device_counters.use import DeviceUse
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, percent
 from perfscope.traces.trace import Trace
@@ -32,11 +32,7 @@ IN_TRACES = False
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs the driver's reasons for the clocks."""
-    reason = no_devices(trace)
-    if reason is not None:
-        return reason
-    uses = trace.fact(device_use)
-    return None if any(map(clocks_known, uses)) else uses[0].why_missing("clock_events")
+    return no_devices(trace) or no_clock_reasons(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:

@@ -26,9 +26,8 @@ from perfscope.analyzer.facts.device_counters.clock_holds import (
     THERMAL,
     ClockHold,
     clock_holds,
-    clocks_known,
+    no_clock_reasons,
 )
-from perfscope.analyzer.facts.device_counters.use import device_use
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, percent
 from perfscope.traces.trace import Trace
@@ -41,11 +40,7 @@ REASONS = (THERMAL, BRAKE, HARDWARE, SYNC)
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs the driver's reasons for the clocks."""
-    reason = no_devices(trace)
-    if reason is not None:
-        return reason
-    uses = trace.fact(device_use)
-    return None if any(map(clocks_known, uses)) else uses[0].why_missing("clock_events")
+    return no_devices(trace) or no_clock_reasons(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:

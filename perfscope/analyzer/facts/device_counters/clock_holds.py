@@ -106,3 +106,9 @@ def sampled_at(
         return np.zeros(len(ts))
     at = np.clip(np.searchsorted(column(rows, "ts"), ts), 0, len(rows) - 1)
     return rows["value"].to_numpy(np.float64)[at]
+
+
+def no_clock_reasons(trace: Trace) -> str | None:
+    """Why no device of the job tells what holds its clocks, None where one does; there is at least one device."""
+    uses = trace.fact(device_use)
+    return None if any(map(clocks_known, uses)) else uses[0].why_missing("clock_events")
