@@ -1,6 +1,7 @@
 """The agent's end of the probes' connections: an abstract socket in the target's network namespace, and frames."""
 
 import array
+import contextlib
 import ctypes
 import os
 import secrets
@@ -66,12 +67,9 @@ class ProbeLine:
     files: list[int] = field(default_factory=list)
 
     def send(self, word: bytes) -> None:
-        try:
+        """Say it if it can be said; a probe that hears no more may have sent its last, which is still to be read."""
+        with contextlib.suppress(OSError):
             self.connection.send(word)
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.open = False
 
     def frames(self) -> tuple[list[dict[str, Any]], "array.array[int]"]:
         """What has arrived: (notes, records), records flat in rows of events.WIDTH."""
