@@ -3,7 +3,7 @@
 What is embedded is gzip of: uint32 length of the header (little endian), the header as JSON, zeros to a multiple of 4, then
 the blobs it names by [offset, length]. A lane's events are five columns of variable-length integers (7 bits a byte, low ones
 first): gaps since the last event's end and durations in the lane's unit, palette indices, causes and notes. The page reads
-it with assets/timeline_embedded.js.
+it with assets/timeline/embedded.js.
 """
 
 import base64

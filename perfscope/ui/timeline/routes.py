@@ -21,16 +21,16 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.timeline.data import NAMES_AT_ONCE, meta, of_event, of_hits, of_selection
 
 SCRIPTS = (
-    "timeline_tile.js",
-    "timeline_source.js",
-    "timeline_paint.js",
-    "timeline_layout.js",
-    "timeline_draw.js",
-    "timeline_panel.js",
-    "timeline_input.js",
-    "timeline.js",
+    "timeline/tile.js",
+    "timeline/source.js",
+    "timeline/paint.js",
+    "timeline/layout.js",
+    "timeline/draw.js",
+    "timeline/panel.js",
+    "timeline/input.js",
+    "timeline/component.js",
 )
-STYLE, EMBEDDED = "timeline.css", "timeline_embedded.js"
+STYLE, EMBEDDED = "timeline/style.css", "timeline/embedded.js"
 MOST_LANES = 1024
 MOST_ROWS = 200
 MOST_WORDS = 200

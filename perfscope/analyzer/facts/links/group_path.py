@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from perfscope.analyzer.facts.links.link_peaks import PCIE, LinkPeak, link_peak
 from perfscope.analyzer.facts.rows import table
+from perfscope.analyzer.peaks.link_products import PCIE, LinkPeak, link_peak
 from perfscope.traces.trace import Trace
 
 DEVICE_LINKS, NETWORK, UNKNOWN = "device-links", "network", "unknown"

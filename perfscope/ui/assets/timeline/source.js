@@ -1,5 +1,5 @@
 "use strict";
-// Where the timeline gets its pixels and answers from: routes of a server. (A page without one has timeline_embedded.js.)
+// Where the timeline gets its pixels and answers from: routes of a server. (A page without one has embedded.js.)
 (() => {
   const own = window.perfscopeTimeline;
 

@@ -1,4 +1,5 @@
-"""What the links between accelerators can carry, by the name of the device: facts of vendors, each with its source.
+"""What the links between accelerators can carry, by the name of the device, where only that is known (a recorded trace): facts of
+vendors, each with its source.
 
 Rates are GB/s (1e9 bytes) of one link in one direction. A device that is not here has no known peak.
 """

@@ -1,4 +1,4 @@
-"""What a link carries at most in each direction, bytes a second, and who says so."""
+"""What a link of a generation carries at most in each direction, bytes a second, and who says so: for links a driver tells of."""
 
 from typing import Final
 
