@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perfscope import __version__
 from perfscope.agent.collector import Collector, Job, TargetProcess
-from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
+from perfscope.agent.collectors import OUTSIDE, Amd, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
 from perfscope.agent.delivery.callers import Door
 from perfscope.agent.host.cgroup import memory_limit_bytes
@@ -126,7 +126,8 @@ class Recorder:
     def begin(self) -> None:
         """Start every collector; where the probe cannot enter, look from outside with stack samples."""
         for make in OUTSIDE:
-            self.start(make())
+            if make is not Amd or Amd.here():
+                self.start(make())
         if self.plan.nvtx_door is not None:
             self.start(Nvtx(self.plan.nvtx_door))
         if self.plan.depth == "observe":
@@ -287,7 +288,7 @@ class Recorder:
             "role": one.role,
             "rank": one.rank,
             "local_rank": one.local_rank,
-            "worker": -1,
+            "worker": self.probe.worker(one.pid) if self.probe is not None else -1,
             "name": one.name,
         }
 

@@ -1,5 +1,6 @@
 """Counters of this host's AMD devices, where `amdsmi` is installed: the same streams as of NVIDIA's."""
 
+import os
 import time
 
 from perfscope.agent.amd import AmdWatch, Smi
@@ -9,12 +10,18 @@ from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 500_000_000
 LAST_WAIT_S = 1.0
+DRIVER = "/dev/kfd"
 
 
 class Amd:
     """The collector: takes what its thread has read."""
 
     NAME = "amdsmi"
+
+    @staticmethod
+    def here() -> bool:
+        """Is the kernel's driver for AMD's devices loaded? Where it is not nobody misses their counters."""
+        return os.path.exists(DRIVER)
 
     def start(self, job: Job) -> None:
         """Raises CollectorUnavailable where there is no AMD device that can be read."""

@@ -247,6 +247,11 @@ class Probe:
             visit.steps.see(records)
             visit.records.append(records)
 
+    def worker(self, pid: int) -> int:
+        """The number that its loader gave to the worker `pid`, -1 for any other process and before its probe has called."""
+        visit = self.visits.get(pid)
+        return -1 if visit is None or visit.worker is None else visit.worker
+
     def settled(self, pid: int) -> bool:
         """Has the entry of `pid` ended, one way or the other?"""
         if pid in self.visits:

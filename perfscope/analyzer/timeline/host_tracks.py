@@ -191,12 +191,13 @@ def main_threads(trace: Trace) -> set[tuple[int, int]]:
 
 
 def of_workers(trace: Trace) -> dict[int, str]:
-    """Process -> `worker 3`, of loader workers."""
+    """Process -> `worker 3`, of loader workers; `loader worker` where its number is not known."""
     processes = trace.table("processes")
     if processes is None:
         return {}
     own = processes[processes["role"] == "loader-worker"]
-    return {int(code): f"worker {number}" for code, number in zip(own["process"], own["worker"], strict=True)}
+    numbers = zip(own["process"], own["worker"], strict=True)
+    return {int(code): f"worker {number}" if number >= 0 else "loader worker" for code, number in numbers}
 
 
 def thread_name(trace: Trace, process: int, tid: int, main: set[tuple[int, int]]) -> str:
