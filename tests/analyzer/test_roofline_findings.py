@@ -106,8 +106,10 @@ def test_without_shapes_it_is_said_what_is_missing() -> None:
 # -- on a CPU: a run of our own of 12 steps of 100 ms, the fifth of them inside a window
 
 
-def on_cpu(*work: tuple[str, list[int], str, float], host: str = "nowhere") -> Trace:
-    """In the step of the window operators behind each other, each of these milliseconds."""
+def on_cpu(*work: tuple[str, list[int], str, float], host: str = "nowhere", by_number: bool = False) -> Trace:
+    """In the step of the window operators behind each other, each of these milliseconds; `by_number`: each makes a tensor of a
+    Python number first.
+    """
     ranges = [
         {
             "tid": 100,
@@ -125,6 +127,11 @@ def on_cpu(*work: tuple[str, list[int], str, float], host: str = "nowhere") -> T
     for name, shape, dtype, dur in work:
         texts = {"shapes": json.dumps([shape, shape]), "dtypes": json.dumps([dtype, dtype])}
         ops.append({"tid": 100, "ts": at, "dur": round(dur * MS), "name": name, "parent": -1, **texts})
+        if by_number:
+            texts = {"shapes": json.dumps([[], []]), "dtypes": json.dumps([DOUBLE, DOUBLE])}
+            inner = {"tid": 100, "ts": at + MS // 100, "dur": MS // 20, **texts}
+            ops.append({"name": "aten::to", "parent": len(ops) - 1, **inner})
+            ops.append({"name": "aten::copy_", "parent": len(ops) - 1, **inner, "dur": MS // 50})
         at += round(dur * MS)
     began, ended = {"ts": 485 * MS, "begin": 490 * MS}, {"dur": 130 * MS, "end": 610 * MS}
     window = {"process": 0, **began, **ended, "steps": 1, "stall_ns": 0, "kept": True}
@@ -143,6 +150,13 @@ def test_on_a_cpu_large_products_do_not() -> None:
     answer = diagnose(on_cpu(("aten::mm", [2048, 2048], FULL, 78.0), ("aten::mm", [2048, 2048], FULL, 19.0)))
     assert found(answer, "launch-bound") is None
     assert (answer.verdict.id, answer.bound_by.id) == ("healthy", "compute")
+
+
+def test_products_with_a_python_number_count_and_run_together() -> None:
+    """Between two of them lies the copy of a number: some bytes, which end no run."""
+    one = found(diagnose(on_cpu(*[("aten::mul", [4096, 4096], FULL, 25.0)] * 3, by_number=True)), "memory-bound")
+    assert one is not None and one.share == pytest.approx(0.5, abs=0.02)
+    assert one.speedup is not None and one.speedup.high == pytest.approx(4.0, rel=0.1)
 
 
 def test_float64_is_told_without_any_peaks() -> None:

@@ -6,9 +6,9 @@ What it means
 
 How it is detected
     FLOPs and bytes of each call from its shapes (docs/roofline.md); arithmetic is the nearer roof. What such calls take
-    beyond the time that good code needs (half of the data sheet's rate, 60 % of a measured one) is the most that can be had
-    back; at least 3 % of the step. At its roof a run is healthy, bound by compute. While attached to a device with GPM the
-    activity of its pipes, of its memory and of its SMs stands beside it.
+    beyond the time that good code needs (half of the data sheet's rate, 60 % of a measured one) is what it costs; at least 3 %
+    of the step. The most to be had back is what they take beyond the roof itself, at which a run is healthy, bound by compute.
+    While attached to a device with GPM the activity of its pipes, of its memory and of its SMs stands beside it.
 
 What to do
     Sizes that are multiples of 8 (16 bits) or 64; one large product instead of many small ones; a larger batch; `channels_last`
@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer import counter_evidence
+from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.traced.roofline import COMPUTE
@@ -60,10 +61,17 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     summary = (
         f"Compute-bound, far below the roof: {percent(taken)} of the time goes into arithmetic ({case.top(calls)}) at "
         f"{digits(float(calls['flops'].sum()) / seconds / 1e12)} TFLOP/s, {percent(reached)} of what {case.peaks.name} can. "
-        f"Good code would give back at most {percent(case.share(lost))} of the time. Faster memory would not help."
+        f"Good code would give back {percent(case.share(lost))} of the time. Faster memory would not help."
     )
+    beyond = float((calls["work_ns"] - calls["attainable_ns"]).sum())
     found = case.finding(
-        ID, lost, limits, summary=summary, evidence=evidence(case, calls), actions=actions(case, calls)
+        ID,
+        lost,
+        limits,
+        summary=summary,
+        evidence=evidence(case, calls),
+        actions=actions(case, calls),
+        speedup=ceiling(case.share(beyond)),
     )
     return counter_evidence.beside(found, trace, "compute")
 

@@ -9,9 +9,10 @@ How it is detected
     FLOPs and bytes of each call from its shapes (docs/roofline.md); memory is the nearer roof and the call comes near it
     (without known peaks: at most 1 FLOP per byte, and more than caches hold). Runs of such calls behind each other, without
     other work between them: all but the longest of each run could be had back, at least 3 % of the step. The gain is a
-    ceiling. While attached to a device with GPM (Hopper and newer): at least half of what its memory reaches in practice
-    (0.8 of its peak) is used and more of it than of the arithmetic's ceiling; SM activity is not asked, as warps that wait
-    count as active. Then what could be had back is not known, and no loss is given.
+    ceiling: a product or reduction beside a run may take all of it in. While attached to a device with GPM (Hopper and
+    newer): at least half of what its memory reaches in practice (0.8 of its peak) is used and more of it than of the
+    arithmetic's ceiling; SM activity is not asked, as warps that wait count as active. Then what could be had back is not
+    known, and no loss is given.
 
 What to do
     `torch.compile` fuses them; so do functions that exist as one operator (`gelu`, `layer_norm`,
@@ -27,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer import counter_evidence
+from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.traced.fusable_runs import fusable_runs
@@ -48,13 +50,13 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """What fusing could give back at most, when it is enough; what the device's counters say beside it or without it."""
+    """What fusing could give back, when it is enough; what the device's counters say beside it or without it."""
     by_operators = None if no_work(trace) else of_operators(trace, limits)
     return counter_evidence.with_counters(by_operators, trace, ID, limits)
 
 
 def of_operators(trace: Trace, limits: Limits) -> Finding | None:
-    """What fusing could give back at most, when it is enough."""
+    """What fusing could give back, when it is enough."""
     case = work_case(trace, limits)
     runs = trace.fact(fusable_runs)
     if case is None or not len(runs):
@@ -66,11 +68,17 @@ def of_operators(trace: Trace, limits: Limits) -> Finding | None:
     calls = case.calls[limited_by(case.calls) == MEMORY]
     summary = (
         f"Memory-bound: {percent(case.share(case.limits.memory))} of the time goes into operators that wait for memory "
-        f"({case.top(calls)}){rate(case, calls)}. Many follow each other on the same tensors: fused, they would give back at "
-        f"most {percent(case.share(spare))} of the time. Faster arithmetic would not help."
+        f"({case.top(calls)}){rate(case, calls)}. Many follow each other on the same tensors: fused, they would give "
+        f"back {percent(case.share(spare))} of the time. Faster arithmetic would not help."
     )
     return case.finding(
-        ID, spare, limits, summary=summary, evidence=evidence(case, calls, runs), actions=actions(case, calls)
+        ID,
+        spare,
+        limits,
+        summary=summary,
+        evidence=evidence(case, calls, runs),
+        actions=actions(case, calls),
+        speedup=ceiling(case.share(float(runs["work_ns"].sum()))),
     )
 
 

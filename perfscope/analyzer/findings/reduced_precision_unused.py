@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.rows import table
@@ -62,23 +63,24 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             calls = calls[in_plain_units(trace, calls)]
         if ratio < limits.faster_type or not len(calls):
             continue
-        taken = float(calls["work_ns"].sum())
-        # float64 runs through everything else too, which moves twice the bytes it needs to
+        taken = most = float(calls["work_ns"].sum())
+        # float64 runs through everything else too, which moves twice the bytes it needs to: perhaps through what has no cost
         if wide == "float64":
             others = case.calls[~case.calls["matrix"] & (case.calls["dtype"] == wide)]
             taken += float(others["work_ns"].sum())
-        lost = taken * (1.0 - 1.0 / ratio)
-        if case.share(lost) >= limits.worth_share:
-            return told(case, limits, wide, narrow, ratio, taken, lost, calls)
+            most = case.limits.whole - float(case.calls[case.calls["dtype"] != wide]["work_ns"].sum())
+        if case.share(taken * (1.0 - 1.0 / ratio)) >= limits.worth_share:
+            return told(case, limits, wide, narrow, ratio, taken, max(most, taken), calls)
     return None
 
 
 def told(
-    case: WorkCase, limits: Limits, wide: str, narrow: str, ratio: float, taken: float, lost: float, calls: pd.DataFrame
+    case: WorkCase, limits: Limits, wide: str, narrow: str, ratio: float, taken: float, most: float, calls: pd.DataFrame
 ) -> Finding:
+    lost, most_lost = (work * (1.0 - 1.0 / ratio) for work in (taken, most))
     summary = (
         f"Reduced precision unused: {percent(case.share(taken))} of the time goes into work in {wide} ({case.top(calls)}). "
-        f"{narrow} is {digits(ratio)} times as fast here: at most {percent(case.share(lost))} of the time could be had back."
+        f"{narrow} is {digits(ratio)} times as fast here: at most {percent(case.share(most_lost))} of the time could be had back."
     )
     how = (
         "known of every device"
@@ -95,6 +97,7 @@ def told(
         summary=summary,
         evidence=[*evidence, *case.blamed(calls)],
         actions=actions(case, wide, narrow),
+        speedup=ceiling(case.share(most_lost)),
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
+from perfscope.analyzer.facts.rows import column, of_category, rows_of, table, uses_device
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.traced.cpu_work import cpu_kinds
 from perfscope.analyzer.facts.traced.units import NO_DEVICE, Unit
@@ -32,7 +32,7 @@ def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
     """
     windows, frame = table(trace, "windows"), trace.fact(steps)
     windows = None if windows is None else windows[windows["kept"]]
-    if windows is None or not trace.has("ops") or (trace.manifest.torch is not None and trace.manifest.torch.cuda):
+    if windows is None or not trace.has("ops") or uses_device(trace):
         return {}
     found: dict[int, ComputeShares] = {}
     for process in np.unique(column(windows, "process")):

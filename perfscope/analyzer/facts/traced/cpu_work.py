@@ -31,8 +31,22 @@ DATALESS = (
     "detach",
 )
 """These too."""
-HELPERS = (*DATALESS, "aten::copy_", "aten::clone", "aten::contiguous", "aten::_to_copy", "aten::fill_", "aten::zero_")
-"""What an operator calls to prepare: one that calls nothing else computes itself, one that calls others passes on."""
+HELPERS = (
+    *DATALESS,
+    "aten::to",
+    "aten::_to_copy",
+    "aten::type_as",
+    "aten::copy_",
+    "aten::clone",
+    "aten::contiguous",
+    "aten::expand_as",
+    "aten::reshape",
+    "aten::fill_",
+    "aten::zero_",
+)
+"""What an operator calls to prepare: one that calls nothing else computes itself, one that calls others passes on. (A product
+with a Python number makes a tensor of the number first, by `aten::to`.)
+"""
 FEWEST_VIEWS = 10
 DISPATCH_NS = 1_000
 """Where a trace has too few of them: the price on current CPUs."""

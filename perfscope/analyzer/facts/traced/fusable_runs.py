@@ -7,28 +7,34 @@ from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.traced.call_costs import device_work
 from perfscope.analyzer.facts.traced.roofline import MEMORY, roofed_calls
 from perfscope.analyzer.facts.traced.work_limits import limited_by
+from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
 
 FUSABLE = ("elementwise", "normalisation", "reductions", "losses", "movement")
 LISTS = "aten::_foreach_"
 # Tensors of a run differ by less than this: another size is another tensor.
 SAME_SIZE = 2.1
+# What moves less is a number that an operator needs beside its tensors, and stands in nobody's way.
+NUMBER_BYTES = 64
 
 
 def fusable_runs(trace: Trace) -> pd.DataFrame:
     """One row for each run of two or more calls: process, device, ts, dur (to the end of its last), calls, work_ns, spare_ns
-    (all but the longest: the most that fusing them can give back), names (the operators in order).
+    (all but the longest: what fusing them can give back), names (the operators in order).
 
     Only calls that memory limits; any other work between, or another size, ends a run. Operators on lists of parameters are
     left out: their neighbours are other parameters.
     """
     empty = pd.DataFrame(columns=["process", "device", "ts", "dur", "calls", "work_ns", "spare_ns", "names"])
     calls, work, ops = trace.fact(roofed_calls), trace.fact(device_work), table(trace, "ops")
+    calls = calls[~(calls["bytes"] < NUMBER_BYTES)]
     if not len(calls) or ops is None:
         return empty
     names = np.append(ops["name"].to_numpy(object), "")
     listed = np.array([str(one).startswith(LISTS) for one in names[column(ops, "parent")[calls["op"]]]], bool)
-    fits = calls["family"].isin(FUSABLE).to_numpy() & (limited_by(calls) == MEMORY) & ~listed
+    # One on large tensors that is far below its roof waits for memory all the same: for pages that are new to it, for a layout.
+    large = (calls["side"] == MEMORY).to_numpy() & (calls["bytes"] >= LIMITS.beyond_caches_bytes).to_numpy()
+    fits = calls["family"].isin(FUSABLE).to_numpy() & ((limited_by(calls) == MEMORY) | large) & ~listed
     rows = calls.assign(fits=fits).sort_values(["process", "device", "ts"], ignore_index=True)
     size = rows["bytes"].to_numpy(np.float64)
     ratio = np.append(0.0, size[1:] / np.maximum(size[:-1], 1.0))
@@ -41,10 +47,10 @@ def fusable_runs(trace: Trace) -> pd.DataFrame:
     groups = rows.groupby("run", sort=True)
     runs = groups.agg(
         process=("process", "first"), device=("device", "first"), ts=("ts", "min"), end=("end", "max"),
-        calls=("op", "size"), work_ns=("work_ns", "sum"), most=("work_ns", "max"), names=("name", tuple),
+        calls=("op", "size"), work_ns=("work_ns", "sum"), longest=("work_ns", "max"), names=("name", tuple),
     )  # fmt: skip
     runs = runs[runs["calls"] > 1]
-    return runs.assign(dur=runs["end"] - runs["ts"], spare_ns=runs["work_ns"] - runs["most"])[list(empty.columns)]
+    return runs.assign(dur=runs["end"] - runs["ts"], spare_ns=runs["work_ns"] - runs["longest"])[list(empty.columns)]
 
 
 def _other_work_before(rows: pd.DataFrame, other: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> "pd.Series[bool]":
