@@ -5,7 +5,7 @@ from torch import nn
 
 from sample_workloads.training import arguments, train
 
-EXPERTS, WIDTH, BATCH = 96, 32, 64
+EXPERTS, WIDTH, BATCH = 256, 32, 64
 
 
 class OneByOne(nn.Module):
@@ -33,7 +33,7 @@ class AtOnce(nn.Module):
 
 def main() -> None:
     args = arguments(__doc__)
-    data = [(torch.randn(EXPERTS, BATCH, WIDTH),) for _ in range(64)]
+    data = [(torch.randn(EXPERTS, BATCH, WIDTH),) for _ in range(16)]
     model: nn.Module = AtOnce() if args.fix else OneByOne()
     train(model, data, args, learn=lambda model, batch: model(batch[0]).square().mean())
 

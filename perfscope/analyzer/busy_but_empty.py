@@ -1,6 +1,6 @@
 """Low occupancy by counters: kernels run all the time, on few of the device's multiprocessors."""
 
-from perfscope.analyzer.device_case import called, evidence, finding, no_devices
+from perfscope.analyzer.cases.device import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.counter_bound import counter_bound, why_not_measurable
 from perfscope.analyzer.limits import Limits

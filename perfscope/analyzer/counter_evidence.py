@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
+from perfscope.analyzer.cases.device import called, evidence, finding
 from perfscope.analyzer.device_bound import busiest
-from perfscope.analyzer.device_case import called, evidence, finding
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device_counters.counter_bound import CounterBound, counter_bound, why_not_measurable
 from perfscope.analyzer.facts.device_counters.use import device_use

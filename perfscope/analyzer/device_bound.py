@@ -6,7 +6,7 @@ from perfscope.analyzer.diagnosis import BoundBy
 from perfscope.analyzer.facts.device_counters.counter_bound import CounterBound, counter_bound
 from perfscope.analyzer.facts.device_counters.link_use import link_use
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
-from perfscope.analyzer.facts.rows import manifest
+from perfscope.analyzer.facts.rows import uses_device
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
@@ -48,5 +48,4 @@ def busiest(found: list[CounterBound]) -> CounterBound | None:
 
 def on_device(trace: Trace, uses: list[DeviceUse]) -> bool:
     """Does the job compute on a device, as far as can be told?"""
-    torch = manifest(trace).torch
-    return any(use.processes for use in uses) or (torch is not None and torch.cuda)
+    return any(use.processes for use in uses) or uses_device(trace)

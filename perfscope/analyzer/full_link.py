@@ -1,7 +1,7 @@
 """What the findings about full links share: which link is full, why one cannot be cleared, and the finding itself."""
 
+from perfscope.analyzer.cases.device import LANE, at_most, called, no_devices, rank_of
 from perfscope.analyzer.critical_rank import severity_of
-from perfscope.analyzer.device_case import LANE, at_most, called, no_devices, rank_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.device_counters.link_use import NEVER_CLEARED, LinkUse, link_use
 from perfscope.analyzer.facts.device_counters.use import device_use

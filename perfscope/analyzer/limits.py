@@ -35,7 +35,8 @@ class Limits:
     # filled to nine tenths of their rate wait little, at ten tenths without bound.
     headroom: float = 0.9
     # A core that sleeps between steps comes back with cold caches and a low clock: fed without a break the same steps took 0 to
-    # 27 % less of its time (docs/measured.md). This much is likely, and at most, where half of the time or more is waiting.
+    # 27 % less of its time (docs/measured.md). This much is likely, and at most, where half of the time or more is waiting. Of
+    # runs on a CPU: what a device computes for a loop is not known to go so, and nothing is taken off it.
     warmer: float = 0.1
     most_warmer: float = 0.25
     # With a gain below this from any number of workers the cores are the limit and not the number of workers: predictions on

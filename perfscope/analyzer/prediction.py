@@ -58,6 +58,11 @@ def pipelined(
     return After(slow, likely, max(best, supply, machine.floor(saved_cpu)))
 
 
+def warmed(waiting: float, by: float, *, on_device: bool) -> float:
+    """The factor on a loop's own time once its core no longer sleeps for this share of it: 1 - `by` from one half on."""
+    return 1.0 if on_device else 1.0 - by * min(2.0 * waiting, 1.0)
+
+
 def speedup(step: float, after: After, removed: pd.Series | None = None, total: pd.Series | None = None) -> Speedup:
     """Factors step / after, never below 1, widened by the bootstrap interval of the per-step gain.
 

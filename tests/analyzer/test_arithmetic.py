@@ -84,10 +84,10 @@ def test_speedup_is_widened_by_steps_that_differ_and_never_below_one() -> None:
 def test_slope_interval() -> None:
     at = np.arange(40.0)
     noise = np.random.default_rng(4).normal(0, 5, 40)
-    slope, low, high = slope_with_interval(at, 3.0 * at + noise)
+    slope, low, high = slope_with_interval(at, 3.0 * at + noise, np.zeros(len(at), np.int64))
     assert low < 3.0 < high
     assert low < slope < high
-    _, low, high = slope_with_interval(at, noise)
+    _, low, high = slope_with_interval(at, noise, np.zeros(len(at), np.int64))
     assert low < 0.0 < high
 
 

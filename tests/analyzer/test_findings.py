@@ -27,6 +27,7 @@ from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop
 from tests.analyzer.pipelines import counters
 
+S = 1000 * MS
 FOLDER = Path(inspect.getfile(input_bound)).parent
 
 
@@ -120,7 +121,7 @@ def test_gil_contention_fires_and_names_the_other_thread() -> None:
 
 
 def test_who_holds_the_gil_gives_back_a_core_only_where_none_was_free() -> None:
-    assert gil_contention.cores_given_back(plain().trace(manifest=threads(4)), 1.0) == pytest.approx((0.2, 0.25))
+    assert gil_contention.cores_given_back(plain().trace(manifest=threads(4)), 1.0) == pytest.approx((0.25, 0.5))
     assert gil_contention.cores_given_back(plain().trace(manifest=threads(3)), 1.0) == (0.0, 0.0)
 
 
@@ -207,6 +208,23 @@ def test_memory_growth_stays_silent_or_does_not_apply() -> None:
     assert clear(memory_growth, growing(0.0))
     assert clear(memory_growth, growing(0.1e6))
     assert reason(memory_growth, growing(10e6, seconds=2)).startswith("needs 5 s of readings")
+
+
+def test_what_a_window_of_the_profiler_takes_and_leaves_is_no_growth_and_hides_none() -> None:
+    loop = plain(steps=2001)
+    window = [{"process": 0, "ts": 6 * S, "dur": 2 * S, "begin": 6 * S, "end": 7 * S, "steps": 100, "kept": True}]
+    for per_s, finds in ((0.0, False), (5e6, True)):
+        rows = [
+            {"process": 0, "tid": -1, "ts": at, "name": "rss_bytes", "value": 1e9 + per_s * at / S + taken(at)}
+            for at in range(0, loop.at, 250 * MS)
+        ]
+        trace = loop.trace(counters=rows, windows=window)
+        assert (memory_growth.detect(trace, LIMITS) is not None) == finds
+
+
+def taken(at: int) -> float:
+    """A window of the profiler from second 6 to 8 takes 300 MB, gives back half a second later, and keeps 40."""
+    return 3e8 if 6 * S <= at < 8.5 * S else 4e7 if at >= 8.5 * S else 0.0
 
 
 def test_memory_that_fills_a_cache_and_stops_is_no_growth() -> None:

@@ -9,7 +9,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.facts.host_load import HostLoad
 from perfscope.analyzer.facts.input_pipeline import Fetch, Pipeline
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.prediction import After, Machine, pipelined
+from perfscope.analyzer.prediction import After, Machine, pipelined, warmed
 from perfscope.analyzer.wording import digits, ms, percent, plural
 
 
@@ -25,6 +25,7 @@ class Case:
     intra_op_threads: int | None
     delay: float  # run-queue delay of the loops of all ranks, ns per step: they wait for each other, so it adds up
     gap_is_input: bool  # the waits lie between steps and not in a PyTorch loader
+    on_device: bool  # the program uses a device of torch's
 
     @property
     def fetch(self) -> Fetch:
@@ -131,8 +132,8 @@ def undelayed(case: Case) -> float:
 
 
 def warm(case: Case, by: float) -> float:
-    """The factor on the consumer's time when it no longer waits in between: 1 - `by` where half of the time was waiting."""
-    return 1.0 - by * min(case.pipeline.input_wait / max(0.5 * case.pipeline.step, 1.0), 1.0)
+    """The factor on the consumer's time when it no longer waits in between."""
+    return warmed(case.pipeline.input_wait / max(case.pipeline.step, 1.0), by, on_device=case.on_device)
 
 
 def alone(case: Case) -> float:

@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.counters import HOST, WHOLE, readings
 from perfscope.analyzer.facts.host_load import SECOND_NS, window
-from perfscope.analyzer.facts.rows import column
+from perfscope.analyzer.facts.rows import column, table
 from perfscope.traces.trace import Trace
 
 Floats = NDArray[np.float64]
 RESAMPLES = 400
+# Memory is read some times a second: the reading after a window may still be one from within it.
+SETTLED_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,11 @@ class MemoryTrend:
 
 
 def memory_trend(trace: Trace) -> MemoryTrend | None:
-    """Slope of the tree's resident memory over the steady steps."""
+    """Slope of the tree's resident memory over the steady steps.
+
+    A window of torch's profiler takes memory and gives it back: readings from it are left out, and the line before it may lie
+    higher or lower than the one behind it.
+    """
     frame = readings(trace, "rss_bytes")
     if frame is None:
         return None
@@ -45,31 +51,57 @@ def memory_trend(trace: Trace) -> MemoryTrend | None:
         return None
     grid = np.linspace(begin, end, max(int((end - begin) / SECOND_NS) * 2, 2))
     tree = np.sum([np.interp(grid, ts, value) for ts, value in whole], axis=0)
-    at = (grid - begin) / SECOND_NS
-    slope, low, high = slope_with_interval(at, tree)
-    half = len(at) // 2
-    halves = (slope_of(at[:half], tree[:half]), slope_of(at[half:], tree[half:])) if half >= 2 else (slope, slope)
-    return MemoryTrend(float(tree[0]), float(tree[-1]), slope, low, high, float(at[-1]), halves)
+    piece = pieces(trace, grid)
+    at, level, piece = ((grid - begin) / SECOND_NS)[piece >= 0], tree[piece >= 0], piece[piece >= 0]
+    if not len(at):
+        return None
+    slope, low, high = slope_with_interval(at, level, piece)
+    halves, half = (slope, slope), len(at) // 2
+    if half >= 2:
+        first, second = slice(half), slice(half, None)
+        halves = (
+            slope_of(centred(at[first], piece[first]), level[first]),
+            slope_of(centred(at[second], piece[second]), level[second]),
+        )
+    return MemoryTrend(float(level[0]), float(level[-1]), slope, low, high, float(at[-1] - at[0]), halves)
 
 
-def slope_of(at: Floats, value: Floats) -> float:
-    """Least-squares slope."""
-    centred = at - at.mean()
+def pieces(trace: Trace, grid: Floats) -> NDArray[np.int64]:
+    """For each instant how many windows of the profiler are over, -1 inside one and until its memory has gone back."""
+    windows = table(trace, "windows")
+    if windows is None:
+        return np.zeros(len(grid), np.int64)
+    begin = np.sort(column(windows, "ts"))
+    end = np.sort(column(windows, "ts") + column(windows, "dur")) + SETTLED_NS
+    over = np.searchsorted(end, grid, side="right")
+    inside = np.searchsorted(begin, grid, side="right") > over
+    return np.where(inside, -1, over)
+
+
+def centred(at: Floats, piece: NDArray[np.int64]) -> Floats:
+    """Each less the mean of its piece."""
+    _, number = np.unique(piece, return_inverse=True)
+    centred: Floats = at - (np.bincount(number, at) / np.bincount(number))[number]
+    return centred
+
+
+def slope_of(centred: Floats, value: Floats) -> float:
+    """Least-squares slope of `value` over instants centred within their pieces: one slope, a level for each piece."""
     weight = float((centred**2).sum())
     return float((centred * value).sum()) / weight if weight > 0.0 else 0.0
 
 
-def slope_with_interval(at: Floats, value: Floats) -> tuple[float, float, float]:
+def slope_with_interval(at: Floats, value: Floats, piece: NDArray[np.int64]) -> tuple[float, float, float]:
     """Least-squares slope with its 95 % interval, residuals resampled in blocks of neighbours (they are correlated)."""
-    centred = at - at.mean()
-    weight = float((centred**2).sum())
+    moved = centred(at, piece)
+    weight = float((moved**2).sum())
     if weight <= 0.0:
         return 0.0, 0.0, 0.0
-    slope = slope_of(at, value)
-    residual = value - value.mean() - slope * centred
+    slope = slope_of(moved, value)
+    residual = centred(value, piece) - slope * moved
     rng = np.random.default_rng(0)
     block = max(int(np.sqrt(len(at))), 1)
     starts = rng.integers(0, max(len(at) - block, 0) + 1, (RESAMPLES, -(-len(at) // block)))
     picked = (starts[:, :, None] + np.arange(block)).reshape(RESAMPLES, -1)[:, : len(at)]
-    slopes = slope + (residual[picked] * centred).sum(axis=1) / weight
+    slopes = slope + (residual[picked] * moved).sum(axis=1) / weight
     return slope, float(np.quantile(slopes, 0.025)), float(np.quantile(slopes, 0.975))

@@ -1,4 +1,4 @@
-"""What facts read: a table or nothing, its rows of one process or category, the manifest."""
+"""What facts read: a table or nothing, its rows of one process or category, the manifest and what it says of a device."""
 
 from typing import Any
 
@@ -13,6 +13,12 @@ from perfscope.traces.trace import Trace
 def manifest(trace: Trace) -> Manifest:
     """The manifest of the trace's first part; an empty one where a trace has none (made by hand, a foreign file)."""
     return trace.manifests[0] if trace.manifests else Manifest("", "", "", 0, 0, "", [], 0, "")
+
+
+def uses_device(trace: Trace) -> bool:
+    """Has the recorded program begun to use a device of torch's, as it said itself?"""
+    torch = manifest(trace).torch
+    return torch is not None and torch.cuda
 
 
 def table(trace: Trace, name: str) -> pd.DataFrame | None:

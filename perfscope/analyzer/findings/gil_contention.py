@@ -23,10 +23,10 @@ from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, 
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.other_threads import busiest_other_thread
-from perfscope.analyzer.facts.rows import column, manifest, rows_of
+from perfscope.analyzer.facts.rows import column, manifest, rows_of, uses_device
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.prediction import After, speedup
+from perfscope.analyzer.prediction import After, speedup, warmed
 from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.trace import Trace
 
@@ -76,13 +76,14 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     # What the other thread held the lock for may in part be needed by training itself: half of it stays,
     # pessimistically.
     other = busiest_other_thread(trace, process, int(rows["tid"].mode().iloc[0]))
-    fair, whole = cores_given_back(trace, 0.0 if other is None else other.share)
+    given, most_given = cores_given_back(trace, 0.0 if other is None else other.share)
     computing = float((rows["compute_or_host"] + rows["device_compute"]).mean())
-    warm, warmest = (1.0 - by * min(2.0 * share, 1.0) for by in (limits.warmer, limits.most_warmer))
+    device = uses_device(trace)
+    warm, warmest = (warmed(share, by, on_device=device) for by in (limits.warmer, limits.most_warmer))
     after = After(
         step - 0.5 * max(share - error, 0.0) * step,
-        max(step - cost - computing * fair, 0.05 * step) * warm,
-        max(step * (1.0 - share - error) - computing * whole, 0.05 * step) * warmest,
+        max(step - cost - computing * given, 0.05 * step) * warm,
+        max(step * (1.0 - share - error) - computing * most_given, 0.05 * step) * warmest,
     )
     rank = rank_of(rows)
     evidence = [
@@ -118,14 +119,17 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 
 def cores_given_back(trace: Trace, taken: float) -> tuple[float, float]:
-    """By which part of itself the computation shrinks when `taken` cores are no longer used beside it: (when torch's threads
-    and that one shared the cores evenly, when all of it was taken from them). 0 where there was room for all.
+    """By which part of itself the computation shrinks when `taken` cores are no longer used beside it, likely and at most. 0
+    where there was room for all.
+
+    Likely all of it was taken from torch's threads; at most every parallel region waited for the one of them that had to
+    share its core.
     """
     cores, torch = manifest(trace).usable_cores, manifest(trace).torch
     threads = torch.intra_op_threads if torch is not None else 1
     if cores is None or threads + taken <= cores.cores:
         return 0.0, 0.0
-    return 1.0 - cores.cores / (threads + taken), min(taken / cores.cores, 0.5)
+    return min(taken / cores.cores, 0.5), 0.5 * min(taken, 1.0)
 
 
 def _from_outside(trace: Trace, limits: Limits) -> Finding | None:

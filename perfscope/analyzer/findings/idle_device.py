@@ -18,7 +18,7 @@ When it is wrong
     second to a second: short idle times between kernels do not show.
 """
 
-from perfscope.analyzer.device_case import called, evidence, finding, no_devices
+from perfscope.analyzer.cases.device import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.host_and_device import host_and_device
 from perfscope.analyzer.facts.device_counters.use import device_use

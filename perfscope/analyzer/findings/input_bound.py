@@ -37,7 +37,7 @@ from perfscope.analyzer.facts.device_counters.host_and_device import idle_share
 from perfscope.analyzer.facts.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.facts.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.facts.observed_budget import ObservedBudget, observed_budget
-from perfscope.analyzer.facts.rows import column, longest, manifest, table
+from perfscope.analyzer.facts.rows import column, longest, manifest, table, uses_device
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.findings.causes import CAUSES
 from perfscope.analyzer.limits import Limits
@@ -108,8 +108,7 @@ def device_hides(trace: Trace, process: int, share: float) -> bool:
 
     Not where the driver says that its devices were idle for as long: a kernel of any size counts as work there.
     """
-    torch = manifest(trace).torch
-    if torch is None or not torch.cuda:
+    if not uses_device(trace):
         return False
     idle = idle_share(trace, process)
     return idle is None or idle < share
@@ -128,6 +127,7 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
         delay=sum(other.main_delay for other in trace.fact(input_pipelines)),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
         gap_is_input=line.workers < 0 or line.loader_wait < limits.explains * line.input_wait,
+        on_device=uses_device(trace),
     )
 
 

@@ -16,7 +16,7 @@ When it is wrong
     Single corrected errors are ordinary on fast links. How much time they cost is not counted by anybody: no loss is given.
 """
 
-from perfscope.analyzer.device_case import LANE
+from perfscope.analyzer.cases.device import LANE
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device_counters.link_error_counts import LinkErrors, errors_counted, link_errors
 from perfscope.analyzer.limits import Limits

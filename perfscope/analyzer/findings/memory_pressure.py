@@ -18,7 +18,7 @@ When it is wrong
 
 import numpy as np
 
-from perfscope.analyzer.device_case import called, evidence, finding
+from perfscope.analyzer.cases.device import called, evidence, finding
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device_counters.memory import fullest_memory
 from perfscope.analyzer.facts.rows import table

@@ -18,7 +18,7 @@ When it is wrong
     processor (NPS4) the way is short. The loss is not known from this alone: none is given.
 """
 
-from perfscope.analyzer.device_case import called, evidence, finding, no_devices
+from perfscope.analyzer.cases.device import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.numa import far_processes, nodes_known
 from perfscope.analyzer.limits import Limits

@@ -18,7 +18,7 @@ When it is wrong
     is the share of the time in which the link was near what it can carry now.
 """
 
-from perfscope.analyzer.device_case import at_most, called, evidence, finding, no_devices
+from perfscope.analyzer.cases.device import at_most, called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.link_use import link_use
 from perfscope.analyzer.facts.device_counters.pcie_link import pcie_links

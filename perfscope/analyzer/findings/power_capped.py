@@ -17,7 +17,7 @@ When it is wrong
     limit as a reason before clocks fall.
 """
 
-from perfscope.analyzer.device_case import called, evidence, finding, no_devices
+from perfscope.analyzer.cases.device import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.clock_holds import POWER, ClockHold, clock_holds, no_clock_reasons
 from perfscope.analyzer.facts.device_counters.use import DeviceUse

@@ -18,7 +18,7 @@ When it is wrong
     and not how much of the device they took: the loss is a ceiling.
 """
 
-from perfscope.analyzer.device_case import called, evidence, finding, no_devices
+from perfscope.analyzer.cases.device import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.sharing import Stranger, strangers
 from perfscope.analyzer.limits import Limits

@@ -27,7 +27,7 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer import lockstep
+from perfscope.analyzer.cases import lockstep
 from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding

@@ -17,7 +17,7 @@ When it is wrong
     Work that waits for memory hardly slows with the SM clock: the loss is a ceiling.
 """
 
-from perfscope.analyzer.device_case import called, evidence, finding, no_devices
+from perfscope.analyzer.cases.device import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.clock_holds import (
     BRAKE,

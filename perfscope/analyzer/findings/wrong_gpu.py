@@ -16,7 +16,7 @@ When it is wrong
     Ranks that share a device on purpose (a test, MPS).
 """
 
-from perfscope.analyzer.device_case import called, evidence, finding, no_devices
+from perfscope.analyzer.cases.device import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device_counters.sharing import crowded, strays
 from perfscope.analyzer.limits import Limits

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from perfscope.analyzer.facts.device_counters.link_use import LinkUse, link_use
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices
-from perfscope.analyzer.link_peaks import pcie_name
+from perfscope.analyzer.peaks.link_generations import pcie_name
 from perfscope.analyzer.wording import digits, percent, plural
 from perfscope.traces.device_facts import PortFacts
 from perfscope.traces.run.manifest import Manifest

@@ -14,7 +14,7 @@ from perfscope.analyzer.facts.device_counters.ports import SOURCE, rates_of
 from perfscope.analyzer.facts.device_counters.series import device_series, longest_at, mean, share_of_time, within
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.link_peaks import PCIE_SOURCE, nvlink_bytes_per_s
+from perfscope.analyzer.peaks.link_generations import PCIE_SOURCE, nvlink_bytes_per_s
 from perfscope.traces.device_facts import LinkFacts, PortFacts
 from perfscope.traces.trace import Trace
 

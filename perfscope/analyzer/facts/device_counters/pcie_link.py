@@ -9,7 +9,7 @@ import pandas as pd
 from perfscope.analyzer.facts.device_counters.series import device_series, within
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
 from perfscope.analyzer.facts.rows import column
-from perfscope.analyzer.link_peaks import pcie_bytes_per_s, pcie_name
+from perfscope.analyzer.peaks.link_generations import pcie_bytes_per_s, pcie_name
 from perfscope.traces.trace import Trace
 
 WORKING: Final = 0.1
