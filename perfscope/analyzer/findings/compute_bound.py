@@ -63,7 +63,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         f"{digits(float(calls['flops'].sum()) / seconds / 1e12)} TFLOP/s, {percent(reached)} of what {case.peaks.name} can. "
         f"Good code would give back {percent(case.share(lost))} of the time. Faster memory would not help."
     )
-    beyond = float((calls["work_ns"] - calls["attainable_ns"]).sum())
+    beyond = float((calls["work_ns"] - calls["attainable_ns"]).sum()) + beside(case, calls)
     found = case.finding(
         ID,
         lost,
@@ -74,6 +74,20 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         speedup=ceiling(case.share(beyond)),
     )
     return counter_evidence.beside(found, trace, "compute")
+
+
+def in_whole_numbers(calls: pd.DataFrame) -> bool:
+    """Is at least half of the time of these calls arithmetic of whole numbers?"""
+    whole = calls["dtype"].isin(WHOLE_NUMBERS)
+    return float(calls[whole]["work_ns"].sum()) >= 0.5 * float(calls["work_ns"].sum())
+
+
+def beside(case: WorkCase, calls: pd.DataFrame) -> float:
+    """What another type for whole numbers may spare beside these calls, ns: at most all that is done in them."""
+    if not in_whole_numbers(calls):
+        return 0.0
+    others = case.calls[case.calls["dtype"].isin(WHOLE_NUMBERS) & ~case.calls.index.isin(calls.index)]
+    return float(others["work_ns"].sum())
 
 
 def evidence(case: WorkCase, calls: pd.DataFrame) -> list[Evidence]:
@@ -88,8 +102,7 @@ def evidence(case: WorkCase, calls: pd.DataFrame) -> list[Evidence]:
 def actions(case: WorkCase, calls: pd.DataFrame) -> list[Action]:
     """By what the calls are."""
     found = []
-    whole = calls["dtype"].isin(WHOLE_NUMBERS)
-    if float(calls[whole]["work_ns"].sum()) >= 0.5 * float(calls["work_ns"].sum()):
+    if in_whole_numbers(calls):
         found.append(
             Action(
                 "multiply in float32, which has fast code (whole numbers below 2^24 stay exact)",

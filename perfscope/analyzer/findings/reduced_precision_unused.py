@@ -63,24 +63,25 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             calls = calls[in_plain_units(trace, calls)]
         if ratio < limits.faster_type or not len(calls):
             continue
-        taken = most = float(calls["work_ns"].sum())
+        taken = float(calls["work_ns"].sum())
+        most = case.share(taken)
         # float64 runs through everything else too, which moves twice the bytes it needs to: perhaps through what has no cost
         if wide == "float64":
             others = case.calls[~case.calls["matrix"] & (case.calls["dtype"] == wide)]
             taken += float(others["work_ns"].sum())
-            most = case.limits.whole - float(case.calls[case.calls["dtype"] != wide]["work_ns"].sum())
+            most = 1.0 - case.share(float(case.calls[case.calls["dtype"] != wide]["work_ns"].sum()))
         if case.share(taken * (1.0 - 1.0 / ratio)) >= limits.worth_share:
-            return told(case, limits, wide, narrow, ratio, taken, max(most, taken), calls)
+            return told(case, limits, wide, narrow, ratio, taken, most, calls)
     return None
 
 
 def told(
     case: WorkCase, limits: Limits, wide: str, narrow: str, ratio: float, taken: float, most: float, calls: pd.DataFrame
 ) -> Finding:
-    lost, most_lost = (work * (1.0 - 1.0 / ratio) for work in (taken, most))
+    spared = 1.0 - 1.0 / ratio
     summary = (
         f"Reduced precision unused: {percent(case.share(taken))} of the time goes into work in {wide} ({case.top(calls)}). "
-        f"{narrow} is {digits(ratio)} times as fast here: at most {percent(case.share(most_lost))} of the time could be had back."
+        f"{narrow} is {digits(ratio)} times as fast here: at most {percent(most * spared)} of the time could be had back."
     )
     how = (
         "known of every device"
@@ -92,12 +93,12 @@ def told(
     evidence = [Evidence(f"{narrow} against {wide}: {digits(ratio)} times the rate ({how})", round(ratio, 2), "times")]
     return case.finding(
         ID,
-        lost,
+        taken * spared,
         limits,
         summary=summary,
         evidence=[*evidence, *case.blamed(calls)],
         actions=actions(case, wide, narrow),
-        speedup=ceiling(case.share(most_lost)),
+        speedup=ceiling(most * spared),
     )
 
 
