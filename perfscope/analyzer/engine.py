@@ -4,9 +4,7 @@ from dataclasses import replace
 from types import ModuleType
 
 from perfscope.analyzer.cases.input import ordinary
-from perfscope.analyzer.confidence import IN_TRACES, RECOVERABLE, UNREPEATED, Standing, confidence_of
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, steps_of
-from perfscope.analyzer.device_bound import with_devices
 from perfscope.analyzer.diagnosis import (
     Diagnosis,
     Failed,
@@ -23,8 +21,10 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.hosts import Outcome, host_views, together
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.operators import operators
-from perfscope.analyzer.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
-from perfscope.analyzer.verdicts import healthy, of_finding, unknown
+from perfscope.analyzer.verdict.confidence import IN_TRACES, RECOVERABLE, UNREPEATED, Standing, confidence_of
+from perfscope.analyzer.verdict.device_bound import with_devices
+from perfscope.analyzer.verdict.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
+from perfscope.analyzer.verdict.verdicts import healthy, of_finding, unknown
 from perfscope.analyzer.whole_budget import (
     bound_by,
     budget_over,

@@ -1,6 +1,5 @@
 """The budgets of a run as the Diagnosis shows them, and what they are dominated by."""
 
-from perfscope.analyzer.confidence import FROM_OUTSIDE, Standing
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, RankBudget, StepSummary
 from perfscope.analyzer.facts.host_load import window
 from perfscope.analyzer.facts.observed_budget import observed_budget
@@ -14,6 +13,7 @@ from perfscope.analyzer.facts.traced.traced_steps import Marks, step_marks
 from perfscope.analyzer.facts.traced.units import Unit, is_recorded_trace
 from perfscope.analyzer.facts.traced.work_limits import WorkLimits, work_limits
 from perfscope.analyzer.facts.traced.work_units import work_units
+from perfscope.analyzer.verdict.confidence import FROM_OUTSIDE, Standing
 from perfscope.traces.trace import Trace
 
 RESOURCE = {

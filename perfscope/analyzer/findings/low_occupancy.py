@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer import busy_but_empty
+from perfscope.analyzer.cases import busy_but_empty
 from perfscope.analyzer.cases.trace import Case, case_of, largest, module_names, no_device, op_names
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.rows import column, table

@@ -27,7 +27,7 @@ When it is wrong
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer import counter_evidence
+from perfscope.analyzer.cases import counter_evidence
 from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding

@@ -26,7 +26,7 @@ When it is wrong
     was full and never that it was not.
 """
 
-from perfscope.analyzer import full_link
+from perfscope.analyzer.cases import full_link
 from perfscope.analyzer.cases import link as link_case
 from perfscope.analyzer.cases.trace import case_of, no_device
 from perfscope.analyzer.diagnosis import Action, Finding

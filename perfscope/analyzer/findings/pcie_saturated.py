@@ -17,7 +17,7 @@ When it is wrong
     Copies that computation hides cost less than said: the loss is a ceiling.
 """
 
-from perfscope.analyzer import full_link
+from perfscope.analyzer.cases import full_link
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.traces.trace import Trace

@@ -9,7 +9,7 @@ import flask
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
-from perfscope.analyzer.facts.pulse import pulse
+from perfscope.analyzer.facts.batch_times import batch_times
 from perfscope.analyzer.facts.windows_taken import windows_taken
 from perfscope.analyzer.wording import plural
 from perfscope.traces.contents import identity
@@ -20,7 +20,7 @@ from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.gate import Gate
 from perfscope.ui.dashboard.source import Live
 from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Look
-from perfscope.ui.figures.beat import beat, beats, depths, moved, queue
+from perfscope.ui.figures.batch_times import beat, beats, depths, moved, queue
 from perfscope.ui.report import block
 
 PATH = "/live"
@@ -64,7 +64,7 @@ class Drawing:
             return True
         if self.made.look.diagnosed == look.diagnosed:
             return False
-        begun = "beat" not in self.made.figures and len(look.recent.fact(pulse)) > 0
+        begun = "beat" not in self.made.figures and len(look.recent.fact(batch_times)) > 0
         return begun or time.monotonic() - self.drawn_s >= REDRAWN_S
 
 
@@ -75,7 +75,7 @@ def span_of(look: Look) -> tuple[float, float]:
 
 def whole(look: Look, number: int) -> Made:
     """Every chart: the beat first, then those of the last diagnosis."""
-    rows, span = look.recent.fact(pulse), span_of(look)
+    rows, span = look.recent.fact(batch_times), span_of(look)
     found = []
     if len(rows):
         note = f"A point a batch, the last {CHARTED_S:g} s."
@@ -89,7 +89,7 @@ def whole(look: Look, number: int) -> Made:
 
 def moved_on(made: Made, look: Look) -> Made:
     """The beat of a newer look; a rank or worker that came meanwhile shows with the next diagnosis."""
-    rows, span = look.recent.fact(pulse), span_of(look)
+    rows, span = look.recent.fact(batch_times), span_of(look)
     figures = dict(made.figures)
     for name, series in (("beat", beats(rows)), ("queue", depths(rows))):
         if name in figures and len(figures[name]["data"]) == len(series):

@@ -5,8 +5,8 @@ from typing import Any
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
 
+from perfscope.analyzer.facts.batch_times import batch_times
 from perfscope.analyzer.facts.input_pipeline import Pipeline
-from perfscope.analyzer.facts.pulse import pulse
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.what_if import MOST_WORKERS, WhatIf, pipeline_of, what_if
 from perfscope.analyzer.wording import ms, plural
@@ -15,7 +15,7 @@ from perfscope.ui.blocks.sections import Section, span_s
 from perfscope.ui.dashboard.cards import graph, plain
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.figures.beat import depths, queue
+from perfscope.ui.figures.batch_times import depths, queue
 from perfscope.ui.figures.fetch_split import fetch_split
 from perfscope.ui.figures.what_if_curve import what_if_curve
 from perfscope.ui.phrases import factor
@@ -33,7 +33,7 @@ def not_applicable(trace: Trace) -> str | None:
 
 def layout(view: View) -> list[Any]:
     line = pipeline_of(view.trace, view.rank)
-    beats = view.trace.fact(pulse)
+    beats = view.trace.fact(batch_times)
     sections = []
     if line is not None and line.fetch is not None:
         note = f"A mean over {line.fetch.count} fetches, each {ms(line.fetch.wall)} to make."

@@ -9,7 +9,7 @@ from perfscope.traces.trace import Trace
 COLUMNS = ("process", "rank", "ts", "period", "wait", "queue_depth")
 
 
-def pulse(trace: Trace) -> pd.DataFrame:
+def batch_times(trace: Trace) -> pd.DataFrame:
     """Columns process, rank, ts (the batch was there, or the optimizer done), period (since the one before), wait (for the
     batch), queue_depth (batches ready when asked, -1 unknown); int64, times in ns.
 

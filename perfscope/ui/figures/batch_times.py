@@ -23,10 +23,10 @@ class Series:
     y: list[float]
 
 
-def beats(pulse: pd.DataFrame) -> list[Series]:
-    """`pulse`: the fact of this name. Per rank what a batch took, and of it the wait where that is known; ms."""
+def beats(batch_times: pd.DataFrame) -> list[Series]:
+    """`batch_times`: the fact of this name. Per rank what a batch took, and of it the wait where that is known; ms."""
     found = []
-    for rank, rows in pulse.groupby("rank"):
+    for rank, rows in batch_times.groupby("rank"):
         for column in ("period", "wait"):
             if column == "period" or (rows["wait"] >= 0).any():
                 values = (rows[column] / 1e6).round(3).tolist()
@@ -34,9 +34,9 @@ def beats(pulse: pd.DataFrame) -> list[Series]:
     return found
 
 
-def depths(pulse: pd.DataFrame) -> list[Series]:
+def depths(batch_times: pd.DataFrame) -> list[Series]:
     """Per rank the batches that lay ready when the loop asked for one."""
-    groups = pulse[pulse["queue_depth"] >= 0].groupby("rank")
+    groups = batch_times[batch_times["queue_depth"] >= 0].groupby("rank")
     return [Series(int(str(rank)), "queue_depth", seconds(rows), rows["queue_depth"].tolist()) for rank, rows in groups]
 
 

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from perfscope.analyzer.confidence import Standing
 from perfscope.analyzer.diagnosis import Finding, Verdict
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.rows import manifest, table
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.time_budget import STEADY
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.verdict.confidence import Standing
 from perfscope.analyzer.whole_budget import span_s
 from perfscope.analyzer.wording import digits, ms, percent, plural
 from perfscope.traces.trace import Trace

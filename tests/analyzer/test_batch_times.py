@@ -1,6 +1,6 @@
 """The beat of a loop: from batch to batch, and of it the wait."""
 
-from perfscope.analyzer.facts.pulse import pulse
+from perfscope.analyzer.facts.batch_times import batch_times
 from tests.build import MAIN, trace
 
 
@@ -9,7 +9,7 @@ def test_a_loop_with_a_loader_beats_with_its_batches() -> None:
         {"process": 0, "ts": ts, "dur": 4, "kind": "next", "end": end, "queue_depth": depth}
         for ts, end, depth in ((0, 0, 2), (10, 0, 1), (30, 0, 0), (40, 1, 0))
     ]
-    rows = pulse(trace(processes=[MAIN], loader=asked))
+    rows = batch_times(trace(processes=[MAIN], loader=asked))
     assert rows[["rank", "ts", "period", "wait", "queue_depth"]].to_numpy().tolist() == [
         [0, 14, 10, 4, 1],
         [0, 34, 20, 4, 0],
@@ -18,9 +18,9 @@ def test_a_loop_with_a_loader_beats_with_its_batches() -> None:
 
 def test_without_a_loader_the_optimizer_is_the_beat_and_the_wait_is_not_known() -> None:
     steps = [{"process": 0, "ts": ts, "dur": 2, "category": "optimizer", "name": "SGD"} for ts in (0, 10, 25)]
-    rows = pulse(trace(processes=[MAIN], ranges=steps))
+    rows = batch_times(trace(processes=[MAIN], ranges=steps))
     assert rows[["ts", "period", "wait"]].to_numpy().tolist() == [[12, 10, -1], [27, 15, -1]]
 
 
 def test_nothing_beats_in_an_empty_trace() -> None:
-    assert len(pulse(trace())) == 0 and len(pulse(trace(processes=[MAIN]))) == 0
+    assert len(batch_times(trace())) == 0 and len(batch_times(trace(processes=[MAIN]))) == 0

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.confidence import Standing
 from perfscope.analyzer.diagnosis import RankBudget, Verdict
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.traced.activity import rows_on
 from perfscope.analyzer.facts.traced.host_gaps import host_gaps
 from perfscope.analyzer.facts.traced.segments import segments
 from perfscope.analyzer.facts.traced.units import NO_DEVICE, Unit
+from perfscope.analyzer.verdict.confidence import Standing
 from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.trace import Trace
 
