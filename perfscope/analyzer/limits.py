@@ -39,6 +39,9 @@ class Limits:
     # runs on a CPU: what a device computes for a loop is not known to go so, and nothing is taken off it.
     warmer: float = 0.1
     most_warmer: float = 0.25
+    # On a CPU what is left beside a product that goes took 12 % less time than before (docs/measured.md, compute_bound): caches
+    # that nothing else runs through. So much at most.
+    calmer: float = 0.15
     # With a gain below this from any number of workers the cores are the limit and not the number of workers: predictions on
     # the sample workloads are off by about as much (docs/measured.md).
     workers_gain: float = 1.15

@@ -34,6 +34,12 @@ def megabytes(count: float) -> str:
     return f"{digits(count / 1e9)} GB" if abs(count) >= 1e9 else f"{digits(count / 1e6)} MB"
 
 
+def operations(count: float) -> str:
+    """Floating-point operations: `8.6 GFLOP`; with `/s` behind it a rate."""
+    unit, size = ("TFLOP", 1e12) if count >= 1e12 else ("GFLOP", 1e9) if count >= 1e9 else ("MFLOP", 1e6)
+    return f"{digits(count / size)} {unit}"
+
+
 def plural(count: float, word: str) -> str:
     """`1 worker`, `3 workers`, `2 cores`, `1 process`, `2 processes`."""
     amount = digits(count)

@@ -25,11 +25,12 @@ import pandas as pd
 from perfscope.analyzer.cases import counter_evidence
 from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.traced.roofline import COMPUTE
+from perfscope.analyzer.facts.traced.units import NO_DEVICE
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.peaks.peaks import Peaks
-from perfscope.analyzer.wording import digits, percent
+from perfscope.analyzer.wording import operations, percent
 from perfscope.traces.trace import Trace
 
 ID = "compute-bound"
@@ -60,10 +61,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     taken = case.share(float(calls["work_ns"].sum()))
     summary = (
         f"Compute-bound, far below the roof: {percent(taken)} of the time goes into arithmetic ({case.top(calls)}) at "
-        f"{digits(float(calls['flops'].sum()) / seconds / 1e12)} TFLOP/s, {percent(reached)} of what {case.peaks.name} can. "
+        f"{operations(float(calls['flops'].sum()) / seconds)}/s, {percent(reached)} of what {case.peaks.name} can. "
         f"Good code would give back {percent(case.share(lost))} of the time. Faster memory would not help."
     )
-    beyond = float((calls["work_ns"] - calls["attainable_ns"]).sum()) + beside(case, calls)
     found = case.finding(
         ID,
         lost,
@@ -71,7 +71,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         summary=summary,
         evidence=evidence(case, calls),
         actions=actions(case, calls),
-        speedup=ceiling(case.share(beyond)),
+        speedup=most(case, calls, limits),
     )
     return counter_evidence.beside(found, trace, "compute")
 
@@ -82,12 +82,14 @@ def in_whole_numbers(calls: pd.DataFrame) -> bool:
     return float(calls[whole]["work_ns"].sum()) >= 0.5 * float(calls["work_ns"].sum())
 
 
-def beside(case: WorkCase, calls: pd.DataFrame) -> float:
-    """What another type for whole numbers may spare beside these calls, ns: at most all that is done in them."""
-    if not in_whole_numbers(calls):
-        return 0.0
-    others = case.calls[case.calls["dtype"].isin(WHOLE_NUMBERS) & ~case.calls.index.isin(calls.index)]
-    return float(others["work_ns"].sum())
+def most(case: WorkCase, calls: pd.DataFrame, limits: Limits) -> Speedup:
+    """The ceiling: these calls at their roof; where they compute in whole numbers, nothing else done in them either."""
+    spared = float((calls["work_ns"] - calls["attainable_ns"]).sum())
+    if in_whole_numbers(calls):
+        others = case.calls[case.calls["dtype"].isin(WHOLE_NUMBERS) & ~case.calls.index.isin(calls.index)]
+        spared += float(others["work_ns"].sum())
+    share = case.share(spared)
+    return ceiling(share if case.unit.device != NO_DEVICE else share + limits.calmer * (1.0 - share))
 
 
 def evidence(case: WorkCase, calls: pd.DataFrame) -> list[Evidence]:

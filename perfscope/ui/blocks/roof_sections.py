@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from perfscope.analyzer import wording
 from perfscope.analyzer.facts.traced.kernel_roofline import kernel_roofline
 from perfscope.analyzer.facts.traced.range_roofline import range_roofline
 from perfscope.analyzer.facts.traced.roof_coverage import WITH_COST, covered, roof_coverage
@@ -25,7 +26,7 @@ def known(value: float, unit: str, size: float) -> str:
 
 
 def rate(value: float) -> str:
-    return known(value, "TFLOP/s", 1e12) if value >= 1e11 or value != value else known(value, "GFLOP/s", 1e9)
+    return "not known" if math.isnan(value) else f"{wording.operations(value)}/s"
 
 
 def bandwidth(value: float) -> str:
@@ -41,10 +42,7 @@ def of_roof(value: float) -> str:
 
 
 def operations(value: float) -> str:
-    if math.isnan(value):
-        return "not known"
-    unit, size = ("TFLOP", 1e12) if value >= 1e12 else ("GFLOP", 1e9) if value >= 1e9 else ("MFLOP", 1e6)
-    return f"{digits(value / size)} {unit}"
+    return "not known" if math.isnan(value) else wording.operations(value)
 
 
 COLUMNS = (
