@@ -35,9 +35,9 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     Where no PyTorch loader is asked, the time between the last torch call of a step and the first of the next is
     input_wait as far as samples show the user's code or a wait there (in a server a wait is other_idle: see `pull_loop`), and
     compute_or_host else. Where a window of torch's
-    profiler shows how much of it operators compute, compute_or_host becomes device_compute and host_bound in that proportion.
-    Samples in which the thread waits, beyond what its operators compute, are other_idle then. What ranks that go in step wait
-    for each other is peer_wait (see rank_waiting).
+    profiler shows how much of it operators compute, compute_or_host becomes device_compute, exposed_communication (collectives
+    and waits for them) and host_bound in that proportion. Samples in which the thread waits, beyond what its operators compute,
+    are other_idle then. What ranks that go in step wait for each other is peer_wait (see rank_waiting).
     """
     frame = trace.fact(steps)
     if len(frame) and is_recorded_trace(trace):
@@ -56,7 +56,7 @@ def with_peer_waits(trace: Trace, budget: pd.DataFrame) -> pd.DataFrame:
         own = (budget["process"] == process).to_numpy(bool)
         left = _part(column(budget, "dur")[own], float(share))
         kept = {"host_bound": column(budget, "gc") + column(budget, "gil")}
-        for name in ("compute_or_host", "other_idle", "host_bound", "device_compute"):
+        for name in ("exposed_communication", "compute_or_host", "other_idle", "host_bound", "device_compute"):
             taken = np.minimum(left, np.maximum(column(budget, name) - kept.get(name, 0), 0)[own])
             budget.loc[own, name] -= taken
             budget.loc[own, "peer_wait"] += taken
@@ -130,11 +130,17 @@ def _cut(
         budget["device_compute"] = np.minimum(
             _part(out["torch"], computing.torch) + _part(out["other"], 0.0 if serving else computing.other), room
         )
+        left = room - budget["device_compute"]
+        talks = _part(out["torch"], computing.torch_talks) + _part(
+            out["other"], 0.0 if serving else computing.other_talks
+        )
+        budget["exposed_communication"] = np.minimum(talks, left)
+        left = left - budget["exposed_communication"]
         # A thread that waits while no operator of its own computes neither computes nor dispatches.
-        still = _part(out["torch"], max(shares["torch"].waiting - computing.torch, 0.0))
-        still = np.minimum(still, room - budget["device_compute"])
+        waits = shares["torch"].waiting - computing.torch - computing.torch_talks
+        still = np.minimum(_part(out["torch"], max(waits, 0.0)), left)
         budget["other_idle"] = budget["other_idle"] + still
-        budget["host_bound"] = budget["host_bound"] + room - budget["device_compute"] - still
+        budget["host_bound"] = budget["host_bound"] + left - still
         budget["compute_or_host"] = budget["compute_or_host"] - room
     whole = dict.fromkeys(CATEGORIES, np.zeros(len(dur), np.int64)) | budget
     return rows.assign(**whole, gc=out["gc"], gil=gil)

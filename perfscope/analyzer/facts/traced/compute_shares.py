@@ -17,10 +17,14 @@ TORCH_CALLS = ("forward", "backward", "optimizer", "scaler")
 
 @dataclass(frozen=True)
 class ComputeShares:
-    """Shares (0 to 1) of the loop's time in which operators compute: inside forward, backward and optimizer, and outside."""
+    """Shares (0 to 1) of the loop's time in which operators compute, and of the rest in which it is in collectives or waits for
+    them: inside forward, backward and optimizer, and outside.
+    """
 
     torch: float
     other: float
+    torch_talks: float = 0.0
+    other_talks: float = 0.0
 
 
 def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
@@ -60,17 +64,22 @@ def _shares(trace: Trace, process: int, begin: Ints, end: Ints) -> ComputeShares
     kinds = dict(cpu_kinds(trace, Unit(process, NO_DEVICE, 0, int(begin.min()), int(end.max()))))
     if "device_compute" not in kinds:
         return None
-    computing = kinds.pop("device_compute")
-    loop = kinds.pop("host_bound")
+    computing, talks, loop = (kinds.pop(one) for one in ("device_compute", "exposed_communication", "host_bound"))
     known = merged(*kinds.values())
     torch = spans_of(of_category(rows_of(trace, "ranges", process), *TORCH_CALLS))
-    _, all_computing, torch_only = (int(each.sum()) for each in exclusive([known, computing, torch], begin, end))
-    _, all_torch, computing_only = (int(each.sum()) for each in exclusive([known, torch, computing], begin, end))
-    whole = int(np.sum(exclusive([known, loop], begin, end)[1]))
-    if not all_computing:
+    _, computes, talking = (int(each.sum()) for each in exclusive([known, computing, talks], begin, end))
+    _, inside, computes_outside, talks_outside = (
+        int(each.sum()) for each in exclusive([known, torch, computing, talks], begin, end)
+    )
+    if not computes:
         return None
-    outside = whole - all_torch
-    return ComputeShares(_ratio(all_torch - torch_only, all_torch), _ratio(computing_only, outside))
+    outside = int(np.sum(exclusive([known, loop], begin, end)[1])) - inside
+    return ComputeShares(
+        _ratio(computes - computes_outside, inside),
+        _ratio(computes_outside, outside),
+        _ratio(talking - talks_outside, inside),
+        _ratio(talks_outside, outside),
+    )
 
 
 def _ratio(part: int, whole: int) -> float:

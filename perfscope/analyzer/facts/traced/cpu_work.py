@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.facts.rows import column, table
+from perfscope.analyzer.facts.traced.cpu_communication import COLLECTIVE, communication, said
 from perfscope.analyzer.facts.traced.next_work import busiest_tid
 from perfscope.analyzer.facts.traced.thread_work import thread_work
 from perfscope.analyzer.facts.traced.units import Unit, launches_kernels
@@ -56,7 +57,8 @@ def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     """Categories of a process without an accelerator, the first that covers an instant has it.
 
     `device_compute` is the time that operators spend themselves, not in those they call, on any thread, less what
-    dispatching one costs; `host_bound` is the rest of what the loop's thread does. Where kernels were launched and none is in
+    dispatching one costs; `exposed_communication` what the loop's thread spends in collectives and waits for them;
+    `host_bound` is the rest of what it does. Where kernels were launched and none is in
     the trace, what the device did is not known: then these are `compute_or_host`.
     """
     ops = table(trace, "ops")
@@ -68,14 +70,16 @@ def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     known = [("profiler_overhead", work.overhead), ("checkpoint", work.checkpoint), ("input_wait", work.loading)]
     if launches_kernels(trace, unit.process):
         return [*known, ("sync_wait", merged((work.waits.begin, work.waits.end))), ("compute_or_host", loop)]
-    return [*known, ("device_compute", _computing(own)), ("host_bound", loop)]
+    talks = merged() if own is None else communication(own[column(own, "tid") == tid])
+    return [*known, ("device_compute", _computing(own)), ("exposed_communication", talks), ("host_bound", loop)]
 
 
 def _computing(ops: pd.DataFrame | None) -> Spans:
     if ops is None or not len(ops):
         return merged()
-    begin, end, _ = computing(ops)
-    return merged((begin, end))
+    begin, end, row = computing(ops)
+    works = ~said(ops, lambda name: name.startswith(COLLECTIVE))[row]
+    return merged((begin[works], end[works]))
 
 
 def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
