@@ -1,4 +1,4 @@
-"""ill: cpu-throttled. The process may use half a core: its control group stops it for half of every tenth of a second."""
+"""ill: cpu-throttled. A rank may use half a core: their control group stops them for half of every tenth of a second."""
 
 import atexit
 import contextlib
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from sample_workloads.training import arguments, layers, own_part, train
+from sample_workloads.training import LOCAL_RANKS, UNDER_TORCHRUN, arguments, layers, own_part, train
 
 PERIOD_US = 100_000
 ROOT = Path("/sys/fs/cgroup")
@@ -32,32 +32,46 @@ def own_group() -> Path:
 
 
 def limited_group() -> Path:
-    """A new group with half a core."""
+    """A group with half a core for each local rank, new for the first of them."""
     for left_behind in cpu_root().glob(f"{NAME}*"):
         with contextlib.suppress(OSError):  # only an empty one can be removed: that of a killed run
             left_behind.rmdir()
-    group = cpu_root() / f"{NAME}{os.getpid()}"
+    group = cpu_root() / f"{NAME}{members()[-1]}"
     if cpu_root() == ROOT:
         (ROOT / "cgroup.subtree_control").write_text("+cpu")
-    group.mkdir()
-    atexit.register(group.rmdir)
+    group.mkdir(exist_ok=True)
+    atexit.register(removed, group)
+    quota_us = LOCAL_RANKS * PERIOD_US // 2
     if cpu_root() == ROOT:
-        (group / "cpu.max").write_text(f"{PERIOD_US // 2} {PERIOD_US}")
+        (group / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
     else:
         (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-        (group / "cpu.cfs_quota_us").write_text(str(PERIOD_US // 2))
+        (group / "cpu.cfs_quota_us").write_text(str(quota_us))
     return group
+
+
+def removed(group: Path) -> None:
+    """Away with it, by the last that leaves it."""
+    with contextlib.suppress(OSError):
+        group.rmdir()
+
+
+def members() -> list[int]:
+    """The processes that are limited: this one, and under torchrun the launcher too, as in a container."""
+    return [os.getpid(), os.getppid()] if UNDER_TORCHRUN else [os.getpid()]
 
 
 def half_a_core() -> None:
     """Enter a control group with half a core; left and removed when the program ends."""
     try:
         home, group = own_group() / "cgroup.procs", limited_group()
-        (group / "cgroup.procs").write_text(str(os.getpid()))
+        for pid in members():
+            (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
         print(f"cpu_quota: no control group can be made here ({error.strerror}); it takes root", file=sys.stderr)
         sys.exit(3)
-    atexit.register(home.write_text, str(os.getpid()))  # before the group is removed: last in, first out
+    for pid in members():
+        atexit.register(home.write_text, str(pid))  # before the group is removed: last in, first out
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ class Images(Dataset[Any]):
         return image, index % 10
 
 
-def side_for(cores: int) -> int:
+def side_for(cores: float) -> int:
     """Pictures so large that decoding sixteen of them keeps so many cores busy for about 30 ms each."""
     return SMALL * round(304 * cores**0.5 / SMALL)
 
