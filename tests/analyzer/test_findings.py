@@ -26,6 +26,7 @@ from perfscope.errors import UsageError
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop
 from tests.analyzer.pipelines import counters
+from tests.build import MAIN
 
 S = 1000 * MS
 FOLDER = Path(inspect.getfile(input_bound)).parent
@@ -133,11 +134,15 @@ def test_gil_contention_stays_silent_or_does_not_apply() -> None:
 
 
 def load(
-    loop: Loop, rates: dict[tuple[int, int, str], float], manifest: dict[str, Any] | None = None, busy: float = 0.5
+    loop: Loop,
+    rates: dict[tuple[int, int, str], float],
+    manifest: dict[str, Any] | None = None,
+    busy: float = 0.5,
+    **tables: Any,
 ) -> Trace:
     rows = counters(loop.at, {(-1, -1, "host_cpu_busy_ns"): busy * 4e9, (0, -1, "cpu_ns"): 1e9, **rates})
     rows.append({"process": -1, "tid": -1, "ts": 0, "name": "host_cpu_count", "value": 4.0})
-    return loop.trace(manifest=manifest, counters=rows)
+    return loop.trace(manifest=manifest, counters=rows, **tables)
 
 
 def threads(count: int) -> dict[str, Any]:
@@ -166,9 +171,16 @@ def test_oversubscription_stays_silent_or_does_not_apply() -> None:
     assert "usable cores" in reason(cpu_oversubscription, load(plain(), DELAYED, {"usable_cores": None}))
 
 
-def test_loader_workers_that_fill_the_cores_are_not_oversubscription() -> None:
+def test_loader_workers_that_fill_the_cores_are_told_here_only_where_no_wait_shows_it() -> None:
     rates = {**DELAYED, (10, -1, "cpu_ns"): 2.9e9}
-    assert clear(cpu_oversubscription, load(plain(), rates, threads(4), busy=0.99))
+    family = [MAIN, {**MAIN, "process": 10, "pid": 110, "role": "loader-worker", "parent": 0}]
+    early, late = Loop(), Loop()
+    for _ in range(100):
+        early.next(0.2).forward(3).backward(4).optimizer(2)
+        late.next(8).forward(3).backward(4).optimizer(2)
+    crowded = found(cpu_oversubscription, load(early, rates, threads(4), busy=0.99, processes=family))
+    assert "the job's own loader workers use 2.9 cores of the 4" in crowded.summary and crowded.share > 0.3
+    assert clear(cpu_oversubscription, load(late, rates, threads(4), busy=0.99, processes=family))
 
 
 QUOTA = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.time_budget import time_budget
 from perfscope.analyzer.facts.traced.compute_shares import compute_shares
@@ -89,3 +91,23 @@ def test_a_thread_that_waits_beyond_what_its_operators_compute_does_not_dispatch
     assert (told["device_compute"] == plain["device_compute"]).all()
     assert told["other_idle"].sum() > 0.2 * told["dur"].sum() > plain["other_idle"].sum()
     assert (told["host_bound"] + told["other_idle"]).sum() <= (plain["host_bound"] + plain["other_idle"]).sum() + 1000
+
+
+def test_collectives_and_the_waits_for_them_are_communication() -> None:
+    """In the step of the window: gradients reduced by DDP, waited for 12 ms; then a sum over ranks in the loop, waited for 9."""
+    reducer = "torch.distributed.ddp.reducer::copy_bucket_to_grad"
+    more = [
+        {"tid": 100, "ts": 541 * MS, "dur": MS, "name": "autograd::engine::evaluate_function: AccumulateGrad"},
+        {"tid": 100, "ts": 541 * MS, "dur": MS, "name": "c10d::allreduce_", "parent": 3},
+        {"tid": 100, "ts": 554 * MS, "dur": 1000, "name": "aten::as_strided"},
+        {"tid": 100, "ts": 554 * MS + 2000, "dur": 1000, "name": "aten::as_strided"},
+        {"tid": 100, "ts": 554 * MS + 4000, "dur": 1000, "name": reducer},
+        {"tid": 100, "ts": 484 * MS, "dur": MS, "name": "c10d::allreduce_"},
+        {"tid": 100, "ts": 494 * MS, "dur": MS, "name": "aten::item"},
+    ]
+    own = trace(ranges=ranges(), ops=[*ops(), *more], windows=[WINDOW], manifest={"depth": "kernels"})
+    shares = own.fact(compute_shares)[0]
+    assert shares.torch_talks == pytest.approx((1 + 12) / 80, rel=0.01)
+    assert shares.other_talks == pytest.approx((1 + 9) / 20, rel=0.01)
+    budget = own.fact(time_budget)
+    assert budget["exposed_communication"].mean() == pytest.approx(23 * MS, rel=0.01)

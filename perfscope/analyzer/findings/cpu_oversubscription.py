@@ -7,22 +7,27 @@ What it means
 
 How it is detected
     The kernel counts how long each thread was runnable without a core. For the training process's threads that is at
-    least 10 % of the time, and either intra-op threads x ranks exceed the usable cores, or the machine is full and other
-    jobs fill it: the delay is theirs in proportion to what they and the job's own workers want.
+    least 10 % of the time, and intra-op threads x ranks exceed the usable cores; or the machine is full and other jobs fill
+    it (the delay is theirs in proportion to what they and the job's own workers want), or the job's own loader workers do,
+    while batches are ready in time.
 
 What to do
     Set the intra-op threads to usable cores / ranks (`OMP_NUM_THREADS` or `torch.set_num_threads`), or take the other
     job off these cores.
 
 When it is wrong
-    The gain is a ceiling: with fewer threads each also does more work. Loader workers that fill the cores are told
-    under `input-bound`, not here.
+    The gain is a ceiling: with fewer threads each also does more work. Loader workers that fill the cores and are late all the
+    same are told under `input-bound`, not here.
 """
 
+from dataclasses import dataclass
+
+from perfscope.analyzer.cases.input import avoidable_wait
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.host_load import HostLoad, host_load
-from perfscope.analyzer.facts.ranks_here import main_processes
+from perfscope.analyzer.facts.input_pipeline import input_pipelines
+from perfscope.analyzer.facts.ranks_here import loader_workers, main_processes
 from perfscope.analyzer.facts.rows import manifest
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, percent, plural
@@ -45,6 +50,16 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Crowd:
+    """Who crowds the cores: the share of time the training threads wait for one because of it, and what is said of it."""
+
+    delay: float
+    text: str
+    actions: list[Action]
+    left: float  # of a step without it, at best
+
+
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Threads that wait for a core because there are too many of them, or because others hold the cores."""
     load = trace.fact(host_load)
@@ -57,59 +72,79 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if delay < max(limits.run_delay_share, limits.worth_share):
         return None
     torch = manifest(trace).torch
-    threads = torch.intra_op_threads if torch is not None else None
-    wanted = threads * len(mains) if threads is not None else None
-    too_many = wanted is not None and wanted > max(load.usable_cores, 1.0)
-    others = others_cores(load)
-    if not too_many:
-        if others is None or others < limits.run_delay_share * load.usable_cores:
-            return None
-        delay *= others / (others + load.wanted_by_others(process))
-        if delay < limits.others_delay_share:
-            return None
-    return _finding(trace, limits, load, process, rank, delay, threads if too_many else None, len(mains), others)
+    if torch is not None and torch.intra_op_threads * len(mains) > max(load.usable_cores, 1.0):
+        crowd: Crowd | None = of_threads(load, process, delay, torch.intra_op_threads, len(mains))
+    else:
+        crowd = of_others(load, process, delay, limits) or of_workers(trace, load, process, delay, limits)
+    return None if crowd is None else _finding(trace, limits, load, process, rank, crowd)
 
 
-def _finding(
-    trace: Trace,
-    limits: Limits,
-    load: HostLoad,
-    process: int,
-    rank: int,
-    delay: float,
-    threads: int | None,
-    ranks: int,
-    others: float | None,
-) -> Finding:
+def of_threads(load: HostLoad, process: int, delay: float, threads: int, ranks: int) -> Crowd:
+    """The training's own threads: the ceiling is that none waits for a core, or that their CPU time is spread over the cores."""
     cores = load.usable_cores or 1.0
     best = max(int(cores // ranks), 1)
-    # The ceiling: nobody waits for a core, or (threads wait for each other too) the CPU time spread over the rank's cores.
-    left = 1.0 - delay
-    if threads is not None:
-        left = min(left, max(load.process_cores.get(process, 0.0) / (cores / ranks), 0.05))
-    span_s = load.span_s
+    product = f"{threads} intra-op threads" + (f" x {ranks} ranks" if ranks > 1 else "")
+    text = (
+        f"{product} share {plural(cores, 'usable core')}, and the training threads wait {percent(delay)} of the "
+        f"time for one. Fewer threads are faster here: {best} for each process."
+    )
+    actions = [
+        Action(f"give each training process {plural(best, 'intra-op thread')}", f"torch.set_num_threads({best})"),
+        Action("or in the environment, before the start", f"OMP_NUM_THREADS={best}"),
+    ]
+    spread = load.process_cores.get(process, 0.0) / (cores / ranks)
+    return Crowd(delay, text, actions, min(1.0 - delay, max(spread, 0.05)))
+
+
+def of_others(load: HostLoad, process: int, delay: float, limits: Limits) -> Crowd | None:
+    """Other jobs, where they fill the machine: their part of the delay."""
+    others = others_cores(load)
+    if others is None or others < limits.run_delay_share * (load.usable_cores or 1.0):
+        return None
+    delay *= others / (others + load.wanted_by_others(process))
+    if delay < limits.others_delay_share:
+        return None
+    text = (
+        f"the training threads wait {percent(delay)} of the time for a core, while other jobs on this machine use "
+        f"{plural(others, 'core')} of the {digits(load.usable_cores or 1.0)}. Changing the training code will not help."
+    )
+    actions = [Action("take the other job off these cores, or give this one cores of its own", "taskset -c CORES ...")]
+    return Crowd(delay, text, actions, 1.0 - delay)
+
+
+def of_workers(trace: Trace, load: HostLoad, process: int, delay: float, limits: Limits) -> Crowd | None:
+    """The job's own loader workers, where they fill the cores and yet have the batches ready: waits for input do not show it."""
+    lines = trace.fact(input_pipelines)
+    if load.host_busy is None or load.host_busy < FULL:
+        return None
+    if any(avoidable_wait(line, limits) >= limits.input_share * line.step for line in lines):
+        return None
+    workers = set(loader_workers(trace))
+    wanted = sum(load.process_cores.get(one, 0.0) + load.delay.get(one, 0.0) for one in workers)
+    used = sum(load.process_cores.get(one, 0.0) for one in workers)
+    delay *= wanted / max(load.wanted_by_others(process) + load.used_elsewhere(), wanted, 1e-9)
+    if delay < limits.run_delay_share or used < limits.run_delay_share * (load.usable_cores or 1.0):
+        return None
+    text = (
+        f"the training threads wait {percent(delay)} of the time for a core, because the job's own loader workers use "
+        f"{plural(used, 'core')} of the {digits(load.usable_cores or 1.0)}. The batches are there in time: what they cost is "
+        "cores, and neither more nor fewer workers change that."
+    )
+    actions = [
+        Action(
+            "make a batch with less CPU time: smaller pictures, a faster decoder, or prepare them once and store them"
+        ),
+        Action("or give the job more cores"),
+    ]
+    return Crowd(delay, text, actions, 1.0 - delay)
+
+
+def _finding(trace: Trace, limits: Limits, load: HostLoad, process: int, rank: int, crowd: Crowd) -> Finding:
+    cores, delay, span_s = load.usable_cores or 1.0, crowd.delay, load.span_s
     critical = critical_rank(trace, limits) if few_steps(trace, limits) is None else None
     if critical is not None:
         rows = steps_of(trace, critical)
         span_s, rank = float(rows["dur"].sum()) / 1e9, rank_of(rows)
-    if threads is not None:
-        product = f"{threads} intra-op threads" + (f" x {ranks} ranks" if ranks > 1 else "")
-        text = (
-            f"{product} share {plural(cores, 'usable core')}, and the training threads wait {percent(delay)} of the "
-            f"time for one. Fewer threads are faster here: {best} for each process."
-        )
-        actions = [
-            Action(f"give each training process {plural(best, 'intra-op thread')}", f"torch.set_num_threads({best})"),
-            Action("or in the environment, before the start", f"OMP_NUM_THREADS={best}"),
-        ]
-    else:
-        text = (
-            f"the training threads wait {percent(delay)} of the time for a core, while other jobs on this machine use "
-            f"{plural(others or 0.0, 'core')} of the {digits(cores)}. Changing the training code will not help."
-        )
-        actions = [
-            Action("take the other job off these cores, or give this one cores of its own", "taskset -c CORES ...")
-        ]
     return Finding(
         id=ID,
         cause=None,
@@ -117,8 +152,8 @@ def _finding(
         rank=rank,
         lost_s=round(delay * span_s, 4),
         share=round(delay, 4),
-        speedup=Speedup(None, None, round(1.0 / left, 3)),
-        summary=f"CPU oversubscription: {text}",
+        speedup=Speedup(None, None, round(1.0 / crowd.left, 3)),
+        summary=f"CPU oversubscription: {crowd.text}",
         evidence=[
             Evidence(
                 text=f"the training process's threads were runnable without a core up to {percent(delay)} of the time",
@@ -133,7 +168,7 @@ def _finding(
                 unit="cores",
             ),
         ],
-        actions=actions,
+        actions=crowd.actions,
     )
 
 

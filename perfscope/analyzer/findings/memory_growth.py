@@ -49,6 +49,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     grown = trend.slope * trend.span_s
     if grown < max(limits.growth_bytes, limits.growth_share * trend.first_bytes):
         return None
+    # What a window of the profiler made the allocator give back comes again: then the end is no higher than the beginning.
+    if trend.last_bytes - trend.first_bytes < 0.5 * grown:
+        return None
     rows = trace.fact(steady_budget)
     step_s = float(rows["dur"].mean()) / 1e9 if few_steps(trace, limits) is None else None
     pace = f"{megabytes(trend.slope)} a second"
