@@ -131,9 +131,8 @@ def _cut(
             _part(out["torch"], computing.torch) + _part(out["other"], 0.0 if serving else computing.other), room
         )
         left = room - budget["device_compute"]
-        talks = _part(out["torch"], computing.torch_talks) + _part(
-            out["other"], 0.0 if serving else computing.other_talks
-        )
+        outside = 0 * dur if serving else out["other"] + out["gap"]
+        talks = _part(out["torch"], computing.torch_talks) + _part(outside, computing.other_talks)
         budget["exposed_communication"] = np.minimum(talks, left)
         left = left - budget["exposed_communication"]
         # A thread that waits while no operator of its own computes neither computes nor dispatches.
