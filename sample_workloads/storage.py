@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sample_workloads.training import arguments, classify, layers, own_part, train
+from sample_workloads.training import arguments, classify, exchanging, layers, own_part, train
 
 SCRATCH = os.environ.get("SCRATCH", "/var/tmp")  # /tmp may be memory
 CHUNK = 1 << 20
@@ -67,7 +67,7 @@ def reads_that_last(file: int, readers: int) -> int:
             began = time.monotonic()
             list(pool.map(Blocks.__getitem__, trials, range(seed, seed + readers)))
         seconds_a_block = (time.monotonic() - began) / (TRIAL * readers)
-    return max(1, round(BATCH_S / BATCH / seconds_a_block))
+    return max(1, round(BATCH_S * exchanging() / BATCH / seconds_a_block))
 
 
 def main() -> None:

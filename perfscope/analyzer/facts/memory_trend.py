@@ -29,6 +29,7 @@ class MemoryTrend:
     high: float
     span_s: float
     halves: tuple[float, float]  # slopes of the first and of the second half
+    processes: int  # of which it is the sum
 
 
 def memory_trend(trace: Trace) -> MemoryTrend | None:
@@ -63,7 +64,7 @@ def memory_trend(trace: Trace) -> MemoryTrend | None:
             slope_of(centred(at[first], piece[first]), level[first]),
             slope_of(centred(at[second], piece[second]), level[second]),
         )
-    return MemoryTrend(float(level[0]), float(level[-1]), slope, low, high, float(at[-1] - at[0]), halves)
+    return MemoryTrend(float(level[0]), float(level[-1]), slope, low, high, float(at[-1] - at[0]), halves, len(whole))
 
 
 def pieces(trace: Trace, grid: Floats) -> NDArray[np.int64]:

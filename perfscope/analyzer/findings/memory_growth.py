@@ -7,7 +7,7 @@ What it means
 How it is detected
     A line through the resident memory of the whole process tree over the steady steps. The 95 % interval of its slope
     (bootstrap over blocks of the residuals) lies above zero, in both halves of the recording too, and the growth is at
-    least 16 MB and 1 % of what is resident.
+    least 16 MB for each process and 1 % of what is resident.
 
 What to do
     Append `loss.item()`, not `loss`; `del` or `detach()` what is kept; bound caches. Data sets held as Python objects
@@ -47,7 +47,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if trend is None or trend.low <= 0.0 or min(trend.halves) <= 0.25 * trend.slope:
         return None
     grown = trend.slope * trend.span_s
-    if grown < max(limits.growth_bytes, limits.growth_share * trend.first_bytes):
+    if grown < max(limits.growth_bytes * trend.processes, limits.growth_share * trend.first_bytes):
         return None
     # What a window of the profiler made the allocator give back comes again: then the end is no higher than the beginning.
     if trend.last_bytes - trend.first_bytes < 0.5 * grown:
