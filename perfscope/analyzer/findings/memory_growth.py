@@ -50,7 +50,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if grown < max(limits.growth_bytes * trend.processes, limits.growth_share * trend.first_bytes):
         return None
     # What a window of the profiler made the allocator give back comes again: then the end is no higher than the beginning.
-    if trend.last_bytes - trend.first_bytes < 0.5 * grown:
+    if trend.last_bytes - trend.first_bytes < 0.25 * grown:
         return None
     rows = trace.fact(steady_budget)
     step_s = float(rows["dur"].mean()) / 1e9 if few_steps(trace, limits) is None else None
