@@ -83,6 +83,16 @@ def test_pure_decoding_with_many_workers_is_never_storage() -> None:
     assert finding.cause == "decode-bound"
 
 
+def test_waiting_for_cores_that_another_job_holds_is_no_decoding() -> None:
+    # 82 ms of sleep, 2 of work; each waking waits for a core, and the job itself keeps 0.1 of 4 busy
+    finding = found(pipeline(wait=90, fetch={"wall": 210, "cpu": 2, "delay": 126}, cores=0.1, busy=0.99))
+    assert finding.cause == "too-few-workers"
+    # decoding that has to share its cores remains decoding, and says with whom
+    finding = found(pipeline(wait=50, fetch={"wall": 120, "cpu": 55, "delay": 60}, cores=1.9, busy=0.99))
+    assert finding.cause == "decode-bound"
+    assert "99 % busy, 2.06 of them by other jobs, so more workers" in finding.summary
+
+
 def test_storage_needs_evidence_of_io() -> None:
     slow = {"wall": 40.0, "cpu": 4.0, "read": 5e6}
     finding = found(pipeline(wait=10, fetch=slow))

@@ -67,9 +67,14 @@ def supply(case: Case, workers: int, wall: float) -> float:
 
 
 def is_cpu_work(case: Case) -> bool:
-    """Does making a batch need the CPU more than anything else?"""
-    fetch = case.fetch
-    return fetch.cpu + fetch.run_delay >= case.limits.cpu_dominated * fetch.wall
+    """Does making a batch need the CPU more than anything else?
+
+    Waiting for a core that another job holds is no work of this one: a fetch that sleeps waits for a core each time it wakes.
+    """
+    fetch, load = case.fetch, case.load
+    elsewhere = load.used_elsewhere()
+    foreign = fetch.run_delay * elsewhere / max(elsewhere + (load.tree_cores or 0.0), 1e-9)
+    return fetch.cpu + fetch.run_delay - foreign >= case.limits.cpu_dominated * (fetch.wall - foreign)
 
 
 def io_bound(case: Case) -> bool:

@@ -6,6 +6,7 @@ from perfscope.analyzer.cases.input import (
     Case,
     Remedy,
     alone,
+    by_others,
     core_evidence,
     cores_full,
     cores_text,
@@ -52,7 +53,7 @@ def remedy(case: Case) -> Remedy:
     where = "the training process" if line.workers == 0 else plural(line.workers, "worker")
     text = (
         f"{where[0].upper()}{where[1:]} cannot decode fast enough: a batch needs {ms(fetch.cpu)} of CPU time, and "
-        f"{cores_text(case)}, so more workers will not help."
+        f"{cores_text(case)}{by_others(case)}, so more workers will not help."
     )
     return Remedy(
         after=After(line.consumer, likely, fast),
