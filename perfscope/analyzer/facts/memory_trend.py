@@ -12,6 +12,7 @@ from perfscope.traces.trace import Trace
 
 Floats = NDArray[np.float64]
 RESAMPLES = 400
+FEWEST = 4
 # Memory is read some times a second: the reading after a window may still be one from within it.
 SETTLED_NS = 1_000_000_000
 
@@ -28,7 +29,7 @@ class MemoryTrend:
     low: float
     high: float
     span_s: float
-    halves: tuple[float, float]  # slopes of the first and of the second half
+    parts: tuple[float, ...]  # slopes of both halves, and of what lies before, between and behind windows
     processes: int  # of which it is the sum
 
 
@@ -57,14 +58,12 @@ def memory_trend(trace: Trace) -> MemoryTrend | None:
     if not len(at):
         return None
     slope, low, high = slope_with_interval(at, level, piece)
-    halves, half = (slope, slope), len(at) // 2
-    if half >= 2:
-        first, second = slice(half), slice(half, None)
-        halves = (
-            slope_of(centred(at[first], piece[first]), level[first]),
-            slope_of(centred(at[second], piece[second]), level[second]),
-        )
-    return MemoryTrend(float(level[0]), float(level[-1]), slope, low, high, float(at[-1] - at[0]), halves, len(whole))
+    half = len(at) // 2
+    parts = [np.arange(half), np.arange(half, len(at)), *(np.flatnonzero(piece == one) for one in np.unique(piece))]
+    slopes = tuple(slope_of(centred(at[one], piece[one]), level[one]) for one in parts if len(one) >= FEWEST)
+    return MemoryTrend(
+        float(level[0]), float(level[-1]), slope, low, high, float(at[-1] - at[0]), slopes or (slope,), len(whole)
+    )
 
 
 def pieces(trace: Trace, grid: Floats) -> NDArray[np.int64]:

@@ -6,8 +6,8 @@ What it means
 
 How it is detected
     A line through the resident memory of the whole process tree over the steady steps. The 95 % interval of its slope
-    (bootstrap over blocks of the residuals) lies above zero, in both halves of the recording too, and the growth is at
-    least 16 MB for each process and 1 % of what is resident.
+    (bootstrap over blocks of the residuals) lies above zero, in both halves of the recording and on both sides of a
+    window too, and the growth is at least 16 MB for each process and 1 % of what is resident.
 
 What to do
     Append `loss.item()`, not `loss`; `del` or `detach()` what is kept; bound caches. Data sets held as Python objects
@@ -44,7 +44,7 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Growth that is more than noise; it loses no time, so it is never the verdict."""
     trend = trace.fact(memory_trend)
-    if trend is None or trend.low <= 0.0 or min(trend.halves) <= 0.25 * trend.slope:
+    if trend is None or trend.low <= 0.0 or min(trend.parts) <= 0.5 * trend.slope:
         return None
     grown = trend.slope * trend.span_s
     if grown < max(limits.growth_bytes * trend.processes, limits.growth_share * trend.first_bytes):
