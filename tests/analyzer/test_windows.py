@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.engine import diagnose
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.time_budget import time_budget
 from perfscope.analyzer.facts.traced.compute_shares import compute_shares
@@ -111,3 +112,9 @@ def test_collectives_and_the_waits_for_them_are_communication() -> None:
     assert shares.other_talks == pytest.approx((1 + 9) / 20, rel=0.01)
     budget = own.fact(time_budget)
     assert budget["exposed_communication"].mean() == pytest.approx(23 * MS, rel=0.01)
+    product = {"tid": 100, "ts": 500 * MS, "dur": 40 * MS, "name": "aten::mm"}
+    update = {"tid": 100, "ts": 560 * MS, "dur": 19 * MS, "name": "aten::_fused_adam_"}
+    told = diagnose(
+        trace(ranges=ranges(), ops=[product, *more[2:], update], windows=[WINDOW], manifest={"depth": "kernels"})
+    )
+    assert told.verdict.id == "healthy" and " and 24 % exchanging" in told.verdict.summary

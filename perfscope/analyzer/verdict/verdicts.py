@@ -39,9 +39,13 @@ def healthy(
     doing = "computing" if not serving or idle < 0.5 else "waiting for work"
     share = computing if doing == "computing" else idle
     what = "call" if serving else "step"
+    talking = float((rows["exposed_communication"] + rows["peer_wait"]).sum() / rows["dur"].sum())
+    where, talks = "here", ""
+    if talking >= limits.input_share:
+        where, talks = "beside the exchange between ranks", f" and {percent(talking)} exchanging"
     text = (
-        f"Healthy: nothing here costs {percent(limits.input_share)} of a {what} or more. A {what} takes {ms(step)}, "
-        f"{percent(share)} of it {doing}"
+        f"Healthy: nothing {where} costs {percent(limits.input_share)} of a {what} or more. A {what} takes {ms(step)}, "
+        f"{percent(share)} of it {doing}{talks}"
     )
     waits = float(rows["input_wait"].mean())
     tail = "; more loader workers will not make it faster." if not serving else "."
