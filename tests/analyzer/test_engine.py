@@ -35,6 +35,16 @@ def test_healthy_is_bound_by_compute() -> None:
     assert result.steps.mean_ms == 6.1
 
 
+def test_a_loop_that_mostly_sleeps_is_not_called_healthy() -> None:
+    loop = Loop()
+    for _ in range(60):
+        loop.next(0.1, queue_depth=3).forward(2).idle(20).backward(3).optimizer(1)
+    result = diagnose(loop.sampled("thread_states", 1, state="sleep").trace())
+    assert {entry.category: round(entry.share, 1) for entry in result.time_budget}["other_idle"] == 0.8
+    assert result.verdict.id == "unknown" and result.verdict.confidence == 0.0
+    assert "waits 77 % of each step of 26.1 ms" in result.verdict.summary
+
+
 def test_the_largest_loss_is_the_verdict() -> None:
     loop = Loop()
     for _ in range(60):

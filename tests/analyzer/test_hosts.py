@@ -91,6 +91,22 @@ def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
     assert "> rank 1 node-b" in "\n".join(line.plain for line in rank_bars(told, colour=False))
 
 
+def sleeper(name: str, rank: int) -> Trace:
+    """One rank in steps of 9 ms that sleeps, most of them outside of torch's calls."""
+    loop = Loop()
+    for _ in range(STEPS):
+        loop.next().idle(6).backward(2)
+    loop.sampled("thread_states", 1, state="sleep")
+    said = {"host": name, "boot_id": name}
+    return loop.trace(manifest=said, processes=[build.MAIN | said | {"rank": rank}])
+
+
+def test_a_rank_that_sleeps_by_itself_waits_for_no_peer() -> None:
+    found = outcome(straggler, job(part("node-a", 0, 2), sleeper("node-b", 1)), LIMITS)
+    assert isinstance(found, Finding) and found.rank == 1
+    assert "for rank 1 on node-b: its thread sleeps" in found.summary
+
+
 def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:
     def of_two(name: str, first: int, busy: int) -> Trace:
         return part(name, first, busy)

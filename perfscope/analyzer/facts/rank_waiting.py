@@ -2,7 +2,8 @@
 
 Ranks that synchronise have equally long steps; what differs is how much of them each spends waiting. The rank that waits least
 is the one the others wait for: what they wait more than it is waiting for peers. (A wait at a barrier of the rank's own
-threads is on all of them and falls out.)
+threads is on all of them and falls out.) A thread that sleeps outside torch's calls waits for a time, not for a peer: gloo
+waits in locks and on sockets, and NCCL's blocking wait sleeps inside a call.
 """
 
 import numpy as np
@@ -55,7 +56,7 @@ def host_by_process(trace: Trace) -> dict[int, str]:
 
 
 def _sampled(trace: Trace, process: int, own: pd.DataFrame) -> tuple[int, int]:
-    """(samples of the loop's thread in its steps, those of them in which it waits for neither loader, checkpoint nor copy)."""
+    """(samples of the loop's thread in its steps, those that may wait for peers: not for loader, checkpoint, copy, time)."""
     tid = int(own["tid"].iloc[0])
     states = rows_of(trace, "thread_states", process)
     if states is None:
@@ -69,7 +70,8 @@ def _sampled(trace: Trace, process: int, own: pd.DataFrame) -> tuple[int, int]:
     known = zones(loop[0], loop[1], loop[2], int(begin.min()), int((begin + column(own, "dur")).max()))
     accounted = inside(merged(known.checkpoint, known.input_wait, known.exposed_copy, known.gc), ts)
     waits = states["state"].isin(WAITING).to_numpy(bool)
-    return int(here.sum()), int((here & waits & ~accounted).sum())
+    sleeps = (states["state"] == "sleep").to_numpy(bool) & ~inside(known.torch, ts)
+    return int(here.sum()), int((here & waits & ~accounted & ~sleeps).sum())
 
 
 def _peer_shares(rows: pd.DataFrame) -> "np.typing.NDArray[np.float64]":

@@ -12,7 +12,8 @@ How it is detected
     for that rank, on average: with it as fast as they are, that time is gone.
     In a live recording of several ranks (also of several hosts, each with its run folder) whose steps are equally long:
     how much of them each rank's loop waits outside its loader, from samples of its main thread. The rank that waits
-    least is the one that the others wait for, as far as they wait longer than chance.
+    least is the one that the others wait for, as far as they wait longer than chance. A thread that sleeps outside of
+    torch's calls waits for no peer.
 
 What to do
     Look at what that rank does more than the others (the evidence names it): a slower or throttled device, more or longer

@@ -3,12 +3,14 @@
 import pandas as pd
 
 from perfscope.analyzer.diagnosis import Finding, Verdict
+from perfscope.analyzer.facts.device_counters.use import device_use
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.rows import manifest, table
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.time_budget import STEADY
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.verdict.confidence import Standing
+from perfscope.analyzer.verdict.device_bound import on_device
 from perfscope.analyzer.whole_budget import span_s
 from perfscope.analyzer.wording import digits, ms, percent, plural
 from perfscope.traces.trace import Trace
@@ -36,6 +38,8 @@ def healthy(
     if hidden:
         text = f"Nothing certain: {hidden[0].summary}"
         return Verdict("unknown", None, text, 0.0)
+    if not serving and idle >= limits.explains and not on_device(trace, trace.fact(device_use)):
+        return Verdict("unknown", None, waiting_untold(trace, step, idle), 0.0)
     doing = "computing" if not serving or idle < 0.5 else "waiting for work"
     share = computing if doing == "computing" else idle
     what = "call" if serving else "step"
@@ -52,6 +56,15 @@ def healthy(
     if waits >= limits.input_share * step:
         tail = f"; {ms(waits)} go into taking over a batch, which only larger batches dilute."
     return Verdict("healthy", None, text + tail, standing.confidence)
+
+
+def waiting_untold(trace: Trace, step_ns: float, idle: float) -> str:
+    """A loop that mostly waits for what nothing times: a sleep, a service, another process (or, on a device, for it)."""
+    text = (
+        f"The training thread waits {percent(idle)} of each step of {ms(step_ns)}, and not for its loader, a checkpoint or a "
+        "copy: for what is not known."
+    )
+    return text + (" Its stacks show where: `perfscope ui`." if table(trace, "stacks") is not None else "")
 
 
 def unknown(trace: Trace, reason: str) -> Verdict:
