@@ -128,7 +128,7 @@ def look(sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str) 
             return None
         time.sleep(WARM_UP_S)
         others, before = Others(running.process.pid), len(running.said())
-        time.sleep(OWN_S)
+        time.sleep(args.before)
         answer = attach(running.process.pid, args.duration, kept)
         own = [line["step_ms"] for line in running.said()[before:]]
         return Look(answer, np.array(own), others.cores())
@@ -190,6 +190,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--duration", type=float, default=15.0)
+    parser.add_argument("--before", type=float, default=OWN_S, help="seconds for which its meter is read before")
     parser.add_argument("--keep", type=Path, help="folder for the run folders")
     args = parser.parse_args()
     wanted = [one for one in samples() if not args.names or one.name in args.names]
