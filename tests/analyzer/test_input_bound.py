@@ -68,6 +68,12 @@ def test_decoding_on_full_cores_never_advises_workers() -> None:
     assert gain(finding).low == 3.0
 
 
+def test_cheap_batches_on_full_cores_are_not_called_decoding() -> None:
+    finding = found(pipeline(wait=1, workers=0, fetch={"wall": 0.9, "cpu": 0.8}, cores=3.9, busy=0.99))
+    assert finding.cause == "decode-bound" and "cannot put batches together fast enough" in finding.summary
+    assert "BatchSampler" in (finding.actions[0].snippet or "") and "JPEG" not in told(finding)
+
+
 def test_decoding_on_full_cores_gains_what_waits_for_cores() -> None:
     # the loop's thread waits for a core 10 % of the time: 3 of its 10 ms would go too
     rates = {(0, 100, "run_delay_ns"): 0.1e9, (0, -1, "cpu_ns"): 0.1e9, (10, -1, "cpu_ns"): 3.8e9}

@@ -51,24 +51,42 @@ def remedy(case: Case) -> Remedy:
     have = case.load.usable_cores
     more = f"keeping up would take {plural(need, 'core')}" if need is not None and have and need > have else None
     where = "the training process" if line.workers == 0 else plural(line.workers, "worker")
+    light = fetch.cpu < case.limits.light_batch_ns
     text = (
-        f"{where[0].upper()}{where[1:]} cannot decode fast enough: a batch needs {ms(fetch.cpu)} of CPU time, and "
+        f"{where[0].upper()}{where[1:]} cannot {'put batches together' if light else 'decode'} fast enough: a batch needs "
+        f"{ms(fetch.cpu)} of CPU time, and "
         f"{cores_text(case)}{by_others(case)}, so more workers will not help."
     )
     return Remedy(
         after=After(line.consumer, likely, fast),
         text=text if more is None else f"{text[:-1]}; {more}.",
-        actions=[
-            Action(
-                "decode less: store the data at the size that is trained on, or decode at reduced size (JPEG draft "
-                "mode)",
-                "image.draft('RGB', (256, 256))  # PIL, before the first pixel is read",
-            ),
-            Action("decode once: keep decoded samples in a cache (memory map, uint8 tensors), augment from there"),
-            Action(
-                "move the work to a machine part that is free: decode on the GPU (nvJPEG, DALI), or run on "
-                + (f"{plural(need, 'core')}" if more is not None and need is not None else "more cores")
-            ),
-        ],
+        actions=by_the_batch() if light else decode_less(need if more is not None else None),
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
     )
+
+
+def by_the_batch() -> list[Action]:
+    """For batches that are cheap to make but for one Python call a sample."""
+    return [
+        Action(
+            "take a whole batch out of the tensors at once, by its indices, in place of one sample after the other",
+            "DataLoader(data, sampler=BatchSampler(RandomSampler(data), batch_size, True), batch_size=None)",
+        ),
+        Action("or give the dataset `__getitems__(indices)`, which the loader calls once a batch (torch >= 2.0)"),
+        Action("or keep the data on the device, if they fit, and index them there"),
+    ]
+
+
+def decode_less(need: int | None) -> list[Action]:
+    """For batches with real work in them; `need`: cores with which loading would keep up, where that is more than there are."""
+    return [
+        Action(
+            "decode less: store the data at the size that is trained on, or decode at reduced size (JPEG draft mode)",
+            "image.draft('RGB', (256, 256))  # PIL, before the first pixel is read",
+        ),
+        Action("decode once: keep decoded samples in a cache (memory map, uint8 tensors), augment from there"),
+        Action(
+            "move the work to a machine part that is free: decode on the GPU (nvJPEG, DALI), or run on "
+            + (plural(need, "core") if need is not None else "more cores")
+        ),
+    ]
