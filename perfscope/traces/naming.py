@@ -56,6 +56,9 @@ DIRECTIONS: tuple[tuple[str, re.Pattern[str]], ...] = (
 LOADER_WAIT = re.compile(r"^enumerate\(DataLoader\)#(.*)\.__next__$")
 """torch's own annotation around each wait for a batch of its data loader."""
 
+COLLECTIVE_RUNS = ("gloo:", "mpi:")
+"""So begin the names of torch's own annotations on threads of its CPU libraries while a collective is under way."""
+
 BYTES_OF = {
     "float": 4, "float32": 4, "int": 4, "int32": 4, "uint32": 4, "double": 8, "float64": 8, "long": 8, "int64": 8,
     "half": 2, "float16": 2, "bfloat16": 2, "short": 2, "int8": 1, "char": 1, "byte": 1, "uint8": 1, "bool": 1,

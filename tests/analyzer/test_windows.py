@@ -118,3 +118,24 @@ def test_collectives_and_the_waits_for_them_are_communication() -> None:
         trace(ranges=ranges(), ops=[product, *more[2:], update], windows=[WINDOW], manifest={"depth": "kernels"})
     )
     assert told.verdict.id == "healthy" and " and 24 % exchanging" in told.verdict.summary
+
+
+def test_where_collectives_are_seen_to_run_only_waits_for_them_are_communication() -> None:
+    """Asked for and left alone: 2 ms of it ran before the loop's thread went on. Asked for and waited for: up to its end."""
+    ask = {"tid": 100, "dur": MS, "name": "c10d::allreduce_"}
+    more = [
+        {**ask, "ts": 484 * MS, "concrete": '["", "True", "-1"]'},
+        {"tid": 100, "ts": 494 * MS, "dur": MS, "name": "aten::item"},
+        {**ask, "ts": 541 * MS, "concrete": '["", "False", "-1"]'},
+        {"tid": 100, "ts": 558 * MS, "dur": MS, "name": "aten::item"},
+        # of DTensor and compiled code: the wait is an operator
+        {"tid": 100, "ts": 560 * MS, "dur": 7 * MS, "name": "_c10d_functional::wait_tensor"},
+    ]
+    run = {"tid": 7, "category": "annotation", "name": "gloo:all_reduce"}
+    runs = [{**run, "ts": 486 * MS, "dur": 2 * MS}, {**run, "ts": 543 * MS, "dur": 5 * MS}]
+    manifest = {"depth": "kernels"}
+    own = trace(ranges=[*ranges(), *runs], ops=[*ops(), *more], windows=[WINDOW], manifest=manifest)
+    shares = own.fact(compute_shares)[0]
+    assert shares.torch_talks == pytest.approx((7 + 7) / 80, rel=0.01)
+    assert shares.other_talks == pytest.approx((1 + 2) / 20, rel=0.01)
+    assert shares.torch == pytest.approx(31 / 80, rel=0.01)

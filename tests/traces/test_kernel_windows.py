@@ -35,7 +35,11 @@ def written(folder: Path, windows: list[dict[str, Any]]) -> Path:
                 "ts": 10.0,
                 "dur": 5.0,
             }
-            whole = {"schemaVersion": 1, "baseTimeNanoseconds": REAL_NS + number * 100 * MS, "traceEvents": [event]}
+            marks = [
+                {**event, "cat": "user_annotation", "tid": 2, "name": name} for name in ("gloo:all_reduce", "mine")
+            ]
+            zero = REAL_NS + number * 100 * MS
+            whole = {"schemaVersion": 1, "baseTimeNanoseconds": zero, "traceEvents": [event, *marks]}
             (folder / "kineto" / row["name"]).write_bytes(gzip.compress(json.dumps(whole).encode()))
     run.close()
     return folder
@@ -55,6 +59,9 @@ def test_a_trial_and_a_dropped_trace_have_their_row_and_no_operators(tmp_path: P
     assert list(windows["kept"]) == [False, False, True]
     assert list(ops["name"]) == ["aten::op2"] and trace.torn == 0
     assert list(ops["ts"]) == [200 * MS + 10_000]
+    ranges = trace.table("ranges")
+    assert ranges is not None  # of its annotations what the probe cannot see
+    assert [(one.name, one.tid, one.ts) for one in ranges.itertuples()] == [("gloo:all_reduce", 2, 200 * MS + 10_000)]
 
 
 def test_of_very_many_windows_the_newest_are_read_and_all_are_told(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from perfscope.errors import UnreadableRun
 from perfscope.traces.clocks import Clock
 from perfscope.traces.intervals import Ints
+from perfscope.traces.naming import COLLECTIVE_RUNS
 from perfscope.traces.readers import kineto
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.stored import StoredRun
@@ -43,7 +44,7 @@ def window_tables(
     """
     rows: list[tuple[int, dict[str, int], bool]] = []
     torn = 0
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TAKEN}
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TAKEN, "ranges")}
     told = list(run.rows("kernels"))
     gone = {row["gone"] for _, row in told if isinstance(row.get("gone"), str)}
     gone |= older(told)
@@ -96,8 +97,10 @@ def stored(folder: Path, name: object) -> Path | None:
 def taken_in(parts: dict[str, list[pd.DataFrame]], trace: Trace, process: int, zero_ns: int, clock: Clock) -> None:
     """Add one trace: `zero_ns` is its time zero on the monotonic clock of the process."""
     before = {name: sum(map(len, parts[name])) for name in TAKEN}
-    for name in TAKEN:
+    for name in parts:
         frame = trace.table(name)
+        if frame is not None and name == "ranges":  # the others the probe has seen itself
+            frame = frame[frame["name"].astype(object).str.startswith(COLLECTIVE_RUNS)]
         if frame is None or not len(frame):
             continue
         frame = frame.assign(process=np.int64(process))

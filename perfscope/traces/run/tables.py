@@ -68,7 +68,11 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
         **device_tables.makers(run, clock),
     }
     of_windows, unreadable = window_tables(run, clock, wanted)
-    made = {name: one() for name, one in make.items() if name in wanted} | of_windows
+    made = {name: one() for name, one in make.items() if name in wanted}
+    probed = made.get("ranges")
+    if "ranges" in of_windows and probed is not None:
+        of_windows["ranges"] = both(probed, of_windows["ranges"])
+    made |= of_windows
     tables = {name: table for name, table in made.items() if table is not None and len(table)}
     absent = {name: why(run, name) for name in TABLES if name not in tables}
     return Trace(
@@ -80,6 +84,13 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
         clock_residual_ns=clock.residual_ns,
         path=run.path,
     )
+
+
+def both(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """The rows of two tables `ranges`, in order of time."""
+    rows = pd.concat([frame.astype({"name": object, "category": object, "label": object}) for frame in (one, other)])
+    rows = rows.sort_values("ts", kind="stable", ignore_index=True)
+    return framed("ranges", {str(name): rows[name] for name in rows})
 
 
 def why(run: Run, table: str) -> str:

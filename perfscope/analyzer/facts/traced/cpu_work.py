@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.rows import column, table
-from perfscope.analyzer.facts.traced.cpu_communication import COLLECTIVE, communication, said
+from perfscope.analyzer.facts.rows import column, rows_of, table
+from perfscope.analyzer.facts.traced.cpu_communication import COLLECTIVE, collectives_run, communication, said
 from perfscope.analyzer.facts.traced.next_work import busiest_tid
 from perfscope.analyzer.facts.traced.thread_work import thread_work
 from perfscope.analyzer.facts.traced.units import Unit, launches_kernels
@@ -70,7 +70,8 @@ def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     known = [("profiler_overhead", work.overhead), ("checkpoint", work.checkpoint), ("input_wait", work.loading)]
     if launches_kernels(trace, unit.process):
         return [*known, ("sync_wait", merged((work.waits.begin, work.waits.end))), ("compute_or_host", loop)]
-    talks = merged() if own is None else communication(own[column(own, "tid") == tid])
+    runs = collectives_run(rows_of(trace, "ranges", unit.process))
+    talks = merged() if own is None else communication(own[column(own, "tid") == tid], runs)
     return [*known, ("device_compute", _computing(own)), ("exposed_communication", talks), ("host_bound", loop)]
 
 
