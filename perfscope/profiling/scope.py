@@ -87,7 +87,10 @@ class Scope:
             self.tell()
 
     def __call__(self, function: Function) -> Function:
-        """Over a function: each call is a region of its own, the last one's result is `function.scope`."""
+        """Over a function: each call is a region of its own, the last one's result is `function.scope`.
+
+        That of a generator is open from its first value to its end.
+        """
         out, depth, window = self.options
 
         def again() -> Scope:
@@ -104,7 +107,16 @@ class Scope:
             with again():
                 return await function(*args, **kwargs)
 
-        wrapper: Any = awaited if inspect.iscoroutinefunction(function) else called
+        @functools.wraps(function)
+        def yielding(*args: Any, **kwargs: Any) -> Any:
+            with again():
+                return (yield from function(*args, **kwargs))
+
+        wrapper: Any = called
+        if inspect.iscoroutinefunction(function):
+            wrapper = awaited
+        elif inspect.isgeneratorfunction(function):
+            wrapper = yielding
         wrapper.scope = self
         return wrapper  # type: ignore[no-any-return]
 

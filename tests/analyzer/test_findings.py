@@ -159,6 +159,21 @@ def test_oversubscription_by_threads() -> None:
     assert finding.speedup == Speedup(None, None, 4.0)  # its one busy core's worth of CPU time over four cores
 
 
+def test_ranks_that_run_one_after_the_other_share_no_core() -> None:
+    family = [MAIN, {**MAIN, "process": 1, "pid": 101, "rank": 1}]
+
+    def two(second_begins_ms: float) -> Trace:
+        first, second = plain(), Loop(process=1, tid=101).idle(second_begins_ms)
+        for _ in range(100):
+            second.next().forward(3).backward(4).optimizer(2)
+        for name, rows in second.tables.items():
+            first.tables[name] += rows
+        return load(first, DELAYED, threads(4), processes=family)
+
+    assert "4 intra-op threads x 2 ranks" in found(cpu_oversubscription, two(0)).summary
+    assert clear(cpu_oversubscription, two(1500))
+
+
 def test_oversubscription_by_others_on_the_machine() -> None:
     finding = found(cpu_oversubscription, load(plain(), DELAYED, threads(4), busy=0.98))
     assert "other jobs on this machine use 2.92 cores of the 4" in finding.summary

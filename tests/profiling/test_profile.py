@@ -68,6 +68,28 @@ def test_one_line_around_a_region_tells_what_bounds_it_and_leaves_nothing(tmp_pa
     assert ranges is not None and (ranges["category"] == "optimizer").sum() == 30
 
 
+def test_over_a_generator_it_lasts_from_the_first_value_to_the_end(tmp_path: Path) -> None:
+    done = program(
+        tmp_path,
+        """
+        @perfscope.profile(depth="probe", show=False)
+        def epochs():
+            for _ in range(2):
+                train(10)
+                yield "an epoch"
+            return "done"
+
+        def whole():
+            return (yield from epochs())
+
+        seen = list(whole())
+        trace, _ = epochs.scope.result()
+        print(json.dumps([seen, int((trace.table("ranges")["category"] == "optimizer").sum())]))
+        """,
+    )
+    assert answers(done) == [["an epoch", "an epoch"], 20]
+
+
 def test_scopes_share_a_recording_and_each_is_told_of_its_own_time(tmp_path: Path) -> None:
     done = program(
         tmp_path,

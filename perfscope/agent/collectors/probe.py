@@ -27,6 +27,7 @@ ENTRY_DEADLINE_S = 10.0
 FAREWELL_S = 2.0
 MOST_ENTRIES_AT_ONCE = 4
 ROOT_PATIENCE_S = 15.0
+TELLS_COST_NS = 100_000_000
 SHOWS_WITHIN_NS = 12_000_000_000
 """A process that multiprocessing spawned shows what it is for within seconds (`spawning.SETTLE_S`)."""
 
@@ -80,8 +81,11 @@ class Visit:
 
     @property
     def overhead_share(self) -> float | None:
-        """What the probe cost its process: records at their measured price plus our thread's CPU time, of the time it was in."""
-        return (self.count * self.cost_ns + self.busy_ns) / self.span_ns if self.span_ns else None
+        """What the probe cost its process: records at their measured price plus our thread's CPU time, of the time it was in.
+
+        None for a visit too short to tell a share: of a process that ends at once coming and going is all there was.
+        """
+        return (self.count * self.cost_ns + self.busy_ns) / self.span_ns if self.span_ns >= TELLS_COST_NS else None
 
 
 @dataclass(frozen=True)

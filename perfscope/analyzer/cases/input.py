@@ -21,7 +21,7 @@ class Case:
     machine: Machine
     load: HostLoad
     limits: Limits
-    ranks: int  # on this host
+    ranks: int  # at the same time
     intra_op_threads: int | None
     delay: float  # run-queue delay of the loops of all ranks, ns per step: they wait for each other, so it adds up
     gap_is_input: bool  # the waits lie between steps and not in a PyTorch loader

@@ -27,7 +27,7 @@ from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, 
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.host_load import HostLoad, host_load
 from perfscope.analyzer.facts.input_pipeline import input_pipelines
-from perfscope.analyzer.facts.ranks_here import loader_workers, main_processes
+from perfscope.analyzer.facts.ranks_here import loader_workers, main_processes, ranks_at_once
 from perfscope.analyzer.facts.rows import manifest
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, percent, plural
@@ -71,9 +71,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     delay = min(max(_delay(load, process) - (load.throttled_share or 0.0), 0.0), 0.95)
     if delay < max(limits.run_delay_share, limits.worth_share):
         return None
-    torch = manifest(trace).torch
-    if torch is not None and torch.intra_op_threads * len(mains) > max(load.usable_cores, 1.0):
-        crowd: Crowd | None = of_threads(load, process, delay, torch.intra_op_threads, len(mains))
+    torch, ranks = manifest(trace).torch, ranks_at_once(trace)
+    if torch is not None and torch.intra_op_threads * ranks > max(load.usable_cores, 1.0):
+        crowd: Crowd | None = of_threads(load, process, delay, torch.intra_op_threads, ranks)
     else:
         crowd = of_others(load, process, delay, limits) or of_workers(trace, load, process, delay, limits)
     return None if crowd is None else _finding(trace, limits, load, process, rank, crowd)

@@ -37,6 +37,7 @@ from perfscope.analyzer.facts.device_counters.host_and_device import idle_share
 from perfscope.analyzer.facts.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.facts.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.facts.observed_budget import ObservedBudget, observed_budget
+from perfscope.analyzer.facts.ranks_here import ranks_at_once
 from perfscope.analyzer.facts.rows import column, longest, manifest, table, uses_device
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.findings.causes import CAUSES
@@ -123,7 +124,7 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
         machine=Machine(load.usable_cores, reachable(load), cpu_per_step_ns(trace)),
         load=load,
         limits=limits,
-        ranks=len(trace.fact(input_pipelines)),
+        ranks=ranks_at_once(trace),
         delay=sum(other.main_delay for other in trace.fact(input_pipelines)),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
         gap_is_input=line.workers < 0 or line.loader_wait < limits.explains * line.input_wait,
