@@ -9,8 +9,8 @@ from tests.build import MAIN, trace
 SECOND = 1_000_000_000
 
 
-def ranks(placed: list[tuple[int, int, float]], devices: int) -> Any:
-    """A trace of one host: (rank, device, GB held there) for each process on a device."""
+def ranks(placed: list[tuple[int, int, float]], devices: int, *others: dict[str, Any]) -> Any:
+    """A trace of one host: (rank, device, GB held there) for each process on a device; rows of others."""
     codes = sorted({rank for rank, _, _ in placed})
     processes = [
         {**MAIN, "process": rank, "pid": 100 + rank, "rank": rank, "local_rank": rank, "host": "host"} for rank in codes
@@ -33,7 +33,9 @@ def ranks(placed: list[tuple[int, int, float]], devices: int) -> Any:
         for at in range(3)
     ]
     states = [{"process": 0, "tid": 100, "ts": at * SECOND // 20, "state": "poll"} for at in range(60)]
-    built = trace(processes=processes, device_processes=listed, device_counters=counters, thread_states=states)
+    built = trace(
+        processes=processes, device_processes=[*listed, *others], device_counters=counters, thread_states=states
+    )
     built.manifest.devices = [DeviceFacts(one, "NVIDIA H100") for one in range(devices)]
     return built
 
@@ -57,3 +59,9 @@ def test_a_rank_a_device_is_right_also_where_others_are_free() -> None:
 
 def test_two_ranks_on_the_only_device_have_no_other_choice() -> None:
     assert "wrong-gpu" in diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=1)).clear
+
+
+def test_another_job_counts_for_the_looks_in_which_it_was_there() -> None:
+    other = {"host": "host", "device": 0, "process": -1, "pid": 900, "name": "other", "ts": 2 * SECOND, "sm_share": 0.6}
+    found = diagnose(ranks([(0, 0, 30)], 1, other | {"memory_bytes": 10**9})).findings
+    assert [(one.id, one.share) for one in found] == [("shared-gpu", 0.2)]

@@ -7,6 +7,7 @@ import pytest
 
 from perfscope.analyzer.facts.device_counters.link_map import DEVICE, NODE, SWITCH, link_maps
 from perfscope.analyzer.facts.device_counters.marks import Marks, marks
+from perfscope.analyzer.timeline.lane import COLOURS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.selection import selection
 from perfscope.analyzer.timeline.tiles import LEVELS, tile
@@ -17,6 +18,7 @@ from perfscope.ui.blocks.sections import Section
 from perfscope.ui.blocks.tables import Table
 from perfscope.ui.figures.counter_lines import Line, counter_lines, thinned
 from perfscope.ui.figures.link_map import link_map
+from perfscope.ui.timeline.data import key
 from perfscope.ui.timeline.embedded import without_counters
 from tests import build
 from tests.analyzer.loop import MS, Loop
@@ -35,6 +37,12 @@ def test_every_counter_of_the_device_has_its_chart(healthy: Trace) -> None:
     line = charts["device-power"].figure.data[0]
     assert set(line.y) == {560.0} and line.name == "GPU 0"
     assert devices(build.trace()) == []
+
+
+def test_a_device_that_went_away_is_told_of_beside_the_table(trace_of: Callable[[str], Trace], healthy: Trace) -> None:
+    lost, whole = devices(trace_of("off-the-bus"))[0], devices(healthy)[0]
+    assert "GPU 1 could not be read from" in lost.note and "s on: the device fell off the bus." in lost.note
+    assert "could" not in whole.note
 
 
 def test_the_map_says_what_joins_what(healthy: Trace) -> None:
@@ -56,6 +64,7 @@ def test_counters_are_lanes_of_levels_and_no_work(healthy: Trace) -> None:
     assert body[20] == LEVELS and body[-1] == 204 and len(body) == 16 + 16 + 4 + 64
     numbers = [one.first for one in counters.values()]
     assert not len(selection(lanes, *lanes.span_ns, numbers))
+    assert "checkpoint" not in {COLOURS[one] for one in key(lanes.names)}, "what levels are drawn in means nothing"
     left = without_counters(lanes)
     assert not any(one.kind == COUNTER for one in left.tracks)
     assert all(one.level is None for one in left.lanes)

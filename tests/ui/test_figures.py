@@ -7,6 +7,7 @@ from perfscope.analyzer.facts.stack_tree import Node, nodes
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.time_budget import time_budget
 from perfscope.ui.figures.budget_over_steps import MOST_COLUMNS, budget_over_steps
+from perfscope.ui.figures.bus_bandwidth import bus_bandwidth
 from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.step_times import MOST_POINTS, step_times
 from perfscope.ui.figures.worker_timeline import worker_lanes
@@ -53,3 +54,15 @@ def test_workers_of_two_loaders_with_the_same_number_have_lanes_of_their_own() -
         3: "worker 0 (process 3)",
         2: "worker 1",
     }
+
+
+def test_links_that_carry_nothing_have_an_axis_that_can_be_read() -> None:
+    row = {
+        "kind": "all_reduce",
+        "group": "0 [0]",
+        "bus_bytes_per_s": 0.0,
+        "carried_bytes_per_s": 0.0,
+        "at_least": False,
+    }
+    figure = bus_bandwidth(pd.DataFrame([{**row, "peak_bytes_per_s": float("nan")}]))
+    assert figure.layout.xaxis.range == (0, 1.3) and figure.data[0].text == ("0 GB/s",)

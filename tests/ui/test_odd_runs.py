@@ -1,9 +1,13 @@
 """Every page and the report of runs that are not of the usual kind: Nsight's, of several ranks, with nothing in them."""
 
+from pathlib import Path
+
 import pytest
 
+from perfscope.traces.load import load
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
+from perfscope.ui.blocks.communication import hidden
 from perfscope.ui.dashboard.pages import PAGES
 from tests.build import FACTS
 from tests.traces.kineto.events import event, written
@@ -69,3 +73,9 @@ def test_a_trace_without_durations_says_why_it_cannot_be_opened(asked: Asked) ->
 
 def test_a_trace_without_events_says_why_it_cannot_be_opened(asked: Asked) -> None:
     assert "holds no event of the PyTorch profiler" in asked.text(f"/run/{id_of(asked, 'hollow.json')}/overview")
+
+
+def test_collectives_say_whether_waiting_for_peers_is_in_them(tmp_path: Path) -> None:
+    made = made_ranks(tmp_path / "job", ranks=2)
+    assert "Without its peers' traces" in hidden(load(made.paths[0]), 0)
+    assert hidden(load(tmp_path / "job"), 0).endswith("The traces of its peers tell waiting for them apart.")

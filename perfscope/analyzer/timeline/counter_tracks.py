@@ -106,6 +106,7 @@ def levels(names: Names, of: Counter, ts: Ints, dur: Ints, value: Floats, limit:
     at = np.flatnonzero(begins)
     until = np.append(at[1:], len(ts)) - 1
     code = names.of(texts.iloc[at], of.colour)
+    names.levels.update(int(one) for one in np.unique(code))
     nowhere = np.full(len(at), NOT_IN_A_TABLE, np.int32)
     source = np.full(len(at), SOURCES.index("device_counters"), np.uint8)
     return Events(ts[at], ts[until] + dur[until] - ts[at], code, source, nowhere, level[at])

@@ -16,6 +16,8 @@ class Names:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.colours: list[int] = []
+        self.levels: set[int] = set()
+        """Codes of readings of counters, whose colour only tells their tracks apart."""
         self._place: dict[tuple[str, int], int] = {}
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ import pandas as pd
 from perfscope.analyzer.cases.link import CONVENTION, gigabytes
 from perfscope.analyzer.facts.links.arrival_spread import arrival_spread
 from perfscope.analyzer.facts.links.collective_links import collective_links
+from perfscope.analyzer.facts.matched_collectives import matched_collectives
 from perfscope.analyzer.facts.traced.communication_table import communication_table
 from perfscope.analyzer.facts.traced.overlap import overlap
 from perfscope.analyzer.wording import ms, percent
@@ -56,6 +57,8 @@ def hidden(trace: Trace, rank: int) -> str:
     mine = mine[mine["rank"] == rank] if len(mine) else mine
     share = float(mine["hidden_share"].iloc[0]) if len(mine) else float("nan")
     note = "" if share != share else f"{percent(share)} of the communication runs behind computation. "
+    if (trace.fact(matched_collectives)["match"] >= 0).any():
+        return note + "The traces of its peers tell waiting for them apart."
     return note + "Without its peers' traces a rank's collectives include waiting for them."
 
 

@@ -56,6 +56,8 @@ CHARTS = (
           "GB/s", GB),
 )  # fmt: skip
 LINKS = ("nvlink", "pcie")
+SHORT_S = 0.5
+"""A gap that ends this near to the recording's end is told of as having no end."""
 COLUMNS = (
     Column("device", "device", "number on its host"),
     Column("name", "", "as the driver says it"),
@@ -125,7 +127,21 @@ def of_devices(trace: Trace, uses: list[DeviceUse], several: bool) -> Table:
     joules = {(one.use.host, one.use.device): one for one in trace.fact(energy)}
     rows = pd.DataFrame([row(one, several, joules.get((one.host, one.device))) for one in uses])
     note = "Means over the steady steps. That a kernel ran does not say that the device was busy: a small one uses few SMs."
-    return Table("devices", "The devices", note, COLUMNS, rows)
+    return Table("devices", "The devices", " ".join([note, *unread(trace, several)]), COLUMNS, rows)
+
+
+def unread(trace: Trace, several: bool) -> list[str]:
+    """`GPU 1 could not be read from 4 s on: the device fell off the bus.`"""
+    gaps, end_s = trace.table("device_gaps"), span_s(trace)[1]
+    found = []
+    for one in [] if gaps is None else gaps.to_dict("records"):
+        who = f"GPU {one['device']}" if one["device"] >= 0 else "No device"
+        where = f" of {one['host']}" if several else ""
+        begin, end = one["ts"] / 1e9, (one["ts"] + one["dur"]) / 1e9
+        until = "on" if end >= end_s - SHORT_S else f"to {digits(end)} s"
+        cannot = "could not be read" if one["device"] >= 0 else "could be read"
+        found.append(f"{who}{where} {cannot} from {digits(begin)} s {until}: {one['reason']}.")
+    return found
 
 
 def row(use: DeviceUse, several: bool, joules: DeviceEnergy | None) -> dict[str, str]:

@@ -92,6 +92,7 @@ def predicted(speedup: Speedup | None) -> str:
         return 100 * (min(max(value, 1.0), end) - 1) / (end - 1)
 
     likely, span = gain(speedup, "×")
+    likely = likely.replace("at most ", "<small>at most</small>")
     begin = 1.0 if speedup.low is None else speedup.low
     knob = "" if speedup.likely is None else f'<b style="left:{at(speedup.likely):.1f}%"></b>'
     width = max(at(speedup.high) - at(begin), 1.0)

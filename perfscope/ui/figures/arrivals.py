@@ -25,6 +25,7 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
         x=middle.tolist(),
         y=names,
         mode="markers",
+        cliponaxis=False,
         meta={"category": "exposed_communication"},
         marker={"size": 10, "color": colour},
         error_x={
@@ -40,6 +41,6 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
         hovertemplate="%{customdata}<extra></extra>",
     )
     fig.update_layout(margin={"l": 70})
-    fig.update_yaxes(type="category")
+    fig.update_yaxes(type="category", ticklabelstandoff=8)
     fig.update_xaxes(rangemode="tozero")
     return fig

@@ -41,7 +41,7 @@ def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
         marker={"symbol": "line-ns", "size": 22, "line": {"width": 3, "color": LIGHT.accent}},
         hovertemplate="peak of the links: %{x:.4g} GB/s<extra></extra>",
     )
-    longest = max([*rate.dropna(), *peak.dropna(), 1e-9])
+    longest = max([*rate.dropna(), *peak.dropna()], default=0.0) or 1.0
     fig.update_layout(bargap=0.45, margin={"l": 20, "r": 20}, xaxis={"range": [0, 1.3 * longest]})
     fig.update_yaxes(tickmode="array", tickvals=places, ticktext=labels, showgrid=False, automargin=True)
     return key_above(fig)

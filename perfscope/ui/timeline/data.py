@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.timeline.event import Event
 from perfscope.analyzer.timeline.lane import COLOURS
+from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.search import Hits
 from perfscope.analyzer.timeline.selection import BY
 from perfscope.analyzer.timeline.track import Lanes
@@ -39,6 +40,7 @@ def meta(lanes: Lanes, diagnosis: Diagnosis | None = None, places: Sequence[str]
         "waits": [one in WAITS for one in COLOURS],
         "names": texts[:NAMES_AT_ONCE],
         "name_count": len(texts),
+        "key": key(lanes.names),
         "name_colours": packed(lanes.names.colour_codes()),
         "tracks": [[getattr(one, name) for name in TRACK] for one in lanes.tracks],
         "groups": [[one.title, one.rank] for one in lanes.groups],
@@ -46,6 +48,11 @@ def meta(lanes: Lanes, diagnosis: Diagnosis | None = None, places: Sequence[str]
         "by": [*BY, *places],
         "marks": marks(diagnosis) if diagnosis is not None else [],
     }
+
+
+def key(names: Names) -> list[int]:
+    """The colours that the key explains: those of work and waits; what levels are drawn in says nothing of them."""
+    return sorted({colour for code, colour in enumerate(names.colours) if code not in names.levels})
 
 
 def packed(numbers: NDArray[np.uint8]) -> str:

@@ -7,12 +7,16 @@ import pandas as pd
 
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.facts.rows import column, table
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 
 @dataclass(frozen=True)
 class Stranger:
-    """A process of another job on a device; name and user are None where they cannot be seen from here (another container)."""
+    """A process of another job on a device; name and user are None where they cannot be seen from here (another container).
+
+    `sm_share`: of the time that was looked at its kernels ran, 0 in the looks in which it was not there; None unknown.
+    """
 
     use: DeviceUse
     pid: int
@@ -30,23 +34,26 @@ def strangers(trace: Trace) -> list[Stranger]:
         return []
     found = []
     for use in trace.fact(device_use):
-        own = listed[(listed["host"] == use.host) & (listed["device"] == use.device) & (listed["process"] < 0)]
+        here = listed[(listed["host"] == use.host) & (listed["device"] == use.device)]
+        looks = np.unique(column(here, "ts")[(here["memory_bytes"] >= 0) | here["sm_share"].notna()])
+        own = here[here["process"] < 0]
         for pid in np.unique(column(own, "pid")):
-            found.append(_stranger(use, own[own["pid"] == pid]))
+            found.append(_stranger(use, own[own["pid"] == pid], looks))
     return sorted(found, key=lambda one: -(one.sm_share or 0.0))
 
 
-def _stranger(use: DeviceUse, rows: pd.DataFrame) -> Stranger:
+def _stranger(use: DeviceUse, rows: pd.DataFrame, looks: Ints) -> Stranger:
     shares = rows["sm_share"].to_numpy(np.float64)
     known = shares[~np.isnan(shares)]
     ts, last = column(rows, "ts"), rows.iloc[-1]
+    absent = int((~np.isin(looks, ts)).sum())
     return Stranger(
         use=use,
         pid=int(last["pid"]),
         name=said(last["name"]),
         user=said(last["user"]),
         memory_bytes=int(rows["memory_bytes"].max()),
-        sm_share=float(known.mean()) if len(known) else None,
+        sm_share=float(known.sum()) / (len(known) + absent) if len(known) else None,
         seen=(int(ts.min()), int(ts.max())),
     )
 

@@ -78,7 +78,8 @@
     t.panel = node("div", { class: "tl-panel", "aria-live": "polite" });
     const button = (words, title, act) => node("button", { type: "button", title, onclick: act }, words);
     t.total = node("b", {}, own.count(t.meta.events));
-    const count = node("span", {}, t.total, " events in ", own.count(t.meta.tracks.reduce((sum, one) => sum + one[4], 0)), " lanes");
+    const rows = t.meta.tracks.reduce((sum, one) => sum + one[4], 0);
+    const count = node("span", {}, t.total, " events in ", own.count(rows), rows === 1 ? " lane" : " lanes");
     const findings = t.meta.marks.length ? button(t.meta.marks.length === 1 ? "what the finding shows" : `next of ${t.meta.marks.length} places that findings show`, "n", () => t.finding(1)) : null;
     t.element.replaceChildren(
       node("div", { class: "tl-head" }, count, button("whole run", "Home", () => own.glide(t, ...t.meta.span)), findings,

@@ -32,7 +32,7 @@
   };
 
   function usedColours(t) {
-    return [...new Set(t.colours)].filter((one) => t.meta.colours[one] !== "step_1").sort((a, b) => a - b);
+    return t.meta.key.filter((one) => t.meta.colours[one] !== "step_1");
   }
 
   function limits(t) {
