@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -210,6 +211,12 @@ def test_the_pid_in_its_own_namespace_is_known(begin: Begin) -> None:
 def test_refusals_say_what_to_do(begin: Begin) -> None:
     with pytest.raises(UsageError, match=r"no process 4194305\. `perfscope ps` lists"):
         Tree(4194305)
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    with pytest.raises(UsageError, match=f"{thread.native_id} is a thread of process {os.getpid()}: attach to that"):
+        Tree(thread.native_id or 0)
+    ended.set()
     sleeping = subprocess.Popen(["sleep", "1000"])
     with pytest.raises(UsageError, match=r"\(sleep\) is not Python: `perfscope ps`"):
         Tree(sleeping.pid)

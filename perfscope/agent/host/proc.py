@@ -65,6 +65,14 @@ def own_pid(pid: int) -> int:
     return pid
 
 
+def process_of(tid: int) -> int:
+    """The process that a thread belongs to: /proc answers to a thread's number too, and `htop` shows these."""
+    for line in (read(f"/proc/{tid}/status") or "").splitlines():
+        if line.startswith("Tgid:"):
+            return int(line.split()[-1])
+    return tid
+
+
 def mapped_paths(pid: int) -> set[str]:
     """Paths of the files mapped into the process, in its own mount namespace."""
     paths = set()

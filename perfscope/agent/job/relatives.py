@@ -12,6 +12,9 @@ def attachable(pid: int) -> proc.Stat:
     found = proc.stat(pid)
     if found is None:
         raise UsageError(f"no process {pid}. `perfscope ps` lists what can be attached to.")
+    whole = proc.process_of(pid)
+    if whole != pid:
+        raise UsageError(f"{pid} is a thread of process {whole}: attach to that.")
     if found.state in "ZX":
         raise PerfscopeError(f"process {pid} has ended and waits for its parent ({found.parent}): attach to another")
     sight = look(pid, found)
