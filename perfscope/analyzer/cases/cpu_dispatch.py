@@ -36,8 +36,8 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
     if share < limits.dispatch_share:
         return None
     own = ops[(ops["process"] == process).to_numpy()]
-    begin, end, _ = computing(own)
-    called, mean = float((~own["name"].isin(DATALESS)).sum()), float((end - begin).mean()) if len(begin) else 0.0
+    begin, end, row = computing(own)
+    called, mean = float((~own["name"].isin(DATALESS)).sum()), float((end - begin).sum()) / max(len(np.unique(row)), 1)
     steps = window_steps(trace, process)
     each = f", {digits(called / steps)} operators a step" if steps else ""
     summary = (

@@ -29,6 +29,13 @@ DATALESS = (
     "aten::set_",
     "aten::_unsafe_view",
     "aten::_reshape_alias",
+    "aten::as_strided_",
+    "aten::resize_",
+    "aten::resize_as_",
+    "aten::squeeze_",
+    "aten::unsqueeze_",
+    "aten::result_type",
+    "aten::real",
     "detach",
 )
 """These too."""
@@ -44,9 +51,25 @@ HELPERS = (
     "aten::reshape",
     "aten::fill_",
     "aten::zero_",
+    "aten::zeros",
+    "aten::zeros_like",
+    "aten::arange",
 )
 """What an operator calls to prepare: one that calls nothing else computes itself, one that calls others passes on. (A product
 with a Python number makes a tensor of the number first, by `aten::to`.)
+"""
+COMPUTES = (
+    "aten::mkldnn_convolution",
+    "aten::convolution_backward",
+    "aten::_slow_conv2d_backward",
+    "aten::mkldnn_rnn_layer",
+    "aten::mkldnn_rnn_layer_backward",
+    "aten::native_batch_norm_backward",
+    "aten::linalg_lu_solve",
+    "aten::sort",
+)
+"""These compute in all their own time, whatever they call: the backward of a convolution is two products with calls between, an
+LSTM adds its biases first.
 """
 FEWEST_VIEWS = 10
 DISPATCH_NS = 1_000
@@ -95,7 +118,7 @@ def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
 def _own_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     """Begin, end and place in `ops` of the time that each operator spends itself: the whole of one that calls none, else the
     longest stretch between its calls (a product first asks for its operands, copies a bias, then multiplies). Of one that
-    calls more than helpers, nothing: it passes on.
+    calls more than helpers, nothing: it passes on. Of those known to compute between all their calls: each stretch.
     """
     place = np.arange(len(ops))
     first, last = column(ops, "ts"), column(ops, "ts") + column(ops, "dur")
@@ -108,15 +131,17 @@ def _own_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     before = np.where(opens, first[of], np.append(0, last[child][:-1]) if len(of) else of)
     passes = np.zeros(len(ops), bool)
     passes[of[~ops["name"].isin(HELPERS).to_numpy()[child]]] = True
+    computes = ops["name"].isin(COMPUTES).to_numpy()
+    passes &= ~computes
     leaf = np.ones(len(ops), bool)
     leaf[of] = False
     begin = np.concatenate((first[leaf], before, last[child][closes]))
     end = np.concatenate((last[leaf], first[child], last[of[closes]]))
     owner = np.concatenate((place[leaf], of, of[closes]))
     order = np.lexsort((begin - end, owner))
-    longest = order[np.append(True, owner[order][1:] != owner[order][:-1])]
-    longest = longest[(leaf | ~passes)[owner[longest]] & (end > begin)[longest]]
-    return begin[longest], end[longest], owner[longest]
+    kept = order[np.append(True, owner[order][1:] != owner[order][:-1])[: len(order)] | computes[owner[order]]]
+    kept = kept[(leaf | ~passes)[owner[kept]] & (end > begin)[kept]]
+    return begin[kept], end[kept], owner[kept]
 
 
 def _places(rows: Ints, wanted: Ints) -> Ints:

@@ -1,0 +1,49 @@
+"""What operators compute on a CPU, in traces that the real profiler recorded: their own time is in it, whatever they call."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from perfscope.analyzer.facts.traced.cpu_work import computing
+from tests.analyzer.costs.recorded import recorded
+
+PLANE = torch.ones(8, 16, 48, 48, requires_grad=True)
+KERNELS = torch.ones(16, 16, 3, 3, requires_grad=True)
+SERIES = torch.ones(64, 32, 64)
+
+
+def both_ways() -> None:
+    torch.nn.functional.conv2d(PLANE, KERNELS, padding=1).backward(PLANE.detach())
+
+
+@pytest.mark.parametrize(
+    "name, work",
+    [
+        ("aten::mkldnn_convolution", both_ways),
+        ("aten::convolution_backward", both_ways),
+        ("aten::pow", lambda: PLANE.detach() ** 3),
+        ("aten::sort", lambda: PLANE.detach().sort()),
+        ("aten::mkldnn_rnn_layer", lambda: torch.nn.LSTM(64, 64)(SERIES)),
+        ("aten::mm", lambda: SERIES.reshape(-1, 64) @ SERIES.reshape(-1, 64).T),
+    ],
+)
+def test_an_operator_that_computes_has_most_of_its_time(name: str, work: Callable[[], Any]) -> None:
+    work()
+    ops = recorded(work).table("ops")
+    assert ops is not None
+    begin, end, row = computing(ops)
+    its = (ops["name"] == name).to_numpy()
+    whole = int(ops["dur"].to_numpy()[its].sum())
+    assert whole > 0
+    assert int((end - begin)[its[row]].sum()) > 0.5 * whole
+
+
+def test_one_that_passes_on_has_none() -> None:
+    ops = recorded(lambda: torch.nn.functional.linear(SERIES, torch.ones(64, 64))).table("ops")
+    assert ops is not None
+    _, _, row = computing(ops)
+    told = set(ops["name"].to_numpy()[row])
+    assert told & {"aten::mm", "aten::addmm", "aten::bmm"}
+    assert not told & {"aten::linear", "aten::matmul"}
