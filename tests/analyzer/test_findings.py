@@ -235,6 +235,11 @@ def test_memory_growth_stays_silent_or_does_not_apply() -> None:
     assert clear(memory_growth, growing(0.0))
     assert clear(memory_growth, growing(0.1e6))
     assert reason(memory_growth, growing(10e6, seconds=2)).startswith("needs 5 s of readings")
+    rising = [
+        {"process": 0, "tid": -1, "ts": at * S, "name": "rss_bytes", "value": 1e9 + 10e6 * at} for at in range(20)
+    ]
+    assert reason(memory_growth, plain(steps=2).trace(counters=rising)) == "needs 5 whole steps, 1 seen"
+    assert found(memory_growth, Loop().trace(counters=rising))  # seen from outside, where no steps are
 
 
 def test_what_a_window_of_the_profiler_takes_and_leaves_is_no_growth_and_hides_none() -> None:

@@ -5,9 +5,10 @@ What it means
     a data set whose workers copy it page by page. Nothing is slow yet; the run ends when the memory does.
 
 How it is detected
-    A line through the resident memory of the whole process tree over the steady steps. The 95 % interval of its slope
-    (bootstrap over blocks of the residuals) lies above zero, in both halves of the recording and on both sides of a
-    window too, and the growth is at least 16 MB for each process and 1 % of what is resident.
+    A line through the resident memory of the whole process tree over the steady steps (seen from outside: over the
+    recording; a program that has yet to take steps is still starting). The 95 % interval of its slope (bootstrap over
+    blocks of the residuals) lies above zero, in both halves of the recording and on both sides of a window too, and the
+    growth is at least 16 MB for each process and 1 % of what is resident.
 
 What to do
     Append `loss.item()`, not `loss`; `del` or `detach()` what is kept; bound caches. Data sets held as Python objects
@@ -32,7 +33,10 @@ IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs readings of resident memory over some seconds."""
+    """Needs readings of resident memory over some seconds, and steps where they can be seen: a program that starts grows."""
+    few = few_steps(trace, limits)
+    if few is not None and (trace.has("ranges") or trace.has("loader")):
+        return few
     trend = trace.fact(memory_trend)
     if trend is None:
         return "resident memory was not read"
