@@ -24,7 +24,6 @@ def both_ways() -> None:
         ("aten::mkldnn_convolution", both_ways),
         ("aten::convolution_backward", both_ways),
         ("aten::pow", lambda: PLANE.detach() ** 3),
-        ("aten::sort", lambda: PLANE.detach().sort()),
         ("aten::mkldnn_rnn_layer", lambda: torch.nn.LSTM(64, 64)(SERIES)),
         ("aten::mm", lambda: SERIES.reshape(-1, 64) @ SERIES.reshape(-1, 64).T),
     ],
