@@ -7,11 +7,13 @@ import pytest
 
 from perfscope.analyzer.facts.device_counters.link_map import DEVICE, NODE, SWITCH, link_maps
 from perfscope.analyzer.facts.device_counters.marks import Marks, marks
+from perfscope.analyzer.facts.device_counters.use import all_devices
 from perfscope.analyzer.timeline.lane import COLOURS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.selection import selection
 from perfscope.analyzer.timeline.tiles import LEVELS, tile
 from perfscope.analyzer.timeline.track import COUNTER
+from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.devices import devices
 from perfscope.ui.blocks.sections import Section
@@ -43,6 +45,12 @@ def test_a_device_that_went_away_is_told_of_beside_the_table(trace_of: Callable[
     lost, whole = devices(trace_of("off-the-bus"))[0], devices(healthy)[0]
     assert "GPU 1 could not be read from" in lost.note and "s on: the device fell off the bus." in lost.note
     assert "could" not in whole.note
+
+
+def test_devices_that_a_trace_only_names_get_no_table_and_no_map() -> None:
+    named = build.trace(ops=[{"process": 0, "tid": 1, "ts": 0, "dur": 9, "name": "aten::a"}])
+    named.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
+    assert named.fact(all_devices) and devices(named) == []
 
 
 def test_the_map_says_what_joins_what(healthy: Trace) -> None:

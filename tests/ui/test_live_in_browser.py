@@ -69,6 +69,7 @@ def test_it_moves_and_is_stopped_with_the_token_only(browser: Any, board: Dashbo
     until(lambda: ", 2 windows" in text(browser, "live-status"), 60)
     browser.find_element("id", "live-stop").click()
     until(lambda: "stopped by the user" in text(browser, "live-status"), 60)
+    until(lambda: not browser.find_element("id", "live-said").is_displayed())
     manifest = read_manifest(tmp_path / "live.perfscope")
     assert manifest.finished and load(tmp_path / "live.perfscope").torn == 0
     errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]

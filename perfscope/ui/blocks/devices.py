@@ -73,9 +73,9 @@ COLUMNS = (
 
 
 def devices(trace: Trace) -> list[Section | Table]:
-    """Everything there is to show; empty where no device was read."""
+    """Everything there is to show; empty where no device was read (a profiler's trace only names them)."""
     uses = trace.fact(all_devices)
-    if not uses:
+    if not uses or not trace.has("device_counters"):
         return []
     told = trace.fact(marks)
     several = len({one.host for one in uses}) > 1

@@ -90,9 +90,9 @@ def recent_workers(trace: Trace) -> list[Section]:
     if not any(rows is not None and len(rows) for rows in found.values()):
         return []
     figure = worker_timeline(Lanes(**found), ((end - RECENT_NS) / 1e9, end / 1e9))
-    note = "Waits for batches and work of the training thread, and each worker's fetches."
+    note = "Waits for batches, work of the training thread and each worker's fetches; made anew now and then: the axis says when."
     of = f" of rank {rank}" if len(mains) > 1 else ""
-    return [Section("recent", f"The last three seconds{of}", note, figure)]
+    return [Section("recent", f"Three seconds{of}", note, figure)]
 
 
 def of_processes(table: pd.DataFrame | None, processes: set[int]) -> pd.DataFrame | None:
