@@ -105,7 +105,7 @@ def outcome(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:
 def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | None) -> tuple[Verdict, Standing]:
     """The verdict, and how it stands against the runner-up."""
     carrying = [finding for finding in found if finding.severity != "info" and finding.share >= limits.worth_share]
-    carrying = unexplained(carrying, limits)
+    carrying = losses_first(unexplained(carrying, limits), limits)
     if is_recorded_trace(trace):
         return judged_trace(trace, limits, carrying, process)
     rows = None if process is None else steps_of(trace, process)
@@ -130,6 +130,12 @@ def unexplained(carrying: list[Finding], limits: Limits) -> list[Finding]:
         if lost.get(module.ID, 0.0) >= limits.explains * lost.get(name, float("inf"))
     }
     return [finding for finding in carrying if finding.id not in explained]
+
+
+def losses_first(carrying: list[Finding], limits: Limits) -> list[Finding]:
+    """What is lost goes before what another way of computing could save at most, where much is lost."""
+    chances = {module.ID for module in FINDINGS if getattr(module, "CHANCE", False)}
+    return sorted(carrying, key=lambda one: one.id in chances or one.share < limits.critical_share)
 
 
 def judged_trace(

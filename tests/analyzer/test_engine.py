@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from perfscope.analyzer import engine
-from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES, Diagnosis
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES, Diagnosis, Finding
+from perfscope.analyzer.engine import diagnose, losses_first
+from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop
@@ -224,3 +225,14 @@ def test_the_answer_is_json_and_back() -> None:
 def test_the_same_trace_gives_the_same_answer() -> None:
     first = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
     assert diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1})) == first
+
+
+def test_what_other_types_could_save_at_most_stands_behind_large_losses() -> None:
+    def one(id: str, share: float) -> Finding:
+        return Finding(id, None, "critical", 0, share, share, None, "", [], [])
+
+    chance = one("reduced-precision-unused", 0.5)
+    large, small = one("input-bound", 0.3), one("input-bound", 0.1)
+    assert losses_first([chance, large], LIMITS) == [large, chance]
+    assert losses_first([chance, small], LIMITS) == [chance, small]
+    assert losses_first([large, chance, one("gc-pause", 0.25)], LIMITS)[-1] == chance

@@ -7,7 +7,7 @@ import argparse
 
 import pytest
 
-from benchmarks.samples import look, samples, verdict_of
+from benchmarks.samples import calibrated, look, samples, verdict_of
 
 CHOSEN = ("decode_full_cores", "gc_pause", "in_process_loading", "too_few_workers")
 
@@ -15,7 +15,8 @@ CHOSEN = ("decode_full_cores", "gc_pause", "in_process_loading", "too_few_worker
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_verdict_is_the_declared_one(name: str) -> None:
     [sample] = [one for one in samples() if one.name == name]
-    seen = look(sample, 1, argparse.Namespace(duration=8.0, before=0.0, keep=None))
+    with calibrated(sample):
+        seen = look(sample, 1, argparse.Namespace(duration=8.0, before=0.0, keep=None))
     assert seen is not None
     answer = seen.answer
     assert verdict_of(answer) == sample.id + (f"/{sample.cause}" if sample.cause else "")

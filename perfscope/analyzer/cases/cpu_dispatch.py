@@ -7,6 +7,7 @@ from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.cases.work import places_of
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.facts.input_pipeline import input_pipelines
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.traced.cpu_work import DATALESS, computing, dispatch_ns
 from perfscope.analyzer.facts.traced.work_units import on_a_cpu
@@ -24,7 +25,7 @@ def on_a_cpu_with_steps(trace: Trace, limits: Limits) -> bool:
 
 
 def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
-    """The finding when dispatching takes enough of a step: host_bound less garbage collections and waits for the GIL."""
+    """The finding when dispatching takes enough of a step: host_bound less collections, waits for the GIL and for a core."""
     process = critical_rank(trace, limits)
     ops = table(trace, "ops")
     if process is None or ops is None:
@@ -32,6 +33,7 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
     rows = steps_of(trace, process)
     cost = float((rows["host_bound"] - rows["gc"] - rows["gil"]).mean())
     step = float(rows["dur"].mean())
+    cost -= waiting_for_a_core(trace, process) * cost / max(cost + float(rows["device_compute"].mean()), 1.0)
     share = cost / step
     if share < limits.dispatch_share:
         return None
@@ -56,6 +58,11 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
         evidence=evidence(trace, own, process),
         actions=ACTIONS,
     )
+
+
+def waiting_for_a_core(trace: Trace, process: int) -> float:
+    """Nanoseconds a step that the loop's thread is ready to run and has no core: whoever computes or dispatches waits alike."""
+    return next((line.main_delay for line in trace.fact(input_pipelines) if line.process == process), 0.0)
 
 
 def window_steps(trace: Trace, process: int) -> int:

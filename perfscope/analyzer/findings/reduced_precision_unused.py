@@ -39,6 +39,7 @@ from perfscope.traces.trace import Trace
 
 ID = "reduced-precision-unused"
 NEEDS: tuple[str, ...] = ()
+CHANCE = True
 TWICE = 2.0
 NARROWER = ("tf32", "bfloat16", "float16")
 # Kernels of products that run in the units of float32: `sgemm`, CUTLASS's simt; "tf32" and "tensorop" are the matrix units'.

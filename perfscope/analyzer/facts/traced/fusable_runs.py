@@ -7,7 +7,6 @@ from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.traced.call_costs import device_work
 from perfscope.analyzer.facts.traced.roofline import MEMORY, roofed_calls
 from perfscope.analyzer.facts.traced.work_limits import limited_by
-from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
 
 FUSABLE = ("elementwise", "normalisation", "reductions", "losses", "movement")
@@ -32,9 +31,7 @@ def fusable_runs(trace: Trace) -> pd.DataFrame:
         return empty
     names = np.append(ops["name"].to_numpy(object), "")
     listed = np.array([str(one).startswith(LISTS) for one in names[column(ops, "parent")[calls["op"]]]], bool)
-    # One on large tensors that is far below its roof waits for memory all the same: for pages that are new to it, for a layout.
-    large = (calls["side"] == MEMORY).to_numpy() & (calls["bytes"] >= LIMITS.beyond_caches_bytes).to_numpy()
-    fits = calls["family"].isin(FUSABLE).to_numpy() & ((limited_by(calls) == MEMORY) | large) & ~listed
+    fits = calls["family"].isin(FUSABLE).to_numpy() & (limited_by(calls) == MEMORY) & ~listed
     rows = calls.assign(fits=fits).sort_values(["process", "device", "ts"], ignore_index=True)
     size = rows["bytes"].to_numpy(np.float64)
     ratio = np.append(0.0, size[1:] / np.maximum(size[:-1], 1.0))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.traced.call_costs import communicates, device_work, over_a_link
 from perfscope.analyzer.facts.traced.roofline import COMPUTE, MEMORY, roofed_calls
+from perfscope.analyzer.facts.traced.units import NO_DEVICE
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
 
@@ -46,7 +47,8 @@ def limited_by(calls: pd.DataFrame) -> NDArray[np.object_]:
     """For each of `roofed_calls`: compute, memory-bandwidth, below (far below its roof: something else holds it up), or "".
 
     Without a roof the side is told only where the intensity leaves no doubt, and memory only where the data do not fit into a
-    core's own caches.
+    core's own caches. What is as large on a CPU and far below memory's roof waits for memory all the same: for pages that are new
+    to it, for a layout.
     """
     side, share = calls["side"].to_numpy(object), calls["roof_share"].to_numpy(np.float64)
     roofed, known = ~np.isnan(share), side != ""
@@ -54,4 +56,5 @@ def limited_by(calls: pd.DataFrame) -> NDArray[np.object_]:
     reaches = np.where(roofed, share >= LIMITS.limited_from * reached, True)
     large = calls["bytes"].to_numpy(np.float64) >= LIMITS.beyond_caches_bytes
     reaches &= roofed | (side != MEMORY) | large
+    reaches |= (calls["device"].to_numpy(np.int64) == NO_DEVICE) & (side == MEMORY) & large
     return np.where(known & reaches, side, np.where(known, BELOW, "")).astype(object)
