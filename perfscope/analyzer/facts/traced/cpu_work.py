@@ -71,6 +71,8 @@ COMPUTES = (
 """These compute in all their own time, whatever they call: the backward of a convolution is two products with calls between, an
 LSTM adds its biases first.
 """
+OPERATOR = "aten::"
+FAR_ABOVE_DISPATCH_NS = 50_000
 FEWEST_VIEWS = 10
 DISPATCH_NS = 1_000
 """Where a trace has too few of them: the price on current CPUs."""
@@ -118,7 +120,8 @@ def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
 def _own_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     """Begin, end and place in `ops` of the time that each operator spends itself: the whole of one that calls none, else the
     longest stretch between its calls (a product first asks for its operands, copies a bias, then multiplies). Of one that
-    calls more than helpers, nothing: it passes on. Of those known to compute between all their calls: each stretch.
+    calls more than helpers, nothing: it passes on, unless that stretch is far above dispatching and longer than what it calls.
+    Of those known to compute between all their calls: each stretch.
     """
     place = np.arange(len(ops))
     first, last = column(ops, "ts"), column(ops, "ts") + column(ops, "dur")
@@ -129,8 +132,9 @@ def _own_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     opens = np.append(True, of[1:] != of[:-1]) if len(of) else np.empty(0, bool)
     closes = np.append(opens[1:], True) if len(of) else np.empty(0, bool)
     before = np.where(opens, first[of], np.append(0, last[child][:-1]) if len(of) else of)
-    passes = np.zeros(len(ops), bool)
-    passes[of[~ops["name"].isin(HELPERS).to_numpy()[child]]] = True
+    helps = ops["name"].isin(HELPERS).to_numpy()[child]
+    called = np.bincount(of[~helps], (last - first)[child][~helps], len(ops))
+    passes = np.bincount(of[~helps], minlength=len(ops)) > 0
     computes = ops["name"].isin(COMPUTES).to_numpy()
     passes &= ~computes
     leaf = np.ones(len(ops), bool)
@@ -140,7 +144,10 @@ def _own_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     owner = np.concatenate((place[leaf], of, of[closes]))
     order = np.lexsort((begin - end, owner))
     kept = order[np.append(True, owner[order][1:] != owner[order][:-1])[: len(order)] | computes[owner[order]]]
-    kept = kept[(leaf | ~passes)[owner[kept]] & (end > begin)[kept]]
+    own = (end - begin)[kept]
+    torch = said(ops, lambda name: name.startswith(OPERATOR))[owner[kept]]
+    passes_on = passes[owner[kept]] & ~(torch & (own >= FAR_ABOVE_DISPATCH_NS) & (own > called[owner[kept]]))
+    kept = kept[(leaf[owner[kept]] | ~passes_on) & (own > 0)]
     return begin[kept], end[kept], owner[kept]
 
 
