@@ -177,6 +177,9 @@ def test_a_cpu_has_a_roof_where_it_was_calibrated(monkeypatch: pytest.MonkeyPatc
     assert one is not None and "2 % of what a CPU with 1 thread can" in one.summary
     assert "float32" in one.actions[0].text
     assert answer.verdict.id == "compute-bound"
+    calibrations.keep(Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.4, 1.0))
+    loaded = calibrated_peaks(run.manifest)
+    assert loaded is not None and loaded.name.endswith("(measured while 40 % of the cores were busy)")
     recorded = msgspec.structs.replace(run.manifest, calibration=calibrations.recall("box", "2.13.0", 1), host="other")
     told = calibrated_peaks(recorded)
     assert told is not None and told.bytes_per_s == 200e9  # what was recorded with the run goes with it elsewhere

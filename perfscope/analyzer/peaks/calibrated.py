@@ -1,10 +1,13 @@
 """The roofs of a CPU: the calibration that went into the run when it was recorded, else one made since on this machine."""
 
 from perfscope.analyzer.peaks.peaks import Peaks
+from perfscope.analyzer.wording import percent
 from perfscope.traces.calibrations import recall
 from perfscope.traces.run.manifest import Manifest
 
 VECTOR = ("float32", "float64")
+# A tenth of the cores busy already costs a product of all threads a tenth of its rate.
+BUSY = 0.1
 
 
 def calibrated_peaks(manifest: Manifest) -> Peaks | None:
@@ -17,4 +20,6 @@ def calibrated_peaks(manifest: Manifest) -> Peaks | None:
     vector = {name: rate for name, rate in found.flops_per_s.items() if name in VECTOR}
     threads = f"{found.threads} thread{'s' if found.threads != 1 else ''}"
     named = f"{found.cpu} with {threads}"
+    if found.busy_share > BUSY:
+        named += f" (measured while {percent(found.busy_share)} of the cores were busy)"
     return Peaks(named, dict(found.flops_per_s), vector, found.bytes_per_s, named, measured=True)
