@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.facts.rows import column, table
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 COLUMNS = ("process", "rank", "ts", "period", "wait", "queue_depth")
@@ -18,39 +19,33 @@ def batch_times(trace: Trace) -> pd.DataFrame:
     processes = table(trace, "processes")
     if processes is None:
         return empty()
-    mains = processes[processes["role"] == "main"]
+    asked, stepped = ends(table(trace, "loader"), "kind", "next"), ends(table(trace, "ranges"), "category", "optimizer")
     parts = []
-    for process, rank in zip(mains["process"], mains["rank"], strict=True):
-        beats = asked(trace, int(process))
-        beats = stepped(trace, int(process)) if beats is None else beats
-        if beats is not None and len(beats) > 1:
-            beats["period"] = np.diff(column(beats, "ts"), prepend=beats["ts"].iloc[0])
-            parts.append(beats.iloc[1:].assign(process=int(process), rank=int(rank))[list(COLUMNS)])
-    return pd.concat(parts, ignore_index=True) if parts else empty()
+    for process, rank, role in zip(processes["process"], processes["rank"], processes["role"], strict=True):
+        own = next((rows for each in (asked, stepped) if len(rows := each[each[:, 0] == process])), asked[:0])
+        if role == "main" and len(own) > 1:
+            ts, whose = own[:, 1], np.broadcast_to([process, rank], (len(own) - 1, 2))
+            parts.append(np.column_stack([whose, ts[1:], np.diff(ts), own[1:, 2:]]))
+    return pd.DataFrame(np.concatenate(parts), columns=list(COLUMNS)) if parts else empty()
 
 
 def empty() -> pd.DataFrame:
     return pd.DataFrame({name: np.empty(0, np.int64) for name in COLUMNS})
 
 
-def asked(trace: Trace, process: int) -> pd.DataFrame | None:
-    """The batches of a process's loader; None when it asks none."""
-    loader = table(trace, "loader")
-    if loader is None:
-        return None
-    rows = loader[(loader["process"] == process) & (loader["kind"] == "next") & (loader["end"] != 1)]
-    if not len(rows):
-        return None
-    ends = pd.DataFrame({"ts": rows["ts"] + rows["dur"], "wait": rows["dur"], "queue_depth": rows["queue_depth"]})
-    return ends.sort_values("ts")
+def ends(rows: pd.DataFrame | None, kind: str, wanted: str) -> Ints:
+    """Process, end, wait and queue_depth of the rows whose `kind` is the wanted one, in order of their ends; int64[n, 4].
 
-
-def stepped(trace: Trace, process: int) -> pd.DataFrame | None:
-    """The ends of a process's optimizer steps; None when there are none."""
-    ranges = table(trace, "ranges")
-    if ranges is None:
-        return None
-    rows = ranges[(ranges["process"] == process) & (ranges["category"] == "optimizer")]
-    if not len(rows):
-        return None
-    return pd.DataFrame({"ts": rows["ts"] + rows["dur"], "wait": -1, "queue_depth": -1}).sort_values("ts")
+    Twice a second somebody looks: plain arrays, a fifth of what the same costs in frames.
+    """
+    if rows is None:
+        return np.empty((0, 4), np.int64)
+    mine = (rows[kind] == wanted).to_numpy(bool)
+    loads = "queue_depth" in rows
+    if loads:
+        mine = mine & (column(rows, "end") != 1)
+    ts, dur = column(rows, "ts")[mine], column(rows, "dur")[mine]
+    unknown = np.full(len(ts), -1)
+    depth = column(rows, "queue_depth")[mine] if loads else unknown
+    found = np.column_stack([column(rows, "process")[mine], ts + dur, dur if loads else unknown, depth])
+    return found[np.argsort(found[:, 1], kind="stable")]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.clocks import Clock, host_clock
+from perfscope.traces.intervals import Ints
 from perfscope.traces.run import device_tables, events
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.kernel_windows import OF_WINDOWS, window_tables
@@ -126,16 +127,17 @@ def injected(run: Run, clock: Clock) -> tuple[pd.DataFrame, dict[tuple[int, int]
 
 def probe_records(run: Run, clock: Clock, source: str = "probe.records") -> pd.DataFrame:
     """All records of a source: `process` and the columns of events.COLUMNS, `ts` in job time."""
-    parts = []
-    for process, table in run.columns(source, events.COLUMNS):
-        part = pd.DataFrame(
-            {name: column.to_numpy() for name, column in zip(events.COLUMNS, table.columns, strict=True)}
-        )
-        part["ts"] = clock.job_ns(process, part["ts"].to_numpy())
-        part.insert(0, "process", np.int64(process))
-        parts.append(part)
-    empty = pd.DataFrame({name: np.empty(0, np.int64) for name in ("process", *events.COLUMNS)})
-    return pd.concat(parts, ignore_index=True) if parts else empty
+    process: list[Ints] = []
+    columns: dict[str, list[Ints]] = {name: [] for name in events.COLUMNS}
+    for code, table in run.columns(source, events.COLUMNS):
+        process.append(np.full(len(table), code, np.int64))
+        for name, column in zip(events.COLUMNS, table.columns, strict=True):
+            values = column.to_numpy()
+            columns[name].append(clock.job_ns(code, values) if name == "ts" else values)
+    nothing = [np.empty(0, np.int64)]
+    return pd.DataFrame(
+        {name: np.concatenate(each or nothing) for name, each in {"process": process, **columns}.items()}
+    )
 
 
 def of_kinds(records: pd.DataFrame, kinds: Iterable[int]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from perfscope.traces.trace import Trace
 
 WINDOW_NS = 30_000_000_000
 TICK_S = 0.5
-DIAGNOSIS_SHARE = 0.03
+DIAGNOSIS_SHARE = 0.02
 SOONEST_S, LATEST_S = 2.0, 20.0
 BEATING = ("processes", "loader")
 BEAT_TABLES = ("loader", "ranges")
