@@ -52,7 +52,7 @@ def test_it_moves_and_is_stopped_with_the_token_only(browser: Any, board: Dashbo
     browser.delete_all_cookies()
     browser.get(board.url.split("?")[0])
     until(lambda: "Where a step goes" in text(browser, "live-answer"), 60)
-    points = "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data[0].x.length || 0"
+    points = "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length || 0"
     until(lambda: browser.execute_script(points) > 0)
     first = browser.execute_script(points)
     until(lambda: browser.execute_script(points) > first)
