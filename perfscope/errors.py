@@ -5,6 +5,7 @@ PerfscopeError          exit code 1: the work failed
 │   └── UnreadableRun   a run folder that cannot be read (newer schema, not a run, damaged)
 ├── CannotEnter         the target cannot be entered; `observe` may still work
 └── CollectorUnavailable  a source cannot be had here; a normal answer, recorded with its reason
+    └── NothingToCollect  there is nothing of the kind here: not even recorded
 """
 
 
@@ -30,3 +31,7 @@ class CannotEnter(PerfscopeError):
 
 class CollectorUnavailable(PerfscopeError):
     """A source of evidence is not available here; says why."""
+
+
+class NothingToCollect(CollectorUnavailable):
+    """This host has nothing of the kind: nobody misses it, and nothing is said."""

@@ -9,11 +9,10 @@ from importlib.resources import as_file, files
 
 from perfscope.agent.host import proc
 from perfscope.errors import PerfscopeError, UsageError
+from perfscope.traces.calibrations import BUSY
 from perfscope.traces.run.manifest import Calibration
 
 WATCHED_S = 1.0
-# From this share of the cores on others take away what is to be measured.
-BUSY = 0.10
 LONGEST_S = 180.0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perfscope import __version__
 from perfscope.agent.collector import Collector, Job, TargetProcess
-from perfscope.agent.collectors import OUTSIDE, Amd, Kernels, Nvtx, OnDemand, Probe, Stacks
+from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
 from perfscope.agent.delivery.callers import Door
 from perfscope.agent.host.cgroup import memory_limit_bytes
@@ -18,7 +18,7 @@ from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
 from perfscope.agent.job.tree import Tree
 from perfscope.agent.job_identity import job_identity, named
 from perfscope.agent.windows.window import DEFAULT_WINDOW, Window
-from perfscope.errors import CollectorUnavailable, PerfscopeError
+from perfscope.errors import CollectorUnavailable, NothingToCollect, PerfscopeError
 from perfscope.traces.run.folder import RunWriter, mask_secrets
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 
@@ -126,8 +126,7 @@ class Recorder:
     def begin(self) -> None:
         """Start every collector; where the probe cannot enter, look from outside with stack samples."""
         for make in OUTSIDE:
-            if make is not Amd or Amd.here():
-                self.start(make())
+            self.start(make())
         if self.plan.nvtx_door is not None:
             self.start(Nvtx(self.plan.nvtx_door))
         if self.plan.depth == "observe":
@@ -146,6 +145,8 @@ class Recorder:
     def start(self, collector: Collector) -> bool:
         try:
             collector.start(self.job)
+        except NothingToCollect:
+            return False
         except CollectorUnavailable as reason:
             self.statuses.append(SourceStatus(collector.NAME, "unavailable", str(reason)))
             return False

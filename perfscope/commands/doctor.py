@@ -57,7 +57,7 @@ def calibrated(args: argparse.Namespace) -> int:
     import msgspec
 
     from perfscope.agent.calibration import calibrate
-    from perfscope.traces.calibrations import keep
+    from perfscope.traces.calibrations import BUSY, keep
 
     python = args.python or sys.executable
     made = [calibrate(python, threads, force=args.force) for threads in ([args.threads] if args.threads else [1, 0])]
@@ -69,7 +69,7 @@ def calibrated(args: argparse.Namespace) -> int:
         rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in one.flops_per_s.items())
         print(f"{one.cpu}, torch {one.torch}, threads: {one.threads}")
         print(f"  products: {rates} GFLOP/s; memory: {one.bytes_per_s / 1e9:.1f} GB/s")
-        if one.busy_share > 0.1:
+        if one.busy_share > BUSY:
             print(f"  {one.busy_share:.0%} of the cores were busy: these figures may be too low")
         print(f"wrote {path}")
     return 0

@@ -13,6 +13,8 @@ from perfscope.traces.cache.place import user_cache
 from perfscope.traces.run.manifest import Calibration
 
 FOLDER = "calibrations"
+# From this share of the cores on others take away what is to be measured, and whoever uses the figures is told.
+BUSY = 0.1
 
 
 def folder() -> Path:

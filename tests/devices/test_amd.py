@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Amd
-from perfscope.errors import CollectorUnavailable
+from perfscope.errors import CollectorUnavailable, NothingToCollect
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from tests.build import FACTS
@@ -18,6 +18,7 @@ def test_without_the_binding_it_says_which_package_is_missing(tmp_path: Path) ->
         pytest.skip("amdsmi is installed here")
     manifest = Manifest(**{**FACTS, "usable_cores": None, "torch": None})
     run = RunWriter.create(tmp_path / "run", manifest)
-    with pytest.raises(CollectorUnavailable, match="amdsmi is not installed"):
+    silent = NothingToCollect if not Path("/dev/kfd").exists() else CollectorUnavailable
+    with pytest.raises(silent, match="amdsmi is not installed"):
         Amd().start(Job(run, 1))
     run.close()

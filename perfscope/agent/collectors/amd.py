@@ -5,7 +5,7 @@ import time
 
 from perfscope.agent.amd import AmdWatch, Smi
 from perfscope.agent.collector import Job
-from perfscope.errors import CollectorUnavailable
+from perfscope.errors import CollectorUnavailable, NothingToCollect
 from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 500_000_000
@@ -18,15 +18,15 @@ class Amd:
 
     NAME = "amdsmi"
 
-    @staticmethod
-    def here() -> bool:
-        """Is the kernel's driver for AMD's devices loaded? Where it is not nobody misses their counters."""
-        return os.path.exists(DRIVER)
-
     def start(self, job: Job) -> None:
-        """Raises CollectorUnavailable where there is no AMD device that can be read."""
+        """Raises CollectorUnavailable where no AMD device can be read, NothingToCollect where their driver is not loaded."""
         self.job = job
-        self.watch = AmdWatch(Smi(), lambda: job.processes)
+        try:
+            self.watch = AmdWatch(Smi(), lambda: job.processes)
+        except CollectorUnavailable as reason:
+            if os.path.exists(DRIVER):
+                raise
+            raise NothingToCollect(str(reason)) from None
         if job.run.manifest.devices:
             raise CollectorUnavailable("devices of two makers in one host are not told apart yet: NVIDIA's are read")
         job.run.manifest.devices = self.watch.facts

@@ -81,14 +81,14 @@ def pieces(trace: Trace, grid: Floats) -> NDArray[np.int64]:
 def centred(at: Floats, piece: NDArray[np.int64]) -> Floats:
     """Each less the mean of its piece."""
     _, number = np.unique(piece, return_inverse=True)
-    centred: Floats = at - (np.bincount(number, at) / np.bincount(number))[number]
-    return centred
+    moved: Floats = at - (np.bincount(number, at) / np.bincount(number))[number]
+    return moved
 
 
-def slope_of(centred: Floats, value: Floats) -> float:
+def slope_of(moved: Floats, value: Floats) -> float:
     """Least-squares slope of `value` over instants centred within their pieces: one slope, a level for each piece."""
-    weight = float((centred**2).sum())
-    return float((centred * value).sum()) / weight if weight > 0.0 else 0.0
+    weight = float((moved**2).sum())
+    return float((moved * value).sum()) / weight if weight > 0.0 else 0.0
 
 
 def slope_with_interval(at: Floats, value: Floats, piece: NDArray[np.int64]) -> tuple[float, float, float]:

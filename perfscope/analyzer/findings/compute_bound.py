@@ -6,8 +6,9 @@ What it means
 
 How it is detected
     FLOPs and bytes of each call from its shapes (docs/roofline.md); arithmetic is the nearer roof. What such calls take
-    beyond the time that good code needs (half of the data sheet's rate, 60 % of a measured one) is what it costs; at least 3 %
-    of the step. The most to be had back is what they take beyond the roof itself, at which a run is healthy, bound by compute.
+    beyond the time that good code needs (half of the data sheet's rate, 60 % of a measured one) is what it costs; at
+    least 3 % of the step. The most to be had back is what they take beyond the roof itself, at which a run is healthy,
+    bound by compute; on a CPU something for caches that calm down, and all other work in whole numbers where these are.
     While attached to a device with GPM the activity of its pipes, of its memory and of its SMs stands beside it.
 
 What to do

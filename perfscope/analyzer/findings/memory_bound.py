@@ -7,12 +7,12 @@ What it means
 
 How it is detected
     FLOPs and bytes of each call from its shapes (docs/roofline.md); memory is the nearer roof and the call comes near it
-    (without known peaks: at most 1 FLOP per byte, and more than caches hold). Runs of such calls behind each other, without
-    other work between them: all but the longest of each run could be had back, at least 3 % of the step. The gain is a
-    ceiling: a product or reduction beside a run may take all of it in. While attached to a device with GPM (Hopper and
-    newer): at least half of what its memory reaches in practice (0.8 of its peak) is used and more of it than of the
-    arithmetic's ceiling; SM activity is not asked, as warps that wait count as active. Then what could be had back is not
-    known, and no loss is given.
+    (without known peaks: at most 1 FLOP per byte, and more than caches hold; on a CPU so much data however far below the
+    roof: for pages that are new). Runs of such calls behind each other, without other work between them: all but the
+    longest of each run could be had back, at least 3 % of the step. The gain is a ceiling: a product or reduction beside
+    a run may take all of it in. While attached to a device with GPM (Hopper and newer): at least half of what its memory
+    reaches in practice (0.8 of its peak) is used and more of it than of the arithmetic's ceiling; SM activity is not
+    asked, as warps that wait count as active. Then what could be had back is not known, and no loss is given.
 
 What to do
     `torch.compile` fuses them; so do functions that exist as one operator (`gelu`, `layer_norm`,

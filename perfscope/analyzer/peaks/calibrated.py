@@ -2,12 +2,10 @@
 
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.analyzer.wording import percent
-from perfscope.traces.calibrations import recall
+from perfscope.traces.calibrations import BUSY, recall
 from perfscope.traces.run.manifest import Manifest
 
 VECTOR = ("float32", "float64")
-# A tenth of the cores busy already costs a product of all threads a tenth of its rate.
-BUSY = 0.1
 
 
 def calibrated_peaks(manifest: Manifest) -> Peaks | None:
