@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-SESSION, UTIME, CSTIME = 3, 11, 14  # of /proc/PID/stat, counted from the state on
+PARENT, SESSION, UTIME, CSTIME = 0, 2, 10, 13  # of /proc/PID/stat, counted from behind the state
 IDLE = (3, 4)  # idle and iowait of /proc/stat
 
 
@@ -16,17 +16,20 @@ def machine_ticks() -> int:
 
 
 def session_ticks(sessions: set[int]) -> int:
-    """CPU time of all processes of these sessions, those that ended and were waited for included."""
-    total = 0
+    """CPU time of all processes of these sessions and their descendants (torchrun gives each rank a session of its own), those
+    that ended and were waited for included.
+    """
+    rows: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             text = (folder / "stat").read_text()
         except OSError:
             continue
-        fields = text[text.rindex(")") + 2 :].split()
-        if int(fields[SESSION]) in sessions:
-            total += sum(map(int, fields[UTIME : CSTIME + 1]))
-    return total
+        rows[int(folder.name)] = [int(field) for field in text[text.rindex(")") + 4 :].split()[: CSTIME + 1]]
+    own = {pid for pid, fields in rows.items() if fields[SESSION] in sessions}
+    while grown := {pid for pid, fields in rows.items() if fields[PARENT] in own} - own:
+        own |= grown
+    return sum(sum(rows[pid][UTIME : CSTIME + 1]) for pid in own)
 
 
 class Others:

@@ -42,6 +42,11 @@ class Limits:
     # runs on a CPU: what a device computes for a loop is not known to go so, and nothing is taken off it.
     warmer: float = 0.1
     most_warmer: float = 0.25
+    # A loop that is taken off its core in the middle of a step, for long and again and again, finds caches that others used: the
+    # same steps took less of a core by 3 to 10 % (a model of 1 MB) and 28 to 39 % (24 MB) where the loop had to wait for 60 to
+    # 73 % of its time (docs/measured.md). So much of the time that it stands off its core is likely to shorten it, and at most.
+    interrupted: float = 0.3
+    most_interrupted: float = 0.55
     # On a CPU what is left beside a product that goes took 12 % less time than before (docs/measured.md, compute_bound): caches
     # that nothing else runs through. So much at most.
     calmer: float = 0.15

@@ -63,6 +63,11 @@ def warmed(waiting: float, by: float, *, on_device: bool) -> float:
     return 1.0 if on_device else 1.0 - by * min(2.0 * waiting, 1.0)
 
 
+def left_alone(away: float, by: float, *, on_device: bool) -> float:
+    """The factor on a loop's own time once it is no longer taken off its core in the middle of steps for this share of it."""
+    return 1.0 if on_device else 1.0 - by * min(max(away, 0.0), 1.0)
+
+
 def speedup(step: float, after: After, removed: pd.Series | None = None, total: pd.Series | None = None) -> Speedup:
     """Factors step / after, never below 1, widened by the bootstrap interval of the per-step gain.
 

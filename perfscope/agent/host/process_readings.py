@@ -87,9 +87,9 @@ class ProcessReadings:
             return (int(stat[11]) + int(stat[12])) * TICK_NS
 
     def main_thread(self) -> Row:
-        """run_delay_ns of the main thread: runnable, but waiting for a core."""
+        """cpu_ns of the main thread, and its run_delay_ns: runnable, but waiting for a core."""
         fields = pread(self.schedstat, 128).split()
-        return {"run_delay_ns": int(fields[1])} if len(fields) > 1 else {}
+        return {"cpu_ns": int(fields[0]), "run_delay_ns": int(fields[1])} if len(fields) > 1 else {}
 
     def switches(self) -> Row:
         """voluntary_switches and involuntary_switches of the main thread."""

@@ -9,7 +9,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.facts.host_load import HostLoad
 from perfscope.analyzer.facts.input_pipeline import Fetch, Pipeline
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.prediction import After, Machine, pipelined, warmed
+from perfscope.analyzer.prediction import After, Machine, left_alone, pipelined, warmed
 from perfscope.analyzer.wording import digits, ms, percent, plural
 
 
@@ -139,6 +139,12 @@ def undelayed(case: Case) -> float:
 def warm(case: Case, by: float) -> float:
     """The factor on the consumer's time when it no longer waits in between."""
     return warmed(case.pipeline.input_wait / max(case.pipeline.step, 1.0), by, on_device=case.on_device)
+
+
+def left_to_itself(case: Case, by: float) -> float:
+    """The factor on the consumer's time when nothing takes its core away in between."""
+    away = case.delay / max(case.delay + alone(case) * case.ranks, 1.0)
+    return left_alone(away, by, on_device=case.on_device)
 
 
 def alone(case: Case) -> float:

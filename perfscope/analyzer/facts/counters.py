@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.rows import column, pair, table
-from perfscope.traces.intervals import Ints
+from perfscope.traces.intervals import Ints, Spans
 from perfscope.traces.trace import Trace
 
 Floats = NDArray[np.float64]
@@ -50,6 +50,25 @@ def growth(ts: Ints, value: Floats, begin: int, end: int) -> float:
     """Growth between two instants; a sum over threads falls when one of them ends, which is no growth."""
     low, high = np.interp([begin, end], ts, value)
     return max(float(high - low), 0.0)
+
+
+def grown_in(trace: Trace, name: str, process: int, tid: int, spans: Spans) -> float | None:
+    """Growth of one counter inside sorted spans that do not overlap (ns), linear between readings; what happens between the
+    spans does not count.
+
+    The part of the spans that the readings cover stands for all of it; None where that is less than half.
+    """
+    frame = readings(trace, name)
+    rows = None if frame is None else frame[(frame["process"] == process) & (frame["tid"] == tid)]
+    if rows is None or len(rows) < 2 or not len(spans[0]):
+        return None
+    ts, value = column(rows, "ts"), rows["value"].to_numpy(np.float64)
+    begin, end = (np.clip(edges, ts[0], ts[-1]) for edges in spans)
+    known, whole = float((end - begin).sum()), float((spans[1] - spans[0]).sum())
+    if known <= 0.0 or known < whole / 2:
+        return None
+    grown = np.interp(end, ts, value) - np.interp(begin, ts, value)
+    return float(np.maximum(grown, 0.0).sum()) * whole / known
 
 
 def readings(trace: Trace, name: str) -> pd.DataFrame | None:

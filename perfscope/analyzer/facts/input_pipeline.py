@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.facts.counters import WHOLE, grown_in
 from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.facts.steps import trainers
@@ -88,7 +89,7 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     workers = int(nexts["workers"].max()) if nexts is not None and len(nexts) else -1
     received = _received(nexts) / count if workers > 0 else 0.0
     restart, restarts = _restarts(asked)
-    delay = _thread_growth(trace, "run_delay_ns", process, tid, begin, end) / count
+    delay = (grown_in(trace, "run_delay_ns", process, tid, loop) or 0.0) / count
     waited = column(rows, "input_wait")
     peers = _peers_waits(trace, process, begin, end, float(dur.mean()))
     consumer = min(float((dur - np.maximum(waited, peers)).mean()) + received, float(dur.mean()))
@@ -107,7 +108,7 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
         workers=workers,
         batches=len(nexts) / count if nexts is not None and len(nexts) else 1.0,
         fetch=_fetch(trace, fetches),
-        main_cpu=_growth(trace, "cpu_ns", process, begin, end) / count,
+        main_cpu=(grown_in(trace, "cpu_ns", process, WHOLE, loop) or 0.0) / count,
         main_delay=delay,
     )
 
@@ -262,15 +263,3 @@ def _peers_waits(trace: Trace, process: int, begin: Ints, end: Ints, mean: float
         if trains is not None and len(trains):
             longest = np.maximum(longest, covered(spans_of(rows_of(trace, "loader", other)), begin, end))
     return longest
-
-
-def _growth(trace: Trace, name: str, process: int, begin: Ints, end: Ints) -> float:
-    from perfscope.analyzer.facts.counters import used
-
-    return used(trace, name, int(begin.min()), int(end.max())).get((process, -1), 0.0)
-
-
-def _thread_growth(trace: Trace, name: str, process: int, tid: int, begin: Ints, end: Ints) -> float:
-    from perfscope.analyzer.facts.counters import used
-
-    return used(trace, name, int(begin.min()), int(end.max()), threads=True).get((process, tid), 0.0)

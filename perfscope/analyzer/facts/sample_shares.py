@@ -31,18 +31,33 @@ class Shares:
 NOTHING_SAMPLED = Shares(0, 0.0, 0.0, 0.0, 0.0)
 
 
-def state_shares(state: NDArray[np.object_], where: NDArray[np.bool_]) -> Shares:
-    """The states of the samples in `where`."""
-    seen = state[where]
+def state_shares(state: NDArray[np.object_], where: NDArray[np.bool_], weights: NDArray[np.float64]) -> Shares:
+    """The states of the samples in `where`, each with its weight."""
+    seen, weight = state[where], weights[where]
     if len(seen) < FEWEST_SAMPLES:
         return Shares(len(seen), 0.0, 0.0, 0.0, 0.0)
+    weight = weight / weight.sum()
     return Shares(
         len(seen),
-        float(np.mean(seen == "gil")),
-        float(np.mean(np.isin(seen, WAITING))),
-        float(np.mean(np.isin(seen, WAITING) & (seen != "lock"))),
-        float(np.mean(np.isin(seen, IO))),
+        float(weight[seen == "gil"].sum()),
+        float(weight[np.isin(seen, WAITING)].sum()),
+        float(weight[np.isin(seen, WAITING) & (seen != "lock")].sum()),
+        float(weight[np.isin(seen, IO)].sum()),
     )
+
+
+def weights_by_core(state: NDArray[np.object_], loop: NDArray[np.bool_], runnable: float | None) -> NDArray[np.float64]:
+    """A weight for each sample of a thread, with which those in `loop` show it running as often as the kernel counted it.
+
+    `runnable`: the share of that time in which the thread was on a core or waited for one, by the kernel's counters (None: not
+    read, all weigh the same). Samples tell what a thread waits for, counters how much it waits without an error of sampling.
+    """
+    weights = np.ones(len(state))
+    sampled = float(np.mean(state[loop] == "running")) if loop.sum() >= FEWEST_SAMPLES else 0.0
+    if runnable is None or not 0.0 < sampled < 1.0:
+        return weights
+    runnable = min(runnable, 1.0)
+    return np.where(state == "running", runnable / sampled, (1.0 - runnable) / (1.0 - sampled))
 
 
 def user_code_share(stacks: pd.DataFrame | None, within: Spans) -> float | None:

@@ -5,11 +5,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
+from perfscope.analyzer.facts.counters import grown_in
 from perfscope.analyzer.facts.lanes import Lanes
 from perfscope.analyzer.facts.pull_loop import pull_loop
 from perfscope.analyzer.facts.rank_waiting import rank_waiting
 from perfscope.analyzer.facts.rows import column, rows_of
-from perfscope.analyzer.facts.sample_shares import NOTHING_SAMPLED, Shares, state_shares, user_code_share
+from perfscope.analyzer.facts.sample_shares import (
+    NOTHING_SAMPLED,
+    Shares,
+    state_shares,
+    user_code_share,
+    weights_by_core,
+)
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.traced.compute_shares import ComputeShares, compute_shares
 from perfscope.analyzer.facts.traced.traced_budget import traced_budget
@@ -83,7 +90,20 @@ def _of_process(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
     found = zones(laid["loader"], laid["ranges"], laid["copies"], int(begin.min()), int(end.max()))
     shares = trace.fact(compute_shares).get(process)
     asked = "inference" in set(rows["phase"]) and not pull_loop(trace, process, rows["tid"], found.gap)
-    return _cut(rows, laid["thread_states"], laid["stacks"], found, begin, end, shares, asked)
+    runnable = _runnable(trace, process, rows)
+    return _cut(rows, laid["thread_states"], laid["stacks"], found, begin, end, shares, asked, runnable)
+
+
+def _runnable(trace: Trace, process: int, rows: pd.DataFrame) -> float | None:
+    """The share of the steady steps in which the loop's thread had a core or waited for one; None where that was not read."""
+    own = steady(rows)
+    tids = own["tid"].unique()
+    if len(tids) != 1:
+        return None
+    begin = column(own, "ts")
+    loop = merged((begin, begin + column(own, "dur") + column(own, "cut")))
+    had, wanted = (grown_in(trace, name, process, int(tids[0]), loop) for name in ("cpu_ns", "run_delay_ns"))
+    return None if had is None or wanted is None else (had + wanted) / float((loop[1] - loop[0]).sum())
 
 
 def _cut(
@@ -95,6 +115,7 @@ def _cut(
     end: Ints,
     computing: ComputeShares | None,
     asked: bool,
+    runnable: float | None,
 ) -> pd.DataFrame:
     dur = column(rows, "dur")
     quiet = rows["phase"].to_numpy(str) == "eval"
@@ -103,7 +124,7 @@ def _cut(
     shares = dict.fromkeys(("torch", "gap", "other", "input"), NOTHING_SAMPLED)
     of_loop = (rows["phase"].isin(STEADY) & ~rows["distorted"]).to_numpy(bool)
     if states is not None:
-        shares = shares_by_zone(states, found, merged((begin[of_loop], end[of_loop])))
+        shares = shares_by_zone(states, found, merged((begin[of_loop], end[of_loop])), runnable)
     users = user_code_share(stacks, found.gap) if len(found.gap[0]) else None
     serving = bool((rows["phase"] == "inference").any())
     # a training loop that waits between steps waits for its data, a server for requests
@@ -157,18 +178,20 @@ def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, is_eval: NDArra
     return amounts
 
 
-def shares_by_zone(states: pd.DataFrame, found: Zones, loop: Spans) -> dict[str, Shares]:
+def shares_by_zone(states: pd.DataFrame, found: Zones, loop: Spans, runnable: float | None) -> dict[str, Shares]:
     """State shares of one thread inside torch calls, in gaps, and in the rest of the loop's time."""
     ts, state = column(states, "ts"), states["state"].astype(str).to_numpy()
+    weights = weights_by_core(state, inside(loop, ts), runnable)
     taken = merged(found.checkpoint, found.input_wait, found.exposed_copy, found.gc)
     free = inside(loop, ts) & ~inside(taken, ts)
+    in_input = inside(loop, ts) & inside(found.input_wait, ts) & ~inside(found.checkpoint, ts)
     in_gap = free & inside(found.gap, ts)
     in_torch = free & ~in_gap & inside(found.torch, ts)
     return {
-        "input": state_shares(state, inside(loop, ts) & inside(found.input_wait, ts) & ~inside(found.checkpoint, ts)),
-        "torch": state_shares(state, in_torch),
-        "gap": state_shares(state, in_gap),
-        "other": state_shares(state, free & ~in_gap & ~in_torch),
+        "input": state_shares(state, in_input, weights),
+        "torch": state_shares(state, in_torch, weights),
+        "gap": state_shares(state, in_gap, weights),
+        "other": state_shares(state, free & ~in_gap & ~in_torch, weights),
     }
 
 

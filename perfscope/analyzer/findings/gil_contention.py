@@ -26,7 +26,7 @@ from perfscope.analyzer.facts.other_threads import busiest_other_thread
 from perfscope.analyzer.facts.rows import column, manifest, rows_of, uses_device
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.prediction import After, speedup, warmed
+from perfscope.analyzer.prediction import After, left_alone, speedup
 from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.trace import Trace
 
@@ -79,7 +79,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     given, most_given = cores_given_back(trace, 0.0 if other is None else other.share)
     computing = float((rows["compute_or_host"] + rows["device_compute"]).mean())
     device = uses_device(trace)
-    warm, warmest = (warmed(share, by, on_device=device) for by in (limits.warmer, limits.most_warmer))
+    by = (limits.interrupted, limits.most_interrupted)
+    warm, warmest = (left_alone(share, one, on_device=device) for one in by)
     after = After(
         step - 0.5 * max(share - error, 0.0) * step,
         max(step - cost - computing * given, 0.05 * step) * warm,

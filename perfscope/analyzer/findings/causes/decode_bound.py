@@ -13,6 +13,7 @@ from perfscope.analyzer.cases.input import (
     fetch_evidence,
     gain_of_workers,
     is_cpu_work,
+    left_to_itself,
     relieved,
     wait_evidence,
     warm,
@@ -22,8 +23,8 @@ from perfscope.analyzer.prediction import After
 from perfscope.analyzer.wording import ms, plural
 
 CAUSE = "decode-bound"
-# CPU time itself shrinks when the neighbours fall silent (hyper-threads, caches, clock rate): by a fifth, optimistically.
-SHARED_CORE = 0.8
+# Pessimistically only this part of the work goes (decoded at a reduced size, not kept decoded).
+LEAST_SAVED = 0.5
 
 
 def applies(case: Case) -> bool:
@@ -45,8 +46,14 @@ def remedy(case: Case) -> Remedy:
     line, fetch = case.pipeline, case.fetch
     saved = line.needed(fetch.cpu) * max(case.ranks, 1)
     own = min(max(alone(case), case.machine.floor(saved)), line.consumer)
-    likely = max(relieved(case, saved), own) * warm(case, case.limits.warmer)
-    fast = SHARED_CORE * own * warm(case, case.limits.most_warmer)
+    likely, fast = (
+        own * left_to_itself(case, part) * warm(case, warmer)
+        for part, warmer in (
+            (case.limits.interrupted, case.limits.warmer),
+            (case.limits.most_interrupted, case.limits.most_warmer),
+        )
+    )
+    likely += max(relieved(case, saved) - own, 0.0)
     need = cores_needed(case)
     have = case.load.usable_cores
     more = f"keeping up would take {plural(need, 'core')}" if need is not None and have and need > have else None
@@ -58,11 +65,17 @@ def remedy(case: Case) -> Remedy:
         f"{cores_text(case)}{by_others(case)}, so more workers will not help."
     )
     return Remedy(
-        after=After(line.consumer, likely, fast),
+        after=After(at_worst(case), likely, fast),
         text=text if more is None else f"{text[:-1]}; {more}.",
         actions=by_the_batch() if light else decode_less(need if more is not None else None),
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
     )
+
+
+def at_worst(case: Case) -> float:
+    """The step when only a part of the work goes: the consumer relieved of as much, and cores that are still as full."""
+    saved = LEAST_SAVED * case.pipeline.needed(case.fetch.cpu) * max(case.ranks, 1)
+    return min(max(relieved(case, saved), case.machine.share_floor(saved)), case.pipeline.step)
 
 
 def by_the_batch() -> list[Action]:
