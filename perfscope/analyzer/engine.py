@@ -21,7 +21,7 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.hosts import Outcome, host_views, together
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.operators import operators
-from perfscope.analyzer.verdict.confidence import IN_TRACES, RECOVERABLE, UNREPEATED, Standing, confidence_of
+from perfscope.analyzer.verdict.confidence import IN_TRACES, MOST, RECOVERABLE, UNREPEATED, Standing, confidence_of
 from perfscope.analyzer.verdict.device_bound import with_devices
 from perfscope.analyzer.verdict.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
 from perfscope.analyzer.verdict.verdicts import healthy, of_finding, unknown
@@ -38,6 +38,8 @@ from perfscope.analyzer.whole_budget import (
 from perfscope.traces.schema import SCHEMA_VERSION
 from perfscope.traces.trace import Trace
 
+ENDING = {module.ID for module in FINDINGS if getattr(module, "ENDS_THE_RUN", False)}
+"""After such a finding it no longer matters what the run was slow by."""
 NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
 
 
@@ -106,6 +108,9 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
     """The verdict, and how it stands against the runner-up."""
     carrying = [finding for finding in found if finding.severity != "info" and finding.share >= limits.worth_share]
     carrying = losses_first(unexplained(carrying, limits), limits)
+    over = next((one for one in found if one.severity == "critical" and one.id in ENDING), None)
+    if over is not None:
+        return of_finding(over, Standing(MOST)), Standing(MOST)
     if is_recorded_trace(trace):
         return judged_trace(trace, limits, carrying, process)
     rows = None if process is None else steps_of(trace, process)

@@ -9,8 +9,8 @@ from tests.build import MAIN, trace
 SECOND = 1_000_000_000
 
 
-def ranks(placed: list[tuple[int, int, float]], devices: int, *others: dict[str, Any]) -> Any:
-    """A trace of one host: (rank, device, GB held there) for each process on a device; rows of others."""
+def ranks(placed: list[tuple[int, int, float]], devices: int, *others: dict[str, Any], **tables: Any) -> Any:
+    """A trace of one host: (rank, device, GB held there) for each process on a device; rows of others; further tables."""
     codes = sorted({rank for rank, _, _ in placed})
     processes = [
         {**MAIN, "process": rank, "pid": 100 + rank, "rank": rank, "local_rank": rank, "host": "host"} for rank in codes
@@ -34,7 +34,11 @@ def ranks(placed: list[tuple[int, int, float]], devices: int, *others: dict[str,
     ]
     states = [{"process": 0, "tid": 100, "ts": at * SECOND // 20, "state": "poll"} for at in range(60)]
     built = trace(
-        processes=processes, device_processes=[*listed, *others], device_counters=counters, thread_states=states
+        processes=processes,
+        device_processes=[*listed, *others],
+        device_counters=counters,
+        thread_states=states,
+        **tables,
     )
     built.manifest.devices = [DeviceFacts(one, "NVIDIA H100") for one in range(devices)]
     return built
@@ -65,3 +69,10 @@ def test_another_job_counts_for_the_looks_in_which_it_was_there() -> None:
     other = {"host": "host", "device": 0, "process": -1, "pid": 900, "name": "other", "ts": 2 * SECOND, "sm_share": 0.6}
     found = diagnose(ranks([(0, 0, 30)], 1, other | {"memory_bytes": 10**9})).findings
     assert [(one.id, one.share) for one in found] == [("shared-gpu", 0.2)]
+
+
+def test_a_lost_device_that_the_job_does_not_use_is_only_told() -> None:
+    gap = {"host": "host", "device": 1, "ts": SECOND, "dur": SECOND, "reason": "the device fell off the bus"}
+    diagnosis = diagnose(ranks([(0, 0, 30)], devices=2, device_gaps=[gap]))
+    assert [(one.id, one.severity, one.lost_s) for one in diagnosis.findings] == [("device-lost", "warning", 0.0)]
+    assert diagnosis.verdict.id != "device-lost"

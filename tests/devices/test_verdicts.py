@@ -26,6 +26,7 @@ DECLARED: dict[str, tuple[str, str | None, set[str]]] = {
     "another-job": ("shared-gpu", "compute", {"shared-gpu"}),
     "far-processor": ("unknown", "compute", {"numa-mismatch"}),
     "bad-link": ("unknown", "compute", {"link-errors"}),
+    "off-the-bus": ("device-lost", ANY, {"device-lost", "link-errors"}),
     "memory-bound-decode": ("unknown", "memory-bandwidth", {"memory-bound"}),
 }
 
@@ -113,3 +114,16 @@ def test_who_else_is_on_the_device_is_named(trace_of: Callable[[str], Trace]) ->
 def test_utilisation_alone_is_not_called_busy(trace_of: Callable[[str], Trace]) -> None:
     finding = of(diagnose(trace_of("busy-but-empty")), "low-occupancy")
     assert [one.value for one in finding.evidence[:2]] == [1.0, pytest.approx(0.1)]
+
+
+def test_a_lost_device_costs_everything_from_then_on(trace_of: Callable[[str], Trace]) -> None:
+    diagnosis = diagnose(trace_of("off-the-bus"))
+    finding = of(diagnosis, "device-lost")
+    assert "device 1 (NVIDIA H100" in finding.summary and "fell off the bus" in finding.summary
+    assert finding.severity == "critical" and 0.2 < finding.share < 0.9
+    assert finding.lost_s == pytest.approx(finding.evidence[0].value, abs=0.2)
+    assert [one.value for one in finding.evidence if one.unit == "Xid"] == [79.0]
+
+
+def test_a_driver_that_is_reloaded_is_no_lost_device(trace_of: Callable[[str], Trace]) -> None:
+    assert "device-lost" in diagnose(trace_of("driver-reload")).clear
