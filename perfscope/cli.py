@@ -16,6 +16,8 @@ class OneLine(argparse.ArgumentParser):
     """Says what is wrong in one line, and where the usage is."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments") and "--json" in sys.argv:
+            message += " (`--json` prints to stdout: `--json > FILE`)"
         self.exit(2, f"perfscope: {message}. See `{self.prog} --help`.\n")
 
 

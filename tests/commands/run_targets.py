@@ -48,6 +48,19 @@ while True:
     time.sleep(0.01)
 """
 
+COUNTING = """
+import signal, sys
+count = 0
+def heard(number, frame):
+    global count
+    count += 1
+    print(count, flush=True)
+signal.signal(signal.SIGUSR1, heard)
+print("ready", flush=True)
+sys.stdin.read()
+print("heard", count, flush=True)
+"""
+
 LOOKING = """
 import json, os, sys
 print(json.dumps([sys.path, "sitecustomize" in sys.modules, os.environ.get("ORDER", ""), sys.stdin.read()]))

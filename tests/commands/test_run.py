@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from perfscope.traces.load import load
-from tests.commands.run_targets import LOOKING, SIGNALLED, TRAINING, WITH_WORKER
+from tests.commands.run_targets import COUNTING, LOOKING, SIGNALLED, TRAINING, WITH_WORKER
 from tests.running import perfscope
 
 
@@ -57,6 +58,19 @@ def test_signals_reach_the_command_and_how_it_ended_is_told(tmp_path: Path) -> N
             process.send_signal(send)
             assert process.stdout.read() == heard
             assert process.wait(60) == code
+
+
+def test_a_signal_to_the_whole_group_reaches_the_command_once(tmp_path: Path) -> None:
+    command = [*perfscope("run", "--out", tmp_path / "run"), "--", sys.executable, written(tmp_path, COUNTING)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stdout.readline() == "ready\n"
+        for send, heard in ((os.killpg, 1), (os.kill, 2), (os.killpg, 3), (os.killpg, 4), (os.kill, 5)):
+            send(process.pid, signal.SIGUSR1)
+            assert process.stdout.readline() == f"{heard}\n"
+            time.sleep(0.3)  # for a second one, if there is one
+        process.stdin.close()
+        assert process.stdout.read() == "heard 5\n"
 
 
 def test_a_command_that_is_not_there_is_told_as_a_shell_tells_it(tmp_path: Path) -> None:
