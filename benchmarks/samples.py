@@ -27,7 +27,7 @@ from benchmarks.others import Others
 FOLDER = Path(__file__).parent.parent / "sample_workloads"
 DECLARED = re.compile(r'^"""ill: ([a-z-]+)(?:/([a-z-]+))?(?: \+ ([a-z-]+))?\. ')
 WARM_UP_S = 4.0
-OWN_S = 6.0
+OWN_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def attach(pid: int, seconds: float, keep: Path | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Look:
-    """One run of a sample: the diagnosis, its own meter (ms a step, one value a second), cores that others used meanwhile."""
+    """One run of a sample: the diagnosis, its own meter (ms a step, one value a second), cores that others used."""
 
     answer: dict[str, Any]
     own_ms: npt.NDArray[np.float64]
@@ -118,17 +118,20 @@ def calibrated(sample: Sample) -> Iterator[None]:
 
 
 def look(sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str) -> Look | None:
-    """Start it, watch its meter before and while we are attached; None when the program says it cannot run here."""
+    """Start it, watch its meter before and after we are attached (a window slows it); None when it says it cannot run here."""
     kept = args.keep / "-".join((sample.name, str(ranks), *arguments)) if args.keep else None
     running = Running(sample.name, ranks, *arguments)
     try:
         if running.process.poll() is not None:
             return None
         time.sleep(WARM_UP_S)
-        others, before = Others(running.process.pid), len(running.said())
-        time.sleep(args.before)
-        answer = attach(running.process.pid, args.duration, kept)
-        own = [line["step_ms"] for line in running.said()[before:]]
+        others, own = Others(running.process.pid), []
+        answer = None
+        for _ in range(2):
+            first = len(running.said()) + ranks
+            time.sleep(args.own)
+            own += [line["step_ms"] for line in running.said()[first:]]
+            answer = answer or attach(running.process.pid, args.duration, kept)
         return Look(answer, np.array(own), others.cores())
     finally:
         running.end()
@@ -153,7 +156,8 @@ def prediction(sample: Sample, ill: Look, gain: tuple[float, float, float]) -> t
     said = (found or {}).get("speedup") or {}
     low, likely, high = (said.get(key) for key in ("low", "likely", "high"))
     if low is None or likely is None or high is None:
-        return True, f"predicted at most {high:.2f}" if high else "predicts nothing"
+        holds = not high or gain[1] <= high
+        return holds, f"predicted at most {high:.2f}{'' if holds else ' NO'}" if high else "predicts nothing"
     holds = low <= gain[2] and gain[1] <= high and 0.8 * gain[1] <= likely <= 1.2 * gain[2]
     return holds, f"predicted {likely:.2f} [{low:.2f} .. {high:.2f}]{'' if holds else ' NO'}"
 
@@ -188,7 +192,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--duration", type=float, default=15.0)
-    parser.add_argument("--before", type=float, default=OWN_S, help="seconds for which its meter is read before")
+    parser.add_argument("--own", type=float, default=OWN_S, help="seconds for which its meter is read before and after")
     parser.add_argument("--keep", type=Path, help="folder for the run folders")
     args = parser.parse_args()
     wanted = [one for one in samples() if not args.names or one.name in args.names]

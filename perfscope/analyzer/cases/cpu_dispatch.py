@@ -37,6 +37,8 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
     share = cost / step
     if share < limits.dispatch_share:
         return None
+    # Ranks that dispatch alike wait for each other the less, the less they dispatch.
+    talking = float((rows["exposed_communication"] + rows["peer_wait"]).mean()) / step
     own = ops[(ops["process"] == process).to_numpy()]
     begin, end, row = computing(own)
     called, mean = float((~own["name"].isin(DATALESS)).sum()), float((end - begin).sum()) / max(len(np.unique(row)), 1)
@@ -53,7 +55,7 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
         rank=int(rows["rank"].iloc[0]),
         lost_s=round(cost * len(rows) / 1e9, 6),
         share=round(share, 4),
-        speedup=ceiling(share),
+        speedup=ceiling(share / max(1.0 - talking, share)),
         summary=summary,
         evidence=evidence(trace, own, process),
         actions=ACTIONS,

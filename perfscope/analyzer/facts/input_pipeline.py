@@ -6,16 +6,15 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.facts.counters import WHOLE, grown_in
-from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
+from perfscope.analyzer.facts.peers import longest_input_wait
+from perfscope.analyzer.facts.rows import column, rows_of, table
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.facts.steps import trainers
 from perfscope.analyzer.facts.time_budget import steady_budget, time_budget
 from perfscope.analyzer.facts.zones import spans_of
-from perfscope.traces.intervals import Ints, covered, inside, merged
+from perfscope.traces.intervals import Ints, inside, merged
 from perfscope.traces.trace import Trace
 
-# Ranks whose mean steps differ by less than this wait for each other (gradient synchronisation).
-IN_STEP = 0.05
 # Bytes read from block devices per fetch below which a read is metadata or logging, not the data set.
 READS_DATA = 16_384
 # Batches that each worker may be ahead where the loader does not tell its prefetch_factor: PyTorch's default.
@@ -91,7 +90,7 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     restart, restarts = _restarts(asked)
     delay = (grown_in(trace, "run_delay_ns", process, tid, loop) or 0.0) / count
     waited = column(rows, "input_wait")
-    peers = _peers_waits(trace, process, begin, end, float(dur.mean()))
+    peers = longest_input_wait(trace, process, begin, end)
     consumer = min(float((dur - np.maximum(waited, peers)).mean()) + received, float(dur.mean()))
     return Pipeline(
         process=process,
@@ -249,17 +248,3 @@ def _restarts(asked: pd.DataFrame | None) -> tuple[float, int]:
     wait = float(np.median(usual)) if len(usual) else 0.0
     spent = dur[starts | ended].sum() + np.maximum(dur[first] - wait, 0.0).sum()
     return float(spent), int(starts.sum())
-
-
-def _peers_waits(trace: Trace, process: int, begin: Ints, end: Ints, mean: float) -> Ints:
-    """Per step, the longest wait for input of any other rank that steps together with this one, ns."""
-    longest = np.zeros(len(begin), np.int64)
-    budget = trace.fact(steady_budget)
-    for other, _ in trainers(trace):
-        rows = budget[budget["process"] == other]
-        if other == process or not len(rows) or abs(float(rows["dur"].mean()) / mean - 1.0) > IN_STEP:
-            continue
-        trains = of_category(rows_of(trace, "ranges", other), "backward")
-        if trains is not None and len(trains):
-            longest = np.maximum(longest, covered(spans_of(rows_of(trace, "loader", other)), begin, end))
-    return longest

@@ -5,7 +5,8 @@ What it means
     until it returns.
 
 How it is detected
-    The probe times the save calls of the training thread. They are at least 3 % of the steady steps. Without them each
+    The probe times the save calls of the training thread. They, and the waits for ranks that step with it while those write,
+    are at least 3 % of the steady steps. Without them each
     step would be shorter by their mean: that is the gain; its width comes from a bootstrap over steps, since writes are
     rare.
 
@@ -20,13 +21,15 @@ When it is wrong
 
 import pandas as pd
 
+from perfscope.analyzer.cases.lockstep import waits_for_peers
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.rows import column, longest, of_category, rows_of, table
+from perfscope.analyzer.facts.peers import pauses_of_peers
+from perfscope.analyzer.facts.rows import column, longest, of_category, rows_of, table, uses_device
 from perfscope.analyzer.facts.traced.thread_work import saves
 from perfscope.analyzer.facts.traced.units import of_a_profiler
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.prediction import After, speedup
+from perfscope.analyzer.prediction import After, left_alone, speedup
 from perfscope.analyzer.wording import megabytes, ms, percent, plural
 from perfscope.traces.trace import Trace
 
@@ -49,7 +52,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if process is None:
         return None
     rows = steps_of(trace, process)
-    step, cost = float(rows["dur"].mean()), float(rows["checkpoint"].mean())
+    step, own = float(rows["dur"].mean()), float(rows["checkpoint"].mean())
+    theirs = pauses_of_peers(trace, process, "checkpoint")
+    cost = own + float(theirs.mean())
     share = cost / step
     if share < limits.worth_share:
         return None
@@ -57,7 +62,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     worst = longest(writes)
     size = int(writes["value"].max())
     hit = int((rows["checkpoint"] > 0).sum())
-    after = After(step - (1.0 - COPY_SHARE) * cost, step - cost, step - cost)
+    quiet = left_alone(share, limits.most_interrupted, on_device=uses_device(trace))
+    after = After(step - (1.0 - COPY_SHARE) * own, step - cost, (step - cost) * quiet)
     sized = f" of {megabytes(size)}" if size > 0 else ""
     rank = rank_of(rows)
     return Finding(
@@ -67,7 +73,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         rank=rank,
         lost_s=round(cost * len(rows) / 1e9, 4),
         share=round(share, 4),
-        speedup=speedup(step, after, rows["checkpoint"], rows["dur"]),
+        speedup=speedup(step, after, rows["checkpoint"] + theirs, rows["dur"]),
         summary=f"Checkpoint stall: training stands still {percent(share)} of the time while checkpoints are written: "
         f"in {hit} of {len(rows)} steps, the longest write{sized} took {ms(float(worst['dur']))}. "
         "A faster model would not help: the write is on the training thread.",
@@ -83,12 +89,13 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
                 lane="main",
             ),
             Evidence(
-                text=f"{ms(cost)} of each {ms(step)} step on average, {plural(len(writes), 'write')} in all",
-                value=round(cost / 1e6, 3),
+                text=f"{ms(own)} of each {ms(step)} step on average, {plural(len(writes), 'write')} in all",
+                value=round(own / 1e6, 3),
                 unit="ms/step",
                 rank=rank,
                 process=process,
             ),
+            *waits_for_peers(theirs, "write", rank, process),
         ],
         actions=[
             Action(

@@ -7,7 +7,7 @@ What it means
 
 How it is detected
     The probe times each collection from 50 microseconds on; those on the training thread inside steady steps are at
-    least 3 % of them.
+    least 3 % of them, together with what it waits for ranks that step with it while they collect.
 
 What to do
     After set-up call `gc.collect(); gc.freeze()`, so that long-lived objects are no longer walked over; raise the
@@ -18,11 +18,13 @@ When it is wrong
     A collection inside a wait for input or a checkpoint is counted there and not here.
 """
 
+from perfscope.analyzer.cases.lockstep import waits_for_peers
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.rows import longest, of_category, rows_of
+from perfscope.analyzer.facts.peers import pauses_of_peers
+from perfscope.analyzer.facts.rows import longest, of_category, rows_of, uses_device
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.prediction import After, speedup
+from perfscope.analyzer.prediction import After, left_alone, speedup
 from perfscope.analyzer.wording import ms, percent, plural
 from perfscope.traces.trace import Trace
 
@@ -42,7 +44,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if process is None:
         return None
     rows = steps_of(trace, process)
-    step, cost = float(rows["dur"].mean()), float(rows["gc"].mean())
+    step, own = float(rows["dur"].mean()), float(rows["gc"].mean())
+    theirs = pauses_of_peers(trace, process, "gc")
+    cost = own + float(theirs.mean())
     share = cost / step
     if share < limits.worth_share:
         return None
@@ -52,7 +56,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     pauses = ranges[ranges["tid"].isin(rows["tid"].unique()) & (ranges["ts"] >= begin) & (ranges["ts"] < end)]
     worst = longest(pauses)
     rank = rank_of(rows)
-    after = After(step - 0.8 * cost, step - cost, step - cost)
+    quiet = left_alone(share, limits.most_interrupted, on_device=uses_device(trace))
+    after = After(step - 0.8 * own, step - cost, (step - cost) * quiet)
     return Finding(
         id=ID,
         cause=None,
@@ -60,7 +65,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         rank=rank,
         lost_s=round(cost * len(rows) / 1e9, 4),
         share=round(share, 4),
-        speedup=speedup(step, after, rows["gc"], rows["dur"]),
+        speedup=speedup(step, after, rows["gc"] + theirs, rows["dur"]),
         summary=f"GC pauses: Python's garbage collector stops training {percent(share)} of the time "
         f"({plural(len(pauses), 'collection')} in {len(rows)} steps, the longest {ms(float(worst['dur']))}). "
         "It walks over objects that live as long as the run; freeing memory is not what takes the time.",
@@ -77,12 +82,13 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
                 lane="main",
             ),
             Evidence(
-                text=f"{plural(len(pauses) / len(rows), 'collection')} and {ms(cost)} a step",
-                value=round(cost / 1e6, 3),
+                text=f"{plural(len(pauses) / len(rows), 'collection')} and {ms(own)} a step",
+                value=round(own / 1e6, 3),
                 unit="ms/step",
                 rank=rank,
                 process=process,
             ),
+            *waits_for_peers(theirs, "collect", rank, process),
         ],
         actions=[
             Action("freeze what lives as long as the run, once, before the first step", "gc.collect(); gc.freeze()"),

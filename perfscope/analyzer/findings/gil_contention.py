@@ -23,6 +23,7 @@ from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, 
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.other_threads import busiest_other_thread
+from perfscope.analyzer.facts.ranks_here import ranks_at_once
 from perfscope.analyzer.facts.rows import column, manifest, rows_of, uses_device
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.limits import Limits
@@ -76,15 +77,17 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     # What the other thread held the lock for may in part be needed by training itself: half of it stays,
     # pessimistically.
     other = busiest_other_thread(trace, process, int(rows["tid"].mode().iloc[0]))
-    given, most_given = cores_given_back(trace, 0.0 if other is None else other.share)
+    ranks = ranks_at_once(trace)
+    given, most_given = cores_given_back(trace, 0.0 if other is None else other.share, ranks)
     computing = float((rows["compute_or_host"] + rows["device_compute"]).mean())
-    device = uses_device(trace)
     by = (limits.interrupted, limits.most_interrupted)
-    warm, warmest = (left_alone(share, one, on_device=device) for one in by)
+    warm, warmest = (left_alone(share, one, on_device=uses_device(trace)) for one in by)
+    # What goes into waiting for ranks that have the same thread beside them grows and shrinks with the rest.
+    rest = step - float((rows["exposed_communication"] + rows["peer_wait"]).mean())
     after = After(
         step - 0.5 * max(share - error, 0.0) * step,
-        max(step - cost - computing * given, 0.05 * step) * warm,
-        max(step * (1.0 - share - error) - computing * most_given, 0.05 * step) * warmest,
+        max(1.0 - (cost + computing * given) / rest, 0.05) * step * warm,
+        max(1.0 - (cost + error * step + computing * most_given) / rest, 0.05) * step * warmest,
     )
     rank = rank_of(rows)
     evidence = [
@@ -119,18 +122,18 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     )
 
 
-def cores_given_back(trace: Trace, taken: float) -> tuple[float, float]:
-    """By which part of itself the computation shrinks when `taken` cores are no longer used beside it, likely and at most. 0
-    where there was room for all.
+def cores_given_back(trace: Trace, taken: float, ranks: int) -> tuple[float, float]:
+    """By which part of itself the computation of each rank shrinks when `taken` cores are no longer used beside it, likely and
+    at most. 0 where there was room for all ranks.
 
     Likely all of it was taken from torch's threads; at most every parallel region waited for the one of them that had to
     share its core.
     """
     cores, torch = manifest(trace).usable_cores, manifest(trace).torch
     threads = torch.intra_op_threads if torch is not None else 1
-    if cores is None or threads + taken <= cores.cores:
+    if cores is None or (threads + taken) * ranks <= cores.cores:
         return 0.0, 0.0
-    return min(taken / cores.cores, 0.5), 0.5 * min(taken, 1.0)
+    return min(taken * ranks / cores.cores, 0.5), 0.5 * min(taken, 1.0)
 
 
 def _from_outside(trace: Trace, limits: Limits) -> Finding | None:
