@@ -47,8 +47,9 @@ class Limits:
     # 73 % of its time (docs/measured.md). So much of the time that it stands off its core is likely to shorten it, and at most.
     interrupted: float = 0.3
     most_interrupted: float = 0.55
-    # On a CPU what is left beside a product that goes took 12 % less time than before (docs/measured.md, compute_bound): caches
-    # that nothing else runs through. So much at most.
+    # On a CPU what is left beside a product that goes took 12 % less time than before, beside a chain of elementwise operators
+    # that was fused 15 % less (docs/measured.md, compute_bound, memory_bound): caches that nothing else runs through. So much at
+    # most.
     calmer: float = 0.15
     # With a gain below this from any number of workers the cores are the limit and not the number of workers: predictions on
     # the sample workloads are off by about as much (docs/measured.md).

@@ -65,7 +65,8 @@ def test_decoding_on_full_cores_never_advises_workers() -> None:
     assert "num_workers" not in told(finding)
     # 3.9 cores x 30 ms of CPU a step, against 10 ms of the consumer: 12 cores
     assert "12 cores" in finding.summary
-    assert gain(finding).low == 3.0
+    # pessimistically half of the decoding stays: 3.9 cores x 30 - 40 ms of CPU a step, where 3.9 and what is idle can be had
+    assert gain(finding).low == pytest.approx(30 / (77 / 3.97), abs=0.02)
 
 
 def test_cheap_batches_on_full_cores_are_not_called_decoding() -> None:
@@ -80,7 +81,10 @@ def test_decoding_on_full_cores_gains_what_waits_for_cores() -> None:
     finding = found(pipeline(wait=20, workers=4, fetch={"wall": 120, "cpu": 110}, busy=0.99, rates=rates))
     assert finding.cause == "decode-bound"
     # the workers want 3.8 cores of the 3.86 that others than the loop want, and decoding is 110 of their 114 ms a step
-    assert gain(finding).likely == round(30 / (0.9 * (10 - 3 * 110 / 114 * 3.8 / 3.86)), 3)  # and warm
+    waits = 10 - 3 * 110 / 114 * 3.8 / 3.86
+    # its own 3 ms a step are interrupted for as long, which makes them 15 % longer; and it is warm then
+    assert gain(finding).likely == round(30 / (0.9 * (waits - 3 * 0.3 * 0.5)), 3)
+    assert gain(finding).high == round(30 / (0.75 * 3 * (1 - 0.55 * 0.5)), 3)
 
 
 def test_pure_decoding_with_many_workers_is_never_storage() -> None:

@@ -12,7 +12,7 @@ from perfscope.analyzer.facts.rows import of_category, table
 from perfscope.analyzer.facts.traced.range_table import innermost, modules
 from perfscope.analyzer.facts.traced.roofline import roofed_calls
 from perfscope.analyzer.facts.traced.roofs import roofs
-from perfscope.analyzer.facts.traced.units import Unit
+from perfscope.analyzer.facts.traced.units import NO_DEVICE, Unit
 from perfscope.analyzer.facts.traced.work_limits import WorkLimits, work_limits
 from perfscope.analyzer.facts.traced.work_origin import forward_ops
 from perfscope.analyzer.facts.traced.work_units import work_units
@@ -48,6 +48,11 @@ class WorkCase:
     def share(self, ns: float) -> float:
         """What this much of the work is of the step."""
         return self.busy_share * ns / self.limits.whole if self.limits.whole else 0.0
+
+    def ceiling(self, ns: float, limits: Limits) -> Speedup:
+        """The most that it gives when this much of the work goes: on a CPU the rest has the caches for itself then."""
+        share = self.share(ns)
+        return ceiling(share if self.unit.device != NO_DEVICE else share + limits.calmer * (1.0 - share))
 
     def finding(
         self,

@@ -24,11 +24,9 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.cases import counter_evidence
-from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.traced.roofline import COMPUTE
-from perfscope.analyzer.facts.traced.units import NO_DEVICE
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.peaks.peaks import Peaks
 from perfscope.analyzer.wording import operations, percent
@@ -89,8 +87,7 @@ def most(case: WorkCase, calls: pd.DataFrame, limits: Limits) -> Speedup:
     if in_whole_numbers(calls):
         others = case.calls[case.calls["dtype"].isin(WHOLE_NUMBERS) & ~case.calls.index.isin(calls.index)]
         spared += float(others["work_ns"].sum())
-    share = case.share(spared)
-    return ceiling(share if case.unit.device != NO_DEVICE else share + limits.calmer * (1.0 - share))
+    return case.ceiling(spared, limits)
 
 
 def evidence(case: WorkCase, calls: pd.DataFrame) -> list[Evidence]:

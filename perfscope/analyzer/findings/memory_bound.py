@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.cases import counter_evidence
-from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.traced.fusable_runs import fusable_runs
@@ -78,7 +77,7 @@ def of_operators(trace: Trace, limits: Limits) -> Finding | None:
         summary=summary,
         evidence=evidence(case, calls, runs),
         actions=actions(case, calls),
-        speedup=ceiling(case.share(float(runs["work_ns"].sum()))),
+        speedup=case.ceiling(float(runs["work_ns"].sum()), limits),
     )
 
 

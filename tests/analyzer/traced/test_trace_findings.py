@@ -247,7 +247,7 @@ def test_what_a_profilers_trace_cannot_show_is_not_called_clear() -> None:
     of_the_host = {"gc-pause", "gil-contention", "cpu-oversubscription", "cpu-throttled", "memory-growth"}
     of_counters = {
         *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),
-        *("shared-gpu", "wrong-gpu", "numa-mismatch", "link-errors"),
+        *("shared-gpu", "wrong-gpu", "numa-mismatch", "link-errors", "device-lost"),
     }
     assert silent == of_the_host | of_counters
     lacking = {one.id: one.reason for one in diagnose(trace).not_applicable}

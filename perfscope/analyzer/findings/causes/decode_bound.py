@@ -46,14 +46,9 @@ def remedy(case: Case) -> Remedy:
     line, fetch = case.pipeline, case.fetch
     saved = line.needed(fetch.cpu) * max(case.ranks, 1)
     own = min(max(alone(case), case.machine.floor(saved)), line.consumer)
-    likely, fast = (
-        own * left_to_itself(case, part) * warm(case, warmer)
-        for part, warmer in (
-            (case.limits.interrupted, case.limits.warmer),
-            (case.limits.most_interrupted, case.limits.most_warmer),
-        )
-    )
-    likely += max(relieved(case, saved) - own, 0.0)
+    spared = own * (1.0 - left_to_itself(case, case.limits.interrupted))
+    likely = (max(relieved(case, saved), own) - spared) * warm(case, case.limits.warmer)
+    fast = own * left_to_itself(case, case.limits.most_interrupted) * warm(case, case.limits.most_warmer)
     need = cores_needed(case)
     have = case.load.usable_cores
     more = f"keeping up would take {plural(need, 'core')}" if need is not None and have and need > have else None
