@@ -118,8 +118,10 @@ class Limits:
     dispatch_share: float = 0.35
     # Below this share of work with known FLOPs a utilisation would be that of a part.
     enough_costs: float = 0.9
-    # A smaller type is worth it from this ratio of rates on.
+    # A smaller type is worth it from this ratio of rates on, for calls that reach at least this share of their own type's roof:
+    # what stays a factor of five below it is held by something else than the type.
     faster_type: float = 1.3
+    near_roof: float = 0.2
     # Clocks that are held for less of the time than this are a passing adjustment.
     held_share: float = 0.05
     # Kernels run "all the time" from here on (TraceML calls utilisation above 0.7 high; below 0.8 idle time is the larger part).

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from perfscope.analyzer.bootstrap import block_length, interval, resampled_means
+from perfscope.analyzer.facts.counters import grown_in
 from perfscope.analyzer.facts.memory_trend import slope_with_interval
 from perfscope.analyzer.facts.observed_budget import SAVERS
 from perfscope.analyzer.facts.sample_shares import torch_frame
@@ -12,6 +13,7 @@ from perfscope.analyzer.facts.warm_up import warm_up
 from perfscope.analyzer.prediction import After, Machine, pipelined, speedup
 from perfscope.analyzer.wording import digits, duration, megabytes, ms, percent, plural
 from perfscope.traces.intervals import covered, exclusive, merged
+from tests import build
 
 
 def ints(*values: int) -> np.ndarray:
@@ -133,3 +135,14 @@ def test_numbers_in_words() -> None:
     assert [plural(1, "worker"), plural(2, "process"), plural(0.5, "core")] == ["1 worker", "2 processes", "0.5 cores"]
     assert [megabytes(5e6), megabytes(2.44e9)] == ["5 MB", "2.44 GB"]
     assert [duration(80), duration(7200), duration(40)] == ["1.33 minutes", "2 hours", "40 seconds"]
+
+
+def test_growth_between_the_spans_does_not_count() -> None:
+    # 1 ns a ns, but 5 a ns while something of ours runs from 400 to 600
+    readings = [(0, 0), (400, 400), (600, 1400), (1000, 1800)]
+    rows = [{"process": 0, "tid": 7, "ts": ts, "name": "cpu_ns", "value": float(value)} for ts, value in readings]
+    trace = build.trace(counters=rows)
+    assert grown_in(trace, "cpu_ns", 0, 7, (ints(0, 600), ints(400, 1000))) == 800
+    assert grown_in(trace, "cpu_ns", 0, 7, (ints(800), ints(1200))) == 400, "the half that is known stands for all"
+    assert grown_in(trace, "cpu_ns", 0, 7, (ints(900), ints(1200))) is None
+    assert grown_in(trace, "cpu_ns", 0, -1, (ints(0), ints(400))) is None

@@ -156,7 +156,8 @@ def test_products_with_a_python_number_count_and_run_together() -> None:
     """Between two of them lies the copy of a number: some bytes, which end no run."""
     one = found(diagnose(on_cpu(*[("aten::mul", [4096, 4096], FULL, 25.0)] * 3, by_number=True)), "memory-bound")
     assert one is not None and one.share == pytest.approx(0.5, abs=0.02)
-    assert one.speedup is not None and one.speedup.high == pytest.approx(4.0, rel=0.1)
+    # and the quarter that is left is up to 15 % shorter with the caches for itself
+    assert one.speedup is not None and one.speedup.high == pytest.approx(4.0 / 0.85, rel=0.1)
 
 
 def test_float64_is_told_without_any_peaks() -> None:

@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perfscope.analyzer.facts.time_budget import CATEGORIES, steady, time_budget
+from perfscope.analyzer.facts.peers import pauses_of_peers
+from perfscope.analyzer.facts.time_budget import CATEGORIES, steady, steady_budget, time_budget
 from perfscope.traces.trace import Trace
+from tests import build
 from tests.analyzer.loop import MS, Loop
+from tests.analyzer.pipelines import counters
 
 
 def mean_ms(trace: Trace, column: str) -> float:
@@ -182,3 +185,37 @@ def test_copies_are_exposed_outside_waits() -> None:
     for _ in range(5):
         loop.next(2).add("copies", 3, direction="h2d", bytes=10, pinned=0, non_blocking=0).work()
     assert mean_ms(loop.trace(), "exposed_copy") == 3
+
+
+def test_samples_tell_what_a_thread_waits_for_and_the_kernels_counters_how_much() -> None:
+    loop = Loop()
+    for _ in range(60):
+        loop.next(1).work()
+    states = [
+        {"process": 0, "tid": 100, "ts": round(at * 1.3 * MS), "state": "gil" if at % 2 else "running"}
+        for at in range(int(loop.at / MS / 1.3))
+    ]
+    sampled = loop.trace(thread_states=states)
+    counted = counters(loop.at, {(0, 100, "cpu_ns"): 0.2e9, (0, 100, "run_delay_ns"): 0.05e9})
+    weighed = loop.trace(thread_states=states, counters=counted)
+    assert_sums(weighed)
+    assert mean_ms(sampled, "gil") == pytest.approx(7 * 0.5, abs=0.15)
+    assert mean_ms(weighed, "gil") == pytest.approx(7 * 0.75, abs=0.15), "on a core or waiting for one 25 % of the time"
+
+
+def test_pauses_of_a_rank_in_step_count_where_the_other_waits_for_it() -> None:
+    zero, one = Loop(), Loop(process=1, tid=101)
+    for _ in range(60):
+        zero.next(1).forward().backward(3).call("gc", 4, object=2).optimizer()
+        one.next(1).forward().backward(6).call("gc", 1, object=2).optimizer()
+    zero.sampled("thread_states", 0.7, state="running")
+    one.sampled("thread_states", 0.7, state="running")
+    for row in one.tables["thread_states"]:
+        row["state"] = "lock" if 6 * MS <= row["ts"] % (11 * MS) < 9 * MS else "running"
+    second = build.MAIN | {"process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
+    tables = {name: zero.tables[name] + one.tables[name] for name in zero.tables}
+    trace = build.trace(processes=[build.MAIN, second], **tables)
+    assert pauses_of_peers(trace, 0, "gc").mean() == 0, "its peer's lies in its own"
+    waited = float(steady_budget(trace).query("process == 1")["peer_wait"].mean())
+    assert waited > 2 * MS
+    assert pauses_of_peers(trace, 1, "gc").mean() == pytest.approx(min(waited, 3 * MS), rel=0.01)

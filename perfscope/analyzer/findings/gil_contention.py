@@ -18,7 +18,9 @@ When it is wrong
 """
 
 import numpy as np
+import pandas as pd
 
+from perfscope.analyzer.cases.cpu_dispatch import waiting_for_a_core
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.observed_budget import observed_budget
@@ -74,21 +76,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     error = 1.96 * float(np.sqrt(share * (1.0 - share) / max(count, 1)))
     if share < max(limits.pause_share, limits.worth_share) or share - error <= 0.0:
         return None
-    # What the other thread held the lock for may in part be needed by training itself: half of it stays,
-    # pessimistically.
     other = busiest_other_thread(trace, process, int(rows["tid"].mode().iloc[0]))
-    ranks = ranks_at_once(trace)
-    given, most_given = cores_given_back(trace, 0.0 if other is None else other.share, ranks)
-    computing = float((rows["compute_or_host"] + rows["device_compute"]).mean())
-    by = (limits.interrupted, limits.most_interrupted)
-    warm, warmest = (left_alone(share, one, on_device=uses_device(trace)) for one in by)
-    # What goes into waiting for ranks that have the same thread beside them grows and shrinks with the rest.
-    rest = step - float((rows["exposed_communication"] + rows["peer_wait"]).mean())
-    after = After(
-        step - 0.5 * max(share - error, 0.0) * step,
-        max(1.0 - (cost + computing * given) / rest, 0.05) * step * warm,
-        max(1.0 - (cost + error * step + computing * most_given) / rest, 0.05) * step * warmest,
-    )
+    after = without_contention(trace, rows, error, 0.0 if other is None else other.share, limits)
     rank = rank_of(rows)
     evidence = [
         Evidence(
@@ -119,6 +108,25 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         f"process ({ms(cost)} a step).{who} More cores would not help: only one thread runs Python at a time.",
         evidence=evidence,
         actions=ACTIONS,
+    )
+
+
+def without_contention(trace: Trace, rows: pd.DataFrame, error: float, taken: float, limits: Limits) -> After:
+    """The step when nobody else holds the lock; `error` is that of the share, `taken` the cores that the other thread uses."""
+    step, cost = float(rows["dur"].mean()), float(rows["gil"].mean())
+    given, most_given = cores_given_back(trace, taken, ranks_at_once(trace))
+    # Where there are cores for all, what the thread waits for one is its waking after a wait for the lock, and goes with it.
+    waking = 0.0 if given else min(waiting_for_a_core(trace, int(rows["process"].iloc[0])), step - cost)
+    computing = float((rows["compute_or_host"] + rows["device_compute"]).mean())
+    by = (limits.interrupted, limits.most_interrupted)
+    warm, warmest = (left_alone(cost / step, one, on_device=uses_device(trace)) for one in by)
+    # What goes into waiting for ranks that have the same thread beside them grows and shrinks with the rest.
+    rest = step - float((rows["exposed_communication"] + rows["peer_wait"]).mean())
+    return After(
+        # What the other thread held the lock for may in part be needed by training itself: half of it stays, pessimistically.
+        step - 0.5 * max(cost - error * step, 0.0),
+        max(1.0 - (cost + waking + computing * given) / rest, 0.05) * step * warm,
+        max(1.0 - (cost + waking + error * step + computing * most_given) / rest, 0.05) * step * warmest,
     )
 
 

@@ -8,7 +8,8 @@ What it means
 How it is detected
     Products, convolutions and attention by type (from shapes and types of operators). float64 against float32: on every
     device at least twice as fast, and half the bytes. float32 against TF32 or bfloat16: where the device's peaks (or the
-    CPU's calibration) say it is at least 1.3 times as fast, and on a GPU the kernels' names say that float32 units did it.
+    CPU's calibration) say it is at least 1.3 times as fast, and on a GPU the kernels' names say that float32 units did it; calls
+    that stay below a fifth of the roof are left out.
     What the faster type would save of such calls at most is at least 3 % of the step.
 
 What to do
@@ -16,8 +17,8 @@ What to do
     TF32 with `torch.set_float32_matmul_precision("high")`.
 
 When it is wrong
-    Where the wide type is needed: solvers, statistics over many values, some losses. Calls that are limited by memory or too
-    small gain less: the ceiling is told.
+    Where the wide type is needed: solvers, statistics over many values, some losses. Calls that are limited by memory gain less:
+    the ceiling is told.
 """
 
 import re
@@ -62,6 +63,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         narrow, ratio = faster(case, wide)
         if wide == "float32" and case.unit.device != NO_DEVICE and len(calls):
             calls = calls[in_plain_units(trace, calls)]
+        # what stays far below the roof of its type is too small or waits for memory, and gains nothing from a higher roof
+        calls = calls[~(calls["attainable_ns"] < limits.near_roof * calls["work_ns"])] if wide == "float32" else calls
         if ratio < limits.faster_type or not len(calls):
             continue
         taken = float(calls["work_ns"].sum())

@@ -104,7 +104,7 @@ def of_quiet_trace(ranks: list[RankBudget], unit: Unit | None, standing: Standin
     if unit is not None and unit.device == NO_DEVICE:
         text = (
             f"No accelerator is in the trace. On the CPU operators compute {percent(computing)} of the time; the rest goes into "
-            "calling them and into Python. Attach to the run to see what that is."
+            "calling them and into Python; `perfscope attach PID` samples the thread and shows what that is."
         )
         return Verdict("unknown", None, text, 0.0)
     if computing >= MOSTLY:

@@ -55,12 +55,14 @@ def of_rank(trace: Trace, fact: Callable[[Trace], pd.DataFrame], rank: int) -> p
 
 
 def of_budget(trace: Trace, rank: int) -> list[Section]:
-    own = steady(of_rank(trace, time_budget, rank))
+    everything = of_rank(trace, time_budget, rank)
+    own = steady(everything)
     if not len(own):
         return []
     together = columns_for(len(own))
     column = "a step" if together == 1 else f"the mean of {together} steps"
-    return [Section("budget", "Over the run", f"Over the run: each column is {column}.", budget_over_steps(own))]
+    gaps = " Where steps are missing a window of torch's profiler slowed them." if everything["distorted"].any() else ""
+    return [Section("budget", "Over the run", f"Over the run: each column is {column}.{gaps}", budget_over_steps(own))]
 
 
 def of_steps(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
