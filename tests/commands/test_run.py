@@ -62,8 +62,14 @@ def test_signals_reach_the_command_and_how_it_ended_is_told(tmp_path: Path) -> N
 
 def test_a_signal_to_the_whole_group_reaches_the_command_once(tmp_path: Path) -> None:
     command = [*perfscope("run", "--out", tmp_path / "run"), "--", sys.executable, written(tmp_path, COUNTING)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
         assert process.stdin is not None and process.stdout is not None and process.stdout.readline() == "ready\n"
         for send, heard in ((os.killpg, 1), (os.kill, 2), (os.killpg, 3), (os.killpg, 4), (os.kill, 5)):
             send(process.pid, signal.SIGUSR1)
