@@ -87,6 +87,12 @@ def test_products_of_float32_outside_of_matrix_units_leave_precision_unused(kern
     assert one is None or 'set_float32_matmul_precision("high")' in str([action.snippet for action in one.actions])
 
 
+def test_products_too_small_for_their_units_gain_nothing_from_a_narrower_type() -> None:
+    """2 x 64^3 operations in 8 us are 0.07 TFLOP/s."""
+    small = ("aten::mm", [64, 64], FULL, 8.0, {"name": "ampere_sgemm_32x32_sliced1x4_nn"})
+    assert found(diagnose(on_gpu(small, repeat=400)), "reduced-precision-unused") is None
+
+
 def test_grids_smaller_than_the_device_are_low_occupancy() -> None:
     kernel = {"name": "small", "blocks": 33, "threads": 256, "occupancy_percent": 12}
     one = found(diagnose(on_gpu(("aten::mm", [64, 64], HALF, 400.0, kernel))), "low-occupancy")

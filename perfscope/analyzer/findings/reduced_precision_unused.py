@@ -32,6 +32,7 @@ from perfscope.analyzer.cases.work import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.rows import table
 from perfscope.analyzer.facts.traced.call_costs import device_work
+from perfscope.analyzer.facts.traced.roofline import MEMORY
 from perfscope.analyzer.facts.traced.units import NO_DEVICE
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.peaks.peaks import Peaks
@@ -63,8 +64,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         narrow, ratio = faster(case, wide)
         if wide == "float32" and case.unit.device != NO_DEVICE and len(calls):
             calls = calls[in_plain_units(trace, calls)]
-        # what stays far below the roof of its type is too small or waits for memory, and gains nothing from a higher roof
-        calls = calls[~(calls["attainable_ns"] < limits.near_roof * calls["work_ns"])] if wide == "float32" else calls
+        if wide == "float32":
+            calls = calls[near_their_roof(case, calls, limits)]
         if ratio < limits.faster_type or not len(calls):
             continue
         taken = float(calls["work_ns"].sum())
@@ -112,10 +113,27 @@ def faster(case: WorkCase, wide: str) -> tuple[str, float]:
         return "float32", TWICE
     if not isinstance(case.peaks, Peaks):
         return "bfloat16", 1.0
-    own = case.peaks.vector.get("float32") if case.unit.device != NO_DEVICE else case.peaks.matrix.get("float32")
+    own = own_rate(case)
     rates = {one: case.peaks.matrix.get(one, 0.0) for one in NARROWER}
     best = next((one for one in NARROWER if rates[one] and own and rates[one] >= own), "bfloat16")
     return best, rates.get(best, 0.0) / own if own else 1.0
+
+
+def own_rate(case: WorkCase) -> float | None:
+    """FLOP/s of float32 without the narrower types' units; None where it is not known."""
+    if not isinstance(case.peaks, Peaks):
+        return None
+    return (case.peaks.vector if case.unit.device != NO_DEVICE else case.peaks.matrix).get("float32")
+
+
+def near_their_roof(case: WorkCase, calls: pd.DataFrame, limits: Limits) -> NDArray[np.bool_]:
+    """Calls that reach a good part of what their type allows, or wait for memory: others are too small to gain from a faster
+    type.
+    """
+    computing = calls["flops"].to_numpy(np.float64) / (own_rate(case) or np.inf) * 1e9
+    least = np.where(calls["side"] == MEMORY, calls["attainable_ns"].to_numpy(np.float64), computing)
+    near: NDArray[np.bool_] = least >= limits.near_roof * calls["work_ns"].to_numpy(np.float64)
+    return near
 
 
 def in_plain_units(trace: Trace, calls: pd.DataFrame) -> NDArray[np.bool_]:
