@@ -131,6 +131,34 @@ def test_differences_no_larger_than_chance_and_steps_of_their_own_name_nobody() 
     assert isinstance(alone, NotApplicable) and "one process" in alone.reason
 
 
+@pytest.mark.parametrize(("busy_cores", "named"), [(3.9, False), (1.5, True)])
+def test_waiting_for_a_core_in_turn_makes_no_straggler(busy_cores: float, named: bool) -> None:
+    """Rank 1 runs while rank 0 waits for it; what it does longer is to wait for a core."""
+    loops = [Loop(), Loop(process=1, tid=101)]
+    states = []
+    for rank, loop in enumerate(loops):
+        for number in range(STEPS):
+            loop.next().backward(8)
+            states += [
+                {"process": rank, "tid": 100 + rank, "ts": MS * (9 * number + at) + MS // 2, "state": state}
+                for at, state in enumerate(("poll", *("running" if rank or at < 6 else "lock" for at in range(8))))
+            ]
+    used = counters(
+        loops[0].at,
+        {
+            **{(rank, -1, "cpu_ns"): busy_cores / 2 * 1e9 for rank in (0, 1)},
+            (0, 100, "run_delay_ns"): 0.05e9,
+            (1, 101, "run_delay_ns"): 0.3e9,
+        },
+    )
+    second = build.MAIN | {"process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
+    rows = {name: loops[0].tables[name] + loops[1].tables[name] for name in ("loader", "ranges")}
+    trace = build.trace(processes=[build.MAIN, second], thread_states=states, counters=used, **rows)
+    assert trace.fact(rank_waiting)["peer_share"].tolist() == pytest.approx([2 / 9, 0.0])
+    found = outcome(straggler, trace, LIMITS)
+    assert isinstance(found, Finding) == named
+
+
 FINDING = Finding("x", None, "warning", 0, 1.0, 0.1, None, "Something.", [], [])
 DEARER = Finding("x", None, "warning", 1, 2.0, 0.2, None, "Something.", [], [])
 

@@ -7,7 +7,8 @@ from perfscope.analyzer.cases.trace import ceiling
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.counters import used
-from perfscope.analyzer.facts.host_load import window
+from perfscope.analyzer.facts.host_load import host_load, window
+from perfscope.analyzer.facts.input_pipeline import input_pipelines
 from perfscope.analyzer.facts.rank_waiting import IN_STEP, rank_waiting
 from perfscope.analyzer.facts.ranks_here import main_processes
 from perfscope.analyzer.facts.rows import column
@@ -51,10 +52,10 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
     last = rows.iloc[int(np.argmin(rows["waiting_share"].to_numpy()))]
     others = rows[rows["rank"] != last["rank"]]
     share = float(others["peer_share"].mean())
-    if share < limits.worth_share:
-        return None
     step_ns = float(last["step_ns"])
     slow = rows[rows["peer_share"] <= share / 2]
+    if share - longer_without_a_core(trace, slow, rows, limits) / step_ns < limits.worth_share:
+        return None
     budget = trace.fact(steady_budget)
     steps = int((column(budget, "process") == int(last["process"])).sum())
     where = _where(last, slow, rows)
@@ -81,6 +82,21 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
             ),
         ],
     )
+
+
+def longer_without_a_core(trace: Trace, slow: pd.DataFrame, rows: pd.DataFrame, limits: Limits) -> float:
+    """Nanoseconds a step that the slow ranks' loops wait longer for a core than the others', where the job itself fills the
+    cores of its one host: which of its ranks that hits is chance, and the findings of the cores tell of it.
+    """
+    load = trace.fact(host_load)
+    if rows["host"].nunique() > 1 or load.tree_cores is None or not load.usable_cores:
+        return 0.0
+    if load.tree_cores < (1.0 - limits.idle_share) * load.usable_cores:
+        return 0.0
+    delays = {line.process: line.main_delay for line in trace.fact(input_pipelines)}
+    hit = [delays.get(code, 0.0) for code in slow["process"]]
+    spared = [delays.get(code, 0.0) for code in rows["process"] if code not in set(slow["process"])]
+    return max(float(np.mean(hit)) - float(np.mean(spared)), 0.0) if hit and spared else 0.0
 
 
 def _where(last: "pd.Series[float]", slow: pd.DataFrame, rows: pd.DataFrame) -> str:
