@@ -51,7 +51,8 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
     """
     outcomes = [tried(module, trace, limits) for module in FINDINGS]
     found = [result for result in outcomes if isinstance(result, Finding)]
-    found.sort(key=lambda finding: -finding.lost_s)
+    told = unexplained(found, limits)
+    found.sort(key=lambda finding: (finding not in told, -finding.lost_s))
     process = critical_rank(trace, limits)
     verdict, standing = judged(trace, limits, found, process)
     per_rank = budgets(trace)
@@ -126,15 +127,18 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
 
 
 def unexplained(carrying: list[Finding], limits: Limits) -> list[Finding]:
-    """Without those that a more particular finding explains the most of: one loss under two names is no rivalry."""
+    """Without those that a more particular finding explains the most of: one loss under two names is no rivalry.
+
+    EXPLAINS of a finding's file names others, by id or as `id/cause`.
+    """
     lost = {finding.id: finding.lost_s for finding in carrying}
-    explained = {
-        name
-        for module in FINDINGS
-        for name in getattr(module, "EXPLAINS", ())
-        if lost.get(module.ID, 0.0) >= limits.explains * lost.get(name, float("inf"))
-    }
-    return [finding for finding in carrying if finding.id not in explained]
+    explains = {(module.ID, name) for module in FINDINGS for name in getattr(module, "EXPLAINS", ())}
+
+    def explained(one: Finding) -> bool:
+        by = [lost.get(id, 0.0) for id, name in explains if name in (one.id, f"{one.id}/{one.cause}")]
+        return any(other_s >= limits.explains * one.lost_s for other_s in by if other_s > 0.0)
+
+    return [finding for finding in carrying if not explained(finding)]
 
 
 def losses_first(carrying: list[Finding], limits: Limits) -> list[Finding]:

@@ -10,7 +10,7 @@ from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from tests import build
-from tests.analyzer.loop import Loop
+from tests.analyzer.loop import MS, Loop
 from tests.analyzer.pipelines import pipeline, worker_process
 
 
@@ -226,3 +226,20 @@ def test_ranks_that_wait_for_each_other_share_their_waits() -> None:
     finding = found(trace)
     assert finding.rank == 1
     assert gain(finding).likely == 2.222  # the consumer's 10 ms are 9 when its core no longer sleeps
+
+
+def test_a_rank_that_is_late_for_its_input_is_input_bound_before_it_is_a_straggler() -> None:
+    """Rank 1 waits 8 ms of each step for its batch, rank 0 waits for rank 1."""
+    zero, one = Loop(), Loop(process=1, tid=101)
+    for _ in range(60):
+        zero.next(1).forward(2).backward(11).optimizer(2)
+        one.next(8).forward(2).backward(4).optimizer(2)
+    for loop in (zero, one):
+        loop.sampled("thread_states", 0.7, state="running")
+    for row in zero.tables["thread_states"]:
+        row["state"] = "lock" if 7 * MS <= row["ts"] % (16 * MS) < 14 * MS else "running"
+    second = {**build.MAIN, "process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
+    tables = {name: zero.tables[name] + one.tables[name] for name in zero.tables}
+    answer = diagnose(build.trace(processes=[build.MAIN, second], **tables))
+    assert [(found.id, found.cause) for found in answer.findings] == [("input-bound", None), ("straggler", "input")]
+    assert (answer.verdict.id, answer.findings[1].rank) == ("input-bound", 1)

@@ -19,6 +19,8 @@ from perfscope.analyzer.wording import digits, ms, percent, plural
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
+CAUSES = {"input_wait": "input", "checkpoint": "checkpoint"}
+"""What a rank does longer that has a finding of its own, and the straggler's cause then."""
 LONGER = {
     "compute_or_host": "its forward, backward and optimizer take {} longer",
     "device_compute": "it computes {} longer",
@@ -59,13 +61,13 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
     budget = trace.fact(steady_budget)
     steps = int((column(budget, "process") == int(last["process"])).sum())
     where = _where(last, slow, rows)
-    doing = longer(budget, slow, rows)
+    category, doing = longer(budget, slow, rows)
     waiting = rows[~rows["rank"].isin(slow["rank"])]
     who = "the other rank waits" if len(waiting) == 1 else f"the {plural(len(waiting), 'other rank')} wait"
     waits = f"{who} {percent(float(waiting['peer_share'].mean()))}"
     return Finding(
         id=id,
-        cause=None,
+        cause=CAUSES.get(category),
         severity=severity_of(share, limits),
         rank=int(last["rank"]),
         lost_s=round(share * step_ns * steps / 1e9, 6),
@@ -109,18 +111,18 @@ def _where(last: "pd.Series[float]", slow: pd.DataFrame, rows: pd.DataFrame) -> 
     return f"rank {int(last['rank'])}" + (f" on {host}" if several else "")
 
 
-def longer(budget: pd.DataFrame, slow: pd.DataFrame, rows: pd.DataFrame) -> str:
-    """What the slow ranks spend more of each step in than the others, "" for nothing."""
+def longer(budget: pd.DataFrame, slow: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str]:
+    """What the slow ranks spend more of each step in than the others: its category and the words, "" for nothing."""
     if not len(budget) or len(slow) == len(rows):
-        return ""
+        return "", ""
     means = budget.groupby("process")[list(LONGER)].mean()
     mine = means.loc[[code for code in slow["process"] if code in means.index]].mean()
     usual = means.drop(index=[code for code in slow["process"] if code in means.index]).median()
     more = mine - usual
     category = str(more.idxmax())
     if more[category] <= 0:
-        return ""
-    return LONGER[category].format(ms(float(more[category])))
+        return "", ""
+    return category, LONGER[category].format(ms(float(more[category])))
 
 
 def _waits(rows: pd.DataFrame, budget: pd.DataFrame) -> list[Evidence]:

@@ -35,6 +35,7 @@ from perfscope.traces.trace import Trace
 
 ID = "checkpoint-stall"
 NEEDS = ("ranges",)
+EXPLAINS = ("straggler/checkpoint",)
 # A write in the background still has to copy the state first; memory is an order of magnitude faster than storage.
 COPY_SHARE = 0.1
 

@@ -48,6 +48,7 @@ from perfscope.traces.trace import Trace
 
 ID = "input-bound"
 NEEDS: tuple[str, ...] = ()
+EXPLAINS = ("straggler/input",)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -117,14 +118,16 @@ def device_hides(trace: Trace, process: int, share: float) -> bool:
 
 def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
     """Everything the causes look at."""
-    load = trace.fact(host_load)
-    torch = manifest(trace).torch
+    load, ranks = trace.fact(host_load), ranks_at_once(trace)
+    torch, cores = manifest(trace).torch, reachable(load)
+    if cores is not None and ranks > 1:
+        cores *= limits.headroom  # ranks that wait for each other in each step never keep all cores busy
     return Case(
         pipeline=line,
-        machine=Machine(load.usable_cores, reachable(load), cpu_per_step_ns(trace)),
+        machine=Machine(load.usable_cores, cores, cpu_per_step_ns(trace)),
         load=load,
         limits=limits,
-        ranks=ranks_at_once(trace),
+        ranks=ranks,
         delay=sum(other.main_delay for other in trace.fact(input_pipelines)),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
         gap_is_input=line.workers < 0 or line.loader_wait < limits.explains * line.input_wait,

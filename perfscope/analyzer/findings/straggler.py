@@ -88,7 +88,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     worst = longest_wait(trace, rank)
     return Finding(
         id=ID,
-        cause=None,
+        cause=lockstep.CAUSES.get(category),
         severity=severity_of(share, limits),
         rank=rank,
         lost_s=round(lost_ns / 1e9, 6),
