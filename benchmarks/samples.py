@@ -69,6 +69,16 @@ class Running:
         text = os.pread(self.log.fileno(), 1 << 20, 0).decode()
         return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
 
+    def meter(self, first: int) -> list[tuple[float, float]]:
+        """(steps since the same rank's line before, ms of each) for every line from the `first` on."""
+        lines, before, found = self.said(), dict[float, float](), []
+        for at, line in enumerate(lines):
+            rank = line.get("rank", 0)
+            if at >= first:
+                found.append((line["steps"] - before.get(rank, 0), line["step_ms"]))
+            before[rank] = line["steps"]
+        return found
+
     def end(self) -> None:
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -93,11 +103,21 @@ def attach(pid: int, seconds: float, keep: Path | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Look:
-    """One run of a sample: the diagnosis, its own meter (ms a step, one value a second), cores that others used."""
+    """One run of a sample: the diagnosis, its own meter (steps and ms a step, a row a second), cores that others used."""
 
     answer: dict[str, Any]
-    own_ms: npt.NDArray[np.float64]
+    own: npt.NDArray[np.float64]
     others: float
+
+    def step_ms(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        """The mean step over these rows of its meter (last axis): a second with few long steps counts as a second."""
+        steps, each = self.own[rows, 0], self.own[rows, 1]
+        mean: npt.NDArray[np.float64] = (steps * each).sum(-1) / steps.sum(-1)
+        return mean
+
+    @property
+    def own_ms(self) -> float:
+        return float(self.step_ms(np.arange(len(self.own))))
 
 
 @contextlib.contextmanager
@@ -130,7 +150,7 @@ def look(sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str) 
         for _ in range(2):
             first = len(running.said()) + ranks
             time.sleep(args.own)
-            own += [line["step_ms"] for line in running.said()[first:]]
+            own += running.meter(first)
             answer = answer or attach(running.process.pid, args.duration, kept)
         return Look(answer, np.array(own), others.cores())
     finally:
@@ -140,9 +160,9 @@ def look(sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str) 
 def gain_of(ill: Look, fixed: Look) -> tuple[float, float, float]:
     """How much faster the fixed program is by its own meter, with the 95 % bootstrap interval over seconds."""
     rng = np.random.default_rng(0)
-    means = [rng.choice(one.own_ms, (2000, len(one.own_ms))).mean(axis=1) for one in (ill, fixed)]
+    means = [one.step_ms(rng.choice(len(one.own), (2000, len(one.own)))) for one in (ill, fixed)]
     low, high = np.percentile(means[0] / means[1], [2.5, 97.5])
-    return float(ill.own_ms.mean() / fixed.own_ms.mean()), float(low), float(high)
+    return ill.own_ms / fixed.own_ms, float(low), float(high)
 
 
 def verdict_of(answer: dict[str, Any]) -> str:
@@ -178,7 +198,7 @@ def judge(sample: Sample, ranks: int, args: argparse.Namespace) -> bool:
     holds, predicted = prediction(sample, ill, gain)
     words = f"{'ok ' if right and healed and holds else 'NO '} {said:34} {'healed' if healed else 'NOT HEALED'}"
     measured = f"gain {gain[0]:5.2f} [{gain[1]:.2f} .. {gain[2]:.2f}] {predicted:32}"
-    steps = f"step {ill.answer['steps']['mean_ms'] or 0:.1f} ms, own {ill.own_ms.mean():.1f}"
+    steps = f"step {ill.answer['steps']['mean_ms'] or 0:.1f} ms, own {ill.own_ms:.1f}"
     print(
         f"{sample.name:32} {words:50} {measured} {steps}; others {ill.others:.2f}, {fixed.others:.2f} cores", flush=True
     )

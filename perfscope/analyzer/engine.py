@@ -3,7 +3,7 @@
 from dataclasses import replace
 from types import ModuleType
 
-from perfscope.analyzer.cases.input import ordinary
+from perfscope.analyzer.cases.input import unavoidable
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, steps_of
 from perfscope.analyzer.diagnosis import (
     Diagnosis,
@@ -115,7 +115,7 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
     if is_recorded_trace(trace):
         return judged_trace(trace, limits, carrying, process)
     rows = None if process is None else steps_of(trace, process)
-    usual = next((ordinary(line, limits) for line in trace.fact(input_pipelines) if line.process == process), 0.0)
+    usual = next((unavoidable(line, limits) for line in trace.fact(input_pipelines) if line.process == process), 0.0)
     standing = confidence_of(carrying, rows, limits, usual)
     if carrying:
         return of_finding(carrying[0], standing), standing

@@ -243,3 +243,12 @@ def test_a_rank_that_is_late_for_its_input_is_input_bound_before_it_is_a_straggl
     answer = diagnose(build.trace(processes=[build.MAIN, second], **tables))
     assert [(found.id, found.cause) for found in answer.findings] == [("input-bound", None), ("straggler", "input")]
     assert (answer.verdict.id, answer.findings[1].rank) == ("input-bound", 1)
+
+
+@pytest.mark.parametrize(("delayed", "bound"), [(0.0, True), (0.4, False)])
+def test_a_loop_that_waits_for_a_core_while_its_batch_lies_ready_is_not_input_bound(delayed: float, bound: bool) -> None:
+    """8 of 18 ms a step go into taking over a batch that is ready; making it takes 1 of the cores' 70 ms a step."""
+    rates = {(0, 100, "run_delay_ns"): delayed * 1e9, (0, -1, "cpu_ns"): 3.9e9}
+    fetch = {"wall": 1.5, "cpu": 1}
+    trace = pipeline(wait=8, workers=2, depth=4, fetch=fetch, cores=3.9, busy=0.99, rates=rates)
+    assert (input_bound.detect(trace, LIMITS) is not None) == bound

@@ -55,9 +55,14 @@ def ordinary(line: Pipeline, limits: Limits) -> float:
     return min(handed_over(line), limits.ordinary_handover_ns * line.batches)
 
 
+def unavoidable(line: Pipeline, limits: Limits) -> float:
+    """The same and, of the rest, the waits for a core that making batches has nothing to do with."""
+    return min(handed_over(line), ordinary(line, limits) + line.core_wait)
+
+
 def avoidable_wait(line: Pipeline, limits: Limits) -> float:
-    """Waiting for input, ns per step, without the ordinary price of taking a batch over."""
-    return line.input_wait - ordinary(line, limits)
+    """Waiting for input, ns per step, without what taking a batch over costs anyway."""
+    return line.input_wait - unavoidable(line, limits)
 
 
 def supply(case: Case, workers: int, wall: float) -> float:

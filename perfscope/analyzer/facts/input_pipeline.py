@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.facts.counters import WHOLE, grown_in
+from perfscope.analyzer.facts.host_load import host_load
 from perfscope.analyzer.facts.peers import longest_input_wait
 from perfscope.analyzer.facts.rows import column, rows_of, table
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES, IO
@@ -50,6 +51,9 @@ class Pipeline:
     loader_wait: float  # the part of input_wait in a PyTorch loader
     received: float  # CPU time of taking a ready batch over
     ready_wait: float  # waiting although a batch lay ready and no fetch ended meanwhile: handing it over
+    core_wait: (
+        float  # the part of ready_wait in which the loop may have waited for a core that making batches does not fill
+    )
     restart: float  # building iterators and their first batch, beyond a usual wait
     restarts: int
     workers: int  # of the training loader, -1 when no PyTorch loader is asked
@@ -91,6 +95,10 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     delay = (grown_in(trace, "run_delay_ns", process, tid, loop) or 0.0) / count
     waited = column(rows, "input_wait")
     peers = longest_input_wait(trace, process, begin, end)
+    fetch = _fetch(trace, fetches)
+    batches = len(nexts) / count if nexts is not None and len(nexts) else 1.0
+    ready_wait = _ready_waits(nexts, fetches) / count if workers > 0 else 0.0
+    crowded = fetch is not None and _others_fill_cores(trace, fetch.cpu * batches / float(dur.mean()))
     consumer = min(float((dur - np.maximum(waited, peers)).mean()) + received, float(dur.mean()))
     return Pipeline(
         process=process,
@@ -101,15 +109,22 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
         consumer=consumer,
         loader_wait=0.0 if asked is None else float(column(asked, "dur").sum()) / count,
         received=received,
-        ready_wait=_ready_waits(nexts, fetches) / count if workers > 0 else 0.0,
+        ready_wait=ready_wait,
+        core_wait=min(max(ready_wait - received, 0.0), delay) if crowded else 0.0,
         restart=restart / count,
         restarts=restarts,
         workers=workers,
-        batches=len(nexts) / count if nexts is not None and len(nexts) else 1.0,
-        fetch=_fetch(trace, fetches),
+        batches=batches,
+        fetch=fetch,
         main_cpu=(grown_in(trace, "cpu_ns", process, WHOLE, loop) or 0.0) / count,
         main_delay=delay,
     )
+
+
+def _others_fill_cores(trace: Trace, making: float) -> bool:
+    """Is making batches (cores of each rank) the smaller part of what keeps the job's cores busy?"""
+    load = trace.fact(host_load)
+    return load.tree_cores is not None and making * len(trainers(trace)) < 0.5 * load.tree_cores
 
 
 def _evaluation(trace: Trace, process: int) -> tuple[Ints, Ints]:
