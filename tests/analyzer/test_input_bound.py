@@ -246,7 +246,9 @@ def test_a_rank_that_is_late_for_its_input_is_input_bound_before_it_is_a_straggl
 
 
 @pytest.mark.parametrize(("delayed", "bound"), [(0.0, True), (0.4, False)])
-def test_a_loop_that_waits_for_a_core_while_its_batch_lies_ready_is_not_input_bound(delayed: float, bound: bool) -> None:
+def test_a_loop_that_waits_for_a_core_while_its_batch_lies_ready_is_not_input_bound(
+    delayed: float, bound: bool
+) -> None:
     """8 of 18 ms a step go into taking over a batch that is ready; making it takes 1 of the cores' 70 ms a step."""
     rates = {(0, 100, "run_delay_ns"): delayed * 1e9, (0, -1, "cpu_ns"): 3.9e9}
     fetch = {"wall": 1.5, "cpu": 1}
