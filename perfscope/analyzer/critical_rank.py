@@ -14,13 +14,18 @@ GIVEN = ("peer_wait", "exposed_communication")
 
 def few_steps(trace: Trace, limits: Limits) -> str | None:
     """Why nothing can be said of steps, None when there are enough of them on some rank."""
-    rows = trace.fact(steady_budget)
-    most = int(rows.groupby("process").size().max()) if len(rows) else 0
+    most = most_steps(trace)
     if most >= limits.fewest_steps:
         return None
     if table(trace, "ranges") is None and table(trace, "loader") is None:
         return "needs the probe in the process: steps are not seen from outside"
     return f"needs {limits.fewest_steps} whole steps, {most} seen"
+
+
+def most_steps(trace: Trace) -> int:
+    """How many steady steps the rank has that has most."""
+    rows = trace.fact(steady_budget)
+    return int(rows.groupby("process").size().max()) if len(rows) else 0
 
 
 def critical_rank(trace: Trace, limits: Limits) -> int | None:

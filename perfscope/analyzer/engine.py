@@ -24,7 +24,7 @@ from perfscope.analyzer.operators import operators
 from perfscope.analyzer.verdict.confidence import IN_TRACES, MOST, RECOVERABLE, UNREPEATED, Standing, confidence_of
 from perfscope.analyzer.verdict.device_bound import with_devices
 from perfscope.analyzer.verdict.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
-from perfscope.analyzer.verdict.verdicts import healthy, of_finding, unknown
+from perfscope.analyzer.verdict.verdicts import healthy, of_finding, unknown, without_steps
 from perfscope.analyzer.whole_budget import (
     bound_by,
     budget_over,
@@ -118,7 +118,7 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
     usual = next((unavoidable(line, limits) for line in trace.fact(input_pipelines) if line.process == process), 0.0)
     standing = confidence_of(carrying, rows, limits, usual)
     if carrying:
-        return of_finding(carrying[0], standing), standing
+        return of_finding(carrying[0], standing, without_steps(trace, limits)), standing
     few = few_steps(trace, limits)
     if few is not None:
         return unknown(trace, few), standing

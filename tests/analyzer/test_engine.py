@@ -236,3 +236,24 @@ def test_what_other_types_could_save_at_most_stands_behind_large_losses() -> Non
     assert losses_first([chance, large], LIMITS) == [large, chance]
     assert losses_first([chance, small], LIMITS) == [chance, small]
     assert losses_first([large, chance, one("gc-pause", 0.25)], LIMITS)[-1] == chance
+
+
+def test_a_finding_that_rests_on_no_step_says_so() -> None:
+    rows = counters(5_000 * MS, {(0, -1, "cpu_ns"): 0.5e9, (0, -1, "throttled_ns"): 0.7e9})
+    cores: dict[str, Any] = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}
+    off = {"sources": [{"name": "probe", "status": "off", "reason": "asked for depth observe"}], "depth": "observe"}
+    calls = Loop().forward().tables
+
+    def verdict(said: dict[str, Any], **tables: Any) -> str:
+        told = diagnose(build.trace(manifest={**cores, **said}, counters=rows, **tables)).verdict
+        assert told.id == "cpu-throttled"
+        return told.summary
+
+    assert verdict({}, **calls).endswith(" No whole step was seen: this is told of the recording as a whole.")
+    assert "step" not in verdict(off)
+    few, enough = Loop(), Loop()
+    for loop, count in ((few, 5), (enough, 40)):
+        for _ in range(count):
+            loop.next().work()
+    assert "Too few steady steps were seen (3)" in verdict({}, **few.tables)
+    assert "steps were seen" not in verdict({}, **enough.tables)

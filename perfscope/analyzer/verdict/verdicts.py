@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from perfscope.analyzer.critical_rank import most_steps
 from perfscope.analyzer.diagnosis import Finding, Verdict
 from perfscope.analyzer.facts.device_counters.use import device_use
 from perfscope.analyzer.facts.observed_budget import observed_budget
@@ -16,14 +17,26 @@ from perfscope.analyzer.wording import digits, ms, percent, plural
 from perfscope.traces.trace import Trace
 
 
-def of_finding(finding: Finding, standing: Standing) -> Verdict:
-    """The finding with the largest loss, and what keeps it from being sure."""
+def of_finding(finding: Finding, standing: Standing, unstepped: str = "") -> Verdict:
+    """The finding with the largest loss, and what keeps it from being sure; `unstepped` is a sentence of `without_steps`."""
     text = finding.summary
     if standing.rival is not None:
         text += f" It cannot be told apart from {standing.rival}, which costs about as much."
     if standing.few:
         text += " There were few steps: a longer recording would make this surer."
-    return Verdict(finding.id, finding.cause, text, standing.confidence)
+    return Verdict(finding.id, finding.cause, f"{text} {unstepped}".rstrip(), standing.confidence)
+
+
+def without_steps(trace: Trace, limits: Limits) -> str:
+    """What a verdict says that rests on no steps; "" where there are enough, and where it was asked not to look for any."""
+    seen = most_steps(trace)
+    if seen >= limits.fewest_steps or any(
+        one.name == "probe" and one.status == "off" for one in manifest(trace).sources
+    ):
+        return ""
+    if len(trace.fact(steps)):
+        return f"Too few steady steps were seen ({seen}): a longer recording would make this surer."
+    return "No whole step was seen: this is told of the recording as a whole."
 
 
 def healthy(
