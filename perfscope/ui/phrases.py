@@ -134,7 +134,9 @@ def missing(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     rows = [(", ".join(ids), reason) for reason, ids in by_reason.items()]
     rows += [(one.id, f"its rule broke: {one.error}") for one in diagnosis.failed]
     rows += [(one.name, f"{one.status}: {one.reason}") for one in diagnosis.sources if one.status != "ok"]
-    return [*rows, *(("dropped", text) for text in diagnosis.dropped)]
+    told = [one.reason or "" for one in diagnosis.sources if one.status != "ok"]
+    dropped = [text for text in diagnosis.dropped if not any(text in reason for reason in told)]
+    return [*rows, *(("dropped", text) for text in dropped)]
 
 
 def probe_cost(diagnosis: Diagnosis) -> str | None:

@@ -99,7 +99,8 @@ class Nvtx:
     def let_go(self, caller: Caller) -> None:
         if caller.ring is not None:
             self.count += caller.count
-            self.dropped += caller.ring.dropped
+            ended = caller.process >= 0 and not caller.line.open
+            self.dropped += caller.ring.dropped + (caller.ring.unread() if ended else 0)
             caller.ring.close()
         caller.line.close()
         self.callers.remove(caller)
@@ -110,9 +111,12 @@ class Nvtx:
         for caller in list(self.callers):
             self.let_go(caller)
         self.door.listening.close()
-        if not self.count and not self.unknown:
+        if not self.count and not self.unknown and not self.dropped:
             return SourceStatus(self.NAME, "unavailable", "no process of the command used NVTX")
-        reasons = [f"{self.dropped} ranges dropped by a full ring"] if self.dropped else []
+        reasons = [f"{self.dropped} NVTX ranges dropped: too many at once"] if self.dropped else []
         if self.unknown:
-            reasons.append(f"ranges of {self.unknown} processes that ended before they were seen")
+            who = "a process" if self.unknown == 1 else f"{self.unknown} processes"
+            reasons.append(f"NVTX ranges of {who} dropped: ended before they could be taken")
+        for reason in reasons:
+            self.job.run.tell_dropped(reason, reason)
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None)

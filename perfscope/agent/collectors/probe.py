@@ -301,7 +301,8 @@ class Probe:
         unsaid = [str(pid) for pid, visit in self.visits.items() if not visit.said_bye and pid in self.job.processes]
         reasons = [*errors[:1]]
         if dropped:
-            reasons.append(f"{dropped} records dropped by a full line")
+            reasons.append(f"{dropped} records of the probe dropped: too many at once")
+            self.job.run.tell_dropped("records of the probe", reasons[-1])
         if unsaid:
             reasons.append(f"no last word from pid {', '.join(unsaid)}")
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead)

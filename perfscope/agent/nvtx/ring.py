@@ -66,6 +66,10 @@ class Ring:
             at += (LENGTH.size + length + 7) // 8 * 8
         self.names_read += at
 
+    def unread(self) -> int:
+        """Records that their writer was ended in, and those behind them: once it has gone nobody finishes them."""
+        return max(self.counter(HEAD_AT) - self.tail, 0)
+
     def close(self) -> None:
         """From now on the process's calls do nothing but return."""
         os.pwrite(self.file, WORD.pack(1), OFF_AT)

@@ -86,8 +86,7 @@ class TraceStore:
             self.run.jsonl("kernels", process).append({"gone": path.name})
             self.dropped += 1
             line = f"{self.dropped} oldest traces of windows over {MOST_STORED_BYTES >> 20} MB"
-            others = [one for one in self.run.manifest.dropped if "oldest traces" not in one]
-            self.run.manifest.dropped = [*others, line]
+            self.run.tell_dropped("oldest traces", line)
 
     def finish(self) -> None:
         """Wait for what is being packed."""

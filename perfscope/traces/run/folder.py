@@ -116,8 +116,13 @@ class RunWriter:
             path.unlink(missing_ok=True)
             sizes[largest] -= size
             self.dropped_segments += 1
-            line = f"{self.dropped_segments} oldest segments over the cap of {self.cap_bytes >> 20} MB"
-            self.manifest.dropped = [one for one in self.manifest.dropped if "over the cap" not in one] + [line]
+            self.tell_dropped(
+                "over the cap", f"{self.dropped_segments} oldest segments over the cap of {self.cap_bytes >> 20} MB"
+            )
+
+    def tell_dropped(self, kind: str, line: str) -> None:
+        """Say in the manifest what of the recording is missing: `line` replaces the one that holds `kind`."""
+        self.manifest.dropped = [*(one for one in self.manifest.dropped if kind not in one), line]
 
     def replace_manifest(self) -> None:
         temporary = self.path / f"{MANIFEST}.new"

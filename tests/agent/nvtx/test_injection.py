@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from perfscope.analyzer.engine import diagnose
 from perfscope.traces.load import load
+from perfscope.ui.phrases import missing
 from tests.agent.nvtx.building import compiled, need_library
 from tests.running import perfscope
 
@@ -40,9 +42,8 @@ def ranges(folder: Path, *command: str) -> tuple[pd.DataFrame, str]:
 
 
 def dropped(run: Path) -> int:
-    """How many the ring had no room for, because this machine was busy with other things."""
-    (status,) = [one for one in load(run).manifest.sources if one.name == "nvtx"]
-    return int(status.reason.split()[0]) if status.reason else 0
+    """How many were too many at once, as this machine was busy with other things."""
+    return sum(int(line.split()[0]) for line in load(run).manifest.dropped)
 
 
 def test_what_a_c_program_says_by_every_call(tmp_path: Path) -> None:
@@ -76,6 +77,17 @@ def test_the_nvtx_package_without_cuda_and_without_torch(tmp_path: Path) -> None
     assert counts == {"mine:outer": 3, "inner": 3, "here": 1, "many": 200_000 - dropped(tmp_path / "run")}
     outer = found[found["name"] == "mine:outer"]
     assert outer["label"].tolist() == ["loading"] * 3 and outer["payload"].tolist() == [0, 1, 2]
+
+
+def test_what_was_dropped_is_told_in_manifest_and_diagnosis(tmp_path: Path) -> None:
+    need_library()
+    pytest.importorskip("nvtx")
+    deep = "import nvtx\nfor _ in range(200): nvtx.push_range('deeper')\nfor _ in range(200): nvtx.pop_range()"
+    found, _ = ranges(tmp_path, sys.executable, "-c", deep)
+    assert len(found) == 128
+    told = diagnose(load(tmp_path / "run"))
+    assert told.dropped == ["72 NVTX ranges dropped: too many at once"]
+    assert [why for _, why in missing(told) if "NVTX" in why] == [f"partial: {told.dropped[0]}"]
 
 
 def test_another_tools_library_is_left_in_its_place(tmp_path: Path) -> None:
