@@ -139,3 +139,40 @@ def test_where_collectives_are_seen_to_run_only_waits_for_them_are_communication
     assert shares.torch_talks == pytest.approx((7 + 7) / 80, rel=0.01)
     assert shares.other_talks == pytest.approx((1 + 2) / 20, rel=0.01)
     assert shares.torch == pytest.approx(31 / 80, rel=0.01)
+
+
+@pytest.mark.parametrize(("state", "waited"), [("running", 0.0), ("lock", 9.0)])
+def test_what_runs_while_others_are_late_is_no_wait_for_them(state: str, waited: float) -> None:
+    """Asked for in the loop, and over 9 ms later, with no operator meanwhile: a wait only where the thread is seen to wait."""
+    more = [
+        {"tid": 100, "ts": 484 * MS, "dur": 1000, "name": "c10d::allreduce_", "concrete": '["", "True", "-1"]'},
+        {"tid": 100, "ts": 494 * MS, "dur": MS, "name": "aten::item"},
+    ]
+    run = {"tid": 7, "category": "annotation", "name": "gloo:all_reduce", "ts": 484 * MS, "dur": 9 * MS}
+    states = [{"tid": 100, "ts": at * MS, "state": state if 85 <= at % 100 < 94 else "running"} for at in range(1200)]
+    own = trace(
+        ranges=[*ranges(), run],
+        ops=[*ops(), *more],
+        windows=[WINDOW],
+        thread_states=states,
+        manifest={"depth": "kernels"},
+    )
+    budget = own.fact(time_budget)
+    assert budget["exposed_communication"].mean() / MS == pytest.approx(waited, abs=1.5)
+    assert budget["input_wait"].mean() / MS == pytest.approx(0.0, abs=1.5)
+
+
+def test_operators_between_the_steps_are_no_wait_for_data() -> None:
+    """Without a loader, 20 ms between optimizer and module: in them the program's own lines call operators for 15."""
+    product = {"tid": 100, "ts": 482 * MS, "dur": 15 * MS, "name": "aten::mm"}
+    line = {"tid": 100, "weight_ns": MS, "stack": "main (train.py:3);forward (train.py:9)"}
+    stacks = [{**line, "ts": (step * 100 + at) * MS} for step in range(12) for at in (82, 86, 90, 94, 98)]
+    shown = {"stacks": stacks, "manifest": {"depth": "kernels"}, "windows": [WINDOW]}
+    states = [{"tid": 100, "ts": at * 10 * MS, "state": "running"} for at in range(120)]
+    idle, busy = (
+        trace(ranges=ranges(), ops=made, thread_states=states, **shown) for made in (ops(), [*ops(), product])
+    )
+    assert idle.fact(time_budget)["input_wait"].mean() / MS == pytest.approx(20, rel=0.01)
+    assert busy.fact(time_budget)["input_wait"].mean() / MS == pytest.approx(5, rel=0.01)
+    more = busy.fact(time_budget)["device_compute"] - idle.fact(time_budget)["device_compute"]
+    assert more.mean() / MS == pytest.approx(15, rel=0.01)

@@ -2,6 +2,7 @@
 intervals.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from perfscope.traces.intervals import Spans, inside
 
 # With fewer samples than this a share says nothing: at 20 the 95 % interval of a half is already +-0.22.
 FEWEST_SAMPLES = 20
+# Standard errors within which a share may be another than the one that was sampled.
+ERRORS = 2.0
 WAITING = ("sleep", "poll", "network", "pipe", "lock")
 IO = ("file", "disk")
 
@@ -26,6 +29,11 @@ class Shares:
     waiting: float  # sleep, poll, network, pipe, lock
     sleeping: float  # the same without lock: a lock may be the end of a parallel region of torch's own
     io: float  # file, disk
+
+    @property
+    def locked_at_most(self) -> float:
+        """In a lock, as a thread is that waits for a collective of gloo: no more than the samples leave room for."""
+        return at_most(max(self.waiting - self.sleeping, 0.0), self.samples)
 
 
 NOTHING_SAMPLED = Shares(0, 0.0, 0.0, 0.0, 0.0)
@@ -43,6 +51,20 @@ def state_shares(state: NDArray[np.object_], where: NDArray[np.bool_], weights: 
         float(weight[np.isin(seen, WAITING)].sum()),
         float(weight[np.isin(seen, WAITING) & (seen != "lock")].sum()),
         float(weight[np.isin(seen, IO)].sum()),
+    )
+
+
+def at_most(share: float, samples: int) -> float:
+    """The largest share that samples leave room for: the upper end of Wilson's interval (1927) for two standard errors.
+
+    1 with too few samples to say.
+    """
+    if samples < FEWEST_SAMPLES:
+        return 1.0
+    width = ERRORS * ERRORS / samples
+    centre = share + width / 2
+    return min(
+        (centre + ERRORS * math.sqrt(share * (1.0 - share) / samples + width / samples / 4)) / (1.0 + width), 1.0
     )
 
 

@@ -13,6 +13,7 @@ from perfscope.analyzer.facts.rows import column, rows_of
 from perfscope.analyzer.facts.sample_shares import (
     NOTHING_SAMPLED,
     Shares,
+    at_most,
     state_shares,
     user_code_share,
     weights_by_core,
@@ -41,10 +42,11 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     thread's state give shares: `gil` becomes host_bound; of the rest outside torch calls waiting becomes other_idle.
     Where no PyTorch loader is asked, the time between the last torch call of a step and the first of the next is
     input_wait as far as samples show the user's code or a wait there (in a server a wait is other_idle: see `pull_loop`), and
-    compute_or_host else. Where a window of torch's
-    profiler shows how much of it operators compute, compute_or_host becomes device_compute, exposed_communication (collectives
-    and waits for them) and host_bound in that proportion. Samples in which the thread waits, beyond what its operators compute,
-    are other_idle then. What ranks that go in step wait for each other is peer_wait (see rank_waiting).
+    compute_or_host else; not where a window of torch's profiler shows that it calls operators. Where such a window
+    shows how much of the time operators compute, compute_or_host becomes device_compute, exposed_communication (collectives
+    and waits for them, no more than samples show the thread in a lock) and host_bound in that proportion. Samples in which the
+    thread waits, beyond what its operators compute, are other_idle then. What ranks that go in step wait for each other is
+    peer_wait (see rank_waiting).
     """
     frame = trace.fact(steps)
     if len(frame) and is_recorded_trace(trace):
@@ -129,7 +131,8 @@ def _cut(
     serving = bool((rows["phase"] == "inference").any())
     # a training loop that waits between steps waits for its data, a server for requests
     rest = shares["gap"].waiting if asked else 0.0
-    fed, gil_gap, idle_gap = _split_gap(out["gap"], shares["gap"], users, rest)
+    talks, calls = _in_gaps(out, shares["gap"], None if serving else computing)
+    fed, gil_gap, idle_gap = _split_gap(out["gap"], shares["gap"], users, rest, talks, calls)
     gil_torch, gil_other = _part(out["torch"], shares["torch"].gil), _part(out["other"], shares["other"].gil)
     idle = shares["other"].waiting if serving else shares["other"].sleeping + shares["other"].io
     idle_other = _part(out["other"], min(idle, 1.0 - shares["other"].gil))
@@ -148,16 +151,19 @@ def _cut(
         # between the calls of a server nobody can tell a busy host from one that waits for requests
         aside = out["other"] + out["gap"] - gil_other - gil_gap - idle_other - idle_gap - fed if serving else 0
         room = np.maximum(budget["compute_or_host"] - aside, 0)
-        budget["device_compute"] = np.minimum(
-            _part(out["torch"], computing.torch) + _part(out["other"], 0.0 if serving else computing.other), room
-        )
+        computes = _part(out["torch"], computing.torch) + _part(out["gap"], min(computing.other, calls))
+        computes += _part(out["other"], 0.0 if serving else computing.other)
+        budget["device_compute"] = np.minimum(computes, room)
         left = room - budget["device_compute"]
-        outside = 0 * dur if serving else out["other"] + out["gap"]
-        talks = _part(out["torch"], computing.torch_talks) + _part(outside, computing.other_talks)
-        budget["exposed_communication"] = np.minimum(talks, left)
+        told = min(computing.torch_talks, shares["torch"].locked_at_most)
+        outside = _part(out["other"] + out["gap"], 0.0 if serving else computing.other_talks)
+        room_outside = _part(out["other"], shares["other"].locked_at_most) + _part(out["gap"], talks)
+        budget["exposed_communication"] = np.minimum(
+            _part(out["torch"], told) + np.minimum(outside, room_outside), left
+        )
         left = left - budget["exposed_communication"]
         # A thread that waits while no operator of its own computes neither computes nor dispatches.
-        waits = shares["torch"].waiting - computing.torch - computing.torch_talks
+        waits = shares["torch"].waiting - computing.torch - told
         still = np.minimum(_part(out["torch"], max(waits, 0.0)), left)
         budget["other_idle"] = budget["other_idle"] + still
         budget["host_bound"] = budget["host_bound"] + left - still
@@ -195,13 +201,31 @@ def shares_by_zone(states: pd.DataFrame, found: Zones, loop: Spans, runnable: fl
     }
 
 
-def _split_gap(gap: Ints, shares: Shares, users: float | None, rest: float) -> tuple[Ints, Ints, Ints]:
+def _in_gaps(out: dict[str, Ints], gap: Shares, computing: ComputeShares | None) -> tuple[float, float]:
+    """Shares of the gaps in which, by a window, the thread waits for collectives, and in which it calls operators: no waiting for
+    data. No more of either than samples leave room for.
+    """
+    length = float(out["gap"].sum())
+    if computing is None or not length:
+        return 0.0, 0.0
+    talks = computing.other_talks * (length + float(out["other"].sum())) / length
+    busy = max(
+        1.0 - gap.gil - gap.sleeping - gap.io, 0.0
+    )  # in a lock stands also who waits for the threads of an operator
+    return min(talks, gap.locked_at_most), min(computing.other_calls, at_most(busy, gap.samples))
+
+
+def _split_gap(
+    gap: Ints, shares: Shares, users: float | None, rest: float, talks: float, calls: float
+) -> tuple[Ints, Ints, Ints]:
     """(input_wait, waiting for the GIL, idle) parts of the gaps, ns: the rest stays compute_or_host.
 
-    `rest`: the share of the waits in which the loop has nothing to do.
+    `rest`: the share of the waits in which the loop has nothing to do; `talks` and `calls`: see `_in_gaps`.
     """
     running = max(1.0 - shares.gil - shares.waiting - shares.io, 0.0)
-    fed = shares.waiting - rest + shares.io + running * (users or 0.0)
+    making = min(running * (users or 0.0), max(running - calls, 0.0))
+    waits = max(shares.waiting - rest - talks - max(calls - running, 0.0), 0.0)
+    fed = waits + shares.io + making
     idle = min(rest, 1.0 - shares.gil)
     return _part(gap, min(fed, 1.0 - shares.gil - idle)), _part(gap, shares.gil), _part(gap, idle)
 

@@ -24,6 +24,7 @@ When it is wrong
     is an upper bound, is marked so, and is no verdict. Where the driver's counters show the device idle for as long, it
     hides behind nothing. In a trace of the device only waits that leave it idle count.
     A loop that sleeps between steps on purpose looks like an unknown loader.
+    So does a forward pass made of torch's functions before its first module, where no window shows what operators compute there.
 """
 
 import numpy as np

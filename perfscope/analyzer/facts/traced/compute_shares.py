@@ -6,7 +6,8 @@ import numpy as np
 
 from perfscope.analyzer.facts.rows import column, of_category, rows_of, table, uses_device
 from perfscope.analyzer.facts.steps import steps
-from perfscope.analyzer.facts.traced.cpu_work import cpu_kinds
+from perfscope.analyzer.facts.traced.cpu_work import called, cpu_kinds
+from perfscope.analyzer.facts.traced.next_work import busiest_tid
 from perfscope.analyzer.facts.traced.units import NO_DEVICE, Unit
 from perfscope.analyzer.facts.zones import spans_of
 from perfscope.traces.intervals import Ints, exclusive, merged
@@ -18,13 +19,14 @@ TORCH_CALLS = ("forward", "backward", "optimizer", "scaler")
 @dataclass(frozen=True)
 class ComputeShares:
     """Shares (0 to 1) of the loop's time in which operators compute, and of the rest in which it is in collectives or waits for
-    them: inside forward, backward and optimizer, and outside.
+    them: inside forward, backward and optimizer, and outside. `other_calls`: outside, where the loop's thread calls operators.
     """
 
     torch: float
     other: float
     torch_talks: float = 0.0
     other_talks: float = 0.0
+    other_calls: float = 0.0
 
 
 def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
@@ -66,11 +68,14 @@ def _shares(trace: Trace, process: int, begin: Ints, end: Ints) -> ComputeShares
         return None
     computing, talks, loop = (kinds.pop(one) for one in ("device_compute", "exposed_communication", "host_bound"))
     known = merged(*kinds.values())
+    ops = rows_of(trace, "ops", process)
+    calls = merged() if ops is None else called(ops[column(ops, "tid") == busiest_tid(column(ops, "tid"))])
     torch = spans_of(of_category(rows_of(trace, "ranges", process), *TORCH_CALLS))
     _, computes, talking = (int(each.sum()) for each in exclusive([known, computing, talks], begin, end))
     _, inside, computes_outside, talks_outside = (
         int(each.sum()) for each in exclusive([known, torch, computing, talks], begin, end)
     )
+    *_, calls_outside = (int(each.sum()) for each in exclusive([known, torch, talks, calls], begin, end))
     if not computes:
         return None
     outside = int(np.sum(exclusive([known, loop], begin, end)[1])) - inside
@@ -79,6 +84,7 @@ def _shares(trace: Trace, process: int, begin: Ints, end: Ints) -> ComputeShares
         _ratio(computes_outside, outside),
         _ratio(talking - talks_outside, inside),
         _ratio(talks_outside, outside),
+        _ratio(calls_outside, outside),
     )
 
 

@@ -2,6 +2,8 @@
 
 The operators `c10d::...` only ask for a collective; threads of the library (gloo, MPI) do it, and the thread that asked does
 nothing until it is done. Where a profiler sees all threads those of the library say what they do.
+What the thread computes itself meanwhile (Python between asking and waiting) cannot be told from waiting here: samples do, in
+`time_budget`.
 """
 
 from collections.abc import Callable

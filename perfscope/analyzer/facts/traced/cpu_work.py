@@ -108,6 +108,16 @@ def _computing(ops: pd.DataFrame | None) -> Spans:
     return merged((begin[works], end[works]))
 
 
+def called(ops: pd.DataFrame) -> Spans:
+    """Where one thread calls operators: they, and what lies between two that follow each other as fast as calling them goes."""
+    order = np.argsort(column(ops, "ts"), kind="stable")
+    first, reach = column(ops, "ts")[order], np.maximum.accumulate((column(ops, "ts") + column(ops, "dur"))[order])
+    if not len(first):
+        return merged()
+    apart = first[1:] - reach[:-1] > FAR_ABOVE_DISPATCH_NS
+    return first[np.append(True, apart)], reach[np.append(apart, True)]
+
+
 def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     """Begin, end and place in `ops` (of one process) of what operators compute themselves, less what dispatching one costs."""
     works = ~ops["name"].isin(DATALESS).to_numpy()

@@ -1,5 +1,5 @@
-"""The waits lie between steps, outside torch, and no PyTorch loader is asked: DALI, FFCV, a thread that prefetches, own
-code.
+"""The waits lie between steps, outside of modules, backward and optimizer, and no PyTorch loader is asked: DALI, FFCV, own
+code, a thread that prefetches.
 """
 
 import math
@@ -26,8 +26,8 @@ def remedy(case: Case) -> Remedy:
     after = After(one.slow, those.likely, many.fast)
     return Remedy(
         after=after,
-        text=f"{ms(line.input_wait)} of each {ms(line.step)} step go by between steps, outside torch, in code that is "
-        "no "
+        text=f"{ms(line.input_wait)} of each {ms(line.step)} step go by between steps, outside of modules, "
+        "backward and optimizer, in code that is no "
         f"PyTorch loader ({percent(line.input_wait / line.step)}). More DataLoader workers cannot help: none are "
         "asked.",
         actions=[
