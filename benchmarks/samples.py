@@ -108,6 +108,7 @@ class Look:
     answer: dict[str, Any]
     own: npt.NDArray[np.float64]
     others: float
+    whole: npt.NDArray[np.float64]  # all rows of its meter, those while it was attached to too
 
     def step_ms(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
         """The mean step over these rows of its meter (last axis): a second with few long steps counts as a second."""
@@ -152,7 +153,7 @@ def look(sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str) 
             time.sleep(args.own)
             own += running.meter(first)
             answer = answer or attach(running.process.pid, args.duration, kept)
-        return Look(answer, np.array(own), others.cores())
+        return Look(answer, np.array(own), others.cores(), np.array(running.meter(0)))
     finally:
         running.end()
 
