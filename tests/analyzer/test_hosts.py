@@ -131,7 +131,7 @@ def test_differences_no_larger_than_chance_and_steps_of_their_own_name_nobody() 
     assert isinstance(alone, NotApplicable) and "one process" in alone.reason
 
 
-@pytest.mark.parametrize(("busy_cores", "named"), [(3.9, False), (1.5, True)])
+@pytest.mark.parametrize(("busy_cores", "named"), [(3.9, False), (1.9, True)])
 def test_waiting_for_a_core_in_turn_makes_no_straggler(busy_cores: float, named: bool) -> None:
     """Rank 1 runs while rank 0 waits for it; what it does longer is to wait for a core."""
     loops = [Loop(), Loop(process=1, tid=101)]
@@ -146,11 +146,13 @@ def test_waiting_for_a_core_in_turn_makes_no_straggler(busy_cores: float, named:
     used = counters(
         loops[0].at,
         {
-            **{(rank, -1, "cpu_ns"): busy_cores / 2 * 1e9 for rank in (0, 1)},
+            **{(rank, -1, "cpu_ns"): 0.9e9 for rank in (0, 1)},
+            (-1, -1, "host_cpu_busy_ns"): busy_cores * 1e9,
             (0, 100, "run_delay_ns"): 0.05e9,
             (1, 101, "run_delay_ns"): 0.3e9,
         },
     )
+    used.append({"process": -1, "tid": -1, "ts": 0, "name": "host_cpu_count", "value": 4.0})
     second = build.MAIN | {"process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
     rows = {name: loops[0].tables[name] + loops[1].tables[name] for name in ("loader", "ranges")}
     trace = build.trace(processes=[build.MAIN, second], thread_states=states, counters=used, **rows)

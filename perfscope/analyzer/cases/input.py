@@ -171,10 +171,7 @@ def gain_of_workers(case: Case) -> float:
 
 def cores_full(case: Case) -> bool:
     """Is there nothing left of the cores that the job may use?"""
-    load = case.load
-    if load.idle_cores is None or not load.usable_cores:
-        return False
-    return load.idle_cores <= max(case.limits.idle_share * load.usable_cores, 0.25)
+    return case.load.full(case.limits.idle_share)
 
 
 def cores_text(case: Case) -> str:

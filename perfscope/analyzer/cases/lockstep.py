@@ -87,13 +87,10 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
 
 
 def longer_without_a_core(trace: Trace, slow: pd.DataFrame, rows: pd.DataFrame, limits: Limits) -> float:
-    """Nanoseconds a step that the slow ranks' loops wait longer for a core than the others', where the job itself fills the
-    cores of its one host: which of its ranks that hits is chance, and the findings of the cores tell of it.
+    """Nanoseconds a step that the slow ranks' loops wait longer for a core than the others', where the cores of their one host
+    are full: which of its ranks that hits is chance, and the findings of the cores tell of it.
     """
-    load = trace.fact(host_load)
-    if rows["host"].nunique() > 1 or load.tree_cores is None or not load.usable_cores:
-        return 0.0
-    if load.tree_cores < (1.0 - limits.idle_share) * load.usable_cores:
+    if rows["host"].nunique() > 1 or not trace.fact(host_load).full(limits.idle_share):
         return 0.0
     delays = {line.process: line.main_delay for line in trace.fact(input_pipelines)}
     hit = [delays.get(code, 0.0) for code in slow["process"]]

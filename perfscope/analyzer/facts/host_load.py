@@ -45,6 +45,12 @@ class HostLoad:
         """Cores that the kernel's own threads use at most: its time, as far as it is not the job's processes'."""
         return min(self.kernel_cores, self.used_elsewhere())
 
+    def full(self, idle_share: float) -> bool:
+        """Is at most this share (or a quarter of a core) of the cores that the job may use idle? Not where that is not known."""
+        if self.idle_cores is None or not self.usable_cores:
+            return False
+        return self.idle_cores <= max(idle_share * self.usable_cores, 0.25)
+
     @property
     def span_s(self) -> float:
         """Length of the window, seconds."""

@@ -21,7 +21,7 @@ What to do
 
 When it is wrong
     A rank that leaves every collective later than the others by the same time would be taken for a clock that is off. On one
-    host whose cores the job itself fills ranks wait for a core in turn; which of them had to is chance, and that part is
+    host whose cores are full ranks wait for a core in turn; which of them had to is chance, and that part is
     left to the findings about cores. Ranks that are not in the recording are not seen: the last of those recorded is named.
     On a GPU a live recording shows it only where the host waits for its peers, as with gloo; what waits in NCCL's kernels
     needs traces.
