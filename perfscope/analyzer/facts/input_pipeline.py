@@ -51,9 +51,7 @@ class Pipeline:
     loader_wait: float  # the part of input_wait in a PyTorch loader
     received: float  # CPU time of taking a ready batch over
     ready_wait: float  # waiting although a batch lay ready and no fetch ended meanwhile: handing it over
-    core_wait: (
-        float  # the part of ready_wait in which the loop may have waited for a core that making batches does not fill
-    )
+    core_wait: float  # of ready_wait what may be waiting for a core that making batches does not fill
     restart: float  # building iterators and their first batch, beyond a usual wait
     restarts: int
     workers: int  # of the training loader, -1 when no PyTorch loader is asked
