@@ -27,13 +27,25 @@ def subject(trace: "Trace | None") -> list[str]:
     who = f"{name} (pid {int(main['pid'].iloc[0])})" if len(main) == 1 else name
     hosts = [one.host for one in trace.manifests]
     on = f" on {len(hosts)} hosts" if len(set(hosts)) > 1 else ""
-    words = [who if len(main) < 2 else f"{name} ({len(main)} ranks{on})"]
+    words = [who if len(main) < 2 else f"{name} ({several(trace, len(main))}{on})"]
     if trace.manifest.depth == "trace":
         return [*words, *devices(trace)]
     workers = int((processes["role"] == "loader-worker").sum())
     words.append(plural(workers, "loader worker") if workers else "no loader workers")
     cores = [one.usable_cores.cores for one in trace.manifests if one.usable_cores is not None]
     return [*words, plural(sum(cores), "usable core")] if cores else words
+
+
+def several(trace: "Trace", count: int) -> str:
+    """`2 ranks`; `3 processes, one after the other`: ranks of one job run at the same time."""
+    from perfscope.analyzer.facts.ranks_here import (
+        mains_at_once,
+    )  # with pandas: an answer that was kept is told without
+
+    at_once = count if trace.manifest.depth == "trace" else trace.fact(mains_at_once)
+    if at_once >= count:
+        return f"{count} ranks"
+    return f"{count} processes, {'one after the other' if at_once < 2 else f'at most {at_once} at a time'}"
 
 
 def devices(trace: "Trace") -> list[str]:

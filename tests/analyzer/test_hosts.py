@@ -16,6 +16,7 @@ from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.jobs.job import merged
 from perfscope.traces.jobs.recordings import Chosen, Recording
 from perfscope.traces.trace import Trace
+from perfscope.ui.phrases import subject
 from perfscope.ui.terminal.rank_bars import rank_bars
 from tests import build
 from tests.analyzer.loop import MS, Loop
@@ -159,6 +160,29 @@ def test_waiting_for_a_core_in_turn_makes_no_straggler(busy_cores: float, named:
     assert trace.fact(rank_waiting)["peer_share"].tolist() == pytest.approx([2 / 9, 0.0])
     found = outcome(straggler, trace, LIMITS)
     assert isinstance(found, Finding) == named
+
+
+def in_a_row(second_begins_ms: float) -> Trace:
+    """Two processes in steps of 9 ms, the second from then on: the first waits in each backward, the second computes."""
+    loops = [Loop(), Loop(process=1, tid=101).idle(second_begins_ms)]
+    for loop, state in zip(loops, ("lock", "running"), strict=True):
+        for _ in range(STEPS):
+            loop.next().backward(8)
+        loop.sampled("thread_states", 1, state=state)
+    tables = {name: loops[0].tables[name] + loops[1].tables[name] for name in loops[0].tables}
+    second = build.MAIN | {"process": 1, "pid": 101, "rank": 1}
+    return build.trace(processes=[build.MAIN, second], **tables)
+
+
+def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> None:
+    together, apart = in_a_row(0), in_a_row(STEPS * 9 + 50)
+    found = outcome(straggler, together, LIMITS)
+    assert isinstance(found, Finding) and found.rank == 1
+    assert subject(together)[0] == "train.py (2 ranks)"
+    found = outcome(straggler, apart, LIMITS)
+    assert isinstance(found, NotApplicable) and "one after the other" in found.reason
+    assert apart.fact(time_budget)["peer_wait"].sum() == 0
+    assert subject(apart)[0] == "train.py (2 processes, one after the other)"
 
 
 FINDING = Finding("x", None, "warning", 0, 1.0, 0.1, None, "Something.", [], [])

@@ -9,8 +9,8 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.counters import used
 from perfscope.analyzer.facts.host_load import host_load, window
 from perfscope.analyzer.facts.input_pipeline import input_pipelines
-from perfscope.analyzer.facts.rank_waiting import IN_STEP, rank_waiting
-from perfscope.analyzer.facts.ranks_here import main_processes
+from perfscope.analyzer.facts.rank_waiting import in_step, rank_waiting
+from perfscope.analyzer.facts.ranks_here import main_processes, ranks_at_once
 from perfscope.analyzer.facts.rows import column
 from perfscope.analyzer.facts.time_budget import steady_budget
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
@@ -35,22 +35,29 @@ LONGER = {
 def why_not(trace: Trace) -> str | None:
     """Why ranks cannot be held against each other, None when they can."""
     rows = trace.fact(rank_waiting)
-    if len(rows) < 2 and not is_recorded_trace(trace) and len(main_processes(trace)) < 2:
+    if len(rows) < 2 and not is_recorded_trace(trace) and ranks_at_once(trace) < 2:
+        if len(main_processes(trace)) > 1:
+            return "the processes of the job ran one after the other: none of them waited for another"
         return "one process was recorded: nobody waits for it"
     if len(rows) < 2:
         return (
             "needs two ranks or more: the traces of all (name their folder, or all their files), or recordings of all "
             "(`--all-ranks`, and every host's run folder)"
         )
-    step = rows["step_ns"].to_numpy(np.float64)
-    if step.min() < IN_STEP * step.max():
+    if not len(most_waiting(rows)):
         return "the ranks' steps are not equally long: they do not wait for each other in each step"
     return None
 
 
+def most_waiting(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of ranks that worked at the same time and go in step: those of `rank_waiting` that wait most for one of them, or none."""
+    groups = [own for _, own in rows.groupby("group") if in_step(own)]
+    return max(groups, key=lambda own: float(own["peer_share"].mean()), default=rows.iloc[:0]).reset_index(drop=True)
+
+
 def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
     """The rank that waits least while the others wait for it."""
-    rows = trace.fact(rank_waiting)
+    rows = most_waiting(trace.fact(rank_waiting))
     last = rows.iloc[int(np.argmin(rows["waiting_share"].to_numpy()))]
     others = rows[rows["rank"] != last["rank"]]
     share = float(others["peer_share"].mean())

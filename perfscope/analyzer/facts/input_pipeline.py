@@ -8,6 +8,7 @@ import pandas as pd
 from perfscope.analyzer.facts.counters import WHOLE, grown_in
 from perfscope.analyzer.facts.host_load import host_load
 from perfscope.analyzer.facts.peers import longest_input_wait
+from perfscope.analyzer.facts.ranks_here import mates
 from perfscope.analyzer.facts.rows import column, rows_of, table
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.facts.steps import trainers
@@ -96,7 +97,7 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     fetch = _fetch(trace, fetches)
     batches = len(nexts) / count if nexts is not None and len(nexts) else 1.0
     ready_wait = _ready_waits(nexts, fetches) / count if workers > 0 else 0.0
-    crowded = fetch is not None and _others_fill_cores(trace, fetch.cpu * batches / float(dur.mean()))
+    crowded = fetch is not None and _others_fill_cores(trace, process, fetch.cpu * batches / float(dur.mean()))
     consumer = min(float((dur - np.maximum(waited, peers)).mean()) + received, float(dur.mean()))
     return Pipeline(
         process=process,
@@ -119,10 +120,10 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     )
 
 
-def _others_fill_cores(trace: Trace, making: float) -> bool:
+def _others_fill_cores(trace: Trace, process: int, making: float) -> bool:
     """Is making batches (cores of each rank) the smaller part of what keeps the job's cores busy?"""
     load = trace.fact(host_load)
-    return load.tree_cores is not None and making * len(trainers(trace)) < 0.5 * load.tree_cores
+    return load.tree_cores is not None and making * len(mates(trace, process)) < 0.5 * load.tree_cores
 
 
 def _evaluation(trace: Trace, process: int) -> tuple[Ints, Ints]:

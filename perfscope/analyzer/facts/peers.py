@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from perfscope.analyzer.facts.ranks_here import mates
 from perfscope.analyzer.facts.rows import column, of_category, rows_of
-from perfscope.analyzer.facts.steps import trainers
 from perfscope.analyzer.facts.time_budget import steady_budget
 from perfscope.analyzer.facts.zones import spans_of
 from perfscope.traces.intervals import Ints, covered, exclusive, merged
@@ -14,10 +14,10 @@ IN_STEP = 0.05
 
 
 def peers_in_step(trace: Trace, process: int) -> list[int]:
-    """Processes of the other ranks that train with steps as long as this one's."""
+    """Processes of the other ranks that train at the same time with steps as long as this one's."""
     means = trace.fact(steady_budget).groupby("process")["dur"].mean()
     found = []
-    for other, _ in trainers(trace):
+    for other in mates(trace, process):
         if other == process or other not in means or abs(means[other] / means[process] - 1.0) > IN_STEP:
             continue
         trains = of_category(rows_of(trace, "ranges", other), "backward")

@@ -9,6 +9,7 @@ waits in locks and on sockets, and NCCL's blocking wait sleeps inside a call.
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.facts.ranks_here import mates
 from perfscope.analyzer.facts.rows import column, rows_of, table
 from perfscope.analyzer.facts.sample_shares import FEWEST_SAMPLES, WAITING
 from perfscope.analyzer.facts.steps import steps
@@ -17,7 +18,7 @@ from perfscope.analyzer.facts.zones import zones
 from perfscope.traces.intervals import inside, merged
 from perfscope.traces.trace import Trace
 
-COLUMNS = ("rank", "process", "host", "step_ns", "samples", "waiting_share", "peer_share")
+COLUMNS = ("rank", "process", "host", "group", "step_ns", "samples", "waiting_share", "peer_share")
 IN_STEP = 0.95
 """The shortest mean step over the longest, from which on the ranks are taken to wait for each other."""
 SURE = 2.0
@@ -25,8 +26,9 @@ SURE = 2.0
 
 
 def rank_waiting(trace: Trace) -> pd.DataFrame:
-    """One row for each rank with steady steps; empty for one rank, and where nothing was sampled.
+    """One row for each rank with steady steps, of those that worked at the same time as another; empty where nothing was sampled.
 
+    `group`: the least process code of those that worked at the same time (those that ran one after the other wait for nobody);
     `step_ns`: its mean step; `waiting_share`: of its samples in these steps those in which its loop's thread waits outside of the
     loader, checkpoints and copies; `peer_share`: what of the steps it waits longer than the rank that waits least, 0 where the
     ranks do not go in step or the difference is no larger than chance.
@@ -42,9 +44,13 @@ def rank_waiting(trace: Trace) -> pd.DataFrame:
         samples, waiting = _sampled(trace, int(process), own)
         if samples >= FEWEST_SAMPLES:
             rank, step = int(own["rank"].iloc[0]), float(own["dur"].mean())
-            found.append((rank, int(process), hosts.get(int(process), ""), step, samples, waiting / samples, 0.0))
+            group = min(mates(trace, int(process)))
+            found.append(
+                (rank, int(process), hosts.get(int(process), ""), group, step, samples, waiting / samples, 0.0)
+            )
     table_ = pd.DataFrame(found, columns=list(COLUMNS)).sort_values("rank", ignore_index=True)
-    return table_.assign(peer_share=_peer_shares(table_)) if len(table_) > 1 else table_.iloc[:0]
+    groups = [own.assign(peer_share=_peer_shares(own)) for _, own in table_.groupby("group") if len(own) > 1]
+    return pd.concat(groups).sort_values("rank", ignore_index=True) if groups else table_.iloc[:0]
 
 
 def host_by_process(trace: Trace) -> dict[int, str]:
@@ -74,10 +80,14 @@ def _sampled(trace: Trace, process: int, own: pd.DataFrame) -> tuple[int, int]:
     return int(here.sum()), int((here & waits & ~accounted & ~sleeps).sum())
 
 
+def in_step(rows: pd.DataFrame) -> bool:
+    """Are the steps of these ranks equally long, as of those that wait for each other in each?"""
+    return bool(rows["step_ns"].min() >= IN_STEP * rows["step_ns"].max())
+
+
 def _peer_shares(rows: pd.DataFrame) -> "np.typing.NDArray[np.float64]":
     share, count = rows["waiting_share"].to_numpy(np.float64), rows["samples"].to_numpy(np.float64)
-    step = rows["step_ns"].to_numpy(np.float64)
-    if step.min() < IN_STEP * step.max():
+    if not in_step(rows):
         return np.zeros(len(rows))
     variance = share * (1.0 - share) / count
     least = int(np.argmin(share))

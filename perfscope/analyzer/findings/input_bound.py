@@ -38,7 +38,7 @@ from perfscope.analyzer.facts.device_counters.host_and_device import idle_share
 from perfscope.analyzer.facts.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.facts.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.facts.observed_budget import ObservedBudget, observed_budget
-from perfscope.analyzer.facts.ranks_here import ranks_at_once
+from perfscope.analyzer.facts.ranks_here import mates, ranks_at_once
 from perfscope.analyzer.facts.rows import column, longest, manifest, table, uses_device
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.findings.causes import CAUSES
@@ -119,7 +119,7 @@ def device_hides(trace: Trace, process: int, share: float) -> bool:
 
 def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
     """Everything the causes look at."""
-    load, ranks = trace.fact(host_load), ranks_at_once(trace)
+    load, ranks, same_time = trace.fact(host_load), ranks_at_once(trace), mates(trace, line.process)
     torch, cores = manifest(trace).torch, reachable(load)
     if cores is not None and ranks > 1:
         cores *= limits.headroom  # ranks that wait for each other in each step never keep all cores busy
@@ -129,7 +129,7 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
         load=load,
         limits=limits,
         ranks=ranks,
-        delay=sum(other.main_delay for other in trace.fact(input_pipelines)),
+        delay=sum(other.main_delay for other in trace.fact(input_pipelines) if other.process in same_time),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
         gap_is_input=line.workers < 0 or line.loader_wait < limits.explains * line.input_wait,
         on_device=uses_device(trace),

@@ -13,7 +13,7 @@ How it is detected
     In a live recording of several ranks (also of several hosts, each with its run folder) whose steps are equally long:
     how much of them each rank's loop waits outside its loader, from samples of its main thread. The rank that waits
     least is the one that the others wait for, as far as they wait longer than chance. A thread that sleeps outside of
-    torch's calls waits for no peer.
+    torch's calls waits for no peer, and processes that ran one after the other are no ranks of one job.
 
 What to do
     Look at what that rank does more than the others (the evidence names it): a slower or throttled device, more or longer
