@@ -1,5 +1,6 @@
 """`perfscope top`: devices by the stand-in driver, processes for real, and processes alone."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from perfscope.analyzer.glance import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
-from perfscope.traces.glance import DeviceGlance, ProcessGlance
+from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
+from perfscope.ui.terminal.top_view import printed
 from tests.driver import built, environment, written
 from tests.running import perfscope
 
@@ -87,3 +90,14 @@ def test_words_of_processes() -> None:
     assert {word: process_word(one, (working, still)) for word, one in seen.items()} == {
         word: word for word in PROCESS_WORDS
     }
+
+
+def test_of_a_lost_device_nothing_is_shown_but_why(tmp_path: Path) -> None:
+    lost = DeviceGlance(
+        1, "NVIDIA H100", memory_bytes=80 << 30, power_limit_w=700.0, lost="the device fell off the bus"
+    )
+    told = io.StringIO()
+    printed(Glances([lost], []), "12:00:00", Console(file=told, width=200))
+    line = next(one for one in told.getvalue().splitlines() if "NVIDIA H100" in one)
+    assert line.split() == ["1", "NVIDIA", "H100", "lost", *"------"]
+    assert "gpu 1: the device fell off the bus" in told.getvalue()

@@ -127,7 +127,7 @@ def of_devices(trace: Trace, uses: list[DeviceUse], several: bool) -> Table:
     joules = {(one.use.host, one.use.device): one for one in trace.fact(energy)}
     rows = pd.DataFrame([row(one, several, joules.get((one.host, one.device))) for one in uses])
     note = "Means over the steady steps. That a kernel ran does not say that the device was busy: a small one uses few SMs."
-    return Table("devices", "The devices", " ".join([note, *unread(trace, several)]), COLUMNS, rows)
+    return Table("devices", "The devices", " ".join([note, *unread(trace, several)]), COLUMNS, rows, wraps=True)
 
 
 def unread(trace: Trace, several: bool) -> list[str]:

@@ -53,6 +53,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: pd.DataFrame
     place: tuple[str, str] | None = None  # columns: instant (ns), and how long (ns)
+    wraps: bool = False  # many columns of a few words each: they may take several lines
 
 
 def table_card(table: Table) -> str:
@@ -65,12 +66,14 @@ def table_card(table: Table) -> str:
     heads += "<th></th>" if table.place is not None else ""
     shown = table.rows.head(MOST_ROWS)
     body = "".join(row(table, one) for one in shown.to_dict("records"))
+    wraps = ' class="wraps"' if table.wraps else ""
     left = len(table.rows) - len(shown)
     more = f'<p class="muted">and {count(left)} more rows, each smaller than these.</p>' if left > 0 else ""
     return (
         f'<section class="card table" id="section-{table.id}"><h2>{escape(table.title)}'
         f'<button type="button" class="save" data-csv="{table.id}">CSV</button></h2><p class="note">{escape(table.note)}</p>'
-        f'<div class="wide"><table id="table-{table.id}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<div class="wide"><table id="table-{table.id}"{wraps}><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
         f"{more}</section>"
     )
 

@@ -35,6 +35,7 @@ def top_view(seen: Glances, when: str) -> Group:
     told = [Text(f"{word}: {meaning[word]}", style="bright_black") for word, meaning in words.items()]
     parts: list[Table | Text] = [Text(f"perfscope top   {when}", style="bold")]
     parts.append(devices(seen.devices) if seen.devices else Text(f"no device: {seen.no_devices}", style="bright_black"))
+    parts += [Text(f"gpu {one.device}: {one.lost}", style="yellow") for one in seen.devices if one.lost is not None]
     nothing = Text("no Python process with torch is running; name others: perfscope top PID", style="bright_black")
     parts.append(processes(seen.processes, seen.devices) if seen.processes else nothing)
     return Group(*parts, *told)
@@ -53,10 +54,10 @@ def devices(rows: list[DeviceGlance]) -> Table:
             verdict(word),
             known(one.kernel_time_share, percent),
             known(one.sm_active, percent),
-            known(one.memory_used_bytes, megabytes) + of,
-            known(one.power_w, digits) + f"{limit} W",
-            known(one.sm_clock_mhz, digits) + " MHz",
-            known(one.temperature_c, digits) + " °C",
+            known(one.memory_used_bytes, megabytes, of),
+            known(one.power_w, digits, f"{limit} W"),
+            known(one.sm_clock_mhz, digits, " MHz"),
+            known(one.temperature_c, digits, " °C"),
         )
     return table
 
@@ -79,7 +80,7 @@ def processes(rows: list[ProcessGlance], of: list[DeviceGlance]) -> Table:
             ", ".join(f"{name} {percent(share)}" for name, share in most) or UNKNOWN,
             workers,
             (megabytes(one.rss_bytes) if one.rss_bytes >= 0 else UNKNOWN) + on_device,
-            known(one.read_bytes_per_s, megabytes) + "/s",
+            known(one.read_bytes_per_s, megabytes, "/s"),
         )
     return table
 
@@ -95,9 +96,9 @@ def verdict(word: str) -> Text:
     return Text(word, style="bold yellow" if word in ILL else "bold green" if word in ("busy", "computing") else "bold")
 
 
-def known(value: float, told: Callable[[float], str]) -> str:
-    """The value as `told` says it; `-` where it is not known."""
-    return UNKNOWN if value != value else told(value)
+def known(value: float, told: Callable[[float], str], unit: str = "") -> str:
+    """The value as `told` says it, with its unit; `-` where it is not known."""
+    return UNKNOWN if value != value else told(value) + unit
 
 
 def printed(seen: Glances, when: str, console: Console) -> None:
