@@ -14,7 +14,7 @@ from perfscope.agent.collectors.thread_states import MainThread
 from perfscope.agent.host import proc
 from perfscope.agent.host.process_readings import ProcessReadings, Row
 from perfscope.agent.host.system_calls import meanings
-from perfscope.agent.job.roles import RANK_VARIABLES, has_torch, is_python, script
+from perfscope.agent.job.roles import SAID, has_torch, is_python, said_place, script
 from perfscope.agent.nvml.card import Card, cards
 from perfscope.agent.nvml.door import Door, opened
 from perfscope.agent.nvml.holders import Holders
@@ -121,10 +121,10 @@ class Looker:
         torch = has_torch(mapped)
         if not (self.only or on_device or (torch and is_python(pid, mapped))) or proc.stat(pid) is None:
             return None
-        rank = proc.environment(pid, RANK_VARIABLES).get("RANK", "")
+        rank = said_place(proc.environment(pid, SAID), "RANK")
         thread = MainThread(pid, self.meaning) if self.meaning is not None else None
         name = script(proc.command_line(pid))
-        return Known(pid, name, int(rank) if rank.isdecimal() else None, torch, ProcessReadings(pid), thread)
+        return Known(pid, name, rank if rank >= 0 else None, torch, ProcessReadings(pid), thread)
 
     def read(self, one: Known) -> Row:
         return (one.readings.quick() or {}) | one.readings.all_threads()

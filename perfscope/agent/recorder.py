@@ -97,7 +97,7 @@ class Recorder:
             command=mask_secrets(list(self.plan.command) or command_line(pid)),
             target_pid=pid,
             depth="observe",
-            usable_cores=usable_cores(pid),
+            usable_cores=usable_cores(pid, *self.tree.tops),
             memory_limit_bytes=memory_limit_bytes(pid),
             shm_bytes=shm_bytes(pid),
         )

@@ -32,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pid", type=int, help="the process to look into; `perfscope ps` lists them")
     parser.add_argument("--duration", type=seconds, metavar="S", help="record this long")
     parser.add_argument("--max-duration", type=seconds, default=120.0, metavar="S", help="at most this long (120)")
-    parser.add_argument("--all-ranks", action="store_true", help="also the other ranks of the job on this host")
+    parser.add_argument(
+        "--all-ranks",
+        action="store_true",
+        help="also the other ranks of the job on this host; PID may be the shell that started them",
+    )
     add_depth_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
@@ -113,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         return in_the_browser(args)
     if args.html is not None and not args.html.resolve().parent.is_dir():
         raise UsageError(f"no folder {args.html.resolve().parent} for the report; make it or name another file")
+    follow_to_ranks(args)
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
     pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
@@ -128,6 +133,18 @@ def run(args: argparse.Namespace) -> int:
         told = "what was recorded until then follows; free some room or name another --out"
         print(f"perfscope: {recorder.run.stopped}: {told}", file=sys.stderr)
     return 0 if args.steered else report(out, args)
+
+
+def follow_to_ranks(args: argparse.Namespace) -> None:
+    """With --all-ranks the PID may be what the job was started from: a shell, `srun`'s task, a container's first process."""
+    if not args.all_ranks:
+        return
+    from perfscope.agent.job.instead import called, ranks_below
+
+    below = ranks_below(args.pid)
+    if below is not None:
+        print(f"process {args.pid} is not Python: attaching to {called(below)} below it", file=sys.stderr)
+        args.pid = below.pid
 
 
 def in_the_browser(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ CPU, I/O, throttling and what threads of your own processes wait for.
   Docker       docker run --cap-add SYS_PTRACE ...            (or from the host, as root: perfscope attach PID)
   Kubernetes   securityContext: {capabilities: {add: [SYS_PTRACE]}} in the pod, or an ephemeral container beside it:
                kubectl debug -it POD --image=IMAGE_WITH_PERFSCOPE --target=CONTAINER --profile=sysadmin -- perfscope ps
-  SLURM        srun --jobid JOBID --overlap --pty perfscope attach PID
+  SLURM        srun --jobid JOBID --overlap --nodelist NODE --ntasks 1 --pty perfscope attach PID
 """
 
 

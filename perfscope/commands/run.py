@@ -4,6 +4,7 @@ Its input, output, signals and exit code are its own; what is found is said on s
 """
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import replace
@@ -38,8 +39,16 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.html, args.json):
         if path is not None and not path.resolve().parent.is_dir():
             raise UsageError(f"no folder {path.resolve().parent} for {path.name}; make it or name another file")
-    out = args.out or Path(f"perfscope-{Path(words[0]).name}-{time.strftime('%H%M%S')}.perfscope")
-    return recorded(words, args, out, asked)
+    return recorded(words, args, args.out or default_folder(words[0]), asked)
+
+
+def default_folder(program: str) -> Path:
+    """`perfscope-PROGRAM-HHMMSS.perfscope` in the working directory; of several ranks started so each has its own."""
+    from perfscope.agent.job.roles import said_place
+
+    rank = said_place(os.environ, "RANK")
+    of_rank = f"-rank{rank}" if rank >= 0 else ""
+    return Path(f"perfscope-{Path(program).name}-{time.strftime('%H%M%S')}{of_rank}.perfscope")
 
 
 def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Window") -> int:

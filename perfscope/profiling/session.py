@@ -9,12 +9,14 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 from perfscope.agent.delivery import own_process as inside
 from perfscope.agent.delivery.callers import open_door
 from perfscope.agent.entry.at_start import Watch
+from perfscope.agent.job.roles import number, said_place
 from perfscope.agent.profile_agent import Order
 from perfscope.agent.windows.window import Window
 from perfscope.errors import PerfscopeError
@@ -138,8 +140,7 @@ def own_rank() -> int:
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
-    said = os.environ.get("RANK", "")
-    return int(said) if said.isdecimal() else -1
+    return said_place(os.environ, "RANK") if parent_process() is None else number(os.environ, "RANK")
 
 
 def remove(home: str, pid: int) -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from perfscope.agent.collector import TargetProcess
 from perfscope.agent.host import proc
-from perfscope.agent.job.roles import look
-from perfscope.agent.job.tree import Tree, find_tree, is_ending
+from perfscope.agent.job.roles import look, sight_of
+from perfscope.agent.job.tree import Tree, alone_in_task, find_tree, is_ending
 from perfscope.errors import PerfscopeError, UsageError
 from tests.running import TARGETS, until
 
@@ -136,6 +136,31 @@ def test_ranks_that_a_shell_started_are_siblings_by_their_world(begin: Begin) ->
     assert sorted(found.rank for found in find_tree(one, all_ranks=True)) == [0, 1]
 
 
+def test_tasks_of_slurm_are_ranks_also_below_shells_of_their_own(begin: Begin, tmp_path: Path) -> None:
+    step = tmp_path / "slurmstepd"
+    step.symlink_to("/bin/sh")
+    script = """
+    export SLURM_STEP_NUM_TASKS=2
+    for rank in 4 5; do
+        SLURM_PROCID=$rank SLURM_LOCALID=$((rank - 4)) sh -c '"$0" -c "$1"; true' "$0" "$1" > /dev/null &
+    done
+    echo ready; wait
+    """
+    above = begin(str(step), "-c", script, sys.executable, SLEEP)
+    until(lambda: len(python_below(above.pid)) == 2)
+    tasks = python_below(above.pid)
+    assert sorted(roles(find_tree(one))[0] for one in tasks) == [("main", 4), ("main", 5)]
+    both = find_tree(tasks[0], all_ranks=True)
+    assert sorted((found.rank, found.local_rank) for found in both) == [(4, 0), (5, 1)]
+    sight = sight_of(both[0].pid)
+    assert sight is not None and len(alone_in_task([sight])) == 1
+    assert not alone_in_task([sight, replace(sight, pid=1)]), "a task that starts several: none has its number"
+
+
+def python_below(pid: int) -> list[int]:
+    return [one for one in below(pid) if proc.executable(one).startswith("python")]
+
+
 def ranked(pid: int) -> dict[str, str]:
     return proc.environment(pid, ("RANK", "WORLD_SIZE"))
 
@@ -204,7 +229,7 @@ def test_the_pid_in_its_own_namespace_is_known(begin: Begin) -> None:
     (child,) = proc.children(target.pid)
     (found,) = find_tree(child)
     assert (found.pid, found.ns_pid, found.is_python, found.has_torch) == (child, 1, True, False)
-    with pytest.raises(UsageError, match=f"not Python: attach to its child {child}"):
+    with pytest.raises(UsageError, match=f"not Python: attach to {child} "):
         find_tree(target.pid)
 
 

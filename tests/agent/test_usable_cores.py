@@ -131,9 +131,21 @@ def test_a_memory_limit_and_what_it_leaves(make: Make, child) -> None:
 
 
 def test_what_slurm_said_is_named_when_it_differs(child) -> None:
-    assert usable_cores(child(SLURM_CPUS_PER_TASK="512")).slurm_cpus_per_task == 512
+    assert usable_cores(child(SLURM_PROCID="0", SLURM_CPUS_PER_TASK="512")).slurm_cpus_per_task == 512
+    tasks = [child(SLURM_PROCID=rank, SLURM_CPUS_PER_TASK="512") for rank in ("0", "1", "1")]
+    assert usable_cores(*tasks).slurm_cpus_per_task == 1024
     cores = usable_cores(os.getpid()).cores
-    assert usable_cores(child(SLURM_CPUS_PER_TASK=f"{cores:g}")).slurm_cpus_per_task is None
+    assert usable_cores(child(SLURM_PROCID="0", SLURM_CPUS_PER_TASK=f"{cores:g}")).slurm_cpus_per_task is None
+
+
+def test_ranks_that_are_bound_to_cores_of_their_own_have_them_together(child) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("one core only")
+    bound = [child(), child()]
+    for pid, core in zip(bound, cores, strict=False):
+        os.sched_setaffinity(pid, {core})
+    assert (usable_cores(bound[0]).affinity, usable_cores(*bound).affinity) == (1, 2)
 
 
 def test_a_unified_hierarchy_limits_alike(child) -> None:

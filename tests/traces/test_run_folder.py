@@ -130,6 +130,14 @@ def test_a_folder_that_is_not_empty_is_not_written_into(tmp_path: Path) -> None:
         writer(tmp_path)
 
 
+def test_of_two_recordings_that_begin_at_once_one_has_the_folder(tmp_path: Path) -> None:
+    manifest = msgspec.convert(FACTS, Manifest)
+    writer = RunWriter(tmp_path, manifest)
+    writer.take_room()
+    with pytest.raises(UsageError, match="is being written by another recording; choose another --out"):
+        RunWriter(tmp_path, manifest).take_room()
+
+
 def test_unreadable_runs_say_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(UnreadableRun, match="does not exist"):
         load(tmp_path / "none")

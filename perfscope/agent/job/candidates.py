@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from perfscope.agent.entry import check
 from perfscope.agent.host import proc
-from perfscope.agent.job.tree import RANK_VARIABLES, has_torch, is_python, script
+from perfscope.agent.job.roles import SAID, has_torch, is_python, said_place, script
 from perfscope.errors import PerfscopeError
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -65,10 +65,10 @@ def candidates() -> list[Candidate]:
             or (stat.parent in python and python[stat.parent] and torch and forked(pid, stat.parent))
         ):
             continue
-        rank = proc.environment(pid, RANK_VARIABLES).get("RANK", "")
+        rank = said_place(proc.environment(pid, SAID), "RANK")
         workers = sum(child in python and python[child] for child in proc.children(pid))
         busy = (cpu_ticks(pid) - before[pid]) / TICKS / LOOK_S
-        its_rank = int(rank) if rank.isdecimal() else None
+        its_rank = rank if rank >= 0 else None
         found.append(Candidate(pid, its_rank, torch, workers, busy, rss_bytes(pid), script(command), refusal(pid)))
     return sorted(found, key=lambda one: (not one.torch, one.pid))
 

@@ -1,10 +1,21 @@
 """Where a target stands among its relatives: may it be attached to, which processes are ranks of the same job."""
 
 from perfscope.agent.host import proc
-from perfscope.agent.job.roles import WORKER_THREAD, Sight, is_launcher, is_spawned, look, script
+from perfscope.agent.job.instead import instead, ourselves, worth_below
+from perfscope.agent.job.roles import (
+    WORKER_THREAD,
+    Sight,
+    is_launcher,
+    is_spawned,
+    look,
+    same_world,
+    script,
+    sight_of,
+)
 from perfscope.errors import PerfscopeError, UsageError
 
 MOST_GENERATIONS = 16
+STEP_THREAD = "slurmstepd"  # the parent of all tasks of a SLURM step on a host
 
 
 def attachable(pid: int) -> proc.Stat:
@@ -19,9 +30,7 @@ def attachable(pid: int) -> proc.Stat:
         raise PerfscopeError(f"process {pid} has ended and waits for its parent ({found.parent}): attach to another")
     sight = look(pid, found)
     if not sight.is_python:
-        below = python_below(pid)
-        hint = f"attach to its child {below[0]} instead" if below else "`perfscope ps` lists what can be attached to"
-        raise UsageError(f"process {pid} ({found.name}) is not Python: {hint}.")
+        raise UsageError(instead(pid, found.name))
     above = sight_of(found.parent)
     if above is not None and above.is_python and sight.thread == WORKER_THREAD:
         raise UsageError(
@@ -30,26 +39,11 @@ def attachable(pid: int) -> proc.Stat:
     return found
 
 
-def python_below(pid: int) -> list[int]:
-    """The uppermost Python processes below `pid`."""
-    found: list[int] = []
-    for child in proc.children(pid):
-        sight = sight_of(child)
-        if sight is not None:
-            found += [child] if sight.is_python else python_below(child)
-    return found
-
-
-def sight_of(pid: int) -> Sight | None:
-    """A look at `pid`, None when it is gone."""
-    found = proc.stat(pid)
-    return look(pid, found) if found is not None and found.state not in "ZX" else None
-
-
 def all_ranks(pid: int) -> list[int]:
     """The processes whose trees hold every rank of the job of `pid` on this host.
 
-    Its launcher where there is one; else those of its siblings that were given a rank of as large a world.
+    Its launcher where there is one; else those of its siblings, under SLURM of the tasks of its step, that
+    were given a rank of as large a world.
     """
     sight = sight_of(pid)
     parent = sight_of(sight.parent) if sight is not None and sight.parent > 1 else None
@@ -60,8 +54,24 @@ def all_ranks(pid: int) -> list[int]:
         return [launcher.pid]
     if parent.is_python and is_spawned(sight):
         return [parent.pid]
+    step = step_above(parent)
+    if step is not None:
+        return [
+            pid,
+            *(one.pid for one in worth_below(step.pid, ourselves()) if one.pid != pid and same_world(one, sight)),
+        ]
     siblings = [one for one in map(sight_of, proc.children(parent.pid)) if one is not None]
     return [one.pid for one in siblings if one.pid == pid or same_world(one, sight)] or [pid]
+
+
+def step_above(parent: Sight) -> Sight | None:
+    """The process of SLURM that all tasks of a step on this host stand below; None where there is none."""
+    above: Sight | None = parent
+    for _ in range(MOST_GENERATIONS):
+        if above is None or above.thread == STEP_THREAD:
+            return above
+        above = sight_of(above.parent) if above.parent > 1 else None
+    return None
 
 
 def launcher_above(parent: Sight) -> Sight | None:
@@ -74,12 +84,6 @@ def launcher_above(parent: Sight) -> Sight | None:
             return None
         above = sight_of(above.parent)
     return None
-
-
-def same_world(one: Sight, other: Sight) -> bool:
-    """Two ranks of one job: different ranks of a world of the same size."""
-    worlds = one.number("WORLD_SIZE"), other.number("WORLD_SIZE")
-    return worlds[0] == worlds[1] and -1 not in worlds and -1 < one.number("RANK") != other.number("RANK")
 
 
 def place_among_spawned(pid: int) -> int:

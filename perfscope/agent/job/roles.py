@@ -5,11 +5,15 @@ the name that torch's loader workers give their main thread (`pt_data_worker`, t
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from perfscope.agent.host import proc
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
+"""What srun gives each task of a step, in the order of the above (srun manual page, "output environment variables")."""
+SAID = (*RANK_VARIABLES, *SLURM_VARIABLES)
 LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "horovodrun", "mpirun", "mpiexec")
 LAUNCHER_MODULES = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands", "deepspeed.launcher")
 LAUNCHER_THREAD = "pt_elastic"  # what torchrun calls its main thread
@@ -40,8 +44,11 @@ class Sight:
 
     def number(self, name: str) -> int:
         """A rank from the environment the process was started with, -1 when it has none."""
-        value = self.said.get(name, "")
-        return int(value) if value.isdecimal() else -1
+        return number(self.said, name)
+
+    def place(self, name: str) -> int:
+        """The same, else that of the SLURM task it runs in; a child by multiprocessing may be one of several in a task."""
+        return said_place(self.said, name) if not is_spawned(self) else self.number(name)
 
     def forked_from(self, other: "Sight") -> bool:
         """A forked child that has not started another program: `image` tells, the command line where that is hidden."""
@@ -85,8 +92,26 @@ def look(pid: int, found: proc.Stat) -> Sight:
         is_python=is_python(pid, names),
         has_torch=torch is not None,
         names_workers=torch is not None and names_workers(pid, torch),
-        said=proc.environment(pid, RANK_VARIABLES),
+        said=proc.environment(pid, SAID),
     )
+
+
+def number(said: Mapping[str, str], name: str) -> int:
+    """A number from an environment, -1 for none."""
+    value = said.get(name, "")
+    return int(value) if value.isdecimal() else -1
+
+
+def said_place(said: Mapping[str, str], name: str) -> int:
+    """RANK, LOCAL_RANK or WORLD_SIZE as a launcher for torch says it, else as SLURM does of a step with several tasks."""
+    own, tasks = number(said, name), number(said, SLURM_VARIABLES[-1])
+    return number(said, SLURM_VARIABLES[RANK_VARIABLES.index(name)]) if own < 0 and tasks > 1 else own
+
+
+def sight_of(pid: int) -> Sight | None:
+    """A look at `pid`, None when it is gone."""
+    found = proc.stat(pid)
+    return look(pid, found) if found is not None and found.state not in "ZX" else None
 
 
 def is_python(pid: int, mapped: set[str]) -> bool:
@@ -138,6 +163,12 @@ def is_launcher(sight: Sight) -> bool:
 def is_spawned(sight: Sight) -> bool:
     """Was it started by multiprocessing's spawn method?"""
     return any(mark in word for mark in SPAWNED for word in sight.command)
+
+
+def same_world(one: Sight, other: Sight) -> bool:
+    """Two ranks of one job: different ranks of a world of the same size."""
+    worlds = one.place("WORLD_SIZE"), other.place("WORLD_SIZE")
+    return worlds[0] == worlds[1] and -1 not in worlds and -1 < one.place("RANK") != other.place("RANK")
 
 
 def assign(family: Family, launchers: set[int]) -> dict[int, str]:

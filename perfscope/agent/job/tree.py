@@ -13,7 +13,6 @@ from perfscope.agent.collector import TargetProcess
 from perfscope.agent.host import proc
 from perfscope.agent.job import relatives
 from perfscope.agent.job.roles import (
-    RANK_VARIABLES,
     UNDECIDED,
     Family,
     Sight,
@@ -27,7 +26,7 @@ from perfscope.agent.job.roles import (
 from perfscope.agent.job.spawning import Spawning, age_s, is_young
 from perfscope.traces.run.manifest import SourceStatus
 
-__all__ = ["RANK_VARIABLES", "Tree", "find_tree", "has_torch", "is_python", "script"]
+__all__ = ["Tree", "find_tree", "has_torch", "is_python", "script"]
 
 
 NOTHING_SAID: Mapping[int, str] = {}
@@ -128,9 +127,10 @@ class Tree:
         """Every process with its rank: as it was told at its start, else by age; workers have their main process's."""
         mains = [one for one in family.sights.values() if roles[one.pid] == "main"]
         mains.sort(key=lambda one: (one.start_ticks, one.pid))
-        nameless = [one for one in mains if one.number("RANK") < 0]
+        tasks = alone_in_task(mains)
+        nameless = [one for one in mains if one.number("RANK") < 0 and one.pid not in tasks]
         self.rank_assumed = bool(nameless) and (len(mains) > 1 or self.first_rank > 0)
-        ranks = {one.pid: (one.number("RANK"), one.number("LOCAL_RANK")) for one in mains}
+        ranks = {one.pid: (one.number("RANK"), one.number("LOCAL_RANK")) for one in mains} | tasks
         self.keep_places(family, roles, nameless)
         places = enumerate(sorted(self.nameless), self.first_rank)
         ranks |= {pid: (place, place) for place, (_, pid) in places if pid in family.sights}
@@ -170,6 +170,13 @@ class Tree:
             return SourceStatus("ranks", "ok")
         why = "ranks are assumed, numbered by age: no RANK in the environment the processes were started with"
         return SourceStatus("ranks", "partial", why)
+
+
+def alone_in_task(mains: list[Sight]) -> dict[int, tuple[int, int]]:
+    """Pid -> (rank, local rank) of those that SLURM alone numbers: the only one of its task, which may also start several."""
+    places = [(one.pid, (one.place("RANK"), one.place("LOCAL_RANK"))) for one in mains if one.number("RANK") < 0]
+    told = [place for _, place in places]
+    return {pid: place for pid, place in places if place[0] >= 0 and told.count(place) == 1}
 
 
 def is_ending(seen: Sight, found: proc.Stat) -> bool:

@@ -82,7 +82,10 @@ def of_run_folders(runs: Sequence[Recording]) -> Chosen:
             raise UsageError(f"{runs[0].path} and {run.path} are of different jobs: analyze them one by one")
         before = hosts.setdefault((manifest.host, manifest.boot_id), run)
         if before is not run:
-            raise UsageError(f"{before.path} and {run.path} are both of host {manifest.host}: name one of them")
+            raise UsageError(
+                f"{before.path} and {run.path} are both of host {manifest.host}, recorded apart: name one of them, or record "
+                "the ranks of a host together (`perfscope attach PID --all-ranks`)"
+            )
     return Chosen(list(runs))
 
 

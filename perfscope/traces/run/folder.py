@@ -61,11 +61,19 @@ class RunWriter:
             if any(path.iterdir()):
                 raise UsageError(f"{path} is not empty; choose another --out, so that no recording is overwritten")
             writer = cls(path, manifest, cap_bytes)
-            (path / ROOM).write_bytes(bytes(ROOM_BYTES))
+            writer.take_room()
             writer.replace_manifest()
         except OSError as error:
             raise UsageError(f"cannot write to {path}: {error.strerror}; choose another --out") from None
         return writer
+
+    def take_room(self) -> None:
+        """Raises UsageError where another writer has begun here in this moment, as tasks of one launcher may."""
+        try:
+            with open(self.path / ROOM, "xb") as file:
+                file.write(bytes(ROOM_BYTES))
+        except FileExistsError:
+            raise UsageError(f"{self.path} is being written by another recording; choose another --out") from None
 
     def jsonl(self, source: str, process: int) -> JsonLines:
         """The JSON-lines stream of `source` for a process code (-1: the agent or the host)."""
