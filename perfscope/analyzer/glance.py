@@ -57,7 +57,7 @@ def device_word(seen: DeviceGlance) -> str:
 
 def process_word(seen: ProcessGlance, devices: Sequence[DeviceGlance]) -> str:
     """One of PROCESS_WORDS; the first that fits."""
-    mine = [one for one in devices if one.device in seen.devices]
+    mine = [one for one in devices if one.device in seen.devices and one.lost is None]
     at_work = any(one.kernel_time_share >= LIMITS.seen_idle for one in mine)
     if seen.waiting_cores >= LIMITS.seen_often:
         return "starved"

@@ -26,7 +26,7 @@ DECLARED: dict[str, tuple[str, str | None, set[str]]] = {
     "another-job": ("shared-gpu", "compute", {"shared-gpu"}),
     "far-processor": ("unknown", "compute", {"numa-mismatch"}),
     "bad-link": ("unknown", "compute", {"link-errors"}),
-    "off-the-bus": ("device-lost", ANY, {"device-lost", "link-errors"}),
+    "off-the-bus": ("device-lost", "unknown", {"device-lost"}),
     "memory-bound-decode": ("unknown", "memory-bandwidth", {"memory-bound"}),
 }
 

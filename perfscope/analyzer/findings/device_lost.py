@@ -18,6 +18,8 @@ When it is wrong
     be counted as its own when it is the only one. The cost runs from the loss to the end of the recording and not of the run.
 """
 
+import msgspec
+
 from perfscope.analyzer.cases.device import called, evidence, no_devices
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device_counters.losses import Loss, losses
@@ -47,7 +49,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     span_ns = max(first.recorded_ns[1] - first.recorded_ns[0], 1)
     lost_ns = first.recorded_ns[1] - first.begin_ns if used else 0
     back = "" if first.end_ns >= first.recorded_ns[1] else f" It answered again {digits(first.dur_s)} s later."
-    whose = "what was on it is gone, and whoever waits for it waits for nothing" if used else "the job does not use it"
+    whose = "what was on it is gone, and whoever waits for it waits in vain" if used else "the job does not use it"
     return Finding(
         id=ID,
         cause=None,
@@ -61,7 +63,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         evidence=[shown for one in found[:8] for shown in evidence_of(one)],
         actions=[
             Action("end the run and start it again from its last checkpoint, on other devices"),
-            Action("ask whoever runs the host to look at the device", "dmesg | grep -i xid   # nvidia-smi -q -i N"),
+            Action(
+                "ask whoever runs the host to look at the device",
+                f"dmesg | grep -i xid\nnvidia-smi -q -i {first.use.device}",
+            ),
         ],
     )
 
@@ -76,6 +81,9 @@ def evidence_of(loss: Loss) -> list[Evidence]:
     at = loss.begin_ns, loss.end_ns
     found = [evidence(loss.use, f"device {loss.use.device} did not answer ({loss.reason})", loss.dur_s, "s", at)]
     return found + [
-        evidence(loss.use, "critical error that the driver reported", float(code), "Xid", (ts, ts))
+        msgspec.structs.replace(
+            evidence(loss.use, "critical error that the driver reported", float(code), "Xid", (ts, ts)),
+            text=f"the driver reported critical error Xid {code}",
+        )
         for ts, code in loss.xids
     ]

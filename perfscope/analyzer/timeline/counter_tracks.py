@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.device_counters.link_use import link_use
+from perfscope.analyzer.facts.device_counters.losses import losses
 from perfscope.analyzer.facts.device_counters.series import device_series
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.timeline.lane import Events
@@ -60,6 +61,7 @@ def device_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
     for use in uses:
         own = series[(series["host"] == use.host) & (series["device"] == use.device)]
         process = use.processes[0] if use.processes else first
+        yield from lost_track(trace, names, use, process)
         for at, one in enumerate(COUNTERS):
             rows = own[own["name"].isin(one.names)]
             if not len(rows):
@@ -72,6 +74,21 @@ def device_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
             events = levels(names, one, begin, end - begin, largest["value"].to_numpy(np.float64), limit)
             title = f"GPU {use.device} {one.title}{of_limit(limit, one.unit)}"
             yield Draft(process, (4, use.device, at), COUNTER, title, [events], device=use.device)
+
+
+def lost_track(trace: Trace, names: Names, use: DeviceUse, process: int) -> Iterator[Draft]:
+    """When it did not answer, above what it said: full height, whatever the counters below missed meanwhile."""
+    own = [one for one in trace.fact(losses) if one.use is use]
+    if not own:
+        return
+    code = names.of(pd.Series([f"does not answer: {one.reason}" for one in own]), "peer_wait")
+    names.levels.update(int(one) for one in np.unique(code))
+    begin = np.array([one.begin_ns for one in own], np.int64)
+    dur = np.array([one.end_ns - one.begin_ns for one in own], np.int64)
+    source = np.full(len(own), SOURCES.index("device_counters"), np.uint8)
+    nowhere, full = np.full(len(own), NOT_IN_A_TABLE, np.int32), np.full(len(own), FULL, np.uint8)
+    events = Events(begin, dur, code, source, nowhere, full)
+    yield Draft(process, (4, use.device, -1), COUNTER, f"GPU {use.device} does not answer", [events], device=use.device)
 
 
 def allocator_tracks(trace: Trace, names: Names) -> Iterator[Draft]:

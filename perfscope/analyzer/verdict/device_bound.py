@@ -5,6 +5,7 @@ from typing import Final
 from perfscope.analyzer.diagnosis import BoundBy
 from perfscope.analyzer.facts.device_counters.counter_bound import CounterBound, counter_bound
 from perfscope.analyzer.facts.device_counters.link_use import link_use
+from perfscope.analyzer.facts.device_counters.losses import losses
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
 from perfscope.analyzer.facts.rows import uses_device
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
@@ -25,6 +26,8 @@ def with_devices(bound: BoundBy, trace: Trace) -> BoundBy:
     uses = trace.fact(device_use)
     if is_recorded_trace(trace) or not uses:
         return bound
+    if any(lost.use is use for lost in trace.fact(losses) for use in uses):
+        return BoundBy("unknown", None, 0.0)  # one of its devices is gone: what the others do is no answer
     links = [one for one in trace.fact(link_use) if one.near_share >= LIMITS.explains]
     if links:
         return BoundBy("communication", round(max(one.near_share for one in links), 4), BY_COUNTERS)

@@ -9,6 +9,7 @@ import pandas as pd
 from perfscope.analyzer.facts.device_counters.energy import DeviceEnergy, energy, energy_windows
 from perfscope.analyzer.facts.device_counters.link_map import link_maps
 from perfscope.analyzer.facts.device_counters.link_use import link_use
+from perfscope.analyzer.facts.device_counters.losses import losses
 from perfscope.analyzer.facts.device_counters.marks import Marks, marks
 from perfscope.analyzer.facts.device_counters.series import device_series
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
@@ -125,7 +126,9 @@ def limit_of(trace: Trace, chart: Chart, uses: list[DeviceUse]) -> float | None:
 def of_devices(trace: Trace, uses: list[DeviceUse], several: bool) -> Table:
     """A row a device."""
     joules = {(one.use.host, one.use.device): one for one in trace.fact(energy)}
+    lost = [one.use for one in trace.fact(losses)]
     rows = pd.DataFrame([row(one, several, joules.get((one.host, one.device))) for one in uses])
+    rows["device"] += ["" if all(one is not use for one in lost) else ", lost" for use in uses]
     note = "Means over the steady steps. That a kernel ran does not say that the device was busy: a small one uses few SMs."
     return Table("devices", "The devices", " ".join([note, *unread(trace, several)]), COLUMNS, rows, wraps=True)
 

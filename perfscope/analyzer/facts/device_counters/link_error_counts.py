@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from perfscope.analyzer.facts.device_counters.losses import losses
 from perfscope.analyzer.facts.device_counters.use import all_devices
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.traces.trace import Trace
@@ -54,8 +55,11 @@ def _of_devices(trace: Trace) -> list[LinkErrors]:
             host, device = _pair(keys)
             where = f"device {device} ({names.get((host, device), 'unknown')})"
             found += _grown(rows, host, where, link, "errors corrected or sent again", device)
+    lost = {(one.use.host, one.use.device) for one in trace.fact(losses)}  # whose Xid the loss itself tells
     for row in counters[counters["name"] == "xid"].to_dict("records"):
         host, device, ts = str(row["host"]), int(row["device"]), int(row["ts"])
+        if (host, device) in lost:
+            continue
         where = f"device {device} ({names.get((host, device), 'unknown')})"
         found.append(LinkErrors(host, where, "driver", "critical error", 1.0, 0.0, ts, ts, device, int(row["value"])))
     return found
