@@ -52,7 +52,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
     outcomes = [tried(module, trace, limits) for module in FINDINGS]
     found = [result for result in outcomes if isinstance(result, Finding)]
     told = unexplained(found, limits)
-    found.sort(key=lambda finding: (finding not in told, -finding.lost_s))
+    found.sort(key=lambda finding: (not ends_the_run(finding), finding not in told, -finding.lost_s))
     process = critical_rank(trace, limits)
     verdict, standing = judged(trace, limits, found, process)
     per_rank = budgets(trace)
@@ -109,7 +109,7 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
     """The verdict, and how it stands against the runner-up."""
     carrying = [finding for finding in found if finding.severity != "info" and finding.share >= limits.worth_share]
     carrying = losses_first(unexplained(carrying, limits), limits)
-    over = next((one for one in found if one.severity == "critical" and one.id in ENDING), None)
+    over = next(filter(ends_the_run, found), None)
     if over is not None:
         return of_finding(over, Standing(MOST)), Standing(MOST)
     if is_recorded_trace(trace):
@@ -124,6 +124,11 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
         return unknown(trace, few), standing
     hidden = [finding for finding in found if finding.severity == "info"]
     return healthy(trace, limits, rows, standing, hidden), standing
+
+
+def ends_the_run(finding: Finding) -> bool:
+    """Is it one after which the rest matters little?"""
+    return finding.severity == "critical" and finding.id in ENDING
 
 
 def unexplained(carrying: list[Finding], limits: Limits) -> list[Finding]:
