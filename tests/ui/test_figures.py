@@ -1,16 +1,21 @@
 """The figures as data: what they draw, and from what."""
 
+import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.diagnosis import StepSummary
 from perfscope.analyzer.facts.stack_tree import Node, nodes
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.time_budget import time_budget
+from perfscope.traces.schema import TABLES
+from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.sections import gaps, of_budget
 from perfscope.ui.figures.budget_over_steps import MOST_COLUMNS, budget_over_steps
 from perfscope.ui.figures.bus_bandwidth import bus_bandwidth
 from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.step_times import MOST_POINTS, step_times
 from perfscope.ui.figures.worker_timeline import worker_lanes
+from tests import build
 from tests.ui.runs import MS, input_bound
 
 
@@ -66,3 +71,31 @@ def test_links_that_carry_nothing_have_an_axis_that_can_be_read() -> None:
     }
     figure = bus_bandwidth(pd.DataFrame([{**row, "peak_bytes_per_s": float("nan")}]))
     assert figure.layout.xaxis.range == (0, 1.3) and figure.data[0].text == ("0 GB/s",)
+
+
+def test_holes_in_the_budget_over_the_run_are_explained_and_nothing_else_is() -> None:
+    rows = input_bound().fact(time_budget)
+    drawn = rows[~rows["index"].between(20, 24)]
+    assert gaps(rows, rows) == ""
+    slowed = rows.assign(distorted=rows["index"].between(20, 24))
+    assert gaps(slowed, drawn) == " Where steps are missing a window of torch's profiler slowed them."
+    phase = np.where(rows["index"].between(22, 24), "warmup", rows["phase"])
+    both = slowed.assign(phase=phase, distorted=rows["index"].between(20, 21))
+    told = " Where steps are missing a window of torch's profiler slowed them or they are of a warm-up."
+    assert gaps(both, drawn) == told
+    evaluated = rows.assign(phase=np.where(rows["index"].between(20, 24), "eval", "train"))
+    assert gaps(evaluated, drawn) == ""
+    late = rows.assign(distorted=rows["index"] > 55)
+    assert gaps(late, late[~late["distorted"]]) == "", "behind the last column there is no hole"
+
+
+def test_the_report_of_a_run_with_a_window_says_why_its_chart_has_a_hole() -> None:
+    whole = input_bound()
+    tables = {name: frame for name in TABLES if (frame := whole.table(name)) is not None}
+    taken = {"process": 0, "ts": 300 * MS, "dur": 50 * MS, "begin": 300 * MS, "end": 350 * MS, "steps": 5}
+    windows = build.trace(windows=[{**taken, "stall_ns": 0, "kept": True}]).table("windows")
+    assert windows is not None
+    run = Trace({**tables, "windows": windows}, {}, whole.manifests, span_ns=whole.span_ns)
+    (section,) = of_budget(run, 0)
+    assert section.note.endswith("Where steps are missing a window of torch's profiler slowed them.")
+    assert 32 not in section.figure.data[0].x and 10 in section.figure.data[0].x

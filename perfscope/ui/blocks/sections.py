@@ -20,6 +20,7 @@ from perfscope.ui.figures.usage import Line, of_each_role, usage
 from perfscope.ui.figures.worker_timeline import Lanes, worker_timeline
 
 STACK_TITLES = {"main": "Stacks of the main thread", "loader-worker": "Stacks of the loader workers"}
+EVALUATION = "eval"  # its steps are numbered by themselves
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,17 @@ def of_budget(trace: Trace, rank: int) -> list[Section]:
         return []
     together = columns_for(len(own))
     column = "a step" if together == 1 else f"the mean of {together} steps"
-    gaps = " Where steps are missing a window of torch's profiler slowed them." if everything["distorted"].any() else ""
-    return [Section("budget", "Over the run", f"Over the run: each column is {column}.{gaps}", budget_over_steps(own))]
+    note = f"Over the run: each column is {column}.{gaps(everything, own)}"
+    return [Section("budget", "Over the run", note, budget_over_steps(own))]
+
+
+def gaps(everything: pd.DataFrame, drawn: pd.DataFrame) -> str:
+    """Why there is no column for some of the steps between the first and the last that are drawn."""
+    left = everything.drop(drawn.index)
+    left = left[left["ts"].between(*drawn["ts"].iloc[[0, -1]]) & (left["phase"] != EVALUATION)]
+    slowed = ["a window of torch's profiler slowed them"] if left["distorted"].any() else []
+    warm = ["they are of a warm-up"] if (~left["distorted"]).any() else []
+    return f" Where steps are missing {' or '.join(slowed + warm)}." if slowed or warm else ""
 
 
 def of_steps(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
