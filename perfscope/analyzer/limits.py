@@ -31,6 +31,7 @@ class Limits:
     # What taking one ready batch over costs at least (a queue read, a file descriptor passed on, memory mapped): 0.3 ms on an
     # idle machine, above 1 ms on a full one. That is the price of workers and no illness.
     ordinary_handover_ns: float = 1.5e6
+    least_handover_ns: float = 0.3e6
     # A batch that takes less of a core has nothing decoded in it (one small JPEG takes about as long): it goes into calling the
     # dataset for one sample after the other, and into stacking them.
     light_batch_ns: float = 1e6

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from perfscope.analyzer.cases.input import Case, beside, supply
+from perfscope.analyzer.cases.input import beside, in_process, supply, taken_over
 from perfscope.analyzer.facts.input_pipeline import Fetch, Pipeline, input_pipelines
 from perfscope.analyzer.findings.input_bound import case_of, device_hides
 from perfscope.analyzer.limits import LIMITS, Limits
@@ -42,15 +42,12 @@ def what_if(trace: Trace, rank: int, workers: int, cost: float, limits: Limits =
     case = case_of(trace, line, limits)
     saved = line.needed(line.fetch.cpu) * (1.0 - cost)
     if workers == 0:
-        return WhatIf(line.step, in_process(case, line.fetch, cost))
+        alone = in_process(line, cost)
+        return WhatIf(line.step, After(alone, alone, alone))
     cheaper = replace(case, pipeline=replace(line, fetch=scaled(line.fetch, cost)))
-    return WhatIf(line.step, beside(cheaper, supply(cheaper, workers, line.fetch.wall * cost), saved))
-
-
-def in_process(case: Case, fetch: Fetch, cost: float) -> After:
-    """Without workers the loop makes its batches itself, one after the other."""
-    time = case.pipeline.consumer + case.pipeline.needed(fetch.wall * cost)
-    return After(time, time, time)
+    price = taken_over(case, saved * max(case.ranks, 1))
+    supplied = supply(cheaper, workers, line.fetch.wall * cost)
+    return WhatIf(line.step, beside(cheaper, supplied, saved, price=price))
 
 
 def scaled(fetch: Fetch, cost: float) -> Fetch:

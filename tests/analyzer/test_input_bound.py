@@ -1,11 +1,14 @@
 """Every cause of input-bound, and the predictions' closed forms."""
 
+import re
+
 import pytest
 
 from perfscope.analyzer.diagnosis import Finding, Speedup
 from perfscope.analyzer.engine import diagnose
 from perfscope.analyzer.findings import input_bound
 from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.what_if import what_if
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
@@ -32,6 +35,13 @@ def gain(finding: Finding) -> Speedup:
     return finding.speedup
 
 
+def predicted(trace: Trace, workers: int) -> float:
+    """The factor that the question "what if" answers with for so many workers."""
+    answer = what_if(trace, 0, workers, 1.0)
+    assert answer.after is not None
+    return round(answer.step / answer.after.likely, 3)
+
+
 def test_too_few_workers_says_how_many() -> None:
     # 2 workers, 40 ms a batch: one every 20 ms; the consumer takes 10. 40 / (0.9 x 10) -> 5 workers. Fetches sleep.
     finding = found(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
@@ -54,7 +64,7 @@ def test_too_few_workers_is_bounded_by_cores_for_cpu_work() -> None:
 def test_in_process_loading() -> None:
     finding = found(pipeline(wait=30, workers=0, fetch={"wall": 30, "cpu": 2}, cores=0.3))
     assert finding.cause == "in-process-loading"
-    assert gain(finding).likely == 4.444  # 40 / 9, with 4 workers
+    assert gain(finding).likely == 4.301  # 40 / (9 + 0.3 for taking over), with 4 workers
     assert "num_workers=4" in (finding.actions[0].snippet or "")
 
 
@@ -73,6 +83,37 @@ def test_cheap_batches_on_full_cores_are_not_called_decoding() -> None:
     finding = found(pipeline(wait=1, workers=0, fetch={"wall": 0.9, "cpu": 0.8}, cores=3.9, busy=0.99))
     assert finding.cause == "decode-bound" and "cannot put batches together fast enough" in finding.summary
     assert "BatchSampler" in (finding.actions[0].snippet or "") and "JPEG" not in told(finding)
+
+
+def test_cheap_batches_that_lie_ready_on_full_cores_are_made_in_the_loop() -> None:
+    trace = pipeline(wait=3, depth=4, fetch={"wall": 0.9, "cpu": 0.8}, cores=3.9, busy=0.99)
+    finding = found(trace)
+    assert finding.cause == "transfer-bound" and "without any it is faster" in finding.summary
+    assert finding.actions[0].snippet == "DataLoader(..., num_workers=0)"
+    assert gain(finding).likely == round(13 / 10.9, 3) == predicted(trace, 0)
+    assert max(predicted(trace, workers) for workers in range(3, 9)) < LIMITS.workers_gain
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize(("workers", "depth"), [(0, 0), (2, 0), (2, 4)])
+@pytest.mark.parametrize("wait", [0.9, 1.5, 3, 6])
+@pytest.mark.parametrize("busy", [0.5, 0.99])
+def test_advice_on_workers_is_what_the_question_what_if_answers(
+    elsewhere: bool, workers: int, depth: int, wait: float, busy: float
+) -> None:
+    """Cheap batches, with and without workers, on cores that are full by this job, by others, or half idle."""
+    cores = 1.0 if elsewhere else 4 * busy
+    wall = 0.9 if workers else wait
+    trace = pipeline(wait=wait, workers=workers, depth=depth, fetch={"wall": wall, "cpu": 0.8}, cores=cores, busy=busy)
+    finding = input_bound.detect(trace, LIMITS)
+    if finding is None:
+        return
+    more = max(predicted(trace, count) for count in range(workers + 1, 9))
+    if "not help" in finding.summary:
+        assert more < LIMITS.workers_gain, finding.summary
+    advised = re.search(r"num_workers=(\d+)", finding.actions[0].snippet or "")
+    if advised:
+        assert predicted(trace, int(advised[1])) == pytest.approx(gain(finding).likely, abs=0.001)
 
 
 def test_decoding_on_full_cores_gains_what_waits_for_cores() -> None:
@@ -156,8 +197,8 @@ def test_unknown_loader() -> None:
     finding = found(loop.trace())
     assert finding.cause == "unknown-loader"
     assert (
-        gain(finding).likely == 3.333
-    )  # 18 -> 5.4: three workers make a batch in 4 ms, the consumer's 6 are 5.4 when warm
+        gain(finding).likely == 3.158
+    )  # 18 -> 5.7: three workers make a batch in 4 ms, the consumer's 6 are 5.4 when warm, 0.3 for taking over
 
 
 def test_silent_when_batches_are_ready() -> None:

@@ -56,8 +56,29 @@ def ordinary(line: Pipeline, limits: Limits) -> float:
 
 
 def unavoidable(line: Pipeline, limits: Limits) -> float:
-    """The same and, of the rest, the waits for a core that making batches has nothing to do with."""
-    return min(handed_over(line), ordinary(line, limits) + line.core_wait)
+    """The same and, of the rest, the waits for a core that making batches does not cause; less where no workers are better."""
+    taken = min(handed_over(line), ordinary(line, limits) + line.core_wait)
+    return min(taken, line.input_wait - line.step + in_process(line)) if needless(line, limits) else taken
+
+
+def in_process(line: Pipeline, cost: float = 1.0) -> float:
+    """Nanoseconds per step where the loop makes its batches itself, one after the other, each at `cost` of what it costs now. Its
+    waits for a core stay.
+    """
+    made = 0.0 if line.fetch is None else line.needed(line.fetch.wall * cost)
+    return line.consumer - line.received + line.core_wait + made
+
+
+def keeps_up(line: Pipeline, limits: Limits) -> bool:
+    """Could the workers make batches twice as fast as the loop could take them? Then it is not their making that it waits for."""
+    if line.workers < 1 or line.fetch is None:
+        return False
+    return line.needed(line.fetch.wall) / line.workers <= limits.explains * line.consumer
+
+
+def needless(line: Pipeline, limits: Limits) -> bool:
+    """Would the loop be clearly faster without its workers, which keep up easily?"""
+    return keeps_up(line, limits) and line.step >= limits.workers_gain * in_process(line)
 
 
 def avoidable_wait(line: Pipeline, limits: Limits) -> float:
@@ -102,16 +123,41 @@ def recommended_workers(case: Case) -> int:
     return max(min(wanted, most), case.pipeline.workers + 1, 1)
 
 
-def beside(case: Case, supplied: float, saved_cpu: float = 0.0, *, freed: float = 0.0) -> After:
-    """The consumer beside workers that take `supplied` ns per step, its own time `freed` ns shorter."""
+def beside(
+    case: Case, supplied: float, saved_cpu: float = 0.0, *, freed: float = 0.0, price: float | None = None
+) -> After:
+    """The consumer beside workers that take `supplied` ns per step, its own time `freed` ns shorter. `price`: of `taken_over`."""
     saved_cpu *= max(case.ranks, 1)  # every rank changes
     consumer = relieved(case, saved_cpu)
     consumer = max(consumer - freed, min(alone(case), consumer))
-    cold = pipelined(consumer, supplied, case.machine, saved_cpu)
+    price = taken_over(case, saved_cpu) if price is None else price
+    cold = pipelined(consumer + price, supplied, case.machine, saved_cpu)
     consumer *= warm(case, case.limits.warmer)
-    return replace(
-        pipelined(consumer, supplied, case.machine, saved_cpu, undelayed=min(undelayed(case), consumer)), slow=cold.slow
-    )
+    best = min(undelayed(case), consumer)
+    return replace(pipelined(consumer + price, supplied, case.machine, saved_cpu, undelayed=best), slow=cold.slow)
+
+
+def taken_over(case: Case, saved_cpu: float = 0.0) -> float:
+    """Nanoseconds per step that taking batches over from workers takes beyond its CPU time: all waiting where they are far ahead,
+    else that for batches that lay ready.
+    More workers do not change it, and cheaper batches only as far as they leave the cores free. Where there are no workers yet:
+    its ordinary price.
+    """
+    line, limits = case.pipeline, case.limits
+    if line.workers > 0:
+        waits = line.step - line.consumer if keeps_up(line, limits) else handed_over(line) - line.received
+        return max(waits, 0.0) * (1.0 - relief(case, saved_cpu))
+    return line.batches * (limits.ordinary_handover_ns if cores_full(case) else limits.least_handover_ns)
+
+
+def relief(case: Case, saved_cpu: float) -> float:
+    """The part of its waits for a core that the loop is rid of once the whole job needs `saved_cpu` ns of CPU less a step."""
+    line, load = case.pipeline, case.load
+    wanted = load.wanted_by_others(line.process)
+    used = sum(cores for code, cores in load.process_cores.items() if code != line.process) * line.step
+    if saved_cpu <= 0.0 or wanted <= 0.0 or used <= 0.0:
+        return 0.0
+    return min(saved_cpu / used, 1.0) * wanted / (wanted + load.used_elsewhere())
 
 
 def relieved(case: Case, saved_cpu: float) -> float:
@@ -120,13 +166,8 @@ def relieved(case: Case, saved_cpu: float) -> float:
     Its run-queue delay is shared out over those who want the cores (the job's other processes, other jobs on the machine);
     the part of those that no longer want them goes. Never below its own CPU time on its intra-op threads.
     """
-    line, load = case.pipeline, case.load
-    wanted = load.wanted_by_others(line.process)
-    used = sum(cores for code, cores in load.process_cores.items() if code != line.process) * line.step
-    if saved_cpu <= 0.0 or wanted <= 0.0 or used <= 0.0:
-        return line.consumer
-    part = min(saved_cpu / used, 1.0) * wanted / (wanted + load.used_elsewhere())
-    return min(max(line.consumer - part * case.delay, alone(case)), line.consumer)
+    line, part = case.pipeline, relief(case, saved_cpu)
+    return min(max(line.consumer - part * case.delay, alone(case)), line.consumer) if part > 0.0 else line.consumer
 
 
 def kernels_part(case: Case) -> float:

@@ -13,6 +13,7 @@ from perfscope.analyzer.cases.input import (
     fetch_evidence,
     gain_of_workers,
     is_cpu_work,
+    keeps_up,
     left_to_itself,
     relieved,
     wait_evidence,
@@ -54,16 +55,32 @@ def remedy(case: Case) -> Remedy:
     more = f"keeping up would take {plural(need, 'core')}" if need is not None and have and need > have else None
     where = "the training process" if line.workers == 0 else plural(line.workers, "worker")
     light = fetch.cpu < case.limits.light_batch_ns
+    doing = "put batches together" if light else "decode"
+    able = (
+        f"could {doing} fast enough, and yet the loop waits"
+        if keeps_up(line, case.limits)
+        else f"cannot {doing} fast enough"
+    )
     text = (
-        f"{where[0].upper()}{where[1:]} cannot {'put batches together' if light else 'decode'} fast enough: a batch needs "
-        f"{ms(fetch.cpu)} of CPU time, and "
-        f"{cores_text(case)}{by_others(case)}, so more workers will not help."
+        f"{where[0].upper()}{where[1:]} {able}: a batch needs "
+        f"{ms(fetch.cpu)} of CPU time, and {why_no_workers(case, light)}."
     )
     return Remedy(
         after=After(at_worst(case), likely, fast),
         text=text if more is None else f"{text[:-1]}; {more}.",
         actions=by_the_batch() if light else decode_less(need if more is not None else None),
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
+    )
+
+
+def why_no_workers(case: Case, light: bool) -> str:
+    """Why more workers are no way out."""
+    if light and not cores_full(case):
+        return "taking it over from a worker would cost about as much, so workers will not help"
+    others = by_others(case)
+    gains = bool(others) and gain_of_workers(case) >= case.limits.workers_gain
+    return f"{cores_text(case)}{others}, so more workers " + (
+        "would only take cores from them" if gains else "will not help"
     )
 
 
