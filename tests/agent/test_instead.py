@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from perfscope.agent.host import proc
-from perfscope.agent.job.instead import instead
+from perfscope.agent.job.instead import instead, ranks_below
 from tests.running import TARGETS, perfscope
 
 FAMILY = str(TARGETS / "family.py")
@@ -55,10 +55,13 @@ def test_the_one_that_computes_is_named_with_its_command(shell: Shell) -> None:
         told
         == f"process {above.pid} (sh) is not Python: attach to {training} ({name} family.py single 0 none) below it."
     )
+    meant = ranks_below(above.pid)
+    assert meant is not None and meant.pid == training and ranks_below(training) is None
 
 
 def test_several_are_listed_and_the_ranks_of_a_job_told_as_one(shell: Shell) -> None:
     apart = shell('"$0" -c "$1" & "$0" -c "$1" & wait', SLEEP, ready=2)
+    assert ranks_below(apart.pid) is None, "which of them is meant is not told"
     first, second = python_below(apart.pid)
     told = instead(apart.pid, "sh")
     assert f"attach to one of those below it: {first} (" in told and f", {second} (" in told and "\n" not in told
