@@ -94,15 +94,26 @@ class Call:
 def call_of(
     name: str, shapes: object, dtypes: object, strides: object, concrete: object, list_dtype: str = ""
 ) -> Call | None:
-    """From the texts of the table `ops`; None where shapes or types were not recorded or are no such lists."""
+    """From the texts of the table `ops`; None where shapes or types were not recorded or are no such lists, and of sparse
+    tensors: a trace does not tell how many of their elements are there.
+    """
     sizes, types = listed(shapes), listed(dtypes)
     if sizes is None or types is None or len(sizes) != len(types):
         return None
     steps, said = listed(strides) or [], listed(concrete) or []
     steps = steps if len(steps) == len(sizes) else [None] * len(sizes)
+    if any(map(sparse, sizes, steps)) and "mkldnn" not in name:
+        return None
     said = said if len(said) == len(sizes) else [None] * len(sizes)
     tensors = tuple(argument(*one, list_dtype) for one in zip(sizes, types, steps, strict=True))
     return Call(name, tensors, tuple(map(value_of, said)), list_dtype)
+
+
+def sparse(sizes: object, strides: object) -> bool:
+    """Has a tensor of these sizes, or one in the list, no strides? (oneDNN's blocked ones have none either, but are dense.)"""
+    if isinstance(sizes, list) and sizes and isinstance(sizes[0], list):
+        return isinstance(strides, list) and any(map(sparse, sizes, strides))
+    return bool(sizes) and strides == []
 
 
 def listed(text: object) -> list[Any] | None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from perfscope.analyzer.facts.rows import table
 from perfscope.analyzer.facts.traced.call_costs import op_costs
 from tests.analyzer.costs.recorded import recorded
 
@@ -70,3 +71,18 @@ def test_groups_divide_the_channels_that_meet() -> None:
     layer, x = nn.Conv2d(6, 12, (3, 5), groups=3), torch.randn(2, 6, 10, 11, requires_grad=True)
     forward = 2 * (2 * 12 * 8 * 7) * 2 * 15
     assert matrix_flops(lambda: layer(x).sum().backward()) == 3 * forward
+
+
+def test_a_sparse_tensor_has_no_cost_for_its_elements_are_not_known() -> None:
+    few, dense = torch.eye(64).to_sparse_coo(), torch.randn(64, 32)
+
+    def work() -> None:
+        torch.mm(few, dense)
+        torch.add(few, few)
+        torch.cat([few, few])
+
+    trace = recorded(work)
+    on_sparse = table(trace, "ops")["name"].isin(["aten::mm", "aten::addmm", "aten::add", "aten::cat"]).to_numpy()
+    assert on_sparse.sum() >= 4
+    assert np.isnan(trace.fact(op_costs).bytes[on_sparse]).all()
+    assert matrix_flops(lambda: torch.mm(dense.T, dense)) == 2 * 32 * 64 * 32
