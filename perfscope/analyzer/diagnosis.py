@@ -154,7 +154,9 @@ class Operator(msgspec.Struct, frozen=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """The whole answer. `budget_over` says what the budget is of: the steady `steps`, or the whole `span`."""
+    """The whole answer. `budget_over` says what the budget is of: the steady `steps`, or the whole `span`. `in_a_row`: processes
+    of `per_rank` ran one after the other, and `rank` only numbers them.
+    """
 
     schema: int
     verdict: Verdict
@@ -173,3 +175,4 @@ class Diagnosis(msgspec.Struct, frozen=True):
     run: str | None
     budget_over: str = "steps"
     operators: list[Operator] = []
+    in_a_row: bool = False

@@ -14,6 +14,7 @@ from perfscope.analyzer.diagnosis import (
     Verdict,
 )
 from perfscope.analyzer.facts.input_pipeline import input_pipelines
+from perfscope.analyzer.facts.ranks_here import ranks_at_once
 from perfscope.analyzer.facts.rows import manifest, table
 from perfscope.analyzer.facts.traced.traced_budget import slices
 from perfscope.analyzer.facts.traced.units import is_recorded_trace, of_a_profiler, units
@@ -78,6 +79,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         dropped=[*manifest(trace).dropped, *steps_left_out(trace)],
         run=str(trace.path) if trace.path is not None else None,
         operators=operators(trace, budget_rank),
+        in_a_row=len(per_rank) > 1 and not is_recorded_trace(trace) and ranks_at_once(trace) < 2,
     )
 
 

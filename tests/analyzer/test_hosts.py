@@ -16,6 +16,7 @@ from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.jobs.job import merged
 from perfscope.traces.jobs.recordings import Chosen, Recording
 from perfscope.traces.trace import Trace
+from perfscope.ui.blocks.rank_rows import rank_rows
 from perfscope.ui.phrases import subject
 from perfscope.ui.terminal.rank_bars import rank_bars
 from tests import build
@@ -183,6 +184,11 @@ def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> Non
     assert isinstance(found, NotApplicable) and "one after the other" in found.reason
     assert apart.fact(time_budget)["peer_wait"].sum() == 0
     assert subject(apart)[0] == "train.py (2 processes, one after the other)"
+    told = {trace: diagnose(trace) for trace in (together, apart)}
+    assert (told[together].in_a_row, told[apart].in_a_row) == (False, True)
+    assert "one after the other" in rank_bars(told[apart], colour=False)[
+        -2
+    ].plain and "one after the other" in rank_rows(told[apart])
 
 
 FINDING = Finding("x", None, "warning", 0, 1.0, 0.1, None, "Something.", [], [])

@@ -13,7 +13,12 @@ def rank_rows(diagnosis: Diagnosis) -> str:
     if len(diagnosis.per_rank) < 2:
         return ""
     rows = "".join(row(one, one.rank == diagnosis.budget_rank) for one in diagnosis.per_rank)
-    return f'<section class="card" id="ranks"><h2>The ranks beside each other</h2><table>{rows}</table></section>'
+    title = (
+        "The processes, one after the other: ranks only number them"
+        if diagnosis.in_a_row
+        else "The ranks beside each other"
+    )
+    return f'<section class="card" id="ranks"><h2>{title}</h2><table>{rows}</table></section>'
 
 
 def row(one: RankBudget, own: bool) -> str:

@@ -21,7 +21,9 @@ def rank_bars(diagnosis: Diagnosis, colour: bool) -> list[Text]:
     lines = [line(one, diagnosis, colour) for one in ranks[:MOST_RANKS]]
     if len(ranks) > MOST_RANKS:
         lines.append(Text(f"  and {len(ranks) - MOST_RANKS} more ranks: --json has them all", style="bright_black"))
-    return [*lines, Text("  > the rank that the verdict is about", style="bright_black"), Text("")]
+    note = "  > the rank that the verdict is about"
+    note += "; they ran one after the other: ranks only number them" if diagnosis.in_a_row else ""
+    return [*lines, Text(note, style="bright_black"), Text("")]
 
 
 def line(one: RankBudget, diagnosis: Diagnosis, colour: bool) -> Text:
