@@ -17,7 +17,7 @@ from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.devices import devices
 from perfscope.ui.blocks.sections import Section
-from perfscope.ui.blocks.tables import Table
+from perfscope.ui.blocks.tables import Table, table_card
 from perfscope.ui.figures.counter_lines import Line, counter_lines, thinned
 from perfscope.ui.figures.link_map import link_map
 from perfscope.ui.timeline.data import key
@@ -35,6 +35,7 @@ def test_every_counter_of_the_device_has_its_chart(healthy: Trace) -> None:
     parts = devices(healthy)
     table, charts = parts[0], {one.id: one for one in parts if isinstance(one, Section)}
     assert isinstance(table, Table) and table.rows["power"].tolist() == ["560 of 700 W"]
+    assert 'id="table-devices" class="wraps"' in table_card(table), "its many columns fit a laptop"
     assert {"device-kernels", "device-power", "device-clock", "device-memory", "link-map-0"} <= set(charts)
     line = charts["device-power"].figure.data[0]
     assert set(line.y) == {560.0} and line.name == "GPU 0"
