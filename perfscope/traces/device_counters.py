@@ -28,6 +28,7 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     Counter("memory_time_share", "", "mean", "share of the time in which device memory was read or written"),
     Counter("memory_used_bytes", "bytes", "state", "device memory in use by all processes and the driver"),
     Counter("power_w", "W", "state", "power of the board (186); a one-second mean where the driver has no instant one"),
+    Counter("power_limit_w", "W", "state", "limit of the board's power now; somebody may change it in the middle"),
     Counter("energy_j", "J", "total", "energy (191, 83)"),
     Counter("sm_clock_mhz", "MHz", "state", "clock of the SMs"),
     Counter("memory_clock_mhz", "MHz", "state", "clock of the memory"),

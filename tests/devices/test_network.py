@@ -83,6 +83,7 @@ def test_an_infiniband_port_is_held_against_the_rate_that_it_came_up_with(tmp_pa
         (port / "counters" / "port_xmit_data").write_text(f"{second * 23_000_000_000 // 4}\n")  # words of four bytes
         (port / "counters" / "port_rcv_data").write_text("0\n")
         (port / "counters" / "link_error_recovery").write_text(f"{3 * second}\n")
+        (port / "hw_counters" / "np_ecn_marked_roce_packets").write_text(f"{3000 * second}\n")
         recording.look()
     trace = recording.trace()
     found = next(one for one in trace.fact(link_use) if one.name == "port mlx5_0/1")
@@ -92,6 +93,7 @@ def test_an_infiniband_port_is_held_against_the_rate_that_it_came_up_with(tmp_pa
     assert {"network-saturated", "link-errors"} <= {one.id for one in diagnosis.findings}
     errors = next(one for one in diagnosis.findings if one.id == "link-errors")
     assert "port mlx5_0/1" in errors.summary and "link_error_recovery" in errors.summary
+    assert not any("ecn" in one.text for one in errors.evidence), "congestion that is held in check is no error"
 
 
 def test_a_quiet_port_is_not_cleared(tmp_path: Path) -> None:

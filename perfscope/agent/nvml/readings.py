@@ -84,6 +84,7 @@ SLOW: Final[tuple[tuple[Call, ...], ...]] = (
     (Call(("memory_used_bytes",), pynvml.nvmlDeviceGetMemoryInfo, values=lambda memory: (float(memory.used),)),),
     (Call(("memory_clock_mhz",), pynvml.nvmlDeviceGetClockInfo, (pynvml.NVML_CLOCK_MEM,)),),
     (Call(("temperature_c",), pynvml.nvmlDeviceGetTemperature, (pynvml.NVML_TEMPERATURE_GPU,)),),
+    (Call(("power_limit_w",), pynvml.nvmlDeviceGetEnforcedPowerLimit, values=lambda mw: (mw / 1e3,)),),
     (Call(("pcie_generation",), pynvml.nvmlDeviceGetCurrPcieLinkGeneration),),
     (Call(("pcie_width",), pynvml.nvmlDeviceGetCurrPcieLinkWidth),),
     (Call(("ecc_corrected_count",), pynvml.nvmlDeviceGetTotalEccErrors, (0, pynvml.NVML_VOLATILE_ECC)),),

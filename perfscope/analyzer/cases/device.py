@@ -19,6 +19,11 @@ def no_devices(trace: Trace) -> str | None:
     if not trace.fact(all_devices):
         return "no device was read"
     if not trace.fact(device_use):
+        refused = [
+            one.facts.missing["processes"] for one in trace.fact(all_devices) if "processes" in one.facts.missing
+        ]
+        if refused:
+            return f"which devices the job uses is not known: no list of the processes on them, because: {refused[0]}"
         return "no process of the job is on any of this host's devices, as far as the driver says"
     return None
 

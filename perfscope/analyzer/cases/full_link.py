@@ -4,6 +4,7 @@ from perfscope.analyzer.cases.device import LANE, at_most, called, no_devices, r
 from perfscope.analyzer.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.device_counters.link_use import NEVER_CLEARED, LinkUse, link_use
+from perfscope.analyzer.facts.device_counters.pcie_link import NOT_READ, pcie_links
 from perfscope.analyzer.facts.device_counters.use import device_use
 from perfscope.analyzer.facts.rows import table
 from perfscope.analyzer.limits import Limits
@@ -29,6 +30,8 @@ def why_not(trace: Trace, kind: str, limits: Limits) -> str | None:
     if kind == "nvlink" and not any(use.facts.links for use in uses):
         return "the devices of the job have no NVLink that is up"
     if not any(link.kind == kind for link in trace.fact(link_use)):
+        if kind == "pcie" and not trace.fact(pcie_links):
+            return NOT_READ
         unknown = "the kernel says of no network port how fast it is"
         return unknown if kind == "network" else uses[0].why_missing(MISSING[kind])
     return not_full(trace, kind, limits)
@@ -69,12 +72,12 @@ def of_full_link(trace: Trace, link: LinkUse, id: str, limits: Limits, *, title:
     process = use.processes[0] if use is not None and use.processes else None
     device = use.device if use is not None else None
 
-    def fact(text: str, rate: float) -> Evidence:
+    def fact(text: str, rate: float, at: tuple[int, int] = (begin, end)) -> Evidence:
         return Evidence(
-            f"{text}: {digits(rate / GB)} GB/s", round(rate / GB, 3), "GB/s", begin, end, rank, process, LANE, device
+            f"{text}: {digits(rate / GB)} GB/s", round(rate / GB, 3), "GB/s", *at, rank, process, LANE, device
         )
 
-    fuller = max(link.tx_bytes_per_s, link.rx_bytes_per_s)
+    whole = (use.begin_ns, use.end_ns) if use is not None else trace.span_ns
     return Finding(
         id=id,
         cause=None,
@@ -83,11 +86,13 @@ def of_full_link(trace: Trace, link: LinkUse, id: str, limits: Limits, *, title:
         lost_s=round(share * span_s, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / (1.0 - share), 3)),
-        summary=f"{title}: {where} moves {digits(fuller / GB)} GB/s of the {digits(link.peak_bytes_per_s / GB)} GB/s that "
-        f"{link.path} can carry in one direction, and was near that for {percent(link.near_share)} of the time.",
+        summary=f"{title}: {where} moves {digits(link.near_bytes_per_s / GB)} GB/s of the "
+        f"{digits(link.peak_bytes_per_s / GB)} GB/s that {link.path} can carry in one direction for "
+        f"{percent(link.near_share)} of the time.",
         evidence=[
-            fact("out", link.tx_bytes_per_s),
-            fact("in", link.rx_bytes_per_s),
+            fact("while near the peak", link.near_bytes_per_s),
+            fact("out, over the whole time", link.tx_bytes_per_s, whole),
+            fact("in, over the whole time", link.rx_bytes_per_s, whole),
             fact("the most in one reading", link.most_bytes_per_s),
             fact(f"peak in each direction ({link.source}; {link.path})", link.peak_bytes_per_s),
         ],

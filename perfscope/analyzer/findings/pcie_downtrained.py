@@ -5,9 +5,8 @@ What it means
     than both ends could do. Every copy between host and device, and between devices without NVLink, takes as much longer.
 
 How it is detected
-    The driver says what generation and width the link has now, and what device and slot can do together. Lanes that are missing
-    at any time count; a lower generation counts only while the device works, since the link rests at generation 1 when nothing
-    is to be done.
+    The driver says what generation and width the link has now, and what device and slot can do together. What it has most often
+    while kernels run counts, since the link rests at generation 1 when nothing is to be done.
 
 What to do
     Reseat the card or exchange the riser, look at the slot's setting in the firmware (`nvidia-smi -q -d PCIE`,
@@ -21,7 +20,7 @@ When it is wrong
 from perfscope.analyzer.cases.device import at_most, called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.link_use import link_use
-from perfscope.analyzer.facts.device_counters.pcie_link import pcie_links
+from perfscope.analyzer.facts.device_counters.pcie_link import NOT_READ, pcie_links
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import percent
 from perfscope.traces.trace import Trace
@@ -37,7 +36,7 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
     reason = no_devices(trace)
     if reason is not None:
         return reason
-    return None if trace.fact(pcie_links) else "the driver does not say what the PCIe link of the device is, or can be"
+    return None if trace.fact(pcie_links) else NOT_READ
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:

@@ -5,8 +5,8 @@ What it means
     used device runs, and is only told of; a limit that somebody lowered costs speed that can be had back.
 
 How it is detected
-    The driver counts the time in which the power limit held the clocks, and says the limit now and the default one. The loss
-    is that time times how far the clock lay below the one without.
+    The driver counts the time in which the power limit held the clocks, and says the limit and the default one; a limit that
+    comes and goes is the one that stood while it held. The loss is that time times how far the clock lay below the one without.
 
 What to do
     Raise the limit to the default where power and cooling allow it. Lower is right where the whole rack has a limit, or where
@@ -17,10 +17,12 @@ When it is wrong
     limit as a reason before clocks fall.
 """
 
+import pandas as pd
+
 from perfscope.analyzer.cases.device import called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.clock_holds import POWER, ClockHold, clock_holds, no_clock_reasons
-from perfscope.analyzer.facts.device_counters.use import DeviceUse
+from perfscope.analyzer.facts.device_counters.series import device_series, mean, within
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, percent
 from perfscope.traces.trace import Trace
@@ -41,10 +43,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     slowed = [one for one in holds if one.slower >= limits.worth_share]
     if not slowed:
         return None
-    worst = max(slowed, key=lambda one: (lowered(one.use), loss(one)))
+    worst = max(slowed, key=lambda one: (lowered(trace, one), loss(one)))
     use = worst.use
-    limit, usual = use.facts.power_limit_w, use.facts.power_default_limit_w
-    least = lowered(use)
+    limit, usual = limit_w(trace, worst), use.facts.power_default_limit_w
+    least = lowered(trace, worst)
     told = f"its limit of {digits(limit)} W" if limit > 0 else "its power limit"
     more = f", where {digits(usual)} W are usual" if least else ", which is the usual one" if usual > 0 else ""
     return finding(
@@ -64,8 +66,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
                 "s",
                 worst.at,
             ),
-            evidence(use, "power", use.means.get("power_w"), "W"),
-            evidence(use, "limit", limit if limit > 0 else None, "W"),
+            evidence(use, "power meanwhile", power_w(trace, worst), "W", worst.at),
+            evidence(use, "limit meanwhile", limit if limit > 0 else None, "W", worst.at),
             evidence(use, "SM clock meanwhile", worst.clock_mhz, "MHz", worst.at),
             evidence(use, "SM clock without", worst.free_mhz, "MHz"),
         ],
@@ -75,9 +77,28 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     )
 
 
-def lowered(use: DeviceUse) -> bool:
-    """Did somebody lower the limit?"""
-    return 0 < use.facts.power_limit_w < 0.98 * use.facts.power_default_limit_w
+def lowered(trace: Trace, hold: ClockHold) -> bool:
+    """Did somebody lower the limit that held?"""
+    return 0 < limit_w(trace, hold) < 0.98 * hold.use.facts.power_default_limit_w
+
+
+def limit_w(trace: Trace, hold: ClockHold) -> float:
+    """The limit that stood in most of the longest stretch in which it held, else that of the recording's begin; -1 unknown."""
+    rows = meanwhile(trace, hold, "power_limit_w")
+    return float(rows["value"].median()) if len(rows) else hold.use.facts.power_limit_w
+
+
+def power_w(trace: Trace, hold: ClockHold) -> float | None:
+    """The mean power in that stretch."""
+    return mean(meanwhile(trace, hold, "power_w"))
+
+
+def meanwhile(trace: Trace, hold: ClockHold, name: str) -> pd.DataFrame:
+    """The readings of one counter in the longest stretch of the hold, or in the whole window where samples show none."""
+    begin, end = hold.at if hold.at is not None else (hold.use.begin_ns, hold.use.end_ns)
+    rows = within(trace.fact(device_series), hold.use.host, hold.use.device, name, begin, end)
+    inside = rows[rows["ts"] <= end]
+    return inside if len(inside) else rows
 
 
 def loss(hold: ClockHold) -> float:

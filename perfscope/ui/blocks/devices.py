@@ -11,7 +11,7 @@ from perfscope.analyzer.facts.device_counters.link_map import link_maps
 from perfscope.analyzer.facts.device_counters.link_use import link_use
 from perfscope.analyzer.facts.device_counters.losses import losses
 from perfscope.analyzer.facts.device_counters.marks import Marks, marks
-from perfscope.analyzer.facts.device_counters.series import device_series
+from perfscope.analyzer.facts.device_counters.series import device_series, gaps_of
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.wording import digits, percent
 from perfscope.traces.trace import Trace
@@ -100,9 +100,11 @@ def drawn(trace: Trace, chart: Chart, uses: list[DeviceUse], told: Marks, severa
     for use in uses:
         own = series[(series["host"] == use.host) & (series["device"] == use.device) & series["name"].isin(chart.names)]
         if len(own):
-            largest = own.groupby("ts")["value"].max()
+            largest = own.groupby("ts")["value"].max() * chart.scale
+            broken = pd.Series(np.nan, [begin for begin, _ in gaps_of(trace, use.host, use.device)], np.float64)
+            largest = pd.concat([largest, broken]).sort_index()
             at = largest.index.to_numpy(np.int64) / 1e9
-            lines.append(Line(called(use, several), at, largest.to_numpy(np.float64) * chart.scale))
+            lines.append(Line(called(use, several), at, largest.to_numpy(np.float64)))
     if not lines:
         return None
     limit = limit_of(trace, chart, uses)

@@ -71,9 +71,15 @@ def counter_lines(
 
 
 def thinned(at: Floats, value: Floats) -> tuple[Floats, Floats]:
-    """At most about MOST_POINTS points that keep every peak: the least and the largest of each bucket."""
+    """At most about MOST_POINTS points that keep every peak: the least and the largest of each bucket. Breaks (NaN) stay."""
     if len(at) <= MOST_POINTS:
         return at, value
+    breaks = np.flatnonzero(np.isnan(value))
+    if len(breaks):
+        solid = ~np.isnan(value)
+        kept_at, kept_value = thinned(at[solid], value[solid])
+        order = np.argsort(both := np.concatenate((kept_at, at[breaks])), kind="stable")
+        return both[order], np.concatenate((kept_value, value[breaks]))[order]
     edges = np.linspace(0, len(at), MOST_POINTS // 2 + 1).astype(np.int64)[:-1]
     sizes = np.diff(np.append(edges, len(at)))
     low = np.array(

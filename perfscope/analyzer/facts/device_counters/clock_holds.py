@@ -32,7 +32,8 @@ REASONS: Final = (THERMAL, BRAKE, HARDWARE, POWER, SYNC)
 
 @dataclass(frozen=True)
 class ClockHold:
-    """A reason that held: its share of the window and seconds, the clock meanwhile and the clock without it (MHz, None unknown).
+    """A reason that held: its share of the time that was read and seconds of that; the clock meanwhile and without it (MHz, None:
+    unknown).
 
     `counted`: by the driver without a pause, else from samples. `at` is the longest stretch in samples, ns.
     """
@@ -80,7 +81,9 @@ def held(trace: Trace, use: DeviceUse, reason: Reason) -> ClockHold | None:
     share = min(share, 1.0)
     clock, free = clocks(trace, use, flags)
     at = longest_at(flags, 0.5) if bits.any() else None
-    return ClockHold(use, reason, share, share * use.span_s, counted is not None, clock, free, at)
+    of = events if counted is None else within(series, use.host, use.device, reason.counter, use.begin_ns, use.end_ns)
+    read_s = min(float(of["span"].sum()) / 1e9, use.span_s)
+    return ClockHold(use, reason, share, share * read_s, counted is not None, clock, free, at)
 
 
 def clocks(trace: Trace, use: DeviceUse, flags: pd.DataFrame) -> tuple[float | None, float | None]:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.facts.device_counters.per_step import integral, weights
 from perfscope.analyzer.facts.device_counters.series import device_series, mean, within
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
 from perfscope.analyzer.facts.rows import column, table
@@ -17,6 +18,8 @@ from perfscope.analyzer.facts.time_budget import steady, time_budget
 from perfscope.traces.trace import Trace
 
 SHORTEST_NS: Final = 1_000_000_000
+HOLE_NS: Final = SHORTEST_NS // 100
+"""Time between two steady steps from which on something else ran there: a hundredth of a stretch."""
 WINDOW_COLUMNS: Final = ("host", "device", "ts", "dur", "energy_j", "power_w", "steps", "energy_j_per_step")
 
 
@@ -70,12 +73,14 @@ def energy_windows(trace: Trace) -> pd.DataFrame:
 def windows_of(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
     """The stretches of one device."""
     series, _ = power(trace, use)
+    series = series[series["span"] > 0]
     found: list[dict[str, object]] = []
-    for begin, end, steps in stretches(trace, use):
-        own = series[(series["ts"] > begin) & (series["ts"] - series["span"] < end)]
-        watts = mean(own)
-        if watts is None or int(column(own, "span").sum()) < SHORTEST_NS // 2:
+    for begin, end, steps in stretches(trace, use) if len(series) else ():
+        edges = np.array([begin, end])
+        covered, summed = (float(np.diff(integral(series, weight, edges))[0]) for weight in weights(series)[:2])
+        if covered < SHORTEST_NS // 2:
             continue
+        watts = summed / covered
         joules = watts * (end - begin) / 1e9
         per_step = joules / steps if steps > 0 else float("nan")
         values = (use.host, use.device, begin, end - begin, joules, watts, steps, per_step)
@@ -84,13 +89,17 @@ def windows_of(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
 
 
 def stretches(trace: Trace, use: DeviceUse) -> list[tuple[int, int, int]]:
-    """(begin, end, steps) of at least a second each, one behind the other."""
+    """(begin, end, steps) of at least a second each, of steps right behind each other: none over what is no steady step."""
     rows = steps_on(trace, use)
     if not len(rows):
         edges = np.arange(use.begin_ns, use.end_ns, SHORTEST_NS)
         return [(int(low), int(high), -1) for low, high in pairwise(edges)]
     found, begin, count = [], int(rows["ts"].iloc[0]), 0
+    last = begin
     for ts, dur in zip(column(rows, "ts"), column(rows, "dur") + column(rows, "cut"), strict=True):
+        if ts - last > HOLE_NS:
+            begin, count = int(ts), 0
+        last = ts + dur
         count += 1
         if ts + dur - begin >= SHORTEST_NS:
             found.append((begin, int(ts + dur), count))

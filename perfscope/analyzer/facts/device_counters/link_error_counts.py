@@ -12,7 +12,11 @@ from perfscope.traces.trace import Trace
 
 OF_DEVICES: Final = {"nvlink_error_count": "NVLink", "pcie_replay_count": "PCIe"}
 DOWN: Final = ("link_downed", "carrier_down_count")
-NOT_ERRORS: Final = ("rx_bytes", "tx_bytes", "rx_packets", "tx_packets", "port_xmit_wait")
+CONGESTION: Final = (
+    *("port_xmit_wait", "np_ecn_marked_roce_packets", "rp_cnp_handled", "roce_slow_restart", "rnr_nak_retry_err"),
+)
+"""How traffic is slowed down where it is too much (waits for credits, ECN marks, receivers not ready): no link is bad."""
+NOT_ERRORS: Final = ("rx_bytes", "tx_bytes", "rx_packets", "tx_packets", *CONGESTION)
 
 
 @dataclass(frozen=True)

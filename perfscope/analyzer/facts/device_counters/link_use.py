@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.device_counters.pcie_link import pcie_links
+from perfscope.analyzer.facts.device_counters.pcie_link import PcieLink, pcie_links, peak_at
 from perfscope.analyzer.facts.device_counters.ports import SOURCE, rates_of
 from perfscope.analyzer.facts.device_counters.series import device_series, longest_at, mean, share_of_time, within
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
@@ -18,6 +19,7 @@ from perfscope.analyzer.peaks.link_generations import PCIE_SOURCE, nvlink_bytes_
 from perfscope.traces.device_facts import LinkFacts, PortFacts
 from perfscope.traces.trace import Trace
 
+Floats = NDArray[np.float64]
 SWITCH: Final = "switch"
 NEVER_CLEARED: Final = (
     "no stretch near the peak was seen in counters that are read {hz:.2g} times a second; they average bursts away, so that "
@@ -29,7 +31,8 @@ NEVER_CLEARED: Final = (
 class LinkUse:
     """A link over the window of its device: bytes a second in each direction, `near_share` of the time within reach of the peak.
 
-    `kind`: nvlink, pcie or network. `path` says which links were counted. `full` is the longest stretch near the peak, ns.
+    `kind`: nvlink, pcie or network. `path` says which links were counted. `near_bytes_per_s` is the fuller direction's mean while
+    near the peak, `full` the longest stretch of that, ns.
     """
 
     kind: str
@@ -42,6 +45,7 @@ class LinkUse:
     tx_bytes_per_s: float
     rx_bytes_per_s: float
     most_bytes_per_s: float
+    near_bytes_per_s: float
     near_share: float
     full: tuple[int, int] | None
     readings_per_s: float
@@ -56,10 +60,7 @@ def link_use(trace: Trace) -> list[LinkUse]:
     """One for each link of the job's devices whose peak and traffic are both known."""
     uses = trace.fact(device_use)
     found = [nvlink(trace, use, uses) for use in uses]
-    found += [
-        of_counters(trace, link.use, "pcie", link.now_bytes_per_s, PCIE_SOURCE, link.now)
-        for link in trace.fact(pcie_links)
-    ]
+    found += [pcie(trace, link) for link in trace.fact(pcie_links)]
     found += [network(trace, manifest.host, port) for manifest in trace.manifests for port in manifest.ports]
     return [one for one in found if one is not None]
 
@@ -70,6 +71,23 @@ def network(trace: Trace, host: str, port: PortFacts) -> LinkUse | None:
         return None
     ways = rates_of(trace, host, port.port)
     return summed_up("network", host, f"port {port.port}", None, port.bytes_per_s, SOURCE, f"port {port.port}", ways)
+
+
+def pcie(trace: Trace, link: PcieLink) -> LinkUse | None:
+    """Each reading against what the link could carry then."""
+    ways = rates(trace, link.use, "pcie")
+    peaks = [peak_at(trace, link, one) for one in ways]
+    return summed_up(
+        "pcie",
+        link.use.host,
+        f"device {link.use.device}",
+        link.use,
+        link.now_bytes_per_s,
+        PCIE_SOURCE,
+        link.now,
+        ways,
+        peaks,
+    )
 
 
 def nvlink(trace: Trace, use: DeviceUse, uses: list[DeviceUse]) -> LinkUse | None:
@@ -97,12 +115,16 @@ def links_in_use(use: DeviceUse, uses: list[DeviceUse]) -> tuple[list[LinkFacts]
 
 def of_counters(trace: Trace, use: DeviceUse, kind: str, peak: float, source: str, path: str) -> LinkUse | None:
     """The link as the counters of its device say; None where there are none of it."""
+    return summed_up(kind, use.host, f"device {use.device}", use, peak, source, path, rates(trace, use, kind))
+
+
+def rates(trace: Trace, use: DeviceUse, kind: str) -> list[pd.DataFrame]:
+    """[out, in] of a link of this kind over the window of its device."""
     series = trace.fact(device_series)
-    ways = [
+    return [
         within(series, use.host, use.device, f"{kind}_{way}_bytes_per_s", use.begin_ns, use.end_ns)
         for way in ("tx", "rx")
     ]
-    return summed_up(kind, use.host, f"device {use.device}", use, peak, source, path, ways)
 
 
 def summed_up(
@@ -114,12 +136,17 @@ def summed_up(
     source: str,
     path: str,
     ways: list[pd.DataFrame],
+    peaks: list[Floats] | None = None,
 ) -> LinkUse | None:
-    """The figures of one link from the rates of its two directions."""
+    """The figures of one link from the rates of its two directions; `peaks`: of each reading, where they differ."""
     if not all(len(one) for one in ways):
         return None
-    near = LIMITS.near_link_peak * peak
-    fuller = max(ways, key=lambda one: (share_of_time(one, near), mean(one) or 0.0))
+    parts = [one.assign(value=one["value"] / (peaks[at] if peaks else peak)) for at, one in enumerate(ways)]
+    most = max(
+        range(len(parts)), key=lambda at: (share_of_time(parts[at], LIMITS.near_link_peak), mean(parts[at]) or 0.0)
+    )
+    fuller = parts[most]
+    near = ways[most][fuller["value"] >= LIMITS.near_link_peak]
     span_s = float(fuller["span"].sum()) / 1e9
     return LinkUse(
         kind=kind,
@@ -132,7 +159,8 @@ def summed_up(
         tx_bytes_per_s=mean(ways[0]) or 0.0,
         rx_bytes_per_s=mean(ways[1]) or 0.0,
         most_bytes_per_s=float(np.max([one["value"].max() for one in ways])),
-        near_share=share_of_time(fuller, near),
-        full=longest_at(fuller, near),
+        near_bytes_per_s=mean(near) or 0.0,
+        near_share=share_of_time(fuller, LIMITS.near_link_peak),
+        full=longest_at(fuller, LIMITS.near_link_peak),
         readings_per_s=len(fuller) / span_s if span_s > 0 else 0.0,
     )

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.device_counters.series import device_series, within
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
@@ -12,8 +13,14 @@ from perfscope.analyzer.facts.rows import column
 from perfscope.analyzer.peaks.link_generations import pcie_bytes_per_s, pcie_name
 from perfscope.traces.trace import Trace
 
+Floats = NDArray[np.float64]
 WORKING: Final = 0.1
 """Share of the time with a kernel from which on the link cannot rest at generation 1 (it rests in idle states only)."""
+
+NOT_READ: Final = (
+    "the driver does not say what the PCIe link of the device is, or can be, while kernels run (at rest it falls to "
+    "generation 1)"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,28 @@ def pcie_links(trace: Trace) -> list[PcieLink]:
             named = pcie_name(facts.pcie_generation, facts.pcie_width)
             found.append(PcieLink(use, pcie_name(generation, width), now, named, most))
     return found
+
+
+def peak_at(trace: Trace, link: PcieLink, rows: pd.DataFrame) -> Floats:
+    """What the link could carry, bytes/s, while each of these readings was made: a link may train anew in the middle.
+
+    The faster of the states read before and after it while the device worked; `now` where there is none.
+    """
+    series, use = trace.fact(device_series), link.use
+    states = [
+        working(series, use, within(series, use.host, use.device, name, use.begin_ns, use.end_ns))
+        for name in ("pcie_generation", "pcie_width")
+    ]
+    both = states[0][["ts", "value"]].merge(states[1][["ts", "value"]], on="ts")
+    if not len(both):
+        return np.full(len(rows), link.now_bytes_per_s)
+    told = [pcie_bytes_per_s(int(one), int(two)) for one, two in zip(both["value_x"], both["value_y"], strict=True)]
+    carried = np.array([link.now_bytes_per_s if one is None else one for one in told])
+    at = column(both, "ts")
+    before = np.clip(np.searchsorted(at, column(rows, "ts") - column(rows, "span"), side="right") - 1, 0, len(at) - 1)
+    after = np.clip(np.searchsorted(at, column(rows, "ts")), 0, len(at) - 1)
+    most: Floats = np.maximum(carried[before], carried[after])
+    return most
 
 
 def working(series: pd.DataFrame, use: DeviceUse, rows: pd.DataFrame) -> pd.DataFrame:
