@@ -27,6 +27,7 @@ class Ones(Dataset):
         return torch.ones(64)
 
 if __name__ == "__main__":
+    torch.set_num_threads(3)
     model = torch.nn.Linear(64, 64)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for batch in DataLoader(Ones(), batch_size=1, num_workers=1, multiprocessing_context="spawn"):

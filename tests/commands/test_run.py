@@ -97,6 +97,8 @@ def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(tmp
     assert ranges is not None and (ranges["category"] == "optimizer").sum() == 40
     assert (ranges["name"] == "part").sum() == 40, "by the library or by the probe, not by both"
     assert fetches is not None and set(fetches["worker"]) == {0} and processes is not None
+    told = trace.manifest.torch
+    assert told is not None and told.intra_op_threads == 3, "which the program set after the probe had come"
     roles = processes.set_index("process")["role"]
     assert set(roles[fetches["process"].unique()]) == {"loader-worker"} and (roles == "main").sum() == 1
 

@@ -43,21 +43,26 @@ def of_torch() -> "dict[str, Any] | None":
 def install(probe: "Probe") -> None:
     said: list[Any] = []
     first = of_torch()
+    threads = [first["intra_op_threads"]] if first is not None else []
+
+    def ask() -> None:
+        """On the loop's own thread: the number of threads is a thread's own (OpenMP), and ours keeps what it saw first."""
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            threads[:] = [torch.get_num_threads()]
 
     def tick(now_ns: int) -> None:
-        """What was true of torch when the probe began may have changed in a program that has only just started.
-
-        The number of threads is a thread's own (OpenMP): asked on ours it is the default and not what the program set.
-        """
+        """What was true of torch when the probe began may have changed in a program that has only just started."""
         facts = of_torch()
-        if facts is not None and first is not None:
-            facts["intra_op_threads"] = first["intra_op_threads"]
+        if facts is not None and threads:
+            facts["intra_op_threads"] = threads[0]
         if facts is not None and facts not in said:
             said[:] = [facts]
             probe.notes.put({"torch": facts})
 
     if not in_worker():
         probe.ticks.append(tick)
+        probe.optimizer_ended.append(ask)
     begun = probe.config.get("begun")
     if begun is not None:
         begun(probe)
