@@ -1,5 +1,7 @@
 """Where the time of each step went: exclusive categories that sum to the step exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -151,25 +153,42 @@ def _cut(
         # between the calls of a server nobody can tell a busy host from one that waits for requests
         aside = out["other"] + out["gap"] - gil_other - gil_gap - idle_other - idle_gap - fed if serving else 0
         room = np.maximum(budget["compute_or_host"] - aside, 0)
-        computes = _part(out["torch"], computing.torch) + _part(out["gap"], min(computing.other, calls))
-        computes += _part(out["other"], 0.0 if serving else computing.other)
-        budget["device_compute"] = np.minimum(computes, room)
-        left = room - budget["device_compute"]
-        told = min(computing.torch_talks, shares["torch"].locked_at_most)
-        outside = _part(out["other"] + out["gap"], 0.0 if serving else computing.other_talks)
-        room_outside = _part(out["other"], shares["other"].locked_at_most) + _part(out["gap"], talks)
-        budget["exposed_communication"] = np.minimum(
-            _part(out["torch"], told) + np.minimum(outside, room_outside), left
-        )
-        left = left - budget["exposed_communication"]
-        # A thread that waits while no operator of its own computes neither computes nor dispatches.
-        waits = shares["torch"].waiting - computing.torch - told
-        still = np.minimum(_part(out["torch"], max(waits, 0.0)), left)
-        budget["other_idle"] = budget["other_idle"] + still
-        budget["host_bound"] = budget["host_bound"] + left - still
-        budget["compute_or_host"] = budget["compute_or_host"] - room
+        if serving:
+            computing = replace(computing, other=0.0, other_talks=0.0)
+        budget |= _by_window(budget, out, shares, computing, room, (talks, calls))
     whole = dict.fromkeys(CATEGORIES, np.zeros(len(dur), np.int64)) | budget
     return rows.assign(**whole, gc=out["gc"], gil=gil)
+
+
+def _by_window(
+    budget: dict[str, Ints],
+    out: dict[str, Ints],
+    shares: dict[str, Shares],
+    computing: ComputeShares,
+    room: Ints,
+    of_gaps: tuple[float, float],
+) -> dict[str, Ints]:
+    """The categories that change where a window shows what operators do in `room` ns of compute_or_host; `of_gaps`: see
+    `_in_gaps`.
+    """
+    talks, calls = of_gaps
+    computes = _part(out["torch"], computing.torch) + _part(out["other"], computing.other)
+    computes = np.minimum(computes + _part(out["gap"], min(computing.other, calls)), room)
+    told = min(computing.torch_talks, shares["torch"].locked_at_most)
+    outside = _part(out["other"] + out["gap"], computing.other_talks)
+    room_outside = _part(out["other"], shares["other"].locked_at_most) + _part(out["gap"], talks)
+    exposed = np.minimum(_part(out["torch"], told) + np.minimum(outside, room_outside), room - computes)
+    left = room - computes - exposed
+    # A thread that waits while no operator of its own computes neither computes nor dispatches.
+    waits = shares["torch"].waiting - computing.torch - told
+    still = np.minimum(_part(out["torch"], max(waits, 0.0)), left)
+    return {
+        "device_compute": computes,
+        "exposed_communication": exposed,
+        "other_idle": budget["other_idle"] + still,
+        "host_bound": budget["host_bound"] + left - still,
+        "compute_or_host": budget["compute_or_host"] - room,
+    }
 
 
 def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, is_eval: NDArray[np.bool_]) -> dict[str, Ints]:
