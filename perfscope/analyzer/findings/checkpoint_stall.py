@@ -31,6 +31,7 @@ from perfscope.analyzer.facts.traced.units import of_a_profiler
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import After, left_alone, speedup
 from perfscope.analyzer.wording import megabytes, ms, percent, plural
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 ID = "checkpoint-stall"
@@ -57,8 +58,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     theirs = pauses_of_peers(trace, process, "checkpoint")
     cost = own + float(theirs.mean())
     share = cost / step
-    if share < limits.worth_share:
-        return None
+    if own <= 0.0 or share < limits.worth_share:
+        return None  # whoever writes itself is told of
     writes = _writes(trace, process, rows)
     worst = longest(writes)
     size = int(writes["value"].max())
@@ -78,26 +79,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         summary=f"Checkpoint stall: training stands still {percent(share)} of the time while checkpoints are written: "
         f"in {hit} of {len(rows)} steps, the longest write{sized} took {ms(float(worst['dur']))}. "
         "A faster model would not help: the write is on the training thread.",
-        evidence=[
-            Evidence(
-                text=f"longest write: {ms(float(worst['dur']))}{sized}",
-                value=round(float(worst["dur"]) / 1e6, 3),
-                unit="ms",
-                start_ns=int(worst["ts"]),
-                end_ns=int(worst["ts"] + worst["dur"]),
-                rank=rank,
-                process=process,
-                lane="main",
-            ),
-            Evidence(
-                text=f"{ms(own)} of each {ms(step)} step on average, {plural(len(writes), 'write')} in all",
-                value=round(own / 1e6, 3),
-                unit="ms/step",
-                rank=rank,
-                process=process,
-            ),
-            *waits_for_peers(theirs, "write", rank, process),
-        ],
+        evidence=_evidence(writes, own, step, theirs, rank),
         actions=[
             Action(
                 "copy the state to host memory and write it in a background thread",
@@ -107,6 +89,33 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             Action("or write less often: every minutes, not every few steps"),
         ],
     )
+
+
+def _evidence(writes: pd.DataFrame, own: float, step: float, theirs: Ints, rank: int) -> list[Evidence]:
+    """The longest write, what writes cost a step (`own` of `step` ns), and the waits for peers that write."""
+    worst, process = longest(writes), int(writes["process"].iloc[0])
+    size = int(writes["value"].max())
+    sized = f" of {megabytes(size)}" if size > 0 else ""
+    return [
+        Evidence(
+            text=f"longest write: {ms(float(worst['dur']))}{sized}",
+            value=round(float(worst["dur"]) / 1e6, 3),
+            unit="ms",
+            start_ns=int(worst["ts"]),
+            end_ns=int(worst["ts"] + worst["dur"]),
+            rank=rank,
+            process=process,
+            lane="main",
+        ),
+        Evidence(
+            text=f"{ms(own)} of each {ms(step)} step on average, {plural(len(writes), 'write')} in all",
+            value=round(own / 1e6, 3),
+            unit="ms/step",
+            rank=rank,
+            process=process,
+        ),
+        *waits_for_peers(theirs, "write", rank, process),
+    ]
 
 
 def _writes(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:

@@ -48,8 +48,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     theirs = pauses_of_peers(trace, process, "gc")
     cost = own + float(theirs.mean())
     share = cost / step
-    if share < limits.worth_share:
-        return None
+    if own <= 0.0 or share < limits.worth_share:
+        return None  # whoever collects itself is told of
     ranges = of_category(rows_of(trace, "ranges", process), "gc")
     assert ranges is not None
     begin, end = int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
