@@ -9,6 +9,7 @@ import pytest
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.analyzer.engine import diagnose
 from perfscope.analyzer.facts.device_counters.energy import energy_windows
+from perfscope.analyzer.facts.device_counters.link_use import link_use
 from perfscope.traces.device_facts import DeviceFacts, LinkFacts
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.devices import devices
@@ -28,6 +29,7 @@ def device(
     *,
     missing: dict[str, str] | None = None,
     listed: bool = True,
+    holders: list[dict[str, Any]] | None = None,
     devices: int = 1,
     tables: dict[str, list[dict[str, Any]]] | None = None,
     **counters: float | Callable[[float], float],
@@ -45,8 +47,8 @@ def device(
         for name, said in {"kernel_time_share": 1.0, **counters}.items()
         for ts in instants
     ]
-    holders = {"device_processes": [HELD | {"ts": ts} for ts in instants]} if listed else {}
-    made = build.trace(device_counters=rows, **holders, **(tables or {}))
+    on = {"device_processes": [*(HELD | {"ts": ts} for ts in instants), *(holders or [])]} if listed else {}
+    made = build.trace(device_counters=rows, **on, **(tables or {}))
     facts = DeviceFacts(0, "NVIDIA H100", pcie_generation=4, pcie_width=16, power_limit_w=700.0, missing=missing or {})
     facts.power_default_limit_w, facts.links = 700.0, LINKS
     made.manifest.devices = [facts, *(DeviceFacts(one, "NVIDIA H100") for one in range(1, devices))]
@@ -78,6 +80,29 @@ def test_a_link_that_trains_down_in_the_middle_is_full_from_then_on() -> None:
     full, down = finding(trace, "pcie-saturated"), finding(trace, "pcie-downtrained")
     assert full.share == pytest.approx(0.6, abs=0.06) and value(full, "while near the peak") == 3.8
     assert down.share == pytest.approx(0.6 * (1 - 4 / 31.5), abs=0.06)
+
+
+def test_a_link_that_trained_down_for_a_while_is_told_as_it_was_then() -> None:
+    def trained(begin: float, end: float) -> Trace:
+        lower = lambda at: 1 if begin <= at < end else 4  # noqa: E731
+        return device(pcie_generation=lower, pcie_width=16, pcie_rx_bytes_per_s=3.8e9, pcie_tx_bytes_per_s=1e9)
+
+    down, full = (finding(trained(5, 8), id) for id in ("pcie-downtrained", "pcie-saturated"))
+    assert "PCIe 1.0 x16 (4 GB/s) for 30 % of the time in which it works" in down.summary
+    assert "3.8 GB/s of the 4 GB/s that PCIe 1.0 x16" in full.summary and full.share == pytest.approx(0.3, abs=0.06)
+    assert "pcie-downtrained" in diagnose(trained(5, 5.6)).clear, "a reading or two may be of the rest before"
+
+
+def test_links_to_devices_of_ranks_that_were_not_recorded_are_in_use_too() -> None:
+    mesh = [LinkFacts(at, "gpu", f"0000:1{1 + at % 3}:00.0", 3, -1.0) for at in range(12)]
+    others = [HELD | {"device": at, "process": who, "pid": 100 + at, "ts": SECOND} for at, who in ((1, 1), (2, -1))]
+    rates = {"nvlink_tx_bytes_per_s": 150e9, "nvlink_rx_bytes_per_s": 150e9}
+    for rows, peak in ((others, 200.0), (others[:1], 100.0)):
+        made = device(devices=4, holders=rows, **rates)
+        for number, one in enumerate(made.manifest.devices):
+            one.links, one.bus_id = [] if number else mesh, f"0000:1{number}:00.0"
+        link = next(one for one in made.fact(link_use) if one.kind == "nvlink" and one.name == "device 0")
+        assert link.peak_bytes_per_s / 1e9 == peak
 
 
 def test_what_a_full_link_moves_is_of_the_time_in_which_it_was_full() -> None:

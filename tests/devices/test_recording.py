@@ -67,6 +67,16 @@ def test_a_lost_device_leaves_a_gap_and_the_others_go_on(trace_of: Callable[[str
     assert rows(trace, 1, "xid")["value"].tolist() == [79.0]
 
 
+def test_a_device_that_never_answered_is_told_of(trace_of: Callable[[str], Trace]) -> None:
+    trace = trace_of("off-from-the-start")
+    told = source(trace)
+    assert (told.status, told.reason) == (
+        "partial",
+        "device 1 did not answer from the start: the device fell off the bus",
+    )
+    assert [one.device for one in trace.manifest.devices] == [0] and len(rows(trace, 0, "power_w"))
+
+
 def test_a_driver_that_is_reloaded_is_found_again(trace_of: Callable[[str], Trace]) -> None:
     trace = trace_of("driver-reload")
     gaps = trace.table("device_gaps")

@@ -83,7 +83,7 @@ def test_the_link_verdict_names_the_peak_of_the_links_in_use_and_its_source(trac
     peak = of(diagnose(trace_of("nvlink-full")), "nvlink-saturated").evidence[-1]
     assert peak.value == 450.0 and "data sheet" in peak.text and "18 links to the switch" in peak.text
     mesh = of(diagnose(trace_of("nvlink-mesh-full")), "nvlink-saturated").evidence[-1]
-    assert mesh.value == 150.0 and "6 of 12 links, those to the job's other devices" in mesh.text
+    assert mesh.value == 150.0 and "6 of 12 links, those to the other devices in use" in mesh.text
 
 
 def test_a_full_link_costs_no_more_than_the_devices_own_work_leaves(trace_of: Callable[[str], Trace]) -> None:

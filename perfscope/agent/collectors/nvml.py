@@ -70,7 +70,10 @@ class Nvml:
             if "permission" in why
         }
         slowed = [one.pace.slowed for one in self.watch.rounds[:1] if one.pace.slowed]
-        reasons = [*dict.fromkeys(self.gaps), *sorted(refused), *slowed]
+        silent = [f"device {at} did not answer from the start: {why}" for at, why in self.watch.silent.items()]
+        if silent and not self.watch.cards:
+            return SourceStatus(self.NAME, "failed", "; ".join(silent), share)
+        reasons = [*silent, *dict.fromkeys(self.gaps), *sorted(refused), *slowed]
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, share)
 
 

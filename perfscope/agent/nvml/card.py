@@ -90,17 +90,20 @@ def called(door: Door, handle: Any, calls: list[Call], row: dict[str, float]) ->
             return
 
 
-def cards(door: Door) -> list[Card]:
-    """Every device that the driver shows; the instances of MIG behind the whole devices."""
+def cards(door: Door, silent: dict[int, str] | None = None) -> list[Card]:
+    """Every device that answers; the instances of MIG behind the whole devices. `silent` takes why the others do not."""
     driver = door.query(pynvml.nvmlSystemGetDriverVersion)
     whole: list[Card] = []
-    for at in range(door.query(pynvml.nvmlDeviceGetCount) or 0):
+    count = door.query(pynvml.nvmlDeviceGetCount) or 0
+    for at in range(count):
         handle = door.query(pynvml.nvmlDeviceGetHandleByIndex, at)
         if handle is not None:
             whole.append(Card(door, handle, device_facts(door, handle, at, driver)))
+        elif silent is not None:
+            silent[at] = door.reason
     parts: list[Card] = []
     for card in whole:
         for handle in instances(door, card.handle):
-            facts = instance_facts(door, handle, len(whole) + len(parts), card.facts)
+            facts = instance_facts(door, handle, count + len(parts), card.facts)
             parts.append(Card(door, handle, facts, card))
     return [*whole, *parts]

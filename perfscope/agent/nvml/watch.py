@@ -71,6 +71,7 @@ class Watch:
     def __init__(self, job: Job, door: Door) -> None:
         self.job, self.door = job, door
         self.cards: list[Card] = []
+        self.silent: dict[int, str] = {}
         self.holders = Holders()
         self.counters: list[dict[str, Any]] = []
         self.processes: list[dict[str, Any]] = []
@@ -85,7 +86,7 @@ class Watch:
 
     def run(self) -> None:
         """Until told to end. The driver may hang in a call: the recorder does not wait for this thread for ever."""
-        self.cards = cards(self.door)
+        self.cards = cards(self.door, self.silent)
         self.listen()
         self.ready.set()
         quick, slow = Round(QUICK_NS, QUICK_SHARE, self.quick), Round(SLOW_NS, SLOW_SHARE, self.slow)

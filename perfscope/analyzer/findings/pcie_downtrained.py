@@ -5,8 +5,8 @@ What it means
     than both ends could do. Every copy between host and device, and between devices without NVLink, takes as much longer.
 
 How it is detected
-    The driver says what generation and width the link has now, and what device and slot can do together. What it has most often
-    while kernels run counts, since the link rests at generation 1 when nothing is to be done.
+    The driver says what generation and width the link has now, and what device and slot can do together. What it has while
+    kernels run counts, for a tenth of that time at least, since the link rests at generation 1 when nothing is to be done.
 
 What to do
     Reseat the card or exchange the riser, look at the slot's setting in the firmware (`nvidia-smi -q -d PCIE`,
@@ -20,7 +20,7 @@ When it is wrong
 from perfscope.analyzer.cases.device import at_most, called, evidence, finding, no_devices
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.link_use import link_use
-from perfscope.analyzer.facts.device_counters.pcie_link import NOT_READ, pcie_links
+from perfscope.analyzer.facts.device_counters.pcie_link import DOWN, NOT_READ, pcie_links
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import percent
 from perfscope.traces.trace import Trace
@@ -41,19 +41,20 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The worst link; what it may cost is the time in which it was full."""
-    down = [one for one in trace.fact(pcie_links) if one.now_bytes_per_s < 0.9 * one.most_bytes_per_s]
+    down = [one for one in trace.fact(pcie_links) if one.now_bytes_per_s < DOWN * one.most_bytes_per_s]
     if not down:
         return None
     worst = min(down, key=lambda one: one.now_bytes_per_s / one.most_bytes_per_s)
     use, slower = worst.use, 1.0 - worst.now_bytes_per_s / worst.most_bytes_per_s
     links = [one for one in trace.fact(link_use) if one.kind == "pcie" and one.use is use]
     near = max((one.near_share for one in links), default=0.0)
+    part = "" if worst.share >= 1.0 else f" for {percent(worst.share)} of the time in which it works"
     return finding(
         use,
         ID,
         at_most(trace, use, near * slower),
         limits,
-        summary=f"PCIe down-trained: {called(use, trace)} runs at {worst.now}, device and slot can do {worst.most}: "
+        summary=f"PCIe down-trained: {called(use, trace)} runs at {worst.now}{part}, device and slot can do {worst.most}: "
         f"{percent(slower)} of the bandwidth between host and device is missing.",
         evidence=[
             evidence(use, f"the link is at {worst.now} while the device works", worst.now_bytes_per_s / 1e9, "GB/s"),

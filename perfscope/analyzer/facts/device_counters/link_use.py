@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from perfscope.analyzer.facts.device_counters.pcie_link import PcieLink, pcie_links, peak_at
 from perfscope.analyzer.facts.device_counters.ports import SOURCE, rates_of
 from perfscope.analyzer.facts.device_counters.series import device_series, longest_at, mean, share_of_time, within
-from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
+from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.peaks.link_generations import PCIE_SOURCE, nvlink_bytes_per_s
 from perfscope.traces.device_facts import LinkFacts, PortFacts
@@ -92,7 +93,7 @@ def pcie(trace: Trace, link: PcieLink) -> LinkUse | None:
 
 def nvlink(trace: Trace, use: DeviceUse, uses: list[DeviceUse]) -> LinkUse | None:
     """The links to the other devices of the job; to a switch all of them lead there."""
-    links, path = links_in_use(use, uses)
+    links, path = links_in_use(use, [*uses, *occupied(trace)])
     peaks = [nvlink_bytes_per_s(link.generation, link.bytes_per_s) for link in links]
     known = [peak for peak in peaks if peak is not None]
     if not known or len(known) < len(peaks):
@@ -100,16 +101,26 @@ def nvlink(trace: Trace, use: DeviceUse, uses: list[DeviceUse]) -> LinkUse | Non
     return of_counters(trace, use, "nvlink", sum(rate for rate, _ in known), known[0][1], path)
 
 
+def occupied(trace: Trace) -> list[DeviceUse]:
+    """Devices with anybody's process, as far as it is known: ranks that were not recorded may talk to ours, and the counters are
+    of all links.
+    """
+    listed = table(trace, "device_processes")
+    rows = () if listed is None else zip(listed["host"].astype(str), column(listed, "device").tolist(), strict=True)
+    who = set(rows)
+    return [one for one in trace.fact(all_devices) if (one.host, one.device) in who or "processes" in one.facts.missing]
+
+
 def links_in_use(use: DeviceUse, uses: list[DeviceUse]) -> tuple[list[LinkFacts], str]:
-    """The links on the path between the job's devices on this host, and how to say so."""
+    """The links between a device and these others of its host, and how to say so."""
     links = use.facts.links
     if any(link.peer == SWITCH for link in links):
         through = [link for link in links if link.peer == SWITCH]
         return through, f"{len(through)} links to the switch"
-    mates = {one.facts.bus_id for one in uses if one.host == use.host and one is not use}
+    mates = {one.facts.bus_id for one in uses if one.host == use.host and one.device != use.device}
     between = [link for link in links if link.peer_bus_id in mates]
     if between:
-        return between, f"{len(between)} of {len(links)} links, those to the job's other devices"
+        return between, f"{len(between)} of {len(links)} links, those to the other devices in use"
     return links, f"all {len(links)} links"
 
 
