@@ -15,6 +15,7 @@ from perfscope.analyzer.costs import (
     embedding,
     losses,
     matrix_products,
+    mixtures,
     movement,
     normalisation,
     optimizers,
@@ -36,9 +37,13 @@ FAMILIES: tuple[ModuleType, ...] = (
     optimizers,
     movement,
     serving,
+    mixtures,
     collectives,
 )
 MODELS = {name: (family, model) for family in reversed(FAMILIES) for name, model in family.MODELS.items()}
+
+LOOKED_INTO = frozenset(mixtures.MODELS)
+"""Operators of whose work only what they allocate tells."""
 
 
 def has_model(name: str) -> bool:

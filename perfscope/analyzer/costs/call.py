@@ -59,13 +59,15 @@ Argument = Tensor | list[Tensor] | None
 @dataclass(frozen=True)
 class Call:
     """`tensors` has a place for each argument: a tensor, a list of them, None for what is none; `values` what was passed
-    there, None where that is a tensor or was not recorded.
+    there, None where that is a tensor or was not recorded. `allocated`: the sizes of what `aten::empty` was asked for inside it,
+    only for operators whose arguments do not tell what they work on.
     """
 
     name: str
     tensors: tuple[Argument, ...]
     values: tuple[Any, ...]
     list_dtype: str = ""
+    allocated: frozenset[tuple[int, ...]] = frozenset()
 
     def tensor(self, at: int) -> Tensor | None:
         """The tensor at a place, None when there is none."""

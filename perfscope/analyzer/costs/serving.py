@@ -1,7 +1,6 @@
 """Operators of inference servers whose operands stand in the trace.
 
-Attention over a paged cache (`unified_attention`) and mixtures of experts (`moe_forward`) get no cost: neither the lengths of
-the sequences nor the experts' weights are among their arguments.
+Attention over a paged cache (`unified_attention`) gets no cost: the lengths of the sequences are not among its arguments.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """FLOPs, bytes and intensity of single operators against numbers derived by hand; what is not known has no cost."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,3 +147,34 @@ def test_every_model_survives_inputs_of_every_odd_kind() -> None:
 def test_no_operator_has_two_models() -> None:
     names = [name for family in FAMILIES for name in family.MODELS]
     assert len(names) == len(set(names))
+
+
+EXPERTS = [([1000, 512], H), ([1000, 16], H), None]
+BUFFERS = {(1000, 2), (1000, 512), (2240, 256), (2240, 512)}  # 1000 x 2 rows, and 16 x 15 to fill up tiles of 16
+
+
+def of_experts(buffers: set[tuple[int, ...]]) -> Cost | None:
+    call = call_of("vllm::moe_forward", *inputs(*EXPERTS, values={}))
+    assert call is not None
+    return cost_of(replace(call, allocated=frozenset(buffers)))
+
+
+def test_a_mixture_of_experts_costs_what_its_buffers_tell() -> None:
+    """Gate, up and down: three products of 2000 rows, 512 x 256 each; tokens in and out, 16 experts' weights of four bits."""
+    found = of_experts(BUFFERS)
+    assert found is not None and found.matrix
+    assert (found.flops, found.bytes) == (3 * 2 * 2000 * 512 * 256, 2 * 1000 * 512 * 2 + 16 * 3 * 512 * 256 / 2)
+
+
+@pytest.mark.parametrize(
+    "buffers",
+    [
+        set(),
+        BUFFERS - {(1000, 2)},
+        BUFFERS | {(1000, 4)},
+        BUFFERS - {(2240, 512)},
+        {(1000, 2), (2120, 256), (2120, 512)},  # filled up for 8 of the 16 experts: the others are on another device
+    ],
+)
+def test_without_all_of_them_it_has_no_cost(buffers: set[tuple[int, ...]]) -> None:
+    assert of_experts(buffers) is None

@@ -76,9 +76,11 @@ def test_a_wrapper_does_not_count_what_it_calls_twice() -> None:
 
 
 def test_what_has_no_model_is_listed_with_the_reason() -> None:
-    rows = on_h100(("aten::mm", SQUARE, TYPES, 600), ("vllm::moe_forward", SQUARE, TYPES, 400)).fact(roof_coverage)
+    rows = on_h100(("aten::mm", SQUARE, TYPES, 600), ("vllm::unified_attention", SQUARE, TYPES, 400)).fact(
+        roof_coverage
+    )
     assert covered(rows, reachable=False) == pytest.approx(0.6)
-    assert rows[["why", "name"]].to_numpy().tolist()[1] == [NO_MODEL, "vllm::moe_forward"]
+    assert rows[["why", "name"]].to_numpy().tolist()[1] == [NO_MODEL, "vllm::unified_attention"]
 
 
 ENOUGH = {
@@ -88,12 +90,13 @@ ENOUGH = {
     "mi300x_resnet_8ranks_rank0_nccl_metadata": 0.98,
     "mi300x_torch_compile_triton": 0.999,
     "mi300x_normalization_ops": 0.999,
+    "b200_eager_8gpu_rank0": 0.95,
 }
 
 
 @WHERE
 @pytest.mark.shared_traces
-@pytest.mark.parametrize("name", [*ENOUGH, "b200_eager_8gpu_rank0", "vllm_prefill_decode_piecewise_graph"])
+@pytest.mark.parametrize("name", [*ENOUGH, "vllm_prefill_decode_piecewise_graph"])
 def test_recorded_traces_of_gpus(name: str) -> None:
     found = load(FOLDER / "kineto" / f"{name}.json.gz")
     rows, coverage = found.fact(roofline_table), found.fact(roof_coverage)
@@ -105,9 +108,7 @@ def test_recorded_traces_of_gpus(name: str) -> None:
 
 @WHERE
 @pytest.mark.shared_traces
-def test_what_two_servers_do_without_telling_its_sizes_is_most_of_their_time_and_listed() -> None:
-    experts = load(FOLDER / "kineto" / "b200_eager_8gpu_rank0.json.gz").fact(roof_coverage)
-    assert experts.iloc[0][["why", "name"]].tolist() == [NO_MODEL, "vllm::moe_forward"]
+def test_what_a_server_replays_without_telling_its_sizes_is_most_of_its_time_and_listed() -> None:
     replayed = load(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz").fact(roof_coverage)
     assert replayed[replayed["why"] == REPLAYED]["share"].sum() == pytest.approx(0.96, abs=0.01)
 

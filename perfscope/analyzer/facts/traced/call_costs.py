@@ -1,13 +1,13 @@
 """What each operator did on the device (on a CPU: itself), and what that costs at least."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.costs import cost_of, family_of, has_model
-from perfscope.analyzer.costs.call import call_of, dtype_of, listed
+from perfscope.analyzer.costs import LOOKED_INTO, cost_of, family_of, has_model
+from perfscope.analyzer.costs.call import call_of, dtype_of, listed, value_of, whole_numbers
 from perfscope.analyzer.costs.cost import Cost
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.traced.cpu_work import computing
@@ -20,6 +20,7 @@ from perfscope.traces.trace import Trace
 Floats = NDArray[np.float64]
 TEXTS = ("shapes", "dtypes", "strides", "concrete")
 ACCUMULATES = "torch::autograd::AccumulateGrad"
+NOTHING: frozenset[tuple[int, ...]] = frozenset()
 OVER_A_LINK = ("h2d", "d2h", "p2p", "h2h")
 
 
@@ -59,10 +60,14 @@ def op_costs(trace: Trace) -> OpCosts:
     rows = np.flatnonzero(modelled)
     if not len(rows):
         return found
-    types = list_types(ops)
+    types, inside = list_types(ops), allocated_in(ops, LOOKED_INTO)
+    number = {sizes: at for at, sizes in enumerate(dict.fromkeys(inside.values()))}
     keys = [ops[name].cat.codes.to_numpy()[rows].astype(np.int64) for name in ("name", *TEXTS)]
+    keys.append(
+        np.array([number.get(inside.get(int(row), NOTHING), -1) for row in rows] if inside else 0 * rows, np.int64)
+    )
     _, first, of = np.unique(one_number([*keys, column(ops, "process")[rows]]), return_index=True, return_inverse=True)
-    priced = [price(ops.iloc[rows[at]], types) for at in first]
+    priced = [price(ops.iloc[rows[at]], types, inside.get(int(rows[at]), NOTHING)) for at in first]
     of = of.ravel()
     known = np.array([one is not None for one in priced], bool)[of]
     here, mine = rows[known], of[known]
@@ -86,7 +91,23 @@ def one_number(keys: list[Ints]) -> Ints:
     return found
 
 
-def price(row: "pd.Series[str]", types: dict[int, str]) -> Cost | None:
+def allocated_in(ops: pd.DataFrame, names: frozenset[str]) -> dict[int, frozenset[tuple[int, ...]]]:
+    """By row of the operators of these names: the sizes of what `aten::empty` was asked for inside each."""
+    wanted = ops["name"].isin(names).to_numpy()
+    if not wanted.any():
+        return {}
+    parent, row = column(ops, "parent"), np.flatnonzero((ops["name"] == "aten::empty").to_numpy())
+    at, found = parent[row], dict[int, set[tuple[int, ...]]]()
+    while (climbing := (at >= 0) & ~np.append(wanted, False)[at]).any():
+        at[climbing] = parent[at[climbing]]
+    for text, owner in zip(ops["concrete"].to_numpy(object)[row[at >= 0]], at[at >= 0], strict=True):
+        sizes = whole_numbers(value_of((listed(text) or [None])[0]))
+        if sizes:
+            found.setdefault(int(owner), set()).add(sizes)
+    return {owner: frozenset(sizes) for owner, sizes in found.items()}
+
+
+def price(row: "pd.Series[str]", types: dict[int, str], allocated: frozenset[tuple[int, ...]]) -> Cost | None:
     call = call_of(
         str(row["name"]),
         row["shapes"],
@@ -95,7 +116,7 @@ def price(row: "pd.Series[str]", types: dict[int, str]) -> Cost | None:
         row["concrete"],
         types.get(int(row["process"]), ""),
     )
-    return None if call is None else cost_of(call)
+    return None if call is None else cost_of(replace(call, allocated=allocated))
 
 
 def list_types(ops: pd.DataFrame) -> dict[int, str]:
