@@ -76,9 +76,11 @@ def driver() -> Finding:
     from perfscope.agent.nvml.offer import offer  # the bindings are loaded for this alone
 
     try:
-        return Finding("GPU counters", offer())
+        said, silent = offer()
     except CollectorUnavailable as reason:
         return Finding("GPU counters", str(reason))
+    fix = "end what uses it and reset it (nvidia-smi --gpu-reset -i N), or reboot" if silent else None
+    return Finding("GPU counters", "; ".join([said, *silent]), fix)
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (entering, stacks, waits, run_queue, cores, driver)

@@ -59,16 +59,26 @@ class Looker:
         self.holders = Holders()
         self.no_devices: str | None = None
         self.dull: set[int] = set()
+        self.silent: dict[int, str] = {}
+        self.away = False
         try:
             self.door = opened()
-            self.cards = cards(self.door)
-            for card in self.cards:
-                card.slow(self.door)  # what is told between two looks needs a first one
+            self.meet(self.door)
         except CollectorUnavailable as reason:
             self.no_devices = str(reason)
 
+    def meet(self, door: Door) -> None:
+        """Every device anew, also of a driver that was reloaded."""
+        self.silent.clear()
+        self.cards = cards(door, self.silent)
+        self.away = not self.cards
+        for card in self.cards:
+            card.slow(door)  # what is told between two looks needs a first one
+
     def look(self, seconds: float) -> Glances:
         """What happened in the next `seconds`."""
+        if self.away and self.door is not None and self.door.open():
+            self.meet(self.door)
         held = self.held()
         self.find(held)
         for one in self.known.values():
@@ -82,7 +92,9 @@ class Looker:
             time.sleep(min(LOOK_S, left))
         shown = [self.glance(one, held) for one in list(self.known.values()) if one.readings.quick() is not None]
         rows = [one for one in with_workers(shown) if not self.only or one.pid in self.only]
-        return Glances([self.device(card) for card in self.cards], rows, self.no_devices)
+        devices = [self.device(card) for card in self.cards]
+        never = [DeviceGlance(at, "a device that never answered", lost=why) for at, why in self.silent.items()]
+        return Glances(sorted([*devices, *never], key=lambda one: one.device), rows, self.no_devices)
 
     def held(self) -> dict[int, list[dict[str, Any]]]:
         """pid -> its rows on the devices."""
@@ -159,12 +171,15 @@ class Looker:
         assert self.door is not None
         row = card.quick(self.door)
         lost = self.door.reason if self.door.lost or self.door.away else None
+        self.away |= self.door.away
         row |= card.slow(self.door)
         facts = card.facts
         return DeviceGlance(
             device=facts.device,
             name=facts.name,
-            kernel_time_share=row.get("kernel_time_share", nan),
+            kernel_time_share=row.get(
+                "kernel_time_share", row.get("graphics_active", nan)
+            ),  # a MIG instance has GPM's alone
             sm_active=row.get("sm_active", nan),
             memory_used_bytes=row.get("memory_used_bytes", nan),
             memory_bytes=facts.memory_bytes,

@@ -25,6 +25,7 @@ DEVICE_WORDS: Final = {
     "underused": "a kernel runs, but most SMs have nothing to do",
     "kernels": "a kernel runs; how busy its SMs are cannot be measured on it",
     "idle": "nothing runs on it",
+    "unknown": "the driver does not say how busy it is",
 }
 PROCESS_WORDS: Final = {
     "starved": "its threads could run and have no core",
@@ -52,13 +53,15 @@ def device_word(seen: DeviceGlance) -> str:
         return "full"
     if seen.sm_active == seen.sm_active and seen.kernel_time_share >= LIMITS.seen_idle:
         return "busy" if seen.sm_active >= LIMITS.seen_often else "underused"
+    if seen.kernel_time_share != seen.kernel_time_share:
+        return "unknown"
     return "kernels" if seen.kernel_time_share >= LIMITS.seen_idle else "idle"
 
 
 def process_word(seen: ProcessGlance, devices: Sequence[DeviceGlance]) -> str:
     """One of PROCESS_WORDS; the first that fits."""
     mine = [one for one in devices if one.device in seen.devices and one.lost is None]
-    at_work = any(one.kernel_time_share >= LIMITS.seen_idle for one in mine)
+    at_work = any(not one.kernel_time_share < LIMITS.seen_idle for one in mine)  # one that does not say may well work
     if seen.waiting_cores >= LIMITS.seen_often:
         return "starved"
     if not seen.states:

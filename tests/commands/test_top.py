@@ -57,6 +57,18 @@ def test_devices_of_the_driver_and_who_is_on_them(targets: list[int], tmp_path: 
     assert said["processes"][0]["devices"] == [0] and said["processes"][0]["device_memory_bytes"] == 50e9
 
 
+def test_a_device_that_never_answered_is_there_and_a_reloaded_driver_is_found_again(
+    targets: list[int], tmp_path: Path
+) -> None:
+    scenario = written(tmp_path, "h100", "@1 lost 0", "hurry 10", "gone 1.0 3.0", devices=2)
+    env = environment(built(tmp_path), scenario) | {"STAND_IN_AT_ONCE": "1"}
+    lines = looked("--json", "--count", "3", str(targets[0]), env=env).splitlines()
+    told = [[one["lost"] for one in json.loads(line)["devices"]] for line in lines]
+    assert told[-1] == [None, "the device fell off the bus"]
+    text = subprocess.run(perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60).stdout
+    assert "NO  GPU counters" in text and "device 1 does not answer: the device fell off the bus" in text
+
+
 def test_words_of_devices() -> None:
     whole = {"device": 0, "name": "x", "memory_bytes": 100, "memory_used_bytes": 10.0}
     seen = {
@@ -68,6 +80,7 @@ def test_words_of_devices() -> None:
         "underused": DeviceGlance(**whole, kernel_time_share=1.0, sm_active=0.1),
         "kernels": DeviceGlance(**whole, kernel_time_share=1.0),
         "idle": DeviceGlance(**whole, kernel_time_share=0.02, sm_active=0.9),
+        "unknown": DeviceGlance(**whole),
     }
     assert {word: device_word(one) for word, one in seen.items()} == {word: word for word in DEVICE_WORDS}
 

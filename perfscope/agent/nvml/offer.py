@@ -15,10 +15,16 @@ GROUPS = {
 }
 
 
-def offer() -> str:
-    """Devices by name, what can be read of them, and what cannot with the reason. Raises CollectorUnavailable."""
-    door = opened()
-    found = cards(door)
+def offer() -> tuple[str, list[str]]:
+    """Devices by name, what can be read of them, and what cannot with the reason; and which devices do not answer, with why.
+
+    Raises CollectorUnavailable.
+    """
+    door, silent = opened(), dict[int, str]()
+    found = cards(door, silent)
+    lost = [f"device {at} does not answer: {why}" for at, why in silent.items()]
+    if not found:
+        return "no device answers", lost
     whole = [card for card in found if card.whole is None]
     names: dict[str, int] = {}
     for card in whole:
@@ -33,7 +39,7 @@ def offer() -> str:
     for card in found:
         card.close(door)
     text = f"works: {devices}{parts}, driver {whole[0].facts.driver}; {', '.join(can)}"
-    return text + (f". Not here: {'; '.join(cannot)}" if cannot else "")
+    return text + (f". Not here: {'; '.join(cannot)}" if cannot else ""), lost
 
 
 def why_not(found: list[Card], counters: tuple[str, ...]) -> str | None:

@@ -30,9 +30,9 @@ UNKNOWN = "-"
 
 def top_view(seen: Glances, when: str) -> Group:
     """The whole picture."""
-    words = {process_word(one, seen.devices): PROCESS_WORDS for one in seen.processes}
-    words |= {device_word(one): DEVICE_WORDS for one in seen.devices}
-    told = [Text(f"{word}: {meaning[word]}", style="bright_black") for word, meaning in words.items()]
+    words = [(word, PROCESS_WORDS[word]) for word in (process_word(one, seen.devices) for one in seen.processes)]
+    words += [(word, DEVICE_WORDS[word]) for word in (device_word(one) for one in seen.devices)]
+    told = [Text(f"{word}: {meaning}", style="bright_black") for word, meaning in dict.fromkeys(words)]
     parts: list[Table | Text] = [Text(f"perfscope top   {when}", style="bold")]
     parts.append(devices(seen.devices) if seen.devices else Text(f"no device: {seen.no_devices}", style="bright_black"))
     parts += [Text(f"gpu {one.device}: {one.lost}", style="yellow") for one in seen.devices if one.lost is not None]
