@@ -265,3 +265,13 @@ def test_a_process_that_is_ending_is_still_what_it_was() -> None:
     sight, ended = look(os.getpid(), found), replace(found, image=(0, 0))
     assert is_ending(sight, ended) and not is_ending(sight, found)
     assert not is_ending(replace(sight, image=(0, 0)), ended), "where the kernel hides it nothing is known"
+
+
+def test_a_process_that_a_signal_has_stopped_is_refused_with_what_to_do(begin: Begin) -> None:
+    target = begin(sys.executable, "-c", SLEEP)
+    os.kill(target.pid, signal.SIGSTOP)
+    until(lambda: "State:\tT" in Path(f"/proc/{target.pid}/status").read_text())
+    with pytest.raises(
+        PerfscopeError, match=f"is stopped by a signal: let it run first with `kill -CONT {target.pid}`"
+    ):
+        Tree(target.pid)

@@ -9,9 +9,9 @@ from tests.analyzer.loop import MS, Loop
 Rows = list[dict[str, Any]]
 
 
-def worker_process(worker: int) -> dict[str, Any]:
+def worker_process(worker: int, parent: int = 0) -> dict[str, Any]:
     """The row of a loader worker: process codes from 10."""
-    return {"process": 10 + worker, "pid": 200 + worker, "ns_pid": 200 + worker, "parent": 0, "role": "loader-worker",
+    return {"process": 10 + worker, "pid": 200 + worker, "ns_pid": 200 + worker, "parent": parent, "role": "loader-worker",
             "worker": worker, "rank": 0}  # fmt: skip
 
 
@@ -41,18 +41,20 @@ def pipeline(
     states: str | None = None,
     rates: dict[tuple[int, int, str], float] | None = None,
     manifest: dict[str, Any] | None = None,
+    below: dict[str, Any] | None = None,
 ) -> Trace:
-    """A loop of `wait` + 10 ms a step whose workers each fetch one batch after the other.
+    """A loop of `wait` + 10 ms a step whose workers each fetch one batch after the other; `below`: the process that
+    forked them, the rank itself where none is given.
 
     `fetch`: wall, collate, cpu, delay in ms, read in bytes. `states`: what the workers' threads are sampled in.
     """
     loop = Loop()
     for _ in range(steps):
         loop.next(wait, workers=workers, queue_depth=depth).forward(4).backward(4).optimizer(2)
-    processes: Rows = [build.MAIN]
+    processes: Rows = [build.MAIN] if below is None else [build.MAIN, below]
     rows: Rows = []
     for worker in range(workers):
-        processes.append(worker_process(worker))
+        processes.append(worker_process(worker, 0 if below is None else below["process"]))
         one = Loop(process=10 + worker, tid=200 + worker)
         while one.at + fetch["wall"] * MS <= loop.at:
             one.add("fetches", fetch["wall"], worker=worker, **fetch_columns(fetch))

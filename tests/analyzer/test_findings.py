@@ -226,7 +226,8 @@ def growing(per_s: float, manifest: dict[str, Any] | None = None, seconds: int =
 def test_memory_growth_says_when_the_limit_is_hit() -> None:
     finding = found(memory_growth, growing(10e6, {"memory_limit_bytes": 2_000_000_000}))
     assert "grows by 0.1 MB a step (10 MB a second)" in finding.summary
-    assert "the limit of 2 GB is reached in 1.33 minutes" in finding.summary
+    assert finding.summary.endswith("the limit of 2 GB is reached in 1.33 minutes. It costs no time until then.")
+    assert "until then" not in found(memory_growth, growing(10e6)).summary
     assert finding.lost_s == 0.0
     assert finding.severity == "warning"
 

@@ -53,6 +53,13 @@ def test_too_few_workers_says_how_many() -> None:
     assert finding.rank == 0
 
 
+def test_workers_that_a_fork_server_forked_are_the_ranks_own() -> None:
+    fork_server = {"process": 5, "pid": 105, "ns_pid": 105, "parent": 0, "role": "other", "worker": -1, "rank": 0}
+    finding = found(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}, below=fork_server))
+    assert finding.cause == "too-few-workers"
+    assert "it takes 5 to keep up" in finding.summary
+
+
 def test_too_few_workers_is_bounded_by_cores_for_cpu_work() -> None:
     # 40 ms of CPU a batch and 10 of training on 4 cores: 12.5 ms a step is the floor, reached with 4 workers.
     finding = found(pipeline(wait=30, workers=1, fetch={"wall": 40, "cpu": 40}, cores=1.25))
@@ -187,6 +194,19 @@ def test_worker_restart() -> None:
     assert finding.cause == "worker-restart"
     assert "persistent_workers=True" in (finding.actions[0].snippet or "")
     assert finding.speedup is not None
+    assert "Between restarts batches are there in time" in finding.summary
+
+
+def test_worker_restart_with_waits_in_between_does_not_say_that_batches_are_there_in_time() -> None:
+    loop = Loop()
+    for epoch in range(8):
+        loop.start(30, iterator=epoch).next(20, iterator=epoch, queue_depth=0).work()
+        for _ in range(4):
+            loop.next(5, iterator=epoch, queue_depth=0).work()
+        loop.end(0.1, iterator=epoch)
+    finding = found(loop.trace())
+    assert finding.cause == "worker-restart"
+    assert "Between restarts it waits as well" in finding.summary
 
 
 def test_unknown_loader() -> None:

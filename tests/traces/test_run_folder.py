@@ -124,6 +124,15 @@ def test_a_full_disk_stops_the_recording_and_what_is_there_reads(small_disk: Pat
     assert ranges is not None and len(ranges) > 500
 
 
+def test_on_a_full_disk_nothing_is_begun_and_nothing_left(small_disk: Path) -> None:
+    for taken in (256, 192):  # KiB: no room for what is kept free; room for that, none for the manifest
+        (small_disk / "full").write_bytes(bytes(taken << 10))
+        with pytest.raises(UsageError, match="No space left on device; choose another --out"):
+            writer(small_disk / "r")
+        assert not list((small_disk / "r").iterdir())
+        (small_disk / "full").unlink()
+
+
 def test_a_folder_that_is_not_empty_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
     with pytest.raises(UsageError, match="not empty"):

@@ -129,7 +129,7 @@ class ThreadStates:
         newcomers = sorted(wanted.keys() - self.watched.keys())[:MOST_NEWCOMERS]
         for process in newcomers:
             one = self.watched[process] = Watched(wanted[process], self.job, self.meaning)
-            if one.runtime is None:
+            if one.runtime is None and one.state() is not None:  # not one that is gone already
                 self.without_runtime.add(process)
         return bool(newcomers)
 

@@ -61,8 +61,8 @@ class ProcessReadings:
 
     @property
     def io_hidden(self) -> bool:
-        """May we not see its I/O (another user's process)?"""
-        return self.io < 0
+        """May we not see its I/O (another user's process)? One that was gone before we could look hides nothing."""
+        return self.io < 0 <= self.status
 
     def quick(self) -> Row | None:
         """cpu_ns, rss_bytes, major_faults, threads, rchar, read_bytes, write_bytes; None when the process is gone."""

@@ -28,6 +28,8 @@ def attachable(pid: int) -> proc.Stat:
         raise UsageError(f"{pid} is a thread of process {whole}: attach to that.")
     if found.state in "ZX":
         raise PerfscopeError(f"process {pid} has ended and waits for its parent ({found.parent}): attach to another")
+    if found.state == "T":
+        raise PerfscopeError(f"process {pid} is stopped by a signal: let it run first with `kill -CONT {pid}`")
     sight = look(pid, found)
     if not sight.is_python:
         raise UsageError(instead(pid, found.name))

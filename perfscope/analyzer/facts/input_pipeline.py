@@ -140,10 +140,7 @@ def fetches_of(trace: Trace, process: int, begin: int, end: int, evals: tuple[In
     frame = table(trace, "fetches")
     if frame is None:
         return None
-    processes = table(trace, "processes")
-    own = [process]
-    if processes is not None:
-        own += [int(code) for code in processes.loc[processes["parent"] == process, "process"]]
+    own = [process, *_started_by(trace, process)]
     rows = frame[frame["process"].isin(own) & (frame["ts"] >= begin) & (frame["ts"] + frame["dur"] <= end)]
     if len(evals[0]) and len(rows):
         during = pd.Series(inside(evals, column(rows, "ts")), index=rows.index)
@@ -151,6 +148,17 @@ def fetches_of(trace: Trace, process: int, begin: int, end: int, evals: tuple[In
         in_process = rows["worker"] == -1
         rows = rows[~((mostly & ~in_process) | (during & in_process))]
     return rows if len(rows) else None
+
+
+def _started_by(trace: Trace, process: int) -> list[int]:
+    """The children of a rank, and those that a helper of Python's (its fork server) forked for it."""
+    processes = table(trace, "processes")
+    if processes is None:
+        return []
+    children = processes[processes["parent"] == process]
+    helpers = children.loc[children["role"] == "other", "process"]
+    forked = processes[processes["parent"].isin(helpers) & (processes["role"] == "loader-worker")]
+    return [int(code) for code in (*children["process"], *forked["process"])]
 
 
 def _fetch(trace: Trace, rows: pd.DataFrame | None) -> Fetch | None:

@@ -64,9 +64,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     limit = manifest(trace).memory_limit_bytes
     ends = None if limit is None or limit <= trend.last_bytes else (limit - trend.last_bytes) / trend.slope
     until = (
-        ""
+        " It costs no time as long as there is room."
         if ends is None or limit is None
-        else f" At this pace the limit of {megabytes(limit)} is reached in {duration(ends)}."
+        else f" At this pace the limit of {megabytes(limit)} is reached in {duration(ends)}. It costs no time until then."
     )
     return Finding(
         id=ID,
@@ -77,7 +77,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=0.0,
         speedup=None,
         summary=f"Memory growth: resident memory grows by {pace}, from {megabytes(trend.first_bytes)} to "
-        f"{megabytes(trend.last_bytes)} in {digits(trend.span_s)} s.{until} It costs no time until then.",
+        f"{megabytes(trend.last_bytes)} in {digits(trend.span_s)} s.{until}",
         evidence=[
             Evidence(
                 text=f"slope {megabytes(trend.slope)}/s (95 %: {megabytes(trend.low)} to {megabytes(trend.high)})",

@@ -62,7 +62,11 @@ class RunWriter:
                 raise UsageError(f"{path} is not empty; choose another --out, so that no recording is overwritten")
             writer = cls(path, manifest, cap_bytes)
             writer.take_room()
-            writer.replace_manifest()
+            try:
+                writer.replace_manifest()
+            except OSError:
+                writer.give_back()
+                raise
         except OSError as error:
             raise UsageError(f"cannot write to {path}: {error.strerror}; choose another --out") from None
         return writer
@@ -74,6 +78,15 @@ class RunWriter:
                 file.write(bytes(ROOM_BYTES))
         except FileExistsError:
             raise UsageError(f"{self.path} is being written by another recording; choose another --out") from None
+        except OSError:
+            self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """Leave nothing on a disk that has no room even to begin."""
+        self.make_room()
+        with contextlib.suppress(OSError):
+            (self.path / f"{MANIFEST}.new").unlink(missing_ok=True)
 
     def jsonl(self, source: str, process: int) -> JsonLines:
         """The JSON-lines stream of `source` for a process code (-1: the agent or the host)."""

@@ -19,7 +19,7 @@ def applies(case: Case) -> bool:
 def remedy(case: Case) -> Remedy:
     """Without restarts each step is shorter by their share; pessimistically a tenth of it stays: each epoch prefetches anew.
 
-    What workers compute goes into starting (they keep up in between), so the floor counts the training process alone.
+    What workers compute goes into starting (mostly they keep up in between), so the floor counts the training process alone.
     """
     line = case.pipeline
     each = line.restart * line.steps / line.restarts
@@ -30,7 +30,7 @@ def remedy(case: Case) -> Remedy:
         after=After(slow, after, after),
         text=f"Every {digits(line.steps / line.restarts)} steps the loader is started anew, and training waits "
         f"{ms(each)} for "
-        f"its first batch. Between restarts batches are there in time: more workers would make each start longer.",
+        f"its first batch. {_between(case)}",
         actions=[
             Action("keep the workers alive between epochs", "DataLoader(..., persistent_workers=True)"),
             Action(
@@ -50,3 +50,11 @@ def remedy(case: Case) -> Remedy:
             ),
         ],
     )
+
+
+def _between(case: Case) -> str:
+    line = case.pipeline
+    rest = max(line.input_wait - line.restart, 0.0)
+    if rest >= case.limits.input_share * line.step:
+        return f"Between restarts it waits as well, {ms(rest)} a step: look again once the workers live on."
+    return "Between restarts batches are there in time: more workers would make each start longer."
