@@ -12,6 +12,7 @@ import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 FOLLOW_EVERY_S = 5.0
 WATCHED_FLUSH_NS = 500_000_000
-LONGEST_WINDOW_S = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,28 +85,26 @@ def milliseconds(text: str) -> float:
     return float(match[1]) / 1e3
 
 
-def window(text: str) -> tuple[str, float]:
+def window(text: str) -> "Window":
     """`steps=5` or `seconds=3`."""
-    unit, _, value = text.partition("=")
-    if unit == "steps" and value.isdecimal() and 0 < int(value) <= 1000:
-        return unit, float(value)
-    if unit == "seconds" and 0 < seconds(value) <= LONGEST_WINDOW_S:
-        return unit, seconds(value)
-    raise argparse.ArgumentTypeError(f"{text!r} is neither steps=N (1 to 1000) nor seconds=S (at most 30)")
+    from perfscope.agent.windows.window import window_of
+
+    try:
+        return window_of(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def asked_window(args: argparse.Namespace) -> "Window":
     """The window as asked for, the defaults for the rest. Raises UsageError at a depth that takes none."""
-    from perfscope.agent.windows.window import DEFAULT_STALL_S, DEFAULT_STEPS, LONGEST_S, MANY_STEPS, Window
+    from perfscope.agent.windows.window import DEFAULT_STALL_S, DEFAULT_WINDOW
 
     if args.depth != "kernels" and (args.window or args.window_stall or args.every or args.window_stacks):
         raise UsageError(f"at --depth {args.depth} no window is taken: leave --depth out, or the options for windows")
     if args.every and not args.follow:
         raise UsageError("--every belongs to --follow: without it one window is taken; add --follow or leave it out")
-    unit, value = args.window or ("", 0.0)
-    steps = int(value) if unit == "steps" else MANY_STEPS if unit == "seconds" else DEFAULT_STEPS
-    longest_s = value if unit == "seconds" else LONGEST_WINDOW_S if unit == "steps" else LONGEST_S
-    return Window(steps, longest_s, args.window_stall or DEFAULT_STALL_S, args.every, args.window_stacks)
+    stall_s = args.window_stall or DEFAULT_STALL_S
+    return replace(args.window or DEFAULT_WINDOW, stall_s=stall_s, every_s=args.every, stacks=args.window_stacks)
 
 
 def run(args: argparse.Namespace) -> int:

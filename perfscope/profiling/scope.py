@@ -7,12 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from perfscope.agent.windows.window import DEFAULT_WINDOW, Window
+from perfscope.agent.windows.window import DEFAULT_WINDOW, Window, window_of
 from perfscope.errors import PerfscopeError, UsageError
 from perfscope.profiling.session import SESSIONS, Session, own_rank
 from perfscope.profiling.tracked import Tracked, is_timed_already
@@ -32,7 +32,7 @@ def profile(
     *,
     out: "str | os.PathLike[str] | None" = None,
     depth: str = "kernels",
-    window: Window = DEFAULT_WINDOW,
+    window: Window | str = DEFAULT_WINDOW,
     show: bool = True,
 ) -> "Scope": ...
 def profile(
@@ -41,18 +41,20 @@ def profile(
     *,
     out: "str | os.PathLike[str] | None" = None,
     depth: str = "kernels",
-    window: Window = DEFAULT_WINDOW,
+    window: Window | str = DEFAULT_WINDOW,
     show: bool = True,
 ) -> Any:
     """Record what happens inside: `with perfscope.profile() as scope:`, or `@perfscope.profile` over a function.
 
     out: where the run folder is kept; without it `scope.save(path)` keeps it. depth: `kernels` takes one short window of torch's
-    profiler, `probe` none. show: the diagnosis is told at the end, on stderr, in a notebook as a cell's output; of several ranks
-    by rank 0. What is open inside another, also in other threads, shares its recording, and its result is of its own time.
+    profiler, `probe` none. window: how long that is, `steps=5` or `seconds=3`. show: the diagnosis is told at the end, on stderr,
+    in a notebook as a cell's output; of several ranks by rank 0. What is open inside another, also in other threads, shares its
+    recording, and its result is of its own time.
     """
     if depth not in DEPTHS:
         raise UsageError(f"depth {depth!r} is none of {', '.join(DEPTHS)}")
-    scope = Scope(Path(out) if out is not None else None, depth, window, show)
+    asked = window_of(window) if isinstance(window, str) else window
+    scope = Scope(Path(out) if out is not None else None, depth, asked, show)
     return scope if function is None else scope(function)
 
 
@@ -112,11 +114,20 @@ class Scope:
             with again():
                 return (yield from function(*args, **kwargs))
 
+        @functools.wraps(function)
+        async def streaming(*args: Any, **kwargs: Any) -> Any:
+            with again():
+                async with aclosing(function(*args, **kwargs)) as values:
+                    async for value in values:
+                        yield value
+
         wrapper: Any = called
         if inspect.iscoroutinefunction(function):
             wrapper = awaited
         elif inspect.isgeneratorfunction(function):
             wrapper = yielding
+        elif inspect.isasyncgenfunction(function):
+            wrapper = streaming
         wrapper.scope = self
         return wrapper  # type: ignore[no-any-return]
 
@@ -184,6 +195,8 @@ class Scope:
 
         self.result()
         assert self.session is not None
+        if os.path.lexists(path):
+            raise PerfscopeError(f"{os.fspath(path)} exists: name another folder, or remove it")
         return Path(shutil.copytree(self.session.out, path))
 
     def report(self, path: "str | os.PathLike[str]") -> Path:

@@ -27,6 +27,9 @@ def test_healthy_is_bound_by_compute() -> None:
     result = diagnose(healthy())
     assert result.verdict.id == "healthy"
     assert result.verdict.summary.startswith("Healthy: ")
+    assert (
+        "% of it computing or dispatching" in result.verdict.summary
+    )  # no window of the profiler tells one from the other
     assert result.verdict.confidence == 0.99
     assert result.bound_by.id == "compute"
     assert result.bound_by.share == round(6 / 6.1, 4)

@@ -8,6 +8,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import perfscope
+from perfscope.agent.windows.window import MANY_STEPS
+from perfscope.errors import UsageError
+from perfscope.profiling.scope import Scope
 from perfscope.traces.load import load
 
 TRAINING = """
@@ -231,3 +237,40 @@ def test_named_parts_are_ranges_also_those_of_nvtx_itself(tmp_path: Path) -> Non
     assert [row[:2] for row in rows[:2]] == [row[:2] for row in inner] and len(rows) == 8
     assert [row[2] for row in rows if row[0] == "mine:inner"] == [0, 1, 2]
     assert ["pushed", None, 0.5] in rows and ["mine:here", None, None] in rows
+
+
+def test_an_async_generator_is_open_to_its_end_and_a_kept_run_is_not_overwritten(tmp_path: Path) -> None:
+    done = program(
+        tmp_path,
+        """
+        import asyncio
+
+        @perfscope.profile(depth="probe", show=False)
+        async def stream():
+            for number in range(3):
+                train(5)
+                await asyncio.sleep(0)
+                yield number
+
+        async def read():
+            return [number async for number in stream()]
+
+        read_back = asyncio.run(read())
+        stream.scope.save("kept.perfscope")
+        try:
+            stream.scope.save("kept.perfscope")
+        except perfscope.errors.PerfscopeError as error:
+            print(json.dumps([read_back, stream.scope.diagnosis.steps.count >= 10, str(error)]))
+        """,
+    )
+    assert answers(done) == [[0, 1, 2], True, "kept.perfscope exists: name another folder, or remove it"]
+
+
+def test_a_window_is_asked_for_in_the_words_of_the_command_line() -> None:
+    scope: Scope = perfscope.profile(window="steps=7")
+    assert scope.options[2].steps == 7
+    scope = perfscope.profile(window="seconds=1.5")
+    assert (scope.options[2].steps, scope.options[2].seconds) == (MANY_STEPS, 1.5)
+    for wrong in ("steps=0", "steps=-3", "seconds=", "5"):
+        with pytest.raises(UsageError, match="neither steps=N"):
+            perfscope.profile(window=wrong)

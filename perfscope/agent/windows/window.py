@@ -1,6 +1,9 @@
 """How long a window of torch's profiler in the target lasts, what may be spent on it, and when it is taken."""
 
+import re
 from dataclasses import dataclass
+
+from perfscope.errors import UsageError
 
 STALL_NS_PER_EVENT = 2_500
 """What ending a window can hold up a step, by events it holds: at worst 554 ms were seen for 200,000."""
@@ -12,7 +15,9 @@ FEWEST_EVENTS = 5_000
 """With room for fewer none is taken: that is a fraction of a second of a busy program."""
 DEFAULT_STALL_S = 0.25
 DEFAULT_STEPS = 5
+MOST_STEPS = 1000
 LONGEST_S = 3.0
+LONGEST_ASKED_S = 30.0
 MANY_STEPS = 1_000_000
 STEPS_BEFORE = 10
 """Undisturbed steps first: times are told from those."""
@@ -49,6 +54,17 @@ class Window:
 
 
 DEFAULT_WINDOW = Window()
+
+
+def window_of(text: str) -> Window:
+    """`steps=5` or `seconds=3`, the defaults for the rest. Raises UsageError."""
+    unit, _, value = text.partition("=")
+    if unit == "steps" and value.isdecimal() and 0 < int(value) <= MOST_STEPS:
+        return Window(int(value), LONGEST_ASKED_S)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)s?", value) if unit == "seconds" else None
+    if match and 0.0 < float(match[1]) <= LONGEST_ASKED_S:
+        return Window(MANY_STEPS, float(match[1]))
+    raise UsageError(f"{text!r} is neither steps=N (1 to {MOST_STEPS}) nor seconds=S (at most {LONGEST_ASKED_S:.0f})")
 
 
 def due(here_s: float, steps: int, total_s: float | None) -> bool:

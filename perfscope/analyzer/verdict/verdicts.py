@@ -53,8 +53,8 @@ def healthy(
         return Verdict("unknown", None, text, 0.0)
     if not serving and idle >= limits.explains and not on_device(trace, trace.fact(device_use)):
         return Verdict("unknown", None, waiting_untold(trace, step, idle), 0.0)
-    doing = "computing" if not serving or idle < 0.5 else "waiting for work"
-    share = computing if doing == "computing" else idle
+    busy = "computing" if rows["device_compute"].any() else NAMES["compute_or_host"]
+    doing, share = (busy, computing) if not serving or idle < 0.5 else ("waiting for work", idle)
     what = "call" if serving else "step"
     talking = float((rows["exposed_communication"] + rows["peer_wait"]).sum() / rows["dur"].sum())
     where, talks = "here", ""
