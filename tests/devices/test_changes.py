@@ -14,7 +14,7 @@ from perfscope.traces.device_facts import DeviceFacts, LinkFacts
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.devices import devices
 from perfscope.ui.blocks.sections import Section
-from perfscope.ui.figures.counter_lines import thinned
+from perfscope.ui.figures.counter_lines import alone, thinned
 from tests import build
 from tests.analyzer.loop import MS, Loop
 
@@ -48,7 +48,8 @@ def device(
         for ts in instants
     ]
     on = {"device_processes": [*(HELD | {"ts": ts} for ts in instants), *(holders or [])]} if listed else {}
-    made = build.trace(device_counters=rows, **on, **(tables or {}))
+    more = dict(tables or {})
+    made = build.trace(device_counters=[*rows, *more.pop("device_counters", [])], **on, **more)
     facts = DeviceFacts(0, "NVIDIA H100", pcie_generation=4, pcie_width=16, power_limit_w=700.0, missing=missing or {})
     facts.power_default_limit_w, facts.links = 700.0, LINKS
     made.manifest.devices = [facts, *(DeviceFacts(one, "NVIDIA H100") for one in range(1, devices))]
@@ -178,7 +179,20 @@ def test_no_line_is_drawn_over_a_gap() -> None:
         parts = devices(device(power_w=500.0, tables=tables))
         drawn = next(one for one in parts if isinstance(one, Section) and one.id == "device-power")
         assert sum(one is None for one in drawn.figure.data[0].y) == breaks
+    assert alone(np.array([1.0, np.nan, 2.0, np.nan, 3.0, 4.0])).tolist() == [True, False, True, False, False, False]
     power = np.ones(5000)
     power[777] = np.nan
     at, kept = thinned(np.arange(5000.0), power)
     assert at[np.isnan(kept)].tolist() == [777.0] and (np.diff(at) > 0).all() and len(at) < 1100
+
+
+def test_errors_of_a_device_that_the_job_does_not_use_say_so() -> None:
+    said = {}
+    for number in (0, 1):
+        rows = [
+            {"host": "host", "device": number, "ts": at * SECOND, "name": "nvlink_error_count", "value": 50.0 * at}
+            for at in range(9)
+        ]
+        made = device(devices=2, tables={"device_counters": rows})
+        said[number] = finding(made, "link-errors").summary
+    assert "the job does not use it" in said[1] and "does not use" not in said[0]

@@ -47,7 +47,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     ]
     if not bad:
         return None
-    return as_finding(max(bad, key=lambda one: (one.xid is not None, one.went_down, one.per_s)), bad)
+    return as_finding(max(bad, key=lambda one: (one.used, one.xid is not None, one.went_down, one.per_s)), bad)
 
 
 def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
@@ -66,7 +66,8 @@ def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
         lost_s=0.0,
         share=0.0,
         speedup=None,
-        summary=f"Link errors: {told}. What they cost is not counted by anybody.",
+        summary=f"Link errors: {told}{'' if worst.used else '; the job does not use it'}. What they cost is not counted by "
+        "anybody.",
         evidence=[
             Evidence(
                 f"{one.where}: {one.kind}, {one.what}" + (f" (Xid {one.xid})" if one.xid is not None else ""),

@@ -46,7 +46,8 @@ def counter_lines(
         fig.add_scatter(
             x=at.round(3).tolist(),
             y=[None if each != each else float(f"{each:.5g}") for each in value],
-            mode="lines",
+            mode="lines+markers",
+            marker={"size": np.where(alone(value), 4, 0).tolist(), "opacity": 1},
             name=one.name,
             meta={"category": category},
             line={"width": 1.6, "color": LIGHT.category[category], "dash": DASHES[number // len(LINES) % len(DASHES)]},
@@ -68,6 +69,12 @@ def counter_lines(
                       annotation_position="top right")  # fmt: skip
     fig.update_yaxes(range=[0, 1.12 * top], nticks=5)
     return key_above(time_axis(fig, span_s))
+
+
+def alone(value: Floats) -> NDArray[np.bool_]:
+    """Which readings have no neighbour to be joined to, and need a dot to be seen."""
+    known = np.concatenate(([False], ~np.isnan(value), [False]))
+    return known[1:-1] & ~known[:-2] & ~known[2:]
 
 
 def thinned(at: Floats, value: Floats) -> tuple[Floats, Floats]:

@@ -1,12 +1,12 @@
 """Errors of links while they were recorded: NVLink and PCIe of each device, network ports, and what the driver reported (Xid)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pandas as pd
 
 from perfscope.analyzer.facts.device_counters.losses import losses
-from perfscope.analyzer.facts.device_counters.use import all_devices
+from perfscope.analyzer.facts.device_counters.use import all_devices, device_use
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.traces.trace import Trace
 
@@ -34,6 +34,7 @@ class LinkErrors:
     device: int = -1
     xid: int | None = None
     went_down: bool = False
+    used: bool = True  # by the job, as far as that is known
 
 
 def errors_counted(trace: Trace) -> bool:
@@ -45,7 +46,11 @@ def errors_counted(trace: Trace) -> bool:
 
 def link_errors(trace: Trace) -> list[LinkErrors]:
     """Every counter that grew, with its rate."""
-    return [*_of_devices(trace), *_of_ports(trace)]
+    uses = {(use.host, number) for use in trace.fact(device_use) for number in (use.device, use.facts.parent)}
+    return [
+        replace(one, used=not uses or (one.host, one.device) in uses) if one.device >= 0 else one
+        for one in (*_of_devices(trace), *_of_ports(trace))
+    ]
 
 
 def _of_devices(trace: Trace) -> list[LinkErrors]:
