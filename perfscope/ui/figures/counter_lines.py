@@ -41,18 +41,7 @@ def counter_lines(
     """`limit` is drawn as a dashed line with its name."""
     fig = figure(200 + KEY_ROW * (len(lines) // 3), y_title=unit)
     for number, one in enumerate(lines):
-        at, value = thinned(one.at_s, one.value)
-        category = LINES[number % len(LINES)]
-        fig.add_scatter(
-            x=at.round(3).tolist(),
-            y=[None if each != each else float(f"{each:.5g}") for each in value],
-            mode="lines+markers",
-            marker={"size": np.where(alone(value), 4, 0).tolist(), "opacity": 1},
-            name=one.name,
-            meta={"category": category},
-            line={"width": 1.6, "color": LIGHT.category[category], "dash": DASHES[number // len(LINES) % len(DASHES)]},
-            hovertemplate=f"%{{x:.2f}} s: %{{y:.4g}} {unit}<extra>{one.name}</extra>",
-        )
+        draw(fig, one, number, unit)
     top = max([float(np.nanmax(one.value)) for one in lines if len(one.value)] + [limit or 0.0, 1e-9])
     for begin, end, what in marks.stretches:
         colour = LIGHT.category[SHADED.get(what, "other_idle")]
@@ -69,6 +58,26 @@ def counter_lines(
                       annotation_position="top right")  # fmt: skip
     fig.update_yaxes(range=[0, 1.12 * top], nticks=5)
     return key_above(time_axis(fig, span_s))
+
+
+def draw(fig: go.Figure, line: Line, number: int, unit: str) -> None:
+    """One device's line; a reading that has no neighbour is a dot."""
+    at, value = thinned(line.at_s, line.value)
+    category, dots = LINES[number % len(LINES)], alone(value)
+    colour = LIGHT.category[category]
+    said = {"name": line.name, "meta": {"category": category}}
+    said["hovertemplate"] = f"%{{x:.2f}} s: %{{y:.4g}} {unit}<extra>{line.name}</extra>"
+    fig.add_scatter(
+        x=at.round(3).tolist(),
+        y=[None if each != each else float(f"{each:.5g}") for each in value],
+        mode="lines",
+        line={"width": 1.6, "color": colour, "dash": DASHES[number // len(LINES) % len(DASHES)]},
+        **said,
+    )
+    if dots.any():
+        y = [float(f"{each:.5g}") for each in value[dots]]
+        marker = {"size": 4, "color": colour}
+        fig.add_scatter(x=at[dots].round(3).tolist(), y=y, mode="markers", marker=marker, showlegend=False, **said)
 
 
 def alone(value: Floats) -> NDArray[np.bool_]:
