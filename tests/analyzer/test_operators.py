@@ -38,5 +38,19 @@ def test_phases_shapes_and_own_time() -> None:
     ]
 
 
+def test_what_the_engine_of_autograd_calls_is_backward_where_no_range_tells() -> None:
+    ops = [
+        op(1, 20, "autograd::engine::evaluate_function: AddmmBackward0"),
+        op(2, 15, "AddmmBackward0", parent=0),
+        op(3, 5, "aten::mm", parent=1),
+        op(30, 5, "aten::mm"),
+    ]
+    found = operators(trace(ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0)
+    assert sorted((one.phase, one.name) for one in found if one.name == "aten::mm") == [
+        ("backward", "aten::mm"),
+        ("other", "aten::mm"),
+    ]
+
+
 def test_without_windows_there_are_none() -> None:
     assert operators(trace(ops=[op(1, 20, "aten::linear")], manifest={"depth": "trace"}), 0) == []

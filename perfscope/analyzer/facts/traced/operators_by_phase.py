@@ -2,22 +2,25 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.analyzer.facts.rows import column, of_category, rows_of, table
 from perfscope.analyzer.facts.traced.units import rank_by_process
 from perfscope.analyzer.facts.traced.work_origin import work_origin
 from perfscope.analyzer.facts.zones import spans_of
-from perfscope.traces.intervals import inside
+from perfscope.traces.intervals import Ints, inside
 from perfscope.traces.trace import Trace
 
 PHASES = {"forward": ("forward",), "backward": ("backward",), "optimizer": ("optimizer", "scaler")}
+ENGINE = "autograd::engine::evaluate_function"
 COLUMNS = ("rank", "process", "phase", "name", "shapes", "count", "host_ns", "host_self_ns", "device_ns")
 
 
 def operators_by_phase(trace: Trace) -> pd.DataFrame:
     """One row for each process, phase, name and shapes; of a process most own time first. Empty without windows.
 
-    Columns: COLUMNS. `phase` is forward, backward or optimizer by the probe's ranges around the operator's middle, else other;
+    Columns: COLUMNS. `phase` is forward, backward or optimizer by the probe's ranges around the operator's middle, else backward
+    where autograd's engine called it (it calls also where no probe is, and for `torch.autograd.grad`), else other;
     `host_self_ns` is without the operators that it calls, `device_ns` what it launched itself. Inside a window everything
     takes longer: proportions, not times.
     """
@@ -60,7 +63,19 @@ def phase_of(trace: Trace, ops: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtyp
         for name, categories in PHASES.items():
             of_it = (process == code) & inside(spans_of(of_category(ranges, *categories)), middle)
             phase[of_it] = name
+    starts = ops["name"].astype(str).str.startswith(ENGINE).to_numpy(bool)
+    phase[(phase == "other") & called_by(starts, column(ops, "parent"))] = "backward"
     return phase
+
+
+def called_by(these: NDArray[np.bool_], parent: Ints) -> NDArray[np.bool_]:
+    """The operators that are among `these` or inside one of them; `parent`: the row of the one around each, -1 for none."""
+    found, at = these.copy(), parent
+    while (at >= 0).any():
+        inner = at >= 0
+        found[inner] |= these[at[inner]]
+        at = np.where(inner, parent[at], -1)
+    return found
 
 
 def launched(trace: Trace, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
