@@ -19,6 +19,7 @@ from perfscope.analyzer.costs import (
     movement,
     normalisation,
     optimizers,
+    recurrent,
     reductions,
     serving,
 )
@@ -28,6 +29,7 @@ from perfscope.analyzer.costs.cost import Cost
 FAMILIES: tuple[ModuleType, ...] = (
     matrix_products,
     convolutions,
+    recurrent,
     attention,
     normalisation,
     elementwise,

@@ -86,3 +86,14 @@ def test_a_sparse_tensor_has_no_cost_for_its_elements_are_not_known() -> None:
     assert on_sparse.sum() >= 4
     assert np.isnan(trace.fact(op_costs).bytes[on_sparse]).all()
     assert matrix_flops(lambda: torch.mm(dense.T, dense)) == 2 * 32 * 64 * 32
+
+
+def test_a_recurrent_layer_costs_its_two_products_at_each_element() -> None:
+    """T x B elements, 4 gates: 2 T B 4 H (I + H) in a layer, twice that in its backward."""
+    length, batch, inputs, hidden = 7, 3, 16, 24
+    layer, x = nn.LSTM(inputs, hidden, num_layers=2), torch.randn(length, batch, inputs, requires_grad=True)
+    once = sum(2 * length * batch * 4 * hidden * (width + hidden) for width in (inputs, hidden))
+    trace = recorded(lambda: layer(x)[0].sum().backward())
+    names, flops = table(trace, "ops")["name"].astype(str).to_numpy(), trace.fact(op_costs).flops
+    assert flops[names == "aten::mkldnn_rnn_layer"].sum() == once
+    assert flops[names == "aten::mkldnn_rnn_layer_backward"].sum() == 2 * once
