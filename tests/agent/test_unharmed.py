@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from perfscope.agent.host import proc
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from tests.running import Run, attach, end, perfscope, start, until
@@ -34,10 +35,19 @@ def test_attaching_again_and_again_leaves_nothing_and_changes_no_loss(tmp_path: 
             assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
         until(lambda: len(run.lines()) > 500)
         after = run.state()
+        workers = proc.children(run.pid)
+        assert workers
+        until(lambda: not any(meters_of(pid) for pid in workers))
     finally:
         end(run)
     assert after == before
     assert [line[0] for line in run.lines()[:500]] == [line[0] for line in alone.lines()[:500]]
+
+
+def meters_of(pid: int) -> list[str]:
+    """What the probe reads of a loader worker, as far as it is open there."""
+    links = [os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()]
+    return [link for link in links if link.startswith("/proc/")]
 
 
 def mkdir(folder: Path, name: str) -> Path:

@@ -177,6 +177,11 @@ def test_ranks_that_run_one_after_the_other_share_no_core() -> None:
 def test_oversubscription_by_others_on_the_machine() -> None:
     finding = found(cpu_oversubscription, load(plain(), DELAYED, threads(4), busy=0.98))
     assert "other jobs on this machine use 2.92 cores of the 4" in finding.summary
+    pinned = found(
+        cpu_oversubscription,
+        load(plain(), DELAYED, {**threads(1), "usable_cores": {"cores": 1.0, "affinity": 1}}, busy=0.98),
+    )
+    assert "other jobs on this machine use 2.92 cores of its 4, of which the job may use 1" in pinned.summary
 
 
 def test_oversubscription_stays_silent_or_does_not_apply() -> None:

@@ -255,19 +255,19 @@ def drain(probe: Probe, line: Line) -> int:
 def cost_ns(config: dict[str, Any], parts: list[ModuleType]) -> float:
     """What one record costs the thread that makes it: the parts' own wrappers around nothing, the least of ten short trials."""
     apart = Probe(config)  # its records are nobody's
-    now = time.monotonic_ns
 
     def least(call: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
         def trial() -> int:
-            began = now()
+            began = time.monotonic_ns()
             for _ in range(20):
                 call(*arguments)
-            return now() - began
+            return time.monotonic_ns() - began
 
         return min(trial() for _ in range(10))
 
     tried = [one for part in parts if hasattr(part, "trials") for one in part.trials(apart)]
     costs = [(least(timed, arguments) - least(original, arguments)) / 20 for timed, original, arguments in tried]
+    apart.uninstall()  # the files that a worker's wrappers read
     return sum(costs) / max(len(costs), 1)
 
 

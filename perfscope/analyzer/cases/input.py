@@ -231,7 +231,8 @@ def by_others(case: Case) -> str:
     if load.usable_cores is None or load.idle_cores is None or load.tree_cores is None:
         return ""
     others = load.usable_cores - load.idle_cores - load.tree_cores
-    return f", {digits(others)} of them by other jobs" if others >= case.limits.idle_share * load.usable_cores else ""
+    them = "it" if load.usable_cores == 1 else "them"
+    return f", {digits(others)} of {them} by other jobs" if others >= case.limits.idle_share * load.usable_cores else ""
 
 
 def wait_evidence(case: Case) -> Evidence:

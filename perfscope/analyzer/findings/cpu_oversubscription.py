@@ -106,10 +106,18 @@ def of_others(load: HostLoad, process: int, delay: float, limits: Limits) -> Cro
         return None
     text = (
         f"the training threads wait {percent(delay)} of the time for a core, while other jobs on this machine use "
-        f"{plural(others, 'core')} of the {digits(load.usable_cores or 1.0)}. Changing the training code will not help."
+        f"{plural(others, 'core')} of {_of_machine(load)}. Changing the training code will not help."
     )
     actions = [Action("take the other job off these cores, or give this one cores of its own", "taskset -c CORES ...")]
     return Crowd(delay, text, actions, 1.0 - delay)
+
+
+def _of_machine(load: HostLoad) -> str:
+    """`the 4`, or where the job may not use all of them `its 4, of which the job may use 1`."""
+    usable = load.usable_cores or 1.0
+    if load.host_cores is None or load.host_cores <= usable:
+        return f"the {digits(usable)}"
+    return f"its {digits(load.host_cores)}, of which the job may use {digits(usable)}"
 
 
 def of_workers(trace: Trace, load: HostLoad, process: int, delay: float, limits: Limits) -> Crowd | None:
