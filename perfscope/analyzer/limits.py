@@ -98,6 +98,8 @@ class Limits:
     near_link_peak: float = 0.8
     # What fills a link for less of the time than this is a burst and not what limits.
     full_link_share: float = 0.1
+    # No link carries more than its peak; so much more is no jitter of a reading's instant (a counter that jumps, a nominal peak).
+    impossible_link: float = 1.1
     # A measured rate above its roof by more than timer and data-sheet rounding explain.
     above_roof: float = 1.05
     # FLOP per byte at and below which every machine waits for memory, and from which on none does for types of 16 bits and

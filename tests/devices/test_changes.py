@@ -114,6 +114,15 @@ def test_what_a_full_link_moves_is_of_the_time_in_which_it_was_full() -> None:
     assert found.share == pytest.approx(0.3)
 
 
+def test_a_link_that_counted_more_than_it_can_carry_is_not_believed() -> None:
+    told = diagnose(device(nvlink_tx_bytes_per_s=600e9, nvlink_rx_bytes_per_s=5e9))
+    reason = next(one.reason for one in told.not_applicable if one.id == "nvlink-saturated")
+    assert "counted 600 GB/s, more than the 450 GB/s that 18 links to the switch can carry" in reason
+    once = device(nvlink_tx_bytes_per_s=lambda at: 9e15 if at == 5 else 430e9, nvlink_rx_bytes_per_s=5e9)
+    found = finding(once, "nvlink-saturated")
+    assert value(found, "the most in one reading") == 430, "a counter that jumped once"
+
+
 def test_counted_time_is_not_stretched_over_what_was_not_read() -> None:
     held = {
         "held_thermal_ns": lambda at: min(max(at - 2, 0), 3) * SECOND,

@@ -54,7 +54,13 @@ def not_full(trace: Trace, kind: str, limits: Limits) -> str | None:
     links = [one for one in trace.fact(link_use) if one.kind == kind]
     if fullest(trace, kind, limits) is not None:
         return None
-    most = max(links, key=lambda one: one.share_of_peak)
+    most = max(links, key=lambda one: (not one.believed, one.share_of_peak))
+    if not most.believed:
+        nominal = " (that of a virtual port is nominal)" if kind == "network" else ""
+        return (
+            f"{most.name} counted {digits(most.most_bytes_per_s / GB)} GB/s, more than the "
+            f"{digits(most.peak_bytes_per_s / GB)} GB/s that {most.path} can carry: the counter or the peak is wrong{nominal}"
+        )
     return (
         f"{most.name} carried {percent(most.share_of_peak)} of its peak ({digits(most.peak_bytes_per_s / GB)} GB/s): "
         + NEVER_CLEARED.format(hz=most.readings_per_s)

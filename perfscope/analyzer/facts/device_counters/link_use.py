@@ -33,7 +33,8 @@ class LinkUse:
     """A link over the window of its device: bytes a second in each direction, `near_share` of the time within reach of the peak.
 
     `kind`: nvlink, pcie or network. `path` says which links were counted. `near_bytes_per_s` is the fuller direction's mean while
-    near the peak, `full` the longest stretch of that, ns.
+    near the peak, `full` the longest stretch of that, ns. Not `believed`: more was counted than the peak, so that one of the two
+    is wrong, and `near_share` is 0.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class LinkUse:
     near_share: float
     full: tuple[int, int] | None
     readings_per_s: float
+    believed: bool = True
 
     @property
     def share_of_peak(self) -> float:
@@ -153,6 +155,12 @@ def summed_up(
     if not all(len(one) for one in ways):
         return None
     parts = [one.assign(value=one["value"] / (peaks[at] if peaks else peak)) for at, one in enumerate(ways)]
+    beyond = max(share_of_time(one, LIMITS.impossible_link) for one in parts)
+    kept = [one["value"] < LIMITS.impossible_link for one in parts]
+    if beyond < LIMITS.full_link_share:  # a counter that jumped: what else was read stands
+        parts, ways = ([one[own] for one, own in zip(both, kept, strict=True)] for both in (parts, ways))
+    if not all(len(one) for one in ways):
+        return None
     most = max(
         range(len(parts)), key=lambda at: (share_of_time(parts[at], LIMITS.near_link_peak), mean(parts[at]) or 0.0)
     )
@@ -171,7 +179,8 @@ def summed_up(
         rx_bytes_per_s=mean(ways[1]) or 0.0,
         most_bytes_per_s=float(np.max([one["value"].max() for one in ways])),
         near_bytes_per_s=mean(near) or 0.0,
-        near_share=share_of_time(fuller, LIMITS.near_link_peak),
+        near_share=share_of_time(fuller, LIMITS.near_link_peak) if beyond < LIMITS.full_link_share else 0.0,
+        believed=beyond < LIMITS.full_link_share,
         full=longest_at(fuller, LIMITS.near_link_peak),
         readings_per_s=len(fuller) / span_s if span_s > 0 else 0.0,
     )
