@@ -38,6 +38,20 @@ def test_phases_shapes_and_own_time() -> None:
     ]
 
 
+def test_a_thread_that_trains_beside_another_has_phases_of_its_own() -> None:
+    ranges = [
+        {"tid": 100, "ts": 0, "dur": 40 * MS, "category": "forward", "name": "Net", "object": 1, "value": 1},
+        {"tid": 200, "ts": 0, "dur": 40 * MS, "category": "backward", "name": ""},
+    ]
+    ops = [op(1, 5, "aten::addmm"), op(1, 5, "aten::mm") | {"tid": 200}, op(1, 5, "aten::mul") | {"tid": 300}]
+    found = operators(trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0)
+    assert {one.name: one.phase for one in found} == {
+        "aten::addmm": "forward",
+        "aten::mm": "backward",
+        "aten::mul": "backward",  # of autograd's own thread
+    }
+
+
 def test_what_the_engine_of_autograd_calls_is_backward_where_no_range_tells() -> None:
     ops = [
         op(1, 20, "autograd::engine::evaluate_function: AddmmBackward0"),

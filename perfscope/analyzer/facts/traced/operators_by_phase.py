@@ -55,14 +55,20 @@ def operators_by_phase(trace: Trace) -> pd.DataFrame:
 
 
 def phase_of(trace: Trace, ops: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
-    """The phase of each operator."""
-    process, middle = column(ops, "process"), column(ops, "ts") + column(ops, "dur") // 2
+    """The phase of each operator, by the ranges of its own thread; one that has none (autograd's) works for the others."""
+    process, tid, middle = column(ops, "process"), column(ops, "tid"), column(ops, "ts") + column(ops, "dur") // 2
     phase = np.full(len(ops), "other", object)
     for code in np.unique(process):
-        ranges = rows_of(trace, "ranges", int(code))
-        for name, categories in PHASES.items():
-            of_it = (process == code) & inside(spans_of(of_category(ranges, *categories)), middle)
-            phase[of_it] = name
+        ranges = of_category(rows_of(trace, "ranges", int(code)), *(one for of in PHASES.values() for one in of))
+        if ranges is None or not len(ranges):
+            continue
+        own = np.unique(column(ranges, "tid"))
+        served = np.where(np.isin(tid, own), tid, -1)
+        for thread in np.unique(served[process == code]):
+            near = ranges if thread < 0 else ranges[column(ranges, "tid") == thread]
+            here = (process == code) & (served == thread)
+            for name, categories in PHASES.items():
+                phase[here & inside(spans_of(of_category(near, *categories)), middle)] = name
     starts = ops["name"].astype(str).str.startswith(ENGINE).to_numpy(bool)
     phase[(phase == "other") & called_by(starts, column(ops, "parent"))] = "backward"
     return phase
