@@ -71,6 +71,26 @@ def test_another_job_counts_for_the_looks_in_which_it_was_there() -> None:
     assert [(one.id, one.share) for one in found] == [("shared-gpu", 0.2)]
 
 
+def test_many_processes_of_others_count_together() -> None:
+    others = [
+        {
+            "host": "host",
+            "device": 0,
+            "process": -1,
+            "pid": 900 + one,
+            "name": "other",
+            "ts": at * SECOND,
+            "sm_share": 0.02,
+        }
+        | {"memory_bytes": 10**9}
+        for one in range(10)
+        for at in range(3)
+    ]
+    found = diagnose(ranks([(0, 0, 30)], 1, *others)).findings
+    assert [(one.id, round(one.share, 4)) for one in found] == [("shared-gpu", 0.2)]
+    assert "With 9 more processes there it is 20 % of the time" in found[0].summary
+
+
 def test_a_lost_device_that_the_job_does_not_use_is_only_told() -> None:
     gap = {"host": "host", "device": 1, "ts": SECOND, "dur": SECOND, "reason": "the device fell off the bus"}
     diagnosis = diagnose(ranks([(0, 0, 30)], devices=2, device_gaps=[gap]))

@@ -22,7 +22,7 @@ from perfscope.analyzer.cases.device import called, evidence, finding, no_device
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.sharing import Stranger, strangers
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.wording import megabytes, percent
+from perfscope.analyzer.wording import megabytes, percent, plural
 from perfscope.traces.trace import Trace
 
 ID = "shared-gpu"
@@ -36,14 +36,16 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """The busiest process of others, on the device where it is; the rest as evidence."""
+    """The device on which others are busiest, with their busiest process; the rest as evidence."""
     others = trace.fact(strangers)
     if not others:
         return None
-    worst = others[0]
-    share = worst.sm_share or 0.0
+    worst = max(others, key=lambda one: (together(one, others), one.sm_share or 0.0))
+    share = together(worst, others)
     works = share >= limits.worth_share
-    doing = f"its kernels ran {percent(share)} of the time" if works else "it computes nothing at present"
+    doing = f"its kernels ran {percent(worst.sm_share or 0.0)} of the time" if works else "it computes next to nothing"
+    more = sum(one.use is worst.use for one in others) - 1
+    rest = f" With {plural(more, 'more process')} there it is {percent(share)} of the time." if more else ""
     return finding(
         worst.use,
         ID,
@@ -51,7 +53,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         limits,
         info=not works,
         summary=f"Shared GPU: {who(worst)} is on {called(worst.use, trace)} too; {doing}, and it holds "
-        f"{megabytes(max(worst.memory_bytes, 0))} of the memory.",
+        f"{megabytes(max(worst.memory_bytes, 0))} of the memory.{rest if works else ''}",
         evidence=[
             evidence(one.use, f"{who(one)}: share of the time with kernels of it", one.sm_share, "share", one.seen)
             for one in others[:5]
@@ -61,6 +63,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             Action("use a device of your own", "CUDA_VISIBLE_DEVICES=<a free one>"),
         ],
     )
+
+
+def together(one: Stranger, others: list[Stranger]) -> float:
+    """The share of the time with kernels of any of the others on this one's device, at most: they take turns."""
+    return min(sum(each.sm_share or 0.0 for each in others if each.use is one.use), 1.0)
 
 
 def who(one: Stranger) -> str:
