@@ -205,3 +205,13 @@ def test_errors_of_a_device_that_the_job_does_not_use_say_so() -> None:
         made = device(devices=2, tables={"device_counters": rows})
         said[number] = finding(made, "link-errors").summary
     assert "the job does not use it" in said[1] and "does not use" not in said[0]
+
+
+def test_an_instance_of_mig_is_throttled_with_its_whole_device() -> None:
+    held = {"held_thermal_ns": lambda at: 0.5 * at * SECOND, "clock_events": 64, "sm_clock_mhz": 990}
+    on_instance = [HELD | {"device": 1, "ts": at * SECOND} for at in range(9)]
+    trace = device(listed=False, devices=2, tables={"device_processes": on_instance}, **held)
+    trace.manifest.devices[0].boost_clock_mhz = 1980
+    trace.manifest.devices[1].parent = 0
+    found = finding(trace, "throttled")
+    assert "device 0" in found.summary and found.share == pytest.approx(0.25) and found.rank == 0

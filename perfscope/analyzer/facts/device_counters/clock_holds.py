@@ -1,13 +1,13 @@
 """What held the clocks of each device down, for how long, and how far below the clock that it would have run at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.facts.device_counters.series import device_series, longest_at, mean, within
-from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
+from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.facts.rows import column
 from perfscope.traces.trace import Trace
 
@@ -57,10 +57,19 @@ class ClockHold:
 
 def clock_holds(trace: Trace) -> list[ClockHold]:
     """Every reason that held a device of the job for any time, the longest first."""
-    found = [
-        hold for use in trace.fact(device_use) for reason in REASONS if (hold := held(trace, use, reason)) is not None
-    ]
+    found = [hold for use in clocked(trace) for reason in REASONS if (hold := held(trace, use, reason)) is not None]
     return sorted(found, key=lambda one: -one.share * one.slower)
+
+
+def clocked(trace: Trace) -> list[DeviceUse]:
+    """The devices of the job; an instance of MIG runs at the clocks of its whole device, which then stands for it."""
+    whole = {(one.host, one.device): one for one in trace.fact(all_devices)}
+    found: dict[tuple[str, int], DeviceUse] = {}
+    for use in trace.fact(device_use):
+        over = whole.get((use.host, use.facts.parent))
+        stands = use if over is None else replace(over, processes=use.processes, ranks=use.ranks, certain=use.certain)
+        found.setdefault((stands.host, stands.device), stands)
+    return list(found.values())
 
 
 def clocks_known(use: DeviceUse) -> bool:
@@ -113,5 +122,5 @@ def sampled_at(
 
 def no_clock_reasons(trace: Trace) -> str | None:
     """Why no device of the job tells what holds its clocks, None where one does; there is at least one device."""
-    uses = trace.fact(device_use)
+    uses = clocked(trace)
     return None if any(map(clocks_known, uses)) else uses[0].why_missing("clock_events")
