@@ -73,12 +73,13 @@ def cores() -> Finding:
 
 def driver() -> Finding:
     """What the NVIDIA driver offers; a machine without a device lacks nothing."""
-    from perfscope.agent.nvml.offer import offer  # the bindings are loaded for this alone
+    from perfscope.agent.nvml.door import there  # the bindings are loaded for this alone
+    from perfscope.agent.nvml.offer import offer
 
     try:
         said, silent = offer()
     except CollectorUnavailable as reason:
-        return Finding("GPU counters", str(reason))
+        return Finding("GPU counters", str(reason), "make `nvidia-smi` list the devices first" if there() else None)
     fix = "end what uses it and reset it (nvidia-smi --gpu-reset -i N), or reboot" if silent else None
     return Finding("GPU counters", "; ".join([said, *silent]), fix)
 

@@ -67,6 +67,9 @@ def test_a_device_that_never_answered_is_there_and_a_reloaded_driver_is_found_ag
     assert told[-1] == [None, "the device fell off the bus"]
     text = subprocess.run(perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60).stdout
     assert "NO  GPU counters" in text and "device 1 does not answer: the device fell off the bus" in text
+    scenario.write_text("init DRIVER_NOT_LOADED\n" + scenario.read_text())
+    text = subprocess.run(perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60).stdout
+    assert "NO  GPU counters" in text and "the driver is not loaded" in text and "make `nvidia-smi` list" in text
 
 
 def test_words_of_devices() -> None:
