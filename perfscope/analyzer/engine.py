@@ -25,7 +25,7 @@ from perfscope.analyzer.operators import operators
 from perfscope.analyzer.verdict.confidence import IN_TRACES, MOST, RECOVERABLE, UNREPEATED, Standing, confidence_of
 from perfscope.analyzer.verdict.device_bound import with_devices
 from perfscope.analyzer.verdict.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
-from perfscope.analyzer.verdict.verdicts import healthy, of_finding, unknown, without_steps
+from perfscope.analyzer.verdict.verdicts import between_calls, healthy, of_finding, unknown, without_steps
 from perfscope.analyzer.whole_budget import (
     bound_by,
     budget_over,
@@ -63,7 +63,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         schema=SCHEMA_VERSION,
         verdict=verdict,
         bound_by=with_devices(
-            bound_by(own, found, standing, dark=of_a_profiler(trace), work=work_of_rank(trace, budget_rank)), trace
+            bound_by(own, found, standing, dark=is_dark(trace, process), work=work_of_rank(trace, budget_rank)), trace
         ),
         span_s=span_s(trace),
         steps=step_summary(trace, process),
@@ -81,6 +81,13 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         operators=operators(trace, budget_rank),
         in_a_row=len(per_rank) > 1 and not is_recorded_trace(trace) and ranks_at_once(trace) < 2,
     )
+
+
+def is_dark(trace: Trace, process: int | None) -> bool:
+    """Does the budget's compute_or_host not tell of computing?"""
+    if process is None or is_recorded_trace(trace):
+        return of_a_profiler(trace)
+    return of_a_profiler(trace) or between_calls(steps_of(trace, process)) > 0.0
 
 
 def tried(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:

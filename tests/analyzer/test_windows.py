@@ -176,3 +176,12 @@ def test_operators_between_the_steps_are_no_wait_for_data() -> None:
     assert busy.fact(time_budget)["input_wait"].mean() / MS == pytest.approx(5, rel=0.01)
     more = busy.fact(time_budget)["device_compute"] - idle.fact(time_budget)["device_compute"]
     assert more.mean() / MS == pytest.approx(15, rel=0.01)
+
+
+def test_what_lies_between_the_calls_of_a_server_is_not_called_computing() -> None:
+    calls = [row for row in ranges() if row["category"] == "forward"]
+    product = [{"tid": 100, "ts": 500 * MS, "dur": 60 * MS, "name": "aten::mm"}]
+    told = diagnose(trace(ranges=calls, ops=product, windows=[WINDOW], manifest={"depth": "kernels"}))
+    assert told.verdict.id == "healthy"
+    assert "60 % of it computing and 40 % between calls" in told.verdict.summary
+    assert (told.bound_by.id, told.bound_by.share) == ("compute", pytest.approx(0.6, abs=0.01))

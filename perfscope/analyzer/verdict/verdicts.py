@@ -45,7 +45,8 @@ def healthy(
     """Nothing recoverable is above its limit."""
     assert rows is not None
     step = float(rows["dur"].mean())
-    computing = float((rows["compute_or_host"] + rows["device_compute"]).sum() / rows["dur"].sum())
+    between = between_calls(rows)
+    computing = float((rows["compute_or_host"] + rows["device_compute"]).sum() / rows["dur"].sum()) - between
     idle = float(rows["other_idle"].sum() / rows["dur"].sum())
     serving = bool((rows["phase"] == "inference").all())
     if hidden:
@@ -60,6 +61,8 @@ def healthy(
     where, talks = "here", ""
     if talking >= limits.input_share:
         where, talks = "beside the exchange between ranks", f" and {percent(talking)} exchanging"
+    if between >= limits.input_share:
+        talks += f" and {percent(between)} between calls, where a busy host looks like one that waits for work"
     text = (
         f"Healthy: nothing {where} costs {percent(limits.input_share)} of a {what} or more. A {what} takes {ms(step)}, "
         f"{percent(share)} of it {doing}{talks}"
@@ -69,6 +72,16 @@ def healthy(
     if waits >= limits.input_share * step:
         tail = f"; {ms(waits)} go into taking over a batch, which only larger batches dilute."
     return Verdict("healthy", None, text + tail, standing.confidence)
+
+
+def between_calls(rows: pd.DataFrame) -> float:
+    """Share of the time of calls that lies between them, as far as nothing tells whether the host was busy there.
+
+    0 without a window of torch's profiler, which alone tells what computes in the calls; nor in training.
+    """
+    if not (rows["phase"] == "inference").all() or not rows["device_compute"].any():
+        return 0.0
+    return float(rows["compute_or_host"].sum() / rows["dur"].sum())
 
 
 def waiting_untold(trace: Trace, step_ns: float, idle: float) -> str:
