@@ -53,11 +53,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
     """The finding: nobody counts what errors cost, so that no loss is given."""
     if worst.xid is not None:
-        told = f"the driver reported critical error {worst.xid} (Xid) of {worst.where}"
+        told = f"Critical error: the driver reported Xid {worst.xid} of {worst.where}"
     else:
-        told = (
-            f"{worst.kind} of {worst.where} counted {digits(worst.count)} {worst.what}, {digits(worst.per_s)} a second"
-        )
+        told = f"Link errors: {worst.kind} of {worst.where} counted {digits(worst.count)} {worst.what}, "
+        told += f"{digits(worst.per_s)} a second"
     return Finding(
         id=ID,
         cause=worst.kind.lower(),
@@ -66,8 +65,7 @@ def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
         lost_s=0.0,
         share=0.0,
         speedup=None,
-        summary=f"Link errors: {told}{'' if worst.used else '; the job does not use it'}. What they cost is not counted by "
-        "anybody.",
+        summary=f"{told}{'' if worst.used else '; the job does not use it'}. What that costs is not counted by anybody.",
         evidence=[
             Evidence(
                 f"{one.where}: {one.kind}, {one.what}" + (f" (Xid {one.xid})" if one.xid is not None else ""),
