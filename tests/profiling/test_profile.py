@@ -274,3 +274,17 @@ def test_a_window_is_asked_for_in_the_words_of_the_command_line() -> None:
     for wrong in ("steps=0", "steps=-3", "seconds=", "5"):
         with pytest.raises(UsageError, match="neither steps=N"):
             perfscope.profile(window=wrong)
+
+
+def test_modules_are_seen_however_long_a_program_loads_before_its_first_step(tmp_path: Path) -> None:
+    done = program(
+        tmp_path,
+        """
+        with perfscope.profile(depth="probe", show=False) as scope:
+            time.sleep(3.5)  # longer than a watch for modules lasts
+            train(200)
+        found = scope.result()[0].table("ranges")
+        print(json.dumps(int((found["category"] == "forward").sum())))
+        """,
+    )
+    assert answers(done) > 100

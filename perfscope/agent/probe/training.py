@@ -159,7 +159,7 @@ class Roots:
         self.calls = 0
         self.until_ns = 0
         self.next_ns = 0
-        self.watching = self.given_way = False
+        self.watching = self.given_way = self.called = False
         self.codes: dict[int, int] = {}
         self.record = self.recorder()
 
@@ -167,11 +167,13 @@ class Roots:
         """Watch for roots for a moment, first after entry, then now and again: another model may have come."""
         if self.given_way:
             self.time_compiled()
+        elif self.watching and not (self.timed or self.called or compiled()):
+            self.until_ns = now_ns + FIRST_WATCH_NS  # the program still loads: a watch over nothing costs nothing
         elif self.watching and (now_ns > self.until_ns or self.calls > CALLS_TO_LEARN):
             self.stop_watching(now_ns)
         elif not self.watching and now_ns > self.next_ns and not compiled():
-            self.until_ns = now_ns + (LATER_WATCH_NS if self.next_ns else FIRST_WATCH_NS)
-            self.calls = 0
+            self.until_ns = now_ns + (LATER_WATCH_NS if self.timed else FIRST_WATCH_NS)
+            self.calls, self.called = 0, False
             self.watching = self.probe.swap(self.module, "__call__", self.watched(vars(self.module)["__call__"]))
             self.next_ns = now_ns + WATCH_EVERY_NS
 
@@ -223,6 +225,7 @@ class Roots:
 
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
             here = ident()
+            self.called = True
             if here in inside or not self.probe.live[0] or self.under_a_module():
                 return original(module, *args, **kwargs)
             self.calls += 1
