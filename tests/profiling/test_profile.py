@@ -288,3 +288,20 @@ def test_modules_are_seen_however_long_a_program_loads_before_its_first_step(tmp
         """,
     )
     assert answers(done) > 100
+
+
+def test_what_is_compiled_after_we_came_is_timed_and_compiled_once(tmp_path: Path) -> None:
+    done = program(
+        tmp_path,
+        """
+        with perfscope.profile(depth="probe", show=False) as scope:
+            model = torch.compile(torch.nn.Linear(16, 16), backend="eager")
+            for _ in range(200):
+                model(torch.ones(8, 16))
+                time.sleep(0.01)
+        found = scope.result()[0].table("ranges")
+        from torch._dynamo.utils import counters
+        print(json.dumps([int((found["category"] == "forward").sum()) > 50, counters["frames"]["ok"]]))
+        """,
+    )
+    assert answers(done) == [True, 1]

@@ -206,7 +206,7 @@ class Roots:
     def time_compiled(self) -> None:
         """The outermost callable of what was compiled, once there is one."""
         outermost = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
-        if outermost is not None and "__call__" not in vars(outermost):
+        if outermost is not None:
             self.time_class(outermost)
 
     def under_a_module(self) -> bool:
