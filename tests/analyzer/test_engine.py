@@ -201,6 +201,12 @@ def test_from_outside_the_main_thread_is_known_without_its_id() -> None:
     result = diagnose(build.trace(manifest={"depth": "observe"}, stacks=rows))
     assert result.findings[0].share == 1.0
     assert result.verdict.id == "input-bound"
+    assert (
+        "is not visible from outside" in result.verdict.summary
+        and "at depth probe" in result.findings[0].actions[0].text
+    )
+    inside = diagnose(build.trace(manifest={"depth": "probe"}, stacks=rows))  # too few steps, but the probe was in
+    assert "from so few steps" in inside.verdict.summary and "record more steps" in inside.findings[0].actions[0].text
 
 
 def test_from_outside_waiting_for_the_gil_is_found() -> None:

@@ -193,6 +193,13 @@ def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding
         return None
     processes = table(trace, "processes")
     workers = 0 if processes is None else int((processes["role"] == "loader-worker").sum())
+    outside = manifest(trace).depth == "observe"
+    blind = "is not visible from outside" if outside else "cannot be told from so few steps"
+    more = (
+        "attach at depth probe to see each worker: `perfscope attach PID`"
+        if outside
+        else "record more steps: `--duration`"
+    )
     cause = "in-process-loading" if seen.in_process_fetch >= 0.5 * share and not workers else None
     return Finding(
         id=ID,
@@ -203,7 +210,7 @@ def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3)),
         summary=f"Input-bound: {percent(share)} of the main thread's stack samples are in the data loader"
-        f" ({plural(workers, 'worker process')}). How long a batch takes to make is not visible from outside.",
+        f" ({plural(workers, 'worker process')}). How long a batch takes to make {blind}.",
         evidence=[
             Evidence(
                 text=f"{seen.stack_samples} stack samples of the main thread, {percent(share)} of them in the loader",
@@ -214,5 +221,5 @@ def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding
                 lane="stacks",
             )
         ],
-        actions=[Action("attach at depth probe to see each worker: `perfscope attach PID`")],
+        actions=[Action(more)],
     )
