@@ -214,8 +214,13 @@ def test_unknown_loader() -> None:
     for _ in range(40):
         loop.idle(12).work()
     loop.sampled("thread_states", 1.7, state="network")
+    loop.sampled("stacks", 1.3, stack="main (train.py:9);load (data.py:5)", weight_ns=1_300_000)
+    for row in loop.tables["stacks"]:
+        if row["ts"] % (18 * MS) > 12 * MS:
+            row["stack"] = "main (train.py:12);forward (torch/nn/modules/linear.py:1)"
     finding = found(loop.trace())
     assert finding.cause == "unknown-loader"
+    assert "100 % of it in `load (data.py:5)`" in finding.summary
     assert (
         gain(finding).likely == 3.158
     )  # 18 -> 5.7: three workers make a batch in 4 ms, the consumer's 6 are 5.4 when warm, 0.3 for taking over

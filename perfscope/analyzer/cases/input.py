@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from perfscope.analyzer.diagnosis import Action, Evidence
+from perfscope.analyzer.facts.gap_code import GapCode
 from perfscope.analyzer.facts.host_load import HostLoad
 from perfscope.analyzer.facts.input_pipeline import Fetch, Pipeline
 from perfscope.analyzer.limits import Limits
@@ -25,6 +26,7 @@ class Case:
     intra_op_threads: int | None
     delay: float  # run-queue delay of the loops of all ranks, ns per step: they wait for each other, so it adds up
     gap_is_input: bool  # the waits lie between steps and not in a PyTorch loader
+    between: GapCode | None  # the code most seen there
     on_device: bool  # the program uses a device of torch's
 
     @property

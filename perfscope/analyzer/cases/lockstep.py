@@ -82,15 +82,21 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
         speedup=ceiling(share),
         summary=f"Straggler: {waits} of each step for {where}{': ' + doing if doing else ''}.",
         evidence=[*_waits(rows, budget), *_cores(trace, rows)],
-        actions=[
-            Action(
-                f"look at {where}: its cores and their clock, what else runs there, its storage, the size of its batches"
-            ),
-            Action(
-                "if its samples are larger: group samples by size, so that every rank gets as much work in each step"
-            ),
-        ],
+        actions=_actions(category, where),
     )
+
+
+def _actions(category: str, where: str) -> list[Action]:
+    """What to look at, by what the rank does longer."""
+    if category == "checkpoint":
+        return [Action("write in the background, or less often: the other ranks wait for the one that writes")]
+    found = [
+        Action(
+            f"look at {where}: its cores and their clock, what else runs there, its storage, the size of its batches"
+        )
+    ]
+    even = "if its samples are larger: group samples by size, so that every rank gets as much work in each step"
+    return [*found, Action(even)]
 
 
 def longer_without_a_core(trace: Trace, slow: pd.DataFrame, rows: pd.DataFrame, limits: Limits) -> float:

@@ -35,6 +35,7 @@ from perfscope.analyzer.cases.input import Case, avoidable_wait, wait_evidence
 from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.device_counters.host_and_device import idle_share
+from perfscope.analyzer.facts.gap_code import gap_code
 from perfscope.analyzer.facts.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.facts.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.facts.observed_budget import ObservedBudget, observed_budget
@@ -132,6 +133,7 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
         delay=sum(other.main_delay for other in trace.fact(input_pipelines) if other.process in same_time),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
         gap_is_input=line.workers < 0 or line.loader_wait < limits.explains * line.input_wait,
+        between=trace.fact(gap_code).get(line.process),
         on_device=uses_device(trace),
     )
 

@@ -24,11 +24,12 @@ def remedy(case: Case) -> Remedy:
     line, workers = case.pipeline, workers_for(case)
     one, those, many = (beside(case, line.input_wait / count) for count in (1, workers, case.limits.most_workers))
     after = After(one.slow, those.likely, many.fast)
+    seen = case.between
+    where = f", {percent(seen.share)} of it in `{seen.frame}`" if seen is not None else ""
     return Remedy(
         after=after,
         text=f"{ms(line.input_wait)} of each {ms(line.step)} step go by between steps, outside of modules, "
-        "backward and optimizer, in code that is no "
-        f"PyTorch loader ({percent(line.input_wait / line.step)}). More DataLoader workers cannot help: none are "
+        f"backward and optimizer, in code that is no PyTorch loader{where}. More DataLoader workers cannot help: none are "
         "asked.",
         actions=[
             Action(
