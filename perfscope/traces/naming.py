@@ -56,6 +56,9 @@ DIRECTIONS: tuple[tuple[str, re.Pattern[str]], ...] = (
 LOADER_WAIT = re.compile(r"^enumerate\(DataLoader\)#(.*)\.__next__$")
 """torch's own annotation around each wait for a batch of its data loader."""
 
+MARKS_OF_TORCH = ("Optimizer.", "ProfilerStep#", "enumerate(DataLoader)#")
+"""How annotations begin that torch makes itself, around what has a name without them."""
+
 COLLECTIVE_RUNS = ("gloo:", "mpi:")
 """So begin the names of torch's own annotations on threads of its CPU libraries while a collective is under way."""
 

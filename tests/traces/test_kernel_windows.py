@@ -36,7 +36,8 @@ def written(folder: Path, windows: list[dict[str, Any]]) -> Path:
                 "dur": 5.0,
             }
             marks = [
-                {**event, "cat": "user_annotation", "tid": 2, "name": name} for name in ("gloo:all_reduce", "mine")
+                {**event, "cat": "user_annotation", "tid": 2, "name": name}
+                for name in ("gloo:all_reduce", "mine", "Optimizer.step#SGD.step")
             ]
             zero = REAL_NS + number * 100 * MS
             whole = {"schemaVersion": 1, "baseTimeNanoseconds": zero, "traceEvents": [event, *marks]}
@@ -61,7 +62,9 @@ def test_a_trial_and_a_dropped_trace_have_their_row_and_no_operators(tmp_path: P
     assert list(ops["ts"]) == [200 * MS + 10_000]
     ranges = trace.table("ranges")
     assert ranges is not None  # of its annotations what the probe cannot see
-    assert [(one.name, one.tid, one.ts) for one in ranges.itertuples()] == [("gloo:all_reduce", 2, 200 * MS + 10_000)]
+    assert [(one.name, one.tid, one.ts) for one in ranges.itertuples()] == [
+        (name, 2, 200 * MS + 10_000) for name in ("gloo:all_reduce", "mine")
+    ]
 
 
 def test_of_very_many_windows_the_newest_are_read_and_all_are_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 from perfscope.errors import UnreadableRun
 from perfscope.traces.clocks import Clock
 from perfscope.traces.intervals import Ints
-from perfscope.traces.naming import COLLECTIVE_RUNS
+from perfscope.traces.naming import COLLECTIVE_RUNS, MARKS_OF_TORCH
 from perfscope.traces.readers import kineto
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.stored import StoredRun
@@ -99,8 +99,10 @@ def taken_in(parts: dict[str, list[pd.DataFrame]], trace: Trace, process: int, z
     before = {name: sum(map(len, parts[name])) for name in TAKEN}
     for name in parts:
         frame = trace.table(name)
-        if frame is not None and name == "ranges":  # the others the probe has seen itself
-            frame = frame[frame["name"].astype(object).str.startswith(COLLECTIVE_RUNS)]
+        if frame is not None and name == "ranges":  # torch's own marks the probe has seen itself
+            named = frame["name"].astype(object).str
+            others = (frame["category"] == "annotation") & ~named.startswith(MARKS_OF_TORCH)
+            frame = frame[named.startswith(COLLECTIVE_RUNS) | others]
         if frame is None or not len(frame):
             continue
         frame = frame.assign(process=np.int64(process))
