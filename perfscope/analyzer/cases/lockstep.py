@@ -63,7 +63,9 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
     share = float(others["peer_share"].mean())
     step_ns = float(last["step_ns"])
     slow = rows[rows["peer_share"] <= share / 2]
-    if share - longer_without_a_core(trace, slow, rows, limits) / step_ns < limits.worth_share:
+    in_turn_ns = longer_without_a_core(trace, slow, rows, limits)
+    share -= in_turn_ns / step_ns
+    if share < limits.worth_share:
         return None
     budget = trace.fact(steady_budget)
     steps = int((column(budget, "process") == int(last["process"])).sum())
@@ -81,9 +83,17 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
         share=round(share, 4),
         speedup=ceiling(share),
         summary=f"Straggler: {waits} of each step for {where}{': ' + doing if doing else ''}.",
-        evidence=[*_waits(rows, budget), *_cores(trace, rows)],
+        evidence=[*_waits(rows, budget), *_in_turn(in_turn_ns), *_cores(trace, rows)],
         actions=_actions(category, where),
     )
+
+
+def _in_turn(waited_ns: float) -> list[Evidence]:
+    """What of the waiting is left to the findings about cores."""
+    if waited_ns <= 0.0:
+        return []
+    text = f"{ms(waited_ns)} of it, not counted here, the slow rank itself waits longer for a core: the cores are full"
+    return [Evidence(text, round(waited_ns / 1e6, 3), "ms")]
 
 
 def _actions(category: str, where: str) -> list[Action]:
