@@ -16,7 +16,6 @@ from perfscope.analyzer.facts.time_budget import steady_budget
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import digits, ms, percent, plural
-from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 CAUSES = {"input_wait": "input", "checkpoint": "checkpoint"}
@@ -177,12 +176,3 @@ def _cores(trace: Trace, rows: pd.DataFrame) -> list[Evidence]:
         text = "usable cores: " + ", ".join(f"{host} {digits(count)}" for host, count in cores.items())
         found.append(Evidence(text, min(cores.values()), "cores"))
     return found
-
-
-def waits_for_peers(theirs: Ints, doing: str, rank: int, process: int) -> list[Evidence]:
-    """What a rank waits while others that step with it stand still (ns per step), as evidence; nothing where it is nothing."""
-    mean = float(theirs.mean())
-    if mean <= 0.0:
-        return []
-    text = f"{ms(mean)} of each step it waits for other ranks while they {doing}"
-    return [Evidence(text=text, value=round(mean / 1e6, 3), unit="ms/step", rank=rank, process=process, lane="main")]

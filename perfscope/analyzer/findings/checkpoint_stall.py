@@ -21,17 +21,14 @@ When it is wrong
 
 import pandas as pd
 
-from perfscope.analyzer.cases.lockstep import waits_for_peers
-from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.facts.peers import pauses_of_peers
-from perfscope.analyzer.facts.rows import column, longest, of_category, rows_of, table, uses_device
+from perfscope.analyzer.cases.pause import pause_of
+from perfscope.analyzer.critical_rank import few_steps, severity_of
+from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.facts.rows import column, longest, of_category, rows_of, table
 from perfscope.analyzer.facts.traced.thread_work import saves
 from perfscope.analyzer.facts.traced.units import of_a_profiler
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.prediction import After, left_alone, speedup
 from perfscope.analyzer.wording import megabytes, ms, percent, plural
-from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 ID = "checkpoint-stall"
@@ -50,36 +47,31 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Saves on the training thread, when they cost enough."""
-    process = critical_rank(trace, limits)
-    if process is None:
+    pause = pause_of(trace, "checkpoint", limits)
+    if pause is None:
         return None
-    rows = steps_of(trace, process)
-    step, own = float(rows["dur"].mean()), float(rows["checkpoint"].mean())
-    theirs = pauses_of_peers(trace, process, "checkpoint")
-    cost = own + float(theirs.mean())
-    share = cost / step
-    if own <= 0.0 or share < limits.worth_share:
-        return None  # whoever writes itself is told of
-    writes = _writes(trace, process, rows)
-    worst = longest(writes)
-    size = int(writes["value"].max())
-    hit = int((rows["checkpoint"] > 0).sum())
-    quiet = left_alone(share, limits.most_interrupted, on_device=uses_device(trace))
-    after = After(step - (1.0 - COPY_SHARE) * own, step - cost, (step - cost) * quiet)
+    writes = _writes(trace, pause.process, pause.rows)
+    worst, size = longest(writes), int(writes["value"].max())
+    hit = int((pause.own > 0).sum())
     sized = f" of {megabytes(size)}" if size > 0 else ""
-    rank = rank_of(rows)
+    lasted = ms(float(worst["dur"]))
     return Finding(
         id=ID,
         cause=None,
-        severity=severity_of(share, limits),
-        rank=rank,
-        lost_s=round(cost * len(rows) / 1e9, 4),
-        share=round(share, 4),
-        speedup=speedup(step, after, rows["checkpoint"] + theirs, rows["dur"]),
-        summary=f"Checkpoint stall: training stands still {percent(share)} of the time while checkpoints are written: "
-        f"in {hit} of {len(rows)} steps, the longest write{sized} took {ms(float(worst['dur']))}. "
+        severity=severity_of(pause.share, limits),
+        rank=pause.rank,
+        lost_s=round(pause.lost_s, 4),
+        share=round(pause.share, 4),
+        speedup=pause.gain(COPY_SHARE, limits),
+        summary=f"Checkpoint stall: training stands still {percent(pause.share)} of the time while checkpoints are written: "
+        f"in {hit} of {len(pause.rows)} steps, the longest write{sized} took {lasted}. "
         "A faster model would not help: the write is on the training thread.",
-        evidence=_evidence(writes, own, step, theirs, rank),
+        evidence=pause.evidence(
+            worst,
+            f"longest write: {lasted}{sized}",
+            f"{ms(pause.own_ns)} of each {ms(pause.step_ns)} step on average, {plural(len(writes), 'write')} in all",
+            "write",
+        ),
         actions=[
             Action(
                 "copy the state to host memory and write it in a background thread",
@@ -89,33 +81,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             Action("or write less often: every minutes, not every few steps"),
         ],
     )
-
-
-def _evidence(writes: pd.DataFrame, own: float, step: float, theirs: Ints, rank: int) -> list[Evidence]:
-    """The longest write, what writes cost a step (`own` of `step` ns), and the waits for peers that write."""
-    worst, process = longest(writes), int(writes["process"].iloc[0])
-    size = int(writes["value"].max())
-    sized = f" of {megabytes(size)}" if size > 0 else ""
-    return [
-        Evidence(
-            text=f"longest write: {ms(float(worst['dur']))}{sized}",
-            value=round(float(worst["dur"]) / 1e6, 3),
-            unit="ms",
-            start_ns=int(worst["ts"]),
-            end_ns=int(worst["ts"] + worst["dur"]),
-            rank=rank,
-            process=process,
-            lane="main",
-        ),
-        Evidence(
-            text=f"{ms(own)} of each {ms(step)} step on average, {plural(len(writes), 'write')} in all",
-            value=round(own / 1e6, 3),
-            unit="ms/step",
-            rank=rank,
-            process=process,
-        ),
-        *waits_for_peers(theirs, "write", rank, process),
-    ]
 
 
 def _writes(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:

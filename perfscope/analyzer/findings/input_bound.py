@@ -124,6 +124,7 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
     torch, cores = manifest(trace).torch, reachable(load)
     if cores is not None and ranks > 1:
         cores *= limits.headroom  # ranks that wait for each other in each step never keep all cores busy
+    unasked = line.workers < 0 or line.loader_wait < limits.explains * line.input_wait
     return Case(
         pipeline=line,
         machine=Machine(load.usable_cores, cores, cpu_per_step_ns(trace)),
@@ -132,8 +133,8 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
         ranks=ranks,
         delay=sum(other.main_delay for other in trace.fact(input_pipelines) if other.process in same_time),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
-        gap_is_input=line.workers < 0 or line.loader_wait < limits.explains * line.input_wait,
-        between=trace.fact(gap_code).get(line.process),
+        gap_is_input=unasked,
+        between=trace.fact(gap_code).get(line.process) if unasked else None,
         on_device=uses_device(trace),
     )
 
