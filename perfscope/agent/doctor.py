@@ -73,8 +73,8 @@ def cores() -> Finding:
 
 def driver() -> Finding:
     """What the NVIDIA driver offers; a machine without a device lacks nothing."""
+    from perfscope.agent.nvml.doctor_check import offer
     from perfscope.agent.nvml.door import there  # the bindings are loaded for this alone
-    from perfscope.agent.nvml.offer import offer
 
     try:
         said, silent = offer()

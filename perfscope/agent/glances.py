@@ -15,9 +15,9 @@ from perfscope.agent.host import proc
 from perfscope.agent.host.process_readings import ProcessReadings, Row
 from perfscope.agent.host.system_calls import meanings
 from perfscope.agent.job.roles import SAID, has_torch, is_python, said_place, script
-from perfscope.agent.nvml.card import Card, cards
+from perfscope.agent.nvml.device_reader import Card, cards
 from perfscope.agent.nvml.door import Door, opened
-from perfscope.agent.nvml.holders import Holders
+from perfscope.agent.nvml.gpu_processes import Holders
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 

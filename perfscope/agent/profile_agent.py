@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from perfscope.agent.windows.window import Window
+from perfscope.agent.profiler_windows.window import Window
 
 CHILDREN_CALL_WITHIN_S = 1.0
 """A worker that was forked calls at once; one that was spawned has nothing of ours, and is entered."""
@@ -34,9 +34,9 @@ class Order(msgspec.Struct):
 
 def record(order: Order) -> str | None:
     """Until told to stop; what went wrong, None when nothing did."""
-    from perfscope.agent.delivery.callers import Door
+    from perfscope.agent.control_pipe import steer
+    from perfscope.agent.delivery.probe_socket import Door
     from perfscope.agent.recorder import Plan, Recorder
-    from perfscope.agent.steering import steer
     from perfscope.errors import PerfscopeError
 
     door = Door(socket.socket(fileno=order.door), order.address, order.token, patience_s=CHILDREN_CALL_WITHIN_S)

@@ -11,13 +11,13 @@ from perfscope import __version__
 from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
-from perfscope.agent.delivery.callers import Door
+from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.host.cgroup import memory_limit_bytes
 from perfscope.agent.host.proc import command_line
 from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
 from perfscope.agent.job.tree import Tree
 from perfscope.agent.job_identity import job_identity, named
-from perfscope.agent.windows.window import DEFAULT_WINDOW, Window
+from perfscope.agent.profiler_windows.window import DEFAULT_WINDOW, Window
 from perfscope.errors import CollectorUnavailable, NothingToCollect, PerfscopeError
 from perfscope.traces.run.folder import RunWriter, mask_secrets
 from perfscope.traces.run.manifest import Manifest, SourceStatus

@@ -2,7 +2,7 @@
 
 import array
 
-from perfscope.agent.windows.same_step import Updates
+from perfscope.agent.profiler_windows.agreed_step import Updates
 from perfscope.traces.run import events
 
 PERIOD = {events.OPTIMIZER, events.SCALER}

@@ -21,8 +21,8 @@ from perfscope.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from perfscope.agent.profiler_windows.window import Window
     from perfscope.agent.recorder import Progress, Recorder
-    from perfscope.agent.windows.window import Window
 
 FOLLOW_EVERY_S = 5.0
 WATCHED_FLUSH_NS = 500_000_000
@@ -87,7 +87,7 @@ def milliseconds(text: str) -> float:
 
 def window(text: str) -> "Window":
     """`steps=5` or `seconds=3`."""
-    from perfscope.agent.windows.window import window_of
+    from perfscope.agent.profiler_windows.window import window_of
 
     try:
         return window_of(text)
@@ -97,7 +97,7 @@ def window(text: str) -> "Window":
 
 def asked_window(args: argparse.Namespace) -> "Window":
     """The window as asked for, the defaults for the rest. Raises UsageError at a depth that takes none."""
-    from perfscope.agent.windows.window import DEFAULT_STALL_S, DEFAULT_WINDOW
+    from perfscope.agent.profiler_windows.window import DEFAULT_STALL_S, DEFAULT_WINDOW
 
     if args.depth != "kernels" and (args.window or args.window_stall or args.every or args.window_stacks):
         raise UsageError(f"at --depth {args.depth} no window is taken: leave --depth out, or the options for windows")
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     recorder = Recorder(plan)
     with interruptible(recorder):
         if args.steered:
-            from perfscope.agent.steering import steer
+            from perfscope.agent.control_pipe import steer
 
             steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
         watch(recorder, args)
@@ -137,7 +137,7 @@ def follow_to_ranks(args: argparse.Namespace) -> None:
     """With --all-ranks the PID may be what the job was started from: a shell, `srun`'s task, a container's first process."""
     if not args.all_ranks:
         return
-    from perfscope.agent.job.instead import called, ranks_below
+    from perfscope.agent.job.suggest_target import called, ranks_below
 
     below = ranks_below(args.pid)
     if below is not None:

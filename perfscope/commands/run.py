@@ -15,7 +15,7 @@ from perfscope.commands.attach import add_depth_arguments, asked_window, seconds
 from perfscope.errors import PerfscopeError, UsageError
 
 if TYPE_CHECKING:
-    from perfscope.agent.windows.window import Window
+    from perfscope.agent.profiler_windows.window import Window
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def default_folder(program: str) -> Path:
 
 def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Window") -> int:
     """The command's exit code; what goes wrong on our side is told and changes nothing for it."""
-    from perfscope.agent.delivery.callers import open_door
+    from perfscope.agent.delivery.probe_socket import open_door
     from perfscope.agent.delivery.start_folder import nvtx_environment, start_folder
     from perfscope.agent.recorder import Plan, Recorder
     from perfscope.agent.started_command import StartedCommand

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from perfscope.agent.windows.window import DEFAULT_WINDOW, Window, window_of
+from perfscope.agent.profiler_windows.window import DEFAULT_WINDOW, Window, window_of
 from perfscope.errors import PerfscopeError, UsageError
 from perfscope.profiling.session import SESSIONS, Session, own_rank
 from perfscope.profiling.tracked import Tracked, is_timed_already

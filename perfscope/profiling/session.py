@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from perfscope.agent.delivery import own_process as inside
-from perfscope.agent.delivery.callers import open_door
-from perfscope.agent.entry.at_start import Watch
+from perfscope.agent.delivery.probe_socket import open_door
+from perfscope.agent.entry.sitecustomize_hook import Watch
 from perfscope.agent.job.roles import number, said_place
 from perfscope.agent.profile_agent import Order
-from perfscope.agent.windows.window import Window
+from perfscope.agent.profiler_windows.window import Window
 from perfscope.errors import PerfscopeError
 
 BEGINS_WITHIN_S = 5.0

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.agent.entry import ptrace
-from perfscope.agent.windows import dynolog
+from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.load import load
 from tests.running import TARGETS, Run, attach, end, until

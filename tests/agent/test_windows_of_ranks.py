@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.windows.same_step import Updates, agreed
+from perfscope.agent.profiler_windows.agreed_step import Updates, agreed
 from tests.running import attach, end, start
 
 

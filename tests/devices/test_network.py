@@ -15,7 +15,7 @@ import pytest
 
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Network
-from perfscope.agent.ports import Interfaces
+from perfscope.agent.host.network_ports import Interfaces
 from perfscope.analyzer.engine import diagnose
 from perfscope.analyzer.facts.device_counters.link_use import link_use
 from perfscope.traces.device_facts import DeviceFacts

@@ -5,7 +5,7 @@ import ast
 from tests.house.sources import trees
 
 BROAD = {"Exception", "BaseException"}
-ALLOWED = {"perfscope/analyzer/engine.py", "perfscope/agent/entry/at_start.py"}
+ALLOWED = {"perfscope/analyzer/engine.py", "perfscope/agent/entry/sitecustomize_hook.py"}
 """The second is what runs at the start of a command's Python processes. The guard inside a process that was entered is part of a
 text that is run there, no handler of a module of ours."""
 

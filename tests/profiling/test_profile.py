@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import perfscope
-from perfscope.agent.windows.window import MANY_STEPS
+from perfscope.agent.profiler_windows.window import MANY_STEPS
 from perfscope.errors import UsageError
 from perfscope.profiling.scope import Scope
 from perfscope.traces.load import load

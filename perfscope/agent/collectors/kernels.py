@@ -10,9 +10,9 @@ from perfscope.agent.collector import Job
 from perfscope.agent.collectors.probe import Probe, Visit
 from perfscope.agent.host.cgroup import group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
-from perfscope.agent.windows.same_step import agreed
-from perfscope.agent.windows.trace_store import TraceStore
-from perfscope.agent.windows.window import Window, due
+from perfscope.agent.profiler_windows.agreed_step import agreed
+from perfscope.agent.profiler_windows.trace_store import TraceStore
+from perfscope.agent.profiler_windows.window import Window, due
 from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 100_000_000

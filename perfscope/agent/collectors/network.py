@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from perfscope.agent.collector import Job
+from perfscope.agent.host.network_ports import SYS, Interfaces, ib_ports, neighbours
 from perfscope.agent.pace import Pace
-from perfscope.agent.ports import SYS, Interfaces, ib_ports, neighbours
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.device_facts import PortFacts
 from perfscope.traces.run.manifest import SourceStatus

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.delivery.callers import Door
 from perfscope.agent.delivery.probe_line import ProbeLine, accept
+from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.nvtx.ring import Ring
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.manifest import SourceStatus

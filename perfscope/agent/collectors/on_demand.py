@@ -17,9 +17,9 @@ from typing import Any
 
 from perfscope.agent.collector import Job
 from perfscope.agent.host import proc
-from perfscope.agent.windows import dynolog
-from perfscope.agent.windows.trace_store import TraceStore
-from perfscope.agent.windows.window import MANY_STEPS, Window
+from perfscope.agent.profiler_windows import dynolog
+from perfscope.agent.profiler_windows.trace_store import TraceStore
+from perfscope.agent.profiler_windows.window import MANY_STEPS, Window
 from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 100_000_000

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.delivery.callers import Door
 from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
 from perfscope.agent.delivery.probe_bundle import bundle
 from perfscope.agent.delivery.probe_line import ProbeLine, accept, listen
+from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.entry import check
+from perfscope.agent.profiler_windows.window import Window
 from perfscope.agent.step_counter import StepCounter
-from perfscope.agent.windows.window import Window
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.calibrations import recall
 from perfscope.traces.run.events import COLUMNS, WIDTH
@@ -29,7 +29,7 @@ MOST_ENTRIES_AT_ONCE = 4
 ROOT_PATIENCE_S = 15.0
 TELLS_COST_NS = 100_000_000
 SHOWS_WITHIN_NS = 12_000_000_000
-"""A process that multiprocessing spawned shows what it is for within seconds (`spawning.SETTLE_S`)."""
+"""A process that multiprocessing spawned shows what it is for within seconds (`spawned_ranks.SETTLE_S`)."""
 
 
 class Visit:

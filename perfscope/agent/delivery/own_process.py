@@ -6,9 +6,9 @@ from functools import cache
 from types import CodeType, ModuleType
 from typing import Any
 
-from perfscope.agent.delivery.callers import Door
 from perfscope.agent.delivery.probe_bundle import configuration, sources_for
-from perfscope.agent.windows.window import Window
+from perfscope.agent.delivery.probe_socket import Door
+from perfscope.agent.profiler_windows.window import Window
 
 
 def begin(

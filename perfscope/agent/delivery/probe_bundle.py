@@ -4,11 +4,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from perfscope.agent.windows.window import Window
+from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.events import KINDS
 
-PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "nvtx", "kernels", "edges")
-WINDOW_PARTS = ("no_thread_inside", "profiler_doors", "their_profiler", "kernels")
+PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "nvtx", "kernels", "startup_shutdown")
+WINDOW_PARTS = ("quiesce", "torch_profiler_api", "user_profiler", "kernels")
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 
 START = """

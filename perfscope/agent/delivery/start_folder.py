@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-from perfscope.agent.delivery.callers import Door
 from perfscope.agent.delivery.probe_bundle import bundle
+from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.nvtx import ADDRESS_VARIABLE, PATH_VARIABLE, library
-from perfscope.agent.windows.window import Window
+from perfscope.agent.profiler_windows.window import Window
 
 HOOK = "sitecustomize.py"
 PROBE = "probe.txt"
@@ -29,7 +29,9 @@ def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Ite
     """The environment to start the command with, that of `nvtx` in it; the folder behind it is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="perfscope-run-") as name:
         folder = Path(name)
-        folder.joinpath(HOOK).write_text(files("perfscope.agent.entry").joinpath("at_start.py").read_text("utf-8"))
+        folder.joinpath(HOOK).write_text(
+            files("perfscope.agent.entry").joinpath("sitecustomize_hook.py").read_text("utf-8")
+        )
         text = bundle(door.address, door.token, os.getpid(), window, nvtx=door.nvtx)
         folder.joinpath(PROBE).write_text(text)
         before = os.environ.get("PYTHONPATH")

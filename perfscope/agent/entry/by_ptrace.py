@@ -5,14 +5,14 @@ import re
 import signal
 import time
 
-from perfscope.agent.entry import landing, ptrace, stub
+from perfscope.agent.entry import injected_page, ptrace, stub
 from perfscope.agent.entry.idle import IdleWatch, Wait
-from perfscope.agent.entry.landing import Landing
+from perfscope.agent.entry.injected_page import Landing
+from perfscope.agent.entry.injection import NotIdleAnyMore, Visitor
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
 from perfscope.agent.entry.refusals import gone, main_thread_state, own_pid, refused_by_kernel, status_of
 from perfscope.agent.entry.remote_call import CallFailed
 from perfscope.agent.entry.symbols import addresses, c_library_files, python_files, python_version
-from perfscope.agent.entry.visitor import NotIdleAnyMore, Visitor
 from perfscope.errors import CannotEnter
 
 FREE_THREADED = re.compile(r"python3\.\d+t[^/]*$")
@@ -119,8 +119,8 @@ def refuse_what_ptrace_cannot(pid: int) -> None:
 
 def target_functions(pid: int) -> dict[str, int]:
     """The address of each function that an entry needs. Raises CannotEnter naming the missing one, OSError."""
-    python = (*landing.PYTHON_FUNCTIONS, "Py_AddPendingCall")
-    c_names = (*landing.C_FUNCTIONS, "mmap", "mprotect", "__errno_location")
+    python = (*injected_page.PYTHON_FUNCTIONS, "Py_AddPendingCall")
+    c_names = (*injected_page.C_FUNCTIONS, "mmap", "mprotect", "__errno_location")
     executable = python_files(pid)
     found = addresses(pid, executable, python)
     found |= addresses(pid, [*c_library_files(pid), *executable], c_names)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from perfscope.agent.entry import stub
 from perfscope.agent.entry.idle import IdleWatch
-from perfscope.agent.entry.landing import FAULTS
+from perfscope.agent.entry.injected_page import FAULTS
 from perfscope.agent.entry.refusals import own_pid, status_of
 
 CALL = "import sys; sys.remote_exec(int(sys.argv[1]), sys.argv[2])"

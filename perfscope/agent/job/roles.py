@@ -198,7 +198,7 @@ def starts_programs(sight: Sight, below: list[Sight]) -> bool:
 def role(sight: Sight, above: Sight, role_above: str) -> str:
     """The role of a process below another of the job (its nearest Python ancestor).
 
-    UNDECIDED is a multiprocessing child that has no name yet, or none because it is no loader worker: spawning.py decides.
+    UNDECIDED is a multiprocessing child that has no name yet, or none because it is no loader worker: spawned_ranks.py decides.
     """
     if not sight.is_python or (is_bystander(sight) and not sight.forked_from(above)):
         return "other"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from perfscope.agent.collector import TargetProcess
 from perfscope.agent.host import proc
-from perfscope.agent.job import relatives
+from perfscope.agent.job import attachable
 from perfscope.agent.job.roles import (
     UNDECIDED,
     Family,
@@ -23,7 +23,7 @@ from perfscope.agent.job.roles import (
     look,
     script,
 )
-from perfscope.agent.job.spawning import Spawning, age_s, is_young
+from perfscope.agent.job.spawned_ranks import Spawning, age_s, is_young
 from perfscope.traces.run.manifest import SourceStatus
 
 __all__ = ["Tree", "find_tree", "has_torch", "is_python", "script"]
@@ -65,9 +65,9 @@ class Tree:
         """
         self.pid = pid
         found = proc.stat(pid) if ours else None
-        self.start_ticks = (found or relatives.attachable(pid)).start_ticks
-        self.tops = relatives.all_ranks(pid) if all_ranks else [pid]
-        self.first_rank = rank if rank >= 0 else 0 if all_ranks else relatives.place_among_spawned(pid)
+        self.start_ticks = (found or attachable.attachable(pid)).start_ticks
+        self.tops = attachable.all_ranks(pid) if all_ranks else [pid]
+        self.first_rank = rank if rank >= 0 else 0 if all_ranks else attachable.place_among_spawned(pid)
         self.known: dict[tuple[int, int], Known] = {}
         self.spawning = Spawning(told=ours)
         self.nameless: set[tuple[int, int]] = set()

@@ -13,9 +13,9 @@ from typing import Any, Final
 import pynvml
 
 from perfscope.agent.collector import Job
-from perfscope.agent.nvml.card import Card, cards
+from perfscope.agent.nvml.device_reader import Card, cards
 from perfscope.agent.nvml.door import Door
-from perfscope.agent.nvml.holders import Holders
+from perfscope.agent.nvml.gpu_processes import Holders
 from perfscope.agent.pace import Pace
 from perfscope.traces.device_facts import DeviceSampling
 

@@ -1,9 +1,9 @@
 """A short window of torch's own profiler: operators and kernels of every thread, asked for by the agent.
 
-One window at a time, on a raw thread of its own (`profiler_doors` says how it is switched on and off). The trace goes into a
+One window at a time, on a raw thread of its own (`torch_profiler_api` says how it is switched on and off). The trace goes into a
 memory file that the agent is handed; no file of any directory is touched.
 
-A profiler of the program's own goes first, always (`their_profiler`): none is started beside one that is on or getting ready,
+A profiler of the program's own goes first, always (`user_profiler`): none is started beside one that is on or getting ready,
 and a window that is on ends before theirs begins. What cannot be known for sure means: no window.
 """
 
@@ -78,8 +78,8 @@ class Windows:
         self.done: list[tuple[dict[str, Any], int]] = []
         self.several = among_ranks()
         try:
-            self.doors = SHELF["profiler_doors"].doors(torch, self.wanted["stacks"])
-            self.theirs = SHELF["their_profiler"].Theirs(probe, self.doors, lambda: self.on, self.hurry)
+            self.doors = SHELF["torch_profiler_api"].doors(torch, self.wanted["stacks"])
+            self.theirs = SHELF["user_profiler"].Theirs(probe, self.doors, lambda: self.on, self.hurry)
         except LookupError as reason:
             self.refusal = str(reason)
 
@@ -210,7 +210,7 @@ class Windows:
                 doors.tidy()
                 return {"refused": "another profiler took the window's place"}, -1
             doors.stop_recording(state)
-            if not SHELF["no_thread_inside"].no_thread_inside(LEFT_S):
+            if not SHELF["quiesce"].no_thread_inside(LEFT_S):
                 self.refusal = "a window could not be ended safely: its threads got no core for a minute"
                 raise LookupError(self.refusal)
             if not doors.ours(state):

@@ -1,7 +1,7 @@
         .intel_syntax noprefix
         .text
 
-# What runs inside the target. The data page follows the code page; its layout is that of landing.py.
+# What runs inside the target. The data page follows the code page; its layout is that of injected_page.py.
         .set    CLAIMED, 16
         .set    PENDING, 20
         .set    LEAVING, 24

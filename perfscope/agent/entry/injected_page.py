@@ -1,6 +1,6 @@
 """What is laid into the target: a page of machine code, and behind it a page of data with the text to run.
 
-The code is `landing.s` beside this file, assembled (a test assembles it again). Its three doors:
+The code is `injected_page.s` beside this file, assembled (a test assembles it again). Its three doors:
 
 arrive       called on the stopped thread: makes the data pages writable, keeps errno, queues the pending call when asked to.
 pending      the pending call: on the main thread, at a bytecode boundary, with the GIL. Starts a native thread, nothing else:

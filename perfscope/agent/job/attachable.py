@@ -1,7 +1,6 @@
 """Where a target stands among its relatives: may it be attached to, which processes are ranks of the same job."""
 
 from perfscope.agent.host import proc
-from perfscope.agent.job.instead import instead, ourselves, worth_below
 from perfscope.agent.job.roles import (
     WORKER_THREAD,
     Sight,
@@ -12,6 +11,7 @@ from perfscope.agent.job.roles import (
     script,
     sight_of,
 )
+from perfscope.agent.job.suggest_target import instead, ourselves, worth_below
 from perfscope.errors import PerfscopeError, UsageError
 
 MOST_GENERATIONS = 16

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perfscope.agent.probe.core import Probe
-    from perfscope.agent.probe.profiler_doors import GilDoors
+    from perfscope.agent.probe.torch_profiler_api import GilDoors
 
 THEIRS_WAIT_S = 15.0
 

@@ -12,7 +12,7 @@ import pynvml
 
 from perfscope.agent.collector import TargetProcess
 from perfscope.agent.host import proc
-from perfscope.agent.nvml.card import Card
+from perfscope.agent.nvml.device_reader import Card
 from perfscope.agent.nvml.door import Door
 
 NODES: Final = pathlib.Path("/sys/devices/system/node")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from perfscope.agent.entry import landing
+from perfscope.agent.entry import injected_page
 from perfscope.agent.entry.idle import RESTART_SYSCALL, Wait
-from perfscope.agent.entry.landing import Landing, State
+from perfscope.agent.entry.injected_page import Landing, State
 from perfscope.agent.entry.ptrace import ProcessGone
 from perfscope.agent.entry.refusals import refused_by_kernel
 from perfscope.agent.entry.remote_call import CallFailed, StoppedThread, stop
@@ -65,7 +65,7 @@ class Visitor:
     def state(self) -> State | None:
         """What the target says of the entry; None when the source has run and the memory is given back."""
         try:
-            image = os.pread(self.memory, landing.STATE.size, self.landing.data)
+            image = os.pread(self.memory, injected_page.STATE.size, self.landing.data)
         except OSError:
             return None
         if not image:
@@ -77,12 +77,12 @@ class Visitor:
         if not self.landing.base:
             self.map(thread)
         answer = thread.call(self.landing.arrive_door, self.landing.data, how, limit_ns=QUICK_NS) & 0xFFFFFFFF
-        if answer == landing.NO_MEMORY:
+        if answer == injected_page.NO_MEMORY:
             thread.call(self.functions["munmap"], self.landing.base, self.landing.length, limit_ns=QUICK_NS)
             raise CannotEnter(no_memory(self.pid))
-        if answer == landing.NO_PYTHON:
+        if answer == injected_page.NO_PYTHON:
             raise CallFailed("Python is starting up or shutting down there")
-        if answer == landing.QUEUE_FULL:
+        if answer == injected_page.QUEUE_FULL:
             raise CallFailed("its queue of pending calls is full")
 
     def map(self, thread: StoppedThread) -> None:
@@ -90,15 +90,17 @@ class Visitor:
         systems forbid. What we write goes past the protection, as a debugger's breakpoints do."""
         mapping = (0, self.landing.length, READ_EXECUTE, PRIVATE, NOWHERE, 0)
         base = thread.call(self.functions["mmap"], *mapping, limit_ns=QUICK_NS)
-        if base > NOWHERE - landing.PAGE_BYTES:
+        if base > NOWHERE - injected_page.PAGE_BYTES:
             raise CannotEnter(no_memory(self.pid))
         self.landing.base = base
-        thread.write(base, landing.CODE)
+        thread.write(base, injected_page.CODE)
         thread.write(self.landing.data, self.landing.data_image(self.functions))
 
     def put_back_errno(self, thread: StoppedThread) -> None:
         """The thread may be stopped between a failed call of its own and its reading of errno."""
-        location, value = landing.ERRNO.unpack(thread.read(self.landing.data + landing.ERRNO_AT, landing.ERRNO.size))
+        location, value = injected_page.ERRNO.unpack(
+            thread.read(self.landing.data + injected_page.ERRNO_AT, injected_page.ERRNO.size)
+        )
         if location:
             thread.write(location, value.to_bytes(4, "little"))
 
@@ -112,7 +114,7 @@ class Visitor:
                 self.arrive(thread, QUEUE)
             except CallFailed:
                 if self.landing.base:
-                    self.set_flag(thread, landing.PENDING_AT, False)
+                    self.set_flag(thread, injected_page.PENDING_AT, False)
                     self.put_back_errno(thread)
                 raise
             self.queued = True
@@ -130,24 +132,24 @@ class Visitor:
                 return "pending-call"
             self.arrive(thread, MAKE_READY)
             # Nobody else can claim it now: the pending call runs on this very thread.
-            self.set_flag(thread, landing.CLAIMED_AT, True)
+            self.set_flag(thread, injected_page.CLAIMED_AT, True)
             try:
                 self.create_thread(thread)
             except CallFailed:
-                self.set_flag(thread, landing.CLAIMED_AT, False)
+                self.set_flag(thread, injected_page.CLAIMED_AT, False)
                 raise
             return "idle-call"
 
     def create_thread(self, thread: StoppedThread) -> None:
         """Not from within our page: the new thread may be done, and the page freed, before the call returns."""
-        thread.block_signals(landing.THREAD_MASK)  # the new thread inherits it
-        errno_at = thread.read(self.landing.data + landing.ERRNO_AT, landing.ERRNO.size)
+        thread.block_signals(injected_page.THREAD_MASK)  # the new thread inherits it
+        errno_at = thread.read(self.landing.data + injected_page.ERRNO_AT, injected_page.ERRNO.size)
         create, data = self.functions["pthread_create"], self.landing.data
-        arguments = (data + landing.THREAD_AT, 0, self.landing.thread_door, data)
+        arguments = (data + injected_page.THREAD_AT, 0, self.landing.thread_door, data)
         try:
             failed = thread.call(create, *arguments, limit_ns=THREAD_NS) & 0xFFFFFFFF
         finally:
-            location, value = landing.ERRNO.unpack(errno_at)
+            location, value = injected_page.ERRNO.unpack(errno_at)
             thread.write(location, value.to_bytes(4, "little"))
         if failed:
             raise CallFailed(f"it can start no thread: {os.strerror(failed)}")
@@ -164,6 +166,6 @@ class Visitor:
             if state is None or (state.claimed and not state.failed):
                 return
             if state.pending:
-                self.set_flag(thread, landing.LEAVING_AT, True)
+                self.set_flag(thread, injected_page.LEAVING_AT, True)
                 return
             thread.call(self.functions["munmap"], self.landing.base, self.landing.length, limit_ns=QUICK_NS)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from perfscope.agent.steering import steer
+from perfscope.agent.control_pipe import steer
 
 
 class Heard:

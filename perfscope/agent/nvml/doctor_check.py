@@ -1,6 +1,6 @@
 """What NVML offers on this machine, in a line: for `perfscope doctor`."""
 
-from perfscope.agent.nvml.card import BY_GPM, Card, cards
+from perfscope.agent.nvml.device_reader import BY_GPM, Card, cards
 from perfscope.agent.nvml.door import opened
 
 GROUPS = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from perfscope.agent.host import proc
-from perfscope.agent.job.instead import instead, ranks_below
+from perfscope.agent.job.suggest_target import instead, ranks_below
 from tests.running import TARGETS, perfscope
 
 FAMILY = str(TARGETS / "family.py")

@@ -1,0 +1,77 @@
+"""The machine code is the assembly beside it, and both agree on where things lie."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent.entry import injected_page, stub
+
+SOURCE = Path(injected_page.__file__).with_name("injected_page.s")
+
+
+def test_the_code_is_the_assembled_source(tmp_path: Path) -> None:
+    if not shutil.which("as") or not shutil.which("objcopy"):
+        pytest.skip("no assembler (binutils) here")
+    subprocess.run(["as", SOURCE, "-o", tmp_path / "injected_page.o"], check=True)
+    subprocess.run(
+        ["objcopy", "-O", "binary", "-j", ".text", tmp_path / "injected_page.o", tmp_path / "code"], check=True
+    )
+    assert (tmp_path / "code").read_bytes() == injected_page.CODE
+    symbols = subprocess.run(["nm", tmp_path / "injected_page.o"], capture_output=True, text=True, check=True).stdout
+    places = {line.split()[2]: int(line.split()[0], 16) for line in symbols.splitlines()}
+    assert places["arrive"] == injected_page.ARRIVE_DOOR
+    assert places["pending"] == injected_page.PENDING_DOOR
+    assert places["thread_main"] == injected_page.THREAD_DOOR
+
+
+def test_both_sides_agree_on_the_data_page() -> None:
+    offsets = {name: int(at) for name, at in re.findall(r"\.set\s+(\w+), (\d+)", SOURCE.read_text())}
+    assert offsets["CLAIMED"] == injected_page.CLAIMED_AT
+    assert offsets["PENDING"] == injected_page.PENDING_AT
+    assert offsets["LEAVING"] == injected_page.LEAVING_AT
+    assert offsets["THREAD"] == injected_page.THREAD_AT
+    assert offsets["TEXT"] == injected_page.TEXT_AT
+    assert offsets["ERRNO_AT"] == injected_page.ERRNO_AT
+    assert offsets["ERRNO_BEFORE"] == injected_page.ERRNO_AT + 8
+    assert offsets["PAGE"] == injected_page.PAGE_BYTES
+    names = injected_page.TABLE_NAMES
+    laid = injected_page.Landing(b"text", base=0x10000)
+    image = laid.data_image({name: 1000 + number for number, name in enumerate(names)})
+    words = {at: int.from_bytes(image[at : at + 8], "little") for at in range(0, injected_page.TEXT_AT, 8)}
+    assert words[offsets["BASE"]] == 0x10000
+    assert words[offsets["LENGTH"]] == 2 * injected_page.PAGE_BYTES
+    assert words[offsets["THREAD_MAIN"]] == 0x10000 + injected_page.THREAD_DOOR
+    assert words[offsets["SIGNAL_MASK"]] == injected_page.THREAD_MASK
+    table: tuple[str, ...] = (
+        "PTHREAD_CREATE",
+        "PTHREAD_SELF",
+        "PTHREAD_DETACH",
+        "PTHREAD_SIGMASK",
+        "MUNMAP",
+        "PY_IS_INITIALIZED",
+    )
+    table += ("GIL_ENSURE", "GIL_RELEASE", "DICT_NEW", "RUN_STRING", "ERR_CLEAR", "DEC_REF")
+    table += ("ERRNO_LOCATION", "MPROTECT", "ADD_PENDING_CALL")
+    assert [words[offsets[name]] for name in table] == [1000 + number for number in range(len(names))]
+    assert image[injected_page.TEXT_AT :] == b"text\0"
+
+
+def test_state_is_only_believed_with_its_token() -> None:
+    laid = injected_page.Landing(b"")
+    image = laid.data_image(dict.fromkeys(injected_page.TABLE_NAMES, 0))
+    assert laid.state(image) == injected_page.State(claimed=False, pending=False, failed=0, began=False)
+    assert injected_page.Landing(b"").state(image) is None
+    assert laid.state(image[:10]) is None
+
+
+@pytest.mark.parametrize("version", [None, 0x030B00A1, 0x02070CF0])
+def test_a_source_for_another_version_travels_as_source(version: int | None) -> None:
+    namespace: dict[str, object] = {}
+    stub_text = stub.text("import __main__; __main__.entry_test_mark = 'é' * 3", __import__("os").getpid(), version)
+    exec(stub_text, namespace)
+    import __main__
+
+    assert __main__.__dict__.pop("entry_test_mark") == "ééé"
