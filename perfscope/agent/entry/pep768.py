@@ -1,31 +1,32 @@
-"""Enters CPython 3.14 and newer through sys.remote_exec (PEP 768), called by the target's own interpreter.
+"""Enters CPython 3.14 and newer by the debugger interface of PEP 768: a script in the target's file system, asked for in its memory.
 
-The interpreter must be of the same minor version and see the target as itself, so it is started inside the target's root
-directory and its mount and pid namespaces. The script is a file in the target's world; it only starts a thread. Running
-it and taking it back are the same act, the renaming of one file, so that the source runs once.
+The script is laid out with the rights of the target's user, and only starts a thread. Running it and taking it back are the same
+act, the renaming of one file, so that the source runs once.
 """
 
 import contextlib
-import ctypes
 import os
-import secrets
-import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from perfscope.agent.entry import stub
+from perfscope.agent.entry.debugger_fields import DebuggerFields, NoDebuggerFields, find_debugger_fields
 from perfscope.agent.entry.idle import IdleWatch
 from perfscope.agent.entry.injected_page import FAULTS
-from perfscope.agent.entry.refusals import own_pid, status_of
+from perfscope.agent.entry.refusals import own_pid
+from perfscope.agent.entry.symbols import symbol_range
+from perfscope.agent.leftovers import folder_name
+from perfscope.agent.target_user import files
+from perfscope.agent.target_user.child import call_as
+from perfscope.agent.target_user.rights import TargetUser, target_user
 
-CALL = "import sys; sys.remote_exec(int(sys.argv[1]), sys.argv[2])"
-PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # in the target's world; made with mode 0700 and a random name
-NAMESPACES = {"mnt": 0x00020000, "pid": 0x20000000}
-KEPT_ENVIRONMENT = (b"LD_LIBRARY_PATH=", b"PYTHONHOME=")
-HELPER_S = 5.0
-PATIENCE_S = 4.0  # then ptrace has its turn
+PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # in the target's root directory
+PREFIX = "perfscope-entry"
+PATIENCE_S = 4.0  # then ptrace is tried
 POLL_S = 0.005
+BEGINS_WITHIN_S = 1.0
+OPENS_WITHIN_S = 0.2
+"""How long a target that has just been asked no more may still take to open the script."""
 
 # All of it inside the try, from the first instruction on: a signal handler of the user's may raise anywhere in it.
 SCRIPT = """\
@@ -84,24 +85,34 @@ except BaseException as error:
 """
 
 
-@dataclass
+@dataclass(frozen=True)
 class Parcel:
-    """The files laid into the target's world: `here` as we see the folder, `there` as the target does."""
+    """The folder with script and source: `name` in `place`, both as the target sees them; `folder` is it, open."""
 
-    here: Path
-    there: str
+    user: TargetUser
+    place: str
+    name: str
+    folder: int
 
-    def taken(self) -> bool:
-        """Has the target begun to run it?"""
-        return not (self.here / "fresh").exists()
+    @property
+    def path(self) -> str:
+        """The folder as the target names it."""
+        return f"{self.place}/{self.name}"
+
+    def was_taken(self) -> bool:
+        """Return whether the target's thread has begun. Raises OSError."""
+        return not call_as(self.user, files.holds, self.folder, "fresh", files=(self.folder,)).value
 
     def withdraw(self) -> bool:
-        """Take it back; False when the target was quicker. The script stays, to clean up should it still be run."""
-        try:
-            (self.here / "fresh").rename(self.here / "withdrawn")
-        except FileNotFoundError:
-            return False
-        return True
+        """Take it back; False when the target was quicker. Raises OSError."""
+        renamed = call_as(self.user, files.rename_in, self.folder, "fresh", "withdrawn", files=(self.folder,))
+        return bool(renamed.value)
+
+    def remove(self) -> None:
+        """Remove the folder, as far as the target has not."""
+        with contextlib.suppress(OSError):
+            place = (self.user.root, self.place, self.name, self.folder)
+            call_as(self.user, files.remove_folder, *place, files=(self.folder,))
 
 
 def enter_by_remote_exec(pid: int, source: str, version: int, deadline_ns: int) -> bool:
@@ -112,95 +123,74 @@ def enter_by_remote_exec(pid: int, source: str, version: int, deadline_ns: int) 
     watch = IdleWatch(pid)
     if watch.settle() is not None:
         return False  # a waiting thread would not look at the script
-    parcel = laid_out(pid, stub.text(source, own_pid(pid), version))
-    if parcel is None:
-        return False
-    if not ask(pid, parcel.there + "/script.py"):
-        shutil.rmtree(parcel.here, ignore_errors=True)
-        return False
-    until_ns = min(deadline_ns, time.monotonic_ns() + int(PATIENCE_S * 1e9))
-    while time.monotonic_ns() < until_ns and watch.idle is None:
-        if parcel.taken():
-            return True
-        watch.look()
-        time.sleep(POLL_S)
-    return not parcel.withdraw()
-
-
-def laid_out(pid: int, text: bytes) -> Parcel | None:
-    """The files, owned by the target's user; None when no place in its world can be written."""
-    uid, gid = (int(status_of(pid)[key].split()[1]) for key in ("Uid", "Gid"))
-    for place in PLACES:
-        there = f"{place}/perfscope-{secrets.token_hex(8)}"
-        here = Path(f"/proc/{pid}/root{there}")
-        with contextlib.suppress(OSError):
-            here.mkdir(mode=0o700)
-            script = SCRIPT.format(here=there, faults=set(map(int, FAULTS)))
-            files = {"script.py": script.encode(), "source": text, "fresh": b""}
-            for name, content in files.items():
-                (here / name).write_bytes(content)
-                os.chown(here / name, uid, gid)
-            os.chown(here, uid, gid)
-            return Parcel(here, there)
-    return None
-
-
-def ask(pid: int, script: str) -> bool:
-    """Have the target's own interpreter call sys.remote_exec. False when that fails, for whatever reason."""
+    text = stub.text(source, own_pid(pid), version)
     try:
-        program = os.readlink(f"/proc/{pid}/exe").encode()
-        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        kept = dict(entry.split(b"=", 1) for entry in environment if entry.startswith(KEPT_ENVIRONMENT))
-        executable = os.open(f"/proc/{pid}/exe", os.O_RDONLY)
+        memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
-    child = os.fork()
-    if child == 0:
-        code = 127
+    try:
+        with target_user(pid) as user:
+            runtime = symbol_range(pid, "_PyRuntime")
+            fields = find_debugger_fields(memory, runtime[0] if runtime else 0, version)
+            return hand_over(fields, laid_out(user, text.decode()), watch, deadline_ns)
+    except (OSError, NoDebuggerFields):
+        return False
+    finally:
+        os.close(memory)
+
+
+def laid_out(user: TargetUser, text: str) -> Parcel:
+    """Make the folder with the script. Raises OSError when no place can be written."""
+    name = folder_name(PREFIX)
+    reply = call_as(user, lay_out, user.root, name, text)
+    return Parcel(user, str(reply.value), name, reply.files[0])
+
+
+def lay_out(root: int, name: str, text: str) -> files.Reply:
+    """Make the folder in the first place that can be written, run as the target's user. Raises OSError."""
+    for place in PLACES:
+        files.sweep(root, place, PREFIX)
+    failure = OSError()
+    for place in PLACES:
+        script = SCRIPT.format(here=f"{place}/{name}", faults=set(map(int, FAULTS)))
         try:
-            code = in_their_world(pid, executable, [program, b"-I", b"-S", b"-c", CALL.encode()], script, kept)
-        finally:
-            os._exit(code)
-    os.close(executable)
-    return exit_status(child) == 0
+            return files.make_folder(root, place, name, {"script.py": script, "source": text, "fresh": ""})
+        except OSError as error:
+            failure = error
+    raise failure
 
 
-def in_their_world(
-    pid: int, executable: int, command: list[bytes], script: str, environment: dict[bytes, bytes]
-) -> int:
-    """Runs in a child of ours: join the target's namespaces and root, then become its interpreter."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
-    their_pid = pid
-    root = os.open(f"/proc/{pid}/root", os.O_RDONLY)
-    other_root = os.stat(f"/proc/{pid}/root").st_ino != os.stat("/").st_ino
-    libc = ctypes.CDLL(None, use_errno=True)
-    foreign = []
-    for name, kind in NAMESPACES.items():
-        if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"):
-            foreign.append((os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY), kind))
-            their_pid = own_pid(pid) if name == "pid" else their_pid
-    if any(libc.setns(descriptor, kind) != 0 for descriptor, kind in foreign):
-        return 126
-    if foreign or other_root:
-        os.fchdir(root)
-        os.chroot(".")
-    child = os.fork()  # a pid namespace holds for children only
-    if child == 0:
-        os.execve(executable, [*command, str(their_pid).encode(), script.encode()], environment)
-    return exit_status(child)
+def hand_over(fields: DebuggerFields, parcel: Parcel, watch: IdleWatch, deadline_ns: int) -> bool:
+    """Ask for the script and wait until it runs; True when it has. Raises OSError, NoDebuggerFields; leaves no folder."""
+    taken = False
+    try:
+        fields.ask(f"{parcel.path}/script.py")
+        until_ns = min(deadline_ns, time.monotonic_ns() + int(PATIENCE_S * 1e9))
+        while fields.is_pending() and time.monotonic_ns() < until_ns and watch.idle is None:
+            watch.look()
+            time.sleep(POLL_S)
+        taken = has_begun(fields, parcel) or not took_back(fields, parcel)
+        return taken
+    finally:
+        if not taken:
+            parcel.remove()
+        os.close(parcel.folder)
 
 
-def exit_status(child: int) -> int:
-    """Wait for a child of ours, at most HELPER_S; its exit code, 124 when it had to be killed."""
-    until_ns = time.monotonic_ns() + int(HELPER_S * 1e9)
-    while time.monotonic_ns() < until_ns:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
+def has_begun(fields: DebuggerFields, parcel: Parcel) -> bool:
+    """Return whether the script, which the target has begun with, has started its thread. Raises OSError."""
+    until_s = time.monotonic() + BEGINS_WITHIN_S
+    while not fields.is_pending() and time.monotonic() < until_s:
+        if parcel.was_taken():
+            return True
         time.sleep(POLL_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, 9)
-    os.waitpid(child, 0)
-    return 124
+    return False
+
+
+def took_back(fields: DebuggerFields, parcel: Parcel) -> bool:
+    """Ask no more; False when the target was quicker. Raises OSError."""
+    fields.withdraw()
+    taken_back = parcel.withdraw()
+    if taken_back:
+        time.sleep(OPENS_WITHIN_S)  # CPython prints an error when a script that it wants to open is gone
+    return taken_back

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from perfscope.agent.entry import ptrace
 from perfscope.agent.entry.symbols import addresses, python_files, python_version
+from perfscope.agent.host import proc
 from perfscope.errors import CannotEnter
 
 SINCE_3_8 = "PyConfig_InitPythonConfig"  # before, a thread of C could end a process that never made a Python thread
@@ -24,10 +25,9 @@ def gone(pid: int) -> CannotEnter:
 def status_of(pid: int) -> dict[str, str]:
     """/proc/PID/status as a dict. Raises CannotEnter when there is no such process."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines()
+        return proc.status(pid)
     except (FileNotFoundError, ProcessLookupError):
         raise CannotEnter(f"no process with pid {pid}: `perfscope ps` lists what can be attached to") from None
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 def main_thread_state(pid: int) -> str:
@@ -75,6 +75,11 @@ def refuse_by_state(pid: int, status: dict[str, str]) -> None:
 def refuse_by_owner(pid: int, status: dict[str, str]) -> None:
     real, effective, saved, _ = status["Uid"].split()
     if own_capabilities() & CAP_SYS_PTRACE:
+        if len({real, effective, saved}) > 1:
+            raise CannotEnter(
+                f"pid {pid} runs with the rights of several users ({real}, {effective}, {saved}): "
+                "perfscope does not enter setuid programs; use `--depth observe`"
+            )
         return
     if str(os.geteuid()) not in (real, effective, saved):
         raise CannotEnter(f"pid {pid} belongs to {user_name(int(real))}: run perfscope as that user or with sudo")
@@ -108,10 +113,9 @@ def refuse_by_permission(pid: int) -> None:
 
 def refuse_by_build(pid: int) -> None:
     try:
-        with open(f"/proc/{pid}/exe", "rb") as stream:
-            head = stream.read(20)
         path = os.readlink(f"/proc/{pid}/exe")
         files = python_files(pid)
+        head = elf_header(pid, next((one.start for one in files if one.path == path), 0))
     except OSError:
         raise gone(pid) from None
     machine = int.from_bytes(head[18:20], "little")
@@ -136,6 +140,12 @@ def refuse_by_build(pid: int) -> None:
     raise CannotEnter(
         f"pid {pid} ({os.path.basename(path)}) is not Python: `perfscope ps` lists what can be attached to"
     )
+
+
+def elf_header(pid: int, start: int) -> bytes:
+    """Return the first bytes of the program as it is mapped at `start`: its file is the target user's, and is not opened."""
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        return os.pread(memory.fileno(), 20, start)
 
 
 def known_version(pid: int) -> int:

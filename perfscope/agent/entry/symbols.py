@@ -1,9 +1,10 @@
-"""Where the functions and data of a running CPython lie: ELF symbol tables of its mapped files, by /proc/PID/root.
+"""Finds the functions and data of a running CPython in the ELF symbol tables of its mapped files.
 
-Tables are searched as bytes, not walked: a whole libpython costs milliseconds and its file's size once, nothing is kept but
-the answers.
+The files belong to the target's user and are read with that user's rights (`target_user`). Tables are searched as bytes, not
+walked: a whole libpython costs milliseconds and its file's size once, and only the answers are kept.
 """
 
+import errno
 import io
 import os
 import re
@@ -11,15 +12,22 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+
+from perfscope.agent.target_user.child import Reply, call_as
+from perfscope.agent.target_user.files import open_regular
+from perfscope.agent.target_user.rights import TargetUser, target_user
 
 SYMBOL = struct.Struct("<IBBHQQ")
 PAGE_BYTES = 4096
 PYTHON_NAME = re.compile(r"/(?:lib)?python3\.(\d+)[a-z]*(?:\.so[.\d]*)?(?: \(deleted\))?$")
 PYTHON = re.compile(r"/libpython3\.\d+[a-z]*\.so[.\d]*$")
 C_LIBRARY = re.compile(r"/(libpthread[-.][^/]*|libc[-.][^/]*|ld-musl-[^/]*)$")
-MOST_SYMBOLS_KEPT = 4096
+MOST_FILES_KEPT = 4096
+DAMAGED = (ELFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error, MemoryError)
+"""What the ELF reader raises on files that are cut short or made up."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,10 @@ class ElfFile:
     symbols: dict[str, tuple[int, int] | None]
 
 
-known_files: dict[tuple[int, int, int], ElfFile] = {}
+known_files: dict[tuple[int, MappedFile], ElfFile] = {}
+"""By user and mapping: a file of another user's is not opened just to see that it is still the same."""
+parsed_files: dict[tuple[int, int, int], ElfFile] = {}
+"""By device, inode and modification time."""
 
 
 def mapped_files(pid: int) -> list[MappedFile]:
@@ -96,21 +107,20 @@ def python_version(pid: int) -> int | None:
 
 
 def addresses(pid: int, files: Iterable[MappedFile], names: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """(address, size) of each of `names` that one of `files` defines; the first file wins."""
+    """(address, size) of each of `names` that one of `files` defines; the first file wins. Raises OSError."""
     wanted = set(names)
     found: dict[str, tuple[int, int]] = {}
-    for mapped in files:
-        missing = wanted - found.keys()
-        if not missing:
-            break
-        elf = elf_file(pid, mapped, missing)
-        if elf is None:
-            continue
-        bias = load_bias(elf, mapped)
-        for name in missing:
-            place = elf.symbols.get(name)
-            if place is not None:
-                found[name] = (place[0] + bias, place[1])
+    with target_user(pid) as user:
+        for mapped in files:
+            missing = wanted - found.keys()
+            elf = elf_file(user, mapped, missing) if missing else None
+            if elf is None:
+                continue
+            bias = load_bias(elf, mapped)
+            for name in missing:
+                place = elf.symbols.get(name)
+                if place is not None:
+                    found[name] = (place[0] + bias, place[1])
     return found
 
 
@@ -125,22 +135,37 @@ def load_bias(elf: ElfFile, mapped: MappedFile) -> int:
     return mapped.start - (elf.segments[0][1] if elf.segments else 0)
 
 
-def elf_file(pid: int, mapped: MappedFile, names: set[str]) -> ElfFile | None:
-    """The file with all `names` looked up; None when it cannot be opened or is no ELF file."""
+def elf_file(user: TargetUser, mapped: MappedFile, names: set[str]) -> ElfFile | None:
+    """Return the file with all `names` looked up; None when it cannot be opened or is not an ELF file."""
+    known = known_files.get((user.uid, mapped))
+    if known is not None and names <= known.symbols.keys():
+        return known
+    wanted = sorted(names | (known.symbols.keys() if known else set()))
     try:
-        # map_files reaches a file that was deleted or replaced since; it needs privileges, so it comes second.
-        with open(f"/proc/{pid}/root{mapped.path}", "rb") as stream:
-            stat = os.fstat(stream.fileno())
-            if stat.st_ino != mapped.inode:
-                return None
-            key = (stat.st_dev, stat.st_ino, stat.st_mtime_ns)
-            known = known_files.get(key)
-            if known is None or not names <= known.symbols.keys():
-                known = read_elf(stream, names | (known.symbols.keys() if known else set()))
-                known_files[key] = known
-            return known
-    except (OSError, ELFError):
+        reply = call_as(user, look_up_in_file, user.root, mapped.path, mapped.inode, wanted)
+        found = msgspec.convert(reply.value, ElfFile)
+    except (OSError, msgspec.ValidationError):
         return None
+    if len(known_files) >= MOST_FILES_KEPT:
+        known_files.clear()
+    known_files[user.uid, mapped] = found
+    return found
+
+
+def look_up_in_file(root: int, path: str, inode: int, names: list[str]) -> Reply:
+    """Look up `names` in the ELF file `path` below `root`. Raises OSError when it is another file by now, or damaged."""
+    with open(open_regular(root, path), "rb") as stream:
+        stat = os.fstat(stream.fileno())
+        if stat.st_ino != inode:
+            raise OSError(errno.ESTALE, "the file was replaced", path)
+        key = (stat.st_dev, stat.st_ino, stat.st_mtime_ns)
+        found = parsed_files.get(key)
+        if found is None or not set(names) <= found.symbols.keys():
+            try:
+                found = parsed_files[key] = read_elf(stream, set(names))
+            except DAMAGED:
+                raise OSError(errno.ENOEXEC, "not a readable ELF file", path) from None
+        return Reply(found)
 
 
 def read_elf(stream: io.BufferedReader, names: set[str]) -> ElfFile:

@@ -31,6 +31,13 @@ def read(path: str) -> str | None:
         return None
 
 
+def status(pid: int) -> dict[str, str]:
+    """Return /proc/PID/status by field name. Raises OSError when the process is gone."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
 def stat(pid: int) -> Stat | None:
     """Identity of a process; the name may hold spaces and brackets, so the fields are counted from the last one."""
     text = read(f"/proc/{pid}/stat")

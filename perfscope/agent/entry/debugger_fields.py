@@ -1,0 +1,101 @@
+"""The fields of CPython 3.14 and newer through which a debugger asks for a script (PEP 768), in another process's memory.
+
+CPython describes where they are in a table at the start of `_PyRuntime` (`_Py_DebugOffsets`). Nothing of the target's is
+executed for it, and the target is not stopped: this is what `sys.remote_exec` does.
+"""
+
+import os
+import struct
+from dataclasses import dataclass
+
+COOKIE = b"xdebugpy"
+VERSION_AT, INTERPRETERS_HEAD_AT, THREADS_MAIN_AT = 8, 40, 80
+SUPPORT_AT = {0x030E: 712, 0x030F: 840}
+"""Where the table's last part begins, by minor version (offsetof in pycore_debug_offsets.h of 3.14.10 and 3.15.2)."""
+SUPPORT = struct.Struct("<6Q")
+POINTER = struct.Struct("<Q")
+FLAG = struct.Struct("<i")
+PLEASE_STOP = 1 << 5  # _PY_EVAL_PLEASE_STOP_BIT of pycore_ceval.h
+LARGEST_OFFSET = 1 << 24
+
+
+class NoDebuggerFields(Exception):
+    """The target has no such fields, not where they are expected, or they are switched off or in use."""
+
+
+@dataclass(frozen=True)
+class DebuggerFields:
+    """Addresses in the target of its main thread's fields; `memory` is an open /proc/PID/mem."""
+
+    memory: int
+    pending: int
+    script: int
+    script_bytes: int
+    eval_breaker: int
+
+    def is_pending(self) -> bool:
+        """Return whether the target has not yet begun with the script. Raises OSError when it is gone."""
+        return bool(FLAG.unpack(read(self.memory, self.pending, FLAG.size))[0])
+
+    def ask(self, path: str) -> None:
+        """Ask for the script at `path`. Raises NoDebuggerFields when it is too long or another one is waiting, OSError."""
+        text = os.fsencode(path) + b"\0"
+        if len(text) > self.script_bytes:
+            raise NoDebuggerFields("the path of the script is too long")
+        if self.is_pending():
+            raise NoDebuggerFields("another debugger's script is waiting")
+        write(self.memory, self.script, text)
+        write(self.memory, self.pending, FLAG.pack(1))
+        # Only the byte with the flag: the upper part of the word changes when code is instrumented.
+        breaker = read(self.memory, self.eval_breaker, 1)[0]
+        write(self.memory, self.eval_breaker, bytes([breaker | PLEASE_STOP]))
+
+    def withdraw(self) -> None:
+        """Ask no more. Raises OSError when the target is gone."""
+        if self.is_pending():
+            write(self.memory, self.pending, FLAG.pack(0))
+
+
+def find_debugger_fields(memory: int, runtime: int, version: int) -> DebuggerFields:
+    """Return the fields of the main thread of the main interpreter.
+
+    runtime: address of `_PyRuntime`. version: PY_VERSION_HEX. Raises NoDebuggerFields, OSError.
+    """
+    support_at = SUPPORT_AT.get(version >> 16)
+    if support_at is None:
+        raise NoDebuggerFields(f"the table of CPython {version:#x} is not known")
+    table = read(memory, runtime, support_at + SUPPORT.size)
+    if table[: len(COOKIE)] != COOKIE or pointer(table, VERSION_AT) >> 16 != version >> 16:
+        raise NoDebuggerFields("the table is not where it should be")
+    offsets = SUPPORT.unpack_from(table, support_at)
+    head, main = pointer(table, INTERPRETERS_HEAD_AT), pointer(table, THREADS_MAIN_AT)
+    if max(head, main, *offsets) > LARGEST_OFFSET:
+        raise NoDebuggerFields("the table is damaged")
+    breaker, support, enabled, pending, script, script_bytes = offsets
+    interpreter = POINTER.unpack(read(memory, runtime + head, POINTER.size))[0]
+    thread = POINTER.unpack(read(memory, interpreter + main, POINTER.size))[0]
+    if not interpreter or not thread:
+        raise NoDebuggerFields("Python is starting up or shutting down there")
+    if not FLAG.unpack(read(memory, interpreter + enabled, FLAG.size))[0]:
+        raise NoDebuggerFields("remote debugging is switched off there")
+    at = thread + support
+    return DebuggerFields(memory, at + pending, at + script, script_bytes, thread + breaker)
+
+
+def pointer(table: bytes, at: int) -> int:
+    """Return the 64-bit word of the table at byte `at`."""
+    return int(POINTER.unpack_from(table, at)[0])
+
+
+def read(memory: int, address: int, size: int) -> bytes:
+    """Read `size` bytes of the target. Raises OSError, also when there are fewer."""
+    found = os.pread(memory, size, address)
+    if len(found) != size:
+        raise OSError("the target's memory ends there")
+    return found
+
+
+def write(memory: int, address: int, content: bytes) -> None:
+    """Write to the target. Raises OSError, also when not all could be written."""
+    if os.pwrite(memory, content, address) != len(content):
+        raise OSError("the target's memory ends there")

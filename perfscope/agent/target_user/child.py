@@ -1,0 +1,150 @@
+"""Runs one function with the rights of a target's user, in a child process that lives for that call.
+
+The child is not trusted: the user may stop, kill or delay it, and decides what its files hold. It has a time limit, its answer
+is bounded JSON, and what it opened comes back as descriptors.
+"""
+
+import array
+import contextlib
+import errno
+import functools
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from perfscope.agent.target_user.rights import TargetUser, take_rights
+
+LIMIT_S = 5.0
+LARGEST_REPLY_BYTES = 16 << 20
+MOST_FILES = 4
+POLL_S = 0.001
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a function gives back: JSON-compatible data, and open files that now belong to the caller."""
+
+    value: Any = None
+    files: Sequence[int] = field(default=())
+
+
+class Outcome(msgspec.Struct):
+    """What the child sends: the value, or the error number of what failed."""
+
+    value: Any = None
+    error: int = 0
+
+
+def call_as(
+    user: TargetUser,
+    function: Callable[..., Reply],
+    *arguments: Any,
+    files: tuple[int, ...] = (),
+    limit_s: float = LIMIT_S,
+) -> Reply:
+    """Return `function(*arguments)`, run as `user`. Raises OSError, TimeoutError after `limit_s` seconds.
+
+    Where the files are our own it is a plain call. Otherwise the child has no open files but
+    `user.root` and the descriptors in `files`.
+    """
+    if not user.foreign:
+        return function(*arguments)
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        keep = {theirs.fileno(), user.root, *files}
+        serve(user, theirs, keep, functools.partial(function, *arguments))
+    theirs.close()
+    try:
+        return reply_from(ours, time.monotonic() + limit_s)
+    finally:
+        ours.close()
+        end(child)
+
+
+def serve(
+    user: TargetUser, answers: socket.socket, keep: set[int], work: Callable[[], Reply]
+) -> None:
+    """Run in the child, which ends here; what is not an OSError ends it without an answer."""
+    try:
+        os.setsid()
+        close_all_but(keep)
+        try:
+            take_rights(user)
+            reply = work()
+            outcome = Outcome(reply.value)
+        except OSError as error:
+            reply, outcome = Reply(), Outcome(error=error.errno or errno.EIO)
+        send(answers, msgspec.json.encode(outcome), reply.files)
+    finally:
+        os._exit(0)
+
+
+def close_all_but(kept: set[int]) -> None:
+    """Close every inherited file; input and output lead nowhere."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            with contextlib.suppress(OSError):  # the listing itself was one of them
+                os.close(int(name))
+
+
+def send(answers: socket.socket, text: bytes, files: Sequence[int]) -> None:
+    """Send the length, the files with it, then the text."""
+    head = len(text).to_bytes(8, "little")
+    if files:
+        socket.send_fds(answers, [head], list(files))
+    else:
+        answers.sendall(head)
+    answers.sendall(text)
+
+
+def reply_from(answers: socket.socket, until_s: float) -> Reply:
+    """Read one reply until `until_s` (time.monotonic). Raises OSError with what failed in the child."""
+    heard, files = bytearray(), array.array("i")
+    try:
+        while len(heard) < 8 or len(heard) < 8 + int.from_bytes(heard[:8], "little"):
+            if int.from_bytes(heard[:8], "little") > LARGEST_REPLY_BYTES:
+                raise OSError(errno.EFBIG, "the answer is too large")
+            if not select.select([answers], [], [], max(until_s - time.monotonic(), 0))[0]:
+                raise TimeoutError(errno.ETIMEDOUT, "no answer in time")
+            part, opened, _, _ = socket.recv_fds(answers, 1 << 20, MOST_FILES)
+            files.extend(opened)
+            if not part:
+                raise OSError(errno.EIO, "the child ended without an answer")
+            heard += part
+        return Reply(value_of(bytes(heard[8:])), list(files))
+    except OSError:
+        for file in files:
+            os.close(file)
+        raise
+
+
+def value_of(text: bytes) -> Any:
+    """Return the value of an outcome. Raises OSError with what failed in the child."""
+    try:
+        outcome = msgspec.json.decode(text, type=Outcome)
+    except msgspec.MsgspecError:
+        raise OSError(errno.EIO, "the child's answer is damaged") from None
+    if outcome.error:
+        raise OSError(outcome.error, os.strerror(outcome.error))
+    return outcome.value
+
+
+def end(child: int) -> None:
+    """Kill what may still run and collect it; one that hangs in the kernel is left to be collected by init."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    until_s = time.monotonic() + 1.0
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(child, os.WNOHANG)[0] == 0 and time.monotonic() < until_s:
+            time.sleep(POLL_S)

@@ -1,0 +1,153 @@
+"""Functions over the files of a target's user; each is run by `child.call_as` and finds its paths below a root directory.
+
+Nothing here follows a link out of that root, waits on a FIFO, or believes that a name still means what it meant before.
+"""
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterable, Mapping
+
+from perfscope.agent.leftovers import remove_dead
+from perfscope.agent.target_user.child import Reply
+from perfscope.agent.target_user.rights import LIBC
+
+OPENAT2 = 437  # the same number on every architecture
+RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class OpenHow(ctypes.Structure):
+    """`struct open_how` of openat2(2)."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def open_below(root: int, path: str, flags: int) -> int:
+    """Open `path` as a process whose root directory is `root` would. Raises OSError.
+
+    Before Linux 5.6, or where a filter forbids openat2, absolute links lead out of `root`; they are
+    followed with the rights of the target's user.
+    """
+    how = OpenHow(flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    name = os.fsencode(path)
+    opened = LIBC.syscall(OPENAT2, root, name, ctypes.byref(how), ctypes.sizeof(how))
+    if opened >= 0:
+        return int(opened)
+    error = ctypes.get_errno()
+    if error in (errno.ENOSYS, errno.EPERM):
+        return os.open(path.lstrip("/") or ".", flags, dir_fd=root)
+    raise OSError(error, os.strerror(error), path)
+
+
+def open_regular(root: int, path: str) -> int:
+    """Open a regular file for reading. Raises OSError for anything else."""
+    file = open_below(root, path, READ)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return file
+
+
+def read_file(root: int, path: str, most_bytes: int) -> Reply:
+    """Return the first `most_bytes` of a regular file as text. Raises OSError."""
+    file = open_regular(root, path)
+    try:
+        return Reply(os.read(file, most_bytes).decode("utf-8", "replace"))
+    finally:
+        os.close(file)
+
+
+def filesystem_bytes(root: int, path: str) -> Reply:
+    """Return the size in bytes of the file system that holds `path`. Raises OSError."""
+    place = open_below(root, path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        found = os.fstatvfs(place)
+        return Reply(found.f_frsize * found.f_blocks)
+    finally:
+        os.close(place)
+
+
+def make_folder(root: int, place: str, name: str, files: Mapping[str, str]) -> Reply:
+    """Make the folder `name` (mode 0700) with `files` in `place`; return the place and the open folder. Raises OSError."""
+    parent = open_below(root, place, FOLDER)
+    try:
+        return Reply(place, [new_folder(parent, name, files)])
+    finally:
+        os.close(parent)
+
+
+def new_folder(parent: int, name: str, files: Mapping[str, str]) -> int:
+    """Make a folder below the open folder `parent`; return its descriptor. Raises OSError, leaving nothing."""
+    os.mkdir(name, 0o700, dir_fd=parent)
+    made = None
+    try:
+        made = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+        for each, text in files.items():
+            file = os.open(each, NEW_FILE, 0o600, dir_fd=made)
+            with open(file, "w", encoding="utf-8") as stream:
+                stream.write(text)
+    except OSError:
+        if made is not None:
+            remove_files(made, files)
+            os.close(made)
+        remove_empty(parent, name)
+        raise
+    return made
+
+
+def remove_files(folder: int, names: Iterable[str]) -> None:
+    """Remove the named files of an open folder, as far as they are there."""
+    for name in names:
+        try:
+            os.unlink(name, dir_fd=folder)
+        except OSError:
+            continue
+
+
+def remove_empty(parent: int, name: str) -> None:
+    """Remove a folder that is empty; leave it otherwise."""
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError:
+        return
+
+
+def remove_folder(root: int, place: str, name: str, folder: int) -> Reply:
+    """Remove every file of the open `folder`, then the folder `name` in `place`. Raises OSError."""
+    remove_files(folder, os.listdir(folder))
+    parent = open_below(root, place, FOLDER)
+    try:
+        remove_empty(parent, name)
+    finally:
+        os.close(parent)
+    return Reply()
+
+
+def sweep(root: int, place: str, prefix: str) -> None:
+    """Remove from `place` what agents that were killed have left of this user's."""
+    try:
+        parent = open_below(root, place, FOLDER)
+    except OSError:
+        return
+    try:
+        remove_dead(parent, prefix)
+    finally:
+        os.close(parent)
+
+
+def rename_in(folder: int, before: str, after: str) -> Reply:
+    """Rename a file of an open folder; return False when it is not there. Raises OSError."""
+    try:
+        os.rename(before, after, src_dir_fd=folder, dst_dir_fd=folder)
+    except FileNotFoundError:
+        return Reply(False)
+    return Reply(True)
+
+
+def holds(folder: int, name: str) -> Reply:
+    """Return whether an open folder has an entry `name`. Raises OSError."""
+    return Reply(name in os.listdir(folder))

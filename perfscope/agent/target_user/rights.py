@@ -1,0 +1,95 @@
+"""Who owns a target, and how a child process of ours takes on that user's rights and no others."""
+
+import ctypes
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfscope.agent.host import proc
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NO_NEW_PRIVS = 38
+CAPABILITY_VERSION_3 = 0x20080522
+MORE_MEMORY_BYTES = 1 << 30
+"""A child may use this much beyond what it inherits: a symbol table of a large libpython is 100 MB."""
+
+
+@dataclass(frozen=True)
+class TargetUser:
+    """The user a target runs as: ids as this process sees them, and the target's root directory.
+
+    `root` is an O_PATH descriptor, so that a path means the same after the target has ended.
+    `foreign`: the files are another user's, or are seen through another mount namespace or root.
+    """
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    root: int
+    foreign: bool
+
+
+@contextmanager
+def target_user(pid: int) -> Iterator[TargetUser]:
+    """Yield the user of process `pid`. Raises OSError when the process is gone or may not be read."""
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        status = proc.status(pid)
+        uid, gid = (int(status[name].split()[1]) for name in ("Uid", "Gid"))
+        groups = tuple(map(int, status.get("Groups", "").split()))
+        foreign = uid != os.geteuid() or not shares_root(pid, root)
+        yield TargetUser(uid, gid, groups, root, foreign)
+    finally:
+        os.close(root)
+
+
+def shares_root(pid: int, root: int) -> bool:
+    """Return whether a path means the same file to process `pid` as to us."""
+    theirs, ours = os.fstat(root), os.stat("/")
+    same_root = (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
+    return same_root and os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+
+
+def take_rights(user: TargetUser) -> None:
+    """Become `user` for good: its ids, no capabilities, no way to gain any, nothing readable by it.
+
+    Raises OSError where that is not permitted; the caller must then end the process.
+    """
+    os.environ.clear()
+    limit_bytes = MORE_MEMORY_BYTES + memory_in_use_bytes()
+    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+    control(PR_SET_NO_NEW_PRIVS, 1)
+    if os.geteuid() == 0:
+        os.setgroups(user.groups)
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    elif (os.geteuid(), os.getegid()) != (user.uid, user.gid):
+        raise PermissionError(1, "only root may act as another user")
+    drop_capabilities()
+    # A change of ids resets both: the process would be readable by the user, and outlive us.
+    control(PR_SET_DUMPABLE, 0)
+    control(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def memory_in_use_bytes() -> int:
+    """Return the address space of this process, in bytes."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+
+
+def control(option: int, value: int) -> None:
+    """Call prctl. Raises OSError."""
+    if LIBC.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def drop_capabilities() -> None:
+    """Empty the effective, permitted and inheritable sets; the ambient set follows. Raises OSError."""
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    if LIBC.capset(header, (ctypes.c_uint32 * 6)()) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
