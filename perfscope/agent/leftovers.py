@@ -1,0 +1,130 @@
+"""Temporary folders whose name says who made them, and the removal of those whose maker was killed.
+
+The name holds the maker's pid, start time, pid namespace and boot, so that another process can decide whether
+the maker is still running. Standard library only.
+"""
+
+import os
+import re
+import secrets
+import stat
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfscope.agent.host import proc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEEPEST = 4
+"""Levels of folders that are removed; ours have two."""
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NAME = r"(?P<pid>[1-9]\d{0,9})-(?P<start>\d{1,20})-(?P<world>[0-9a-f]{8}-[0-9a-f]{1,20})-[0-9a-f]{16}"
+
+
+def folder_name(prefix: str) -> str:
+    """Return a new name for a folder of this process: `prefix`, its pid, start time and namespace, random digits."""
+    made_by = proc.stat(os.getpid())
+    start = made_by.start_ticks if made_by is not None else 0
+    return f"{prefix}{os.getpid()}-{start}-{pid_world()}-{secrets.token_hex(8)}"
+
+
+@contextmanager
+def temporary_folder(place: Path, prefix: str) -> "Iterator[Path]":
+    """Make a folder of mode 0700 in `place` and remove it at the end. Raises OSError where it cannot be made."""
+    path = place / folder_name(prefix)
+    path.mkdir(mode=0o700)
+    try:
+        yield path
+    finally:
+        with suppress(OSError), opened(place) as parent:
+            remove_folder(parent, path.name)
+
+
+def remove_dead(place: Path | str, prefix: str) -> list[str]:
+    """Remove the folders in `place` that a process of ours left when it was killed; return the names removed.
+
+    Touched are folders only, owned by the effective uid, with a name that `folder_name(prefix)` makes, whose process
+    has ended and belonged to our pid namespace. Links are never followed, `place` included. Never raises: what cannot
+    be removed stays.
+    """
+    removed: list[str] = []
+    expected = re.compile(re.escape(prefix) + NAME)
+    world = pid_world()
+    with suppress(OSError), opened(place) as parent:
+        for name in sorted(os.listdir(parent)):
+            found = expected.fullmatch(name)
+            if found is None or found["world"] != world or is_running(int(found["pid"]), int(found["start"])):
+                continue
+            with suppress(OSError):
+                remove_folder(parent, name)
+                removed.append(name)
+    return removed
+
+
+def pid_world() -> str:
+    """Return what a pid is relative to: the boot (its first eight digits) and the pid namespace, both hexadecimal.
+
+    The boot matters where hosts share a temporary folder: the first pid namespace has the same number on every host.
+    """
+    boot = (proc.read("/proc/sys/kernel/random/boot_id") or "0" * 8)[:8]
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    return f"{boot}-{namespace:x}"
+
+
+def is_running(pid: int, start_ticks: int) -> bool:
+    """Return whether the process still runs; True where that cannot be found out."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # it is another user's: its start time decides
+    process = proc.stat(pid)
+    return process is None or process.start_ticks == start_ticks
+
+
+@contextmanager
+def opened(name: Path | str, parent: int | None = None) -> "Iterator[int]":
+    """Open a folder that is not a link, in the folder of descriptor `parent`. Raises OSError."""
+    descriptor = os.open(name, FOLDER, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def remove_folder(parent: int, name: str) -> None:
+    """Remove the folder `name` in the folder of descriptor `parent`.
+
+    Raises OSError where it is a link, another user's, on another file system, or deeper than `DEEPEST`.
+    """
+    with opened(name, parent) as folder:
+        check_ours(folder, parent)
+        empty(folder, DEEPEST)
+    os.rmdir(name, dir_fd=parent)
+
+
+def check_ours(folder: int, parent: int) -> None:
+    """Raise OSError unless the folder is ours and no mount point."""
+    about = os.fstat(folder)
+    if about.st_uid != os.geteuid() or about.st_dev != os.fstat(parent).st_dev:
+        raise PermissionError("another user's folder")
+
+
+def empty(folder: int, levels: int) -> None:
+    """Remove everything in the folder of descriptor `folder`. Raises OSError."""
+    for name in os.listdir(folder):
+        if not stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
+            os.unlink(name, dir_fd=folder)
+            continue
+        if levels == 0:
+            raise OSError("nested too deep")
+        with opened(name, folder) as inner:
+            check_ours(inner, folder)
+            empty(inner, levels - 1)
+        os.rmdir(name, dir_fd=folder)

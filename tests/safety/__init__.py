@@ -1,0 +1,1 @@
+"""Hostile situations: each test plays the attack that its name says."""
