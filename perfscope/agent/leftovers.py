@@ -49,17 +49,23 @@ def remove_dead(place: Path | str, prefix: str) -> list[str]:
     has ended and belonged to our pid namespace. Links are never followed, `place` included. Never raises: what cannot
     be removed stays.
     """
+    with suppress(OSError), opened(place) as parent:
+        return remove_dead_in(parent, prefix)
+    return []
+
+
+def remove_dead_in(parent: int, prefix: str) -> list[str]:
+    """Do the same in the folder of descriptor `parent`. Raises OSError where it cannot be listed."""
     removed: list[str] = []
     expected = re.compile(re.escape(prefix) + NAME)
     world = pid_world()
-    with suppress(OSError), opened(place) as parent:
-        for name in sorted(os.listdir(parent)):
-            found = expected.fullmatch(name)
-            if found is None or found["world"] != world or is_running(int(found["pid"]), int(found["start"])):
-                continue
-            with suppress(OSError):
-                remove_folder(parent, name)
-                removed.append(name)
+    for name in sorted(os.listdir(parent)):
+        found = expected.fullmatch(name)
+        if found is None or found["world"] != world or is_running(int(found["pid"]), int(found["start"])):
+            continue
+        with suppress(OSError):
+            remove_folder(parent, name)
+            removed.append(name)
     return removed
 
 

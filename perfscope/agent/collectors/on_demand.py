@@ -5,29 +5,83 @@ writes where we say, and that is ours as soon as it is whole.
 """
 
 import contextlib
-import errno
 import os
-import secrets
-import shutil
 import socket
-import stat
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from perfscope.agent.collector import Job
 from perfscope.agent.host import proc
+from perfscope.agent.leftovers import folder_name
 from perfscope.agent.profiler_windows import dynolog
-from perfscope.agent.profiler_windows.trace_store import TraceStore
+from perfscope.agent.profiler_windows.trace_store import LARGEST_TRACE_BYTES, TraceStore
 from perfscope.agent.profiler_windows.window import MANY_STEPS, Window
+from perfscope.agent.target_user import files
+from perfscope.agent.target_user.child import call_as
+from perfscope.agent.target_user.rights import TargetUser, user_of
 from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 100_000_000
 USUAL_S = 1.0
 """Steps are not seen from outside: a second."""
 WRITING_S = 20.0
-WRITE_FOR_ANY = 0o1733
+MOST_TRIES = 3
+"""Folders made in one recording: a process may ask, and be gone when the answer comes."""
 DAEMON = "KINETO_USE_DAEMON"
+PLACE, PREFIX = "/tmp", "perfscope-kineto-"
+
+
+@dataclass(frozen=True)
+class TraceFolder:
+    """A folder that the process may write its trace to: in its own /tmp, made with its user's rights, open to nobody else."""
+
+    user: TargetUser
+    name: str
+    folder: int
+
+    @classmethod
+    def make(cls, pid: int) -> "TraceFolder":
+        """Make it for process `pid`. Raises OSError."""
+        user = user_of(pid)
+        try:
+            name = folder_name(PREFIX)
+            made = call_as(user, place_for_trace, user.root, name)
+        except OSError:
+            user.close()
+            raise
+        return cls(user, name, made.files[0])
+
+    @property
+    def path(self) -> Path:
+        """The folder as the process names it."""
+        return Path(PLACE) / self.name
+
+    def trace(self) -> tuple[int, int] | None:
+        """Return (memory file, size in bytes), None while the trace is not there. Raises OSError."""
+        found = call_as(
+            self.user,
+            files.copy_first,
+            *(self.folder, "trace_", ".json", LARGEST_TRACE_BYTES),
+            files=(self.folder,),
+            limit_s=WRITING_S,
+        )
+        return (found.files[0], int(found.value)) if found.files else None
+
+    def remove(self) -> None:
+        """Remove the folder and what is in it."""
+        with contextlib.suppress(OSError):
+            place = (self.user.root, PLACE, self.name, self.folder)
+            call_as(self.user, files.remove_folder, *place, files=(self.folder,))
+        os.close(self.folder)
+        self.user.close()
+
+
+def place_for_trace(root: int, name: str) -> files.Reply:
+    """Make the folder; run as the target's user. Raises OSError."""
+    files.sweep(root, PLACE, PREFIX)
+    return files.make_folder(root, PLACE, name, {})
 
 
 class OnDemand:
@@ -39,7 +93,8 @@ class OnDemand:
         self.window = window
         self.seconds = window.seconds if window.steps == MANY_STEPS else USUAL_S
         self.listening: socket.socket | None = None
-        self.folder: Path | None = None
+        self.folder: TraceFolder | None = None
+        self.tries = 0
         self.asked: dict[str, Any] = {}
 
     def start(self, job: Job) -> None:
@@ -52,6 +107,8 @@ class OnDemand:
         assert self.listening is not None
         self.store.write_down()
         for message in dynolog.heard(self.listening):
+            if message.pid not in self.job.processes:
+                continue  # a stranger gets no answer
             if message.kind == "ctxt":
                 dynolog.answer(self.listening, message, (1).to_bytes(4, "little"))
             elif message.kind == "req":
@@ -65,60 +122,48 @@ class OnDemand:
         return self.listening is not None and self.store.stored > 0
 
     def requested(self, message: dynolog.Message) -> None:
-        """A process asks for orders: the first of ours is asked for a trace."""
+        """Answer a process of the job that asks for a configuration: the first one is asked for a trace."""
         assert self.listening is not None
-        wanted = message.pid in self.job.processes and not self.asked and message.what != dynolog.BUSY
+        wanted = not self.asked and message.what != dynolog.BUSY and self.tries < MOST_TRIES
         text = b""
-        try:
-            if wanted:
-                self.folder = self.place(message.pid)
-                text = dynolog.order(self.folder / "trace.json", self.seconds, stacks=self.window.stacks)
-        except OSError as error:
-            wanted, self.store.trouble = False, [f"no place for Kineto's trace: {error.strerror}"]
+        if wanted:
+            self.tries += 1
+            try:
+                self.folder = TraceFolder.make(message.pid)
+                text = dynolog.order(self.folder.path / "trace.json", self.seconds, stacks=self.window.stacks)
+            except OSError as error:
+                wanted, self.store.trouble = False, [f"no place for Kineto's trace: {error.strerror}"]
         mono, real = time.monotonic_ns(), time.time_ns()
-        if dynolog.answer(self.listening, message, text) and wanted:
+        answered = dynolog.answer(self.listening, message, text)
+        if wanted and answered:
             self.asked = {"mono": mono, "real": real, "pid": message.pid}
-
-    def place(self, pid: int) -> Path:
-        """A folder that the process may write to, as it names it itself: in our run folder, or in its own /tmp."""
-        name = f"perfscope-{secrets.token_hex(8)}"
-        self.root = Path("/") if shares_files(pid) else Path(f"/proc/{pid}/root")
-        folder = self.job.run.path.resolve() / name if self.root == Path("/") else Path("/tmp") / name
-        made = self.seen(folder)
-        if made.parent.is_symlink():  # it would lead out of the process's files, into ours
-            raise OSError(errno.ELOOP, "/tmp is a link there")
-        made.mkdir()
-        made.chmod(WRITE_FOR_ANY)
-        return folder
-
-    def seen(self, path: Path) -> Path:
-        """A path of the process's as we reach it."""
-        return self.root / path.relative_to("/")
+        elif wanted:
+            self.tidy()
 
     def fetch(self) -> None:
         """Take the trace as soon as it has its name: Kineto renames it when it is whole."""
-        if self.folder is None:
-            return
-        traces = list(self.seen(self.folder).glob("trace_*.json"))
         target = self.job.processes.get(self.asked.get("pid", -1))
-        if not traces or target is None:
+        if self.folder is None or target is None:
             return
-        with contextlib.suppress(OSError):
-            file = os.open(traces[0], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            now_ns, what = time.monotonic_ns(), os.fstat(file)
-            begin = self.asked["mono"]
-            note = {name: self.asked[name] for name in ("mono", "real")}
-            note |= {"first": begin, "begin": begin, "end": now_ns, "off": now_ns, "last": now_ns, "steps": 0}
-            note |= {"whole": False, "bytes": what.st_size, "stall": None, "on_demand": True}
-            if stat.S_ISREG(what.st_mode):
-                self.store.keep(file, note, target)
-            else:
-                os.close(file)
+        try:
+            trace = self.folder.trace()
+        except OSError as error:
+            self.store.trouble = [f"Kineto's trace cannot be read: {error.strerror}"]
+            self.tidy()
+            return
+        if trace is None:
+            return
+        file, size_bytes = trace
+        now_ns, begin = time.monotonic_ns(), self.asked["mono"]
+        note = {name: self.asked[name] for name in ("mono", "real")}
+        note |= {"first": begin, "begin": begin, "end": now_ns, "off": now_ns, "last": now_ns, "steps": 0}
+        note |= {"whole": False, "bytes": size_bytes, "stall": None, "on_demand": True}
+        self.store.keep(file, note, target)
         self.tidy()
 
     def tidy(self) -> None:
         if self.folder is not None:
-            shutil.rmtree(self.seen(self.folder), ignore_errors=True)
+            self.folder.remove()
             self.folder = None
 
     def stop(self) -> SourceStatus:
@@ -146,14 +191,6 @@ class OnDemand:
         if waited_s < dynolog.PATIENCE_S:
             return f"in {waited_s:.0f} s the process did not ask for orders; started with {DAEMON}=1 it does every 10 s"
         return f"the process cannot be entered, and asks for no orders: start it with {DAEMON}=1"
-
-
-def shares_files(pid: int) -> bool:
-    """Is its mount namespace ours? Where we may not look it is taken to be."""
-    try:
-        return os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
-    except OSError:
-        return True
 
 
 def may_ask(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Enters CPython 3.14 and newer by the debugger interface of PEP 768: a script in the target's file system, asked for in its memory.
+"""Enters CPython 3.14 and newer by the debugger interface of PEP 768: a script that is asked for in the target's memory.
 
 The script is laid out with the rights of the target's user, and only starts a thread. Running it and taking it back are the same
 act, the renaming of one file, so that the source runs once.
@@ -21,9 +21,10 @@ from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.rights import TargetUser, target_user
 
 PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # in the target's root directory
-PREFIX = "perfscope-entry"
+PREFIX = "perfscope-entry-"
 PATIENCE_S = 4.0  # then ptrace is tried
 POLL_S = 0.005
+CHECK_S = 0.02
 BEGINS_WITHIN_S = 1.0
 OPENS_WITHIN_S = 0.2
 """How long a target that has just been asked no more may still take to open the script."""
@@ -183,7 +184,7 @@ def has_begun(fields: DebuggerFields, parcel: Parcel) -> bool:
     while not fields.is_pending() and time.monotonic() < until_s:
         if parcel.was_taken():
             return True
-        time.sleep(POLL_S)
+        time.sleep(CHECK_S)
     return False
 
 

@@ -3,6 +3,9 @@
 import os
 
 from perfscope.agent.host import cgroup, proc
+from perfscope.agent.target_user.child import call_as
+from perfscope.agent.target_user.files import filesystem_bytes
+from perfscope.agent.target_user.rights import target_user
 from perfscope.traces.run.manifest import UsableCores
 
 
@@ -34,9 +37,9 @@ def affinity_of(pid: int) -> set[int]:
 
 
 def shm_bytes(pid: int) -> int | None:
-    """Size of the target's /dev/shm, through which loader workers hand over their batches."""
+    """Return the size of the target's /dev/shm, through which loader workers hand over their batches; None if unknown."""
     try:
-        there = os.statvfs(f"/proc/{pid}/root/dev/shm")
-    except OSError:
+        with target_user(pid) as user:
+            return int(call_as(user, filesystem_bytes, user.root, "/dev/shm").value)
+    except (OSError, TypeError, ValueError):
         return None
-    return there.f_frsize * there.f_blocks

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from perfscope.agent.host import proc
+from perfscope.agent.target_user.child import call_as
+from perfscope.agent.target_user.files import read_file
+from perfscope.agent.target_user.rights import TargetUser, target_user
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
@@ -18,6 +21,7 @@ LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "horovodrun", "mpirun", "mpi
 LAUNCHER_MODULES = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands", "deepspeed.launcher")
 LAUNCHER_THREAD = "pt_elastic"  # what torchrun calls its main thread
 WORKER_THREAD = "pt_data_worker"
+LONGEST_SOURCE_BYTES = 1 << 20
 FORKSERVER = "multiprocessing.forkserver"
 BYSTANDERS = (FORKSERVER, "multiprocessing.resource_tracker", "multiprocessing.semaphore_tracker")
 SPAWNED = ("multiprocessing.spawn", "--multiprocessing-fork")
@@ -127,16 +131,30 @@ def has_torch(mapped: set[str]) -> bool:
     return any(name.startswith(TORCH_LIBRARIES) for name in mapped)
 
 
-known_torch: dict[str, bool] = {}
+known_torch: dict[tuple[int, int, int, str], bool] = {}
+"""By user, root directory (device and inode) and torch's folder."""
 
 
 def names_workers(pid: int, library: str) -> bool:
     """Does the torch that `library` (.../torch/lib/libtorch_cpu.so) belongs to give its loader workers a name?"""
     home = os.path.dirname(os.path.dirname(library))
-    place = f"/proc/{pid}/root{home}/utils/data/_utils/worker.py"
-    if place not in known_torch:
-        known_torch[place] = WORKER_THREAD in (proc.read(place) or "")
-    return known_torch[place]
+    try:
+        with target_user(pid) as user:
+            root = os.fstat(user.root)
+            key = (user.uid, root.st_dev, root.st_ino, home)
+            if key not in known_torch:
+                known_torch[key] = WORKER_THREAD in text_of(user, f"{home}/utils/data/_utils/worker.py")
+            return known_torch[key]
+    except OSError:  # it has ended
+        return False
+
+
+def text_of(user: TargetUser, path: str) -> str:
+    """Return the text of a source file of the user's; empty when it cannot be read."""
+    try:
+        return str(call_as(user, read_file, user.root, path, LONGEST_SOURCE_BYTES).value)
+    except OSError:
+        return ""
 
 
 def script(command: list[str]) -> str:

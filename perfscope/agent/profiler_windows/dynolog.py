@@ -23,16 +23,19 @@ CREDENTIALS = struct.Struct("3i")
 EVERYTHING = 3
 BUSY = 1
 LONGEST = 65536
+MOST_MESSAGES = 256
+"""Per poll: any local process may send to the socket, and the rest is read at the next poll."""
 PATIENCE_S = 11.0
 """Every ten seconds it asks."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a process said; `pid` is the kernel's word, in our pid namespace."""
+    """What a process sent; `pid` and `uid` come from the kernel, in our namespaces."""
 
     kind: str
     pid: int
+    uid: int
     address: bytes
     what: int
 
@@ -87,21 +90,29 @@ def other_network(pid: int) -> int | None:
 
 
 def heard(here: socket.socket) -> list[Message]:
-    """What has arrived."""
+    """Return what has arrived: at most `MOST_MESSAGES`, those without a sender to answer left out."""
     found: list[Message] = []
-    while True:
+    for _ in range(MOST_MESSAGES):
         try:
-            said, rights, _, address = here.recvmsg(LONGEST, socket.CMSG_SPACE(CREDENTIALS.size))
+            text, rights, _, address = here.recvmsg(LONGEST, socket.CMSG_SPACE(CREDENTIALS.size))
         except BlockingIOError:
-            return found
-        sender = [data for level, kind, data in rights if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)]
-        if len(said) < HEAD.size or not sender:
-            continue
-        _, kind = HEAD.unpack_from(said)
-        pid = CREDENTIALS.unpack(sender[0][: CREDENTIALS.size])[0]
-        whole = len(said) >= HEAD.size + REQUEST.size
-        what = REQUEST.unpack_from(said, HEAD.size)[0] if whole else 0
-        found.append(Message(kind.rstrip(b"\0").decode("ascii", "replace"), pid, address, what))
+            break
+        message = parsed(text, rights, address)
+        if message is not None:
+            found.append(message)
+    return found
+
+
+def parsed(text: bytes, rights: list[tuple[int, int, bytes]], address: bytes | None) -> Message | None:
+    """Return one message; None when it is not whole, or its sender has no address or no credentials."""
+    sender = [data for level, kind, data in rights if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)]
+    if len(text) < HEAD.size or not sender or not address:
+        return None
+    _, kind = HEAD.unpack_from(text)
+    pid, uid, _ = CREDENTIALS.unpack(sender[0][: CREDENTIALS.size])
+    whole = len(text) >= HEAD.size + REQUEST.size
+    what = REQUEST.unpack_from(text, HEAD.size)[0] if whole else 0
+    return Message(kind.rstrip(b"\0").decode("ascii", "replace"), pid, uid, address, what)
 
 
 def answer(here: socket.socket, to: Message, payload: bytes) -> bool:

@@ -69,9 +69,7 @@ def call_as(
         end(child)
 
 
-def serve(
-    user: TargetUser, answers: socket.socket, keep: set[int], work: Callable[[], Reply]
-) -> None:
+def serve(user: TargetUser, answers: socket.socket, keep: set[int], work: Callable[[], Reply]) -> None:
     """Run in the child, which ends here; what is not an OSError ends it without an answer."""
     try:
         os.setsid()

@@ -3,13 +3,14 @@
 Nothing here follows a link out of that root, waits on a FIFO, or believes that a name still means what it meant before.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
 import stat
 from collections.abc import Iterable, Mapping
 
-from perfscope.agent.leftovers import remove_dead
+from perfscope.agent.leftovers import remove_dead_in
 from perfscope.agent.target_user.child import Reply
 from perfscope.agent.target_user.rights import LIBC
 
@@ -102,18 +103,14 @@ def new_folder(parent: int, name: str, files: Mapping[str, str]) -> int:
 def remove_files(folder: int, names: Iterable[str]) -> None:
     """Remove the named files of an open folder, as far as they are there."""
     for name in names:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=folder)
-        except OSError:
-            continue
 
 
 def remove_empty(parent: int, name: str) -> None:
     """Remove a folder that is empty; leave it otherwise."""
-    try:
+    with contextlib.suppress(OSError):
         os.rmdir(name, dir_fd=parent)
-    except OSError:
-        return
 
 
 def remove_folder(root: int, place: str, name: str, folder: int) -> Reply:
@@ -129,14 +126,40 @@ def remove_folder(root: int, place: str, name: str, folder: int) -> Reply:
 
 def sweep(root: int, place: str, prefix: str) -> None:
     """Remove from `place` what agents that were killed have left of this user's."""
-    try:
+    with contextlib.suppress(OSError):
         parent = open_below(root, place, FOLDER)
-    except OSError:
-        return
-    try:
-        remove_dead(parent, prefix)
-    finally:
-        os.close(parent)
+        try:
+            remove_dead_in(parent, prefix)
+        finally:
+            os.close(parent)
+
+
+def copy_first(folder: int, prefix: str, suffix: str, most_bytes: int) -> Reply:
+    """Copy the first regular file of this user's in an open folder into a memory file.
+
+    Returns its size in bytes and the memory file, None and no file while there is none. Only the
+    copy is handed on: reading the file itself could block, or show something else later. Raises OSError.
+    """
+    for name in sorted(os.listdir(folder)):
+        if not (name.startswith(prefix) and name.endswith(suffix)):
+            continue
+        file = os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            found = os.fstat(file)
+            if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+                return Reply(found.st_size, [copied(file, most_bytes)])
+        finally:
+            os.close(file)
+    return Reply()
+
+
+def copied(file: int, most_bytes: int) -> int:
+    """Return a memory file with the first `most_bytes` of `file`. Raises OSError."""
+    copy = os.memfd_create("perfscope-copy", os.MFD_CLOEXEC)
+    left = most_bytes
+    while left > 0 and (sent := os.sendfile(copy, file, None, min(left, 1 << 24))):
+        left -= sent
+    return copy
 
 
 def rename_in(folder: int, before: str, after: str) -> Reply:

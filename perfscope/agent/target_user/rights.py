@@ -34,19 +34,35 @@ class TargetUser:
     root: int
     foreign: bool
 
+    def close(self) -> None:
+        """Close the root directory."""
+        os.close(self.root)
+
+
+def user_of(pid: int) -> TargetUser:
+    """Return the user of process `pid`, to be closed. Raises OSError when the process is gone.
+
+    Where the kernel does not show us the root directory of the process it is taken to be ours.
+    """
+    status = proc.status(pid)
+    uid, gid = (int(status[name].split()[1]) for name in ("Uid", "Gid"))
+    groups = tuple(map(int, status.get("Groups", "").split()))
+    try:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        foreign = uid != os.geteuid() or not shares_root(pid, root)
+    except PermissionError:
+        root, foreign = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), True
+    return TargetUser(uid, gid, groups, root, foreign)
+
 
 @contextmanager
 def target_user(pid: int) -> Iterator[TargetUser]:
-    """Yield the user of process `pid`. Raises OSError when the process is gone or may not be read."""
-    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Yield the user of process `pid`. Raises OSError when the process is gone."""
+    user = user_of(pid)
     try:
-        status = proc.status(pid)
-        uid, gid = (int(status[name].split()[1]) for name in ("Uid", "Gid"))
-        groups = tuple(map(int, status.get("Groups", "").split()))
-        foreign = uid != os.geteuid() or not shares_root(pid, root)
-        yield TargetUser(uid, gid, groups, root, foreign)
+        yield user
     finally:
-        os.close(root)
+        user.close()
 
 
 def shares_root(pid: int, root: int) -> bool:
