@@ -39,7 +39,8 @@ def record(order: Order) -> str | None:
     from perfscope.agent.recorder import Plan, Recorder
     from perfscope.errors import PerfscopeError
 
-    door = Door(socket.socket(fileno=order.door), order.address, order.token, patience_s=CHILDREN_CALL_WITHIN_S)
+    listening = socket.socket(fileno=order.door)
+    door = Door(listening, order.address, order.token, order.pid, patience_s=CHILDREN_CALL_WITHIN_S)
     plan = Plan(order.pid, Path(order.out), order.depth, follow=True, window=order.window, door=door, rank=order.rank)
     try:
         recorder = Recorder(plan)

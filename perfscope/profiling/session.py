@@ -68,7 +68,7 @@ class Session:
     def begin(self) -> None:
         """Put the probe in, here; it calls the agent by itself, and waits for it."""
         window = self.window if self.depth == "kernels" else None
-        inside.begin(self.door, self.pid, window, self.came, self.left)
+        inside.begin(self.door, window, self.came, self.left)
         self.begun.wait(BEGINS_WITHIN_S)
 
     def came(self, probe: Any) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.delivery.probe_line import ProbeLine, accept
+from perfscope.agent.delivery.peers import TrustedUsers
+from perfscope.agent.delivery.probe_line import MOST_STRANGERS, ProbeLine, accept
 from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.nvtx.ring import Ring
 from perfscope.traces.run.events import COLUMNS, WIDTH
@@ -40,6 +41,7 @@ class Nvtx:
 
     def __init__(self, door: Door) -> None:
         self.door = door
+        self.users = TrustedUsers()
         self.callers: list[Caller] = []
         self.seen: dict[int, TargetProcess] = {}
         self.count = self.dropped = self.unknown = 0
@@ -49,7 +51,9 @@ class Nvtx:
 
     def poll(self, now_ns: int) -> int:
         self.seen |= self.job.processes
-        self.callers += [Caller(line, now_ns) for line in accept(self.door.listening)]
+        room = MOST_STRANGERS - sum(caller.process < 0 for caller in self.callers)
+        trusted = self.users.with_processes(self.job.processes.values())
+        self.callers += [Caller(line, now_ns) for line in accept(self.door.listening, trusted, room)]
         most = 0
         for caller in list(self.callers):
             most = max(most, self.serve(caller, now_ns))
@@ -69,8 +73,8 @@ class Nvtx:
         return taken
 
     def take_ring(self, caller: Caller, note: dict[str, Any]) -> bool:
-        file = int(note.get("file", -1))
-        if file < 0 or note.get("token") != self.door.token:
+        file = note.get("file", -1)
+        if not isinstance(file, int) or file < 0 or note.get("token") != self.door.token:
             return False
         caller.ring = Ring(file)
         return True
@@ -80,7 +84,7 @@ class Nvtx:
         if pid not in self.job.processes and pid not in self.seen:
             self.job.look_again()
         target = self.job.processes.get(pid) or self.seen.get(pid)
-        if target is not None:
+        if target is not None and caller.line.peer.is_process(pid, target.start_ticks):
             caller.process = target.process
 
     def drain(self, caller: Caller) -> int:

@@ -19,7 +19,7 @@ from perfscope.agent.profiler_windows import dynolog
 from perfscope.agent.profiler_windows.trace_store import LARGEST_TRACE_BYTES, TraceStore
 from perfscope.agent.profiler_windows.window import MANY_STEPS, Window
 from perfscope.agent.target_user import files
-from perfscope.agent.target_user.child import call_as
+from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.rights import TargetUser, user_of
 from perfscope.traces.run.manifest import SourceStatus
 
@@ -78,7 +78,7 @@ class TraceFolder:
         self.user.close()
 
 
-def place_for_trace(root: int, name: str) -> files.Reply:
+def place_for_trace(root: int, name: str) -> Reply:
     """Make the folder; run as the target's user. Raises OSError."""
     files.sweep(root, PLACE, PREFIX)
     return files.make_folder(root, PLACE, name, {})

@@ -1,16 +1,17 @@
 """Depth `probe`: enters every process of the job that runs torch, takes in what the probes report, and sends them away again."""
 
 import array
-import os
-import secrets
 import time
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
+from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
-from perfscope.agent.delivery.probe_line import ProbeLine, accept, listen
+from perfscope.agent.delivery.probe_line import MOST_STRANGERS, ProbeLine, accept, listen
 from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.entry import check
 from perfscope.agent.profiler_windows.window import Window
@@ -28,6 +29,10 @@ FAREWELL_S = 2.0
 MOST_ENTRIES_AT_ONCE = 4
 ROOT_PATIENCE_S = 15.0
 TELLS_COST_NS = 100_000_000
+FIRST_FRAME_NS = 10_000_000_000
+"""How long a caller may take to say who it is; a process that gets no core may be slow."""
+MALFORMED = (TypeError, ValueError, LookupError, msgspec.ValidationError)
+"""What notes raise whose fields are not what the probe sends."""
 SHOWS_WITHIN_NS = 12_000_000_000
 """A process that multiprocessing spawned shows what it is for within seconds (`spawned_ranks.SETTLE_S`)."""
 
@@ -69,7 +74,7 @@ class Visit:
         elif "updates" in note:
             self.steps.updates.told = (note["updates"], note["at"])
         elif "torch" in note and "hello" not in note:
-            self.torch = TorchFacts(**note["torch"])
+            self.torch = msgspec.convert(note["torch"], TorchFacts)
         elif "refused" in note:
             self.refused = str(note["refused"])
         elif "cost" in note:
@@ -95,7 +100,6 @@ class Early:
     line: ProbeLine
     notes: list[dict[str, Any]]
     records: "array.array[int]"
-    since_ns: int
 
 
 class Probe:
@@ -106,15 +110,16 @@ class Probe:
     def __init__(self, window: Window | None = None, door: Door | None = None) -> None:
         self.window = window
         self.door = door
-        self.token = door.token if door is not None else secrets.token_hex(16)
         self.entering: dict[int, Entering] = {}
         self.lines: dict[int, ProbeLine] = {}
         self.visits: dict[int, Visit] = {}
         self.tried: set[tuple[int, int]] = set()
         self.reports: dict[int, Report] = {}
         self.next_beat_ns = 0
+        self.users = TrustedUsers()
         self.strangers: list[ProbeLine] = []
         self.early: list[Early] = []
+        self.damaged: list[int] = []
         self.seen: dict[int, TargetProcess] = {}
         self.due_ns: dict[tuple[int, int], int] = {}
 
@@ -123,13 +128,13 @@ class Probe:
         self.job = job
         self.events = job.run.jsonl("agent.events", -1)
         if self.door is not None:
-            self.listening, self.address = self.door.listening, self.door.address
+            self.socket = self.door
             return
         try:
             check(job.root_pid)  # whose refusals say what to do; what the kernel says to a socket does not
         except CannotEnter as refusal:
             raise CollectorUnavailable(str(refusal)) from None
-        self.listening, self.address = listen(job.root_pid)
+        self.socket = Door(*listen(job.root_pid))
         self.enter_new(time.monotonic_ns())
 
     def poll(self, now_ns: int) -> int:
@@ -138,7 +143,7 @@ class Probe:
         self.seen |= self.job.processes
         for pid, visit in self.visits.items():
             visit.target = self.seen.get(pid, visit.target)
-        self.strangers += accept(self.listening)
+        self.accept()
         self.read()
         if now_ns >= self.next_beat_ns:
             self.next_beat_ns = now_ns + HEARTBEAT_NS
@@ -160,8 +165,7 @@ class Probe:
             if len(self.entering) >= MOST_ENTRIES_AT_ONCE:
                 return
             self.tried.add(key)
-            nvtx = self.door.nvtx if self.door is not None else None
-            source = bundle(self.address, self.token, os.getpid(), self.window, nvtx=nvtx)
+            source = bundle(self.socket.contact_for(one.pid), self.window, nvtx=self.socket.nvtx)
             self.entering[one.pid] = enter_apart(one.pid, source, ENTRY_DEADLINE_S)
 
     def patience_ns(self, target: TargetProcess, door: Door) -> int:
@@ -182,18 +186,33 @@ class Probe:
             }
             self.events.append({"ts": now_ns, "pid": pid, "attempts": report.attempts, "reason": report.error, **row})
 
+    def accept(self) -> None:
+        """Take in who has called, of the users that may."""
+        room = MOST_STRANGERS - len(self.strangers) - len(self.early)
+        trusted = self.users.with_processes(self.job.processes.values())
+        self.strangers += accept(self.socket.listening, trusted, room)
+
     def read(self) -> None:
         for line in list(self.strangers):
             notes, records = line.frames()
-            if not notes and line.open:
+            late = time.monotonic_ns() - line.called_ns > FIRST_FRAME_NS
+            if not notes and line.open and not late:
                 continue
             self.strangers.remove(line)
-            self.early.append(Early(line, notes, records, time.monotonic_ns()))
+            if notes:
+                self.early.append(Early(line, notes, records))
+            else:
+                line.close()
         for caller in list(self.early):
             self.let_in(caller)
         for pid, line in list(self.lines.items()):
-            self.take(self.visits[pid], *line.frames())
+            notes, records = line.frames()
+            try:
+                self.take(self.visits[pid], notes, records)
+            except MALFORMED:
+                line.give_up()
             if not line.open:
+                self.damaged += [pid] if line.damaged else []
                 line.close()
                 del self.lines[pid]
 
@@ -204,20 +223,25 @@ class Probe:
         what it is for: it waits.
         """
         line = caller.line
-        known = bool(caller.notes) and caller.notes[0].get("token") == self.token and line.pid not in self.lines
+        known = bool(caller.notes) and caller.notes[0].get("token") == self.socket.token and line.pid not in self.lines
         here = self.job.processes.get(line.pid)
         if known and (here is None or (self.door is not None and here.role == "other")):
             if self.door is not None:  # it has waited until it knew
                 self.job.said[line.pid] = "main" if caller.notes[0].get("worker") is None else "loader-worker"
             self.job.look_again()
         target = self.job.processes.get(line.pid) or self.seen.get(line.pid) if known else None
+        if target is not None and not line.peer.is_process(target.pid, target.start_ticks):
+            target = None  # a later process with the same pid
         if target is not None and (self.door is None or target.role not in ("launcher", "other")):
             self.early.remove(caller)
-            self.welcome(line, target, caller.notes[0])
-            self.take(self.visits[line.pid], caller.notes, caller.records)
+            try:
+                self.welcome(line, target, caller.notes[0])
+                self.take(self.visits[line.pid], caller.notes, caller.records)
+            except MALFORMED:
+                line.give_up()
             return
         launcher = target is not None and target.role == "launcher"
-        late = time.monotonic_ns() - caller.since_ns > SHOWS_WITHIN_NS
+        late = time.monotonic_ns() - line.called_ns > SHOWS_WITHIN_NS
         if not known or self.door is None or launcher or late:
             self.early.remove(caller)
             line.close()
@@ -226,11 +250,12 @@ class Probe:
         """A probe has called from within its target."""
         self.tried.add((target.pid, target.start_ticks))
         visit = self.visits[line.pid] = Visit(target, self.job)
-        visit.cost_ns, visit.worker = float(hello.get("cost_ns", 0)), hello.get("worker")
         self.lines[line.pid] = line
+        line.trusted = True
         line.send(b"H")
-        facts = hello.get("torch")
-        visit.torch = TorchFacts(**facts) if facts else None
+        visit.cost_ns = float(hello.get("cost_ns", 0))
+        visit.worker = msgspec.convert(hello.get("worker"), int | None)
+        visit.torch = msgspec.convert(hello.get("torch"), TorchFacts | None)
         self.keep_facts(visit)
 
     def keep_facts(self, visit: Visit) -> None:
@@ -272,19 +297,19 @@ class Probe:
         """Send the probes away and wait a moment for their last word."""
         until = time.monotonic() + FAREWELL_S
         if self.door is not None:
-            self.strangers += accept(self.listening)
+            self.accept()
             self.read()
         for line in self.lines.values():
             line.send(b"L")
         while (self.lines or self.entering) and time.monotonic() < until:
             time.sleep(0.01)
             self.take_reports(time.monotonic_ns())
-            for line in accept(self.listening):
+            for line in accept(self.socket.listening, self.users.uids):
                 line.close()  # entered too late: it finds nobody and leaves
             self.read()
         for line in (*self.lines.values(), *self.strangers, *(one.line for one in self.early)):
             line.close()
-        self.listening.close()
+        self.socket.listening.close()
         return self.status()
 
     def status(self) -> SourceStatus:
@@ -303,6 +328,8 @@ class Probe:
         if dropped:
             reasons.append(f"{dropped} records of the probe dropped: too many at once")
             self.job.run.tell_dropped("records of the probe", reasons[-1])
+        if self.damaged:
+            reasons.append(f"what pid {', '.join(map(str, self.damaged))} sent could not be read: not taken in further")
         if unsaid:
             reasons.append(f"no last word from pid {', '.join(unsaid)}")
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead)

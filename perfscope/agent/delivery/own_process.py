@@ -1,5 +1,6 @@
 """The probe in our own process: the same text on a thread of its own, without entering anything."""
 
+import os
 from _thread import start_new_thread
 from collections.abc import Callable
 from functools import cache
@@ -11,11 +12,9 @@ from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.profiler_windows.window import Window
 
 
-def begin(
-    door: Door, agent_pid: int, window: Window | None, begun: Callable[[Any], None], over: Callable[[], None]
-) -> None:
+def begin(door: Door, window: Window | None, begun: Callable[[Any], None], over: Callable[[], None]) -> None:
     """Start it; `begun` is called with the probe once its patches are in place, `over` when it has left or never came."""
-    config = configuration(door.address, door.token, agent_pid, window)
+    config = configuration(door.contact_for(os.getpid()), window)
 
     def visit() -> None:
         try:

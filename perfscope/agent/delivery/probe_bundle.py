@@ -1,9 +1,11 @@
 """Makes the text that is run in the target: the probe's modules, its constants, and the address to report to."""
 
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from perfscope.agent.delivery.peers import Contact
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.events import KINDS
 
@@ -40,13 +42,13 @@ def sources() -> dict[str, str]:
     return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in ("core", *WINDOW_PARTS[:-1], *PARTS)}
 
 
-def bundle(address: str, token: str, agent_pid: int, window: Window | None = None, **more: Any) -> str:
-    """The whole text for one target; `address` is an abstract unix socket name in the target's network namespace.
+def bundle(contact: Contact, window: Window | None = None, **more: Any) -> str:
+    """The whole text for one target, which calls at `contact`, a name in the target's network namespace.
 
     Without a `window` to take, the part that takes them stays out of the target. More that the probe may be told: `nvtx`,
     "injected" where a library in the process tells of NVTX.
     """
-    config = configuration(address, token, agent_pid, window) | more
+    config = configuration(contact, window) | more
     return START.format(sources=sources_for(window), config=config)
 
 
@@ -55,9 +57,9 @@ def sources_for(window: Window | None) -> dict[str, str]:
     return {name: text for name, text in sources().items() if window is not None or name not in WINDOW_PARTS}
 
 
-def configuration(address: str, token: str, agent_pid: int, window: Window | None) -> dict[str, Any]:
+def configuration(contact: Contact, window: Window | None) -> dict[str, Any]:
     """What the probe is told: whom to call, the vocabulary, what window to take."""
-    config: dict[str, Any] = {"address": address, "token": token, "agent_pid": agent_pid, "kinds": KINDS}
+    config: dict[str, Any] = {"kinds": KINDS, **asdict(contact)}
     if window is not None:
         config["window"] = {
             "steps": window.steps,

@@ -7,18 +7,28 @@ import os
 import secrets
 import socket
 import struct
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from perfscope.agent.delivery.peers import Peer, is_memory_file, peer_of
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run.events import WIDTH
 
 HEADER = struct.Struct("<cI")
-LONGEST_FRAME_BYTES = 64 << 20
+LONGEST_FRAME_BYTES = 9 << 20
+"""A probe holds back 8 MB at most."""
+LARGEST_BUFFER_BYTES = LONGEST_FRAME_BYTES + HEADER.size
+MOST_BYTES_PER_POLL = 8 << 20
+FIRST_BYTES = 16 << 10
 MOST_FILES = 4
-CLONE_NEWNET = 0x40000000
+MOST_FILES_WAITING = 16
+MOST_CALLS_PER_POLL = 1_000
+MOST_STRANGERS = 512
+"""Callers of trusted users that have not shown their token yet."""
 
 
 def listen(pid: int) -> tuple[socket.socket, str]:
@@ -58,13 +68,24 @@ def set_network(namespace: int) -> None:
 
 @dataclass
 class ProbeLine:
-    """One probe's connection; `pid` is the kernel's word for who is at the other end."""
+    """One probe's connection; `peer` is who the kernel says is at the other end.
+
+    Until `trusted` is set, by whoever has seen its token, it is read up to `FIRST_BYTES` and no further.
+    """
 
     connection: socket.socket
-    pid: int
+    peer: Peer
     buffer: bytearray = field(default_factory=bytearray)
     open: bool = True
+    trusted: bool = False
+    damaged: bool = False
     files: list[int] = field(default_factory=list)
+    called_ns: int = field(default_factory=time.monotonic_ns)
+
+    @property
+    def pid(self) -> int:
+        """The pid of the process at the other end."""
+        return self.peer.pid
 
     def send(self, word: bytes) -> None:
         """Say it if it can be said; a probe that hears no more may have sent its last, which is still to be read."""
@@ -72,40 +93,71 @@ class ProbeLine:
             self.connection.send(word)
 
     def frames(self) -> tuple[list[dict[str, Any]], "array.array[int]"]:
-        """What has arrived: (notes, records), records flat in rows of events.WIDTH."""
-        while self.open:
+        """Return what has arrived: (notes, records), records flat in rows of events.WIDTH.
+
+        A frame that is too long or cannot be decoded closes this connection and sets `damaged`.
+        """
+        self.receive()
+        notes: list[dict[str, Any]] = []
+        records: array.array[int] = array.array("q")
+        try:
+            for kind, payload in self.whole_frames():
+                if kind == b"R" and len(payload) % (8 * WIDTH) == 0:
+                    records.frombytes(payload)
+                elif kind == b"J":
+                    notes += map(self.with_file, msgspec.json.decode(payload, type=list[dict[str, Any]]))
+                else:
+                    self.give_up()
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self.give_up()
+        return notes, records
+
+    def receive(self) -> None:
+        """Take in what the kernel holds for us, within the bounds of one poll."""
+        until = min(len(self.buffer) + MOST_BYTES_PER_POLL, LARGEST_BUFFER_BYTES) if self.trusted else FIRST_BYTES
+        while self.open and len(self.buffer) < until:
             try:
-                arrived, files, _, _ = socket.recv_fds(self.connection, 1 << 20, MOST_FILES)
+                room = min(until - len(self.buffer), 1 << 20)
+                arrived, files, _, _ = socket.recv_fds(self.connection, room, MOST_FILES)
             except BlockingIOError:
-                break
+                return
             except OSError:
                 arrived, files = b"", []
             self.files += files
             if not arrived:
                 self.open = False
             self.buffer += arrived
-        notes: list[dict[str, Any]] = []
-        records: array.array[int] = array.array("q")
-        while len(self.buffer) >= HEADER.size:
-            kind, size = HEADER.unpack_from(self.buffer)
+            if len(self.files) > MOST_FILES_WAITING:
+                self.give_up()
+
+    def whole_frames(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (kind, payload) of each whole frame and drop it from the buffer."""
+        at = 0
+        while len(self.buffer) - at >= HEADER.size:
+            kind, size = HEADER.unpack_from(self.buffer, at)
             if size > LONGEST_FRAME_BYTES:
-                self.open = False
-                self.buffer.clear()
+                self.give_up()
+                return
+            end = at + HEADER.size + size
+            if len(self.buffer) < end:
                 break
-            if len(self.buffer) < HEADER.size + size:
-                break
-            payload = bytes(self.buffer[HEADER.size : HEADER.size + size])
-            del self.buffer[: HEADER.size + size]
-            if kind == b"R" and size % (8 * WIDTH) == 0:
-                records.frombytes(payload)
-            elif kind == b"J":
-                notes += map(self.with_file, msgspec.json.decode(payload, type=list[dict[str, Any]]))
-        return notes, records
+            yield kind, bytes(self.buffer[at + HEADER.size : end])
+            at = end
+        del self.buffer[:at]
+
+    def give_up(self) -> None:
+        """Read no more of a connection that does not speak our language."""
+        self.open, self.damaged = False, True
+        self.buffer = bytearray()
 
     def with_file(self, note: dict[str, Any]) -> dict[str, Any]:
-        """A note that says it comes with an open file: the file's number here, -1 for one without."""
+        """A note that says it comes with an open file: the file's number here, -1 for one without or of another kind."""
         if "file" in note:
-            note["file"] = self.files.pop(0) if note["file"] and self.files else -1
+            file = self.files.pop(0) if note["file"] and self.files else -1
+            if file >= 0 and not is_memory_file(file):
+                os.close(file)
+                file = -1
+            note["file"] = file
         return note
 
     def close(self) -> None:
@@ -115,14 +167,18 @@ class ProbeLine:
         self.connection.close()
 
 
-def accept(listening: socket.socket) -> list[ProbeLine]:
-    """The probes that have called since."""
+def accept(listening: socket.socket, trusted: set[int], room: int = MOST_STRANGERS) -> list[ProbeLine]:
+    """Return who has called since, of the users `trusted` and at most `room`; the others are turned away unread."""
     lines: list[ProbeLine] = []
-    while True:
+    for _ in range(MOST_CALLS_PER_POLL):
         try:
             connection, _ = listening.accept()
-        except BlockingIOError:
-            return lines
+        except OSError:  # nobody waits, or too many files are open: then they are asked at the next poll
+            break
+        peer = peer_of(connection)
+        if peer.uid not in trusted or len(lines) >= room:
+            connection.close()
+            continue
         connection.setblocking(False)
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        lines.append(ProbeLine(connection, struct.unpack("3i", credentials)[0]))
+        lines.append(ProbeLine(connection, peer))
+    return lines

@@ -5,6 +5,7 @@ import secrets
 import socket
 from dataclasses import dataclass, field
 
+from perfscope.agent.delivery.peers import Contact, listener_seen_by
 from perfscope.agent.delivery.probe_line import bound
 
 
@@ -15,10 +16,16 @@ class Door:
     listening: socket.socket
     address: str
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    owner: int = field(default_factory=os.getpid)
+    """The process that listens, as the kernel tells whoever calls."""
     patience_s: float = 15.0
     """A process that has torch and has not called by then is entered; importing torch may take long."""
     nvtx: str | None = None
     """"injected": the processes have our NVTX library."""
+
+    def contact_for(self, pid: int) -> Contact:
+        """Return what the probe of process `pid` is told of this socket."""
+        return Contact(self.address, self.token, listener_seen_by(pid, self.owner))
 
 
 def open_door() -> Door:

@@ -21,7 +21,7 @@ def nvtx_environment(door: Door) -> dict[str, str]:
     path = library()
     if path is None or PATH_VARIABLE in os.environ:
         return {}
-    return {PATH_VARIABLE: str(path), ADDRESS_VARIABLE: f"{door.address} {door.token}"}
+    return {PATH_VARIABLE: str(path), ADDRESS_VARIABLE: f"{door.address} {door.token} {door.owner} {os.geteuid()}"}
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Ite
         folder.joinpath(HOOK).write_text(
             files("perfscope.agent.entry").joinpath("sitecustomize_hook.py").read_text("utf-8")
         )
-        text = bundle(door.address, door.token, os.getpid(), window, nvtx=door.nvtx)
+        text = bundle(door.contact_for(os.getpid()), window, nvtx=door.nvtx)
         folder.joinpath(PROBE).write_text(text)
         before = os.environ.get("PYTHONPATH")
         yield {**os.environ, **nvtx, "PYTHONPATH": f"{name}{os.pathsep}{before}" if before else name}

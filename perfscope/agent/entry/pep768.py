@@ -17,7 +17,7 @@ from perfscope.agent.entry.refusals import own_pid
 from perfscope.agent.entry.symbols import symbol_range
 from perfscope.agent.leftovers import folder_name
 from perfscope.agent.target_user import files
-from perfscope.agent.target_user.child import call_as
+from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.rights import TargetUser, target_user
 
 PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # in the target's root directory
@@ -147,7 +147,7 @@ def laid_out(user: TargetUser, text: str) -> Parcel:
     return Parcel(user, str(reply.value), name, reply.files[0])
 
 
-def lay_out(root: int, name: str, text: str) -> files.Reply:
+def lay_out(root: int, name: str, text: str) -> Reply:
     """Make the folder in the first place that can be written, run as the target's user. Raises OSError."""
     for place in PLACES:
         files.sweep(root, place, PREFIX)

@@ -59,11 +59,20 @@ static uint64_t names_bytes;  /* of them in the shared memory */
 static int connection = -1;
 static __thread int64_t tid;
 
+/* Anybody can take a name of the abstract namespace once the agent is gone. */
+static int is_agent(int made, int pid, unsigned uid) {
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    return getsockopt(made, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == pid && peer.uid == uid;
+}
+
 static int call_agent(int file) {
     const char *said = getenv("PERFSCOPE_NVTX");
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char token[80], name[sizeof address.sun_path - 1], text[160];
-    if (said == NULL || sscanf(said, "%100s %64s", name, token) != 2) return -1;
+    int agent;
+    unsigned user;
+    if (said == NULL || sscanf(said, "%100s %64s %d %u", name, token, &agent, &user) != 4) return -1;
     size_t length = strlen(name);
     memcpy(address.sun_path + 1, name, length);
     int made = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -87,7 +96,7 @@ static int call_agent(int file) {
     right->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(right), &file, sizeof file);
     socklen_t address_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
-    if (connect(made, (struct sockaddr *)&address, address_size) != 0 ||
+    if (connect(made, (struct sockaddr *)&address, address_size) != 0 || !is_agent(made, agent, user) ||
         sendmsg(made, &message, MSG_NOSIGNAL) != (ssize_t)piece.iov_len) {
         close(made);
         return -1;

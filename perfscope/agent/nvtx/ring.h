@@ -8,7 +8,7 @@
 /* As perfscope/traces/events.py has them: kind, tid, ts, dur, v0 .. v7. */
 #define WIDTH 12
 
-/* Call the agent at PERFSCOPE_NVTX ("address token"); 0 when there is none. */
+/* Call the agent at PERFSCOPE_NVTX ("address token pid uid"); 0 when there is none. */
 int ring_open(void);
 
 /* Is anybody listening? In a forked child this opens a ring of its own. */

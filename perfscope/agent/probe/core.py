@@ -209,7 +209,7 @@ class Line:
         """Send a note together with an open file (-1: none), which is closed here. False while the line is full."""
         if self.pending and self.open:
             return False
-        payload = json.dumps([note | {"file": file >= 0}]).encode()
+        payload = encoded([note | {"file": file >= 0}])
         frame = struct.pack("<cI", b"J", len(payload)) + payload
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file))] if file >= 0 else []
         try:
@@ -227,11 +227,34 @@ class Line:
 
 
 def connect(config: dict[str, Any]) -> socket.socket:
+    """Call the agent. Raises OSError when nobody listens, or somebody else does."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(2.0)
     connection.connect("\0" + config["address"])
+    if not is_listener(connection, config["listener"]):
+        connection.close()
+        raise PermissionError("another process has taken the agent's address")
     connection.setblocking(False)
     return connection
+
+
+def is_listener(connection: socket.socket, expected: dict[str, int]) -> bool:
+    """Return whether the process at the other end is the agent that our configuration came from."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, uid, _ = struct.unpack("3i", credentials)
+    if (pid, uid) != (expected["pid"], expected["uid"]):
+        return False
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            start = int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return True  # not visible from here: the kernel's word on pid and user is all there is
+    return expected["start"] in (0, start)
+
+
+def encoded(notes: list[dict[str, Any]]) -> bytes:
+    """Return JSON; what is not valid Unicode (a path in another encoding) becomes question marks."""
+    return json.dumps(notes, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def inherited(owner: Any, name: str) -> "Probe | None":
@@ -246,7 +269,7 @@ def drain(probe: Probe, line: Line) -> int:
     del probe.records[:count]
     notes = [probe.notes.get_nowait() for _ in range(probe.notes.qsize())]
     if notes:
-        line.add(b"J", json.dumps(notes).encode())
+        line.add(b"J", encoded(notes))
     if rows:
         line.add(b"R", b"".join(itertools.starmap(RECORD.pack, rows)), len(rows))
     return len(rows)
@@ -342,7 +365,7 @@ def stay(probe: Probe, line: Line) -> None:
             each(now_ns)
         if now_ns >= clock_ns:
             clock_ns = now_ns + int(CLOCK_S * 1e9)
-            line.add(b"J", json.dumps([{"mono": time.monotonic_ns(), "real": time.time_ns()}]).encode())
+            line.add(b"J", encoded([{"mono": time.monotonic_ns(), "real": time.time_ns()}]))
         if now_ns >= send_ns or now_ns < grown_ns or len(probe.records) >= MOST_UNSENT:
             send_ns = now_ns + int(SEND_S * 1e9)
             count += drain(probe, line)
@@ -352,7 +375,7 @@ def stay(probe: Probe, line: Line) -> None:
         if ended_ns < grown_ns:
             due_ns = min(due_ns, ended_ns + int(YOUNG_TICK_S * 1e9))
     span_ns = time.monotonic_ns() - began_ns
-    line.add(b"J", json.dumps([{"cost": count, "busy_ns": pace.busy_ns, "span_ns": span_ns}]).encode())
+    line.add(b"J", encoded([{"cost": count, "busy_ns": pace.busy_ns, "span_ns": span_ns}]))
 
 
 def farewell(probe: Probe, line: Line, stuck: list[str]) -> None:
@@ -361,7 +384,7 @@ def farewell(probe: Probe, line: Line, stuck: list[str]) -> None:
     drain(probe, line)
     line.push()
     bye = {"bye": 1, "dropped": line.dropped, "stuck": stuck, "mono": time.monotonic_ns(), "real": time.time_ns()}
-    line.frame(b"J", json.dumps([bye]).encode())
+    line.frame(b"J", encoded([bye]))
     until = time.monotonic() + FAREWELL_S
     while line.open and line.pending and time.monotonic() < until:
         time.sleep(0.01)
@@ -380,17 +403,17 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     probe.connection = connection
     line = probe.line = Line(connection)
     try:
-        line.frame(b"J", json.dumps([hello(probe)]).encode())
+        line.frame(b"J", encoded([hello(probe)]))
         refused = None
         for part in parts:
             refused = refused or part.claimed(probe, inherited)
         if refused:
-            line.frame(b"J", json.dumps([{"refused": refused}]).encode())
+            line.frame(b"J", encoded([{"refused": refused}]))
             farewell(probe, line, [])
             return
         for part in parts:
             part.install(probe)
-        line.frame(b"J", json.dumps([{"installed": 1}]).encode())
+        line.frame(b"J", encoded([{"installed": 1}]))
         stay(probe, line)
     finally:
         stuck = probe.leave()

@@ -45,7 +45,7 @@ def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> 
         if other is not None and other.pid != probe.pid:
             other.forked(stay=False)
         elif other is not None and not other.leaving:
-            return f"another perfscope (agent pid {other.config['agent_pid']}) is attached"
+            return f"another perfscope (agent pid {other.config['listener']['pid']}) is attached"
     return None
 
 

@@ -1,0 +1,106 @@
+"""Who is at the other end of a unix socket: the kernel's word on both sides, asked before a byte is read or sent."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from perfscope.agent.collector import TargetProcess
+from perfscope.agent.host import proc
+
+CREDENTIALS = struct.Struct("3i")
+UNMAPPED_UID = 65534
+"""What a user namespace shows for a user it does not know (/proc/sys/kernel/overflowuid)."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A process that has connected to us; `start_ticks` tells it from a later one with the same pid."""
+
+    pid: int
+    uid: int
+    start_ticks: int
+
+    def is_process(self, pid: int, start_ticks: int) -> bool:
+        """Return whether this is that process. One that has ended by now is known by its pid only."""
+        return self.pid == pid and self.start_ticks in (0, start_ticks)
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Return who connected; `start_ticks` is 0 when the process has ended."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    pid, uid, _ = CREDENTIALS.unpack(credentials)
+    process = proc.stat(pid)
+    return Peer(pid, uid, process.start_ticks if process is not None else 0)
+
+
+class TrustedUsers:
+    """The users whose processes may call: root, our own, and those of the recorded processes."""
+
+    def __init__(self) -> None:
+        self.uids = {0, os.geteuid()}
+        self.asked: set[tuple[int, int]] = set()
+
+    def with_processes(self, processes: Iterable[TargetProcess]) -> set[int]:
+        """Return all uids, those of `processes` included; each process is asked once."""
+        for process in processes:
+            key = (process.pid, process.start_ticks)
+            if key not in self.asked:
+                self.asked.add(key)
+                with contextlib.suppress(OSError):
+                    self.uids.add(int(proc.status(process.pid)["Uid"].split()[1]))
+        return self.uids
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Whom a probe calls: an abstract socket name, the word that shows it is one of ours, and who must be listening.
+
+    `listener` is that process as SO_PEERCRED shows it to the probe: `pid` (0: not visible there), `start`
+    (clock ticks since boot, 0 if unknown) and `uid`. A name in the abstract namespace can be taken by anybody.
+    """
+
+    address: str
+    token: str
+    listener: dict[str, int]
+
+
+def listener_seen_by(pid: int, listener: int) -> dict[str, int]:
+    """Return how SO_PEERCRED shows process `listener`, of our user, to process `pid`."""
+    visible = same_namespace(pid, "pid")
+    process = proc.stat(listener) if visible else None
+    start_ticks = process.start_ticks if process is not None else 0
+    return {"pid": listener if visible else 0, "start": start_ticks, "uid": uid_seen_by(pid)}
+
+
+def same_namespace(pid: int, kind: str) -> bool:
+    """Return whether process `pid` is in our namespace of this kind; True where that is hidden."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/{kind}").st_ino == os.stat(f"/proc/self/ns/{kind}").st_ino
+    except OSError:
+        return True
+
+
+def uid_seen_by(pid: int) -> int:
+    """Return our effective uid as the user namespace of process `pid` numbers it."""
+    uid = os.geteuid()
+    if same_namespace(pid, "user"):
+        return uid
+    for line in (proc.read(f"/proc/{pid}/uid_map") or "").splitlines():
+        inside, outside, count = map(int, line.split())
+        if outside <= uid < outside + count:
+            return inside + uid - outside
+    return UNMAPPED_UID
+
+
+def is_memory_file(file: int) -> bool:
+    """Return whether a received descriptor is a memory file: reading anything else could block us, or never end."""
+    try:
+        fcntl.fcntl(file, fcntl.F_GET_SEALS)
+        return stat.S_ISREG(os.fstat(file).st_mode)
+    except OSError:
+        return False
