@@ -319,7 +319,10 @@ class Probe:
         shares = [share for visit in self.visits.values() if (share := visit.overhead_share) is not None]
         overhead = max(shares, default=None)
         if not self.visits:
-            why = errors[0] if errors else "no process of the job has torch loaded"
+            silent = [str(pid) for pid, report in self.reports.items() if report.error is None]
+            why = f"the probe was started in pid {', '.join(silent)} and did not report: can that user read its Python?"
+            why = why if silent else "no process of the job has torch loaded"
+            why = errors[0] if errors else why
             return SourceStatus(self.NAME, "unavailable", why)
         if refused:
             return SourceStatus(self.NAME, "failed", refused[0])

@@ -16,6 +16,7 @@ import msgspec
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from perfscope.agent.entry.mapped_image import NotMapped, read_mapped_image
 from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.files import open_regular
 from perfscope.agent.target_user.rights import TargetUser, target_user
@@ -113,7 +114,7 @@ def addresses(pid: int, files: Iterable[MappedFile], names: Iterable[str]) -> di
     with target_user(pid) as user:
         for mapped in files:
             missing = wanted - found.keys()
-            elf = elf_file(user, mapped, missing) if missing else None
+            elf = elf_file(pid, user, mapped, missing) if missing else None
             if elf is None:
                 continue
             bias = load_bias(elf, mapped)
@@ -135,8 +136,8 @@ def load_bias(elf: ElfFile, mapped: MappedFile) -> int:
     return mapped.start - (elf.segments[0][1] if elf.segments else 0)
 
 
-def elf_file(user: TargetUser, mapped: MappedFile, names: set[str]) -> ElfFile | None:
-    """Return the file with all `names` looked up; None when it cannot be opened or is not an ELF file."""
+def elf_file(pid: int, user: TargetUser, mapped: MappedFile, names: set[str]) -> ElfFile | None:
+    """Return the file with all `names` looked up; None when it is not an ELF file that can be read."""
     known = known_files.get((user.uid, mapped))
     if known is not None and names <= known.symbols.keys():
         return known
@@ -145,7 +146,10 @@ def elf_file(user: TargetUser, mapped: MappedFile, names: set[str]) -> ElfFile |
         reply = call_as(user, look_up_in_file, user.root, mapped.path, mapped.inode, wanted)
         found = msgspec.convert(reply.value, ElfFile)
     except (OSError, msgspec.ValidationError):
-        return None
+        found_in_memory = exported_symbols(pid, mapped, wanted)
+        if found_in_memory is None:
+            return None
+        found = found_in_memory
     if len(known_files) >= MOST_FILES_KEPT:
         known_files.clear()
     known_files[user.uid, mapped] = found
@@ -166,6 +170,17 @@ def look_up_in_file(root: int, path: str, inode: int, names: list[str]) -> Reply
             except DAMAGED:
                 raise OSError(errno.ENOEXEC, "not a readable ELF file", path) from None
         return Reply(found)
+
+
+def exported_symbols(pid: int, mapped: MappedFile, names: list[str]) -> ElfFile | None:
+    """Look up `names` in what is mapped of the file: for one that cannot be opened; None when that cannot be read."""
+    try:
+        image = read_mapped_image(pid, mapped.start)
+    except (NotMapped, OSError, struct.error):
+        return None
+    symbols: dict[str, tuple[int, int] | None] = dict.fromkeys(names)
+    symbols |= look_up(image.symbols, image.strings, set(names))
+    return ElfFile(image.relocatable, image.segments, symbols)
 
 
 def read_elf(stream: io.BufferedReader, names: set[str]) -> ElfFile:

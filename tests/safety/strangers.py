@@ -1,0 +1,68 @@
+"""Other users of the host, as the tests need them: programs that run as `nobody` and what they can see of an agent."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NOBODY = pwd.getpwnam("nobody").pw_uid
+PYTHON_FOR_ALL = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+"""Our own may be installed where only root may read."""
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or PYTHON_FOR_ALL is None, reason="needs root, a second uid and a Python for it"
+)
+
+FLOOD = """
+import os, random, socket, sys, time
+address, connections, frames, seconds = "\\0" + sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+rng, until, sent, made = random.Random(7), time.monotonic() + seconds, 0, 0
+while made < connections and time.monotonic() < until:
+    try:
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.settimeout(0.5)
+        s.connect(address)
+        made += 1
+        for _ in range(max(frames // connections, 1)):
+            s.send(b"J" + rng.randrange(1 << 32).to_bytes(4, "little") + rng.randbytes(rng.randrange(64)))
+            sent += 1
+    except OSError:
+        pass
+    finally:
+        s.close()
+print(made, sent, flush=True)
+"""
+
+
+def run_as_nobody(program: str, *arguments: str) -> "subprocess.Popen[str]":
+    """Start Python text as `nobody`, with nothing of ours in its environment."""
+    command = [PYTHON_FOR_ALL or "", "-I", "-S", "-c", program, *arguments]
+    return subprocess.Popen(
+        command, user=NOBODY, group=NOBODY, extra_groups=[], env={}, text=True, stdout=subprocess.PIPE
+    )
+
+
+def addresses_of(agent_pid: int, seconds: float = 30.0) -> list[str]:
+    """Wait for the abstract names that an agent listens on, as every local user sees them."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        lines = Path("/proc/net/unix").read_text().splitlines()
+        found = [line.split()[-1][1:] for line in lines if f"@perfscope-{agent_pid}-" in line]
+        if found:
+            return sorted(set(found))
+        time.sleep(0.05)
+    raise AssertionError("the agent listens nowhere")
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def sources(answer: dict[str, Any]) -> dict[str, str]:
+    """Return the status of each source of a diagnosis."""
+    return {one["name"]: one["status"] for one in answer["sources"]}

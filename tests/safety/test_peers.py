@@ -1,0 +1,239 @@
+"""Who may speak to an agent and to a probe: strangers are turned away unread, and a squatted address gets nothing."""
+
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent.delivery.peers import Peer, is_memory_file
+from perfscope.agent.delivery.probe_line import FIRST_BYTES, LONGEST_FRAME_BYTES, ProbeLine, accept, listen
+from perfscope.agent.probe import core
+from perfscope.agent.profiler_windows import dynolog
+from perfscope.errors import CollectorUnavailable
+from tests.running import Run, end, perfscope, start, until
+from tests.safety.strangers import FLOOD, addresses_of, needs_root, resident_bytes, run_as_nobody, sources
+
+MB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    run = start("looping.py", tmp_path_factory.mktemp("training"), "--workers", "0")
+    yield run
+    end(run)
+
+
+def line_pair() -> tuple[socket.socket, ProbeLine]:
+    """A caller's end and the agent's end of one connection."""
+    listening, address = listen(os.getpid())
+    with listening:
+        caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        caller.connect("\0" + address)
+        lines: list[ProbeLine] = []
+        until(lambda: lines.extend(accept(listening, {os.geteuid()})) or lines)
+        return caller, lines[0]
+
+
+def frame(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack("<cI", kind, len(payload)) + payload
+
+
+@needs_root
+def test_a_flood_from_another_user_costs_no_data_and_no_memory(training: Run, tmp_path: Path) -> None:
+    command = perfscope("attach", str(training.pid), "--duration", "6", "--depth", "probe", "--json", "--out")
+    agent = subprocess.Popen([*command, tmp_path / "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    address = addresses_of(agent.pid)[0]
+    manifest = tmp_path / "run" / "manifest.json"
+    until(lambda: '"depth": "probe"' in manifest.read_text())
+    before, most = resident_bytes(agent.pid), 0
+    flood = run_as_nobody(FLOOD, address, "20000", "200000", "3")
+    while flood.poll() is None:
+        most = max(most, resident_bytes(agent.pid))
+        time.sleep(0.05)
+    made, sent = map(int, flood.communicate()[0].split())
+    out, err = agent.communicate(timeout=60)
+    assert agent.returncode == 0, err
+    answer = json.loads(out)
+    assert made > 100 and sent > 0
+    assert most - before < 10 * MB
+    assert sources(answer)["probe"] == "ok" and answer["dropped"] == []
+    assert answer["steps"]["count"] > 20
+
+
+@needs_root
+def test_frames_of_another_user_are_not_read() -> None:
+    listening, address = listen(os.getpid())
+    with listening:
+        stranger = run_as_nobody(FLOOD, address, "3", "3", "5")
+        stranger.wait()
+        made, _ = map(int, stranger.communicate()[0].split())
+        assert made == 3
+        assert accept(listening, {0, os.geteuid()}) == []
+
+
+def test_a_caller_without_a_token_is_read_to_a_bound_and_no_further() -> None:
+    caller, line = line_pair()
+    caller.setblocking(False)
+    with caller:
+        sent = 0
+        try:
+            while sent < 10 * MB:
+                sent += caller.send(frame(b"J", b"x" * MB)[: 1 << 16])
+                line.receive()
+        except BlockingIOError:
+            pass
+        assert sent > FIRST_BYTES and len(line.buffer) == FIRST_BYTES
+        line.trusted = True
+        line.receive()
+        assert len(line.buffer) > FIRST_BYTES
+    line.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        frame(b"J", b"{not json"),
+        frame(b"J", b'[{"name": "\\udc80"}]'),
+        frame(b"J", b"[1]"),
+        frame(b"J", b"[" * 100_000),
+        frame(b"R", b"seven b"),
+        frame(b"Q", b""),
+        struct.pack("<cI", b"J", LONGEST_FRAME_BYTES + 1),
+    ],
+    ids=["not JSON", "half a surrogate", "not a note", "nested", "half a record", "unknown kind", "too long"],
+)
+def test_a_frame_that_cannot_be_read_ends_that_connection(sent: bytes) -> None:
+    caller, line = line_pair()
+    with caller:
+        line.trusted = True
+        caller.sendall(frame(b"J", b'[{"first": 1}]'))
+        caller.sendall(sent)
+        notes, records = line.frames()
+    assert notes == [{"first": 1}] and not records
+    assert line.damaged and not line.open
+    line.close()
+
+
+def test_descriptors_that_nobody_asked_for_are_bounded_and_closed() -> None:
+    caller, line = line_pair()
+    before = len(os.listdir("/proc/self/fd"))
+    with caller:
+        line.trusted = True
+        null = os.open(os.devnull, os.O_RDONLY)
+        for _ in range(40):
+            socket.send_fds(caller, [frame(b"J", b"[]")], [null] * 4)
+        os.close(null)
+        line.frames()
+        assert line.damaged
+        line.close()
+    assert len(os.listdir("/proc/self/fd")) <= before - 2
+
+
+def test_only_a_memory_file_is_taken_for_one(tmp_path: Path) -> None:
+    """Reading a FIFO would wait for its writer, a file on a user's own file system for that user."""
+    memory = os.memfd_create("test")
+    (tmp_path / "file").write_bytes(b"x")
+    plain = os.open(tmp_path / "file", os.O_RDONLY)
+    reading, writing = os.pipe()
+    try:
+        assert [is_memory_file(one) for one in (memory, plain, reading)] == [True, False, False]
+    finally:
+        for one in (memory, plain, reading, writing):
+            os.close(one)
+
+
+def test_a_later_process_with_the_same_pid_is_another_one() -> None:
+    assert Peer(7, 0, 100).is_process(7, 100)
+    assert not Peer(7, 0, 100).is_process(7, 101)
+    assert Peer(7, 0, 0).is_process(7, 101), "one that has ended by now is known by its pid only"
+
+
+@needs_root
+def test_a_probe_hangs_up_on_another_users_socket_and_other_processes_of_its_own() -> None:
+    """The address of an agent that is gone can be taken by anybody."""
+    squatter = """
+import socket, sys, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.bind("\\0" + sys.argv[1]); s.listen()
+print("listening", flush=True)
+while True: time.sleep(1)
+"""
+    for user, uid in (("other", None), ("own", os.geteuid())):
+        address = f"perfscope-test-{user}-{os.getpid()}"
+        command = [sys.executable, "-c", squatter, address]
+        taken = (
+            run_as_nobody(squatter, address)
+            if uid is None
+            else subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
+        )
+        try:
+            assert taken.stdout is not None and taken.stdout.readline() == "listening\n"
+            listener = {"pid": os.getpid(), "start": 0, "uid": os.geteuid()}
+            with pytest.raises(PermissionError):
+                core.connect({"address": address, "listener": listener})
+        finally:
+            taken.kill()
+            taken.communicate()
+
+
+def test_a_probe_accepts_its_agent_and_not_a_later_process_with_its_pid() -> None:
+    listening, address = listen(os.getpid())
+    own = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    with listening:
+        for start_ticks, known in ((own, True), (own + 1, False)):
+            listener = {"pid": os.getpid(), "start": start_ticks, "uid": os.geteuid()}
+            if known:
+                core.connect({"address": address, "listener": listener}).close()
+            else:
+                with pytest.raises(PermissionError):
+                    core.connect({"address": address, "listener": listener})
+
+
+def test_names_that_are_not_unicode_reach_the_agent() -> None:
+    text = core.encoded([{"name": os.fsdecode(b"caf\xe9.py"), "loop": "\ud83d"}])
+    assert json.loads(text) == [{"name": "caf?.py", "loop": "?"}]
+
+
+def test_a_script_in_a_folder_whose_name_is_not_unicode_is_recorded(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    target = Path(__file__).parent.parent / "agent" / "targets" / "looping.py"
+    shutil.copy(target, os.fsdecode(folder + b"/looping\xff.py"))
+    command = perfscope("run", "--depth", "probe", "--json", tmp_path / "answer.json", "--out", tmp_path / "run", "--")
+    words = [
+        sys.executable,
+        os.fsdecode(folder + b"/looping\xff.py"),
+        tmp_path / "steps",
+        "--workers",
+        "0",
+        "--steps",
+        "400",
+    ]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert sources(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
+
+
+def test_datagrams_without_an_address_are_left_alone() -> None:
+    try:
+        listening = dynolog.listen(os.getpid())
+    except CollectorUnavailable as taken:
+        pytest.skip(str(taken))
+    with listening as here, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unnamed:
+        unnamed.connect(dynolog.NAME)
+        for text in (b"", b"x", dynolog.HEAD.pack(0, b"req"), dynolog.HEAD.pack(1 << 60, b"ctxt") + b"y" * 100):
+            unnamed.send(text)
+        assert dynolog.heard(here) == []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as named:
+            named.bind(f"\0perfscope-test-{os.getpid()}")
+            named.sendto(dynolog.HEAD.pack(0, b"req"), dynolog.NAME)
+            (message,) = dynolog.heard(here)
+            assert (message.kind, message.pid, message.uid) == ("req", os.getpid(), os.geteuid())
