@@ -26,6 +26,7 @@ MOST_BYTES_PER_POLL = 8 << 20
 FIRST_BYTES = 16 << 10
 MOST_FILES = 4
 MOST_FILES_WAITING = 16
+CLONE_NEWNET = 0x40000000
 MOST_CALLS_PER_POLL = 1_000
 MOST_STRANGERS = 512
 """Callers of trusted users that have not shown their token yet."""

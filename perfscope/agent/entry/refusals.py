@@ -113,9 +113,9 @@ def refuse_by_permission(pid: int) -> None:
 
 def refuse_by_build(pid: int) -> None:
     try:
-        path = os.readlink(f"/proc/{pid}/exe")
         files = python_files(pid)
-        head = elf_header(pid, next((one.start for one in files if one.path == path), 0))
+        path = files[-1].path if files else os.readlink(f"/proc/{pid}/exe")
+        head = elf_header(pid, files[-1].start) if files else b""
     except OSError:
         raise gone(pid) from None
     machine = int.from_bytes(head[18:20], "little")
