@@ -57,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         code: int = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who started us
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         forget_output()  # whoever read us has gone; say nothing at exit

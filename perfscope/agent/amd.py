@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from perfscope.agent.collector import TargetProcess
+from perfscope.agent.collector_guard import GuardedThread
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.device_facts import DeviceFacts
 
@@ -151,7 +152,7 @@ class AmdWatch:
         self.facts = [facts(smi, handle, number) for number, handle in enumerate(smi.handles)]
         self.busy_ns = 0
         self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.run, name="amdsmi", daemon=True)
+        self.thread = GuardedThread(target=self.run, name="amdsmi", daemon=True)
 
     def run(self) -> None:
         while not self.ended.wait(self.PERIOD_S):

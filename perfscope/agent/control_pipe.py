@@ -4,6 +4,8 @@ import io
 import threading
 from typing import Protocol
 
+from perfscope.agent.collector_guard import GuardedThread
+
 LONGEST_LINE = 1024
 
 
@@ -21,13 +23,15 @@ def steer(recorder: Steered, commands: io.RawIOBase) -> threading.Thread:
     """
 
     def obey() -> None:
-        while line := commands.readline(LONGEST_LINE):
-            if line.strip() == b"stop":
-                break
-            if line.strip() == b"window":
-                recorder.ask_for_window()
-        recorder.ask_to_stop()
+        try:
+            while line := commands.readline(LONGEST_LINE):
+                if line.strip() == b"stop":
+                    break
+                if line.strip() == b"window":
+                    recorder.ask_for_window()
+        finally:
+            recorder.ask_to_stop()
 
-    thread = threading.Thread(target=obey, name="steering", daemon=True)
+    thread = GuardedThread(target=obey, name="steering", daemon=True)
     thread.start()
     return thread

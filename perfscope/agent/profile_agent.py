@@ -34,20 +34,24 @@ class Order(msgspec.Struct):
 
 def record(order: Order) -> str | None:
     """Until told to stop; what went wrong, None when nothing did."""
+    from perfscope.agent.collector_guard import Failure, attempt
+
+    stopped = attempt(lambda: stopped_by(order))
+    return stopped.reason if isinstance(stopped, Failure) else stopped
+
+
+def stopped_by(order: Order) -> str | None:
+    """Record; returns what stopped it early, such as a full disk."""
     from perfscope.agent.control_pipe import steer
     from perfscope.agent.delivery.probe_socket import Door
     from perfscope.agent.recorder import Plan, Recorder
-    from perfscope.errors import PerfscopeError
 
     listening = socket.socket(fileno=order.door)
     door = Door(listening, order.address, order.token, order.pid, patience_s=CHILDREN_CALL_WITHIN_S)
     plan = Plan(order.pid, Path(order.out), order.depth, follow=True, window=order.window, door=door, rank=order.rank)
-    try:
-        recorder = Recorder(plan)
-        steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
-        recorder.record(lambda _: None)
-    except (PerfscopeError, OSError) as error:
-        return str(error)
+    recorder = Recorder(plan)
+    steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
+    recorder.record(lambda _: None)
     return recorder.run.stopped
 
 

@@ -72,18 +72,25 @@ def die_with_parent() -> None:
 
 @dataclass
 class Sampling:
-    """py-spy on `pid` at `rate_hz`, until `end`; raises OSError from `begin` when it cannot be started."""
+    """py-spy on `pid` at `rate_hz`, until `end`; raises OSError from `begin` when it cannot be started.
+
+    It writes into a memory file: no path is written to, which as root somebody else could have turned into a link.
+    """
 
     spy: str
     pid: int
     rate_hz: float
-    output: Path
     handles: dict[int, int] = field(default_factory=dict)
     said: str = ""
 
     def begin(self) -> None:
         command = ["record", "--nonblocking", "--idle", "--rate", f"{self.rate_hz:g}", "--format", "chrometrace"]
-        self.process = self.start(*command, "--output", str(self.output), out=subprocess.DEVNULL)
+        self.output = os.memfd_create("perfscope-pyspy")
+        try:
+            self.process = self.start(*command, "--output", f"/proc/self/fd/{self.output}", out=subprocess.DEVNULL)
+        except OSError:
+            os.close(self.output)
+            raise
         self.naming: subprocess.Popen[bytes] | None = None
         self.began_ns = time.monotonic_ns()
 
@@ -95,6 +102,7 @@ class Sampling:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
+            pass_fds=(self.output,),
             preexec_fn=die_with_parent,
             start_new_session=True,
         )
@@ -142,21 +150,26 @@ class Sampling:
             self.process.kill()
             _, err = self.process.communicate()
         self.take_names()
-        try:
-            if self.output.stat().st_size > LARGEST_OUTPUT_BYTES:
+        events = self.written(err)
+        events.sort(key=lambda one: one.ts)
+        self.zero_ns = self.written_ns - int(events[-1].ts * 1000) if events else self.written_ns
+        return events
+
+    def written(self, err: bytes) -> list[Event]:
+        """What it wrote; empty, with the reason in `said`, when that cannot be read."""
+        # The last thing it does is to end every frame and write the file.
+        with open(self.output, "rb") as file:
+            about = os.fstat(file.fileno())
+            self.written_ns = time.monotonic_ns() - (time.time_ns() - about.st_mtime_ns)
+            if about.st_size > LARGEST_OUTPUT_BYTES:
                 self.said = f"it wrote more than {LARGEST_OUTPUT_BYTES >> 20} MB"
                 return []
-            events = msgspec.json.decode(self.output.read_bytes(), type=list[Event])
-            # The last thing it does is to end every frame and write the file.
-            written_ns = time.monotonic_ns() - (time.time_ns() - self.output.stat().st_mtime_ns)
-        except (OSError, msgspec.MsgspecError):
-            self.said = complaint(err.decode("utf-8", "replace"))
-            return []
-        finally:
-            self.output.unlink(missing_ok=True)
-        events.sort(key=lambda one: one.ts)
-        self.zero_ns = written_ns - int(events[-1].ts * 1000) if events else written_ns
-        return events
+            file.seek(0)
+            try:
+                return msgspec.json.decode(file.read(), type=list[Event])
+            except msgspec.MsgspecError:
+                self.said = complaint(err.decode("utf-8", "replace"))
+                return []
 
 
 def complaint(said: str) -> str:

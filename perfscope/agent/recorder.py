@@ -1,69 +1,34 @@
-"""Records one job from start to end: finds its processes, runs the collectors, decides when there is enough, leaves."""
+"""Records one job from start to end: finds its processes, runs the collectors, decides when there is enough, leaves.
+
+Each step of a collector, and of the recorder itself, is guarded (`collector_guard`): a recording always ends readable.
+"""
 
 import socket
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from perfscope import __version__
 from perfscope.agent.collector import Collector, Job, TargetProcess
+from perfscope.agent.collector_guard import Failure, attempt
 from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
-from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.host.cgroup import memory_limit_bytes
 from perfscope.agent.host.proc import command_line
 from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
 from perfscope.agent.job.tree import Tree
 from perfscope.agent.job_identity import job_identity, named
-from perfscope.agent.profiler_windows.window import DEFAULT_WINDOW, Window
+from perfscope.agent.recording_plan import FLUSH_NS, Plan, Progress
 from perfscope.errors import CollectorUnavailable, NothingToCollect, PerfscopeError
 from perfscope.traces.run.folder import RunWriter, mask_secrets
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 
 REFRESH_NS = 500_000_000
-FLUSH_NS = 1_000_000_000
 CLOCK_NS = 10_000_000_000
 LONGEST_NAP_S = 0.1
 ENOUGH_STEPS = 20
 ENOUGH_S = 10.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to record: `duration_s` None means until there are enough steps, at most `max_duration_s`.
-
-    A `window` is taken at depth `kernels`. With a `door` the target was started by us, as `command`, or has started us: probes
-    come to it by themselves. `job` names the job on all its hosts, where their launcher does not.
-    """
-
-    pid: int
-    out: Path
-    depth: str = "kernels"
-    duration_s: float | None = None
-    max_duration_s: float = 120.0
-    all_ranks: bool = False
-    follow: bool = False
-    flush_ns: int = FLUSH_NS
-    window: Window = DEFAULT_WINDOW
-    door: Door | None = None
-    nvtx_door: Door | None = None
-    command: tuple[str, ...] = ()
-    rank: int = -1
-    job: str | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How it stands; `depth` is what was reached, or `entering`; `entered_ms` is how long the main thread was stopped."""
-
-    elapsed_s: float
-    steps: int
-    step_ms: float | None
-    processes: int
-    entered_ms: float | None
-    depth: str
 
 
 class Recorder:
@@ -80,6 +45,10 @@ class Recorder:
         self.kernels: Kernels | None = None
         self.on_demand: OnDemand | None = None
         self.running: list[Collector] = []
+        self.to_stop: list[Collector] = []
+        """Collectors that failed and are stopped at the end, because stopping them takes long."""
+        self.problems: list[str] = []
+        """A line for the user each: what failed or was lost."""
         self.statuses: list[SourceStatus] = []
         self.asked_to_stop = False
         self.known: dict[int, dict[str, object]] = {}
@@ -111,17 +80,41 @@ class Recorder:
             self.kernels.wanted_now = True
 
     def record(self, on_tick: Callable[[Progress], None]) -> Path:
-        """The whole recording; returns the run folder. `on_tick` is called about once a second."""
+        """The whole recording; returns where the run folder is. `on_tick` is called about once a second.
+
+        Raises PerfscopeError when somebody deleted the folder meanwhile. Whatever else goes wrong ends what it concerns, at
+        most the recording; `problems` says so.
+        """
+        reason = "interrupted"
         try:
-            self.refresh()
-            self.begin()
-            reason = self.watch(on_tick)
+            watched = attempt(lambda: self.begin_and_watch(on_tick))
+            reason = self.broken_off(watched) if isinstance(watched, Failure) else watched
         finally:
-            self.end()
-        manifest = self.run.manifest
-        manifest.finished, manifest.end_reason = True, self.run.stopped or reason
-        self.run.close()
-        return self.plan.out
+            self.end(reason)
+        return self.location()
+
+    def begin_and_watch(self, on_tick: Callable[[Progress], None]) -> str:
+        self.refresh()
+        self.begin()
+        return self.watch(on_tick)
+
+    def broken_off(self, failure: Failure) -> str:
+        """Return why the recording ended, where a step of our own has failed."""
+        self.problems.append(f"the recording ended early: {failure.reason}; what was recorded until then is kept")
+        return f"the recorder failed: {failure.reason}"
+
+    def location(self) -> Path:
+        """Return where the run folder is now, which somebody may have moved."""
+        path, held = self.plan.out, self.run.held
+        if held.is_deleted():
+            raise PerfscopeError(f"{path} was deleted while it was being recorded: nothing is left of the recording")
+        moved_to = path if held.is_at(path) else held.location()
+        self.run.let_go()
+        if moved_to is None:
+            raise PerfscopeError(f"{path} was moved while it was being recorded, to where no path leads from here")
+        if moved_to != path:
+            self.problems.append(f"{path} was moved during the recording; the run folder is now {moved_to}")
+        return moved_to
 
     def begin(self) -> None:
         """Start every collector; where the probe cannot enter, look from outside with stack samples."""
@@ -143,6 +136,16 @@ class Recorder:
             self.start(self.kernels)
 
     def start(self, collector: Collector) -> bool:
+        """Start a collector; False when this source cannot be had or has failed."""
+        started = attempt(lambda: self.is_started(collector))
+        if isinstance(started, Failure):
+            self.drop(collector, started)
+            return False
+        if started:
+            self.running.append(collector)
+        return started
+
+    def is_started(self, collector: Collector) -> bool:
         try:
             collector.start(self.job)
         except NothingToCollect:
@@ -150,8 +153,44 @@ class Recorder:
         except CollectorUnavailable as reason:
             self.statuses.append(SourceStatus(collector.NAME, "unavailable", str(reason)))
             return False
-        self.running.append(collector)
         return True
+
+    def poll(self, collector: Collector, now_ns: int) -> int:
+        """Poll a collector and return when it is due again; one that fails is dropped."""
+        due_ns = attempt(lambda: int(collector.poll(now_ns)))
+        if isinstance(due_ns, Failure):
+            self.drop(collector, due_ns)
+            if collector is self.probe:
+                self.go_on_without_probe(due_ns.reason)
+            return now_ns + REFRESH_NS
+        return due_ns
+
+    def drop(self, collector: Collector, failure: Failure) -> None:
+        """End one collector after a failure; the others go on."""
+        if collector in self.running:
+            self.running.remove(collector)
+        self.report_failure(collector, failure)
+        if isinstance(collector, Kernels | OnDemand):  # stopping may wait for a window: not while others are due
+            self.to_stop.append(collector)
+            self.kernels = self.on_demand = None
+            return
+        attempt(collector.stop)
+        if collector is self.probe:
+            send_probes_away(self.probe)
+
+    def report_failure(self, collector: Collector, failure: Failure) -> None:
+        self.statuses.append(SourceStatus(collector.NAME, "failed", failure.reason))
+        self.problems.append(f"source {collector.NAME} failed: {failure.reason}; the other sources went on")
+
+    def go_on_without_probe(self, reason: str) -> None:
+        """The probes are gone: no more windows, and where no process was entered yet, stack samples from outside."""
+        if self.kernels is not None and self.kernels in self.running:
+            self.running.remove(self.kernels)
+            self.stop(self.kernels)
+            self.kernels = None
+        if not self.settled:
+            self.settled = True
+            self.fall_back(reason)
 
     def fall_back(self, reason: str | None, *, refused: bool = False) -> None:
         """The target cannot be entered: say why and sample its stacks from outside; perhaps Kineto takes a window itself."""
@@ -175,9 +214,9 @@ class Recorder:
             if now_ns >= refresh_ns:
                 refresh_ns = now_ns + REFRESH_NS
                 self.refresh()
-            for collector in list(self.running):
-                if now_ns >= due.get(id(collector), 0):
-                    due[id(collector)] = collector.poll(now_ns)
+            for collector in [*self.running]:
+                if collector in self.running and now_ns >= due.get(id(collector), 0):
+                    due[id(collector)] = self.poll(collector, now_ns)
             self.settled = self.settled or self.settle()
             if now_ns >= clock_ns:
                 clock_ns = now_ns + CLOCK_NS
@@ -296,13 +335,37 @@ class Recorder:
     def pair_clocks(self) -> None:
         self.clock.append({"mono": time.monotonic_ns(), "real": time.time_ns()})
 
-    def end(self) -> None:
-        """Stop the collectors, last started first, and write down how each went."""
+    def end(self, reason: str) -> None:
+        """Stop the collectors, last started first, write down how each went, and close the folder."""
         for collector in reversed(self.running):
-            self.statuses.append(collector.stop())
-        self.pair_clocks()
-        self.run.manifest.sources = self.statuses
-        self.run.flush()
+            self.stop(collector)
+        for collector in self.to_stop:
+            attempt(collector.stop)
+        manifest = self.run.manifest
+        manifest.sources = self.statuses
+        steps = (self.pair_clocks, self.run.flush, self.run.seal)
+        failures = [one for one in map(attempt, steps) if isinstance(one, Failure)]
+        manifest.finished, manifest.end_reason = True, self.run.stopped or reason
+        failures += [one for one in [attempt(self.run.finish)] if isinstance(one, Failure)]
+        self.problems += [f"the end of the recording was not written: {one.reason}" for one in failures]
+
+    def stop(self, collector: Collector) -> None:
+        """Stop a collector and keep how it went."""
+        status = attempt(collector.stop)
+        if isinstance(status, Failure):
+            self.report_failure(collector, status)
+            if collector is self.probe:
+                send_probes_away(self.probe)
+        else:
+            self.statuses.append(status)
+
+
+def send_probes_away(probe: Probe) -> None:
+    """Close every connection that a probe may hold, after a failure: a probe leaves when its connection ends."""
+    callers = [*probe.lines.values(), *probe.strangers, *(one.line for one in probe.early)]
+    for step in (*(line.close for line in callers), lambda: probe.listening.close()):
+        attempt(step)
+    probe.lines.clear()
 
 
 def record(plan: Plan, on_tick: Callable[[Progress], None]) -> Path:
@@ -310,4 +373,4 @@ def record(plan: Plan, on_tick: Callable[[Progress], None]) -> Path:
     return Recorder(plan).record(on_tick)
 
 
-__all__ = ["PerfscopeError", "Plan", "Progress", "Recorder", "record"]
+__all__ = ["FLUSH_NS", "PerfscopeError", "Plan", "Progress", "Recorder", "record"]

@@ -1,18 +1,24 @@
-"""The command that `perfscope run` starts: its streams are ours, signals sent to us are passed on, its end is ours."""
+"""The command that `perfscope run` starts: its streams are ours, signals sent to us are passed on, its end is ours.
+
+Nothing here raises once the command runs. Only SIGKILL of perfscope itself separates the two: the command then runs on alone.
+"""
 
 import os
 import signal
 import subprocess
-import threading
 import time
 from contextlib import suppress
+from functools import partial
+from types import FrameType
 
+from perfscope.agent.collector_guard import Failure, GuardedThread, attempt
 from perfscope.agent.host import proc
 from perfscope.errors import UsageError
 
 PASSED_ON = {
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
 }
+INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 BY_SIGNAL = 128
 
@@ -37,7 +43,7 @@ class Witness:
     def renew(self) -> None:
         """What is pending cannot be taken back: another process stands in."""
         self.end()
-        with suppress(OSError):  # without the program every signal is passed on
+        with suppress(OSError, subprocess.SubprocessError):  # without the program every signal is passed on
             self.process = subprocess.Popen([WITNESS], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
     def has(self, signo: int) -> bool:
@@ -57,18 +63,18 @@ class StartedCommand:
     """A running command. Starting raises UsageError where there is no such program, with a shell's exit codes."""
 
     def __init__(self, words: list[str], environment: dict[str, str]) -> None:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-
-        def unblock() -> None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-        try:
-            self.process = subprocess.Popen(words, env=environment, preexec_fn=unblock)
-        except OSError as error:
-            unblock()
-            raise cannot_start(words[0], error) from None
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+        self.is_over = False
         self.witness = Witness()
-        threading.Thread(target=self.pass_on, name="signals", daemon=True).start()
+        try:
+            self.process = started(words, environment, self.mask)
+        except OSError as error:
+            self.witness.end()
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+            raise cannot_start(words[0], error) from None
+        self.thread = GuardedThread(target=self.pass_on, name="signals", daemon=True)
+        if isinstance(attempt(self.thread.start), Failure):  # no more threads or processes are allowed
+            self.pass_on_by_handlers()
 
     @property
     def pid(self) -> int:
@@ -76,12 +82,24 @@ class StartedCommand:
 
     def pass_on(self) -> None:
         """What another process sends us alone goes to the command; what went to our group (Ctrl-C) has reached it already."""
-        while True:
+        while not self.is_over:
             heard = signal.sigwaitinfo(PASSED_ON)
-            reached = self.has_reached(heard.si_signo)
-            if heard.si_code <= 0 and heard.si_pid != self.pid and not reached:
-                with suppress(ProcessLookupError):
-                    os.kill(self.pid, heard.si_signo)
+            is_for_us = heard.si_code <= 0 and heard.si_pid != self.pid
+            attempt(partial(self.pass_one if is_for_us else self.has_reached, heard.si_signo))
+
+    def pass_one(self, signo: int) -> None:
+        """Send the command a signal that it has not got yet."""
+        if not self.has_reached(signo):
+            self.process.send_signal(signo)
+
+    def pass_on_by_handlers(self) -> None:
+        """Pass signals on from the main thread, which does not learn who sent them."""
+        for signo in PASSED_ON:
+            signal.signal(signo, self.handle)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+    def handle(self, signo: int, frame: FrameType | None) -> None:
+        attempt(partial(self.pass_one, signo))
 
     def has_reached(self, signo: int) -> bool:
         """Was the signal sent to the group that the command is in?"""
@@ -96,8 +114,50 @@ class StartedCommand:
     def wait(self) -> int:
         """Its exit code, 128 + n when signal n ended it."""
         code = self.process.wait()
-        self.witness.end()
+        attempt(self.witness.end)
         return code if code >= 0 else BY_SIGNAL - code
+
+    def release_signals(self) -> None:
+        """Once the command has ended: signals that end a program raise KeyboardInterrupt, once; all others are ignored."""
+        self.is_over = True
+        if self.thread.ident is not None and self.thread.is_alive():
+            signal.pthread_kill(self.thread.ident, signal.SIGUSR2)
+            self.thread.join(REACHING_S * 10)
+        for signo in PASSED_ON:
+            if signal.getsignal(signo) != signal.SIG_IGN:
+                signal.signal(signo, interrupt if signo in INTERRUPTING else signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+
+def started(
+    words: list[str], environment: dict[str, str], mask: set[int | signal.Signals]
+) -> "subprocess.Popen[bytes]":
+    """Start the command with this signal mask. Raises OSError.
+
+    Where SIGCHLD is ignored, as some launchers leave it, the kernel keeps no exit codes: here it is not, in the command it is.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def prepare() -> None:
+        if before == signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    return subprocess.Popen(words, env=environment, preexec_fn=prepare)
+
+
+def interrupt(signo: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; a second signal must not cut short what is left to do."""
+    ignore_signals()
+    raise KeyboardInterrupt
+
+
+def ignore_signals() -> None:
+    """Ignore every signal that was passed on to the command."""
+    for signo in PASSED_ON:
+        signal.signal(signo, signal.SIG_IGN)
 
 
 def cannot_start(program: str, error: OSError) -> UsageError:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.errors import UsageError
+from perfscope.errors import UnreadableRun, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +126,9 @@ def run(args: argparse.Namespace) -> int:
             from perfscope.agent.control_pipe import steer
 
             steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
-        watch(recorder, args)
+        out = watch(recorder, args)
+    for problem in recorder.problems:
+        print(f"perfscope: {problem}", file=sys.stderr)
     if recorder.run.stopped:
         told = "what was recorded until then follows; free some room or name another --out"
         print(f"perfscope: {recorder.run.stopped}: {told}", file=sys.stderr)
@@ -185,8 +187,8 @@ def interruptible(recorder: "Recorder") -> "Iterator[None]":
             signal.signal(number, handler)
 
 
-def watch(recorder: "Recorder", args: argparse.Namespace) -> None:
-    """Record, showing how it goes on stderr (and with --follow the diagnosis so far)."""
+def watch(recorder: "Recorder", args: argparse.Namespace) -> Path:
+    """Record, showing how it goes on stderr (and with --follow the diagnosis so far); returns where the run folder is."""
     from perfscope.ui.terminal.recording_view import LiveView
 
     total = args.duration or (None if args.follow else args.max_duration)
@@ -199,7 +201,7 @@ def watch(recorder: "Recorder", args: argparse.Namespace) -> None:
             if found is not None:
                 view.diagnosis(*found)
 
-        recorder.record(tick)
+        return recorder.record(tick)
 
 
 class Diagnoses:
@@ -221,8 +223,11 @@ class Diagnoses:
             return None
         if not self.coming.done():
             return None
-        found, self.coming = self.coming.result(), None
-        return found
+        coming, self.coming = self.coming, None
+        try:
+            return coming.result()
+        except UnreadableRun:  # moved or deleted meanwhile: the recorder reports that at the end
+            return None
 
 
 def diagnosed(folder: Path) -> tuple[object, object]:

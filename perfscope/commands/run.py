@@ -7,12 +7,13 @@ import argparse
 import os
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.commands.attach import add_depth_arguments, asked_window, seconds
-from perfscope.errors import PerfscopeError, UsageError
+from perfscope.errors import UsageError
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
@@ -52,52 +53,131 @@ def default_folder(program: str) -> Path:
 
 
 def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Window") -> int:
-    """The command's exit code; what goes wrong on our side is told and changes nothing for it."""
-    from perfscope.agent.delivery.probe_socket import open_door
-    from perfscope.agent.delivery.start_folder import nvtx_environment, start_folder
-    from perfscope.agent.recorder import Plan, Recorder
-    from perfscope.agent.started_command import StartedCommand
+    """Run the command and record it; returns the command's exit code.
 
-    nvtx_door = open_door()
-    nvtx = nvtx_environment(nvtx_door)
-    door = replace(open_door(), nvtx="injected" if nvtx else None)
-    windowed = args.depth == "kernels"
-    with start_folder(door, asked if windowed else None, nvtx) as environment:
-        command = StartedCommand(words, environment)
-        try:
-            plan = Plan(
-                command.pid,
-                out,
-                args.depth,
-                args.duration,
-                follow=True,
-                window=asked,
-                door=door,
-                nvtx_door=nvtx_door if nvtx else None,
-                command=tuple(words),
-                job=args.job_id,
-            )
-            Recorder(plan).record(lambda _: None)
-        except (PerfscopeError, OSError) as error:
-            print(f"perfscope: not recorded: {error}", file=sys.stderr)
-            return command.wait()
+    Whatever goes wrong on our side is reported and changes nothing for the command: it is waited for, gets the signals that
+    are sent to us, and its exit code is ours. Raises UsageError where the command cannot be started.
+    """
+    from perfscope.agent.collector_guard import Failure, attempt
+    from perfscope.agent.started_command import StartedCommand, ignore_signals
+
+    way_in = attempt(lambda: WayIn(args.depth, asked))
+    if isinstance(way_in, Failure):
+        report(f"not recorded: {way_in.reason}")
+        return StartedCommand(words, dict(os.environ)).wait()
+    try:
+        command = StartedCommand(words, way_in.environment)
+        found = attempt(lambda: record(command.pid, words, args, out, way_in))
+        if isinstance(found, Failure):
+            report(f"not recorded: {found.reason}")
+            attempt(way_in.shut)
         code = command.wait()
-    tell(out, args)
+    finally:
+        attempt(way_in.close)
+    try:
+        command.release_signals()
+        told = attempt(lambda: tell(found, args)) if isinstance(found, Path) else None
+        if isinstance(told, Failure):
+            report(told.reason)
+    except KeyboardInterrupt:
+        report(f"the diagnosis was stopped; `perfscope analyze {found}` repeats it")
+    finally:
+        ignore_signals()
     return code
+
+
+class WayIn:
+    """How probes get into the command: the sockets that they connect to and the environment that brings them along."""
+
+    def __init__(self, depth: str, window: "Window") -> None:
+        """Raises OSError where there is no room for the files, or no socket."""
+        from perfscope.agent.delivery.probe_socket import open_door
+        from perfscope.agent.delivery.start_folder import nvtx_environment, start_folder
+
+        self.window = window
+        self.nvtx_door = open_door()
+        nvtx = nvtx_environment(self.nvtx_door)
+        self.has_nvtx = bool(nvtx)
+        self.door = replace(open_door(), nvtx="injected" if nvtx else None)
+        self.folder = ExitStack()
+        entered = start_folder(self.door, window if depth == "kernels" else None, nvtx)
+        self.environment = self.folder.enter_context(entered)
+
+    def shut(self) -> None:
+        """Stop listening: probes that come find nobody, and leave."""
+        self.door.listening.close()
+        self.nvtx_door.listening.close()
+
+    def close(self) -> None:
+        """Remove the files."""
+        self.folder.close()
+
+
+def record(pid: int, words: list[str], args: argparse.Namespace, out: Path, way_in: WayIn) -> Path:
+    """Record until the command ends; returns where the run folder is. Raises PerfscopeError where that is impossible."""
+    from perfscope.agent.recorder import Plan, Recorder
+
+    plan = Plan(
+        pid,
+        out,
+        args.depth,
+        args.duration,
+        follow=True,
+        window=way_in.window,
+        door=way_in.door,
+        nvtx_door=way_in.nvtx_door if way_in.has_nvtx else None,
+        command=tuple(words),
+        job=args.job_id,
+    )
+    recorder = Recorder(plan)
+    try:
+        return recorder.record(lambda _: None)
+    finally:
+        for problem in filter(None, [*recorder.problems, recorder.run.stopped]):
+            report(problem)
+
+
+def report(problem: str) -> None:
+    """Print a problem of ours."""
+    say(f"perfscope: {problem}")
+
+
+def say(line: str) -> None:
+    """Print a line to stderr, if that can be written to."""
+    from perfscope.agent.collector_guard import attempt
+
+    if sys.stderr is not None:
+        attempt(lambda: print(line, file=sys.stderr, flush=True))
 
 
 def tell(out: Path, args: argparse.Namespace) -> None:
     """Say what was found: on stderr, unless it was asked for as JSON."""
     from perfscope.ui.answer import diagnosed, encoded, save
+    from perfscope.ui.output_file import write_output
     from perfscope.ui.terminal.diagnosis_view import show
 
     trace, diagnosis = diagnosed(out)
     if args.json is None:
         show(diagnosis, trace, sys.stderr)
     elif str(args.json) == "-":
-        print(encoded(diagnosis))
+        print_to_stdout(encoded(diagnosis))
     else:
-        args.json.write_text(encoded(diagnosis) + "\n")
+        write_output(args.json, encoded(diagnosis) + "\n")
     if args.html is not None:
         save(trace, diagnosis, args.html)
-        print(f"wrote {args.html}", file=sys.stderr)
+        say(f"wrote {args.html}")
+
+
+def print_to_stdout(text: str) -> None:
+    """Print and flush. Raises OSError, after which stdout leads nowhere: nothing is left to fail at exit."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        leave_stdout()
+    except OSError:
+        leave_stdout()
+        raise
+
+
+def leave_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,6 +1,7 @@
 """Writes a trace in another format: whole or not at all, and over nothing that was there, unless asked."""
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -48,7 +49,7 @@ def export(trace: Trace, writer: ModuleType, path: Path, *, force: bool = False)
     """Writes beside `path` and renames. Raises UsageError, or PerfscopeError when it cannot be written."""
     refuse_to_overwrite(path, writer, force=force)
     packed = ".gz" if path.name.endswith(".gz") else ""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part{packed}")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part{packed}")
     try:
         writer.write(trace, part)
         if path.is_dir():

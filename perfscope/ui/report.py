@@ -1,7 +1,6 @@
 """The HTML report: one self-contained file with the answer first and the evidence below; works offline from disk."""
 
 import json
-import os
 import time
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +19,7 @@ from perfscope.ui.blocks.tables import Table, table_card
 from perfscope.ui.blocks.trace_sections import evidence_of_a_trace
 from perfscope.ui.blocks.unknowns import unknowns
 from perfscope.ui.bundle import plotly_script
+from perfscope.ui.output_file import write_output
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline
 from perfscope.ui.timeline.routes import EMBEDDED, script, stylesheet
@@ -30,12 +30,7 @@ NOSCRIPT = '<noscript><p class="card">The charts need JavaScript; the answer abo
 
 def write_report(trace: Trace, diagnosis: Diagnosis, path: Path) -> None:
     """Write the report, whole or not at all. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(page(trace, diagnosis), "utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_output(path, page(trace, diagnosis))
 
 
 def page(trace: Trace, diagnosis: Diagnosis) -> str:

@@ -16,6 +16,7 @@ from perfscope.errors import UnreadableRun, UsageError
 from perfscope.traces.load import load
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.folder import RunWriter, mask_secrets
+from perfscope.traces.run.held_folder import create_run_folder
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import SCHEMA_VERSION
@@ -141,10 +142,10 @@ def test_a_folder_that_is_not_empty_is_not_written_into(tmp_path: Path) -> None:
 
 def test_of_two_recordings_that_begin_at_once_one_has_the_folder(tmp_path: Path) -> None:
     manifest = msgspec.convert(FACTS, Manifest)
-    writer = RunWriter(tmp_path, manifest)
-    writer.take_room()
+    first, second = (RunWriter(tmp_path, create_run_folder(tmp_path), manifest) for _ in range(2))
+    first.take_room()
     with pytest.raises(UsageError, match="is being written by another recording; choose another --out"):
-        RunWriter(tmp_path, manifest).take_room()
+        second.take_room()
 
 
 def test_unreadable_runs_say_what_they_are(tmp_path: Path) -> None:

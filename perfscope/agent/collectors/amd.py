@@ -34,9 +34,11 @@ class Amd:
         self.watch.thread.start()
 
     def poll(self, now_ns: int) -> int:
+        """Raises StepFailed when the thread has failed."""
         for name, rows in (("device.counters", self.watch.counters), ("device.processes", self.watch.processes)):
             while rows:
                 self.job.run.jsonl(name, -1).append(rows.pop(0))
+        self.watch.thread.raise_failure()
         return now_ns + PERIOD_NS
 
     def stop(self) -> SourceStatus:

@@ -27,11 +27,17 @@ class Nvml:
         self.throughput.thread.start()
 
     def poll(self, now_ns: int) -> int:
+        """Raises StepFailed when one of the threads has failed."""
         self.write_down()
+        self.raise_failures()
         if not self.told and self.watch.ready.is_set():
             self.told = True
             self.tell()
         return now_ns + PERIOD_NS
+
+    def raise_failures(self) -> None:
+        for thread in (self.watch.thread, self.throughput.thread):
+            thread.raise_failure()
 
     def write_down(self) -> None:
         """What the threads have read; the streams are written by the recorder's thread only."""
@@ -59,6 +65,7 @@ class Nvml:
         self.throughput.thread.join(LAST_WAIT_S)
         self.write_down()
         self.tell()
+        self.raise_failures()
         sampling = self.watch.sampling()
         share = None if sampling is None else sampling.core_share
         if not answered:

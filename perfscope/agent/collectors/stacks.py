@@ -6,7 +6,6 @@ its share of a core, it is started again at a lower rate.
 
 import resource
 import time
-from pathlib import Path
 
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.py_spy import Event, Sampling, program, stacks
@@ -24,15 +23,14 @@ MOST_PROCESSES = 4
 class Watch:
     """One main process, sampled by one py-spy after another."""
 
-    def __init__(self, spy: str, target: TargetProcess, folder: Path) -> None:
-        self.spy, self.target, self.folder = spy, target, folder
+    def __init__(self, spy: str, target: TargetProcess) -> None:
+        self.spy, self.target = spy, target
         self.rate_hz = RATE_HZ
         self.done: list[tuple[Sampling, list[Event]]] = []
         self.sampling = self.begin()
 
     def begin(self) -> Sampling:
-        output = self.folder / f"pyspy-{self.target.process}-{len(self.done)}.json"
-        sampling = Sampling(self.spy, self.target.pid, self.rate_hz, output)
+        sampling = Sampling(self.spy, self.target.pid, self.rate_hz)
         sampling.begin()
         return sampling
 
@@ -94,7 +92,7 @@ class Stacks:
 
     def take_in(self, target: TargetProcess) -> None:
         try:
-            self.watched[target.process] = Watch(self.spy, target, self.job.run.path)
+            self.watched[target.process] = Watch(self.spy, target)
         except OSError as error:
             self.trouble = f"py-spy cannot be started: {error.strerror}"
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pynvml
 
 from perfscope.agent.collector import Job
+from perfscope.agent.collector_guard import GuardedThread
 from perfscope.agent.nvml.device_reader import Card, cards
 from perfscope.agent.nvml.door import Door
 from perfscope.agent.nvml.gpu_processes import Holders
@@ -82,7 +83,7 @@ class Watch:
         self.ready = threading.Event()
         self.ended = threading.Event()
         self.rounds: list[Round] = []
-        self.thread = threading.Thread(target=self.run, name="nvml", daemon=True)
+        self.thread = GuardedThread(target=self.run, name="nvml", daemon=True)
 
     def run(self) -> None:
         """Until told to end. The driver may hang in a call: the recorder does not wait for this thread for ever."""
@@ -230,7 +231,7 @@ class Throughput:
 
     def __init__(self, watch: Watch) -> None:
         self.watch, self.door = watch, Door()
-        self.thread = threading.Thread(target=self.run, name="nvml-pcie", daemon=True)
+        self.thread = GuardedThread(target=self.run, name="nvml-pcie", daemon=True)
 
     def run(self) -> None:
         at = 0

@@ -2,14 +2,15 @@
 
 import contextlib
 import os
-import threading
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from isal import isal_zlib
 
 from perfscope.agent.collector import TargetProcess
+from perfscope.agent.collector_guard import GuardedThread
 from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.held_folder import HeldFolder
 
 CHUNK_BYTES = 1 << 20
 LARGEST_TRACE_BYTES = 1 << 30
@@ -20,25 +21,43 @@ FASTEST = 1
 FOLDER = "kineto"
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A trace that is in the run folder, not yet told of; `size` in bytes, packed."""
+
+    process: int
+    note: dict[str, Any]
+    name: str
+    size: int
+    is_whole: bool
+
+
 class TraceStore:
     """`kineto/` of one run folder. `write_down` belongs to the recorder's thread, which writes the streams."""
 
     def __init__(self, run: RunWriter) -> None:
         self.run = run
         self.names: set[str] = set()
-        self.kept: list[tuple[int, Path, int]] = []
-        self.finished: list[tuple[int, dict[str, Any], Path]] = []
-        self.threads: list[threading.Thread] = []
+        self.kept: list[Packed] = []
+        self.finished: list[Packed] = []
+        self.threads: list[GuardedThread] = []
         self.trouble: list[str] = []
-        self.stored = self.dropped = 0
+        self.held: HeldFolder | None = None
+        self.stored = self.dropped = self.cut = 0
 
     def keep(self, file: int, note: dict[str, Any], target: TargetProcess) -> None:
         """Pack an open trace, and note it; `file` is closed here."""
-        path = self.run.path / FOLDER / self.fresh(max(target.rank, 0))
-        note["name"] = path.name
-        thread = threading.Thread(target=self.packed, args=(file, note, target.process, path))
-        thread.start()
-        self.threads = [one for one in self.threads if one.is_alive()] + [thread]
+        note["name"] = self.fresh(max(target.rank, 0))
+        thread = GuardedThread(target=self.packed, args=(file, note, target.process))
+        try:
+            if self.held is None:
+                self.held = self.run.held.folder(FOLDER)
+            thread.start()
+        except (OSError, RuntimeError) as error:  # the latter: no thread can be started
+            os.close(file)
+            self.trouble.append(not_stored(getattr(error, "strerror", None) or str(error)))
+            return
+        self.threads.append(thread)
 
     def tell(self, note: dict[str, Any], target: TargetProcess) -> None:
         """Of a trial, of which nothing is kept: the steps beside it are distorted."""
@@ -52,38 +71,58 @@ class TraceStore:
         self.names.add(name)
         return name
 
-    def packed(self, file: int, note: dict[str, Any], process: int, path: Path) -> None:
-        fresh = path.with_name(path.name + ".new")
+    def packed(self, file: int, note: dict[str, Any], process: int) -> None:
+        assert self.held is not None
+        name = note["name"]
+        fresh = f"{name}.new"
         try:
-            path.parent.mkdir(exist_ok=True)
-            pack(file, fresh)
-            os.replace(fresh, path)
-            self.finished.append((process, note, path))
+            with os.fdopen(file, "rb", buffering=0), os.fdopen(self.held.create(fresh), "wb") as out:
+                is_whole = pack(file, out)
+                size = out.tell()
+            self.held.rename(fresh, name)
+            self.finished.append(Packed(process, note, name, size, is_whole))
         except OSError as error:
             with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
-            self.trouble.append(f"the trace of a window could not be stored: {error.strerror or error}")
-        finally:
-            os.close(file)
+                self.held.remove(fresh)
+            self.trouble.append(not_stored(error.strerror or str(error)))
 
     def write_down(self) -> None:
         """Tell of what the packing threads have finished, and make room."""
+        self.take_failures()
         while self.finished:
-            process, note, path = self.finished.pop(0)
-            self.run.jsonl("kernels", process).append(note)
-            self.kept.append((process, path, path.stat().st_size))
+            trace = self.finished.pop(0)
+            self.run.jsonl("kernels", trace.process).append(trace.note)
+            self.kept.append(trace)
             self.stored += 1
+            if not trace.is_whole:
+                self.tell_cut()
             self.make_room()
-            if not note.get("on_demand"):
+            if not trace.note.get("on_demand"):
                 self.run.manifest.depth = "kernels"
             self.run.write_manifest()
 
+    def take_failures(self) -> None:
+        """Let go of the threads that have ended, and keep what ended them early."""
+        for thread in [one for one in self.threads if not one.is_alive()]:
+            self.threads.remove(thread)
+            if thread.failure is not None:
+                self.trouble.append(not_stored(thread.failure.reason))
+
+    def tell_cut(self) -> None:
+        """Say that a trace was larger than is kept."""
+        self.cut += 1
+        limit = f"{LARGEST_TRACE_BYTES >> 20} MB"
+        self.trouble.append(f"the trace of a window is larger than {limit}: what follows was cut off")
+        self.run.tell_dropped("the end of", f"the end of {self.cut} traces of windows, larger than {limit}")
+
     def make_room(self) -> None:
         """Drop the oldest traces beyond the limit; when those windows were stays known, for the steps they distorted."""
-        while len(self.kept) > 1 and sum(size for *_, size in self.kept) > MOST_STORED_BYTES:
-            process, path, _ = self.kept.pop(0)
-            path.unlink(missing_ok=True)
-            self.run.jsonl("kernels", process).append({"gone": path.name})
+        while len(self.kept) > 1 and sum(one.size for one in self.kept) > MOST_STORED_BYTES:
+            trace = self.kept.pop(0)
+            if self.held is not None:
+                with contextlib.suppress(OSError):
+                    self.held.remove(trace.name)
+            self.run.jsonl("kernels", trace.process).append({"gone": trace.name})
             self.dropped += 1
             line = f"{self.dropped} oldest traces of windows over {MOST_STORED_BYTES >> 20} MB"
             self.run.tell_dropped("oldest traces", line)
@@ -95,15 +134,18 @@ class TraceStore:
         self.write_down()
 
 
-def pack(file: int, path: Path) -> None:
-    """Compress a memory file to `path`. Raises OSError."""
+def not_stored(reason: str) -> str:
+    return f"the trace of a window could not be stored: {reason}"
+
+
+def pack(file: int, out: Any) -> bool:
+    """Compress a memory file into the binary file `out`; False when it is too large and its end was left out. Raises OSError."""
     packer = isal_zlib.compressobj(FASTEST, isal_zlib.DEFLATED, GZIP)
     offset = 0
-    with path.open("wb") as out:
-        while offset < LARGEST_TRACE_BYTES:
-            piece = os.pread(file, CHUNK_BYTES, offset)
-            if not piece:
-                break
-            offset += len(piece)
-            out.write(packer.compress(piece.replace(b"\0", b"")))  # behind the name of the file, which it holds
-        out.write(packer.flush())
+    while piece := os.pread(file, CHUNK_BYTES, offset):
+        if offset >= LARGEST_TRACE_BYTES:
+            break
+        offset += len(piece)
+        out.write(packer.compress(piece.replace(b"\0", b"")))  # behind the name of the file, which it holds
+    out.write(packer.flush())
+    return not piece

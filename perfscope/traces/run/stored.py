@@ -3,6 +3,7 @@
 Nothing in the folder is trusted: links are not followed, sizes are bounded, what does not parse is counted as torn.
 """
 
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,8 +30,11 @@ class Version(msgspec.Struct):
 
 
 def is_run(path: Path) -> bool:
-    """Does `path` look like a run folder?"""
-    return path.is_dir() and (path / MANIFEST).is_file()
+    """Does `path` look like a run folder? One that we may not read does not."""
+    try:
+        return path.is_dir() and (path / MANIFEST).is_file()
+    except PermissionError:
+        return False
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -38,6 +42,8 @@ def read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
     if not path.exists():
         raise UnreadableRun(f"{path} does not exist")
+    if path.is_dir() and not os.access(path, os.X_OK):
+        raise UnreadableRun(f"cannot read {path}: it is another user's; ask them, or read it as root")
     if not is_run(path):
         raise UnreadableRun(f"{path} is not a run folder: it has no {MANIFEST}")
     if file.stat().st_size > LARGEST_MANIFEST_BYTES:

@@ -1,42 +1,47 @@
 """One stream of a run folder: numbered segments, the open one sealed by a rename. JSON lines for little, Arrow for much.
 
 `NNNNNN.open` is being written, `NNNNNN.jsonl` or `NNNNNN.arrow` is whole and never changes again. A writer that is killed
-leaves an open segment whose last record may be torn; readers count it and go on.
+leaves an open segment whose last record may be torn; readers count it and go on. Rows wait in memory until `flush`.
 """
 
 import array
-import os
+import contextlib
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
+from perfscope.traces.run.encoding import encode
+from perfscope.traces.run.held_folder import HeldFolder
 
 SEGMENT_BYTES = 8 << 20
 SEGMENT_S = 10.0
 
 
 class Stream:
-    """Life of the segments; what a segment holds is the subclass's. An I/O error ends in `give_up`, never in the caller."""
+    """Life of the segments; what a segment holds is the subclass's. An I/O error ends in `give_up`, never in the caller.
+
+    `name` is the stream's folder in the one that `folders` returns; it is opened for each segment, so that a job of many
+    processes does not use twice as many descriptors.
+    """
 
     SUFFIX = ""
 
-    def __init__(self, folder: Path, give_up: Callable[[OSError], None]) -> None:
-        self.folder, self.give_up = folder, give_up
+    def __init__(self, name: str, folders: Callable[[], HeldFolder], give_up: Callable[[OSError], None]) -> None:
+        self.name, self.folders, self.give_up = name, folders, give_up
         self.number = 0
         self.file: BinaryIO | None = None
         self.bytes = 0
         self.opened_s = 0.0
-        self.sealed: list[tuple[Path, int]] = []
-        self.made = False
+        self.sealed: list[tuple[str, int]] = []
 
     def open(self) -> BinaryIO:
-        if not self.made:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.made = True
         self.bytes, self.opened_s = 0, time.monotonic()
-        return open(self.folder / f"{self.number:06d}.open", "xb", buffering=0)
+        with self.folders().opened(self.name) as folder:
+            return open(folder.create(self.open_name), "wb", buffering=0)
+
+    @property
+    def open_name(self) -> str:
+        return f"{self.number:06d}.open"
 
     def write(self, data: bytes) -> None:
         """Append to the open segment, opening one if there is none; seal it when it is full or old."""
@@ -68,15 +73,29 @@ class Stream:
             return
         file, self.file = self.file, None
         try:
-            self.finish_into(file)
-            path = self.folder / f"{self.number:06d}{self.SUFFIX}"
-            os.rename(self.folder / f"{self.number:06d}.open", path)
-            self.sealed.append((path, self.bytes))
+            with file:
+                self.finish_into(file)
+            name = f"{self.number:06d}{self.SUFFIX}"
+            with self.folders().opened(self.name) as folder:
+                folder.rename(self.open_name, name)
+            self.sealed.append((name, self.bytes))
         except OSError as error:
             self.give_up(error)
-        finally:
-            file.close()
         self.number += 1
+
+    def drop_oldest(self) -> int:
+        """Remove the oldest sealed segment; returns its size in bytes."""
+        name, size = self.sealed.pop(0)
+        with contextlib.suppress(OSError), self.folders().opened(self.name) as folder:
+            folder.remove(name)
+        return size
+
+    def abandon(self) -> None:
+        """Leave the open segment as it is."""
+        file, self.file = self.file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
 
     def finish_into(self, file: BinaryIO) -> None:
         self.file = file
@@ -98,13 +117,12 @@ class JsonLines(Stream):
 
     SUFFIX = ".jsonl"
 
-    def __init__(self, folder: Path, give_up: Callable[[OSError], None]) -> None:
-        super().__init__(folder, give_up)
-        self.encode = msgspec.json.Encoder().encode
+    def __init__(self, name: str, folders: Callable[[], HeldFolder], give_up: Callable[[OSError], None]) -> None:
+        super().__init__(name, folders, give_up)
         self.held = bytearray()
 
     def append(self, row: dict[str, Any]) -> None:
-        self.held += self.encode(row) + b"\n"
+        self.held += encode(row) + b"\n"
 
     def flush(self) -> None:
         if self.held:
@@ -117,8 +135,14 @@ class ArrowRows(Stream):
 
     SUFFIX = ".arrow"
 
-    def __init__(self, folder: Path, columns: tuple[str, ...], give_up: Callable[[OSError], None]) -> None:
-        super().__init__(folder, give_up)
+    def __init__(
+        self,
+        name: str,
+        columns: tuple[str, ...],
+        folders: Callable[[], HeldFolder],
+        give_up: Callable[[OSError], None],
+    ) -> None:
+        super().__init__(name, folders, give_up)
         import pyarrow as pa
 
         self.pa = pa

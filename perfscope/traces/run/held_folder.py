@@ -1,0 +1,191 @@
+"""A directory that is held open. Everything in it is created, renamed and removed relative to its descriptor.
+
+A recording often runs as root inside a directory of another user's. That user can rename the run folder, or put a link or
+a folder of their own in its place, at any moment. A path is therefore used once, to create the folder; from then on only
+descriptors are used, and no link is followed.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from perfscope.errors import UsageError
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+
+
+class HeldFolder:
+    """A directory of a run folder. All methods raise OSError."""
+
+    def __init__(self, number: int) -> None:
+        """`number`: the descriptor of the directory, which belongs to this object from now on."""
+        self.number = number
+        self.inside: dict[str, tuple[int, int]] = {}
+        """Device and inode of each folder that was created in this one."""
+
+    def create(self, name: str) -> int:
+        """Create the file `name`, which must not exist, and return its descriptor."""
+        number = os.open(name, NEW_FILE, FILE_MODE, dir_fd=self.number)
+        give_to_caller_of_sudo(number)
+        return number
+
+    def rename(self, name: str, to: str) -> None:
+        """Rename a file; a file called `to` is replaced."""
+        os.rename(name, to, src_dir_fd=self.number, dst_dir_fd=self.number)
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.number)
+
+    def folder(self, name: str) -> "HeldFolder":
+        """Hold the folder `name` in this one open; the first call creates it.
+
+        Raises OSError with ESTALE when another folder has taken its place.
+        """
+        known = self.inside.get(name)
+        number = new_folder(name, self.number) if known is None else os.open(name, DIRECTORY, dir_fd=self.number)
+        found = identity(number)
+        if found != self.inside.setdefault(name, found):
+            os.close(number)
+            raise OSError(errno.ESTALE, f"somebody replaced the folder {name} in the run folder")
+        return HeldFolder(number)
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator["HeldFolder"]:
+        """Hold the folder `name` open for the length of a `with` block."""
+        folder = self.folder(name)
+        try:
+            yield folder
+        finally:
+            folder.close()
+
+    def is_deleted(self) -> bool:
+        """Return whether the directory was removed."""
+        try:
+            return os.fstat(self.number).st_nlink == 0
+        except OSError:  # a server may say so in this way
+            return True
+
+    def location(self) -> Path | None:
+        """Return where the directory is now, None when it was removed or no path leads to it."""
+        if self.is_deleted():
+            return None
+        path = Path(os.readlink(f"/proc/self/fd/{self.number}"))
+        return path if self.is_at(path) else None
+
+    def is_at(self, path: Path) -> bool:
+        """Return whether `path` leads to this directory."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == identity(self.number)
+
+    def close(self) -> None:
+        """Let go of the directory; a second call does nothing."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            os.close(number)
+
+
+def create_run_folder(path: Path) -> HeldFolder:
+    """Create the folder at `path`, and those above it that are missing; an empty one of our own is taken as it is.
+
+    Raises UsageError when it is a link, another user's, or not empty, and OSError.
+    """
+    name, above = path.name, path.parent
+    if name in ("", ".."):
+        name, above = path.resolve().name or ".", path.resolve().parent
+    parent = held_parent(above)
+    try:
+        try:
+            number = new_folder(name, parent)
+        except FileExistsError:
+            number = existing_folder(path, name, parent)
+    finally:
+        os.close(parent)
+    return HeldFolder(number)
+
+
+def held_parent(path: Path) -> int:
+    """Return a descriptor of the folder at `path`; what is missing on the way is created, and there no link is followed."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if path.parent == path or os.path.lexists(path):  # the latter: a link that leads nowhere
+            raise
+    above = held_parent(path.parent)
+    try:
+        return new_folder(path.name, above, mode=0o777)
+    except FileExistsError:  # another recording of the same job created it just now
+        return os.open(path.name, DIRECTORY, dir_fd=above)
+    finally:
+        os.close(above)
+
+
+def new_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
+    """Create a folder and return its descriptor.
+
+    What is opened could have been put there in place of the new folder: only an empty one of our own is accepted.
+    """
+    os.mkdir(name, mode, dir_fd=parent)
+    number = os.open(name, DIRECTORY, dir_fd=parent)
+    try:
+        if os.fstat(number).st_uid != os.geteuid() or os.listdir(number):
+            raise OSError(errno.ESTALE, f"somebody replaced the new folder {name}")
+        give_to_caller_of_sudo(number)
+    except OSError:
+        os.close(number)
+        raise
+    return number
+
+
+def existing_folder(path: Path, name: str, parent: int) -> int:
+    """Return the descriptor of a folder that was there before. Raises UsageError unless it is ours and empty."""
+    try:
+        number = os.open(name, DIRECTORY, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        kind = "a link" if path.is_symlink() else "not a folder"
+        raise UsageError(f"{path} is {kind}; choose another --out") from None
+    try:
+        owner = os.fstat(number).st_uid
+        if owner not in (os.geteuid(), caller_of_sudo()[0]):
+            raise UsageError(f"{path} belongs to another user (uid {owner}); choose another --out")
+        if os.listdir(number):
+            raise UsageError(f"{path} is not empty; choose another --out, so that no recording is overwritten")
+        with contextlib.suppress(PermissionError):  # a file system without modes
+            os.fchmod(number, FOLDER_MODE)
+    except (OSError, UsageError):
+        os.close(number)
+        raise
+    return number
+
+
+def identity(number: int) -> tuple[int, int]:
+    """Return (device, inode) of an open file."""
+    found = os.fstat(number)
+    return found.st_dev, found.st_ino
+
+
+def caller_of_sudo() -> tuple[int, int]:
+    """Return (uid, gid) of the user who called sudo, (-1, -1) when we do not run as root through it."""
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if os.geteuid() != 0 or not (uid.isdecimal() and gid.isdecimal()):
+        return -1, -1
+    return int(uid), int(gid)
+
+
+def give_to_caller_of_sudo(number: int) -> None:
+    """Make the user who called sudo the owner of a file that was created just now, so that they can read the recording."""
+    uid, gid = caller_of_sudo()
+    if uid > 0:
+        with contextlib.suppress(OSError):  # a file system without owners: it stays as it is
+            os.fchown(number, uid, gid)

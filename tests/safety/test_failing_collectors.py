@@ -1,0 +1,181 @@
+"""A collector that raises, in each step of its life, and faults in the recorder's own steps: the recording ends readable."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent.collectors import COLLECTORS, OUTSIDE
+from perfscope.agent.recorder import Plan, Recorder
+from perfscope.cli import main
+from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run.stored import StoredRun
+from tests.driver import built, environment, written
+from tests.running import Run, end, start, until
+from tests.safety.faulty_recordings import FAULT, PROBLEMS, Case, encoded
+
+ROOT = Path(__file__).parents[2]
+STEPS = ("start", "poll", "stop")
+WAITING = "import time\nwhile True: time.sleep(0.01)"
+ENTERED = ("Probe", "Kernels")
+SOURCES = {make.__name__: make.NAME for make in COLLECTORS}
+OWN_STEPS = {
+    "refresh": ("Tree", "refresh", 2),
+    "first refresh": ("Tree", "refresh", 1),
+    "clock pairs": ("Recorder", "pair_clocks", 1),
+    "flush": ("RunWriter", "flush", 1),
+    "manifest": ("RunWriter", "replace_manifest", 2),
+    "progress": ("Recorder", "progress", 3),
+    "view": ("tick", "", 1),
+}
+
+
+def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
+    """Every fault, in lanes: two agents cannot be in one target, nor answer one target's daemon, at the same time."""
+    lanes: list[list[Case]] = [[], []]
+    for make in COLLECTORS:
+        name = make.__name__
+        for step in STEPS:
+            label = f"{name}.{step}"
+            out = str(place / label)
+            if name in ENTERED:
+                since = 8 if step == "poll" else 1  # when the process has been entered
+                lanes[0].append(Case(label, looping, out, name, step, since, "kernels", 2.0))
+            elif name == "OnDemand":
+                lanes[1].append(Case(label, waiting, out, name, step, depth="kernels", ways=("on demand",)))
+            else:
+                ways = {"Stacks": ("stacks",), "Nvml": ("nvml",), "Amd": ("amd",)}.get(name, ())
+                lanes.append([Case(label, waiting, out, name, step, ways=ways)])
+    for label, (owner, step, since) in OWN_STEPS.items():
+        lanes.append([Case(label, waiting, str(place / label), owner, step, since)])
+    return lanes
+
+
+@pytest.fixture(scope="module")
+def looping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    run = start("looping.py", tmp_path_factory.mktemp("target"), "--workers", "0")
+    yield run
+    end(run)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory, looping: Run) -> Path:
+    """The folder of all recordings, made side by side of two targets."""
+    place = tmp_path_factory.mktemp("recordings")
+    scenario = written(place, "h100", "hurry 10")
+    env = environment(built(place), scenario)
+    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.safety.faulty_recordings"],
+                env=env,
+                cwd=ROOT,
+                input=encoded(cases_of(place, waiting.pid, looping.pid)),
+                text=True,
+                timeout=120,
+                capture_output=True,
+            )
+        finally:
+            waiting.kill()
+    assert (done.returncode, done.stderr) == (0, "")
+    return place
+
+
+def manifest_of(run: Path) -> tuple[Manifest, dict[str, str], list[str]]:
+    """The manifest, the status of each source, and what the recorder reported."""
+    manifest = StoredRun.open(run).manifest
+    reported = json.loads(Path(str(run) + PROBLEMS).read_text())
+    return manifest, {one.name: one.status for one in manifest.sources}, reported["problems"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("collector", [make.__name__ for make in COLLECTORS])
+def test_a_collector_that_raises_ends_alone(recordings: Path, collector: str, step: str) -> None:
+    run, name = recordings / f"{collector}.{step}", SOURCES[collector]
+    manifest, statuses, problems = manifest_of(run)
+    assert manifest.finished and manifest.end_reason is not None and manifest.end_reason.startswith("the asked")
+    assert [one.name for one in manifest.sources if one.status == "failed"] == [name]
+    assert any(FAULT in (one.reason or "") for one in manifest.sources if one.name == name)
+    assert len(problems) == 1 and FAULT in problems[0] and name in problems[0]
+    others = {"host", "thread_states"} - {name}
+    assert {statuses[one] for one in others} <= {"ok", "partial"}
+    if collector in ENTERED and not (collector == "Probe" and step == "start"):
+        assert manifest.depth in ("probe", "kernels")
+    assert len(manifest.sources) == len({one.name for one in manifest.sources})
+    assert main(["analyze", str(run), "--json"]) == 0
+
+
+@pytest.mark.parametrize("label", OWN_STEPS)
+def test_a_fault_in_the_recorder_itself_ends_the_recording_in_good_order(recordings: Path, label: str) -> None:
+    manifest, statuses, problems = manifest_of(recordings / label)
+    assert problems and all(FAULT in problem for problem in problems)
+    if label == "manifest":  # the last one could not be written either
+        assert not manifest.finished
+    else:
+        assert manifest.finished and FAULT in (manifest.end_reason or "")
+        assert "failed" not in statuses.values()
+    if label not in ("manifest", "first refresh"):
+        assert statuses["host"] in ("ok", "partial")
+        assert any(StoredRun.open(recordings / label).rows("host.counters"))
+    assert main(["analyze", str(recordings / label), "--json"]) == 0
+
+
+PATCHED = r"""
+import sys
+from perfscope.agent.collectors import {owner}
+from perfscope.agent.recorder import Plan, Recorder
+from perfscope.cli import main
+def fail(*arguments):
+    raise ValueError("injected\x1b[31m\nfault")
+{owner}.poll = fail
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_command_prints_one_line_for_it_and_the_diagnosis(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
+        options = ["--depth", "observe", "--duration", "1", "--json", "--out", str(tmp_path / "run")]
+        command = [sys.executable, "-c", PATCHED.format(owner="Host"), "attach", str(waiting.pid), *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        waiting.kill()
+    lines = [line for line in done.stderr.splitlines() if line.startswith("perfscope: ")]
+    assert done.returncode == 0 and len(lines) == 1 and "host" in lines[0] and "fault" in lines[0]
+    assert "Traceback" not in done.stderr and "\x1b" not in lines[0]
+    assert {one["name"]: one["status"] for one in json.loads(done.stdout)["sources"]}["host"] == "failed"
+
+
+def test_ctrl_c_in_the_middle_passes_and_the_folder_is_closed(tmp_path: Path) -> None:
+    def interrupted(progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
+        recorder = Recorder(Plan(waiting.pid, tmp_path / "run", "observe", 5.0))
+        with pytest.raises(KeyboardInterrupt):
+            recorder.record(interrupted)
+        waiting.kill()
+    manifest = StoredRun.open(tmp_path / "run").manifest
+    assert manifest.finished and manifest.end_reason == "interrupted"
+    assert {one.name for one in manifest.sources} >= {"host", "thread_states"}
+
+
+def test_every_collector_has_a_way_to_fail_here() -> None:
+    assert {make.__name__ for make in OUTSIDE} < set(SOURCES) and len(SOURCES) == len(COLLECTORS)
+
+
+def test_probes_leave_although_their_collector_can_neither_poll_nor_stop(looping: Run, tmp_path: Path) -> None:
+    before = looping.state()
+    case = Case("", looping.pid, str(tmp_path / "run"), "Probe", "poll", 10, "probe", 8.0, also="stop")
+    command = [sys.executable, "-m", "tests.safety.faulty_recordings"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, text=True) as agent:
+        assert agent.stdin is not None
+        agent.stdin.write(encoded([[case]]))
+        agent.stdin.close()
+        until(lambda: (tmp_path / "run").exists())
+        until(lambda: looping.state()["hooks"] != before["hooks"])
+        until(lambda: looping.state() == before, 10)
+        assert agent.poll() is None, "the probe must leave while the recording goes on"
+        assert agent.wait(60) == 0
+    assert manifest_of(tmp_path / "run")[1]["host"] in ("ok", "partial")
