@@ -71,11 +71,13 @@ def test_the_agent_of_profile_gets_its_token_on_stdin(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_killed_profile_is_removed_by_the_next(tmp_path: Path) -> None:
     text = """
-import os, sys
+import glob, os, sys, time
 import perfscope
 import torch
 with perfscope.profile(depth="probe", show=False) as scope:
     if sys.argv[1] == "die":
+        while not glob.glob(os.environ["TMPDIR"] + "/perfscope-profile-*/run.perfscope/manifest.json"):
+            time.sleep(0.01)
         os.kill(os.getpid(), 9)
 """
     path = tmp_path / "program.py"
