@@ -20,7 +20,7 @@ from perfscope.agent.job.roles import number, said_place
 from perfscope.agent.leftovers import folder_name, remove_dead
 from perfscope.agent.profile_agent import Order
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.errors import PerfscopeError
+from perfscope.errors import IMPORT_FAILURES, PerfscopeError
 
 BEGINS_WITHIN_S = 5.0
 ENDS_WITHIN_S = 60.0
@@ -52,7 +52,7 @@ class Session:
     def start(self) -> None:
         """Start the agent and the probe; returns once its patches are in place."""
         self.door = open_door()
-        with suppress(ImportError):
+        with suppress(*IMPORT_FAILURES):
             import nvtx  # noqa: F401  that the first of `scope.range` is heard too
         try:
             self.agent = started(self.order())
