@@ -35,3 +35,9 @@ class CollectorUnavailable(PerfscopeError):
 
 class NothingToCollect(CollectorUnavailable):
     """This host has nothing of the kind: nobody misses it, and nothing is said."""
+
+
+IMPORT_FAILURES = (
+    *(ImportError, SyntaxError, AttributeError, NameError, TypeError, ValueError, LookupError, OSError, RuntimeError),
+)
+"""What importing an optional library raises that is absent, damaged, half installed, or another one of the same name."""

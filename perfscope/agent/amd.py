@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from perfscope.agent.collector import TargetProcess
 from perfscope.agent.collector_guard import GuardedThread
-from perfscope.errors import CollectorUnavailable
+from perfscope.errors import IMPORT_FAILURES, CollectorUnavailable
 from perfscope.traces.device_facts import DeviceFacts
 
 MIB: Final = 1 << 20
@@ -32,11 +32,12 @@ class Smi:
         try:
             self.api: Any = import_module("amdsmi")
             self.error: type[Exception] = self.api.AmdSmiException
+        except IMPORT_FAILURES as error:
+            raise CollectorUnavailable(f"amdsmi is installed, but its library does not load: {error}") from None
+        try:
             self.api.amdsmi_init()
             self.handles: list[Any] = self.api.amdsmi_get_processor_handles()
-        except (ImportError, OSError, KeyError, AttributeError) as error:
-            raise CollectorUnavailable(f"amdsmi is installed, but its library does not load: {error}") from None
-        except self.error as error:
+        except (self.error, *IMPORT_FAILURES) as error:
             raise CollectorUnavailable(f"amdsmi does not answer: {error}") from None
         if not self.handles:
             raise CollectorUnavailable("amdsmi shows no device")

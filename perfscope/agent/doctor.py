@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from perfscope.agent.entry import enter
 from perfscope.agent.host import cgroup, proc
 from perfscope.agent.host.usable_cores import usable_cores
+from perfscope.agent.nvml.bindings import DRIVER_LIBRARY, UnusableBindings, check, has_driver
 from perfscope.agent.py_spy import program
 from perfscope.errors import CollectorUnavailable, PerfscopeError
 
@@ -73,13 +74,18 @@ def cores() -> Finding:
 
 def driver() -> Finding:
     """What the NVIDIA driver offers; a machine without a device lacks nothing."""
-    from perfscope.agent.nvml.doctor_check import offer
-    from perfscope.agent.nvml.door import there  # the bindings are loaded for this alone
-
     try:
+        check()
+        from perfscope.agent.nvml.doctor_check import offer  # imports the bindings
+
         said, silent = offer()
+    except UnusableBindings as reason:
+        if has_driver():
+            return Finding("GPU counters", reason.reason, reason.fix)
+        return Finding("GPU counters", f"no NVIDIA driver here ({DRIVER_LIBRARY} is not installed); {reason}")
     except CollectorUnavailable as reason:
-        return Finding("GPU counters", str(reason), "make `nvidia-smi` list the devices first" if there() else None)
+        fix = "make `nvidia-smi` list the devices first" if has_driver() else None
+        return Finding("GPU counters", str(reason), fix)
     fix = "end what uses it and reset it (nvidia-smi --gpu-reset -i N), or reboot" if silent else None
     return Finding("GPU counters", "; ".join([said, *silent]), fix)
 

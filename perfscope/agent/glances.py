@@ -3,23 +3,25 @@
 Nothing enters a process. A look costs a few reads of /proc for each process that is shown.
 """
 
-import contextlib
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from math import nan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfscope.agent.collectors.thread_states import MainThread
 from perfscope.agent.host import proc
 from perfscope.agent.host.process_readings import ProcessReadings, Row
 from perfscope.agent.host.system_calls import meanings
 from perfscope.agent.job.roles import SAID, has_torch, is_python, said_place, script
-from perfscope.agent.nvml.device_reader import Card, cards
-from perfscope.agent.nvml.door import Door, opened
-from perfscope.agent.nvml.gpu_processes import Holders
+from perfscope.agent.nvml.bindings import check
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
+
+if TYPE_CHECKING:  # they import the driver's bindings, which may be unusable
+    from perfscope.agent.nvml.device_reader import Card
+    from perfscope.agent.nvml.door import Door
+    from perfscope.agent.nvml.gpu_processes import Holders
 
 LOOK_S = 0.1
 KEPT_STATES = 100
@@ -56,19 +58,29 @@ class Looker:
         self.meaning = meanings()
         self.door: Door | None = None
         self.cards: list[Card] = []
-        self.holders = Holders()
+        self.holders: Holders | None = None
         self.no_devices: str | None = None
         self.dull: set[int] = set()
         self.silent: dict[int, str] = {}
         self.away = False
         try:
-            self.door = opened()
-            self.meet(self.door)
+            self.open_driver()
         except CollectorUnavailable as reason:
             self.no_devices = str(reason)
 
-    def meet(self, door: Door) -> None:
+    def open_driver(self) -> None:
+        """Begin to read the devices. Raises CollectorUnavailable."""
+        check()
+        from perfscope.agent.nvml.door import opened
+        from perfscope.agent.nvml.gpu_processes import Holders
+
+        self.door, self.holders = opened(), Holders()
+        self.meet(self.door)
+
+    def meet(self, door: "Door") -> None:
         """Every device anew, also of a driver that was reloaded."""
+        from perfscope.agent.nvml.device_reader import cards
+
         self.silent.clear()
         self.cards = cards(door, self.silent)
         self.away = not self.cards
@@ -99,7 +111,7 @@ class Looker:
     def held(self) -> dict[int, list[dict[str, Any]]]:
         """pid -> its rows on the devices."""
         found: dict[int, list[dict[str, Any]]] = {}
-        if self.door is None:
+        if self.door is None or self.holders is None:
             return found
         for card in self.cards:
             for row in self.holders.rows(self.door, card, {}, time.monotonic_ns()):
@@ -166,7 +178,7 @@ class Looker:
             torch=one.torch,
         )
 
-    def device(self, card: Card) -> DeviceGlance:
+    def device(self, card: "Card") -> DeviceGlance:
         """What a device says now."""
         assert self.door is not None
         row = card.quick(self.door)
@@ -195,8 +207,8 @@ class Looker:
         for one in self.known.values():
             one.close()
         for card in self.cards:
-            with contextlib.suppress(CollectorUnavailable):
-                card.close(self.door or Door())
+            if self.door is not None:
+                card.close(self.door)
 
 
 def with_workers(shown: list[ProcessGlance]) -> list[ProcessGlance]:

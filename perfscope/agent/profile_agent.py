@@ -1,7 +1,8 @@
-"""The agent of `perfscope.profile()`, a process beside the recorded one: `python -m perfscope.agent.profile_agent CONFIG`.
+"""The agent of `perfscope.profile()`, a process of its own: `python -m perfscope.agent.profile_agent`.
 
-It lets go of its parent, so that the program has no child it did not start. It ends when told on stdin, or when stdin ends with
-the program; its last word on stdout is JSON, `{"error": null}` when all went well.
+The first line on stdin is its order in JSON: it holds a token, and every user can read a command line. It detaches from its
+parent, so that the program has no child it did not start. It ends with the line `stop`, or when stdin ends with the
+program; its last line on stdout is JSON, `{"error": null}` when all went well.
 """
 
 import io
@@ -32,15 +33,15 @@ class Order(msgspec.Struct):
     rank: int = -1
 
 
-def record(order: Order) -> str | None:
-    """Until told to stop; what went wrong, None when nothing did."""
+def record(order: Order, commands: io.FileIO) -> str | None:
+    """Record until `commands` say stop; return what went wrong, None when nothing did."""
     from perfscope.agent.collector_guard import Failure, attempt
 
-    stopped = attempt(lambda: stopped_by(order))
+    stopped = attempt(lambda: stopped_by(order, commands))
     return stopped.reason if isinstance(stopped, Failure) else stopped
 
 
-def stopped_by(order: Order) -> str | None:
+def stopped_by(order: Order, commands: io.FileIO) -> str | None:
     """Record; returns what stopped it early, such as a full disk."""
     from perfscope.agent.control_pipe import steer
     from perfscope.agent.delivery.probe_socket import Door
@@ -50,19 +51,20 @@ def stopped_by(order: Order) -> str | None:
     door = Door(listening, order.address, order.token, order.pid, patience_s=CHILDREN_CALL_WITHIN_S)
     plan = Plan(order.pid, Path(order.out), order.depth, follow=True, window=order.window, door=door, rank=order.rank)
     recorder = Recorder(plan)
-    steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
+    steer(recorder, commands)
     recorder.record(lambda _: None)
     return recorder.run.stopped
 
 
-def main(argument: str) -> None:
-    order = msgspec.json.decode(argument, type=Order)
+def main() -> None:
+    commands = io.FileIO(os.dup(sys.stdin.fileno()))  # unbuffered: the lines that follow are read by another thread
+    order = msgspec.json.decode(commands.readline(), type=Order)
     if os.fork():
         os._exit(0)
     os.setsid()
-    answer: dict[str, Any] = {"error": record(order)}
+    answer: dict[str, Any] = {"error": record(order, commands)}
     os.write(sys.stdout.fileno(), msgspec.json.encode(answer))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -15,15 +15,17 @@ from typing import Any
 
 from perfscope.agent.delivery import own_process as inside
 from perfscope.agent.delivery.probe_socket import open_door
-from perfscope.agent.entry.sitecustomize_hook import Watch
+from perfscope.agent.entry.torch_import_watch import TorchImportWatch
 from perfscope.agent.job.roles import number, said_place
+from perfscope.agent.leftovers import folder_name, remove_dead
 from perfscope.agent.profile_agent import Order
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.errors import PerfscopeError
+from perfscope.errors import IMPORT_FAILURES, PerfscopeError
 
 BEGINS_WITHIN_S = 5.0
 ENDS_WITHIN_S = 60.0
 FOLDER = "run.perfscope"
+PREFIX = "perfscope-profile-"
 
 
 class Session:
@@ -38,19 +40,19 @@ class Session:
         self.probe: Any = None
         self.trouble: str | None = None
         self.agent: subprocess.Popen[bytes] | None = None
-        self.hook: Watch | None = None
+        self.hook: TorchImportWatch | None = None
         self.begun, self.over = threading.Event(), threading.Event()
         self.kept = out is not None
         if out is None:
-            home = tempfile.mkdtemp(prefix="perfscope-")
+            home = private_folder()
             weakref.finalize(self, remove, home, os.getpid())
-            out = Path(home) / FOLDER
+            out = home / FOLDER
         self.out = out
 
     def start(self) -> None:
         """Start the agent and the probe; returns once its patches are in place."""
         self.door = open_door()
-        with suppress(ImportError):
+        with suppress(*IMPORT_FAILURES):
             import nvtx  # noqa: F401  that the first of `scope.range` is heard too
         try:
             self.agent = started(self.order())
@@ -60,7 +62,7 @@ class Session:
         if "torch" in sys.modules:
             self.begin()
         else:
-            self.hook = Watch(self.begin)
+            self.hook = TorchImportWatch(self.begin)
             sys.meta_path.insert(0, self.hook)
         self.agent.wait()  # the agent itself is not our child
         self.door.listening.close()
@@ -107,21 +109,38 @@ class Session:
             probe.records.append((kind, thread, time.monotonic_ns(), 0, *(-1,) * 8))
 
 
+def private_folder() -> Path:
+    """Make the folder of a recording that is not kept; those of programs that were killed are removed. Raises OSError."""
+    place = Path(tempfile.gettempdir()).resolve()
+    remove_dead(place, PREFIX)
+    home = place / folder_name(PREFIX)
+    home.mkdir(mode=0o700)
+    return home
+
+
 def started(order: Order) -> "subprocess.Popen[bytes]":
-    """The agent's process. Raises OSError."""
+    """Start the agent's process and hand it its order on stdin: a command line can be read by every user. Raises OSError."""
     import msgspec
 
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    return subprocess.Popen(
-        [sys.executable, "-m", "perfscope.agent.profile_agent", msgspec.json.encode(order).decode()],
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "perfscope.agent.profile_agent"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": path},
         pass_fds=(order.door,),
         start_new_session=True,
+        bufsize=0,
     )
+    assert agent.stdin is not None
+    try:
+        agent.stdin.write(msgspec.json.encode(order) + b"\n")
+    except OSError:  # it ended before it read a word
+        agent.wait()
+        raise
+    return agent
 
 
 def word(said: bytes) -> str | None:
@@ -143,7 +162,7 @@ def own_rank() -> int:
     return said_place(os.environ, "RANK") if parent_process() is None else number(os.environ, "RANK")
 
 
-def remove(home: str, pid: int) -> None:
+def remove(home: Path, pid: int) -> None:
     """The folder of a recording that nobody kept; a forked child leaves its parent's alone."""
     if os.getpid() == pid:
         shutil.rmtree(home, ignore_errors=True)

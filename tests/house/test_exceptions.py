@@ -9,9 +9,10 @@ ALLOWED = {
     "perfscope/analyzer/engine.py",
     "perfscope/agent/collector_guard.py",
     "perfscope/agent/entry/sitecustomize_hook.py",
+    "perfscope/agent/entry/torch_import_watch.py",
 }
-"""The last is what runs at the start of a command's Python processes. The guard inside a process that was entered is part of a
-text that is run there, no handler of a module of ours."""
+"""The last two are what runs at the start of a command's Python processes. The guard inside a process that was entered is part
+of a text that is run there, no handler of a module of ours."""
 
 
 def names(node: ast.expr | None) -> set[str]:

@@ -1,6 +1,7 @@
 """Counters of this host's NVIDIA devices, and who uses them: streams "device.counters", "device.processes", "device.gaps"."""
 
 from perfscope.agent.collector import Job
+from perfscope.agent.nvml.bindings import check
 from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 200_000_000
@@ -13,8 +14,8 @@ class Nvml:
     NAME = "nvml"
 
     def start(self, job: Job) -> None:
-        """Raises CollectorUnavailable where there is no driver, no device, or no answer."""
-        # NVML's bindings are loaded where there is a driver only.
+        """Raises CollectorUnavailable where there are no usable bindings, no driver, no device, or no answer."""
+        check()  # before what imports them
         from perfscope.agent.nvml.door import opened
         from perfscope.agent.nvml.watch import Throughput, Watch
 

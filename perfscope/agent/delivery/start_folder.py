@@ -9,15 +9,22 @@ from pathlib import Path
 
 from perfscope.agent.delivery.probe_bundle import bundle
 from perfscope.agent.delivery.probe_socket import Door
+from perfscope.agent.entry.sitecustomize_hook import WATCH
+from perfscope.agent.entry.torch_import_watch import PROBE
+from perfscope.agent.leftovers import remove_dead, temporary_folder
 from perfscope.agent.nvtx import ADDRESS_VARIABLE, PATH_VARIABLE, library
 from perfscope.agent.profiler_windows.window import Window
 
+PREFIX = "perfscope-run-"
 HOOK = "sitecustomize.py"
-PROBE = "probe.txt"
 
 
 def nvtx_environment(door: Door) -> dict[str, str]:
-    """With this every NVTX in the command loads our library; nothing where another tool's stands there, or ours is not built."""
+    """Return the variables with which every NVTX in the command loads our library.
+
+    None where another tool's library is set, or ours is not built. The token is in the environment: only processes of the
+    same uid (and root) may read it there, and these may read the command's memory as well.
+    """
     path = library()
     if path is None or PATH_VARIABLE in os.environ:
         return {}
@@ -26,13 +33,24 @@ def nvtx_environment(door: Door) -> dict[str, str]:
 
 @contextmanager
 def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Iterator[dict[str, str]]:
-    """The environment to start the command with, that of `nvtx` in it; the folder behind it is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="perfscope-run-") as name:
-        folder = Path(name)
-        folder.joinpath(HOOK).write_text(
-            files("perfscope.agent.entry").joinpath("sitecustomize_hook.py").read_text("utf-8")
-        )
+    """Yield the environment to start the command with, `nvtx` included; the folder it names is removed afterwards.
+
+    Folders of agents that were killed are removed first. The token is in a file of mode 0600.
+    """
+    place = Path(tempfile.gettempdir()).resolve()
+    remove_dead(place, PREFIX)
+    with temporary_folder(place, PREFIX) as folder:
+        entry = files("perfscope.agent.entry")
+        write_private(folder / HOOK, entry.joinpath("sitecustomize_hook.py").read_text("utf-8"))
+        write_private(folder / WATCH, entry.joinpath("torch_import_watch.py").read_text("utf-8"))
         text = bundle(door.contact_for(os.getpid()), window, nvtx=door.nvtx)
-        folder.joinpath(PROBE).write_text(text)
+        write_private(folder / PROBE, text)
         before = os.environ.get("PYTHONPATH")
-        yield {**os.environ, **nvtx, "PYTHONPATH": f"{name}{os.pathsep}{before}" if before else name}
+        path = f"{folder}{os.pathsep}{before}" if before else str(folder)
+        yield {**os.environ, **nvtx, "PYTHONPATH": path}
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that only its owner can read. Raises OSError, also where there is one already."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,14 +1,13 @@
 """The one door to NVML: `query(fn, *args)` gives the value, or None and why."""
 
-import ctypes
 from collections.abc import Callable
 from typing import Any, Final
 
 import pynvml
 
+from perfscope.agent.nvml.bindings import DRIVER_LIBRARY, has_driver
 from perfscope.errors import CollectorUnavailable
 
-LIBRARY: Final = "libnvidia-ml.so.1"
 NEVER: Final = {
     pynvml.NVML_ERROR_INVALID_ARGUMENT: "the driver does not know it",
     pynvml.NVML_ERROR_NOT_SUPPORTED: "not supported by this device and driver",
@@ -79,22 +78,13 @@ class Door:
 def opened() -> Door:
     """A door to a driver that answers and has a device. Raises CollectorUnavailable with what to do."""
     door = Door()
-    if not there():
-        raise CollectorUnavailable(f"no NVIDIA driver here ({LIBRARY} is not installed)")
+    if not has_driver():
+        raise CollectorUnavailable(f"no NVIDIA driver here ({DRIVER_LIBRARY} is not installed)")
     if not door.open():
         raise CollectorUnavailable(f"the NVIDIA driver's library is here, but {why_not(door)}")
     if not door.query(pynvml.nvmlDeviceGetCount):
         raise CollectorUnavailable("the NVIDIA driver shows no device (a container needs to be started with `--gpus`)")
     return door
-
-
-def there() -> bool:
-    """Is the driver's library installed?"""
-    try:
-        ctypes.CDLL(LIBRARY)
-    except OSError:
-        return False
-    return True
 
 
 def why_not(door: Door) -> str:

@@ -29,6 +29,7 @@ LOADER_STOP = "_ZN9libkineto12ConfigLoader10stopThreadEv"
 LOW_32 = 0xFFFFFFFF
 FORGET = "_ZN2at20clearGlobalCallbacksEv"
 QUIET = 6
+OLDEST_TORCH = (2, 4)
 
 
 def typed(function: Any, result: Any, *arguments: Any) -> Any:
@@ -41,6 +42,15 @@ def mapped(path: str) -> bool:
     real = os.path.realpath(path)
     with open("/proc/self/maps") as maps:
         return any(line.rstrip().endswith(real) for line in maps)
+
+
+def too_old(version: str) -> bool:
+    """Return whether this torch is older than the oldest with which windows are tried; False for a version that is unclear."""
+    try:
+        major, minor = version.split(".")[:2]
+        return (int(major), int(minor)) < OLDEST_TORCH
+    except ValueError:
+        return False
 
 
 class GilDoors:
@@ -56,6 +66,10 @@ class GilDoors:
         self.stacks = stacks
         path = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so")
         self.version = getattr(torch, "__version__", "?")
+        if too_old(str(self.version)):
+            raise LookupError(
+                "torch {} is too old for kernel windows, {}.{} is the oldest".format(self.version, *OLDEST_TORCH)
+            )
         if ctypes is None or self.profiler is None or self.autograd is None or not mapped(path):
             raise LookupError(f"this build of torch {self.version} has no profiler that can be reached")
         self.ctypes = ctypes

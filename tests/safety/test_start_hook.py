@@ -1,0 +1,218 @@
+"""A command of `perfscope run` may start any Python, in any way: nothing is printed, and it runs as it would without us."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent.delivery.probe_socket import open_door
+from perfscope.agent.delivery.start_folder import start_folder
+from perfscope.agent.entry.torch_import_watch import TorchImportWatch
+from tests.running import perfscope
+from tests.safety.pythons import PYTHONS, called, version_of
+
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
+STRANGER = 65534
+SHOWS = """
+import os, sys
+print(repr([list(map(str, sys.path)), "sitecustomize" in sys.modules, os.environ.get("ORDER", ""), len(sys.argv)]))
+sys.stdout.flush()
+os._exit(7)
+"""
+FAILS = "raise ValueError('theirs')\n"
+THEIRS = "import os\nos.environ['ORDER'] = os.environ.get('ORDER', '') + 'site'\n"
+USERS = "import os\nos.environ['ORDER'] = os.environ.get('ORDER', '') + 'user'\n"
+
+
+@contextmanager
+def started_with(before: str = "") -> Iterator[dict[str, str]]:
+    """Yield the environment that a command gets where PYTHONPATH was `before`."""
+    old = os.environ.pop("PYTHONPATH", None)
+    if before:
+        os.environ["PYTHONPATH"] = before
+    try:
+        door = open_door()
+        with door.listening, start_folder(door, None, {}) as environment:
+            yield environment
+    finally:
+        os.environ.pop("PYTHONPATH", None)
+        if old is not None:
+            os.environ["PYTHONPATH"] = old
+
+
+def outcome(python: str, words: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    done = subprocess.run([python, *words, "-c", SHOWS], capture_output=True, text=True, env=environment, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def plain(before: str = "") -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return environment | ({"PYTHONPATH": before} if before else {})
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=called)
+@pytest.mark.parametrize("words", [[], ["-E"], ["-s"], ["-I"], ["-W", "error"]], ids=" ".join)
+def test_every_python_starts_as_it_would_without_us(python: str, words: list[str], tmp_path: Path) -> None:
+    if "-I" in words and version_of(python) < (3, 4):
+        pytest.skip("Python 2 has no -I")
+    (tmp_path / "sitecustomize.py").write_text(THEIRS)
+    for before in ("", str(tmp_path)):
+        with started_with(before) as environment:
+            expected = outcome(python, words, plain(before))
+            assert outcome(python, words, environment) == expected
+        assert expected[0] == 7 and expected[2] == ""
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=called)
+def test_a_sitecustomize_of_the_user_that_fails_is_reported_as_without_us(python: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAILS)
+    with started_with(str(tmp_path)) as environment:
+        expected = outcome(python, [], plain(str(tmp_path)))
+        assert outcome(python, [], environment) == expected
+    assert "sitecustomize" in expected[2]
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=called)
+def test_usercustomize_runs_after_the_users_sitecustomize(python: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(THEIRS)
+    (tmp_path / "usercustomize.py").write_text(USERS)
+    with started_with(str(tmp_path)) as environment:
+        expected = outcome(python, [], plain(str(tmp_path)))
+        assert outcome(python, [], environment) == expected
+    assert expected[0] == 7 and "'site" in expected[1]
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=called)
+def test_without_site_nothing_of_ours_runs_and_only_the_entry_of_the_path_shows(python: str) -> None:
+    with started_with() as environment:
+        expected, found = outcome(python, ["-S"], plain()), outcome(python, ["-S"], environment)
+        entry = environment["PYTHONPATH"]
+    assert found[1].replace(f"{entry!r}, ", "") == expected[1]
+    assert found[::2] == expected[::2] == (7, "")
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=called)
+def test_our_folder_twice_and_beside_empty_entries_is_as_none(python: str, tmp_path: Path) -> None:
+    with started_with() as environment:
+        folder = environment["PYTHONPATH"]
+        environment["PYTHONPATH"] = os.pathsep.join([folder, str(tmp_path), folder])
+        assert outcome(python, [], environment) == outcome(python, [], plain(str(tmp_path)))
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=called)
+@pytest.mark.parametrize("damage", ["removed", "hook only", "watch is no Python", "watch raises", "watch unreadable"])
+def test_a_damaged_folder_prints_nothing_and_changes_no_exit_code(python: str, damage: str) -> None:
+    with started_with() as environment:
+        folder = Path(environment["PYTHONPATH"])
+        damaged(folder, damage)
+        code, out, err = outcome(python, [], environment)
+        expected = outcome(python, [], plain())
+    assert (code, err) == (7, "")
+    assert out.replace(f"{str(folder)!r}, ", "") == expected[1]
+    assert damage == "removed" or str(folder) not in out
+
+
+def damaged(folder: Path, damage: str) -> None:
+    watch = folder / "torch_import_watch.txt"
+    if damage == "removed":
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+    elif damage == "hook only":
+        watch.unlink()
+    elif damage == "watch is no Python":
+        watch.write_bytes(b"\xff\xfe (")
+    elif damage == "watch raises":
+        watch.write_text("raise MemoryError")
+    else:
+        watch.unlink()
+        watch.mkdir()
+
+
+@NEEDS_ROOT
+def test_a_folder_that_the_commands_user_may_not_read_prints_nothing() -> None:
+    with started_with() as environment:
+        folder = environment["PYTHONPATH"]
+        done = subprocess.run(
+            ["/usr/bin/python3", "-c", SHOWS],
+            capture_output=True,
+            text=True,
+            env=environment,
+            user=STRANGER,
+            group=STRANGER,
+            extra_groups=[],
+            cwd="/",
+        )
+        assert (done.returncode, done.stderr) == (7, "")
+        assert (
+            Path(folder).stat().st_mode & 0o777,
+            {p.stat().st_mode & 0o777 for p in Path(folder).glob("*.txt")},
+        ) == (
+            0o700,
+            {0o600},
+        )
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=called)
+def test_a_working_directory_that_is_gone_prints_what_it_prints_without_us(python: str, tmp_path: Path) -> None:
+    def done(environment: dict[str, str]) -> tuple[int, str]:
+        command = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec {python} -c 'exit(7)'"
+        result = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True)
+        return result.returncode, result.stderr.split("<", 1)[0]
+
+    with started_with() as environment:
+        environment["PYTHONPATH"] += os.pathsep
+        assert done(environment) == done(plain(os.pathsep))
+
+
+def test_the_start_loads_no_module_that_python_does_not_load_by_itself() -> None:
+    shows = "import sys; print(sorted(set(sys.modules)))"
+    with started_with() as environment:
+        found = subprocess.run([sys.executable, "-c", shows], env=environment, capture_output=True, text=True)
+    assert (
+        found.stdout
+        == subprocess.run([sys.executable, "-c", shows], env=plain(), capture_output=True, text=True).stdout
+    )
+
+
+def test_a_run_within_a_run_imports_torch(tmp_path: Path) -> None:
+    """Two watches follow the same loader: the first one's end must leave the second's in place."""
+    inner = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "inner"), "--", sys.executable]
+    outer = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "outer"), "--"]
+    done = subprocess.run(
+        [*outer, *inner, "-c", "import torch; print(torch.__name__, type(torch.__loader__.exec_module).__name__)"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0 and done.stdout == "torch method\n", done.stderr
+
+
+def test_a_watch_whose_begin_fails_and_a_finder_without_find_spec_leave_the_import_alone(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("loaded = True\n")
+    text = """
+    import sys
+    from perfscope.agent.entry.torch_import_watch import TorchImportWatch
+    def begin():
+        raise RuntimeError("can't start new thread")
+    sys.meta_path.insert(0, object())
+    sys.meta_path.insert(0, TorchImportWatch(begin))
+    sys.meta_path.insert(0, TorchImportWatch(begin))
+    import torch
+    print(torch.loaded, len([f for f in sys.meta_path if isinstance(f, TorchImportWatch)]))
+    """
+    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)], capture_output=True, text=True, env=plain(path), cwd=tmp_path
+    )
+    assert (done.stdout, done.stderr) == ("True 0\n", "")
+
+
+def test_a_watch_that_was_taken_out_of_the_path_finds_nothing() -> None:
+    assert TorchImportWatch(lambda: None).find_spec("torch") is None

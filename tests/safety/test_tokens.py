@@ -1,0 +1,138 @@
+"""Tokens by which probes are known: in no command line, which every user can read, and in no file that others can read."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.commands.run_targets import TRAINING
+from tests.running import perfscope, until
+
+PROFILED = """
+import json, os, sys
+import perfscope
+from perfscope.profiling import scope, session
+import torch
+
+def command_lines():
+    found = {}
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                found[pid] = file.read().decode("utf-8", "replace")
+        except OSError:
+            pass
+    return found
+
+opened = []
+start = session.Session.start
+def watched(self):
+    start(self)
+    opened.append(self)
+session.Session.start = watched
+with perfscope.profile(depth="probe", show=False) as scope:
+    torch.ones(4).sum()
+    lines = command_lines()
+(one,) = opened
+print(json.dumps({
+    "agents": [line for line in lines.values() if "profile_agent" in line and sys.executable in line],
+    "token": [line for line in lines.values() if one.door.token in line],
+    "address": [line for line in lines.values() if one.door.address in line],
+    "trouble": one.trouble,
+    "mode": oct(one.out.parent.stat().st_mode & 0o777),
+}))
+"""
+
+
+def environment(place: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(place)}
+
+
+def test_the_agent_of_profile_gets_its_token_on_stdin(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(PROFILED)
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert len(seen["agents"]) == 1 and seen["agents"][0].split("\0")[1:] == ["-m", "perfscope.agent.profile_agent", ""]
+    assert (seen["token"], seen["address"], seen["trouble"], seen["mode"]) == ([], [], None, "0o700")
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("perfscope-")] == []
+
+
+def test_the_folder_of_a_killed_profile_is_removed_by_the_next(tmp_path: Path) -> None:
+    text = """
+import glob, os, sys, time
+import perfscope
+import torch
+with perfscope.profile(depth="probe", show=False) as scope:
+    if sys.argv[1] == "die":
+        while not glob.glob(os.environ["TMPDIR"] + "/perfscope-profile-*/run.perfscope/manifest.json"):
+            time.sleep(0.01)
+        os.kill(os.getpid(), 9)
+"""
+    path = tmp_path / "program.py"
+    path.write_text(text)
+
+    def run(word: str) -> int:
+        command = [sys.executable, str(path), word]
+        return subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True).returncode
+
+    assert run("die") == -9
+    (folder,) = tmp_path.glob("perfscope-profile-*")
+    manifest = folder / "run.perfscope" / "manifest.json"
+    until(lambda: manifest.exists() and json.loads(manifest.read_text())["finished"])
+    assert run("live") == 0 and list(tmp_path.glob("perfscope-profile-*")) == []
+
+
+def test_the_folder_of_a_killed_run_is_removed_by_the_next_and_shows_its_token_to_nobody_else(tmp_path: Path) -> None:
+    place = tmp_path / "tmp"
+    place.mkdir()
+    command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "one"), "--", "sleep", "60"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(place), start_new_session=True)
+    try:
+        until(lambda: any((folder / "probe.txt").exists() for folder in place.iterdir()))
+        (folder,) = place.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()} == {0o600}
+        process.kill()
+        process.wait()
+        assert folder.is_dir()
+        done = subprocess.run(
+            [*perfscope("run", "--out", tmp_path / "two"), "--", sys.executable, "-c", TRAINING],
+            cwd=tmp_path,
+            env=environment(place),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and done.stdout == "rank none\n"
+        assert list(place.glob("perfscope-run-*")) == []
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_two_runs_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+    place = tmp_path / "tmp"
+    place.mkdir()
+    assert tempfile.gettempdir() != str(place)
+    command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "one"), "--", "sh", "-c", "read x; exit 3"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(place), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        until(lambda: any((folder / "probe.txt").exists() for folder in place.iterdir()))
+        (folder,) = place.iterdir()
+        other = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "two"), "--", "true"]
+        assert subprocess.run(other, cwd=tmp_path, env=environment(place), capture_output=True).returncode == 0
+        assert (folder / "probe.txt").exists()
+        process.communicate(b"\n")
+        assert process.returncode == 3
+    assert list(place.glob("perfscope-run-*")) == []
