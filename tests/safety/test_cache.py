@@ -2,11 +2,8 @@
 
 import json
 import os
-import shutil
 import stat
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,17 +223,3 @@ def test_a_calibration_of_another_user_is_not_believed(cache: Path) -> None:
     assert calibrations.recall("host", "2.13.0", 1) is None
     with pytest.raises(PermissionError):
         calibrations.keep(made)
-
-
-@AS_ROOT
-def test_a_user_without_a_home_reads_a_trace_without_a_cache(large: Path) -> None:
-    program = "import os, sys; from perfscope.cli import main; os.setgid(65534); os.setuid(65534); sys.exit(main())"
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        os.chmod(folder, 0o755)
-        copy = Path(folder) / "large.json"
-        shutil.copyfile(large, copy)
-        call = [sys.executable, "-c", program, "analyze", str(copy), "--json"]
-        environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-        done = subprocess.run(call, capture_output=True, text=True, env=environment, timeout=120)
-        assert done.returncode == 0 and json.loads(done.stdout)["run"] == str(copy), done.stderr
-        assert [one.name for one in Path(folder).iterdir()] == ["large.json"]
