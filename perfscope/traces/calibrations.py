@@ -2,6 +2,7 @@
 number of threads. Written by the agent, read by the analyzer.
 """
 
+import errno
 import os
 import re
 import tempfile
@@ -9,29 +10,28 @@ from pathlib import Path
 
 import msgspec
 
-from perfscope.traces.cache.place import user_cache
+from perfscope.traces.cache.place import made_folder, own_folder, user_cache
+from perfscope.traces.regular_file import open_regular
 from perfscope.traces.run.manifest import Calibration
 
 FOLDER = "calibrations"
+LONGEST_NAME = 200
 # From this share of the cores on others take away what is to be measured, and whoever uses the figures is told.
 BUSY = 0.1
 
 
-def folder() -> Path:
-    """Where they are kept."""
-    return user_cache() / FOLDER
-
-
-def path_of(host: str, torch: str, threads: int) -> Path:
-    """The file of one."""
+def file_name(host: str, torch: str, threads: int) -> str:
+    """Return the name of the file of one calibration."""
     safe = re.sub(r"[^A-Za-z0-9.+-]", "_", f"{host}-{torch}-{threads}")
-    return folder() / f"{safe}.json"
+    return f"{safe[:LONGEST_NAME]}.json"
 
 
 def keep(made: Calibration) -> Path:
-    """Write it, whole or not at all. Raises OSError."""
-    path = path_of(made.host, made.torch, made.threads)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Write it, whole or not at all. Raises OSError, also where the cache folder is not the user's own."""
+    folder = made_folder(FOLDER)
+    if folder is None:
+        raise OSError(errno.EPERM, "not a cache folder of your own (set XDG_CACHE_HOME)", str(user_cache()))
+    path = folder / file_name(made.host, made.torch, made.threads)
     handle, name = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -43,9 +43,13 @@ def keep(made: Calibration) -> Path:
 
 
 def recall(host: str, torch: str, threads: int) -> Calibration | None:
-    """The one that was made for these, None when there is none or it cannot be read."""
+    """Return the one that was made for these; None without one, or where the cache folder is not the user's own."""
+    folder = own_folder(FOLDER)
+    if folder is None:
+        return None
     try:
-        found = msgspec.json.decode(path_of(host, torch, threads).read_bytes(), type=Calibration)
-    except (OSError, msgspec.MsgspecError):
+        with open_regular(folder / file_name(host, torch, threads)) as file:
+            found = msgspec.json.decode(file.read(), type=Calibration)
+    except (OSError, ValueError, msgspec.MsgspecError):
         return None
     return found if (found.host, found.torch, found.threads) == (host, torch, threads) else None

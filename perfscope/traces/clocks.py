@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 SAME_CLOCK_NS = 5_000_000
 """Pairs are read by two calls in a row and NTP slews between them: a difference below this is that, no namespace."""
+LARGEST_OFFSET_NS = 1 << 59
+"""Monotonic clocks begin at 0 when a host starts: 18 years apart are damaged pairs."""
 
 Pair = tuple[int, int]
 
@@ -30,6 +32,13 @@ class Clock:
         """int64 ns since the job's time zero."""
         return monotonic_ns - (self.offsets.get(process, 0) + self.zero_ns)
 
+    def job_ns_of(self, processes: npt.NDArray[np.int64], monotonic_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The same for readings of several processes, a process code for each."""
+        different, which = np.unique(processes, return_inverse=True)
+        offsets = np.array([self.offsets.get(one, 0) for one in different.tolist()], np.int64)
+        moved: npt.NDArray[np.int64] = monotonic_ns - (offsets[which.ravel()] + self.zero_ns)
+        return moved
+
 
 def host_clock(zero_ns: int, agent: Sequence[Pair], others: Mapping[int, Sequence[Pair]]) -> Clock:
     """The clock of a host from the agent's pairs and those of its processes (each (monotonic, realtime) in ns).
@@ -43,6 +52,8 @@ def host_clock(zero_ns: int, agent: Sequence[Pair], others: Mapping[int, Sequenc
             continue
         differences = offset_ns(agent, pairs)
         offset = int(np.median(differences))
+        if abs(offset) > LARGEST_OFFSET_NS:
+            continue
         offset = offset if abs(offset) > SAME_CLOCK_NS else 0
         offsets[process] = offset
         if not stepped(agent):
@@ -55,14 +66,21 @@ def offset_ns(agent: Sequence[Pair], pairs: Sequence[Pair]) -> npt.NDArray[np.in
 
     The agent's wall-clock is piecewise linear in its monotonic clock; a process's pair is held against the nearest one.
     """
-    mono = np.array([one[0] for one in agent], dtype=np.int64)
-    real = np.array([one[1] for one in agent], dtype=np.int64)
+    mono, real = sorted_by_real(agent)
     drift = real - mono
-    values = []
-    for its_mono, its_real in pairs:
-        nearest = int(np.abs(real - its_real).argmin())
-        values.append(its_mono - (its_real - int(drift[nearest])))
-    return np.array(values, dtype=np.int64)
+    its_mono, its_real = sorted_by_real(pairs)
+    after = np.searchsorted(real, its_real).clip(0, len(real) - 1)
+    before = (after - 1).clip(0)
+    nearest = np.where(its_real - real[before] <= real[after] - its_real, before, after)
+    values: npt.NDArray[np.int64] = its_mono - (its_real - drift[nearest])
+    return values
+
+
+def sorted_by_real(pairs: Sequence[Pair]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the monotonic and the wall-clock readings of pairs, in the order of the latter."""
+    both = np.array(pairs, np.int64)
+    both = both[np.argsort(both[:, 1], kind="stable")]
+    return both[:, 0], both[:, 1]
 
 
 def stepped(agent: Sequence[Pair]) -> bool:

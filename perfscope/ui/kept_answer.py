@@ -1,10 +1,11 @@
-"""The answer to a large trace, kept beside its tables: a second look prints it without reading or deriving anything again.
+"""The answer to a large trace, kept in the reader's own cache: the next call prints it without reading or deriving anything.
 
-It counts for the very file and the very code that it came from; whatever does not fit is as if it had never been kept.
+It is valid for exactly the file and the code that it came from; any other is as if it had never been kept.
 """
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Final
 import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.traces.cache.place import folder_of
+from perfscope.traces.cache.place import ANSWERS, answer_of, made_folder
+from perfscope.traces.regular_file import is_regular
 
-FILE: Final = "answer.json"
+NAME: Final = re.compile(r"[0-9a-f]{32}\.json")
+MOST_ANSWERS: Final = 500
 PACKAGE: Final = Path(__file__).resolve().parents[1]
 
 
@@ -27,21 +30,17 @@ class Answer(msgspec.Struct):
     diagnosis: Diagnosis
 
 
-def place_of(path: Path) -> Path:
-    """Where the answer to the trace at `path` is kept: a folder of its own, which goes when the tables' folders go."""
-    folder = folder_of(path)
-    return folder.with_name(f"{folder.name}-answer") / FILE
-
-
 def recalled_answer(path: Path) -> Answer | None:
     """The kept answer to the trace at `path`, None when there is none that counts."""
     if not path.is_file():
         return None
     try:
-        place = place_of(path)
+        place = answer_of(path)
+        if place is None:
+            return None
         answer = msgspec.json.decode(place.read_bytes(), type=Answer)
-        os.utime(place.parent)
-    except (OSError, msgspec.MsgspecError):
+        os.utime(place)
+    except (OSError, ValueError, msgspec.MsgspecError):
         return None
     if answer.code != code():
         return None
@@ -49,16 +48,25 @@ def recalled_answer(path: Path) -> Answer | None:
 
 
 def keep_answer(path: Path, who: list[str], diagnosis: Diagnosis) -> None:
-    """Keep it; says nothing when that fails."""
+    """Keep the answer to the trace at `path`; does nothing where that fails or the cache is not safe."""
     try:
-        place = place_of(path)
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, scratch = tempfile.mkstemp(dir=place.parent)
+        root, place = made_folder(ANSWERS), answer_of(path)
+        if root is None or place is None:
+            return
+        handle, scratch = tempfile.mkstemp(prefix=".new-", dir=root)
         with os.fdopen(handle, "wb") as file:
             file.write(msgspec.json.encode(Answer(code(), who, diagnosis)))
         os.replace(scratch, place)
-    except OSError:
+        thin_out(root)
+    except (OSError, ValueError):
         pass
+
+
+def thin_out(root: Path, most: int = MOST_ANSWERS) -> None:
+    """Remove the answers that were used longest ago beyond the `most` newest; only files that `keep_answer` made."""
+    answers = [one for one in root.iterdir() if NAME.fullmatch(one.name) and is_regular(one)]
+    for answer in sorted(answers, key=lambda one: one.stat().st_mtime, reverse=True)[most:]:
+        answer.unlink(missing_ok=True)
 
 
 def code() -> str:

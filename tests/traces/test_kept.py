@@ -40,19 +40,27 @@ def test_another_file_under_the_same_name_is_read_anew(trace_file: Path) -> None
     assert recalled(trace_file) is None
 
 
-def test_nothing_is_written_beside_foreign_files_but_in_run_folders_of_ours(trace_file: Path) -> None:
-    assert folder_of(trace_file).parent == Path(os.environ["XDG_CACHE_HOME"]) / "perfscope" / "traces"
+def kept_in(path: Path) -> Path:
+    """The folder in the cache for a trace."""
+    folder = folder_of(path)
+    assert folder is not None
+    return folder
+
+
+def test_everything_is_kept_in_the_readers_cache_folder_also_of_a_run_folder(trace_file: Path) -> None:
+    cache = Path(os.environ["XDG_CACHE_HOME"]) / "perfscope" / "traces"
+    assert kept_in(trace_file).parent == cache
     run = trace_file.parent / "run.perfscope"
     (run / "kineto").mkdir(parents=True)
     (run / "manifest.json").write_text("{}")
-    mine = shutil.copy(trace_file, run / "kineto" / "rank0.json")
-    assert folder_of(Path(mine)).parent == run.resolve() / "cache"
+    copy = shutil.copy(trace_file, run / "kineto" / "rank0.json")
+    assert kept_in(Path(copy)).parent == cache
 
 
 @pytest.mark.parametrize("damage", [b"", b"ARROW1\0\0 and then nothing of the kind", None])
 def test_a_damaged_one_is_as_if_it_were_not_there(trace_file: Path, damage: bytes | None) -> None:
     keep(load(trace_file), trace_file)
-    for file in folder_of(trace_file).iterdir():
+    for file in kept_in(trace_file).iterdir():
         before = file.read_bytes()
         file.write_bytes(before[: len(before) // 2] if damage is None else damage)
         assert recalled(trace_file) is None, file.name
@@ -69,9 +77,10 @@ def test_a_place_that_cannot_be_written_costs_nothing(trace_file: Path, monkeypa
 
 
 def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
-    for at, name in enumerate("abc"):
+    names = [f"{number:032x}" for number in range(3)]
+    for at, name in enumerate(names):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "x").write_bytes(bytes(100))
+        (tmp_path / name / "about.json").write_bytes(bytes(100))
         os.utime(tmp_path / name, (at, at))
     thin_out(tmp_path, most_bytes=250)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["b", "c"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == names[1:]

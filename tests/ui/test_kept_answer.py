@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.cache.place import folder_of
+from perfscope.traces.cache.place import answer_of, folder_of
 from perfscope.ui import kept_answer
-from perfscope.ui.kept_answer import place_of, recalled_answer
+from perfscope.ui.kept_answer import recalled_answer, thin_out
 from tests.running import perfscope
 from tests.traces.kineto.events import event, kernel, launch, written
 
@@ -36,7 +36,9 @@ def analyzed(*arguments: str) -> str:
 def test_the_second_answer_is_the_first_and_reads_no_table(trace_file: Path) -> None:
     first, words = analyzed(str(trace_file), "--json"), analyzed(str(trace_file))
     assert recalled_answer(trace_file) is not None
-    for table in folder_of(trace_file).iterdir():
+    kept = folder_of(trace_file)
+    assert kept is not None
+    for table in kept.iterdir():
         table.unlink()
     assert analyzed(str(trace_file), "--json") == first and analyzed(str(trace_file)) == words
     assert json.loads(first)["run"] == str(trace_file)
@@ -46,7 +48,8 @@ def test_another_code_or_another_file_is_asked_anew(trace_file: Path, monkeypatc
     analyzed(str(trace_file), "--json")
     kept = recalled_answer(trace_file)
     assert kept is not None and kept.who and kept.diagnosis.steps is not None
-    place = place_of(trace_file)
+    place = answer_of(trace_file)
+    assert place is not None
     whole = place.read_bytes()
     place.write_bytes(whole[: len(whole) // 2])
     assert recalled_answer(trace_file) is None
@@ -63,4 +66,15 @@ def test_another_code_or_another_file_is_asked_anew(trace_file: Path, monkeypatc
 def test_a_small_trace_leaves_nothing_behind(tmp_path: Path, trace_file: Path) -> None:
     small = written(tmp_path / "small.json", [event("aten::mm"), launch(ts=5), kernel(ts=20)])
     analyzed(str(small))
-    assert not place_of(small).exists() and not folder_of(small).exists()
+    answer, tables = answer_of(small), folder_of(small)
+    assert answer is not None and tables is not None
+    assert not answer.exists() and not tables.exists()
+
+
+def test_the_answers_used_longest_ago_go_first(tmp_path: Path) -> None:
+    names = [f"{number:032x}.json" for number in range(3)]
+    for at, name in enumerate([*names, "mine.json"]):
+        (tmp_path / name).write_text("{}")
+        os.utime(tmp_path / name, (at, at))
+    thin_out(tmp_path, most=2)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [*names[1:], "mine.json"]

@@ -1,41 +1,114 @@
-"""Where what was read of a large trace is kept for the next time. See kept.py."""
+"""The reader's own cache folder: where it is, and whether it is safe to use.
+
+Nothing is kept anywhere else. A run folder, or any other folder that a trace is in, may belong to somebody else: nothing is
+written into it or deleted from it.
+"""
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
-from perfscope.traces.run.folder import MANIFEST
+from perfscope.traces.regular_file import open_regular
 from perfscope.traces.schema import SCHEMA_VERSION
 
 # To be raised when the same file gives other tables than before.
-READER_VERSION: Final = 4
+READER_VERSION: Final = 5
 HEAD_BYTES: Final = 1 << 16
+TABLES: Final = "traces"
+ANSWERS: Final = "answers"
+WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+READABLE_BY_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def folder_of(path: Path) -> Path:
-    """Where what was read of `path` is kept."""
-    return kept_root(path) / key_of(path)
+def folder_of(path: Path) -> Path | None:
+    """Return the folder for the tables of the trace at `path`; None without a safe cache. Raises OSError."""
+    root = own_folder(TABLES)
+    return root / key_of(path) if root is not None else None
 
 
-def kept_root(path: Path) -> Path:
-    """The folder of all that is kept: in the run folder that the trace lies in, else the user's."""
-    for parent in list(path.resolve().parents)[:3]:
-        if parent.name.endswith(".perfscope") and (parent / MANIFEST).is_file():
-            return parent / "cache"
-    return user_cache() / "traces"
+def answer_of(path: Path) -> Path | None:
+    """Return the file for the answer to the trace at `path`; None without a safe cache. Raises OSError."""
+    root = own_folder(ANSWERS)
+    return root / f"{key_of(path)}.json" if root is not None else None
 
 
-def user_cache() -> Path:
-    """The user's cache folder for what is ours."""
+def own_folder(name: str) -> Path | None:
+    """Return a folder of the reader's cache, which may not exist yet; None where it is not safe to use.
+
+    It is not safe when another user could put files there or exchange it: when it is a link, belongs to somebody else (a HOME
+    that sudo kept), or one of its parents is writable by others. Such a cache is neither read nor written.
+    """
+    cache = user_cache()
+    if cache is None or not is_safe_parent(cache.parent):
+        return None
+    return cache / name if is_private(cache) and is_private(cache / name) else None
+
+
+def made_folder(name: str) -> Path | None:
+    """Return the same, created with mode 0700; None where it is not safe to use. Raises OSError."""
+    folder = own_folder(name)
+    if folder is None:
+        return None
+    for each in (*reversed(folder.parents), folder):
+        if not os.path.lexists(each):
+            each.mkdir(mode=0o700, exist_ok=True)
+    if own_folder(name) is None:  # somebody else created one of them meanwhile
+        return None
+    for each in (folder.parent, folder):
+        if each.lstat().st_mode & READABLE_BY_OTHERS:
+            each.chmod(0o700)
+    return folder
+
+
+def user_cache() -> Path | None:
+    """Return the user's cache folder for perfscope, links of its parents resolved; None where there is no home."""
     home = os.environ.get("XDG_CACHE_HOME") or ""
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "perfscope"
+    try:
+        parent = Path(home) if os.path.isabs(home) else Path.home() / ".cache"
+        return Path(os.path.realpath(parent)) / "perfscope"
+    except (RuntimeError, OSError, ValueError):  # no home; a loop of links; a NUL
+        return None
+
+
+def is_safe_parent(folder: Path) -> bool:
+    """Can only root and the reader put entries into `folder` (or create it where it is missing) and exchange its parents?
+
+    A shared folder with the sticky bit, such as /tmp, is a safe parent of a folder that exists and is the reader's.
+    """
+    missing = False
+    for each in (folder, *folder.parents):
+        try:
+            info = each.lstat()
+        except FileNotFoundError:
+            missing = True
+            continue
+        except OSError:
+            return False
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid not in (0, os.geteuid()):
+            return False
+        if info.st_mode & WRITABLE_BY_OTHERS and (missing or each == folder or not info.st_mode & stat.S_ISVTX):
+            return False
+        missing = False
+    return True
+
+
+def is_private(folder: Path) -> bool:
+    """Is `folder` missing, or the reader's own folder that nobody else can write into?"""
+    try:
+        info = folder.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and not info.st_mode & WRITABLE_BY_OTHERS
 
 
 def key_of(path: Path) -> str:
-    """Changes with the file, with the reader and with the schema."""
-    status = path.stat()
-    with open(path, "rb") as file:
+    """Return 32 hex digits that change with the file, with the reader and with the schema. Raises OSError."""
+    with open_regular(path, follow_links=True) as file:
+        status = os.fstat(file.fileno())
         start = file.read(HEAD_BYTES)
-    said = f"{READER_VERSION} {SCHEMA_VERSION} {path.resolve()} {status.st_size} {status.st_mtime_ns} "
-    return hashlib.sha256(said.encode("utf-8", "surrogateescape") + start).hexdigest()[:32]
+    facts = f"{READER_VERSION} {SCHEMA_VERSION} {path.resolve()} {status.st_size} {status.st_mtime_ns} "
+    return hashlib.sha256(facts.encode("utf-8", "surrogateescape") + start).hexdigest()[:32]

@@ -1,12 +1,13 @@
-"""What was read of a large trace, kept for the next time: an Arrow file a table, found again by what the trace file is.
+"""The tables of a large trace, kept in the reader's own cache folder: one Arrow file per table, found by what the trace file is.
 
-Beside a trace that lies in a run folder of ours, else in the user's cache folder; never among foreign files. The oldest go when
-the folder grows beyond its bound. What cannot be written or read back is as if it had never been kept.
+Folders that were used longest ago are removed when the cache grows beyond its bound. What cannot be written or read back is
+as if it had never been kept.
 """
 
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +15,16 @@ import msgspec
 import pyarrow as pa
 import pyarrow.feather as feather
 
-from perfscope.traces.cache.place import folder_of
+from perfscope.traces.cache.place import TABLES as FOLDER
+from perfscope.traces.cache.place import folder_of, made_folder
+from perfscope.traces.regular_file import is_regular
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 
 MOST_BYTES: Final = 4 << 30
 ABOUT: Final = "about.json"
+NAME: Final = re.compile(r"[0-9a-f]{32}")
 DAMAGED: Final = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError, MemoryError)
 
 
@@ -38,6 +42,8 @@ def recalled(path: Path) -> Trace | None:
     """The Trace of `path` as it was kept, None when it was not or is damaged."""
     try:
         folder = folder_of(path)
+        if folder is None:
+            return None
         about = msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
         tables = {name: framed_again(name, folder) for name in about.tables}
         os.utime(folder)
@@ -58,28 +64,21 @@ def framed_again(name: str, folder: Path) -> Any:
 
 
 def keep(trace: Trace, path: Path) -> None:
-    """Keep what was read of `path`; says nothing when that fails."""
+    """Keep the tables of the trace that was read from `path`; does nothing where that fails or the cache is not safe."""
     scratch = None
     try:
-        folder = folder_of(path)
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-        names = [name for name in TABLES if trace.has(name)]
-        for name in names:
-            table = pa.Table.from_pandas(trace.table(name), preserve_index=False)
-            feather.write_feather(table, str(scratch / f"{name}.arrow"), compression="lz4")
-        about = About(
-            {name: trace.why_absent(name) for name in TABLES if name not in names},
-            list(trace.manifests),
-            trace.span_ns,
-            trace.torn,
-            names,
-        )
-        (scratch / ABOUT).write_bytes(msgspec.json.encode(about))
+        root, folder = made_folder(FOLDER), folder_of(path)
+        if root is None or folder is None:
+            return
+        scratch = root / secrets.token_hex(16)
+        scratch.mkdir(mode=0o700)
+        # Of a process that is killed meanwhile `thin_out` finds what is left.
+        (scratch / ABOUT).touch()
+        write(trace, scratch)
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
         scratch = None
-        thin_out(folder.parent)
+        thin_out(root)
     except DAMAGED:
         pass
     finally:
@@ -87,11 +86,27 @@ def keep(trace: Trace, path: Path) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def write(trace: Trace, folder: Path) -> None:
+    """Write all tables into `folder`, `about.json` last. Raises what is in `DAMAGED`."""
+    names = [name for name in TABLES if trace.has(name)]
+    for name in names:
+        table = pa.Table.from_pandas(trace.table(name), preserve_index=False)
+        feather.write_feather(table, str(folder / f"{name}.arrow"), compression="lz4")
+    absent = {name: trace.why_absent(name) for name in TABLES if name not in names}
+    about = About(absent, list(trace.manifests), trace.span_ns, trace.torn, names)
+    (folder / ABOUT).write_bytes(msgspec.json.encode(about))
+
+
 def thin_out(root: Path, most_bytes: int = MOST_BYTES) -> None:
-    """Remove what was used longest ago until the rest is within the bound."""
-    folders = sorted((one for one in root.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime, reverse=True)
+    """Remove the folders that were used longest ago until the rest is within the bound.
+
+    Only what `keep` made is counted and removed: folders with a name of 32 hex digits that hold `about.json`.
+    """
+    kept = [one for one in root.iterdir() if NAME.fullmatch(one.name) and not one.is_symlink()]
+    folders = [one for one in kept if one.is_dir() and is_regular(one / ABOUT)]
+    folders.sort(key=lambda one: one.stat().st_mtime, reverse=True)
     total = 0
     for folder in folders:
-        total += sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+        total += sum(file.lstat().st_size for file in folder.iterdir())
         if total > most_bytes:
             shutil.rmtree(folder, ignore_errors=True)

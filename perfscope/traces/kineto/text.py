@@ -7,6 +7,7 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 from perfscope.errors import UnreadableRun
+from perfscope.traces.regular_file import open_regular
 
 GZIP = b"\x1f\x8b"
 GZIP_WINDOW = 31
@@ -20,7 +21,7 @@ UNSUSPECTED = 256 << 20
 def head(path: Path, size: int = 1 << 16) -> bytes:
     """The first bytes, unpacked; fewer or none where the file cannot be read or unpacked."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path, follow_links=True) as file:
             raw = file.read(size)
         return isal_zlib.decompressobj(GZIP_WINDOW).decompress(raw, size) if raw.startswith(GZIP) else raw
     except (OSError, IsalError):  # type: ignore[misc]
@@ -40,7 +41,7 @@ class Text:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path, follow_links=True) as file:
                 packed = file.read(2) == GZIP
                 file.seek(0)
                 blocks = iter(lambda: file.read(PACKED_BLOCK if packed else BLOCK), b"")

@@ -33,7 +33,7 @@ def worth_keeping(path: Path) -> bool:
 def read(path: Path) -> "Trace":
     """The Trace of one file: one rank. Raises UnreadableRun."""
     keeps = way().kept and worth_keeping(path)
-    if keeps and folder_of(path).is_dir():
+    if keeps and is_kept(path):
         from perfscope.traces.cache.tables import recalled
 
         again = recalled(path)
@@ -53,6 +53,15 @@ def read(path: Path) -> "Trace":
         # Beside whatever comes next; Python does not end before it has ended.
         Thread(target=keep, args=(trace, path), name="perfscope-keep").start()
     return trace
+
+
+def is_kept(path: Path) -> bool:
+    """Is there a folder in the reader's cache for this trace?"""
+    try:
+        folder = folder_of(path)
+    except OSError:
+        return False
+    return folder is not None and folder.is_dir()
 
 
 def give_back() -> None:

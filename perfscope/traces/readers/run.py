@@ -1,5 +1,6 @@
 """Our own run folder."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def sniff(path: Path) -> bool:
-    """Is this a run folder?"""
-    return path.is_dir() and (path / MANIFEST).is_file()
+    """Is this a run folder, as it looks?"""
+    return path.is_dir() and os.path.lexists(path / MANIFEST)
 
 
 def read(path: Path) -> "Trace":

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.clocks import Clock
+from perfscope.traces.run.cells import checks_of, holds, is_number, is_time
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
@@ -23,22 +24,23 @@ Run = StoredRun | GrowingRun
 def spread(run: Run, clock: Clock, table: str, stream: str, key: str) -> pd.DataFrame | None:
     """A table of readings from rows that hold many: one row for each number."""
     columns: dict[str, list[Any]] = {key: [], "ts": [], "name": [], "value": []}
+    is_key = next(check for name, check in checks_of(TABLES[table]) if name == key)
     for _, row in run.rows(stream):
         ts, whose = row.get("ts"), row.get(key)
-        if not isinstance(ts, int) or whose is None:
+        if not is_time(ts) or not is_key(whose):
             continue
         for name, value in row.items():
-            if name not in ("ts", key) and isinstance(value, int | float):
+            if name not in ("ts", key) and is_number(value):
                 for column, cell in zip(columns.values(), (whose, ts, name, value), strict=True):
                     column.append(cell)
     return in_job_time(run, clock, table, columns)
 
 
 def whole(run: Run, clock: Clock, table: str, stream: str) -> pd.DataFrame | None:
-    """A table from rows that hold its columns; a row that lacks one is left out."""
-    wanted = [column.name for column in TABLES[table] if column.name != "host"]
-    rows = [row for _, row in run.rows(stream) if all(name in row for name in wanted)]
-    return in_job_time(run, clock, table, {name: [row[name] for row in rows] for name in wanted})
+    """A table from rows that hold its columns; a row that lacks one, or holds one of another kind, is left out."""
+    checks = checks_of([column for column in TABLES[table] if column.name != "host"])
+    rows = [row for _, row in run.rows(stream) if holds(row, checks)]
+    return in_job_time(run, clock, table, {name: [row[name] for row in rows] for name, _ in checks})
 
 
 def in_job_time(run: Run, clock: Clock, table: str, columns: dict[str, list[Any]]) -> pd.DataFrame | None:

@@ -18,6 +18,7 @@ from perfscope.traces.clocks import Clock
 from perfscope.traces.intervals import Ints
 from perfscope.traces.naming import COLLECTIVE_RUNS, MARKS_OF_TORCH
 from perfscope.traces.readers import kineto
+from perfscope.traces.run.cells import is_time, is_wall_time, is_whole
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.trace import Trace, framed
@@ -32,6 +33,8 @@ OF_WINDOWS = (*TAKEN, "windows")
 KEPT = 32
 MOST_READ = 8
 """Of one process the newest windows: a run that takes one a minute shows much the same in each."""
+MOST_WINDOWS = 100_000
+LONGEST_WINDOW_NS = 86_400_000_000_000
 
 
 def window_tables(
@@ -45,37 +48,55 @@ def window_tables(
     rows: list[tuple[int, dict[str, int], bool]] = []
     torn = 0
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TAKEN, "ranges")}
-    told = list(run.rows("kernels"))
-    gone = {row["gone"] for _, row in told if isinstance(row.get("gone"), str)}
-    gone |= older(told)
-    for process, row in told:
+    notes = list(run.rows("kernels"))
+    gone = {row["gone"] for _, row in notes if isinstance(row.get("gone"), str)} | older(notes)
+    taken: set[Path] = set()
+    for process, row in notes:
         if "gone" in row:
             continue
-        dropped = row.get("name") in gone or row.get("trial") is True
-        path = None if dropped else stored(run.path, row.get("name"))
-        if (path is None and not dropped) or not all(isinstance(row.get(one), int) for one in NUMBERS):
+        name = row.get("name")
+        dropped = (isinstance(name, str) and name in gone) or row.get("trial") is True
+        path = None if dropped else stored(run.path, name)
+        if (path is None and not dropped) or not has_times(row) or path in taken or len(rows) >= MOST_WINDOWS:
             torn += 1
             continue
         rows.append((process, row, path is not None))
         if path is None or not any(name in wanted for name in TAKEN):
             continue
-        try:
-            trace = whole(path, path.stat().st_mtime_ns)
-        except (UnreadableRun, OSError):
-            torn += 1
-            continue
-        taken_in(parts, trace, process, trace.manifest.zero_realtime_ns + row["mono"] - row["real"], clock)
+        taken.add(path)
+        torn += not taken_from(path, parts, (process, row), clock)
     tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items() if found}
     made = {name: framed(name, {str(one): frame[one] for one in frame}) for name, frame in tables.items()}
     made |= {"windows": window_rows(rows, clock)} if rows else {}
     return {name: frame for name, frame in made.items() if name in wanted}, torn
 
 
+def has_times(row: dict[str, Any]) -> bool:
+    """Has the note on a window all its readings of clocks?"""
+    return is_wall_time(row.get("real")) and all(is_time(row.get(one)) for one in NUMBERS if one != "real")
+
+
+def taken_from(
+    path: Path, parts: dict[str, list[pd.DataFrame]], note: tuple[int, dict[str, Any]], clock: Clock
+) -> bool:
+    """Add the trace at `path` to the parts; False where it cannot be read, or is not of a window."""
+    process, row = note
+    try:
+        trace = whole(path, path.stat().st_mtime_ns)
+    except (UnreadableRun, OSError):
+        return False
+    zero_ns = trace.manifest.zero_realtime_ns + row["mono"] - row["real"]
+    if not is_time(zero_ns) or trace.span_ns[1] - trace.span_ns[0] > LONGEST_WINDOW_NS:
+        return False
+    taken_in(parts, trace, process, zero_ns, clock)
+    return True
+
+
 def older(told: list[tuple[int, dict[str, Any]]]) -> set[Any]:
     """Names of the traces beyond the MOST_READ newest of each process."""
     names: dict[int, list[Any]] = {}
     for process, row in told:
-        if "name" in row:
+        if isinstance(row.get("name"), str):
             names.setdefault(process, []).append(row["name"])
     return {name for each in names.values() for name in each[:-MOST_READ]}
 
@@ -122,7 +143,7 @@ def window_rows(rows: list[tuple[int, dict[str, int], bool]], clock: Clock) -> p
         return np.array([int(clock.job_ns(process, np.array([row[name]]))[0]) for process, row, _ in rows], np.int64)
 
     first = instants("first")
-    stalls = [row.get("stall") for _, row, _ in rows]
+    stalls: list[Any] = [row.get("stall") for _, row, _ in rows]
     columns = {
         "process": [process for process, _, _ in rows],
         "ts": first,
@@ -130,7 +151,7 @@ def window_rows(rows: list[tuple[int, dict[str, int], bool]], clock: Clock) -> p
         "begin": instants("begin"),
         "end": instants("end"),
         "steps": [row["steps"] for _, row, _ in rows],
-        "stall_ns": [stall if isinstance(stall, int) else -1 for stall in stalls],
+        "stall_ns": [stall if is_whole(stall) else -1 for stall in stalls],
         "kept": [kept for _, _, kept in rows],
     }
     return framed("windows", columns)

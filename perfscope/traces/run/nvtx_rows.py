@@ -30,13 +30,12 @@ def nvtx_columns(records: pd.DataFrame, names: Names) -> dict[str, Any]:
 
 def told(process: NDArray[np.int64], codes: "pd.Series[Any]", names: Names) -> NDArray[np.object_]:
     """The name of each code, None for -1 and for one that nobody told."""
-    code = codes.to_numpy(np.int64)
-    found = np.full(len(code), None, object)
-    for one in np.unique(process):
-        here = process == one
-        different, where = np.unique(code[here], return_inverse=True)
-        found[here] = np.array([names.get((int(one), int(each))) for each in different], object)[where]
-    return found
+    pairs = pd.MultiIndex.from_arrays([process, codes.to_numpy(np.int64)])
+    where, different = pairs.factorize()
+    found: NDArray[np.object_] = np.full(len(different) + 1, None, object)
+    found[:-1] = [names.get(pair) for pair in different]
+    named: NDArray[np.object_] = found[where]
+    return named
 
 
 def label(process: NDArray[np.int64], records: pd.DataFrame, names: Names) -> NDArray[np.object_]:

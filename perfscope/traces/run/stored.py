@@ -1,25 +1,42 @@
 """Reads the files of a run folder, finished, growing or cut short: the manifest and the rows of its streams.
 
-Nothing in the folder is trusted: links are not followed, sizes are bounded, what does not parse is counted as torn.
+Nothing in the folder is trusted. Links are not followed, pipes and devices are not opened. What does not parse, and what is
+beyond the bounds below, is counted as torn. No file sets how much memory is taken but by its size: `MOST_BYTES` of segments are
+read of a run, their rows hold at most `MOST_CELLS` values, and a cell takes about 100 bytes.
 """
 
 import os
+import re
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 import msgspec
 import pyarrow as pa
 
 from perfscope.errors import UnreadableRun
+from perfscope.traces.regular_file import is_regular, open_regular
+from perfscope.traces.run.arrow_messages import ArrowReader
+from perfscope.traces.run.cells import is_time, is_wall_time
 from perfscope.traces.run.folder import MANIFEST
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import SCHEMA_VERSION
 
-LARGEST_MANIFEST_BYTES = 16 << 20
-LARGEST_SEGMENT_BYTES = 256 << 20
+LARGEST_MANIFEST_BYTES: Final = 16 << 20
+LARGEST_SEGMENT_BYTES: Final = 256 << 20
+MOST_BYTES: Final = 1 << 30
+"""Of all segments of a run; writers stop at half of it."""
+MOST_CELLS: Final = 1 << 25
+"""Values in the JSON rows of a run."""
+LONGEST_LINE: Final = 1 << 20
+MOST_SEGMENTS: Final = 1 << 16
+STREAM: Final = re.compile(r"(.+)@(host|[0-9]{1,9})", re.DOTALL)
+SEGMENT: Final = re.compile(r"([0-9]{1,12})\.(open|jsonl|arrow)")
+NOT_JSON: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+decoded_row = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Version(msgspec.Struct):
@@ -30,115 +47,171 @@ class Version(msgspec.Struct):
 
 
 def is_run(path: Path) -> bool:
-    """Does `path` look like a run folder? One that we may not read does not."""
+    """Return whether `path` looks like a run folder; one that may not be read does not."""
     try:
-        return path.is_dir() and (path / MANIFEST).is_file()
+        return path.is_dir() and is_regular(path / MANIFEST)
     except PermissionError:
         return False
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of the run folder at `path`. Raises UnreadableRun with what to do."""
+    """Return the manifest of the run folder at `path`. Raises UnreadableRun with what to do."""
     file = path / MANIFEST
     if not path.exists():
         raise UnreadableRun(f"{path} does not exist")
     if path.is_dir() and not os.access(path, os.X_OK):
         raise UnreadableRun(f"cannot read {path}: it is another user's; ask them, or read it as root")
     if not is_run(path):
-        raise UnreadableRun(f"{path} is not a run folder: it has no {MANIFEST}")
-    if file.stat().st_size > LARGEST_MANIFEST_BYTES:
-        raise UnreadableRun(f"{file} is {file.stat().st_size >> 20} MB large: not one of ours")
+        why = "is not a regular file" if os.path.lexists(file) else "is missing"
+        raise UnreadableRun(f"{path} is not a run folder: its {MANIFEST} {why}")
     try:
-        text = file.read_bytes()
-        version = msgspec.json.decode(text, type=Version)
-        if version.schema > SCHEMA_VERSION:
-            raise UnreadableRun(
-                f"{path} was written by perfscope-ml {version.tool_version} in format {version.schema}; this one reads up to "
-                f"format {SCHEMA_VERSION}: upgrade perfscope-ml"
-            )
-        return msgspec.json.decode(text, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UnreadableRun(f"{file} is damaged: {error}") from None
+        with open_regular(file) as opened:
+            size = os.fstat(opened.fileno()).st_size
+            if size > LARGEST_MANIFEST_BYTES:
+                raise UnreadableRun(f"{file} is {size >> 20} MB large: not one of ours")
+            text = opened.read(LARGEST_MANIFEST_BYTES)
     except OSError as error:
         raise UnreadableRun(f"cannot read {file}: {error.strerror}") from None
+    try:
+        return decoded_manifest(path, text)
+    except NOT_JSON as error:
+        raise UnreadableRun(f"{file} is damaged: {error}") from None
+
+
+def decoded_manifest(path: Path, text: bytes) -> Manifest:
+    """Return the manifest in `text`. Raises UnreadableRun for a newer format, and what is in `NOT_JSON`."""
+    version = msgspec.json.decode(text, type=Version)
+    if version.schema > SCHEMA_VERSION:
+        raise UnreadableRun(
+            f"{path} was written by perfscope-ml {version.tool_version} in format {version.schema}; this one reads up to "
+            f"format {SCHEMA_VERSION}: upgrade perfscope-ml"
+        )
+    manifest = msgspec.json.decode(text, type=Manifest)
+    plausible = is_time(manifest.zero_monotonic_ns) and is_wall_time(manifest.zero_realtime_ns)
+    if not plausible or not fits(msgspec.to_builtins(manifest)):
+        raise msgspec.ValidationError("a number in it is out of range")
+    return manifest
+
+
+def fits(value: Any) -> bool:
+    """Do all whole numbers in this value fit into 64 bits?"""
+    if isinstance(value, int):
+        return abs(value) < 1 << 63
+    if isinstance(value, dict):
+        return all(map(fits, value.values()))
+    return not isinstance(value, list) or all(map(fits, value))
+
+
+def stream_folders(path: Path) -> list[tuple[str, int, Path]]:
+    """Return (source, process code, folder) of every stream of a run folder, in order. Raises OSError.
+
+    Links are left out, and names that no writer gives.
+    """
+    streams = path / "streams"
+    try:
+        if not stat.S_ISDIR(streams.lstat().st_mode):
+            return []
+    except FileNotFoundError:
+        return []
+    found = []
+    with os.scandir(streams) as entries:
+        for entry in entries:
+            named = STREAM.fullmatch(entry.name)
+            if named and entry.is_dir(follow_symlinks=False):
+                found.append((named[1], -1 if named[2] == "host" else int(named[2]), Path(entry.path)))
+    return sorted(found, key=lambda one: one[2])
 
 
 @dataclass
 class StoredRun:
-    """An opened run folder. `torn` counts records and segments that could not be read."""
+    """An opened run folder. `torn` counts records and segments that could not be read, or were beyond a bound."""
 
     path: Path
     manifest: Manifest
     torn: int = 0
     streams: dict[str, list[tuple[int, Path]]] = field(default_factory=dict)
+    taken_bytes: Counter[Path] = field(default_factory=Counter)
+    taken_cells: Counter[str] = field(default_factory=Counter)
+    all_bytes: int = 0
 
     @classmethod
     def open(cls, path: Path) -> "StoredRun":
         """Raises UnreadableRun."""
         run = cls(path, read_manifest(path))
         try:
-            folders = sorted((path / "streams").iterdir()) if (path / "streams").is_dir() else []
+            for source, process, folder in stream_folders(path):
+                run.streams.setdefault(source, []).append((process, folder))
         except OSError as error:
             raise UnreadableRun(f"cannot read {path}: {error.strerror}") from None
-        for folder in folders:
-            source, _, process = folder.name.rpartition("@")
-            if folder.is_symlink() or not folder.is_dir() or not (process == "host" or process.isdecimal()):
-                continue
-            run.streams.setdefault(source, []).append((-1 if process == "host" else int(process), folder))
         return run
 
-    def segments(self, folder: Path) -> Iterator[Path]:
-        """Segments in order; the open one last."""
-        for path in sorted(folder.iterdir()):
-            info = path.lstat()
-            if not stat.S_ISREG(info.st_mode) or path.suffix not in (".open", ".jsonl", ".arrow"):
-                continue
-            if info.st_size > LARGEST_SEGMENT_BYTES:
-                self.torn += 1
-                continue
-            yield path
-
-    def rows(self, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(process code, row) of a JSON-lines stream, over all processes."""
-        decode = msgspec.json.Decoder(dict[str, Any]).decode
-        for process, folder in self.streams.get(source, ()):
-            for segment in self.segments(folder):
-                for line in self.read(segment).split(b"\n"):
-                    if not line:
-                        continue
-                    try:
-                        yield process, decode(line)
-                    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                        self.torn += 1
-
-    def read(self, segment: Path) -> bytes:
+    def segments(self, folder: Path) -> Iterator[BinaryIO]:
+        """Yield the segments of a stream, opened, in order; the open one last."""
         try:
-            return segment.read_bytes()
+            names = sorted(name for name in os.listdir(folder) if SEGMENT.fullmatch(name))
         except OSError:
             self.torn += 1
-            return b""
+            return
+        self.all_bytes -= self.taken_bytes.pop(folder, 0)  # it is read once more
+        for name in names[:MOST_SEGMENTS]:
+            try:
+                with open_regular(folder / name) as file:
+                    size = os.fstat(file.fileno()).st_size
+                    if size > LARGEST_SEGMENT_BYTES or self.all_bytes + size > MOST_BYTES:
+                        self.torn += 1
+                        continue
+                    self.taken_bytes[folder] += size
+                    self.all_bytes += size
+                    yield file
+            except OSError:
+                self.torn += 1
+
+    def rows(self, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (process code, row) of a JSON-lines stream, over all processes."""
+        self.taken_cells[source] = 0
+        left = MOST_CELLS - sum(self.taken_cells.values())
+        for process, folder in self.streams.get(source, ()):
+            for segment in self.segments(folder):
+                for row in self.rows_of(segment):
+                    self.taken_cells[source] += len(row) + 1
+                    if self.taken_cells[source] > left:
+                        self.torn += 1
+                        return
+                    yield process, row
+
+    def rows_of(self, segment: BinaryIO) -> Iterator[dict[str, Any]]:
+        """Yield the rows of one segment; lines that are too long or no JSON object are torn."""
+        while line := segment.readline(LONGEST_LINE):
+            too_long = False
+            while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                too_long, line = True, segment.readline(LONGEST_LINE)
+            if line in (b"", b"\n") and not too_long:
+                continue
+            try:
+                row = None if too_long else decoded_row(line)
+            except NOT_JSON:
+                row = None
+            if row is None:
+                self.torn += 1
+            else:
+                yield row
+
+    def torn_rows(self, count: int) -> None:
+        """Count rows that hold what no recording can hold."""
+        self.torn += count
 
     def columns(self, source: str, names: tuple[str, ...]) -> Iterator[tuple[int, pa.Table]]:
-        """(process code, int64 table with the columns `names`) of an Arrow stream, one a process."""
-        schema = pa.schema([(name, pa.int64()) for name in names])
+        """Yield (process code, int64 table with the columns `names`) of an Arrow stream, one for each process."""
         for process, folder in self.streams.get(source, ()):
-            batches: list[pa.RecordBatch] = []
-            for segment in self.segments(folder):
-                batches += self.batches(segment, schema)
+            batches = [batch for segment in self.segments(folder) if (batch := self.batch(segment, names)) is not None]
             if batches:
-                yield process, pa.Table.from_batches(batches, schema)
+                yield process, pa.Table.from_batches(batches)
 
-    def batches(self, segment: Path, schema: pa.Schema) -> list[pa.RecordBatch]:
-        """Whole record batches of one segment; the rest is torn."""
-        whole: list[pa.RecordBatch] = []
-        try:
-            with pa.ipc.open_stream(pa.BufferReader(self.read(segment))) as reader:
-                if reader.schema != schema:
-                    self.torn += 1
-                    return []
-                for batch in reader:
-                    batch.validate(full=True)
-                    whole.append(batch)
-        except (pa.ArrowInvalid, pa.ArrowException, OSError, EOFError, ValueError, MemoryError):
+    def batch(self, segment: BinaryIO, names: tuple[str, ...]) -> pa.RecordBatch | None:
+        """Return the rows of one segment, None without any; what is not whole record batches of these columns is torn."""
+        data = segment.read(LARGEST_SEGMENT_BYTES)
+        reader = ArrowReader()
+        reader.read(data)
+        if not reader.is_whole(data) or reader.names not in (None, names):
             self.torn += 1
-        return whole
+        return reader.taken() if reader.names == names else None

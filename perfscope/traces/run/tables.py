@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.traces.clocks import Clock, host_clock
 from perfscope.traces.intervals import Ints
 from perfscope.traces.run import device_tables, events
+from perfscope.traces.run.cells import LARGEST_NS, checks_of, holds, is_number, is_time, is_wall_time, is_whole
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.kernel_windows import OF_WINDOWS, window_tables
 from perfscope.traces.run.nvtx_rows import nvtx_columns
@@ -55,8 +57,8 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
     """The Trace of what was read of a run: all tables that it has, or only the wanted ones (what is looked at often)."""
     clock = clock_of(run)
     records = probe_records(run, clock)
-    told = {(process, row["code"]): row for process, row in run.rows(NAMES) if "code" in row}
-    names = {key: str(row.get("name")) for key, row in told.items()}
+    told = {(process, row["code"]): row for process, row in run.rows(NAMES) if is_whole(row.get("code"))}
+    names = {key: name_in(row) for key, row in told.items()}
     make: dict[str, Callable[[], pd.DataFrame | None]] = {
         "processes": lambda: listed(run, "processes"),
         "loader": lambda: loader(records, told),
@@ -113,7 +115,7 @@ def why(run: Run, table: str) -> str:
 def clock_of(run: Run) -> Clock:
     pairs: dict[int, list[tuple[int, int]]] = {}
     for process, row in run.rows("clock"):
-        if isinstance(row.get("mono"), int) and isinstance(row.get("real"), int):
+        if is_time(row.get("mono")) and is_wall_time(row.get("real")):
             pairs.setdefault(process, []).append((row["mono"], row["real"]))
     agent = pairs.pop(-1, [])
     return host_clock(run.manifest.zero_monotonic_ns, agent, pairs)
@@ -121,8 +123,20 @@ def clock_of(run: Run) -> Clock:
 
 def injected(run: Run, clock: Clock) -> tuple[pd.DataFrame, dict[tuple[int, int], str]]:
     """What the NVTX injection library recorded, and the names of its codes."""
-    names = {(process, row["code"]): str(row.get("name")) for process, row in run.rows("nvtx.names") if "code" in row}
+    rows = ((process, row) for process, row in run.rows("nvtx.names") if is_whole(row.get("code")))
+    names = {(process, row["code"]): name_in(row) for process, row in rows}
     return probe_records(run, clock, "nvtx.records"), names
+
+
+def is_plausible(ns: Ints) -> NDArray[np.bool_]:
+    """Which of these are times or durations that a recording can hold?"""
+    return (ns > -LARGEST_NS) & (ns < LARGEST_NS)
+
+
+def name_in(row: dict[str, Any]) -> str:
+    """Return the name in a row of names."""
+    name = row.get("name")
+    return name if isinstance(name, str) else "None"
 
 
 def probe_records(run: Run, clock: Clock, source: str = "probe.records") -> pd.DataFrame:
@@ -130,10 +144,13 @@ def probe_records(run: Run, clock: Clock, source: str = "probe.records") -> pd.D
     process: list[Ints] = []
     columns: dict[str, list[Ints]] = {name: [] for name in events.COLUMNS}
     for code, table in run.columns(source, events.COLUMNS):
-        process.append(np.full(len(table), code, np.int64))
-        for name, column in zip(events.COLUMNS, table.columns, strict=True):
-            values = column.to_numpy()
-            columns[name].append(clock.job_ns(code, values) if name == "ts" else values)
+        values = {name: table.column(name).to_numpy() for name in events.COLUMNS}
+        good = is_plausible(values["ts"]) & is_plausible(values["dur"])
+        run.torn_rows(int((~good).sum()))
+        process.append(np.full(int(good.sum()), code, np.int64))
+        for name, column in values.items():
+            kept = column[good]
+            columns[name].append(clock.job_ns(code, kept) if name == "ts" else kept)
     nothing = [np.empty(0, np.int64)]
     return pd.DataFrame(
         {name: np.concatenate(each or nothing) for name, each in {"process": process, **columns}.items()}
@@ -153,7 +170,7 @@ def named_values(rows: pd.DataFrame, kind: int) -> dict[str, Any]:
 def loader(records: pd.DataFrame, told: dict[tuple[int, int], dict[str, Any]]) -> pd.DataFrame:
     rows = of_kinds(records, (events.NEXT, events.LOADER_START))
     columns = named_values(rows, events.NEXT)
-    ahead = {key: row["prefetch_factor"] for key, row in told.items() if isinstance(row.get("prefetch_factor"), int)}
+    ahead = {key: row["prefetch_factor"] for key, row in told.items() if is_whole(row.get("prefetch_factor"))}
     passes = zip(rows["process"].tolist(), columns["iterator"].tolist(), strict=True)
     columns["prefetch"] = np.array([ahead.get(one, -1) for one in passes], np.int64)
     columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
@@ -211,21 +228,21 @@ def picked(rows: pd.DataFrame, kind: Any, wanted: dict[int, str]) -> pd.Series:
 
 def listed(run: Run, source: str) -> pd.DataFrame | None:
     """The `processes` table: the last row said of each code."""
-    rows = {row["process"]: row for _, row in run.rows(source) if isinstance(row.get("process"), int)}
-    wanted = [column.name for column in TABLES["processes"]]
-    whole = [row for row in rows.values() if all(name in row for name in wanted)]
-    return framed("processes", {name: [row[name] for row in whole] for name in wanted}) if whole else None
+    rows = {row["process"]: row for _, row in run.rows(source) if is_whole(row.get("process"))}
+    checks = checks_of(TABLES["processes"])
+    whole = [row for row in rows.values() if holds(row, checks)]
+    return framed("processes", {name: [row[name] for row in whole] for name, _ in checks}) if whole else None
 
 
 def sampled(run: Run, clock: Clock, name: str, sources: tuple[str, ...]) -> pd.DataFrame | None:
     """A table of samples from JSON lines that carry its columns but `process`."""
-    wanted = [column.name for column in TABLES[name] if column.name != "process"]
-    columns: dict[str, list[Any]] = {one: [] for one in ("process", *wanted)}
+    checks = checks_of([column for column in TABLES[name] if column.name != "process"])
+    columns: dict[str, list[Any]] = {one: [] for one in ("process", *(one for one, _ in checks))}
     for source in sources:
         for process, row in run.rows(source):
-            if all(one in row for one in wanted):
+            if holds(row, checks):
                 columns["process"].append(process)
-                for one in wanted:
+                for one, _ in checks:
                     columns[one].append(row[one])
     if not columns["ts"]:
         return None
@@ -234,10 +251,8 @@ def sampled(run: Run, clock: Clock, name: str, sources: tuple[str, ...]) -> pd.D
 
 def converted(frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
     """Raw readings of each process's clock to job time, in time order."""
-    process, raw = frame["process"].to_numpy(), frame["ts"].to_numpy(np.int64)
-    for one in np.unique(process):
-        here = process == one
-        frame.loc[here, "ts"] = clock.job_ns(int(one), raw[here])
+    process, raw = frame["process"].to_numpy(np.int64), frame["ts"].to_numpy(np.int64)
+    frame["ts"] = clock.job_ns_of(process, raw)
     return frame.sort_values("ts", kind="stable").reset_index(drop=True)
 
 
@@ -246,10 +261,10 @@ def counters(run: Run, clock: Clock) -> pd.DataFrame | None:
     columns: dict[str, list[Any]] = {"process": [], "tid": [], "ts": [], "name": [], "value": []}
     for process, row in run.rows("host.counters"):
         ts, tid = row.get("ts"), row.get("tid", -1)
-        if not isinstance(ts, int):
+        if not is_time(ts) or not is_whole(tid):
             continue
         for name, value in row.items():
-            if name not in ("ts", "tid") and isinstance(value, int | float):
+            if name not in ("ts", "tid") and is_number(value):
                 for column, cell in zip(columns.values(), (process, tid, ts, name, value), strict=True):
                     column.append(cell)
     if not columns["ts"]:

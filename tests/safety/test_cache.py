@@ -1,0 +1,225 @@
+"""The cache: nothing is written into, or deleted from, a folder that is not the reader's own (F05)."""
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from perfscope.traces import calibrations
+from perfscope.traces.cache import tables
+from perfscope.traces.cache.place import folder_of, own_folder
+from perfscope.traces.cache.tables import keep, recalled, thin_out
+from perfscope.traces.load import load
+from perfscope.traces.reading_options import reading
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.manifest import Calibration, Manifest
+from perfscope.ui.kept_answer import recalled_answer
+from tests.build import FACTS
+from tests.running import perfscope
+from tests.traces.kineto.events import event, kernel, launch, written
+
+STRANGER = 65534
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
+MANY = 140_000
+"""Events of some 26 MB: traces from there on are kept."""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trace that is large enough to be kept."""
+    many = [event("aten::mm", ts=10 * at, dur=8, args={"note": "x" * 90}) for at in range(MANY)]
+    return written(tmp_path_factory.mktemp("large") / "large.json", [*many, launch(ts=5), kernel(ts=20)])
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The reader's cache home, which does not exist yet."""
+    home = tmp_path / "home-cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def small(tmp_path: Path, cache: Path) -> Path:
+    return written(tmp_path / "small.json", [event(), launch(ts=5), kernel(ts=20)])
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Content of every file below a folder."""
+    return {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+
+
+def run_with_window(folder: Path, trace: Path) -> Path:
+    """A run folder with one window of the profiler: the recording of a colleague. Returns the trace in it."""
+    run = RunWriter.create(folder, msgspec.convert({**FACTS, "depth": "kernels"}, Manifest))
+    numbers = {"mono": 1, "real": 1, "first": 1, "begin": 2, "end": 3, "last": 4, "steps": 1}
+    run.jsonl("kernels", 0).append({"name": "rank0.json.gz", **numbers})
+    run.close()
+    (folder / "kineto").mkdir()
+    (folder / "kineto" / "rank0.json.gz").write_bytes(trace.read_bytes())
+    return folder / "kineto" / "rank0.json.gz"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Path]:
+    """Folders that are dear to the reader, older than anything that is kept."""
+    folder = tmp_path / "archive"
+    for name in ("thesis", ".ssh", "0" * 32):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").write_bytes(bytes(1000))
+        os.utime(folder / name, (1, 1))
+    yield folder
+
+
+def test_a_cache_of_a_run_folder_that_is_a_link_leads_nowhere(
+    tmp_path: Path, cache: Path, large: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = run_with_window(tmp_path / "r.perfscope", large)
+    (tmp_path / "r.perfscope" / "cache").symlink_to(archive)
+    monkeypatch.setattr(tables, "MOST_BYTES", 1)
+    monkeypatch.setattr(thin_out, "__defaults__", (1,))
+    before = files_below(archive)
+    with reading(kept=True):
+        trace = load(window)
+    keep(trace, window)
+    assert files_below(archive) == before and {one.name for one in archive.iterdir()} == {"thesis", ".ssh", "0" * 32}
+
+
+def test_the_command_leaves_a_linked_cache_alone_and_uses_the_readers_own(
+    tmp_path: Path, cache: Path, large: Path, archive: Path
+) -> None:
+    window = run_with_window(tmp_path / "r.perfscope", large)
+    (tmp_path / "r.perfscope" / "cache").symlink_to(archive)
+    before = files_below(archive)
+    answers = [analyzed(window), analyzed(window)]
+    assert answers[0] == answers[1] and files_below(archive) == before
+    assert recalled(window) is not None and recalled_answer(window) is not None
+    modes = {stat.S_IMODE(one.stat().st_mode) for one in (cache / "perfscope").rglob("*") if one.is_dir()}
+    assert modes == {0o700} and stat.S_IMODE((cache / "perfscope").stat().st_mode) == 0o700
+
+
+def analyzed(path: Path) -> object:
+    """The diagnosis that the command prints."""
+    done = subprocess.run(perfscope("analyze", str(path), "--json"), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and not done.stderr.startswith("Traceback"), done.stderr
+    return json.loads(done.stdout)
+
+
+def test_thinning_out_removes_only_what_was_kept(tmp_path: Path, archive: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside).mkdir()
+    (outside / "about.json").write_text("{}")
+    ours = archive / ("a" * 32)
+    ours.mkdir()
+    (ours / "about.json").write_bytes(bytes(1000))
+    (archive / ("b" * 32)).symlink_to(outside)
+    os.utime(ours, (1, 1))
+    thin_out(archive, most_bytes=10)
+    assert {one.name for one in archive.iterdir()} == {"thesis", ".ssh", "0" * 32, "b" * 32}
+    assert (outside / "about.json").exists()
+
+
+@AS_ROOT
+def test_a_run_folder_of_another_user_is_read_and_stays_as_it_is(tmp_path: Path, cache: Path, large: Path) -> None:
+    window = run_with_window(tmp_path / "r.perfscope", large)
+    for one in (tmp_path / "r.perfscope", *(tmp_path / "r.perfscope").rglob("*")):
+        os.chown(one, STRANGER, STRANGER)
+    before = files_below(tmp_path / "r.perfscope")
+    assert analyzed(window) == analyzed(window)
+    analyzed(tmp_path / "r.perfscope")
+    assert files_below(tmp_path / "r.perfscope") == before
+    assert recalled(window) is not None
+
+
+@AS_ROOT
+@pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME"])
+def test_a_home_of_another_user_that_sudo_kept_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: Path, variable: str
+) -> None:
+    home = tmp_path / "home"
+    (home / ".cache" / "perfscope" / "traces").mkdir(parents=True)
+    for one in (home, *home.rglob("*")):
+        os.chown(one, STRANGER, STRANGER)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(variable, str(home if variable == "HOME" else home / ".cache"))
+    assert analyzed(large) == analyzed(large)
+    assert files_below(home) == {} and list((home / ".cache" / "perfscope" / "traces").iterdir()) == []
+    assert own_folder("traces") is None and recalled_answer(large) is None
+
+
+@AS_ROOT
+def test_a_folder_that_another_user_made_first_in_a_shared_folder_is_not_used(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "mine"))
+    assert own_folder("traces") is None, "in a folder where others may create it first"
+    (shared / "mine").mkdir(mode=0o700)
+    assert own_folder("traces") is not None, "the sticky bit protects what exists"
+    os.chown(shared / "mine", STRANGER, STRANGER)
+    assert own_folder("traces") is None
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777])
+@pytest.mark.parametrize("which", ["", "perfscope", "perfscope/traces"])
+def test_a_cache_that_others_may_write_into_is_not_used(small: Path, cache: Path, which: str, mode: int) -> None:
+    keep(load(small), small)
+    assert recalled(small) is not None
+    (cache / which).chmod(mode)
+    assert recalled(small) is None and folder_of(small) is None
+    keep(load(small), small)
+    assert stat.S_IMODE((cache / which).stat().st_mode) == mode
+    (cache / which).chmod(0o700)
+    assert recalled(small) is not None
+
+
+@pytest.mark.parametrize("which", ["perfscope", "perfscope/traces"])
+def test_a_cache_folder_that_is_a_link_is_not_used(
+    tmp_path: Path, small: Path, cache: Path, archive: Path, which: str
+) -> None:
+    place = cache / which
+    place.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+    cache.chmod(0o700)
+    place.symlink_to(archive)
+    before = files_below(archive)
+    keep(load(small), small)
+    assert files_below(archive) == before and recalled(small) is None
+
+
+def test_a_parent_of_the_cache_that_others_may_write_into_is_not_used(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "open" / "home"))
+    (tmp_path / "open" / "home").mkdir(parents=True)
+    keep(load(small), small)
+    assert recalled(small) is not None
+    (tmp_path / "open").chmod(0o777)
+    assert recalled(small) is None
+
+
+def test_a_cache_home_that_leads_to_a_disk_of_the_readers_own_is_used(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "link"))
+    keep(load(small), small)
+    assert recalled(small) is not None and (tmp_path / "disk" / "perfscope" / "traces").is_dir()
+
+
+@AS_ROOT
+def test_a_calibration_of_another_user_is_not_believed(cache: Path) -> None:
+    made = Calibration("host", "cpu", "2.13.0", 1, {"float32": 1.0}, 1.0, 0.0, 0.0)
+    calibrations.keep(made)
+    assert calibrations.recall("host", "2.13.0", 1) == made
+    os.chown(cache / "perfscope" / "calibrations", STRANGER, STRANGER)
+    assert calibrations.recall("host", "2.13.0", 1) is None
+    with pytest.raises(PermissionError):
+        calibrations.keep(made)
