@@ -1,0 +1,1 @@
+"""Hostile users, files, sockets and names: one file per subject."""
