@@ -1,11 +1,12 @@
 """The command line: finds the command, runs it, and is the only place that prints errors and sets the exit code."""
 
 import argparse
+import dataclasses
 import io
 import os
 import sys
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from perfscope import __version__
 from perfscope.commands import COMMANDS
@@ -47,8 +48,14 @@ def parser() -> argparse.ArgumentParser:
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
         )
         command.add_arguments(door)
-        door.set_defaults(run=command.run)
+        door.set_defaults(module=command)
     return whole
+
+
+def typed(parsed: argparse.Namespace) -> Any:
+    """Return the arguments of a command as the dataclass that its module names, so that mypy knows their types."""
+    kind = parsed.module.ARGUMENTS
+    return kind(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     write_what_can_be_written()
     args = parser().parse_args(argv)
     try:
-        code: int = args.run(args)
+        code: int = args.module.run(typed(args))
         sys.stdout.flush()
         return code
     except BrokenPipeError:

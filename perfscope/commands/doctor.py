@@ -1,6 +1,7 @@
 """Try what perfscope needs on this machine, and say the exact fix for what does not work."""
 
 import argparse
+from dataclasses import dataclass
 
 ELSEWHERE = """
 In a container or on a cluster, attaching needs the right to trace (SYS_PTRACE); without it `--depth observe` still shows
@@ -10,6 +11,20 @@ CPU, I/O, throttling and what threads of your own processes wait for.
                kubectl debug -it POD --image=IMAGE_WITH_PERFSCOPE --target=CONTAINER --profile=sysadmin -- perfscope ps
   SLURM        srun --jobid JOBID --overlap --nodelist NODE --ntasks 1 --pty perfscope attach PID
 """
+
+
+@dataclass(frozen=True)
+class DoctorArguments:
+    """What the command line of `perfscope doctor` says; `threads` 0 means that torch chooses."""
+
+    json: bool
+    calibrate: bool
+    python: str | None
+    threads: int
+    force: bool
+
+
+ARGUMENTS = DoctorArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="with --calibrate: also when the machine is busy")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: DoctorArguments) -> int:
     if args.calibrate:
         return calibrated(args)
     import msgspec
@@ -50,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(one.fix is None for one in found) else 1
 
 
-def calibrated(args: argparse.Namespace) -> int:
+def calibrated(args: DoctorArguments) -> int:
     """Measure, keep, and say what was found."""
     import sys
 

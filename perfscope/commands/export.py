@@ -1,9 +1,23 @@
 """Write a recorded run or trace in another tool's format: Perfetto, speedscope, Parquet, CSV."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 FORMATS = ("perfetto", "speedscope", "parquet", "csv")
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """What the command line of `perfscope export` says."""
+
+    path: Path
+    to: str
+    output: Path | None
+    force: bool
+
+
+ARGUMENTS = ExportArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite what an earlier export wrote")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: ExportArguments) -> int:
     from perfscope.traces.exporting import default_path, export, refuse_to_overwrite
     from perfscope.traces.load import load
     from perfscope.traces.writers import WRITERS

@@ -1,13 +1,24 @@
 """List the Python processes that can be attached to."""
 
 import argparse
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PsArguments:
+    """What the command line of `perfscope ps` says."""
+
+    json: bool
+
+
+ARGUMENTS = PsArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: PsArguments) -> int:
     import msgspec
     from rich.text import Text
 

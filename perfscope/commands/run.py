@@ -7,15 +7,29 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.commands.attach import add_depth_arguments, asked_window, seconds
+from perfscope.commands.attach import DepthArguments, add_depth_arguments, asked_window, seconds
 from perfscope.errors import PerfscopeError, UsageError
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
+
+
+@dataclass(frozen=True)
+class RunArguments(DepthArguments):
+    """What the command line of `perfscope run` says; `duration` is in seconds."""
+
+    words: list[str]
+    duration: float | None
+    out: Path | None
+    json: Path | None
+    html: Path | None
+
+
+ARGUMENTS = RunArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: RunArguments) -> int:
     words = args.words[1:] if args.words[:1] == ["--"] else args.words
     if not words:
         raise UsageError("no command to run; give one after `--`: perfscope run -- python train.py")
@@ -51,7 +65,7 @@ def default_folder(program: str) -> Path:
     return Path(f"perfscope-{Path(program).name}-{time.strftime('%H%M%S')}{of_rank}.perfscope")
 
 
-def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Window") -> int:
+def recorded(words: list[str], args: RunArguments, out: Path, asked: "Window") -> int:
     """The command's exit code; what goes wrong on our side is told and changes nothing for it."""
     from perfscope.agent.delivery.probe_socket import open_door
     from perfscope.agent.delivery.start_folder import nvtx_environment, start_folder
@@ -86,7 +100,7 @@ def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Wind
     return code
 
 
-def tell(out: Path, args: argparse.Namespace) -> None:
+def tell(out: Path, args: RunArguments) -> None:
     """Say what was found: on stderr, unless it was asked for as JSON."""
     from perfscope.ui.answer import diagnosed, encoded, save
     from perfscope.ui.terminal.diagnosis_view import show

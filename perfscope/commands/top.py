@@ -6,6 +6,20 @@ The word is a first look: `attach PID` finds out. Without a GPU or its driver th
 import argparse
 import sys
 import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TopArguments:
+    """What the command line of `perfscope top` says; `interval` is in seconds."""
+
+    pid: list[int]
+    interval: float
+    count: int | None
+    json: bool
+
+
+ARGUMENTS = TopArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print each look as a line of JSON")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: TopArguments) -> int:
     import msgspec
     from rich.console import Console
     from rich.live import Live
