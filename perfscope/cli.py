@@ -11,15 +11,18 @@ from typing import Any, NoReturn
 from perfscope import __version__
 from perfscope.commands import COMMANDS
 from perfscope.errors import PerfscopeError
+from perfscope.ui.terminal.output import one_line, print_line, protect_streams
 
 
 class OneLine(argparse.ArgumentParser):
     """Says what is wrong in one line, and where the usage is."""
 
+    color = False  # of Python 3.14: escape sequences, which the filter on our streams takes for somebody else's
+
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and "--json" in sys.argv:
             message += " (`--json` prints to stdout: `--json > FILE`)"
-        self.exit(2, f"perfscope: {message}. See `{self.prog} --help`.\n")
+        self.exit(2, one_line(f"perfscope: {message}. See `{self.prog} --help`.") + "\n")
 
 
 def name_of(command: ModuleType) -> str:
@@ -61,6 +64,7 @@ def typed(parsed: argparse.Namespace) -> Any:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     write_what_can_be_written()
+    protect_streams()
     args = parser().parse_args(argv)
     try:
         code: int = args.module.run(typed(args))
@@ -70,14 +74,14 @@ def main(argv: list[str] | None = None) -> int:
         forget_output()  # whoever read us has gone; say nothing at exit
         return 0
     except KeyboardInterrupt:
-        print("perfscope: stopped", file=sys.stderr)
+        print_line("perfscope: stopped", sys.stderr)
         return 1
     except (PerfscopeError, OSError) as error:
         if args.debug:
             raise
         if isinstance(error, OSError):
             forget_output()
-        print(f"perfscope: {told(error)}", file=sys.stderr)
+        print_line(f"perfscope: {told(error)}", sys.stderr)
         return error.exit_code if isinstance(error, PerfscopeError) else 1
 
 

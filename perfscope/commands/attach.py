@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.errors import UsageError
+from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,7 +161,7 @@ def run(args: AttachArguments) -> int:
         watch(recorder, args)
     if recorder.run.stopped:
         told = "what was recorded until then follows; free some room or name another --out"
-        print(f"perfscope: {recorder.run.stopped}: {told}", file=sys.stderr)
+        print_line(f"perfscope: {recorder.run.stopped}: {told}", sys.stderr)
     return 0 if args.steered else report(out, args)
 
 
@@ -173,7 +174,7 @@ def follow_to_ranks(args: AttachArguments) -> AttachArguments:
     below = ranks_below(args.pid)
     if below is None:
         return args
-    print(f"process {args.pid} is not Python: attaching to {called(below)} below it", file=sys.stderr)
+    print_line(f"process {args.pid} is not Python: attaching to {called(below)} below it", sys.stderr)
     return replace(args, pid=below.pid)
 
 

@@ -4,6 +4,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfscope.ui.terminal.output import print_line
+
 FORMATS = ("perfetto", "speedscope", "parquet", "csv")
 
 
@@ -38,5 +40,5 @@ def run(args: ExportArguments) -> int:
     path = args.output if args.output is not None else default_path(args.path, writer)
     refuse_to_overwrite(path, writer, force=args.force)  # before the work of reading, too
     export(load(args.path), writer, path, force=args.force)
-    print(f"wrote {path}")
+    print_line(f"wrote {path}")
     return 0

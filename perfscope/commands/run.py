@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from perfscope.commands.attach import DepthArguments, add_depth_arguments, asked_window, seconds
 from perfscope.errors import PerfscopeError, UsageError
+from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
@@ -114,4 +115,4 @@ def tell(out: Path, args: RunArguments) -> None:
         args.json.write_text(encoded(diagnosis) + "\n")
     if args.html is not None:
         save(trace, diagnosis, args.html)
-        print(f"wrote {args.html}", file=sys.stderr)
+        print_line(f"wrote {args.html}", sys.stderr)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfscope.errors import UsageError
+from perfscope.ui.terminal.output import print_line
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def run(args: UiArguments) -> int:
         out = args.path / default_folder(args.live)
         return watched(args.live, out, args.path, ["--follow", "--all-ranks"], served=served)
     board = Dashboard(args.path, served.address, served.port, with_token=served.with_token)
-    print(f"{board.url}\nCtrl-C ends it", flush=True)
+    print_line(board.url)
+    print_line("Ctrl-C ends it")
     try:
         until_interrupted()
     finally:
@@ -96,12 +98,13 @@ def watched(
         live = Live(watch, recording)
         board = Dashboard(root, place.address, place.port, live, with_token=place.with_token)
         watch.start()
-        print(f"{board.url}\nCtrl-C ends the recording, a second one the page", flush=True)
+        print_line(board.url)
+        print_line("Ctrl-C ends the recording, a second one the page")
         try:
             until_interrupted(lambda: not recording.running)
             recording.close()
             code = after()
-            print(f"the page stays at {board.url}; Ctrl-C ends it", flush=True)
+            print_line(f"the page stays at {board.url}; Ctrl-C ends it")
             until_interrupted()
         finally:
             watch.close()

@@ -55,7 +55,7 @@ def keep_answer(path: Path, who: list[str], diagnosis: Diagnosis) -> None:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, scratch = tempfile.mkstemp(dir=place.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(Answer(code(), who, diagnosis)))
+            file.write(msgspec.json.encode(Answer(code(), who, msgspec.structs.replace(diagnosis, run=None))))
         os.replace(scratch, place)
     except OSError:
         pass

@@ -12,8 +12,9 @@ from flask.testing import FlaskClient
 
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.auth import Access
-from perfscope.ui.dashboard.guard import APP, REPORT
+from perfscope.ui.dashboard.guard import APP, CODE, PAGES, REPORT
 from perfscope.ui.dashboard.serve import Dashboard
+from perfscope.ui.dashboard.sign_in import ENDPOINT
 from tests.ui.asking import HERE, ORIGIN, PORT, Asked
 from tests.ui.kineto_files import small_trace
 
@@ -193,6 +194,13 @@ def test_a_page_on_another_port_can_open_a_page_but_load_nothing(known: Asked, s
 def directives(answer: Any) -> dict[str, str]:
     parts = (part.strip().partition(" ") for part in answer.headers["Content-Security-Policy"].split(";"))
     return {name: value for name, _, value in parts}
+
+
+def test_the_routes_that_are_named_are_there(known: Asked) -> None:
+    assert {*PAGES, *CODE, ENDPOINT} <= {rule.endpoint for rule in known.app.server.url_map.iter_rules()}
+    for endpoint, path in rules(known):
+        kept = known.client.get(path, **HERE).headers.get("Cache-Control", "") != "no-store"
+        assert kept <= (endpoint in CODE), path
 
 
 def test_every_response_says_what_a_page_may_load(known: Asked, stranger: Asked) -> None:

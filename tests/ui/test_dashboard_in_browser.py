@@ -40,7 +40,7 @@ def settled(browser: Any) -> None:
 
     def still() -> bool:
         now = browser.execute_script(
-            "return [document.querySelectorAll('[data-dash-is-loading=true],._dash-loading').length,"
+            "return [document.querySelectorAll('[data-dash-is-loading=true],._dash-loading,.dash-graph--pending').length,"
             "document.getElementById('page')?.innerText.length || 0,"
             "document.querySelectorAll('.js-plotly-plot .main-svg').length,"
             "document.getElementById('page')?.innerText.includes('loading the timeline')]"

@@ -13,8 +13,11 @@ APP = frozenset(("/", "/<path:path>"))
 """The routes at which Dash serves the page that loads the application."""
 REPORT = "own-report"
 PAGES = APP | {REPORT}
+SUITES = "/_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"
 METHODS = ("GET", "HEAD", "POST")
 MOST_BODY_BYTES = 1 << 20
+CODE = frozenset(("own-style", "own-script", "timeline.script", "timeline.style", "/_favicon.ico", SUITES))
+"""The routes of files that hold nothing of a run: the browser may keep them, plotly among them."""
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 Hashes = Callable[[], list[str]]
 
@@ -86,7 +89,8 @@ def with_headers(response: flask.Response, endpoint: str | None, hashes: Hashes,
     headers["X-Frame-Options"] = "DENY"
     headers["Cross-Origin-Resource-Policy"] = "same-origin"
     headers.setdefault("Referrer-Policy", "no-referrer")
-    headers.setdefault("Cache-Control", "no-store")
+    if endpoint not in CODE:
+        headers.setdefault("Cache-Control", "no-store")
     if local and endpoint in APP:  # elsewhere plain HTTP is no secure context, and browsers complain of it
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response
