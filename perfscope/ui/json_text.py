@@ -29,7 +29,7 @@ def whole_letters(value: Any) -> Any:
         return SURROGATE.sub("\ufffd", value)
     if isinstance(value, dict):
         return {whole_letters(name): whole_letters(each) for name, each in value.items()}
-    return [whole_letters(each) for each in value] if isinstance(value, list) else value
+    return [whole_letters(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def escaped(letter: str) -> str:
