@@ -72,7 +72,7 @@ def serve(events: int) -> None:
 
     from perfscope.analyzer.timeline.lanes import timeline_lanes
     from perfscope.traces.trace import Trace
-    from perfscope.ui.dashboard.serve import Lasting
+    from perfscope.ui.dashboard.serve import Handler
     from perfscope.ui.report import style
     from perfscope.ui.timeline.routes import register, script, stylesheet
 
@@ -85,7 +85,7 @@ def serve(events: int) -> None:
     trace, app = Synthetic({}, {}, [], span_ns=lanes.span_ns), Flask("benchmark")
     register(app, lambda _: trace)
     app.add_url_rule("/", "page", lambda: PAGE.format(style=style() + stylesheet(), script=script()))
-    make_server("127.0.0.1", PORT, app, threaded=True, request_handler=Lasting).serve_forever()
+    make_server("127.0.0.1", PORT, app, threaded=True, request_handler=Handler).serve_forever()
 
 
 def random_lanes(events: int) -> Any:

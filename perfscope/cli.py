@@ -1,24 +1,28 @@
 """The command line: finds the command, runs it, and is the only place that prints errors and sets the exit code."""
 
 import argparse
+import dataclasses
 import io
 import os
 import sys
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from perfscope import __version__
 from perfscope.commands import COMMANDS
 from perfscope.errors import PerfscopeError
+from perfscope.ui.terminal.output import one_line, print_line, protect_streams
 
 
 class OneLine(argparse.ArgumentParser):
     """Says what is wrong in one line, and where the usage is."""
 
+    color = False  # of Python 3.14: escape sequences, which the filter on our streams takes for somebody else's
+
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and "--json" in sys.argv:
             message += " (`--json` prints to stdout: `--json > FILE`)"
-        self.exit(2, f"perfscope: {message}. See `{self.prog} --help`.\n")
+        self.exit(2, one_line(f"perfscope: {message}. See `{self.prog} --help`.") + "\n")
 
 
 def name_of(command: ModuleType) -> str:
@@ -47,16 +51,23 @@ def parser() -> argparse.ArgumentParser:
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
         )
         command.add_arguments(door)
-        door.set_defaults(run=command.run)
+        door.set_defaults(module=command)
     return whole
+
+
+def typed(parsed: argparse.Namespace) -> Any:
+    """Return the arguments of a command as the dataclass that its module names, so that mypy knows their types."""
+    kind = parsed.module.ARGUMENTS
+    return kind(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)})
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     write_what_can_be_written()
+    protect_streams()
     args = parser().parse_args(argv)
     try:
-        code: int = args.run(args)
+        code: int = args.module.run(typed(args))
         if sys.stdout is not None:  # closed by who started us
             sys.stdout.flush()
         return code
@@ -64,14 +75,14 @@ def main(argv: list[str] | None = None) -> int:
         forget_output()  # whoever read us has gone; say nothing at exit
         return 0
     except KeyboardInterrupt:
-        print("perfscope: stopped", file=sys.stderr)
+        print_line("perfscope: stopped", sys.stderr)
         return 1
     except (PerfscopeError, OSError) as error:
         if args.debug:
             raise
         if isinstance(error, OSError):
             forget_output()
-        print(f"perfscope: {told(error)}", file=sys.stderr)
+        print_line(f"perfscope: {told(error)}", sys.stderr)
         return error.exit_code if isinstance(error, PerfscopeError) else 1
 
 

@@ -6,8 +6,24 @@ collectives they share.
 """
 
 import argparse
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class AnalyzeArguments:
+    """What the command line of `perfscope analyze` says."""
+
+    path: list[Path]
+    json: bool
+    no_cache: bool
+    html: Path | None
+    dask: str | None
+    insecure: bool
+
+
+ARGUMENTS = AnalyzeArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: AnalyzeArguments) -> int:
     from perfscope.ui.answer import answer_trace, answered_again, while_shown
 
     alone = args.path[0] if len(args.path) == 1 and not args.no_cache and args.dask is None else None

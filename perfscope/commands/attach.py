@@ -12,11 +12,12 @@ import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.errors import UnreadableRun, UsageError
+from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,37 @@ if TYPE_CHECKING:
 
 FOLLOW_EVERY_S = 5.0
 WATCHED_FLUSH_NS = 500_000_000
+
+
+@dataclass(frozen=True)
+class DepthArguments:
+    """How deep to look, and which job it is: the same wherever a process is recorded. Times are in seconds."""
+
+    job_id: str | None
+    depth: str
+    window: "Window | None"
+    every: float | None
+    window_stacks: bool
+    window_stall: float | None
+    follow: bool
+
+
+@dataclass(frozen=True)
+class AttachArguments(DepthArguments):
+    """What the command line of `perfscope attach` says. Times are in seconds."""
+
+    pid: int
+    duration: float | None
+    max_duration: float
+    all_ranks: bool
+    out: Path | None
+    json: bool
+    html: Path | None
+    ui: bool
+    steered: bool
+
+
+ARGUMENTS = AttachArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +127,7 @@ def window(text: str) -> "Window":
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def asked_window(args: argparse.Namespace) -> "Window":
+def asked_window(args: DepthArguments) -> "Window":
     """The window as asked for, the defaults for the rest. Raises UsageError at a depth that takes none."""
     from perfscope.agent.profiler_windows.window import DEFAULT_STALL_S, DEFAULT_WINDOW
 
@@ -107,7 +139,7 @@ def asked_window(args: argparse.Namespace) -> "Window":
     return replace(args.window or DEFAULT_WINDOW, stall_s=stall_s, every_s=args.every, stacks=args.window_stacks)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: AttachArguments) -> int:
     from perfscope.agent.recorder import FLUSH_NS, Plan, Recorder
 
     asked = asked_window(args)
@@ -115,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         return in_the_browser(args)
     if args.html is not None and not args.html.resolve().parent.is_dir():
         raise UsageError(f"no folder {args.html.resolve().parent} for the report; make it or name another file")
-    follow_to_ranks(args)
+    args = follow_to_ranks(args)
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
     pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
@@ -128,40 +160,50 @@ def run(args: argparse.Namespace) -> int:
             steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
         out = watch(recorder, args)
     for problem in recorder.problems:
-        print(f"perfscope: {problem}", file=sys.stderr)
+        print_line(f"perfscope: {problem}", sys.stderr)
     if recorder.run.stopped:
         told = "what was recorded until then follows; free some room or name another --out"
-        print(f"perfscope: {recorder.run.stopped}: {told}", file=sys.stderr)
+        print_line(f"perfscope: {recorder.run.stopped}: {told}", sys.stderr)
     return 0 if args.steered else report(out, args)
 
 
-def follow_to_ranks(args: argparse.Namespace) -> None:
+def follow_to_ranks(args: AttachArguments) -> AttachArguments:
     """With --all-ranks the PID may be what the job was started from: a shell, `srun`'s task, a container's first process."""
     if not args.all_ranks:
-        return
+        return args
     from perfscope.agent.job.suggest_target import called, ranks_below
 
     below = ranks_below(args.pid)
-    if below is not None:
-        print(f"process {args.pid} is not Python: attaching to {called(below)} below it", file=sys.stderr)
-        args.pid = below.pid
+    if below is None:
+        return args
+    print_line(f"process {args.pid} is not Python: attaching to {called(below)} below it", sys.stderr)
+    return replace(args, pid=below.pid)
 
 
-def in_the_browser(args: argparse.Namespace) -> int:
+def in_the_browser(args: AttachArguments) -> int:
     """Record in a process of its own, show it in the browser, print the diagnosis when it ends; the page stays till Ctrl-C."""
     from perfscope.commands.ui import watched
 
-    options = ["--max-duration", f"{args.max_duration:g}", "--depth", args.depth]
-    options += ["--duration", f"{args.duration:g}"] if args.duration is not None else []
-    options += ["--all-ranks"] if args.all_ranks else []
-    options += ["--follow"] if args.follow else []
-    options += ["--job-id", args.job_id] if args.job_id else []
-    options += ["--window", f"{args.window[0]}={args.window[1]:g}"] if args.window else []
-    options += ["--window-stall", f"{args.window_stall * 1e3:g}"] if args.window_stall else []
-    options += ["--every", f"{args.every:g}"] if args.every else []
-    options += ["--window-stacks"] if args.window_stacks else []
     out = args.out or default_folder(args.pid)
-    return watched(args.pid, out, out, options, after=lambda: report(out, args))
+    return watched(args.pid, out, out, recording_options(args), after=lambda: report(out, args))
+
+
+def recording_options(args: AttachArguments) -> list[str]:
+    """Return the options for the process that records; parsed again they are the same arguments."""
+    from perfscope.agent.profiler_windows.window import text_of
+
+    given: dict[str, str | None] = {
+        "--max-duration": f"{args.max_duration:.9f}",
+        "--depth": args.depth,
+        "--duration": None if args.duration is None else f"{args.duration:.9f}",
+        "--job-id": args.job_id,
+        "--window": None if args.window is None else text_of(args.window),
+        "--window-stall": None if args.window_stall is None else f"{args.window_stall * 1e3:.9f}",
+        "--every": None if args.every is None else f"{args.every:.9f}",
+    }
+    switches = {"--all-ranks": args.all_ranks, "--follow": args.follow, "--window-stacks": args.window_stacks}
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    return options + [name for name, switched in switches.items() if switched]
 
 
 def default_folder(pid: int) -> Path:
@@ -187,7 +229,7 @@ def interruptible(recorder: "Recorder") -> "Iterator[None]":
             signal.signal(number, handler)
 
 
-def watch(recorder: "Recorder", args: argparse.Namespace) -> Path:
+def watch(recorder: "Recorder", args: AttachArguments) -> Path:
     """Record, showing how it goes on stderr (and with --follow the diagnosis so far); returns where the run folder is."""
     from perfscope.ui.terminal.recording_view import LiveView
 
@@ -239,7 +281,7 @@ def diagnosed(folder: Path) -> tuple[object, object]:
     return diagnose(trace), trace
 
 
-def report(folder: Path, args: argparse.Namespace) -> int:
+def report(folder: Path, args: AttachArguments) -> int:
     """Diagnose what was recorded and print it."""
     from perfscope.ui.answer import answer
 

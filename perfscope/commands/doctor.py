@@ -1,6 +1,10 @@
 """Try what perfscope needs on this machine, and say the exact fix for what does not work."""
 
 import argparse
+from dataclasses import dataclass
+
+from perfscope.ui.json_text import json_text
+from perfscope.ui.terminal.output import print_line
 
 ELSEWHERE = """
 In a container or on a cluster, attaching needs the right to trace (SYS_PTRACE); without it `--depth observe` still shows
@@ -10,6 +14,20 @@ CPU, I/O, throttling and what threads of your own processes wait for.
                kubectl debug -it POD --image=IMAGE_WITH_PERFSCOPE --target=CONTAINER --profile=sysadmin -- perfscope ps
   SLURM        srun --jobid JOBID --overlap --nodelist NODE --ntasks 1 --pty perfscope attach PID
 """
+
+
+@dataclass(frozen=True)
+class DoctorArguments:
+    """What the command line of `perfscope doctor` says; `threads` 0 means that torch chooses."""
+
+    json: bool
+    calibrate: bool
+    python: str | None
+    threads: int
+    force: bool
+
+
+ARGUMENTS = DoctorArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,31 +48,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="with --calibrate: also when the machine is busy")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: DoctorArguments) -> int:
     if args.calibrate:
         return calibrated(args)
-    import msgspec
-
     from perfscope.agent.doctor import CHECKS, system
 
     found = [check() for check in CHECKS]
     if args.json:
-        print(msgspec.json.encode(found).decode())
+        print(json_text(found))
     else:
-        print(system())
+        print_line(system())
         for one in found:
-            print(f"  {'ok ' if one.fix is None else 'NO '} {one.name:22} {one.said}")
+            print_line(f"  {'ok ' if one.fix is None else 'NO '} {one.name:22} {one.said}")
             if one.fix is not None:
-                print(f"      fix: {one.fix}")
+                print_line(f"      fix: {one.fix}")
         print(ELSEWHERE, end="")
     return 0 if all(one.fix is None for one in found) else 1
 
 
-def calibrated(args: argparse.Namespace) -> int:
+def calibrated(args: DoctorArguments) -> int:
     """Measure, keep, and say what was found."""
     import sys
-
-    import msgspec
 
     from perfscope.agent.calibration import calibrate
     from perfscope.traces.calibrations import BUSY, keep
@@ -63,13 +77,13 @@ def calibrated(args: argparse.Namespace) -> int:
     made = [calibrate(python, threads, force=args.force) for threads in ([args.threads] if args.threads else [1, 0])]
     paths = [keep(one) for one in made]
     if args.json:
-        print(msgspec.json.encode(made).decode())
+        print(json_text(made))
         return 0
     for one, path in zip(made, paths, strict=True):
         rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in one.flops_per_s.items())
-        print(f"{one.cpu}, torch {one.torch}, threads: {one.threads}")
+        print_line(f"{one.cpu}, torch {one.torch}, threads: {one.threads}")
         print(f"  products: {rates} GFLOP/s; memory: {one.bytes_per_s / 1e9:.1f} GB/s")
         if one.busy_share > BUSY:
             print(f"  {one.busy_share:.0%} of the cores were busy: these figures may be too low")
-        print(f"wrote {path}")
+        print_line(f"wrote {path}")
     return 0

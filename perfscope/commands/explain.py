@@ -1,13 +1,24 @@
 """Explain a finding: what it means, how it is detected, what to do, when it is wrong."""
 
 import argparse
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ExplainArguments:
+    """What the command line of `perfscope explain` says."""
+
+    id: str | None
+
+
+ARGUMENTS = ExplainArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", nargs="?", help="the finding's id, such as input-bound; none lists them all")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: ExplainArguments) -> int:
     from perfscope.analyzer.explain import explain, ids
 
     if args.id is None:

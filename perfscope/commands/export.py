@@ -1,9 +1,25 @@
 """Write a recorded run or trace in another tool's format: Perfetto, speedscope, Parquet, CSV."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
+from perfscope.ui.terminal.output import print_line
+
 FORMATS = ("perfetto", "speedscope", "parquet", "csv")
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """What the command line of `perfscope export` says."""
+
+    path: Path
+    to: str
+    output: Path | None
+    force: bool
+
+
+ARGUMENTS = ExportArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite what an earlier export wrote")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: ExportArguments) -> int:
     from perfscope.traces.exporting import default_path, export, refuse_to_overwrite
     from perfscope.traces.load import load
     from perfscope.traces.writers import WRITERS
@@ -24,5 +40,5 @@ def run(args: argparse.Namespace) -> int:
     path = args.output if args.output is not None else default_path(args.path, writer)
     refuse_to_overwrite(path, writer, force=args.force)  # before the work of reading, too
     export(load(args.path), writer, path, force=args.force)
-    print(f"wrote {path}")
+    print_line(f"wrote {path}")
     return 0

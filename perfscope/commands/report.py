@@ -1,7 +1,20 @@
 """Write the HTML report of a recorded run: one file that works offline."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """What the command line of `perfscope report` says."""
+
+    run_folder: Path
+    output: Path
+    json: bool
+
+
+ARGUMENTS = ReportArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="also print the diagnosis as JSON, alone on stdout")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: ReportArguments) -> int:
     from perfscope.ui.answer import report
 
     return report(args.run_folder, args.output, json=args.json)

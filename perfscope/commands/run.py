@@ -8,15 +8,30 @@ import os
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.commands.attach import add_depth_arguments, asked_window, seconds
+from perfscope.commands.attach import DepthArguments, add_depth_arguments, asked_window, seconds
 from perfscope.errors import UsageError
+from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
+
+
+@dataclass(frozen=True)
+class RunArguments(DepthArguments):
+    """What the command line of `perfscope run` says; `duration` is in seconds."""
+
+    words: list[str]
+    duration: float | None
+    out: Path | None
+    json: Path | None
+    html: Path | None
+
+
+ARGUMENTS = RunArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: RunArguments) -> int:
     words = args.words[1:] if args.words[:1] == ["--"] else args.words
     if not words:
         raise UsageError("no command to run; give one after `--`: perfscope run -- python train.py")
@@ -52,7 +67,7 @@ def default_folder(program: str) -> Path:
     return Path(f"perfscope-{Path(program).name}-{time.strftime('%H%M%S')}{of_rank}.perfscope")
 
 
-def recorded(words: list[str], args: argparse.Namespace, out: Path, asked: "Window") -> int:
+def recorded(words: list[str], args: RunArguments, out: Path, asked: "Window") -> int:
     """Run the command and record it; returns the command's exit code.
 
     Whatever goes wrong on our side is reported and changes nothing for the command: it is waited for, gets the signals that
@@ -113,7 +128,7 @@ class WayIn:
         self.folder.close()
 
 
-def record(pid: int, words: list[str], args: argparse.Namespace, out: Path, way_in: WayIn) -> Path:
+def record(pid: int, words: list[str], args: RunArguments, out: Path, way_in: WayIn) -> Path:
     """Record until the command ends; returns where the run folder is. Raises PerfscopeError where that is impossible."""
     from perfscope.agent.recorder import Plan, Recorder
 
@@ -147,10 +162,10 @@ def say(line: str) -> None:
     from perfscope.agent.collector_guard import attempt
 
     if sys.stderr is not None:
-        attempt(lambda: print(line, file=sys.stderr, flush=True))
+        attempt(lambda: print_line(line, sys.stderr))
 
 
-def tell(out: Path, args: argparse.Namespace) -> None:
+def tell(out: Path, args: RunArguments) -> None:
     """Say what was found: on stderr, unless it was asked for as JSON."""
     from perfscope.ui.answer import diagnosed, encoded, save
     from perfscope.ui.output_file import write_output

@@ -6,6 +6,30 @@ The word is a first look: `attach PID` finds out. Without a GPU or its driver th
 import argparse
 import sys
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from perfscope.ui.json_text import json_text
+from perfscope.ui.terminal.output import filtered_console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from perfscope.agent.glances import Looker
+    from perfscope.traces.glance import Glances
+
+
+@dataclass(frozen=True)
+class TopArguments:
+    """What the command line of `perfscope top` says; `interval` is in seconds."""
+
+    pid: list[int]
+    interval: float
+    count: int | None
+    json: bool
+
+
+ARGUMENTS = TopArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,35 +39,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print each look as a line of JSON")
 
 
-def run(args: argparse.Namespace) -> int:
-    import msgspec
-    from rich.console import Console
-    from rich.live import Live
-
+def run(args: TopArguments) -> int:
     from perfscope.agent.glances import Looker
-    from perfscope.analyzer.glance import worded
     from perfscope.errors import UsageError
-    from perfscope.ui.terminal.top_view import printed, top_view
 
     if not 0.1 <= args.interval <= 3600:
         raise UsageError("--interval is 0.1 to 3600 seconds")
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     looker = Looker(tuple(args.pid))
-    left = args.count if args.count is not None else -1
     try:
-        with Live(console=console, auto_refresh=False, screen=False) as live:
-            while left != 0:
-                seen, left = looker.look(args.interval), left - 1
-                when = time.strftime("%H:%M:%S")
-                if args.json:
-                    sys.stdout.write(msgspec.json.encode(worded(seen)).decode() + "\n")
-                    sys.stdout.flush()
-                elif sys.stdout.isatty():
-                    live.update(top_view(seen, when), refresh=True)
-                else:
-                    printed(seen, when, console)
+        show_glances(glances(looker, args), as_json=args.json)
     except KeyboardInterrupt:
         return 0
     finally:
         looker.close()
     return 0
+
+
+def glances(looker: "Looker", args: TopArguments) -> "Iterator[Glances]":
+    """Yield what is seen, `count` times or without end."""
+    left = args.count if args.count is not None else -1
+    while left != 0:
+        yield looker.look(args.interval)
+        left -= 1
+
+
+def show_glances(seen: "Iterator[Glances]", *, as_json: bool) -> None:
+    """Print each as a line of JSON or as a table; on a terminal the table is refreshed in place."""
+    from rich.live import Live
+
+    from perfscope.analyzer.glance import worded
+    from perfscope.ui.terminal.top_view import printed, top_view
+
+    if as_json:
+        for glance in seen:
+            print(json_text(worded(glance)), flush=True)
+        return
+    on_terminal = sys.stdout.isatty()
+    console = filtered_console(sys.stdout, width=None if on_terminal else 200)
+    if not on_terminal:
+        for glance in seen:
+            printed(glance, time.strftime("%H:%M:%S"), console)
+        return
+    with Live(console=console, auto_refresh=False, screen=False) as live:
+        for glance in seen:
+            live.update(top_view(glance, time.strftime("%H:%M:%S")), refresh=True)

@@ -209,10 +209,12 @@ class Scope:
 
     def tell(self) -> None:
         """The diagnosis for people; where there is none, one line."""
+        from perfscope.ui.terminal.output import print_line
+
         try:
             trace, diagnosis = self.result()
         except PerfscopeError as error:
-            print(f"perfscope: {error}", file=sys.stderr)
+            print_line(f"perfscope: {error}", sys.stderr)
             return
         display = notebook()
         if display is not None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.errors import PerfscopeError
+from perfscope.ui.json_text import json_text
+from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
     from perfscope.analyzer.diagnosis import Diagnosis
@@ -37,7 +39,7 @@ def answer_trace(trace: "Trace", *, json: bool, html: Path | None, kept_for: Pat
         keep_answer(kept_for, about(diagnosis, trace), diagnosis)
     if html is not None:
         save(trace, diagnosis, html)
-        print(f"wrote {html}", file=sys.stderr)
+        print_line(f"wrote {html}", sys.stderr)
     return 0
 
 
@@ -79,7 +81,7 @@ def report(folder: Path, path: Path, *, json: bool) -> int:
     if json:
         print_json(diagnosis)
     save(trace, diagnosis, path)
-    print(f"wrote {path}", file=sys.stderr if json else sys.stdout)
+    print_line(f"wrote {path}", sys.stderr if json else sys.stdout)
     return 0
 
 
@@ -97,9 +99,7 @@ def print_json(diagnosis: "Diagnosis") -> None:
 
 def encoded(diagnosis: "Diagnosis") -> str:
     """The diagnosis as JSON, for people too."""
-    import msgspec
-
-    return msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode()
+    return json_text(diagnosis, indent=2)
 
 
 def save(trace: "Trace", diagnosis: "Diagnosis", path: Path) -> None:

@@ -7,7 +7,13 @@ from functools import cache
 import plotly.offline
 
 
+def plotly_source() -> str:
+    """Return the installed package's plotly.min.js."""
+    source: str = plotly.offline.get_plotlyjs()
+    return source
+
+
 @cache
 def plotly_script() -> str:
     """The installed package's plotly.min.js, gzipped and base64; the page unpacks it with DecompressionStream."""
-    return base64.b64encode(gzip.compress(plotly.offline.get_plotlyjs().encode(), 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(plotly_source().encode(), 9, mtime=0)).decode()

@@ -55,7 +55,7 @@ def keep_answer(path: Path, who: list[str], diagnosis: Diagnosis) -> None:
             return
         handle, scratch = tempfile.mkstemp(prefix=".new-", dir=root)
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(Answer(code(), who, diagnosis)))
+            file.write(msgspec.json.encode(Answer(code(), who, msgspec.structs.replace(diagnosis, run=None))))
         os.replace(scratch, place)
         thin_out(root)
     except (OSError, ValueError):

@@ -1,7 +1,10 @@
 """The HTML report: one self-contained file with the answer first and the evidence below; works offline from disk."""
 
+import base64
+import hashlib
 import json
 import time
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from perfscope.ui.blocks.sections import Section, sections
 from perfscope.ui.blocks.tables import Table, table_card
 from perfscope.ui.blocks.trace_sections import evidence_of_a_trace
 from perfscope.ui.blocks.unknowns import unknowns
-from perfscope.ui.bundle import plotly_script
+from perfscope.ui.bundle import plotly_script, plotly_source
 from perfscope.ui.output_file import write_output
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline
@@ -55,14 +58,21 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
         figures=embedded({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
         palettes=embedded({"light": colours(LIGHT), "dark": colours(DARK)}),
         plotly=plotly_script(),
-        script=script()
-        + asset(EMBEDDED)
-        + asset("paint.js")
-        + asset("report.js")
-        + asset("search.js")
-        + asset("steps.js")
-        + asset("tables.js"),
+        script=report_script(),
     )
+
+
+def report_script() -> str:
+    """Return the script of the page, the same for every report."""
+    names = (EMBEDDED, "paint.js", "report.js", "search.js", "steps.js", "tables.js")
+    return script() + "".join(map(asset, names))
+
+
+@cache
+def script_hashes() -> list[str]:
+    """Return the hashes of both scripts that run in the page, as a content security policy names them."""
+    digests = [hashlib.sha256(text.encode()).digest() for text in (report_script(), plotly_source())]
+    return [f"sha256-{base64.b64encode(digest).decode()}" for digest in digests]
 
 
 def block(section: Section) -> str:

@@ -58,7 +58,8 @@ def test_a_cause_is_whole(cause: ModuleType) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=last_name)
 def test_a_command_is_whole(command: ModuleType) -> None:
-    assert command.__doc__ and {"add_arguments", "run"} <= set(vars(command))
+    assert command.__doc__ and {"ARGUMENTS", "add_arguments", "run"} <= set(vars(command))
+    assert inspect.get_annotations(command.run, eval_str=True)["args"] is command.ARGUMENTS
 
 
 @pytest.mark.parametrize("reader", READERS, ids=last_name)

@@ -6,23 +6,32 @@ from typing import Any
 import msgspec
 
 from perfscope.ui.dashboard.app import create_app
-from perfscope.ui.dashboard.gate import Gate
+from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.source import Source
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT = 8050
 HERE = {"base_url": f"http://127.0.0.1:{PORT}"}
+ORIGIN = {"Origin": f"http://127.0.0.1:{PORT}"}
+
+
+def address(board: Dashboard, path: str) -> str:
+    """An address of a running dashboard, without its token."""
+    return f"http://127.0.0.1:{board.access.port}{path}"
 
 
 class Asked:
     """The application over a folder, and what it answers."""
 
-    def __init__(self, root: Path, gate: Gate | None = None) -> None:
+    def __init__(self, root: Path, access: Access | None = None, *, signed_in: bool = True) -> None:
         self.library, self.verdicts = Library(root), Verdicts()
-        self.gate = gate or Gate(PORT)
-        self.app = create_app(Source(self.library, self.verdicts, self.gate))
+        self.access = access or Access(PORT)
+        self.app = create_app(Source(self.library, self.verdicts, self.access))
         self.client = self.app.server.test_client()
+        if signed_in:
+            assert self.client.get(f"/?token={self.access.token}", **HERE).status_code == 302
 
     def page(self, path: str, search: str = "") -> dict[str, Any]:
         """`links`, `page` and `title` of an address."""
@@ -36,7 +45,7 @@ class Asked:
             ],
             "changedPropIds": ["url.pathname"],
         }
-        answer = self.client.post("/_dash-update-component", json=body, **HERE)
+        answer = self.client.post("/_dash-update-component", json=body, headers=ORIGIN, **HERE)
         assert answer.status_code == 200, answer.data
         told: dict[str, Any] = msgspec.json.decode(answer.data)["response"]
         return {name: next(iter(value.values())) for name, value in told.items()}

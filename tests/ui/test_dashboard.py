@@ -87,7 +87,7 @@ def test_a_taken_port_is_said_and_without_one_another_is_found(folder: Path, cap
     first = Dashboard(folder, port=0)
     try:
         with pytest.raises(UsageError, match="is taken; name another with --port"):
-            Dashboard(folder, port=first.gate.port)
+            Dashboard(folder, port=first.access.port)
         with pytest.raises(UsageError, match="cannot listen"):
             Dashboard(folder, port=70_000)
     finally:

@@ -12,6 +12,7 @@ import pytest
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
+from tests.ui.asking import address
 from tests.ui.kineto_files import HOSTILE, events, small_trace
 from tests.ui.recorded import recorded_run
 
@@ -39,7 +40,7 @@ def settled(browser: Any) -> None:
 
     def still() -> bool:
         now = browser.execute_script(
-            "return [document.querySelectorAll('[data-dash-is-loading=true],._dash-loading').length,"
+            "return [document.querySelectorAll('[data-dash-is-loading=true],._dash-loading,.dash-graph--pending').length,"
             "document.getElementById('page')?.innerText.length || 0,"
             "document.querySelectorAll('.js-plotly-plot .main-svg').length,"
             "document.getElementById('page')?.innerText.includes('loading the timeline')]"
@@ -64,9 +65,16 @@ def faults(browser: Any) -> list[str]:
     return found
 
 
+def sign_in(browser: Any, board: Dashboard) -> None:
+    """Open the printed address once, as a user does."""
+    if browser.execute_script("return location.origin") != address(board, ""):
+        browser.get(board.url)
+
+
 def opened(browser: Any, board: Dashboard, path: str) -> Any:
     faults(browser)
-    browser.get(board.url.rstrip("/") + path)
+    sign_in(browser, board)
+    browser.get(address(board, path))
     settled(browser)
     if PICTURES is not None:
         PICTURES.mkdir(parents=True, exist_ok=True)

@@ -67,6 +67,13 @@ def window_of(text: str) -> Window:
     raise UsageError(f"{text!r} is neither steps=N (1 to {MOST_STEPS}) nor seconds=S (at most {LONGEST_ASKED_S:.0f})")
 
 
+def text_of(window: Window) -> str:
+    """Return the text from which `window_of` makes this window."""
+    if window.steps < MANY_STEPS:
+        return f"steps={window.steps}"
+    return f"seconds={window.seconds:.9f}"
+
+
 def due(here_s: float, steps: int, total_s: float | None) -> bool:
     """Is it time for the first window? `total_s`: how long the recording lasts at most, None: until it is stopped.
 

@@ -9,7 +9,7 @@ from dash import MATCH, ClientsideFunction, Dash, Input, Output, set_props
 
 from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard import live_page, run_list
-from perfscope.ui.dashboard.gate import guard
+from perfscope.ui.dashboard.guard import REPORT, guard
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.routes import shown
@@ -54,7 +54,7 @@ def create_app(source: Source) -> Dash:
     serve_files(app.server, source.library)
     library = source.library
     timeline_routes.register(app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis)
-    guard(app.server, source.gate, lambda: list(app.csp_hashes()))
+    guard(app.server, source.access, lambda: list(app.csp_hashes()))
     return app
 
 
@@ -75,7 +75,7 @@ def register(app: Dash, source: Source) -> None:
     app.callback(*what, *where)(go)
     run_list.register(app, source.library, source.verdicts)
     if source.live is not None:
-        live_page.register(app, source.live, source.gate)
+        live_page.register(app, source.live)
     in_browser(app, "title", Output("title", "id"), Input("title", "data"))
     in_browser(app, "theme", Output("theme", "data"), Input("switch-theme", "n_clicks"))
     graph, figure = ({"kind": kind, "name": MATCH} for kind in ("graph", "figure"))
@@ -108,7 +108,7 @@ def serve_files(server: flask.Flask, library: Library) -> None:
 
     server.add_url_rule("/own/style.css", "own-style", styled)
     server.add_url_rule("/own/script.js", "own-script", script)
-    server.add_url_rule("/run/<run_id>.html", "own-report", report)
+    server.add_url_rule("/run/<run_id>.html", REPORT, report)
 
 
 def told(error: Exception) -> None:

@@ -10,7 +10,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.app import create_app
-from perfscope.ui.dashboard.gate import Gate
+from perfscope.ui.dashboard.auth import Access, refuse_without_token
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.source import Live, Source
 from perfscope.ui.dashboard.verdicts import Verdicts
@@ -18,34 +18,51 @@ from perfscope.ui.dashboard.verdicts import Verdicts
 PORT, LAST_PORT = 8050, 65535
 
 
-class Lasting(WSGIRequestHandler):
-    """Connections are kept: a page that asks sixty times a second needs no new one, nor a thread, for each question."""
+IDLE_S = 60
+
+
+class Handler(WSGIRequestHandler):
+    """One request. It is not logged: a request line may hold the token."""
 
     protocol_version = "HTTP/1.1"
+    timeout = IDLE_S  # of a connection that sends nothing, which holds a thread
+
+    def log(self, type: str, message: str, *args: object) -> None:
+        """Print nothing."""
+
+    def version_string(self) -> str:
+        return "perfscope"
 
 
 class Dashboard:
     """A running server; `close` ends it."""
 
     def __init__(
-        self, root: Path, address: str = "127.0.0.1", port: int | None = None, live: Live | None = None
+        self,
+        root: Path,
+        address: str = "127.0.0.1",
+        port: int | None = None,
+        live: Live | None = None,
+        *,
+        with_token: bool = True,
     ) -> None:
+        """Raises UsageError where `address` is not loopback and there is no token."""
+        if not with_token:
+            refuse_without_token(address)
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.library, self.verdicts = Library(root), Verdicts()
         self.socket = listening(address, port)
-        self.gate = Gate(self.socket.port, address)
+        self.access = Access(self.socket.port, address) if with_token else Access(self.socket.port, address, None)
         self.live = live
-        self.app = create_app(Source(self.library, self.verdicts, self.gate, live))
+        self.app = create_app(Source(self.library, self.verdicts, self.access, live))
         self.socket.app = self.app.server
         self.thread = threading.Thread(target=self.socket.serve_forever, daemon=True, name="dashboard")
         self.thread.start()
 
     @property
     def url(self) -> str:
-        """What to open; the token stands in it where one is needed."""
-        name = self.gate.address if self.gate.open_here else self.gate.address.replace("0.0.0.0", "127.0.0.1")
-        place = f"http://{name}:{self.gate.port}/{'live' if self.live is not None else ''}"
-        return place if self.gate.open_here and self.live is None else f"{place}?token={self.gate.token}"
+        """The address to open, with the token where one is needed."""
+        return self.access.url("/live" if self.live is not None else "/")
 
     def close(self) -> None:
         self.verdicts.close()
@@ -61,7 +78,7 @@ def listening(address: str, port: int | None) -> BaseWSGIServer:
     for one in wanted:
         try:
             socket.create_server((address, one), family=family(address)).close()  # werkzeug would print and exit
-            return make_server(address, one, nothing, threaded=True, request_handler=Lasting)
+            return make_server(address, one, nothing, threaded=True, request_handler=Handler)
         except OSError as error:
             if one == wanted[-1]:
                 busy = error.errno == errno.EADDRINUSE

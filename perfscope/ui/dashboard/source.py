@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from perfscope.ui.dashboard.gate import Gate
+from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.recording import Recording
 from perfscope.ui.dashboard.verdicts import Verdicts
@@ -23,5 +23,5 @@ class Source:
 
     library: Library
     verdicts: Verdicts
-    gate: Gate
+    access: Access
     live: Live | None = None

@@ -3,13 +3,13 @@
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.ui.phrases import about, bound_by, clock_agreement, missing, probe_cost
 from perfscope.ui.terminal.budget_bar import budget_bar
 from perfscope.ui.terminal.changes_table import changes_table, wrapped
+from perfscope.ui.terminal.output import filtered_console, one_line
 from perfscope.ui.terminal.rank_bars import rank_bars
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def show(
     `most_lines` cuts the end off, so that the top stays in sight where the view is refreshed in place; `who` was looked at,
     where there is no trace to tell it from.
     """
-    console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False, markup=False)
+    console = filtered_console(stream, soft_wrap=True)
     width = max(NARROWEST, min(console.width, WIDEST)) if stream.isatty() else IN_A_PIPE
     colour = console.color_system is not None and not console.no_color
     shown = lines(diagnosis, trace, width, colour, who)
@@ -42,8 +42,8 @@ def show(
 
 
 def harmless(line: Text) -> Text:
-    """A script may be called anything: what could move the cursor or turn the text around becomes a question mark."""
-    line.plain = "".join(letter if letter.isprintable() else "?" for letter in line.plain)
+    """Return the line as `one_line` cleans it, its styles kept. Cleaned before it is laid out, it keeps its width."""
+    line.plain = one_line(line.plain)
     return line
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from perfscope.ui.terminal.output import filtered_console
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -35,7 +37,6 @@ class ReadingBar:
 
     def draw(self, done_bytes: int, file_bytes: int, rate: str) -> None:
         if self.bar is None:
-            from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
             self.bar = Progress(
@@ -44,7 +45,7 @@ class ReadingBar:
                 TaskProgressColumn(),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
-                console=Console(file=self.stream),
+                console=filtered_console(self.stream),
                 transient=True,
             )
             self.bar.add_task("reading", total=file_bytes, rate=rate)

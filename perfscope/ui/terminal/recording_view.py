@@ -5,11 +5,14 @@ import time
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
+from perfscope.ui.terminal.output import print_line, unfiltered
+
 PLAIN_EVERY_S = 5.0
 LINES_BELOW = 4
 """The clock above a diagnosis that is refreshed in place, the line of progress below it, and some room."""
 
 BAR_CELLS = 30
+CLEAR_LINE, CLEAR_SCREEN = "\r\x1b[K", "\x1b[H\x1b[J"
 
 
 class Standing(Protocol):
@@ -35,6 +38,7 @@ class LiveView:
     def __init__(self, stream: TextIO, *, total_s: float | None) -> None:
         self.stream, self.total_s = stream, total_s
         self.terminal = stream.isatty()
+        self.cursor = unfiltered(stream)
         self.told_s = -PLAIN_EVERY_S
         self.entered = False
 
@@ -45,8 +49,7 @@ class LiveView:
         self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None
     ) -> None:
         if self.terminal:
-            self.stream.write("\r\x1b[K")
-            self.stream.flush()
+            self.control(CLEAR_LINE)
 
     def progress(self, at: Standing) -> None:
         """Show how far it is."""
@@ -54,7 +57,8 @@ class LiveView:
             self.entered = True
             self.line(f"entered in {at.entered_ms:.1f} ms")
         if self.terminal:
-            self.stream.write(f"\r\x1b[K{self.words(at)}   Ctrl-C: stop and report")
+            self.control(CLEAR_LINE)
+            self.stream.write(f"{self.words(at)}   Ctrl-C: stop and report")
             self.stream.flush()
         elif at.elapsed_s - self.told_s >= PLAIN_EVERY_S:
             self.told_s = at.elapsed_s
@@ -76,8 +80,14 @@ class LiveView:
         return "━" * full + "─" * (BAR_CELLS - full) + "  "
 
     def line(self, text: str) -> None:
-        self.stream.write(("\r\x1b[K" if self.terminal else "") + text + "\n")
-        self.stream.flush()
+        if self.terminal:
+            self.control(CLEAR_LINE)
+        print_line(text, self.stream)
+
+    def control(self, sequence: str) -> None:
+        """Move the cursor or clear: the only place that writes escape sequences here."""
+        self.cursor.write(sequence)
+        self.cursor.flush()
 
     def diagnosis(self, diagnosis: Any, trace: Any) -> None:
         """The diagnosis so far, in place of the last one on a terminal, cut to its height; one after the other elsewhere."""
@@ -85,6 +95,6 @@ class LiveView:
 
         rows = os.get_terminal_size(self.stream.fileno()).lines - LINES_BELOW if self.terminal else None
         if self.terminal:
-            self.stream.write("\x1b[H\x1b[J")
+            self.control(CLEAR_SCREEN)
         self.line(time.strftime("%H:%M:%S"))
         show(diagnosis, trace, self.stream, most_lines=rows)

@@ -1,0 +1,116 @@
+"""The checks before every request and the headers of every response, decided by the route that answers."""
+
+from collections.abc import Callable
+
+import flask
+from dash.exceptions import DependencyException
+
+from perfscope.ui.dashboard import sign_in
+from perfscope.ui.dashboard.auth import PARAMETER, Access, is_loopback, local_place
+from perfscope.ui.report import script_hashes
+
+APP = frozenset(("/", "/<path:path>"))
+"""The routes at which Dash serves the page that loads the application."""
+REPORT = "own-report"
+PAGES = APP | {REPORT}
+SUITES = "/_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"
+METHODS = ("GET", "HEAD", "POST")
+MOST_BODY_BYTES = 1 << 20
+CODE = frozenset(("own-style", "own-script", "timeline.script", "timeline.style", "/_favicon.ico", SUITES))
+"""The routes of files that hold nothing of a run: the browser may keep them, plotly among them."""
+NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+Hashes = Callable[[], list[str]]
+
+
+def guard(server: flask.Flask, access: Access, hashes: Hashes) -> None:
+    """Check every request to `server`, and set the headers of every response.
+
+    `hashes` gives the content security policy's hashes of the scripts that stand in the application's page.
+    """
+    hosts = access.hosts
+    server.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
+
+    def before() -> flask.Response | None:
+        request = flask.request
+        why = refusal(request, hosts)
+        if why is not None:
+            return plain(f"perfscope: refused: {why}", 403)
+        if request.method not in METHODS:
+            return plain("perfscope: this method is not supported", 405)
+        given = request.args.get(PARAMETER)
+        if given is not None and access.token is not None and asks_for_page(request):
+            return sign_in.by_address(access, request, given)
+        if access.admits(request) or request.endpoint == sign_in.ENDPOINT:
+            return None
+        if asks_for_page(request):
+            return sign_in.form(local_place(request.path, request.args.items(multi=True)))
+        return plain("perfscope: this needs the token; open the address that the terminal printed", 401)
+
+    def after(response: flask.Response) -> flask.Response:
+        return with_headers(response, flask.request.endpoint, hashes, is_loopback(access.address))
+
+    server.before_request(before)
+    server.after_request(after)
+    server.register_error_handler(DependencyException, lambda _: plain("perfscope: no such file", 404))
+    server.add_url_rule(sign_in.PATH, sign_in.ENDPOINT, lambda: sign_in.answer(access, flask.request), methods=["POST"])
+
+
+def asks_for_page(request: flask.Request) -> bool:
+    return request.endpoint in PAGES and request.method in ("GET", "HEAD")
+
+
+def refusal(request: flask.Request, hosts: frozenset[str]) -> str | None:
+    """Return why a request is refused whatever token it holds, None where it is not."""
+    host = request.headers.get("Host", "").lower()
+    if host not in hosts:
+        return "the host name is not this dashboard's; open the address that the terminal printed"
+    origin = request.headers.get("Origin")
+    if origin is None and request.method not in ("GET", "HEAD"):
+        return "a request that changes something must name its origin"
+    if origin is not None and origin.lower() != f"http://{host}":
+        return "the request comes from a page of another site"
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") and not is_navigation(request):
+        return "the request comes from a page of another site"
+    return None
+
+
+def is_navigation(request: flask.Request) -> bool:
+    """Return whether a browser opens a page of ours in a tab, as it does for a link on another site."""
+    fetch = [request.headers.get(f"Sec-Fetch-{name}") for name in ("Mode", "Dest")]
+    return asks_for_page(request) and fetch == ["navigate", "document"]
+
+
+def with_headers(response: flask.Response, endpoint: str | None, hashes: Hashes, local: bool) -> flask.Response:
+    """Set what a browser may do with a response. A view's own policy stays."""
+    headers = response.headers
+    if "Content-Security-Policy" not in headers:
+        headers["Content-Security-Policy"] = policy_of(endpoint, hashes)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["X-Frame-Options"] = "DENY"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers.setdefault("Referrer-Policy", "no-referrer")
+    if endpoint not in CODE:
+        headers.setdefault("Cache-Control", "no-store")
+    if local and endpoint in APP:  # elsewhere plain HTTP is no secure context, and browsers complain of it
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    return response
+
+
+def policy_of(endpoint: str | None, hashes: Hashes) -> str:
+    """Return the content security policy of a route: what its page may load. What is not a page may load nothing."""
+    if endpoint in APP:
+        scripts = " ".join(["'self'", *(f"'{one.strip(chr(39))}'" for one in hashes())])
+        loads = (
+            f"default-src 'self'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:"
+        )
+        return f"{loads}; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    if endpoint == REPORT:
+        scripts = " ".join(f"'{one}'" for one in script_hashes())
+        loads = f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:"
+        # In the sandbox the report has an origin of its own: it could not ask the dashboard for anything.
+        return f"{loads}; sandbox allow-scripts allow-downloads; {NOTHING.partition('; ')[2]}"
+    return NOTHING
+
+
+def plain(text: str, status: int) -> flask.Response:
+    return flask.Response(f"{text}\n", status, mimetype="text/plain")

@@ -1,0 +1,120 @@
+"""The way to the terminal. What was written by others (names, paths, arguments, errors) cannot move the cursor, change colors,
+turn the direction of the text around or begin a line of its own.
+
+`protect_streams` puts a filter around stdout and stderr once, in `cli.main`: nothing needs to remember it. What draws on the
+terminal itself writes to `unfiltered(stream)`, and prints with `filtered_console`.
+"""
+
+import io
+import re
+import sys
+import traceback
+from collections.abc import Iterable
+from functools import cache
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+UNUSUAL = re.compile(r"[^\n\t -~]")
+
+
+def clean(text: str) -> str:
+    """Return the text with a question mark for each control character but newline and tab.
+
+    Controls are those of ASCII and of Latin-1, marks that change the direction of the text, halves of surrogate pairs, and
+    whatever else Python does not call printable.
+    """
+    return UNUSUAL.sub(lambda match: match[0] if match[0].isprintable() else "?", text)
+
+
+def one_line(text: str) -> str:
+    """Return the text as `clean` does, on one line: newlines and tabs are question marks too."""
+    return clean(text).replace("\n", "?").replace("\t", "?")
+
+
+def print_line(text: str, stream: TextIO | None = None) -> None:
+    """Print one line, whatever the text holds; on stdout unless a stream is given."""
+    print(one_line(text), file=stream if stream is not None else sys.stdout, flush=True)
+
+
+class FilteredStream(io.TextIOBase):
+    """A text stream whose texts are cleaned on their way to `stream`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(clean(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self.stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return self.stream.errors
+
+    @property
+    def buffer(self) -> Any:
+        return self.stream.buffer
+
+
+def protect_streams() -> None:
+    """Filter what is written to stdout and stderr from here on, tracebacks included."""
+    if sys.stdout is not None:  # closed by whoever started us
+        sys.stdout = filtered(sys.stdout)
+    if sys.stderr is not None:
+        sys.stderr = filtered(sys.stderr)
+    sys.excepthook = print_traceback
+
+
+def filtered(stream: TextIO) -> TextIO:
+    """Return the stream behind a filter; one that is filtered already as it is."""
+    return stream if isinstance(stream, FilteredStream) else cast(TextIO, FilteredStream(stream))
+
+
+def unfiltered(stream: TextIO) -> TextIO:
+    """Return the stream itself, for escape sequences of our own; texts from elsewhere must be cleaned first."""
+    return stream.stream if isinstance(stream, FilteredStream) else stream
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Print it without the colors that newer Pythons add, which the filter would take for somebody's escape sequences."""
+    sys.stderr.write("".join(traceback.format_exception(kind, error, where)))
+
+
+def filtered_console(stream: TextIO, **options: Any) -> "Console":
+    """Return a console that cleans every text it renders and keeps its own styles."""
+    made: Console = console_class()(file=unfiltered(stream), highlight=False, emoji=False, markup=False, **options)
+    return made
+
+
+@cache
+def console_class() -> Any:
+    """Return the class, made when rich is first wanted: importing it takes a while."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class FilteredConsole(Console):
+        """Cleans what is rendered just before it becomes characters."""
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(clean(segment.text), segment.style)
+
+    return FilteredConsole

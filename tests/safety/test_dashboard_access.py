@@ -1,0 +1,247 @@
+"""A stranger, a page of another site, or a server on another port asks the dashboard: it answers nothing of any run."""
+
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from perfscope.errors import UsageError
+from perfscope.ui.dashboard.auth import Access
+from perfscope.ui.dashboard.guard import APP, CODE, PAGES, REPORT
+from perfscope.ui.dashboard.serve import Dashboard
+from perfscope.ui.dashboard.sign_in import ENDPOINT
+from tests.ui.asking import HERE, ORIGIN, PORT, Asked
+from tests.ui.kineto_files import small_trace
+
+NAME = "secret-run.json"
+TIMELINE = ("meta", "tile", "names", "strip", "select", "search", "hit", "event")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("runs")
+    small_trace(made / NAME)
+    return made
+
+
+@pytest.fixture
+def known(folder: Path) -> Iterator[Asked]:
+    """With the cookie."""
+    asked = Asked(folder)
+    yield asked
+    asked.verdicts.close()
+
+
+@pytest.fixture
+def stranger(folder: Path) -> Asked:
+    """Without it."""
+    return Asked(folder, signed_in=False)
+
+
+def rules(asked: Asked) -> list[tuple[str, str]]:
+    """(endpoint, an address) of every route that can be opened; the others are those that change something."""
+    filled = {"path": "some/page", "run": NAME, "run_id": NAME, "package_name": "dash_html_components"}
+    filled |= {"fingerprinted_path": "bundle.js", "filename": "x.js"}
+    return [
+        (rule.endpoint, re.sub(r"<(?:\w+:)?(\w+)>", lambda match: filled[match[1]], rule.rule))
+        for rule in asked.app.server.url_map.iter_rules()
+        if "GET" in (rule.methods or ())
+    ]
+
+
+def test_without_the_cookie_every_route_gives_the_form_or_nothing(stranger: Asked) -> None:
+    seen = {}
+    for endpoint, path in [*rules(stranger), ("/<path:path>", "/x.html"), ("/<path:path>", "/own/x")]:
+        answer = stranger.client.get(path, **HERE)
+        assert answer.status_code == 401, path
+        assert ("<form" in answer.text) == (endpoint in {*APP, REPORT}), path
+        assert len(answer.text) < 6000 and NAME.encode() not in answer.data.replace(path.encode(), b"")
+        seen[endpoint] = answer.status_code
+    assert {REPORT, "own-style", "own-script", *(f"timeline.{name}" for name in TIMELINE)} <= set(seen)
+    for path in ("/_dash-update-component", "/own/x", "/"):
+        assert stranger.client.post(path, json={}, headers=ORIGIN, **HERE).status_code == 401
+
+
+@pytest.mark.parametrize("given", ["wrong", "", "x" * 100_000, "\udcff\udcfe", "é" * 300, "\x00"])
+def test_a_wrong_token_opens_nothing(stranger: Asked, given: str) -> None:
+    assert (
+        stranger.client.get("/", query_string={"token": given.encode("utf-8", "surrogateescape")}, **HERE).status_code
+        == 401
+    )
+    answer = stranger.client.post(
+        "/own/token", data={"token": given.encode("utf-8", "surrogateescape")}, headers=ORIGIN, **HERE
+    )
+    assert answer.status_code in (401, 413)
+    client = stranger.app.server.test_client(use_cookies=False)
+    cookie = f"{stranger.access.cookie}={given}".encode("utf-8", "replace").decode("latin-1")
+    assert client.get("/", headers={"Cookie": cookie}, **HERE).status_code == 401
+
+
+def test_the_printed_address_sets_a_cookie_and_loses_the_token(stranger: Asked) -> None:
+    token = stranger.access.token
+    answer = stranger.client.get(f"/run/x/input?workers=4&token={token}&cost=50", **HERE)
+    assert answer.status_code == 302 and answer.headers["Location"] == "/run/x/input?workers=4&cost=50"
+    cookie = answer.headers["Set-Cookie"].split("; ")
+    assert cookie[0] == f"perfscope-{PORT}={token}" and {"HttpOnly", "SameSite=Strict", "Path=/"} == set(cookie[1:])
+    assert stranger.client.get("/", **HERE).status_code == 200
+    assert token is not None and len(token) >= 40 and token != Access(PORT).token
+
+
+def test_the_form_leads_to_the_page_that_was_asked_for(stranger: Asked) -> None:
+    page = stranger.client.get("/run/x/input?workers=4&token=wrong", **HERE).text
+    place = re.findall(r'name="next" value="([^"]*)"', page)
+    assert place == ["/run/x/input?workers=4"]
+    data = {"token": stranger.access.token, "next": place[0]}
+    answer = stranger.client.post("/own/token", data=data, headers=ORIGIN, **HERE)
+    assert answer.status_code == 302 and answer.headers["Location"] == place[0]
+    assert stranger.client.get("/", **HERE).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "//evil.example/",
+        "http://evil.example/",
+        "\\\\evil.example",
+        "/\\evil.example",
+        "",
+        "?a=b",
+        "/%0d%0aX: y",
+        "/\r\nX: y",
+    ],
+)
+def test_the_way_on_cannot_lead_to_another_site(stranger: Asked, place: str) -> None:
+    data = {"token": stranger.access.token, "next": place}
+    answers = [stranger.client.post("/own/token", data=data, headers=ORIGIN, **HERE)]
+    answers.append(
+        stranger.client.get(place.partition("?")[0] or "/", query_string={"token": stranger.access.token}, **HERE)
+    )
+    for answer in answers:
+        there = answer.headers.get("Location", "/")
+        assert re.match(r"/(?![/\\])", there) and "\n" not in there and "X" not in answer.headers
+
+
+def test_cookies_of_two_dashboards_of_a_host_have_two_names(folder: Path) -> None:
+    boards = [Dashboard(folder, port=0) for _ in range(2)]
+    try:
+        assert len({board.access.cookie for board in boards}) == len({board.access.token for board in boards}) == 2
+    finally:
+        for board in boards:
+            board.close()
+
+
+def test_a_cookie_that_another_port_of_this_host_set_locks_nobody_out(known: Asked) -> None:
+    header = f"{known.access.cookie}=tossed; {known.access.cookie}={known.access.token}"
+    client: FlaskClient = known.app.server.test_client(use_cookies=False)
+    assert client.get("/", headers={"Cookie": header}, **HERE).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:8050", "127.0.0.1:80", "127.0.0.1.evil.example:8050", "localhost", "", "127.0.0.1:8050,evil"]
+)
+def test_every_route_refuses_a_host_name_that_is_not_ours(known: Asked, host: str) -> None:
+    for _, path in rules(known):
+        assert known.client.get(path, headers={"Host": host}).status_code in (400, 403), path
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8050", "LOCALHOST:8050", "[::1]:8050"])
+def test_our_names_are_answered(folder: Path, host: str) -> None:
+    asked = Asked(folder, Access(PORT, token=None), signed_in=False)
+    assert asked.client.get("/", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "http://127.0.0.1:9", "null", "https://127.0.0.1:8050", "", "http://127.0.0.1:8050@evil"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_every_route_refuses_a_page_of_another_site(known: Asked, origin: str, method: str) -> None:
+    for _, path in rules(known):
+        answer = known.client.open(path, method=method, headers={"Origin": origin}, **HERE)
+        assert answer.status_code == 403, path
+
+
+def test_what_changes_something_must_name_its_origin(known: Asked) -> None:
+    for path in ("/_dash-update-component", "/own/token"):
+        assert known.client.post(path, json={}, **HERE).status_code == 403
+    for method in ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND"):
+        assert known.client.open("/", method=method, headers=ORIGIN, **HERE).status_code == 405
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_on_another_port_can_open_a_page_but_load_nothing(known: Asked, site: str) -> None:
+    """`same-site` is what a browser says of another port, and then it sends the cookie."""
+    loading = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}
+    framing = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
+    opening = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for endpoint, path in rules(known):
+        assert known.client.get(path, headers=loading, **HERE).status_code == 403
+        assert known.client.get(path, headers=framing, **HERE).status_code == 403
+        assert (known.client.get(path, headers=opening, **HERE).status_code == 403) == (endpoint not in {*APP, REPORT})
+    crossed = known.client.get(f"/?token={known.access.token}", headers=opening, **HERE)
+    assert (
+        crossed.status_code == 200
+        and 'content="0;url=/"' in crossed.text
+        and str(known.access.token) not in crossed.text
+    )
+
+
+def directives(answer: Any) -> dict[str, str]:
+    parts = (part.strip().partition(" ") for part in answer.headers["Content-Security-Policy"].split(";"))
+    return {name: value for name, _, value in parts}
+
+
+def test_the_routes_that_are_named_are_there(known: Asked) -> None:
+    assert {*PAGES, *CODE, ENDPOINT} <= {rule.endpoint for rule in known.app.server.url_map.iter_rules()}
+    for endpoint, path in rules(known):
+        kept = known.client.get(path, **HERE).headers.get("Cache-Control", "") != "no-store"
+        assert kept <= (endpoint in CODE), path
+
+
+def test_every_response_says_what_a_page_may_load(known: Asked, stranger: Asked) -> None:
+    paths = [*(path for _, path in rules(known)), "/x.html", "/own/x", "/own/style.css.html", "/run/..html"]
+    for asked in (known, stranger):
+        for path in paths:
+            answer = asked.client.get(path, **HERE)
+            policy = directives(answer)
+            assert policy["frame-ancestors"] == "'none'" and policy["default-src"] in ("'none'", "'self'"), path
+            assert "unsafe" not in policy.get("script-src", "") and policy["base-uri"] == "'none'", path
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Referrer-Policy"] in ("no-referrer", "strict-origin")
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_a_report_may_run_its_own_scripts_and_ask_nobody(known: Asked) -> None:
+    answer = known.client.get(f"/run/{NAME}.html", **HERE)
+    policy = directives(answer)
+    assert answer.status_code == 200 and "<!doctype html>" in answer.text
+    assert policy["default-src"] == "'none'" and "connect-src" not in policy
+    assert policy["script-src"].count("'sha256-") == 2 and "'self'" not in policy["script-src"]
+    assert "allow-scripts" in policy["sandbox"] and "allow-same-origin" not in policy["sandbox"]
+
+
+def test_the_token_is_in_no_page(known: Asked) -> None:
+    for _, path in rules(known):
+        assert str(known.access.token).encode() not in known.client.get(path, **HERE).data
+
+
+def test_beyond_this_machine_there_is_no_way_without_the_token(folder: Path) -> None:
+    for address in ("0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.evil.example"):
+        with pytest.raises(UsageError, match="--no-token"):
+            Access(PORT, address, token=None)
+        with pytest.raises(UsageError, match="--no-token"):
+            Dashboard(folder, address, port=0, with_token=False)
+    assert Access(PORT, "127.0.0.2", token=None).url() == "http://127.0.0.2:8050/"
+    assert Access(PORT, "::1", token="t").url("/live") == "http://[::1]:8050/live?token=t"
+    assert Asked(folder, Access(PORT, token=None), signed_in=False).client.get("/", **HERE).status_code == 200
+
+
+def test_names_of_this_machine_are_answered_where_others_may_ask(folder: Path) -> None:
+    asked = Asked(folder, Access(PORT, "0.0.0.0"), signed_in=False)
+    assert asked.client.get("/", headers={"Host": f"{socket.gethostname()}:{PORT}"}).status_code == 401
+    assert asked.client.get("/", headers={"Host": f"{secrets.token_hex(4)}.example:{PORT}"}).status_code == 403

@@ -1,0 +1,219 @@
+"""A program, a file or a name that holds escape sequences: none of them reaches the terminal, and no line can be forged."""
+
+import contextlib
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perfscope.ui.json_text import json_text
+from perfscope.ui.terminal.output import (
+    FilteredStream,
+    clean,
+    filtered_console,
+    one_line,
+    print_line,
+    unfiltered,
+)
+from tests.running import perfscope, until
+from tests.ui.kineto_files import events, small_trace
+from tests.ui.recorded import recorded_run
+
+EVIL = "a\x1b[2J\x1b]0;owned\x07\rb\x08\x7f\x9b31m\x85\u202ec\u2066d\u2028e"
+NAME = f"{EVIL}\nperfscope: forged"
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+BUSY = "import sys, time\nprint('ready', flush=True)\nwhile True: time.sleep(0.01)\n"
+
+
+def harmful(text: str) -> set[str]:
+    """The characters of a text that are neither printable nor a newline."""
+    return {letter for letter in text if not letter.isprintable()} - {"\n"}
+
+
+def run(*arguments: str | bytes | Path, code: int | None = None) -> str:
+    """What a command prints, stdout and stderr together."""
+    words = [os.fsencode(one) for one in [*perfscope(), *arguments]]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
+    text = done.stdout.decode()
+    assert code is None or done.returncode == code, text
+    assert "Traceback" not in text
+    return text
+
+
+def on_terminal(*arguments: str | bytes | Path) -> str:
+    """What a command prints on a terminal, without its colours."""
+    ours, theirs = pty.openpty()
+    words = [os.fsencode(one) for one in [*perfscope(), *arguments]]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while piece := os.read(ours, 1 << 16):
+            shown += piece
+    os.close(ours)
+    assert process.wait(90) == 0
+    return COLOURS.sub("", shown.decode()).replace("\r\n", "\n")
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Iterator[int]:
+    """The pid of a Python program whose file and arguments hold escape sequences."""
+    script = tmp_path / f"{NAME}.py"
+    script.write_text(BUSY)
+    with subprocess.Popen([sys.executable, script, EVIL], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        yield process.pid
+        process.kill()
+
+
+def test_ps_and_top_show_the_name_of_a_hostile_program_on_one_line(hostile: int) -> None:
+    listed = run("ps", code=0)
+    assert harmful(listed) == set()
+    assert next(line for line in listed.splitlines() if line.split()[:1] == [str(hostile)]).endswith("forged.py")
+    assert {one["pid"]: one["script"] for one in json.loads(run("ps", "--json", code=0))}[hostile].endswith(
+        f"{NAME}.py"
+    )
+    for text in (run("top", str(hostile), "--count", "1", "--interval", "0.2", code=0), on_terminal("ps")):
+        assert harmful(text) == set() and not [
+            line for line in text.splitlines() if line.startswith("perfscope: forged")
+        ]
+    told = run("top", str(hostile), "--count", "1", "--interval", "0.2", "--json", code=0)
+    assert harmful(told) == set() and json.loads(told)["processes"][0]["pid"] == hostile
+
+
+def test_top_on_a_terminal_moves_the_cursor_for_nobody_else(hostile: int) -> None:
+    text = on_terminal("top", str(hostile), "--count", "2", "--interval", "0.2")
+    own = re.compile(r"\x1b\[(\?25[lh]|\d*A|1?2?K)|\r")
+    assert str(hostile) in text and "owned" in text and harmful(own.sub("", text)) == set()
+
+
+def test_an_error_about_a_hostile_program_is_one_harmless_line(tmp_path: Path) -> None:
+    program = tmp_path / NAME
+    shutil.copy(shutil.which("sleep") or "", program)
+    process = subprocess.Popen([program, "60"])
+    try:
+        until(lambda: os.readlink(f"/proc/{process.pid}/exe") == str(program))
+        text = run("attach", str(process.pid), "--out", tmp_path / "run", code=2)
+    finally:
+        process.kill()
+        process.wait()
+    assert harmful(text) == set() and text.count("\n") == 1 and str(process.pid) in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("attach", "7", f"--{NAME}"),
+        (NAME,),
+        ("attach", NAME),
+        ("attach", "1", "--window", NAME),
+        ("explain", NAME),
+        ("analyze", f"/nowhere/{NAME}"),
+        ("analyze", b"/nowhere/\xff\xfe\x1b[2J"),
+        ("report", "/usr", "-o", NAME),
+        ("ui", NAME),
+        ("ui", "--host", NAME, "--no-token"),
+        ("export", NAME, "--to", "csv"),
+        ("--debug", "analyze", f"/nowhere/{NAME}"),
+    ],
+)
+def test_what_is_typed_comes_back_harmless(arguments: tuple[str | bytes, ...]) -> None:
+    debugged = arguments[0] == "--debug"
+    words = [os.fsencode(one) for one in [*perfscope(), *arguments]]
+    done = subprocess.run(words, capture_output=True, timeout=90)
+    text = (done.stdout + done.stderr).decode()
+    assert done.returncode == (1 if debugged else 2) and harmful(text) == set()
+    assert ("Traceback" in text) == debugged and (debugged or text.count("\n") == 1)
+
+
+@pytest.fixture
+def evil_trace(tmp_path: Path) -> Path:
+    """A trace all of whose names, and whose file and folder, are hostile."""
+    rows = [{**one, "name": EVIL + one["name"]} if one["cat"] != "user_annotation" else one for one in events(30)]
+    rows += [
+        {"ph": "M", "pid": 7, "tid": 7, "name": name, "args": {"name": NAME}}
+        for name in ("thread_name", "process_name")
+    ]
+    folder = tmp_path / NAME
+    folder.mkdir()
+    return small_trace(folder / f"{NAME}.json", rows)
+
+
+def test_a_trace_of_hostile_names_is_answered_harmlessly(evil_trace: Path, tmp_path: Path) -> None:
+    for text in (run("analyze", evil_trace, code=0), on_terminal("analyze", evil_trace)):
+        assert harmful(text) == set() and "bound by" in text
+        assert not [line for line in text.splitlines() if line.startswith("perfscope: forged")]
+    told = run("analyze", evil_trace, "--json", code=0)
+    assert harmful(told) == set() and json.loads(told)["run"] == str(evil_trace)
+    wrote = run("export", evil_trace, "--to", "perfetto", "-o", tmp_path / f"{NAME}.pftrace", code=0)
+    assert harmful(wrote) == set() and wrote.count("\n") == 1
+
+
+def test_a_run_folder_whose_name_is_no_text_is_answered(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe\x1b[2J.perfscope"))
+    recorded_run(folder)
+    for words in (("analyze", folder), ("report", folder, "-o", tmp_path / "r.html")):
+        assert harmful(run(*words, code=0)) == set()
+    told = run("analyze", folder, "--json", code=0)
+    assert harmful(told) == set() and "\ufffd\ufffd\x1b[2J" in json.loads(told)["run"]
+
+
+def test_every_kind_of_control_character_is_a_question_mark() -> None:
+    controls = [*map(chr, range(32)), *map(chr, range(127, 160)), *map(chr, range(0x202A, 0x202F))]
+    controls += [
+        *map(chr, range(0x2066, 0x206A)),
+        "\u200e",
+        "\u200f",
+        "\u2028",
+        "\u2029",
+        "\ud800",
+        "\udcff",
+        "\U000e0001",
+        "\ufeff",
+    ]
+    for letter in controls:
+        assert one_line(f"a{letter}b") == "a?b"
+        assert clean(f"a{letter}b") == ("a?b" if letter not in "\n\t" else f"a{letter}b")
+    plain = "a µs ▒ — 张 🚀 ⇧ é"
+    assert one_line(plain) == plain
+
+
+def test_a_stream_cleans_whatever_way_is_taken_to_it() -> None:
+    under = io.StringIO()
+    stream = FilteredStream(under)  # type: ignore[arg-type]
+    print(EVIL, file=stream)
+    stream.writelines([EVIL, "\n"])
+    print_line(NAME, stream)  # type: ignore[arg-type]
+    assert harmful(under.getvalue()) == set() and under.getvalue().count("\n") == 3
+    unfiltered(stream).write("\x1b[2K")  # type: ignore[arg-type]
+    assert "\x1b[2K" in under.getvalue()
+
+
+def test_a_console_keeps_its_styles_and_cleans_its_texts() -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    under = io.StringIO()
+    console = filtered_console(under, force_terminal=True, color_system="standard", width=200)
+    table = Table(title=EVIL)
+    table.add_column(Text(EVIL), style="red")
+    table.add_row(EVIL, end_section=True)
+    console.print(table, EVIL, Text(EVIL, style="bold"), f"[red]{EVIL}")
+    shown = under.getvalue()
+    assert "\x1b[31m" in shown and harmful(COLOURS.sub("", shown)) == set() and "[red]" in shown
+
+
+def test_json_stays_valid_and_holds_the_very_text() -> None:
+    text = json_text({"name": NAME, "half": "\ud800x", "far": "\U000e0001", "list": [("\udcff", 1)]})
+    assert harmful(text) == set()
+    assert json.loads(text) == {"name": NAME, "half": "\ufffdx", "far": "\U000e0001", "list": [["\ufffd", 1]]}
+    assert harmful(json_text([NAME], indent=2)) == set()

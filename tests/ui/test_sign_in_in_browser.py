@@ -1,0 +1,155 @@
+"""The token in a real browser: by the printed address, by the form, from a page of another site; and what a report may do."""
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfscope.ui.dashboard.serve import Dashboard
+from tests.running import until
+from tests.ui.asking import address
+from tests.ui.kineto_files import small_trace
+from tests.ui.test_dashboard_in_browser import PICTURES, faults, settled
+
+NAME = "gpu.json"
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[Dashboard]:
+    small_trace(tmp_path / NAME)
+    made = Dashboard(tmp_path, port=0)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fresh(browser: Any) -> Any:
+    """A browser that knows no dashboard."""
+    browser.get("about:blank")
+    browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    faults(browser)
+    return browser
+
+
+def form(browser: Any) -> Any:
+    return browser.find_element("css selector", "form input[name=token]")
+
+
+def test_the_printed_address_opens_and_leaves_no_token_behind(fresh: Any, board: Dashboard) -> None:
+    fresh.get(board.url)
+    settled(fresh)
+    assert fresh.current_url == address(board, "/") and str(board.access.token) not in fresh.page_source
+    assert fresh.execute_script("return [document.cookie, document.referrer, history.length]")[:2] == ["", ""]
+    cookie = fresh.get_cookie(board.access.cookie)
+    assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and cookie["path"] == "/"
+    fresh.find_element("link text", NAME).click()
+    until(lambda: fresh.find_elements("css selector", "#page h1"))
+    settled(fresh)
+    fresh.refresh()
+    settled(fresh)
+    assert fresh.find_elements("css selector", "#page h1") and faults(fresh) == []
+
+
+def test_without_the_cookie_the_form_leads_to_the_page(fresh: Any, board: Dashboard) -> None:
+    place = address(board, f"/run/{NAME}/operators?x=1")
+    fresh.get(place)
+    form(fresh).send_keys("wrong")
+    fresh.find_element("css selector", "form button").click()
+    until(lambda: fresh.find_element("css selector", "[role=alert]").text != "")
+    assert "#page" not in fresh.page_source
+    photographed(fresh)
+    form(fresh).send_keys(str(board.access.token))
+    fresh.find_element("css selector", "form button").click()
+    until(lambda: fresh.current_url == place)
+    settled(fresh)
+    assert fresh.find_elements("id", "table-kernels")
+    assert [
+        fault for fault in faults(fresh) if "401" not in fault and fault not in (place, address(board, "/own/token"))
+    ] == []
+
+
+def photographed(browser: Any) -> None:
+    """Keep pictures of the form where they are asked for, light and dark."""
+    if PICTURES is None:
+        return
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for scheme in ("light", "dark"):
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        browser.save_screenshot(str(PICTURES / f"token-{scheme}.png"))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+class Foreign(BaseHTTPRequestHandler):
+    """A page of another site: a link to the dashboard, and what an attacker would try."""
+
+    def __init__(self, page: str, *rest: Any) -> None:
+        self.page = page
+        super().__init__(*rest)
+
+    def do_GET(self) -> None:
+        body = self.page.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def foreign(board: Dashboard) -> Iterator[str]:
+    page = f"""<a id="link" href="{board.url}">open</a><div id="said">waiting</div>
+        <script>function tell(what) {{ document.getElementById("said").textContent += " " + what }}
+        fetch("{address(board, "/_dash-layout")}", {{ credentials: "include" }})
+          .then((answer) => tell("read " + answer.status), () => tell("fetch refused"))</script>
+        <script src="{address(board, "/own/script.js")}" onload="tell('script ran')" onerror="tell('script refused')"></script>"""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Foreign, page))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://{{}}:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"], ids=["another site", "another port"])
+def test_a_foreign_page_can_link_to_the_dashboard_and_read_nothing(
+    fresh: Any, board: Dashboard, foreign: str, host: str
+) -> None:
+    for signed_in in (False, True):
+        if signed_in:
+            fresh.get(board.url)
+            settled(fresh)
+        fresh.get(foreign.format(host))
+        until(
+            lambda: (
+                "fetch" in fresh.find_element("id", "said").text and "script" in fresh.find_element("id", "said").text
+            )
+        )
+        words = fresh.find_element("id", "said").text
+        assert "fetch refused" in words and "script refused" in words
+    fresh.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    fresh.find_element("id", "link").click()
+    until(lambda: fresh.current_url == address(board, "/"))
+    settled(fresh)
+    assert fresh.find_elements("link text", NAME)
+
+
+def test_a_report_draws_and_saves_within_its_sandbox(fresh: Any, board: Dashboard, tmp_path: Path) -> None:
+    fresh.get(board.url)
+    settled(fresh)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    fresh.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    fresh.get(address(board, f"/run/{NAME}.html"))
+    until(lambda: fresh.execute_script("return document.documentElement.dataset.drawn") == "yes")
+    assert fresh.execute_script("return self.origin") == "null"
+    for button in ("#theme", "button[data-picture=png]"):
+        fresh.execute_script("document.querySelector(arguments[0]).click()", button)
+    until(lambda: [one for one in folder.iterdir() if one.suffix == ".png"])
+    assert faults(fresh) == []
