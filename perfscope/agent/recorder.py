@@ -363,7 +363,7 @@ class Recorder:
 def send_probes_away(probe: Probe) -> None:
     """Close every connection that a probe may hold, after a failure: a probe leaves when its connection ends."""
     callers = [*probe.lines.values(), *probe.strangers, *(one.line for one in probe.early)]
-    for step in (*(line.close for line in callers), lambda: probe.listening.close()):
+    for step in (*(line.close for line in callers), lambda: probe.socket.listening.close()):
         attempt(step)
     probe.lines.clear()
 

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from perfscope.agent.collectors import COLLECTORS
-from perfscope.agent.delivery.probe_bundle import PARTS, WINDOW_PARTS
+from perfscope.agent.delivery.probe_bundle import NAMES
 from perfscope.analyzer.explain import HEADINGS
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.findings.causes import CAUSES
@@ -38,7 +38,7 @@ def test_every_collector_is_listed() -> None:
 
 
 def test_every_part_of_the_probe_is_sent() -> None:
-    assert modules("agent/probe") == {"core", *WINDOW_PARTS, *PARTS}
+    assert modules("agent/probe") == set(NAMES)
 
 
 @pytest.mark.parametrize("finding", FINDINGS, ids=last_name)

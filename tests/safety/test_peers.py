@@ -15,7 +15,7 @@ import pytest
 
 from perfscope.agent.delivery.peers import Peer, is_memory_file
 from perfscope.agent.delivery.probe_line import FIRST_BYTES, LONGEST_FRAME_BYTES, ProbeLine, accept, listen
-from perfscope.agent.probe import core
+from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
 from tests.running import Run, end, perfscope, start, until
@@ -177,7 +177,7 @@ while True: time.sleep(1)
             assert taken.stdout is not None and taken.stdout.readline() == "listening\n"
             listener = {"pid": os.getpid(), "start": 0, "uid": os.geteuid()}
             with pytest.raises(PermissionError):
-                core.connect({"address": address, "listener": listener})
+                connection.connect({"address": address, "listener": listener})
         finally:
             taken.kill()
             taken.communicate()
@@ -190,14 +190,14 @@ def test_a_probe_accepts_its_agent_and_not_a_later_process_with_its_pid() -> Non
         for start_ticks, known in ((own, True), (own + 1, False)):
             listener = {"pid": os.getpid(), "start": start_ticks, "uid": os.geteuid()}
             if known:
-                core.connect({"address": address, "listener": listener}).close()
+                connection.connect({"address": address, "listener": listener}).close()
             else:
                 with pytest.raises(PermissionError):
-                    core.connect({"address": address, "listener": listener})
+                    connection.connect({"address": address, "listener": listener})
 
 
 def test_names_that_are_not_unicode_reach_the_agent() -> None:
-    text = core.encoded([{"name": os.fsdecode(b"caf\xe9.py"), "loop": "\ud83d"}])
+    text = connection.encoded([{"name": os.fsdecode(b"caf\xe9.py"), "loop": "\ud83d"}])
     assert json.loads(text) == [{"name": "caf?.py", "loop": "?"}]
 
 
@@ -216,7 +216,7 @@ def test_a_script_in_a_folder_whose_name_is_not_unicode_is_recorded(tmp_path: Pa
         "--steps",
         "400",
     ]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command + words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     answer = json.loads((tmp_path / "answer.json").read_text())
     assert sources(answer)["probe"] == "ok" and answer["steps"]["count"] > 20

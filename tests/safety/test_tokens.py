@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from tests.commands.run_targets import TRAINING
@@ -48,7 +47,7 @@ print(json.dumps({
 
 
 def environment(place: Path) -> dict[str, str]:
-    return {**os.environ, "TMPDIR": str(place)}
+    return {**os.environ, "TMPDIR": str(place), "XDG_RUNTIME_DIR": str(place)}
 
 
 def test_the_agent_of_profile_gets_its_token_on_stdin(tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ with perfscope.profile(depth="probe", show=False) as scope:
 
 def test_the_folder_of_a_killed_run_is_removed_by_the_next_and_shows_its_token_to_nobody_else(tmp_path: Path) -> None:
     place = tmp_path / "tmp"
-    place.mkdir()
+    place.mkdir(mode=0o700)
     command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "one"), "--", "sleep", "60"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(place), start_new_session=True)
     try:
@@ -122,8 +121,7 @@ def test_the_folder_of_a_killed_run_is_removed_by_the_next_and_shows_its_token_t
 
 def test_two_runs_at_once_leave_each_other_alone(tmp_path: Path) -> None:
     place = tmp_path / "tmp"
-    place.mkdir()
-    assert tempfile.gettempdir() != str(place)
+    place.mkdir(mode=0o700)
     command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "one"), "--", "sh", "-c", "read x; exit 3"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment(place), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -10,8 +10,10 @@ from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.events import KINDS
 
 PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "nvtx", "kernels", "startup_shutdown")
+NEEDED_BY_CORE = ("connection",)
 WINDOW_PARTS = ("quiesce", "torch_profiler_api", "user_profiler", "kernels")
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
+NAMES = ("core", *NEEDED_BY_CORE, *WINDOW_PARTS[:-1], *PARTS)
 
 START = """
 from __future__ import annotations
@@ -39,7 +41,7 @@ visit()
 def sources() -> dict[str, str]:
     """The probe's files as text, `core` first."""
     folder = files("perfscope.agent.probe")
-    return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in ("core", *WINDOW_PARTS[:-1], *PARTS)}
+    return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in NAMES}
 
 
 def bundle(contact: Contact, window: Window | None = None, **more: Any) -> str:

@@ -1,7 +1,6 @@
 """What a command is started with so that the probe comes along: a folder that Python finds through PYTHONPATH."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -14,6 +13,7 @@ from perfscope.agent.entry.torch_import_watch import PROBE
 from perfscope.agent.leftovers import remove_dead, temporary_folder
 from perfscope.agent.nvtx import ADDRESS_VARIABLE, PATH_VARIABLE, library
 from perfscope.agent.profiler_windows.window import Window
+from perfscope.traces.cache.place import is_private, is_safe_parent, made_folder
 
 PREFIX = "perfscope-run-"
 HOOK = "sitecustomize.py"
@@ -35,9 +35,13 @@ def nvtx_environment(door: Door) -> dict[str, str]:
 def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield the environment to start the command with, `nvtx` included; the folder it names is removed afterwards.
 
-    Folders of agents that were killed are removed first. The token is in a file of mode 0600.
+    Folders of agents that were killed are removed first. The token is in a file of mode 0600. Where there is no place for the
+    folder, the command's Python processes are entered from outside.
     """
-    place = Path(tempfile.gettempdir()).resolve()
+    place = own_place()
+    if place is None:
+        yield {**os.environ, **nvtx}
+        return
     remove_dead(place, PREFIX)
     with temporary_folder(place, PREFIX) as folder:
         entry = files("perfscope.agent.entry")
@@ -48,6 +52,21 @@ def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Ite
         before = os.environ.get("PYTHONPATH")
         path = f"{folder}{os.pathsep}{before}" if before else str(folder)
         yield {**os.environ, **nvtx, "PYTHONPATH": path}
+
+
+def own_place() -> Path | None:
+    """Return a folder in which only this user can make anything; None when there is none.
+
+    PYTHONPATH outlives the folder in whatever the command leaves running: in /tmp another user could
+    make a folder of that name then, and have those processes run his code.
+    """
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nowhere")
+    if runtime.is_absolute() and runtime.is_dir() and is_private(runtime) and is_safe_parent(runtime.parent):
+        return runtime
+    try:
+        return made_folder("start")
+    except OSError:
+        return None
 
 
 def write_private(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """The symbols that a mapped ELF file exports, read from the process's memory: for files that cannot be opened any more.
 
-A file may be deleted or replaced since, be outside the target's root directory, or be readable for another user only. Tables that the
-dynamic linker uses are always mapped; `.symtab` is not, so a name that is not exported is not found here.
+A file may have been deleted or replaced, be outside the target's root directory, or be readable for another user only. The
+tables that the dynamic linker uses are always mapped. `.symtab` is not: a name that is not exported is not found here.
 """
 
 import os

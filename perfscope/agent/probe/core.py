@@ -5,7 +5,6 @@ which may be done inside any bytecode, garbage collection or signal handler.
 """
 
 import itertools
-import json
 import mmap
 import os
 import select
@@ -18,9 +17,13 @@ from _queue import SimpleQueue
 from _thread import start_new_thread
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-LEASE_S = 5.0
+if TYPE_CHECKING:
+    from perfscope.agent.probe.connection import Line
+
+SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+
 # Our thread looks at the stacks this often, in a loader worker more seldom, and in neither more often than MOST_SHARE of the
 # time allows: meanwhile it holds the interpreter, and each time it takes and returns it costs the loop two thread switches.
 TICK_S = 0.1
@@ -37,7 +40,6 @@ CLOCK_S = 10.0
 SMOOTHING = 8
 FIRST_WAKINGS = 3
 """Say nothing of the later ones: code that is new to us is looked up."""
-PENDING_LIMIT_BYTES = 8 << 20
 FAREWELL_S = 1.0
 GUARD = "_probe_of"
 RECORD = struct.Struct("=12q")
@@ -158,118 +160,19 @@ class Probe:
             start_new_thread(run, (self.config, self.parts))
 
 
-class Line:
-    """The connection to the agent: frames out, heartbeats in; never blocks, drops and counts when full."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.pending = bytearray()
-        self.dropped = 0
-        self.heard_s = time.monotonic()
-        self.open = True
-        self.told_to_leave = False
-        self.asked: list[tuple[int, int]] = []  # windows of the profiler: from which step on, how many events at most
-
-    def add(self, kind: bytes, payload: bytes, records: int = 0) -> None:
-        """Queue a frame for the next push: each system call lets go of the interpreter and has to get it back."""
-        if len(self.pending) + len(payload) > PENDING_LIMIT_BYTES:
-            self.dropped += max(records, 1)
-            return
-        self.pending += struct.pack("<cI", kind, len(payload)) + payload
-
-    def frame(self, kind: bytes, payload: bytes) -> None:
-        self.add(kind, payload)
-        self.push()
-
-    def push(self) -> None:
-        try:
-            while self.pending:
-                sent = self.connection.send(self.pending)
-                del self.pending[:sent]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.open = False
-
-    def listen(self) -> None:
-        try:
-            heard = self.connection.recv(4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            heard = b""
-        self.open = self.open and (bool(heard) or self.told_to_leave)  # at the program's end we close our own ear
-        self.told_to_leave = self.told_to_leave or b"L" in heard
-        for order in heard.split(b"W")[1:]:
-            at, _, events = order.partition(b";")[0].partition(b",")
-            self.asked.append((int(at), int(events)))
-        self.heard_s = time.monotonic()
-
-    def hand_over(self, note: dict[str, Any], file: int) -> bool:
-        """Send a note together with an open file (-1: none), which is closed here. False while the line is full."""
-        if self.pending and self.open:
-            return False
-        payload = encoded([note | {"file": file >= 0}])
-        frame = struct.pack("<cI", b"J", len(payload)) + payload
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file))] if file >= 0 else []
-        try:
-            self.pending += frame[self.connection.sendmsg([frame], rights) :]
-        except BlockingIOError:
-            return False
-        except OSError:
-            self.open = False
-        if file >= 0:
-            os.close(file)
-        return True
-
-    def alive(self) -> bool:
-        return self.open and not self.told_to_leave and time.monotonic() - self.heard_s < LEASE_S
-
-
-def connect(config: dict[str, Any]) -> socket.socket:
-    """Call the agent. Raises OSError when nobody listens, or somebody else does."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(2.0)
-    connection.connect("\0" + config["address"])
-    if not is_listener(connection, config["listener"]):
-        connection.close()
-        raise PermissionError("another process has taken the agent's address")
-    connection.setblocking(False)
-    return connection
-
-
-def is_listener(connection: socket.socket, expected: dict[str, int]) -> bool:
-    """Return whether the process at the other end is the agent that our configuration came from."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    pid, uid, _ = struct.unpack("3i", credentials)
-    if (pid, uid) != (expected["pid"], expected["uid"]):
-        return False
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            start = int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return True  # not visible from here: the kernel's word on pid and user is all there is
-    return expected["start"] in (0, start)
-
-
-def encoded(notes: list[dict[str, Any]]) -> bytes:
-    """Return JSON; what is not valid Unicode (a path in another encoding) becomes question marks."""
-    return json.dumps(notes, ensure_ascii=False).encode("utf-8", "replace")
-
-
 def inherited(owner: Any, name: str) -> "Probe | None":
     """The probe that already sits on `owner.name`: one inherited over a fork, or a living one of another agent."""
     return getattr(vars(owner).get(name), GUARD, None)
 
 
-def drain(probe: Probe, line: Line) -> int:
+def drain(probe: Probe, line: "Line") -> int:
     """Send what the patched functions have put on the queues."""
     count = len(probe.records)
     rows = probe.records[:count]
     del probe.records[:count]
     notes = [probe.notes.get_nowait() for _ in range(probe.notes.qsize())]
     if notes:
-        line.add(b"J", encoded(notes))
+        line.add_notes(notes)
     if rows:
         line.add(b"R", b"".join(itertools.starmap(RECORD.pack, rows)), len(rows))
     return len(rows)
@@ -344,7 +247,7 @@ def in_worker() -> bool:
     return getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None
 
 
-def stay(probe: Probe, line: Line) -> None:
+def stay(probe: Probe, line: "Line") -> None:
     """Until told to leave or left alone: sample, drain, push."""
     poller = select.poll()
     poller.register(line.connection, select.POLLIN)
@@ -365,7 +268,7 @@ def stay(probe: Probe, line: Line) -> None:
             each(now_ns)
         if now_ns >= clock_ns:
             clock_ns = now_ns + int(CLOCK_S * 1e9)
-            line.add(b"J", encoded([{"mono": time.monotonic_ns(), "real": time.time_ns()}]))
+            line.add_notes([{"mono": time.monotonic_ns(), "real": time.time_ns()}])
         if now_ns >= send_ns or now_ns < grown_ns or len(probe.records) >= MOST_UNSENT:
             send_ns = now_ns + int(SEND_S * 1e9)
             count += drain(probe, line)
@@ -375,16 +278,16 @@ def stay(probe: Probe, line: Line) -> None:
         if ended_ns < grown_ns:
             due_ns = min(due_ns, ended_ns + int(YOUNG_TICK_S * 1e9))
     span_ns = time.monotonic_ns() - began_ns
-    line.add(b"J", encoded([{"cost": count, "busy_ns": pace.busy_ns, "span_ns": span_ns}]))
+    line.add_notes([{"cost": count, "busy_ns": pace.busy_ns, "span_ns": span_ns}])
 
 
-def farewell(probe: Probe, line: Line, stuck: list[str]) -> None:
+def farewell(probe: Probe, line: "Line", stuck: list[str]) -> None:
     """What came in since, and that we are gone; given up after a moment: the target matters more."""
     time.sleep(0.02)
     drain(probe, line)
     line.push()
     bye = {"bye": 1, "dropped": line.dropped, "stuck": stuck, "mono": time.monotonic_ns(), "real": time.time_ns()}
-    line.frame(b"J", encoded([bye]))
+    line.send_notes([bye])
     until = time.monotonic() + FAREWELL_S
     while line.open and line.pending and time.monotonic() < until:
         time.sleep(0.01)
@@ -397,23 +300,24 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     probe = Probe(config)
     probe.parts = parts
     try:
-        connection = connect(config)
+        connection = SHELF["connection"].connect(config)
     except OSError:
         return
     probe.connection = connection
-    line = probe.line = Line(connection)
+    line: Line = SHELF["connection"].Line(connection)
+    probe.line = line
     try:
-        line.frame(b"J", encoded([hello(probe)]))
+        line.send_notes([hello(probe)])
         refused = None
         for part in parts:
             refused = refused or part.claimed(probe, inherited)
         if refused:
-            line.frame(b"J", encoded([{"refused": refused}]))
+            line.send_notes([{"refused": refused}])
             farewell(probe, line, [])
             return
         for part in parts:
             part.install(probe)
-        line.frame(b"J", encoded([{"installed": 1}]))
+        line.send_notes([{"installed": 1}])
         stay(probe, line)
     finally:
         stuck = probe.leave()
