@@ -6,6 +6,7 @@ there, so `py-spy dump` is asked once more for the kernel's thread ids.
 """
 
 import ctypes
+import errno
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 
 from perfscope.agent.probe.stacks import short
+from perfscope.agent.target_user.rights import take_rights_to_trace, target_user
 
 LARGEST_OUTPUT_BYTES = 256 << 20
 LAST_WORD_S = 3.0
@@ -88,24 +90,38 @@ class Sampling:
         self.output = os.memfd_create("perfscope-pyspy")
         try:
             self.process = self.start(*command, "--output", f"/proc/self/fd/{self.output}", out=subprocess.DEVNULL)
-        except OSError:
+        except (OSError, subprocess.SubprocessError) as error:
             os.close(self.output)
-            raise
+            raise OSError(errno.EPERM, str(getattr(error, "strerror", error))) from None
         self.naming: subprocess.Popen[bytes] | None = None
         self.began_ns = time.monotonic_ns()
 
     def start(self, *arguments: str, out: int) -> subprocess.Popen[bytes]:
+        """Start py-spy. Raises OSError.
+
+        It opens the target's files: where these are another user's it runs as that user, with the
+        right to read the process, and is executed by descriptor, as that user may not see our path.
+        """
         command = [self.spy, *arguments, "--pid", str(self.pid)]
         err = subprocess.PIPE if out == subprocess.DEVNULL else subprocess.DEVNULL
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            pass_fds=(self.output,),
-            preexec_fn=die_with_parent,
-            start_new_session=True,
-        )
+        with target_user(self.pid) as user, open(self.spy, "rb") as spy:
+
+            def prepare() -> None:
+                if user.foreign:
+                    take_rights_to_trace(user)
+                die_with_parent()
+
+            return subprocess.Popen(
+                command,
+                executable=f"/proc/self/fd/{spy.fileno()}" if user.foreign else None,
+                env={} if user.foreign else None,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                pass_fds=(self.output, spy.fileno()) if user.foreign else (self.output,),
+                preexec_fn=prepare,
+                start_new_session=True,
+            )
 
     @property
     def share(self) -> float | None:

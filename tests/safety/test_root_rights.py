@@ -15,9 +15,11 @@ from perfscope.agent.entry.refusals import check, known_version
 from perfscope.agent.entry.symbols import addresses as addresses_of_symbols
 from perfscope.agent.entry.symbols import c_library_files, exported_symbols, known_files, load_bias, python_files
 from perfscope.agent.host import proc
+from perfscope.agent.py_spy import Sampling
+from perfscope.agent.py_spy import program as py_spy_program
 from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as
-from perfscope.agent.target_user.rights import TargetUser, target_user, user_of
+from perfscope.agent.target_user.rights import CAP_SYS_PTRACE, TargetUser, target_user, user_of
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, SLEEP
 from tests.running import perfscope, until
@@ -274,6 +276,22 @@ def test_what_memory_says_of_symbols_is_what_the_file_says() -> None:
             assert exported == addresses_of_symbols(process.pid, [mapped], names)
             compared += len(exported)
         assert compared >= len(names)
+    finally:
+        end(process)
+
+
+def test_stacks_of_another_user_are_sampled_with_that_users_rights(folder: Path) -> None:
+    process = started(BUSY)
+    try:
+        sampling = Sampling(py_spy_program() or "", process.pid, 10.0)
+        sampling.begin()
+        until(lambda: sampling.process.poll() is not None or "py-spy" in proc.command_line(sampling.process.pid)[0])
+        status = proc.status(sampling.process.pid)
+        assert status["Uid"].split() == [str(NOBODY)] * 4 and status["Groups"] == ""
+        assert int(status["CapEff"], 16) == CAP_SYS_PTRACE and status["NoNewPrivs"] == "1"
+        time.sleep(1.0)
+        events = sampling.end()
+        assert {event.ph for event in events} == {"B", "E"}, sampling.said
     finally:
         end(process)
 

@@ -197,7 +197,7 @@ def yama_scope() -> int | None:
 
 
 def own_capabilities() -> int:
-    return int(status_of(os.getpid())["CapEff"], 16)
+    return proc.capabilities(os.getpid())
 
 
 def user_name(uid: int) -> str:

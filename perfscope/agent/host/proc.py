@@ -38,6 +38,11 @@ def status(pid: int) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def capabilities(pid: int) -> int:
+    """Return the effective capabilities of a process as a bit mask. Raises OSError when it is gone."""
+    return int(status(pid)["CapEff"], 16)
+
+
 def stat(pid: int) -> Stat | None:
     """Identity of a process; the name may hold spaces and brackets, so the fields are counted from the last one."""
     text = read(f"/proc/{pid}/stat")

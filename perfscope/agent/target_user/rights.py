@@ -14,7 +14,10 @@ from perfscope.agent.host import proc
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
 PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
+CAP_SYS_PTRACE = 1 << 19
 CAPABILITY_VERSION_3 = 0x20080522
 MORE_MEMORY_BYTES = 1 << 30
 """A child may use this much beyond what it inherits: a symbol table of a large libpython is 100 MB."""
@@ -73,13 +76,34 @@ def shares_root(pid: int, root: int) -> bool:
 
 
 def take_rights(user: TargetUser) -> None:
-    """Become `user` for good: its ids, no capabilities, no way to gain any, nothing readable by it.
+    """Become `user` for good: its ids, no capabilities, bounded memory, nothing readable by it.
 
     Raises OSError where that is not permitted; the caller must then end the process.
     """
     os.environ.clear()
     limit_bytes = MORE_MEMORY_BYTES + memory_in_use_bytes()
     resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+    take_identity(user)
+    keep_capabilities(0)
+    # A change of ids resets both: the process would be readable by the user, and outlive us.
+    control(PR_SET_DUMPABLE, 0)
+    control(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def take_rights_to_trace(user: TargetUser) -> None:
+    """Become `user` before a program of ours is executed, with the right to read other processes' memory if we have it.
+
+    The program opens files as the user does. Raises OSError.
+    """
+    kept = proc.capabilities(os.getpid()) & CAP_SYS_PTRACE
+    control(PR_SET_KEEPCAPS, 1)
+    take_identity(user)
+    keep_capabilities(kept)
+    control(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def take_identity(user: TargetUser) -> None:
+    """Take on the user's ids, for good. Raises OSError."""
     control(PR_SET_NO_NEW_PRIVS, 1)
     if os.geteuid() == 0:
         os.setgroups(user.groups)
@@ -87,10 +111,6 @@ def take_rights(user: TargetUser) -> None:
         os.setresuid(user.uid, user.uid, user.uid)
     elif (os.geteuid(), os.getegid()) != (user.uid, user.gid):
         raise PermissionError(1, "only root may act as another user")
-    drop_capabilities()
-    # A change of ids resets both: the process would be readable by the user, and outlive us.
-    control(PR_SET_DUMPABLE, 0)
-    control(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def memory_in_use_bytes() -> int:
@@ -98,14 +118,17 @@ def memory_in_use_bytes() -> int:
     return int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
 
 
-def control(option: int, value: int) -> None:
+def control(option: int, value: int, third: int = 0) -> None:
     """Call prctl. Raises OSError."""
-    if LIBC.prctl(option, value, 0, 0, 0) != 0:
+    if LIBC.prctl(option, value, third, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def drop_capabilities() -> None:
-    """Empty the effective, permitted and inheritable sets; the ambient set follows. Raises OSError."""
+def keep_capabilities(kept: int) -> None:
+    """Keep only the capabilities `kept` (a bit mask below 2**32), also in a program that is executed. Raises OSError."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-    if LIBC.capset(header, (ctypes.c_uint32 * 6)()) != 0:
+    if LIBC.capset(header, (ctypes.c_uint32 * 6)(kept, kept, kept)) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    for number in range(32):
+        if kept >> number & 1:
+            control(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
