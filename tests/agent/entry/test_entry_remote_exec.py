@@ -1,16 +1,23 @@
-"""CPython 3.14 and newer: through its own sys.remote_exec, and past it where that cannot work."""
+"""CPython 3.14 and newer: through the fields for debuggers, and past them where that cannot work."""
 
+import ctypes
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from perfscope.agent.entry import enter
+from perfscope.agent.entry import enter, symbol_range
+from perfscope.agent.entry.debugger_fields import NoDebuggerFields, find_debugger_fields
+from perfscope.agent.entry.pep768 import enter_by_remote_exec
+from perfscope.agent.entry.refusals import known_version
+from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, READY, SLEEP, Footprint, Start, eventually, line_of, said, writing
 
 
 def left_behind() -> list[str]:
-    return [name for name in os.listdir("/tmp") if name.startswith("perfscope-")]
+    return [name for name in os.listdir("/tmp") if name.startswith("perfscope-entry-")]
 
 
 def test_a_busy_target(start: Start, tmp_path: Path, python_3_14: str) -> None:
@@ -73,3 +80,59 @@ while True: pass
     assert line_of(target) == "told True"
     eventually(lambda: said(tmp_path / "out") == "x", "the source all the same")
     assert target.poll() is None
+
+
+NATIVE = f"{READY}\nwhile True: sum(range(400_000_000))"  # seconds in C, without a look at what is asked
+
+
+def test_a_target_that_ends_before_it_looks_leaves_no_folder(start: Start, python_3_14: str) -> None:
+    target, folders = start(NATIVE, python=python_3_14), left_behind()
+    with ThreadPoolExecutor(1) as pool:
+        entering = pool.submit(enter, target.pid, "pass")
+        eventually(lambda: left_behind() != folders, "the script")
+        target.kill()
+        target.wait()
+        assert isinstance(entering.exception(30), CannotEnter)
+    assert left_behind() == folders
+
+
+def test_a_request_that_is_not_looked_at_is_taken_back(start: Start, tmp_path: Path, python_3_14: str) -> None:
+    target, folders = start(NATIVE, python=python_3_14), left_behind()
+    version = known_version(target.pid)
+    assert not enter_by_remote_exec(target.pid, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9)
+    assert left_behind() == folders
+    eventually(lambda: target.poll() is None and enter(target.pid, writing(tmp_path / "out")), "an entry later on")
+    eventually(lambda: said(tmp_path / "out") == "x", "the source, once")
+
+
+def test_a_script_of_another_debugger_is_left_alone(start: Start, python_3_14: str) -> None:
+    target = start(NATIVE, python=python_3_14)
+    runtime = symbol_range(target.pid, "_PyRuntime")
+    assert runtime is not None
+    memory = os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
+    try:
+        fields = find_debugger_fields(memory, runtime[0], known_version(target.pid))
+        fields.ask("/nowhere/first.py")
+        with pytest.raises(NoDebuggerFields, match="another"):
+            fields.ask("/nowhere/second.py")
+        fields.withdraw()
+        assert not fields.is_pending()
+        with pytest.raises(NoDebuggerFields, match="too long"):
+            fields.ask("/" + "x" * 600)
+    finally:
+        os.close(memory)
+
+
+@pytest.mark.parametrize(
+    ("table", "version"),
+    [(b"", 0x030E0AF0), (b"x" * 1000, 0x030E0AF0), (b"xdebugpy" + b"\xff" * 1000, 0x030E0AF0), (b"", 0x03630000)],
+)
+def test_a_table_that_is_made_up_is_not_believed(table: bytes, version: int) -> None:
+    """Our own memory stands in for a target that lies about where things are."""
+    held = ctypes.create_string_buffer(table, 2000)
+    memory = os.open("/proc/self/mem", os.O_RDWR)
+    try:
+        with pytest.raises((NoDebuggerFields, OSError)):
+            find_debugger_fields(memory, ctypes.addressof(held), version)
+    finally:
+        os.close(memory)
