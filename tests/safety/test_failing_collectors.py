@@ -42,8 +42,8 @@ def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
             label = f"{name}.{step}"
             out = str(place / label)
             if name in ENTERED:
-                since = 8 if step == "poll" else 1  # when the process has been entered
-                lanes[0].append(Case(label, looping, out, name, step, since, "kernels", 2.0))
+                since = 6 if step == "poll" else 1  # when the process has been entered
+                lanes[0].append(Case(label, looping, out, name, step, since, "kernels", 1.5))
             elif name == "OnDemand":
                 lanes[1].append(Case(label, waiting, out, name, step, depth="kernels", ways=("on demand",)))
             else:
@@ -167,7 +167,7 @@ def test_every_collector_has_a_way_to_fail_here() -> None:
 
 def test_probes_leave_although_their_collector_can_neither_poll_nor_stop(looping: Run, tmp_path: Path) -> None:
     before = looping.state()
-    case = Case("", looping.pid, str(tmp_path / "run"), "Probe", "poll", 10, "probe", 8.0, also="stop")
+    case = Case("", looping.pid, str(tmp_path / "run"), "Probe", "poll", 10, "probe", 6.0, also="stop")
     command = [sys.executable, "-m", "tests.safety.faulty_recordings"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, text=True) as agent:
         assert agent.stdin is not None
