@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -59,7 +60,7 @@ def fill(disk: Path) -> None:
 def attached(pid: int, out: Path, act: Callable[[], object]) -> "subprocess.CompletedProcess[str]":
     """Attach for two seconds, and `act` once the run folder is there."""
     command = perfscope("attach", str(pid), "--depth", "observe", "--duration", "2", "--json", "--out", out)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
         until(lambda: (out / "manifest.json").exists())
         act()
@@ -131,6 +132,7 @@ def test_files_that_are_removed_end_the_recording_and_the_rest_is_read(pid: int,
 LIMITED = """
 import array, sys, msgspec
 from pathlib import Path
+from perfscope.traces.run.events import COLUMNS
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from tests.build import FACTS

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -114,7 +115,7 @@ def attached(pid: int, out: Path, act: Callable[[], object], **env: str) -> "sub
     """Attach for a second and a half as root, and `act` once the run folder is there."""
     options = ["--depth", "observe", "--duration", "1.5", "--json", "--out", out]
     command = perfscope("attach", str(pid), *options)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, env={**os.environ, **env}, **pipes) as process:
         until(lambda: (out / "manifest.json").exists())
         act()
