@@ -1,6 +1,7 @@
 """A collector that raises, in each step of its life, and faults in the recorder's own steps: the recording ends readable."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from perfscope.cli import main
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from tests.driver import built, environment, written
-from tests.running import Run, end, start, until
+from tests.running import Run, end, perfscope, start, until
 from tests.safety.faulty_recordings import FAULT, PROBLEMS, Case, encoded
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,7 @@ OWN_STEPS = {
     "progress": ("Recorder", "progress", 3),
     "view": ("tick", "", 1),
 }
+THREADS = {"nvml": ("Watch", "slow", "nvml"), "amdsmi": ("amd", "row", "amd")}
 
 
 def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
@@ -49,6 +51,8 @@ def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
             else:
                 ways = {"Stacks": ("stacks",), "Nvml": ("nvml",), "Amd": ("amd",)}.get(name, ())
                 lanes.append([Case(label, waiting, out, name, step, ways=ways)])
+    for label, (owner, step, way) in THREADS.items():
+        lanes.append([Case(label, waiting, str(place / label), owner, step, seconds=1.5, ways=(way,))])
     for label, (owner, step, since) in OWN_STEPS.items():
         lanes.append([Case(label, waiting, str(place / label), owner, step, since)])
     return lanes
@@ -108,6 +112,14 @@ def test_a_collector_that_raises_ends_alone(recordings: Path, collector: str, st
     assert main(["analyze", str(run), "--json"]) == 0
 
 
+@pytest.mark.parametrize("label", THREADS)
+def test_a_thread_of_a_collector_that_raises_ends_that_collector(recordings: Path, label: str) -> None:
+    manifest, statuses, problems = manifest_of(recordings / label)
+    assert statuses[label] == "failed" and [one.status for one in manifest.sources].count("failed") == 1
+    assert len(problems) == 1 and FAULT in problems[0] and manifest.finished
+    assert statuses["host"] in ("ok", "partial")
+
+
 @pytest.mark.parametrize("label", OWN_STEPS)
 def test_a_fault_in_the_recorder_itself_ends_the_recording_in_good_order(recordings: Path, label: str) -> None:
     manifest, statuses, problems = manifest_of(recordings / label)
@@ -145,6 +157,18 @@ def test_the_command_prints_one_line_for_it_and_the_diagnosis(tmp_path: Path) ->
     assert done.returncode == 0 and len(lines) == 1 and "host" in lines[0] and "fault" in lines[0]
     assert "Traceback" not in done.stderr and "\x1b" not in lines[0]
     assert {one["name"]: one["status"] for one in json.loads(done.stdout)["sources"]}["host"] == "failed"
+
+
+def test_a_terminal_that_is_closed_ends_the_recording_in_good_order(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
+        command = perfscope("attach", str(waiting.pid), "--depth", "observe", "--follow", "--json", "--out", out)
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as agent:
+            until(lambda: any((out / "streams").glob("host.counters@*/*")))
+            agent.send_signal(signal.SIGHUP)
+            said, _ = agent.communicate(timeout=60)
+        waiting.kill()
+    assert agent.returncode == 0 and json.loads(said)["sources"] and StoredRun.open(out).manifest.finished
 
 
 def test_ctrl_c_in_the_middle_passes_and_the_folder_is_closed(tmp_path: Path) -> None:
