@@ -38,7 +38,11 @@ class Job:
 
 
 class Collector(Protocol):
-    """A source of evidence with a life: start, be polled when due, stop."""
+    """A source of evidence with a life: start, be polled when due, stop.
+
+    Whatever else one of these raises ends this source with status "failed"; the recorder then calls `stop` once, also after a
+    `start` that has failed half-way.
+    """
 
     NAME: str
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perfscope import __version__
 from perfscope.agent.collector import Collector, Job, TargetProcess
-from perfscope.agent.collector_guard import Failure, attempt
+from perfscope.agent.collector_guard import Failure, attempt, one_line
 from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
 from perfscope.agent.host.cgroup import memory_limit_bytes
@@ -113,7 +113,7 @@ class Recorder:
         if moved_to is None:
             raise PerfscopeError(f"{path} was moved while it was being recorded, to where no path leads from here")
         if moved_to != path:
-            self.problems.append(f"{path} was moved during the recording; the run folder is now {moved_to}")
+            self.problems.append(one_line(f"{path} was moved during the recording; the run folder is now {moved_to}"))
         return moved_to
 
     def begin(self) -> None:

@@ -88,8 +88,8 @@ class StartedCommand:
             attempt(partial(self.pass_one if is_for_us else self.has_reached, heard.si_signo))
 
     def pass_one(self, signo: int) -> None:
-        """Send the command a signal that it has not got yet."""
-        if not self.has_reached(signo):
+        """Send the command a signal that it has not got yet; where that cannot be found out, rather twice than never."""
+        if attempt(partial(self.has_reached, signo)) is not True:
             self.process.send_signal(signo)
 
     def pass_on_by_handlers(self) -> None:

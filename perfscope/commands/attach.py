@@ -213,7 +213,7 @@ def default_folder(pid: int) -> Path:
 
 @contextmanager
 def interruptible(recorder: "Recorder") -> "Iterator[None]":
-    """Ctrl-C and SIGTERM end the recording in good order; a second one is taken at its word."""
+    """Ctrl-C, SIGTERM and the end of the terminal end the recording in good order; a second signal is taken at its word."""
 
     def stop(number: int, frame: object) -> None:
         if recorder.asked_to_stop:
@@ -221,7 +221,10 @@ def interruptible(recorder: "Recorder") -> "Iterator[None]":
             os.kill(os.getpid(), signal.SIGINT)
         recorder.ask_to_stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        ending.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in ending}
     try:
         yield
     finally:

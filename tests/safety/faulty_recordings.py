@@ -18,16 +18,17 @@ from typing import Any
 
 import pynvml  # noqa: F401  before the forks; the driver's library is loaded after them
 
-from perfscope.agent import collectors, recorder
+from perfscope.agent import amd, collectors, recorder
 from perfscope.agent.delivery.probe_socket import open_door
 from perfscope.agent.job.tree import Tree
+from perfscope.agent.nvml.watch import Watch
 from perfscope.agent.recorder import Plan, Recorder
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run.folder import RunWriter
 
 PROBLEMS = ".problems.json"
 FAULT = "injected fault"
-OWNERS = {"Recorder": Recorder, "Tree": Tree, "RunWriter": RunWriter}
+OWNERS: dict[str, Any] = {"Recorder": Recorder, "Tree": Tree, "RunWriter": RunWriter, "Watch": Watch, "amd": amd}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A collector that raises, in each step of its life, and faults in the recorder's own steps: the recording ends readable."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from perfscope.cli import main
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from tests.driver import built, environment, written
-from tests.running import Run, end, start, until
+from tests.running import Run, end, perfscope, start, until
 from tests.safety.faulty_recordings import FAULT, PROBLEMS, Case, encoded
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,7 @@ OWN_STEPS = {
     "progress": ("Recorder", "progress", 3),
     "view": ("tick", "", 1),
 }
+THREADS = {"nvml": ("Watch", "slow", "nvml"), "amdsmi": ("amd", "row", "amd")}
 
 
 def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
@@ -42,13 +44,15 @@ def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
             label = f"{name}.{step}"
             out = str(place / label)
             if name in ENTERED:
-                since = 8 if step == "poll" else 1  # when the process has been entered
-                lanes[0].append(Case(label, looping, out, name, step, since, "kernels", 2.0))
+                since = 6 if step == "poll" else 1  # when the process has been entered
+                lanes[0].append(Case(label, looping, out, name, step, since, "kernels", 1.5))
             elif name == "OnDemand":
                 lanes[1].append(Case(label, waiting, out, name, step, depth="kernels", ways=("on demand",)))
             else:
                 ways = {"Stacks": ("stacks",), "Nvml": ("nvml",), "Amd": ("amd",)}.get(name, ())
                 lanes.append([Case(label, waiting, out, name, step, ways=ways)])
+    for label, (owner, step, way) in THREADS.items():
+        lanes.append([Case(label, waiting, str(place / label), owner, step, seconds=1.5, ways=(way,))])
     for label, (owner, step, since) in OWN_STEPS.items():
         lanes.append([Case(label, waiting, str(place / label), owner, step, since)])
     return lanes
@@ -108,6 +112,14 @@ def test_a_collector_that_raises_ends_alone(recordings: Path, collector: str, st
     assert main(["analyze", str(run), "--json"]) == 0
 
 
+@pytest.mark.parametrize("label", THREADS)
+def test_a_thread_of_a_collector_that_raises_ends_that_collector(recordings: Path, label: str) -> None:
+    manifest, statuses, problems = manifest_of(recordings / label)
+    assert statuses[label] == "failed" and [one.status for one in manifest.sources].count("failed") == 1
+    assert len(problems) == 1 and FAULT in problems[0] and manifest.finished
+    assert statuses["host"] in ("ok", "partial")
+
+
 @pytest.mark.parametrize("label", OWN_STEPS)
 def test_a_fault_in_the_recorder_itself_ends_the_recording_in_good_order(recordings: Path, label: str) -> None:
     manifest, statuses, problems = manifest_of(recordings / label)
@@ -147,6 +159,18 @@ def test_the_command_prints_one_line_for_it_and_the_diagnosis(tmp_path: Path) ->
     assert {one["name"]: one["status"] for one in json.loads(done.stdout)["sources"]}["host"] == "failed"
 
 
+def test_a_terminal_that_is_closed_ends_the_recording_in_good_order(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
+        command = perfscope("attach", str(waiting.pid), "--depth", "observe", "--follow", "--json", "--out", out)
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as agent:
+            until(lambda: any((out / "streams").glob("host.counters@*/*")))
+            agent.send_signal(signal.SIGHUP)
+            said, _ = agent.communicate(timeout=60)
+        waiting.kill()
+    assert agent.returncode == 0 and json.loads(said)["sources"] and StoredRun.open(out).manifest.finished
+
+
 def test_ctrl_c_in_the_middle_passes_and_the_folder_is_closed(tmp_path: Path) -> None:
     def interrupted(progress: object) -> None:
         raise KeyboardInterrupt
@@ -167,7 +191,7 @@ def test_every_collector_has_a_way_to_fail_here() -> None:
 
 def test_probes_leave_although_their_collector_can_neither_poll_nor_stop(looping: Run, tmp_path: Path) -> None:
     before = looping.state()
-    case = Case("", looping.pid, str(tmp_path / "run"), "Probe", "poll", 10, "probe", 8.0, also="stop")
+    case = Case("", looping.pid, str(tmp_path / "run"), "Probe", "poll", 10, "probe", 6.0, also="stop")
     command = [sys.executable, "-m", "tests.safety.faulty_recordings"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, text=True) as agent:
         assert agent.stdin is not None

@@ -30,6 +30,7 @@ REASONS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "a file is as large as `ulimit -f` allows",
     errno.EROFS: "the file system is read-only now",
+    errno.EMFILE: "more files are needed than `ulimit -n` allows",
 }
 SECRET = re.compile(r"(pass(word|wd)?|secret|token|api[-_]?key|access[-_]?key|credential|auth)", re.IGNORECASE)
 URL_SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")

@@ -137,7 +137,10 @@ def new_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
     os.mkdir(name, mode, dir_fd=parent)
     number = os.open(name, DIRECTORY, dir_fd=parent)
     try:
-        if os.fstat(number).st_uid != os.geteuid() or os.listdir(number):
+        owner = os.fstat(number).st_uid
+        if owner != os.geteuid():
+            raise OSError(errno.ESTALE, f"the new folder {name} belongs to uid {owner}")
+        if os.listdir(number):
             raise OSError(errno.ESTALE, f"somebody replaced the new folder {name}")
         give_to_caller_of_sudo(number)
     except OSError:

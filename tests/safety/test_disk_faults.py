@@ -1,0 +1,222 @@
+"""The disk fails while it is recorded: full, read-only, out of quota, files limited, removed. What is there stays readable."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from perfscope.agent.collector import TargetProcess
+from perfscope.agent.profiler_windows import trace_store
+from perfscope.agent.profiler_windows.trace_store import TraceStore
+from perfscope.agent.recorder import Plan, Progress, Recorder
+from perfscope.traces.load import load
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run.stored import StoredRun
+from tests.build import FACTS
+from tests.running import perfscope, until
+
+ROOT = Path(__file__).parents[2]
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a file system")
+TARGET = TargetProcess(0, 1, 1, 1, -1, "main", 0, 0, "python", True, True)
+WAITING = "import time\nwhile True: time.sleep(0.01)"
+
+
+@pytest.fixture(scope="module")
+def pid() -> Iterator[int]:
+    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
+        yield waiting.pid
+        waiting.kill()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Take all the room that is left."""
+    with open(disk / "filler", "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+
+
+def attached(pid: int, out: Path, act: Callable[[], object]) -> "subprocess.CompletedProcess[str]":
+    """Attach for two seconds, and `act` once the run folder is there."""
+    command = perfscope("attach", str(pid), "--depth", "observe", "--duration", "2", "--json", "--out", out)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        until(lambda: (out / "manifest.json").exists())
+        act()
+        said, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return subprocess.CompletedProcess(command, process.returncode, said, err)
+
+
+def problems(done: "subprocess.CompletedProcess[str]") -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.startswith("perfscope: ")]
+
+
+@NEEDS_ROOT
+def test_a_disk_that_is_filled_at_once_leaves_a_finished_manifest(pid: int, disk: Path) -> None:
+    done = attached(pid, disk / "run", lambda: fill(disk))
+    assert done.returncode == 0 and json.loads(done.stdout)["sources"]
+    assert len(problems(done)) == 1 and "the disk is full" in problems(done)[0]
+    manifest = StoredRun.open(disk / "run").manifest
+    assert manifest.finished and "the disk is full" in (manifest.end_reason or "") and manifest.dropped
+
+
+def recorded_with(pid: int, out: Path, act: Callable[[Recorder], object]) -> Recorder:
+    """Record, and `act` in the midst of it."""
+    calls: list[Progress] = []
+
+    def tick(progress: Progress) -> None:
+        calls.append(progress)
+        if len(calls) == 2:
+            act(recorder)
+
+    recorder = Recorder(Plan(pid, out, "observe", 5.0))
+    recorder.record(tick)
+    return recorder
+
+
+@NEEDS_ROOT
+def test_a_file_system_that_becomes_read_only_keeps_what_it_has(pid: int, disk: Path) -> None:
+    def remount(recorder: Recorder) -> None:
+        recorder.run.seal()  # it cannot become read-only while a file is open to be written
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+
+    recorder = recorded_with(pid, disk / "run", remount)
+    assert "read-only" in (recorder.run.stopped or "") and not recorder.problems
+    stored = StoredRun.open(disk / "run")
+    assert not stored.manifest.finished and any(stored.rows("host.counters")) and load(disk / "run").torn == 0
+
+
+def test_a_run_folder_that_is_removed_ends_the_recording_with_one_line(pid: int, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = attached(pid, out, lambda: shutil.rmtree(out))
+    assert (done.returncode, done.stdout, len(problems(done))) == (1, "", 1)
+    assert f"{out} was deleted" in problems(done)[0] and not out.exists()
+
+
+@pytest.mark.parametrize("removed", ["streams", "everything"])
+def test_files_that_are_removed_end_the_recording_and_the_rest_is_read(pid: int, tmp_path: Path, removed: str) -> None:
+    def remove(recorder: Recorder) -> None:
+        names = ["streams"] if removed == "streams" else os.listdir(tmp_path / "run")
+        for name in names:
+            path = tmp_path / "run" / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    recorder = recorded_with(pid, tmp_path / "run", remove)
+    assert "deleted" in (recorder.run.stopped or "") and not recorder.problems
+    manifest = StoredRun.open(tmp_path / "run").manifest
+    assert manifest.finished and "deleted" in (manifest.end_reason or "")
+
+
+LIMITED = """
+import array, sys, msgspec
+from pathlib import Path
+from perfscope.traces.run.events import COLUMNS
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.manifest import Manifest
+from tests.build import FACTS
+run = RunWriter.create(Path(sys.argv[1]), msgspec.convert(FACTS, Manifest))
+row = [5, 1, 100, 1, *[-1] * (len(COLUMNS) - 4)]
+for _ in range(400):
+    run.arrow("probe.records", 0, COLUMNS).append(array.array("q", row * 10))
+    run.jsonl("host.states", 0).append({"ts": 1, "tid": 1, "state": "running"})
+    run.flush()
+run.close()
+print(run.stopped)
+"""
+
+
+def written_under(before: Callable[[], None], out: Path) -> str:
+    """What stopped a writer of 400 kB that was started so."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(out)],
+        cwd=ROOT,
+        preexec_fn=before,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_limit_on_the_size_of_files_ends_the_recording_and_what_is_there_is_read(tmp_path: Path) -> None:
+    limit = 128 << 10
+    said = written_under(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), tmp_path / "run")
+    assert "ulimit -f" in said
+    trace = load(tmp_path / "run")
+    ranges = trace.table("ranges")
+    assert trace.manifest.finished and ranges is not None and len(ranges) > 500
+
+
+@NEEDS_ROOT
+def test_a_quota_that_is_used_up_ends_the_recording_and_what_is_there_is_read(tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    place.mkdir(mode=0o777)
+    options = "mode=777,usrquota_block_hardlimit=192k"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place], capture_output=True).returncode:
+        pytest.skip("this kernel has no quotas on tmpfs")
+    try:
+        said = written_under(lambda: os.setresuid(65534, 65534, 65534), place / "run")
+        assert "quota" in said
+        trace = load(place / "run")
+        assert trace.manifest.finished and trace.table("ranges") is not None
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def stored_trace(store: TraceStore, size: int) -> str:
+    """Have a trace of `size` bytes packed; its name."""
+    file = os.memfd_create("trace")
+    os.write(file, os.urandom(size))
+    note: dict[str, object] = {"mono": 1, "real": 1}
+    store.keep(file, note, TARGET)
+    store.finish()
+    return str(note["name"])
+
+
+def test_a_trace_that_is_cut_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_store, "LARGEST_TRACE_BYTES", 2 << 20)
+    run = RunWriter.create(tmp_path / "run", msgspec.convert(FACTS, Manifest))
+    store = TraceStore(run)
+    stored_trace(store, 2 << 20)
+    assert not store.trouble and not run.manifest.dropped
+    stored_trace(store, (2 << 20) + 1)
+    run.close()
+    assert "2 MB" in store.trouble[0] and "2 MB" in StoredRun.open(tmp_path / "run").manifest.dropped[0]
+
+
+def test_a_trace_that_somebody_removed_does_not_end_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_store, "MOST_STORED_BYTES", 1 << 20)
+    run = RunWriter.create(tmp_path / "run", msgspec.convert(FACTS, Manifest))
+    store = TraceStore(run)
+    (tmp_path / "run/kineto" / stored_trace(store, 1 << 20)).unlink()
+    second = stored_trace(store, 1 << 20)
+    shutil.rmtree(tmp_path / "run/kineto")
+    stored_trace(store, 1 << 20)
+    run.close()
+    assert "could not be stored" in store.trouble[0] and store.stored == 2 and second in store.names
+    assert [row for _, row in StoredRun.open(tmp_path / "run").rows("kernels") if "gone" in row]
