@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.errors import UnreadableRun
+from perfscope.traces.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.nsys.database import Database, Rows, opened
 from perfscope.traces.nsys.device_tables import (
     OnDevice,
@@ -51,7 +52,8 @@ def read_export(path: Path) -> Trace:
         zero_ns = on_job_time(tables)
         manifest = manifest_of(database, parts, zero_ns)
     absent = {name: why_absent(name) for name in TABLES if name not in tables}
-    return Trace(tables, absent, [manifest], span_ns=span(tables.values()), path=path)
+    whole = span(tables.values())
+    return Trace(masked_tables(tables), absent, [masked_manifest(manifest)], span_ns=whole, path=path)
 
 
 def refuse_what_is_no_export(path: Path) -> None:

@@ -6,7 +6,6 @@ Light: the agent uses it beside the training, so no pandas here, and pyarrow onl
 import contextlib
 import errno
 import os
-import re
 from pathlib import Path
 
 import msgspec
@@ -14,34 +13,13 @@ import msgspec
 from perfscope.errors import UsageError
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.streams import ArrowRows, JsonLines, Stream
+from perfscope.traces.secrets import mask_values
 
 MANIFEST = "manifest.json"
 CAP_BYTES = 512 << 20
 ROOM = ".room"
 ROOM_BYTES = 64 << 10
 """Kept free for the last manifest, which says that the disk was full."""
-SECRET = re.compile(r"(pass(word|wd)?|secret|token|api[-_]?key|access[-_]?key|credential|auth)", re.IGNORECASE)
-URL_SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-MASK = "***"
-
-
-def mask_secrets(command: list[str]) -> list[str]:
-    """The command line with the values of what looks like a secret replaced: --token X, api_key=X, https://user:pw@host."""
-    masked: list[str] = []
-    hide_next = False
-    for word in command:
-        name, equals, _ = word.partition("=")
-        if hide_next and not word.startswith("--"):
-            masked.append(MASK)
-            hide_next = False
-            continue
-        hide_next = False
-        if equals and SECRET.search(name):
-            word = f"{name}={MASK}"
-        elif word.startswith("-") and SECRET.search(word):
-            hide_next = True
-        masked.append(URL_SECRET.sub(MASK, word))
-    return masked
 
 
 class RunWriter:
@@ -147,7 +125,8 @@ class RunWriter:
 
     def replace_manifest(self) -> None:
         temporary = self.path / f"{MANIFEST}.new"
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self.manifest), indent=2))
+        masked = mask_values(msgspec.to_builtins(self.manifest))
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(masked), indent=2))
         os.replace(temporary, self.path / MANIFEST)
 
     def write_manifest(self) -> None:
