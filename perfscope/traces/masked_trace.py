@@ -69,7 +69,7 @@ def suspects(columns: "list[pd.Index[str]]") -> list[list[int]]:
     return [np.flatnonzero(part).tolist() for part in np.split(matches, ends[:-1])]
 
 
-def recoded(column: "pd.Series[str]", names: list[str]) -> pd.Categorical:
+def recoded(column: "pd.Series[str]", names: list[str]) -> "pd.Categorical[str]":
     """Return the column with other names for its categories, of which some may have become equal."""
     places = {name: at for at, name in enumerate(dict.fromkeys(names))}
     place = np.array([*(places[name] for name in names), -1], np.int64)

@@ -168,8 +168,7 @@ def last_instant(rows: tuple[Rows, ...]) -> int:
 def manifest_of(database: Database, parts: Parts, zero_ns: int) -> Manifest:
     """Who was recorded, as far as an export tells. Of the command line only the program: the rest may hold secrets."""
     notes = parts.notes()
-    asked = dict(row for row in database.rows("META_DATA_CAPTURE", "name", "value") if isinstance(row[0], str))
-    program = asked.get("PROCESS_0:COMMAND")
+    program = [value for _, value in database.settings("META_DATA_CAPTURE", "PROCESS_0:COMMAND")][:1]
     return Manifest(
         job_id="",
         host=parts.who.host,
@@ -177,7 +176,7 @@ def manifest_of(database: Database, parts: Parts, zero_ns: int) -> Manifest:
         zero_monotonic_ns=0,
         zero_realtime_ns=realtime_of(database, zero_ns),
         tool_version="",
-        command=[program] if isinstance(program, str) else [],
+        command=program,
         target_pid=0,
         depth="trace",
         sources=[SourceStatus("nsys", "partial" if notes else "ok", "; ".join(notes) or None)],
