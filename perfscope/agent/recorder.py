@@ -21,8 +21,9 @@ from perfscope.agent.job.tree import Tree
 from perfscope.agent.job_identity import job_identity, named
 from perfscope.agent.recording_plan import FLUSH_NS, Plan, Progress
 from perfscope.errors import CollectorUnavailable, NothingToCollect, PerfscopeError
-from perfscope.traces.run.folder import RunWriter, mask_secrets
+from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest, SourceStatus
+from perfscope.traces.secrets import mask_secrets
 
 REFRESH_NS = 500_000_000
 CLOCK_NS = 10_000_000_000

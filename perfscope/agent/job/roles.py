@@ -12,6 +12,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.files import read_file
 from perfscope.agent.target_user.rights import TargetUser, target_user
+from perfscope.traces.secrets import mask_text
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
@@ -158,7 +159,12 @@ def text_of(user: TargetUser, path: str) -> str:
 
 
 def script(command: list[str]) -> str:
-    """A short name for people: the script or module that runs, else the program."""
+    """Return a short name for people, secrets masked: the script or module that runs, else the program."""
+    return mask_text(program_of(command))
+
+
+def program_of(command: list[str]) -> str:
+    """Return the script or module that a command line runs, else its program."""
     words = iter(command[1:])
     for word in words:
         if word == "-m":

@@ -26,6 +26,7 @@ from perfscope.traces.kineto.host_tables import (
 )
 from perfscope.traces.kineto.identity import Identity, identified, listed_devices
 from perfscope.traces.kineto.outliers import within_reach
+from perfscope.traces.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.outliers import FAR_AWAY
 from perfscope.traces.reading_options import READABLE
 from perfscope.traces.run.manifest import Manifest, SourceStatus
@@ -54,7 +55,8 @@ def trace_of(path: Path, columns: Columns) -> Trace:
     zero_ns = on_job_time(tables)
     manifest = manifest_of(columns, left_out, zero_ns + (base_ns if isinstance(base_ns, int) else 0))
     absent = {name: why_absent(name) for name in TABLES if name not in tables}
-    return Trace(tables, absent, [manifest], span_ns=span(tables.values()), path=path)
+    whole = span(tables.values())
+    return Trace(masked_tables(tables), absent, [masked_manifest(manifest)], span_ns=whole, path=path)
 
 
 def tables_of(rows: dict[str, Group], around: dict[str, Any], meta: list[Any], path: Path) -> dict[str, pd.DataFrame]:

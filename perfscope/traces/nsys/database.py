@@ -115,6 +115,17 @@ class Database:
         sql = f"SELECT {', '.join(there)} FROM {quoted(table)}"
         return self.in_any_encoding(lambda: self.connection.execute(sql).fetchall())
 
+    def settings(self, table: str, name: str, value: str = "*") -> list[tuple[str, str]]:
+        """Return (name, value) of the rows of a table of settings in which both are texts of these forms (GLOB).
+
+        Such tables hold the whole environment that was recorded, access tokens included: only what is named is read.
+        """
+        if not self.has(table, "name", "value"):
+            return []
+        sql = f"SELECT name, value FROM {quoted(table)} WHERE typeof(name) = 'text' AND typeof(value) = 'text'"
+        sql += " AND name GLOB ? AND value GLOB ?"
+        return self.in_any_encoding(lambda: self.connection.execute(sql, (name, value)).fetchall())
+
     def events(
         self,
         table: str,

@@ -47,10 +47,7 @@ class Identity:
         listed = database.rows("PROCESSES", "globalPid", "pid", "name")
         self.pids = {key >> TID_BITS: pid for key, pid, _ in listed if isinstance(key, int) and isinstance(pid, int)}
         self.called = {key >> TID_BITS: str(name) for key, _, name in listed if isinstance(key, int)}
-        self.host = next(
-            (str(row[1]) for row in database.rows("TARGET_INFO_SYSTEM_ENV", "name", "value") if row[0] == "Hostname"),
-            "",
-        )
+        self.host = next((value for _, value in database.settings("TARGET_INFO_SYSTEM_ENV", "Hostname")), "")
         self.cards = {row[:2]: row[2] for row in numbers(database, "TARGET_INFO_CUDA_DEVICE", "pid", "cudaId", "gpuId")}
         self.environment = environment(database)
         self.members: dict[int, Member] = {}
@@ -170,9 +167,12 @@ def numbers(database: Database, table: str, *columns: str) -> list[tuple[int, ..
 
 def environment(database: Database) -> dict[str, int]:
     """Numbers in the environment that the profiler was started in: torchrun's RANK and WORLD_SIZE where it started nsys."""
-    rows = database.rows("META_DATA_CAPTURE", "name", "value")
-    set_to = (ASSIGNED.match(str(value)) for name, value in rows if str(name).endswith(":ENVIRONMENT_VARIABLE"))
-    return {found[1]: int(found[2]) for found in set_to if found and found[1] in ("RANK", "WORLD_SIZE")}
+    wanted = ("RANK", "WORLD_SIZE")
+    rows = [
+        row for name in wanted for row in database.settings("META_DATA_CAPTURE", "*:ENVIRONMENT_VARIABLE", f"{name}=*")
+    ]
+    set_to = (ASSIGNED.match(value) for _, value in rows)
+    return {found[1]: int(found[2]) for found in set_to if found and found[1] in wanted}
 
 
 def identified(on_device: list[Rows], on_host: list[Rows], database: Database, path: Path) -> Identity:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.errors import UnreadableRun
+from perfscope.traces.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.nsys.database import Database, Rows, opened
 from perfscope.traces.nsys.device_tables import (
     OnDevice,
@@ -51,7 +52,8 @@ def read_export(path: Path) -> Trace:
         zero_ns = on_job_time(tables)
         manifest = manifest_of(database, parts, zero_ns)
     absent = {name: why_absent(name) for name in TABLES if name not in tables}
-    return Trace(tables, absent, [manifest], span_ns=span(tables.values()), path=path)
+    whole = span(tables.values())
+    return Trace(masked_tables(tables), absent, [masked_manifest(manifest)], span_ns=whole, path=path)
 
 
 def refuse_what_is_no_export(path: Path) -> None:
@@ -166,8 +168,7 @@ def last_instant(rows: tuple[Rows, ...]) -> int:
 def manifest_of(database: Database, parts: Parts, zero_ns: int) -> Manifest:
     """Who was recorded, as far as an export tells. Of the command line only the program: the rest may hold secrets."""
     notes = parts.notes()
-    asked = dict(row for row in database.rows("META_DATA_CAPTURE", "name", "value") if isinstance(row[0], str))
-    program = asked.get("PROCESS_0:COMMAND")
+    program = [value for _, value in database.settings("META_DATA_CAPTURE", "PROCESS_0:COMMAND")][:1]
     return Manifest(
         job_id="",
         host=parts.who.host,
@@ -175,7 +176,7 @@ def manifest_of(database: Database, parts: Parts, zero_ns: int) -> Manifest:
         zero_monotonic_ns=0,
         zero_realtime_ns=realtime_of(database, zero_ns),
         tool_version="",
-        command=[program] if isinstance(program, str) else [],
+        command=program,
         target_pid=0,
         depth="trace",
         sources=[SourceStatus("nsys", "partial" if notes else "ok", "; ".join(notes) or None)],

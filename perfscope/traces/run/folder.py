@@ -7,7 +7,6 @@ pyarrow only once an Arrow stream is opened.
 import contextlib
 import errno
 import os
-import re
 from pathlib import Path
 
 import msgspec
@@ -17,6 +16,7 @@ from perfscope.traces.run.encoding import encode
 from perfscope.traces.run.held_folder import HeldFolder, create_run_folder
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.streams import ArrowRows, JsonLines, Stream
+from perfscope.traces.secrets import mask_values
 
 MANIFEST = "manifest.json"
 NEW_MANIFEST = f"{MANIFEST}.new"
@@ -32,28 +32,6 @@ REASONS = {
     errno.EROFS: "the file system is read-only now",
     errno.EMFILE: "more files are needed than `ulimit -n` allows",
 }
-SECRET = re.compile(r"(pass(word|wd)?|secret|token|api[-_]?key|access[-_]?key|credential|auth)", re.IGNORECASE)
-URL_SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-MASK = "***"
-
-
-def mask_secrets(command: list[str]) -> list[str]:
-    """The command line with the values of what looks like a secret replaced: --token X, api_key=X, https://user:pw@host."""
-    masked: list[str] = []
-    hide_next = False
-    for word in command:
-        name, equals, _ = word.partition("=")
-        if hide_next and not word.startswith("--"):
-            masked.append(MASK)
-            hide_next = False
-            continue
-        hide_next = False
-        if equals and SECRET.search(name):
-            word = f"{name}={MASK}"
-        elif word.startswith("-") and SECRET.search(word):
-            hide_next = True
-        masked.append(URL_SECRET.sub(MASK, word))
-    return masked
 
 
 class RunWriter:
@@ -185,7 +163,7 @@ class RunWriter:
         """Write a new manifest and put it in the place of the old one. Raises OSError."""
         self.held.remove(NEW_MANIFEST)
         with open(self.held.create(NEW_MANIFEST), "wb") as file:
-            file.write(msgspec.json.format(encode(self.manifest), indent=2))
+            file.write(msgspec.json.format(encode(mask_values(msgspec.to_builtins(self.manifest))), indent=2))
         self.held.rename(NEW_MANIFEST, MANIFEST)
 
     def write_manifest(self) -> None:

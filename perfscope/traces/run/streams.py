@@ -12,9 +12,11 @@ from typing import Any, BinaryIO
 
 from perfscope.traces.run.encoding import encode
 from perfscope.traces.run.held_folder import HeldFolder
+from perfscope.traces.secrets import mask_values
 
 SEGMENT_BYTES = 8 << 20
 SEGMENT_S = 10.0
+NUMBERS = frozenset((int, float, bool, type(None)))
 
 
 class Stream:
@@ -122,12 +124,18 @@ class JsonLines(Stream):
         self.held = bytearray()
 
     def append(self, row: dict[str, Any]) -> None:
-        self.held += encode(row) + b"\n"
+        self.held += encode(masked_row(row)) + b"\n"
 
     def flush(self) -> None:
         if self.held:
             held, self.held = bytes(self.held), bytearray()
             self.write(held)
+
+
+def masked_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row with the secrets in its texts masked; most rows hold numbers only."""
+    texts = {name: mask_values(value) for name, value in row.items() if value.__class__ not in NUMBERS}
+    return row | texts if texts else row
 
 
 class ArrowRows(Stream):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from perfscope.traces.clocks import Clock, host_clock
 from perfscope.traces.intervals import Ints
+from perfscope.traces.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.run import device_tables, events
 from perfscope.traces.run.cells import LARGEST_NS, checks_of, holds, is_number, is_time, is_wall_time, is_whole
 from perfscope.traces.run.growing import GrowingRun
@@ -17,6 +18,7 @@ from perfscope.traces.run.kernel_windows import OF_WINDOWS, window_tables
 from perfscope.traces.run.nvtx_rows import nvtx_columns
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
+from perfscope.traces.secrets import mask_values
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace, framed, unlabelled
 
@@ -79,9 +81,9 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
     tables = {name: table for name, table in made.items() if table is not None and len(table)}
     absent = {name: why(run, name) for name in TABLES if name not in tables}
     return Trace(
-        tables,
-        absent,
-        [run.manifest],
+        masked_tables(tables),
+        mask_values(absent),
+        [masked_manifest(run.manifest)],
         span_ns=span(tables.values()),
         torn=run.torn + unreadable,
         clock_residual_ns=clock.residual_ns,

@@ -101,7 +101,7 @@ def test_a_request_that_is_not_looked_at_is_taken_back(start: Start, tmp_path: P
     version = known_version(target.pid)
     assert not enter_by_remote_exec(target.pid, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9)
     assert left_behind() == folders
-    eventually(lambda: target.poll() is None and enter(target.pid, writing(tmp_path / "out")), "an entry later on")
+    eventually(lambda: bool(enter(target.pid, writing(tmp_path / "out"))), "an entry later on")
     eventually(lambda: said(tmp_path / "out") == "x", "the source, once")
 
 

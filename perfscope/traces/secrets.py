@@ -1,0 +1,264 @@
+"""Masks secrets in command lines and in any other text, by the name they follow and by their form.
+
+A name counts by its words: `--wandb-key`, `HF_TOKEN` and `apiKey` name a secret, `--tokenizer`, `--max-tokens`, `--author` and
+`key_cache` do not. `-p` alone does not either: it is more often a port or a precision than a password; see `PROGRAM_OPTIONS`.
+Light: the agent uses this module. Every pattern takes time in proportion to the text.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+MASK: Final = "***"
+LONGEST_REMEMBERED: Final = 4096
+
+# -- by name
+
+NONE, WEAK, STRONG = 0, 1, 2
+"""What a name says of its value: nothing; a secret unless it is a number or a switch; a secret."""
+STRONG_ENDINGS: Final = ("password", "passwd", "passphrase", "secret", "secrets", "credential", "credentials", "apikey")
+STRONG_WORDS: Final = frozenset(
+    ("pwd", "jwt", "bearer", "cookie", "cookies", "authorization", "authtoken", "accesstoken", "accesskey", "secretkey")
+    + ("privatekey", "apitoken", "authkey", "sessiontoken", "bearertoken", "connectionstring", "passcode")
+)
+WEAK_WORDS: Final = frozenset(("token", "key", "auth", "oauth", "pat", "pass"))
+PLURALS: Final = {
+    "keys": frozenset(("api", "access", "secret", "private")),
+    "tokens": frozenset(("api", "access", "auth")),
+}
+ORDINARY_BEFORE: Final = frozenset(
+    ("pad", "bos", "eos", "unk", "sep", "cls", "mask", "image", "video", "audio", "special", "start", "end", "stop")
+    + ("begin", "next", "max", "min", "num", "n", "new", "per", "prompt", "placeholder", "text", "label", "labels")
+    + ("sort", "primary", "foreign", "partition", "dict", "cache", "input", "output", "feature", "column", "caption")
+    + ("metric", "group", "index", "public", "query", "batch", "target", "state", "json", "map", "forward", "backward")
+    + ("first", "second", "single", "one", "multi", "draft", "vision", "hot", "class", "routing", "shard")
+)
+"""Words of machine learning and of data: `--pad-token`, `--image-key`, `forward_pass` are no secrets."""
+SWITCHES: Final = frozenset(
+    (
+        "no",
+        "use",
+        "require",
+        "disable",
+        "enable",
+        "skip",
+        "with",
+        "without",
+        "is",
+        "has",
+        "allow",
+        "add",
+        "show",
+        "print",
+    )
+)
+PLACES: Final = frozenset(("file", "path", "dir", "folder", "name", "type", "length", "len", "size", "timeout", "ttl"))
+"""`--password-file` names a file and not a password."""
+IN_QUERIES: Final = frozenset(("sig", "signature", "code", "sas"))
+WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+LONGEST_PLAIN: Final = 32
+PLAIN_VALUE: Final = re.compile(r"(?ai)(?:true|false|none|null|yes|no|on|off|)\Z")
+PLAIN_NUMBER: Final = re.compile(r"(?a)[+-]?\d{1,7}(?:\.\d{0,7})?(?:e[+-]?\d{1,3})?\Z")
+
+NAME: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,255}"
+QUOTED: Final = r"""\\{1,3}"[^"]*"?|\\{1,3}'[^']*'?|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
+VALUE: Final = re.compile(rf"""{QUOTED}|\[[^\]]{{0,4096}}\]?|[^\s"'&;<>]+""", re.DOTALL | re.ASCII)
+ASSIGNED: Final = re.compile(
+    rf"""(?<![A-Za-z0-9_.])(?P<name>{NAME})"""
+    rf"""(?P<sign>=(?!=)|\s{{1,2}}=\s{{1,2}}|\\{{0,3}}["']?\s{{0,2}}:(?!:)\s{{0,4}})""",
+    re.ASCII,
+)
+OPTION: Final = re.compile(
+    rf"""(?<![^\s"'=(\[,;])(?P<name>--?{NAME})(?P<sign>\s{{1,8}}(?:--\s{{1,8}})?)(?!-)""", re.ASCII
+)
+HEADER: Final = re.compile(
+    r"""(?ai)(?<![a-z])((?:proxy-)?authorization|(?:set-)?cookie)(\\{0,3}["']?\s{0,3}[:=]\s{0,3}\\{0,3}["']?)[^\r\n"'\\]+"""
+)
+NAME_HINTS: Final = (
+    *("token", "key", "auth", "pass", "secret", "credential", "pwd", "jwt", "cookie", "bearer", "connectionstring"),
+    *("pat", "sig=", "signature=", "code=", "sas="),
+)
+"""In small letters; a name that says anything of its value contains one of them."""
+# -- by form
+
+FORMS: Final[dict[str, str]] = {
+    "hf_": r"hf_(?:(?=[a-z]{0,40}[A-Z0-9])[A-Za-z0-9]{16,}|"
+    r"(?=[a-z0-9]{0,16}[A-Z])(?=[A-Za-z]{0,16}\d)[A-Za-z0-9]{10,}|[A-Za-z0-9]{30,})",
+    "sk-": r"sk-(?:(?:proj|ant|svcacct|admin|or|lf)-[\w-]{8,}|(?=[a-z_-]{0,40}[A-Z0-9])[\w-]{16,})",
+    "sk_": r"sk_(?:live|test)_[A-Za-z0-9]{8,}",
+    "rk_": r"rk_(?:live|test)_[A-Za-z0-9]{8,}",
+    "ghp_": r"ghp_[A-Za-z0-9]{6,}",
+    "gho_": r"gho_[A-Za-z0-9]{6,}",
+    "ghu_": r"ghu_[A-Za-z0-9]{6,}",
+    "ghs_": r"ghs_[A-Za-z0-9]{6,}",
+    "ghr_": r"ghr_[A-Za-z0-9]{6,}",
+    "github_pat_": r"github_pat_\w{6,}",
+    "glpat-": r"glpat-[\w-]{6,}",
+    "xox": r"xox[abcdeoprs]-[\w-]{6,}",
+    "xapp-": r"xapp-[\w-]{8,}",
+    "AKIA": r"AKIA[A-Z0-9]{12,}",
+    "ASIA": r"ASIA[A-Z0-9]{12,}",
+    "AIza": r"AIza[\w-]{20,}",
+    "ya29.": r"ya29\.[\w-]{16,}",
+    "eyJ": r"eyJ[\w-]{12,}(?:\.[\w-]*)*",
+    "npm_": r"npm_[A-Za-z0-9]{20,}",
+    "pypi-": r"pypi-(?:AgE[\w-]{8,}|(?=[a-z_-]{0,40}[A-Z])[\w-]{20,})",
+    "dckr_pat_": r"dckr_pat_[\w-]{6,}",
+    "nvapi-": r"nvapi-[\w-]{16,}",
+    "gsk_": r"gsk_[A-Za-z0-9]{20,}",
+    "r8_": r"r8_[A-Za-z0-9]{20,}",
+    "wandb_v1_": r"wandb_v1_\w{16,}",
+    "dop_v1_": r"dop_v1_[0-9a-f]{16,}",
+    "hvs.": r"hvs\.[\w-]{16,}",
+    "SG.": r"SG\.[\w-]{16,64}\.[\w-]{16,}",
+    "hooks.slack.com": r"hooks\.slack\.com/services/[\w/]+",
+}
+"""What a kind of secret begins with, and its form; each in a place where no letter or digit precedes it."""
+FORM: Final = re.compile(r"(?<![A-Za-z0-9])(?:" + "|".join(FORMS.values()) + ")", re.ASCII)
+PRIVATE_KEY: Final = re.compile(
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S
+)
+URL_SECRET: Final = re.compile(r"(?<=://)[^/\s?#]+(?=@)")
+BEARER: Final = re.compile(r"(?ai)(?<![a-z])(bearer\s{1,4})[\w.~+/=-]{6,}")
+FORM_HINTS: Final = (*FORMS, "PRIVATE KEY", "://", "earer ", "EARER ")
+
+PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
+    "sshpass": frozenset(("-p",)),
+    "curl": frozenset(("-u", "--user", "-U", "--proxy-user")),
+    "redis-cli": frozenset(("-a",)),
+    "mysql": frozenset(("-p",)),
+}
+"""Options of one letter that hold a secret, by program."""
+
+
+@lru_cache(1024)
+def strength(name: str) -> int:
+    """Return NONE, WEAK or STRONG: whether what follows the name is a secret. Of a dotted name the last part counts."""
+    words = [word.lower() for word in WORDS.findall(name.rsplit(".", 1)[-1])]
+    if not words or words[0] in SWITCHES or words[-1] in PLACES or name in ("PWD", "OLDPWD"):
+        return NONE
+    if any(word in STRONG_WORDS or word.endswith(STRONG_ENDINGS) for word in words):
+        return STRONG
+    before = words[-2] if len(words) > 1 else ""
+    if words[-1] in WEAK_WORDS:
+        return NONE if before in ORDINARY_BEFORE else WEAK
+    return WEAK if before in PLURALS.get(words[-1], ()) else NONE
+
+
+def is_plain(value: str, strong: int) -> bool:
+    """Return whether a value is a switch (or a number, after a weak name), and so no secret."""
+    if len(value) > LONGEST_PLAIN:
+        return False
+    bare = value.strip("\"'\\,)]}")
+    return bare == MASK or bool(PLAIN_VALUE.match(bare) or (strong == WEAK and PLAIN_NUMBER.match(bare)))
+
+
+def mask_secrets(command: Sequence[str]) -> list[str]:
+    """Return a command line with its secrets masked: values of options and variables by name, all else by form."""
+    masked: list[str] = []
+    pending, program = NONE, ""
+    for word in command:
+        base = os.path.basename(word)
+        program = base if base in PROGRAM_OPTIONS else program
+        if pending and word == "--":
+            masked.append(word)
+            continue
+        if pending and not word.startswith("--" if pending == STRONG else "-"):
+            masked.append(word if is_plain(word, pending) else MASK)
+            pending = NONE
+            continue
+        pending = of_option(word, program)
+        masked.append(masked_word(word, program))
+    return masked
+
+
+def of_option(word: str, program: str) -> int:
+    """Return what a word of a command line says of the next one."""
+    if word in PROGRAM_OPTIONS.get(program, ()):
+        return STRONG
+    return strength(word) if word.startswith("-") and re.fullmatch(rf"--?{NAME}", word) else NONE
+
+
+def masked_word(word: str, program: str) -> str:
+    """Return one word of a command line, masked: what follows `name=` is its value to the end, blanks included."""
+    name, equals, value = word.partition("=")
+    strong = strength(name) if equals and re.fullmatch(rf"[-+~/]{{0,3}}{NAME}", name) else NONE
+    if strong:
+        return word if is_plain(value, strong) else f"{name}={MASK}"
+    if word[:2] in PROGRAM_OPTIONS.get(program, ()) and len(word) > 2 and word[1] != "-":
+        return f"{word[:2]}{MASK}"
+    return mask_text(word)
+
+
+def mask_text(text: str) -> str:
+    """Return a text with its secrets masked; the text itself where it holds none."""
+    return remembered(text) if len(text) <= LONGEST_REMEMBERED else masked_text(text)
+
+
+def masked_text(text: str) -> str:
+    """Return a text with its secrets masked, by form and by name."""
+    if any(hint in text for hint in FORM_HINTS):
+        text = URL_SECRET.sub(MASK, BEARER.sub(rf"\1{MASK}", PRIVATE_KEY.sub(MASK, FORM.sub(MASK, text))))
+    lowered = text.lower()
+    if any(hint in lowered for hint in NAME_HINTS):
+        text = mask_after_names(OPTION, mask_after_names(ASSIGNED, HEADER.sub(rf"\1\2{MASK}", text)))
+    return text
+
+
+remembered = lru_cache(1024)(masked_text)
+
+
+def mask_after_names(pattern: "re.Pattern[str]", text: str) -> str:
+    """Return the text with the value after each secret's name masked; in every other value names are looked for again."""
+    pieces, kept, at = [], 0, 0
+    while (found := pattern.search(text, at)) is not None:
+        at = found.end()
+        strong = said_by(found)
+        value = VALUE.match(text, at) if strong else None
+        if value is None or is_plain(value[0], strong) or is_place(found["sign"], value[0]):
+            continue
+        pieces += [text[kept:at], quoted(value[0])]
+        kept = at = value.end()
+    return "".join([*pieces, text[kept:]]) if pieces else text
+
+
+def said_by(found: "re.Match[str]") -> int:
+    """Return what the name and the sign that were found say of the value after them.
+
+    After `name:` without a blank or a quote a weak name counts only where it is written as a header is, with a hyphen.
+    """
+    name, before = found["name"], found.string[max(found.start() - 1, 0) : found.start()]
+    if before in ("?", "&") and (WORDS.findall(name) or [""])[-1].lower() in IN_QUERIES:
+        return STRONG
+    strong = strength(name)
+    tight = found["sign"] == ":" and found.string[found.end() : found.end() + 1] not in ('"', "'", "\\", "[")
+    return NONE if tight and strong == WEAK and "-" not in name else strong
+
+
+def is_place(sign: str, value: str) -> bool:
+    """Return whether name, sign and value are a place in a file: `my_secret:12`."""
+    return sign == ":" and bool(PLAIN_NUMBER.match(value[:32].rstrip(",)]}")))
+
+
+def quoted(value: str) -> str:
+    """Return the mask in the quotes of the value, so that JSON stays JSON; brackets and commas at its end stay."""
+    opening = re.match(r"""\\{0,3}["']""", value)
+    if opening is not None:
+        ends = len(value) > len(opening[0]) and value.endswith(opening[0])
+        return f"{opening[0]}{MASK}{opening[0] if ends else ''}"
+    if value.startswith("["):
+        return f'["{MASK}"]'
+    return MASK + value[len(value.rstrip(",)]}")) :]
+
+
+def mask_values(value: Any) -> Any:
+    """Return the same lists and dictionaries with every text in them masked; keys stay."""
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, dict):
+        return {key: mask_values(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask_values(inner) for inner in value]
+    return value

@@ -1,0 +1,172 @@
+"""Masking of secrets: what is a secret and what is an ordinary argument of a training program."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perfscope.traces import secrets
+from perfscope.traces.masked_trace import masked_tables, suspects
+from perfscope.traces.secrets import MASK, mask_secrets, mask_text, mask_values, masked_text
+from tests.safety.secrets import BY_FORM, BY_NAME, CORE
+
+ORDINARY = [
+    ["python", "train.py", "--lr", "3e-4", "-p", "8080", "--keep", "3", "--author", "Ada"],
+    ["--tokenizer", "gpt2", "--max-tokens", "512", "--max_new_tokens", "20", "--token-type-ids", "0,1"],
+    ["--num_key_value_heads", "8", "key_cache=True", "monkey=1", "--keyword", "x", "--hotkey", "a"],
+    ["--pad-token", "<pad>", "--eos_token", "</s>", "bos_token=<s>", "--image-key", "jpg", "--text_key", "text"],
+    ["--revision", "9fceb02d0ae598e95dc970b74767f19372d61af8", "git-9fceb02d0ae598e95dc970b74767f19372d61af8"],
+    ["lr=3e-4,wd=0.1,betas=0.9-0.95", "--hparams", '{"lr": 0.1, "tokens": 4096, "key_dim": 64}'],
+    ["--use-auth-token", "train.py", "use_auth_token=True", "--token", "true", "--num-passes", "3", "--pass", "2"],
+    ["--password-file", "/run/secrets/password", "--key-file=/etc/key.pem", "--public-key", "ssh-ed25519"],
+    ["--model", "hf_transformers", "--model=hf_checkpoints", "sk-learn", "sk-learn-extra", "npm_config", "pypi-mirror"],
+    ["--data", "https://host/x?a=1&page=2", "s3://bucket/key/part-0", "--sort-key", "date", "PWD=/home/user"],
+    ["torchrun", "--rdzv-endpoint", "host:29500", "--master_port=29400", "--norm", "pass_through", "cross-attention"],
+    ["-X", "importtime", "--compass", "n", "--authority", "x", "--tokens-per-batch", "4096", "auth_required=no"],
+]
+NAMES = [
+    "ProfilerStep#12",
+    "Optimizer.step#Adam.step",
+    "aten::scaled_dot_product_attention",
+    "void at::native::(anonymous namespace)::sort_keys<256, 4, T = float>(int*, key::Type)",
+    "load (secrets.py:12);get_token (api_key.py:3);forward (auth.py:120)",
+    "nn.Module: KeyValueCache_0",
+    "token 12",
+    "generate: token 3 of 12",
+    "[memory]",
+]
+
+
+@pytest.mark.parametrize("command", ORDINARY, ids=lambda command: command[0])
+def test_ordinary_arguments_stay_as_they_are(command: list[str]) -> None:
+    assert mask_secrets(command) == command
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_a_trace_stay_as_they_are(name: str) -> None:
+    assert mask_text(name) == name
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_what_a_name_says_is_a_secret_is_masked(name: str) -> None:
+    masked = mask_secrets(["python", "train.py", *BY_NAME[name], "--lr", "3"])
+    assert CORE not in " ".join(masked) and MASK in " ".join(masked)
+    assert (masked[:2], masked[-2:]) == (["python", "train.py"], ["--lr", "3"])
+
+
+@pytest.mark.parametrize("form", BY_FORM)
+@pytest.mark.parametrize(
+    "around", ["{}", "--run={}", "a {} b", "({})", '["{}"]', "x={};y=1", "https://host/{}/x", "run/{}"]
+)
+def test_what_has_the_form_of_a_secret_is_masked_wherever_it_stands(form: str, around: str) -> None:
+    text = around.format(BY_FORM[form])
+    assert CORE not in mask_secrets([text])[0] and CORE not in mask_text(text)
+    assert MASK in mask_text(text)
+
+
+@pytest.mark.parametrize(
+    ("word", "masked"),
+    [
+        ('{"token": "%s", "lr": 0.1}', '{"token": "***", "lr": 0.1}'),
+        ('{"a": {"api_key":"%s"}}', '{"a": {"api_key":"***"}}'),
+        ("https://h/x?a=1&token=%s&b=2", "https://h/x?a=1&token=***&b=2"),
+        ("https://user:%s@h/x", "https://***@h/x"),
+        ("export HF_TOKEN=%s; python train.py --lr 3", "export HF_TOKEN=***; python train.py --lr 3"),
+        ("X-Api-Key: %s", "X-Api-Key: ***"),
+        ("f(token='%s', x=1)", "f(token='***', x=1)"),
+        ("+wandb.api_key=%s", "+wandb.api_key=***"),
+    ],
+)
+def test_the_rest_of_a_text_stays_readable(word: str, masked: str) -> None:
+    assert mask_secrets([word % CORE]) == [masked]
+    assert mask_text(word % CORE) == masked
+
+
+def test_what_is_masked_stays_as_it_is() -> None:
+    for words in BY_NAME.values():
+        once = mask_secrets(words)
+        assert mask_secrets(once) == once
+    for text in BY_FORM.values():
+        assert masked_text(masked_text(text)) == masked_text(text)
+
+
+def test_values_are_masked_at_any_depth_and_keys_stay() -> None:
+    value = {"HF_TOKEN": ["a", {"b": f"key={CORE}"}], "n": 1, "none": None, "real": 0.5}
+    assert mask_values(value) == {"HF_TOKEN": ["a", {"b": "key=***"}], "n": 1, "none": None, "real": 0.5}
+
+
+PIECES = st.sampled_from(
+    [*BY_FORM.values(), *(word for words in BY_NAME.values() for word in words), *NAMES]
+    + [
+        "token",
+        "key",
+        "KEY",
+        "pass",
+        "=",
+        ":",
+        ": ",
+        " ",
+        "--",
+        "-",
+        "'",
+        '"',
+        "\\",
+        "\n",
+        "\x0b",
+        "\0",
+        "K",
+        "ſ",
+        "&",
+        "?",
+        ".",
+    ]
+    + ["Bearer ", "sig", "code", "pat", "Cookie", "authorization", "ünïcode", "a", "x-", "[", "]", "{", "}", ","]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.lists(PIECES, max_size=6).map("".join), min_size=1, max_size=8, unique=True))
+def test_the_quick_search_misses_nothing_that_would_be_masked(texts: list[str]) -> None:
+    (found,) = suspects([pd.Index(texts, dtype=object)])
+    assert {at for at, text in enumerate(texts) if masked_text(text) != text} <= set(found)
+
+
+def test_names_that_become_equal_are_one_category() -> None:
+    names = pd.Categorical([f"key={CORE}1", "plain", f"key={CORE}2", None])
+    table = pd.DataFrame({"name": names, "ts": range(4)})
+    masked = masked_tables({"ranges": table})["ranges"]
+    assert masked["name"].astype(object).tolist()[:3] == ["key=***", "plain", "key=***"] and masked["name"].isna()[3]
+    assert sorted(masked["name"].cat.categories) == ["key=***", "plain"]
+    plain = {"ranges": masked}
+    assert masked_tables(plain)["ranges"] is masked
+
+
+REPEATED = [
+    *secrets.FORM_HINTS,
+    *secrets.NAME_HINTS,
+    "a",
+    "-",
+    "=",
+    ":",
+    '"',
+    "\\",
+    "[",
+    " ",
+    "@",
+    "://a@",
+    "eyJa-",
+    "x.y",
+]
+REPEATED += [f"key{sign}{opening}" for sign in ("=", ": ", ":", " ") for opening in ("", '"', "'", '\\"', "[", "1")]
+
+
+def test_time_grows_with_the_text_and_not_with_its_square() -> None:
+    """An eighth of a megabyte of each takes a second or two in all; were one of them quadratic it would take minutes."""
+    code = (
+        "import sys; from perfscope.traces.secrets import masked_text;"
+        "[masked_text(piece * ((1 << 17) // len(piece))) for piece in sys.argv[1:]]"
+    )
+    subprocess.run([sys.executable, "-c", code, *REPEATED], check=True, timeout=60)
