@@ -149,6 +149,22 @@ def test_links_and_parent_folders_do_not_lead_out_of_the_root(nobody: TargetUser
         os.close(root)
 
 
+def test_without_openat2_a_path_with_a_link_is_refused(nobody: TargetUser, folder: Path) -> None:
+    (folder / "etc").mkdir()
+    (folder / "etc" / "passwd").write_text("theirs")
+    (folder / "link").symlink_to("/etc")
+    root = os.open(folder, os.O_PATH)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(files, "OPENAT2", 100_000)  # a call that no kernel has
+            assert call_as(nobody, files.read_file, root, "/etc/passwd", 100, files=(root,)).value == "theirs"
+            for path in ("/link/passwd", "/link", "../etc/passwd", "/etc/../link/passwd"):
+                with pytest.raises(OSError):
+                    call_as(nobody, files.read_file, root, path, 100, files=(root,))
+    finally:
+        os.close(root)
+
+
 def test_only_regular_files_are_read(nobody: TargetUser, folder: Path) -> None:
     os.mkfifo(folder / "fifo")
     os.chmod(folder / "fifo", 0o666)

@@ -30,8 +30,8 @@ class OpenHow(ctypes.Structure):
 def open_below(root: int, path: str, flags: int) -> int:
     """Open `path` as a process whose root directory is `root` would. Raises OSError.
 
-    Before Linux 5.6, or where a filter forbids openat2, absolute links lead out of `root`; they are
-    followed with the rights of the target's user.
+    Before Linux 5.6, or where a filter forbids openat2, a path with a link in it is refused: an
+    absolute link would lead out of `root`.
     """
     how = OpenHow(flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     name = os.fsencode(path)
@@ -40,8 +40,24 @@ def open_below(root: int, path: str, flags: int) -> int:
         return int(opened)
     error = ctypes.get_errno()
     if error in (errno.ENOSYS, errno.EPERM):
-        return os.open(path.lstrip("/") or ".", flags, dir_fd=root)
+        return open_without_links(root, path, flags)
     raise OSError(error, os.strerror(error), path)
+
+
+def open_without_links(root: int, path: str, flags: int) -> int:
+    """Open `path` below `root` one part at a time. Raises OSError for a link or `..` in it."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise OSError(errno.EINVAL, "the path leads upwards", path)
+    folder = os.dup(root)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(parts[-1] if parts else ".", flags | os.O_NOFOLLOW, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def open_regular(root: int, path: str) -> int:

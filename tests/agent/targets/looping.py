@@ -1,7 +1,7 @@
 """A deterministic training loop for the attach tests: `looping.py OUT [--kind K] [--workers N] [--steps N] [--stripped]`.
 
-Writes one line per step to OUT: the loss as hex, seconds waited for the batch, seconds of the step, and the monotonic time at which it
-ended. SIGUSR1: appends what is patched, open and running in this process as a JSON line to OUT.state, between two steps.
+Writes one line per step to OUT: the loss as hex, seconds waited for the batch, seconds of the step, and the monotonic time at
+which it ended. SIGUSR1: appends what is patched, open and running in this process as a JSON line to OUT.state, between two steps.
 """
 
 import argparse
