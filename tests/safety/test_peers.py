@@ -13,15 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.delivery.peers import Peer, is_memory_file
+from perfscope.agent.delivery.peers import Peer, is_memory_file, listener_seen_by
 from perfscope.agent.delivery.probe_line import FIRST_BYTES, LONGEST_FRAME_BYTES, ProbeLine, accept, listen
+from perfscope.agent.host import proc
 from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
-from tests.running import Run, end, perfscope, start, until
+from tests.running import TARGETS, Run, attach, end, perfscope, start, until
 from tests.safety.strangers import FLOOD, addresses_of, needs_root, resident_bytes, run_as_nobody, sources
 
 MB = 1 << 20
+NAMESPACES = ["--user", "--map-root-user", "--pid", "--net", "--mount", "--fork", "--kill-child", "--mount-proc"]
+UNSHARED = (
+    shutil.which("unshare") and subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True).returncode == 0
+)
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +199,22 @@ def test_a_probe_accepts_its_agent_and_not_a_later_process_with_its_pid() -> Non
             else:
                 with pytest.raises(PermissionError):
                     connection.connect({"address": address, "listener": listener})
+
+
+@pytest.mark.skipif(not UNSHARED, reason="needs leave to make namespaces")
+def test_agent_and_probe_know_each_other_across_user_pid_and_network_namespaces(tmp_path: Path) -> None:
+    """In there the agent has no pid, and its user may have another number."""
+    inside = ["unshare", *NAMESPACES, sys.executable, str(TARGETS / "looping.py"), str(tmp_path / "steps")]
+    process = subprocess.Popen([*inside, "--workers", "0"], text=True, stderr=subprocess.PIPE, start_new_session=True)
+    run = Run(process, tmp_path / "steps")
+    try:
+        until(lambda: len(run.lines()) >= 20, 60)
+        pid = max(proc.children(process.pid))
+        assert listener_seen_by(pid, os.getpid()) == {"pid": 0, "start": 0, "uid": 0}
+        answer = attach(pid, tmp_path / "run", "--depth", "probe")
+        assert sources(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
+    finally:
+        end(run)
 
 
 def test_names_that_are_not_unicode_reach_the_agent() -> None:
