@@ -10,6 +10,7 @@ from typing import NoReturn
 from perfscope import __version__
 from perfscope.commands import COMMANDS
 from perfscope.errors import PerfscopeError
+from perfscope.traces.secrets import mask_text
 
 
 class OneLine(argparse.ArgumentParser):
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         if isinstance(error, OSError):
             forget_output()
-        print(f"perfscope: {told(error)}", file=sys.stderr)
+        print(f"perfscope: {mask_text(told(error))}", file=sys.stderr)  # it may quote a command line
         return error.exit_code if isinstance(error, PerfscopeError) else 1
 
 

@@ -1,6 +1,7 @@
 """What a command is started with so that the probe comes along: a folder that Python finds through PYTHONPATH."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,10 +37,15 @@ def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Ite
     """Yield the environment to start the command with, `nvtx` included; the folder it names is removed afterwards.
 
     Folders of agents that were killed are removed first. The token is in a file of mode 0600.
+
+    A process that the command leaves behind keeps PYTHONPATH when the folder is gone. In /tmp any user could then make a
+    folder of that name for its next Python: so PYTHONPATH names one inside, by a name that only our own user can learn.
     """
     place = Path(tempfile.gettempdir()).resolve()
     remove_dead(place, PREFIX)
-    with temporary_folder(place, PREFIX) as folder:
+    with temporary_folder(place, PREFIX) as hidden:
+        folder = hidden / secrets.token_hex(16)
+        folder.mkdir(mode=0o700)
         entry = files("perfscope.agent.entry")
         write_private(folder / HOOK, entry.joinpath("sitecustomize_hook.py").read_text("utf-8"))
         write_private(folder / WATCH, entry.joinpath("torch_import_watch.py").read_text("utf-8"))

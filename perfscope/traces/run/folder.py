@@ -13,7 +13,7 @@ import msgspec
 from perfscope.errors import UsageError
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.streams import ArrowRows, JsonLines, Stream
-from perfscope.traces.secrets import mask_values
+from perfscope.traces.secrets import mask_secrets, mask_values
 
 MANIFEST = "manifest.json"
 CAP_BYTES = 512 << 20
@@ -125,7 +125,7 @@ class RunWriter:
 
     def replace_manifest(self) -> None:
         temporary = self.path / f"{MANIFEST}.new"
-        masked = mask_values(msgspec.to_builtins(self.manifest))
+        masked = mask_values(msgspec.to_builtins(self.manifest)) | {"command": mask_secrets(self.manifest.command)}
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(masked), indent=2))
         os.replace(temporary, self.path / MANIFEST)
 
