@@ -14,7 +14,7 @@ from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from tests.build import FACTS
 from tests.safety.secrets import BY_FORM, BY_NAME
-from tests.traces.nsys.exports import NEW, export, pid_of, tid_of
+from tests.traces.nsys.exports import NEW, Rows, export, pid_of, tid_of
 
 SHOWN = "PlainlyShown"
 """In every planted name: where names are shown it is found, so that the search for secrets looks at the right text."""
@@ -145,7 +145,8 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
 
 def nsys(path: Path) -> Path:
     """An export in whose names, settings and environment the secrets stand."""
-    kernels, calls, ranges, copies, system = [], [], [], [], []
+    rows: tuple[Rows, ...] = ([], [], [], [], [])
+    kernels, calls, ranges, copies, system = rows
     on_device = {"deviceId": 0, "contextId": 1, "streamId": 7, "globalPid": pid_of(70)}
     for at, text in enumerate(PLANTED):
         begin, thread = STEP_NS * at, {"globalTid": tid_of(70, 70)}
