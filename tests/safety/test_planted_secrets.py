@@ -19,6 +19,7 @@ from perfscope.traces.cache.place import user_cache
 from perfscope.traces.load import load
 from perfscope.traces.readers import kineto as kineto_reader
 from perfscope.traces.schema import TABLES
+from perfscope.ui.answer import answer_trace
 from perfscope.ui.dashboard.pages import PAGES
 from tests.running import perfscope
 from tests.safety import planted
@@ -103,12 +104,19 @@ def test_none_is_in_a_trace_that_was_read(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_none_is_in_the_terminals_text_the_json_or_the_report(folder: Path, kind: str, tmp_path: Path) -> None:
-    report = tmp_path / "report.html"
-    assert leaks(command(tmp_path, "analyze", path_of(folder, kind), "--html", report, "--no-cache")) == []
-    assert leaks(command(tmp_path, "analyze", path_of(folder, kind), "--json", "--no-cache")) == []
-    text = report.read_text()
+def test_none_is_in_the_terminals_text_the_json_or_the_report(
+    folder: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace, report = load(path_of(folder, kind)), tmp_path / "report.html"
+    answer_trace(trace, json=False, html=report)
+    answer_trace(trace, json=True, html=None)
+    printed, text = capsys.readouterr(), report.read_text()
+    assert "bound" in printed.out and leaks(printed.out + printed.err) == []
     assert SHOWN in text and leaks(text) == []
+
+
+def test_none_is_printed_by_the_command(folder: Path, tmp_path: Path) -> None:
+    assert leaks(command(tmp_path, "analyze", path_of(folder, "old run"), "--no-cache")) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -130,7 +138,6 @@ def test_none_is_in_an_export(folder: Path, kind: str, tmp_path: Path) -> None:
 
 def test_none_is_kept_in_the_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from perfscope.traces.reading_options import reading
-    from perfscope.ui.answer import answer_trace
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(kineto_reader, "WORTH_KEEPING", 0)
