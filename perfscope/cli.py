@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from perfscope import __version__
 from perfscope.commands import COMMANDS
 from perfscope.errors import PerfscopeError
+from perfscope.traces.secrets import mask_text
 from perfscope.ui.terminal.output import one_line, print_line, protect_streams
 
 
@@ -82,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         if isinstance(error, OSError):
             forget_output()
-        print_line(f"perfscope: {told(error)}", sys.stderr)
+        print_line(f"perfscope: {mask_text(told(error))}", sys.stderr)  # it may quote a command line
         return error.exit_code if isinstance(error, PerfscopeError) else 1
 
 

@@ -63,18 +63,20 @@ PLAIN_VALUE: Final = re.compile(r"(?ai)(?:true|false|none|null|yes|no|on|off|)\Z
 PLAIN_NUMBER: Final = re.compile(r"(?a)[+-]?\d{1,7}(?:\.\d{0,7})?(?:e[+-]?\d{1,3})?\Z")
 
 NAME: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,255}"
-QUOTED: Final = r"""\\{1,3}"[^"]*"?|\\{1,3}'[^']*'?|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
+# Of JSON within JSON a quote has 1, 3, 7 ... backslashes; the one that closes has as many as the one that opens.
+ESCAPED: Final = r"""(?P<escape>\\{1,15})(?P<quote>["']).*?(?:(?<!\\)(?P=escape)(?P=quote)|\Z)"""
+QUOTED: Final = rf"""{ESCAPED}|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
 VALUE: Final = re.compile(rf"""{QUOTED}|\[[^\]]{{0,4096}}\]?|[^\s"'&;<>]+""", re.DOTALL | re.ASCII)
 ASSIGNED: Final = re.compile(
     rf"""(?<![A-Za-z0-9_.])(?P<name>{NAME})"""
-    rf"""(?P<sign>=(?!=)|\s{{1,2}}=\s{{1,2}}|\\{{0,3}}["']?\s{{0,2}}:(?!:)\s{{0,4}})""",
+    rf"""(?P<sign>=(?!=)|\s{{1,2}}=\s{{1,2}}|\\{{0,15}}["']?\s{{0,2}}:(?!:)\s{{0,4}})""",
     re.ASCII,
 )
 OPTION: Final = re.compile(
     rf"""(?<![^\s"'=(\[,;])(?P<name>--?{NAME})(?P<sign>\s{{1,8}}(?:--\s{{1,8}})?)(?!-)""", re.ASCII
 )
 HEADER: Final = re.compile(
-    r"""(?ai)(?<![a-z])((?:proxy-)?authorization|(?:set-)?cookie)(\\{0,3}["']?\s{0,3}[:=]\s{0,3}\\{0,3}["']?)[^\r\n"'\\]+"""
+    r"""(?ai)(?<![a-z])((?:proxy-)?authorization|(?:set-)?cookie)(\\{0,15}["']?\s{0,3}[:=]\s{0,3}\\{0,15}["']?)[^\r\n"'\\]+"""
 )
 NAME_HINTS: Final = (
     *("token", "key", "auth", "pass", "secret", "credential", "pwd", "jwt", "cookie", "bearer", "connectionstring"),
@@ -244,7 +246,7 @@ def is_place(sign: str, value: str) -> bool:
 
 def quoted(value: str) -> str:
     """Return the mask in the quotes of the value, so that JSON stays JSON; brackets and commas at its end stay."""
-    opening = re.match(r"""\\{0,3}["']""", value)
+    opening = re.match(r"""\\{0,15}["']""", value)
     if opening is not None:
         ends = len(value) > len(opening[0]) and value.endswith(opening[0])
         return f"{opening[0]}{MASK}{opening[0] if ends else ''}"

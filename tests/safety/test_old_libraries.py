@@ -85,6 +85,7 @@ def test_doctor_names_the_reason_and_the_command(case: tuple[str, Path], driver:
     assert ("pip uninstall --yes pynvml" in line["fix"]) == (name == "shadow")
 
 
+@pytest.mark.parametrize("case", ["old"], indirect=True)
 def test_doctor_asks_for_nothing_on_a_host_without_a_driver(case: tuple[str, Path]) -> None:
     name, folder = case
     if bindings.has_driver():
@@ -118,6 +119,7 @@ def test_attach_records_the_rest_and_says_why_there_are_no_counters(
     assert sources["host"]["status"] == "ok"
 
 
+@pytest.mark.parametrize("case", ["shadow", "damaged"], indirect=True)
 def test_top_shows_the_processes(case: tuple[str, Path], driver: dict[str, str]) -> None:
     name, folder = case
     done = command(folder, driver, "top", "--count", "1", "--interval", "0.2", "--json", str(os.getpid()))

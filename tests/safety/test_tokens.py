@@ -99,10 +99,12 @@ def test_the_folder_of_a_killed_run_is_removed_by_the_next_and_shows_its_token_t
     command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "one"), "--", "sleep", "60"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(place), start_new_session=True)
     try:
-        until(lambda: any((folder / "probe.txt").exists() for folder in place.iterdir()))
+        until(lambda: any(place.glob("*/*/probe.txt")))
         (folder,) = place.iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
-        assert {path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()} == {0o600}
+        (inner,) = folder.iterdir()
+        assert inner.stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in inner.iterdir() if path.is_file()} == {0o600}
         process.kill()
         process.wait()
         assert folder.is_dir()
@@ -126,11 +128,25 @@ def test_two_runs_at_once_leave_each_other_alone(tmp_path: Path) -> None:
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment(place), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
-        until(lambda: any((folder / "probe.txt").exists() for folder in place.iterdir()))
+        until(lambda: any(place.glob("*/*/probe.txt")))
         (folder,) = place.iterdir()
         other = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "two"), "--", "true"]
         assert subprocess.run(other, cwd=tmp_path, env=environment(place), capture_output=True).returncode == 0
-        assert (folder / "probe.txt").exists()
+        assert any(folder.glob("*/probe.txt"))
         process.communicate(b"\n")
         assert process.returncode == 3
     assert list(place.glob("perfscope-run-*")) == []
+
+
+def test_the_folder_in_a_survivors_pythonpath_has_a_name_that_no_other_user_can_learn(tmp_path: Path) -> None:
+    """A process that the command leaves behind keeps PYTHONPATH when our folder is gone: nobody else may fill it again."""
+    place, found = tmp_path / "tmp", tmp_path / "found"
+    place.mkdir()
+    shows = f"ls -ld {place}/* | cut -c1-10 > {found}; ls {place} >> {found}; echo $PYTHONPATH >> {found}"
+    command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "one"), "--", "sh", "-c", shows]
+    plain = {name: value for name, value in environment(place).items() if name != "PYTHONPATH"}
+    assert subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, timeout=60).returncode == 0
+    mode, outer, path = found.read_text().split()
+    assert mode == "drwx------" and Path(path).parent == place / outer
+    assert len(Path(path).name) == 32 and Path(path).name not in outer
+    assert list(place.iterdir()) == []

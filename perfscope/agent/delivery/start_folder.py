@@ -1,6 +1,8 @@
 """What a command is started with so that the probe comes along: a folder that Python finds through PYTHONPATH."""
 
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -35,15 +37,17 @@ def nvtx_environment(door: Door) -> dict[str, str]:
 def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield the environment to start the command with, `nvtx` included; the folder it names is removed afterwards.
 
-    Folders of agents that were killed are removed first. The token is in a file of mode 0600. Where there is no place for the
-    folder, the command's Python processes are entered from outside.
+    Folders of agents that were killed are removed first. The token is in a file of mode 0600.
+
+    A process that the command leaves running keeps PYTHONPATH when the folder is gone. In /tmp any user could then make a
+    folder of that name for its next Python. So the folder is in a place of our own user where there is one, and PYTHONPATH
+    names a folder inside it, by a name that only our own user can learn.
     """
-    place = own_place()
-    if place is None:
-        yield {**os.environ, **nvtx}
-        return
+    place = own_place() or Path(tempfile.gettempdir()).resolve()
     remove_dead(place, PREFIX)
-    with temporary_folder(place, PREFIX) as folder:
+    with temporary_folder(place, PREFIX) as hidden:
+        folder = hidden / secrets.token_hex(16)
+        folder.mkdir(mode=0o700)
         entry = files("perfscope.agent.entry")
         write_private(folder / HOOK, entry.joinpath("sitecustomize_hook.py").read_text("utf-8"))
         write_private(folder / WATCH, entry.joinpath("torch_import_watch.py").read_text("utf-8"))
@@ -55,11 +59,7 @@ def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Ite
 
 
 def own_place() -> Path | None:
-    """Return a folder in which only this user can make anything; None when there is none.
-
-    PYTHONPATH outlives the folder in whatever the command leaves running: in /tmp another user could
-    make a folder of that name then, and have those processes run his code.
-    """
+    """Return a folder in which only this user can make anything; None when there is none."""
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nowhere")
     if runtime.is_absolute() and runtime.is_dir() and is_private(runtime) and is_safe_parent(runtime.parent):
         return runtime

@@ -16,7 +16,7 @@ from perfscope.traces.run.encoding import encode
 from perfscope.traces.run.held_folder import HeldFolder, create_run_folder
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.streams import ArrowRows, JsonLines, Stream
-from perfscope.traces.secrets import mask_values
+from perfscope.traces.secrets import mask_secrets, mask_values
 
 MANIFEST = "manifest.json"
 NEW_MANIFEST = f"{MANIFEST}.new"
@@ -161,9 +161,10 @@ class RunWriter:
 
     def replace_manifest(self) -> None:
         """Write a new manifest and put it in the place of the old one. Raises OSError."""
+        masked = mask_values(msgspec.to_builtins(self.manifest)) | {"command": mask_secrets(self.manifest.command)}
         self.held.remove(NEW_MANIFEST)
         with open(self.held.create(NEW_MANIFEST), "wb") as file:
-            file.write(msgspec.json.format(encode(mask_values(msgspec.to_builtins(self.manifest))), indent=2))
+            file.write(msgspec.json.format(encode(masked), indent=2))
         self.held.rename(NEW_MANIFEST, MANIFEST)
 
     def write_manifest(self) -> None:

@@ -1,0 +1,210 @@
+"""A trace or a run that holds secrets in every text field: none of them reaches a report, an export, a cache or a screen."""
+
+import gzip
+import json
+import os
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.feather as feather
+import pyarrow.parquet as parquet
+import pytest
+
+from perfscope.analyzer.engine import diagnose
+from perfscope.commands.export import FORMATS
+from perfscope.traces.cache.place import user_cache
+from perfscope.traces.load import load
+from perfscope.traces.readers import kineto as kineto_reader
+from perfscope.traces.schema import TABLES
+from perfscope.ui.answer import answer_trace
+from perfscope.ui.dashboard.pages import PAGES
+from tests.running import perfscope
+from tests.safety import planted
+from tests.safety.planted import SHOWN
+from tests.safety.secrets import CORE
+from tests.ui.asking import HERE, Asked
+
+KINDS = ("kineto", "nsys", "run", "old run")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file of each kind."""
+    place = tmp_path_factory.mktemp("planted")
+    planted.kineto(place / "kineto.json")
+    planted.nsys(place / "nsys.sqlite")
+    planted.run(place / "run.perfscope")
+    with pytest.MonkeyPatch.context() as patch:
+        planted.old_run(place / "old.perfscope", patch)
+    return place
+
+
+def path_of(folder: Path, kind: str) -> Path:
+    names = {"kineto": "kineto.json", "nsys": "nsys.sqlite", "run": "run.perfscope", "old run": "old.perfscope"}
+    return folder / names[kind]
+
+
+def leaks(text: str) -> list[str]:
+    """Return where a secret stands in the text: some letters before and after it."""
+    lowered, found, at = text.lower(), [], 0
+    while (at := lowered.find(CORE.lower(), at)) >= 0:
+        found.append(text[max(at - 60, 0) : at + 20])
+        at += 1
+    return found
+
+
+def texts_of(path: Path) -> str:
+    """Return everything in a file or a folder as text: tables cell by cell, all else as bytes."""
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    parts = []
+    for file in files:
+        if file.suffix in (".parquet", ".arrow") and "streams" not in file.parts:
+            read = parquet.read_table(file) if file.suffix == ".parquet" else feather.read_table(file)
+            parts.append(json.dumps(read.to_pydict(), default=str) + str(read.schema.metadata))
+        data = file.read_bytes()
+        parts.append((gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8", "replace"))
+    return "\n".join(parts)
+
+
+def command(folder: Path, *words: str | Path) -> str:
+    """Run one of our commands; return all that it prints."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "200"}
+    done = subprocess.run(perfscope(*map(str, words)), capture_output=True, text=True, timeout=90, env=env, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_planted_files_do_hold_secrets(folder: Path) -> None:
+    """Else the other tests would look for nothing."""
+    for kind in ("kineto", "nsys", "old run"):
+        assert len(leaks(texts_of(path_of(folder, kind)))) > 100
+
+
+def test_the_agent_writes_none_into_a_run_folder(folder: Path) -> None:
+    whole = texts_of(path_of(folder, "run"))
+    assert SHOWN in whole and leaks(whole) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_none_is_in_a_trace_that_was_read(folder: Path, kind: str) -> None:
+    trace = load(path_of(folder, kind))
+    shown = 0
+    for name in TABLES:
+        table = trace.table(name)
+        for column in [] if table is None else table.select_dtypes("category"):
+            assert table is not None
+            words = [str(word) for word in table[column].cat.categories]
+            shown += sum(SHOWN in word for word in words)
+            assert leaks("\n".join(words)) == [], (name, column)
+    assert shown > 50 and leaks(str(trace.manifests)) == []
+    assert leaks(str([trace.why_absent(name) for name in TABLES])) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_none_is_in_the_terminals_text_the_json_or_the_report(
+    folder: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace, report = load(path_of(folder, kind)), tmp_path / "report.html"
+    answer_trace(trace, json=False, html=report)
+    answer_trace(trace, json=True, html=None)
+    printed, text = capsys.readouterr(), report.read_text()
+    assert "bound" in printed.out and leaks(printed.out + printed.err) == []
+    assert SHOWN in text and leaks(text) == []
+
+
+def test_none_is_printed_by_the_command(folder: Path, tmp_path: Path) -> None:
+    assert leaks(command(tmp_path, "analyze", path_of(folder, "old run"), "--no-cache")) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_none_is_in_an_export(folder: Path, kind: str, tmp_path: Path) -> None:
+    from perfscope.traces.exporting import export
+    from perfscope.traces.writers import WRITERS
+
+    trace = load(path_of(folder, kind))
+    assert [writer.NAME for writer in WRITERS] == list(FORMATS)
+    shown = {}
+    for writer in WRITERS:
+        path = tmp_path / f"{writer.NAME}{writer.SUFFIX}"
+        export(trace, writer, path)
+        text = texts_of(path)
+        shown[writer.NAME] = SHOWN in text
+        assert leaks(text) == [], writer.NAME
+    assert all(shown[name] for name in ("perfetto", "parquet", "csv"))
+
+
+def test_none_is_kept_in_the_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from perfscope.traces.reading_options import reading
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kineto_reader, "WORTH_KEEPING", 0)
+    path = path_of(folder, "kineto")
+    with reading(None, kept=True):
+        trace = load(path)
+    for thread in threading.enumerate():
+        if thread.name == "perfscope-keep":
+            thread.join()
+    answer_trace(trace, json=True, html=None, kept_for=path)
+    names = {file.name for file in user_cache().rglob("*") if file.is_file()}
+    assert {"about.json", "ops.arrow", "answer.json"} <= names
+    text = texts_of(user_cache())
+    assert SHOWN in text and leaks(text) == []
+
+
+@pytest.fixture(scope="module")
+def asked(folder: Path) -> Any:
+    board = Asked(folder)
+    yield board
+    board.verdicts.close()
+
+
+def answers(board: Asked, run: str) -> dict[str, str]:
+    """Return what the dashboard answers for a run, by address: its pages, its report, its timeline."""
+    found = {f"page {page.PATH}": json.dumps(board.page(f"/run/{run}/{page.PATH}")) for page in PAGES}
+    base, trace = f"/timeline/{run}", board.library.get(run).trace
+    begin, end = trace.span_ns
+    meta = board.client.get(f"{base}/meta", **HERE)
+    lanes = max(sum(track[4] for track in meta.get_json()["tracks"]), 1)
+    window = f"from={begin}&to={end + 1}&lanes=0-{lanes - 1}"
+    paths = [f"{base}/meta", f"{base}/names?first=0&count=500", f"{base}/strip?columns=8", f"/run/{run}.html"]
+    paths += [f"{base}/select?{window}&most=200&by={by}" for by in ("name", "category")]
+    paths += [f"{base}/tile?{window}&pixels=400"]
+    paths += [f"{base}/search?words={word}" for word in (SHOWN, CORE)]
+    paths += [
+        f"{base}/event?lane={lane}&at={at}" for lane in range(lanes) for at in np.linspace(begin, end, 9).astype(int)
+    ]
+    for path in paths:
+        answer = board.client.get(path, **HERE)
+        assert answer.status_code == 200, (path, answer.data[:200])
+        found[path] = answer.data.decode("utf-8", "replace")
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_none_is_in_an_answer_of_the_dashboard(asked: Asked, folder: Path, kind: str) -> None:
+    run = next(one for one in asked.library.runs() if one.path == path_of(folder, kind))
+    found = answers(asked, run.id)
+    assert sum(SHOWN in text for text in found.values()) > 3
+    echo = f"/timeline/{run.id}/search?words={CORE}"
+    assert {path: leaks(text) for path, text in found.items() if leaks(text) and path != echo} == {}
+    assert json.loads(found[echo])["count"] == 0
+
+
+def test_none_is_in_the_list_of_runs(asked: Asked) -> None:
+    assert leaks(json.dumps(asked.page("/"))) == []
+
+
+def test_live_views_show_none(folder: Path) -> None:
+    from perfscope.traces.run.growing import GrowingRun
+    from perfscope.traces.run.tables import trace_of
+
+    growing = GrowingRun(path_of(folder, "old run"), 10**15)
+    growing.update()
+    trace = trace_of(growing)
+    diagnosis = diagnose(trace)
+    assert leaks(str(trace.manifests)) == [] and leaks(str(diagnosis)) == []
+    ranges = trace.table("ranges")
+    assert ranges is not None and leaks("\n".join(map(str, ranges["name"].cat.categories))) == []
