@@ -5,7 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Found:
     stamp: str
     parts: tuple[Path, ...] = ()
     """Of a job on several hosts: the run folders of all."""
+    leads_out: bool = False
+    """A link in it leads out of the opened folder, or it has become one: it is listed and not opened."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -46,7 +48,7 @@ class Found:
 def contents(root: Path) -> list[Found]:
     """Everything under `root` (or `root` itself) that may be opened, newest first. Links are not followed."""
     one = found(root, root.name or str(root)) if is_run(root) or root.is_file() else None
-    every = [one] if one is not None else list(walk(root))
+    every = [replace(each, leads_out=leads_out(each.path, root)) for each in ([one] if one is not None else walk(root))]
     return sorted([*jobs(every), *every], key=lambda each: -each.changed_s)
 
 
@@ -54,7 +56,7 @@ def jobs(every: list[Found]) -> list[Found]:
     """An entry for each job of which run folders of several hosts are there."""
     by_job: dict[str, dict[str, Found]] = {}
     for one in every:
-        job, host = job_and_host(one.path, one.stamp) if one.run else ("", "")
+        job, host = job_and_host(one.path, one.stamp) if one.run and not one.leads_out else ("", "")
         if job:
             by_job.setdefault(job, {}).setdefault(host, one)
     return [together(job, hosts) for job, hosts in by_job.items() if len(hosts) > 1]
@@ -77,7 +79,35 @@ def together(job: str, hosts: dict[str, Found]) -> Found:
     size, changed_s = sum(one.bytes for one in parts), max(one.changed_s for one in parts)
     stamp = " ".join(one.stamp for one in parts)
     paths = tuple(one.path for one in parts)
-    return Found(f"job-{job[:12]}", name, parts[0].path, True, size, changed_s, stamp, paths)
+    return Found(identity(f"job-{job[:12]}"), name, parts[0].path, True, size, changed_s, stamp, paths)
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Return whether reading `path` could leave `root`: by a link in it, or because a part of it has become a link."""
+    home = root.resolve()
+    if path != root and not inside(path, home):
+        return True
+    try:
+        links = [one for one in entries_read(path) if one.is_symlink()]
+    except OSError:  # it has just gone, as whoever reads it will find
+        return False
+    return not all(inside(one, home) for one in links)
+
+
+def entries_read(path: Path) -> Iterator[Path]:
+    """Yield what reading `path` may open: all that is in a run folder, of another folder its files and run folders."""
+    if is_run(path):
+        yield from path.rglob("*")
+    elif path.is_dir():
+        yield from (one for one in path.iterdir() if one.is_file() or is_run(one))
+
+
+def inside(path: Path, home: Path) -> bool:
+    """Return whether a path, its links followed, is below `home`."""
+    try:
+        return path.resolve().is_relative_to(home)
+    except (OSError, RuntimeError):  # a ring of links
+        return False
 
 
 def walk(root: Path) -> Iterator[Found]:
