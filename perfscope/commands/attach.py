@@ -44,7 +44,7 @@ class DepthArguments:
 
 @dataclass(frozen=True)
 class AttachArguments(DepthArguments):
-    """What the command line of `perfscope attach` says. Times are in seconds."""
+    """The arguments of `perfscope attach`. Times are in seconds."""
 
     pid: int
     duration: float | None

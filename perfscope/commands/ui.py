@@ -19,7 +19,7 @@ from perfscope.ui.terminal.output import print_line
 
 @dataclass(frozen=True)
 class UiArguments:
-    """What the command line of `perfscope ui` says; `live` is a pid."""
+    """The arguments of `perfscope ui`; `live` is a pid."""
 
     path: Path
     live: int | None

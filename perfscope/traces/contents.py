@@ -5,7 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,8 +47,8 @@ class Found:
 
 def contents(root: Path) -> list[Found]:
     """Everything under `root` (or `root` itself) that may be opened, newest first. Links are not followed."""
-    one = found(root, root.name or str(root)) if is_run(root) or root.is_file() else None
-    every = [replace(each, leads_out=leads_out(each.path, root)) for each in ([one] if one is not None else walk(root))]
+    one = found(root, root.name or str(root), root) if is_run(root) or root.is_file() else None
+    every = [one] if one is not None else list(walk(root))
     return sorted([*jobs(every), *every], key=lambda each: -each.changed_s)
 
 
@@ -125,7 +125,7 @@ def walk(root: Path) -> Iterator[Found]:
             yield whole
             count += 1
         for name in sorted([*runs, *traces]):
-            one = found(here / name, str((here / name).relative_to(root)))
+            one = found(here / name, str((here / name).relative_to(root)), root)
             if one is not None:
                 yield one
                 count += 1
@@ -137,12 +137,14 @@ def of_ranks(root: Path, folder: Path, traces: list[str]) -> Found | None:
     """The traces of a folder as one job, when their names say that they are of several ranks."""
     if len({said[1] for name in traces if (said := RANK.search(name))}) < 2:
         return None
-    parts = [one for name in sorted(traces) if (one := found(folder / name, name)) is not None]
+    parts = [one for name in sorted(traces) if (one := found(folder / name, name, root)) is not None]
+    if not parts:  # all of them have just gone
+        return None
     name = str(folder.relative_to(root)) if folder != root else root.resolve().name
     size, changed_s = sum(one.bytes for one in parts), max(one.changed_s for one in parts)
-    return Found(
-        identity(f"{name}/"), f"{name}/ ({len(parts)} ranks)", folder, False, size, changed_s, f"{size}-{changed_s}"
-    )
+    title, stamp = f"{name}/ ({len(parts)} ranks)", f"{size}-{changed_s}"
+    out = leads_out(folder, root)
+    return Found(identity(f"{name}/"), title, folder, False, size, changed_s, stamp, leads_out=out)
 
 
 def looks_like_trace(path: Path) -> bool:
@@ -163,17 +165,23 @@ def tells(path: Path, size_bytes: int, changed_ns: int) -> bool:
     return start.lstrip()[:1] not in (b"{", b"[") or any(word in start for word in TELLING)
 
 
-def found(path: Path, name: str) -> Found | None:
+def found(path: Path, name: str, root: Path) -> Found | None:
     """What is known of it without opening it; None when it has just gone."""
+    files, out = [path], False
     try:
-        files = [one for one in path.rglob("*") if one.is_file() and not one.is_symlink()] if path.is_dir() else [path]
+        if path.is_dir():
+            entries = list(path.rglob("*"))
+            links = {one for one in entries if one.is_symlink()}
+            files = [one for one in entries if one not in links and one.is_file()]
+            out = not all(inside(one, root.resolve()) for one in links)
         stats = [one.stat() for one in files]
     except OSError:
         return None
     if not stats:
         return None
     size, changed_s = sum(one.st_size for one in stats), max(one.st_mtime for one in stats)
-    return Found(identity(name), name, path, path.is_dir(), size, changed_s, f"{size}-{changed_s}")
+    stamp = f"{size}-{changed_s}"
+    return Found(identity(name), name, path, path.is_dir(), size, changed_s, stamp, leads_out=out)
 
 
 def identity(name: str) -> str:
