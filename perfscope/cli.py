@@ -18,7 +18,9 @@ from perfscope.ui.terminal.output import one_line, print_line, protect_streams
 class OneLine(argparse.ArgumentParser):
     """Says what is wrong in one line, and where the usage is."""
 
-    color = False  # of Python 3.14: escape sequences, which the filter on our streams takes for somebody else's
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **options)
+        self.color = False  # of Python 3.14: escape sequences, which the filter on our streams would replace
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and "--json" in sys.argv:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class AnalyzeArguments:
-    """What the command line of `perfscope analyze` says."""
+    """The arguments of `perfscope analyze`."""
 
     path: list[Path]
     json: bool

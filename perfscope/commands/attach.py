@@ -44,7 +44,7 @@ class DepthArguments:
 
 @dataclass(frozen=True)
 class AttachArguments(DepthArguments):
-    """What the command line of `perfscope attach` says. Times are in seconds."""
+    """The arguments of `perfscope attach`. Times are in seconds."""
 
     pid: int
     duration: float | None
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
-    parser.add_argument("--ui", action="store_true", help="watch it in the browser while it runs")
+    parser.add_argument("--ui", action="store_true", help="watch it in the browser while it runs; prints the address")
     parser.add_argument("--steered", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--follow", action="store_true", help="keep watching until Ctrl-C, refreshing the diagnosis")
 

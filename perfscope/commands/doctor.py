@@ -18,7 +18,7 @@ CPU, I/O, throttling and what threads of your own processes wait for.
 
 @dataclass(frozen=True)
 class DoctorArguments:
-    """What the command line of `perfscope doctor` says; `threads` 0 means that torch chooses."""
+    """The arguments of `perfscope doctor`; `threads` 0 means that torch chooses."""
 
     json: bool
     calibrate: bool

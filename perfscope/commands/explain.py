@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ExplainArguments:
-    """What the command line of `perfscope explain` says."""
+    """The arguments of `perfscope explain`."""
 
     id: str | None
 

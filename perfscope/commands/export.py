@@ -11,7 +11,7 @@ FORMATS = ("perfetto", "speedscope", "parquet", "csv")
 
 @dataclass(frozen=True)
 class ExportArguments:
-    """What the command line of `perfscope export` says."""
+    """The arguments of `perfscope export`."""
 
     path: Path
     to: str

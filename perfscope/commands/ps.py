@@ -9,7 +9,7 @@ from perfscope.ui.terminal.output import print_line
 
 @dataclass(frozen=True)
 class PsArguments:
-    """What the command line of `perfscope ps` says."""
+    """The arguments of `perfscope ps`."""
 
     json: bool
 

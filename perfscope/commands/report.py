@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ReportArguments:
-    """What the command line of `perfscope report` says."""
+    """The arguments of `perfscope report`."""
 
     run_folder: Path
     output: Path

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunArguments(DepthArguments):
-    """What the command line of `perfscope run` says; `duration` is in seconds."""
+    """The arguments of `perfscope run`; `duration` is in seconds."""
 
     words: list[str]
     duration: float | None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TopArguments:
-    """What the command line of `perfscope top` says; `interval` is in seconds."""
+    """The arguments of `perfscope top`; `interval` is in seconds."""
 
     pid: list[int]
     interval: float

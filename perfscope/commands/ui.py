@@ -1,8 +1,9 @@
 """Look at runs and traces in the browser: the answer first, every number a door.
 
 PATH is a run folder, a trace, or a folder of them (the working directory without one); the list grows by itself. With --live
-a running process is recorded and watched meanwhile. Only this machine may ask, and no request leaves it. The address that is
-printed holds a token, http://127.0.0.1:8050/?token=...: without it other users of this machine see nothing.
+a running process is recorded and watched meanwhile. No request leaves this machine.
+
+Open the address that is printed: http://127.0.0.1:8050/?token=... The token keeps out other users of this machine.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from perfscope.ui.terminal.output import print_line
 
 @dataclass(frozen=True)
 class UiArguments:
-    """What the command line of `perfscope ui` says; `live` is a pid."""
+    """The arguments of `perfscope ui`; `live` is a pid."""
 
     path: Path
     live: int | None
@@ -36,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--live", type=int, metavar="PID", help="record this process and watch it")
     parser.add_argument("--port", type=int, metavar="N", help="the port (8050, or a free one)")
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen beyond this machine")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (127.0.0.1: this machine only)"
+    )
     parser.add_argument(
         "--no-token", action="store_true", help="ask for no token: every user of this machine may read the runs"
     )

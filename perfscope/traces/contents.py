@@ -36,6 +36,8 @@ class Found:
     stamp: str
     parts: tuple[Path, ...] = ()
     """Of a job on several hosts: the run folders of all."""
+    leads_out: bool = False
+    """A link in it leads out of the opened folder, or it has become one: it is listed and not opened."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -45,7 +47,7 @@ class Found:
 
 def contents(root: Path) -> list[Found]:
     """Everything under `root` (or `root` itself) that may be opened, newest first. Links are not followed."""
-    one = found(root, root.name or str(root)) if is_run(root) or root.is_file() else None
+    one = found(root, root.name or str(root), root) if is_run(root) or root.is_file() else None
     every = [one] if one is not None else list(walk(root))
     return sorted([*jobs(every), *every], key=lambda each: -each.changed_s)
 
@@ -54,7 +56,7 @@ def jobs(every: list[Found]) -> list[Found]:
     """An entry for each job of which run folders of several hosts are there."""
     by_job: dict[str, dict[str, Found]] = {}
     for one in every:
-        job, host = job_and_host(one.path, one.stamp) if one.run else ("", "")
+        job, host = job_and_host(one.path, one.stamp) if one.run and not one.leads_out else ("", "")
         if job:
             by_job.setdefault(job, {}).setdefault(host, one)
     return [together(job, hosts) for job, hosts in by_job.items() if len(hosts) > 1]
@@ -77,7 +79,35 @@ def together(job: str, hosts: dict[str, Found]) -> Found:
     size, changed_s = sum(one.bytes for one in parts), max(one.changed_s for one in parts)
     stamp = " ".join(one.stamp for one in parts)
     paths = tuple(one.path for one in parts)
-    return Found(f"job-{job[:12]}", name, parts[0].path, True, size, changed_s, stamp, paths)
+    return Found(identity(f"job-{job[:12]}"), name, parts[0].path, True, size, changed_s, stamp, paths)
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Return whether reading `path` could leave `root`: by a link in it, or because a part of it has become a link."""
+    home = root.resolve()
+    if path != root and not inside(path, home):
+        return True
+    try:
+        links = [one for one in entries_read(path) if one.is_symlink()]
+    except OSError:  # it has just gone, as whoever reads it will find
+        return False
+    return not all(inside(one, home) for one in links)
+
+
+def entries_read(path: Path) -> Iterator[Path]:
+    """Yield what reading `path` may open: all that is in a run folder, of another folder its files and run folders."""
+    if is_run(path):
+        yield from path.rglob("*")
+    elif path.is_dir():
+        yield from (one for one in path.iterdir() if one.is_file() or is_run(one))
+
+
+def inside(path: Path, home: Path) -> bool:
+    """Return whether a path, its links followed, is below `home`."""
+    try:
+        return path.resolve().is_relative_to(home)
+    except (OSError, RuntimeError):  # a ring of links
+        return False
 
 
 def walk(root: Path) -> Iterator[Found]:
@@ -95,7 +125,7 @@ def walk(root: Path) -> Iterator[Found]:
             yield whole
             count += 1
         for name in sorted([*runs, *traces]):
-            one = found(here / name, str((here / name).relative_to(root)))
+            one = found(here / name, str((here / name).relative_to(root)), root)
             if one is not None:
                 yield one
                 count += 1
@@ -107,12 +137,14 @@ def of_ranks(root: Path, folder: Path, traces: list[str]) -> Found | None:
     """The traces of a folder as one job, when their names say that they are of several ranks."""
     if len({said[1] for name in traces if (said := RANK.search(name))}) < 2:
         return None
-    parts = [one for name in sorted(traces) if (one := found(folder / name, name)) is not None]
+    parts = [one for name in sorted(traces) if (one := found(folder / name, name, root)) is not None]
+    if not parts:  # all of them have just gone
+        return None
     name = str(folder.relative_to(root)) if folder != root else root.resolve().name
     size, changed_s = sum(one.bytes for one in parts), max(one.changed_s for one in parts)
-    return Found(
-        identity(f"{name}/"), f"{name}/ ({len(parts)} ranks)", folder, False, size, changed_s, f"{size}-{changed_s}"
-    )
+    title, stamp = f"{name}/ ({len(parts)} ranks)", f"{size}-{changed_s}"
+    out = leads_out(folder, root)
+    return Found(identity(f"{name}/"), title, folder, False, size, changed_s, stamp, leads_out=out)
 
 
 def looks_like_trace(path: Path) -> bool:
@@ -133,17 +165,23 @@ def tells(path: Path, size_bytes: int, changed_ns: int) -> bool:
     return start.lstrip()[:1] not in (b"{", b"[") or any(word in start for word in TELLING)
 
 
-def found(path: Path, name: str) -> Found | None:
+def found(path: Path, name: str, root: Path) -> Found | None:
     """What is known of it without opening it; None when it has just gone."""
+    files, out = [path], False
     try:
-        files = [one for one in path.rglob("*") if one.is_file() and not one.is_symlink()] if path.is_dir() else [path]
+        if path.is_dir():
+            entries = list(path.rglob("*"))
+            links = {one for one in entries if one.is_symlink()}
+            files = [one for one in entries if one not in links and one.is_file()]
+            out = not all(inside(one, root.resolve()) for one in links)
         stats = [one.stat() for one in files]
     except OSError:
         return None
     if not stats:
         return None
     size, changed_s = sum(one.st_size for one in stats), max(one.st_mtime for one in stats)
-    return Found(identity(name), name, path, path.is_dir(), size, changed_s, f"{size}-{changed_s}")
+    stamp = f"{size}-{changed_s}"
+    return Found(identity(name), name, path, path.is_dir(), size, changed_s, stamp, leads_out=out)
 
 
 def identity(name: str) -> str:

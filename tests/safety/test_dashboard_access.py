@@ -1,8 +1,13 @@
 """A stranger, a page of another site, or a server on another port asks the dashboard: it answers nothing of any run."""
 
+import os
 import re
 import secrets
+import signal
 import socket
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,7 @@ from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.guard import APP, CODE, PAGES, REPORT
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.sign_in import ENDPOINT
+from tests.running import perfscope
 from tests.ui.asking import HERE, ORIGIN, PORT, Asked
 from tests.ui.kineto_files import small_trace
 
@@ -245,3 +251,65 @@ def test_names_of_this_machine_are_answered_where_others_may_ask(folder: Path) -
     asked = Asked(folder, Access(PORT, "0.0.0.0"), signed_in=False)
     assert asked.client.get("/", headers={"Host": f"{socket.gethostname()}:{PORT}"}).status_code == 401
     assert asked.client.get("/", headers={"Host": f"{secrets.token_hex(4)}.example:{PORT}"}).status_code == 403
+
+
+ASKING = """
+import encodings.idna, http.client, os, pathlib, sys, urllib.error, urllib.request
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+for path in sys.argv[2:]:
+    try:
+        answer = urllib.request.urlopen(sys.argv[1] + path, timeout=20)
+    except urllib.error.HTTPError as error:
+        answer = error
+    print(answer.status, "name-of-the-run" in answer.read().decode("utf-8", "replace").replace(path, ""))
+for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    try:
+        sys.stdout.buffer.write(process.read_bytes())
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
+def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(tmp_path: Path) -> None:
+    small_trace(tmp_path / "name-of-the-run.json")
+    command = perfscope("ui", tmp_path, "--port", "0")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None and server.stderr is not None
+            address, _, token = server.stdout.readline().strip().partition("?token=")
+            assert len(token) >= 40
+            run = "name-of-the-run.json"
+            paths = [
+                "",
+                f"run/{run}/overview",
+                f"run/{run}.html",
+                "x.html",
+                "own/x",
+                f"timeline/{run}/meta",
+                "_dash-layout",
+            ]
+            asking = [sys.executable, "-c", ASKING, address, *paths]
+            said = subprocess.run(asking, capture_output=True, text=True, timeout=60, check=True, cwd="/").stdout
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0 and server.stderr.read() == ""
+    assert said.splitlines()[: len(paths)] == ["401 False"] * len(paths)
+    assert token not in said and "perfscope\0ui\0" in said
+
+
+def test_no_token_is_an_option_of_this_machine_only(tmp_path: Path) -> None:
+    small_trace(tmp_path / "a.json")
+    done = subprocess.run(
+        perfscope("ui", tmp_path, "--no-token", "--host", "0.0.0.0"), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "--no-token" in done.stderr
+    with subprocess.Popen(
+        perfscope("ui", tmp_path, "--no-token", "--port", "0"), stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            assert answer.status == 200 and "Set-Cookie" not in answer.headers
+        server.send_signal(signal.SIGINT)

@@ -140,12 +140,17 @@ def test_a_foreign_page_can_link_to_the_dashboard_and_read_nothing(
     assert fresh.find_elements("link text", NAME)
 
 
-def test_a_report_draws_and_saves_within_its_sandbox(fresh: Any, board: Dashboard, tmp_path: Path) -> None:
+def test_a_report_is_saved_and_draws_and_saves_within_its_sandbox(fresh: Any, board: Dashboard, tmp_path: Path) -> None:
     fresh.get(board.url)
     settled(fresh)
     folder = tmp_path / "saved"
     folder.mkdir()
     fresh.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    fresh.get(address(board, f"/run/{NAME}/overview"))
+    settled(fresh)
+    fresh.find_element("link text", "save as HTML").click()
+    until(lambda: [one for one in folder.iterdir() if one.name == f"{NAME}.html"])
+    assert "<!doctype html>" in (folder / f"{NAME}.html").read_text("utf-8")
     fresh.get(address(board, f"/run/{NAME}.html"))
     until(lambda: fresh.execute_script("return document.documentElement.dataset.drawn") == "yes")
     assert fresh.execute_script("return self.origin") == "null"

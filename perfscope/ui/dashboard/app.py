@@ -9,7 +9,8 @@ from dash import MATCH, ClientsideFunction, Dash, Input, Output, set_props
 
 from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard import live_page, run_list
-from perfscope.ui.dashboard.guard import REPORT, guard
+from perfscope.ui.dashboard.callback_requests import check_callbacks
+from perfscope.ui.dashboard.guard import REPORT, guard, plain
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.routes import shown
@@ -55,6 +56,7 @@ def create_app(source: Source) -> Dash:
     library = source.library
     timeline_routes.register(app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis)
     guard(app.server, source.access, lambda: list(app.csp_hashes()))
+    check_callbacks(app)
     return app
 
 
@@ -68,8 +70,8 @@ def register(app: Dash, source: Source) -> None:
         Output("failure", "children"),
     )
 
-    def go(path: str | None, search: str | None) -> tuple[Any, ...]:
-        found = shown(source, path or "/", search)
+    def go(path: object, search: object) -> tuple[Any, ...]:
+        found = shown(source, path if isinstance(path, str) else "/", search if isinstance(search, str) else None)
         return found.links, found.page, found.title, None
 
     app.callback(*what, *where)(go)
@@ -100,12 +102,10 @@ def serve_files(server: flask.Flask, library: Library) -> None:
         return flask.Response(text, mimetype="text/javascript")
 
     def report(run_id: str) -> flask.Response:
-        try:
-            opened = library.get(run_id)
-        except PerfscopeError as error:
-            return flask.Response(str(error), 404, mimetype="text/plain")
+        opened = library.get(run_id)
         return flask.Response(page(opened.trace, opened.diagnosis), mimetype="text/html")
 
+    server.register_error_handler(PerfscopeError, lambda error: plain(str(error), 404))
     server.add_url_rule("/own/style.css", "own-style", styled)
     server.add_url_rule("/own/script.js", "own-script", script)
     server.add_url_rule("/run/<run_id>.html", REPORT, report)
@@ -113,6 +113,8 @@ def serve_files(server: flask.Flask, library: Library) -> None:
 
 def told(error: Exception) -> None:
     """A callback that broke says so on the page; the rest of the page stays."""
-    logging.getLogger("perfscope").error("a callback failed", exc_info=error)
-    words = str(error) if isinstance(error, PerfscopeError) else f"{type(error).__name__}: {error}"
+    known = isinstance(error, PerfscopeError)
+    if not known:
+        logging.getLogger("perfscope").error("a callback failed", exc_info=error)
+    words = str(error) if known else f"{type(error).__name__}: {error}"
     set_props("failure", {"children": f"This did not work: {words}"})

@@ -69,6 +69,8 @@ def refusal(request: flask.Request, hosts: frozenset[str]) -> str | None:
         return "a request that changes something must name its origin"
     if origin is not None and origin.lower() != f"http://{host}":
         return "the request comes from a page of another site"
+    if "Transfer-Encoding" in request.headers:  # no browser sends a request so, and a malformed one ends in a traceback
+        return "a request must say its length"
     if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") and not is_navigation(request):
         return "the request comes from a page of another site"
     return None

@@ -12,12 +12,13 @@ from pathlib import Path
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.engine import diagnose
 from perfscope.errors import UsageError
-from perfscope.traces.contents import Found, contents
+from perfscope.traces.contents import Found, contents, leads_out
 from perfscope.traces.load import load_all
 from perfscope.traces.trace import Trace
 
 KEPT_OPEN = 4
 LOOK_AGAIN_S = 1.0
+OUTSIDE = "a link in it leads out of the folder that is open here; open the folder that it leads to"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Library:
         with mine:
             opened = self.kept(found)
             if opened is None:
+                refuse_links(found, self.root)
                 trace = load_all(found.paths)
                 opened = self.keep(Opened(found, trace, diagnose(trace)))
         return opened
@@ -85,3 +87,9 @@ class Library:
             while len(self.open) > KEPT_OPEN:
                 self.open.popitem(last=False)
         return opened
+
+
+def refuse_links(found: Found, root: Path) -> None:
+    """Raise UsageError where a run would be read from outside the opened folder; looked at just before it is read."""
+    if found.leads_out or any(leads_out(path, root) for path in found.paths):
+        raise UsageError(OUTSIDE)

@@ -24,6 +24,7 @@ from perfscope.ui.report import block
 PATH = "/live"
 WINDOW = "Torch's profiler for a few steps: operators, shapes, memory. Those steps take longer and are left out of every time."
 CHARTED_S = WINDOW_NS / 1e9
+NOTHING_SEEN: dict[str, Any] = {"tick": 0, "diagnosed": 0, "drawn": 0, "charts": []}
 REDRAWN_S = 12.0
 """How often charts that do not move with the beat are made anew: they cost as much as a diagnosis and change slower."""
 
@@ -126,7 +127,7 @@ def layout(live: Live) -> list[Any]:
         ),
         html.Div(id="live-cards"),
         html.Div(id="live-changes"),
-        dcc.Store(id="live-seen", data={"tick": 0, "diagnosed": 0, "drawn": 0, "charts": []}),
+        dcc.Store(id="live-seen", data=NOTHING_SEEN),
         dcc.Interval(id="live-clock", interval=int(1000 * TICK_S)),
     ]
 
@@ -135,15 +136,15 @@ def register(app: Dash, live: Live) -> None:
     """A tick for whoever looks, and the button."""
     drawing = Drawing()
 
-    def ticked(_: int, seen: dict[str, Any]) -> tuple[Any, ...]:
-        look = live.watch.now()
+    def ticked(_: object, sent: object) -> tuple[Any, ...]:
+        look, seen = live.watch.now(), seen_by(sent)
         if look is None or (look.tick == seen["tick"]):
             if live.watch.error is not None and seen["tick"] != -1:
                 return said_only(live.watch.error)
             raise PreventUpdate
         return news(drawing.of(look), seen)
 
-    def steer(stops: int | None, windows: int | None) -> Any:
+    def steer(stops: object, windows: object) -> Any:
         if not stops and not windows:
             raise PreventUpdate
         if live.recording is None:
@@ -161,6 +162,13 @@ def register(app: Dash, live: Live) -> None:
     app.callback(*outputs, Output("live-controls", "hidden"), seen, figures, clock, State("live-seen", "data"))(ticked)
     buttons = (Input("live-stop", "n_clicks"), Input("live-window", "n_clicks"))
     app.callback(Output("live-said", "children"), *buttons)(steer)
+
+
+def seen_by(sent: object) -> dict[str, Any]:
+    """Return what a viewer has seen, as `news` told it; nothing where its browser sends something else."""
+    given = sent if isinstance(sent, dict) else {}
+    fitting = {name: given[name] for name, value in NOTHING_SEEN.items() if type(given.get(name)) is type(value)}
+    return {**NOTHING_SEEN, **fitting}
 
 
 def news(made: Made, seen: dict[str, Any]) -> tuple[Any, ...]:
@@ -186,7 +194,7 @@ def news(made: Made, seen: dict[str, Any]) -> tuple[Any, ...]:
 def said_only(error: str) -> tuple[Any, ...]:
     """The run can no longer be read: say so, once."""
     asked = ctx.outputs_list[-1]
-    seen = {"tick": -1, "diagnosed": 0, "drawn": 0, "charts": []}
+    seen = {**NOTHING_SEEN, "tick": -1}
     return no_update, error, no_update, no_update, no_update, True, seen, [no_update] * len(asked)
 
 

@@ -17,7 +17,7 @@ class Recording:
 
     def __init__(self, pid: int, out: Path, options: list[str]) -> None:
         self.pid, self.out = pid, out
-        command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--steered", "--out", str(out), *options]
+        command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--steered", f"--out={out}", *options]
         # A session of its own: Ctrl-C in the terminal is for the dashboard, which says `stop`.
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 

@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -29,6 +30,20 @@ class Handler(WSGIRequestHandler):
 
     def log(self, type: str, message: str, *args: object) -> None:
         """Print nothing."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Print nothing, and do not look at the address, which may be none."""
+
+    def parse_request(self) -> bool:
+        """Refuse what is no address, at which werkzeug would end with a traceback."""
+        if not super().parse_request():
+            return False
+        try:
+            urlsplit(self.path)
+        except ValueError:
+            self.send_error(400)
+            return False
+        return True
 
     def version_string(self) -> str:
         return "perfscope"

@@ -13,6 +13,7 @@ from perfscope.analyzer.engine import diagnose
 from perfscope.errors import PerfscopeError
 from perfscope.traces.contents import Found
 from perfscope.traces.load import load_all
+from perfscope.ui.dashboard.library import OUTSIDE
 from perfscope.ui.phrases import subject
 
 
@@ -39,8 +40,10 @@ class Verdicts:
     def of(self, runs: list[Found]) -> dict[str, Judged]:
         """What is known of these runs now (of a growing one perhaps as it was a moment ago)."""
         with self.lock:
-            self.wanted = [one for one in runs if one.id not in self.known or self.known[one.id].stamp != one.stamp]
-            known = {one.id: self.known[one.id] for one in runs if one.id in self.known}
+            refused = {one.id: Judged(one.stamp, [], None, OUTSIDE) for one in runs if one.leads_out}
+            known = {**self.known, **refused}
+            self.wanted = [one for one in runs if one.id not in known or known[one.id].stamp != one.stamp]
+            known = {one.id: known[one.id] for one in runs if one.id in known}
         self.go_on()
         return known
 

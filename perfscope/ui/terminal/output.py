@@ -76,10 +76,10 @@ class FilteredStream(io.TextIOBase):
 
 def protect_streams() -> None:
     """Filter what is written to stdout and stderr from here on, tracebacks included."""
-    if sys.stdout is not None:  # closed by whoever started us
-        sys.stdout = filtered(sys.stdout)
-    if sys.stderr is not None:
-        sys.stderr = filtered(sys.stderr)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None:  # None where whoever started us closed it
+            setattr(sys, name, filtered(stream))
     sys.excepthook = print_traceback
 
 

@@ -76,8 +76,9 @@ class Answers:
         return self.trace(run).fact(timeline_lanes)
 
     def meta(self, run: str) -> Response:
+        lanes = self.lanes(run)
         diagnosis = self.diagnosed(run) if self.diagnosed is not None else None
-        return jsonify(meta(self.lanes(run), diagnosis, places_of(self.trace(run))))
+        return jsonify(meta(lanes, diagnosis, places_of(self.trace(run))))
 
     def tile(self, run: str) -> Response:
         begun, lanes = time.perf_counter(), self.lanes(run)

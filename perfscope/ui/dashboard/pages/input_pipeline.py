@@ -1,6 +1,6 @@
 """Does the training get its batches in time, and if not, what would help?"""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
@@ -116,16 +116,33 @@ def told(one: WhatIf, workers: int, cost: float) -> str:
     return f"{change} a step takes about {ms(one.after.likely)} ({span}) in place of {ms(one.step)}: {factor(gain)}×."
 
 
+def is_within(value: object, least: int, most: int) -> TypeGuard[int]:
+    """Return whether what a browser sent is a whole number within bounds."""
+    return isinstance(value, int) and least <= value <= most
+
+
+def run_at(path: object, library: Library) -> str | None:
+    """Return the id of the run whose page is at an address, None where it is no such address."""
+    parts = path.split("/") if isinstance(path, str) else []
+    if parts[1:2] == ["run"] and len(parts) > 2:
+        return parts[2]
+    only = library.single
+    return only.id if only is not None else None
+
+
 def register(app: Dash, library: Library) -> None:
     """The sliders ask; the analyzer answers."""
 
-    def ask(workers: int | None, cost: int | None, path: str) -> tuple[str, Any]:
-        parts = path.split("/")
-        if workers is None or cost is None or len(parts) < 3:
+    def ask(workers: object, cost: object, path: object) -> tuple[str, Any]:
+        if not (is_within(workers, 0, MOST_WORKERS) and is_within(cost, LEAST_COST, ALL_COST)):
             raise PreventUpdate
-        opened = library.get(parts[2]) if parts[1] == "run" else library.get(library.runs()[0].id)
-        view = View.of(opened, None)
-        answer, section = answered(view.trace, view.rank, int(workers), cost / 100)
+        run = run_at(path, library)
+        if run is None:
+            raise PreventUpdate
+        view = View.of(library.get(run), None)
+        if pipeline_of(view.trace, view.rank) is None:
+            raise PreventUpdate
+        answer, section = answered(view.trace, view.rank, workers, cost / 100)
         return answer, plain(section)
 
     app.callback(

@@ -1,0 +1,156 @@
+"""Mutated addresses, headers and bodies at the dashboard: no traceback, nothing outside of the opened folder, nothing without
+the token. `long_fuzz_urls.py` asks more of them.
+"""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perfscope.errors import UsageError
+from perfscope.traces.contents import contents
+from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.serve import Dashboard
+from tests.safety.hostile_requests import INSIDE, OUTSIDE, Board, ask, faults, renamed
+from tests.ui.asking import PORT
+from tests.ui.kineto_files import small_trace
+from tests.ui.recorded import recorded_run
+
+COUNT = 1500
+FORM = b"POST /own/token HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:PORT\r\n"
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    made = Board(tmp_path_factory.mktemp("home"))
+    yield made
+    made.close()
+
+
+def test_our_own_requests_are_answered(board: Board) -> None:
+    """Else the mutated ones would be refused for the wrong reason."""
+    for asking in board.seeds:
+        status, why = ask(board, asking, True)
+        expected = (
+            {405}
+            if "/own/token" in asking.path
+            else {404}
+            if asking.path.startswith(("/assets", "/static"))
+            else {200, 204}
+        )
+        linked = (
+            "linked" in asking.path
+            and asking.path.startswith(("/timeline", "/run"))
+            and asking.path.count("/") in (2, 3)
+        )
+        assert why is None and status in (
+            {*expected, 401} if asking.method == "POST" else {*expected, 404} if linked else {200, *expected}
+        ), asking
+
+
+def test_mutated_requests_get_a_plain_answer(board: Board) -> None:
+    answered, wrong = faults(board, COUNT, seed=1)
+    assert wrong == []
+    asked = sum(count for name, count in answered.items() if name.startswith("known"))
+    taken = sum(answered[f"known {status}"] for status in (200, 204, 404))
+    assert taken >= 0.3 * asked >= 0.1 * COUNT and answered["unknown 401"] > 0 and answered["known 400"] > 0
+
+
+def test_what_a_link_leads_to_is_not_opened(board: Board) -> None:
+    ids = {one.id: one.leads_out for one in board.library.runs()}
+    assert ids == {"gpu.json": False, "train.perfscope": False, "linked.perfscope": True}
+    with pytest.raises(UsageError, match="leads out"):
+        board.library.get("linked.perfscope")
+    assert board.verdicts.of(board.library.runs())["linked.perfscope"].error is not None
+
+
+def test_a_run_that_becomes_a_link_while_the_dashboard_is_open_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    small_trace(tmp_path / "secret.json", renamed(OUTSIDE))
+    mine = small_trace(tmp_path / "runs" / "a.json", renamed(INSIDE))
+    library = Library(tmp_path / "runs")
+    assert [one.id for one in library.runs()] == ["a.json"]
+    mine.unlink()
+    mine.symlink_to(tmp_path / "secret.json")
+    with pytest.raises(UsageError, match="leads out"):
+        library.get("a.json")
+
+
+@pytest.mark.parametrize("kind", ["manifest", "ranks", "ring"])
+def test_links_out_of_the_folder_are_known(tmp_path: Path, kind: str) -> None:
+    root, outside = tmp_path / "runs", tmp_path / "outside"
+    for folder in (root, outside):
+        folder.mkdir()
+    if kind == "ranks":
+        small_trace(outside / "x.json")
+        (root / "job").mkdir()
+        for name in ("rank0.json", "rank1.json"):
+            small_trace(root / "job" / name)
+        (root / "job" / "rank2.json").symlink_to(outside / "x.json")
+        found = {one.name: one.leads_out for one in contents(root)}
+        assert found == {"job/ (2 ranks)": True, "job/rank0.json": False, "job/rank1.json": False}
+        return
+    recorded_run(root / "a.perfscope")
+    if kind == "manifest":
+        os.rename(root / "a.perfscope" / "manifest.json", outside / "manifest.json")
+        (root / "a.perfscope" / "manifest.json").symlink_to(outside / "manifest.json")
+    else:
+        (root / "a.perfscope" / "ring").symlink_to(root / "a.perfscope" / "ring")
+    assert [one.leads_out for one in contents(root)] == [True]
+
+
+def test_two_names_of_a_job_cannot_make_an_address_of_their_own(tmp_path: Path) -> None:
+    for host in ("a", "b"):
+        recorded_run(tmp_path / f"{host}.perfscope")
+        manifest = tmp_path / f"{host}.perfscope" / "manifest.json"
+        text = manifest.read_text()
+        whole = {**json.loads(text), "job_id": "../../x?y", "host": host}
+        manifest.write_text(json.dumps(whole))
+    jobs = [one.id for one in contents(tmp_path) if len(one.parts) == 2]
+    assert len(jobs) == 1 and not set(jobs[0]) & set("/?#%\\")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET http://[ HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+        b"GET /?token=TOKEN\r\n\r\n",
+        b"GET /?token=TOKEN HTTP/1.1 HTTP/1.1\r\n\r\n",
+        FORM + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        FORM + b"Content-Length: 99999999\r\n\r\ntoken=x",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nHost: evil\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /\x1b[2J%1b[2J?token=x HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n",
+    ],
+)
+def test_a_broken_request_is_refused_and_never_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], line: bytes
+) -> None:
+    """The token is in some of them: a log of requests would hold it."""
+    small_trace(tmp_path / "gpu.json", renamed(INSIDE))
+    board = Dashboard(tmp_path, port=0)
+    try:
+        sent = line.replace(b"PORT", str(board.access.port).encode()).replace(
+            b"TOKEN", str(board.access.token).encode()
+        )
+        with socket.create_connection(("127.0.0.1", board.access.port), 10) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(1 << 16):
+                    answer += piece
+    finally:
+        board.close()
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+    assert INSIDE.encode() not in answer and b"Werkzeug" not in answer and str(PORT).encode() not in answer[:20]
+    assert b" 200 " not in answer[:20] and b" 500 " not in answer[:20] and b" 302 " not in answer[:20]
