@@ -98,8 +98,9 @@ def test_links_out_of_the_folder_are_known(tmp_path: Path, kind: str) -> None:
     if kind == "manifest":
         os.rename(root / "a.perfscope" / "manifest.json", outside / "manifest.json")
         (root / "a.perfscope" / "manifest.json").symlink_to(outside / "manifest.json")
-    else:
-        (root / "a.perfscope" / "ring").symlink_to(root / "a.perfscope" / "ring")
+        assert contents(root) == [], "without a manifest of its own it is not a run folder"
+        return
+    (root / "a.perfscope" / "ring").symlink_to(root / "a.perfscope" / "ring")
     assert [one.leads_out for one in contents(root)] == [True]
 
 
