@@ -10,7 +10,7 @@ from pathlib import Path
 from perfscope.errors import UsageError
 from perfscope.traces.trace import Trace
 
-RANK = re.compile(r"rank[-_ ]?(\d+)", re.I)
+RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
 # Clocks of hosts in one job differ by seconds at the very most; traces an hour apart are not of one job.
 APART_NS = 3_600_000_000_000
 # Later than September 2001 when counted from 1970; time since a host's start is not comparable.

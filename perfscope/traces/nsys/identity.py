@@ -17,8 +17,8 @@ from perfscope.traces.trace import framed
 
 TID_BITS = 24
 LOW_24 = (1 << TID_BITS) - 1
-NAMED_RANK = re.compile(r"rank[-_ ]?(\d+)", re.I)
-ASSIGNED = re.compile(r'^(\w+)="?(-?\d+)"?$')
+NAMED_RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
+ASSIGNED = re.compile(r'^(\w+)="?(-?[0-9]{1,9})"?$')
 
 
 def process_key(ids: Ints) -> Ints:
