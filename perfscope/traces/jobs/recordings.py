@@ -125,6 +125,8 @@ def newest(traces: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
     old = [one for one in traces if one.rank is not None and latest[one.rank] is not one]
     until_ns = max(one.span_ns[1] for one in old)
     stale = [one for one in traces if one not in old and one.span_ns[1] <= until_ns]
+    if len(old) + len(stale) == len(traces):  # the older ones reach beyond all others: their times tell no sets apart
+        stale = []
     lines = [f"{one.path.name}: an older recording of rank {one.rank}" for one in old]
     lines += [f"{one.path.name}: recorded with the older ones" for one in stale]
     return [one for one in traces if one not in old and one not in stale], lines

@@ -33,8 +33,8 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace
 
-# Of a trace whose times count from an instant since 1970: the year 2043.
-LATEST_BASE_NS = 1 << 61
+# A recording does not begin later than 2043.
+LATEST_NS = 1 << 61
 
 
 def trace_of(path: Path, columns: Columns) -> Trace:
@@ -55,8 +55,8 @@ def trace_of(path: Path, columns: Columns) -> Trace:
         raise UnreadableRun(f"{path}: holds no event of the PyTorch profiler; {READABLE}")
     base_ns = columns.around.get("baseTimeNanoseconds")
     zero_ns = on_job_time(tables)
-    base_ns = base_ns if isinstance(base_ns, int) and abs(base_ns) < LATEST_BASE_NS else 0
-    manifest = manifest_of(columns, left_out, zero_ns + base_ns)
+    zero_ns += base_ns if isinstance(base_ns, int) else 0
+    manifest = manifest_of(columns, left_out, zero_ns if abs(zero_ns) < LATEST_NS else 0)
     absent = {name: why_absent(name) for name in TABLES if name not in tables}
     return Trace(tables, absent, [manifest], span_ns=span(tables.values()), path=path)
 
