@@ -55,7 +55,7 @@ def trace_of(path: Path, columns: Columns) -> Trace:
         raise UnreadableRun(f"{path}: holds no event of the PyTorch profiler; {READABLE}")
     base_ns = columns.around.get("baseTimeNanoseconds")
     zero_ns = on_job_time(tables)
-    zero_ns += base_ns if isinstance(base_ns, int) else 0
+    zero_ns += base_ns if isinstance(base_ns, int) and abs(base_ns) < LATEST_NS else 0
     manifest = manifest_of(columns, left_out, zero_ns if abs(zero_ns) < LATEST_NS else 0)
     absent = {name: why_absent(name) for name in TABLES if name not in tables}
     return Trace(tables, absent, [manifest], span_ns=span(tables.values()), path=path)
