@@ -216,7 +216,7 @@ class Fuzzer:
         """Return JSON changed by its structure, or by bytes: what was changed before may be no JSON any more."""
         try:
             return mutator.by_structure(json.loads(text)) if mutator.random.random() < share else mutator.by_bytes(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return mutator.by_bytes(text)
 
     def records(self, chance: random.Random) -> bool:
