@@ -1,5 +1,6 @@
 """What the names of calls, kernels and copies of all vendors mean. Readers of foreign traces share it."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,11 @@ BYTES_OF = {
     "float8_e4m3fn": 1, "float8_e5m2": 1, "complexfloat": 8, "complexdouble": 16,
 }  # fmt: skip
 """Bytes of an element by the names that torch gives its types in traces, in lower case."""
+
+
+def path_text(path: "os.PathLike[str] | str") -> str:
+    """Return a path as text that can be written anywhere: a byte that is not UTF-8 as `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def first_match(patterns: Patterns, otherwise: str) -> Callable[[str], str]:

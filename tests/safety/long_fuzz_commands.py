@@ -338,7 +338,10 @@ def fuzz(total: int, seed: int, first: int = 0, say: Callable[[str], None] = pri
         commands = Commands(Path(folder))
         import_what_commands_import(commands, Path(outputs))
         for number in range(first, first + total):
+            before = len(counts.failures)
             one(commands, Path(outputs), number, seed, counts)
+            for line in counts.failures[before:]:
+                say(f"FAILED {line}")
             if time.monotonic() - said > 60:
                 said = time.monotonic()
                 say(f"{number + 1 - first:,} commands, failures: {len(counts.failures)}")
@@ -349,8 +352,6 @@ def fuzz(total: int, seed: int, first: int = 0, say: Callable[[str], None] = pri
 
 def told(counts: Counts) -> bool:
     """Print what became of the commands; returns whether all is well."""
-    for line in counts.failures:
-        print(f"FAILED {line}")
     print(f"{sum(counts.commands.values()):,} commands: {dict(counts.commands)}, exit codes {dict(counts.codes)}, "
           f"slowest {counts.slowest_s:.1f} s, {counts.most_bytes >> 20} MB at most, {len(counts.failures)} failures")  # fmt: skip
     for line, count in counts.failed_findings.most_common(40):

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from perfscope.cli import main
 from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto import pieces
 from perfscope.traces.kineto.compiled_part import compiled_part, is_there
@@ -266,6 +267,20 @@ def test_facts_of_another_type_around_the_events(tmp_path: Path, facts: dict[str
 def test_a_rank_of_many_digits_in_a_name(tmp_path: Path) -> None:
     for name in (f"rank{'9' * 40}.json", "rank٣.json"):
         assert load(written(tmp_path / name, [event()])).table("ranks") is not None
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(
+        tmp_path / os.fsdecode(b"\xff\xfe.json"), [event(), launch(), kernel(), {**event(), "cat": "kernel"}]
+    )
+    assert load(file).table("ranks") is not None
+    for words in (
+        ["analyze", str(file), "--json"],
+        ["analyze", str(file)],
+        ["report", str(file), "-o", str(tmp_path / "o")],
+    ):
+        assert main(words) == 0, capsys.readouterr().err
+    assert "\\\\xff\\\\xfe.json" in capsys.readouterr().out
 
 
 def test_a_trace_that_is_a_pipe_behind_a_link_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from perfscope.errors import UsageError
+from perfscope.traces.naming import path_text
 from perfscope.traces.trace import Trace
 
 RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
@@ -103,7 +104,7 @@ def of_traces(traces: Sequence[Recording]) -> Chosen:
     unknown = [one for one in parts if one.rank is None]
     if unknown:
         number(parts)
-        names = f"{unknown[0].path.name} is rank {unknown[0].rank}"
+        names = f"{path_text(unknown[0].path.name)} is rank {unknown[0].rank}"
         assumed.append(f"{len(unknown)} traces do not say their rank: numbered in the order of their names ({names})")
     parts.sort(key=lambda one: one.rank if one.rank is not None else -1)
     return Chosen(parts, left_out, assumed)
@@ -127,8 +128,8 @@ def newest(traces: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
     stale = [one for one in traces if one not in old and one.span_ns[1] <= until_ns]
     if len(old) + len(stale) == len(traces):  # the older ones reach beyond all others: their times tell no sets apart
         stale = []
-    lines = [f"{one.path.name}: an older recording of rank {one.rank}" for one in old]
-    lines += [f"{one.path.name}: recorded with the older ones" for one in stale]
+    lines = [f"{path_text(one.path.name)}: an older recording of rank {one.rank}" for one in old]
+    lines += [f"{path_text(one.path.name)}: recorded with the older ones" for one in stale]
     return [one for one in traces if one not in old and one not in stale], lines
 
 

@@ -12,6 +12,7 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.assemble import Group
 from perfscope.traces.kineto.columns import integer, told
 from perfscope.traces.kineto.device_tables import device_of
+from perfscope.traces.naming import path_text
 from perfscope.traces.trace import framed
 
 RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
@@ -81,7 +82,7 @@ class Identity:
                 "rank": [self.rank()],
                 "world_size": [world if isinstance(world, int) and abs(world) < MOST_RANKS else -1],
                 "backend": [backend if isinstance(backend, str) else None],
-                "source": [str(self.path)],
+                "source": [path_text(self.path)],
                 "clock_offset_ns": [0],
                 "clock_residual_ns": [-1],
             },
