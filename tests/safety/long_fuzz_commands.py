@@ -1,7 +1,7 @@
 """Runs the real commands over mutated run folders and traces: `python -m tests.safety.long_fuzz_commands --count 20000`.
 
-This process imports perfscope once; each command runs in a forked child of its own, with ten seconds and a bound on memory.
-Fails on a traceback, on an exit code other than 0, 1 and 2, on a command that takes longer and on one that ends by a signal.
+This process imports perfscope once; each command runs in a forked child, with ten seconds of a core and a bound on memory.
+Fails on a traceback, on an exit code other than 0, 1 and 2, on a command that takes longer and on one that a signal ends.
 `--only NUMBER` runs one command again and shows what it printed.
 """
 
@@ -39,6 +39,9 @@ from tests.safety.long_fuzz_readers import Fuzzer
 from tests.safety.mutations import ODD_VALUES, Mutator
 
 LONGEST_S = 10
+"""Of a command, in time of a core."""
+LONGEST_WAIT_S = 60
+"""After which a command hangs, also on a busy machine."""
 MEMORY_BYTES = 4 << 30
 MOST_FAILURES = 30
 LARGEST_CHANGED_BYTES = 1 << 20
@@ -234,7 +237,7 @@ def addresses(run: str, trace: Any, chance: random.Random) -> None:
         assert code in (200, 400, 404), (route, asked, code)
 
 
-def run_forked(run: Callable[[], int], folder: Path, longest_s: float = LONGEST_S + 2) -> Done:
+def run_forked(run: Callable[[], int], folder: Path, longest_s: float = LONGEST_WAIT_S) -> Done:
     """Run something in a child with its output in files, within the bounds."""
     begun = time.monotonic()
     child = os.fork()
@@ -247,7 +250,7 @@ def run_forked(run: Callable[[], int], folder: Path, longest_s: float = LONGEST_
             sys.stderr.flush()
             os._exit(code)
     status, usage = waited_for(child, begun + longest_s)
-    seconds = time.monotonic() - begun
+    seconds = usage.ru_utime + usage.ru_stime if os.WIFEXITED(status) else time.monotonic() - begun
     stdout, stderr = ((folder / name).read_text("utf-8", "replace") for name in ("stdout", "stderr"))
     return Done(os.waitstatus_to_exitcode(status), stdout, stderr, seconds, usage.ru_maxrss << 10)
 
