@@ -29,7 +29,7 @@ def spread(run: Run, clock: Clock, table: str, stream: str, key: str) -> pd.Data
     is_text = any(column.name == key and column.dtype == "category" for column in TABLES[table])
     for _, row in run.rows(stream):
         ts, of = row.get("ts"), row.get(key)
-        code = keys.code(of) if is_text and isinstance(of, str) else of
+        code = (keys.code(of) if isinstance(of, str) else None) if is_text else of
         if is_time(ts) and is_whole(code):
             readings.add((code, -1), ts, ((name, row[name]) for name in row if name not in ("ts", key)))
     codes = whole_numbers(readings.first)
