@@ -3,16 +3,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check format docs samples bench browser clean
+.PHONY: help demo test test-long check format docs samples bench browser clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 demo: .venv/demo ## a slow training run, attached to, diagnosed, reported
 	@$(BIN)/python -m sample_workloads.demo
 
 test: check browser ## every check that CI runs
 	$(BIN)/python -m pytest --ignore=tests/house
+
+# Each long run is a program of its own: tests/safety/long_*.py.
+test-long: .venv/dev ## fuzz the readers and the commands, some hours
+	@failed=0; for program in $(notdir $(basename $(wildcard tests/safety/long_*.py))); do \
+	  echo "$$program"; $(BIN)/python -m tests.safety.$$program || failed=1; done; exit $$failed
 
 check: .venv/dev ## formatter, linter, types, layers, house rules: the quick part
 	$(BIN)/ruff format --check .

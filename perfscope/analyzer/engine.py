@@ -36,6 +36,7 @@ from perfscope.analyzer.whole_budget import (
     steps_left_out,
     work_of_rank,
 )
+from perfscope.traces.naming import path_text
 from perfscope.traces.schema import SCHEMA_VERSION
 from perfscope.traces.trace import Trace
 
@@ -77,7 +78,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         failed=[result for result in outcomes if isinstance(result, Failed)],
         sources=[Source(s.name, s.status, s.reason, s.overhead_share) for s in manifest(trace).sources],
         dropped=[*manifest(trace).dropped, *steps_left_out(trace)],
-        run=str(trace.path) if trace.path is not None else None,
+        run=path_text(trace.path) if trace.path is not None else None,
         operators=operators(trace, budget_rank),
         in_a_row=len(per_rank) > 1 and not is_recorded_trace(trace) and ranks_at_once(trace) < 2,
     )

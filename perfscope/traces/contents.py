@@ -18,7 +18,7 @@ DEEPEST = 4
 MOST = 2000
 MOST_NAMED = 3
 NO_TRACES = {"node_modules", "site-packages", "__pycache__"}
-RANK = re.compile(r"rank[-_ ]?(\d+)", re.I)
+RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
 TELLING = (b'"traceEvents"', b'"schemaVersion"', b'"deviceProperties"', b'"ph"')
 HEAD_BYTES = 1 << 16
 

@@ -1,16 +1,35 @@
 """What the names of calls, kernels and copies of all vendors mean. Readers of foreign traces share it."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-LAUNCH_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
+
+@dataclass(frozen=True)
+class InOrder:
+    """A pattern: two words in lower case, one after the other, whatever is between. As `A.*B` it would be quadratic."""
+
+    first: str
+    second: str
+
+    def search(self, text: str) -> bool:
+        """Does the text hold them, in any case?"""
+        text = text.lower()
+        at = text.find(self.first)
+        return at >= 0 and text.find(self.second, at + len(self.first)) >= 0
+
+
+Patterns = Sequence[tuple[str, re.Pattern[str] | InOrder]]
+LAUNCH_KINDS: Patterns = (
     ("graph", re.compile(r"GraphLaunch")),
     ("memset", re.compile(r"Memset", re.I)),
     ("copy", re.compile(r"Memcpy|^Dma|_copy", re.I)),
-    ("kernel", re.compile(r"Launch|runExecutable|enqueue.*kernel", re.I)),
+    ("kernel", re.compile(r"Launch|runExecutable", re.I)),
+    ("kernel", InOrder("enqueue", "kernel")),
     ("sync", re.compile(r"(Device|Stream|Event|Ctx|Thread)Synchronize|^synchronize", re.I)),
     ("memory", re.compile(r"Malloc|MemAlloc|Free|HostAlloc|HostRegister|Mem(Map|Create|Release|AddressReserve)", re.I)),
 )
@@ -30,14 +49,15 @@ COLLECTIVE = re.compile(
 # One that a compiler fused is named after what stands beside it; CUB reduces within one device.
 FUSED = re.compile(r"^triton_|\bcub::|^_ZN3cub", re.I)
 
-COLLECTIVE_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
+COLLECTIVE_KINDS: Patterns = (
     ("all_reduce", re.compile(r"all_?reduce|cross_device_reduce|shot_all_reduce", re.I)),
     ("reduce_scatter", re.compile(r"reduce_?scatter", re.I)),
     ("all_gather", re.compile(r"all_?gather", re.I)),
     ("all_to_all", re.compile(r"all_?to_?all", re.I)),
     ("broadcast", re.compile(r"broadcast", re.I)),
     ("reduce", re.compile(r"reduce", re.I)),
-    ("send_recv", re.compile(r"send_?recv|recv.*send|send.*recv", re.I)),
+    ("send_recv", InOrder("send", "recv")),
+    ("send_recv", InOrder("recv", "send")),
     ("send", re.compile(r"send", re.I)),
     ("recv", re.compile(r"recv", re.I)),
     ("gather", re.compile(r"gather", re.I)),
@@ -45,7 +65,7 @@ COLLECTIVE_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("barrier", re.compile(r"barrier", re.I)),
 )
 
-DIRECTIONS: tuple[tuple[str, re.Pattern[str]], ...] = (
+DIRECTIONS: Patterns = (
     ("memset", re.compile(r"memset", re.I)),
     ("h2d", re.compile(r"H(ost)?_?(to|2)_?D|host_to_device", re.I)),
     ("d2h", re.compile(r"D(evice)?_?(to|2)_?H|device_to_host", re.I)),
@@ -70,7 +90,12 @@ BYTES_OF = {
 """Bytes of an element by the names that torch gives its types in traces, in lower case."""
 
 
-def first_match(patterns: Sequence[tuple[str, re.Pattern[str]]], otherwise: str) -> Callable[[str], str]:
+def path_text(path: "os.PathLike[str] | str") -> str:
+    """Return a path as text that can be written anywhere: a byte that is not UTF-8 as `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def first_match(patterns: Patterns, otherwise: str) -> Callable[[str], str]:
     """A function that names a text after the first pattern found in it."""
 
     def named(text: str) -> str:

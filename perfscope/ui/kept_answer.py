@@ -15,6 +15,7 @@ import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.cache.place import ANSWERS, answer_of, made_folder
+from perfscope.traces.naming import path_text
 from perfscope.traces.regular_file import is_regular
 
 NAME: Final = re.compile(r"[0-9a-f]{32}\.json")
@@ -44,7 +45,7 @@ def recalled_answer(path: Path) -> Answer | None:
         return None
     if answer.code != code():
         return None
-    return msgspec.structs.replace(answer, diagnosis=msgspec.structs.replace(answer.diagnosis, run=str(path)))
+    return msgspec.structs.replace(answer, diagnosis=msgspec.structs.replace(answer.diagnosis, run=path_text(path)))
 
 
 def keep_answer(path: Path, who: list[str], diagnosis: Diagnosis) -> None:

@@ -282,7 +282,7 @@ ROWS = {
     "device.counters": ['{"ts": 1, "device": [], "a": 1}', '{"ts": 1, "device": 0, "a": 1' + "0" * 400 + "}"],
     "device.processes": ['{"ts": 1, "device": "x"}'],
     "device.gaps": ['{"ts": 1, "dur": -9223372036854775808, "device": 0, "reason": 7}'],
-    "network.counters": ['{"ts": 1, "port": ["eth0"], "rx_bytes": 1}', '{"ts": 1, "port": null, "rx_bytes": 1}'],
+    "network.counters": ['{"ts": 1, "port": ["eth0"], "rx_bytes": 1}', '{"ts": 1, "port": 4294967296, "rx_bytes": 1}'],
 }
 
 

@@ -1,1 +1,1 @@
-"""What was read of a large trace, kept beside it for the next time."""
+"""What was read of large traces, kept in the reader's own cache folder for the next time."""

@@ -8,9 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from perfscope.errors import UsageError
+from perfscope.traces.naming import path_text
 from perfscope.traces.trace import Trace
 
-RANK = re.compile(r"rank[-_ ]?(\d+)", re.I)
+RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
 # Clocks of hosts in one job differ by seconds at the very most; traces an hour apart are not of one job.
 APART_NS = 3_600_000_000_000
 # Later than September 2001 when counted from 1970; time since a host's start is not comparable.
@@ -103,7 +104,7 @@ def of_traces(traces: Sequence[Recording]) -> Chosen:
     unknown = [one for one in parts if one.rank is None]
     if unknown:
         number(parts)
-        names = f"{unknown[0].path.name} is rank {unknown[0].rank}"
+        names = f"{path_text(unknown[0].path.name)} is rank {unknown[0].rank}"
         assumed.append(f"{len(unknown)} traces do not say their rank: numbered in the order of their names ({names})")
     parts.sort(key=lambda one: one.rank if one.rank is not None else -1)
     return Chosen(parts, left_out, assumed)
@@ -125,8 +126,10 @@ def newest(traces: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
     old = [one for one in traces if one.rank is not None and latest[one.rank] is not one]
     until_ns = max(one.span_ns[1] for one in old)
     stale = [one for one in traces if one not in old and one.span_ns[1] <= until_ns]
-    lines = [f"{one.path.name}: an older recording of rank {one.rank}" for one in old]
-    lines += [f"{one.path.name}: recorded with the older ones" for one in stale]
+    if len(old) + len(stale) == len(traces):  # the older ones reach beyond all others: their times tell no sets apart
+        stale = []
+    lines = [f"{path_text(one.path.name)}: an older recording of rank {one.rank}" for one in old]
+    lines += [f"{path_text(one.path.name)}: recorded with the older ones" for one in stale]
     return [one for one in traces if one not in old and one not in stale], lines
 
 

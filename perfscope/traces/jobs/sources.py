@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from perfscope.traces.jobs.alignment import Alignment
 from perfscope.traces.jobs.recordings import Chosen, Recording
+from perfscope.traces.naming import path_text
 from perfscope.traces.run.manifest import SourceStatus
 
 MOST_NAMED = 8
@@ -27,7 +28,7 @@ def job_sources(
 
 def label(one: Recording) -> str:
     """How a part is called."""
-    return f"rank {one.rank}" if one.rank is not None else one.trace.manifest.host or one.path.name
+    return f"rank {one.rank}" if one.rank is not None else one.trace.manifest.host or path_text(one.path.name)
 
 
 def of_parts(parts: Sequence[Recording], labels: Sequence[str]) -> list[SourceStatus]:

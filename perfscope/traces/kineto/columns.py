@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from perfscope.traces.intervals import Ints
 MISSING = -1
 # A float holds microseconds to the nanosecond up to here (2**43: its last digit is worth half a nanosecond).
 EXACT_FLOAT_US = 8.7e12
-# No time lies beyond (in ns it would hardly fit into 63 bits: the year 2191).
-LATEST_US = 7e15
+# No time is beyond (the year 2096); the difference of two such times in ns still fits into 63 bits.
+LATEST_US = 4e15
 BAD = np.iinfo(np.int64).min
 
 
@@ -29,9 +29,11 @@ class Coded:
 def integers(values: Sequence[Any]) -> Ints:
     """Whole numbers, -1 for what is none."""
     try:
-        return np.array(values, np.int64)
-    except (TypeError, ValueError, OverflowError):
-        return np.array([integer(value) for value in values], np.int64)
+        if set(map(type, values)) <= {int, float, bool}:
+            return np.array(values, np.int64)
+    except (ValueError, OverflowError):
+        pass
+    return np.array([integer(value) for value in values], np.int64)
 
 
 def integer(value: Any) -> int:
@@ -49,7 +51,8 @@ def nanoseconds(values: Sequence[Any]) -> tuple[Ints, list[int]]:
     if set(map(type, values)) <= {int, float}:
         array = np.array(values)
         if array.dtype == np.int64 or not len(array):
-            return np.where(np.abs(array) < LATEST_US, array * 1000, BAD).astype(np.int64), []
+            good = (array > -LATEST_US) & (array < LATEST_US)
+            return np.where(good, np.where(good, array, 0) * 1000, BAD).astype(np.int64), []
         if array.dtype == np.float64:
             return from_floats(array), np.flatnonzero(np.abs(array) >= EXACT_FLOAT_US).tolist()
     inexact = [at for at, value in enumerate(values) if isinstance(value, float) and abs(value) >= EXACT_FLOAT_US]
@@ -79,9 +82,9 @@ def exactly(text: str) -> int:
     """Microseconds in decimal digits, in quotes or not, to ns without passing through a float."""
     try:
         us = Decimal(text.strip().strip('"'))
-    except InvalidOperation:
+        return int((us * 1000).to_integral_value()) if us.is_finite() and abs(us) < LATEST_US else int(BAD)
+    except DecimalException:  # not a number, or one with an exponent beyond those of a Decimal
         return int(BAD)
-    return int((us * 1000).to_integral_value()) if us.is_finite() and abs(us) < LATEST_US else int(BAD)
 
 
 def coded(values: Sequence[Any]) -> Coded:
@@ -99,4 +102,8 @@ def coded(values: Sequence[Any]) -> Coded:
 
 
 def told(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)[:1000]
+    """Return a value as text, None for none."""
+    try:
+        return value if value is None or isinstance(value, str) else str(value)[:1000]
+    except (RecursionError, ValueError):  # nested too deep; more digits than Python writes
+        return type(value).__name__

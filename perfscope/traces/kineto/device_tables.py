@@ -80,7 +80,7 @@ def product_of(sizes: Coded) -> Ints:
 def product(text: str) -> int:
     try:
         sizes = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return -1
     if not isinstance(sizes, list) or not sizes or not all(type(one) is int and 0 < one < 1 << 31 for one in sizes):
         return -1
@@ -185,5 +185,6 @@ def group_of(group: Group) -> tuple[NDArray[np.int32], list[str]]:
         " ".join(part for part in (name.names[n] if n >= 0 else "", ranks.names[r] if r >= 0 else "") if part)
         for n, r in unique
     ]
-    codes = np.array([texts.index(text) if text else -1 for text in texts], np.int32)
-    return codes[place.ravel()], list(dict.fromkeys(texts))
+    different = {text: code for code, text in enumerate(dict.fromkeys(filter(None, texts)))}
+    codes = np.array([different.get(text, -1) for text in texts], np.int32)
+    return codes[place.ravel()], list(different)

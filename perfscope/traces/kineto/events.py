@@ -147,4 +147,9 @@ def one_by_one(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
 def meta(event: Event) -> tuple[Any, Any, str, Any]:
     """(pid, tid, what, value) of a metadata event: names of processes and threads, labels of devices."""
     args = event.args or NO_ARGS
-    return event.pid, event.tid, str(event.name), args.labels if args.labels is not None else args.name
+    return (
+        event.pid,
+        event.tid,
+        event.name if isinstance(event.name, str) else "",
+        args.labels if args.labels is not None else args.name,
+    )

@@ -22,7 +22,7 @@ from perfscope.traces.reading_options import READABLE, Heard
 WORTH_PROCESSES = 24 << 20
 """Bytes of text from which on starting processes pays."""
 PACKED = 12
-LONGEST_TAIL = 64 << 20
+LONGEST_TAIL = 16 << 20
 MOST_JOINED = 8
 
 

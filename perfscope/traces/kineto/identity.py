@@ -10,11 +10,13 @@ import pandas as pd
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.assemble import Group
-from perfscope.traces.kineto.columns import integer
+from perfscope.traces.kineto.columns import integer, told
 from perfscope.traces.kineto.device_tables import device_of
+from perfscope.traces.naming import path_text
 from perfscope.traces.trace import framed
 
-RANK = re.compile(r"rank[-_ ]?(\d+)", re.I)
+RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
+MOST_RANKS = 1 << 31
 
 
 class Identity:
@@ -43,7 +45,7 @@ class Identity:
 
     def rank(self) -> int:
         said = self.distributed("rank")
-        if isinstance(said, int) and not isinstance(said, bool) and said >= 0:
+        if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < MOST_RANKS:
             return said
         named = RANK.search(self.path.name)
         return int(named[1]) if named else 0
@@ -51,7 +53,7 @@ class Identity:
     def process_table(self) -> pd.DataFrame:
         count = max(len(self.pids), 1)
         pids = self.pids if len(self.pids) else np.array([-1])
-        names = {integer(pid): str(value) for pid, _, what, value in self.meta if what == "process_name"}
+        names = {integer(pid): told(value) or "" for pid, _, what, value in self.meta if what == "process_name"}
         host = self.around.get("host_name")
         return framed(
             "processes",
@@ -78,9 +80,9 @@ class Identity:
             {
                 "process": [0],
                 "rank": [self.rank()],
-                "world_size": [world if isinstance(world, int) else -1],
+                "world_size": [world if isinstance(world, int) and abs(world) < MOST_RANKS else -1],
                 "backend": [backend if isinstance(backend, str) else None],
-                "source": [str(self.path)],
+                "source": [path_text(self.path)],
                 "clock_offset_ns": [0],
                 "clock_residual_ns": [-1],
             },
@@ -89,7 +91,7 @@ class Identity:
     def thread_table(self) -> pd.DataFrame | None:
         codes = {int(pid): code for code, pid in enumerate(self.pids)}
         rows = [
-            (codes[integer(pid)], integer(tid), str(value))
+            (codes[integer(pid)], integer(tid), told(value) or "")
             for pid, tid, what, value in self.meta
             if what == "thread_name" and integer(pid) in codes and integer(tid) >= 0
         ]
@@ -104,12 +106,17 @@ class Identity:
         if not len(used):
             return None
         listed = self.around.get("deviceProperties")
-        known = {one.get("id"): one for one in listed if isinstance(one, dict)} if isinstance(listed, list) else {}
+        known = (
+            {integer(one.get("id")): one for one in listed if isinstance(one, dict)} if isinstance(listed, list) else {}
+        )
         rows = [known.get(int(device), {}) for device in used]
         if not any(
             rows
         ):  # ROCm numbers the devices of kernels its own way: where all listed are alike, these are like them
-            alike = {(one.get("name"), one.get("numSms"), one.get("totalGlobalMem")) for one in known.values()}
+            alike = {
+                (told(one.get("name")), told(one.get("numSms")), told(one.get("totalGlobalMem")))
+                for one in known.values()
+            }
             rows = [next(iter(known.values()))] * len(used) if len(alike) == 1 else rows
         return framed(
             "devices",
@@ -130,7 +137,7 @@ class Identity:
     def kind(self) -> str:
         if of_amd(self.around):
             return "hip"
-        return "mtia" if any(str(value).startswith("MTIA") for *_, value in self.meta) else "cuda"
+        return "mtia" if any((told(value) or "").startswith("MTIA") for *_, value in self.meta) else "cuda"
 
 
 def identified(

@@ -40,7 +40,8 @@ def python_part(piece: bytes) -> Part:
         trailing = TRAILING.search(str(error))
         if trailing is None:
             raise
-        ended_at = piece.rindex(b"]", 0, int(trailing[1]) - 1)
+        # It counts from 1, in a text that is one byte longer in front: what it names is at that place less two.
+        ended_at = piece.rindex(b"]", 0, int(trailing[1]) - 2)
         text = b"[" + piece[: ended_at + 1]
         ended_at += 1
         events, texts, no_objects = decoded(text)

@@ -7,11 +7,13 @@ arguments); such a piece does not parse, which whoever parses it notices: `Piece
 import re
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 PIECE = 4 << 20
 # Where no event array has begun by then the file is something else.
-LONGEST_HEAD = 64 << 20
-BEGIN = re.compile(rb'(?<!\\)"traceEvents"\s*:\s*\[')
-STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+LONGEST_HEAD = 16 << 20
+BEGIN = re.compile(rb'"traceEvents"\s*:\s*\[')
 BARE = re.compile(rb"\s*\[")
 BETWEEN = re.compile(rb"\}\s*,\s*\{")
 LONGEST_SPACE = 4096
@@ -50,28 +52,55 @@ class Pieces:
         yield memoryview(b"".join(held))
 
     def past_head(self) -> bytes:
-        """Finds the array; returns what has been read of it so far."""
-        text = b""
-        found: re.Match[bytes] | None = None
+        """Find the array; returns what has been read of it so far.
+
+        The text is searched whenever it has become twice as long, so that the whole search is linear in its length.
+        """
+        held: list[bytes] = []
+        size, wanted = 0, 1
+        text, found = b"", None
         for block in self.blocks:
-            text += block
-            found = BARE.match(text) or next(
-                (one for one in BEGIN.finditer(text) if at_the_top(text[: one.start()])), None
-            )
-            if found or len(text) > LONGEST_HEAD:
+            held.append(block)
+            size += len(block)
+            if size < wanted and size <= LONGEST_HEAD:
+                continue
+            text, wanted = b"".join(held), 2 * size
+            found, held = array_begin(text), [text]
+            if found or size > LONGEST_HEAD:
                 break
-        found = found or BEGIN.search(text)
+        if found is None:
+            text = b"".join(held)
+            found = array_begin(text) or BEGIN.search(text)
         if found is None:
             raise NoEvents
         self.head = text[: found.start()]
         return text[found.end() :]
 
 
-def at_the_top(head: bytes) -> bool:
-    """Is what follows this text a member of the outermost object, not of one inside it?"""
-    bare = STRING.sub(b"", head)
-    opened = bare.count(b"{") + bare.count(b"[")
-    return opened - bare.count(b"}") - bare.count(b"]") == 1
+def array_begin(text: bytes) -> re.Match[bytes] | None:
+    """Return where the event array begins: at the start of the text, or as a member of the outermost object."""
+    if bare := BARE.match(text):
+        return bare
+    first = BEGIN.search(text)
+    if first is None or depth(text[: first.start() + 1])[-1] == 1:
+        return first
+    depths = depth(text)
+    return next((one for one in BEGIN.finditer(text) if depths[one.start()] == 1), None)
+
+
+def depth(text: bytes) -> NDArray[np.int32]:
+    """Return for each byte how many objects and arrays it is in, -1 for the bytes of a string after its opening quote."""
+    byte = np.frombuffer(text, np.uint8)
+    at = np.arange(len(byte), dtype=np.int32)
+    last_other = np.maximum.accumulate(np.where(byte == ord("\\"), np.int32(-1), at))
+    # Escaped is what an odd number of backslashes in a row stands before.
+    before = np.empty_like(at)
+    before[:1], before[1:] = 0, at[:-1] - last_other[:-1]
+    quote = (byte == ord('"')) & (before % 2 == 0)
+    in_string = (np.cumsum(quote, dtype=np.int32) - quote) % 2 == 1
+    opens, closes = np.isin(byte, (ord("{"), ord("["))), np.isin(byte, (ord("}"), ord("]")))
+    steps = np.where(in_string, 0, opens.astype(np.int32) - closes)
+    return np.where(in_string, np.int32(-1), np.cumsum(steps, dtype=np.int32))
 
 
 def last_boundary(text: bytes) -> int | None:

@@ -11,7 +11,7 @@ from perfscope.errors import UnreadableRun
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto import groups
 from perfscope.traces.kineto.assemble import Group, assembled, joined, totals
-from perfscope.traces.kineto.columns import Coded
+from perfscope.traces.kineto.columns import Coded, told
 from perfscope.traces.kineto.device_tables import collective_table, copy_table, kernel_table, separated
 from perfscope.traces.kineto.file import Columns
 from perfscope.traces.kineto.host_tables import (
@@ -34,6 +34,9 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace
 
+# A recording does not begin later than 2043.
+LATEST_NS = 1 << 61
+
 
 def trace_of(path: Path, columns: Columns) -> Trace:
     """The tables of what was read."""
@@ -53,7 +56,8 @@ def trace_of(path: Path, columns: Columns) -> Trace:
         raise UnreadableRun(f"{path}: holds no event of the PyTorch profiler; {READABLE}")
     base_ns = columns.around.get("baseTimeNanoseconds")
     zero_ns = on_job_time(tables)
-    manifest = manifest_of(columns, left_out, zero_ns + (base_ns if isinstance(base_ns, int) else 0))
+    zero_ns += base_ns if isinstance(base_ns, int) and abs(base_ns) < LATEST_NS else 0
+    manifest = manifest_of(columns, left_out, zero_ns if abs(zero_ns) < LATEST_NS else 0)
     absent = {name: why_absent(name) for name in TABLES if name not in tables}
     whole = span(tables.values())
     return Trace(masked_tables(tables), absent, [masked_manifest(manifest)], span_ns=whole, path=path)
@@ -149,7 +153,7 @@ def manifest_of(columns: Columns, left_out: dict[str, int], zero_ns: int) -> Man
     status = SourceStatus("kineto", "partial" if missing else "ok", "; ".join(missing) or None)
     host = columns.around.get("host_name")
     return Manifest(
-        job_id=str(columns.around.get("trace_id") or ""),
+        job_id=told(columns.around.get("trace_id")) or "",
         host=host if isinstance(host, str) else "",
         boot_id="",
         zero_monotonic_ns=0,

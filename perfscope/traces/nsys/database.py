@@ -1,9 +1,11 @@
 """The SQLite file that `nsys export` writes: opened so that nothing in it can act, asked only for the columns it has.
 
 Versions differ in tables and columns; what is missing reads as -1 or no name. Views and virtual tables are not read: a real
-export has none, and a hostile one could compute for ever in them.
+export has none, and a hostile one could compute for ever in them. Pages may also be named as their own children, which makes
+billions of rows of a few kilobytes: steps, rows and text are bounded by the size of the file.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -21,11 +23,19 @@ from perfscope.traces.intervals import Ints
 
 Answer = TypeVar("Answer")
 ROWS_AT_ONCE = 1 << 16
+TEXTS_AT_ONCE = 1 << 12
 LONGEST_NAME = 1 << 16
 DAY_NS = 86_400_000_000_000
 NO_TIME = -(2**63) + 1
 # Twice this still fits into 64 bits, so that differences of times do.
 LATEST_NS = 4_000_000_000_000_000_000
+
+
+STEPS_PER_BYTE, STEPS_AT_LEAST, STEPS_AT_ONCE = 50, 100_000_000, 100_000
+"""Of SQLite's machine: rows of an export take about two for each byte."""
+BYTES_A_ROW = 6
+TEXT_PER_BYTE, TEXT_AT_LEAST = 4, 64 << 20
+LONGEST_ROW = 16 << 20
 
 
 @contextmanager
@@ -34,12 +44,19 @@ def opened(path: Path) -> Iterator["Database"]:
     if not path.is_file():
         raise UnreadableRun(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
     # Nobody writes to an export, so no lock is needed and a read-only folder will do; unless a journal lies beside it.
-    fixed = "" if path.with_name(path.name + "-wal").exists() else "&immutable=1"
+    log = path.with_name(path.name + "-wal")
+    fixed = "" if log.exists() else "&immutable=1"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro{fixed}", uri=True)) as connection:
-            yield Database(connection)
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: a message of SQLite that quotes a damaged name
-        why = " ".join(str(error).split())[:200] if isinstance(error, sqlite3.Error) else "its schema is no text"
+        with closing(
+            sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{fixed}", uri=True)
+        ) as connection:
+            yield Database(connection, path.stat().st_size + (log.stat().st_size if log.exists() else 0))
+    except (
+        sqlite3.Error,
+        UnicodeDecodeError,
+        MemoryError,
+    ) as error:  # the latter: a message of SQLite that quotes a damaged name
+        why = "its schema is no text" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())[:200]
         raise UnreadableRun(f"{path}: is a damaged SQLite file ({why}); export it again from the .nsys-rep") from error
 
 
@@ -92,13 +109,37 @@ def named(codes: Any, texts: Sequence[str | None]) -> Named:
 class Database:
     """Reads tables of an export by column. Raises sqlite3.Error."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: sqlite3.Connection, size_bytes: int) -> None:
+        self.connection, self.size_bytes = connection, size_bytes
+        self.steps_left = STEPS_AT_LEAST + STEPS_PER_BYTE * size_bytes
+        self.text_left = TEXT_AT_LEAST + TEXT_PER_BYTE * size_bytes
+        connection.set_progress_handler(self.has_ended, STEPS_AT_ONCE)
+        if hasattr(connection, "setlimit"):  # from Python 3.11 on
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_ROW)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
         ordinary = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
         self.tables = {str(name): self.columns_of(str(name)) for (name,) in connection.execute(ordinary).fetchall()}
         self.strings: dict[int, str] | None = None
+
+    def has_ended(self) -> bool:
+        """Count steps; true when a file of this size needs no more, which ends the query."""
+        self.steps_left -= STEPS_AT_ONCE
+        return self.steps_left < 0
+
+    def batches(self, sql: str, *, text: bool) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query, few at once where they hold text.
+
+        Raises sqlite3.DatabaseError where they are more than the file can hold.
+        """
+        cursor, count = self.connection.execute(sql), 0
+        while batch := cursor.fetchmany(TEXTS_AT_ONCE if text else ROWS_AT_ONCE):
+            count += len(batch)
+            if text:
+                self.text_left -= sum(len(cell) for row in batch for cell in row if isinstance(cell, str))
+            if count > self.size_bytes // BYTES_A_ROW + ROWS_AT_ONCE or self.text_left < 0:
+                raise sqlite3.DatabaseError("it holds more rows or text than its size allows")
+            yield batch
 
     def columns_of(self, table: str) -> frozenset[str]:
         info = self.connection.execute(f"PRAGMA table_info({quoted(table)})")
@@ -111,9 +152,9 @@ class Database:
         """Whole small tables: every row with these columns, None for those the table has not."""
         if table not in self.tables:
             return []
-        there = [quoted(name) if name in self.tables[table] else "NULL" for name in columns]
+        there = [bounded(name) if name in self.tables[table] else "NULL" for name in columns]
         sql = f"SELECT {', '.join(there)} FROM {quoted(table)}"
-        return self.in_any_encoding(lambda: self.connection.execute(sql).fetchall())
+        return self.in_any_encoding(lambda: [row for batch in self.batches(sql, text=True) for row in batch])
 
     def settings(self, table: str, name: str, value: str = "*") -> list[tuple[str, str]]:
         """Return (name, value) of the rows of a table of settings in which both are texts of these forms (GLOB).
@@ -184,8 +225,8 @@ class Database:
         """The columns of a query: numbers first, then texts; and how many rows it has."""
         parts: list[list[Ints]] = [[np.empty(0, np.int64)] for _ in range(numbers + texts)]
         places: list[dict[str | None, int]] = [{} for _ in range(texts)]
-        cursor, count = self.connection.execute(sql), 0
-        while batch := cursor.fetchmany(ROWS_AT_ONCE):
+        count = 0
+        for batch in self.batches(sql, text=texts > 0):
             columns = list(zip(*batch, strict=True))
             count += len(batch)
             for at in range(numbers):
@@ -229,6 +270,13 @@ def plausible(start: Ints, end: Ints, rows: Rows, open_ends: bool) -> Rows:
     found = rows.where(kept)
     found.left_out = int((~good).sum())
     return found
+
+
+def bounded(name: str) -> str:
+    """Return the expression for a cell of a small table: a number, or at most LONGEST_NAME characters of a text."""
+    cell = quoted(name)
+    text = f"WHEN 'text' THEN substr({cell}, 1, {LONGEST_NAME})"
+    return f"CASE typeof({cell}) {text} WHEN 'blob' THEN NULL ELSE {cell} END"
 
 
 def quoted(name: str) -> str:

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.intervals import Ints
+from perfscope.traces.naming import path_text
 from perfscope.traces.nsys.database import Database, Rows
 from perfscope.traces.trace import framed
 
 TID_BITS = 24
 LOW_24 = (1 << TID_BITS) - 1
-NAMED_RANK = re.compile(r"rank[-_ ]?(\d+)", re.I)
-ASSIGNED = re.compile(r'^(\w+)="?(-?\d+)"?$')
+NAMED_RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
+ASSIGNED = re.compile(r'^(\w+)="?(-?[0-9]{1,9})"?$')
 
 
 def process_key(ids: Ints) -> Ints:
@@ -119,7 +120,7 @@ class Identity:
                 "rank": [self.rank(code) for code in codes],
                 "world_size": [self.world_size(code) for code in codes],
                 "backend": ["nccl" if communicates else None for _ in codes],
-                "source": [str(self.path) for _ in codes],
+                "source": [path_text(self.path) for _ in codes],
                 "clock_offset_ns": [0 for _ in codes],
                 "clock_residual_ns": [-1 for _ in codes],
             },

@@ -193,7 +193,7 @@ def realtime_of(database: Database, at_ns: int) -> int:
         return 0
     first = next((one for one in (began[0][1], details[0][0] if details else None) if isinstance(one, int)), 0)
     found = int(began[0][0]) + at_ns - first
-    return found if 0 < found < 1 << 62 else 0
+    return found if 0 < found < 1 << 61 else 0
 
 
 def why_absent(name: str) -> str:

@@ -4,6 +4,7 @@ Streams of the host (`@host`), JSON lines: `device.counters` and `network.counte
 each; the others hold a table's columns but `host`. The agent takes the time, so no offset of a process applies.
 """
 
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.clocks import Clock
-from perfscope.traces.run.cells import checks_of, holds, is_number, is_time
+from perfscope.traces.run.cells import checks_of, holds, is_time, is_whole
 from perfscope.traces.run.growing import GrowingRun
+from perfscope.traces.run.readings import Readings, Texts, whole_numbers
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import framed
@@ -23,17 +25,16 @@ Run = StoredRun | GrowingRun
 
 def spread(run: Run, clock: Clock, table: str, stream: str, key: str) -> pd.DataFrame | None:
     """A table of readings from rows that hold many: one row for each number."""
-    columns: dict[str, list[Any]] = {key: [], "ts": [], "name": [], "value": []}
-    is_key = next(check for name, check in checks_of(TABLES[table]) if name == key)
+    readings, keys = Readings(), Texts()
+    is_text = any(column.name == key and column.dtype == "category" for column in TABLES[table])
     for _, row in run.rows(stream):
-        ts, whose = row.get("ts"), row.get(key)
-        if not is_time(ts) or not is_key(whose):
-            continue
-        for name, value in row.items():
-            if name not in ("ts", key) and is_number(value):
-                for column, cell in zip(columns.values(), (whose, ts, name, value), strict=True):
-                    column.append(cell)
-    return in_job_time(run, clock, table, columns)
+        ts, of = row.get("ts"), row.get(key)
+        code = (keys.code(of) if isinstance(of, str) else None) if is_text else of
+        if is_time(ts) and is_whole(code):
+            readings.add((code, -1), ts, ((name, row[name]) for name in row if name not in ("ts", key)))
+    codes = whole_numbers(readings.first)
+    named = keys.category(array("i", readings.first)) if is_text else codes
+    return in_job_time(run, clock, table, {key: named, **readings.columns()})
 
 
 def whole(run: Run, clock: Clock, table: str, stream: str) -> pd.DataFrame | None:
@@ -43,7 +44,7 @@ def whole(run: Run, clock: Clock, table: str, stream: str) -> pd.DataFrame | Non
     return in_job_time(run, clock, table, {name: [row[name] for row in rows] for name, _ in checks})
 
 
-def in_job_time(run: Run, clock: Clock, table: str, columns: dict[str, list[Any]]) -> pd.DataFrame | None:
+def in_job_time(run: Run, clock: Clock, table: str, columns: dict[str, Any]) -> pd.DataFrame | None:
     """The table sorted by time, None when there is nothing in it."""
     count = len(columns["ts"])
     if not count:

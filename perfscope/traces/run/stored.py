@@ -2,7 +2,7 @@
 
 Nothing in the folder is trusted. Links are not followed, pipes and devices are not opened. What does not parse, and what is
 beyond the bounds below, is counted as torn. No file sets how much memory is taken but by its size: `MOST_BYTES` of segments are
-read of a run, their rows hold at most `MOST_CELLS` values, and a cell takes about 100 bytes.
+read of a run, their JSON rows hold at most `MOST_CELLS` values, and a value takes at most about 200 bytes.
 """
 
 import os
@@ -29,7 +29,7 @@ LARGEST_MANIFEST_BYTES: Final = 16 << 20
 LARGEST_SEGMENT_BYTES: Final = 256 << 20
 MOST_BYTES: Final = 1 << 30
 """Of all segments of a run; writers stop at half of it."""
-MOST_CELLS: Final = 1 << 25
+MOST_CELLS: Final = 40 << 20
 """Values in the JSON rows of a run."""
 LONGEST_LINE: Final = 1 << 20
 MOST_SEGMENTS: Final = 1 << 16

@@ -12,10 +12,11 @@ from perfscope.traces.clocks import Clock, host_clock
 from perfscope.traces.intervals import Ints
 from perfscope.traces.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.run import device_tables, events
-from perfscope.traces.run.cells import LARGEST_NS, checks_of, holds, is_number, is_time, is_wall_time, is_whole
+from perfscope.traces.run.cells import LARGEST_NS, checks_of, holds, is_time, is_wall_time, is_whole
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.kernel_windows import OF_WINDOWS, window_tables
 from perfscope.traces.run.nvtx_rows import nvtx_columns
+from perfscope.traces.run.readings import Readings, whole_numbers
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.secrets import mask_values
@@ -260,17 +261,14 @@ def converted(frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
 
 def counters(run: Run, clock: Clock) -> pd.DataFrame | None:
     """Every number of every reading as a row of its own. The agent takes the time, so no offset of the process applies."""
-    columns: dict[str, list[Any]] = {"process": [], "tid": [], "ts": [], "name": [], "value": []}
+    readings = Readings()
     for process, row in run.rows("host.counters"):
         ts, tid = row.get("ts"), row.get("tid", -1)
-        if not is_time(ts) or not is_whole(tid):
-            continue
-        for name, value in row.items():
-            if name not in ("ts", "tid") and is_number(value):
-                for column, cell in zip(columns.values(), (process, tid, ts, name, value), strict=True):
-                    column.append(cell)
-    if not columns["ts"]:
+        if is_time(ts) and is_whole(tid):
+            readings.add((process, tid), ts, ((name, row[name]) for name in row if name not in ("ts", "tid")))
+    if not readings:
         return None
-    frame = framed("counters", columns)
+    keys = {"process": whole_numbers(readings.first), "tid": whole_numbers(readings.second)}
+    frame = framed("counters", {**keys, **readings.columns()})
     frame["ts"] = clock.job_ns(-1, frame["ts"].to_numpy(np.int64))
     return frame.sort_values("ts", kind="stable").reset_index(drop=True)

@@ -220,4 +220,7 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "compiled_reader", "Pieces of a Kineto trace to columns.", 0, methods, NULL, NULL, NULL, NULL,
 };
 
-PyMODINIT_FUNC PyInit_compiled_reader(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit_compiled_reader(void)
+{
+    return prepare_numbers() ? PyModule_Create(&definition) : PyErr_NoMemory();
+}

@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_CAPACITY = 64 };
+/* A good hash leaves runs of some dozens; longer ones are made on purpose, and would make reading quadratic. */
+enum { FIRST_CAPACITY = 64, LONGEST_RUN = 1000 };
 
 static uint32_t hash_of(const char *at, size_t length)
 {
@@ -35,9 +36,12 @@ static bool grown(Names *names)
     if (!slots)
         return false;
     for (size_t i = 0; i < names->count; i++) {
-        size_t at = more[i].hash & mask;
-        while (slots[at])
-            at = (at + 1) & mask;
+        size_t at = more[i].hash & mask, run = 0;
+        for (; slots[at]; at = (at + 1) & mask)
+            if (++run > LONGEST_RUN) {
+                free(slots);
+                return false;
+            }
         slots[at] = (int32_t)i + 1;
     }
     free(names->slots);
@@ -57,8 +61,10 @@ int32_t number_of(Names *names, const Token *text)
     if (names->count == names->capacity && !grown(names))
         return -1;
     uint32_t hash = hash_of(text->begin, length);
-    size_t at = hash & names->mask;
+    size_t at = hash & names->mask, run = 0;
     for (; names->slots[at]; at = (at + 1) & names->mask) {
+        if (++run > LONGEST_RUN)
+            return -1;
         Name *name = &names->names[names->slots[at] - 1];
         if (name->hash == hash && same(name, text, length))
             return names->latest = names->slots[at] - 1;

@@ -17,7 +17,7 @@ typedef struct {
     int32_t latest; /* what came last often comes again */
 } Names;
 
-/* The number of a text, or -1 without memory. */
+/* The number of a text, or -1 without memory and for texts chosen to have one hash. */
 int32_t number_of(Names *names, const Token *text);
 void forget_names(Names *names);
 

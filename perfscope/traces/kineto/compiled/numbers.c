@@ -1,12 +1,24 @@
+#define _GNU_SOURCE /* strtod_l */
 #include "numbers.h"
 
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The same limits as in columns.py, in microseconds. */
 #define EXACT_FLOAT_US 8.7e12
-#define LATEST_US 7000000000000000LL
+#define LATEST_US 4000000000000000LL
+
+/* Numbers of a trace have a point whatever the locale of the program that reads them. */
+static locale_t plain;
+
+bool prepare_numbers(void)
+{
+    if (!plain)
+        plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    return plain != (locale_t)0;
+}
 
 enum { LONGEST_DECIMAL = 25 }; /* decimal.Decimal rounds products beyond 28 digits */
 
@@ -89,7 +101,7 @@ static double as_double(const Token *token)
     size_t length = (size_t)(token->end - token->begin);
     memcpy(copy, token->begin, length);
     copy[length] = 0;
-    return strtod(copy, NULL);
+    return strtod_l(copy, NULL, plain);
 }
 
 static bool from_float(const Token *token, int64_t *found)

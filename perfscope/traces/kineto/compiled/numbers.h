@@ -8,6 +8,9 @@
 #define BAD INT64_MIN
 #define DAY_NS 86400000000000LL
 
+/* Once, before anything else here. False without memory. */
+bool prepare_numbers(void);
+
 /* A whole number; -1 for null, none, or one beyond 63 bits. False for what Python has to look at. */
 bool whole_number(const Token *token, int64_t *found);
 

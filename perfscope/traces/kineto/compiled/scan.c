@@ -5,7 +5,7 @@
 #include <emmintrin.h>
 #endif
 
-enum { DEEPEST = 64 };
+enum { DEEPEST = 64, LONGEST_NUMBER = 100, LARGEST_EXPONENT = 200 };
 
 void skip_space(Cursor *text)
 {
@@ -53,14 +53,27 @@ static bool is_hex(const char *at)
     return true;
 }
 
-/* Past one escape sequence, NULL for none that JSON has. */
+/* Is the escape at `at` half of a surrogate pair: `second` of them, \uDC00 and above, or the first? */
+static bool is_half(const char *at, bool second)
+{
+    char digit = at[3] | 32; /* of \uD800: 8 to B the first half, C to F the second */
+    bool above = digit >= 'c' && digit <= 'f', below = at[3] == '8' || at[3] == '9' || digit == 'a' || digit == 'b';
+    return (at[2] | 32) == 'd' && (second ? above : below);
+}
+
+/* Past one escape sequence or pair of them, NULL for none that JSON has and for half of a surrogate pair alone. */
 static const char *past_escape(const char *at, const char *end)
 {
     if (end - at < 2)
         return NULL;
-    if (at[1] == 'u')
-        return end - at >= 6 && is_hex(at + 2) ? at + 6 : NULL;
-    return at[1] && strchr("\"\\/bfnrt", at[1]) ? at + 2 : NULL;
+    if (at[1] != 'u')
+        return at[1] && strchr("\"\\/bfnrt", at[1]) ? at + 2 : NULL;
+    if (end - at < 6 || !is_hex(at + 2) || is_half(at, true))
+        return NULL;
+    if (!is_half(at, false))
+        return at + 6;
+    bool paired = end - at >= 12 && at[6] == '\\' && at[7] == 'u' && is_hex(at + 8) && is_half(at + 6, true);
+    return paired ? at + 12 : NULL;
 }
 
 /* The next byte that may end a run of plain characters: a quote, a backslash or a control character. */
@@ -118,6 +131,17 @@ static const char *past_digits(const char *at, const char *end)
     return at;
 }
 
+/* How large a number with an exponent may be: of those beyond what a double holds Python says what becomes of them. */
+static bool is_moderate(const char *digits, const char *end)
+{
+    int exponent = 0;
+    if (end - digits > 3)
+        return false;
+    while (digits < end)
+        exponent = exponent * 10 + (*digits++ - '0');
+    return exponent <= LARGEST_EXPONENT;
+}
+
 static bool scan_number(Cursor *text, Token *found)
 {
     const char *at = text->at, *end = text->end, *from;
@@ -138,11 +162,11 @@ static bool scan_number(Cursor *text, Token *found)
         at++;
         at += at < end && (*at == '+' || *at == '-');
         from = at;
-        if ((at = past_digits(at, end)) == from)
+        if ((at = past_digits(at, end)) == from || !is_moderate(from, at))
             return false;
     }
     found->end = text->at = at;
-    return true;
+    return at - found->begin <= LONGEST_NUMBER;
 }
 
 static bool scan_word(Cursor *text, Token *found, const char *word, Kind kind)
