@@ -235,6 +235,7 @@ DIFFERENT = {
     "lists as ids": OP + b'"ts":1,"dur":1,"pid":[1,2],"tid":[3,4]}',
     "a time with a huge exponent": OP + b'"ts":"1e999999999","dur":1}',
     "a time beyond any": OP + b'"ts":4000000000000001,"dur":1}',
+    "metadata of an odd category": b'{"ph":"M","cat":{"a":1},"name":"process_name","pid":1,"args":{"name":"x"}}',
     "a NUL in a name": b'{"ph":"X","cat":"cpu_op","name":"a\\u0000b","ts":1,"dur":1}',
 }
 

@@ -1,5 +1,6 @@
 """A piece of text to columns: what each process or thread does with each piece, on its own."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -67,10 +68,8 @@ def sorted_out(events: list[Event]) -> dict[str, list[int]]:
         except (KeyError, TypeError):
             group = groups.group_of(event.ph, event.cat, event.name)
             mine = None if group is None else rows.setdefault(group, [])
-            try:
+            with contextlib.suppress(TypeError):  # a list where a name should be
                 known[key] = mine
-            except TypeError:  # a list where a name should be
-                continue
         if mine is not None:
             mine.append(at)
     return rows
