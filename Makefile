@@ -15,7 +15,7 @@ test: check browser ## every check that CI runs
 	$(BIN)/python -m pytest --ignore=tests/house
 
 # Each long run is a program of its own: tests/safety/long_*.py.
-test-long: .venv/dev ## fuzz the readers and the commands, some hours
+test-long: .venv/dev ## the long safety tests: fuzzers, sanitizers, a flood; some hours
 	@failed=0; for program in $(notdir $(basename $(wildcard tests/safety/long_*.py))); do \
 	  echo "$$program"; $(BIN)/python -m tests.safety.$$program || failed=1; done; exit $$failed
 

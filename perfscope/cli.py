@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from perfscope import __version__
 from perfscope.commands import COMMANDS
 from perfscope.errors import PerfscopeError
-from perfscope.traces.secrets import mask_text
+from perfscope.traces.secret_masking import mask_text
 from perfscope.ui.terminal.output import one_line, print_line, protect_streams
 
 

@@ -1,7 +1,7 @@
-"""The recorder's guard: what fails in one step of a recording ends that step, with its reason in one line, and nothing else.
+"""Guards each step of a recording: an exception ends only that step and is kept as a reason in one line.
 
-A recorder, its collectors and their threads run whatever the host, the driver and the target make of them. No exception of
-theirs may end a recording without a manifest, or `perfscope run` before its command. KeyboardInterrupt and SystemExit pass.
+No exception of a collector, its threads or the recorder may end a recording without a manifest, or `perfscope run` before its
+command. KeyboardInterrupt and SystemExit pass.
 """
 
 import threading
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from perfscope.errors import PerfscopeError
+from perfscope.traces.secret_masking import mask_text
 
 PACKAGE = str(Path(__file__).parents[1])
 LONGEST_REASON = 300
@@ -56,18 +57,18 @@ class GuardedThread(threading.Thread):
 def reason_of(error: Exception) -> str:
     """Return what `error` says, in one line; of an unexpected error its type and the line of our code as well."""
     if isinstance(error, PerfscopeError):
-        return one_line(str(error))
+        return short_reason(str(error))
     said = str(error)
     if isinstance(error, OSError) and error.strerror:
         said = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(PACKAGE)]
     frames = [frame for frame in frames if frame.filename != __file__]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return one_line(f"{type(error).__name__}{': ' if said else ''}{said}", LONGEST_REASON) + place
+    return short_reason(f"{type(error).__name__}{': ' if said else ''}{said}", LONGEST_REASON) + place
 
 
-def one_line(text: str, longest: int = 4 * LONGEST_REASON) -> str:
-    """Return `text` on one line, cut, without characters that a terminal would obey."""
-    words = " ".join(text.split())
+def short_reason(text: str, longest: int = 4 * LONGEST_REASON) -> str:
+    """Return `text` on one line, shortened, without secrets and control characters."""
+    words = " ".join(mask_text(text).split())
     words = "".join(character if character.isprintable() else "?" for character in words)
     return words if len(words) <= longest else words[: longest - 3] + "..."

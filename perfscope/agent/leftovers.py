@@ -17,17 +17,17 @@ from perfscope.agent.host import proc
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEEPEST = 4
+MOST_LEVELS = 4
 """Levels of folders that are removed; ours have two."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-NAME = r"(?P<pid>[1-9]\d{0,9})-(?P<start>\d{1,20})-(?P<world>[0-9a-f]{8}-[0-9a-f]{1,20})-[0-9a-f]{16}"
+NAME = r"(?P<pid>[1-9]\d{0,9})-(?P<start>\d{1,20})-(?P<scope>[0-9a-f]{8}-[0-9a-f]{1,20})-[0-9a-f]{16}"
 
 
 def folder_name(prefix: str) -> str:
     """Return a new name for a folder of this process: `prefix`, its pid, start time and namespace, random digits."""
     made_by = proc.stat(os.getpid())
     start = made_by.start_ticks if made_by is not None else 0
-    return f"{prefix}{os.getpid()}-{start}-{pid_world()}-{secrets.token_hex(8)}"
+    return f"{prefix}{os.getpid()}-{start}-{pid_scope()}-{secrets.token_hex(8)}"
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def temporary_folder(place: Path, prefix: str) -> "Iterator[Path]":
     try:
         yield path
     finally:
-        with suppress(OSError), opened(place) as parent:
+        with suppress(OSError), open_folder(place) as parent:
             remove_folder(parent, path.name)
 
 
@@ -49,7 +49,7 @@ def remove_dead(place: Path | str, prefix: str) -> list[str]:
     has ended and belonged to our pid namespace. Links are never followed, `place` included. Never raises: what cannot
     be removed stays.
     """
-    with suppress(OSError), opened(place) as parent:
+    with suppress(OSError), open_folder(place) as parent:
         return remove_dead_in(parent, prefix)
     return []
 
@@ -58,10 +58,10 @@ def remove_dead_in(parent: int, prefix: str) -> list[str]:
     """Do the same in the folder of descriptor `parent`. Raises OSError where it cannot be listed."""
     removed: list[str] = []
     expected = re.compile(re.escape(prefix) + NAME)
-    world = pid_world()
+    scope = pid_scope()
     for name in sorted(os.listdir(parent)):
         found = expected.fullmatch(name)
-        if found is None or found["world"] != world or is_running(int(found["pid"]), int(found["start"])):
+        if found is None or found["scope"] != scope or is_running(int(found["pid"]), int(found["start"])):
             continue
         with suppress(OSError):
             remove_folder(parent, name)
@@ -69,7 +69,7 @@ def remove_dead_in(parent: int, prefix: str) -> list[str]:
     return removed
 
 
-def pid_world() -> str:
+def pid_scope() -> str:
     """Return what a pid is relative to: the boot (its first eight digits) and the pid namespace, both hexadecimal.
 
     The boot matters where hosts share a temporary folder: the first pid namespace has the same number on every host.
@@ -95,7 +95,7 @@ def is_running(pid: int, start_ticks: int) -> bool:
 
 
 @contextmanager
-def opened(name: Path | str, parent: int | None = None) -> "Iterator[int]":
+def open_folder(name: Path | str, parent: int | None = None) -> "Iterator[int]":
     """Open a folder that is not a link, in the folder of descriptor `parent`. Raises OSError."""
     descriptor = os.open(name, FOLDER, dir_fd=parent)
     try:
@@ -107,11 +107,11 @@ def opened(name: Path | str, parent: int | None = None) -> "Iterator[int]":
 def remove_folder(parent: int, name: str) -> None:
     """Remove the folder `name` in the folder of descriptor `parent`.
 
-    Raises OSError where it is a link, another user's, on another file system, or deeper than `DEEPEST`.
+    Raises OSError where it is a link, another user's, on another file system, or deeper than `MOST_LEVELS`.
     """
-    with opened(name, parent) as folder:
+    with open_folder(name, parent) as folder:
         check_ours(folder, parent)
-        empty(folder, DEEPEST)
+        empty_folder(folder, MOST_LEVELS)
     os.rmdir(name, dir_fd=parent)
 
 
@@ -122,7 +122,7 @@ def check_ours(folder: int, parent: int) -> None:
         raise PermissionError("another user's folder")
 
 
-def empty(folder: int, levels: int) -> None:
+def empty_folder(folder: int, levels: int) -> None:
     """Remove everything in the folder of descriptor `folder`. Raises OSError."""
     for name in os.listdir(folder):
         if not stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
@@ -130,7 +130,7 @@ def empty(folder: int, levels: int) -> None:
             continue
         if levels == 0:
             raise OSError("nested too deep")
-        with opened(name, folder) as inner:
+        with open_folder(name, folder) as inner:
             check_ours(inner, folder)
-            empty(inner, levels - 1)
+            empty_folder(inner, levels - 1)
         os.rmdir(name, dir_fd=folder)

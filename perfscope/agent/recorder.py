@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perfscope import __version__
 from perfscope.agent.collector import Collector, Job, TargetProcess
-from perfscope.agent.collector_guard import Failure, attempt, one_line
+from perfscope.agent.collector_guard import Failure, attempt, short_reason
 from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
 from perfscope.agent.host.cgroup import memory_limit_bytes
@@ -23,7 +23,7 @@ from perfscope.agent.recording_plan import FLUSH_NS, Plan, Progress
 from perfscope.errors import CollectorUnavailable, NothingToCollect, PerfscopeError
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest, SourceStatus
-from perfscope.traces.secrets import mask_secrets
+from perfscope.traces.secret_masking import mask_secrets
 
 REFRESH_NS = 500_000_000
 CLOCK_NS = 10_000_000_000
@@ -81,40 +81,46 @@ class Recorder:
             self.kernels.wanted_now = True
 
     def record(self, on_tick: Callable[[Progress], None]) -> Path:
-        """The whole recording; returns where the run folder is. `on_tick` is called about once a second.
+        """Record, and return where the run folder is. `on_tick` is called about once a second.
 
-        Raises PerfscopeError when somebody deleted the folder meanwhile. Whatever else goes wrong ends what it concerns, at
-        most the recording; `problems` says so.
+        Raises PerfscopeError when the folder was deleted or moved out of reach. Any other failure ends one collector, or the
+        recording, and is added to `problems`.
         """
         reason = "interrupted"
         try:
             watched = attempt(lambda: self.begin_and_watch(on_tick))
-            reason = self.broken_off(watched) if isinstance(watched, Failure) else watched
+            reason = self.report_early_end(watched) if isinstance(watched, Failure) else watched
         finally:
             self.end(reason)
-        return self.location()
+        return self.close_and_locate()
 
     def begin_and_watch(self, on_tick: Callable[[Progress], None]) -> str:
         self.refresh()
         self.begin()
         return self.watch(on_tick)
 
-    def broken_off(self, failure: Failure) -> str:
-        """Return why the recording ended, where a step of our own has failed."""
+    def report_early_end(self, failure: Failure) -> str:
+        """Add a failed step of the recorder to `problems`; return why the recording ended."""
         self.problems.append(f"the recording ended early: {failure.reason}; what was recorded until then is kept")
         return f"the recorder failed: {failure.reason}"
 
-    def location(self) -> Path:
-        """Return where the run folder is now, which somebody may have moved."""
+    def close_and_locate(self) -> Path:
+        """Close the run folder and return where it is now; it may have been moved. Raises PerfscopeError."""
         path, held = self.plan.out, self.run.held
-        if held.is_deleted():
-            raise PerfscopeError(f"{path} was deleted while it was being recorded: nothing is left of the recording")
-        moved_to = path if held.is_at(path) else held.location()
-        self.run.let_go()
+        try:
+            if held.is_deleted():
+                raise PerfscopeError(
+                    f"{path} was deleted while it was being recorded: nothing is left of the recording"
+                )
+            moved_to = path if held.is_at(path) else held.location()
+        finally:
+            self.run.let_go()
         if moved_to is None:
             raise PerfscopeError(f"{path} was moved while it was being recorded, to where no path leads from here")
         if moved_to != path:
-            self.problems.append(one_line(f"{path} was moved during the recording; the run folder is now {moved_to}"))
+            self.problems.append(
+                short_reason(f"{path} was moved during the recording; the run folder is now {moved_to}")
+            )
         return moved_to
 
     def begin(self) -> None:
@@ -138,7 +144,7 @@ class Recorder:
 
     def start(self, collector: Collector) -> bool:
         """Start a collector; False when this source cannot be had or has failed."""
-        started = attempt(lambda: self.is_started(collector))
+        started = attempt(lambda: self.try_start(collector))
         if isinstance(started, Failure):
             self.drop(collector, started)
             return False
@@ -146,7 +152,7 @@ class Recorder:
             self.running.append(collector)
         return started
 
-    def is_started(self, collector: Collector) -> bool:
+    def try_start(self, collector: Collector) -> bool:
         try:
             collector.start(self.job)
         except NothingToCollect:
@@ -369,9 +375,4 @@ def send_probes_away(probe: Probe) -> None:
     probe.lines.clear()
 
 
-def record(plan: Plan, on_tick: Callable[[Progress], None]) -> Path:
-    """Record and return the run folder. Raises PerfscopeError when the job cannot be recorded at all."""
-    return Recorder(plan).record(on_tick)
-
-
-__all__ = ["FLUSH_NS", "PerfscopeError", "Plan", "Progress", "Recorder", "record"]
+__all__ = ["FLUSH_NS", "Plan", "Progress", "Recorder"]

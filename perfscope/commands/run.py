@@ -55,7 +55,7 @@ def run(args: RunArguments) -> int:
     for path in (args.html, args.json):
         if path is not None and not path.resolve().parent.is_dir():
             raise UsageError(f"no folder {path.resolve().parent} for {path.name}; make it or name another file")
-    return recorded(words, args, args.out or default_folder(words[0]), asked)
+    return run_recorded(words, args, args.out or default_folder(words[0]), asked)
 
 
 def default_folder(program: str) -> Path:
@@ -67,7 +67,7 @@ def default_folder(program: str) -> Path:
     return Path(f"perfscope-{Path(program).name}-{time.strftime('%H%M%S')}{of_rank}.perfscope")
 
 
-def recorded(words: list[str], args: RunArguments, out: Path, asked: "Window") -> int:
+def run_recorded(words: list[str], args: RunArguments, out: Path, asked: "Window") -> int:
     """Run the command and record it; returns the command's exit code.
 
     Whatever goes wrong on our side is reported and changes nothing for the command: it is waited for, gets the signals that
@@ -76,32 +76,32 @@ def recorded(words: list[str], args: RunArguments, out: Path, asked: "Window") -
     from perfscope.agent.collector_guard import Failure, attempt
     from perfscope.agent.started_command import StartedCommand, ignore_signals
 
-    way_in = attempt(lambda: WayIn(args.depth, asked))
-    if isinstance(way_in, Failure):
-        report(f"not recorded: {way_in.reason}")
+    probe_entry = attempt(lambda: ProbeEntry(args.depth, asked))
+    if isinstance(probe_entry, Failure):
+        print_problem(f"not recorded: {probe_entry.reason}")
         return StartedCommand(words, dict(os.environ)).wait()
     try:
-        command = StartedCommand(words, way_in.environment)
-        found = attempt(lambda: record(command.pid, words, args, out, way_in))
+        command = StartedCommand(words, probe_entry.environment)
+        found = attempt(lambda: record_command(command.pid, words, args, out, probe_entry))
         if isinstance(found, Failure):
-            report(f"not recorded: {found.reason}")
-            attempt(way_in.shut)
+            print_problem(f"not recorded: {found.reason}")
+            attempt(probe_entry.stop_listening)
         code = command.wait()
     finally:
-        attempt(way_in.close)
+        attempt(probe_entry.remove_files)
     try:
         command.release_signals()
-        told = attempt(lambda: tell(found, args)) if isinstance(found, Path) else None
+        told = attempt(lambda: print_diagnosis(found, args)) if isinstance(found, Path) else None
         if isinstance(told, Failure):
-            report(told.reason)
+            print_problem(told.reason)
     except KeyboardInterrupt:
-        report(f"the diagnosis was stopped; `perfscope analyze {found}` repeats it")
+        print_problem(f"the diagnosis was stopped; `perfscope analyze {found}` repeats it")
     finally:
         ignore_signals()
     return code
 
 
-class WayIn:
+class ProbeEntry:
     """How probes get into the command: the sockets that they connect to and the environment that brings them along."""
 
     def __init__(self, depth: str, window: "Window") -> None:
@@ -118,17 +118,17 @@ class WayIn:
         entered = start_folder(self.door, window if depth == "kernels" else None, nvtx)
         self.environment = self.folder.enter_context(entered)
 
-    def shut(self) -> None:
+    def stop_listening(self) -> None:
         """Stop listening: probes that come find nobody, and leave."""
         self.door.listening.close()
         self.nvtx_door.listening.close()
 
-    def close(self) -> None:
+    def remove_files(self) -> None:
         """Remove the files."""
         self.folder.close()
 
 
-def record(pid: int, words: list[str], args: RunArguments, out: Path, way_in: WayIn) -> Path:
+def record_command(pid: int, words: list[str], args: RunArguments, out: Path, probe_entry: ProbeEntry) -> Path:
     """Record until the command ends; returns where the run folder is. Raises PerfscopeError where that is impossible."""
     from perfscope.agent.recorder import Plan, Recorder
 
@@ -138,9 +138,9 @@ def record(pid: int, words: list[str], args: RunArguments, out: Path, way_in: Wa
         args.depth,
         args.duration,
         follow=True,
-        window=way_in.window,
-        door=way_in.door,
-        nvtx_door=way_in.nvtx_door if way_in.has_nvtx else None,
+        window=probe_entry.window,
+        door=probe_entry.door,
+        nvtx_door=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
         command=tuple(words),
         job=args.job_id,
     )
@@ -149,15 +149,15 @@ def record(pid: int, words: list[str], args: RunArguments, out: Path, way_in: Wa
         return recorder.record(lambda _: None)
     finally:
         for problem in filter(None, [*recorder.problems, recorder.run.stopped]):
-            report(problem)
+            print_problem(problem)
 
 
-def report(problem: str) -> None:
+def print_problem(problem: str) -> None:
     """Print a problem of ours."""
-    say(f"perfscope: {problem}")
+    print_stderr(f"perfscope: {problem}")
 
 
-def say(line: str) -> None:
+def print_stderr(line: str) -> None:
     """Print a line to stderr, if that can be written to."""
     from perfscope.agent.collector_guard import attempt
 
@@ -165,7 +165,7 @@ def say(line: str) -> None:
         attempt(lambda: print_line(line, sys.stderr))
 
 
-def tell(out: Path, args: RunArguments) -> None:
+def print_diagnosis(out: Path, args: RunArguments) -> None:
     """Say what was found: on stderr, unless it was asked for as JSON."""
     from perfscope.ui.answer import diagnosed, encoded, save
     from perfscope.ui.output_file import write_output
@@ -180,7 +180,7 @@ def tell(out: Path, args: RunArguments) -> None:
         write_output(args.json, encoded(diagnosis) + "\n")
     if args.html is not None:
         save(trace, diagnosis, args.html)
-        say(f"wrote {args.html}")
+        print_stderr(f"wrote {args.html}")
 
 
 def print_to_stdout(text: str) -> None:

@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (127.0.0.1: this machine only)"
     )
     parser.add_argument(
-        "--no-token", action="store_true", help="ask for no token: every user of this machine may read the runs"
+        "--no-token",
+        action="store_true",
+        help="ask for no token: every user of this machine may read the runs and stop a recording that is watched",
     )
 
 

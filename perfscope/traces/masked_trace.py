@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.secrets import FORM_HINTS, NAME_HINTS, mask_secrets, mask_values, masked_text
+from perfscope.traces.secret_masking import FORM_HINTS, NAME_HINTS, mask_secrets, mask_values, masked_text
 
 NOT_TEXT_OF_THE_TRACE: Final = {("ranks", "source")}
 """The path by which the reader knows the file."""

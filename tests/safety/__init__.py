@@ -1,1 +1,1 @@
-"""Hostile situations: each test plays the attack that its name says."""
+"""Tests of hostile input, other users and failures; the name of a test states the attack."""

@@ -13,7 +13,7 @@ from perfscope.traces.run.events import COLUMNS, FORWARD, NVTX, OPTIMIZER
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from tests.build import FACTS
-from tests.safety.secrets import BY_FORM, BY_NAME
+from tests.safety.secret_samples import BY_FORM, BY_NAME
 from tests.traces.nsys.exports import NEW, Rows, export, pid_of, tid_of
 
 SHOWN = "PlainlyShown"

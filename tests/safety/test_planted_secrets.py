@@ -24,7 +24,7 @@ from perfscope.ui.dashboard.pages import PAGES
 from tests.running import perfscope
 from tests.safety import planted
 from tests.safety.planted import SHOWN
-from tests.safety.secrets import CORE
+from tests.safety.secret_samples import CORE
 from tests.ui.asking import HERE, Asked
 
 KINDS = ("kineto", "nsys", "run", "old run")

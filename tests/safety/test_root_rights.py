@@ -186,7 +186,7 @@ def test_a_folder_made_for_the_user_is_the_users_and_open_to_nobody_else(nobody:
             "one": (NOBODY, "x"),
             "two": (NOBODY, ""),
         }
-        assert call_as(nobody, files.holds, folder, "one", files=(folder,)).value is True
+        assert call_as(nobody, files.has_entry, folder, "one", files=(folder,)).value is True
     finally:
         call_as(nobody, files.remove_folder, nobody.root, "/tmp", made.name, folder, files=(folder,))
         os.close(folder)

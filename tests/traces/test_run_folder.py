@@ -20,7 +20,7 @@ from perfscope.traces.run.held_folder import create_run_folder
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import SCHEMA_VERSION
-from perfscope.traces.secrets import mask_secrets
+from perfscope.traces.secret_masking import mask_secrets
 from tests.build import FACTS
 
 WRITER = """

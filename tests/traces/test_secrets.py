@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfscope.traces import secrets
+from perfscope.traces import secret_masking
 from perfscope.traces.masked_trace import masked_tables, suspects
-from perfscope.traces.secrets import MASK, mask_secrets, mask_text, mask_values, masked_text
-from tests.safety.secrets import BY_FORM, BY_NAME, CORE
+from perfscope.traces.secret_masking import MASK, mask_secrets, mask_text, mask_values, masked_text
+from tests.safety.secret_samples import BY_FORM, BY_NAME, CORE
 
 ORDINARY = [
     ["python", "train.py", "--lr", "3e-4", "-p", "8080", "--keep", "3", "--author", "Ada"],
@@ -145,8 +145,8 @@ def test_names_that_become_equal_are_one_category() -> None:
 
 
 REPEATED = [
-    *secrets.FORM_HINTS,
-    *secrets.NAME_HINTS,
+    *secret_masking.FORM_HINTS,
+    *secret_masking.NAME_HINTS,
     "a",
     "-",
     "=",
@@ -166,7 +166,7 @@ REPEATED += [f"key{sign}{opening}" for sign in ("=", ": ", ":", " ") for opening
 def test_time_grows_with_the_text_and_not_with_its_square() -> None:
     """An eighth of a megabyte of each takes a second or two in all; were one of them quadratic it would take minutes."""
     code = (
-        "import sys; from perfscope.traces.secrets import masked_text;"
+        "import sys; from perfscope.traces.secret_masking import masked_text;"
         "[masked_text(piece * ((1 << 17) // len(piece))) for piece in sys.argv[1:]]"
     )
     subprocess.run([sys.executable, "-c", code, *REPEATED], check=True, timeout=60)

@@ -10,7 +10,7 @@ from typing import Any
 
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.delivery.peers import TrustedUsers
-from perfscope.agent.delivery.probe_line import MOST_STRANGERS, ProbeLine, accept
+from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept
 from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.nvtx.ring import Ring
 from perfscope.traces.run.events import COLUMNS, WIDTH
@@ -51,8 +51,8 @@ class Nvtx:
 
     def poll(self, now_ns: int) -> int:
         self.seen |= self.job.processes
-        room = MOST_STRANGERS - sum(caller.process < 0 for caller in self.callers)
-        trusted = self.users.with_processes(self.job.processes.values())
+        room = MOST_UNAUTHENTICATED - sum(caller.process < 0 for caller in self.callers)
+        trusted = self.users.uids_including(self.job.processes.values())
         self.callers += [Caller(line, now_ns) for line in accept(self.door.listening, trusted, room)]
         most = 0
         for caller in list(self.callers):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from perfscope.agent.collector import Job
+from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.host import proc
 from perfscope.agent.leftovers import folder_name
 from perfscope.agent.profiler_windows import dynolog
@@ -47,7 +48,7 @@ class TraceFolder:
         user = user_of(pid)
         try:
             name = folder_name(PREFIX)
-            made = call_as(user, place_for_trace, user.root, name)
+            made = call_as(user, create_trace_folder, user.root, name)
         except OSError:
             user.close()
             raise
@@ -63,7 +64,7 @@ class TraceFolder:
         found = call_as(
             self.user,
             files.copy_first,
-            *(self.folder, "trace_", ".json", LARGEST_TRACE_BYTES),
+            *(self.folder, "trace_", ".json", LARGEST_TRACE_BYTES + 1),
             files=(self.folder,),
             limit_s=WRITING_S,
         )
@@ -78,9 +79,9 @@ class TraceFolder:
         self.user.close()
 
 
-def place_for_trace(root: int, name: str) -> Reply:
+def create_trace_folder(root: int, name: str) -> Reply:
     """Make the folder; run as the target's user. Raises OSError."""
-    files.sweep(root, PLACE, PREFIX)
+    files.remove_dead_folders(root, PLACE, PREFIX)
     return files.make_folder(root, PLACE, name, {})
 
 
@@ -95,6 +96,7 @@ class OnDemand:
         self.listening: socket.socket | None = None
         self.folder: TraceFolder | None = None
         self.tries = 0
+        self.users = TrustedUsers()
         self.asked: dict[str, Any] = {}
 
     def start(self, job: Job) -> None:
@@ -107,8 +109,9 @@ class OnDemand:
         assert self.listening is not None
         self.store.write_down()
         for message in dynolog.heard(self.listening):
-            if message.pid not in self.job.processes:
-                continue  # a stranger gets no answer
+            users = self.users.uids_including(self.job.processes.values())
+            if message.pid not in self.job.processes or message.uid not in users:
+                continue
             if message.kind == "ctxt":
                 dynolog.answer(self.listening, message, (1).to_bytes(4, "little"))
             elif message.kind == "req":

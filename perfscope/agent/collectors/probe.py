@@ -11,7 +11,7 @@ from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
-from perfscope.agent.delivery.probe_line import MOST_STRANGERS, ProbeLine, accept, listen
+from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept, listen
 from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.entry import check
 from perfscope.agent.profiler_windows.window import Window
@@ -29,10 +29,10 @@ FAREWELL_S = 2.0
 MOST_ENTRIES_AT_ONCE = 4
 ROOT_PATIENCE_S = 15.0
 TELLS_COST_NS = 100_000_000
-FIRST_FRAME_NS = 10_000_000_000
+FIRST_FRAME_TIMEOUT_NS = 10_000_000_000
 """How long a caller may take to say who it is; a process that gets no core may be slow."""
 MALFORMED = (TypeError, ValueError, LookupError, msgspec.ValidationError)
-"""What notes raise whose fields are not what the probe sends."""
+"""What malformed notes raise."""
 SHOWS_WITHIN_NS = 12_000_000_000
 """A process that multiprocessing spawned shows what it is for within seconds (`spawned_ranks.SETTLE_S`)."""
 
@@ -165,7 +165,7 @@ class Probe:
             if len(self.entering) >= MOST_ENTRIES_AT_ONCE:
                 return
             self.tried.add(key)
-            source = bundle(self.socket.contact_for(one.pid), self.window, nvtx=self.socket.nvtx)
+            source = bundle(self.socket.address_for(one.pid), self.window, nvtx=self.socket.nvtx)
             self.entering[one.pid] = enter_apart(one.pid, source, ENTRY_DEADLINE_S)
 
     def patience_ns(self, target: TargetProcess, door: Door) -> int:
@@ -187,15 +187,15 @@ class Probe:
             self.events.append({"ts": now_ns, "pid": pid, "attempts": report.attempts, "reason": report.error, **row})
 
     def accept(self) -> None:
-        """Take in who has called, of the users that may."""
-        room = MOST_STRANGERS - len(self.strangers) - len(self.early)
-        trusted = self.users.with_processes(self.job.processes.values())
+        """Accept connections of trusted users."""
+        room = MOST_UNAUTHENTICATED - len(self.strangers) - len(self.early)
+        trusted = self.users.uids_including(self.job.processes.values())
         self.strangers += accept(self.socket.listening, trusted, room)
 
     def read(self) -> None:
         for line in list(self.strangers):
             notes, records = line.frames()
-            late = time.monotonic_ns() - line.called_ns > FIRST_FRAME_NS
+            late = time.monotonic_ns() - line.connected_ns > FIRST_FRAME_TIMEOUT_NS
             if not notes and line.open and not late:
                 continue
             self.strangers.remove(line)
@@ -241,7 +241,7 @@ class Probe:
                 line.give_up()
             return
         launcher = target is not None and target.role == "launcher"
-        late = time.monotonic_ns() - line.called_ns > SHOWS_WITHIN_NS
+        late = time.monotonic_ns() - line.connected_ns > SHOWS_WITHIN_NS
         if not known or self.door is None or launcher or late:
             self.early.remove(caller)
             line.close()
@@ -312,6 +312,13 @@ class Probe:
         self.socket.listening.close()
         return self.status()
 
+    def silence(self) -> str:
+        """Return why no probe has reported although nothing failed."""
+        silent = [str(pid) for pid, report in self.reports.items() if report.error is None]
+        if not silent:
+            return "no process of the job has torch loaded"
+        return f"the probe in pid {', '.join(silent)} did not report: check that its user can read its Python files"
+
     def status(self) -> SourceStatus:
         errors = [report.error for report in self.reports.values() if report.error]
         refused = [visit.refused for visit in self.visits.values() if visit.refused]
@@ -319,11 +326,7 @@ class Probe:
         shares = [share for visit in self.visits.values() if (share := visit.overhead_share) is not None]
         overhead = max(shares, default=None)
         if not self.visits:
-            silent = [str(pid) for pid, report in self.reports.items() if report.error is None]
-            why = f"the probe was started in pid {', '.join(silent)} and did not report: can that user read its Python?"
-            why = why if silent else "no process of the job has torch loaded"
-            why = errors[0] if errors else why
-            return SourceStatus(self.NAME, "unavailable", why)
+            return SourceStatus(self.NAME, "unavailable", errors[0] if errors else self.silence())
         if refused:
             return SourceStatus(self.NAME, "failed", refused[0])
         unsaid = [str(pid) for pid, visit in self.visits.items() if not visit.said_bye and pid in self.job.processes]
@@ -332,7 +335,9 @@ class Probe:
             reasons.append(f"{dropped} records of the probe dropped: too many at once")
             self.job.run.tell_dropped("records of the probe", reasons[-1])
         if self.damaged:
-            reasons.append(f"what pid {', '.join(map(str, self.damaged))} sent could not be read: not taken in further")
+            reasons.append(
+                f"what pid {', '.join(map(str, self.damaged))} sent could not be read: the connection was closed"
+            )
         if unsaid:
             reasons.append(f"no last word from pid {', '.join(unsaid)}")
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead)

@@ -14,7 +14,7 @@ from perfscope.agent.profiler_windows.window import Window
 
 def begin(door: Door, window: Window | None, begun: Callable[[Any], None], over: Callable[[], None]) -> None:
     """Start it; `begun` is called with the probe once its patches are in place, `over` when it has left or never came."""
-    config = configuration(door.contact_for(os.getpid()), window)
+    config = configuration(door.address_for(os.getpid()), window)
 
     def visit() -> None:
         try:

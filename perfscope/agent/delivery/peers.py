@@ -1,4 +1,4 @@
-"""Who is at the other end of a unix socket: the kernel's word on both sides, asked before a byte is read or sent."""
+"""Who is at the other end of a unix socket: the credentials that the kernel reports to both sides, before a byte is read."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ from perfscope.agent.collector import TargetProcess
 from perfscope.agent.host import proc
 
 CREDENTIALS = struct.Struct("3i")
-UNMAPPED_UID = 65534
+OVERFLOW_UID = 65534
 """What a user namespace shows for a user it does not know (/proc/sys/kernel/overflowuid)."""
 
 
@@ -26,7 +26,7 @@ class Peer:
     start_ticks: int
 
     def is_process(self, pid: int, start_ticks: int) -> bool:
-        """Return whether this is that process. One that has ended by now is known by its pid only."""
+        """Return whether this is that process. For a process that has ended only the pid is compared."""
         return self.pid == pid and self.start_ticks in (0, start_ticks)
 
 
@@ -45,7 +45,7 @@ class TrustedUsers:
         self.uids = {0, os.geteuid()}
         self.asked: set[tuple[int, int]] = set()
 
-    def with_processes(self, processes: Iterable[TargetProcess]) -> set[int]:
+    def uids_including(self, processes: Iterable[TargetProcess]) -> set[int]:
         """Return all uids, those of `processes` included; each process is asked once."""
         for process in processes:
             key = (process.pid, process.start_ticks)
@@ -57,8 +57,8 @@ class TrustedUsers:
 
 
 @dataclass(frozen=True)
-class Contact:
-    """Whom a probe calls: an abstract socket name, the word that shows it is one of ours, and who must be listening.
+class AgentAddress:
+    """Whom a probe calls: an abstract socket name, the token that shows it is one of ours, and who must be listening.
 
     `listener` is that process as SO_PEERCRED shows it to the probe: `pid` (0: not visible there), `start`
     (clock ticks since boot, 0 if unknown) and `uid`. A name in the abstract namespace can be taken by anybody.
@@ -94,7 +94,7 @@ def uid_seen_by(pid: int) -> int:
         inside, outside, count = map(int, line.split())
         if outside <= uid < outside + count:
             return inside + uid - outside
-    return UNMAPPED_UID
+    return OVERFLOW_UID
 
 
 def is_memory_file(file: int) -> bool:

@@ -5,7 +5,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from perfscope.agent.delivery.peers import Contact
+from perfscope.agent.delivery.peers import AgentAddress
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.events import KINDS
 
@@ -44,13 +44,13 @@ def sources() -> dict[str, str]:
     return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in NAMES}
 
 
-def bundle(contact: Contact, window: Window | None = None, **more: Any) -> str:
-    """The whole text for one target, which calls at `contact`, a name in the target's network namespace.
+def bundle(agent_address: AgentAddress, window: Window | None = None, **more: Any) -> str:
+    """The whole text for one target, which calls at `agent_address`, a name in the target's network namespace.
 
     Without a `window` to take, the part that takes them stays out of the target. More that the probe may be told: `nvtx`,
     "injected" where a library in the process tells of NVTX.
     """
-    config = configuration(contact, window) | more
+    config = configuration(agent_address, window) | more
     return START.format(sources=sources_for(window), config=config)
 
 
@@ -59,9 +59,9 @@ def sources_for(window: Window | None) -> dict[str, str]:
     return {name: text for name, text in sources().items() if window is not None or name not in WINDOW_PARTS}
 
 
-def configuration(contact: Contact, window: Window | None) -> dict[str, Any]:
+def configuration(agent_address: AgentAddress, window: Window | None) -> dict[str, Any]:
     """What the probe is told: whom to call, the vocabulary, what window to take."""
-    config: dict[str, Any] = {"kinds": KINDS, **asdict(contact)}
+    config: dict[str, Any] = {"kinds": KINDS, **asdict(agent_address)}
     if window is not None:
         config["window"] = {
             "steps": window.steps,

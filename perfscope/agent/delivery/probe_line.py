@@ -27,8 +27,8 @@ FIRST_BYTES = 16 << 10
 MOST_FILES = 4
 MOST_FILES_WAITING = 16
 CLONE_NEWNET = 0x40000000
-MOST_CALLS_PER_POLL = 1_000
-MOST_STRANGERS = 512
+MOST_CONNECTIONS_PER_POLL = 1_000
+MOST_UNAUTHENTICATED = 512
 """Callers of trusted users that have not shown their token yet."""
 
 
@@ -81,7 +81,7 @@ class ProbeLine:
     trusted: bool = False
     damaged: bool = False
     files: list[int] = field(default_factory=list)
-    called_ns: int = field(default_factory=time.monotonic_ns)
+    connected_ns: int = field(default_factory=time.monotonic_ns)
 
     @property
     def pid(self) -> int:
@@ -147,7 +147,7 @@ class ProbeLine:
         del self.buffer[:at]
 
     def give_up(self) -> None:
-        """Read no more of a connection that does not speak our language."""
+        """Stop reading a connection whose data cannot be decoded."""
         self.open, self.damaged = False, True
         self.buffer = bytearray()
 
@@ -168,10 +168,10 @@ class ProbeLine:
         self.connection.close()
 
 
-def accept(listening: socket.socket, trusted: set[int], room: int = MOST_STRANGERS) -> list[ProbeLine]:
-    """Return who has called since, of the users `trusted` and at most `room`; the others are turned away unread."""
+def accept(listening: socket.socket, trusted: set[int], room: int = MOST_UNAUTHENTICATED) -> list[ProbeLine]:
+    """Accept waiting connections of the users `trusted`, at most `room`; close the others unread."""
     lines: list[ProbeLine] = []
-    for _ in range(MOST_CALLS_PER_POLL):
+    for _ in range(MOST_CONNECTIONS_PER_POLL):
         try:
             connection, _ = listening.accept()
         except OSError:  # nobody waits, or too many files are open: then they are asked at the next poll

@@ -5,7 +5,7 @@ import secrets
 import socket
 from dataclasses import dataclass, field
 
-from perfscope.agent.delivery.peers import Contact, listener_seen_by
+from perfscope.agent.delivery.peers import AgentAddress, listener_seen_by
 from perfscope.agent.delivery.probe_line import bound
 
 
@@ -23,9 +23,9 @@ class Door:
     nvtx: str | None = None
     """"injected": the processes have our NVTX library."""
 
-    def contact_for(self, pid: int) -> Contact:
+    def address_for(self, pid: int) -> AgentAddress:
         """Return what the probe of process `pid` is told of this socket."""
-        return Contact(self.address, self.token, listener_seen_by(pid, self.owner))
+        return AgentAddress(self.address, self.token, listener_seen_by(pid, self.owner))
 
 
 def open_door() -> Door:

@@ -51,7 +51,7 @@ def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Ite
         entry = files("perfscope.agent.entry")
         write_private(folder / HOOK, entry.joinpath("sitecustomize_hook.py").read_text("utf-8"))
         write_private(folder / WATCH, entry.joinpath("torch_import_watch.py").read_text("utf-8"))
-        text = bundle(door.contact_for(os.getpid()), window, nvtx=door.nvtx)
+        text = bundle(door.address_for(os.getpid()), window, nvtx=door.nvtx)
         write_private(folder / PROBE, text)
         before = os.environ.get("PYTHONPATH")
         path = f"{folder}{os.pathsep}{before}" if before else str(folder)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from perfscope.agent.entry.by_ptrace import enter_by_ptrace
-from perfscope.agent.entry.pep768 import enter_by_remote_exec
+from perfscope.agent.entry.pep768 import enter_by_debugger_fields
 from perfscope.agent.entry.refusals import REMOTE_EXEC_SINCE, check, known_version
 from perfscope.agent.entry.symbols import symbol_range
 
@@ -38,7 +38,7 @@ def enter(pid: int, source: str, *, deadline_s: float = 10) -> Entry:
     check(pid)
     deadline_ns = time.monotonic_ns() + int(deadline_s * 1e9)
     version = known_version(pid)
-    if version >= REMOTE_EXEC_SINCE and enter_by_remote_exec(pid, source, version, deadline_ns):
+    if version >= REMOTE_EXEC_SINCE and enter_by_debugger_fields(pid, source, version, deadline_ns):
         return Entry("remote-exec", 0, 1)
     # A thread of its own: ptrace knows its tracer by thread, and its end detaches whatever is left.
     with ThreadPoolExecutor(1, "perfscope-entry") as tracer:

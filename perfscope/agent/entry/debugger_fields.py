@@ -20,7 +20,7 @@ LARGEST_OFFSET = 1 << 24
 
 
 class NoDebuggerFields(Exception):
-    """The target has no such fields, not where they are expected, or they are switched off or in use."""
+    """The fields are missing, at an unknown place, disabled or in use."""
 
 
 @dataclass(frozen=True)
@@ -35,25 +35,25 @@ class DebuggerFields:
 
     def is_pending(self) -> bool:
         """Return whether the target has not yet begun with the script. Raises OSError when it is gone."""
-        return bool(FLAG.unpack(read(self.memory, self.pending, FLAG.size))[0])
+        return bool(FLAG.unpack(read_memory(self.memory, self.pending, FLAG.size))[0])
 
-    def ask(self, path: str) -> None:
+    def request_script(self, path: str) -> None:
         """Ask for the script at `path`. Raises NoDebuggerFields when it is too long or another one is waiting, OSError."""
         text = os.fsencode(path) + b"\0"
         if len(text) > self.script_bytes:
             raise NoDebuggerFields("the path of the script is too long")
         if self.is_pending():
             raise NoDebuggerFields("another debugger's script is waiting")
-        write(self.memory, self.script, text)
-        write(self.memory, self.pending, FLAG.pack(1))
+        write_memory(self.memory, self.script, text)
+        write_memory(self.memory, self.pending, FLAG.pack(1))
         # Only the byte with the flag: the upper part of the word changes when code is instrumented.
-        breaker = read(self.memory, self.eval_breaker, 1)[0]
-        write(self.memory, self.eval_breaker, bytes([breaker | PLEASE_STOP]))
+        breaker = read_memory(self.memory, self.eval_breaker, 1)[0]
+        write_memory(self.memory, self.eval_breaker, bytes([breaker | PLEASE_STOP]))
 
-    def withdraw(self) -> None:
-        """Ask no more. Raises OSError when the target is gone."""
+    def cancel_request(self) -> None:
+        """Cancel the request. Raises OSError when the target is gone."""
         if self.is_pending():
-            write(self.memory, self.pending, FLAG.pack(0))
+            write_memory(self.memory, self.pending, FLAG.pack(0))
 
 
 def find_debugger_fields(memory: int, runtime: int, version: int) -> DebuggerFields:
@@ -64,7 +64,7 @@ def find_debugger_fields(memory: int, runtime: int, version: int) -> DebuggerFie
     support_at = SUPPORT_AT.get(version >> 16)
     if support_at is None:
         raise NoDebuggerFields(f"the table of CPython {version:#x} is not known")
-    table = read(memory, runtime, support_at + SUPPORT.size)
+    table = read_memory(memory, runtime, support_at + SUPPORT.size)
     if table[: len(COOKIE)] != COOKIE or pointer(table, VERSION_AT) >> 16 != version >> 16:
         raise NoDebuggerFields("the table is not where it should be")
     offsets = SUPPORT.unpack_from(table, support_at)
@@ -72,11 +72,11 @@ def find_debugger_fields(memory: int, runtime: int, version: int) -> DebuggerFie
     if max(head, main, *offsets) > LARGEST_OFFSET:
         raise NoDebuggerFields("the table is damaged")
     breaker, support, enabled, pending, script, script_bytes = offsets
-    interpreter = POINTER.unpack(read(memory, runtime + head, POINTER.size))[0]
-    thread = POINTER.unpack(read(memory, interpreter + main, POINTER.size))[0]
+    interpreter = POINTER.unpack(read_memory(memory, runtime + head, POINTER.size))[0]
+    thread = POINTER.unpack(read_memory(memory, interpreter + main, POINTER.size))[0]
     if not interpreter or not thread:
         raise NoDebuggerFields("Python is starting up or shutting down there")
-    if not FLAG.unpack(read(memory, interpreter + enabled, FLAG.size))[0]:
+    if not FLAG.unpack(read_memory(memory, interpreter + enabled, FLAG.size))[0]:
         raise NoDebuggerFields("remote debugging is switched off there")
     at = thread + support
     return DebuggerFields(memory, at + pending, at + script, script_bytes, thread + breaker)
@@ -87,7 +87,7 @@ def pointer(table: bytes, at: int) -> int:
     return int(POINTER.unpack_from(table, at)[0])
 
 
-def read(memory: int, address: int, size: int) -> bytes:
+def read_memory(memory: int, address: int, size: int) -> bytes:
     """Read `size` bytes of the target. Raises OSError, also when there are fewer."""
     found = os.pread(memory, size, address)
     if len(found) != size:
@@ -95,7 +95,7 @@ def read(memory: int, address: int, size: int) -> bytes:
     return found
 
 
-def write(memory: int, address: int, content: bytes) -> None:
+def write_memory(memory: int, address: int, content: bytes) -> None:
     """Write to the target. Raises OSError, also when not all could be written."""
     if os.pwrite(memory, content, address) != len(content):
         raise OSError("the target's memory ends there")

@@ -20,14 +20,14 @@ from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.rights import TargetUser, target_user
 
-PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # in the target's root directory
+CANDIDATE_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp")  # in the target's root directory
 PREFIX = "perfscope-entry-"
-PATIENCE_S = 4.0  # then ptrace is tried
+START_TIMEOUT_S = 4.0  # then ptrace is tried
 POLL_S = 0.005
 CHECK_S = 0.02
 BEGINS_WITHIN_S = 1.0
 OPENS_WITHIN_S = 0.2
-"""How long a target that has just been asked no more may still take to open the script."""
+"""How long a target may still take to open the script after the request is cancelled."""
 
 # All of it inside the try, from the first instruction on: a signal handler of the user's may raise anywhere in it.
 SCRIPT = """\
@@ -87,7 +87,7 @@ except BaseException as error:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ScriptFolder:
     """The folder with script and source: `name` in `place`, both as the target sees them; `folder` is it, open."""
 
     user: TargetUser
@@ -102,11 +102,11 @@ class Parcel:
 
     def was_taken(self) -> bool:
         """Return whether the target's thread has begun. Raises OSError."""
-        return not call_as(self.user, files.holds, self.folder, "fresh", files=(self.folder,)).value
+        return not call_as(self.user, files.has_entry, self.folder, "fresh", files=(self.folder,)).value
 
     def withdraw(self) -> bool:
         """Take it back; False when the target was quicker. Raises OSError."""
-        renamed = call_as(self.user, files.rename_in, self.folder, "fresh", "withdrawn", files=(self.folder,))
+        renamed = call_as(self.user, files.rename_entry, self.folder, "fresh", "withdrawn", files=(self.folder,))
         return bool(renamed.value)
 
     def remove(self) -> None:
@@ -116,7 +116,7 @@ class Parcel:
             call_as(self.user, files.remove_folder, *place, files=(self.folder,))
 
 
-def enter_by_remote_exec(pid: int, source: str, version: int, deadline_ns: int) -> bool:
+def enter_by_debugger_fields(pid: int, source: str, version: int, deadline_ns: int) -> bool:
     """Hand `source` over; False where that cannot be done or the main thread is idle: then another way is needed.
 
     version: PY_VERSION_HEX of the target. Raises SyntaxError.
@@ -133,26 +133,26 @@ def enter_by_remote_exec(pid: int, source: str, version: int, deadline_ns: int) 
         with target_user(pid) as user:
             runtime = symbol_range(pid, "_PyRuntime")
             fields = find_debugger_fields(memory, runtime[0] if runtime else 0, version)
-            return hand_over(fields, laid_out(user, text.decode()), watch, deadline_ns)
+            return hand_over(fields, create_script_folder(user, text.decode()), watch, deadline_ns)
     except (OSError, NoDebuggerFields):
         return False
     finally:
         os.close(memory)
 
 
-def laid_out(user: TargetUser, text: str) -> Parcel:
+def create_script_folder(user: TargetUser, text: str) -> ScriptFolder:
     """Make the folder with the script. Raises OSError when no place can be written."""
     name = folder_name(PREFIX)
-    reply = call_as(user, lay_out, user.root, name, text)
-    return Parcel(user, str(reply.value), name, reply.files[0])
+    reply = call_as(user, create_as_user, user.root, name, text)
+    return ScriptFolder(user, str(reply.value), name, reply.files[0])
 
 
-def lay_out(root: int, name: str, text: str) -> Reply:
+def create_as_user(root: int, name: str, text: str) -> Reply:
     """Make the folder in the first place that can be written, run as the target's user. Raises OSError."""
-    for place in PLACES:
-        files.sweep(root, place, PREFIX)
+    for place in CANDIDATE_FOLDERS:
+        files.remove_dead_folders(root, place, PREFIX)
     failure = OSError()
-    for place in PLACES:
+    for place in CANDIDATE_FOLDERS:
         script = SCRIPT.format(here=f"{place}/{name}", faults=set(map(int, FAULTS)))
         try:
             return files.make_folder(root, place, name, {"script.py": script, "source": text, "fresh": ""})
@@ -161,37 +161,37 @@ def lay_out(root: int, name: str, text: str) -> Reply:
     raise failure
 
 
-def hand_over(fields: DebuggerFields, parcel: Parcel, watch: IdleWatch, deadline_ns: int) -> bool:
+def hand_over(fields: DebuggerFields, script_folder: ScriptFolder, watch: IdleWatch, deadline_ns: int) -> bool:
     """Ask for the script and wait until it runs; True when it has. Raises OSError, NoDebuggerFields; leaves no folder."""
     taken = False
     try:
-        fields.ask(f"{parcel.path}/script.py")
-        until_ns = min(deadline_ns, time.monotonic_ns() + int(PATIENCE_S * 1e9))
+        fields.request_script(f"{script_folder.path}/script.py")
+        until_ns = min(deadline_ns, time.monotonic_ns() + int(START_TIMEOUT_S * 1e9))
         while fields.is_pending() and time.monotonic_ns() < until_ns and watch.idle is None:
             watch.look()
             time.sleep(POLL_S)
-        taken = has_begun(fields, parcel) or not took_back(fields, parcel)
+        taken = has_begun(fields, script_folder) or not cancelled_in_time(fields, script_folder)
         return taken
     finally:
         if not taken:
-            parcel.remove()
-        os.close(parcel.folder)
+            script_folder.remove()
+        os.close(script_folder.folder)
 
 
-def has_begun(fields: DebuggerFields, parcel: Parcel) -> bool:
+def has_begun(fields: DebuggerFields, script_folder: ScriptFolder) -> bool:
     """Return whether the script, which the target has begun with, has started its thread. Raises OSError."""
     until_s = time.monotonic() + BEGINS_WITHIN_S
     while not fields.is_pending() and time.monotonic() < until_s:
-        if parcel.was_taken():
+        if script_folder.was_taken():
             return True
         time.sleep(CHECK_S)
     return False
 
 
-def took_back(fields: DebuggerFields, parcel: Parcel) -> bool:
-    """Ask no more; False when the target was quicker. Raises OSError."""
-    fields.withdraw()
-    taken_back = parcel.withdraw()
+def cancelled_in_time(fields: DebuggerFields, script_folder: ScriptFolder) -> bool:
+    """Cancel the request; False when the target was quicker. Raises OSError."""
+    fields.cancel_request()
+    taken_back = script_folder.withdraw()
     if taken_back:
         time.sleep(OPENS_WITHIN_S)  # CPython prints an error when a script that it wants to open is gone
     return taken_back

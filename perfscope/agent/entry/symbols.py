@@ -16,7 +16,7 @@ import msgspec
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from perfscope.agent.entry.mapped_image import NotMapped, read_mapped_image
+from perfscope.agent.entry.mapped_image import UnreadableImage, read_mapped_image
 from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.files import open_regular
 from perfscope.agent.target_user.rights import TargetUser, target_user
@@ -176,7 +176,7 @@ def exported_symbols(pid: int, mapped: MappedFile, names: list[str]) -> ElfFile 
     """Look up `names` in what is mapped of the file: for one that cannot be opened; None when that cannot be read."""
     try:
         image = read_mapped_image(pid, mapped.start)
-    except (NotMapped, OSError, struct.error):
+    except (UnreadableImage, OSError, struct.error):
         return None
     symbols: dict[str, tuple[int, int] | None] = dict.fromkeys(names)
     symbols |= look_up(image.symbols, image.strings, set(names))

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from perfscope.agent.host import proc
 from perfscope.agent.job.roles import Sight, is_launcher, is_spawned, same_world, script, sight_of
-from perfscope.traces.secrets import mask_secrets
+from perfscope.traces.secret_masking import mask_secrets
 
 MOST_NAMED = 4
 LONGEST_COMMAND = 60

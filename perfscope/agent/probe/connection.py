@@ -108,7 +108,7 @@ def is_listener(connection: socket.socket, expected: dict[str, int]) -> bool:
         with open(f"/proc/{pid}/stat", "rb") as file:
             start = int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
-        return True  # not visible from here: the kernel's word on pid and user is all there is
+        return True  # not visible from here: only the pid and the user are known
     return expected["start"] in (0, start)
 
 

@@ -31,7 +31,7 @@ PATIENCE_S = 11.0
 
 @dataclass(frozen=True)
 class Message:
-    """What a process sent; `pid` and `uid` come from the kernel, in our namespaces."""
+    """What a process sent; `pid` and `uid` are reported by the kernel, in our namespaces."""
 
     kind: str
     pid: int

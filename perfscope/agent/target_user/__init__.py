@@ -1,4 +1,4 @@
-"""What belongs to a target's user: its files are opened, made and removed here and nowhere else, with that user's own rights.
+"""Access to files of the target's user. Only this package opens, creates or removes them, with that user's own rights.
 
 `rights` says who the user is and gives up everything else, `child` runs a function as that user in a process of its own,
 `files` holds the functions.

@@ -51,8 +51,8 @@ def call_as(
 ) -> Reply:
     """Return `function(*arguments)`, run as `user`. Raises OSError, TimeoutError after `limit_s` seconds.
 
-    Where the files are our own it is a plain call. Otherwise the child has no open files but
-    `user.root` and the descriptors in `files`.
+    The child has no open files but `user.root` and the descriptors in `files`. Where the files are our
+    own it is a plain call in this process, without a time limit.
     """
     if not user.foreign:
         return function(*arguments)
@@ -66,26 +66,26 @@ def call_as(
         return reply_from(ours, time.monotonic() + limit_s)
     finally:
         ours.close()
-        end(child)
+        kill_and_reap(child)
 
 
-def serve(user: TargetUser, answers: socket.socket, keep: set[int], work: Callable[[], Reply]) -> None:
+def serve(user: TargetUser, connection: socket.socket, keep: set[int], work: Callable[[], Reply]) -> None:
     """Run in the child, which ends here; what is not an OSError ends it without an answer."""
     try:
         os.setsid()
-        close_all_but(keep)
+        close_inherited_files(keep)
         try:
             take_rights(user)
             reply = work()
             outcome = Outcome(reply.value)
         except OSError as error:
             reply, outcome = Reply(), Outcome(error=error.errno or errno.EIO)
-        send(answers, msgspec.json.encode(outcome), reply.files)
+        send(connection, msgspec.json.encode(outcome), reply.files)
     finally:
         os._exit(0)
 
 
-def close_all_but(kept: set[int]) -> None:
+def close_inherited_files(kept: set[int]) -> None:
     """Close every inherited file; input and output lead nowhere."""
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -96,38 +96,38 @@ def close_all_but(kept: set[int]) -> None:
                 os.close(int(name))
 
 
-def send(answers: socket.socket, text: bytes, files: Sequence[int]) -> None:
+def send(connection: socket.socket, text: bytes, files: Sequence[int]) -> None:
     """Send the length, the files with it, then the text."""
     head = len(text).to_bytes(8, "little")
     if files:
-        socket.send_fds(answers, [head], list(files))
+        socket.send_fds(connection, [head], list(files))
     else:
-        answers.sendall(head)
-    answers.sendall(text)
+        connection.sendall(head)
+    connection.sendall(text)
 
 
-def reply_from(answers: socket.socket, until_s: float) -> Reply:
+def reply_from(connection: socket.socket, until_s: float) -> Reply:
     """Read one reply until `until_s` (time.monotonic). Raises OSError with what failed in the child."""
-    heard, files = bytearray(), array.array("i")
+    received, files = bytearray(), array.array("i")
     try:
-        while len(heard) < 8 or len(heard) < 8 + int.from_bytes(heard[:8], "little"):
-            if int.from_bytes(heard[:8], "little") > LARGEST_REPLY_BYTES:
+        while len(received) < 8 or len(received) < 8 + int.from_bytes(received[:8], "little"):
+            if int.from_bytes(received[:8], "little") > LARGEST_REPLY_BYTES:
                 raise OSError(errno.EFBIG, "the answer is too large")
-            if not select.select([answers], [], [], max(until_s - time.monotonic(), 0))[0]:
+            if not select.select([connection], [], [], max(until_s - time.monotonic(), 0))[0]:
                 raise TimeoutError(errno.ETIMEDOUT, "no answer in time")
-            part, opened, _, _ = socket.recv_fds(answers, 1 << 20, MOST_FILES)
+            part, opened, _, _ = socket.recv_fds(connection, 1 << 20, MOST_FILES)
             files.extend(opened)
             if not part:
                 raise OSError(errno.EIO, "the child ended without an answer")
-            heard += part
-        return Reply(value_of(bytes(heard[8:])), list(files))
+            received += part
+        return Reply(decoded_value(bytes(received[8:])), list(files))
     except OSError:
         for file in files:
             os.close(file)
         raise
 
 
-def value_of(text: bytes) -> Any:
+def decoded_value(text: bytes) -> Any:
     """Return the value of an outcome. Raises OSError with what failed in the child."""
     try:
         outcome = msgspec.json.decode(text, type=Outcome)
@@ -138,8 +138,8 @@ def value_of(text: bytes) -> Any:
     return outcome.value
 
 
-def end(child: int) -> None:
-    """Kill what may still run and collect it; one that hangs in the kernel is left to be collected by init."""
+def kill_and_reap(child: int) -> None:
+    """Kill the child and reap it. One that is stuck in the kernel stays until this process ends."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     until_s = time.monotonic() + 1.0

@@ -1,6 +1,6 @@
 """Functions over the files of a target's user; each is run by `child.call_as` and finds its paths below a root directory.
 
-Nothing here follows a link out of that root, waits on a FIFO, or believes that a name still means what it meant before.
+Nothing here follows a link out of that root, waits on a FIFO, or assumes that a name still refers to the same file.
 """
 
 import contextlib
@@ -111,7 +111,7 @@ def new_folder(parent: int, name: str, files: Mapping[str, str]) -> int:
         if made is not None:
             remove_files(made, files)
             os.close(made)
-        remove_empty(parent, name)
+        remove_empty_folder(parent, name)
         raise
     return made
 
@@ -123,7 +123,7 @@ def remove_files(folder: int, names: Iterable[str]) -> None:
             os.unlink(name, dir_fd=folder)
 
 
-def remove_empty(parent: int, name: str) -> None:
+def remove_empty_folder(parent: int, name: str) -> None:
     """Remove a folder that is empty; leave it otherwise."""
     with contextlib.suppress(OSError):
         os.rmdir(name, dir_fd=parent)
@@ -134,13 +134,13 @@ def remove_folder(root: int, place: str, name: str, folder: int) -> Reply:
     remove_files(folder, os.listdir(folder))
     parent = open_below(root, place, FOLDER)
     try:
-        remove_empty(parent, name)
+        remove_empty_folder(parent, name)
     finally:
         os.close(parent)
     return Reply()
 
 
-def sweep(root: int, place: str, prefix: str) -> None:
+def remove_dead_folders(root: int, place: str, prefix: str) -> None:
     """Remove from `place` what agents that were killed have left of this user's."""
     with contextlib.suppress(OSError):
         parent = open_below(root, place, FOLDER)
@@ -153,7 +153,7 @@ def sweep(root: int, place: str, prefix: str) -> None:
 def copy_first(folder: int, prefix: str, suffix: str, most_bytes: int) -> Reply:
     """Copy the first regular file of this user's in an open folder into a memory file.
 
-    Returns its size in bytes and the memory file, None and no file while there is none. Only the
+    Returns its size in bytes and the memory file, or None and no descriptor while no such file exists. Only the
     copy is handed on: reading the file itself could block, or show something else later. Raises OSError.
     """
     for name in sorted(os.listdir(folder)):
@@ -163,13 +163,13 @@ def copy_first(folder: int, prefix: str, suffix: str, most_bytes: int) -> Reply:
         try:
             found = os.fstat(file)
             if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-                return Reply(found.st_size, [copied(file, most_bytes)])
+                return Reply(found.st_size, [copy_to_memory_file(file, most_bytes)])
         finally:
             os.close(file)
     return Reply()
 
 
-def copied(file: int, most_bytes: int) -> int:
+def copy_to_memory_file(file: int, most_bytes: int) -> int:
     """Return a memory file with the first `most_bytes` of `file`. Raises OSError."""
     copy = os.memfd_create("perfscope-copy", os.MFD_CLOEXEC)
     left = most_bytes
@@ -178,7 +178,7 @@ def copied(file: int, most_bytes: int) -> int:
     return copy
 
 
-def rename_in(folder: int, before: str, after: str) -> Reply:
+def rename_entry(folder: int, before: str, after: str) -> Reply:
     """Rename a file of an open folder; return False when it is not there. Raises OSError."""
     try:
         os.rename(before, after, src_dir_fd=folder, dst_dir_fd=folder)
@@ -187,6 +187,6 @@ def rename_in(folder: int, before: str, after: str) -> Reply:
     return Reply(True)
 
 
-def holds(folder: int, name: str) -> Reply:
+def has_entry(folder: int, name: str) -> Reply:
     """Return whether an open folder has an entry `name`. Raises OSError."""
     return Reply(name in os.listdir(folder))

@@ -45,7 +45,7 @@ class TargetUser:
 def user_of(pid: int) -> TargetUser:
     """Return the user of process `pid`, to be closed. Raises OSError when the process is gone.
 
-    Where the kernel does not show us the root directory of the process it is taken to be ours.
+    Where the kernel does not show us the root directory of the process, our own is used, and its files count as foreign.
     """
     status = proc.status(pid)
     uid, gid = (int(status[name].split()[1]) for name in ("Uid", "Gid"))
@@ -76,7 +76,7 @@ def shares_root(pid: int, root: int) -> bool:
 
 
 def take_rights(user: TargetUser) -> None:
-    """Become `user` for good: its ids, no capabilities, bounded memory, nothing readable by it.
+    """Become `user` for good: its ids, no capabilities, bounded memory, and not readable by that user.
 
     Raises OSError where that is not permitted; the caller must then end the process.
     """

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from perfscope.traces.run.encoding import encode
 from perfscope.traces.run.held_folder import HeldFolder
-from perfscope.traces.secrets import mask_values
+from perfscope.traces.secret_masking import mask_values
 
 SEGMENT_BYTES = 8 << 20
 SEGMENT_S = 10.0

@@ -19,7 +19,7 @@ from perfscope.traces.run.nvtx_rows import nvtx_columns
 from perfscope.traces.run.readings import Readings, whole_numbers
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
-from perfscope.traces.secrets import mask_values
+from perfscope.traces.secret_masking import mask_values
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace, framed, unlabelled
 

@@ -10,7 +10,7 @@ import pytest
 
 from perfscope.agent.entry import enter, symbol_range
 from perfscope.agent.entry.debugger_fields import NoDebuggerFields, find_debugger_fields
-from perfscope.agent.entry.pep768 import enter_by_remote_exec
+from perfscope.agent.entry.pep768 import enter_by_debugger_fields
 from perfscope.agent.entry.refusals import known_version
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, READY, SLEEP, Footprint, Start, eventually, line_of, said, writing
@@ -99,7 +99,7 @@ def test_a_target_that_ends_before_it_looks_leaves_no_folder(start: Start, pytho
 def test_a_request_that_is_not_looked_at_is_taken_back(start: Start, tmp_path: Path, python_3_14: str) -> None:
     target, folders = start(NATIVE, python=python_3_14), left_behind()
     version = known_version(target.pid)
-    assert not enter_by_remote_exec(target.pid, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9)
+    assert not enter_by_debugger_fields(target.pid, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9)
     assert left_behind() == folders
     eventually(lambda: bool(enter(target.pid, writing(tmp_path / "out"))), "an entry later on")
     eventually(lambda: said(tmp_path / "out") == "x", "the source, once")
@@ -112,13 +112,13 @@ def test_a_script_of_another_debugger_is_left_alone(start: Start, python_3_14: s
     memory = os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
     try:
         fields = find_debugger_fields(memory, runtime[0], known_version(target.pid))
-        fields.ask("/nowhere/first.py")
+        fields.request_script("/nowhere/first.py")
         with pytest.raises(NoDebuggerFields, match="another"):
-            fields.ask("/nowhere/second.py")
-        fields.withdraw()
+            fields.request_script("/nowhere/second.py")
+        fields.cancel_request()
         assert not fields.is_pending()
         with pytest.raises(NoDebuggerFields, match="too long"):
-            fields.ask("/" + "x" * 600)
+            fields.request_script("/" + "x" * 600)
     finally:
         os.close(memory)
 
