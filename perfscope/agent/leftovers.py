@@ -1,4 +1,4 @@
-"""Temporary folders whose name says who made them, and the removal of those whose maker was killed.
+"""Temporary folders named after the process that created them, and removal of those whose creator was killed.
 
 The name holds the maker's pid, start time, pid namespace and boot, so that another process can decide whether
 the maker is still running. Standard library only.
@@ -45,7 +45,7 @@ def temporary_folder(place: Path, prefix: str) -> "Iterator[Path]":
 def remove_dead(place: Path | str, prefix: str) -> list[str]:
     """Remove the folders in `place` that a process of ours left when it was killed; return the names removed.
 
-    Touched are folders only, owned by the effective uid, with a name that `folder_name(prefix)` makes, whose process
+    Only folders are removed, owned by the effective uid, with a name that `folder_name(prefix)` makes, whose process
     has ended and belonged to our pid namespace. Links are never followed, `place` included. Never raises: what cannot
     be removed stays.
     """
@@ -55,7 +55,7 @@ def remove_dead(place: Path | str, prefix: str) -> list[str]:
 
 
 def remove_dead_in(parent: int, prefix: str) -> list[str]:
-    """Do the same in the folder of descriptor `parent`. Raises OSError where it cannot be listed."""
+    """Remove such folders in the folder of descriptor `parent`; return their names. Raises OSError where it cannot be listed."""
     removed: list[str] = []
     expected = re.compile(re.escape(prefix) + NAME)
     scope = pid_scope()
@@ -119,7 +119,7 @@ def check_ours(folder: int, parent: int) -> None:
     """Raise OSError unless the folder is ours and no mount point."""
     about = os.fstat(folder)
     if about.st_uid != os.geteuid() or about.st_dev != os.fstat(parent).st_dev:
-        raise PermissionError("another user's folder")
+        raise PermissionError("another user's folder, or a mount point")
 
 
 def empty_folder(folder: int, levels: int) -> None:

@@ -47,9 +47,9 @@ class Recorder:
         self.on_demand: OnDemand | None = None
         self.running: list[Collector] = []
         self.to_stop: list[Collector] = []
-        """Collectors that failed and are stopped at the end, because stopping them takes long."""
+        """Failed collectors; stopping them waits, so it is done at the end."""
         self.problems: list[str] = []
-        """A line for the user each: what failed or was lost."""
+        """One line per problem, for the user."""
         self.statuses: list[SourceStatus] = []
         self.asked_to_stop = False
         self.known: dict[int, dict[str, object]] = {}

@@ -31,7 +31,7 @@ WATCHED_FLUSH_NS = 500_000_000
 
 @dataclass(frozen=True)
 class DepthArguments:
-    """How deep to look, and which job it is: the same wherever a process is recorded. Times are in seconds."""
+    """Arguments that `attach` and `run` share: instrumentation level, profiling window, job. Times are in seconds."""
 
     job_id: str | None
     depth: str

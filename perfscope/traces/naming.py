@@ -17,7 +17,7 @@ class InOrder:
     second: str
 
     def search(self, text: str) -> bool:
-        """Does the text hold them, in any case?"""
+        """Return whether the text holds both words, in upper or lower case."""
         text = text.lower()
         at = text.find(self.first)
         return at >= 0 and text.find(self.second, at + len(self.first)) >= 0

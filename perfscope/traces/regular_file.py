@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 def is_regular(path: Path) -> bool:
-    """Is `path` a regular file itself, and not a link to one?"""
+    """Return whether `path` is a regular file itself, and not a link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except (OSError, ValueError):  # ValueError: a name with a NUL in it

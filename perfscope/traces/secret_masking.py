@@ -2,7 +2,7 @@
 
 A name counts by its words: `--wandb-key`, `HF_TOKEN` and `apiKey` name a secret, `--tokenizer`, `--max-tokens`, `--author` and
 `key_cache` do not. `-p` alone does not either: it is more often a port or a precision than a password; see `PROGRAM_OPTIONS`.
-Light: the agent uses this module. Every pattern takes time in proportion to the text.
+It imports only the standard library, because the agent uses it. Every pattern takes time in proportion to the text.
 """
 
 import os
@@ -132,7 +132,7 @@ PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
     "redis-cli": frozenset(("-a",)),
     "mysql": frozenset(("-p",)),
 }
-"""Options of one letter that hold a secret, by program."""
+"""Options that hold a secret although their name does not say so, by program."""
 
 
 @lru_cache(1024)

@@ -47,7 +47,7 @@ def parsed(line: str) -> Any:
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Is the value of the type?"""
+    """Return whether the value is of the type."""
     if get_origin(kind) in (Union, types.UnionType):
         return any(fits(value, one) for one in get_args(kind))
     if get_origin(kind) is list:

@@ -73,7 +73,7 @@ def user_cache() -> Path | None:
 
 
 def is_safe_parent(folder: Path) -> bool:
-    """Can only root and the reader put entries into `folder` (or create it where it is missing) and exchange its parents?
+    """Return whether only root and the reader can put entries into `folder`, create it, and exchange its parents.
 
     A shared folder with the sticky bit, such as /tmp, is a safe parent of a folder that exists and is the reader's.
     """
@@ -95,7 +95,7 @@ def is_safe_parent(folder: Path) -> bool:
 
 
 def is_private(folder: Path) -> bool:
-    """Is `folder` missing, or the reader's own folder that nobody else can write into?"""
+    """Return whether `folder` is missing, or is the reader's own and nobody else can write into it."""
     try:
         info = folder.lstat()
     except FileNotFoundError:

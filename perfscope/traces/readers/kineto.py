@@ -56,7 +56,7 @@ def read(path: Path) -> "Trace":
 
 
 def is_kept(path: Path) -> bool:
-    """Is there a folder in the reader's cache for this trace?"""
+    """Return whether the reader's cache has a folder for this trace."""
     try:
         folder = folder_of(path)
     except OSError:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def sniff(path: Path) -> bool:
-    """Is this a run folder, as it looks?"""
+    """Return whether this looks like a run folder."""
     return path.is_dir() and os.path.lexists(path / MANIFEST)
 
 

@@ -15,37 +15,37 @@ LARGEST_NUMBER: Final = 1e300
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
-    """Is it a whole number that an int64 column can hold?"""
+    """Return whether it is a whole number that an int64 column can hold."""
     return isinstance(value, int) and -LARGEST_WHOLE < value < LARGEST_WHOLE
 
 
 def is_time(value: Any) -> TypeGuard[int]:
-    """Is it a reading of CLOCK_MONOTONIC in nanoseconds?"""
+    """Return whether it is a reading of CLOCK_MONOTONIC in nanoseconds."""
     return isinstance(value, int) and -LARGEST_NS < value < LARGEST_NS
 
 
 def is_wall_time(value: Any) -> TypeGuard[int]:
-    """Is it a reading of a wall clock in nanoseconds?"""
+    """Return whether it is a reading of a wall clock in nanoseconds."""
     return isinstance(value, int) and -LARGEST_REAL_NS < value < LARGEST_REAL_NS
 
 
 def is_number(value: Any) -> bool:
-    """Is it a number that a float64 column can hold?"""
+    """Return whether it is a number that a float64 column can hold."""
     return isinstance(value, int | float) and -LARGEST_NUMBER < value < LARGEST_NUMBER
 
 
 def is_number_or_none(value: Any) -> bool:
-    """Is it a number, or null, which stands for NaN?"""
+    """Return whether it is a number, or null (NaN)."""
     return value is None or is_number(value)
 
 
 def is_text_or_none(value: Any) -> bool:
-    """Is it a text, or null, which stands for none?"""
+    """Return whether it is a text or null."""
     return value is None or isinstance(value, str)
 
 
 def is_flag(value: Any) -> bool:
-    """Is it true or false?"""
+    """Return whether it is a boolean."""
     return isinstance(value, bool)
 
 
@@ -63,5 +63,5 @@ def checks_of(columns: Sequence[Column]) -> list[tuple[str, Callable[[Any], bool
 
 
 def holds(row: dict[str, Any], checks: Sequence[tuple[str, Callable[[Any], bool]]]) -> bool:
-    """Has the row a value of the right kind for each of these columns?"""
+    """Return whether the row has a value of the right kind for each of these columns."""
     return all(name in row and check(row[name]) for name, check in checks)

@@ -81,7 +81,7 @@ class Tail:
                 self.grew_s = time.monotonic()
 
     def begins_arrow(self, segment: Path) -> bool:
-        """Is a segment that is still open an Arrow stream?"""
+        """Return whether a segment that is still open is an Arrow stream."""
         return self.offset == 0 and added(segment, 0, len(CONTINUATION)) == CONTINUATION
 
     def lines(self, data: bytes) -> int:

@@ -20,7 +20,7 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 
 class HeldFolder:
-    """A directory of a run folder. All methods raise OSError."""
+    """A directory of a run folder. Methods raise OSError."""
 
     def __init__(self, number: int) -> None:
         """`number`: the descriptor of the directory, which belongs to this object from now on."""

@@ -72,7 +72,7 @@ def window_tables(
 
 
 def has_times(row: dict[str, Any]) -> bool:
-    """Has the note on a window all its readings of clocks?"""
+    """Return whether the note on a window has all its clock readings."""
     return is_wall_time(row.get("real")) and all(is_time(row.get(one)) for one in NUMBERS if one != "real")
 
 

@@ -60,7 +60,7 @@ def read_manifest(path: Path) -> Manifest:
     if not path.exists():
         raise UnreadableRun(f"{path} does not exist")
     if path.is_dir() and not os.access(path, os.X_OK):
-        raise UnreadableRun(f"cannot read {path}: it is another user's; ask them, or read it as root")
+        raise UnreadableRun(f"cannot read {path}: no permission to open the folder; ask its owner, or read it as root")
     if not is_run(path):
         why = "is not a regular file" if os.path.lexists(file) else "is missing"
         raise UnreadableRun(f"{path} is not a run folder: its {MANIFEST} {why}")
@@ -94,7 +94,7 @@ def decoded_manifest(path: Path, text: bytes) -> Manifest:
 
 
 def fits(value: Any) -> bool:
-    """Do all whole numbers in this value fit into 64 bits?"""
+    """Return whether all whole numbers in this value fit into 64 bits."""
     if isinstance(value, int):
         return abs(value) < 1 << 63
     if isinstance(value, dict):

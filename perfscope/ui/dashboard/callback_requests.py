@@ -1,6 +1,6 @@
 """What a browser sends to a callback, checked before Dash dispatches it: a request that no page of ours makes is refused.
 
-Dash takes the names in a request at their word, and answers what does not fit with a traceback.
+Dash trusts the names in a request, and answers what does not fit with a traceback.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,5 @@
-"""The way to the terminal. What was written by others (names, paths, arguments, errors) cannot move the cursor, change colors,
-turn the direction of the text around or begin a line of its own.
+"""Filters for text that is printed to the terminal. What was written by others (names, paths, arguments, errors) cannot move the
+cursor, change colors or turn the direction of the text around; printed with `print_line` it cannot begin a line of its own.
 
 `protect_streams` puts a filter around stdout and stderr once, in `cli.main`: nothing needs to remember it. What draws on the
 terminal itself writes to `unfiltered(stream)`, and prints with `filtered_console`.
