@@ -35,7 +35,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a recording; `depth` is what was reached, or `entering`; `entered_ms` is how long the main thread was stopped."""
+    """Progress of a recording: `depth` reached so far, or `entering`; `entered_ms`, how long the main thread was stopped."""
 
     elapsed_s: float
     steps: int

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto.text import head
+from perfscope.traces.naming import RANK_IN_NAME
 from perfscope.traces.readers import READERS
 from perfscope.traces.run.stored import is_run, read_manifest
 
@@ -18,7 +19,6 @@ DEEPEST = 4
 MOST = 2000
 MOST_NAMED = 3
 NO_TRACES = {"node_modules", "site-packages", "__pycache__"}
-RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
 TELLING = (b'"traceEvents"', b'"schemaVersion"', b'"deviceProperties"', b'"ph"')
 HEAD_BYTES = 1 << 16
 
@@ -135,7 +135,7 @@ def walk(root: Path) -> Iterator[Found]:
 
 def of_ranks(root: Path, folder: Path, traces: list[str]) -> Found | None:
     """The traces of a folder as one job, when their names say that they are of several ranks."""
-    if len({said[1] for name in traces if (said := RANK.search(name))}) < 2:
+    if len({said[1] for name in traces if (said := RANK_IN_NAME.search(name))}) < 2:
         return None
     parts = [one for name in sorted(traces) if (one := found(folder / name, name, root)) is not None]
     if not parts:  # all of them have just gone

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+RANK_IN_NAME = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
+"""The rank in the name of a file, such as `rank3.json`."""
+
 
 @dataclass(frozen=True)
 class InOrder:

@@ -1,6 +1,5 @@
 """Which of the traces read are the parts of one job, and which rank each is."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,10 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from perfscope.errors import UsageError
-from perfscope.traces.naming import path_text
+from perfscope.traces.naming import RANK_IN_NAME, path_text
 from perfscope.traces.trace import Trace
 
-RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
 # Clocks of hosts in one job differ by seconds at the very most; traces an hour apart are not of one job.
 APART_NS = 3_600_000_000_000
 # Later than September 2001 when counted from 1970; time since a host's start is not comparable.
@@ -55,7 +53,7 @@ def recording(path: Path, named: bool, trace: Trace) -> Recording:
     if ranks is None or len(ranks) != 1:
         return Recording(path, named, trace, None, -1)
     world = int(ranks["world_size"].iloc[0])
-    said = world >= 0 or RANK.search(path.name) is not None
+    said = world >= 0 or RANK_IN_NAME.search(path.name) is not None
     return Recording(path, named, trace, int(ranks["rank"].iloc[0]) if said else None, world)
 
 

@@ -1,6 +1,5 @@
 """Who is who in a trace: processes, ranks, threads, devices."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.assemble import Group
 from perfscope.traces.kineto.columns import integer, told
 from perfscope.traces.kineto.device_tables import device_of
-from perfscope.traces.naming import path_text
+from perfscope.traces.naming import RANK_IN_NAME, path_text
 from perfscope.traces.trace import framed
 
-RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
 MOST_RANKS = 1 << 31
 
 
@@ -47,7 +45,7 @@ class Identity:
         said = self.distributed("rank")
         if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < MOST_RANKS:
             return said
-        named = RANK.search(self.path.name)
+        named = RANK_IN_NAME.search(self.path.name)
         return int(named[1]) if named else 0
 
     def process_table(self) -> pd.DataFrame:

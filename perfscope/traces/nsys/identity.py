@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.intervals import Ints
-from perfscope.traces.naming import path_text
+from perfscope.traces.naming import RANK_IN_NAME, path_text
 from perfscope.traces.nsys.database import Database, Rows
 from perfscope.traces.trace import framed
 
 TID_BITS = 24
 LOW_24 = (1 << TID_BITS) - 1
-NAMED_RANK = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
 ASSIGNED = re.compile(r'^(\w+)="?(-?[0-9]{1,9})"?$')
 
 
@@ -81,7 +80,7 @@ class Identity:
             return said
         if self.leading > 1:
             return code
-        in_name = NAMED_RANK.search(self.path.name)
+        in_name = RANK_IN_NAME.search(self.path.name)
         return self.environment.get("RANK", int(in_name[1]) if in_name else 0)
 
     def world_size(self, code: int) -> int:
