@@ -1,25 +1,39 @@
 """A trace as a folder of tables: what the formats with one file a table share."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import pandas as pd
 
+from perfscope.traces.run.held_folder import create_run_folder
 from perfscope.traces.schema import SCHEMA_VERSION, TABLES
 from perfscope.traces.trace import Trace
 
 HEADING = "# Tables of a trace, exported by perfscope"
 
 
-def write_tables(trace: Trace, folder: Path, suffix: str, write: Callable[[str, pd.DataFrame, Path], None]) -> None:
-    """Every table there is, `manifests.json` with who was recorded, and a README.md that says what every column holds."""
-    folder.mkdir()
+def write_tables(trace: Trace, folder: Path, suffix: str, write: Callable[[str, pd.DataFrame, BinaryIO], None]) -> None:
+    """Write every table, `manifests.json` with who was recorded, and a README.md that says what every column holds.
+
+    The folder is created and then held open: whoever owns the one above cannot lead the files elsewhere. Raises OSError.
+    """
     there = {name: frame for name in TABLES if (frame := trace.table(name)) is not None}
-    for name, frame in there.items():
-        write(name, frame, folder / f"{name}{suffix}")
-    (folder / "manifests.json").write_bytes(msgspec.json.format(msgspec.json.encode(list(trace.manifests)), indent=2))
-    (folder / "README.md").write_text(readme(trace, there, suffix), "utf-8", "replace")
+    held = create_run_folder(folder)
+    try:
+        for name, frame in there.items():
+            with open(held.create(f"{name}{suffix}"), "wb") as file:
+                write(name, frame, file)
+        with open(held.create("manifests.json"), "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(list(trace.manifests)), indent=2))
+        with open(held.create("README.md"), "wb") as file:
+            file.write(readme(trace, there, suffix).encode("utf-8", "replace"))
+        if not held.is_at(folder):
+            raise OSError(errno.ESTALE, "the folder was replaced while it was written")
+    finally:
+        held.close()
 
 
 def readme(trace: Trace, there: dict[str, pd.DataFrame], suffix: str) -> str:

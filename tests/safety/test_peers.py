@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from perfscope.agent.delivery.discarded import close_discarded
 from perfscope.agent.delivery.peers import Peer, is_memory_file, listener_seen_by
 from perfscope.agent.delivery.probe_line import FIRST_BYTES, LONGEST_FRAME_BYTES, ProbeLine, accept, listen
 from perfscope.agent.host import proc
@@ -20,7 +21,7 @@ from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
 from tests.running import TARGETS, Run, attach, end, perfscope, start, until
-from tests.safety.strangers import FLOOD, addresses_of, needs_root, resident_bytes, run_as_nobody, sources
+from tests.safety.strangers import FLOOD, NOBODY, addresses_of, needs_root, resident_bytes, run_as_nobody, sources
 
 MB = 1 << 20
 NAMESPACES = ["--user", "--map-root-user", "--pid", "--net", "--mount", "--fork", "--kill-child", "--mount-proc"]
@@ -139,7 +140,48 @@ def test_descriptors_that_nobody_asked_for_are_bounded_and_closed() -> None:
         line.frames()
         assert line.damaged
         line.close()
+    close_discarded()
     assert len(os.listdir("/proc/self/fd")) <= before - 2
+
+
+LINGER = """
+import array, os, socket, struct, sys, time
+server = socket.create_server(("127.0.0.1", 0)); server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+tcp = socket.create_connection(server.getsockname()); held, _ = server.accept()
+tcp.setblocking(False)
+try:
+    while True: tcp.send(b"x" * 65536)
+except BlockingIOError: pass
+tcp.setblocking(True)
+tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 30))
+s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.connect("\\0" + sys.argv[1])
+s.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [tcp.fileno()]))])
+tcp.close()
+print("sent", flush=True); time.sleep(60)
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_descriptor_whose_last_close_would_sleep_is_left_to_a_process_that_ends(trusted: bool) -> None:
+    """Another user, or a process of the target's user: a socket with SO_LINGER and unsent data comes along."""
+    listening, address = listen(os.getpid())
+    stranger = run_as_nobody(LINGER, address)
+    try:
+        assert stranger.stdout is not None and stranger.stdout.readline() == "sent\n"
+        with listening:
+            began = time.monotonic()
+            lines = accept(listening, {NOBODY} if trusted else {0})
+            assert len(lines) == trusted
+            for line in lines:
+                line.receive()
+                assert len(line.files) == 1
+                line.close()
+            close_discarded()
+            assert time.monotonic() - began < 25, "its sender asked for 30 s"
+    finally:
+        stranger.kill()
+        stranger.communicate()
 
 
 def test_only_a_memory_file_is_taken_for_one(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.delivery.discarded import close_discarded
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept
 from perfscope.agent.delivery.probe_socket import Door
@@ -115,6 +116,7 @@ class Nvtx:
         for caller in list(self.callers):
             self.let_go(caller)
         self.door.listening.close()
+        close_discarded()
         if not self.count and not self.unknown and not self.dropped:
             return SourceStatus(self.NAME, "unavailable", "no process of the command used NVTX")
         reasons = [f"{self.dropped} NVTX ranges dropped: too many at once"] if self.dropped else []

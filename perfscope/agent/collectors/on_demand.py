@@ -103,12 +103,13 @@ class OnDemand:
         """Listen under the daemon's name. Raises CollectorUnavailable where that cannot be."""
         self.job, self.began_ns = job, time.monotonic_ns()
         self.listening = dynolog.listen(job.root_pid)
+        self.inbox = dynolog.Inbox(self.listening)
         self.store = TraceStore(job.run)
 
     def poll(self, now_ns: int) -> int:
         assert self.listening is not None
         self.store.write_down()
-        for message in dynolog.heard(self.listening):
+        for message in self.inbox.take():
             users = self.users.uids_including(self.job.processes.values())
             if message.pid not in self.job.processes or message.uid not in users:
                 continue
@@ -177,6 +178,7 @@ class OnDemand:
             time.sleep(0.05)
             self.job.look_again()
         self.tidy()
+        self.inbox.stopped = True
         assert self.listening is not None
         self.listening.close()
         self.store.finish()

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.delivery.discarded import close_discarded
 from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
@@ -310,6 +311,7 @@ class Probe:
         for line in (*self.lines.values(), *self.strangers, *(one.line for one in self.early)):
             line.close()
         self.socket.listening.close()
+        close_discarded()
         return self.status()
 
     def silence(self) -> str:

@@ -68,6 +68,8 @@ def enter_apart(pid: int, source: str, deadline_s: float) -> Entering:
             report = Report(entry.way, entry.stopped_ns, entry.attempts)
         except PerfscopeError as refusal:
             report = Report(error=str(refusal))
+        except OSError as error:
+            report = Report(error=f"entering pid {pid} failed: {error.strerror or error}")
         os.write(writing, msgspec.json.encode(report))
     finally:
         os._exit(0)

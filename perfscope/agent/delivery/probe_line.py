@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from perfscope.agent.delivery.discarded import close_discarded, discard
 from perfscope.agent.delivery.peers import Peer, is_memory_file, peer_of
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run.events import WIDTH
@@ -24,10 +25,11 @@ LONGEST_FRAME_BYTES = 9 << 20
 LARGEST_BUFFER_BYTES = LONGEST_FRAME_BYTES + HEADER.size
 MOST_BYTES_PER_POLL = 8 << 20
 FIRST_BYTES = 16 << 10
-MOST_FILES = 4
+MOST_FILES = 253
+"""As many as the kernel passes with one message: it would close the others while we wait."""
 MOST_FILES_WAITING = 16
 CLONE_NEWNET = 0x40000000
-MOST_CONNECTIONS_PER_POLL = 1_000
+BATCH_CONNECTIONS, MOST_BATCHES_PER_POLL = 100, 10
 MOST_UNAUTHENTICATED = 512
 """Callers of trusted users that have not shown their token yet."""
 
@@ -156,7 +158,7 @@ class ProbeLine:
         if "file" in note:
             file = self.files.pop(0) if note["file"] and self.files else -1
             if file >= 0 and not is_memory_file(file):
-                os.close(file)
+                discard(file)
                 file = -1
             note["file"] = file
         return note
@@ -164,22 +166,34 @@ class ProbeLine:
     def close(self) -> None:
         self.open = False
         while self.files:
-            os.close(self.files.pop())
-        self.connection.close()
+            discard(self.files.pop())
+        discard(self.connection)
 
 
-def accept(listening: socket.socket, trusted: set[int], room: int = MOST_UNAUTHENTICATED) -> list[ProbeLine]:
-    """Accept waiting connections of the users `trusted`, at most `room`; close the others unread."""
+def accept(listening: socket.socket, trusted: set[int], most: int = MOST_UNAUTHENTICATED) -> list[ProbeLine]:
+    """Accept waiting connections of the users `trusted`, at most `most`; close the others unread."""
     lines: list[ProbeLine] = []
-    for _ in range(MOST_CONNECTIONS_PER_POLL):
-        try:
-            connection, _ = listening.accept()
-        except OSError:  # nobody waits, or too many files are open: then they are asked at the next poll
+    for _ in range(MOST_BATCHES_PER_POLL):
+        callers = waiting_connections(listening)
+        for connection in callers:
+            peer = peer_of(connection)
+            if peer.uid in trusted and len(lines) < most:
+                connection.setblocking(False)
+                lines.append(ProbeLine(connection, peer))
+            else:
+                discard(connection)
+        close_discarded()
+        if len(callers) < BATCH_CONNECTIONS:
             break
-        peer = peer_of(connection)
-        if peer.uid not in trusted or len(lines) >= room:
-            connection.close()
-            continue
-        connection.setblocking(False)
-        lines.append(ProbeLine(connection, peer))
     return lines
+
+
+def waiting_connections(listening: socket.socket) -> list[socket.socket]:
+    """Accept what waits, up to a batch; while too many files are open, nothing."""
+    callers: list[socket.socket] = []
+    while len(callers) < BATCH_CONNECTIONS:
+        try:
+            callers.append(listening.accept()[0])
+        except OSError:
+            break
+    return callers

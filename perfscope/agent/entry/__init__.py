@@ -5,13 +5,15 @@ check(pid)                      raises CannotEnter with the reason and the fix w
 symbol_range(pid, name)         where CPython's own data lies in the target
 """
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from perfscope.agent.entry.by_ptrace import enter_by_ptrace
 from perfscope.agent.entry.pep768 import enter_by_debugger_fields
-from perfscope.agent.entry.refusals import REMOTE_EXEC_SINCE, check, known_version
+from perfscope.agent.entry.process_identity import Target, identity_of
+from perfscope.agent.entry.refusals import REMOTE_EXEC_SINCE, check, gone, known_version
 from perfscope.agent.entry.symbols import symbol_range
 
 __all__ = ["Entry", "check", "enter", "symbol_range"]
@@ -35,11 +37,25 @@ def enter(pid: int, source: str, *, deadline_s: float = 10) -> Entry:
     When the target is a child of this process, nobody may wait for it meanwhile: a `Popen.poll` would take the tracer's
     news away. Enter from a child process of your own then, as `agent.apart` does.
     """
-    check(pid)
-    deadline_ns = time.monotonic_ns() + int(deadline_s * 1e9)
-    version = known_version(pid)
-    if version >= REMOTE_EXEC_SINCE and enter_by_debugger_fields(pid, source, version, deadline_ns):
+    try:
+        # Before the checks: what they see, and the memory that is written to, are then of one and the same program.
+        memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        target = Target(pid, memory, identity_of(pid))
+    except OSError:
+        check(pid)  # says why
+        raise gone(pid) from None
+    try:
+        check(pid)
+        return enter_checked(target, source, time.monotonic_ns() + int(deadline_s * 1e9))
+    finally:
+        os.close(memory)
+
+
+def enter_checked(target: Target, source: str, deadline_ns: int) -> Entry:
+    """Enter a process that may be entered. Raises CannotEnter, SyntaxError."""
+    version = known_version(target.pid)
+    if version >= REMOTE_EXEC_SINCE and enter_by_debugger_fields(target, source, version, deadline_ns):
         return Entry("remote-exec", 0, 1)
     # A thread of its own: ptrace knows its tracer by thread, and its end detaches whatever is left.
     with ThreadPoolExecutor(1, "perfscope-entry") as tracer:
-        return Entry(*tracer.submit(enter_by_ptrace, pid, source, deadline_ns).result())
+        return Entry(*tracer.submit(enter_by_ptrace, target, source, deadline_ns).result())

@@ -9,6 +9,7 @@ from perfscope.agent.entry import injected_page, ptrace, stub
 from perfscope.agent.entry.idle import IdleWatch, Wait
 from perfscope.agent.entry.injected_page import Landing
 from perfscope.agent.entry.injection import NotIdleAnyMore, Visitor
+from perfscope.agent.entry.process_identity import Target
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
 from perfscope.agent.entry.refusals import gone, main_thread_state, own_pid, refused_by_kernel, status_of
 from perfscope.agent.entry.remote_call import CallFailed
@@ -20,23 +21,20 @@ RETRY_S = 0.05
 POLL_S = 0.002
 
 
-def enter_by_ptrace(pid: int, source: str, deadline_ns: int) -> tuple[str, int, int]:
+def enter_by_ptrace(target: Target, source: str, deadline_ns: int) -> tuple[str, int, int]:
     """(way, longest stop in ns, stops), within CLOCK_MONOTONIC `deadline_ns`. Raises CannotEnter, SyntaxError.
 
     To be called on a thread that ends soon after: its end detaches from a target that could not be stopped.
     """
     ptrace.sleep_exactly()
+    pid = target.pid
     try:
         refuse_what_ptrace_cannot(pid)
         functions = target_functions(pid)
         text = stub.text(source, own_pid(pid), python_version(pid))
-        memory = os.open(f"/proc/{pid}/mem", os.O_RDWR)
-        try:
-            visitor = Visitor(pid, functions, memory, Landing(text), deadline_ns)
-            way = visit(visitor)
-            return way, max(visitor.stops_ns), len(visitor.stops_ns)
-        finally:
-            os.close(memory)
+        visitor = Visitor(target, functions, Landing(text), deadline_ns)
+        way = visit(visitor)
+        return way, max(visitor.stops_ns), len(visitor.stops_ns)
     except PermissionError:
         raise refused_by_kernel(pid) from None
     except (ProcessGone, ProcessLookupError, FileNotFoundError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from perfscope.agent.entry import injected_page
 from perfscope.agent.entry.idle import RESTART_SYSCALL, Wait
 from perfscope.agent.entry.injected_page import Landing, State
+from perfscope.agent.entry.process_identity import Target
 from perfscope.agent.entry.ptrace import ProcessGone
 from perfscope.agent.entry.refusals import refused_by_kernel
 from perfscope.agent.entry.remote_call import CallFailed, StoppedThread, stop
@@ -36,13 +37,22 @@ class NotIdleAnyMore(Exception):
 class Visitor:
     """One entry into one process, over one or more short stops of its main thread."""
 
-    pid: int
+    target: Target
     functions: dict[str, int]
-    memory: int
     landing: Landing
     deadline_ns: int
     stops_ns: list[int] = field(default_factory=list)
     queued: bool = False
+
+    @property
+    def pid(self) -> int:
+        """The pid of the process."""
+        return self.target.pid
+
+    @property
+    def memory(self) -> int:
+        """Its memory, open for reading and writing."""
+        return self.target.memory
 
     @contextmanager
     def stopped(self) -> Iterator[StoppedThread]:
@@ -55,6 +65,7 @@ class Visitor:
                 raise refused_by_kernel(self.pid) from None
             raise
         try:
+            self.target.refuse_if_changed()  # a stopped process executes nothing
             if thread.in_restartable_sequence():
                 raise CallFailed("in a restartable sequence")
             yield thread

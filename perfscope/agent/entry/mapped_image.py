@@ -17,7 +17,8 @@ ET_DYN, PT_LOAD, PT_DYNAMIC = 3, 1, 2
 DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_GNU_HASH = 4, 5, 6, 10, 0x6FFFFEF5
 SYMBOL_BYTES = 24
 MOST_SEGMENTS = 64
-LARGEST_TABLE_BYTES = 64 << 20
+LARGEST_TABLE_BYTES = 4 << 20
+LARGEST_DYNAMIC_BYTES = 64 << 10
 
 
 class UnreadableImage(Exception):
@@ -67,6 +68,8 @@ class ImageReader:
         if not loads or dynamic is None:
             raise UnreadableImage
         bias = self.start - (loads[0][1] - loads[0][0]) if kind == ET_DYN else 0
+        if dynamic[6] > LARGEST_DYNAMIC_BYTES:
+            raise UnreadableImage
         tags = dict(ENTRY.iter_unpack(self.read(dynamic[3] + bias, dynamic[6] // ENTRY.size * ENTRY.size)))
         # The dynamic linker has made absolute addresses of these; before it ran they are the file's.
         place = {tag: value if value >= self.start else value + bias for tag, value in tags.items()}

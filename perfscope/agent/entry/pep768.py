@@ -13,6 +13,7 @@ from perfscope.agent.entry import stub
 from perfscope.agent.entry.debugger_fields import DebuggerFields, NoDebuggerFields, find_debugger_fields
 from perfscope.agent.entry.idle import IdleWatch
 from perfscope.agent.entry.injected_page import FAULTS
+from perfscope.agent.entry.process_identity import Target
 from perfscope.agent.entry.refusals import own_pid
 from perfscope.agent.entry.symbols import symbol_range
 from perfscope.agent.leftovers import folder_name
@@ -116,28 +117,24 @@ class ScriptFolder:
             call_as(self.user, files.remove_folder, *place, files=(self.folder,))
 
 
-def enter_by_debugger_fields(pid: int, source: str, version: int, deadline_ns: int) -> bool:
+def enter_by_debugger_fields(target: Target, source: str, version: int, deadline_ns: int) -> bool:
     """Hand `source` over; False where that cannot be done or the main thread is idle: then another way is needed.
 
     version: PY_VERSION_HEX of the target. Raises SyntaxError.
     """
+    pid = target.pid
     watch = IdleWatch(pid)
     if watch.settle() is not None:
         return False  # a waiting thread would not look at the script
     text = stub.text(source, own_pid(pid), version)
     try:
-        memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
         with target_user(pid) as user:
+            target.refuse_if_changed()
             runtime = symbol_range(pid, "_PyRuntime")
-            fields = find_debugger_fields(memory, runtime[0] if runtime else 0, version)
+            fields = find_debugger_fields(target.memory, runtime[0] if runtime else 0, version)
             return hand_over(fields, create_script_folder(user, text.decode()), watch, deadline_ns)
     except (OSError, NoDebuggerFields):
         return False
-    finally:
-        os.close(memory)
 
 
 def create_script_folder(user: TargetUser, text: str) -> ScriptFolder:

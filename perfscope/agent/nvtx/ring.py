@@ -73,7 +73,7 @@ class Ring:
     def close(self) -> None:
         """From now on the process's calls do nothing but return."""
         os.pwrite(self.file, WORD.pack(1), OFF_AT)
-        os.close(self.file)
+        os.close(self.file)  # a memory file: closing it never waits
 
 
 def finished(numbers: "array.array[int]", first: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 LEASE_S = 5.0
 PENDING_LIMIT_BYTES = 8 << 20
+CONNECTS_WITHIN_S = 20
 
 
 class Line:
@@ -89,7 +90,8 @@ class Line:
 def connect(config: dict[str, Any]) -> socket.socket:
     """Call the agent. Raises OSError when nobody listens, or somebody else does."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(2.0)
+    # A blocking connect waits for its turn when many others call; with a timeout of Python's it would be refused at once.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", CONNECTS_WITHIN_S, 0))
     connection.connect("\0" + config["address"])
     if not is_listener(connection, config["listener"]):
         connection.close()

@@ -8,11 +8,14 @@ A message is {uint64 size of the payload; char type[32]; payload}. `req` asks fo
 
 import errno
 import os
+import select
 import socket
 import struct
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfscope.agent.collector_guard import GuardedThread
 from perfscope.agent.delivery.probe_line import set_network
 from perfscope.errors import CollectorUnavailable
 
@@ -23,6 +26,7 @@ CREDENTIALS = struct.Struct("3i")
 EVERYTHING = 3
 BUSY = 1
 LONGEST = 65536
+POLL_S = 0.1
 MOST_MESSAGES = 256
 """Per poll: any local process may send to the socket, and the rest is read at the next poll."""
 PATIENCE_S = 11.0
@@ -87,6 +91,27 @@ def other_network(pid: int) -> int | None:
         return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
     except PermissionError:
         return None
+
+
+class Inbox:
+    """Receives on a thread of its own: dropping a descriptor that somebody sent along can sleep as long as the sender chose."""
+
+    def __init__(self, here: socket.socket) -> None:
+        self.here = here
+        self.messages: deque[Message] = deque(maxlen=MOST_MESSAGES)
+        self.stopped = False
+        self.thread = GuardedThread(target=self.receive, name="perfscope-dynolog", daemon=True)
+        self.thread.start()
+
+    def take(self) -> list[Message]:
+        """Return what has arrived since the last call. Raises StepFailed when the thread has failed."""
+        self.thread.raise_failure()
+        return [self.messages.popleft() for _ in range(len(self.messages))]
+
+    def receive(self) -> None:
+        while not self.stopped:
+            if select.select([self.here], [], [], POLL_S)[0]:
+                self.messages.extend(heard(self.here))
 
 
 def heard(here: socket.socket) -> list[Message]:

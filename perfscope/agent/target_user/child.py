@@ -25,6 +25,9 @@ LIMIT_S = 5.0
 LARGEST_REPLY_BYTES = 16 << 20
 MOST_FILES = 4
 POLL_S = 0.001
+PAUSE_S = 60.0
+unresponsive_until_s: dict[int, float] = {}
+"""By uid: a user who stops our helpers, or whose files do not answer, costs one time limit a minute and not one per file."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ def call_as(
     """
     if not user.foreign:
         return function(*arguments)
+    if time.monotonic() < unresponsive_until_s.get(user.uid, 0.0):
+        raise TimeoutError(errno.ETIMEDOUT, f"helpers running as uid {user.uid} do not answer")
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
@@ -64,6 +69,9 @@ def call_as(
     theirs.close()
     try:
         return reply_from(ours, time.monotonic() + limit_s)
+    except TimeoutError:
+        unresponsive_until_s[user.uid] = time.monotonic() + PAUSE_S
+        raise
     finally:
         ours.close()
         kill_and_reap(child)

@@ -1,6 +1,7 @@
 """A folder of Parquet files, one a table, with units and comments in the metadata of each column."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -25,9 +26,9 @@ def write(trace: Trace, path: Path) -> None:
     write_tables(trace, path, ".parquet", write_table)
 
 
-def write_table(name: str, frame: pd.DataFrame, path: Path) -> None:
+def write_table(name: str, frame: pd.DataFrame, file: BinaryIO) -> None:
     schema = pa.schema([field(column) for column in TABLES[name]])
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for begin in range(0, max(len(frame), 1), ROWS_AT_ONCE):
             part = frame.iloc[begin : begin + ROWS_AT_ONCE]
             columns = [pa.array(part[one.name], from_pandas=True).cast(TYPES[one.dtype]) for one in TABLES[name]]

@@ -11,6 +11,7 @@ import pytest
 from perfscope.agent.entry import enter, symbol_range
 from perfscope.agent.entry.debugger_fields import NoDebuggerFields, find_debugger_fields
 from perfscope.agent.entry.pep768 import enter_by_debugger_fields
+from perfscope.agent.entry.process_identity import Target, identity_of
 from perfscope.agent.entry.refusals import known_version
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, READY, SLEEP, Footprint, Start, eventually, line_of, said, writing
@@ -98,8 +99,10 @@ def test_a_target_that_ends_before_it_looks_leaves_no_folder(start: Start, pytho
 
 def test_a_request_that_is_not_looked_at_is_taken_back(start: Start, tmp_path: Path, python_3_14: str) -> None:
     target, folders = start(NATIVE, python=python_3_14), left_behind()
-    version = known_version(target.pid)
-    assert not enter_by_debugger_fields(target.pid, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9)
+    version, memory = known_version(target.pid), os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
+    entered = Target(target.pid, memory, identity_of(target.pid))
+    assert not enter_by_debugger_fields(entered, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9)
+    os.close(memory)
     assert left_behind() == folders
     eventually(lambda: bool(enter(target.pid, writing(tmp_path / "out"))), "an entry later on")
     eventually(lambda: said(tmp_path / "out") == "x", "the source, once")
