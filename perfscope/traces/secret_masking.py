@@ -20,7 +20,19 @@ NONE, WEAK, STRONG = 0, 1, 2
 """What a name says of its value: nothing; a secret unless it is a number or a switch; a secret."""
 STRONG_ENDINGS: Final = ("password", "passwd", "passphrase", "secret", "secrets", "credential", "credentials", "apikey")
 STRONG_WORDS: Final = frozenset(
-    ("pwd", "jwt", "bearer", "cookie", "cookies", "authorization", "authtoken", "accesstoken", "accesskey", "secretkey")
+    (
+        "pw",
+        "pwd",
+        "jwt",
+        "bearer",
+        "cookie",
+        "cookies",
+        "authorization",
+        "authtoken",
+        "accesstoken",
+        "accesskey",
+        "secretkey",
+    )
     + ("privatekey", "apitoken", "authkey", "sessiontoken", "bearertoken", "connectionstring", "passcode")
 )
 WEAK_WORDS: Final = frozenset(("token", "key", "auth", "oauth", "pat", "pass"))
@@ -79,7 +91,7 @@ HEADER: Final = re.compile(
     r"""(?ai)(?<![a-z])((?:proxy-)?authorization|(?:set-)?cookie)(\\{0,15}["']?\s{0,3}[:=]\s{0,3}\\{0,15}["']?)[^\r\n"'\\]+"""
 )
 NAME_HINTS: Final = (
-    *("token", "key", "auth", "pass", "secret", "credential", "pwd", "jwt", "cookie", "bearer", "connectionstring"),
+    *("token", "key", "auth", "pass", "secret", "credential", "pw", "jwt", "cookie", "bearer", "connectionstring"),
     *("pat", "sig=", "signature=", "code=", "sas="),
 )
 """In small letters; a name that says anything of its value contains one of them."""
@@ -124,7 +136,8 @@ PRIVATE_KEY: Final = re.compile(
 )
 URL_SECRET: Final = re.compile(r"(?<=://)[^/\s?#]+(?=@)")
 BEARER: Final = re.compile(r"(?ai)(?<![a-z])(bearer\s{1,4})[\w.~+/=-]{6,}")
-FORM_HINTS: Final = (*FORMS, "PRIVATE KEY", "://", "earer ", "EARER ")
+BASIC: Final = re.compile(r"(?ai)(?<![a-z])(basic\s{1,4})(?=[a-z+/]{0,64}[0-9])[a-z0-9+/]{12,}={0,2}")
+FORM_HINTS: Final = (*FORMS, "PRIVATE KEY", "://", "earer ", "EARER ", "asic ", "ASIC ")
 
 PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
     "sshpass": frozenset(("-p",)),
@@ -202,7 +215,10 @@ def mask_text(text: str) -> str:
 def masked_text(text: str) -> str:
     """Return a text with its secrets masked, by form and by name."""
     if any(hint in text for hint in FORM_HINTS):
-        text = URL_SECRET.sub(MASK, BEARER.sub(rf"\1{MASK}", PRIVATE_KEY.sub(MASK, FORM.sub(MASK, text))))
+        text = PRIVATE_KEY.sub(MASK, FORM.sub(MASK, text))
+        for scheme in (BEARER, BASIC):
+            text = scheme.sub(rf"\1{MASK}", text)
+        text = URL_SECRET.sub(MASK, text)
     lowered = text.lower()
     if any(hint in lowered for hint in NAME_HINTS):
         text = mask_after_names(OPTION, mask_after_names(ASSIGNED, HEADER.sub(rf"\1\2{MASK}", text)))

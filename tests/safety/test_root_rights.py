@@ -6,11 +6,14 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from perfscope.agent.entry import enter
+from perfscope.agent.entry import enter, mapped_image
+from perfscope.agent.entry.by_ptrace import enter_by_ptrace
+from perfscope.agent.entry.process_identity import Target, identity_of
 from perfscope.agent.entry.refusals import check, known_version
 from perfscope.agent.entry.symbols import addresses as addresses_of_symbols
 from perfscope.agent.entry.symbols import c_library_files, exported_symbols, known_files, load_bias, python_files
@@ -18,7 +21,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.py_spy import Sampling
 from perfscope.agent.py_spy import program as py_spy_program
 from perfscope.agent.target_user import files
-from perfscope.agent.target_user.child import Reply, call_as
+from perfscope.agent.target_user.child import Reply, call_as, unresponsive_until_s
 from perfscope.agent.target_user.rights import CAP_SYS_PTRACE, TargetUser, target_user, user_of
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, SLEEP
@@ -55,6 +58,7 @@ def nobody() -> Iterator[TargetUser]:
     process = run_as_nobody(SLEEP)
     user = user_of(process.pid)
     yield user
+    unresponsive_until_s.clear()
     user.close()
     process.kill()
     process.communicate()
@@ -319,6 +323,65 @@ def test_a_program_with_the_rights_of_several_users_is_refused() -> None:
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         with pytest.raises(CannotEnter, match="several users"):
             check(process.pid)
+    finally:
+        end(process)
+
+
+CHANGES = """
+import os, sys, time
+print("ready", flush=True)
+sys.stdin.readline()
+{change}
+"""
+BECOMES = f"os.execv(sys.executable, [sys.executable, '-c', {BUSY!r}])"
+GAINS = "os.setresuid(0, 0, 0)\nprint('ready', flush=True)\nwhile True: pass"
+
+
+@pytest.mark.parametrize("change", [BECOMES, GAINS], ids=["another program", "other rights"])
+def test_a_process_that_changes_after_it_was_checked_is_let_go(change: str) -> None:
+    """Another user's process can execute a setuid program while its symbols are read."""
+    drop = f"os.setresuid({NOBODY}, {NOBODY}, 0)" if change == GAINS else ""
+    program = CHANGES.format(change=change).replace("print(", f"{drop}\nprint(", 1)
+    process = subprocess.Popen(
+        [PYTHON_FOR_ALL or "", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stdout.readline() == b"ready\n"
+    memory = os.open(f"/proc/{process.pid}/mem", os.O_RDWR)
+    try:
+        target = Target(process.pid, memory, identity_of(process.pid))
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"ready\n"
+        with pytest.raises(CannotEnter, match="changed its rights"), ThreadPoolExecutor(1) as tracer:
+            source = "import os; os.write(1, b'entered')"
+            tracer.submit(enter_by_ptrace, target, source, time.monotonic_ns() + 3 * 10**9).result()
+        assert process.poll() is None and proc.status(process.pid)["TracerPid"] == "0"
+    finally:
+        os.close(memory)
+        end(process)
+
+
+def test_helpers_of_a_user_that_do_not_answer_are_not_started_again_at_once(nobody: TargetUser, folder: Path) -> None:
+    os.mkfifo(folder / "fifo")
+    os.chown(folder / "fifo", NOBODY, NOBODY)
+    with pytest.raises(TimeoutError):
+        call_as(nobody, hold_on, str(folder / "fifo"), limit_s=0.3)
+    began = len(proc.children(os.getpid()))
+    with pytest.raises(TimeoutError, match="do not answer"):
+        call_as(nobody, who_am_i)
+    assert len(proc.children(os.getpid())) == began
+    unresponsive_until_s.clear()
+    assert call_as(nobody, who_am_i).value
+
+
+def test_tables_of_an_image_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is mapped is the target's, and is read by the process that holds root's rights."""
+    process = started(SLEEP)
+    try:
+        (mapped, *_) = c_library_files(process.pid)
+        assert exported_symbols(process.pid, mapped, ["mmap"]) is not None
+        monkeypatch.setattr(mapped_image, "LARGEST_TABLE_BYTES", 4096)
+        assert exported_symbols(process.pid, mapped, ["mmap"]) is None
     finally:
         end(process)
 

@@ -300,3 +300,18 @@ def test_a_small_packed_file_takes_bounded_memory(tmp_path: Path) -> None:
     _, most_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most_bytes < 512 << 20
+
+
+def test_an_event_that_does_not_end_is_given_up_before_it_fills_the_memory(tmp_path: Path) -> None:
+    """A file of blanks packs a thousand to one."""
+    path = tmp_path / "blanks.json"
+    with open(path, "wb") as file:
+        file.write(b'{"traceEvents":[')
+        for _ in range(400):
+            file.write(b" " * (1 << 20))
+    limited = ["sh", "-c", f"ulimit -v {3 << 20}; exec {sys.executable} -m perfscope analyze {path}"]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    blocks = [b'{"traceEvents":[', *([b" " * (1 << 20)] * 400)]
+    with pytest.raises(NoEvents):
+        list(Pieces(blocks))

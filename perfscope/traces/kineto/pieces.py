@@ -17,6 +17,8 @@ BEGIN = re.compile(rb'"traceEvents"\s*:\s*\[')
 BARE = re.compile(rb"\s*\[")
 BETWEEN = re.compile(rb"\}\s*,\s*\{")
 LONGEST_SPACE = 4096
+# An event with a list of a million shapes is some MB; no boundary in so much text is no trace.
+LONGEST_PIECE = 64 << 20
 
 
 class NoEvents(Exception):
@@ -26,7 +28,8 @@ class NoEvents(Exception):
 class Pieces:
     """Iterates over pieces of the event array, each without its brackets; the last holds all that follows it too.
 
-    Raises NoEvents. `head` is the text before the array, a JSON object without its end.
+    Raises NoEvents, also where one event does not end within `LONGEST_PIECE` bytes. `head` is the text before the array, a JSON
+    object without its end.
     """
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
@@ -43,6 +46,8 @@ class Pieces:
                 continue
             text = held[0] if len(held) == 1 else b"".join(held)
             at = last_boundary(text)
+            if at is None and size > LONGEST_PIECE:
+                raise NoEvents
             if at is None:
                 held, wanted = [text], size + max(PIECE, size)
                 continue
