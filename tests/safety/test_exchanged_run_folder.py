@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
+import pandas as pd
 import pytest
 
 from perfscope.agent.collector import TargetProcess
@@ -22,9 +23,11 @@ from perfscope.traces.load import load
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.written_tables import write_tables
 from perfscope.ui.output_file import write_output
 from tests.build import FACTS
 from tests.running import perfscope, until
+from tests.ui.runs import input_bound
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
 
@@ -260,3 +263,24 @@ def test_a_report_is_not_written_through_their_link(theirs: Path, kept: Kept) ->
     write_output(Path("/dev/null"), "<html>")
     assert kept.state() == kept.before and stat.S_ISCHR(os.stat("/dev/null").st_mode)
     assert (theirs / "report.html").read_text() == "<html>" and not (theirs / "report.html").is_symlink()
+
+
+def test_an_export_folder_that_is_exchanged_while_it_is_written(tmp_path: Path) -> None:
+    """The owner of the folder above puts a folder of links in its place after the first table."""
+    victim, folder = tmp_path / "victim", tmp_path / "export"
+    victim.write_text("untouched")
+    written: list[str] = []
+
+    def write(name: str, frame: pd.DataFrame, file: BinaryIO) -> None:
+        if not written:
+            folder.rename(tmp_path / "moved")
+            folder.mkdir()
+            for link in ("README.md", "manifests.json", "steps.csv", "ops.csv"):
+                (folder / link).symlink_to(victim)
+        written.append(name)
+        file.write(b"x")
+
+    with pytest.raises(OSError):
+        write_tables(input_bound(), folder, ".csv", write)
+    assert victim.read_text() == "untouched" and len(written) > 1
+    assert {f"{name}.csv" for name in written} <= {path.name for path in (tmp_path / "moved").iterdir()}

@@ -18,17 +18,24 @@ def discard(file: int | socket.socket) -> None:
 
 
 def close_discarded() -> None:
-    """Close what was discarded. To be called once per poll: it starts a process when there is anything."""
+    """Close what was discarded. To be called once per poll: it starts a process when there is anything.
+
+    Raises OSError when no process can be started; the descriptors are then kept for the next call.
+    """
     if not discarded:
         return
-    files = discarded.copy()
-    discarded.clear()
     reading, writing = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     if child == 0:
         os.close(writing)
         os.read(reading, 1)  # until the parent has closed its own
         os._exit(0)
-    for file in (*files, reading, writing):
+    for file in (*discarded, reading, writing):
         os.close(file)
+    discarded.clear()
     os.waitpid(child, 0)
