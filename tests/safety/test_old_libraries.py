@@ -162,7 +162,7 @@ def test_versions_of_torch_are_compared_as_numbers(version: str, old: bool) -> N
 
 def test_with_an_older_torch_windows_are_off_and_the_reason_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "program.py"
-    training = textwrap.indent(TRAINING.replace("range(40)", "range(100)"), "    ")
+    training = textwrap.indent(TRAINING.replace("range(40)", "range(400)"), "    ")
     path.write_text(
         "import perfscope, torch\ntorch.__version__ = '2.3.1'\n"
         f"with perfscope.profile(show=False) as scope:\n{training}\nscope.save('kept.perfscope')\n"

@@ -164,7 +164,7 @@ def test_a_run_folder_whose_name_is_no_text_is_answered(tmp_path: Path) -> None:
     for words in (("analyze", folder), ("report", folder, "-o", tmp_path / "r.html")):
         assert harmful(run(*words, code=0)) == set()
     told = run("analyze", folder, "--json", code=0)
-    assert harmful(told) == set() and "\ufffd\ufffd\x1b[2J" in json.loads(told)["run"]
+    assert harmful(told) == set() and "\\xff\\xfe\x1b[2J" in json.loads(told)["run"]
 
 
 def test_every_kind_of_control_character_is_a_question_mark() -> None:

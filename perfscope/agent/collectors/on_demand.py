@@ -178,7 +178,7 @@ class OnDemand:
             time.sleep(0.05)
             self.job.look_again()
         self.tidy()
-        self.inbox.stopped = True
+        self.inbox.stop()
         assert self.listening is not None
         self.listening.close()
         self.store.finish()

@@ -108,6 +108,11 @@ class Inbox:
         self.thread.raise_failure()
         return [self.messages.popleft() for _ in range(len(self.messages))]
 
+    def stop(self) -> None:
+        """Receive no more. The name is free only once the thread has left its wait, which is normally within `POLL_S`."""
+        self.stopped = True
+        self.thread.join(10 * POLL_S)
+
     def receive(self) -> None:
         while not self.stopped:
             if select.select([self.here], [], [], POLL_S)[0]:
