@@ -14,6 +14,7 @@ from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.collector_guard import Failure, attempt, short_reason
 from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
+from perfscope.agent.delivery.discarded import close_discarded
 from perfscope.agent.host.cgroup import memory_limit_bytes
 from perfscope.agent.host.proc import command_line
 from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
@@ -370,7 +371,7 @@ class Recorder:
 def send_probes_away(probe: Probe) -> None:
     """Close every connection that a probe may hold, after a failure: a probe leaves when its connection ends."""
     callers = [*probe.lines.values(), *probe.strangers, *(one.line for one in probe.early)]
-    for step in (*(line.close for line in callers), lambda: probe.socket.listening.close()):
+    for step in (*(line.close for line in callers), lambda: probe.socket.listening.close(), close_discarded):
         attempt(step)
     probe.lines.clear()
 

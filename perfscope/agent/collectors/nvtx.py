@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.delivery.discarded import close_discarded
+from perfscope.agent.delivery.discarded import close_discarded, discard_files
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept
 from perfscope.agent.delivery.probe_socket import Door
@@ -76,6 +76,7 @@ class Nvtx:
     def take_ring(self, caller: Caller, note: dict[str, Any]) -> bool:
         file = note.get("file", -1)
         if not isinstance(file, int) or file < 0 or note.get("token") != self.door.token:
+            discard_files([note])
             return False
         caller.ring = Ring(file)
         return True

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.delivery.discarded import close_discarded
+from perfscope.agent.delivery.discarded import close_discarded, discard_files
 from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
@@ -245,6 +245,7 @@ class Probe:
         late = time.monotonic_ns() - line.connected_ns > SHOWS_WITHIN_NS
         if not known or self.door is None or launcher or late:
             self.early.remove(caller)
+            discard_files(caller.notes)
             line.close()
 
     def welcome(self, line: ProbeLine, target: TargetProcess, hello: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ child that ends at once.
 
 import os
 import socket
+from collections.abc import Iterable
+from typing import Any
 
 discarded: list[int] = []
 """Descriptors that wait for `close_discarded`."""
@@ -15,6 +17,14 @@ discarded: list[int] = []
 def discard(file: int | socket.socket) -> None:
     """Have a descriptor or socket closed at the next `close_discarded`; it must not be used again."""
     discarded.append(file if isinstance(file, int) else file.detach())
+
+
+def discard_files(notes: Iterable[dict[str, Any]]) -> None:
+    """Discard the descriptors that came with notes which nobody will use."""
+    for note in notes:
+        file = note.get("file", -1)
+        if isinstance(file, int) and file >= 0:
+            discard(file)
 
 
 def close_discarded() -> None:
