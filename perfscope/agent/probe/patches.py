@@ -80,10 +80,14 @@ class Patches:
 
 
 class Replaced:
-    """Stands in a class of the program's own for the method it times: pickled by value with the class it is the original."""
+    """Stands for what may be pickled as what it is: a method in a class of the program's own, a function of the interpreter.
+
+    It is called and looked up like a function, and pickled it is the original.
+    """
 
     def __init__(self, call: "Callable[..., Any]", original: Any) -> None:
         self.call, self.original = call, original
+        named_as(self, original)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self.call, instance)
