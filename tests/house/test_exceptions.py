@@ -13,7 +13,7 @@ ALLOWED = {
     "perfscope/agent/probe/guard.py",
     "perfscope/agent/probe/patches.py",
 }
-"""sitecustomize_hook and torch_import_watch are what runs at the start of a command's Python processes; guard is what runs inside a
+"""The sitecustomize hook and the watch run at the start of a command's Python processes; guard is what runs inside a
 process that was entered; patches only notes what the program's own call raises, and raises it on."""
 
 

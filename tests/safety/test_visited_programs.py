@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -68,5 +69,7 @@ def test_hooks_pickles_and_callbacks_are_as_without_us(tmp_path: Path) -> None:
 def test_children_are_clean_however_they_are_made(tmp_path: Path) -> None:
     seen = said("forking", tmp_path / "run")
     assert seen["in"]["patched"][1] == "Hooks" and seen["in"]["patched"][2] == seen["before"]["fork"][0][2] + 1
+    faults = sum(1 << number - 1 for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGSYS, signal.SIGABRT))
+    assert max(seen["in"]["masks"]) > 0 and not any(mask & faults for mask in seen["in"]["masks"])
     assert seen["during"] == seen["before"] and seen["after"] == seen["before"]
     assert failures(tmp_path / "run") is None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.patches import Patch
 
 QUIET_NS = 1_000_000_000
 
@@ -71,16 +72,22 @@ class Compilation:
         self.begin = probe.guard.one("compilation began", self.began)
         self.finish = probe.guard.one("compilation ended", self.ended)
 
-    def put(self, owner: Any, name: str, wrapper: Any) -> bool:
-        """Put a traceable patch in; False where none may be, or it cannot be set."""
+    def put(self, owner: Any, name: str, wrapper: Any) -> "Patch | None":
+        """Put a traceable patch in; None where none may be, or it cannot be set."""
         if self.handed_over:
-            return False
+            return None
         patch = self.probe.patches.put(owner, name, wrapper)
         if patch is not None:
             self.traceable.append(patch)
         if self.handed_over:  # meanwhile, in another thread
             self.give_way()
-        return patch is not None and not self.handed_over
+        return patch
+
+    def take_back(self, patch: "Patch") -> None:
+        """Take one out that is not wanted any more."""
+        self.probe.patches.take_back(patch)
+        if patch in self.traceable:
+            self.traceable.remove(patch)
 
     def give_way(self) -> None:
         """Take the traceable patches out for good."""

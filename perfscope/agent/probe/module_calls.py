@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.patches import Patch
 
 SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
 
@@ -41,7 +42,7 @@ class Roots:
         self.found: set[Any] = set()
         self.timed: set[Any] = set()
         self.calls = self.until_ns = self.next_ns = 0
-        self.watching: Any = None
+        self.watching: Patch | None = None
         self.called = False
         self.codes: dict[int, int] = {}
         self.begin, self.end = self.recorder(grad_enabled)
@@ -66,7 +67,8 @@ class Roots:
 
     def stop_watching(self) -> None:
         patch, self.watching = self.watching, None
-        self.probe.patches.take_back(patch)
+        if patch is not None:
+            self.probe.compilation.take_back(patch)
         for owner in tuple(self.found - self.timed):
             self.time_class(owner)
 

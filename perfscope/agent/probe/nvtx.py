@@ -98,8 +98,8 @@ class Heard:
 
     # -- whom it is heard from
 
-    def after(self, owner: Any, name: str, tell: "Callable[..., Any]") -> None:
-        """`tell(answer, *arguments)` behind each call that succeeded."""
+    def after(self, owner: Any, name: str, tell: "Callable[..., Any]", *others: Any) -> None:
+        """`tell(answer, *arguments)` behind each call that succeeded; `others` have the same function under the same name."""
 
         def begin(args: Any, kwargs: Any) -> Any:
             return kwargs
@@ -108,7 +108,11 @@ class Heard:
             if raised is None:
                 tell(answer, *args, **begun)
 
-        self.probe.patches.put(owner, name, self.probe.around(getattr(owner, name), begin, end))
+        original = getattr(owner, name)
+        wrapper = self.probe.around(original, begin, end)
+        for place in (owner, *others):
+            if getattr(place, name, None) is original:
+                self.probe.patches.put(place, name, wrapper)
 
     def to_torch(self, module: Any) -> None:
         self.after(module, "range_push", lambda _, msg, *more, **named: self.push(self.event(msg)))
@@ -125,12 +129,12 @@ class Heard:
         if "__reduce__" in vars(annotate):  # what it was given is kept for that
             self.after(annotate, "__enter__", lambda _, one: self.push(self.event(*without_colour(one.init_args))))
             self.after(annotate, "__exit__", lambda _, one, *raised: self.pop(one.init_args[2]))
-        for owner in (module, sys.modules.get("nvtx")):
-            self.after(owner, "push_range", lambda _, *a, **k: self.push(self.described(*a, **k)))
-            self.after(owner, "pop_range", lambda _, domain=None, **named: self.pop(domain))
-            self.after(owner, "start_range", self.package_started)
-            self.after(owner, "end_range", lambda _, range_id: self.end(range_id if range_id is None else range_id[0]))
-            self.after(owner, "mark", lambda _, *a, **k: self.mark(self.described(*a, **k)))
+        top = sys.modules.get("nvtx")
+        self.after(module, "push_range", lambda _, *a, **k: self.push(self.described(*a, **k)), top)
+        self.after(module, "pop_range", lambda _, domain=None, **named: self.pop(domain), top)
+        self.after(module, "start_range", self.package_started, top)
+        self.after(module, "end_range", self.package_ended, top)
+        self.after(module, "mark", lambda _, *a, **k: self.mark(self.described(*a, **k)), top)
 
     def described(
         self,
@@ -147,6 +151,9 @@ class Heard:
         """Without a tool it answers None for every range: which of them ends later cannot be told then."""
         if answer is not None:
             self.start(answer[0], self.described(*args, **kwargs))
+
+    def package_ended(self, answer: Any, range_id: Any, *more: Any, **named: Any) -> None:
+        self.end(range_id if range_id is None else range_id[0])
 
 
 def without_colour(said: tuple[Any, ...]) -> tuple[Any, ...]:

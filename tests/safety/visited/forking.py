@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,6 +42,12 @@ def opened(number: str) -> bool:
     return os.path.exists(f"/proc/self/fd/{number}")
 
 
+def masks() -> list[int]:
+    """The signals that each thread blocks, as a number of bits."""
+    texts = [Path(f"/proc/self/task/{thread}/status").read_text() for thread in os.listdir("/proc/self/task")]
+    return [int(text.partition("SigBlk:")[2].split()[0], 16) for text in texts]
+
+
 def work() -> None:
     layer = torch.nn.Linear(2, 2)
     layer(torch.ones(2)).sum().backward()
@@ -54,7 +61,8 @@ def said_by_child(fork: Callable[[], int], tell: Callable[[], Any]) -> Any:
     child = fork()
     if not child:
         try:
-            os.write(writing, json.dumps(tell()).encode())
+            os.dup2(writing, KEPT)  # one that a daemon leaves open
+            os.write(KEPT, json.dumps(tell()).encode())
         finally:
             os._exit(0)
     os.close(writing)
@@ -124,7 +132,7 @@ if __name__ == "__main__":
     seen = {"before": all_ways()}
     with perfscope.profile(out=sys.argv[1], show=False):
         work()
-        seen["in"] = {"patched": state()}
+        seen["in"] = {"patched": state(), "masks": masks()}
         seen["during"] = all_ways()
     seen["after"] = all_ways()
     print(json.dumps(seen))
