@@ -22,7 +22,7 @@ SCALER: Final = 7
 CHECKPOINT: Final = 8
 GC: Final = 9
 SYNC: Final = 10
-COPY: Final = 11  # 12 was the device time of a step, in recordings until 0.1
+COPY: Final = 11  # 12 was the device time of a step, which nothing reads
 STEP: Final = 13
 NVTX: Final = 14
 
