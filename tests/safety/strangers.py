@@ -10,12 +10,17 @@ from typing import Any
 
 import pytest
 
+from perfscope.agent.collector import TargetProcess
+
 NOBODY = pwd.getpwnam("nobody").pw_uid
 PYTHON_FOR_ALL = shutil.which("python3", path="/usr/bin:/usr/local/bin")
 """Our own may be installed where only root may read."""
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or PYTHON_FOR_ALL is None, reason="needs root, a second uid and a Python for it"
 )
+
+TARGET = TargetProcess(0, 1, 1, 1, -1, "main", 0, 0, "python", True, True)
+"""A process of a job, where a test needs one only by name."""
 
 FLOOD = """
 import os, random, socket, sys, time
