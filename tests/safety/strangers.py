@@ -1,10 +1,16 @@
-"""Other users of the host, as the tests need them: programs that run as `nobody` and what they can see of an agent."""
+"""Other users of the host, as the tests need them: programs that run as `nobody` and what they can see of an agent.
+
+And the plain process that tests record when it does not matter what it does.
+"""
 
 import os
 import pwd
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +27,8 @@ needs_root = pytest.mark.skipif(
 
 TARGET = TargetProcess(0, 1, 1, 1, -1, "main", 0, 0, "python", True, True)
 """A process of a job, where a test needs one only by name."""
+
+WAITING = "import time\nwhile True: time.sleep(0.01)"
 
 FLOOD = """
 import os, random, socket, sys, time
@@ -71,3 +79,13 @@ def resident_bytes(pid: int) -> int:
 def sources(answer: dict[str, Any]) -> dict[str, str]:
     """Return the status of each source of a diagnosis."""
     return {one["name"]: one["status"] for one in answer["sources"]}
+
+
+@contextmanager
+def waiting_process() -> Iterator[int]:
+    """Yield the pid of a Python process of our own that waits; it is killed at the end, whatever happens."""
+    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
+        try:
+            yield waiting.pid
+        finally:
+            waiting.kill()

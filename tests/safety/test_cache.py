@@ -21,10 +21,9 @@ from perfscope.traces.run.manifest import Calibration, Manifest
 from perfscope.ui.kept_answer import recalled_answer
 from tests.build import FACTS
 from tests.running import perfscope
+from tests.safety.strangers import NOBODY, needs_root
 from tests.traces.kineto.events import event, kernel, launch, written
 
-STRANGER = 65534
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
 MANY = 140_000
 """Events of some 26 MB: traces from there on are kept."""
 
@@ -124,11 +123,11 @@ def test_thinning_out_removes_only_what_was_kept(tmp_path: Path, archive: Path) 
     assert (outside / "about.json").exists()
 
 
-@AS_ROOT
+@needs_root
 def test_a_run_folder_of_another_user_is_read_and_stays_as_it_is(tmp_path: Path, cache: Path, large: Path) -> None:
     window = run_with_window(tmp_path / "r.perfscope", large)
     for one in (tmp_path / "r.perfscope", *(tmp_path / "r.perfscope").rglob("*")):
-        os.chown(one, STRANGER, STRANGER)
+        os.chown(one, NOBODY, NOBODY)
     before = files_below(tmp_path / "r.perfscope")
     assert analyzed(window) == analyzed(window)
     analyzed(tmp_path / "r.perfscope")
@@ -136,7 +135,7 @@ def test_a_run_folder_of_another_user_is_read_and_stays_as_it_is(tmp_path: Path,
     assert recalled(window) is not None
 
 
-@AS_ROOT
+@needs_root
 @pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME"])
 def test_a_home_of_another_user_that_sudo_kept_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: Path, variable: str
@@ -144,7 +143,7 @@ def test_a_home_of_another_user_that_sudo_kept_is_not_used(
     home = tmp_path / "home"
     (home / ".cache" / "perfscope" / "traces").mkdir(parents=True)
     for one in (home, *home.rglob("*")):
-        os.chown(one, STRANGER, STRANGER)
+        os.chown(one, NOBODY, NOBODY)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv(variable, str(home if variable == "HOME" else home / ".cache"))
     assert analyzed(large) == analyzed(large)
@@ -152,7 +151,7 @@ def test_a_home_of_another_user_that_sudo_kept_is_not_used(
     assert own_folder("traces") is None and recalled_answer(large) is None
 
 
-@AS_ROOT
+@needs_root
 def test_a_folder_that_another_user_made_first_in_a_shared_folder_is_not_used(
     tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +162,7 @@ def test_a_folder_that_another_user_made_first_in_a_shared_folder_is_not_used(
     assert own_folder("traces") is None, "in a folder where others may create it first"
     (shared / "mine").mkdir(mode=0o700)
     assert own_folder("traces") is not None, "the sticky bit protects what exists"
-    os.chown(shared / "mine", STRANGER, STRANGER)
+    os.chown(shared / "mine", NOBODY, NOBODY)
     assert own_folder("traces") is None
 
 
@@ -214,12 +213,12 @@ def test_a_cache_home_that_leads_to_a_disk_of_the_readers_own_is_used(
     assert recalled(small) is not None and (tmp_path / "disk" / "perfscope" / "traces").is_dir()
 
 
-@AS_ROOT
+@needs_root
 def test_a_calibration_of_another_user_is_not_believed(cache: Path) -> None:
     made = Calibration("host", "cpu", "2.13.0", 1, {"float32": 1.0}, 1.0, 0.0, 0.0)
     calibrations.keep(made)
     assert calibrations.recall("host", "2.13.0", 1) == made
-    os.chown(cache / "perfscope" / "calibrations", STRANGER, STRANGER)
+    os.chown(cache / "perfscope" / "calibrations", NOBODY, NOBODY)
     assert calibrations.recall("host", "2.13.0", 1) is None
     with pytest.raises(PermissionError):
         calibrations.keep(made)

@@ -1,6 +1,5 @@
 """A stranger, a page of another site, or a server on another port asks the dashboard: it answers nothing of any run."""
 
-import os
 import re
 import secrets
 import signal
@@ -21,6 +20,7 @@ from perfscope.ui.dashboard.guard import APP, CODE, PAGES, REPORT
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.sign_in import ENDPOINT
 from tests.running import perfscope
+from tests.safety.strangers import needs_root
 from tests.ui.asking import HERE, ORIGIN, PORT, Asked
 from tests.ui.kineto_files import small_trace
 
@@ -270,7 +270,7 @@ for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
+@needs_root
 def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(tmp_path: Path) -> None:
     small_trace(tmp_path / "name-of-the-run.json")
     command = perfscope("ui", tmp_path, "--port", "0")
