@@ -12,7 +12,7 @@ import pytest
 
 from perfscope.traces import calibrations
 from perfscope.traces.cache import tables
-from perfscope.traces.cache.place import folder_of, own_folder
+from perfscope.traces.cache.place import safe_cache_folder, table_folder
 from perfscope.traces.cache.tables import keep, recalled, thin_out
 from perfscope.traces.load import load
 from perfscope.traces.reading_options import reading
@@ -148,7 +148,7 @@ def test_a_home_of_another_user_that_sudo_kept_is_not_used(
     monkeypatch.setenv(variable, str(home if variable == "HOME" else home / ".cache"))
     assert analyzed(large) == analyzed(large)
     assert files_below(home) == {} and list((home / ".cache" / "perfscope" / "traces").iterdir()) == []
-    assert own_folder("traces") is None and recalled_answer(large) is None
+    assert safe_cache_folder("traces") is None and recalled_answer(large) is None
 
 
 @needs_root
@@ -159,11 +159,11 @@ def test_a_folder_that_another_user_made_first_in_a_shared_folder_is_not_used(
     shared.mkdir()
     shared.chmod(0o1777)
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "mine"))
-    assert own_folder("traces") is None, "in a folder where others may create it first"
+    assert safe_cache_folder("traces") is None, "in a folder where others may create it first"
     (shared / "mine").mkdir(mode=0o700)
-    assert own_folder("traces") is not None, "the sticky bit protects what exists"
+    assert safe_cache_folder("traces") is not None, "the sticky bit protects what exists"
     os.chown(shared / "mine", NOBODY, NOBODY)
-    assert own_folder("traces") is None
+    assert safe_cache_folder("traces") is None
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777])
@@ -172,7 +172,7 @@ def test_a_cache_that_others_may_write_into_is_not_used(small: Path, cache: Path
     keep(load(small), small)
     assert recalled(small) is not None
     (cache / which).chmod(mode)
-    assert recalled(small) is None and folder_of(small) is None
+    assert recalled(small) is None and table_folder(small) is None
     keep(load(small), small)
     assert stat.S_IMODE((cache / which).stat().st_mode) == mode
     (cache / which).chmod(0o700)

@@ -97,7 +97,6 @@ ODD_NOTES: list[dict[str, Any]] = [
     {"updates": 1, "at": 2},
     {"torch": {}},
     {"refused": "x"},
-    {"trial": True},
 ]
 
 
@@ -124,7 +123,7 @@ def test_notes_after_one_that_cannot_be_read_leave_no_descriptor(job: Job, door:
     collector = Probe(Window(), door)
     collector.start(job)
     before = open_files()
-    take = sent_to(collector, job, [{"dropped": "many"}, {"trial": True}, {}])
+    take = sent_to(collector, job, [{"dropped": "many"}, {"refused": "x"}, {}])
     with pytest.raises(MALFORMED):
         take()
     (window,) = collector.visits[1].windows

@@ -171,7 +171,7 @@ def test_profile_sends_nothing_to_who_took_the_address_of_its_killed_agent(tmp_p
 
 def full_backlog(listening: socket.socket) -> list[socket.socket]:
     """Connect until a caller would have to wait."""
-    callers = []
+    callers: list[socket.socket] = []
     while True:
         caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         caller.setblocking(False)

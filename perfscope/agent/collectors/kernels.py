@@ -8,7 +8,6 @@ from typing import Any
 
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors.probe import Probe, Visit
-from perfscope.agent.delivery.discarded import discard_files
 from perfscope.agent.host.cgroup import group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
 from perfscope.agent.profiler_windows.agreed_step import agreed
@@ -112,12 +111,11 @@ class Kernels:
 
     def take(self, visit: Visit) -> None:
         """Store what a probe has handed over."""
-        windows, visit.windows = visit.windows, []
-        for note in windows:
+        while visit.windows:
+            note = visit.windows.pop(0)
             file = int(note.pop("file"))
             if note.get("trial"):
                 self.store.tell(note, visit.target)
-                discard_files([{"file": file}])  # a trial comes without one
                 continue
             self.said.append(note)
             if file >= 0:
