@@ -31,9 +31,7 @@ def target(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def board(
-    target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Dashboard]:
+def board(target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dashboard]:
     monkeypatch.setattr(perfscope.ui.dashboard.watch, "DIAGNOSIS_SHARE", 1.0)  # else it spares the machine
     out = tmp_path / "live.perfscope"
     recording = Recording(target.pid, out, ["--follow"])
