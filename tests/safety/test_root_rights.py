@@ -31,6 +31,7 @@ from tests.running import TARGETS, attach, perfscope, until
 from tests.safety.strangers import NOBODY, PYTHON_FOR_ALL, needs_root, run_as_nobody
 
 pytestmark = needs_root
+OTHER = 65533
 FAKE = r"""
 #include <stdio.h>
 #include <unistd.h>
@@ -429,6 +430,22 @@ def test_helpers_of_a_user_that_do_not_answer_are_not_started_again_at_once(nobo
     assert len(proc.children(os.getpid())) == began
     unresponsive_until_s.clear()
     assert call_as(nobody, who_am_i).value
+
+
+def test_another_user_does_not_wait_for_one_whose_helpers_do_not_answer(nobody: TargetUser, folder: Path) -> None:
+    os.mkfifo(folder / "fifo")
+    os.chown(folder / "fifo", NOBODY, NOBODY)
+    other = subprocess.Popen([PYTHON_FOR_ALL or "", "-c", SLEEP], user=OTHER, group=OTHER, extra_groups=[], cwd="/")
+    try:
+        until(lambda: proc.status(other.pid)["Uid"].split()[1] == str(OTHER))
+        user = user_of(other.pid)
+        with pytest.raises(TimeoutError):
+            call_as(nobody, hold_on, str(folder / "fifo"), limit_s=0.3)
+        assert call_as(user, who_am_i).value[0]["Uid"] == [str(OTHER)] * 4
+        user.close()
+    finally:
+        other.kill()
+        other.communicate()
 
 
 def test_tables_of_an_image_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
