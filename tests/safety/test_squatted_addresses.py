@@ -3,6 +3,7 @@
 Who calls where another user listens sends nothing; who shows a token that belongs to others is not heard.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -57,6 +58,7 @@ while select.select(listening, [], [], 60)[0]:
 
 LATER = """
 import os, sys, time
+print("there", flush=True)
 while not os.path.exists(sys.argv[1]):
     time.sleep(0.01)
 {call}
@@ -96,16 +98,17 @@ def test_a_command_of_perfscope_run_sends_nothing_to_who_took_the_address_of_the
     with open(tmp_path / "out", "w") as out:
         agent = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
     try:
-        until(lambda: any(tmp_path.glob("perfscope-run-*/*/probe.txt")) and (tmp_path / "run/manifest.json").exists())
+        until(lambda: (tmp_path / "out").read_text() == "there\n" and (tmp_path / "run/manifest.json").exists())
         with squatted(addresses_of(agent.pid)) as squatter:
             agent.kill()
             agent.wait()
             assert line_of(squatter).startswith("taken")
             (tmp_path / "go").touch()
             assert line_of(squatter) == "called 0 0"
-            until(lambda: (tmp_path / "out").read_text() == "done\n", 60)
+            until(lambda: (tmp_path / "out").read_text() == "there\ndone\n", 60)
     finally:
-        os.killpg(agent.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(agent.pid, signal.SIGKILL)
 
 
 PROFILED = """
