@@ -29,7 +29,7 @@ OWN_STEPS = {
     "clock pairs": ("Recorder", "pair_clocks", 1),
     "flush": ("RunWriter", "flush", 1),
     "manifest": ("RunWriter", "replace_manifest", 2),
-    "progress": ("Recorder", "progress", 3),
+    "progress": ("Recorder", "progress", 2),
     "view": ("tick", "", 1),
 }
 THREADS = {"nvml": ("Watch", "slow", "nvml"), "amdsmi": ("amd", "row", "amd")}
@@ -45,7 +45,8 @@ def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
             out = str(place / label)
             if name in ENTERED:
                 since = 6 if step == "poll" else 1  # when the process has been entered
-                lanes[0].append(Case(label, looping, out, name, step, since, "kernels", 1.5))
+                seconds = 3.0 if step == "poll" else 1.5  # a busy machine polls rarely
+                lanes[0].append(Case(label, looping, out, name, step, since, "kernels", seconds))
             elif name == "OnDemand":
                 lanes[1].append(Case(label, waiting, out, name, step, depth="kernels", ways=("on demand",)))
             else:

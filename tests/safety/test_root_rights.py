@@ -4,7 +4,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +24,11 @@ from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as, unresponsive_until_s
 from perfscope.agent.target_user.rights import CAP_SYS_PTRACE, TargetUser, target_user, user_of
 from perfscope.errors import CannotEnter
-from perfscope.traces.load import load
 from tests.agent.entry.target import BUSY, SLEEP
-from tests.running import TARGETS, attach, perfscope, until
+from tests.running import perfscope, until
 from tests.safety.strangers import NOBODY, PYTHON_FOR_ALL, needs_root, run_as_nobody
 
 pytestmark = needs_root
-OTHER = 65533
 FAKE = r"""
 #include <stdio.h>
 #include <unistd.h>
@@ -323,57 +320,6 @@ def test_stacks_of_another_user_are_sampled_with_that_users_rights(folder: Path)
         end(process)
 
 
-OPENED = """
-mount --make-rprivate / && mount --bind "$1" "$3" && mount -t tmpfs -o mode=755 none "$2" && mkdir -p "$1" &&
-mount --bind "$3" "$1" && cd "$4" && shift 4 && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
-"""
-"""Runs a command as `nobody` where our Python is in a folder that is closed to others.
-
-$1 is where Python is, $2 the closed folder, $3 a folder to mount on, $4 the working directory.
-"""
-
-
-def as_nobody_with_our_python(folder: Path, *words: str | Path) -> list[str | Path]:
-    """Return a command line that runs our Python as `nobody`."""
-    prefix = Path(sys.base_prefix).resolve()
-    closed = next((one for one in reversed(prefix.parents) if not one.stat().st_mode & stat.S_IXOTH), None)
-    if closed is None:
-        return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", sys.executable, *words]
-    (folder / "mount").mkdir()
-    return ["unshare", "-m", "sh", "-c", OPENED, "sh", prefix, closed, folder / "mount", folder, sys.executable, *words]
-
-
-def test_two_ranks_of_another_users_torchrun_are_entered_by_root(folder: Path, tmp_path: Path) -> None:
-    shutil.copy(TARGETS / "ranked.py", folder)
-    os.chmod(folder / "ranked.py", 0o644)
-    words = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        folder / "ranked.py",
-        folder / "steps",
-    ]
-    environment = {"HOME": str(folder), "PATH": os.environ["PATH"], "TMPDIR": str(folder)}
-    command = as_nobody_with_our_python(folder, *words)
-    torchrun = subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE)
-    try:
-        until(lambda: (folder / "steps").exists() and (folder / "steps").read_text().count("\n") > 20, 90)
-        attach(torchrun.pid, tmp_path / "run", "--depth", "probe", seconds=4)
-        trace = load(tmp_path / "run")
-        processes, ranges = trace.table("processes"), trace.table("ranges")
-        assert processes is not None and ranges is not None
-        mains = processes[processes["role"] == "main"]
-        assert sorted(mains["rank"]) == [0, 1]
-        stepping = ranges[ranges["category"] == "optimizer"]
-        assert set(stepping["process"]) == set(mains["process"])
-        assert {proc.status(pid)["Uid"].split()[0] for pid in mains["pid"]} == {str(NOBODY)}
-        assert {path.stat().st_uid for path in (tmp_path / "run").rglob("*")} == {0}
-    finally:
-        torchrun.terminate()
-        torchrun.communicate(timeout=60)
-
-
 def test_a_program_with_the_rights_of_several_users_is_refused() -> None:
     several = f"import os; os.setresuid({NOBODY}, 0, 0)\nprint('ready', flush=True)\nwhile True: pass"
     process = subprocess.Popen([PYTHON_FOR_ALL or "", "-c", several], stdout=subprocess.PIPE)
@@ -430,22 +376,6 @@ def test_helpers_of_a_user_that_do_not_answer_are_not_started_again_at_once(nobo
     assert len(proc.children(os.getpid())) == began
     unresponsive_until_s.clear()
     assert call_as(nobody, who_am_i).value
-
-
-def test_another_user_does_not_wait_for_one_whose_helpers_do_not_answer(nobody: TargetUser, folder: Path) -> None:
-    os.mkfifo(folder / "fifo")
-    os.chown(folder / "fifo", NOBODY, NOBODY)
-    other = subprocess.Popen([PYTHON_FOR_ALL or "", "-c", SLEEP], user=OTHER, group=OTHER, extra_groups=[], cwd="/")
-    try:
-        until(lambda: proc.status(other.pid)["Uid"].split()[1] == str(OTHER))
-        user = user_of(other.pid)
-        with pytest.raises(TimeoutError):
-            call_as(nobody, hold_on, str(folder / "fifo"), limit_s=0.3)
-        assert call_as(user, who_am_i).value[0]["Uid"] == [str(OTHER)] * 4
-        user.close()
-    finally:
-        other.kill()
-        other.communicate()
 
 
 def test_tables_of_an_image_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
