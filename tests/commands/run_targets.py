@@ -2,6 +2,7 @@
 
 TRAINING = """
 import os, time, torch
+torch.set_num_threads(1)
 model = torch.nn.Linear(64, 64)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for step in range(40):

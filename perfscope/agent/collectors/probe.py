@@ -63,7 +63,9 @@ class Visit:
 
     def note(self, note: dict[str, Any]) -> None:
         """One small message: a name, a stack, a pair of clock readings, or the probe's own state."""
-        if "stack" in note:
+        if "file" in note:  # first: whatever else such a note holds, its descriptor is ours to close
+            self.windows.append(note)
+        elif "stack" in note:
             stack = self.stack_names.get(note["stack"])
             if stack is not None:
                 self.stacks.append({**note, "stack": stack})
@@ -71,8 +73,6 @@ class Visit:
             self.stack_names[note["code"]] = note["name"]
         elif "code" in note:
             self.names.append(note)
-        elif "file" in note:
-            self.windows.append(note)
         elif "updates" in note:
             self.steps.updates.told = (note["updates"], note["at"])
         elif "torch" in note and "hello" not in note:
@@ -242,6 +242,7 @@ class Probe:
                 self.welcome(line, target, caller.notes[0])
                 self.take(self.visits[line.pid], caller.notes, caller.records)
             except MALFORMED:
+                discard_files(caller.notes)
                 line.give_up()
             return
         launcher = target is not None and target.role == "launcher"
@@ -273,8 +274,14 @@ class Probe:
             self.job.run.write_manifest()
 
     def take(self, visit: Visit, notes: list[dict[str, Any]], records: Any) -> None:
-        for note in notes:
-            visit.note(note)
+        notes.reverse()
+        try:
+            while notes:
+                visit.note(notes.pop())
+        finally:
+            discard_files(notes)
+        if self.window is None:
+            discard_files(visit.windows)
         self.keep_facts(visit)
         if len(records):
             visit.count += len(records) // WIDTH
