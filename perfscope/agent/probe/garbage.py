@@ -6,6 +6,7 @@ out: in a loop that does little but collect, every bytecode at which the excepti
 """
 
 import gc
+import os
 import sys
 import time
 from _queue import SimpleQueue
@@ -86,6 +87,7 @@ class Returning:
 
     def __init__(self, callback: Any, caught: "SimpleQueue[tuple[int, BaseException]]", ctypes: Any) -> None:
         self.callback, self.caught, self.ctypes = callback, caught, ctypes
+        self.pid = os.getpid()
 
     def install(self) -> None:
         """Put the callback in: where an earlier one of ours has left its place, else at the end."""
@@ -115,8 +117,10 @@ class Returning:
             self.remove()
 
     def finish(self) -> None:
-        """On leaving: nothing may stay behind, neither the callback nor what it caught."""
+        """On leaving: nothing may stay behind, neither the callback nor what it caught, which is not a forked child's."""
         self.remove()
+        if os.getpid() != self.pid:
+            return
         time.sleep(0.02)
         while not self.caught.empty():
             self.give_back()

@@ -23,7 +23,6 @@ SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by n
 # What costs a system call is read at most this often: a quick loop's steps and fetches are then a sample, a slow one's are all.
 CPU_EVERY_NS = 10_000_000
 METERS_EVERY_NS = 5_000_000
-ITERATOR_CLASSES = ("_SingleProcessDataLoaderIter", "_MultiProcessingDataLoaderIter")
 SIZED = (list, tuple, range)
 
 
@@ -143,13 +142,14 @@ def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes)
 
 def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
     kind, put, known = probe.kinds["LOADER_START"], probe.records.append, passes.of
+    iterators = getattr(sys.modules["torch.utils.data.dataloader"], "_BaseDataLoaderIter", None)
     now, ident, tids = time.monotonic_ns, get_ident, probe.tids
 
     def begin(args: Any, kwargs: Any) -> int:
         return now()
 
     def end(begun: int, args: Any, answer: Any, raised: Any) -> None:
-        if type(answer).__name__ in ITERATOR_CLASSES:  # a loader of another class may give back anything
+        if iterators in type(answer).__mro__:  # a loader of the program's own class may give back anything
             took = now() - begun
             passes.known.pop(id(answer), None)  # persistent workers: the iterator of the last pass again
             codes, _ = known(answer)

@@ -79,6 +79,7 @@ class Steps:
     def __init__(self, probe: "Probe") -> None:
         self.probe = probe
         self.placed: list[Any] = []
+        self.compiled = False  # an optimizer step was
         before, after = probe.guard.together("optimizer hooks", *hooks(probe))
         self.hooks = (before, after)
 
@@ -92,8 +93,10 @@ class Steps:
             return False
         if not compilation.handed_over:
             return True
-        told = compilation.tells_of_begins() and compilation.quiet(now_ns)
-        return told and SHELF["compilation"].free_of(MODULE)
+        if self.compiled or not compilation.tells_of_begins() or not compilation.quiet(now_ns):
+            return False
+        self.compiled = not SHELF["compilation"].free_of(MODULE)
+        return not self.compiled
 
     def put_in(self) -> None:
         module = sys.modules[MODULE]
