@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import time
 
 from perfscope.agent.entry import injected_page, ptrace, stub
@@ -10,9 +9,10 @@ from perfscope.agent.entry.idle import IdleWatch, Wait
 from perfscope.agent.entry.injected_page import Landing
 from perfscope.agent.entry.injection import NotIdleAnyMore, Visitor
 from perfscope.agent.entry.process_identity import Target
+from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
 from perfscope.agent.entry.refusals import gone, main_thread_state, own_pid, refused_by_kernel, status_of
-from perfscope.agent.entry.remote_call import CallFailed
+from perfscope.agent.entry.remote_call import CallFailed, CallSite, place_code
 from perfscope.agent.entry.symbols import addresses, c_library_files, python_files, python_version
 from perfscope.errors import CannotEnter
 
@@ -21,7 +21,9 @@ RETRY_S = 0.05
 POLL_S = 0.002
 
 
-def enter_by_ptrace(target: Target, source: str, deadline_ns: int) -> tuple[str, int, int]:
+def enter_by_ptrace(
+    target: Target, source: str, deadline_ns: int, progress: EntryProgress
+) -> tuple[str, int, int]:
     """(way, longest stop in ns, stops), within CLOCK_MONOTONIC `deadline_ns`. Raises CannotEnter, SyntaxError.
 
     To be called on a thread that ends soon after: its end detaches from a target that could not be stopped.
@@ -32,13 +34,26 @@ def enter_by_ptrace(target: Target, source: str, deadline_ns: int) -> tuple[str,
         refuse_what_ptrace_cannot(pid)
         functions = target_functions(pid)
         text = stub.text(source, own_pid(pid), python_version(pid))
-        visitor = Visitor(target, functions, Landing(text), deadline_ns)
+        landing = Landing(text, progress.base, progress.token)
+        site = call_site(target, functions["__errno_location"])
+        visitor = Visitor(target, functions, landing, site, progress, deadline_ns)
         way = visit(visitor)
-        return way, max(visitor.stops_ns), len(visitor.stops_ns)
+        return way, max(visitor.stops_ns, default=0), len(visitor.stops_ns)
     except PermissionError:
         raise refused_by_kernel(pid) from None
     except (ProcessGone, ProcessLookupError, FileNotFoundError):
         raise gone(pid) from None
+
+
+def call_site(target: Target, errno_location: int) -> CallSite:
+    """Return where calls are made from, with the code in its place. Raises CannotEnter, OSError."""
+    target.refuse_if_changed()
+    site = place_code(target.pid, target.memory, own_pid(target.pid), errno_location)
+    if site is None:
+        if main_thread_state(target.pid) in ("", "Z", "X"):
+            raise ProcessGone
+        raise CannotEnter(f"pid {target.pid} has no room for code in its mapped files: start it under `perfscope run`")
+    return site
 
 
 def visit(visitor: Visitor) -> str:
@@ -46,6 +61,8 @@ def visit(visitor: Visitor) -> str:
     idle = IdleWatch(visitor.pid).settle()
     why = ""
     while time.monotonic_ns() < visitor.deadline_ns:
+        if landed(visitor):  # by an earlier tracer of this entry
+            return "pending-call"
         try:
             if idle is not None:
                 return visitor.start_directly(idle)
@@ -109,8 +126,6 @@ def refuse_what_ptrace_cannot(pid: int) -> None:
     status = status_of(pid)
     if "shstk" in status.get("x86_Thread_features", ""):
         raise CannotEnter(f"pid {pid} runs with a shadow stack: start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off")
-    if int(status["SigIgn"], 16) >> (signal.SIGSEGV - 1) & 1:
-        raise CannotEnter(f"pid {pid} ignores SIGSEGV, which entering needs: start it under `perfscope run`")
     if any(FREE_THREADED.search(one.path) for one in python_files(pid)):
         raise CannotEnter(f"pid {pid} is a free-threaded Python: use 3.14 or newer, or start it under `perfscope run`")
 
@@ -124,6 +139,8 @@ def target_functions(pid: int) -> dict[str, int]:
     found |= addresses(pid, [*c_library_files(pid), *executable], c_names)
     missing = [name for name in (*python, *c_names) if name not in found]
     if missing:
+        if main_thread_state(pid) in ("", "Z", "X"):
+            raise ProcessGone
         advice = "start it under `perfscope run`"
         raise CannotEnter(f"pid {pid} is a static or stripped build without the symbol {missing[0]}: {advice}")
     return {name: place[0] for name, place in found.items()}
