@@ -17,7 +17,7 @@ from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.refusals import REMOTE_EXEC_SINCE, check, gone, known_version
 from perfscope.agent.entry.symbols import symbol_range
 
-__all__ = ["Entry", "check", "enter", "symbol_range"]
+__all__ = ["Entry", "EntryProgress", "check", "enter", "symbol_range"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,11 @@ def enter(pid: int, source: str, *, deadline_s: float = 10, progress: EntryProgr
 def enter_checked(target: Target, source: str, deadline_ns: int, progress: EntryProgress) -> Entry:
     """Enter a process that may be entered. Raises CannotEnter, SyntaxError."""
     version = known_version(target.pid)
-    if version >= REMOTE_EXEC_SINCE and enter_by_debugger_fields(target, source, version, deadline_ns):
-        return Entry("remote-exec", 0, 1)
+    if version >= REMOTE_EXEC_SINCE:
+        progress.script_requested = True
+        if enter_by_debugger_fields(target, source, version, deadline_ns):
+            return Entry("remote-exec", 0, 1)
+        progress.script_requested = False
     # A thread of its own: ptrace knows its tracer by thread, and its end detaches whatever is left.
     with ThreadPoolExecutor(1, "perfscope-entry") as tracer:
         return Entry(*tracer.submit(enter_by_ptrace, target, source, deadline_ns, progress).result())

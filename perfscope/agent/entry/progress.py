@@ -8,7 +8,7 @@ import secrets
 import struct
 
 WORD = struct.Struct("<Q")
-VISIT_AT, BASE_AT, TOKEN_AT, REPORT_AT = 0, 8, 16, 32
+VISIT_AT, BASE_AT, TOKEN_AT, SCRIPT_AT, REPORT_AT = 0, 8, 16, 32, 40
 TOKEN_BYTES = 16
 REPORT_LENGTH = struct.Struct("<I")
 BYTES = 16384
@@ -43,6 +43,15 @@ class EntryProgress:
     @base.setter
     def base(self, address: int) -> None:
         WORD.pack_into(self.memory, BASE_AT, address)
+
+    @property
+    def script_requested(self) -> bool:
+        """Whether the target may still run a script that a tracer has asked for: no other one may continue the entry."""
+        return bool(self.word(SCRIPT_AT))
+
+    @script_requested.setter
+    def script_requested(self, requested: bool) -> None:
+        WORD.pack_into(self.memory, SCRIPT_AT, requested)
 
     @property
     def report(self) -> bytes:
