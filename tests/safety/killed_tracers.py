@@ -1,5 +1,6 @@
 """Entries whose tracer is killed, and programs that notice when anything of theirs was changed by one."""
 
+import mmap
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+from perfscope.agent.delivery.from_child import Report, enter_apart
 from perfscope.agent.entry import enter, ptrace
 from perfscope.agent.host import proc
 
@@ -106,6 +108,12 @@ def begin(program: str, seconds: int = 0) -> subprocess.Popen[str]:
     return process
 
 
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill the program if it still runs, and close its pipes."""
+    process.kill()
+    process.communicate()
+
+
 def answer(process: subprocess.Popen[str]) -> str:
     """Have the program end, and return its last line."""
     assert process.stdin is not None
@@ -188,3 +196,45 @@ def mapped_code_pages(pid: int) -> int:
     """Return how many anonymous mappings of code the process has."""
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     return sum(line.split()[1] == "r-xp" and len(line.split()) == 5 for line in lines)
+
+
+class Saboteur:
+    """Has a tracer of this process's children send itself a signal before one of its ptrace requests, once."""
+
+    def __init__(self, number: int, moment: int) -> None:
+        self.number, self.moment = number, moment
+        self.made = mmap.mmap(-1, mmap.PAGESIZE)
+
+    @property
+    def struck(self) -> bool:
+        """Whether the signal has been sent."""
+        return bool(self.made[0])
+
+    def __enter__(self) -> "Saboteur":
+        self.request, made = ptrace.request, 0
+
+        def counted(code: int, tid: int, address: int = 0, data: object = 0) -> int:
+            nonlocal made
+            if made == self.moment and not self.struck:
+                self.made[0] = 1
+                os.kill(os.getpid(), self.number)
+            made += 1
+            return self.request(code, tid, address, data)
+
+        ptrace.request = counted
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ptrace.request = self.request
+
+
+def enter_sabotaged(pid: int, source: str, number: int, moment: int) -> tuple[Report, bool]:
+    """Enter as the agent does, with a tracer that sends itself signal `number` before its request `moment`.
+
+    Returns the report and whether the tracer got that far.
+    """
+    with Saboteur(number, moment) as saboteur:
+        entering = enter_apart(pid, source, 60.0)
+        while (report := entering.report()) is None:
+            time.sleep(0.001)
+        return report, saboteur.struck
