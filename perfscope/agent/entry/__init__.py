@@ -15,7 +15,9 @@ from perfscope.agent.entry.pep768 import enter_by_debugger_fields
 from perfscope.agent.entry.process_identity import Target, identity_of
 from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.refusals import REMOTE_EXEC_SINCE, check, gone, known_version
+from perfscope.agent.entry.seccomp_filter import judge, must_be_judged
 from perfscope.agent.entry.symbols import symbol_range
+from perfscope.agent.host import proc
 
 __all__ = ["Entry", "EntryProgress", "check", "enter", "symbol_range"]
 
@@ -56,6 +58,9 @@ def enter(pid: int, source: str, *, deadline_s: float = 10, progress: EntryProgr
 
 def enter_checked(target: Target, source: str, deadline_ns: int, progress: EntryProgress) -> Entry:
     """Enter a process that may be entered. Raises CannotEnter, SyntaxError."""
+    if must_be_judged(proc.status(target.pid)):
+        with ThreadPoolExecutor(1, "perfscope-entry") as tracer:
+            tracer.submit(judge, target, deadline_ns, progress).result()
     version = known_version(target.pid)
     if version >= REMOTE_EXEC_SINCE:
         progress.script_requested = True

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from perfscope.agent.entry import ptrace
+from perfscope.agent.entry.seccomp_filter import refuse_by_seccomp
 from perfscope.agent.entry.symbols import addresses, python_files, python_version
 from perfscope.agent.host import proc
 from perfscope.errors import CannotEnter
@@ -50,6 +51,7 @@ def check(pid: int) -> None:
     refuse_by_owner(pid, status)
     refuse_by_tracer(pid, status)
     refuse_by_permission(pid)
+    refuse_by_seccomp(pid, status)
     refuse_by_build(pid)
 
 
