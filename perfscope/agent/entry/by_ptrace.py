@@ -22,14 +22,14 @@ POLL_S = 0.002
 
 
 def enter_by_ptrace(
-    target: Target, source: str, deadline_ns: int, progress: EntryProgress
+    target: Target, source: str, deadline_ns: int, progress: EntryProgress | None = None
 ) -> tuple[str, int, int]:
     """(way, longest stop in ns, stops), within CLOCK_MONOTONIC `deadline_ns`. Raises CannotEnter, SyntaxError.
 
     To be called on a thread that ends soon after: its end detaches from a target that could not be stopped.
     """
     ptrace.sleep_exactly()
-    pid = target.pid
+    pid, progress = target.pid, progress or EntryProgress()
     try:
         refuse_what_ptrace_cannot(pid)
         functions = target_functions(pid)
@@ -114,7 +114,10 @@ def landed(visitor: Visitor) -> bool:
 
 def never_came(pid: int, why: str) -> str:
     """The line for a time that ran out, by what the main thread does."""
-    if main_thread_state(pid) == "D":
+    state = main_thread_state(pid)
+    if state in ("T", "t"):
+        return f"pid {pid} was stopped by a signal during the entry: let it run with `kill -CONT {pid}`, and try again"
+    if state == "D":
         return f"the main thread of pid {pid} is stuck in the kernel (state D, slow storage?): try again when it moves"
     return f"the main thread of pid {pid} reached no safe point in time{why}: it is inside native code; try again"
 

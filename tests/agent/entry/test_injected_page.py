@@ -21,9 +21,7 @@ def assemble(source: Path, folder: Path) -> tuple[bytes, dict[str, int]]:
     subprocess.run(["as", source, "-o", folder / "object.o"], check=True)
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", folder / "object.o", folder / "code"], check=True)
     symbols = subprocess.run(["nm", folder / "object.o"], capture_output=True, text=True, check=True).stdout
-    return (folder / "code").read_bytes(), {
-        line.split()[2]: int(line.split()[0], 16) for line in symbols.splitlines()
-    }
+    return (folder / "code").read_bytes(), {line.split()[2]: int(line.split()[0], 16) for line in symbols.splitlines()}
 
 
 def test_the_code_is_the_assembled_source(tmp_path: Path) -> None:

@@ -11,7 +11,14 @@ from perfscope.agent.entry.seccomp_filter import INSIST, REQUIRED, USED, action,
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, READY, Start, eventually, said, writing
 
-KILL_PROCESS, KILL_THREAD, TRAP, DENY, NO_SUCH_CALL, ALLOW = 0x80000000, 0, 0x00030000, 0x00050001, 0x00050026, 0x7FFF0000
+KILL_PROCESS, KILL_THREAD, TRAP, DENY, NO_SUCH_CALL, ALLOW = (
+    0x80000000,
+    0,
+    0x00030000,
+    0x00050001,
+    0x00050026,
+    0x7FFF0000,
+)
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to read filters, or to give that up")
 FILTERED = f"""
