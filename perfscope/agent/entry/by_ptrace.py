@@ -1,7 +1,6 @@
 """Enters through ptrace: a pending call where the main thread runs, a direct call where it only waits."""
 
 import os
-import re
 import time
 
 from perfscope.agent.entry import injected_page, ptrace, stub
@@ -11,12 +10,19 @@ from perfscope.agent.entry.injection import NotIdleAnyMore, Visitor
 from perfscope.agent.entry.process_identity import Target
 from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
-from perfscope.agent.entry.refusals import gone, main_thread_state, own_pid, refused_by_kernel, status_of
+from perfscope.agent.entry.refusals import (
+    REMOTE_EXEC_SINCE,
+    gone,
+    main_thread_state,
+    own_pid,
+    refused_by_kernel,
+    status_of,
+)
 from perfscope.agent.entry.remote_call import CallFailed, CallSite, place_code
+from perfscope.agent.entry.runtime_state import read_runtime_state
 from perfscope.agent.entry.symbols import addresses, c_library_files, python_files, python_version
 from perfscope.errors import CannotEnter
 
-FREE_THREADED = re.compile(r"python3\.\d+t[^/]*$")
 RETRY_S = 0.05
 POLL_S = 0.002
 
@@ -33,10 +39,12 @@ def enter_by_ptrace(
     try:
         refuse_what_ptrace_cannot(pid)
         functions = target_functions(pid)
-        text = stub.text(source, own_pid(pid), python_version(pid))
+        version = python_version(pid)
+        refuse_free_threaded(target, functions["_PyRuntime"], version or 0)
+        text = stub.text(source, own_pid(pid), version)
         landing = Landing(text, progress.base, progress.token)
         site = call_site(target, functions["__errno_location"])
-        visitor = Visitor(target, functions, landing, site, progress, deadline_ns)
+        visitor = Visitor(target, functions, version or 0, landing, site, progress, deadline_ns)
         way = visit(visitor)
         return way, max(visitor.stops_ns, default=0), len(visitor.stops_ns)
     except PermissionError:
@@ -129,13 +137,23 @@ def refuse_what_ptrace_cannot(pid: int) -> None:
     status = status_of(pid)
     if "shstk" in status.get("x86_Thread_features", ""):
         raise CannotEnter(f"pid {pid} runs with a shadow stack: start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off")
-    if any(FREE_THREADED.search(one.path) for one in python_files(pid)):
-        raise CannotEnter(f"pid {pid} is a free-threaded Python: use 3.14 or newer, or start it under `perfscope run`")
+
+
+def refuse_free_threaded(target: Target, runtime: int, version: int) -> None:
+    """Raise CannotEnter for a Python without the GIL: other threads run while the main thread is stopped. Raises OSError."""
+    if read_runtime_state(target.memory, runtime, version).is_free_threaded():
+        advice = (
+            "enter it while its main thread runs Python code" if version >= REMOTE_EXEC_SINCE else "use 3.14 or newer"
+        )
+        raise CannotEnter(
+            f"pid {target.pid} is a free-threaded Python, which cannot be entered by ptrace: {advice}, "
+            "or start it under `perfscope run`"
+        )
 
 
 def target_functions(pid: int) -> dict[str, int]:
     """The address of each function that an entry needs. Raises CannotEnter naming the missing one, OSError."""
-    python = (*injected_page.PYTHON_FUNCTIONS, "Py_AddPendingCall")
+    python = (*injected_page.PYTHON_FUNCTIONS, "Py_AddPendingCall", "_PyRuntime")
     c_names = (*injected_page.C_FUNCTIONS, "mmap", "mprotect", "__errno_location")
     executable = python_files(pid)
     found = addresses(pid, executable, python)

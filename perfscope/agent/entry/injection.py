@@ -11,10 +11,12 @@ from perfscope.agent.entry import injected_page
 from perfscope.agent.entry.idle import RESTART_SYSCALL, Wait
 from perfscope.agent.entry.injected_page import Landing, State
 from perfscope.agent.entry.process_identity import Target
+from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.ptrace import ProcessGone
 from perfscope.agent.entry.refusals import refused_by_kernel
-from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.remote_call import CallFailed, CallSite, LeftRunning, StoppedThread, stop
+from perfscope.agent.entry.runtime_state import MUTEX_SINCE, RuntimeState, read_runtime_state
+from perfscope.agent.entry.wait_time import waited_ns
 from perfscope.errors import CannotEnter
 
 CALL_NS = 100_000_000  # far above a scheduler's turn on a crowded host
@@ -39,6 +41,7 @@ class Visitor:
 
     target: Target
     functions: dict[str, int]
+    version: int
     landing: Landing
     site: CallSite
     progress: EntryProgress
@@ -73,11 +76,39 @@ class Visitor:
                 raise CallFailed("in a restartable sequence")
             if thread.in_earlier_call(self.site):
                 raise CallFailed("still in a call of an earlier entry")
+            self.check_main_thread(thread)
             yield thread
         finally:
             thread.let_go()
             self.progress.visit = 0
             self.stops_ns.append(time.monotonic_ns() - thread.since_ns)
+
+    def runtime_state(self) -> RuntimeState:
+        """Read CPython's own state. Raises OSError."""
+        return read_runtime_state(self.memory, self.functions["_PyRuntime"], self.version)
+
+    def check_main_thread(self, thread: StoppedThread) -> None:
+        """Raise CannotEnter where the stopped thread is not the one that runs pending calls, CallFailed where that is open."""
+        runtime = self.runtime_state()
+        if runtime.has_another_main_thread(thread.saved.fs_base):
+            raise CannotEnter(
+                f"pid {self.pid} runs Python on a thread that is not its main thread: start it under `perfscope run`"
+            )
+        if not runtime.knows_thread(thread.saved.fs_base):
+            raise CallFailed("Python is starting up or shutting down there")
+
+    def lock_may_be_ours(self) -> bool:
+        """Return whether the stopped thread may itself hold the lock that queuing a call needs, as far as that is known.
+
+        Raises CallFailed where the lock is taken, or must not be waited for unseen: a waiter of a PyMutex (3.13 and newer)
+        cannot be taken away.
+        """
+        locked = self.runtime_state().queue_is_locked()
+        if locked:
+            raise CallFailed("its queue of pending calls is in use")
+        if locked is None and self.version >> 16 >= MUTEX_SINCE:
+            raise CallFailed("the lock of its queue of pending calls was not found")
+        return locked is None
 
     def state(self) -> State | None:
         """What the target says of the entry; None when the source has run and the memory is given back."""
@@ -97,7 +128,7 @@ class Visitor:
         """Lay the memory, once, and call `arrive` in it. Raises CallFailed to try again, CannotEnter."""
         if not self.landing.base:
             self.map(thread)
-        may_abandon = how == QUEUE
+        may_abandon = how == QUEUE and self.lock_may_be_ours()
         answer = self.call(thread, self.landing.arrive_door, self.landing.data, how, may_abandon=may_abandon)
         answer &= 0xFFFFFFFF
         if answer == injected_page.NO_MEMORY:
@@ -142,12 +173,14 @@ class Visitor:
 
     def start_directly(self, wait: Wait) -> str:
         """Start the thread on the idle main thread itself; the way that it went. Raises NotIdleAnyMore, CallFailed."""
+        before_ns, waited_before_ns = time.monotonic_ns(), waited_ns(self.pid)
         with self.stopped() as thread:
             call = thread.in_system_call
             if call is None or (call != wait.call and RESTART_SYSCALL not in (call, wait.call)):
                 raise NotIdleAnyMore
             if thread.saved.rsp != wait.stack:
                 raise NotIdleAnyMore
+            thread.shorten_wait(self.site, waited_before_ns + thread.since_ns - before_ns)
             state = self.state() if self.landing.base else NOTHING_YET
             if state is None or state.claimed:
                 return "pending-call"

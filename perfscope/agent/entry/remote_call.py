@@ -1,8 +1,8 @@
 """Calls functions in one stopped thread of another process, and lets it go as it was.
 
 Each call is made by `restoring_call`: where this tracer is killed, at whichever instruction, the thread completes the call,
-restores itself and goes on. Nothing is changed that the code does not restore: the memory is written first, then the registers are
-set by one request, and the signal mask only while they are those of a call. A tracer that lives restores registers, vector
+restores itself and goes on. Nothing is changed that the code does not restore: the memory is written first, then the registers
+are set by one request, and the signal mask only while they are those of a call. A tracer that lives restores registers, vector
 state, signal mask and an interrupted system call exactly.
 
 Signals that come meanwhile stay in the kernel's queue: they are blocked.
@@ -16,7 +16,14 @@ import time
 from dataclasses import dataclass
 
 from perfscope.agent.entry import code_room, ptrace, restoring_call
-from perfscope.agent.entry.interrupted_wait import RESTART_CODES, interrupted_call, resume_wait
+from perfscope.agent.entry.interrupted_wait import (
+    MILLISECONDS,
+    RESTART_CODES,
+    TIMESPEC_FORM,
+    interrupted_call,
+    resume_wait,
+    shorten_limit,
+)
 from perfscope.agent.entry.ptrace import ProcessGone, Registers, Stop, TimeUp
 from perfscope.agent.entry.restoring_call import RestoringCall
 from perfscope.agent.host import proc
@@ -89,6 +96,7 @@ class StoppedThread:
     left_running: bool = False
     notifier: int = 0
     caught: int = 0
+    ended_by_the_stop: bool = False
 
     @property
     def in_system_call(self) -> int | None:
@@ -248,6 +256,22 @@ class StoppedThread:
             ptrace.set_registers(self.tid, self.saved)
         ptrace.detach(self.tid)
 
+    def shorten_wait(self, site: CallSite, waited_ns: int) -> None:
+        """Have an interrupted wait that starts over, with its time limit, end when it would have.
+
+        waited_ns: how long it has waited, in nanoseconds.
+        """
+        shortened = shorten_limit(self.saved, waited_ns, self.read) if self.ended_by_the_stop else None
+        if shortened is None:
+            return
+        register, left_ns = shortened
+        if self.saved.orig_rax in MILLISECONDS:
+            setattr(self.saved, register, -(-left_ns // 1_000_000))
+        else:
+            place = site.room + restoring_call.TIME_LIMIT
+            self.write(place, TIMESPEC_FORM.pack(*divmod(left_ns, 1_000_000_000)))
+            setattr(self.saved, register, place)
+
     def in_earlier_call(self, site: CallSite) -> bool:
         """Return whether a call of an earlier entry, whose tracer was killed, is still under way on this thread."""
         first, last = site.room, site.room + restoring_call.SIZE
@@ -289,5 +313,5 @@ def stop(tid: int, memory: int, until_ns: int) -> StoppedThread:
     # Counted from here: until it reached its stop the thread ran, or waited for a core as it would have without us.
     since_ns = time.monotonic_ns()
     saved = ptrace.registers(tid)
-    resume_wait(saved)
-    return StoppedThread(tid, memory, saved, ptrace.signal_mask(tid), at, since_ns)
+    ended = resume_wait(saved)
+    return StoppedThread(tid, memory, saved, ptrace.signal_mask(tid), at, since_ns, ended_by_the_stop=ended)

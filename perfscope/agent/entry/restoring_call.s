@@ -3,7 +3,8 @@
 
 # How a function is called on the stopped thread: the thread saves its own state, calls, and restores it, with or without a
 # tracer. It is placed in the unused end of a page of code that is mapped anyway. The words of the head are written by the
-# tracer before each call and read before the function is called, except PID and SIGNAL, which are the same for every call.
+# tracer before each call and read before the function is called, except PID and SIGNAL, which are the same for every call,
+# and TIME_LIMIT, which a system call that is restarted reads.
 # Entered with every register as the program is to have it, except rip and rsp (below the program's red zone).
         .set    RED_ZONE, 128
         .set    RAX_SLOT, 128
@@ -19,6 +20,7 @@ xstate_bytes:   .quad   0
 errno_location: .quad   0
 pid:            .long   0
 signal:         .long   0
+time_limit:     .quad   0, 0
 
 call_function:
         push    [rip + return_to]

@@ -35,10 +35,10 @@ def test_the_code_is_the_assembled_source(tmp_path: Path) -> None:
 
 def test_the_code_of_the_calls_is_the_assembled_source(tmp_path: Path) -> None:
     code, places = assemble(CALL_SOURCE, tmp_path)
-    assert code[: restoring_call.HEAD.size] == bytes(restoring_call.HEAD.size)
-    assert code[restoring_call.HEAD.size :] == restoring_call.CODE
-    assert places["call_function"] == restoring_call.ENTRY == restoring_call.HEAD.size
-    assert places["after_call"] == restoring_call.AFTER_CALL
+    assert code[: restoring_call.ENTRY] == bytes(restoring_call.ENTRY)
+    assert code[restoring_call.ENTRY :] == restoring_call.CODE
+    assert places["call_function"] == restoring_call.ENTRY
+    assert places["time_limit"] == restoring_call.TIME_LIMIT == restoring_call.HEAD.size
     assert places["returned"] == restoring_call.RETURNED
     assert places["RED_ZONE"] == restoring_call.RED_ZONE_BYTES
     names = ("function", "arguments", "return_to", "flags", "signal_mask", "waking", "xstate_bytes", "errno_location")
