@@ -1,4 +1,4 @@
-"""The tracer is killed or frozen in the middle of an entry: the target goes on as if nothing had been, and is entered after all."""
+"""The tracer is killed or frozen in the middle of an entry: the target goes on unchanged, and is entered after all."""
 
 import contextlib
 import signal

@@ -29,7 +29,8 @@ class CodeMapping:
 
 def code_mappings(pid: int) -> list[CodeMapping]:
     """Return the private code mappings of `pid`, the kernel's own page first. Raises OSError."""
-    found, images = [], {}
+    found: list[CodeMapping] = []
+    images: dict[str, int] = {}
     with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
         for line in maps:
             fields = line.rstrip("\n").split(None, 5)

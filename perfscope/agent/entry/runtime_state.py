@@ -4,6 +4,7 @@ A thread that is stopped while it holds that lock would wait for itself in `Py_A
 CPython's interface: a value is believed only where what surrounds it is as it must be.
 """
 
+import contextlib
 import os
 import struct
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class RuntimeState:
         return is_table and bool(WORD.unpack_from(self.content, FREE_THREADED_AT)[0])
 
     def queue_is_locked(self) -> bool | None:
-        """Return whether some thread holds the lock of the pending calls; None when its place is not known. Raises OSError."""
+        """Return whether some thread holds the lock of the pending calls; None when its place is not known."""
         return self.mutex_is_locked() if self.version >> 16 >= MUTEX_SINCE else self.semaphore_is_locked()
 
     def mutex_is_locked(self) -> bool | None:
@@ -70,7 +71,7 @@ class RuntimeState:
         return found[0] if len(found) == 1 else None
 
     def semaphore_is_locked(self) -> bool | None:
-        """Return whether the lock of 3.12 and older is taken, None when it is not found. Raises OSError."""
+        """Return whether the lock of 3.12 and older is taken, None when it is not found."""
         minor = self.version >> 16
         if minor in LOCK_OF_RUNTIME_AT:
             lock = self.word(LOCK_OF_RUNTIME_AT[minor])
@@ -86,8 +87,10 @@ class RuntimeState:
         return value == 0 if value <= 1 and waiters < MOST_WAITERS else None
 
     def read(self, address: int, size: int) -> bytes:
-        """Read memory of the process; empty where there is none. Raises OSError."""
-        return os.pread(self.memory, size, address) if 0 < address < HIGHEST_ADDRESS else b""
+        """Read memory of the process; empty where there is none."""
+        with contextlib.suppress(OSError):
+            return os.pread(self.memory, size, address) if 0 < address < HIGHEST_ADDRESS else b""
+        return b""
 
     def word(self, at: int) -> int:
         """Return the 64-bit word at byte `at`."""

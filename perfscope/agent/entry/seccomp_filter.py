@@ -160,7 +160,7 @@ def judge(target: Target, deadline_ns: int, progress: EntryProgress) -> None:
 
 def read_filters(tid: int) -> list[bytes] | None:
     """Return the filters of a thread that is stopped by this tracer; None where the kernel does not give them."""
-    found = []
+    found: list[bytes] = []
     for number in range(MOST_FILTERS):
         buffer = ctypes.create_string_buffer(MOST_INSTRUCTIONS * INSTRUCTION.size)
         try:
