@@ -24,6 +24,7 @@ from perfscope.agent.entry.symbols import addresses, c_library_files, python_fil
 from perfscope.errors import CannotEnter
 
 RETRY_S = 0.05
+WITHDRAWALS = 20
 POLL_S = 0.002
 
 
@@ -89,10 +90,22 @@ def visit(visitor: Visitor) -> str:
             idle = IdleWatch(visitor.pid).settle()
         if landed(visitor):
             return "pending-call"
-    visitor.withdraw()
+    take_back(visitor)
     if landed(visitor):
         return "pending-call"
     raise CannotEnter(never_came(visitor.pid, why))
+
+
+def take_back(visitor: Visitor) -> None:
+    """Take back what has not run, at a moment when the main thread can be stopped for it."""
+    for _ in range(WITHDRAWALS):
+        try:
+            visitor.withdraw()
+            return
+        except CallFailed:
+            time.sleep(RETRY_S)
+        except TimeUp:
+            return
 
 
 def wait_for(visitor: Visitor) -> Wait | None:
@@ -113,7 +126,7 @@ def landed(visitor: Visitor) -> bool:
     state = visitor.state()
     if state is not None and state.claimed and state.failed:
         reason = os.strerror(state.failed)
-        visitor.withdraw()
+        take_back(visitor)
         raise CannotEnter(f"pid {visitor.pid} could not start a thread ({reason}): raise its pids or memory limit")
     if state is None and main_thread_state(visitor.pid) in ("", "Z", "X"):
         raise ProcessGone
