@@ -52,7 +52,7 @@ import select
 e = select.epoll()
 e.register(0, 1)
 print("ready", flush=True)
-print(e.poll(), flush=True)
+print([(file, event & 1) for file, event in e.poll()], flush=True)  # its end may come with it
 """
 NANOSLEEP = """
 import ctypes, time

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perfscope.agent.entry import enter
+from perfscope.agent.entry import enter, injection
+from perfscope.errors import CannotEnter
 from tests.agent.entry.target import eventually, said, writing
 from tests.safety.killed_tracers import (
     COUNTING,
@@ -93,6 +94,16 @@ def test_a_frozen_tracer_is_killed_and_replaced(start: Start, tmp_path: Path) ->
         report, struck = enter_sabotaged(target.pid, writing(out), signal.SIGSTOP, moment)
         assert (report.error, struck) == (None, True)
         eventually(lambda: said(out) == "x" * count, "the source, once each")  # noqa: B023
+    assert answer(target) == "rounds True wrong 0"
+
+
+def test_calls_that_are_left_to_themselves(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tracer detaches in the middle of a call that takes long; here every call does."""
+    target = start(COUNTING)
+    with monkeypatch.context() as patch, contextlib.suppress(CannotEnter):
+        patch.setattr(injection, "CALL_NS", 0)
+        enter(target.pid, "pass", deadline_s=1.0)
+    enter(target.pid, "pass")
     assert answer(target) == "rounds True wrong 0"
 
 

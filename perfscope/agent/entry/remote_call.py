@@ -60,11 +60,9 @@ def bit(number: int) -> int:
 
 @dataclass(frozen=True)
 class CallSite:
-    """What calls need of their process: `room` is where `restoring_call` lies, `inside` whether a call may be under way there
-    from an earlier entry, `pid` the process as it sees itself."""
+    """What calls need of their process: `room` is where `restoring_call` lies, `pid` the process as it sees itself."""
 
     room: int
-    inside: bool
     pid: int
     errno_location: int
 
@@ -73,12 +71,10 @@ def place_code(pid: int, memory: int, own_pid: int, errno_location: int) -> Call
     """Put the code of the calls into the process, unless an earlier entry has; None where there is no room. Raises OSError."""
     size, code = restoring_call.SIZE, restoring_call.CODE
     for address, content in code_room.rooms(pid, memory, size):
-        inside = content[restoring_call.ENTRY :] == code
-        if not inside and any(content):
-            continue
-        if not inside and os.pwrite(memory, code, address + restoring_call.ENTRY) != len(code):
-            continue
-        return CallSite(address, inside, own_pid, errno_location)
+        if content[restoring_call.ENTRY :] == code:
+            return CallSite(address, own_pid, errno_location)
+        if not any(content) and os.pwrite(memory, code, address + restoring_call.ENTRY) == len(code):
+            return CallSite(address, own_pid, errno_location)
     return None
 
 
@@ -273,12 +269,10 @@ class StoppedThread:
             setattr(self.saved, register, place)
 
     def in_earlier_call(self, site: CallSite) -> bool:
-        """Return whether a call of an earlier entry, whose tracer was killed, is still under way on this thread."""
+        """Return whether an earlier call, whose tracer was killed or let it run, is still under way on this thread."""
         first, last = site.room, site.room + restoring_call.SIZE
         if first <= self.saved.rip < last:
             return True
-        if not site.inside:
-            return False
         stack = os.pread(self.memory, STACK_SEARCHED_BYTES, self.saved.rsp)
         shared = first.to_bytes(8, "little")[2:]
         at = stack.find(shared)
