@@ -48,6 +48,7 @@ class Visitor:
     deadline_ns: int
     stops_ns: list[int] = field(default_factory=list)
     queued: bool = False
+    runtime: RuntimeState = field(default_factory=lambda: RuntimeState(-1, b"", 0))
 
     @property
     def pid(self) -> int:
@@ -71,11 +72,13 @@ class Visitor:
                 raise refused_by_kernel(self.pid) from None
             raise
         try:
-            self.target.refuse_if_changed()  # a stopped process executes nothing
+            status = self.target.refuse_if_changed()  # a stopped process executes nothing
+            thread.caught = int(status["SigCgt"], 16)
             if thread.in_restartable_sequence():
                 raise CallFailed("in a restartable sequence")
             if thread.in_earlier_call(self.site):
                 raise CallFailed("still in a call of an earlier entry")
+            self.runtime = read_runtime_state(self.memory, self.functions["_PyRuntime"], self.version)
             self.check_main_thread(thread)
             yield thread
         finally:
@@ -83,13 +86,9 @@ class Visitor:
             self.progress.visit = 0
             self.stops_ns.append(time.monotonic_ns() - thread.since_ns)
 
-    def runtime_state(self) -> RuntimeState:
-        """Read CPython's own state. Raises OSError."""
-        return read_runtime_state(self.memory, self.functions["_PyRuntime"], self.version)
-
     def check_main_thread(self, thread: StoppedThread) -> None:
         """Raise CannotEnter where the stopped thread is not the one that runs pending calls, CallFailed where that is open."""
-        runtime = self.runtime_state()
+        runtime = self.runtime
         if runtime.has_another_main_thread(thread.saved.fs_base):
             raise CannotEnter(
                 f"pid {self.pid} runs Python on a thread that is not its main thread: start it under `perfscope run`"
@@ -103,7 +102,7 @@ class Visitor:
         Raises CallFailed where the lock is taken, or must not be waited for unseen: a waiter of a PyMutex (3.13 and newer)
         cannot be taken away.
         """
-        locked = self.runtime_state().queue_is_locked()
+        locked = self.runtime.queue_is_locked()
         if locked:
             raise CallFailed("its queue of pending calls is in use")
         if locked is None and self.version >> 16 >= MUTEX_SINCE:

@@ -26,7 +26,6 @@ from perfscope.agent.entry.interrupted_wait import (
 )
 from perfscope.agent.entry.ptrace import ProcessGone, Registers, Stop, TimeUp
 from perfscope.agent.entry.restoring_call import RestoringCall
-from perfscope.agent.host import proc
 
 SYSCALL_FUTEX = 202
 NO_SYSCALL = 0xFFFFFFFFFFFFFFFF
@@ -34,7 +33,7 @@ DIRECTION_FLAG, TRAP_FLAG = 0x400, 0x100
 RESTART_SYSCALL = 219
 RESTART_BLOCK, RESTART_UNLESS_HANDLED = -516, -514
 RSEQ_CS = struct.Struct("<IIQQQ")
-STACK_SEARCHED_BYTES = 64 << 10
+STACK_SEARCHED_BYTES = 32 << 10
 # A blocked fault would lose the program's handler for it.
 FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS)
 IGNORED_BY_DEFAULT = (signal.SIGURG, signal.SIGWINCH, signal.SIGCHLD)
@@ -80,7 +79,10 @@ def place_code(pid: int, memory: int, own_pid: int, errno_location: int) -> Call
 
 @dataclass
 class StoppedThread:
-    """A thread that we trace and have stopped, since CLOCK_MONOTONIC `since_ns`; `let_go` must follow."""
+    """A thread that we trace and have stopped, since CLOCK_MONOTONIC `since_ns`; `let_go` must follow.
+
+    caught: the signals that the program handles (a mask), to be known before a call.
+    """
 
     tid: int
     memory: int
@@ -154,8 +156,6 @@ class StoppedThread:
 
     def choose_notifier(self) -> None:
         """Choose the signal that says that a call has returned: one that the program neither handles nor blocks, 0 if none."""
-        status = proc.status(self.tid)
-        self.caught = int(status["SigCgt"], 16)
         used = self.caught | self.mask
         self.notifier = next((int(number) for number in IGNORED_BY_DEFAULT if not used & bit(number)), 0)
         if not self.notifier:

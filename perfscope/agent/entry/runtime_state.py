@@ -40,7 +40,11 @@ class RuntimeState:
 
     def knows_thread(self, thread: int) -> bool:
         """Return whether the thread with this pthread_t is the one that initialized Python."""
-        return any(word == thread for (word,) in WORD.iter_unpack(self.content[: len(self.content) // 8 * 8]))
+        wanted = WORD.pack(thread)
+        at = self.content.find(wanted)
+        while at >= 0 and at % WORD.size:
+            at = self.content.find(wanted, at + 1)
+        return at >= 0
 
     def has_another_main_thread(self, thread: int) -> bool:
         """Return whether Python was initialized by another thread than the one with this pthread_t."""
