@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from perfscope.agent.recorder import Progress, Recorder
 
 FOLLOW_EVERY_S = 5.0
+EVEN_WITH_SECCOMP = "PERFSCOPE_EVEN_WITH_SECCOMP"  # the name that `agent.entry.seccomp_filter` reads
 WATCHED_FLUSH_NS = 500_000_000
 
 
@@ -55,6 +56,7 @@ class AttachArguments(DepthArguments):
     html: Path | None
     ui: bool
     steered: bool
+    even_with_seccomp: bool
 
 
 ARGUMENTS = AttachArguments
@@ -76,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ui", action="store_true", help="watch it in the browser while it runs; prints the address")
     parser.add_argument("--steered", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--follow", action="store_true", help="keep watching until Ctrl-C, refreshing the diagnosis")
+    parser.add_argument(
+        "--even-with-seccomp",
+        action="store_true",
+        help="enter a process although its seccomp filter is unknown and may end it for that",
+    )
 
 
 def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,6 +150,8 @@ def run(args: AttachArguments) -> int:
     from perfscope.agent.recorder import FLUSH_NS, Plan, Recorder
 
     asked = asked_window(args)
+    if args.even_with_seccomp:
+        os.environ[EVEN_WITH_SECCOMP] = "1"
     if args.ui:
         return in_the_browser(args)
     if args.html is not None and not args.html.resolve().parent.is_dir():

@@ -1,8 +1,6 @@
 """Enters through ptrace: a pending call where the main thread runs, a direct call where it only waits."""
 
 import os
-import re
-import signal
 import time
 
 from perfscope.agent.entry import injected_page, ptrace, stub
@@ -10,35 +8,61 @@ from perfscope.agent.entry.idle import IdleWatch, Wait
 from perfscope.agent.entry.injected_page import Landing
 from perfscope.agent.entry.injection import NotIdleAnyMore, Visitor
 from perfscope.agent.entry.process_identity import Target
+from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
-from perfscope.agent.entry.refusals import gone, main_thread_state, own_pid, refused_by_kernel, status_of
-from perfscope.agent.entry.remote_call import CallFailed
+from perfscope.agent.entry.refusals import (
+    REMOTE_EXEC_SINCE,
+    gone,
+    main_thread_state,
+    own_pid,
+    refused_by_kernel,
+    status_of,
+)
+from perfscope.agent.entry.remote_call import CallFailed, CallSite, place_code
+from perfscope.agent.entry.runtime_state import read_runtime_state
 from perfscope.agent.entry.symbols import addresses, c_library_files, python_files, python_version
 from perfscope.errors import CannotEnter
 
-FREE_THREADED = re.compile(r"python3\.\d+t[^/]*$")
 RETRY_S = 0.05
+WITHDRAWALS = 20
 POLL_S = 0.002
 
 
-def enter_by_ptrace(target: Target, source: str, deadline_ns: int) -> tuple[str, int, int]:
+def enter_by_ptrace(
+    target: Target, source: str, deadline_ns: int, progress: EntryProgress | None = None
+) -> tuple[str, int, int]:
     """(way, longest stop in ns, stops), within CLOCK_MONOTONIC `deadline_ns`. Raises CannotEnter, SyntaxError.
 
     To be called on a thread that ends soon after: its end detaches from a target that could not be stopped.
     """
     ptrace.sleep_exactly()
-    pid = target.pid
+    pid, progress = target.pid, progress or EntryProgress()
     try:
         refuse_what_ptrace_cannot(pid)
         functions = target_functions(pid)
-        text = stub.text(source, own_pid(pid), python_version(pid))
-        visitor = Visitor(target, functions, Landing(text), deadline_ns)
+        version = python_version(pid)
+        refuse_free_threaded(target, functions["_PyRuntime"], version or 0)
+        text = stub.text(source, own_pid(pid), version)
+        landing = Landing(text, progress.base, progress.token)
+        site = call_site(target, functions["__errno_location"])
+        visitor = Visitor(target, functions, version or 0, landing, site, progress, deadline_ns)
         way = visit(visitor)
-        return way, max(visitor.stops_ns), len(visitor.stops_ns)
+        return way, max(visitor.stops_ns, default=0), len(visitor.stops_ns)
     except PermissionError:
         raise refused_by_kernel(pid) from None
     except (ProcessGone, ProcessLookupError, FileNotFoundError):
         raise gone(pid) from None
+
+
+def call_site(target: Target, errno_location: int) -> CallSite:
+    """Return where calls are made from, with the code in its place. Raises CannotEnter, OSError."""
+    target.refuse_if_changed()
+    site = place_code(target.pid, target.memory, own_pid(target.pid), errno_location)
+    if site is None:
+        if main_thread_state(target.pid) in ("", "Z", "X"):
+            raise ProcessGone
+        raise CannotEnter(f"pid {target.pid} has no room for code in its mapped files: start it under `perfscope run`")
+    return site
 
 
 def visit(visitor: Visitor) -> str:
@@ -46,6 +70,8 @@ def visit(visitor: Visitor) -> str:
     idle = IdleWatch(visitor.pid).settle()
     why = ""
     while time.monotonic_ns() < visitor.deadline_ns:
+        if landed(visitor):  # by an earlier tracer of this entry
+            return "pending-call"
         try:
             if idle is not None:
                 return visitor.start_directly(idle)
@@ -64,10 +90,22 @@ def visit(visitor: Visitor) -> str:
             idle = IdleWatch(visitor.pid).settle()
         if landed(visitor):
             return "pending-call"
-    visitor.withdraw()
+    take_back(visitor)
     if landed(visitor):
         return "pending-call"
     raise CannotEnter(never_came(visitor.pid, why))
+
+
+def take_back(visitor: Visitor) -> None:
+    """Take back what has not run, at a moment when the main thread can be stopped for it."""
+    for _ in range(WITHDRAWALS):
+        try:
+            visitor.withdraw()
+            return
+        except CallFailed:
+            time.sleep(RETRY_S)
+        except TimeUp:
+            return
 
 
 def wait_for(visitor: Visitor) -> Wait | None:
@@ -88,7 +126,7 @@ def landed(visitor: Visitor) -> bool:
     state = visitor.state()
     if state is not None and state.claimed and state.failed:
         reason = os.strerror(state.failed)
-        visitor.withdraw()
+        take_back(visitor)
         raise CannotEnter(f"pid {visitor.pid} could not start a thread ({reason}): raise its pids or memory limit")
     if state is None and main_thread_state(visitor.pid) in ("", "Z", "X"):
         raise ProcessGone
@@ -97,7 +135,10 @@ def landed(visitor: Visitor) -> bool:
 
 def never_came(pid: int, why: str) -> str:
     """The line for a time that ran out, by what the main thread does."""
-    if main_thread_state(pid) == "D":
+    state = main_thread_state(pid)
+    if state in ("T", "t"):
+        return f"pid {pid} was stopped by a signal during the entry: let it run with `kill -CONT {pid}`, and try again"
+    if state == "D":
         return f"the main thread of pid {pid} is stuck in the kernel (state D, slow storage?): try again when it moves"
     return f"the main thread of pid {pid} reached no safe point in time{why}: it is inside native code; try again"
 
@@ -109,21 +150,31 @@ def refuse_what_ptrace_cannot(pid: int) -> None:
     status = status_of(pid)
     if "shstk" in status.get("x86_Thread_features", ""):
         raise CannotEnter(f"pid {pid} runs with a shadow stack: start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off")
-    if int(status["SigIgn"], 16) >> (signal.SIGSEGV - 1) & 1:
-        raise CannotEnter(f"pid {pid} ignores SIGSEGV, which entering needs: start it under `perfscope run`")
-    if any(FREE_THREADED.search(one.path) for one in python_files(pid)):
-        raise CannotEnter(f"pid {pid} is a free-threaded Python: use 3.14 or newer, or start it under `perfscope run`")
+
+
+def refuse_free_threaded(target: Target, runtime: int, version: int) -> None:
+    """Raise CannotEnter for a Python without the GIL: other threads run while the main thread is stopped. Raises OSError."""
+    if read_runtime_state(target.memory, runtime, version).is_free_threaded():
+        advice = (
+            "enter it while its main thread runs Python code" if version >= REMOTE_EXEC_SINCE else "use 3.14 or newer"
+        )
+        raise CannotEnter(
+            f"pid {target.pid} is a free-threaded Python, which cannot be entered by ptrace: {advice}, "
+            "or start it under `perfscope run`"
+        )
 
 
 def target_functions(pid: int) -> dict[str, int]:
     """The address of each function that an entry needs. Raises CannotEnter naming the missing one, OSError."""
-    python = (*injected_page.PYTHON_FUNCTIONS, "Py_AddPendingCall")
+    python = (*injected_page.PYTHON_FUNCTIONS, "Py_AddPendingCall", "_PyRuntime")
     c_names = (*injected_page.C_FUNCTIONS, "mmap", "mprotect", "__errno_location")
     executable = python_files(pid)
     found = addresses(pid, executable, python)
     found |= addresses(pid, [*c_library_files(pid), *executable], c_names)
     missing = [name for name in (*python, *c_names) if name not in found]
     if missing:
+        if main_thread_state(pid) in ("", "Z", "X"):
+            raise ProcessGone
         advice = "start it under `perfscope run`"
         raise CannotEnter(f"pid {pid} is a static or stripped build without the symbol {missing[0]}: {advice}")
     return {name: place[0] for name, place in found.items()}

@@ -23,31 +23,21 @@
         .set    RUN_STRING, 144
         .set    ERR_CLEAR, 152
         .set    DEC_REF, 160
-        .set    ERRNO_LOCATION, 168
-        .set    MPROTECT, 176
-        .set    ADD_PENDING_CALL, 184
-        .set    ERRNO_AT, 192
-        .set    ERRNO_BEFORE, 200
-        .set    SIGNAL_MASK, 208
-        .set    MASK_BEFORE, 336
+        .set    MPROTECT, 168
+        .set    ADD_PENDING_CALL, 176
+        .set    SIGNAL_MASK, 184
+        .set    MASK_BEFORE, 312
         .set    PAGE, 4096
         .set    TEXT, 512
 
-# int arrive(data, how): called by the tracer on the stopped thread. Everything in one call, since each call costs two turns
-# of the scheduler. how: 1 queue the pending call, 0 only make ready. Returns 0 done, 1 no memory, 2 no Python, 3 queue full.
-# It starts no thread: the thread could free this page before we have left it.
+# int arrive(data, how): called on the stopped thread. Everything in one call, since each call costs two turns of the
+# scheduler. how: 1 queue the pending call, 0 only make ready. Returns 0 done, 1 no memory, 2 no Python, 3 queue full.
 arrive:
         push    rbx
-        push    r12
         push    r13
-        push    r14
         push    r15
         mov     rbx, rdi
         mov     r13d, esi
-        call    [rbx + ERRNO_LOCATION]
-        mov     r12, rax
-        mov     r14d, [rax]
-        mov     rdi, rbx
         mov     rsi, [rbx + LENGTH]
         sub     rsi, PAGE
         mov     edx, 3
@@ -55,36 +45,40 @@ arrive:
         mov     r15d, 1
         test    eax, eax
         jne     arrived
-        mov     [rbx + ERRNO_AT], r12
-        mov     [rbx + ERRNO_BEFORE], r14d
         call    [rbx + PY_IS_INITIALIZED]
         mov     r15d, 2
         test    eax, eax
         je      arrived
+        xor     r15d, r15d
         cmp     r13d, 1
-        jne     ready
+        jne     arrived
         mov     dword ptr [rbx + PENDING], 1
         mov     rdi, [rbx + BASE]
         add     rdi, offset pending - arrive
         mov     rsi, rbx
         call    [rbx + ADD_PENDING_CALL]
-        xor     r15d, r15d
         test    eax, eax
         je      arrived
         mov     dword ptr [rbx + PENDING], 0
         mov     r15d, 3
-        jmp     arrived
-ready:
-        xor     r15d, r15d
 arrived:
-        mov     [r12], r14d
         mov     eax, r15d
         pop     r15
-        pop     r14
         pop     r13
-        pop     r12
         pop     rbx
         ret
+
+# int start(data): called on the idle thread, after arrive: starts the native thread. Claimed in the same moment, so that a
+# tracer that is killed here leaves one thread or none. pthread_create returns to our caller, not to this page, which the
+# new thread may have given back by then.
+start:
+        mov     dword ptr [rdi + CLAIMED], 1
+        mov     rcx, rdi
+        mov     rdx, [rdi + THREAD_MAIN]
+        mov     rax, [rdi + PTHREAD_CREATE]
+        xor     esi, esi
+        lea     rdi, [rcx + THREAD]
+        jmp     rax
 
 # int pending(data): the pending call. On the main thread, at a bytecode boundary, with the GIL.
 pending:
@@ -129,6 +123,10 @@ thread_main:
         push    r12
         push    r13
         mov     rbx, rdi
+        mov     edi, 2
+        lea     rsi, [rbx + SIGNAL_MASK]
+        xor     edx, edx
+        call    [rbx + PTHREAD_SIGMASK]
         call    [rbx + PTHREAD_SELF]
         mov     rdi, rax
         call    [rbx + PTHREAD_DETACH]

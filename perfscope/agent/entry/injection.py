@@ -11,13 +11,15 @@ from perfscope.agent.entry import injected_page
 from perfscope.agent.entry.idle import RESTART_SYSCALL, Wait
 from perfscope.agent.entry.injected_page import Landing, State
 from perfscope.agent.entry.process_identity import Target
+from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.ptrace import ProcessGone
 from perfscope.agent.entry.refusals import refused_by_kernel
-from perfscope.agent.entry.remote_call import CallFailed, StoppedThread, stop
+from perfscope.agent.entry.remote_call import CallFailed, CallSite, LeftRunning, StoppedThread, stop
+from perfscope.agent.entry.runtime_state import MUTEX_SINCE, RuntimeState, read_runtime_state
+from perfscope.agent.entry.wait_time import waited_ns
 from perfscope.errors import CannotEnter
 
-QUICK_NS = 100_000_000  # for calls that take no lock or a short one; far above a scheduler's turn on a crowded host
-THREAD_NS = 2_000_000_000  # pthread_create may wait for the allocator's lock
+CALL_NS = 100_000_000  # far above a scheduler's turn on a crowded host
 STOP_WITHIN_NS = 1_000_000_000  # beyond the deadline of the entry, to take back what was queued
 READ_EXECUTE, PRIVATE = 5, 0x22
 MAKE_READY, QUEUE = 0, 1
@@ -39,10 +41,14 @@ class Visitor:
 
     target: Target
     functions: dict[str, int]
+    version: int
     landing: Landing
+    site: CallSite
+    progress: EntryProgress
     deadline_ns: int
     stops_ns: list[int] = field(default_factory=list)
     queued: bool = False
+    runtime: RuntimeState = field(default_factory=lambda: RuntimeState(-1, b"", 0))
 
     @property
     def pid(self) -> int:
@@ -58,6 +64,7 @@ class Visitor:
     def stopped(self) -> Iterator[StoppedThread]:
         """The main thread stopped, and let go whatever happens. Raises CannotEnter where the kernel refuses."""
         until_ns = max(self.deadline_ns, time.monotonic_ns()) + STOP_WITHIN_NS
+        self.progress.visit = time.monotonic_ns()
         try:
             thread = stop(self.pid, self.memory, until_ns)
         except OSError as refusal:
@@ -65,13 +72,42 @@ class Visitor:
                 raise refused_by_kernel(self.pid) from None
             raise
         try:
-            self.target.refuse_if_changed()  # a stopped process executes nothing
+            status = self.target.refuse_if_changed()  # a stopped process executes nothing
+            thread.caught = int(status["SigCgt"], 16)
             if thread.in_restartable_sequence():
                 raise CallFailed("in a restartable sequence")
+            if thread.in_earlier_call(self.site):
+                raise CallFailed("still in a call of an earlier entry")
+            self.runtime = read_runtime_state(self.memory, self.functions["_PyRuntime"], self.version)
+            self.check_main_thread(thread)
             yield thread
         finally:
             thread.let_go()
+            self.progress.visit = 0
             self.stops_ns.append(time.monotonic_ns() - thread.since_ns)
+
+    def check_main_thread(self, thread: StoppedThread) -> None:
+        """Raise CannotEnter where the stopped thread is not the one that runs pending calls, CallFailed where that is open."""
+        runtime = self.runtime
+        if runtime.has_another_main_thread(thread.saved.fs_base):
+            raise CannotEnter(
+                f"pid {self.pid} runs Python on a thread that is not its main thread: start it under `perfscope run`"
+            )
+        if not runtime.knows_thread(thread.saved.fs_base):
+            raise CallFailed("Python is starting up or shutting down there")
+
+    def lock_may_be_ours(self) -> bool:
+        """Return whether the stopped thread may itself hold the lock that queuing a call needs, as far as that is known.
+
+        Raises CallFailed where the lock is taken, or must not be waited for unseen: a waiter of a PyMutex (3.13 and newer)
+        cannot be taken away.
+        """
+        locked = self.runtime.queue_is_locked()
+        if locked:
+            raise CallFailed("its queue of pending calls is in use")
+        if locked is None and self.version >> 16 >= MUTEX_SINCE:
+            raise CallFailed("the lock of its queue of pending calls was not found")
+        return locked is None
 
     def state(self) -> State | None:
         """What the target says of the entry; None when the source has run and the memory is given back."""
@@ -83,13 +119,19 @@ class Visitor:
             raise ProcessGone
         return self.landing.state(image)
 
+    def call(self, thread: StoppedThread, address: int, *arguments: int, may_abandon: bool = False) -> int:
+        """Call a function on the stopped thread. Raises CallFailed, LeftRunning."""
+        return thread.call(self.site, address, *arguments, limit_ns=CALL_NS, may_abandon=may_abandon)
+
     def arrive(self, thread: StoppedThread, how: int) -> None:
         """Lay the memory, once, and call `arrive` in it. Raises CallFailed to try again, CannotEnter."""
         if not self.landing.base:
             self.map(thread)
-        answer = thread.call(self.landing.arrive_door, self.landing.data, how, limit_ns=QUICK_NS) & 0xFFFFFFFF
+        may_abandon = how == QUEUE and self.lock_may_be_ours()
+        answer = self.call(thread, self.landing.arrive_door, self.landing.data, how, may_abandon=may_abandon)
+        answer &= 0xFFFFFFFF
         if answer == injected_page.NO_MEMORY:
-            thread.call(self.functions["munmap"], self.landing.base, self.landing.length, limit_ns=QUICK_NS)
+            self.unmap(thread)
             raise CannotEnter(no_memory(self.pid))
         if answer == injected_page.NO_PYTHON:
             raise CallFailed("Python is starting up or shutting down there")
@@ -99,71 +141,55 @@ class Visitor:
     def map(self, thread: StoppedThread) -> None:
         """Code page and data pages in one piece; `arrive` makes the latter writable, never both at once, which hardened
         systems forbid. What we write goes past the protection, as a debugger's breakpoints do."""
-        mapping = (0, self.landing.length, READ_EXECUTE, PRIVATE, NOWHERE, 0)
-        base = thread.call(self.functions["mmap"], *mapping, limit_ns=QUICK_NS)
+        base = self.call(thread, self.functions["mmap"], 0, self.landing.length, READ_EXECUTE, PRIVATE)
         if base > NOWHERE - injected_page.PAGE_BYTES:
             raise CannotEnter(no_memory(self.pid))
-        self.landing.base = base
         thread.write(base, injected_page.CODE)
+        self.landing.base = base
         thread.write(self.landing.data, self.landing.data_image(self.functions))
+        self.progress.base = base
 
-    def put_back_errno(self, thread: StoppedThread) -> None:
-        """The thread may be stopped between a failed call of its own and its reading of errno."""
-        location, value = injected_page.ERRNO.unpack(
-            thread.read(self.landing.data + injected_page.ERRNO_AT, injected_page.ERRNO.size)
-        )
-        if location:
-            thread.write(location, value.to_bytes(4, "little"))
+    def unmap(self, thread: StoppedThread) -> None:
+        """Give the memory back."""
+        self.call(thread, self.functions["munmap"], self.landing.base, self.landing.length)
 
     def queue(self) -> None:
         """Leave a pending call; the main thread runs it at its next bytecode boundary. Raises CallFailed to try again."""
         with self.stopped() as thread:
             state = self.state() if self.landing.base else NOTHING_YET
-            if state is None or state.pending or state.claimed:
+            if state is None or state.claimed:
                 return
-            try:
-                self.arrive(thread, QUEUE)
-            except CallFailed:
-                if self.landing.base:
-                    self.set_flag(thread, injected_page.PENDING_AT, False)
-                    self.put_back_errno(thread)
-                raise
+            if not state.pending:
+                try:
+                    self.arrive(thread, QUEUE)
+                except LeftRunning:
+                    raise
+                except CallFailed:
+                    if self.landing.base:
+                        self.set_flag(thread, injected_page.PENDING_AT, False)
+                    raise
             self.queued = True
 
     def start_directly(self, wait: Wait) -> str:
         """Start the thread on the idle main thread itself; the way that it went. Raises NotIdleAnyMore, CallFailed."""
+        before_ns, waited_before_ns = time.monotonic_ns(), waited_ns(self.pid)
         with self.stopped() as thread:
             call = thread.in_system_call
             if call is None or (call != wait.call and RESTART_SYSCALL not in (call, wait.call)):
                 raise NotIdleAnyMore
             if thread.saved.rsp != wait.stack:
                 raise NotIdleAnyMore
+            thread.shorten_wait(self.site, waited_before_ns + thread.since_ns - before_ns)
             state = self.state() if self.landing.base else NOTHING_YET
             if state is None or state.claimed:
                 return "pending-call"
             self.arrive(thread, MAKE_READY)
             # Nobody else can claim it now: the pending call runs on this very thread.
-            self.set_flag(thread, injected_page.CLAIMED_AT, True)
-            try:
-                self.create_thread(thread)
-            except CallFailed:
+            failed = self.call(thread, self.landing.start_door, self.landing.data) & 0xFFFFFFFF
+            if failed:
                 self.set_flag(thread, injected_page.CLAIMED_AT, False)
-                raise
+                raise CallFailed(f"it can start no thread: {os.strerror(failed)}")
             return "idle-call"
-
-    def create_thread(self, thread: StoppedThread) -> None:
-        """Not from within our page: the new thread may be done, and the page freed, before the call returns."""
-        thread.block_signals(injected_page.THREAD_MASK)  # the new thread inherits it
-        errno_at = thread.read(self.landing.data + injected_page.ERRNO_AT, injected_page.ERRNO.size)
-        create, data = self.functions["pthread_create"], self.landing.data
-        arguments = (data + injected_page.THREAD_AT, 0, self.landing.thread_door, data)
-        try:
-            failed = thread.call(create, *arguments, limit_ns=THREAD_NS) & 0xFFFFFFFF
-        finally:
-            location, value = injected_page.ERRNO.unpack(errno_at)
-            thread.write(location, value.to_bytes(4, "little"))
-        if failed:
-            raise CallFailed(f"it can start no thread: {os.strerror(failed)}")
 
     def set_flag(self, thread: StoppedThread, at: int, value: bool) -> None:
         thread.write(self.landing.data + at, value.to_bytes(1, "little"))
@@ -179,4 +205,4 @@ class Visitor:
             if state.pending:
                 self.set_flag(thread, injected_page.LEAVING_AT, True)
                 return
-            thread.call(self.functions["munmap"], self.landing.base, self.landing.length, limit_ns=QUICK_NS)
+            self.unmap(thread)

@@ -28,19 +28,28 @@ class Target:
     memory: int
     identity: ProcessIdentity
 
-    def refuse_if_changed(self) -> None:
-        """Raise CannotEnter when it is another program, or has other rights, than when the entry began; OSError."""
-        if identity_of(self.pid) != self.identity:
+    def refuse_if_changed(self) -> dict[str, str]:
+        """Raise CannotEnter when it is another program, or has other rights, than when the entry began; OSError.
+
+        Returns /proc/PID/status.
+        """
+        status = proc.status(self.pid)
+        if identity_by(self.pid, status) != self.identity:
             raise CannotEnter(
                 f"pid {self.pid} started another program or changed its rights during the entry: attach again"
             )
+        return status
 
 
 def identity_of(pid: int) -> ProcessIdentity:
     """Return the identity of process `pid` now. Raises OSError when it is gone."""
+    return identity_by(pid, proc.status(pid))
+
+
+def identity_by(pid: int, status: dict[str, str]) -> ProcessIdentity:
+    """Return the identity of process `pid` now, of which `status` has just been read. Raises OSError when it is gone."""
     stat = proc.stat(pid)
     if stat is None:
         raise ProcessLookupError(pid)
-    status = proc.status(pid)
     credentials = tuple(" ".join(status.get(name, "").split()) for name in CREDENTIALS)
     return ProcessIdentity(stat.start_ticks, stat.image, credentials)

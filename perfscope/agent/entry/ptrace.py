@@ -9,13 +9,14 @@ import os
 import time
 from dataclasses import dataclass
 
-CONT, GETREGS, SETREGS, DETACH = 7, 12, 13, 17
-GETSIGINFO, SETSIGINFO = 0x4202, 0x4203
+CONT, GETREGS, SETREGS, DETACH, SYSCALL = 7, 12, 13, 17, 24
+SETOPTIONS, GETSIGINFO = 0x4200, 0x4202
+TRACESYSGOOD = 1
+SYSCALL_STOP = 0x80  # added to SIGTRAP at a system call
 GETREGSET, SETREGSET = 0x4204, 0x4205
 SEIZE, INTERRUPT = 0x4206, 0x4207
 GETSIGMASK, SETSIGMASK = 0x420A, 0x420B
 GET_RSEQ_CONFIGURATION = 0x420F
-TGKILL = 234
 NT_X86_XSTATE = 0x202
 WAIT_ALL = 0x40000000  # __WALL: a thread that is no child of ours
 EVENT_STOP = 128
@@ -94,6 +95,16 @@ def resume(tid: int, signal: int = 0) -> None:
     request(CONT, tid, 0, signal)
 
 
+def resume_to_system_call(tid: int, signal: int = 0) -> None:
+    """Let the thread run to its next system call, or the end of the one it is in."""
+    request(SYSCALL, tid, 0, signal)
+
+
+def mark_system_calls(tid: int) -> None:
+    """Have stops at system calls bear SYSCALL_STOP."""
+    request(SETOPTIONS, tid, 0, TRACESYSGOOD)
+
+
 def detach(tid: int, signal: int = 0) -> None:
     request(DETACH, tid, 0, signal)
 
@@ -133,11 +144,6 @@ def signal_info(tid: int) -> bytes:
     return buffer.raw
 
 
-def set_signal_info(tid: int, info: bytes) -> None:
-    buffer = ctypes.create_string_buffer(info, SIGINFO_BYTES)
-    request(SETSIGINFO, tid, 0, ctypes.addressof(buffer))
-
-
 def signal_mask(tid: int) -> int:
     mask = ctypes.c_ulonglong()
     request(GETSIGMASK, tid, 8, ctypes.addressof(mask))
@@ -157,11 +163,6 @@ def rseq_area(tid: int) -> int:
     except OSError:
         return 0
     return int(area[0])
-
-
-def send(tid: int, signal: int) -> None:
-    """Send a signal to the main thread itself."""
-    LIBC.syscall(TGKILL, tid, tid, signal)
 
 
 def sleep_exactly() -> None:

@@ -7,7 +7,14 @@ import re
 from pathlib import Path
 
 from perfscope.agent.entry import ptrace
-from perfscope.agent.entry.symbols import addresses, python_files, python_version
+from perfscope.agent.entry.seccomp_filter import refuse_by_seccomp
+from perfscope.agent.entry.symbols import (
+    addresses,
+    initialized,
+    possible_python_files,
+    python_files,
+    python_version,
+)
 from perfscope.agent.host import proc
 from perfscope.errors import CannotEnter
 
@@ -50,6 +57,7 @@ def check(pid: int) -> None:
     refuse_by_owner(pid, status)
     refuse_by_tracer(pid, status)
     refuse_by_permission(pid)
+    refuse_by_seccomp(pid, status)
     refuse_by_build(pid)
 
 
@@ -112,6 +120,7 @@ def refuse_by_permission(pid: int) -> None:
 
 
 def refuse_by_build(pid: int) -> None:
+    refuse_several_pythons(pid)
     try:
         files = python_files(pid)
         path = files[-1].path if files else os.readlink(f"/proc/{pid}/exe")
@@ -133,6 +142,8 @@ def refuse_by_build(pid: int) -> None:
         return
     if "PyRun_String" in found:
         raise CannotEnter(f"pid {pid} is a CPython before 3.8: use 3.10 or newer")
+    if main_thread_state(pid) in ("", "Z", "X"):
+        raise gone(pid)
     if path.endswith(" (deleted)") and looks_python:
         raise CannotEnter(f"the Python of pid {pid} was replaced on disk since it started: restart it to attach")
     if looks_python:
@@ -140,6 +151,22 @@ def refuse_by_build(pid: int) -> None:
     raise CannotEnter(
         f"pid {pid} ({os.path.basename(path)}) is not Python: `perfscope ps` lists what can be attached to"
     )
+
+
+def refuse_several_pythons(pid: int) -> None:
+    """Raise CannotEnter where more than one CPython runs in the process, or none of several yet."""
+    try:
+        if python_files(pid):
+            return
+        interpreters = [file for file in possible_python_files(pid) if initialized(pid, file) is not None]
+        running = [os.path.basename(file.path) for file in interpreters if initialized(pid, file)]
+    except OSError:
+        raise gone(pid) from None
+    if running:
+        names = " and ".join(running)
+        raise CannotEnter(f"pid {pid} runs more than one Python ({names}): start it under `perfscope run`")
+    if interpreters:
+        raise CannotEnter(f"the Python of pid {pid} has not started yet, or has ended: try again")
 
 
 def elf_header(pid: int, start: int) -> bytes:

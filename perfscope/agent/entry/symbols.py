@@ -27,6 +27,7 @@ PYTHON_NAME = re.compile(r"/(?:lib)?python3\.(\d+)[a-z]*(?:\.so[.\d]*)?(?: \(del
 PYTHON = re.compile(r"/libpython3\.\d+[a-z]*\.so[.\d]*$")
 C_LIBRARY = re.compile(r"/(libpthread[-.][^/]*|libc[-.][^/]*|ld-musl-[^/]*)$")
 MOST_FILES_KEPT = 4096
+TYPE_FLAGS_AT, TYPE_READY = 168, 1 << 12  # tp_flags of a type object, and Py_TPFLAGS_READY
 DAMAGED = (ELFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error, MemoryError)
 """What the ELF reader raises on files that are cut short or made up."""
 
@@ -70,11 +71,38 @@ def mapped_files(pid: int) -> list[MappedFile]:
 
 
 def python_files(pid: int) -> list[MappedFile]:
-    """Where CPython's own symbols can be: libpython when there is one, then the executable."""
+    """Where CPython's own symbols can be: libpython when there is one, then the executable.
+
+    A process can have loaded a second CPython that does not run: only the one that was initialized is returned, none of
+    several that were. Raises OSError where the process cannot be looked at.
+    """
+    files = possible_python_files(pid)
+    interpreters = [file for file in files if initialized(pid, file) is not None] if len(files) > 1 else []
+    if len(interpreters) < 2:
+        return files
+    running = [file for file in interpreters if initialized(pid, file)]
+    return running if len(running) == 1 else []
+
+
+def possible_python_files(pid: int) -> list[MappedFile]:
+    """Return every libpython that is mapped, then the executable. Raises OSError."""
     files = mapped_files(pid)
     executable = os.readlink(f"/proc/{pid}/exe")
     libraries = [one for one in files if PYTHON.search(one.path)]
-    return libraries + [one for one in files if one.path == executable]
+    return libraries + [one for one in files if one.path == executable and one not in libraries]
+
+
+def initialized(pid: int, file: MappedFile) -> bool | None:
+    """Return whether the CPython in this file has been initialized; None when there is none in it. Raises OSError.
+
+    The functions of a second copy may use the data of the first one, so its own data stays as it is in the file.
+    """
+    found = addresses(pid, [file], ("PyRun_String", "PyType_Type"))
+    if len(found) < 2:
+        return None
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        flags = os.pread(memory.fileno(), 8, found["PyType_Type"][0] + TYPE_FLAGS_AT)
+    return bool(int.from_bytes(flags, "little") & TYPE_READY)
 
 
 def c_library_files(pid: int) -> list[MappedFile]:
@@ -143,7 +171,7 @@ def elf_file(pid: int, user: TargetUser, mapped: MappedFile, names: set[str]) ->
         return known
     wanted = sorted(names | (known.symbols.keys() if known else set()))
     try:
-        reply = call_as(user, look_up_in_file, user.root, mapped.path, mapped.inode, wanted)
+        reply = call_as(user, look_up_in_file, user.root, path_in_target(pid, mapped.path), mapped.inode, wanted)
         found = msgspec.convert(reply.value, ElfFile)
     except (OSError, msgspec.ValidationError):
         found_in_memory = exported_symbols(pid, mapped, wanted)
@@ -154,6 +182,12 @@ def elf_file(pid: int, user: TargetUser, mapped: MappedFile, names: set[str]) ->
         known_files.clear()
     known_files[user.uid, mapped] = found
     return found
+
+
+def path_in_target(pid: int, path: str) -> str:
+    """Return a mapped file's path as the process sees it: the kernel reports it as this process sees it. Raises OSError."""
+    root = os.readlink(f"/proc/{pid}/root")
+    return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 def look_up_in_file(root: int, path: str, inode: int, names: list[str]) -> Reply:

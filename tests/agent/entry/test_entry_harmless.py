@@ -1,5 +1,7 @@
 """What the target's own code sees of an entry: nothing."""
 
+import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -59,6 +61,79 @@ def test_a_wait_in_c_is_not_cut_short(start: Start, wait: str) -> None:
         enter(target.pid, "pass")
     feed(target, b"x")
     assert line_of(target) == ("0 0" if "sleep" in wait else "1 0")
+
+
+LIMIT_S = 4
+LIMITED_WAITS = {
+    "epoll_wait": "e = select.epoll(); r = c.epoll_wait(e.fileno(), b, 1, LIMIT_S * 1000)",
+    "semtimedop": "s = c.semget(0, 1, 0o1600); t = (ctypes.c_long * 2)(LIMIT_S, 0)\n"
+    "r = c.semtimedop(s, struct.pack('Hhh', 0, -1, 0), 1, t); e = ctypes.get_errno(); c.semctl(s, 0, 0); ctypes.set_errno(e)",
+    "sigtimedwait": "m = (ctypes.c_ulong * 16)(1 << 9); t = (ctypes.c_long * 2)(LIMIT_S, 0)\n"
+    "signal.pthread_sigmask(0, {10}); r = c.sigtimedwait(m, None, t)",
+}
+OUTCOMES = {
+    "epoll_wait": (0, 0),
+    "semtimedop": (-1, errno.EAGAIN),
+    "sigtimedwait": (-1, errno.EAGAIN),
+}
+
+
+@pytest.mark.parametrize("wait", LIMITED_WAITS)
+def test_a_wait_with_a_limit_is_not_cut_short_and_ends_in_time(start: Start, wait: str) -> None:
+    """Waits that the kernel ends with EINTR at any stop: the result is that of the limit, which has not begun again."""
+    target = start(f"""
+import ctypes, select, signal, struct, time
+LIMIT_S = {LIMIT_S}
+c = ctypes.CDLL(None, use_errno=True)
+b = ctypes.create_string_buffer(64)
+{READY}
+ctypes.set_errno(0)
+began = time.monotonic()
+{LIMITED_WAITS[wait]}
+print(r, ctypes.get_errno(), time.monotonic() - began, flush=True)
+""")
+    for _ in range(2):
+        time.sleep(1.0)  # so that a limit that began again would show
+        assert enter(target.pid, "pass").way == "idle-call"
+    result, error, took_s = line_of(target).split()
+    assert (int(result), int(error)) == OUTCOMES[wait]
+    assert LIMIT_S - 0.1 < float(took_s) < LIMIT_S + 0.9
+
+
+UNLIMITED_WAITS = {
+    "semop": "s = c.semget(0, 1, 0o1600); print('waits', s, flush=True); r = c.semop(s, struct.pack('Hhh', 0, -1, 0), 1)",
+    "recv": "x, y = socket.socketpair(); x.setsockopt(1, socket.SO_RCVTIMEO, struct.pack('ll', 600, 0))\n"
+    "threading.Thread(target=lambda: (sys.stdin.read(1), y.send(b'x'))).start(); print('waits', 0, flush=True)\n"
+    "r = c.recv(x.fileno(), b, 8, 0)",
+    "accept": "x = socket.create_server(('127.0.0.1', 0)); x.setsockopt(1, socket.SO_RCVTIMEO, struct.pack('ll', 600, 0))\n"
+    "threading.Thread(target=lambda: (sys.stdin.read(1), socket.create_connection(x.getsockname()))).start()\n"
+    "print('waits', 0, flush=True); r = min(c.accept(x.fileno(), None, None), 1)",
+}
+
+
+@pytest.mark.parametrize("wait", UNLIMITED_WAITS)
+def test_a_wait_that_a_stop_would_end_goes_on(start: Start, wait: str) -> None:
+    target = start(f"""
+import ctypes, socket, struct, sys, threading
+c = ctypes.CDLL(None, use_errno=True)
+b = ctypes.create_string_buffer(64)
+{READY}
+ctypes.set_errno(0)
+{UNLIMITED_WAITS[wait]}
+print(r, ctypes.get_errno(), flush=True)
+""")
+    word, semaphores = line_of(target).split()
+    assert word == "waits"
+    for _ in range(2):
+        assert enter(target.pid, "pass").way == "idle-call"
+    if wait == "semop":
+        semctl = ctypes.CDLL(None).semctl
+        assert semctl(int(semaphores), 0, 16, 1) == 0  # SETVAL
+        assert line_of(target) == "0 0"
+        semctl(int(semaphores), 0, 0)
+    else:
+        feed(target, b"x")
+        assert line_of(target) == "1 0"
 
 
 def test_arithmetic_goes_on_to_the_same_result(start: Start) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +16,9 @@ import pytest
 
 from perfscope.agent.entry import check, enter, ptrace
 from perfscope.agent.entry.refusals import refused_by_kernel
+from perfscope.agent.entry.symbols import path_in_target, python_files
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import BUSY, READY, SLEEP, Start, eventually
+from tests.agent.entry.target import BUSY, READY, SLEEP, Start, eventually, line_of
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
@@ -245,3 +247,45 @@ def test_a_target_that_may_not_map_memory(start: Start) -> None:
     with pytest.raises(CannotEnter, match="raise its memory limit"):
         enter(target.pid, "pass")
     assert target.poll() is None
+
+
+@as_root
+@pytest.mark.parametrize("inside", [False, True], ids=["its files outside", "its files inside"])
+def test_a_process_with_another_root_directory_is_entered(start: Start, tmp_path: Path, inside: bool) -> None:
+    root = sys.base_prefix if inside else str(tmp_path)
+    target = start(
+        f"import os, sys\nos.chroot({root!r})\n{READY}\nwhile not hasattr(sys, 'entered'): pass\nprint('entered', flush=True)"
+    )
+    files = python_files(target.pid)
+    assert files != []
+    if inside:
+        paths = [path_in_target(target.pid, file.path) for file in files]
+        assert all(
+            Path(root, path.lstrip("/")).exists() and path != file.path for path, file in zip(paths, files, strict=True)
+        )
+    enter(target.pid, "import sys; sys.entered = True")
+    assert line_of(target) == "entered"
+
+
+def test_stopped_by_a_signal_during_the_entry(start: Start) -> None:
+    target = start(BUSY)
+
+    def stop_when_traced() -> None:
+        eventually(lambda: "TracerPid:\t0" not in Path(f"/proc/{target.pid}/status").read_text(), "the tracer")
+        os.kill(target.pid, signal.SIGSTOP)
+
+    stopper = threading.Thread(target=stop_when_traced)
+    stopper.start()
+    refused = ""
+    for _ in range(40):
+        try:
+            enter(target.pid, "pass", deadline_s=1)
+        except CannotEnter as refusal:
+            refused = str(refusal)
+            break
+    stopper.join()
+    assert f"`kill -CONT {target.pid}`" in refused
+    assert target.poll() is None
+    target.send_signal(signal.SIGCONT)
+    eventually(lambda: "State:\tR" in Path(f"/proc/{target.pid}/status").read_text(), "it running on")
+    enter(target.pid, "pass")

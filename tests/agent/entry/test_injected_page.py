@@ -2,29 +2,52 @@
 
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from perfscope.agent.entry import injected_page, stub
+from perfscope.agent.entry import injected_page, restoring_call, stub
 
 SOURCE = Path(injected_page.__file__).with_name("injected_page.s")
+CALL_SOURCE = SOURCE.with_name("restoring_call.s")
+
+
+def assemble(source: Path, folder: Path) -> tuple[bytes, dict[str, int]]:
+    """Return the machine code of `source`, and the value of each symbol in it."""
+    if not shutil.which("as") or not shutil.which("objcopy"):
+        pytest.skip("no assembler (binutils) here")
+    subprocess.run(["as", source, "-o", folder / "object.o"], check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", folder / "object.o", folder / "code"], check=True)
+    symbols = subprocess.run(["nm", folder / "object.o"], capture_output=True, text=True, check=True).stdout
+    return (folder / "code").read_bytes(), {line.split()[2]: int(line.split()[0], 16) for line in symbols.splitlines()}
 
 
 def test_the_code_is_the_assembled_source(tmp_path: Path) -> None:
-    if not shutil.which("as") or not shutil.which("objcopy"):
-        pytest.skip("no assembler (binutils) here")
-    subprocess.run(["as", SOURCE, "-o", tmp_path / "injected_page.o"], check=True)
-    subprocess.run(
-        ["objcopy", "-O", "binary", "-j", ".text", tmp_path / "injected_page.o", tmp_path / "code"], check=True
-    )
-    assert (tmp_path / "code").read_bytes() == injected_page.CODE
-    symbols = subprocess.run(["nm", tmp_path / "injected_page.o"], capture_output=True, text=True, check=True).stdout
-    places = {line.split()[2]: int(line.split()[0], 16) for line in symbols.splitlines()}
+    code, places = assemble(SOURCE, tmp_path)
+    assert code == injected_page.CODE
     assert places["arrive"] == injected_page.ARRIVE_DOOR
+    assert places["start"] == injected_page.START_DOOR
     assert places["pending"] == injected_page.PENDING_DOOR
     assert places["thread_main"] == injected_page.THREAD_DOOR
+
+
+def test_the_code_of_the_calls_is_the_assembled_source(tmp_path: Path) -> None:
+    code, places = assemble(CALL_SOURCE, tmp_path)
+    assert code[: restoring_call.ENTRY] == bytes(restoring_call.ENTRY)
+    assert code[restoring_call.ENTRY :] == restoring_call.CODE
+    assert places["call_function"] == restoring_call.ENTRY
+    assert places["time_limit"] == restoring_call.TIME_LIMIT == restoring_call.HEAD.size
+    assert places["returned"] == restoring_call.RETURNED
+    assert places["RED_ZONE"] == restoring_call.RED_ZONE_BYTES
+    names = ("function", "arguments", "return_to", "flags", "signal_mask", "waking", "xstate_bytes", "errno_location")
+    words = {name: 1000 + number for number, name in enumerate((*names, "pid", "signal")) if name != "arguments"}
+    head = restoring_call.RestoringCall(arguments=(1, 2), **words).head()
+    assert head[places["arguments"] :][:32] == struct.pack("<4Q", 1, 2, 0, 0)
+    for name, value in words.items():
+        size = 4 if name in ("pid", "signal") else 8
+        assert int.from_bytes(head[places[name] :][:size], "little") == value
 
 
 def test_both_sides_agree_on_the_data_page() -> None:
@@ -32,10 +55,7 @@ def test_both_sides_agree_on_the_data_page() -> None:
     assert offsets["CLAIMED"] == injected_page.CLAIMED_AT
     assert offsets["PENDING"] == injected_page.PENDING_AT
     assert offsets["LEAVING"] == injected_page.LEAVING_AT
-    assert offsets["THREAD"] == injected_page.THREAD_AT
     assert offsets["TEXT"] == injected_page.TEXT_AT
-    assert offsets["ERRNO_AT"] == injected_page.ERRNO_AT
-    assert offsets["ERRNO_BEFORE"] == injected_page.ERRNO_AT + 8
     assert offsets["PAGE"] == injected_page.PAGE_BYTES
     names = injected_page.TABLE_NAMES
     laid = injected_page.Landing(b"text", base=0x10000)
@@ -54,7 +74,7 @@ def test_both_sides_agree_on_the_data_page() -> None:
         "PY_IS_INITIALIZED",
     )
     table += ("GIL_ENSURE", "GIL_RELEASE", "DICT_NEW", "RUN_STRING", "ERR_CLEAR", "DEC_REF")
-    table += ("ERRNO_LOCATION", "MPROTECT", "ADD_PENDING_CALL")
+    table += ("MPROTECT", "ADD_PENDING_CALL")
     assert [words[offsets[name]] for name in table] == [1000 + number for number in range(len(names))]
     assert image[injected_page.TEXT_AT :] == b"text\0"
 

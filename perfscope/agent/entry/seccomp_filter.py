@@ -1,0 +1,260 @@
+"""Judges seccomp filters: may the code that is placed into a process make the system calls that it needs?
+
+A filter is a small program of the classic BPF machine over the number and the arguments of a system call (seccomp(2)).
+"""
+
+import ctypes
+import errno
+import os
+import struct
+import time
+from collections.abc import Sequence
+
+from perfscope.agent.entry import ptrace
+from perfscope.agent.entry.process_identity import Target
+from perfscope.agent.entry.progress import EntryProgress
+from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
+from perfscope.agent.entry.remote_call import stop
+from perfscope.agent.host import proc
+from perfscope.errors import CannotEnter
+
+INSTRUCTION = struct.Struct("<HBBI")
+DATA = struct.Struct("<iIQ6Q")
+ARCH_X86_64 = 0xC000003E
+MOST_FILTERS, MOST_INSTRUCTIONS = 64, 4096
+GET_FILTER = 0x420C
+ACTION_MASK, ALLOW, LOG, ERRNO = 0xFFFF0000, 0x7FFF0000, 0x7FFC0000, 0x00050000
+CLONE3, NO_SUCH_CALL = 435, ERRNO | 38  # then glibc uses clone; any other error it reports
+WORD = 0xFFFFFFFF
+STRICT, FILTER = "1", "2"  # of Seccomp in /proc/PID/status
+CAP_SYS_ADMIN = 1 << 21
+INSIST = "PERFSCOPE_EVEN_WITH_SECCOMP"
+"""A variable of perfscope's own environment: `--even-with-seccomp` sets it."""
+THREAD_FLAGS = 0x3D0F00
+
+REQUIRED: dict[str, tuple[int, tuple[int, ...]]] = {
+    "mmap": (9, (0, 8192, 5, 0x22, -1, 0)),
+    "mprotect": (10, (0, 4096, 3)),
+    "munmap": (11, (0, 8192)),
+    "rt_sigprocmask": (14, (2, 0, 0, 8)),
+    "rt_sigpending": (127, (0, 8)),
+    "tgkill": (234, (1, 1, 23)),
+    "futex": (202, (0, 128)),
+    "clone": (56, (THREAD_FLAGS,)),
+    "socket": (41, (1, 0x80801, 0)),
+    "connect": (42, ()),
+    "sendmsg": (46, ()),
+    "recvmsg": (47, ()),
+}
+"""What an entry cannot do without: number and arguments as our code makes the call."""
+USED = {
+    "read": 0,
+    "write": 1,
+    "close": 3,
+    "stat": 4,
+    "fstat": 5,
+    "poll": 7,
+    "lseek": 8,
+    "brk": 12,
+    "rt_sigaction": 13,
+    "ioctl": 16,
+    "access": 21,
+    "select": 23,
+    "sched_yield": 24,
+    "mremap": 25,
+    "madvise": 28,
+    "dup": 32,
+    "nanosleep": 35,
+    "getpid": 39,
+    "sendto": 44,
+    "recvfrom": 45,
+    "shutdown": 48,
+    "getsockname": 51,
+    "setsockopt": 54,
+    "getsockopt": 55,
+    "exit": 60,
+    "fcntl": 72,
+    "ftruncate": 77,
+    "readlink": 89,
+    "getrusage": 98,
+    "getuid": 102,
+    "sched_setscheduler": 144,
+    "prctl": 157,
+    "gettid": 186,
+    "sched_getaffinity": 204,
+    "getdents64": 217,
+    "clock_gettime": 228,
+    "clock_nanosleep": 230,
+    "ioprio_set": 251,
+    "openat": 257,
+    "newfstatat": 262,
+    "ppoll": 271,
+    "set_robust_list": 273,
+    "getrandom": 318,
+    "memfd_create": 319,
+    "statx": 332,
+    "rseq": 334,
+    "clone3": 435,
+}
+"""What our code may also do: an error is handled, but the call must not end or stop the process."""
+
+
+def refuse_by_seccomp(pid: int, status: dict[str, str]) -> None:
+    """Raise CannotEnter where seccomp forbids what entering needs, as far as that shows without a stop.
+
+    status: /proc/PID/status. A filter that `must_be_judged` is left to `judge`.
+    """
+    mode = status.get("Seccomp", "0")
+    if mode == STRICT:
+        raise CannotEnter(f"pid {pid} runs in seccomp's strict mode, which ends it for any call: use `--depth observe`")
+    if mode == FILTER and not may_be_entered_unseen(status) and not can_read_filters():
+        advice = "run perfscope with sudo, use `--depth observe`, or insist with `--even-with-seccomp`"
+        raise CannotEnter(f"pid {pid} has a seccomp filter that may end it for what entering does: {advice}")
+
+
+def must_be_judged(status: dict[str, str]) -> bool:
+    """Return whether the process has filters that decide whether it can be entered."""
+    return status.get("Seccomp") == FILTER and not may_be_entered_unseen(status)
+
+
+def may_be_entered_unseen(status: dict[str, str]) -> bool:
+    """Return whether its filters are those of this process too (a container's), or the user insists."""
+    own = proc.status(os.getpid())
+    ours = own.get("Seccomp") == FILTER and own.get("Seccomp_filters", "") == status.get("Seccomp_filters", "0")
+    return ours or os.environ.get(INSIST, "") not in ("", "0")
+
+
+def can_read_filters() -> bool:
+    """Return whether the kernel lets this process read the filters of others."""
+    pid = os.getpid()
+    return bool(proc.capabilities(pid) & CAP_SYS_ADMIN) and proc.status(pid).get("Seccomp", "0") == "0"
+
+
+def judge(target: Target, deadline_ns: int, progress: EntryProgress) -> None:
+    """Stop the main thread for its filters, and raise CannotEnter where they forbid what entering needs.
+
+    To be called on a thread that ends soon after. Raises OSError where it cannot be traced.
+    """
+    pid = target.pid
+    progress.visit = time.monotonic_ns()
+    try:
+        thread = stop(pid, target.memory, deadline_ns)
+        try:
+            filters = read_filters(pid)
+        finally:
+            thread.let_go()
+    except TimeUp:
+        raise CannotEnter(f"the main thread of pid {pid} could not be stopped in time: try again") from None
+    except ProcessGone:
+        raise CannotEnter(f"pid {pid} has exited: start it again, or attach to another") from None
+    finally:
+        progress.visit = 0
+    if filters is None:
+        raise CannotEnter(f"the seccomp filter of pid {pid} cannot be read here: use `--depth observe`")
+    forbidden = forbidden_call(filters)
+    if forbidden:
+        raise CannotEnter(
+            f"the seccomp filter of pid {pid} forbids {forbidden}, which entering needs: use `--depth observe`"
+        )
+
+
+def read_filters(tid: int) -> list[bytes] | None:
+    """Return the filters of a thread that is stopped by this tracer; None where the kernel does not give them."""
+    found: list[bytes] = []
+    for number in range(MOST_FILTERS):
+        buffer = ctypes.create_string_buffer(MOST_INSTRUCTIONS * INSTRUCTION.size)
+        try:
+            length = ptrace.request(GET_FILTER, tid, number, ctypes.addressof(buffer))
+        except OSError as refusal:
+            return found if refusal.errno == errno.ENOENT else None
+        found.append(buffer.raw[: length * INSTRUCTION.size])
+    return None
+
+
+def forbidden_call(filters: Sequence[bytes]) -> str | None:
+    """Return the name of a system call of ours that the filters forbid, None when there is none."""
+    for name, (number, arguments) in REQUIRED.items():
+        if action(filters, number, arguments) & ACTION_MASK not in (ALLOW, LOG):
+            return name
+    for name, number in USED.items():
+        answer = action(filters, number, ())
+        if answer & ACTION_MASK not in (ALLOW, LOG, ERRNO):
+            return name
+        if number == CLONE3 and answer & ACTION_MASK == ERRNO and answer != NO_SUCH_CALL:
+            return name
+    return None
+
+
+def action(filters: Sequence[bytes], number: int, arguments: tuple[int, ...]) -> int:
+    """Return what the filters do with one system call: the strictest of their answers, with its data."""
+    words = [argument & (1 << 64) - 1 for argument in (*arguments, *[0] * (6 - len(arguments)))]
+    data = DATA.pack(number, ARCH_X86_64, 0, *words)
+    answers = [run(list(INSTRUCTION.iter_unpack(program)), data) for program in filters]
+    # As the kernel orders them: by the signed value, KILL_PROCESS (0x80000000) before KILL_THREAD (0).
+    return min(answers, key=lambda answer: ctypes.c_int32(answer & ACTION_MASK).value, default=ALLOW)
+
+
+def run(program: list[tuple[int, int, int, int]], data: bytes) -> int:
+    """Return the answer of one filter; 0 (kill) for a program that the kernel would not have taken."""
+    accumulator = index = at = 0
+    memory = [0] * 16
+    while at < len(program):
+        code, if_true, if_false, constant = program[at]
+        at += 1
+        kind = code & 7
+        if kind == 6:
+            return accumulator if code & 0x18 == 0x10 else constant
+        if kind in (0, 1):
+            value = loaded(code, constant, data, memory)
+            accumulator, index = (value, index) if kind == 0 else (accumulator, value)
+        elif kind in (2, 3):
+            memory[constant & 15] = accumulator if kind == 2 else index
+        elif kind == 4:
+            accumulator = computed(code, accumulator, index if code & 8 else constant)
+        elif kind == 5:
+            operand = index if code & 8 else constant
+            at += constant if code & 0xF0 == 0 else (if_true if jumps(code, accumulator, operand) else if_false)
+        elif code & 0x80:
+            accumulator = index
+        else:
+            index = accumulator
+    return 0
+
+
+def loaded(code: int, constant: int, data: bytes, memory: list[int]) -> int:
+    """Return what a load instruction loads."""
+    mode = code & 0xE0
+    if mode == 0x20 and constant + 4 <= len(data):
+        return int.from_bytes(data[constant : constant + 4], "little")
+    if mode == 0x60:
+        return memory[constant & 15]
+    return len(data) if mode == 0x80 else constant
+
+
+def computed(code: int, left: int, right: int) -> int:
+    """Return the result of an arithmetic instruction."""
+    operation = code & 0xF0
+    if operation in (0x30, 0x90):
+        return 0 if not right else left // right if operation == 0x30 else left % right
+    results = {
+        0x00: lambda: left + right,
+        0x10: lambda: left - right,
+        0x20: lambda: left * right,
+        0x40: lambda: left | right,
+        0x50: lambda: left & right,
+        0x60: lambda: left << (right & 31),
+        0x70: lambda: left >> (right & 31),
+        0x80: lambda: -left,
+        0xA0: lambda: left ^ right,
+    }
+    return results[operation]() & WORD if operation in results else 0
+
+
+def jumps(code: int, left: int, right: int) -> bool:
+    """Return whether a conditional jump is taken."""
+    operation = code & 0xF0
+    if operation == 0x10:
+        return left == right
+    if operation == 0x20:
+        return left > right
+    return left >= right if operation == 0x30 else bool(left & right)

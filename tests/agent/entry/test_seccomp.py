@@ -1,0 +1,132 @@
+"""Targets with a seccomp filter of their own: entered where it permits what entering needs, refused with the reason elsewhere."""
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent.entry import check, enter
+from perfscope.agent.entry.seccomp_filter import INSIST, REQUIRED, USED, action, forbidden_call
+from perfscope.errors import CannotEnter
+from tests.agent.entry.target import BUSY, READY, Start, eventually, said, writing
+
+KILL_PROCESS, KILL_THREAD, TRAP, DENY, NO_SUCH_CALL, ALLOW = (
+    0x80000000,
+    0,
+    0x00030000,
+    0x00050001,
+    0x00050026,
+    0x7FFF0000,
+)
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to read filters, or to give that up")
+FILTERED = f"""
+import ctypes, struct, sys, os
+answer, numbers = int(sys.argv[1]), [int(word) for word in sys.argv[2].split(",")]
+steps = [struct.pack("HBBI", 0x20, 0, 0, 0)]
+for number in numbers:
+    steps += [struct.pack("HBBI", 0x15, 0, 1, number), struct.pack("HBBI", 0x06, 0, 0, answer)]
+steps += [struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(steps))
+libc = ctypes.CDLL(None)
+if len(sys.argv) > 3:
+    os.setgroups([])
+    os.setgid(int(sys.argv[3]))
+    os.setuid(int(sys.argv[3]))
+    libc.prctl(4, 1)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code)))) == 0
+{READY}
+while True: pass
+"""
+
+
+def filter_of(answer: int, *numbers: int) -> bytes:
+    """Return a filter that gives `answer` for the system calls and allows all others."""
+    steps = [(0x20, 0, 0, 0)]
+    for number in numbers:
+        steps += [(0x15, 0, 1, number), (0x06, 0, 0, answer)]
+    return b"".join(struct.pack("<HBBI", *step) for step in [*steps, (0x06, 0, 0, ALLOW)])
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("answer", "numbers", "name"),
+    [
+        (KILL_PROCESS, "56,435", "clone"),
+        (KILL_THREAD, "10", "mprotect"),
+        (TRAP, "41", "socket"),
+        (DENY, "9", "mmap"),
+        (DENY, "435", "clone3"),
+        (KILL_PROCESS, "319", "memfd_create"),
+    ],
+)
+def test_a_filter_that_forbids_what_entering_needs(start: Start, answer: int, numbers: str, name: str) -> None:
+    target = start(FILTERED, str(answer), numbers)
+    with pytest.raises(CannotEnter, match=f"forbids {name},"):
+        enter(target.pid, "pass")
+    assert target.poll() is None
+
+
+@as_root
+def test_a_filter_that_permits_it(start: Start, tmp_path: Path) -> None:
+    """As a container's: it refuses some calls, clone3 and memfd_create among them, with an error."""
+    target = start(FILTERED, str(NO_SUCH_CALL), "165,166,435,319")
+    enter(target.pid, writing(tmp_path / "out"))
+    eventually(lambda: said(tmp_path / "out") == "x", "the source")
+    assert target.poll() is None
+
+
+@as_root
+def test_a_filter_that_cannot_be_read(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = start(FILTERED, str(KILL_PROCESS), "56,435", str(NOBODY))
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        try:
+            check(target.pid)
+        except CannotEnter as refusal:
+            os._exit(7 if "--even-with-seccomp" in str(refusal) else 8)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    monkeypatch.setenv(INSIST, "1")
+    check(target.pid)
+
+
+def test_strict_mode(start: Start) -> None:
+    target = start(f"import ctypes; {READY}; ctypes.CDLL(None).prctl(22, 1)\nwhile True: pass")
+    eventually(lambda: "Seccomp:\t1" in Path(f"/proc/{target.pid}/status").read_text(), "the mode")
+    with pytest.raises(CannotEnter, match="strict mode"):
+        enter(target.pid, "pass")
+    assert target.poll() is None
+
+
+def test_no_filter_is_no_reason(start: Start) -> None:
+    check(start(BUSY).pid)
+
+
+def test_the_strictest_answer_counts() -> None:
+    assert action([], 9, ()) == ALLOW
+    assert action([filter_of(DENY, 9), filter_of(KILL_PROCESS, 9), filter_of(TRAP, 9)], 9, ()) == KILL_PROCESS
+    assert action([filter_of(DENY, 9), filter_of(KILL_THREAD, 9)], 9, ()) == KILL_THREAD
+    assert action([filter_of(DENY, 9), filter_of(KILL_THREAD, 8)], 9, ()) == DENY
+
+
+def test_every_call_that_entering_needs_is_judged() -> None:
+    for name, (number, _) in REQUIRED.items():
+        assert forbidden_call([filter_of(DENY, number)]) == name
+    for name, number in USED.items():
+        assert forbidden_call([filter_of(NO_SUCH_CALL, number)]) is None
+        assert forbidden_call([filter_of(KILL_THREAD, number)]) == name
+
+
+def test_a_filter_that_looks_at_arguments() -> None:
+    """As docker's for clone: new namespaces are refused, threads are not."""
+    load_flags, mask, equal = (0x20, 0, 0, 16), (0x54, 0, 0, 0x7E020000), (0x15, 0, 1, 0)
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 5, 56), load_flags, mask, equal, (0x06, 0, 0, ALLOW), (0x06, 0, 0, DENY)]
+    program = b"".join(struct.pack("<HBBI", *step) for step in [*steps, (0x06, 0, 0, ALLOW)])
+    assert forbidden_call([program]) is None
+    assert action([program], 56, (0x10000000,)) == DENY

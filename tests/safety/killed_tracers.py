@@ -1,0 +1,240 @@
+"""Entries whose tracer is killed, and programs that notice when anything of theirs was changed by one."""
+
+import mmap
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from perfscope.agent.delivery.from_child import Report, enter_apart
+from perfscope.agent.entry import enter, ptrace
+from perfscope.agent.host import proc
+
+VECTORS = """
+import select, sys, torch
+torch.set_num_threads(1)
+torch.manual_seed(0)
+a, b = torch.randn(96, 96), torch.randn(96, 96)
+def work():
+    x = a
+    for _ in range(20):
+        x = torch.tanh(x @ b) + torch.exp(-x * x)
+    return x.double().sum().item(), hash(x.numpy().tobytes())
+alone = work()
+print("ready", flush=True)
+rounds = wrong = 0
+while not select.select([0], [], [], 0)[0]:
+    rounds += 1
+    wrong += work() != alone
+print("rounds", rounds > 0, "wrong", wrong, flush=True)
+"""
+COUNTING = """
+import select
+def work():
+    total = 0.0
+    for number in range(1, 30_000):
+        total += number ** 0.5 / (1.0 + total * 1e-9)
+    return total
+alone = work()
+print("ready", flush=True)
+rounds = wrong = 0
+while not select.select([0], [], [], 0)[0]:
+    rounds += 1
+    wrong += work() != alone
+print("rounds", rounds > 0, "wrong", wrong, flush=True)
+"""
+EPOLL = """
+import select
+e = select.epoll()
+e.register(0, 1)
+print("ready", flush=True)
+print([(file, event & 1) for file, event in e.poll()], flush=True)  # its end may come with it
+"""
+NANOSLEEP = """
+import ctypes, time
+c = ctypes.CDLL(None, use_errno=True)
+t = (ctypes.c_long * 2)(SECONDS, 0)
+print("ready", flush=True)
+ctypes.set_errno(0)
+began = time.monotonic()
+print(c.nanosleep(t, None), ctypes.get_errno(), round(time.monotonic() - began), flush=True)
+"""
+POLL = """
+import ctypes, time
+c = ctypes.CDLL(None, use_errno=True)
+print("ready", flush=True)
+ctypes.set_errno(0)
+began = time.monotonic()
+print(c.poll(None, 0, SECONDS * 1000), ctypes.get_errno(), round(time.monotonic() - began), flush=True)
+"""
+SELECT = """
+import select, time
+print("ready", flush=True)
+began = time.monotonic()
+print(select.select([], [], [], SECONDS), round(time.monotonic() - began), flush=True)
+"""
+SIGNALS = """
+import os, select, signal
+reading, writing = os.pipe()
+os.set_blocking(reading, False)
+os.set_blocking(writing, False)
+signal.set_wakeup_fd(writing, warn_on_full_buffer=True)
+for number in range(34, 38):
+    signal.signal(number, lambda *_: None)
+print("ready", flush=True)
+came = 0
+ended = False
+while not ended:
+    ended = bool(select.select([0], [], [], 0)[0])
+    try:
+        while piece := os.read(reading, 65536):
+            came += len(piece)
+    except BlockingIOError:
+        pass
+print(came, flush=True)
+"""
+
+
+def begin(program: str, seconds: int = 0) -> subprocess.Popen[str]:
+    """Start `program` and wait until it is ready; SECONDS in it is replaced."""
+    text = program.replace("SECONDS", str(seconds))
+    process = subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill the program if it still runs, and close its pipes."""
+    process.kill()
+    process.communicate()
+
+
+def answer(process: subprocess.Popen[str]) -> str:
+    """Have the program end, and return its last line."""
+    assert process.stdin is not None
+    process.stdin.write("end\n")
+    process.stdin.flush()
+    return last_line(process)
+
+
+def last_line(process: subprocess.Popen[str]) -> str:
+    """Wait for the program's end and return its last line; the exit code where it did not end well."""
+    out = process.communicate(timeout=120)[0]
+    return out.strip() if process.returncode == 0 else f"exit code {process.returncode}"
+
+
+def entry_killed_at(pid: int, number: int) -> bool:
+    """Enter `pid` in a child process that kills itself before its ptrace request `number`; False when it needed fewer."""
+    child = os.fork()
+    if child == 0:
+        request, made = ptrace.request, 0
+
+        def counted(code: int, tid: int, address: int = 0, data: object = 0) -> int:
+            nonlocal made
+            if made == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            made += 1
+            return request(code, tid, address, data)
+
+        try:
+            ptrace.request = counted
+            enter(pid, "pass", deadline_s=30)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def entry_killed_after(pid: int, delay_s: float) -> bool:
+    """Enter `pid` in a child process, which is killed `delay_s` after it has become the tracer; False when it was quicker."""
+    child = os.fork()
+    if child == 0:
+        try:
+            enter(pid, "pass", deadline_s=30)
+        finally:
+            os._exit(0)
+    while int(proc.status(pid)["TracerPid"]) == 0:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return False
+    until = time.perf_counter() + delay_s
+    while time.perf_counter() < until:
+        pass
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+class SignalSender:
+    """Sends queued signals to a process, each of which must arrive."""
+
+    def __init__(self, pid: int, interval_s: float = 0.0003) -> None:
+        self.pid, self.interval_s = pid, interval_s
+        self.sent = 0
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        """Send until `stop`."""
+        choice = random.Random(7)
+        while not self.ended.is_set():
+            os.kill(self.pid, choice.randrange(34, 38))
+            self.sent += 1
+            time.sleep(self.interval_s)
+
+    def stop(self) -> int:
+        """Stop sending; return how many were sent."""
+        self.ended.set()
+        self.thread.join()
+        return self.sent
+
+
+def mapped_code_pages(pid: int) -> int:
+    """Return how many anonymous mappings of code the process has."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return sum(line.split()[1] == "r-xp" and len(line.split()) == 5 for line in lines)
+
+
+class Saboteur:
+    """Has a tracer of this process's children send itself a signal before one of its ptrace requests, once."""
+
+    def __init__(self, number: int, moment: int) -> None:
+        self.number, self.moment = number, moment
+        self.made = mmap.mmap(-1, mmap.PAGESIZE)
+
+    @property
+    def struck(self) -> bool:
+        """Whether the signal has been sent."""
+        return bool(self.made[0])
+
+    def __enter__(self) -> "Saboteur":
+        self.request, made = ptrace.request, 0
+
+        def counted(code: int, tid: int, address: int = 0, data: object = 0) -> int:
+            nonlocal made
+            if made == self.moment and not self.struck:
+                self.made[0] = 1
+                os.kill(os.getpid(), self.number)
+            made += 1
+            return self.request(code, tid, address, data)
+
+        ptrace.request = counted
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ptrace.request = self.request
+
+
+def enter_sabotaged(pid: int, source: str, number: int, moment: int) -> tuple[Report, bool]:
+    """Enter as the agent does, with a tracer that sends itself signal `number` before its request `moment`.
+
+    Returns the report and whether the tracer got that far.
+    """
+    with Saboteur(number, moment) as saboteur:
+        entering = enter_apart(pid, source, 60.0)
+        while (report := entering.report()) is None:
+            time.sleep(0.001)
+        return report, saboteur.struck

@@ -1,0 +1,163 @@
+"""Hundreds of entries whose tracer is killed, into programs that notice any change of theirs.
+
+`python -m tests.safety.long_killed_tracers --kills 600` kills at every ptrace request and at random moments, freezes every
+twentieth tracer, and prints per program how many kills and freezes met a tracer and what the program reports in the end. It
+ends with an error when a program died, reports a wrong result, or cannot be entered afterwards.
+"""
+
+import argparse
+import itertools
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perfscope.agent.entry import enter
+from perfscope.agent.host import proc
+from tests.agent.entry.target import said, writing
+from tests.safety.killed_tracers import (
+    COUNTING,
+    EPOLL,
+    NANOSLEEP,
+    POLL,
+    SELECT,
+    SIGNALS,
+    VECTORS,
+    SignalSender,
+    answer,
+    begin,
+    end,
+    enter_sabotaged,
+    entry_killed_after,
+    entry_killed_at,
+    last_line,
+    mapped_code_pages,
+)
+
+SLEEP_S = 25
+RESULTS = {
+    COUNTING: "rounds True wrong 0",
+    VECTORS: "rounds True wrong 0",
+    EPOLL: "[(0, 1)]",
+    NANOSLEEP: f"0 0 {SLEEP_S}",
+    POLL: f"0 0 {SLEEP_S}",
+    SELECT: "([], [], [])",
+}
+NAMES = {
+    COUNTING: "busy Python",
+    VECTORS: "torch on the CPU",
+    SIGNALS: "3,000 signals per second",
+    EPOLL: "epoll without a limit",
+    NANOSLEEP: "nanosleep in C",
+    POLL: "poll in C with a limit",
+    SELECT: "select with a limit",
+}
+TIMED = (NANOSLEEP, POLL, SELECT)
+LONGEST_DELAY_S = 0.003
+
+
+@dataclass
+class Tally:
+    """What was done to one program. Times are in seconds."""
+
+    killed: int = 0
+    frozen: int = 0
+    stood_s: list[float] = field(default_factory=list)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    each = -(-args.kills // len(NAMES))
+    choice = random.Random(args.seed)
+    results = [run(program, each, choice) for program in NAMES]
+    killed = sum(tally.killed for tally, _ in results)
+    stood = sorted(time_s for tally, _ in results for time_s in tally.stood_s)
+    print(f"{killed} kills; {len(stood)} freezes; the target stood")
+    print(f"{stood[len(stood) // 2]:.3f} s (median), {stood[-1]:.3f} s (most)")
+    return 0 if all(fine for _, fine in results) and killed >= args.kills else 1
+
+
+def run(program: str, kills: int, choice: random.Random) -> tuple[Tally, bool]:
+    """Kill tracers of one kind of program until `kills` have met one; return the tally and whether all was well."""
+    tally, fine, started, answers = Tally(), True, 0, set[str]()
+    while fine and tally.killed < kills:
+        target, started = begin(program, SLEEP_S), started + 1
+        sender = SignalSender(target.pid) if program == SIGNALS else None
+        until = time.monotonic() + SLEEP_S - 6 if program in TIMED else float("inf")
+        harass(target, kills, until, tally, choice)
+        over = program in TIMED and target.poll() == 0
+        fine = over or (target.poll() is None and is_entered(target))
+        expected = str(sender.stop()) if sender else RESULTS[program]
+        outcome = (last_line if program in TIMED else answer)(target) if fine else f"exit code {target.poll()}"
+        if program == SELECT:  # the kernel counts what is left of its limit between stops, which delays its end
+            outcome = outcome.rpartition(" ")[0] if int(outcome.split()[-1]) >= SLEEP_S else outcome
+        fine = fine and outcome == expected
+        answers.add("as expected" if fine else f"{outcome}, not {expected}")
+        end(target)
+    print(
+        f"{NAMES[program]:26} {started} runs, {tally.killed} kills, {tally.frozen} freezes: {', '.join(answers)}",
+        flush=True,
+    )
+    return tally, fine
+
+
+def harass(target: subprocess.Popen[str], kills: int, until: float, tally: Tally, choice: random.Random) -> None:
+    """Enter again and again, with tracers that are killed or frozen, until there were `kills` or CLOCK_MONOTONIC `until`."""
+    at_requests = itertools.count()
+    walking = True
+    for number in itertools.count(1):
+        if tally.killed >= kills or time.monotonic() > until or target.poll() is not None:
+            break
+        if number % 20 == 0:
+            freeze(target.pid, choice.randrange(2, 14), tally)
+        elif walking:
+            walking = entry_killed_at(target.pid, next(at_requests))
+            tally.killed += walking
+        else:
+            tally.killed += entry_killed_after(target.pid, choice.uniform(0, LONGEST_DELAY_S))
+    assert target.poll() is not None or mapped_code_pages(target.pid) <= tally.killed + 8
+
+
+def freeze(pid: int, moment: int, tally: Tally) -> None:
+    """Enter with a tracer that is frozen before its request `moment`; note how long the target stood."""
+    ended, stood = threading.Event(), [0.0]
+
+    def watch() -> None:
+        began = 0.0
+        while not ended.wait(0.001):
+            stat = proc.stat(pid)
+            stopped = stat is not None and stat.state == "t"
+            began = (began or time.monotonic()) if stopped else 0.0
+            stood[0] = max(stood[0], time.monotonic() - began) if stopped else stood[0]
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    report, struck = enter_sabotaged(pid, "pass", signal.SIGSTOP, moment)
+    ended.set()
+    watcher.join()
+    if struck and report.error is None:
+        tally.frozen += 1
+        tally.stood_s.append(stood[0])
+
+
+def is_entered(target: subprocess.Popen[str]) -> bool:
+    """Return whether the program can be entered, and runs the source once."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out")
+        enter(target.pid, writing(out), deadline_s=30)
+        until = time.monotonic() + 30
+        while not said(out) and time.monotonic() < until:
+            time.sleep(0.01)
+        return said(out) == "x"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""The tracer is killed or frozen in the middle of an entry: the target goes on unchanged, and is entered after all."""
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from perfscope.agent.entry import enter, injection
+from perfscope.errors import CannotEnter
+from tests.agent.entry.target import eventually, said, writing
+from tests.safety.killed_tracers import (
+    COUNTING,
+    NANOSLEEP,
+    SIGNALS,
+    VECTORS,
+    SignalSender,
+    answer,
+    begin,
+    end,
+    enter_sabotaged,
+    entry_killed_after,
+    entry_killed_at,
+    last_line,
+)
+
+FEWEST_REQUESTS = 14
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """start(program, seconds=0) runs one of the programs until the test ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def started_program(program: str, seconds: int = 0) -> subprocess.Popen[str]:
+        started.append(begin(program, seconds))
+        return started[-1]
+
+    yield started_program
+    for process in started:
+        end(process)
+
+
+def test_a_tracer_killed_at_each_of_its_requests_is_replaced(start: Start, tmp_path: Path) -> None:
+    target, out = start(COUNTING), tmp_path / "out"
+    moment, struck = 0, True
+    while struck:
+        report, struck = enter_sabotaged(target.pid, writing(out), signal.SIGKILL, moment)
+        assert report.error is None
+        moment += 1
+        eventually(lambda: said(out) == "x" * moment, "the source, once each")  # noqa: B023
+    assert moment > FEWEST_REQUESTS
+    assert answer(target) == "rounds True wrong 0"
+
+
+def test_a_sleep_in_c_outlives_its_tracers(start: Start) -> None:
+    """C code that knows nothing of EINTR: 0, no errno, and the time that was asked for."""
+    target = start(NANOSLEEP, seconds=6)
+    until = time.monotonic() + 5
+    moment = 0
+    while time.monotonic() < until and entry_killed_at(target.pid, moment):
+        moment += 1
+    assert moment > 6
+    assert last_line(target) == "0 0 6"
+
+
+def test_vectors_are_intact_wherever_the_tracer_is_killed(start: Start) -> None:
+    pytest.importorskip("torch")
+    target = start(VECTORS)
+    killed = sum(entry_killed_after(target.pid, 0.0001 * number) for number in range(12))
+    assert killed > 3
+    enter(target.pid, "pass")
+    assert answer(target) == "rounds True wrong 0"
+
+
+def test_no_signal_is_lost_with_a_killed_tracer(start: Start) -> None:
+    target = start(SIGNALS)
+    sender = SignalSender(target.pid)
+    killed = sum(entry_killed_after(target.pid, 0.0001 * number) for number in range(12))
+    assert killed > 3
+    sent = sender.stop()
+    enter(target.pid, "pass")
+    assert answer(target) == str(sent)
+
+
+def test_a_frozen_tracer_is_killed_and_replaced(start: Start, tmp_path: Path) -> None:
+    target, out = start(COUNTING), tmp_path / "out"
+    for count, moment in enumerate(range(2, FEWEST_REQUESTS, 4), 1):
+        report, struck = enter_sabotaged(target.pid, writing(out), signal.SIGSTOP, moment)
+        assert (report.error, struck) == (None, True)
+        eventually(lambda: said(out) == "x" * count, "the source, once each")  # noqa: B023
+    assert answer(target) == "rounds True wrong 0"
+
+
+def test_calls_that_are_left_to_themselves(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tracer detaches in the middle of a call that takes long; here every call does."""
+    target = start(COUNTING)
+    with monkeypatch.context() as patch, contextlib.suppress(CannotEnter):
+        patch.setattr(injection, "CALL_NS", 0)
+        enter(target.pid, "pass", deadline_s=1.0)
+    enter(target.pid, "pass")
+    assert answer(target) == "rounds True wrong 0"
+
+
+def test_neither_tracer_nor_watcher_outlives_an_entry(start: Start) -> None:
+    target = start(COUNTING)
+    before = set(psutil.pids())
+    report, struck = enter_sabotaged(target.pid, "pass", signal.SIGSTOP, 5)
+    assert (report.error, struck) == (None, True)
+    ours = [process for process in psutil.process_iter() if process.pid not in before and is_ours(process)]
+    assert ours == []
+
+
+def is_ours(process: psutil.Process) -> bool:
+    """Return whether the process was forked from this one."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline() == psutil.Process().cmdline()
+    return False
