@@ -151,7 +151,7 @@ def run(args: AttachArguments) -> int:
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
     pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
-    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id)
+    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id, gently=True)
     recorder = Recorder(plan)
     with interruptible(recorder):
         if args.steered:
@@ -164,7 +164,7 @@ def run(args: AttachArguments) -> int:
     if recorder.run.stopped:
         told = "what was recorded until then follows; free some room or name another --out"
         print_line(f"perfscope: {recorder.run.stopped}: {told}", sys.stderr)
-    return 0 if args.steered else report(out, args)
+    return 0 if args.steered else report_idly(out, args, cores_full=recorder.cpu_use.are_cores_full())
 
 
 def follow_to_ranks(args: AttachArguments) -> AttachArguments:
@@ -282,6 +282,16 @@ def diagnosed(folder: Path) -> tuple[object, object]:
 
     trace = load(folder)
     return diagnose(trace), trace
+
+
+def report_idly(folder: Path, args: AttachArguments, *, cores_full: bool) -> int:
+    """Report once the target is left, on time that nobody else wants; at low priority where there is none."""
+    from perfscope.agent.idle_priority import continue_in_idle_child, with_low_priority
+
+    if cores_full:
+        return with_low_priority(lambda: report(folder, args))
+    code = continue_in_idle_child()
+    return report(folder, args) if code is None else code
 
 
 def report(folder: Path, args: AttachArguments) -> int:

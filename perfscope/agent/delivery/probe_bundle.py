@@ -9,7 +9,18 @@ from perfscope.agent.delivery.peers import AgentAddress
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.events import KINDS
 
-PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "nvtx", "kernels", "startup_shutdown")
+PARTS = (
+    "loader",
+    "training",
+    "checkpoints",
+    "garbage",
+    "device",
+    "stacks",
+    "counting_blocks",
+    "nvtx",
+    "kernels",
+    "startup_shutdown",
+)
 NEEDED_BY_CORE = ("connection",)
 WINDOW_PARTS = ("quiesce", "torch_profiler_api", "user_profiler", "kernels")
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
