@@ -14,16 +14,18 @@ import platform
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, overload
 
 Result = TypeVar("Result")
 
-RECORDING_NICE = 15
-"""A weight of 36 where a usual thread has 1024: a few hundredths of a core that others want."""
-DIAGNOSIS_NICE = 10
+RECORDING_NICE = 5
+"""A weight of 335 where a usual thread has 1024. With 36 (nice 15) 8 s of recording took a minute on a crowded machine."""
+PATIENCE_S = 10.0
+POLL_S = 0.02
 IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 IOPRIO_WHO_PROCESS, IOPRIO_IDLE = 1, 3 << 13
 LOWEST_WEIGHT = "19"
@@ -65,30 +67,56 @@ def at_normal_priority(function: Callable[[], Result]) -> Result:
     return function() if normal is None else normal.submit(function).result()
 
 
-def with_low_priority(function: Callable[[], Result]) -> Result:
-    """Return what `function` returns, run on a thread with a tenth of a usual weight.
+class PrintToken:
+    """One byte in a pipe for whoever takes it first: the child that is about to print, or the parent that gives up on it."""
 
-    For the diagnosis where no core is free: with SCHED_IDLE it would take minutes.
-    """
+    def __init__(self) -> None:
+        self.reading, writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        os.write(writing, b"1")
+        os.close(writing)
 
-    def run() -> Result:
-        set_nice(threading.get_native_id(), DIAGNOSIS_NICE)
-        return function()
+    def take(self) -> bool:
+        """Return whether it was still there."""
+        try:
+            return bool(os.read(self.reading, 1))
+        except BlockingIOError:
+            return False
 
-    return at_normal_priority(run)
+    def take_or_end(self) -> None:
+        """End this process where the parent has given up on it."""
+        if not self.take():
+            os._exit(1)
 
 
-def continue_in_idle_child() -> int | None:
-    """Fork: return None in a child of class SCHED_IDLE, and in the parent the child's exit code, once it has ended.
+def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float = PATIENCE_S) -> int:
+    """Return the exit code of `work`, done in a forked child of class SCHED_IDLE.
 
-    The child goes on where the parent was, in a session of its own: where the kernel weighs sessions (autogroup), a class
-    orders only the threads of one session, and ours gets the lowest weight. Ctrl-C and the parent's end end the child.
+    `work` calls its argument right before it prints. Where the child has not come so far after `patience_s`, because no core
+    became free, it is killed and `work` done here at normal priority. The child has a session of its own: where the kernel
+    weighs sessions (autogroup), a class orders only the threads of one session, so that ours gets the lowest weight. Ctrl-C
+    and the parent's end end the child.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    parent, child = os.getpid(), os.fork()
-    if child:
-        return exit_code_of(child)
+    token, parent = PrintToken(), os.getpid()
+    child = os.fork()
+    if child == 0:
+        become_idle_child(parent)
+        return work(token.take_or_end)
+    try:
+        code = exit_code_of(child, patience_s)
+        if code is None and token.take():
+            os.kill(child, signal.SIGKILL)
+            exit_code_of(child)
+            return at_normal_priority(lambda: work(lambda: None))
+        return exit_code_of(child) if code is None else code
+    finally:
+        os.close(token.reading)
+
+
+def become_idle_child(parent: int) -> None:
+    """Set the class and the session of a child, which ends with its parent."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
@@ -97,14 +125,21 @@ def continue_in_idle_child() -> int | None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text(LOWEST_WEIGHT)
-    return None
 
 
-def exit_code_of(child: int) -> int:
-    """Wait for a child and return its exit code, 1 where a signal ended it; passes Ctrl-C on."""
-    while True:
+@overload
+def exit_code_of(child: int) -> int: ...
+@overload
+def exit_code_of(child: int, patience_s: float) -> int | None: ...
+def exit_code_of(child: int, patience_s: float | None = None) -> int | None:
+    """Wait for a child and return its exit code, 1 where a signal ended it, None after `patience_s`; passes Ctrl-C on."""
+    until_s = None if patience_s is None else time.monotonic() + patience_s
+    while until_s is None or time.monotonic() < until_s:
         try:
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            return code if code >= 0 else 1
+            pid, status = os.waitpid(child, 0 if until_s is None else os.WNOHANG)
+            if pid:
+                return max(os.waitstatus_to_exitcode(status), 0) if os.WIFEXITED(status) else 1
+            time.sleep(POLL_S)
         except KeyboardInterrupt:
             os.kill(child, signal.SIGINT)
+    return None

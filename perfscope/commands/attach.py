@@ -20,7 +20,7 @@ from perfscope.errors import UnreadableRun, UsageError
 from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from perfscope.agent.profiler_windows.window import Window
     from perfscope.agent.recorder import Progress, Recorder
@@ -285,17 +285,16 @@ def diagnosed(folder: Path) -> tuple[object, object]:
 
 
 def report_idly(folder: Path, args: AttachArguments, *, cores_full: bool) -> int:
-    """Report once the target is left, on time that nobody else wants; at low priority where there is none."""
-    from perfscope.agent.idle_priority import continue_in_idle_child, with_low_priority
+    """Report once the target is left: on time that nobody else wants, if there is any."""
+    from perfscope.agent.idle_priority import at_normal_priority, in_idle_child
 
     if cores_full:
-        return with_low_priority(lambda: report(folder, args))
-    code = continue_in_idle_child()
-    return report(folder, args) if code is None else code
+        return at_normal_priority(lambda: report(folder, args))
+    return in_idle_child(lambda about_to_print: report(folder, args, about_to_print))
 
 
-def report(folder: Path, args: AttachArguments) -> int:
+def report(folder: Path, args: AttachArguments, about_to_print: "Callable[[], None]" = lambda: None) -> int:
     """Diagnose what was recorded and print it."""
     from perfscope.ui.answer import answer
 
-    return answer(folder, json=args.json, html=args.html)
+    return answer(folder, json=args.json, html=args.html, about_to_print=about_to_print)
