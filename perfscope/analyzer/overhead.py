@@ -7,6 +7,7 @@ difference is the cost of everything that can be switched off (docs/decisions/00
 from dataclasses import dataclass, field
 from math import hypot
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from perfscope.analyzer.facts.rows import column, manifest, rows_of
 from perfscope.analyzer.facts.steps import steps
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.limits import LIMITS
-from perfscope.traces.intervals import Ints, Spans, covered
+from perfscope.traces.intervals import Ints, Spans, covered, merged
+from perfscope.traces.run.cells import LARGEST_NS
 from perfscope.traces.run.manifest import ProbeCost
 from perfscope.traces.trace import Trace
 
@@ -58,8 +60,13 @@ def process_with_steps(trace: Trace) -> int | None:
 def cost_of(trace: Trace, process: int | None) -> ProbeCost | None:
     """Return what the probe in `process` measured; in the process whose probe cost most where it is None."""
     costs = manifest(trace).costs if len(trace.manifests) == 1 else []
-    costs = [one for one in costs if process is None or one.process == process]
+    costs = [one for one in costs if (process is None or one.process == process) and is_plausible(one)]
     return max(costs, key=lambda one: one.records_ns + one.sampling_ns, default=None)
+
+
+def is_plausible(cost: ProbeCost) -> bool:
+    """Return whether these can be durations of a recording: a manifest is a file that anybody may have written."""
+    return all(0 <= value < LARGEST_NS for value in msgspec.structs.astuple(cost))
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,11 @@ class Loop:
     @classmethod
     def of(cls, trace: Trace, process: int) -> "Loop":
         rows: pd.DataFrame = trace.fact(steps)
-        rows = rows[(rows["process"] == process) & rows["phase"].isin(LOOP_PHASES)].sort_values("ts")
+        rows = rows[(rows["process"] == process) & rows["phase"].isin(LOOP_PHASES) & (rows["dur"] > 0)].sort_values(
+            "ts"
+        )
         blocks = rows_of(trace, "counting_blocks", process)
-        counting = (column(blocks, "ts"), column(blocks, "ts") + column(blocks, "dur"))
+        counting = merged((column(blocks, "ts"), column(blocks, "ts") + column(blocks, "dur")))
         begin, dur = column(rows, "ts"), column(rows, "dur")
         exposure = 1.0 - covered(counting, begin, begin + dur) / np.maximum(dur, 1)
         return cls(begin, dur, ~rows["distorted"].to_numpy(bool), counting, exposure)
@@ -143,7 +152,7 @@ def from_parts(trace: Trace, process: int | None) -> Overhead | None:
     if cost is None and agent_ns is None:
         return None
     span_ns = float(max(trace.span_ns[1] - trace.span_ns[0], 1))
-    agent_ns = agent_ns or 0
+    agent_ns = agent_ns if agent_ns is not None and 0 <= agent_ns < LARGEST_NS else 0
     parts = (
         {}
         if cost is None

@@ -140,3 +140,13 @@ def test_without_counting_blocks_the_measured_parts_are_left() -> None:
     assert found.before is None and found.during is None
     assert found.share == pytest.approx((0.03 + 0.015 + 0.04) / 15, rel=0.01)
     assert found.high > found.share + 0.3 / 15 > found.low
+
+
+def test_blocks_that_overlap_and_costs_that_cannot_be_are_left_out() -> None:
+    trace = trace_with(*made(steady, 0.05), counting=True)
+    columns = {"process": [0] * 60, "ts": [S, 3 * S, 2 * S] * 20, "dur": [-S, 0, 20 * S] * 20}
+    manifest = trace.manifests[0]
+    manifest.costs = [ProbeCost(0, -5, 1 << 2000, 0, 0, 0)]
+    tables = {"ranges": trace.table("ranges"), "counting_blocks": framed("counting_blocks", columns)}
+    found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)))
+    assert found is not None and {part.name for part in found.parts} == {"agent"}

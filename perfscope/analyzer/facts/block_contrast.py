@@ -21,6 +21,8 @@ CAP_SHARE, CAP_NS = 2.0, 20_000_000
 LEAST_SPREAD = 0.02
 """A cycle whose steps all have nearly the same exposure says nothing."""
 RESAMPLES = 2000
+MOST_DRAWN, FEWEST_RESAMPLES = 400_000, 200
+"""Of many cycles fewer resamples are drawn: the work is bounded."""
 LEVEL = 0.95
 
 
@@ -98,7 +100,8 @@ def trimmed_means(values: Floats, weights: Floats) -> Floats:
 def resampled(slopes: Floats, weights: Floats) -> Floats:
     """The trimmed mean of each resample of the cycles."""
     n = len(slopes)
-    picks = np.random.default_rng(19).integers(0, n, (RESAMPLES, n))
+    resamples = max(min(RESAMPLES, MOST_DRAWN // n), FEWEST_RESAMPLES)
+    picks = np.random.default_rng(19).integers(0, n, (resamples, n))
     drawn = trimmed_means(slopes[picks], weights[picks])
     centre = trimmed_mean(slopes, weights)
     return np.asarray(centre + (drawn - centre) * np.sqrt(n / (n - 1)) * (1 + 1 / n))
