@@ -93,7 +93,7 @@ def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float =
     """Return the exit code of `work`, done in a forked child of class SCHED_IDLE.
 
     `work` calls its argument right before it prints. Where the child has not come so far after `patience_s`, because no core
-    became free, it is killed and `work` done here at normal priority. The child has a session of its own: where the kernel
+    became free, it is killed and `work` done here. The child has a session of its own: where the kernel
     weighs sessions (autogroup), a class orders only the threads of one session, so that ours gets the lowest weight. Ctrl-C
     and the parent's end end the child.
     """
@@ -109,7 +109,7 @@ def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float =
         if code is None and token.take():
             os.kill(child, signal.SIGKILL)
             exit_code_of(child)
-            return at_normal_priority(lambda: work(lambda: None))
+            return work(lambda: None)
         return exit_code_of(child) if code is None else code
     finally:
         os.close(token.reading)

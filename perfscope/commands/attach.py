@@ -286,10 +286,10 @@ def diagnosed(folder: Path) -> tuple[object, object]:
 
 def report_idly(folder: Path, args: AttachArguments, *, cores_full: bool) -> int:
     """Report once the target is left: on time that nobody else wants, if there is any."""
-    from perfscope.agent.idle_priority import at_normal_priority, in_idle_child
+    from perfscope.agent.idle_priority import in_idle_child
 
     if cores_full:
-        return at_normal_priority(lambda: report(folder, args))
+        return report(folder, args)
     return in_idle_child(lambda about_to_print: report(folder, args, about_to_print))
 
 
