@@ -6,22 +6,34 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from perfscope.agent.probe import stacks
-from perfscope.agent.probe.core import Probe
 from perfscope.agent.probe.stacks import FORGOTTEN_NS, LONGEST_LABEL, MOST_STACKS, MOST_THREADS, Pace, Sampler, install
 
 S = 1_000_000_000
+
+
+class Queues:
+    """What the sampler uses of a probe."""
+
+    def __init__(self) -> None:
+        self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self.ticks: list[Callable[[int], None]] = []
+
+
+def probe_of_queues() -> Any:
+    return Queues()
 
 
 @contextmanager
 def sampler() -> Iterator[Sampler]:
     """A sampler for a thread of its own: the one it is made in, which it leaves out."""
     made: list[Sampler] = []
-    thread = threading.Thread(target=lambda: made.append(Sampler(Probe({"kinds": {}}))))
+    thread = threading.Thread(target=lambda: made.append(Sampler(probe_of_queues())))
     thread.start()
     thread.join()
     yield made[0]
@@ -139,6 +151,6 @@ def test_no_frame_is_read_in_a_free_threaded_interpreter(
     answer: Callable[[], bool], parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "_is_gil_enabled", answer, raising=False)
-    probe = Probe({"kinds": {}})
+    probe = probe_of_queues()
     install(probe)
     assert len(probe.ticks) == parts

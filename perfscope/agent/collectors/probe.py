@@ -62,6 +62,7 @@ class Visit:
         self.dropped = 0
         self.worker: int | None = None
         self.refused: str | None = None
+        self.failed: list[str] = []
         self.windows: list[dict[str, Any]] = []
         self.said_bye = False
         self.torch: TorchFacts | None = None
@@ -92,6 +93,8 @@ class Visit:
             self.torch = msgspec.convert(note["torch"], TorchFacts)
         elif "refused" in note:
             self.refused = str(note["refused"])
+        elif "failed" in note:
+            self.failed.append(f"{note['failed']} ({note['error']})")
         elif "cost" in note:
             self.busy_ns, self.span_ns = note["busy_ns"], note["span_ns"]
         self.said_bye = self.said_bye or "bye" in note
@@ -370,6 +373,9 @@ class Probe:
             reasons.append(
                 f"what pid {', '.join(map(str, self.damaged))} sent could not be read: the connection was closed"
             )
+        failed = sorted({one for visit in self.visits.values() for one in visit.failed})
+        if failed:
+            reasons.append(f"no longer recorded after an error of ours: {', '.join(failed)}; please report it")
         if unsaid:
             reasons.append(f"no last word from pid {', '.join(unsaid)}")
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead)

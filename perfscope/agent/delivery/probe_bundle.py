@@ -11,17 +11,20 @@ from perfscope.traces.run.events import KINDS
 
 PARTS = (
     "loader",
-    "training",
+    "optimizers",
+    "backward",
+    "module_calls",
+    "compiled_calls",
+    "device_calls",
     "checkpoints",
     "garbage",
-    "device",
     "stacks",
     "counting_blocks",
     "nvtx",
     "kernels",
     "startup_shutdown",
 )
-NEEDED_BY_CORE = ("connection",)
+NEEDED_BY_CORE = ("connection", "guard", "patches", "presence", "compilation")
 WINDOW_PARTS = ("quiesce", "torch_profiler_api", "user_profiler", "kernels")
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 NAMES = ("core", *NEEDED_BY_CORE, *WINDOW_PARTS[:-1], *PARTS)

@@ -8,8 +8,6 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perfscope.agent.probe.core import Probe
 
 CYCLE_NS = 750_000_000
@@ -31,10 +29,6 @@ def next_block(now_ns: int, began_ns: int) -> "tuple[int, int]":
         if now_ns < begin + BLOCK_NS and (cycle * CYCLE_NS < began_ns + OFTEN_NS or cycle % SELDOM == 0):
             return begin, begin + BLOCK_NS
         cycle += 1
-
-
-def claimed(probe: "Probe", inherited: "Callable[[object, str], Probe | None]") -> "str | None":
-    return None
 
 
 def install(probe: "Probe") -> None:

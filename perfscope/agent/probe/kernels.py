@@ -15,8 +15,6 @@ from _thread import allocate_lock, start_new_thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perfscope.agent.probe.core import Probe
 
 SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
@@ -35,10 +33,6 @@ STEP_WAIT_S = 30.0
 TELL_NS = 500_000_000
 EVEN = 3
 """Calls of a server that come further apart than so many times the middle one are no steps: their gaps tell of no stall."""
-
-
-def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> str | None:
-    return None
 
 
 def install(probe: "Probe") -> None:

@@ -13,8 +13,6 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perfscope.agent.probe.core import Probe
 
 DEEPEST = 100
@@ -36,10 +34,6 @@ SMOOTHING = 8
 FULL_CORES_WAIT_NS = 300_000
 FULL_CORES_PAUSE_NS = 300_000_000
 CORES_EVERY_NS = 5_000_000_000
-
-
-def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> str | None:
-    return None
 
 
 def install(probe: "Probe") -> None:
