@@ -37,7 +37,7 @@ docs: .venv/dev ## write the pages that come from the code
 samples: .venv/dev ## attach to every sample workload, ill and fixed (about half an hour)
 	$(BIN)/python -m benchmarks.samples
 
-bench: .venv/dev ## what being attached costs (about ten minutes)
+bench: .venv/dev ## what being attached costs (three quarters of an hour, on a quiet machine)
 	$(BIN)/python -m benchmarks.overhead
 
 browser: ## what the browser tests need

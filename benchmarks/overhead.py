@@ -1,14 +1,21 @@
-"""What being attached costs a run: steps per second with the agent on over steps per second without, in one run.
+"""What being attached costs a run by an outside clock, and whether the overhead that perfscope prints is the true one.
 
-Windows with and without an attached agent alternate; each attached window is held against the free ones before and after it.
-The ratio comes with a block-bootstrap interval over windows. Windows in which the rest of the machine used a core for more
-than QUIET_CORES of the time are set aside, and counted. An interval that holds the floor is "not resolvable here".
-Usage: `python -m benchmarks.overhead [--keep FILE]`; runs kept in the same file are pooled.
+Attached blocks (one `perfscope attach` each, profiling window included) and unattached blocks alternate within one run whose
+program logs when each step ended. Each is compared with the unattached ones before and after it. Printed per scene:
+
+- throughput while recording, and over the whole command with its start and its diagnosis, over throughput unattached, each with
+  a block-bootstrap interval over pairs;
+- how many of the printed intervals contain what the clock measured, and how wide they are.
+
+Pairs in which the rest of the machine used more than QUIET_CORES cores are set aside, and counted. A pair takes 2.5 times the
+length of a block. Runs that were kept in the same file are pooled. Usage:
+`python -m benchmarks.overhead [--pairs 20] [--length 15] [--scene NAME] [--depth DEPTH] [--keep FILE]`
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,84 +29,119 @@ import numpy.typing as npt
 from benchmarks.others import Others
 
 SCENES = {
-    # name: (loader workers, step ms, fetch ms, floor of the ratio)
-    "compute, 5 ms steps": (1, 5.0, 2.0, 0.99),
-    "compute, 1 ms steps": (1, 1.0, 0.3, 0.99),
-    "workers fill every core": (os.cpu_count() or 2, 2.0, 20.0, 0.98),
+    # each fills two cores
+    "one-rank": ("--threads", "2", "--workers", "1", "--size", "512", "--step-ms", "40", "--fetch-ms", "1"),
+    "two-ranks": ("--ranks", "2", "--threads", "1", "--workers", "1", "--step-ms", "40", "--fetch-ms", "1"),
+    "loader-workers": ("--threads", "1", "--workers", "2", "--step-ms", "10", "--fetch-ms", "16"),
+    "short-steps": ("--threads", "1", "--workers", "1", "--step-ms", "2", "--fetch-ms", "1"),
+    "slow-steps-between": ("--threads", "2", "--workers", "1", "--size", "512", "--step-ms", "20", "--fetch-ms", "1")
+    + ("--slow-every", "100", "--slow-ms", "400"),
 }
-OBSERVE_FLOOR = 0.995
-SETTLE_S = 0.8
+FLOOR = 0.97
+WIDEST = 0.04
+FIRST_STEPS, LONGEST_START_S, WARM_UP_S = 20, 120.0, 4.0
+SETTLE_S = 1.0
 QUIET_CORES = 0.1
-BLOCK = 2  # neighbouring windows share a free window
+BLOCK = 2  # neighboring pairs share an unattached block
 
 
 @dataclass(frozen=True)
-class Window:
-    """One attached window beside the free time around it; `ratio` of steps per second."""
+class Pair:
+    """One attached block against its unattached neighbors: ratios of steps per second, and the printed overhead."""
 
     scene: str
     depth: str
-    ratio: float
+    recording_ratio: float
+    command_ratio: float
     others: float
-    stated: float
+    share: float
+    low: float
+    high: float
     agent_cpu_s: float
 
+    @property
+    def holds_truth(self) -> bool:
+        """Does the printed interval contain what the clock measured?"""
+        return self.low <= 1.0 - self.recording_ratio <= self.high
 
-def free(seconds: float) -> tuple[int, int]:
-    """A stretch of time in which nobody is attached, as CLOCK_MONOTONIC readings."""
+
+@dataclass(frozen=True)
+class Attached:
+    """One attach (CLOCK_MONOTONIC ns): the command from start to end, the recording within, what was printed."""
+
+    command: tuple[int, int]
+    recording: tuple[int, int]
+    overhead: dict[str, float]
+    cpu_s: float
+
+
+def unattached(seconds: float) -> tuple[int, int]:
+    """Return the begin and end of a time in which nobody is attached."""
     began = time.monotonic_ns()
     time.sleep(seconds)
     return began, time.monotonic_ns()
 
 
-def attached(pid: int, depth: str, seconds: float, out: Path) -> tuple[tuple[int, int], float, float]:
-    """(the steady part of one attach, the overhead share that perfscope states, CPU seconds of the whole command)."""
+def attach(pid: int, depth: str, seconds: float, out: Path) -> Attached:
+    """Attach once, as a user would."""
     command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--duration", str(seconds), "--depth", depth]
-    before = os.times()
+    before, began = os.times(), time.monotonic_ns()
     done = subprocess.run([*command, "--json", "--out", str(out)], capture_output=True, text=True, check=True)
-    after = os.times()
+    ended, after = time.monotonic_ns(), os.times()
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
-    sources = {one["name"]: one for one in json.loads(done.stdout)["sources"]}
-    stated = (sources.get("probe") or {}).get("overhead_share") or 0.0
-    first = json.loads((out / "manifest.json").read_text())["zero_monotonic_ns"] + int(SETTLE_S * 1e9)
-    return (first, first + int((seconds - SETTLE_S) * 1e9)), stated, cpu_s
+    answer = json.loads(done.stdout)
+    first = int(json.loads((out / "manifest.json").read_text())["zero_monotonic_ns"])
+    overhead = answer["overhead"] or dict.fromkeys(("share", "low", "high"), float("nan"))
+    return Attached((began, ended), (first, first + int(answer["span_s"] * 1e9)), overhead, cpu_s)
 
 
 def rate(marks: npt.NDArray[np.int64], window: tuple[int, int]) -> float:
-    """Steps per second inside a window, from whole steps."""
+    """Return steps per second inside a window, from whole steps."""
     inside = marks[(marks >= window[0]) & (marks < window[1])]
     return (len(inside) - 1) / ((inside[-1] - inside[0]) / 1e9)
 
 
-def measured(name: str, depth: str, count: int, length_s: float) -> list[Window]:
-    """`count` attached windows of one run."""
-    workers, step_ms, fetch_ms, _ = SCENES[name]
+def await_steps(marks: Path) -> None:
+    """Wait until the program steps, and some seconds more."""
+    until = time.monotonic() + LONGEST_START_S
+    while not marks.exists() or marks.read_text().count("\n") < FIRST_STEPS:
+        if time.monotonic() > until:
+            raise SystemExit("the program did not start")
+        time.sleep(0.2)
+    time.sleep(WARM_UP_S)
+
+
+def measured(name: str, depth: str, count: int, length_s: float) -> list[Pair]:
+    """Return `count` pairs of one run."""
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        target = [sys.executable, str(Path(__file__).with_name("overhead_target.py")), str(folder / "marks")]
-        process = subprocess.Popen([*target, str(workers), str(step_ms), str(fetch_ms)])
+        target = [sys.executable, str(Path(__file__).with_name("overhead_target.py")), text, *SCENES[name]]
+        process = subprocess.Popen(target, start_new_session=True)
         try:
-            time.sleep(6)
-            without, during, rest = [free(length_s)], [], []
+            await_steps(folder / "marks.0")
+            without, during, rest = [unattached(length_s)], [], []
             for number in range(count):
-                others = Others()
-                during.append(attached(process.pid, depth, length_s + SETTLE_S, folder / str(number)))
+                others = Others(process.pid)
+                during.append(attach(process.pid, depth, length_s, folder / str(number)))
                 time.sleep(SETTLE_S)
-                without.append(free(length_s))
+                without.append(unattached(length_s))
                 rest.append(others.cores())
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        marks = np.array((folder / "marks").read_text().split()[:-1], dtype=np.int64)
-    rates = [rate(marks, one) for one in without]
-    return [
-        Window(name, depth, rate(marks, when) / ((rates[at] + rates[at + 1]) / 2), rest[at], stated, cpu_s)
-        for at, (when, stated, cpu_s) in enumerate(during)
-    ]
+        marks = np.array((folder / "marks.0").read_text().split()[:-1], dtype=np.int64)
+    free = [rate(marks, one) for one in without]
+    pairs = []
+    for at, one in enumerate(during):
+        usual = (free[at] + free[at + 1]) / 2
+        ratios = rate(marks, one.recording) / usual, rate(marks, one.command) / usual
+        printed = {key: float(one.overhead[key]) for key in ("share", "low", "high")}
+        pairs.append(Pair(name, depth, *ratios, others=rest[at], agent_cpu_s=one.cpu_s, **printed))
+    return pairs
 
 
 def interval(ratios: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean ratio with its 95 % bootstrap interval over blocks of windows."""
+    """Return the mean ratio with its 95 % bootstrap interval over blocks of pairs."""
     rng = np.random.default_rng(0)
     blocks = [ratios[at : at + BLOCK] for at in range(0, len(ratios), BLOCK)]
     picks = rng.integers(0, len(blocks), (5000, len(blocks)))
@@ -108,39 +150,42 @@ def interval(ratios: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     return float(ratios.mean()), float(low), float(high)
 
 
-def line(name: str, depth: str, windows: list[Window]) -> str:
-    """The answer for one scene and depth."""
-    floor = OBSERVE_FLOOR if depth == "observe" else SCENES[name][3]
-    quiet = [one for one in windows if one.others <= QUIET_CORES]
+def lines(name: str, depth: str, pairs: list[Pair]) -> list[str]:
+    """Return the answer for one scene and depth."""
+    quiet = [one for one in pairs if one.others <= QUIET_CORES]
     if len(quiet) < 4:
-        return f"{name:24} {depth:8} too few quiet windows ({len(quiet)} of {len(windows)})"
-    mean, low, high = interval(np.array([one.ratio for one in quiet]))
-    word = "holds" if low >= floor else "MISSED" if high < floor else "not resolvable here"
-    stated = float(np.mean([one.stated for one in quiet]))
-    return (
-        f"{name:24} {depth:8} ratio {mean:.4f} [{low:.4f} .. {high:.4f}]  floor {floor}: {word};  "
-        f"{len(quiet)} of {len(windows)} windows quiet; the probe states {stated:.2%}"
+        return [f"{name} {depth}: too few quiet pairs ({len(quiet)} of {len(pairs)})"]
+    found = [f"{name} {depth}: {len(quiet)} of {len(pairs)} pairs quiet"]
+    for what in ("recording", "command"):
+        mean, low, high = interval(np.array([getattr(one, f"{what}_ratio") for one in quiet]))
+        word = "holds" if low >= FLOOR else "MISSED" if high < FLOOR else "not resolvable here"
+        found.append(f"  {what:9} ratio {mean:.4f} [{low:.4f} .. {high:.4f}]  floor {FLOOR}: {word}")
+    widths = np.array([one.high - one.low for one in quiet])
+    held, share = sum(one.holds_truth for one in quiet), float(np.mean([one.share for one in quiet]))
+    narrow, cpu_s = int((widths <= WIDEST).sum()), float(np.mean([one.agent_cpu_s for one in quiet]))
+    found.append(f"  printed {share:.2%}; {held} of {len(quiet)} intervals contain what the clock measured")
+    found.append(
+        f"  {narrow} of {len(quiet)} are at most {WIDEST} wide (median {np.median(widths):.3f}); agent {cpu_s:.2f} s of CPU time"
     )
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--windows", type=int, default=12)
-    parser.add_argument("--length", type=float, default=4.0, help="seconds of a window")
-    parser.add_argument("--scene", type=int, choices=range(len(SCENES)), help="only this one")
-    parser.add_argument("--depth", choices=("probe", "observe"), help="only this one")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--length", type=float, default=15.0, help="seconds of a block")
+    parser.add_argument("--scene", choices=SCENES, action="append", help="only these; default: the first three")
+    parser.add_argument("--depth", choices=("kernels", "probe", "observe"), default="kernels")
     parser.add_argument("--keep", type=Path, help="JSON lines to pool with and add to")
     args = parser.parse_args()
-    scenes = list(SCENES) if args.scene is None else [list(SCENES)[args.scene]]
-    for depth in (args.depth,) if args.depth else ("probe", "observe"):
-        for name in scenes:
-            windows = measured(name, depth, args.windows, args.length) if args.windows else []
-            if args.keep:
-                with args.keep.open("a") as kept:
-                    kept.writelines(json.dumps(asdict(one)) + "\n" for one in windows)
-                windows = [Window(**json.loads(text)) for text in args.keep.read_text().splitlines()]
-                windows = [one for one in windows if one.scene == name and one.depth == depth]
-            print(line(name, depth, windows), flush=True)
+    for name in args.scene or list(SCENES)[:3]:
+        pairs = measured(name, args.depth, args.pairs, args.length) if args.pairs else []
+        if args.keep:
+            with args.keep.open("a") as kept:
+                kept.writelines(json.dumps(asdict(one)) + "\n" for one in pairs)
+            pairs = [Pair(**json.loads(text)) for text in args.keep.read_text().splitlines()]
+            pairs = [one for one in pairs if one.scene == name and one.depth == args.depth]
+        print("\n".join(lines(name, args.depth, pairs)), flush=True)
 
 
 if __name__ == "__main__":

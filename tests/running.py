@@ -77,7 +77,7 @@ def perfscope(*arguments: str | Path) -> list[str]:
 def attach(pid: int, folder: Path, *arguments: str, seconds: float = 3.0, before: Sequence[str] = ()) -> dict[str, Any]:
     """Attach from outside for a while; the diagnosis as JSON. `before`: a command that runs ours."""
     command = perfscope("attach", str(pid), "--duration", str(seconds), "--json", "--out", folder, *arguments)
-    done = subprocess.run([*before, *command], capture_output=True, text=True, timeout=seconds + 60)
+    done = subprocess.run([*before, *command], capture_output=True, text=True, timeout=seconds + 120)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

@@ -49,7 +49,16 @@ def stopped_by(order: Order, commands: io.FileIO) -> str | None:
 
     listening = socket.socket(fileno=order.door)
     door = Door(listening, order.address, order.token, order.pid, patience_s=CHILDREN_CALL_WITHIN_S)
-    plan = Plan(order.pid, Path(order.out), order.depth, follow=True, window=order.window, door=door, rank=order.rank)
+    plan = Plan(
+        order.pid,
+        Path(order.out),
+        order.depth,
+        follow=True,
+        window=order.window,
+        door=door,
+        rank=order.rank,
+        gently=True,
+    )
     recorder = Recorder(plan)
     steer(recorder, commands)
     recorder.record(lambda _: None)

@@ -15,12 +15,15 @@ from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.collector_guard import Failure, attempt, short_reason
 from perfscope.agent.collectors import OUTSIDE, Kernels, Nvtx, OnDemand, Probe, Stacks
 from perfscope.agent.collectors.on_demand import may_ask
+from perfscope.agent.cpu_use import CpuUse
 from perfscope.agent.delivery.discarded import close_discarded
 from perfscope.agent.host.cgroup import memory_limit_bytes
 from perfscope.agent.host.proc import command_line
 from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
+from perfscope.agent.idle_priority import lower_priority
 from perfscope.agent.job.tree import Tree
 from perfscope.agent.job_identity import job_identity, named
+from perfscope.agent.probe.counting_blocks import next_block
 from perfscope.agent.recording_plan import FLUSH_NS, Plan, Progress
 from perfscope.errors import CollectorUnavailable, NothingToCollect, PerfscopeError
 from perfscope.traces.run.folder import RunWriter
@@ -56,6 +59,7 @@ class Recorder:
         self.asked_to_stop = False
         self.known: dict[int, dict[str, object]] = {}
         self.settled = False
+        self.cpu_use = CpuUse()
 
     def manifest(self) -> Manifest:
         pid = self.plan.pid
@@ -107,6 +111,8 @@ class Recorder:
     def begin_and_watch(self, on_tick: Callable[[Progress], None]) -> str:
         self.refresh()
         self.begin()
+        if self.plan.gently:
+            lower_priority()
         return self.watch(on_tick)
 
     def report_early_end(self, failure: Failure) -> str:
@@ -228,6 +234,8 @@ class Recorder:
         self.settled = self.probe is None or self.probe not in self.running
         while True:
             now_ns = time.monotonic_ns()
+            if self.rests(now_ns):
+                continue
             if now_ns >= refresh_ns:
                 refresh_ns = now_ns + REFRESH_NS
                 self.refresh()
@@ -250,6 +258,18 @@ class Recorder:
                 on_tick(progress)
             nap_ns = min((*due.values(), refresh_ns)) - time.monotonic_ns()
             time.sleep(min(max(nap_ns / 1e9, 0.001), LONGEST_NAP_S))
+
+    def rests(self, now_ns: int) -> bool:
+        """Sleep to the end of a block in which the probes only count steps; says whether it is one.
+
+        What is under way in a target, an entry or an exit, is not kept waiting.
+        """
+        if self.probe is None or not self.probe.visits or self.probe.entering or self.asked_to_stop:
+            return False
+        begin, end = next_block(now_ns, self.run.manifest.zero_monotonic_ns)
+        if now_ns >= begin:
+            time.sleep((end - now_ns) / 1e9)
+        return now_ns >= begin
 
     def settle(self) -> bool:
         """Once it is known whether the main process could be entered: the depth that was reached."""
@@ -360,6 +380,7 @@ class Recorder:
             attempt(collector.stop)
         manifest = self.run.manifest
         manifest.sources = self.statuses
+        manifest.agent_cpu_ns = self.cpu_use.used_ns()
         steps = (self.pair_clocks, self.run.flush, self.run.seal)
         failures = [one for one in map(attempt, steps) if isinstance(one, Failure)]
         manifest.finished, manifest.end_reason = True, self.run.stopped or reason

@@ -14,7 +14,8 @@ class Plan:
     """What to record: `duration_s` None means until there are enough steps, at most `max_duration_s`.
 
     A `window` is taken at depth `kernels`. With a `door` the target was started by us, as `command`, or has started us: probes
-    come to it by themselves. `job` names the job on all its hosts, where their launcher does not.
+    come to it by themselves. `job` names the job on all its hosts, where their launcher does not. `gently`: this
+    process lowers its priority once the target is being entered, and keeps it.
     """
 
     pid: int
@@ -31,6 +32,7 @@ class Plan:
     command: tuple[str, ...] = ()
     rank: int = -1
     job: str | None = None
+    gently: bool = False
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,29 @@ class Operator(msgspec.Struct, frozen=True):
     share: float
 
 
+class OverheadPart(msgspec.Struct, frozen=True):
+    """Time that the run lost to one part of the recording."""
+
+    name: str
+    seconds: float
+
+
+class Overhead(msgspec.Struct, frozen=True, rename={"during": "while"}):
+    """By what share of its time the run was slower while it was recorded; `low` and `high` enclose it with 95 % confidence.
+
+    `before` and `after` are steps per second in moments in which steps were only counted, in the first and the second half of the
+    recording; `while` is over all its steps. Null without enough steps. `low` can be below zero: that is noise.
+    """
+
+    share: float
+    low: float
+    high: float
+    before: float | None
+    during: float | None
+    after: float | None
+    parts: list[OverheadPart]
+
+
 class Diagnosis(msgspec.Struct, frozen=True):
     """The whole answer. `budget_over` says what the budget is of: the steady `steps`, or the whole `span`. `in_a_row`: processes
     of `per_rank` ran one after the other, and `rank` only numbers them.
@@ -176,3 +199,4 @@ class Diagnosis(msgspec.Struct, frozen=True):
     budget_over: str = "steps"
     operators: list[Operator] = []
     in_a_row: bool = False
+    overhead: Overhead | None = None

@@ -22,6 +22,7 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.hosts import Outcome, host_views, together
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.operators import operators
+from perfscope.analyzer.overhead import overhead
 from perfscope.analyzer.verdict.confidence import IN_TRACES, MOST, RECOVERABLE, UNREPEATED, Standing, confidence_of
 from perfscope.analyzer.verdict.device_bound import with_devices
 from perfscope.analyzer.verdict.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
@@ -80,6 +81,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         dropped=[*manifest(trace).dropped, *steps_left_out(trace)],
         run=path_text(trace.path) if trace.path is not None else None,
         operators=operators(trace, budget_rank),
+        overhead=overhead(trace),
         in_a_row=len(per_rank) > 1 and not is_recorded_trace(trace) and ranks_at_once(trace) < 2,
     )
 

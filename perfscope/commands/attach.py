@@ -20,7 +20,7 @@ from perfscope.errors import UnreadableRun, UsageError
 from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from perfscope.agent.profiler_windows.window import Window
     from perfscope.agent.recorder import Progress, Recorder
@@ -160,7 +160,7 @@ def run(args: AttachArguments) -> int:
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
     pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
-    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id)
+    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id, gently=True)
     recorder = Recorder(plan)
     with interruptible(recorder):
         if args.steered:
@@ -173,7 +173,7 @@ def run(args: AttachArguments) -> int:
     if recorder.run.stopped:
         told = "what was recorded until then follows; free some room or name another --out"
         print_line(f"perfscope: {recorder.run.stopped}: {told}", sys.stderr)
-    return 0 if args.steered else report(out, args)
+    return 0 if args.steered else report_idly(out, args, cores_full=recorder.cpu_use.are_cores_full())
 
 
 def follow_to_ranks(args: AttachArguments) -> AttachArguments:
@@ -293,8 +293,17 @@ def diagnosed(folder: Path) -> tuple[object, object]:
     return diagnose(trace), trace
 
 
-def report(folder: Path, args: AttachArguments) -> int:
+def report_idly(folder: Path, args: AttachArguments, *, cores_full: bool) -> int:
+    """Report once the target is left: on time that nobody else wants, if there is any."""
+    from perfscope.agent.idle_priority import in_idle_child
+
+    if cores_full:
+        return report(folder, args)
+    return in_idle_child(lambda about_to_print: report(folder, args, about_to_print))
+
+
+def report(folder: Path, args: AttachArguments, about_to_print: "Callable[[], None]" = lambda: None) -> int:
     """Diagnose what was recorded and print it."""
     from perfscope.ui.answer import answer
 
-    return answer(folder, json=args.json, html=args.html)
+    return answer(folder, json=args.json, html=args.html, about_to_print=about_to_print)

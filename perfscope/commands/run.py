@@ -143,6 +143,7 @@ def record_command(pid: int, words: list[str], args: RunArguments, out: Path, pr
         nvtx_door=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
         command=tuple(words),
         job=args.job_id,
+        gently=True,
     )
     recorder = Recorder(plan)
     try:

@@ -266,6 +266,11 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("micro_steps", "int64", "", "batches in the step (gradient accumulation)"),
         Column("distorted", "bool", "", "in or next to a disturbance of ours: never used for times"),
     ),
+    "counting_blocks": (
+        PROCESS,
+        TS,
+        DUR,
+    ),
     "windows": (
         PROCESS,
         TS,

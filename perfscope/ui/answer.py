@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 
-def answer(folder: Path, *, json: bool, html: Path | None) -> int:
+def answer(folder: Path, *, json: bool, html: Path | None, about_to_print: Callable[[], None] = lambda: None) -> int:
     """Read the run, then as `answer_trace`. Raises UnreadableRun."""
     from perfscope.traces.load import load
 
-    return answer_trace(load(folder), json=json, html=html)
+    return answer_trace(load(folder), json=json, html=html, about_to_print=about_to_print)
 
 
-def answer_trace(trace: "Trace", *, json: bool, html: Path | None, kept_for: Path | None = None) -> int:
+def answer_trace(
+    trace: "Trace",
+    *,
+    json: bool,
+    html: Path | None,
+    kept_for: Path | None = None,
+    about_to_print: Callable[[], None] = lambda: None,
+) -> int:
     """Diagnose the trace, show it on stdout and write the report; returns the exit code.
 
     With `kept_for`, the file that the trace was read from, the answer is kept for `answered_again`.
@@ -31,6 +38,7 @@ def answer_trace(trace: "Trace", *, json: bool, html: Path | None, kept_for: Pat
     from perfscope.analyzer.engine import diagnose
 
     diagnosis = diagnose(trace)
+    about_to_print()
     print_answer(diagnosis, trace, json=json)
     if kept_for is not None:
         from perfscope.ui.kept_answer import keep_answer

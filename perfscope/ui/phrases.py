@@ -151,10 +151,16 @@ def missing(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     return [*rows, *(("dropped", text) for text in dropped)]
 
 
-def probe_cost(diagnosis: Diagnosis) -> str | None:
-    """What the probe cost the run, as a share of its time; None when it was not entered."""
-    probe = next((one for one in diagnosis.sources if one.name == "probe"), None)
-    return None if probe is None or probe.overhead_share is None else percent(probe.overhead_share)
+def overhead(diagnosis: Diagnosis) -> str | None:
+    """Return `0.4 % (0.1 to 0.9 %)`: the share of its time that recording cost the run; None where that is not known.
+
+    What noise puts below zero is shown as zero.
+    """
+    cost = diagnosis.overhead
+    if cost is None:
+        return None
+    share, low, high = (percent(max(value, 0.0)) for value in (cost.share, cost.low, cost.high))
+    return f"{share} ({low.removesuffix(' %')} to {high})"
 
 
 def clock_agreement(diagnosis: Diagnosis) -> str | None:

@@ -118,13 +118,14 @@ def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
 
 
 def test_tasks_of_slurm_that_begin_at_once_have_folders_of_their_own(tmp_path: Path) -> None:
-    command = [*perfscope("run", "--depth", "observe"), "--", "sleep", "0.2"]
+    until_both = "until [ $(ls -d *.perfscope/manifest.json | wc -l) = 2 ]; do sleep 0.1; done"
+    command = [*perfscope("run", "--depth", "observe"), "--", "sh", "-c", until_both]
     tasks = [
         os.environ | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": rank, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
         for rank in ("0", "1")
     ]
     running = [subprocess.Popen(command, env=env, cwd=tmp_path, stderr=subprocess.DEVNULL) for env in tasks]
-    assert [one.wait(60) for one in running] == [0, 0]
+    assert [one.wait(120) for one in running] == [0, 0]
     folders = sorted(tmp_path.iterdir(), key=lambda one: one.name[-16:])
     assert [one.name.rsplit("-", 1)[1] for one in folders] == ["rank0.perfscope", "rank1.perfscope"]
     assert len({load(one).manifest.job_id for one in folders}) == 1

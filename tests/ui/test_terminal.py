@@ -47,7 +47,7 @@ bound by input, 61 % of the time; sure: 0.96
   not measured: cpu-throttled (its rule broke: ValueError: no such column)
   not measured: stacks (partial: py-spy is missing)
   not measured: dropped (2 segments of probe.records)
-  cost to the run: 0.4 %
+  overhead: 1.2 % (0 to 2 %)
 
   run   run.perfscope
   next  perfscope report run.perfscope -o report.html

@@ -3,6 +3,7 @@
 import array
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,12 +16,13 @@ from perfscope.agent.delivery.probe_bundle import bundle
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept, listen
 from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.entry import check
+from perfscope.agent.idle_priority import at_normal_priority
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.agent.step_counter import StepCounter
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.calibrations import recall
 from perfscope.traces.run.events import COLUMNS, WIDTH
-from perfscope.traces.run.manifest import SourceStatus, TorchFacts
+from perfscope.traces.run.manifest import ProbeCost, SourceStatus, TorchFacts
 
 PERIOD_NS = 200_000_000
 ENTERING_NS = 20_000_000
@@ -30,6 +32,8 @@ FAREWELL_S = 2.0
 MOST_ENTRIES_AT_ONCE = 4
 ROOT_PATIENCE_S = 15.0
 TELLS_COST_NS = 100_000_000
+MOST_STACK_NAMES = 20_000
+"""Five times what a probe knows at once: it lets the agent forget what it has forgotten."""
 FIRST_FRAME_TIMEOUT_NS = 10_000_000_000
 """How long a caller may take to say who it is; a process that gets no core may be slow."""
 MALFORMED = (TypeError, ValueError, LookupError, msgspec.ValidationError)
@@ -47,6 +51,8 @@ class Visit:
         self.names = job.run.jsonl("probe.names", target.process)
         self.stacks = job.run.jsonl("probe.stacks", target.process)
         self.clock = job.run.jsonl("clock", target.process)
+        self.blocks = job.run.jsonl("probe.blocks", target.process)
+        self.install_ns = 0
         self.stack_names: dict[int, str] = {}
         self.steps = StepCounter()
         self.count = 0
@@ -70,7 +76,15 @@ class Visit:
             if stack is not None:
                 self.stacks.append({**note, "stack": stack})
         elif note.get("kind") == "stack":
-            self.stack_names[note["code"]] = note["name"]
+            if len(self.stack_names) < MOST_STACK_NAMES:
+                self.stack_names[note["code"]] = note["name"]
+        elif "forgotten" in note:
+            for number in note["forgotten"]:
+                self.stack_names.pop(number, None)
+        elif "counting" in note:
+            self.blocks.append({"ts": note["counting"], "dur": note["until"] - note["counting"]})
+        elif "installed" in note:
+            self.install_ns = int(note.get("cpu_ns", 0))
         elif "code" in note:
             self.names.append(note)
         elif "updates" in note:
@@ -170,7 +184,7 @@ class Probe:
                 return
             self.tried.add(key)
             source = bundle(self.socket.address_for(one.pid), self.window, nvtx=self.socket.nvtx)
-            self.entering[one.pid] = enter_apart(one.pid, source, ENTRY_DEADLINE_S)
+            self.entering[one.pid] = at_normal_priority(partial(enter_apart, one.pid, source, ENTRY_DEADLINE_S))
 
     def patience_ns(self, target: TargetProcess, door: Door) -> int:
         """How long a process may take to call; the one that has started us calls in any case."""
@@ -323,6 +337,7 @@ class Probe:
             line.close()
         self.socket.listening.close()
         close_discarded()
+        self.job.run.manifest.costs = self.costs()
         return self.status()
 
     def silence(self) -> str:
@@ -331,6 +346,20 @@ class Probe:
         if not silent:
             return "no process of the job has torch loaded"
         return f"the probe in pid {', '.join(silent)} did not report: check that its user can read its Python files"
+
+    def costs(self) -> list[ProbeCost]:
+        """Return what each probe cost its process, as far as it was measured directly."""
+        return [
+            ProbeCost(
+                process=visit.target.process,
+                stopped_ns=self.reports[pid].stopped_ns if pid in self.reports else 0,
+                install_ns=visit.install_ns,
+                records_ns=int(visit.count * visit.cost_ns),
+                sampling_ns=visit.busy_ns,
+                span_ns=visit.span_ns,
+            )
+            for pid, visit in self.visits.items()
+        ]
 
     def status(self) -> SourceStatus:
         errors = [report.error for report in self.reports.values() if report.error]

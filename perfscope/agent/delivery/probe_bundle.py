@@ -19,6 +19,7 @@ PARTS = (
     "checkpoints",
     "garbage",
     "stacks",
+    "counting_blocks",
     "nvtx",
     "kernels",
     "startup_shutdown",

@@ -263,6 +263,12 @@ class Pace:
         return min(max(self.normal_ns, int(self.mean_ns / MOST_SHARE)), int(LONGEST_TICK_S * 1e9))
 
 
+def after_counting(due_ns: int, began_ns: int) -> int:
+    """Return when to wake: later where `due_ns` is in a block in which steps are only counted."""
+    begin, end = SHELF["counting_blocks"].next_block(due_ns, began_ns)
+    return int(end if due_ns >= begin else due_ns)
+
+
 def stay(probe: Probe, line: "Line") -> None:
     """Until told to leave or left alone: sample, drain, push."""
     poller = select.poll()
@@ -291,7 +297,7 @@ def stay(probe: Probe, line: "Line") -> None:
             count += drain(probe, line)
         line.push()
         ended_ns = time.monotonic_ns()
-        due_ns = ended_ns + pace.spent(ended_ns - now_ns)
+        due_ns = after_counting(ended_ns + pace.spent(ended_ns - now_ns), began_ns)
         if ended_ns < grown_ns:
             due_ns = min(due_ns, ended_ns + int(YOUNG_TICK_S * 1e9))
     span_ns = time.monotonic_ns() - began_ns
@@ -347,5 +353,5 @@ def visit(probe: Probe, line: "Line") -> None:
     probe.ticks.append(probe.compilation.tick)
     for part in probe.parts:
         part.install(probe)
-    line.send_notes([{"installed": 1}])
+    line.send_notes([{"installed": 1, "cpu_ns": time.thread_time_ns()}])
     stay(probe, line)

@@ -1,7 +1,7 @@
 """Writes a run folder: a manifest and one folder of segments per stream (source x process), bounded, safe against SIGKILL.
 
-The folder is held open from its creation on (`held_folder`). Light: the agent uses it beside the training, so no pandas here, and
-pyarrow only once an Arrow stream is opened.
+The folder is held open from its creation on (`held_folder`). Light: the agent uses it beside the training, so no pandas, numpy or
+pyarrow here.
 """
 
 import contextlib

@@ -47,6 +47,17 @@ class Calibration(msgspec.Struct, frozen=True):
     made_unix_s: float
 
 
+class ProbeCost(msgspec.Struct, frozen=True):
+    """What a probe cost its process, in nanoseconds, as far as it was measured directly; the rest shows in the steps."""
+
+    process: int
+    stopped_ns: int  # the main thread stood still for the entry
+    install_ns: int  # CPU time of the probe's thread until its patches were in place
+    records_ns: int  # records on the threads that made them, at their measured cost
+    sampling_ns: int  # wakings of the probe's thread, two thread switches included
+    span_ns: int  # from entry to exit
+
+
 class Manifest(msgspec.Struct):
     """One host's part of one job; times zero are the same instant read on both clocks."""
 
@@ -70,6 +81,8 @@ class Manifest(msgspec.Struct):
     ports: list[PortFacts] = []
     sources: list[SourceStatus] = []
     dropped: list[str] = []
+    costs: list[ProbeCost] = []
+    agent_cpu_ns: int | None = None  # of our own process and its children while it recorded
     finished: bool = False
     end_reason: str | None = None
     schema: int = SCHEMA_VERSION

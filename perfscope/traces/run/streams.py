@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+from perfscope.traces.run.arrow_encoding import END_OF_STREAM, batch_message, schema_message
 from perfscope.traces.run.encoding import encode
 from perfscope.traces.run.held_folder import HeldFolder
 from perfscope.traces.secret_masking import mask_values
@@ -151,11 +152,7 @@ class ArrowRows(Stream):
         give_up: Callable[[OSError], None],
     ) -> None:
         super().__init__(name, folders, give_up)
-        import pyarrow as pa
-
-        self.pa = pa
-        self.schema = pa.schema([(name, pa.int64()) for name in columns])
-        self.width = len(columns)
+        self.columns = columns
         self.held: array.array[int] = array.array("q")
 
     def append(self, flat: "array.array[int]") -> None:
@@ -166,16 +163,10 @@ class ArrowRows(Stream):
         if not self.held:
             return
         held, self.held = self.held, array.array("q")
-        pa = self.pa
-        columns = [
-            pa.Array.from_buffers(pa.int64(), len(held) // self.width, [None, pa.py_buffer(held[at :: self.width])])
-            for at in range(self.width)
-        ]
-        batch = pa.record_batch(columns, schema=self.schema)
-        self.write(batch.serialize().to_pybytes())
+        self.write(batch_message(held, len(self.columns)))
 
     def begin(self) -> None:
-        self.put(self.schema.serialize().to_pybytes())
+        self.put(schema_message(self.columns))
 
     def finish(self) -> None:
-        self.put(b"\xff\xff\xff\xff\x00\x00\x00\x00")  # end of an Arrow stream: continuation mark, length 0
+        self.put(END_OF_STREAM)

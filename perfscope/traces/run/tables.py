@@ -71,6 +71,7 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
         "stacks": lambda: sampled(run, clock, "stacks", ("probe.stacks", "pyspy.stacks")),
         "thread_states": lambda: sampled(run, clock, "thread_states", ("host.states",)),
         "counters": lambda: counters(run, clock),
+        "counting_blocks": lambda: sampled(run, clock, "counting_blocks", ("probe.blocks",)),
         **device_tables.makers(run, clock),
     }
     of_windows, unreadable = window_tables(run, clock, wanted)

@@ -13,7 +13,7 @@ from perfscope.ui.phrases import (
     factor,
     gain,
     label,
-    probe_cost,
+    overhead,
     step_ms,
     subject,
     time_of,
@@ -57,8 +57,8 @@ def header(trace: Trace, diagnosis: Diagnosis) -> str:
 def who(trace: Trace, diagnosis: Diagnosis) -> str:
     """Who was looked at, how deep, at what cost."""
     name, *rest = [*subject(trace), f"{digits(diagnosis.span_s)} s recorded"]
-    spent = probe_cost(diagnosis)
-    rest += [] if spent is None else [f"cost to the run {spent}"]
+    cost = overhead(diagnosis)
+    rest += [] if cost is None else [f"overhead {cost}"]
     words = "".join(f"<span>{escape(one)}</span>" for one in rest)
     return f'<div><b>{escape(name)}</b>{words}<span class="pill">{escape(trace.manifest.depth)}</span></div>'
 

@@ -1,10 +1,10 @@
 """The end of every page: what was looked for and not there, what was not measured and why, what looking cost."""
 
 from perfscope.analyzer.diagnosis import Diagnosis, Source
-from perfscope.analyzer.wording import percent
+from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.markup import escape, prose
-from perfscope.ui.phrases import missing
+from perfscope.ui.phrases import missing, overhead
 
 
 def unknowns(trace: Trace, diagnosis: Diagnosis) -> str:
@@ -18,8 +18,20 @@ def unknowns(trace: Trace, diagnosis: Diagnosis) -> str:
         '<div class="pair"><section class="card"><h2>Not measured, and why</h2>'
         f"<table>{table or '<tr><td>Everything was measured.</td></tr>'}</table></section>"
         f'<section class="card"><h2>Looked for and not there</h2><p class="pills">{clear or "nothing"}</p>'
+        f"{overhead_parts(diagnosis)}"
         f"<h2>Sources, and what each cost</h2><table>{''.join(map(source, diagnosis.sources))}</table></section></div>"
     )
+
+
+def overhead_parts(diagnosis: Diagnosis) -> str:
+    """HTML of the overhead and what it is made of; nothing where it is not known."""
+    cost, said = diagnosis.overhead, overhead(diagnosis)
+    if cost is None or said is None:
+        return ""
+    rows = "".join(
+        f"<tr><th>{escape(one.name)}</th><td>{ms(int(max(one.seconds, 0.0) * 1e9))}</td></tr>" for one in cost.parts
+    )
+    return f"<h2>Overhead<small>{escape(said)} of the recorded time</small></h2><table>{rows}</table>"
 
 
 def source(one: Source) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.ui.phrases import about, bound_by, clock_agreement, missing, probe_cost
+from perfscope.ui.phrases import about, bound_by, clock_agreement, missing, overhead
 from perfscope.ui.terminal.budget_bar import budget_bar
 from perfscope.ui.terminal.changes_table import changes_table, wrapped
 from perfscope.ui.terminal.output import filtered_console, one_line
@@ -93,18 +93,18 @@ def limits(diagnosis: Diagnosis, trace: "Trace | None", width: int) -> list[Text
     agreement = clock_agreement(diagnosis)
     if agreement is not None:
         found += wrapped(f"clocks: {agreement}", width, "  ", "    ")
-    cost = probe_cost(diagnosis)
+    cost = overhead(diagnosis)
     if cost is not None:
-        found.append(f"  cost to the run: {cost}{left(trace)}")
+        found.append(f"  overhead: {cost}{detached(trace)}")
     return [Text(line) for line in [*found, ""]]
 
 
-def left(trace: "Trace | None") -> str:
-    """When we left the process, once we have."""
+def detached(trace: "Trace | None") -> str:
+    """Return when the recording ended, once it has."""
     if trace is None or not trace.manifest.finished:
         return ""
     at = time.localtime((trace.manifest.zero_realtime_ns + trace.span_ns[1]) / 1e9)
-    return f"; left at {time.strftime('%H:%M:%S', at)}, nothing stays behind"
+    return f"; detached at {time.strftime('%H:%M:%S', at)}, all patches removed"
 
 
 def way_on(diagnosis: Diagnosis) -> list[Text]:

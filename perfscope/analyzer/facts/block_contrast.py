@@ -1,0 +1,107 @@
+"""How much slower steps are while everything is instrumented than in the blocks in which steps are only counted.
+
+Both kinds of blocks alternate within one recording (docs/decisions/0019), so that what else changes in the run cancels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfscope.traces.intervals import Ints, Spans, covered
+
+Floats = NDArray[np.float64]
+
+FEWEST_CYCLES = 4
+"""With fewer there is no spread to tell an interval from."""
+TRIMMED = 0.2
+"""Of the cycles at each end: those with a checkpoint, a log or an evaluation in one kind of block."""
+CAP_SHARE, CAP_NS = 2.0, 20_000_000
+"""A step counts as at most so much longer than the usual one: what is longer is not an effect of sampling."""
+LEAST_SPREAD = 0.02
+"""A cycle whose steps all have nearly the same exposure says nothing."""
+RESAMPLES = 2000
+MOST_DRAWN, FEWEST_RESAMPLES = 400_000, 200
+"""Of many cycles fewer resamples are drawn: the work is bounded."""
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """`share`: by how much a fully instrumented step is longer than one that is only counted, of the latter."""
+
+    share: float
+    low: float
+    high: float
+    cycles: int
+
+
+def block_contrast(begin: Ints, dur: Ints, counting: Spans) -> Contrast | None:
+    """Compare steps (sorted `begin` and `dur`, ns) by how much of each lies in the `counting` blocks (sorted, ns).
+
+    Returns None where too few cycles hold both kinds of steps. A cycle reaches from the middle between two counting blocks to the
+    next such middle: a steady drift cancels within it.
+    """
+    if len(dur) < 2 * FEWEST_CYCLES or len(counting[0]) < FEWEST_CYCLES:
+        return None
+    exposure = 1.0 - covered(counting, begin, begin + dur) / np.maximum(dur, 1)
+    length = capped(dur) / float(np.median(dur))
+    middles = (counting[0][1:] + counting[1][:-1]) // 2
+    cycle = np.searchsorted(middles, begin + dur // 2)
+    slopes, weights = slopes_of(exposure, length, cycle)
+    if len(slopes) < FEWEST_CYCLES:
+        return None
+    level = plain_level(length, exposure)
+    drawn = resampled(slopes, weights) / level
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Contrast(trimmed_mean(slopes, weights) / level, float(low), float(high), len(slopes))
+
+
+def capped(dur: Ints) -> Floats:
+    """The durations without what a step has beyond any effect of sampling."""
+    usual = float(np.median(dur))
+    return np.asarray(np.minimum(dur.astype(float), usual + max(CAP_SHARE * usual, CAP_NS)))
+
+
+def plain_level(length: Floats, exposure: Floats) -> float:
+    """The mean length of steps that are mostly only counted."""
+    plain = length[exposure < 0.5]
+    return float(plain.mean()) if len(plain) else float(length.mean())
+
+
+def slopes_of(exposure: Floats, length: Floats, cycle: Ints) -> tuple[Floats, Floats]:
+    """Each cycle's regression of length on exposure: (slope, weight)."""
+    _, group = np.unique(cycle, return_inverse=True)
+    count = np.bincount(group)
+    x = exposure - (np.bincount(group, exposure) / count)[group]
+    y = length - (np.bincount(group, length) / count)[group]
+    spread = np.bincount(group, x * x)
+    kept = spread > LEAST_SPREAD * count
+    slopes: Floats = np.bincount(group, x * y)[kept] / spread[kept]
+    return slopes, spread[kept].astype(float)
+
+
+def trimmed_mean(values: Floats, weights: Floats) -> float:
+    """The weighted mean without the TRIMMED share of the weight at each end."""
+    return float(trimmed_means(values[None], weights[None])[0])
+
+
+def trimmed_means(values: Floats, weights: Floats) -> Floats:
+    """As `trimmed_mean`, of each row."""
+    order = np.argsort(values, axis=1)
+    values, weights = np.take_along_axis(values, order, 1), np.take_along_axis(weights, order, 1)
+    whole = weights.sum(axis=1, keepdims=True)
+    ends = np.cumsum(weights, axis=1)
+    inside = np.minimum(ends, (1 - TRIMMED) * whole) - np.maximum(ends - weights, TRIMMED * whole)
+    inside = np.maximum(inside, 0.0)
+    return np.asarray((inside * values).sum(axis=1) / inside.sum(axis=1))
+
+
+def resampled(slopes: Floats, weights: Floats) -> Floats:
+    """The trimmed mean of each resample of the cycles."""
+    n = len(slopes)
+    resamples = max(min(RESAMPLES, MOST_DRAWN // n), FEWEST_RESAMPLES)
+    picks = np.random.default_rng(19).integers(0, n, (resamples, n))
+    drawn = trimmed_means(slopes[picks], weights[picks])
+    centre = trimmed_mean(slopes, weights)
+    return np.asarray(centre + (drawn - centre) * np.sqrt(n / (n - 1)) * (1 + 1 / n))

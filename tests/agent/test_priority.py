@@ -1,0 +1,127 @@
+"""Our own processes give way to the target, and nothing that the target waits for gives way to anybody."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfscope.agent.idle_priority import IOPRIO_IDLE, RECORDING_NICE
+from tests.running import attach, end, perfscope, start, until
+
+STATE = """
+import ctypes, os, platform, threading
+def state():
+    number = {"x86_64": 252, "aarch64": 31}[platform.machine()]
+    tid = threading.get_native_id()
+    return [os.getpriority(os.PRIO_PROCESS, tid), os.sched_getscheduler(tid), ctypes.CDLL(None).syscall(number, 1, tid)]
+"""
+LOWERED = (
+    STATE
+    + """
+import json
+from perfscope.agent.idle_priority import at_normal_priority, lower_priority
+before = state()
+lower_priority()
+def forked():
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.write(writing, json.dumps(state()).encode())
+        os._exit(0)
+    os.wait()
+    return json.loads(os.read(reading, 1000))
+print(json.dumps({"before": before, "own": state(), "child": forked(), "entry": at_normal_priority(forked)}))
+"""
+)
+IN_A_CHILD = (
+    STATE
+    + """
+import json, sys, time
+from perfscope.agent.idle_priority import in_idle_child
+def work(about_to_print):
+    if os.getpid() != first:
+        time.sleep(float(sys.argv[1]))
+    about_to_print()
+    print(json.dumps({"child": os.getpid() != first, "policy": state()[1], "session": os.getsid(0) == os.getpid()}))
+    return 7
+first = os.getpid()
+sys.exit(in_idle_child(work, patience_s=float(sys.argv[2])))
+"""
+)
+
+
+def printed(program: str, *arguments: str, code: int = 0) -> Any:
+    """Run a program and return the one line of JSON that it prints."""
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(os.getpriority(os.PRIO_PROCESS, 0) >= RECORDING_NICE, reason="the tests run at low priority")
+def test_an_entry_keeps_its_priority_and_everything_else_gives_way() -> None:
+    found = printed(LOWERED)
+    assert found["own"] == found["child"] == [RECORDING_NICE, found["before"][1], IOPRIO_IDLE]
+    assert found["entry"] == found["before"]
+
+
+def test_a_diagnosis_is_made_in_an_idle_session_of_its_own() -> None:
+    found = printed(IN_A_CHILD, "0", "60", code=7)
+    assert found == {"child": True, "policy": os.SCHED_IDLE, "session": True}
+
+
+def test_a_diagnosis_that_gets_no_core_is_made_at_the_priority_of_the_recording_and_printed_once() -> None:
+    found = printed(IN_A_CHILD, "60", "0.2", code=7)
+    assert not found["child"] and found["policy"] == os.SCHED_OTHER
+
+
+def test_a_command_that_we_start_has_the_priority_that_we_were_started_with(tmp_path: Path) -> None:
+    program = STATE + "import subprocess, sys; print(state())\n"
+    alone = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = perfscope("run", "--out", tmp_path / "run", "--json", tmp_path / "j", "--", sys.executable, "-c", program)
+    started = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert started.stdout == alone.stdout
+
+
+@contextmanager
+def full_cores() -> Iterator[None]:
+    """Busy processes on every core, in our own session: there the kernel lets them go before anything of lower priority."""
+    command = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def test_on_full_cores_a_recording_lasts_longer_than_the_lease_of_its_probes(tmp_path: Path) -> None:
+    run = start("looping.py", tmp_path)
+    try:
+        with full_cores():
+            answer = attach(run.pid, tmp_path / "run", seconds=8)
+    finally:
+        end(run)
+    assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
+    records = [json.loads(line) for path in (tmp_path / "run").glob("streams/probe.blocks@0/*") for line in path.open()]
+    assert records[-1]["ts"] - records[0]["ts"] > 5_000_000_000
+
+
+def test_the_threads_that_record_have_low_priority(tmp_path: Path) -> None:
+    run = start("looping.py", tmp_path)
+    agent = subprocess.Popen(perfscope("attach", str(run.pid), "--duration", "60", "--out", tmp_path / "run"))
+    try:
+        until(lambda: os.getpriority(os.PRIO_PROCESS, agent.pid) == RECORDING_NICE)
+        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        names = {tid: Path(f"/proc/{agent.pid}/task/{tid}/comm") for tid in os.listdir(f"/proc/{agent.pid}/task")}
+        assert sorted(os.getpriority(os.PRIO_PROCESS, int(tid)) for tid in names)[0] == usual
+    finally:
+        agent.terminate()
+        agent.wait(60)
+        end(run)

@@ -1,0 +1,156 @@
+"""What the sampler of Python stacks keeps in the target, and how much of its time it takes, is bounded."""
+
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from perfscope.agent.probe import stacks
+from perfscope.agent.probe.stacks import FORGOTTEN_NS, LONGEST_LABEL, MOST_STACKS, MOST_THREADS, Pace, Sampler, install
+
+S = 1_000_000_000
+
+
+class Queues:
+    """What the sampler uses of a probe."""
+
+    def __init__(self) -> None:
+        self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self.ticks: list[Callable[[int], None]] = []
+
+
+def probe_of_queues() -> Any:
+    return Queues()
+
+
+@contextmanager
+def sampler() -> Iterator[Sampler]:
+    """A sampler for a thread of its own: the one it is made in, which it leaves out."""
+    made: list[Sampler] = []
+    thread = threading.Thread(target=lambda: made.append(Sampler(probe_of_queues())))
+    thread.start()
+    thread.join()
+    yield made[0]
+
+
+def notes_of(one: Sampler) -> list[dict[str, Any]]:
+    return [one.probe.notes.get_nowait() for _ in range(one.probe.notes.qsize())]
+
+
+@contextmanager
+def waiting_threads(count: int) -> Iterator[list[threading.Thread]]:
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield threads
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_program_with_ever_new_stacks_fills_neither_the_target_nor_the_agent() -> None:
+    held = set()
+    with sampler() as one:
+        for number in range(MOST_STACKS + 500):
+            one.keep(f"f{number} (a.py:{number})", 1, number, 1)
+            for note in notes_of(one):
+                held |= {note["code"]} if "code" in note else set()
+                held -= set(note.get("forgotten", ()))
+        assert len(one.known) == MOST_STACKS == len(held)
+        assert all(isinstance(key, int) for key in one.known)
+
+
+def test_a_stack_that_was_forgotten_is_sent_again_under_a_new_number() -> None:
+    with sampler() as one:
+        one.keep("f (a.py:1)", 1, 0, 1)
+        one.sweep(FORGOTTEN_NS + 1, {})
+        one.keep("f (a.py:1)", 1, FORGOTTEN_NS + 2, 1)
+        notes = notes_of(one)
+    assert [note["code"] for note in notes if "code" in note] == [0, 1]
+    assert [note["forgotten"] for note in notes if "forgotten" in note] == [[0]]
+    assert [note["stack"] for note in notes if "stack" in note] == [0, 1]
+
+
+def test_code_that_the_program_has_dropped_is_let_go() -> None:
+    space: dict[str, Any] = {}
+    exec("import sys\ndef made(): return sys._getframe()", space)
+    code = weakref.ref(space["made"].__code__)
+    with sampler() as one:
+        assert "made" in one.folded(space["made"]())
+        space.clear()
+        assert code() is not None
+        one.sweep(one.swept_ns, {})
+    assert code() is None
+
+
+def test_a_label_is_short_however_long_a_name_is() -> None:
+    space: dict[str, Any] = {}
+    name = "f" * 5000
+    exec(compile(f"import sys\ndef {name}(): return sys._getframe()", "/tmp/" + "p" * 5000, "exec"), space)
+    with sampler() as one:
+        label = one.label(space[name].__code__, 0)
+    assert 0 < len(label) < 2 * LONGEST_LABEL + 50
+
+
+def test_of_many_threads_each_has_its_turn_and_weights_are_the_time_that_passed() -> None:
+    weights: dict[int, int] = {}
+    with waiting_threads(3 * MOST_THREADS) as threads, sampler() as one:
+        begin = one.last_ns
+        most = 0
+        for number in range(1, 9):
+            one.pace.due_ns = 0
+            one.tick(begin + number * S)
+            samples = [note for note in notes_of(one) if "stack" in note]
+            most = max(most, len(samples))
+            for note in samples:
+                weights[note["tid"]] = weights.get(note["tid"], 0) + note["weight_ns"]
+        assert most <= MOST_THREADS + 1
+        assert {thread.native_id for thread in threads} <= weights.keys()
+    assert weights[threading.main_thread().native_id or 0] == 8 * S
+
+
+def test_there_is_no_longest_pause_where_a_sample_takes_long() -> None:
+    pace = Pace()
+    pace.took(cpu_ns=S, wall_ns=S, ended_ns=0)
+    assert pace.due_ns >= 400 * S
+
+
+def test_a_sampler_that_lost_its_core_samples_on() -> None:
+    pace = Pace()
+    pace.took(cpu_ns=50_000, wall_ns=S, ended_ns=0)
+    assert pace.due_ns <= S
+
+
+def test_on_full_cores_samples_are_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = Pace()
+    free_ns = due_after(pace, monkeypatch, waited_ns=1_000)
+    assert due_after(pace, monkeypatch, waited_ns=10_000_000) > 2 * free_ns
+
+
+def due_after(pace: Pace, monkeypatch: pytest.MonkeyPatch, waited_ns: int) -> int:
+    """Return the pause after a sample, where this thread waited so long for a core at each turn."""
+    waited, turns = pace.waits
+    monkeypatch.setattr(stacks, "run_queue_waits", lambda: (waited + 100 * waited_ns, turns + 100))
+    ended_ns = time.monotonic_ns() + 100 * S
+    pace.asked_ns = 0
+    pace.took(cpu_ns=200_000, wall_ns=200_000, ended_ns=ended_ns)
+    return pace.due_ns - ended_ns
+
+
+@pytest.mark.parametrize(("answer", "parts"), [(lambda: False, 0), (lambda: True, 1)])
+def test_no_frame_is_read_in_a_free_threaded_interpreter(
+    answer: Callable[[], bool], parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", answer, raising=False)
+    probe = probe_of_queues()
+    install(probe)
+    assert len(probe.ticks) == parts
