@@ -173,7 +173,8 @@ class Kernels:
         if parts:
             reasons.append("the window ended before one whole step was over: it is a part of a step")
         reasons += [NO_KERNELS] if self.store.without_kernels else []
-        cupti = [CUPTI_STAYS] if any(note.get("device") for note in taken) else []
+        is_loaded = any(note.get("device") for note in taken) and not self.store.without_kernels
+        cupti = [CUPTI_STAYS] if is_loaded else []
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join([*reasons, *told(taken), *cupti]))
 
     def silence(self) -> str:
