@@ -153,6 +153,7 @@ class Kernels:
         until = time.monotonic() + LAST_WAIT_S
         while len(self.said) < self.asked and self.probe.lines and time.monotonic() < until:
             self.probe.read()
+            self.probe.beat(time.monotonic_ns())
             for pid, visit in self.probe.visits.items():
                 self.take(pid, visit)
             time.sleep(0.02)
