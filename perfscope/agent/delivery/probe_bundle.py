@@ -11,7 +11,15 @@ from perfscope.traces.run.events import KINDS
 
 PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "nvtx", "kernels", "startup_shutdown")
 NEEDED_BY_CORE = ("connection",)
-WINDOW_PARTS = ("quiesce", "torch_profiler_api", "profiler_sessions", "cuda_state", "user_profiler", "kernels")
+WINDOW_PARTS = (
+    "quiesce",
+    "forked_children",
+    "torch_profiler_api",
+    "profiler_sessions",
+    "cuda_state",
+    "user_profiler",
+    "kernels",
+)
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 NAMES = ("core", *NEEDED_BY_CORE, *WINDOW_PARTS[:-1], *PARTS)
 

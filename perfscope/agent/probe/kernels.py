@@ -48,7 +48,6 @@ STEP_WAIT_S = 30.0
 TELL_NS = 500_000_000
 EVEN = 3
 """Calls of a server that come further apart than so many times the middle one are no steps: their gaps tell of no stall."""
-CHILDREN = "_perfscope_in_children"
 OVERTAKEN = "another profiler took the window's place"
 GAVE_WAY = "a profiler of the program's own began, or the program ended: the window was dropped"
 NOT_QUIET = "the window was dropped: a thread of the program got no core for a minute, and could be inside the profiler"
@@ -70,22 +69,6 @@ def install(probe: "Probe") -> None:
         probe.forward_began.append(windows.called)
         probe.endings.append(windows.leave)
     probe.ticks.append(windows.tick)
-
-
-def in_children() -> "list[Callable[[], None]]":
-    """Return the list of what a child forked from here calls first; empty but during a window.
-
-    Its handler cannot be unregistered, so there is one per process, found again by every later probe: three lines that refer
-    to the list and to nothing else of ours.
-    """
-    calls: list[Callable[[], None]] | None = vars(os).get(CHILDREN)
-    if calls is None:
-        calls = []
-        space: dict[str, Any] = {"calls": calls}
-        exec("def forked():\n    while calls:\n        calls.pop()()\n", space)
-        setattr(os, CHILDREN, calls)
-        os.register_at_fork(after_in_child=space["forked"])
-    return calls
 
 
 def forget_in_child(windows: "Windows") -> None:
@@ -237,7 +220,7 @@ class Windows:
 
         With `at` it ends with a step of a number that is the same in all ranks, however long switching on takes in each.
         """
-        doors, children = self.doors, in_children()
+        doors, children = self.doors, SHELF["forked_children"].in_children()
         clock = {"mono": time.monotonic_ns(), "real": time.time_ns()}
         self.left = self.awaited = NEVER
         forget = partial(forget_in_child, self)
