@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from tests.agent.test_kernel_windows import followed, kernels
 from tests.running import attach, until
 
 HERE = Path(__file__).parent
@@ -59,23 +58,21 @@ def written_after_free(out: Path) -> tuple[int, int]:
     return kept, written
 
 
-def test_windows_again_and_again_and_a_second_attach_write_into_no_freed_memory(preload: str, tmp_path: Path) -> None:
+def test_a_range_over_two_windows_and_two_recordings_writes_into_no_freed_memory(preload: str, tmp_path: Path) -> None:
     with training(preload, tmp_path) as (pid, out):
-        followed(pid, tmp_path / "run", 1, "--every", "0.1", "--window", "seconds=0.25")
+        first = attach(pid, tmp_path / "run", "--window", "seconds=0.5", "--follow", "--every", "0.2", seconds=8)
         again = attach(pid, tmp_path / "again", seconds=4)
         kept, written = written_after_free(out)
     assert kept > 0 and written == 0
-    assert len(list((tmp_path / "run" / "kineto").glob("*.json.gz"))) >= 1
-    assert kernels(again)["status"] == "unavailable"
-    assert {one["name"]: one["status"] for one in again["sources"]}["probe"] == "ok"
+    assert len(list((tmp_path / "run" / "kineto").iterdir())) == 1
+    states = [{one["name"]: one["status"] for one in answer["sources"]} for answer in (first, again)]
+    assert [state["probe"] for state in states] == ["ok", "ok"]
+    assert states[0]["kernels"] in ("ok", "partial") and states[1]["kernels"] == "unavailable"
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "written"),
-    [("ours", "theirs", 0), ("theirs", "ours", 0), ("ours", "ours", 1), ("all", "ours", 1)],
-)
-def test_which_sessions_write_into_the_memory_of_another(preload: str, first: str, second: str, written: int) -> None:
-    if written and not HAS_THE_DEFECT:
-        pytest.skip("seen with torch 2.13")
-    said = program(preload, first, second, stdout=subprocess.PIPE).communicate(timeout=120)[0].split()
-    assert said == ["True", str(written)]
+@pytest.mark.skipif(not HAS_THE_DEFECT, reason="the defect was seen with torch 2.13")
+def test_only_sessions_of_all_threads_write_into_the_memory_of_another(preload: str) -> None:
+    pairs = {("ours", "theirs"): 0, ("theirs", "ours"): 0, ("ours", "ours"): 1, ("all", "ours"): 1}
+    programs = {pair: program(preload, *pair, stdout=subprocess.PIPE) for pair in pairs}
+    said = {pair: started.communicate(timeout=120)[0].split() for pair, started in programs.items()}
+    assert said == {pair: ["True", str(written)] for pair, written in pairs.items()}
