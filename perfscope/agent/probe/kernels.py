@@ -252,6 +252,7 @@ class Windows:
         last = time.monotonic_ns()
         if file < 0:
             return {"refused": "torch's profiler gave no trace"}, -1
+        self.sessions.ours_is_saved()
         return times | {"last": last} | self.facts(marks, (end, calm, last), file), file
 
     def saved(self, result: Any) -> int:

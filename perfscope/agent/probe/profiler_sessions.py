@@ -33,7 +33,7 @@ class Sessions:
         self.doors = doors
         self.accounted = 0
         self.taken = False
-        self.open = 0
+        self.traced = True
         self.known = True
 
     def blocks(self) -> int | None:
@@ -46,7 +46,7 @@ class Sessions:
 
     def refusal(self, closed: bool) -> str | None:
         """Return why no session may begin now. `closed`: nothing was open at the end of our last one."""
-        if self.taken and not closed:
+        if self.taken and not (closed and self.traced):
             return SECOND
         blocks = self.blocks()
         if blocks is not None:
@@ -57,11 +57,15 @@ class Sessions:
         return BEFORE if initialized else None
 
     def ours_began(self) -> None:
-        self.taken = True
+        self.taken, self.traced = True, False
 
     def ours_ended(self) -> None:
         """Account for what ours recorded: no other session was on meanwhile."""
         self.accounted = self.blocks() or 0
+
+    def ours_is_saved(self) -> None:
+        """Note that the trace of our last session is there: it will show what was open at its end."""
+        self.traced = True
 
     def theirs_began(self, count: int) -> None:
         """Note that a session of the program's begins beside `count` others of its own."""

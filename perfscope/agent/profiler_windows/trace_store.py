@@ -62,6 +62,7 @@ class TraceStore:
     def keep(self, file: int, note: dict[str, Any], target: TargetProcess) -> None:
         """Pack an open trace, and note it; `file` is closed here."""
         note["name"] = self.fresh(max(target.rank, 0))
+        self.closed[target.process] = False  # until its trace has shown it
         thread = GuardedThread(target=self.packed, args=(file, note, target.process))
         try:
             if self.held is None:
