@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-long check format docs samples bench browser clean
+.PHONY: help demo test test-long test-cuda-wheel check format docs samples bench browser clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -18,6 +18,12 @@ test: check browser ## every check that CI runs
 test-long: .venv/dev ## the long safety tests: fuzzers, sanitizers, a flood; some hours
 	@failed=0; for program in $(notdir $(basename $(wildcard tests/safety/long_*.py))); do \
 	  echo "$$program"; $(BIN)/python -m tests.safety.$$program || failed=1; done; exit $$failed
+
+# `===` takes the build with CUDA also where pip knows an index that has one for CPUs.
+test-cuda-wheel: .venv/dev ## windows with the CUDA build of torch; no GPU needed, installs 5 GB into .venv-cuda
+	@test -x .venv-cuda/bin/python || $(BIN)/python -m venv .venv-cuda
+	.venv-cuda/bin/python -m pip install -q --disable-pip-version-check 'torch===2.13.0' numpy
+	$(BIN)/python -m pytest tests/cuda_wheel/check_cuda_wheel.py
 
 check: .venv/dev ## formatter, linter, types, layers, house rules: the quick part
 	$(BIN)/ruff format --check .

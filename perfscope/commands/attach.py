@@ -100,7 +100,7 @@ def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window", type=window, metavar="steps=N|seconds=S", help="how long that window is (steps=5, 3 s at most)"
     )
-    parser.add_argument("--every", type=seconds, metavar="S", help="with --follow: a window again and again")
+    parser.add_argument("--every", type=seconds, metavar="S", help="with --follow: more windows, where they are safe")
     parser.add_argument("--window-stacks", action="store_true", help="Python stacks too; the window is shorter then")
     parser.add_argument(
         "--window-stall", type=milliseconds, metavar="MS", help="what ending it may hold up one step by (250)"

@@ -47,7 +47,8 @@ def profile(
     """Record what happens inside: `with perfscope.profile() as scope:`, or `@perfscope.profile` over a function.
 
     out: where the run folder is kept; without it `scope.save(path)` keeps it. depth: `kernels` takes one short window of torch's
-    profiler, `probe` none. window: how long that is, `steps=5` or `seconds=3`. show: the diagnosis is told at the end, on stderr,
+    profiler, `probe` none; a process gets one window, so a later recording of it has neither operators nor kernels.
+    window: how long that is, `steps=5` or `seconds=3`. show: the diagnosis is told at the end, on stderr,
     in a notebook as a cell's output; of several ranks by rank 0. What is open inside another, also in other threads, shares its
     recording, and its result is of its own time.
     """

@@ -1,5 +1,7 @@
 """Depth `kernels`: asks the probes for windows of torch's profiler, and stores the traces they hand over.
 
+A process gets one window. Another one (`every_s`, or on request) is allowed by its probe only where it is known to be safe;
+for that the probe has to know whether anything was open at the end of the last one, which its trace shows.
 A trace comes as an open memory file through the probe's own socket: that works across mount, network and pid namespaces.
 """
 
@@ -22,6 +24,14 @@ SLOW_START_NS = 20_000_000
 """Where switching on takes so long it is said: torch's side of it holds the GIL."""
 UNDECIDED_NS = 5_000_000_000
 """Until then ranks that go in step have shown it."""
+LATER_NS = 5_000_000_000
+"""So long after a probe said that no window is possible yet it is asked again."""
+NO_KERNELS = (
+    "the window holds no kernels: a profile without CUDA came first in this process, or CUPTI was not available"
+)
+CUPTI_STAYS = (
+    "CUPTI stays loaded until the program ends, which can slow it down (10 to 20 % were reported for some programs)"
+)
 STEPS_BESIDE = 3
 """Steps that a window spoils beside those inside: the ones it begins and ends in, and their neighbours."""
 
@@ -41,6 +51,9 @@ class Kernels:
         self.said: list[dict[str, Any]] = []
         self.wanted_now = False
         self.undecided_ns = 0
+        self.over: set[int] = set()
+        self.later: dict[int, str] = {}
+        self.later_ns: dict[int, int] = {}
 
     def start(self, job: Job) -> None:
         self.job = job
@@ -49,9 +62,10 @@ class Kernels:
 
     def poll(self, now_ns: int) -> int:
         self.store.write_down()
-        now, self.wanted_now = self.wanted_now, False
-        for visit in self.probe.visits.values():
-            self.take(visit)
+        for pid, visit in self.probe.visits.items():
+            self.take(pid, visit)
+        now = self.wanted_now and not self.store.threads
+        self.wanted_now = self.wanted_now and not now
         due = {pid: now or self.due(visit, pid, now_ns) for pid, visit in self.there().items()}
         if any(due.values()) and not self.ask_ranks(now_ns):
             for pid in (pid for pid, is_due in due.items() if is_due):
@@ -90,9 +104,12 @@ class Kernels:
 
     def due(self, visit: Visit, pid: int, now_ns: int) -> bool:
         asked_ns = self.asked_ns.get(pid)
+        if now_ns < self.later_ns.get(pid, 0):
+            return False
         if asked_ns is not None:
             every_s = self.window.every_s
-            return every_s is not None and now_ns - asked_ns >= every_s * 1e9 and len(self.said) >= self.asked
+            is_time = every_s is not None and pid not in self.over and now_ns - asked_ns >= every_s * 1e9
+            return is_time and len(self.said) >= self.asked and not self.store.threads
         here_ns = now_ns - self.seen_ns.setdefault(pid, now_ns)
         return due(here_ns / 1e9, visit.steps.steps, self.total_s)
 
@@ -107,27 +124,38 @@ class Kernels:
         if not events:
             self.said.append({"refused": f"{(left or 0) >> 20} MB of memory are left: too little for a window"})
             return
-        self.probe.lines[pid].send(b"W%d,%d;" % (number, events))
+        closed = self.store.all_closed(self.probe.visits[pid].target.process)
+        self.probe.lines[pid].send(b"W%d,%d,%d;" % (number, events, closed is True))
 
-    def take(self, visit: Visit) -> None:
+    def take(self, pid: int, visit: Visit) -> None:
         """Store what a probe has handed over."""
         while visit.windows:
             note = visit.windows.pop(0)
             file = int(note.pop("file"))
-            if note.get("trial"):
-                self.store.tell(note, visit.target)
+            if note.get("later"):
+                self.ask_later(pid, str(note["refused"]))
                 continue
+            if note.get("for_good"):
+                self.over.add(pid)
             self.said.append(note)
             if file >= 0:
                 self.store.keep(file, note, visit.target)
+
+    def ask_later(self, pid: int, reason: str) -> None:
+        """Forget that a window was asked for: it is not possible yet."""
+        self.later[pid] = reason
+        self.later_ns[pid] = time.monotonic_ns() + LATER_NS
+        self.asked -= 1
+        self.asked_ns.pop(pid, None)
 
     def stop(self) -> SourceStatus:
         """Wait for a window that is under way, and say how it went."""
         until = time.monotonic() + LAST_WAIT_S
         while len(self.said) < self.asked and self.probe.lines and time.monotonic() < until:
             self.probe.read()
-            for visit in self.probe.visits.values():
-                self.take(visit)
+            self.probe.beat(time.monotonic_ns())
+            for pid, visit in self.probe.visits.items():
+                self.take(pid, visit)
             time.sleep(0.02)
         self.store.finish()
         status = self.status()
@@ -138,13 +166,17 @@ class Kernels:
     def status(self) -> SourceStatus:
         taken = [note for note in self.said if "refused" not in note]
         refused = [str(note["refused"]) for note in self.said if "refused" in note]
+        refused = refused or ([] if taken else list(self.later.values()))
         reasons = [*refused[:1], *self.store.trouble[:1]]
         if not self.store.stored:
             return SourceStatus(self.NAME, "unavailable", next(iter(reasons), self.silence()))
         parts = sum(not note["whole"] and not note["steps"] for note in taken)
         if parts:
             reasons.append("the window ended before one whole step was over: it is a part of a step")
-        return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join([*reasons, *told(taken)]))
+        reasons += [NO_KERNELS] if self.store.without_kernels else []
+        is_loaded = any(note.get("device") for note in taken) and not self.store.without_kernels
+        cupti = [CUPTI_STAYS] if is_loaded else []
+        return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join([*reasons, *told(taken), *cupti]))
 
     def silence(self) -> str:
         """Why nothing was said."""
@@ -168,6 +200,7 @@ def summary(note: dict[str, Any]) -> str:
         text += ", ended with the GIL"
     if note["begin"] - note["first"] >= SLOW_START_NS:
         text += f", switched on in {(note['begin'] - note['first']) / 1e6:.0f} ms"
+        text += f" ({note['enable'] / 1e6:.0f} ms of them with the GIL)" if "enable" in note else ""
     if note.get("hurried"):
         text += " (cut short: a profiler of the program's own began)"
     stall = note.get("stall")

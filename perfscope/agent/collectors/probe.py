@@ -163,11 +163,15 @@ class Probe:
             visit.target = self.seen.get(pid, visit.target)
         self.accept()
         self.read()
+        self.beat(now_ns)
+        return now_ns + (ENTERING_NS if self.entering else PERIOD_NS)
+
+    def beat(self, now_ns: int) -> None:
+        """Tell the probes that the agent is there: they leave when they have heard nothing for five seconds."""
         if now_ns >= self.next_beat_ns:
             self.next_beat_ns = now_ns + HEARTBEAT_NS
             for line in (*self.lines.values(), *(one.line for one in self.early)):
                 line.send(b"H")
-        return now_ns + (ENTERING_NS if self.entering else PERIOD_NS)
 
     def enter_new(self, now_ns: int) -> None:
         """Enter what has torch and has not been tried: the training processes first, then their workers."""

@@ -52,6 +52,7 @@ static _Atomic uint64_t started;
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static __thread stack *own;
+static __thread int own_is_over;
 
 static int64_t now(void) {
     struct timespec at;
@@ -81,9 +82,7 @@ static void describe(event *made, domain *where, const event_attributes *said) {
     *made = (event){.domain = where, .category = -1, .category_id = -1, .tid = ring_tid()};
     if (said == NULL || said->size < sizeof *said) return;
     if (said->message_type == MESSAGE_REGISTERED)
-        made->name = (int64_t)(intptr_t)said->message.registered - 1;
-    else if (said->message.ascii == NULL)
-        made->name = 0;
+        made->name = said->message.registered != NULL ? (int64_t)(intptr_t)said->message.registered - 1 : 0;
     else if (said->message_type == MESSAGE_ASCII)
         made->name = ring_code(said->message.ascii);
     else if (said->message_type == MESSAGE_UNICODE)
@@ -104,10 +103,17 @@ static void put(const event *said, int64_t end, int64_t kind, int64_t end_tid) {
     ring_put(record);
 }
 
-static void make_key(void) { pthread_key_create(&key, free); }
+/* The thread ends. Destructors of the program's own keys may still call NVTX after this: those ranges are not kept. */
+static void end_stack(void *ended) {
+    own = NULL;
+    own_is_over = 1;
+    free(ended);
+}
+
+static void make_key(void) { pthread_key_create(&key, end_stack); }
 
 static stack *own_stack(void) {
-    if (own == NULL) {
+    if (own == NULL && !own_is_over) {
         pthread_once(&once, make_key);
         own = calloc(1, sizeof *own);
         if (own != NULL) pthread_setspecific(key, own);
@@ -232,19 +238,19 @@ static int push_ex(const event_attributes *said) { return push(NULL, said); }
 static int push_a(const char *text) { event_attributes said = narrow(text); return push(NULL, &said); }
 static int push_w(const wchar_t *text) { event_attributes said = wide(text); return push(NULL, &said); }
 static int pop_plain(void) { return pop(NULL); }
-static void category_a(uint32_t id, const char *text) { name_category(NULL, id, ring_code(text)); }
-static void category_w(uint32_t id, const wchar_t *text) { name_category(NULL, id, ring_code_wide(text)); }
-static void domain_category_a(void *handle, uint32_t id, const char *text) { name_category(handle, id, ring_code(text)); }
-static void domain_category_w(void *handle, uint32_t id, const wchar_t *text) {
-    name_category(handle, id, ring_code_wide(text));
-}
-static void *register_a(void *handle, const char *text) { (void)handle; return (void *)(intptr_t)(ring_code(text) + 1); }
-static void *register_w(void *handle, const wchar_t *text) {
-    (void)handle;
-    return (void *)(intptr_t)(ring_code_wide(text) + 1);
-}
-static void *create_a(const char *text) { return create_domain(ring_code(text)); }
-static void *create_w(const wchar_t *text) { return create_domain(ring_code_wide(text)); }
+/* In a forked child ring_on() opens a ring of its own: the codes below must not go into that of the parent. */
+static int64_t code(const char *text) { return ring_on() ? ring_code(text) : 0; }
+static int64_t code_wide(const wchar_t *text) { return ring_on() ? ring_code_wide(text) : 0; }
+static void *registered(int64_t name) { return (void *)(intptr_t)(name + 1); }
+
+static void category_a(uint32_t id, const char *text) { name_category(NULL, id, code(text)); }
+static void category_w(uint32_t id, const wchar_t *text) { name_category(NULL, id, code_wide(text)); }
+static void domain_category_a(void *handle, uint32_t id, const char *text) { name_category(handle, id, code(text)); }
+static void domain_category_w(void *handle, uint32_t id, const wchar_t *text) { name_category(handle, id, code_wide(text)); }
+static void *register_a(void *handle, const char *text) { (void)handle; return registered(code(text)); }
+static void *register_w(void *handle, const wchar_t *text) { (void)handle; return registered(code_wide(text)); }
+static void *create_a(const char *text) { return create_domain(code(text)); }
+static void *create_w(const wchar_t *text) { return create_domain(code_wide(text)); }
 
 typedef struct {
     unsigned int at;
@@ -275,6 +281,12 @@ static const entry core2[] = {
     {CORE2_DOMAIN_CREATE_W, (function)create_w},
 };
 
+/* Another thread of the parent may have held it. */
+static void free_naming_in_child(void) { pthread_mutex_init(&naming, NULL); }
+
+static pthread_once_t forking = PTHREAD_ONCE_INIT;
+static void watch_forks(void) { pthread_atfork(NULL, NULL, free_naming_in_child); }
+
 static int put_in(const callbacks_table *callbacks, int module, const entry *entries, size_t count) {
     function **table = NULL;
     unsigned int size = 0;
@@ -288,6 +300,7 @@ static int put_in(const callbacks_table *callbacks, int module, const entry *ent
 __attribute__((visibility("default"))) int InitializeInjectionNvtx2(get_export_table get) {
     const callbacks_table *callbacks = get != NULL ? get(EXPORT_TABLE_CALLBACKS) : NULL;
     if (callbacks == NULL || callbacks->struct_size < sizeof *callbacks || !ring_open()) return 0;
+    pthread_once(&forking, watch_forks);
     int known = put_in(callbacks, MODULE_CORE, core, sizeof core / sizeof *core);
     put_in(callbacks, MODULE_CORE2, core2, sizeof core2 / sizeof *core2);
     return known;

@@ -54,10 +54,14 @@ static _Atomic int forked;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static known table[TABLE];
-static int64_t names;         /* codes given so far */
-static uint64_t names_bytes;  /* of them in the shared memory */
+/* Codes given so far, and their bytes in the shared memory: one word, so that a child forked at any moment has both or none. */
+static _Atomic uint64_t names;
+#define NAMES_BITS 32
 static int connection = -1;
 static __thread int64_t tid;
+
+static int64_t names_count(void) { return (int64_t)(atomic_load(&names) >> NAMES_BITS); }
+static uint64_t names_bytes(void) { return atomic_load(&names) & ((1ull << NAMES_BITS) - 1); }
 
 /* Anybody can take a name of the abstract namespace once the agent is gone. */
 static int is_agent(int made, int pid, unsigned uid) {
@@ -115,8 +119,8 @@ static shared *opened(const shared *old) {
         close(file);
         return NULL;
     }
-    if (old != NULL) memcpy(made->names, old->names, names_bytes);
-    atomic_store(&made->counters.names_bytes, names_bytes);
+    if (old != NULL) memcpy(made->names, old->names, names_bytes());
+    atomic_store(&made->counters.names_bytes, names_bytes());
     connection = call_agent(file);
     close(file);
     if (connection < 0) {
@@ -183,18 +187,21 @@ static known *place(uint64_t hash) {
 /* Tell the agent a new name. Held under `lock`. */
 static int64_t told(shared *here, known *free_, uint64_t hash, const char *text, size_t length) {
     size_t size = (sizeof(uint32_t) + length + 7) / 8 * 8;
-    if (names >= MOST_NAMES || names_bytes + size > NAMES_BYTES) return 0;
+    uint64_t at = names_bytes();
+    int64_t code = names_count();
+    if (code >= MOST_NAMES || at + size > NAMES_BYTES) return 0;
     uint32_t short_ = (uint32_t)length;
-    memcpy(here->names + names_bytes, &short_, sizeof short_);
-    memcpy(here->names + names_bytes + sizeof short_, text, length);
-    names_bytes += size;
-    atomic_store_explicit(&here->counters.names_bytes, names_bytes, memory_order_release);
-    free_->code = names++;
+    memcpy(here->names + at, &short_, sizeof short_);
+    memcpy(here->names + at + sizeof short_, text, length);
+    atomic_store(&names, (uint64_t)(code + 1) << NAMES_BITS | (at + size));
+    atomic_store_explicit(&here->counters.names_bytes, at + size, memory_order_release);
+    free_->code = code;
     atomic_store_explicit(&free_->hash, hash, memory_order_release);
     return free_->code;
 }
 
 int64_t ring_code(const char *text) {
+    if (text == NULL) return 0;
     size_t length;
     uint64_t hash = hashed(text, &length);
     known *found = place(hash);
@@ -214,6 +221,7 @@ int64_t ring_code(const char *text) {
 int64_t ring_code_wide(const wchar_t *text) {
     char narrow[LONGEST_NAME + 8];
     size_t at = 0;
+    if (text == NULL) return 0;
     for (; *text != 0 && at < LONGEST_NAME; text++) {
         uint32_t one = (uint32_t)*text;
         if (one < 0x80) {

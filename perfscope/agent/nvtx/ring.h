@@ -14,7 +14,8 @@ int ring_open(void);
 /* Is anybody listening? In a forked child this opens a ring of its own. */
 int ring_on(void);
 
-/* The code of a text, told to the agent once; of one past the limits the code of "(other names)". */
+/* Return the code of a text, which is sent to the agent once; for NULL and past the limits 0, the code of "(other names)".
+ * Call ring_on() first: a forked child must not write into the ring of its parent. */
 int64_t ring_code(const char *text);
 int64_t ring_code_wide(const wchar_t *text);
 

@@ -24,7 +24,8 @@ class Line:
         self.heard_s = time.monotonic()
         self.open = True
         self.told_to_leave = False
-        self.asked: list[tuple[int, int]] = []  # windows of the profiler: from which step on, how many events at most
+        # windows of the profiler: from which step on, how many events at most, was all closed at the end of the last (0, 1)
+        self.asked: list[tuple[int, int, int]] = []
 
     def add(self, kind: bytes, payload: bytes, records: int = 0) -> None:
         """Queue a frame for the next push: each system call lets go of the interpreter and has to get it back."""
@@ -62,8 +63,8 @@ class Line:
         self.open = self.open and (bool(heard) or self.told_to_leave)  # at the program's end we close our own ear
         self.told_to_leave = self.told_to_leave or b"L" in heard
         for order in heard.split(b"W")[1:]:
-            at, _, events = order.partition(b";")[0].partition(b",")
-            self.asked.append((int(at), int(events)))
+            at, events, closed = order.partition(b";")[0].split(b",")
+            self.asked.append((int(at), int(events), int(closed)))
         self.heard_s = time.monotonic()
 
     def hand_over(self, note: dict[str, Any], file: int) -> bool:

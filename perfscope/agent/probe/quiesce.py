@@ -8,6 +8,10 @@ microseconds. Threads that are ready to run but got no core are waited for: on a
 import os
 import time
 from _thread import get_native_id
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOOK_S = 0.005
 RAN_NS = 500_000
@@ -32,13 +36,17 @@ def asleep(tid: int) -> bool:
         return True
 
 
-def no_thread_inside(longest_s: float) -> bool:
-    """Wait until every thread has been seen to run on, or asleep at two looks; False when that takes longer."""
+def never() -> bool:
+    return False
+
+
+def no_thread_inside(longest_s: float, given_up: "Callable[[], bool]" = never) -> bool:
+    """Wait until every thread has been seen to run on, or asleep twice; False when that takes longer or is given up."""
     own = get_native_id()
     before = {tid: ran_ns(tid) for tid in map(int, os.listdir("/proc/self/task")) if tid != own}
     last: dict[int, int] = {}
     until = time.monotonic() + longest_s
-    while time.monotonic() < until:
+    while time.monotonic() < until and not given_up():
         time.sleep(LOOK_S)
         now = {tid: ran_ns(tid) for tid in before}
         before = {tid: ran for tid, ran in before.items() if 0 <= now[tid] < ran + RAN_NS}

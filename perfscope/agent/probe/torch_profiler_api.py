@@ -6,6 +6,7 @@ of them: it ends by torch's Python door, which holds the GIL about ten microseco
 
 import os
 import sys
+import time
 from _thread import get_ident
 from typing import Any
 
@@ -15,10 +16,17 @@ SAVE = AUTOGRAD + "14ProfilerResult4saveERKNSt7__cxx1112basic_stringIcSt11char_t
 DESTROY = AUTOGRAD + "14ProfilerResultD1Ev"
 ANY_ON = AUTOGRAD + "29isProfilerEnabledInMainThreadEv"
 REMOVE = "_ZN5torch8profiler4impl17ProfilerStateBase14removeCallbackEv"
+POP = "_ZN5torch8profiler4impl17ProfilerStateBase3popEb"
 STATE = "_ZZN5torch8profiler4impl18GlobalStateManagerINS1_17ProfilerStateBaseEE9singletonEvE10singleton_"
+BLOCKS = (
+    "_ZZN5torch8profiler4impl19ThreadLocalSubqueue14TorchOpStorage10EventBlock"
+    "INS1_21KinetoObserverContext5EventELm512EEC4EvE8counter_"
+)
+OPERATORS_PER_BLOCK = 512
 SEVERITY = "_ZN9libkineto6Logger14severityLevel_E"
 API = "_ZN9libkineto3apiEv"
-API_WORDS = 12
+REGISTRAR_AT = 24
+"""Where `api()` keeps the thread that loaded torch: behind a reference to the configuration, the proxy and the client."""
 PROXY = "_ZN9libkineto21ActivityProfilerProxy8isActiveEv"
 PROXY_TABLE = "_ZTVN9libkineto21ActivityProfilerProxyE"
 # Where the proxy stands among the words of `api()`, its controller among those of the proxy, and the head of a table of
@@ -27,8 +35,10 @@ PROXY_AT, CONTROLLER_AT, TABLE_HEAD = 8, 24, 16
 LOADER = "_ZN9libkineto12ConfigLoader8instanceEv"
 LOADER_STOP = "_ZN9libkineto12ConfigLoader10stopThreadEv"
 LOW_32 = 0xFFFFFFFF
-FORGET = "_ZN2at20clearGlobalCallbacksEv"
 QUIET = 6
+TRIM_BELOW_BYTES = 1 << 30
+"""Anonymous memory of the process up to which freed pages are given back to the kernel: malloc_trim visits every free page
+of the process under the allocator's locks, 120 ms were measured for a heap of 1 GiB with holes, 390 ms for one of 4 GiB."""
 OLDEST_TORCH = (2, 4)
 
 
@@ -64,6 +74,8 @@ class GilDoors:
         self.profiler: Any = getattr(torch._C, "_profiler", None)
         self.autograd: Any = getattr(torch._C, "_autograd", None)
         self.stacks = stacks
+        if os.uname().machine != "x86_64":
+            raise LookupError("kernel windows are taken on x86-64 only: C++ functions are called by its conventions")
         path = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so")
         self.version = getattr(torch, "__version__", "?")
         if too_old(str(self.version)):
@@ -78,27 +90,50 @@ class GilDoors:
         except TypeError:
             raise LookupError(f"torch {self.version} cannot profile all threads at once (2.13 can)") from None
         self.library, pointer = ctypes.CDLL(path), ctypes.c_void_p
+        # These two hold the GIL: no thread forks meanwhile, so that a child never finds the locks inside them taken.
+        held = ctypes.PyDLL(path)
         try:
-            self.forget = typed(getattr(self.library, FORGET), None)
-            self.remove = typed(getattr(self.library, REMOVE), None, pointer)
+            self.remove = typed(getattr(held, REMOVE), None, pointer)
+            self.pop = typed(getattr(held, POP), pointer, pointer, ctypes.c_bool)
             self.state = pointer.in_dll(self.library, STATE)
             self.api = typed(getattr(self.library, API), pointer)()
             self.severity = ctypes.c_int.in_dll(self.library, SEVERITY)
         except (AttributeError, ValueError):
             raise LookupError(f"torch {self.version} does not let its profiler be ended safely") from None
-        self.registrar = self.find_registrar()
+        self.blocks = self.find_blocks()
         self.spoken = self.severity.value
         self.active, self.table, self.loader = self.find_proxy()
+        self.registrar = self.find_registrar()
         self.threaded = True
+        self.owners: list[int] = []
+        self.recording: list[int] = []
+        self.prepare_ns = self.enable_ns = 0
+        self.with_device = False
         libc = ctypes.CDLL(None)
         self.give_back, self.trim = typed(libc.free, None, pointer), getattr(libc, "malloc_trim", None)
 
+    def find_blocks(self) -> Any:
+        """Return the counter of blocks of 512 operators that any session made since the process began; None without."""
+        try:
+            return self.ctypes.c_uint64.in_dll(self.library, BLOCKS)
+        except ValueError:
+            return None
+
     def find_registrar(self) -> Any:
-        """Where Kineto keeps which thread loaded torch: the one word of its `api()` that names a living thread, or None."""
+        """Return the word of Kineto's `api()` that names the thread that loaded torch; None where the layout is not known.
+
+        The layout is the known one when the first word is the configuration that the library itself returns, when no word
+        of the proxy contradicts it, and when the word names a living thread.
+        """
+        word, place = self.ctypes.c_uint64.from_address, self.api + REGISTRAR_AT
+        if self.loader is None or word(self.api).value != self.configuration():
+            return None
+        proxy = word(self.api + PROXY_AT).value
+        if proxy and word(proxy).value != self.table:
+            return None
+        registrar = self.ctypes.c_uint32.from_address(place)
         living = {ident & LOW_32 for ident in getattr(sys.modules.get("threading"), "_active", {})}
-        words = (self.ctypes.c_uint32 * API_WORDS).from_address(self.api)
-        places = [place for place, word in enumerate(words) if word in living]
-        return self.ctypes.c_uint32.from_address(self.api + 4 * places[0]) if len(places) == 1 else None
+        return registrar if registrar.value in living else None
 
     def find_proxy(self) -> tuple[Any, int, Any]:
         """(is one at work?, where its virtual functions stand, what ends Kineto's thread); (None, 0, None) without."""
@@ -110,6 +145,7 @@ class GilDoors:
             stop = typed(getattr(self.library, LOADER_STOP), None, pointer)
         except (AttributeError, ValueError):
             return None, 0, None
+        self.configuration = loader
         return active, table, lambda: stop(loader())
 
     def proxy(self) -> int:
@@ -119,6 +155,14 @@ class GilDoors:
         if not at or word(at).value != self.table or not word(at + CONTROLLER_AT).value:
             return 0
         return int(at)
+
+    def initialized(self) -> bool | None:
+        """Return whether Kineto was ever prepared in this process; None where this torch does not show it."""
+        return None if not self.table else bool(self.proxy())
+
+    def operators(self) -> int | None:
+        """Return how many operators all sessions recorded so far, at most 512 per thread too many; None if unknown."""
+        return None if self.blocks is None else int(self.blocks.value) * OPERATORS_PER_BLOCK
 
     def busy(self) -> bool | None:
         """Is any profiler on or prepared, of any thread? None where this torch does not tell."""
@@ -141,7 +185,7 @@ class GilDoors:
         )
 
     def start(self) -> int:
-        """Switch it on, with shapes and memory, for every thread; what tells it from another. Raises LookupError."""
+        """Switch it on for every thread, with shapes and memory; return what tells it from another. Raises LookupError."""
         door, slot = self.profiler, self.registrar
         asked = door.ProfilerConfig(
             door.ProfilerState.KINETO, True, True, self.stacks, False, False, self.experimental, ""
@@ -153,10 +197,29 @@ class GilDoors:
             raise LookupError("TEARDOWN_CUPTI=1 is set in the process: CUDA graphs may crash after a window")
         if slot is None and not self.severity.value:
             raise LookupError("torch's profiler would write a line into the program's stderr when first started")
+        self.with_device = len(activities) > 1
         # Its first use starts a thread that waits for orders from a file or a daemon: that one goes with the window
         self.threaded = not self.table or bool(self.proxy()) or any(one.startswith("KINETO_") for one in os.environ)
-        # Kineto asks to be initialised by the thread that loaded torch, else says so on stderr; what that does is the same
+        began = time.monotonic_ns()
+        self.prepare_quietly(asked, activities)
+        prepared = time.monotonic_ns()
+        self.enable(asked, activities)
+        self.prepare_ns, self.enable_ns = prepared - began, time.monotonic_ns() - prepared
+        state = self.state.value
+        if not state:  # not where this torch keeps it: then it can only be ended from this thread
+            self.autograd_off()
+            raise LookupError("this torch keeps its profiler where it cannot be ended safely")
+        self.owners, self.recording = [state], [state]
+        return int(state)
+
+    def prepare_quietly(self, asked: Any, activities: Any) -> None:
+        """Prepare Kineto while it is silent: without CUPTI it would write three lines into the program's stderr.
+
+        Kineto asks to be initialized by the thread that loaded torch, and complains otherwise; what that does is the same.
+        """
+        slot, before = self.registrar, self.severity.value
         kept = slot.value if slot is not None else 0
+        self.severity.value = QUIET
         try:
             if slot is not None:
                 slot.value = get_ident() & LOW_32
@@ -164,22 +227,47 @@ class GilDoors:
         finally:
             if slot is not None:
                 slot.value = kept
-        # Kineto sets the level when it is first initialised, by preparing; before, it reads 0, and means nothing
-        self.spoken = self.severity.value
-        self.severity.value = QUIET
-        self.enable(asked, activities)
-        if not self.state.value:  # not where this torch keeps it: then it can only be ended from this thread
-            self.autograd_off()
-            raise LookupError("this torch keeps its profiler where it cannot be ended safely")
-        return int(self.state.value)
+            # The first preparation sets the level itself; later ones leave it as it was before
+            after = self.severity.value
+            self.spoken = before if after == QUIET else after
+            self.severity.value = QUIET
 
     def ours(self, state: int) -> bool:
         """Is the one that is on the one that `start` told of?"""
         return bool(self.state.value == state)
 
-    def stop_recording(self, state: int) -> None:
-        """Take its callbacks out: no operator that begins from now on is recorded. It is still on."""
+    def claim(self) -> bool:
+        """Return whether the caller may end the session: the first one to ask, of our thread and a thread of the program's."""
+        try:
+            self.owners.pop()
+        except IndexError:
+            return False
+        return True
+
+    def stop_recording(self) -> None:
+        """Take its callbacks out, once: no operator that begins from now on is recorded. It is still on."""
+        try:
+            state = self.recording.pop()
+        except IndexError:
+            return
         self.remove(state)
+
+    def abandon(self) -> None:
+        """Let go of the session without ending or saving it; after `claim`.
+
+        Its memory is never freed: operators that are open, and threads inside a callback, still write there.
+        """
+        self.stop_recording()
+        self.pop(self.ctypes.byref((self.ctypes.c_uint64 * 2)()), True)
+        self.severity.value = self.spoken
+
+    def forget_in_child(self) -> None:
+        """In a forked child: take out the copy of our callbacks, and only ours, and let go of the copy of the session."""
+        state = self.state.value
+        if state:
+            self.remove(state)
+            self.pop(self.ctypes.byref((self.ctypes.c_uint64 * 2)()), True)
+        self.severity.value = self.spoken
 
     def end(self) -> Any:
         """Switch it off, once no thread is inside a callback any more. Raises RuntimeError where none is on."""
@@ -193,13 +281,20 @@ class GilDoors:
         result.save(f"/proc/self/fd/{file}\0")
 
     def tidy(self) -> None:
-        """What the window took goes back to the kernel, and the thread that came with it goes."""
+        """Set back the level of Kineto's messages, end the thread that came with it, and give back the freed memory."""
         self.severity.value = self.spoken
         if not self.threaded:
             self.loader()
             self.threaded = True
-        if self.trim is not None:
+        if self.trim is not None and anonymous_bytes() < TRIM_BELOW_BYTES:
             self.trim(0)
+
+
+def anonymous_bytes() -> int:
+    """Return the resident anonymous memory of this process; very many where that is not shown."""
+    with open("/proc/self/status") as status:
+        lines = [line for line in status if line.startswith("RssAnon:")]
+    return int(lines[0].split()[1]) << 10 if lines else TRIM_BELOW_BYTES
 
 
 class Doors(GilDoors):

@@ -2,27 +2,21 @@
 
 import os
 import sys
-import time
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfscope.agent.probe.core import Probe
-    from perfscope.agent.probe.torch_profiler_api import GilDoors
-
-THEIRS_WAIT_S = 15.0
+    from perfscope.agent.probe.kernels import Windows
 
 
 class Theirs:
-    """Watches the functions by which Python begins and ends a profile; `make_way` ends ours, `ours_on` tells if it is on."""
+    """Watches the functions by which Python begins and ends a profile, and ends `windows` that are on before theirs begins."""
 
-    def __init__(
-        self, probe: "Probe", doors: "GilDoors", ours_on: "Callable[[], bool]", make_way: "Callable[[], None]"
-    ) -> None:
-        self.probe, self.doors = probe, doors
-        self.ours_on, self.make_way = ours_on, make_way
+    def __init__(self, windows: "Windows") -> None:
+        self.windows = windows
+        self.probe, self.doors, self.sessions = windows.probe, windows.doors, windows.sessions
         self.begun: set[int] = set()
 
     def watch(self) -> None:
@@ -41,24 +35,29 @@ class Theirs:
 
     def giving_way(self, original: "Callable[..., Any]") -> Any:
         def theirs_begins(*args: Any, **kwargs: Any) -> Any:
-            if self.probe.pid == os.getpid():
-                self.begun.add(get_ident())
-                until = time.monotonic() + THEIRS_WAIT_S
-                while self.ours_on() and time.monotonic() < until:
-                    self.make_way()
-                    time.sleep(0.001)
-            return original(*args, **kwargs)
+            if self.probe.pid != os.getpid():
+                return original(*args, **kwargs)
+            count = len(self.begun)
+            self.begun.add(get_ident())  # before the wait: no window begins from now on
+            self.windows.make_way()
+            self.sessions.theirs_began(count)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.sessions.theirs_is_on()
 
         return theirs_begins
 
     def over_after(self, original: "Callable[..., Any]") -> Any:
         def theirs_ends(*args: Any, **kwargs: Any) -> Any:
+            seen = bool(self.begun)
             try:
                 return original(*args, **kwargs)
             finally:
                 self.begun.discard(get_ident())
                 if not self.doors.any_on():
                     self.begun.clear()  # begun on one thread, ended on another
+                self.sessions.theirs_ended(seen=seen, count=len(self.begun))
 
         return theirs_ends
 

@@ -19,6 +19,18 @@ MOST_STORED_BYTES = 256 << 20
 GZIP = 31
 FASTEST = 1
 FOLDER = "kineto"
+UNFINISHED = b'"finished": false'
+"""How Kineto marks each operator or range that was open at the end of the session."""
+KERNEL = b'"cat": "kernel"'
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was seen in a trace while it was packed; of one that is not whole, in its beginning."""
+
+    is_whole: bool
+    has_open: bool
+    has_kernels: bool
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,7 @@ class Packed:
     note: dict[str, Any]
     name: str
     size: int
-    is_whole: bool
+    contents: Contents
 
 
 class TraceStore:
@@ -41,6 +53,8 @@ class TraceStore:
         self.kept: list[Packed] = []
         self.finished: list[Packed] = []
         self.threads: list[GuardedThread] = []
+        self.closed: dict[int, bool] = {}
+        self.without_kernels = False
         self.trouble: list[str] = []
         self.held: HeldFolder | None = None
         self.stored = self.dropped = self.cut = 0
@@ -48,6 +62,7 @@ class TraceStore:
     def keep(self, file: int, note: dict[str, Any], target: TargetProcess) -> None:
         """Pack an open trace, and note it; `file` is closed here."""
         note["name"] = self.fresh(max(target.rank, 0))
+        self.closed[target.process] = False  # until its trace has shown it
         thread = GuardedThread(target=self.packed, args=(file, note, target.process))
         try:
             if self.held is None:
@@ -58,10 +73,6 @@ class TraceStore:
             self.trouble.append(not_stored(getattr(error, "strerror", None) or str(error)))
             return
         self.threads.append(thread)
-
-    def tell(self, note: dict[str, Any], target: TargetProcess) -> None:
-        """Of a trial, of which nothing is kept: the steps beside it are distorted."""
-        self.run.jsonl("kernels", target.process).append(note)
 
     def fresh(self, rank: int) -> str:
         """`rank0.json.gz`, then `rank0-2.json.gz` ..."""
@@ -77,10 +88,10 @@ class TraceStore:
         fresh = f"{name}.new"
         try:
             with os.fdopen(file, "rb", buffering=0), os.fdopen(self.held.create(fresh), "wb") as out:
-                is_whole = pack(file, out)
+                contents = pack(file, out)
                 size = out.tell()
             self.held.rename(fresh, name)
-            self.finished.append(Packed(process, note, name, size, is_whole))
+            self.finished.append(Packed(process, note, name, size, contents))
         except OSError as error:
             with contextlib.suppress(OSError):
                 self.held.remove(fresh)
@@ -94,8 +105,7 @@ class TraceStore:
             self.run.jsonl("kernels", trace.process).append(trace.note)
             self.kept.append(trace)
             self.stored += 1
-            if not trace.is_whole:
-                self.tell_cut()
+            self.look_into(trace)
             self.make_room()
             if not trace.note.get("on_demand"):
                 self.run.manifest.depth = "kernels"
@@ -107,6 +117,19 @@ class TraceStore:
             self.threads.remove(thread)
             if thread.failure is not None:
                 self.trouble.append(not_stored(thread.failure.reason))
+
+    def look_into(self, trace: Packed) -> None:
+        """Keep what the trace shows: whether all was closed at its end, whether the kernels are missing."""
+        contents = trace.contents
+        self.closed[trace.process] = contents.is_whole and not contents.has_open
+        if trace.note.get("device") and contents.is_whole and not contents.has_kernels:
+            self.without_kernels = True
+        if not contents.is_whole:
+            self.tell_cut()
+
+    def all_closed(self, process: int) -> bool | None:
+        """Return whether the last trace of a process shows that nothing was open at its end; None while it is packed."""
+        return None if self.threads else self.closed.get(process, False)
 
     def tell_cut(self) -> None:
         """Say that a trace was larger than is kept."""
@@ -138,14 +161,19 @@ def not_stored(reason: str) -> str:
     return f"the trace of a window could not be stored: {reason}"
 
 
-def pack(file: int, out: Any) -> bool:
-    """Compress a memory file into the binary file `out`; False when it is too large and its end was left out. Raises OSError."""
+def pack(file: int, out: Any) -> Contents:
+    """Compress a memory file into the binary file `out`; of one that is too large the end is left out. Raises OSError."""
     packer = isal_zlib.compressobj(FASTEST, isal_zlib.DEFLATED, GZIP)
-    offset = 0
+    offset, before = 0, b""
+    has_open = has_kernels = False
     while piece := os.pread(file, CHUNK_BYTES, offset):
         if offset >= LARGEST_TRACE_BYTES:
             break
         offset += len(piece)
-        out.write(packer.compress(piece.replace(b"\0", b"")))  # behind the name of the file, which it holds
+        text = piece.replace(b"\0", b"")  # behind the name of the file, which it holds
+        out.write(packer.compress(text))
+        seen = before + text
+        has_open, has_kernels = has_open or UNFINISHED in seen, has_kernels or KERNEL in seen
+        before = text[-len(UNFINISHED) :]
     out.write(packer.flush())
-    return not piece
+    return Contents(not piece, has_open, has_kernels)

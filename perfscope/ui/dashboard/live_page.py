@@ -22,7 +22,10 @@ from perfscope.ui.figures.batch_times import beat, beats, depths, moved, queue
 from perfscope.ui.report import block
 
 PATH = "/live"
-WINDOW = "Torch's profiler for a few steps: operators, shapes, memory. Those steps take longer and are left out of every time."
+WINDOW = (
+    "Torch's profiler for a few steps: operators, shapes, memory. Those steps take longer and are left out of every time. "
+    "A process gets a second window only where that is known to be safe; the source `kernels` gives the reason."
+)
 CHARTED_S = WINDOW_NS / 1e9
 NOTHING_SEEN: dict[str, Any] = {"tick": 0, "diagnosed": 0, "drawn": 0, "charts": []}
 REDRAWN_S = 12.0

@@ -20,14 +20,14 @@ def headers() -> Path | None:
     return next((one for one in (*found, Path("/usr/include")) if (one / "nvtx3" / "nvToolsExt.h").is_file()), None)
 
 
-def compiled(folder: Path) -> Path:
-    """The program's binary."""
+def compiled(folder: Path, program: str = "program.c", *options: str) -> Path:
+    """Return the binary of a program of this folder."""
     compiler, include = shutil.which("cc") or shutil.which("gcc"), headers()
     if compiler is None or include is None:
         pytest.skip("no C compiler" if compiler is None else "no NVTX headers: pip install nvidia-nvtx")
     built = folder / "program"
-    command = [compiler, "-O2", "-I", str(include), str(HERE / "program.c"), "-o", str(built), "-lpthread", "-ldl"]
-    subprocess.run(command, check=True, capture_output=True)
+    command = [compiler, "-O2", "-I", str(include), str(HERE / program), "-o", str(built), "-lpthread", "-ldl"]
+    subprocess.run([*command, *options], check=True, capture_output=True)
     return built
 
 

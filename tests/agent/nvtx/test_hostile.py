@@ -1,0 +1,33 @@
+"""NVTX in the ways that are allowed and rare: names in a forked child, NULL texts, calls of an ending thread."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.agent.nvtx.building import compiled, need_library
+from tests.agent.nvtx.test_injection import ranges
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    need_library()
+    return str(compiled(tmp_path_factory.mktemp("hostile"), "hostile.c"))
+
+
+def test_names_that_a_forked_child_registers_are_not_given_to_its_parents_ranges(program: str, tmp_path: Path) -> None:
+    found, said = ranges(tmp_path, program, "child")
+    assert said == "child\n"
+    assert sorted(found["name"]) == ["first", *["name of the parent"] * 5]
+
+
+def test_null_in_the_place_of_a_text_ends_no_program(program: str, tmp_path: Path) -> None:
+    found, said = ranges(tmp_path, program, "nulls")
+    assert said == "nulls\n"
+    assert set(found["name"]) == {"(other names)"} and len(found) == 5
+
+
+def test_calls_after_a_thread_has_given_up_its_stack_write_nowhere(program: str, tmp_path: Path) -> None:
+    found, said = ranges(tmp_path, program, "late")
+    assert said == "late\n"
+    counts = found["name"].value_counts()
+    assert counts["in a thread"] == 50 and counts["in a destructor"] == 50

@@ -1,0 +1,78 @@
+"""Whether CUDA allows a window: before it is initialized, while a graph is captured, with graphs in an old CUDA.
+
+No GPU is needed: torch's functions and its class of graphs are stand-ins, the rest is as in the probe.
+"""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from perfscope.agent.probe import cuda_state
+from perfscope.agent.probe.cuda_state import CudaState
+
+
+class Graph:
+    """Captures as torch.cuda.CUDAGraph does; `fails` makes the capture fail to begin."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+
+    def capture_begin(self) -> str:
+        if self.fails:
+            raise RuntimeError("capture")
+        return "begun"
+
+    def capture_end(self) -> str:
+        return "ended"
+
+
+def torch(*, version: str | None = "13.0", initialized: bool = True) -> Any:
+    cuda = SimpleNamespace(is_initialized=lambda: initialized)
+    return SimpleNamespace(version=SimpleNamespace(cuda=version, hip=None), cuda=cuda)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A device that the process can see."""
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr(cuda_state, "DEVICES", (str(tmp_path / "nvidiactl"),))
+    for name in cuda_state.VISIBLE:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_no_window_before_cuda_is_initialized(device: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert CudaState(torch(initialized=False)).not_yet() is not None
+    assert CudaState(torch(initialized=True)).not_yet() is None
+    assert CudaState(torch(version=None, initialized=False)).not_yet() is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert CudaState(torch(initialized=False)).not_yet() is None
+
+
+def test_no_window_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Captured(Graph):
+        capture_begin, capture_end = Graph.capture_begin, Graph.capture_end
+
+    monkeypatch.setitem(sys.modules, "torch.cuda.graphs", SimpleNamespace(CUDAGraph=Captured))
+    state = CudaState(torch())
+    state.watch(SimpleNamespace(swap=setattr))  # type: ignore[arg-type]
+    first, second = Captured(), Captured()
+    assert (first.capture_begin(), second.capture_begin()) == ("begun", "begun")
+    assert state.not_yet() is not None
+    with pytest.raises(RuntimeError, match="capture"):
+        Captured(fails=True).capture_begin()
+    assert (first.capture_end(), state.captures) == ("ended", 1)
+    assert (second.capture_end(), state.not_yet()) == ("ended", None)
+    second.capture_end()  # of a capture that began before we came
+    assert state.captures == 0
+
+
+@pytest.mark.parametrize(("version", "allowed"), [("11.8", False), ("12.1", False), ("12.4", True), ("13.0", True)])
+def test_with_graphs_that_may_be_there_no_window_in_an_old_cuda(version: str, allowed: bool) -> None:
+    assert (CudaState(torch(version=version)).refusal() is None) == allowed
+    early = CudaState(torch(version=version, initialized=False))
+    assert early.refusal() is None
+    early.captured = True
+    assert (early.refusal() is None) == allowed

@@ -1,0 +1,106 @@
+"""Programs for tests/safety/test_window_memory.py, run with freed_blocks.c preloaded.
+
+`poisoned.py train OUT`: trains until OUT.stop exists, and opens a range when a session begins that it closes in the next one;
+then writes how many freed blocks were kept and how many of those were written to.
+
+`poisoned.py FIRST SECOND`: two sessions in a row, with a range that begins in the first and ends in the second; `ours` is
+perfscope's, `theirs` the program's, `all` the program's of all threads.
+"""
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from perfscope.agent.probe import quiesce, torch_profiler_api
+
+BLOCKS = ctypes.CDLL(None)
+LIBRARY = ctypes.CDLL(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))
+RECORDED = ctypes.c_uint64.in_dll(LIBRARY, torch_profiler_api.BLOCKS)
+OPERATORS_PER_BLOCK = 512
+
+
+def is_recorded() -> bool:
+    """Return whether a session of all threads is on: whether torch's profiler records what is computed here."""
+    before = RECORDED.value
+    for _ in range(OPERATORS_PER_BLOCK):
+        torch.ones(1)
+    return RECORDED.value > before
+
+
+def train(out: str) -> None:
+    torch.set_num_threads(1)
+    model = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    span, is_over = None, False
+    with open(out, "w", buffering=1) as lines:
+        while not os.path.exists(out + ".stop"):
+            model(torch.randn(8, 32)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            time.sleep(0.002)
+            lines.write("step\n")
+            if not is_recorded():
+                is_over = span is not None
+            elif span is None:
+                span = record_function("open")
+                span.__enter__()
+            elif is_over:
+                span.__exit__(None, None, None)
+                span, is_over = None, False
+        if span is not None:
+            span.__exit__(None, None, None)
+        lines.write(f"{BLOCKS.freed_blocks_kept()} {BLOCKS.freed_blocks_written()}\n")
+
+
+@contextmanager
+def ours() -> Iterator[None]:
+    """A session switched on and off as the probe does it."""
+    doors = torch_profiler_api.doors(torch, False)
+    doors.take_doors()
+    doors.start()
+    yield
+    doors.stop_recording()
+    assert quiesce.no_thread_inside(10) and doors.claim()
+    file = os.memfd_create("trace")
+    doors.save(doors.end(), file)
+    doors.tidy()
+    os.close(file)
+
+
+def theirs() -> AbstractContextManager[Any]:
+    return profile(activities=[ProfilerActivity.CPU])
+
+
+def of_all_threads() -> AbstractContextManager[Any]:
+    config = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    return profile(activities=[ProfilerActivity.CPU], experimental_config=config)
+
+
+SESSIONS = {"ours": ours, "theirs": theirs, "all": of_all_threads}
+
+
+def two_sessions(first: str, second: str) -> None:
+    with SESSIONS[first]():
+        span = record_function("open")
+        span.__enter__()
+        torch.ones(3).add(1)
+    BLOCKS.freed_blocks_keep(0)
+    with SESSIONS[second]():
+        torch.ones(3).add(1)
+        span.__exit__(None, None, None)
+        torch.ones(3).add(1)
+    print(BLOCKS.freed_blocks_kept() > 0, BLOCKS.freed_blocks_written())
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "train":
+        train(sys.argv[2])
+    else:
+        two_sessions(*sys.argv[1:3])

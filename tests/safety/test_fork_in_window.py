@@ -1,0 +1,24 @@
+"""Children that are forked while a window is on, and that call nothing of ours."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.agent.test_kernel_windows import kernels
+from tests.running import attach, until
+
+
+def test_a_child_forked_in_a_window_records_nothing_and_its_own_profile_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "children"
+    process = subprocess.Popen([sys.executable, "-m", "tests.safety.forking", out], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: out.exists(), 60)
+        answer = attach(process.pid, tmp_path / "run", "--window", "seconds=3", seconds=6)
+    finally:
+        process.kill()
+        process.wait()
+    children = [[int(word) for word in line.split()] for line in out.read_text().splitlines()]
+    forked_in_window = [child for child in children if child[0] > 0]
+    assert kernels(answer)["status"] == "ok", kernels(answer)
+    assert forked_in_window
+    assert {tuple(child[1:]) for child in children} == {(0, 40)}

@@ -1,0 +1,52 @@
+"""A window that cannot be ended, as a thread of the program gets no core: the program's profiler and its end do not wait."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.agent.test_kernel_windows import kernels
+from tests.running import attach, until
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
+
+
+def hold(tid: int) -> None:
+    """Stop one thread, in a state that is neither running nor asleep, until its process ends. Runs on a thread of its own."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
+        assert ptrace(request, tid, None, None) == 0, os.strerror(ctypes.get_errno())
+    os.waitpid(tid, WALL)
+    os.waitpid(tid, WALL)
+
+
+def run(mode: str, folder: Path) -> tuple[str, str]:
+    """Return the last line of the program, and the state of `kernels`."""
+    folder.mkdir()
+    out = folder / "steps"
+    command = [sys.executable, "-m", "tests.safety.stuck", out, mode]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        until(lambda: out.exists() and out.read_text().count("\n") > 0, 60)
+        threading.Thread(target=hold, args=(int(out.read_text()),), daemon=True).start()
+        assert process.stdin is not None
+        process.stdin.write("begin\n")
+        process.stdin.flush()
+        answer = attach(process.pid, folder / "run", "--window", "seconds=1", seconds=40)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+    return out.read_text().split("\n")[-2], kernels(answer)["status"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: stops one thread of the program by ptrace")
+def test_a_profile_of_the_program_and_its_end_do_not_wait_for_a_window_that_cannot_be_ended(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(run, mode, tmp_path / mode) for mode in ("profile", "end")]
+    assert [one.result() for one in both] == [("40", "unavailable"), ("step", "unavailable")]
