@@ -1,0 +1,109 @@
+"""What is killed in a cycle and when: chosen by the seed, so that a run can be repeated and resumed."""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.safety.soak.targets import children, status_of
+
+FIRST_SHARE, LATER_SHARE = 0.2, 0.5
+"""Share of killed cycles: of the first attach to a process, and of the later ones."""
+DURATION_S = 2.5
+ENTRY_S = {"tracer": 0.006, "agent": 0.03, "interrupt": 0.05, "freeze": 0.03, "spy": 0.05}
+LONGEST_FREEZE_S = 7.0
+WATCH_S = 20.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """`what` (agent, tracer, spy, interrupt, freeze) in `phase`, `after_s` after that phase begins."""
+
+    what: str
+    phase: str
+    after_s: float
+    frozen_s: float = 0.0
+
+
+def planned(seed: int, cycle: int, first: bool) -> Kill | None:
+    """The kill of one cycle, or None."""
+    chance = random.Random(f"{seed}/{cycle}")
+    if chance.random() >= (FIRST_SHARE if first else LATER_SHARE):
+        return None
+    what = chance.choice(("agent", "agent", "tracer", "spy", "interrupt", "freeze"))
+    phase = "entry" if what == "tracer" else chance.choice(("entry", "window", "exit"))
+    frozen_s = chance.uniform(0.0, LONGEST_FREEZE_S) if what == "freeze" else 0.0
+    spans = {"entry": (0.0, ENTRY_S[what]), "window": (0.05, 2.0), "exit": (DURATION_S - 0.1, DURATION_S + 0.8)}
+    return Kill(what, phase, chance.uniform(*spans[phase]), frozen_s)
+
+
+class Killer:
+    """Carries out one kill against a running agent; `done` says what was hit, or why nothing was."""
+
+    def __init__(self, kill: Kill, agent: subprocess.Popen[bytes]) -> None:
+        self.kill, self.agent = kill, agent
+        self.done = "missed: the agent ended first"
+        self.thread = threading.Thread(target=self.carry_out, daemon=True)
+        self.thread.start()
+
+    def carry_out(self) -> None:
+        tracer = self.wait_for_tracer()
+        if tracer is None:
+            return
+        time.sleep(self.kill.after_s)
+        if self.kill.what == "tracer":
+            self.hit(tracer, signal.SIGKILL, "tracer")
+        elif self.kill.what == "spy":
+            for pid in self.sampler():
+                self.hit(pid, signal.SIGKILL, "py-spy")
+        elif self.kill.what == "interrupt":
+            self.hit(self.agent.pid, signal.SIGINT, "agent")
+        else:
+            if self.kill.what == "freeze":
+                self.hit(self.agent.pid, signal.SIGSTOP, "agent")
+                time.sleep(self.kill.frozen_s)
+            self.hit(self.agent.pid, signal.SIGKILL, "agent")
+
+    def hit(self, pid: int, number: signal.Signals, name: str) -> None:
+        """Send a signal to a process that is still ours."""
+        if self.agent.poll() is not None and pid == self.agent.pid:
+            return
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            self.done = f"missed: the {name} ended first"
+        else:
+            self.done = f"{number.name} to the {name}"
+
+    def wait_for_tracer(self) -> int | None:
+        """The child that enters the target, as soon as it leads a session of its own."""
+        end = time.monotonic() + WATCH_S
+        while self.agent.poll() is None and time.monotonic() < end:
+            for pid in children(self.agent.pid):
+                if status_of(pid).get("NSsid", "").split("\t")[-1] == str(pid):
+                    return pid
+            time.sleep(0.0003)
+        return None
+
+    def sampler(self) -> list[int]:
+        """The py-spy processes of the agent; waits a second for one."""
+        end = time.monotonic() + 1.0
+        while self.agent.poll() is None and time.monotonic() < end:
+            found = [pid for pid in children(self.agent.pid) if is_sampler(pid)]
+            if found:
+                return found
+            time.sleep(0.002)
+        self.done = "missed: no py-spy was running"
+        return []
+
+
+def is_sampler(pid: int) -> bool:
+    """Whether a process is py-spy."""
+    try:
+        return "py-spy" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]
+    except OSError:
+        return False
