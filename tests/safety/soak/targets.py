@@ -14,7 +14,20 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "programs"
-PROGRAMS = ("plain", "compiled", "forking")
+PROGRAMS = (
+    "plain",
+    "compiled",
+    "served",
+    "rl",
+    "forking",
+    "threaded",
+    "asynchronous",
+    "notebook",
+    "pools",
+    "prefork",
+    "ray_worker",
+    "hf_trainer",
+)
 PERIOD = 100
 """As in `programs/observed.py`, which the programs import from their own folder."""
 START_S = 180.0
@@ -208,7 +221,7 @@ def threads(pid: int) -> Counter[str]:
     for task in listed(f"/proc/{pid}/task"):
         status = status_of(pid, int(task))
         if status:
-            name = status["Name"].rstrip("0123456789")
+            name = status["Name"].split(":")[0].rstrip("0123456789")  # ray::Trainer.train()
             found[" ".join([name, *(field_of(status, key) for key in STATUS_FIELDS)])] += 1
     return found
 
