@@ -8,6 +8,7 @@ code is 1 when anything was harmed.
 import argparse
 import queue
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -59,6 +60,7 @@ class Soak:
         self.shared = args.out.parent
         self.references: dict[str, dict[int, str]] = {}
         self.ends = time.monotonic() + 60 * args.minutes
+        self.running: list[Started] = []
         self.waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> None:
@@ -68,11 +70,17 @@ class Soak:
         for group in range((self.args.cycles + ATTACHES - 1) // ATTACHES):
             if any(cycle not in self.results.rows for cycle in self.cycles_of(group)):
                 self.waiting.put(group)
-        lanes = [threading.Thread(target=self.lane) for _ in range(self.args.lanes)]
-        for lane in lanes:
-            lane.start()
-        for lane in lanes:
-            lane.join()
+        lanes = [threading.Thread(target=self.lane, daemon=True) for _ in range(self.args.lanes)]
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            for lane in lanes:
+                lane.start()
+            for lane in lanes:
+                lane.join()
+        except KeyboardInterrupt:
+            for run in tuple(self.running):
+                self.clear(run)
+            raise
 
     def cycles_of(self, group: int) -> range:
         """The cycles that attach to target number `group`."""
@@ -122,11 +130,13 @@ class Soak:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         run.expected = self.references[program]
+        self.running.append(run)
         return run
 
     def clear(self, run: Started, keep: bool = False) -> None:
         """End a target and remove its files."""
         run.end()
+        self.running.remove(run)
         if not keep:
             shutil.rmtree(run.folder.parent, ignore_errors=True)
 

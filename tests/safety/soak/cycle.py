@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.safety.soak.kills import DURATION_S, Kill, Killer
-from tests.safety.soak.leftovers import changed_children, processes_marked, settle, whole_state
+from tests.safety.soak.leftovers import changed_children, processes_marked, settle, states_before
 from tests.safety.soak.targets import PERIOD, Started, TargetEnded, environment
 
 RATE_S = 2.0
@@ -53,7 +53,7 @@ def run_cycle(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -
     try:
         outcome.before_hz = rate(run)
         first_error = len(run.errors())
-        before = whole_state(run)
+        before = states_before(run)
         agent_began = time.monotonic()
         run.first_attach = min(run.first_attach, agent_began)
         attach(run, outcome, kill, shared)
@@ -64,7 +64,7 @@ def run_cycle(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -
         outcome.after_hz = rate(run)
         outcome.harmed += [f"left: {part}: {text}" for part, text in left.items()]
         check_log(run, outcome, agent_began, settled)
-        check_children(run, outcome, before, agent_began, settled)
+        check_children(run, outcome, before[0], agent_began, settled)
         said = run.errors()[first_error:]
         outcome.harmed += [f"stderr: {said[-400:]}"] if said.strip() else []
     except TargetEnded as reason:

@@ -8,7 +8,10 @@ from typing import Any
 from tests.safety.soak.targets import Started, seen_from_outside
 
 SETTLE_S = 20.0
+BEFORE = 3
 NOT_COMPARED = ("memory", "exit_slots")
+ALLOWED_MODULES = {"resource"}
+"""Modules of the standard library that the probe imports and that stay loaded; perfscope's own are never allowed."""
 ONLY_MORE = ("children", "children's mappings")
 """Children come and go by themselves; that there are more of them, or more in them, is a change."""
 CHILD_KEYS = ("identities", "hooks", "gc", "sys_hooks", "tracing", "handlers")
@@ -34,6 +37,15 @@ def whole_state(run: Started) -> dict[str, Any]:
     return {**run.state(), **seen_from_outside(run)}
 
 
+def states_before(run: Started) -> list[dict[str, Any]]:
+    """Some states in a row: what comes and goes by itself differs between them. Raises TargetEnded."""
+    states = [whole_state(run)]
+    while len(states) < BEFORE:
+        time.sleep(0.2)
+        states.append(whole_state(run))
+    return states
+
+
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
     """What differs, by the part of the state."""
     found = {}
@@ -43,6 +55,8 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
         if key in ONLY_MORE:
             more = {name: count for name, count in after[key].items() if count > before[key].get(name, 0)}
             changed = f"more: {more}" if more else None
+        elif key == "modules":
+            changed = difference(before[key], sorted({*after[key]} - (ALLOWED_MODULES - {*before[key]})))
         else:
             changed = difference(before[key], after[key])
         if changed:
@@ -53,15 +67,16 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def settle(run: Started, before: dict[str, Any]) -> tuple[dict[str, str], float, dict[str, Any]]:
-    """Wait until the state is the one of before: (what is left after SETTLE_S, seconds waited, the last state).
+def settle(run: Started, before: list[dict[str, Any]]) -> tuple[dict[str, str], float, dict[str, Any]]:
+    """Wait until the state is one of those of before: (what is left after SETTLE_S, seconds waited, the last state).
 
     Raises TargetEnded.
     """
     began = time.monotonic()
     while True:
         after = whole_state(run)
-        left, waited = changes(before, after), time.monotonic() - began
+        left = min((changes(one, after) for one in before), key=len)
+        waited = time.monotonic() - began
         if not left or waited > SETTLE_S:
             return left, waited, after
         time.sleep(0.1)

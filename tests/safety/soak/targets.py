@@ -138,7 +138,10 @@ def environment(folder: Path, shared: Path) -> dict[str, str]:
 
 
 def start(python: Path, program: str, folder: Path, shared: Path, steps: int | None = None) -> Started:
-    """Start one program in a new folder and wait until it has made its first steps. Raises TargetEnded."""
+    """Start one program in a new folder and wait until it has made a whole period of steps. Raises TargetEnded.
+
+    What it loads late is loaded then. With `steps` it ends by itself and is not waited for.
+    """
     folder.mkdir(parents=True)
     home = folder / "home"
     home.mkdir()
@@ -163,7 +166,7 @@ def wait_for_first_steps(run: Started) -> None:
     """Learn which process to attach to. Raises TargetEnded when the program does not come up."""
     end = time.monotonic() + START_S
     named = Path(f"{run.out}.pid")
-    while not named.exists() or len(run.lines()) < 20:
+    while not named.exists() or len(run.lines()) < PERIOD + 5:
         if run.process.poll() is not None or time.monotonic() > end:
             run.end()
             raise TargetEnded(f"did not start: {run.errors()[-500:]}")

@@ -34,7 +34,9 @@ def main():
             if number % DESCRIBE_EVERY == 0:
                 executor.submit(described, "executor").result()
                 pool.apply(described, ("pool",))
-            ask = (lambda at: executor.submit(made, at).result()) if number % 2 else (lambda at: pool.apply(made, (at,)))
+            ask = (
+                (lambda at: executor.submit(made, at).result()) if number % 2 else (lambda at: pool.apply(made, (at,)))
+            )
             images, labels = ask(number % PERIOD)
             observed.done(training.train(number, torch.from_numpy(images), torch.from_numpy(labels)))
 
