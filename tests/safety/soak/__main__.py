@@ -19,7 +19,7 @@ from tests.safety.soak.cycle import Outcome, run_cycle
 from tests.safety.soak.growth import measure_growth
 from tests.safety.soak.kills import planned
 from tests.safety.soak.results import Results, summary
-from tests.safety.soak.targets import PERIOD, PROGRAMS, Started, TargetEnded, start
+from tests.safety.soak.targets import PERIOD, PROGRAMS, STARTED, Started, TargetEnded, start
 
 ATTACHES = 2
 REFERENCE_STEPS = 2 * PERIOD
@@ -42,11 +42,18 @@ def main() -> int:
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out, args.python = args.out.resolve(), args.python.absolute()
-    if args.growth:
-        return measure_growth(args.python, args.out.with_suffix(".growth.jsonl"), args.attaches)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = Results(args.out, args.seed)
-    if not args.summary:
-        Soak(args, results).run()
+    try:
+        if args.growth:
+            return measure_growth(args.python, args.out.with_suffix(".growth.jsonl"), args.attaches)
+        if not args.summary:
+            Soak(args, results).run()
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here", file=sys.stderr)
+    finally:
+        for run in tuple(STARTED):
+            run.end()
     text, held = summary([results.rows[cycle] for cycle in sorted(results.rows)])
     print(text)
     return 0 if held else 1
@@ -60,7 +67,6 @@ class Soak:
         self.shared = args.out.parent
         self.references: dict[str, dict[int, str]] = {}
         self.ends = time.monotonic() + 60 * args.minutes
-        self.running: list[Started] = []
         self.waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> None:
@@ -71,16 +77,10 @@ class Soak:
             if any(cycle not in self.results.rows for cycle in self.cycles_of(group)):
                 self.waiting.put(group)
         lanes = [threading.Thread(target=self.lane, daemon=True) for _ in range(self.args.lanes)]
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            for lane in lanes:
-                lane.start()
-            for lane in lanes:
-                lane.join()
-        except KeyboardInterrupt:
-            for run in tuple(self.running):
-                self.clear(run)
-            raise
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
 
     def cycles_of(self, group: int) -> range:
         """The cycles that attach to target number `group`."""
@@ -130,13 +130,11 @@ class Soak:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         run.expected = self.references[program]
-        self.running.append(run)
         return run
 
     def clear(self, run: Started, keep: bool = False) -> None:
         """End a target and remove its files."""
         run.end()
-        self.running.remove(run)
         if not keep:
             shutil.rmtree(run.folder.parent, ignore_errors=True)
 

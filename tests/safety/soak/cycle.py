@@ -89,6 +89,7 @@ def attach(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -> N
     """Run `perfscope attach` to its end, or until it is killed."""
     marker = f"{outcome.program}-{outcome.cycle}-{os.getpid()}"
     command = [sys.executable, "-m", "perfscope", "attach", str(run.pid), "--duration", str(DURATION_S), "--json"]
+    command += ["--depth", kill.depth if kill is not None else "kernels"]
     command += ["--out", str(run.folder / f"run{outcome.cycle}")]
     env = environment(run.folder, shared) | {MARKER: marker}
     agent = subprocess.Popen(

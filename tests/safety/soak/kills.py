@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,20 +14,28 @@ from tests.safety.soak.targets import children, status_of
 
 FIRST_SHARE, LATER_SHARE = 0.2, 0.5
 """Share of killed cycles: of the first attach to a process, and of the later ones."""
-DURATION_S = 2.5
-ENTRY_S = {"tracer": 0.006, "agent": 0.03, "interrupt": 0.05, "freeze": 0.03, "spy": 0.05}
+DURATION_S = 3.0
+ENTRY_S = {"tracer": 0.006, "agent": 0.03, "interrupt": 0.05, "freeze": 0.03}
 LONGEST_FREEZE_S = 7.0
 WATCH_S = 20.0
 
 
 @dataclass(frozen=True)
 class Kill:
-    """`what` (agent, tracer, spy, interrupt, freeze) in `phase`, `after_s` after that phase begins."""
+    """`what` (agent, tracer, spy, interrupt, freeze) in `phase`, `after_s` after the entry, or py-spy, began.
+
+    py-spy runs at depth `observe` only, so that a cycle in which it is killed attaches with that depth.
+    """
 
     what: str
     phase: str
     after_s: float
     frozen_s: float = 0.0
+
+    @property
+    def depth(self) -> str:
+        """The depth to attach with."""
+        return "observe" if self.what == "spy" else "kernels"
 
 
 def planned(seed: int, cycle: int, first: bool) -> Kill | None:
@@ -34,10 +43,14 @@ def planned(seed: int, cycle: int, first: bool) -> Kill | None:
     chance = random.Random(f"{seed}/{cycle}")
     if chance.random() >= (FIRST_SHARE if first else LATER_SHARE):
         return None
-    what = chance.choice(("agent", "agent", "tracer", "spy", "interrupt", "freeze"))
-    phase = "entry" if what == "tracer" else chance.choice(("entry", "window", "exit"))
+    what = chance.choice(("agent", "agent", "tracer", "interrupt", "freeze", *(() if first else ("spy",))))
+    phase = {"tracer": "entry", "spy": "window"}.get(what) or chance.choice(("entry", "window", "exit"))
     frozen_s = chance.uniform(0.0, LONGEST_FREEZE_S) if what == "freeze" else 0.0
-    spans = {"entry": (0.0, ENTRY_S[what]), "window": (0.05, 2.0), "exit": (DURATION_S - 0.1, DURATION_S + 0.8)}
+    spans = {
+        "entry": (0.0, ENTRY_S.get(what, 0.0)),
+        "window": (0.05, 2.0),
+        "exit": (DURATION_S - 0.1, DURATION_S + 0.8),
+    }
     return Kill(what, phase, chance.uniform(*spans[phase]), frozen_s)
 
 
@@ -51,19 +64,17 @@ class Killer:
         self.thread.start()
 
     def carry_out(self) -> None:
-        tracer = self.wait_for_tracer()
-        if tracer is None:
+        kind = self.kill.what
+        begun = self.wait_for(is_sampler if kind == "spy" else is_tracer)
+        if begun is None:
             return
         time.sleep(self.kill.after_s)
-        if self.kill.what == "tracer":
-            self.hit(tracer, signal.SIGKILL, "tracer")
-        elif self.kill.what == "spy":
-            for pid in self.sampler():
-                self.hit(pid, signal.SIGKILL, "py-spy")
-        elif self.kill.what == "interrupt":
+        if kind in ("tracer", "spy"):
+            self.hit(begun, signal.SIGKILL, "tracer" if kind == "tracer" else "py-spy")
+        elif kind == "interrupt":
             self.hit(self.agent.pid, signal.SIGINT, "agent")
         else:
-            if self.kill.what == "freeze":
+            if kind == "freeze":
                 self.hit(self.agent.pid, signal.SIGSTOP, "agent")
                 time.sleep(self.kill.frozen_s)
             self.hit(self.agent.pid, signal.SIGKILL, "agent")
@@ -79,26 +90,20 @@ class Killer:
         else:
             self.done = f"{number.name} to the {name}"
 
-    def wait_for_tracer(self) -> int | None:
-        """The child that enters the target, as soon as it leads a session of its own."""
+    def wait_for(self, wanted: Callable[[int], bool]) -> int | None:
+        """The first child of the agent that is wanted, as soon as it is there."""
         end = time.monotonic() + WATCH_S
         while self.agent.poll() is None and time.monotonic() < end:
             for pid in children(self.agent.pid):
-                if status_of(pid).get("NSsid", "").split("\t")[-1] == str(pid):
+                if wanted(pid):
                     return pid
             time.sleep(0.0003)
         return None
 
-    def sampler(self) -> list[int]:
-        """The py-spy processes of the agent; waits a second for one."""
-        end = time.monotonic() + 1.0
-        while self.agent.poll() is None and time.monotonic() < end:
-            found = [pid for pid in children(self.agent.pid) if is_sampler(pid)]
-            if found:
-                return found
-            time.sleep(0.002)
-        self.done = "missed: no py-spy was running"
-        return []
+
+def is_tracer(pid: int) -> bool:
+    """Whether a process is the child that enters the target: it leads a session of its own."""
+    return status_of(pid).get("NSsid", "").split("\t")[-1] == str(pid)
 
 
 def is_sampler(pid: int) -> bool:

@@ -35,6 +35,8 @@ ANSWER_S = 30.0
 BUSY = "python"
 GLIBC_SIGNALS = 3 << 31
 """Signals 32 and 33."""
+STARTED: "list[Started]" = []
+"""Programs that have not been ended; a soak that is interrupted ends them."""
 STATUS_FIELDS = ("TracerPid", "NoNewPrivs", "Seccomp", "CapEff", "SigIgn", "SigCgt", "SigBlk", "ShdPnd")
 
 
@@ -51,7 +53,7 @@ class Line:
     at: float
 
 
-@dataclass
+@dataclass(eq=False)
 class Started:
     """A program that runs; `pid` is the process to attach to, which may be a child of the one that was started."""
 
@@ -120,6 +122,8 @@ class Started:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        if self in STARTED:
+            STARTED.remove(self)
 
 
 def environment(folder: Path, shared: Path) -> dict[str, str]:
@@ -157,6 +161,7 @@ def start(python: Path, program: str, folder: Path, shared: Path, steps: int | N
             start_new_session=True,
         )
     run = Started(program, process, folder)
+    STARTED.append(run)
     if steps is None:
         wait_for_first_steps(run)
     return run
