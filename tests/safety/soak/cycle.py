@@ -95,7 +95,7 @@ def attach(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -> N
     agent = subprocess.Popen(
         command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    killer = Killer(kill, agent) if kill is not None else None
+    killer = Killer(kill, agent, run.pid) if kill is not None else None
     try:
         _, err = agent.communicate(timeout=AGENT_S)
     except subprocess.TimeoutExpired:

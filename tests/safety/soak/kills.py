@@ -15,7 +15,7 @@ from tests.safety.soak.targets import children, status_of
 FIRST_SHARE, LATER_SHARE = 0.2, 0.5
 """Share of killed cycles: of the first attach to a process, and of the later ones."""
 DURATION_S = 3.0
-ENTRY_S = {"tracer": 0.006, "agent": 0.03, "interrupt": 0.05, "freeze": 0.03}
+ENTRY_S = {"tracer": 0.004, "agent": 0.03, "interrupt": 0.05, "freeze": 0.03}
 LONGEST_FREEZE_S = 7.0
 WATCH_S = 20.0
 
@@ -57,8 +57,8 @@ def planned(seed: int, cycle: int, first: bool) -> Kill | None:
 class Killer:
     """Carries out one kill against a running agent; `done` says what was hit, or why nothing was."""
 
-    def __init__(self, kill: Kill, agent: subprocess.Popen[bytes]) -> None:
-        self.kill, self.agent = kill, agent
+    def __init__(self, kill: Kill, agent: subprocess.Popen[bytes], target: int) -> None:
+        self.kill, self.agent, self.target = kill, agent, target
         self.done = "missed: the agent ended first"
         self.thread = threading.Thread(target=self.carry_out, daemon=True)
         self.thread.start()
@@ -68,6 +68,8 @@ class Killer:
         begun = self.wait_for(is_sampler if kind == "spy" else is_tracer)
         if begun is None:
             return
+        if kind == "tracer":
+            self.wait_until_traced(begun)
         time.sleep(self.kill.after_s)
         if kind in ("tracer", "spy"):
             self.hit(begun, signal.SIGKILL, "tracer" if kind == "tracer" else "py-spy")
@@ -78,6 +80,12 @@ class Killer:
                 self.hit(self.agent.pid, signal.SIGSTOP, "agent")
                 time.sleep(self.kill.frozen_s)
             self.hit(self.agent.pid, signal.SIGKILL, "agent")
+
+    def wait_until_traced(self, tracer: int) -> None:
+        """Return as soon as the target is traced: that lasts for milliseconds. On CPython 3.14 it may never be."""
+        end = time.monotonic() + WATCH_S
+        while status_of(self.target).get("TracerPid", "0") == "0" and time.monotonic() < end and is_tracer(tracer):
+            pass
 
     def hit(self, pid: int, number: signal.Signals, name: str) -> None:
         """Send a signal to a process that is still ours."""

@@ -134,6 +134,7 @@ def environment(folder: Path, shared: Path) -> dict[str, str]:
         "TMPDIR": str(temporary),
         "TORCHINDUCTOR_CACHE_DIR": str(shared / "inductor"),
         "OMP_NUM_THREADS": "1",
+        "IPYTHONDIR": str(folder / "ipython"),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",

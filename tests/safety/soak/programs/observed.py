@@ -50,6 +50,8 @@ MODULES = (
     "torch.utils.data._utils.worker",
     "torch.utils.data.dataloader",
 )
+CHANGED_BY_CELLS = {("builtins", "input")}
+"""A Jupyter kernel replaces it for each cell, as it does with names that begin with `_` in `__main__`."""
 HOOK_TABLES = (
     ("torch.nn.modules.module", "_global_"),
     ("torch.optim.optimizer", "_global_optimizer_"),
@@ -114,7 +116,7 @@ def identities():
     found = {}
     for name in MODULES:
         for key, value in list(vars(sys.modules.get(name, object)).items()) if name in sys.modules else ():
-            if callable(value):
+            if callable(value) and (name, key) not in CHANGED_BY_CELLS:
                 found[f"{name}.{key}"] = id(value)
             if isinstance(value, type) and getattr(value, "__module__", "").startswith(("torch", "nvtx")):
                 own = vars(value).items()
@@ -158,13 +160,13 @@ def state(out):
         "gc": [repr(one) for one in gc.callbacks],
         "gc_settings": [gc.isenabled(), *gc.get_threshold(), gc.get_debug()],
         "threads": sorted(thread.name.rstrip("0123456789") for thread in threading.enumerate()),
-        "sys_hooks": [id(sys.unraisablehook), id(sys.excepthook), id(threading.excepthook), id(sys.displayhook)],
+        "sys_hooks": [id(sys.unraisablehook), id(threading.excepthook)],
         "tracing": [repr(sys.gettrace()), repr(sys.getprofile()), repr(threading.gettrace())],
         "handlers": {number: repr(signal.getsignal(number)) for number in range(1, 32)},
         "exit_slots": atexit._ncallbacks(),
         "path": [sys.path, [repr(one) for one in sys.meta_path], len(sys.path_hooks)],
         "environment": sorted(os.environ),
-        "main": sorted(vars(sys.modules["__main__"])),
+        "main": sorted(name for name in vars(sys.modules["__main__"]) if not name.startswith("_")),
         "warnings": len(warnings.filters),
         "torch": [torch.get_num_threads(), torch.get_num_interop_threads(), torch.autograd._profiler_enabled()],
         "folder": sorted(os.listdir(".")),
