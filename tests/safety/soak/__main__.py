@@ -24,6 +24,7 @@ from tests.safety.soak.targets import PERIOD, PROGRAMS, STARTED, Started, Target
 ATTACHES = 2
 REFERENCE_STEPS = 2 * PERIOD
 REFERENCE_S = 300.0
+ENDING_S = 2.0
 
 
 def main() -> int:
@@ -52,11 +53,22 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here", file=sys.stderr)
     finally:
-        for run in tuple(STARTED):
-            run.end()
+        results.close()
+        end_all()
     text, held = summary([results.rows[cycle] for cycle in sorted(results.rows)])
     print(text)
     return 0 if held else 1
+
+
+def end_all() -> None:
+    """End every program, also those that a lane is just starting."""
+    until = time.monotonic() + ENDING_S
+    while time.monotonic() < until:
+        for run in tuple(STARTED):
+            run.end()
+            if run.folder.name == "target":
+                shutil.rmtree(run.folder.parent, ignore_errors=True)
+        time.sleep(0.2)
 
 
 class Soak:
@@ -88,7 +100,7 @@ class Soak:
 
     def lane(self) -> None:
         """Take one target after the other."""
-        while time.monotonic() < self.ends:
+        while time.monotonic() < self.ends and not self.results.closed:
             try:
                 group = self.waiting.get_nowait()
             except queue.Empty:
@@ -101,6 +113,8 @@ class Soak:
         run: Started | None = None
         attach = 0
         for cycle in self.cycles_of(group):
+            if self.results.closed:
+                return
             outcome = Outcome(cycle, program, attach)
             try:
                 if run is None:

@@ -25,18 +25,26 @@ class Results:
     def __init__(self, path: Path, seed: int) -> None:
         self.path, self.seed = path, seed
         self.lock = threading.Lock()
+        self.closed = False
         self.rows: dict[int, dict[str, Any]] = {}
         for line in path.read_text().split("\n") if path.exists() else ():
             if line.endswith("}") and (row := json.loads(line)).get("seed") == seed:
                 self.rows[row["cycle"]] = row
 
     def add(self, outcome: Outcome) -> None:
-        """Append one row."""
+        """Append one row, unless the soak is being stopped: its targets are then ended by us."""
         row = {"seed": self.seed, **asdict(outcome)}
         with self.lock:
+            if self.closed:
+                return
             self.rows[outcome.cycle] = row
             with open(self.path, "a") as file:
                 file.write(json.dumps(row) + "\n")
+
+    def close(self) -> None:
+        """Accept no further rows."""
+        with self.lock:
+            self.closed = True
 
 
 def killed(row: dict[str, Any]) -> bool:
