@@ -14,7 +14,7 @@ from tests.safety.soak.targets import children, status_of
 
 FIRST_SHARE, LATER_SHARE = 0.2, 0.5
 """Share of killed cycles: of the first attach to a process, and of the later ones."""
-DURATION_S = 3.0
+DURATION_S = 4.0
 ENTRY_S = {"tracer": 0.004, "agent": 0.03, "interrupt": 0.05, "freeze": 0.03}
 LONGEST_FREEZE_S = 7.0
 WATCH_S = 20.0

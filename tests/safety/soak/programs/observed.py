@@ -162,7 +162,7 @@ def state(out):
         "threads": sorted(thread.name.rstrip("0123456789") for thread in threading.enumerate()),
         "sys_hooks": [id(sys.unraisablehook), id(threading.excepthook)],
         "tracing": [repr(sys.gettrace()), repr(sys.getprofile()), repr(threading.gettrace())],
-        "handlers": {number: repr(signal.getsignal(number)) for number in range(1, 32)},
+        "handlers": {number: repr(signal.getsignal(number)).split(" at 0x")[0] for number in range(1, 32)},
         "exit_slots": atexit._ncallbacks(),
         "path": [sys.path, [repr(one) for one in sys.meta_path], len(sys.path_hooks)],
         "environment": sorted(os.environ),
