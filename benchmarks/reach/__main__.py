@@ -8,6 +8,7 @@ are left out the next time.
 
 import argparse
 import contextlib
+import gzip
 import json
 import os
 import signal
@@ -186,10 +187,17 @@ def attach(pid: int, run: Path) -> dict:
     manifest = json.loads((run / "manifest.json").read_text())
     answer = json.loads(done.stdout)
     sources = {one["name"]: one for one in manifest["sources"]}
-    window = any(run.glob("kineto/*"))
+    operators = sum(recorded_operators(path) for path in run.glob("kineto/*"))
     reason = sources.get("kernels", {}).get("reason") or sources.get("probe", {}).get("reason")
-    level = "kernels" if window else ("probe" if manifest["depth"] == "kernels" else manifest["depth"])
-    return {"level": level, "reason": reason, "steps": answer["steps"]["count"] if answer.get("steps") else None}
+    level = "kernels" if operators else ("probe" if manifest["depth"] == "kernels" else manifest["depth"])
+    steps = answer["steps"]["count"] if answer.get("steps") else None
+    return {"level": level, "reason": reason, "operators": operators, "steps": steps}
+
+
+def recorded_operators(path: Path) -> int:
+    """How many operators a window's trace holds: without any, the level was not reached."""
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.suffix == ".gz" else data).count(b'"cat": "cpu_op"')
 
 
 def table(rows: dict[str, dict]) -> str:

@@ -14,7 +14,8 @@ WORDS = ["the", "of", "to", "and", "in", "is", "it", "that", "was", "for", "on",
 def images_28x28(folder: Path) -> None:
     """The four files of MNIST: for torchvision, below every folder where a program looks for them."""
     random = np.random.default_rng(0)
-    for place in (folder / "examples/data", *lightning_folders(folder)):
+    examples = (folder / "examples/data", folder / "examples/mnist_forward_forward/data")
+    for place in (*examples, *lightning_folders(folder)):
         raw = place / "MNIST" / "raw"
         raw.mkdir(parents=True, exist_ok=True)
         for name, count in (("train", 60_000), ("t10k", 10_000)):

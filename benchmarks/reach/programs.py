@@ -35,7 +35,7 @@ class Program:
     arguments: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     attach_to: str = "started"  # started, rank (its first rank), logged (the one that it names in its OUT.pid)
-    warm_up_s: float = 6.0
+    warm_up_s: float = 8.0
     about: str = ""
 
 
@@ -154,14 +154,23 @@ PROGRAMS = (
         "pytorch-lightning",
         "examples/pytorch/basics",
         ("autoencoder.py", "fit", "--trainer.max_epochs", ENDLESS, "--trainer.accelerator", "cpu"),
+        warm_up_s=20.0,
     ),
-    Program("Lightning transformer", "pytorch-lightning", "examples/pytorch/basics", ("transformer.py",)),
-    Program("Lightning Fabric language model", "pytorch-lightning", "examples/fabric/language_model", ("train.py",)),
+    Program(
+        "Lightning transformer", "pytorch-lightning", "examples/pytorch/basics", ("transformer.py",), warm_up_s=20.0
+    ),
+    Program(
+        "Lightning Fabric language model",
+        "pytorch-lightning",
+        "examples/fabric/language_model",
+        ("train.py",),
+        warm_up_s=20.0,
+    ),
     Program(
         "Lightning Fabric image classifier, DDP",
         "pytorch-lightning",
         "examples/fabric/image_classifier",
-        ("-m", "lightning.fabric.cli", "run", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")
+        ("-m", "lightning.fabric.cli", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")
         + ("train_fabric.py", "--epochs", ENDLESS),
         attach_to="rank",
         warm_up_s=15.0,
