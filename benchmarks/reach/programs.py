@@ -37,6 +37,7 @@ class Program:
     attach_to: str = "started"  # started, rank (its first rank), logged (the one that it names in its OUT.pid)
     warm_up_s: float = 8.0
     about: str = ""
+    python: str = "programs"  # or "vllm": the one of --vllm-python
 
 
 def example(name: str, *arguments: str, script: str = "main.py") -> Program:
@@ -199,4 +200,13 @@ PROGRAMS = (
     soak("ray_worker", "a Ray actor"),
     soak("prefork", "gunicorn, two forked workers"),
     soak("notebook", "a Jupyter kernel"),
+    Program(
+        "own vLLM server",
+        None,
+        ".",
+        (str(OWN / "vllm_server.py"), "OUT"),
+        attach_to="logged",
+        python="vllm",
+        about="vLLM on a CPU, two clients",
+    ),
 )

@@ -69,7 +69,7 @@ class Killer:
         if begun is None:
             return
         if kind == "tracer":
-            self.wait_until_traced(begun)
+            begun = self.wait_until_traced(begun)
         time.sleep(self.kill.after_s)
         if kind in ("tracer", "spy"):
             self.hit(begun, signal.SIGKILL, "tracer" if kind == "tracer" else "py-spy")
@@ -81,11 +81,19 @@ class Killer:
                 time.sleep(self.kill.frozen_s)
             self.hit(self.agent.pid, signal.SIGKILL, "agent")
 
-    def wait_until_traced(self, tracer: int) -> None:
-        """Return as soon as the target is traced: that lasts for milliseconds. On CPython 3.14 it may never be."""
+    def wait_until_traced(self, first: int) -> int:
+        """Return the process that traces the target as soon as one does: for milliseconds. On CPython 3.14 none may.
+
+        Until then `first`, which may be entering a worker of the target.
+        """
         end = time.monotonic() + WATCH_S
-        while status_of(self.target).get("TracerPid", "0") == "0" and time.monotonic() < end and is_tracer(tracer):
-            pass
+        while time.monotonic() < end and self.agent.poll() is None:
+            thread = status_of(self.target).get("TracerPid", "0")
+            if thread != "0":
+                return int(status_of(int(thread)).get("Tgid", first))
+            if not is_tracer(first) and not any(map(is_tracer, children(self.agent.pid))):
+                break
+        return first
 
     def hit(self, pid: int, number: signal.Signals, name: str) -> None:
         """Send a signal to a process that is still ours."""
