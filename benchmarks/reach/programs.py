@@ -1,6 +1,6 @@
 """The programs: where each comes from, at which commit, and how it is started on a machine without a GPU and a network."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 OWN = Path(__file__).parent / "own"
@@ -64,7 +64,7 @@ def ranks(*arguments: str) -> tuple[str, ...]:
 PROGRAMS = (
     example("mnist", "--no-accel"),
     example("mnist_rnn"),
-    example("mnist_hogwild"),
+    replace(example("mnist_hogwild"), warm_up_s=30.0),
     example("mnist_forward_forward", "--no_accel", "--train_size", "2000", "--test_size", "1000"),
     example("vae", "--no-accel", "--epochs", ENDLESS),
     example("siamese_network", "--no-accel"),

@@ -43,7 +43,7 @@ def planned(seed: int, cycle: int, first: bool) -> Kill | None:
     chance = random.Random(f"{seed}/{cycle}")
     if chance.random() >= (FIRST_SHARE if first else LATER_SHARE):
         return None
-    what = chance.choice(("agent", "agent", "tracer", "interrupt", "freeze", *(() if first else ("spy",))))
+    what = chance.choice(("agent", "agent", "tracer", "tracer", "interrupt", "freeze", *(() if first else ("spy",))))
     phase = {"tracer": "entry", "spy": "window"}.get(what) or chance.choice(("entry", "window", "exit"))
     frozen_s = chance.uniform(0.0, LONGEST_FREEZE_S) if what == "freeze" else 0.0
     spans = {
