@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-long test-cuda-wheel check format docs samples bench browser clean
+.PHONY: help demo test test-long test-cuda-wheel soak check format docs samples bench browser clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -24,6 +24,10 @@ test-cuda-wheel: .venv/dev ## windows with the CUDA build of torch; no GPU neede
 	@test -x .venv-cuda/bin/python || $(BIN)/python -m venv .venv-cuda
 	.venv-cuda/bin/python -m pip install -q --disable-pip-version-check 'torch===2.13.0' numpy
 	$(BIN)/python -m pytest tests/cuda_wheel/check_cuda_wheel.py
+
+# Run again, it goes on where it stopped. Options: make soak SOAK='--minutes 30', make soak SOAK=--growth
+soak: .venv/dev .venv-soak/programs ## attach to twelve programs 600 times and check that none is harmed (two hours)
+	$(BIN)/python -m tests.safety.soak --python .venv-soak/bin/python $(SOAK)
 
 check: .venv/dev ## formatter, linter, types, layers, house rules: the quick part
 	$(BIN)/ruff format --check .
@@ -67,5 +71,11 @@ browser: ## what the browser tests need
 	$(INSTALL) -e '.[dev]'
 	@touch $@
 
+.venv-soak/programs: tests/safety/soak/requirements.txt
+	@echo "making .venv-soak for the soak's programs (a few minutes)"
+	@$(PYTHON) -m venv .venv-soak
+	.venv-soak/bin/python -m pip install --disable-pip-version-check -c constraints.txt -r $<
+	@touch $@
+
 clean: ## away with everything that was made here
-	rm -rf .venv build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-soak .soak build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

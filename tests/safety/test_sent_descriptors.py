@@ -97,6 +97,7 @@ ODD_NOTES: list[dict[str, Any]] = [
     {"updates": 1, "at": 2},
     {"torch": {}},
     {"refused": "x"},
+    {"later": True, "refused": "x"},
 ]
 
 
@@ -111,8 +112,8 @@ def test_a_probe_cannot_fill_the_agent_with_descriptors_of_notes_that_are_no_win
     before = open_files()
     sent_to(collector, job, [dict(note) for note in ODD_NOTES])()
     if window is not None:
-        for visit in collector.visits.values():
-            kernels.take(visit)
+        for pid, visit in collector.visits.items():
+            kernels.take(pid, visit)
         kernels.store.finish()
         if kernels.store.held is not None:
             kernels.store.held.close()

@@ -5,6 +5,7 @@ for that the probe has to know whether anything was open at the end of the last 
 A trace comes as an open memory file through the probe's own socket: that works across mount, network and pid namespaces.
 """
 
+import os
 import time
 from typing import Any
 
@@ -129,10 +130,12 @@ class Kernels:
 
     def take(self, pid: int, visit: Visit) -> None:
         """Store what a probe has handed over."""
-        while visit.windows:
-            note = visit.windows.pop(0)
+        notes, visit.windows = visit.windows, []
+        for note in notes:
             file = int(note.pop("file"))
             if note.get("later"):
+                if file >= 0:
+                    os.close(file)
                 self.ask_later(pid, str(note["refused"]))
                 continue
             if note.get("for_good"):

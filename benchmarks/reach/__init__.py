@@ -1,0 +1,1 @@
+"""How many programs of other people a first attach can look into, down to the kernels."""

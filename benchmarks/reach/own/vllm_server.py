@@ -1,0 +1,79 @@
+"""vLLM on a CPU with a small random model, and a client that asks it one completion after the other: `vllm_server.py OUT`."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import tokenizers
+import transformers
+
+PORT = 18_765
+START_S = 600.0
+WORDS = ["the", "of", "to", "and", "in", "is", "it", "that", "was", "for", "on", "are", "with", "as", "they", "be"]
+
+
+def make_model(folder: str) -> None:
+    """Write a Qwen2 of three million parameters and a tokenizer of a few words."""
+    vocabulary = {word: number for number, word in enumerate(["<unk>", "<eos>", *WORDS])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<eos>")
+    fast.save_pretrained(folder)
+    config = transformers.Qwen2Config(
+        vocab_size=4096,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        eos_token_id=1,
+        bos_token_id=1,
+    )
+    transformers.Qwen2ForCausalLM(config).save_pretrained(folder)
+
+
+def ask(path: str, body: object = None) -> None:
+    """One request. Raises OSError."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}{path}", data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        answer.read()
+
+
+def client(model: str) -> None:
+    while True:
+        try:
+            ask("/v1/completions", {"model": model, "prompt": "the of to", "max_tokens": 64, "ignore_eos": True})
+        except OSError:
+            time.sleep(1.0)
+
+
+def main() -> None:
+    out = sys.argv[1]
+    model = out + ".model"
+    make_model(model)
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", str(PORT)]
+    command += ["--enforce-eager", "--max-model-len", "256", "--max-num-seqs", "4"]
+    server = subprocess.Popen(command, env=os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"})
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            ask("/health")
+            break
+        except OSError:
+            time.sleep(1.0)
+    for _ in range(2):
+        threading.Thread(target=client, args=(model,), daemon=True).start()
+    time.sleep(5.0)
+    with open(out + ".pid", "w") as file:
+        file.write(str(server.pid))
+    sys.exit(server.wait())
+
+
+if __name__ == "__main__":
+    main()

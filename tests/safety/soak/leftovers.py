@@ -1,0 +1,110 @@
+"""Compares the state of a process before an attach with its state after, and names what is left."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.safety.soak.targets import Started, seen_from_outside
+
+SETTLE_S = 20.0
+BEFORE = 3
+NOT_COMPARED = ("memory", "exit_slots")
+ALLOWED_MODULES = {"resource"}
+"""Modules of the standard library that the probe imports and that stay loaded; perfscope's own are never allowed."""
+ONLY_MORE = ("children", "children's mappings")
+"""Children come and go by themselves; that there are more of them, or more in them, is a change."""
+CHILD_KEYS = ("identities", "hooks", "gc", "sys_hooks", "tracing", "handlers")
+
+
+def difference(before: Any, after: Any) -> str | None:
+    """What changed between two values, in short; None when nothing did."""
+    if before == after:
+        return None
+    if isinstance(before, Counter):
+        more, less = after - before, before - after
+        return f"+{dict(more)} -{dict(less)}"
+    if isinstance(before, dict):
+        keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+        return ", ".join(f"{key} {'added' if key not in before else 'changed'}" for key in keys[:8])
+    if isinstance(before, list) and all(isinstance(one, str) for one in (*before, *after)):
+        return f"+{sorted(set(after) - set(before))[:8]} -{sorted(set(before) - set(after))[:8]}"
+    return f"{before} -> {after}"
+
+
+def whole_state(run: Started) -> dict[str, Any]:
+    """The process from inside and outside. Raises TargetEnded."""
+    return {**run.state(), **seen_from_outside(run)}
+
+
+def states_before(run: Started) -> list[dict[str, Any]]:
+    """Some states in a row: what comes and goes by itself differs between them. Raises TargetEnded."""
+    states = [whole_state(run)]
+    while len(states) < BEFORE:
+        time.sleep(0.2)
+        states.append(whole_state(run))
+    return states
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
+    """What differs, by the part of the state."""
+    found = {}
+    for key in before:
+        if key in NOT_COMPARED:
+            continue
+        if key in ONLY_MORE:
+            more = {name: count for name, count in after[key].items() if count > before[key].get(name, 0)}
+            changed = f"more: {more}" if more else None
+        elif key == "modules":
+            changed = difference(before[key], sorted({*after[key]} - (ALLOWED_MODULES - {*before[key]})))
+        else:
+            changed = difference(before[key], after[key])
+        if changed:
+            found[key] = changed
+    # CPython keeps an empty slot for each function that atexit forgets: one for each attach is allowed.
+    if after["exit_slots"] > before["exit_slots"] + 1:
+        found["exit_slots"] = f"{before['exit_slots']} -> {after['exit_slots']}"
+    return found
+
+
+def settle(run: Started, before: list[dict[str, Any]]) -> tuple[dict[str, str], float, dict[str, Any]]:
+    """Wait until the state is one of those of before: (what is left after SETTLE_S, seconds waited, the last state).
+
+    Raises TargetEnded.
+    """
+    began = time.monotonic()
+    while True:
+        after = whole_state(run)
+        left = min((changes(one, after) for one in before), key=len)
+        waited = time.monotonic() - began
+        if not left or waited > SETTLE_S:
+            return left, waited, after
+        time.sleep(0.1)
+
+
+def changed_children(lines: list[dict[str, Any]], before: dict[str, Any], earlier: list[dict[str, Any]]) -> list[str]:
+    """What differs in children from those of the same kind before the attach; without any, from their parent before it."""
+    usual = {line["kind"]: line["state"] for line in reversed(earlier)}
+    found = []
+    for line in lines:
+        for key in CHILD_KEYS:
+            expected, seen = usual.get(line["kind"], before)[key], line["state"][key]
+            if key == "identities":  # a child may load more; what both have must be the same
+                expected = {name: what for name, what in expected.items() if name in seen}
+                seen = {name: what for name, what in seen.items() if name in expected}
+            changed = difference(expected, seen)
+            if changed:
+                found.append(f"{line['kind']}: {key}: {changed}")
+    return sorted(set(found))
+
+
+def processes_marked(marker: str) -> list[str]:
+    """Processes of an attach that are still there, found by a variable in their environment."""
+    found = []
+    for place in Path("/proc").iterdir():
+        try:
+            if place.name.isdigit() and marker.encode() in (place / "environ").read_bytes():
+                found.append((place / "cmdline").read_text().replace("\0", " ")[:80])
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,293 @@
+"""Starts the soak's programs, reads their logs, and takes what can be seen of a process from inside and from outside."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "programs"
+PROGRAMS = (
+    "plain",
+    "compiled",
+    "served",
+    "rl",
+    "forking",
+    "threaded",
+    "asynchronous",
+    "notebook",
+    "pools",
+    "prefork",
+    "ray_worker",
+    "hf_trainer",
+)
+PERIOD = 100
+"""As in `programs/observed.py`, which the programs import from their own folder."""
+START_S = 180.0
+ANSWER_S = 30.0
+BUSY = "python"
+GLIBC_SIGNALS = 3 << 31
+"""Signals 32 and 33."""
+STARTED: "list[Started]" = []
+"""Programs that have not been ended; a soak that is interrupted ends them."""
+STATUS_FIELDS = ("TracerPid", "NoNewPrivs", "Seccomp", "CapEff", "SigIgn", "SigCgt", "SigBlk", "ShdPnd")
+
+
+class TargetEnded(Exception):
+    """The target is gone, or does not answer any more."""
+
+
+@dataclass
+class Line:
+    """One logged step: `at` in seconds of the monotonic clock."""
+
+    step: int
+    value: str
+    at: float
+
+
+@dataclass(eq=False)
+class Started:
+    """A program that runs; `pid` is the process to attach to, which may be a child of the one that was started."""
+
+    program: str
+    process: subprocess.Popen[bytes]
+    folder: Path
+    pid: int = 0
+    checked: int = 0  # lines that have been compared with the reference
+    expected: dict[int, str] = field(default_factory=dict)
+    first_attach: float = math.inf  # seconds of the monotonic clock
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    def lines(self) -> list[Line]:
+        """All whole lines logged so far."""
+        text = self.out.read_text() if self.out.exists() else ""
+        rows = (line.split() for line in text.split("\n")[:-1])
+        return [Line(int(row[0]), row[1], float(row[2])) for row in rows if len(row) == 3]
+
+    def children_lines(self) -> list[dict[str, Any]]:
+        """What ended children have logged."""
+        path = Path(f"{self.out}.children")
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line) for line in text.split("\n")[:-1]]
+
+    def errors(self) -> str:
+        """The program's standard error so far."""
+        return (self.folder / "stderr").read_text(errors="replace")
+
+    def alive(self) -> bool:
+        """Whether the attached process and the started one are there and are not zombies."""
+        return self.process.poll() is None and status_of(self.pid).get("State", "Z")[0] not in "ZX"
+
+    def state(self) -> dict[str, Any]:
+        """The process's own description of itself. Raises TargetEnded."""
+        answer = Path(f"{self.out}.state.{self.pid}")
+        answer.unlink(missing_ok=True)
+        Path(f"{self.out}.ask.{self.pid}").touch()
+        self.until(answer.exists, ANSWER_S)
+        state: dict[str, Any] = json.loads(answer.read_text())
+        return state
+
+    def until(self, condition: Callable[[], Any], seconds: float) -> None:
+        """Wait for a condition. Raises TargetEnded when the target ends first or it takes too long."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if not self.alive():
+                raise TargetEnded(f"ended ({self.process.poll()})")
+            if time.monotonic() > end:
+                raise TargetEnded(f"no progress within {seconds:.0f} s")
+            time.sleep(0.02)
+
+    def wait_for_steps(self, count: int, seconds: float = 60.0) -> None:
+        """Wait until `count` more steps have been logged. Raises TargetEnded."""
+        goal = len(self.lines()) + count
+        self.until(lambda: len(self.lines()) >= goal, seconds)
+
+    def end(self) -> None:
+        """Kill the program and everything that it started."""
+        family = [self.process.pid, *descendants(self.process.pid), *([self.pid] if self.pid else [])]
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        if self in STARTED:
+            STARTED.remove(self)
+
+
+def environment(folder: Path, shared: Path) -> dict[str, str]:
+    """The environment of programs and agents: temporary files in a folder of their own, caches shared by all cycles."""
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return os.environ | {
+        "TMPDIR": str(temporary),
+        "TORCHINDUCTOR_CACHE_DIR": str(shared / "inductor"),
+        "OMP_NUM_THREADS": "1",
+        "IPYTHONDIR": str(folder / "ipython"),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def start(python: Path, program: str, folder: Path, shared: Path, steps: int | None = None) -> Started:
+    """Start one program in a new folder and wait until it has made a whole period of steps. Raises TargetEnded.
+
+    What it loads late is loaded then. With `steps` it ends by itself and is not waited for.
+    """
+    folder.mkdir(parents=True)
+    home = folder / "home"
+    home.mkdir()
+    command = [str(python), str(FOLDER / f"{program}.py"), str(folder / "out"), *([str(steps)] if steps else [])]
+    with open(folder / "stderr", "wb") as errors, open(folder / "stdout", "wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=home,
+            env=environment(folder, shared),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+    run = Started(program, process, folder)
+    STARTED.append(run)
+    if steps is None:
+        wait_for_first_steps(run)
+    return run
+
+
+def wait_for_first_steps(run: Started) -> None:
+    """Learn which process to attach to. Raises TargetEnded when the program does not come up."""
+    end = time.monotonic() + START_S
+    named = Path(f"{run.out}.pid")
+    while not named.exists() or len(run.lines()) < PERIOD + 5:
+        if run.process.poll() is not None or time.monotonic() > end:
+            run.end()
+            raise TargetEnded(f"did not start: {run.errors()[-500:]}")
+        time.sleep(0.05)
+    run.pid = int(named.read_text())
+
+
+def status_of(pid: int, thread: int | None = None) -> dict[str, str]:
+    """`/proc/PID/status`, or that of one of its threads; empty when it is gone."""
+    place = f"/proc/{pid}/status" if thread is None else f"/proc/{pid}/task/{thread}/status"
+    try:
+        text = Path(place).read_text()
+    except OSError:
+        return {}
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process, and theirs."""
+    found = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The children of all threads of a process."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    return found
+
+
+def descriptors(pid: int) -> Counter[str]:
+    """What the descriptors of a process lead to; sockets and pipes by their kind."""
+    found: Counter[str] = Counter()
+    for name in listed(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            link = os.readlink(f"/proc/{pid}/fd/{name}")
+            if "torch_" not in link:  # batches handed over by a loader's worker
+                found[link.split(":[")[0]] += 1
+    return found
+
+
+def listed(folder: str) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        yield from os.listdir(folder)
+
+
+def threads(pid: int) -> Counter[str]:
+    """Name and signal masks of every thread."""
+    found: Counter[str] = Counter()
+    for task in listed(f"/proc/{pid}/task"):
+        status = status_of(pid, int(task))
+        if status:
+            name = status["Name"].split(":")[0].rstrip("0123456789")  # ray::Trainer.train()
+            found[" ".join([name, *(field_of(status, key) for key in STATUS_FIELDS)])] += 1
+    return found
+
+
+def field_of(status: dict[str, str], key: str) -> str:
+    """One field; of the signals those that glibc does not take for itself when a first thread is started."""
+    value = status.get(key, "")
+    return f"{int(value, 16) & ~GLIBC_SIGNALS:x}" if key.startswith(("Sig", "Shd")) and value else value
+
+
+def mappings(pid: int) -> Counter[str]:
+    """Pages that are writable code, and files and memory files of perfscope that are mapped."""
+    found: Counter[str] = Counter()
+    try:
+        text = Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return found
+    for line in text.splitlines():
+        words = line.split(maxsplit=5)
+        if "rwx" in words[1]:
+            found["rwx"] += 1
+        if len(words) > 5 and "perfscope" in words[5]:
+            found[words[5]] += 1
+    return found
+
+
+def seen_from_outside(run: Started) -> dict[str, Any]:
+    """What the kernel says of the attached process, and of its children by kind."""
+    below = descendants(run.pid)
+    return {
+        "descriptors": descriptors(run.pid),
+        "threads": threads(run.pid),
+        "mappings": mappings(run.pid),
+        "children": Counter(kind_of(pid) for pid in below if kind_of(pid) != BUSY),
+        "children's mappings": most_mapped([run.pid, *below]),
+        "temporary files": Counter(temporary_files(run.folder / "tmp")),
+    }
+
+
+def kind_of(pid: int) -> str:
+    """The name of a child; BUSY for one of the target's own program, which comes and goes."""
+    name = status_of(pid).get("Name", BUSY)
+    return BUSY if name.startswith("python") else name
+
+
+def most_mapped(pids: list[int]) -> dict[str, int]:
+    """The most that any of these processes has of each kind of page."""
+    found: dict[str, int] = {}
+    for pid in pids:
+        for name, count in mappings(pid).items():
+            found[name] = max(found.get(name, 0), count)
+    return found
+
+
+def temporary_files(folder: Path) -> Iterator[str]:
+    """Names in the temporary folder that target and agent share, without those that torch and multiprocessing make."""
+    for path in folder.rglob("*"):
+        name = str(path.relative_to(folder))
+        if not name.startswith(("pymp-", "torchinductor", "torch_", "ray", "wgunicorn")):
+            yield name
