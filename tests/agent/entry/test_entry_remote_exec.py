@@ -14,7 +14,18 @@ from perfscope.agent.entry.pep768 import enter_by_debugger_fields
 from perfscope.agent.entry.process_identity import Target, identity_of
 from perfscope.agent.entry.refusals import known_version
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import BUSY, READY, SLEEP, Footprint, Start, eventually, line_of, said, writing
+from tests.agent.entry.target import (
+    BUSY,
+    PATIENCE_S,
+    READY,
+    SLEEP,
+    Footprint,
+    Start,
+    eventually,
+    line_of,
+    said,
+    writing,
+)
 
 
 def left_behind() -> list[str]:
@@ -104,7 +115,7 @@ def test_a_request_that_is_not_looked_at_is_taken_back(start: Start, tmp_path: P
     assert not enter_by_debugger_fields(entered, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9)
     os.close(memory)
     assert left_behind() == folders
-    eventually(lambda: bool(enter(target.pid, writing(tmp_path / "out"))), "an entry later on")
+    enter(target.pid, writing(tmp_path / "out"), deadline_s=PATIENCE_S)
     eventually(lambda: said(tmp_path / "out") == "x", "the source, once")
 
 
