@@ -28,7 +28,7 @@ PATIENCE_S = 10.0
 POLL_S = 0.02
 IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 IOPRIO_WHO_PROCESS, IOPRIO_IDLE = 1, 3 << 13
-LOWEST_WEIGHT = "19"
+LOWEST_WEIGHT, USUAL_WEIGHT = "19", "0"
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 
@@ -106,6 +106,8 @@ def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float =
         return work(token.take_or_end)
     try:
         code = exit_code_of(child, patience_s)
+        if code is None:
+            set_session_weight(child, USUAL_WEIGHT)  # it may be about to print: then it is waited for
         if code is None and token.take():
             os.kill(child, signal.SIGKILL)
             exit_code_of(child)
@@ -123,8 +125,13 @@ def become_idle_child(parent: int) -> None:
     os.setsid()
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    set_session_weight(os.getpid(), LOWEST_WEIGHT)
+
+
+def set_session_weight(pid: int, nice: str) -> None:
+    """Set how the kernel weighs the session of a process, where it weighs sessions; no right is needed up to nice 0."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(LOWEST_WEIGHT)
+        Path(f"/proc/{pid}/autogroup").write_text(nice)
 
 
 @overload
