@@ -36,6 +36,24 @@ class Job:
     """What processes that multiprocessing started have said they are, by pid: `main` (a rank) or `loader-worker`."""
     look_again: Callable[[], None] = lambda: None
 
+    def row(self, one: TargetProcess, worker: int) -> dict[str, object]:
+        """Return the row of the stream `processes`; `worker` is the loader worker that it is, -1 for none."""
+        parent, manifest = self.processes.get(one.parent), self.run.manifest
+        return {
+            "process": one.process,
+            "host": manifest.host,
+            "boot_id": manifest.boot_id,
+            "pid": one.pid,
+            "ns_pid": one.ns_pid,
+            "start_ticks": one.start_ticks,
+            "parent": parent.process if parent else -1,
+            "role": one.role,
+            "rank": one.rank,
+            "local_rank": one.local_rank,
+            "worker": worker,
+            "name": one.name,
+        }
+
 
 class Collector(Protocol):
     """A source of evidence with a life: start, be polled when due, stop.

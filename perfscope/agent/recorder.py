@@ -338,7 +338,7 @@ class Recorder:
         """Who belongs to the job now; newcomers get a row, and another when it shows later what they are for."""
         self.job.processes = self.tree.refresh(self.job.said)
         for one in self.job.processes.values():
-            row = self.row(one)
+            row = self.job.row(one, self.probe.worker(one.pid) if self.probe is not None else -1)
             if self.known.get(one.process) != row:
                 self.known[one.process] = row
                 self.processes.append(row)
@@ -350,24 +350,6 @@ class Recorder:
         if said is not None and said != self.run.manifest.job_id:
             self.run.manifest.job_id = said
             self.run.write_manifest()
-
-    def row(self, one: TargetProcess) -> dict[str, object]:
-        parent = self.job.processes.get(one.parent)
-        manifest = self.run.manifest
-        return {
-            "process": one.process,
-            "host": manifest.host,
-            "boot_id": manifest.boot_id,
-            "pid": one.pid,
-            "ns_pid": one.ns_pid,
-            "start_ticks": one.start_ticks,
-            "parent": parent.process if parent else -1,
-            "role": one.role,
-            "rank": one.rank,
-            "local_rank": one.local_rank,
-            "worker": self.probe.worker(one.pid) if self.probe is not None else -1,
-            "name": one.name,
-        }
 
     def pair_clocks(self) -> None:
         self.clock.append({"mono": time.monotonic_ns(), "real": time.time_ns()})
