@@ -3,6 +3,7 @@
 Each step of a collector, and of the recorder itself, is guarded (`collector_guard`): a recording always ends readable.
 """
 
+import os
 import socket
 import time
 import uuid
@@ -59,7 +60,7 @@ class Recorder:
     def manifest(self) -> Manifest:
         pid = self.plan.pid
         return Manifest(
-            job_id=named(self.plan.job) if self.plan.job else job_identity(pid) or uuid.uuid4().hex,
+            job_id=self.job_id(),
             host=socket.gethostname(),
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             zero_monotonic_ns=time.monotonic_ns(),
@@ -72,6 +73,14 @@ class Recorder:
             memory_limit_bytes=memory_limit_bytes(pid),
             shm_bytes=shm_bytes(pid),
         )
+
+    def job_id(self) -> str:
+        """Return the name of the job; a command that we started and that has ended already has our own launcher's."""
+        plan = self.plan
+        if plan.job:
+            return named(plan.job)
+        ours = job_identity(os.getpid()) if plan.command else None
+        return job_identity(plan.pid) or ours or uuid.uuid4().hex
 
     def ask_to_stop(self) -> None:
         self.asked_to_stop = True

@@ -51,7 +51,7 @@ def run(args: UiArguments) -> int:
     from perfscope.ui.dashboard.auth import refuse_without_token
     from perfscope.ui.dashboard.serve import Dashboard
 
-    if args.no_token:
+    if args.no_token:  # before a recording begins; `Access` refuses it too
         refuse_without_token(args.host)
     served = Served(args.host, args.port, not args.no_token)
     if args.live is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from perfscope.traces.cache.place import made_folder, own_folder, user_cache
+from perfscope.traces.cache.place import create_cache_folder, safe_cache_folder, user_cache
 from perfscope.traces.regular_file import open_regular
 from perfscope.traces.run.manifest import Calibration
 
@@ -28,7 +28,7 @@ def file_name(host: str, torch: str, threads: int) -> str:
 
 def keep(made: Calibration) -> Path:
     """Write it, whole or not at all. Raises OSError, also where the cache folder is not the user's own."""
-    folder = made_folder(FOLDER)
+    folder = create_cache_folder(FOLDER)
     if folder is None:
         raise OSError(errno.EPERM, "not a cache folder of your own (set XDG_CACHE_HOME)", str(user_cache()))
     path = folder / file_name(made.host, made.torch, made.threads)
@@ -44,7 +44,7 @@ def keep(made: Calibration) -> Path:
 
 def recall(host: str, torch: str, threads: int) -> Calibration | None:
     """Return the one that was made for these; None without one, or where the cache folder is not the user's own."""
-    folder = own_folder(FOLDER)
+    folder = safe_cache_folder(FOLDER)
     if folder is None:
         return None
     try:

@@ -18,7 +18,10 @@ LONGEST_REMEMBERED: Final = 4096
 
 NONE, WEAK, STRONG = 0, 1, 2
 """What a name says of its value: nothing; a secret unless it is a number or a switch; a secret."""
-STRONG_ENDINGS: Final = ("password", "passwd", "passphrase", "secret", "secrets", "credential", "credentials", "apikey")
+STRONG_ENDINGS: Final = (
+    *("password", "passwords", "passwd", "passwds", "passphrase", "passphrases", "secret", "secrets"),
+    *("credential", "credentials", "apikey", "apikeys"),
+)
 STRONG_WORDS: Final = frozenset(
     (
         "pw",
@@ -34,6 +37,7 @@ STRONG_WORDS: Final = frozenset(
         "secretkey",
     )
     + ("privatekey", "apitoken", "authkey", "sessiontoken", "bearertoken", "connectionstring", "passcode")
+    + ("dbpw", "rootpw", "userpw", "adminpw", "mypw")
 )
 WEAK_WORDS: Final = frozenset(("token", "key", "auth", "oauth", "pat", "pass"))
 PLURALS: Final = {
@@ -69,6 +73,9 @@ SWITCHES: Final = frozenset(
 PLACES: Final = frozenset(("file", "path", "dir", "folder", "name", "type", "length", "len", "size", "timeout", "ttl"))
 """`--password-file` names a file and not a password."""
 IN_QUERIES: Final = frozenset(("sig", "signature", "code", "sas"))
+SIGNATURES: Final = frozenset(("sig", "signature"))
+SIGNATURE: Final = re.compile(r"(?a)(?=[A-Za-z+/_-]{0,64}[0-9%])[A-Za-z0-9+/%_-]{16,}={0,2}(?![^\s&;,\"')\]}])")
+"""A digest in base64 or hexadecimal, as the value of a signature is: of a query that was cut off from its URL."""
 WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 LONGEST_PLAIN: Final = 32
 PLAIN_VALUE: Final = re.compile(r"(?ai)(?:true|false|none|null|yes|no|on|off|)\Z")
@@ -248,8 +255,12 @@ def said_by(found: "re.Match[str]") -> int:
     After `name:` without a blank or a quote a weak name counts only where it is written as a header is, with a hyphen.
     """
     name, before = found["name"], found.string[max(found.start() - 1, 0) : found.start()]
-    if before in ("?", "&") and (WORDS.findall(name) or [""])[-1].lower() in IN_QUERIES:
+    last_word = (WORDS.findall(name) or [""])[-1].lower()
+    if before in ("?", "&") and last_word in IN_QUERIES:
         return STRONG
+    if last_word in SIGNATURES and found["sign"] == "=":
+        in_url = before in (";", "#")  # `&amp;` among them
+        return STRONG if in_url or SIGNATURE.match(found.string, found.end()) else NONE
     strong = strength(name)
     tight = found["sign"] == ":" and found.string[found.end() : found.end() + 1] not in ('"', "'", "\\", "[")
     return NONE if tight and strong == WEAK and "-" not in name else strong

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.traces.cache.place import ANSWERS, answer_of, made_folder
+from perfscope.traces.cache.place import ANSWERS, answer_file, create_cache_folder
 from perfscope.traces.naming import path_text
 from perfscope.traces.regular_file import is_regular
 
@@ -36,7 +36,7 @@ def recalled_answer(path: Path) -> Answer | None:
     if not path.is_file():
         return None
     try:
-        place = answer_of(path)
+        place = answer_file(path)
         if place is None:
             return None
         answer = msgspec.json.decode(place.read_bytes(), type=Answer)
@@ -51,7 +51,7 @@ def recalled_answer(path: Path) -> Answer | None:
 def keep_answer(path: Path, who: list[str], diagnosis: Diagnosis) -> None:
     """Keep the answer to the trace at `path`; does nothing where that fails or the cache is not safe."""
     try:
-        root, place = made_folder(ANSWERS), answer_of(path)
+        root, place = create_cache_folder(ANSWERS), answer_file(path)
         if root is None or place is None:
             return
         handle, scratch = tempfile.mkstemp(prefix=".new-", dir=root)

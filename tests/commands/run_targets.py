@@ -2,6 +2,7 @@
 
 TRAINING = """
 import os, time, torch
+torch.set_num_threads(1)
 model = torch.nn.Linear(64, 64)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for step in range(40):
@@ -22,7 +23,7 @@ class Ones(Dataset):
         return 40
     def __getitem__(self, at):
         until = time.monotonic() + 30
-        while not hasattr(_MapDatasetFetcher.fetch, "_probe_of") and time.monotonic() < until:
+        while not hasattr(_MapDatasetFetcher.fetch, "__wrapped__") and time.monotonic() < until:
             time.sleep(0.01)  # a worker that has nothing to do is gone before the probe has come
         return torch.ones(64)
 

@@ -16,6 +16,8 @@ from tests.house.sources import ROOT
 WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(FOLDER.rglob("*.md"))]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s#]+)(?:#[^)]*)?\)")
 CALL = re.compile(r"^\s*(?:\$ )?(perfscope .+)$|`(perfscope [^`]+)`", re.MULTILINE)
+SAFETY_PAGES = [FOLDER / "safety.md", ROOT / "SECURITY.md"]
+PATH = re.compile(r"`((?:tests|perfscope)/[^`\s]+)`")
 DECISIONS = sorted((FOLDER / "decisions").glob("*.md"))
 
 
@@ -48,6 +50,26 @@ def test_every_command_line_in_a_page_is_understood(page: Path) -> None:
         words = [re.sub(r"^(PID|[A-Z])$", "1", word) for word in shlex.split(call, comments=True)[1:]]
         if words[0] not in ("COMMAND", "--version"):
             assert parser().parse_args(words).command == words[0]
+
+
+def promises() -> list[str]:
+    """The rows of the tables below "Promises" in docs/safety.md."""
+    text = SAFETY_PAGES[0].read_text("utf-8").partition("\n## Promises\n")[2].partition("\n## ")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row != "| promise | test |"]
+
+
+def test_every_promise_names_a_test_and_every_test_that_is_named_exists() -> None:
+    assert len(promises()) > 30
+    assert [row for row in promises() if not any(one.startswith("tests/") for one in PATH.findall(row))] == []
+    named = [path for page in SAFETY_PAGES for path in PATH.findall(page.read_text("utf-8"))]
+    assert [path for path in named if not list(ROOT.glob(path.rstrip("/")))] == []
+
+
+def test_every_safety_test_holds_a_promise() -> None:
+    named = set(PATH.findall("\n".join(promises())))
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "safety").glob("test_*.py")}
+    assert files - named == set()
 
 
 def test_the_index_names_every_page() -> None:

@@ -1,4 +1,4 @@
-"""Everything is caught in three places only: around each finding, each step of a recording, what runs in foreign processes."""
+"""Everything is caught in four places only: around each finding, each step of a recording, what runs in foreign processes."""
 
 import ast
 
@@ -10,9 +10,11 @@ ALLOWED = {
     "perfscope/agent/collector_guard.py",
     "perfscope/agent/entry/sitecustomize_hook.py",
     "perfscope/agent/entry/torch_import_watch.py",
+    "perfscope/agent/probe/guard.py",
+    "perfscope/agent/probe/patches.py",
 }
-"""The last two are what runs at the start of a command's Python processes. The guard inside a process that was entered is part
-of a text that is run there, no handler of a module of ours."""
+"""The sitecustomize hook and the watch run at the start of a command's Python processes; guard is what runs inside a
+process that was entered; patches only notes what the program's own call raises, and raises it on."""
 
 
 def names(node: ast.expr | None) -> set[str]:

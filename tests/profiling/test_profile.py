@@ -33,7 +33,7 @@ def train(batches=30):
 
 def found():
     patched = torch.utils.data.dataloader._BaseDataLoaderIter.__next__
-    return [hasattr(patched, "_probe_of"), threading.active_count(), len(os.listdir("/proc/self/task"))]
+    return [hasattr(patched, "__wrapped__"), threading.active_count(), len(os.listdir("/proc/self/task"))]
 """
 
 

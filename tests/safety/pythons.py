@@ -1,4 +1,4 @@
-"""The Pythons of this machine, of every version there is: those of pyenv and those on PATH."""
+"""The Pythons of this machine, of pyenv and on PATH: the oldest and the newest, or one of each version (ALL_VARIABLE)."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+ALL_VARIABLE = "PERFSCOPE_ALL_PYTHONS"
 MINORS = ("2.7", *(f"3.{minor}" for minor in range(15)))
 
 
@@ -38,4 +39,10 @@ def called(python: str) -> str:
     return "{}.{}".format(*version_of(python))
 
 
-PYTHONS = found()
+def wanted() -> list[str]:
+    """Return the programs that the tests use."""
+    every = found()
+    return every if os.environ.get(ALL_VARIABLE) else [every[0], *every[1:][-1:]]
+
+
+PYTHONS = wanted()

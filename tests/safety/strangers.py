@@ -1,14 +1,22 @@
-"""Other users of the host, as the tests need them: programs that run as `nobody` and what they can see of an agent."""
+"""Other users of the host, as the tests need them: programs that run as `nobody` and what they can see of an agent.
+
+And the plain process that tests record when it does not matter what it does.
+"""
 
 import os
 import pwd
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from perfscope.agent.collector import TargetProcess
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
 PYTHON_FOR_ALL = shutil.which("python3", path="/usr/bin:/usr/local/bin")
@@ -16,6 +24,11 @@ PYTHON_FOR_ALL = shutil.which("python3", path="/usr/bin:/usr/local/bin")
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or PYTHON_FOR_ALL is None, reason="needs root, a second uid and a Python for it"
 )
+
+TARGET = TargetProcess(0, 1, 1, 1, -1, "main", 0, 0, "python", True, True)
+"""A process of a job, where a test needs one only by name."""
+
+WAITING = "import time\nwhile True: time.sleep(0.01)"
 
 FLOOD = """
 import os, random, socket, sys, time
@@ -66,3 +79,13 @@ def resident_bytes(pid: int) -> int:
 def sources(answer: dict[str, Any]) -> dict[str, str]:
     """Return the status of each source of a diagnosis."""
     return {one["name"]: one["status"] for one in answer["sources"]}
+
+
+@contextmanager
+def waiting_process() -> Iterator[int]:
+    """Yield the pid of a Python process of our own that waits; it is killed at the end, whatever happens."""
+    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
+        try:
+            yield waiting.pid
+        finally:
+            waiting.kill()

@@ -12,7 +12,7 @@ import pytest
 
 from perfscope.traces import calibrations
 from perfscope.traces.cache import tables
-from perfscope.traces.cache.place import folder_of, own_folder
+from perfscope.traces.cache.place import safe_cache_folder, table_folder
 from perfscope.traces.cache.tables import keep, recalled, thin_out
 from perfscope.traces.load import load
 from perfscope.traces.reading_options import reading
@@ -21,10 +21,9 @@ from perfscope.traces.run.manifest import Calibration, Manifest
 from perfscope.ui.kept_answer import recalled_answer
 from tests.build import FACTS
 from tests.running import perfscope
+from tests.safety.strangers import NOBODY, needs_root
 from tests.traces.kineto.events import event, kernel, launch, written
 
-STRANGER = 65534
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
 MANY = 140_000
 """Events of some 26 MB: traces from there on are kept."""
 
@@ -124,11 +123,11 @@ def test_thinning_out_removes_only_what_was_kept(tmp_path: Path, archive: Path) 
     assert (outside / "about.json").exists()
 
 
-@AS_ROOT
+@needs_root
 def test_a_run_folder_of_another_user_is_read_and_stays_as_it_is(tmp_path: Path, cache: Path, large: Path) -> None:
     window = run_with_window(tmp_path / "r.perfscope", large)
     for one in (tmp_path / "r.perfscope", *(tmp_path / "r.perfscope").rglob("*")):
-        os.chown(one, STRANGER, STRANGER)
+        os.chown(one, NOBODY, NOBODY)
     before = files_below(tmp_path / "r.perfscope")
     assert analyzed(window) == analyzed(window)
     analyzed(tmp_path / "r.perfscope")
@@ -136,7 +135,7 @@ def test_a_run_folder_of_another_user_is_read_and_stays_as_it_is(tmp_path: Path,
     assert recalled(window) is not None
 
 
-@AS_ROOT
+@needs_root
 @pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME"])
 def test_a_home_of_another_user_that_sudo_kept_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: Path, variable: str
@@ -144,15 +143,15 @@ def test_a_home_of_another_user_that_sudo_kept_is_not_used(
     home = tmp_path / "home"
     (home / ".cache" / "perfscope" / "traces").mkdir(parents=True)
     for one in (home, *home.rglob("*")):
-        os.chown(one, STRANGER, STRANGER)
+        os.chown(one, NOBODY, NOBODY)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv(variable, str(home if variable == "HOME" else home / ".cache"))
     assert analyzed(large) == analyzed(large)
     assert files_below(home) == {} and list((home / ".cache" / "perfscope" / "traces").iterdir()) == []
-    assert own_folder("traces") is None and recalled_answer(large) is None
+    assert safe_cache_folder("traces") is None and recalled_answer(large) is None
 
 
-@AS_ROOT
+@needs_root
 def test_a_folder_that_another_user_made_first_in_a_shared_folder_is_not_used(
     tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,11 +159,11 @@ def test_a_folder_that_another_user_made_first_in_a_shared_folder_is_not_used(
     shared.mkdir()
     shared.chmod(0o1777)
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "mine"))
-    assert own_folder("traces") is None, "in a folder where others may create it first"
+    assert safe_cache_folder("traces") is None, "in a folder where others may create it first"
     (shared / "mine").mkdir(mode=0o700)
-    assert own_folder("traces") is not None, "the sticky bit protects what exists"
-    os.chown(shared / "mine", STRANGER, STRANGER)
-    assert own_folder("traces") is None
+    assert safe_cache_folder("traces") is not None, "the sticky bit protects what exists"
+    os.chown(shared / "mine", NOBODY, NOBODY)
+    assert safe_cache_folder("traces") is None
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777])
@@ -173,7 +172,7 @@ def test_a_cache_that_others_may_write_into_is_not_used(small: Path, cache: Path
     keep(load(small), small)
     assert recalled(small) is not None
     (cache / which).chmod(mode)
-    assert recalled(small) is None and folder_of(small) is None
+    assert recalled(small) is None and table_folder(small) is None
     keep(load(small), small)
     assert stat.S_IMODE((cache / which).stat().st_mode) == mode
     (cache / which).chmod(0o700)
@@ -214,12 +213,12 @@ def test_a_cache_home_that_leads_to_a_disk_of_the_readers_own_is_used(
     assert recalled(small) is not None and (tmp_path / "disk" / "perfscope" / "traces").is_dir()
 
 
-@AS_ROOT
+@needs_root
 def test_a_calibration_of_another_user_is_not_believed(cache: Path) -> None:
     made = Calibration("host", "cpu", "2.13.0", 1, {"float32": 1.0}, 1.0, 0.0, 0.0)
     calibrations.keep(made)
     assert calibrations.recall("host", "2.13.0", 1) == made
-    os.chown(cache / "perfscope" / "calibrations", STRANGER, STRANGER)
+    os.chown(cache / "perfscope" / "calibrations", NOBODY, NOBODY)
     assert calibrations.recall("host", "2.13.0", 1) is None
     with pytest.raises(PermissionError):
         calibrations.keep(made)

@@ -1,6 +1,5 @@
 """A stranger, a page of another site, or a server on another port asks the dashboard: it answers nothing of any run."""
 
-import os
 import re
 import secrets
 import signal
@@ -17,10 +16,11 @@ from flask.testing import FlaskClient
 
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.auth import Access
-from perfscope.ui.dashboard.guard import APP, CODE, PAGES, REPORT
+from perfscope.ui.dashboard.guard import APP_ROUTES, PAGE_ROUTES, REPORT_ROUTE, STATIC_FILES
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.sign_in import ENDPOINT
 from tests.running import perfscope
+from tests.safety.strangers import needs_root
 from tests.ui.asking import HERE, ORIGIN, PORT, Asked
 from tests.ui.kineto_files import small_trace
 
@@ -65,10 +65,10 @@ def test_without_the_cookie_every_route_gives_the_form_or_nothing(stranger: Aske
     for endpoint, path in [*rules(stranger), ("/<path:path>", "/x.html"), ("/<path:path>", "/own/x")]:
         answer = stranger.client.get(path, **HERE)
         assert answer.status_code == 401, path
-        assert ("<form" in answer.text) == (endpoint in {*APP, REPORT}), path
+        assert ("<form" in answer.text) == (endpoint in {*APP_ROUTES, REPORT_ROUTE}), path
         assert len(answer.text) < 6000 and NAME.encode() not in answer.data.replace(path.encode(), b"")
         seen[endpoint] = answer.status_code
-    assert {REPORT, "own-style", "own-script", *(f"timeline.{name}" for name in TIMELINE)} <= set(seen)
+    assert {REPORT_ROUTE, "own-style", "own-script", *(f"timeline.{name}" for name in TIMELINE)} <= set(seen)
     for path in ("/_dash-update-component", "/own/x", "/"):
         assert stranger.client.post(path, json={}, headers=ORIGIN, **HERE).status_code == 401
 
@@ -188,7 +188,9 @@ def test_a_page_on_another_port_can_open_a_page_but_load_nothing(known: Asked, s
     for endpoint, path in rules(known):
         assert known.client.get(path, headers=loading, **HERE).status_code == 403
         assert known.client.get(path, headers=framing, **HERE).status_code == 403
-        assert (known.client.get(path, headers=opening, **HERE).status_code == 403) == (endpoint not in {*APP, REPORT})
+        assert (known.client.get(path, headers=opening, **HERE).status_code == 403) == (
+            endpoint not in {*APP_ROUTES, REPORT_ROUTE}
+        )
     crossed = known.client.get(f"/?token={known.access.token}", headers=opening, **HERE)
     assert (
         crossed.status_code == 200
@@ -203,10 +205,10 @@ def directives(answer: Any) -> dict[str, str]:
 
 
 def test_the_routes_that_are_named_are_there(known: Asked) -> None:
-    assert {*PAGES, *CODE, ENDPOINT} <= {rule.endpoint for rule in known.app.server.url_map.iter_rules()}
+    assert {*PAGE_ROUTES, *STATIC_FILES, ENDPOINT} <= {rule.endpoint for rule in known.app.server.url_map.iter_rules()}
     for endpoint, path in rules(known):
         kept = known.client.get(path, **HERE).headers.get("Cache-Control", "") != "no-store"
-        assert kept <= (endpoint in CODE), path
+        assert kept <= (endpoint in STATIC_FILES), path
 
 
 def test_every_response_says_what_a_page_may_load(known: Asked, stranger: Asked) -> None:
@@ -270,7 +272,7 @@ for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
+@needs_root
 def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(tmp_path: Path) -> None:
     small_trace(tmp_path / "name-of-the-run.json")
     command = perfscope("ui", tmp_path, "--port", "0")

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from perfscope.agent.collector import TargetProcess
 from perfscope.agent.profiler_windows import trace_store
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.recorder import Plan, Progress, Recorder
@@ -24,18 +23,15 @@ from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from tests.build import FACTS
 from tests.running import perfscope, until
+from tests.safety.strangers import NOBODY, TARGET, needs_root, waiting_process
 
 ROOT = Path(__file__).parents[2]
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a file system")
-TARGET = TargetProcess(0, 1, 1, 1, -1, "main", 0, 0, "python", True, True)
-WAITING = "import time\nwhile True: time.sleep(0.01)"
 
 
 @pytest.fixture(scope="module")
 def pid() -> Iterator[int]:
-    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
-        yield waiting.pid
-        waiting.kill()
+    with waiting_process() as waiting:
+        yield waiting
 
 
 @pytest.fixture
@@ -73,7 +69,7 @@ def problems(done: "subprocess.CompletedProcess[str]") -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("perfscope: ")]
 
 
-@NEEDS_ROOT
+@needs_root
 def test_a_disk_that_is_filled_at_once_leaves_a_finished_manifest(pid: int, disk: Path) -> None:
     done = attached(pid, disk / "run", lambda: fill(disk))
     assert done.returncode == 0 and json.loads(done.stdout)["sources"]
@@ -96,7 +92,7 @@ def recorded_with(pid: int, out: Path, act: Callable[[Recorder], object]) -> Rec
     return recorder
 
 
-@NEEDS_ROOT
+@needs_root
 def test_a_file_system_that_becomes_read_only_keeps_what_it_has(pid: int, disk: Path) -> None:
     def remount(recorder: Recorder) -> None:
         recorder.run.seal()  # it cannot become read-only while a file is open to be written
@@ -170,7 +166,7 @@ def test_a_limit_on_the_size_of_files_ends_the_recording_and_what_is_there_is_re
     assert trace.manifest.finished and ranges is not None and len(ranges) > 500
 
 
-@NEEDS_ROOT
+@needs_root
 def test_a_quota_that_is_used_up_ends_the_recording_and_what_is_there_is_read(tmp_path: Path) -> None:
     place = tmp_path / "disk"
     place.mkdir(mode=0o777)
@@ -178,7 +174,7 @@ def test_a_quota_that_is_used_up_ends_the_recording_and_what_is_there_is_read(tm
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place], capture_output=True).returncode:
         pytest.skip("this kernel has no quotas on tmpfs")
     try:
-        said = written_under(lambda: os.setresuid(65534, 65534, 65534), place / "run")
+        said = written_under(lambda: os.setresuid(NOBODY, NOBODY, NOBODY), place / "run")
         assert "quota" in said
         trace = load(place / "run")
         assert trace.manifest.finished and trace.table("ranges") is not None

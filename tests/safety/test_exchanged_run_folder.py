@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ import msgspec
 import pandas as pd
 import pytest
 
-from perfscope.agent.collector import TargetProcess
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.errors import UsageError
 from perfscope.traces.load import load
@@ -27,14 +25,12 @@ from perfscope.traces.written_tables import write_tables
 from perfscope.ui.output_file import write_output
 from tests.build import FACTS
 from tests.running import perfscope, until
+from tests.safety.strangers import NOBODY, TARGET, needs_root, waiting_process
 from tests.ui.runs import input_bound
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
+pytestmark = needs_root
 
 ROOT = Path(__file__).parents[2]
-STRANGER = 65534
-WAITING = "import time\nwhile True: time.sleep(0.01)"
-TARGET = TargetProcess(0, 1, 1, 1, -1, "main", 0, 0, "python", True, True)
 NAMES = ("manifest.json", "manifest.json.new", ".room", "pyspy-0-0.json")
 
 
@@ -68,7 +64,7 @@ def kept(tmp_path: Path) -> Kept:
 def theirs() -> Iterator[Path]:
     """A directory of the stranger's, in which root is to record."""
     place = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-    os.chown(place, STRANGER, STRANGER)
+    os.chown(place, NOBODY, NOBODY)
     place.chmod(0o755)
     yield place
     shutil.rmtree(place)
@@ -76,9 +72,8 @@ def theirs() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def pid() -> Iterator[int]:
-    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
-        yield waiting.pid
-        waiting.kill()
+    with waiting_process() as waiting:
+        yield waiting
 
 
 def as_stranger(act: Callable[[], object]) -> None:
@@ -87,8 +82,8 @@ def as_stranger(act: Callable[[], object]) -> None:
     if not child:
         try:
             os.setgroups([])
-            os.setresgid(STRANGER, STRANGER, STRANGER)
-            os.setresuid(STRANGER, STRANGER, STRANGER)
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
             act()
             os._exit(0)
         finally:
@@ -191,8 +186,8 @@ def test_a_folder_that_is_exchanged_in_the_moment_it_is_made(theirs: Path, kept:
     child = os.fork()
     if not child:
         os.setgroups([])
-        os.setresgid(STRANGER, STRANGER, STRANGER)
-        os.setresuid(STRANGER, STRANGER, STRANGER)
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
         moving()
         os._exit(0)
     refused = 0
@@ -229,12 +224,12 @@ def test_the_user_who_called_sudo_can_read_the_run_and_gains_nothing_by_links(
             assert path.is_symlink() or path.is_dir() or path.read_bytes() is not None
         shutil.rmtree(theirs / "new")
 
-    ids = {"SUDO_UID": str(STRANGER), "SUDO_GID": str(STRANGER)}
+    ids = {"SUDO_UID": str(NOBODY), "SUDO_GID": str(NOBODY)}
     done = attached(pid, out, lambda: as_stranger(put_links), **ids)
     assert kept.state() == kept.before and done.returncode == 0
     assert StoredRun.open(out).manifest.finished
     owners = {path.lstat().st_uid for path in out.rglob("*")}
-    assert owners == {STRANGER} and out.stat().st_uid == STRANGER
+    assert owners == {NOBODY} and out.stat().st_uid == NOBODY
     as_stranger(read_all)
 
 

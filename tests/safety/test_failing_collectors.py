@@ -17,10 +17,10 @@ from perfscope.traces.run.stored import StoredRun
 from tests.driver import built, environment, written
 from tests.running import Run, end, perfscope, start, until
 from tests.safety.faulty_recordings import FAULT, PROBLEMS, Case, encoded
+from tests.safety.strangers import waiting_process
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("start", "poll", "stop")
-WAITING = "import time\nwhile True: time.sleep(0.01)"
 ENTERED = ("Probe", "Kernels")
 SOURCES = {make.__name__: make.NAME for make in COLLECTORS}
 OWN_STEPS = {
@@ -29,7 +29,7 @@ OWN_STEPS = {
     "clock pairs": ("Recorder", "pair_clocks", 1),
     "flush": ("RunWriter", "flush", 1),
     "manifest": ("RunWriter", "replace_manifest", 2),
-    "progress": ("Recorder", "progress", 3),
+    "progress": ("Recorder", "progress", 2),
     "view": ("tick", "", 1),
 }
 THREADS = {"nvml": ("Watch", "slow", "nvml"), "amdsmi": ("amd", "row", "amd")}
@@ -45,7 +45,8 @@ def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
             out = str(place / label)
             if name in ENTERED:
                 since = 6 if step == "poll" else 1  # when the process has been entered
-                lanes[0].append(Case(label, looping, out, name, step, since, "kernels", 1.5))
+                seconds = 3.0 if step == "poll" else 1.5  # a busy machine polls rarely
+                lanes[0].append(Case(label, looping, out, name, step, since, "kernels", seconds))
             elif name == "OnDemand":
                 lanes[1].append(Case(label, waiting, out, name, step, depth="kernels", ways=("on demand",)))
             else:
@@ -71,20 +72,17 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, looping: Run) -> Path:
     place = tmp_path_factory.mktemp("recordings")
     scenario = written(place, "h100", "hurry 10")
     env = environment(built(place), scenario)
-    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "tests.safety.faulty_recordings"],
-                env=env,
-                cwd=ROOT,
-                input=encoded(cases_of(place, waiting.pid, looping.pid)),
-                text=True,
-                timeout=120,
-                capture_output=True,
-            )
-        finally:
-            waiting.kill()
-    assert (done.returncode, done.stderr) == (0, "")
+    with waiting_process() as waiting:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.safety.faulty_recordings"],
+            env=env,
+            cwd=ROOT,
+            input=encoded(cases_of(place, waiting, looping.pid)),
+            text=True,
+            timeout=120,
+            capture_output=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
     return place
 
 
@@ -148,11 +146,10 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_the_command_prints_one_line_for_it_and_the_diagnosis(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
+    with waiting_process() as waiting:
         options = ["--depth", "observe", "--duration", "1", "--json", "--out", str(tmp_path / "run")]
-        command = [sys.executable, "-c", PATCHED.format(owner="Host"), "attach", str(waiting.pid), *options]
+        command = [sys.executable, "-c", PATCHED.format(owner="Host"), "attach", str(waiting), *options]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-        waiting.kill()
     lines = [line for line in done.stderr.splitlines() if line.startswith("perfscope: ")]
     assert done.returncode == 0 and len(lines) == 1 and "host" in lines[0] and "fault" in lines[0]
     assert "Traceback" not in done.stderr and "\x1b" not in lines[0]
@@ -161,13 +158,12 @@ def test_the_command_prints_one_line_for_it_and_the_diagnosis(tmp_path: Path) ->
 
 def test_a_terminal_that_is_closed_ends_the_recording_in_good_order(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
-        command = perfscope("attach", str(waiting.pid), "--depth", "observe", "--follow", "--json", "--out", out)
+    with waiting_process() as waiting:
+        command = perfscope("attach", str(waiting), "--depth", "observe", "--follow", "--json", "--out", out)
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as agent:
             until(lambda: any((out / "streams").glob("host.counters@*/*")))
             agent.send_signal(signal.SIGHUP)
             said, _ = agent.communicate(timeout=60)
-        waiting.kill()
     assert agent.returncode == 0 and json.loads(said)["sources"] and StoredRun.open(out).manifest.finished
 
 
@@ -175,11 +171,10 @@ def test_ctrl_c_in_the_middle_passes_and_the_folder_is_closed(tmp_path: Path) ->
     def interrupted(progress: object) -> None:
         raise KeyboardInterrupt
 
-    with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
-        recorder = Recorder(Plan(waiting.pid, tmp_path / "run", "observe", 5.0))
+    with waiting_process() as waiting:
+        recorder = Recorder(Plan(waiting, tmp_path / "run", "observe", 5.0))
         with pytest.raises(KeyboardInterrupt):
             recorder.record(interrupted)
-        waiting.kill()
     manifest = StoredRun.open(tmp_path / "run").manifest
     assert manifest.finished and manifest.end_reason == "interrupted"
     assert {one.name for one in manifest.sources} >= {"host", "thread_states"}

@@ -12,7 +12,7 @@ from tests.safety.long_fuzz_readers import KINDS, Count, Fuzzer, read_one
 
 @pytest.mark.parametrize(
     ("kind", "inputs"),
-    [("piece", 3000), ("kineto", 40), ("packed", 25), ("run_folder", 15), ("records", 8), ("nsys", 30)],
+    [("piece", 2000), ("kineto", 20), ("packed", 12), ("run_folder", 8), ("records", 5), ("nsys", 15)],
 )
 def test_mutated_inputs_are_read_or_refused(tmp_path: Path, kind: str, inputs: int) -> None:
     fuzzer, count = Fuzzer(tmp_path), Count()

@@ -20,7 +20,7 @@ from tests.ui.asking import PORT
 from tests.ui.kineto_files import small_trace
 from tests.ui.recorded import recorded_run
 
-COUNT = 1500
+COUNT = 700
 FORM = b"POST /own/token HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:PORT\r\n"
 
 

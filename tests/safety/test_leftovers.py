@@ -5,13 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from perfscope.agent.leftovers import folder_name, remove_dead, temporary_folder
+from tests.safety.strangers import NOBODY, needs_root
 
 PREFIX = "perfscope-made-"
-STRANGER = 65534
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
 LEAVES_ONE = f"""
 import os, sys
 from pathlib import Path
@@ -110,20 +107,20 @@ def test_a_very_deep_folder_is_left_alone_without_an_error(tmp_path: Path) -> No
     assert remove_dead(tmp_path, PREFIX) == []
 
 
-@NEEDS_ROOT
+@needs_root
 def test_another_users_folder_of_such_a_name_is_left_alone_by_root(tmp_path: Path) -> None:
     name = left_by_a_killed_process(tmp_path)
-    os.chown(tmp_path / name, STRANGER, STRANGER)
+    os.chown(tmp_path / name, NOBODY, NOBODY)
     assert remove_dead(tmp_path, PREFIX) == []
     assert (tmp_path / name / "probe.txt").exists()
 
 
-@NEEDS_ROOT
+@needs_root
 def test_another_users_folder_inside_ours_is_left_alone_by_root(tmp_path: Path) -> None:
     name = left_by_a_killed_process(tmp_path)
     theirs = tmp_path / name / "theirs"
     theirs.mkdir()
     theirs.joinpath("file").write_text("")
-    os.chown(theirs, STRANGER, STRANGER)
+    os.chown(theirs, NOBODY, NOBODY)
     remove_dead(tmp_path, PREFIX)
     assert theirs.joinpath("file").exists()

@@ -277,7 +277,7 @@ def test_a_script_in_a_folder_whose_name_is_not_unicode_is_recorded(tmp_path: Pa
         "--workers",
         "0",
         "--steps",
-        "400",
+        "100",
     ]
     done = subprocess.run(command + words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -305,7 +305,11 @@ def test_stacks_of_another_user_are_sampled_with_that_users_rights(folder: Path)
     try:
         sampling = Sampling(py_spy_program() or "", process.pid, 10.0)
         sampling.begin()
-        until(lambda: sampling.process.poll() is not None or "py-spy" in proc.command_line(sampling.process.pid)[0])
+        until(
+            lambda: (
+                sampling.process.poll() is not None or "py-spy" in "".join(proc.command_line(sampling.process.pid)[:1])
+            )
+        )
         status = proc.status(sampling.process.pid)
         assert status["Uid"].split() == [str(NOBODY)] * 4 and status["Groups"] == ""
         assert int(status["CapEff"], 16) == CAP_SYS_PTRACE and status["NoNewPrivs"] == "1"

@@ -359,7 +359,7 @@ def test_a_growing_run_holds_no_more_than_its_bound(tmp_path: Path, monkeypatch:
         (folder / f"streams/host.states@{process}" / "000000.jsonl").write_text(lines)
     grows = GrowingRun(folder, HOUR_NS)
     grows.update()
-    assert 0 < sum(tail.held_bytes for tail in grows.every()) <= 1 << 20 and grows.torn > 0
+    assert 0 < sum(tail.held_bytes for tail in grows.all_tails()) <= 1 << 20 and grows.torn > 0
 
 
 def test_many_processes_are_read_in_one_pass(tmp_path: Path) -> None:

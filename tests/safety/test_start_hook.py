@@ -7,17 +7,16 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perfscope.agent.delivery.probe_socket import open_door
 from perfscope.agent.delivery.start_folder import start_folder
 from perfscope.agent.entry.torch_import_watch import TorchImportWatch
-from tests.running import perfscope
 from tests.safety.pythons import PYTHONS, called, version_of
+from tests.safety.strangers import NOBODY, needs_root
 
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root and a second uid")
-STRANGER = 65534
 SHOWS = """
 import os, sys
 print(repr([list(map(str, sys.path)), "sitecustomize" in sys.modules, os.environ.get("ORDER", ""), len(sys.argv)]))
@@ -134,7 +133,7 @@ def damaged(folder: Path, damage: str) -> None:
         watch.mkdir()
 
 
-@NEEDS_ROOT
+@needs_root
 def test_a_folder_that_the_commands_user_may_not_read_prints_nothing() -> None:
     with started_with() as environment:
         folder = environment["PYTHONPATH"]
@@ -143,8 +142,8 @@ def test_a_folder_that_the_commands_user_may_not_read_prints_nothing() -> None:
             capture_output=True,
             text=True,
             env=environment,
-            user=STRANGER,
-            group=STRANGER,
+            user=NOBODY,
+            group=NOBODY,
             extra_groups=[],
             cwd="/",
         )
@@ -180,18 +179,22 @@ def test_the_start_loads_no_module_that_python_does_not_load_by_itself() -> None
     )
 
 
-def test_a_run_within_a_run_imports_torch(tmp_path: Path) -> None:
-    """Two watches follow the same loader: the first one's end must leave the second's in place."""
-    inner = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "inner"), "--", sys.executable]
-    outer = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "outer"), "--"]
-    done = subprocess.run(
-        [*outer, *inner, "-c", "import torch; print(torch.__name__, type(torch.__loader__.exec_module).__name__)"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0 and done.stdout == "torch method\n", done.stderr
+def test_in_a_run_within_a_run_both_probes_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two watches follow the same loader, and neither ends the other."""
+    program = "import torch; print(type(torch.__loader__.exec_module).__name__, flush=True); input()"
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    outer, inner = open_door(), open_door()
+    with outer.listening, inner.listening, start_folder(outer, None, {}) as around:
+        monkeypatch.setenv("PYTHONPATH", around["PYTHONPATH"])
+        with (
+            start_folder(inner, None, {}) as environment,
+            subprocess.Popen([sys.executable, "-c", program], text=True, env=environment, **pipes) as process,
+        ):
+            for door in (outer, inner):
+                door.listening.settimeout(60)
+                door.listening.accept()[0].close()
+            assert process.communicate("\n") == ("method\n", "")
+    assert process.returncode == 0
 
 
 def test_a_watch_whose_begin_fails_and_a_finder_without_find_spec_leave_the_import_alone(tmp_path: Path) -> None:

@@ -315,3 +315,24 @@ def test_an_event_that_does_not_end_is_given_up_before_it_fills_the_memory(tmp_p
     blocks = [b'{"traceEvents":[', *([b" " * (1 << 20)] * 400)]
     with pytest.raises(NoEvents):
         list(Pieces(blocks))
+
+
+class CountedPattern:
+    """A pattern that counts how often it is asked."""
+
+    def __init__(self, pattern: "re.Pattern[bytes]") -> None:
+        self.pattern, self.calls = pattern, 0
+
+    def finditer(self, text: bytes, start: int, end: int) -> Iterator["re.Match[bytes]"]:
+        self.calls += 1
+        return self.pattern.finditer(text, start, end)
+
+
+@pytest.mark.parametrize("filler", [b"}", b"} ", b"},", b"{"])
+def test_a_text_of_nothing_but_ends_of_objects_is_searched_once(filler: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked at each of them, and again for each longer text, the search took half a minute for 60 MB, which pack to 60 KB."""
+    between = CountedPattern(pieces.BETWEEN)
+    monkeypatch.setattr(pieces, "BETWEEN", between)
+    blocks = [b'{"traceEvents":[', *[filler * ((1 << 20) // len(filler))] * 24]
+    assert len(b"".join(Pieces(blocks))) == 24 << 20
+    assert 0 < between.calls <= 2 * (24 << 20) // pieces.SEARCHED_AT_ONCE

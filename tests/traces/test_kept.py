@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from perfscope.traces.cache.place import folder_of
+from perfscope.traces.cache.place import table_folder
 from perfscope.traces.cache.tables import keep, recalled, thin_out
 from perfscope.traces.load import load
 from perfscope.traces.schema import TABLES
@@ -42,7 +42,7 @@ def test_another_file_under_the_same_name_is_read_anew(trace_file: Path) -> None
 
 def kept_in(path: Path) -> Path:
     """The folder in the cache for a trace."""
-    folder = folder_of(path)
+    folder = table_folder(path)
     assert folder is not None
     return folder
 

@@ -25,6 +25,7 @@ ORDINARY = [
     ["--model", "hf_transformers", "--model=hf_checkpoints", "sk-learn", "sk-learn-extra", "npm_config", "pypi-mirror"],
     ["--data", "https://host/x?a=1&page=2", "s3://bucket/key/part-0", "--sort-key", "date", "PWD=/home/user"],
     ["torchrun", "--rdzv-endpoint", "host:29500", "--master_port=29400", "--norm", "pass_through", "cross-attention"],
+    ["--keys", "image,label", "--keys=input_ids", "-p8080", "sig=float64(int64)", "--signature=serving_default"],
     ["-X", "importtime", "--compass", "n", "--authority", "x", "--tokens-per-batch", "4096", "auth_required=no"],
 ]
 NAMES = [

@@ -1,4 +1,4 @@
-"""Sixteen ranks made from a recorded one: clocks found, the slow rank named, its cost what the others wait."""
+"""Eight ranks made from a recorded one: clocks found, the slow rank named, its cost what the others wait."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from perfscope.traces.load import load
 from tests.traces.warped_ranks import warped_ranks
 
 SHARED = Path(__file__).parents[3] / "shared" / "traces" / "kineto"
-SLOW = 5
+RANKS, SLOW = 8, 5
 
 
 @pytest.mark.shared_traces
-def test_sixteen_ranks_made_from_a_recorded_one(tmp_path: Path) -> None:
+def test_eight_ranks_made_from_a_recorded_one(tmp_path: Path) -> None:
     source = SHARED / "a100_16ranks_rank0.json.gz"
     if not source.exists():
         pytest.skip(f"{source} is not there")
-    made = warped_ranks(source, tmp_path / "job", 16, SLOW)
+    made = warped_ranks(source, tmp_path / "job", RANKS, SLOW)
     trace = load(tmp_path / "job")
     ranks = trace.table("ranks")
-    assert ranks is not None and ranks["rank"].tolist() == list(range(16))
+    assert ranks is not None and ranks["rank"].tolist() == list(range(RANKS))
     assert (ranks["clock_residual_ns"] >= 0).all()
     truth = np.array([-round(one) for one in made.offsets_us]) * 1e3
     assert np.abs(ranks["clock_offset_ns"].to_numpy() - truth).max() < 2_000

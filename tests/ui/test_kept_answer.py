@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.cache.place import answer_of, folder_of
+from perfscope.traces.cache.place import answer_file, table_folder
 from perfscope.ui import kept_answer
 from perfscope.ui.kept_answer import recalled_answer, thin_out
 from tests.running import perfscope
@@ -36,7 +36,7 @@ def analyzed(*arguments: str) -> str:
 def test_the_second_answer_is_the_first_and_reads_no_table(trace_file: Path) -> None:
     first, words = analyzed(str(trace_file), "--json"), analyzed(str(trace_file))
     assert recalled_answer(trace_file) is not None
-    kept = folder_of(trace_file)
+    kept = table_folder(trace_file)
     assert kept is not None
     for table in kept.iterdir():
         table.unlink()
@@ -48,7 +48,7 @@ def test_another_code_or_another_file_is_asked_anew(trace_file: Path, monkeypatc
     analyzed(str(trace_file), "--json")
     kept = recalled_answer(trace_file)
     assert kept is not None and kept.who and kept.diagnosis.steps is not None
-    place = answer_of(trace_file)
+    place = answer_file(trace_file)
     assert place is not None
     whole = place.read_bytes()
     place.write_bytes(whole[: len(whole) // 2])
@@ -66,7 +66,7 @@ def test_another_code_or_another_file_is_asked_anew(trace_file: Path, monkeypatc
 def test_a_small_trace_leaves_nothing_behind(tmp_path: Path, trace_file: Path) -> None:
     small = written(tmp_path / "small.json", [event("aten::mm"), launch(ts=5), kernel(ts=20)])
     analyzed(str(small))
-    answer, tables = answer_of(small), folder_of(small)
+    answer, tables = answer_file(small), table_folder(small)
     assert answer is not None and tables is not None
     assert not answer.exists() and not tables.exists()
 

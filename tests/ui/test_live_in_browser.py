@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import perfscope.ui.dashboard.watch
 from perfscope.traces.load import load
 from perfscope.traces.run.stored import read_manifest
 from perfscope.ui.dashboard.recording import Recording
@@ -30,7 +31,8 @@ def target(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def board(target: subprocess.Popen[str], tmp_path: Path) -> Iterator[Dashboard]:
+def board(target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dashboard]:
+    monkeypatch.setattr(perfscope.ui.dashboard.watch, "DIAGNOSIS_SHARE", 1.0)  # else it spares the machine
     out = tmp_path / "live.perfscope"
     recording = Recording(target.pid, out, ["--follow"])
     recording.appeared()

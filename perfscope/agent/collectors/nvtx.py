@@ -63,8 +63,9 @@ class Nvtx:
     def serve(self, caller: Caller, now_ns: int) -> int:
         """Take what it has written; how many records. A caller that is none of ours, or has ended, is let go."""
         notes, _ = caller.line.frames()
-        if caller.ring is None and notes and not self.take_ring(caller, notes[0]):
+        if caller.ring is None and notes and not self.take_ring(caller, notes.pop(0)):
             caller.line.open = False
+        discard_files(notes)
         if caller.process < 0 and caller.ring is not None:
             self.recognise(caller)
         taken = self.drain(caller) if caller.process >= 0 else 0

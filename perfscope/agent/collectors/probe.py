@@ -56,13 +56,16 @@ class Visit:
         self.dropped = 0
         self.worker: int | None = None
         self.refused: str | None = None
+        self.failed: list[str] = []
         self.windows: list[dict[str, Any]] = []
         self.said_bye = False
         self.torch: TorchFacts | None = None
 
     def note(self, note: dict[str, Any]) -> None:
         """One small message: a name, a stack, a pair of clock readings, or the probe's own state."""
-        if "stack" in note:
+        if "file" in note:  # first: whatever else such a note holds, its descriptor is ours to close
+            self.windows.append(note)
+        elif "stack" in note:
             stack = self.stack_names.get(note["stack"])
             if stack is not None:
                 self.stacks.append({**note, "stack": stack})
@@ -70,14 +73,14 @@ class Visit:
             self.stack_names[note["code"]] = note["name"]
         elif "code" in note:
             self.names.append(note)
-        elif "file" in note:
-            self.windows.append(note)
         elif "updates" in note:
             self.steps.updates.told = (note["updates"], note["at"])
         elif "torch" in note and "hello" not in note:
             self.torch = msgspec.convert(note["torch"], TorchFacts)
         elif "refused" in note:
             self.refused = str(note["refused"])
+        elif "failed" in note:
+            self.failed.append(f"{note['failed']} ({note['error']})")
         elif "cost" in note:
             self.busy_ns, self.span_ns = note["busy_ns"], note["span_ns"]
         self.said_bye = self.said_bye or "bye" in note
@@ -243,6 +246,7 @@ class Probe:
                 self.welcome(line, target, caller.notes[0])
                 self.take(self.visits[line.pid], caller.notes, caller.records)
             except MALFORMED:
+                discard_files(caller.notes)
                 line.give_up()
             return
         launcher = target is not None and target.role == "launcher"
@@ -274,8 +278,14 @@ class Probe:
             self.job.run.write_manifest()
 
     def take(self, visit: Visit, notes: list[dict[str, Any]], records: Any) -> None:
-        for note in notes:
-            visit.note(note)
+        notes.reverse()
+        try:
+            while notes:
+                visit.note(notes.pop())
+        finally:
+            discard_files(notes)
+        if self.window is None:
+            discard_files(visit.windows)
         self.keep_facts(visit)
         if len(records):
             visit.count += len(records) // WIDTH
@@ -345,6 +355,9 @@ class Probe:
             reasons.append(
                 f"what pid {', '.join(map(str, self.damaged))} sent could not be read: the connection was closed"
             )
+        failed = sorted({one for visit in self.visits.values() for one in visit.failed})
+        if failed:
+            reasons.append(f"no longer recorded after an error of ours: {', '.join(failed)}; please report it")
         if unsaid:
             reasons.append(f"no last word from pid {', '.join(unsaid)}")
         return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead)

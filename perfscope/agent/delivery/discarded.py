@@ -7,7 +7,6 @@ child that ends at once.
 
 import os
 import socket
-from collections.abc import Iterable
 from typing import Any
 
 discarded: list[int] = []
@@ -19,10 +18,10 @@ def discard(file: int | socket.socket) -> None:
     discarded.append(file if isinstance(file, int) else file.detach())
 
 
-def discard_files(notes: Iterable[dict[str, Any]]) -> None:
-    """Discard the descriptors that came with notes which nobody will use."""
-    for note in notes:
-        file = note.get("file", -1)
+def discard_files(notes: list[dict[str, Any]]) -> None:
+    """Discard the descriptors that came with notes which nobody will use; the list is empty afterwards."""
+    while notes:
+        file = notes.pop().get("file", -1)
         if isinstance(file, int) and file >= 0:
             discard(file)
 

@@ -13,6 +13,7 @@ from perfscope.agent.collector import TargetProcess
 from perfscope.agent.host import proc
 
 CREDENTIALS = struct.Struct("3i")
+"""`struct ucred`: pid, uid, gid."""
 OVERFLOW_UID = 65534
 """What a user namespace shows for a user it does not know (/proc/sys/kernel/overflowuid)."""
 

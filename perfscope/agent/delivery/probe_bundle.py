@@ -9,17 +9,22 @@ from perfscope.agent.delivery.peers import AgentAddress
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.events import KINDS
 
-PARTS = ("loader", "training", "checkpoints", "garbage", "device", "stacks", "nvtx", "kernels", "startup_shutdown")
-NEEDED_BY_CORE = ("connection",)
-WINDOW_PARTS = (
-    "quiesce",
-    "forked_children",
-    "torch_profiler_api",
-    "profiler_sessions",
-    "cuda_state",
-    "user_profiler",
+PARTS = (
+    "loader",
+    "optimizers",
+    "backward",
+    "module_calls",
+    "compiled_calls",
+    "device_calls",
+    "checkpoints",
+    "garbage",
+    "stacks",
+    "nvtx",
     "kernels",
+    "startup_shutdown",
 )
+NEEDED_BY_CORE = ("connection", "guard", "patches", "presence", "compilation")
+WINDOW_PARTS = ("quiesce", "torch_profiler_api", "profiler_sessions", "cuda_state", "user_profiler", "kernels")
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 NAMES = ("core", *NEEDED_BY_CORE, *WINDOW_PARTS[:-1], *PARTS)
 

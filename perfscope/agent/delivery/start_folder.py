@@ -15,7 +15,7 @@ from perfscope.agent.entry.torch_import_watch import PROBE
 from perfscope.agent.leftovers import remove_dead, temporary_folder
 from perfscope.agent.nvtx import ADDRESS_VARIABLE, PATH_VARIABLE, library
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.traces.cache.place import is_private, is_safe_parent, made_folder
+from perfscope.traces.cache.place import create_cache_folder, is_private, is_safe_parent
 
 PREFIX = "perfscope-run-"
 HOOK = "sitecustomize.py"
@@ -64,7 +64,7 @@ def own_place() -> Path | None:
     if runtime.is_absolute() and runtime.is_dir() and is_private(runtime) and is_safe_parent(runtime.parent):
         return runtime
     try:
-        return made_folder("start")
+        return create_cache_folder("start")
     except OSError:
         return None
 

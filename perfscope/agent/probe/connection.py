@@ -93,7 +93,11 @@ def connect(config: dict[str, Any]) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # A blocking connect waits for its turn when many others call; with a timeout of Python's it would be refused at once.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", CONNECTS_WITHIN_S, 0))
-    connection.connect("\0" + config["address"])
+    try:
+        connection.connect("\0" + config["address"])
+    except OSError:
+        connection.close()
+        raise
     if not is_listener(connection, config["listener"]):
         connection.close()
         raise PermissionError("another process has taken the agent's address")

@@ -14,13 +14,17 @@ import struct
 import sys
 import time
 from _queue import SimpleQueue
-from _thread import start_new_thread
+from _thread import get_ident, start_new_thread
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from perfscope.agent.probe.compilation import Compilation
     from perfscope.agent.probe.connection import Line
+    from perfscope.agent.probe.guard import Guard
+    from perfscope.agent.probe.patches import Patches
+    from perfscope.agent.probe.presence import OwnFile
 
 SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
 
@@ -41,7 +45,9 @@ SMOOTHING = 8
 FIRST_WAKINGS = 3
 """Say nothing of the later ones: code that is new to us is looked up."""
 FAREWELL_S = 1.0
-GUARD = "_probe_of"
+FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT}
+WORKER_STARTS_S = 30.0
+WORKER_LOOK_S = 0.001
 RECORD = struct.Struct("=12q")
 MADV_WIPEONFORK = 18
 
@@ -71,7 +77,7 @@ def marker() -> Any:
 
 
 class Probe:
-    """Shared by all parts: the queue, the names, the patches and the way back."""
+    """Shared by all parts: the records, the names, the patches and the way back."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
@@ -87,15 +93,22 @@ class Probe:
         self.tids: dict[int, int] = {main.ident: self.pid} if main is not None else {}
         self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self.codes: dict[Any, int] = {}
-        self.undo: list[Callable[[], None]] = []
-        self.endings: list[Callable[[], None]] = []  # what must be over before the patches go
-        self.ticks: list[Callable[[int], None]] = []
-        self.forward_began: list[Callable[[], None]] = []
-        self.optimizer_ended: list[Callable[[], None]] = []
-        self.swapped: list[tuple[Any, str, Any]] = []
+        self.guard: Guard = SHELF["guard"].Guard(self.notes.put)
+        self.patches: Patches = SHELF["patches"].Patches()
+        guarded = SHELF["guard"].Guarded
+        self.undo: list[Callable[[], None]] = guarded(self.guard, "undo")
+        self.endings: list[Callable[[], None]] = guarded(
+            self.guard, "ending"
+        )  # what must be over before the patches go
+        self.ticks: list[Callable[[int], None]] = guarded(self.guard, "tick")
+        self.forward_began: list[Callable[[], None]] = guarded(self.guard, "forward hook")
+        self.optimizer_ended: list[Callable[[], None]] = guarded(self.guard, "optimizer hook")
+        self.outlived: Callable[..., None] = self.guard.one("wrapper that outlived its visit", self.look_again)
+        self.compilation: Compilation = SHELF["compilation"].Compilation(self)
         self.connection: socket.socket | None = None
+        self.own_socket: OwnFile | None = None
         self.line: Line | None = None
-        self.leaving = False
+        self.leaving = self.forgotten = False
         self.parts: list[ModuleType] = []
         self.passes = itertools.count()
 
@@ -107,62 +120,69 @@ class Probe:
             self.notes.put({"code": known, "kind": kind, "name": name, **extra})
         return known
 
+    def around(self, original: Any, begin: Any, end: Any) -> Any:
+        """Return `original` with `begin` before and `end` behind it (`patches.around` says how)."""
+        return SHELF["patches"].around(self, original, begin, end)
+
     def swap(self, owner: Any, name: str, wrapper: Any) -> bool:
         """Put `wrapper` in the place of `owner.name`; undone on leaving unless somebody patched over it since."""
-        here = vars(owner).get(name, self)
-        setattr(wrapper, GUARD, self)
-        try:
-            setattr(owner, name, wrapper)
-        except (AttributeError, TypeError):
-            return False
-        self.swapped.append((owner, name, here))
-        return True
-
-    def unswap(self, since: int = 0) -> list[str]:
-        """Undo the swaps from number `since` on, last first; names of those that somebody else has patched over."""
-        stuck = []
-        while len(self.swapped) > since:
-            owner, name, here = self.swapped.pop()
-            if getattr(vars(owner).get(name), GUARD, None) is not self:
-                stuck.append(f"{getattr(owner, '__name__', owner)}.{name}")
-            elif here is self:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, here)
-        return stuck
-
-    def uninstall(self) -> list[str]:
-        """Take everything back, last first."""
-        stuck = self.unswap()
-        while self.undo:
-            self.undo.pop()()
-        return stuck
+        return self.patches.put(owner, name, wrapper) is not None
 
     def leave(self) -> list[str]:
-        """From now on record nothing; names of the patches that could not be taken back."""
+        """From now on record nothing, take everything back; names of the patches that could not be taken back yet."""
         self.leaving = True
         for ended in self.endings:
             ended()
         self.live[0] = 0
-        return self.uninstall()
+        self.compilation.stop_listening()
+        self.patches.take_back_all()
+        while self.undo:
+            self.undo.pop()()
+        return [str(patch) for patch in self.patches.stuck]
 
-    def forked(self, *, stay: bool = True) -> None:
-        """In a forked child that inherited our patches: take them out, the parent's connection is not ours.
+    def look_again(self, *_: Any) -> None:
+        """A patched function was called though we are gone: a child was forked unseen, or somebody had patched over it."""
+        self.forked()
+        self.patches.try_again()
+
+    def forked(self) -> None:
+        """In a forked child: take out what came along. The parent's connection and files are not ours any more.
 
         A loader worker gets a visit of its own: those of a short epoch are gone before they could be entered from outside.
         """
-        if self.pid == os.getpid() or self.leaving:
+        if self.pid == os.getpid() or self.forgotten:
             return
+        self.forgotten = True
         self.leave()
-        if self.connection is not None:
-            self.connection.close()
-        if stay and in_worker():
-            start_new_thread(run, (self.config, self.parts))
+        if self.connection is not None and self.own_socket is not None:
+            number = (
+                self.connection.detach()
+            )  # never closed by the object's end: by then the number may be the program's
+            self.own_socket.number = number
+            self.own_socket.close()
+        if becomes_a_worker():
+            start_new_thread(run_in_worker, (self.config, self.parts))
 
 
-def inherited(owner: Any, name: str) -> "Probe | None":
-    """The probe that already sits on `owner.name`: one inherited over a fork, or a living one of another agent."""
-    return getattr(vars(owner).get(name), GUARD, None)
+def becomes_a_worker() -> bool:
+    """Whether this child was forked by torch's data loader, or already works for one."""
+    loader = getattr(sys.modules.get("torch.utils.data.dataloader"), "_MultiProcessingDataLoaderIter", None)
+    starts = getattr(vars(loader or object).get("__init__"), "__code__", None)
+    frame = sys._getframe()
+    while frame is not None and starts is not None:
+        if frame.f_code is starts:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return SHELF["presence"].in_worker()  # type: ignore[no-any-return]
+
+
+def run_in_worker(config: dict[str, Any], parts: list[ModuleType]) -> None:
+    """A visit of a worker that was forked a moment ago, as soon as torch has told it which one it is."""
+    until = time.monotonic() + WORKER_STARTS_S
+    while not SHELF["presence"].in_worker() and time.monotonic() < until:
+        time.sleep(WORKER_LOOK_S)
+    if SHELF["presence"].in_worker():
+        run(config, parts)
 
 
 def drain(probe: Probe, line: "Line") -> int:
@@ -180,7 +200,7 @@ def drain(probe: Probe, line: "Line") -> int:
 
 def cost_ns(config: dict[str, Any], parts: list[ModuleType]) -> float:
     """What one record costs the thread that makes it: the parts' own wrappers around nothing, the least of ten short trials."""
-    apart = Probe(config)  # its records are nobody's
+    apart = Probe(config)  # its records are nobody's, and it patches nothing
 
     def least(call: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
         def trial() -> int:
@@ -193,7 +213,7 @@ def cost_ns(config: dict[str, Any], parts: list[ModuleType]) -> float:
 
     tried = [one for part in parts if hasattr(part, "trials") for one in part.trials(apart)]
     costs = [(least(timed, arguments) - least(original, arguments)) / 20 for timed, original, arguments in tried]
-    apart.uninstall()  # the files that a worker's wrappers read
+    apart.leave()  # the files that a worker's wrappers read
     return sum(costs) / max(len(costs), 1)
 
 
@@ -243,17 +263,13 @@ class Pace:
         return min(max(self.normal_ns, int(self.mean_ns / MOST_SHARE)), int(LONGEST_TICK_S * 1e9))
 
 
-def in_worker() -> bool:
-    return getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None
-
-
 def stay(probe: Probe, line: "Line") -> None:
     """Until told to leave or left alone: sample, drain, push."""
     poller = select.poll()
     poller.register(line.connection, select.POLLIN)
-    pace = Pace(WORKER_TICK_S if in_worker() else TICK_S)
+    pace = Pace(WORKER_TICK_S if SHELF["presence"].in_worker() else TICK_S)
     count, began_ns = 0, time.monotonic_ns()
-    grown_ns = began_ns + int(YOUNG_S * 1e9) if in_worker() else 0
+    grown_ns = began_ns + int(YOUNG_S * 1e9) if SHELF["presence"].in_worker() else 0
     due_ns = send_ns = clock_ns = began_ns
     while line.alive():
         poller.modify(line.connection, select.POLLIN | (select.POLLOUT if line.pending else 0))
@@ -266,6 +282,7 @@ def stay(probe: Probe, line: "Line") -> None:
         now_ns = time.monotonic_ns()
         for each in probe.ticks:
             each(now_ns)
+        probe.patches.try_again()
         if now_ns >= clock_ns:
             clock_ns = now_ns + int(CLOCK_S * 1e9)
             line.add_notes([{"mono": time.monotonic_ns(), "real": time.time_ns()}])
@@ -296,32 +313,39 @@ def farewell(probe: Probe, line: "Line", stuck: list[str]) -> None:
 
 def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     """The whole visit; called on a raw thread of the target."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the target's own threads
+    # signals are for the target's own threads; a fault of ours is still answered as the program has asked for
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULTS)
     probe = Probe(config)
+    probe.guard.own_thread = get_ident()
     probe.parts = parts
     try:
         connection = SHELF["connection"].connect(config)
     except OSError:
         return
-    probe.connection = connection
-    line: Line = SHELF["connection"].Line(connection)
-    probe.line = line
-    try:
-        line.send_notes([hello(probe)])
-        refused = None
-        for part in parts:
-            refused = refused or part.claimed(probe, inherited)
-        if refused:
-            line.send_notes([{"refused": refused}])
-            farewell(probe, line, [])
-            return
-        for part in parts:
-            part.install(probe)
-        line.send_notes([{"installed": 1}])
-        stay(probe, line)
-    finally:
-        stuck = probe.leave()
-        farewell(probe, line, stuck)
-        connection.close()
-        probe.codes.clear()
-        probe.ticks.clear()
+    probe.connection, probe.own_socket = connection, SHELF["presence"].OwnFile(connection.fileno())
+    probe.line = line = SHELF["connection"].Line(connection)
+    visits = SHELF["presence"].visits_here()
+    probe.guard.one("visit", visit)(probe, line)
+    stuck = probe.leave()
+    if probe in visits:
+        visits.remove(probe)
+    probe.guard.one("farewell", farewell)(probe, line, stuck)
+    connection.close()
+    probe.codes.clear()
+    probe.ticks.clear()
+
+
+def visit(probe: Probe, line: "Line") -> None:
+    """Say who we are, put the parts in, stay."""
+    line.send_notes([hello(probe)])
+    refused = SHELF["presence"].other_visit(probe)
+    if refused:
+        line.send_notes([{"refused": refused}])
+        return
+    SHELF["presence"].visits_here().append(probe)
+    probe.compilation.tick(0)
+    probe.ticks.append(probe.compilation.tick)
+    for part in probe.parts:
+        part.install(probe)
+    line.send_notes([{"installed": 1}])
+    stay(probe, line)

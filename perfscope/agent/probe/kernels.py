@@ -13,12 +13,9 @@ import os
 import sys
 import time
 from _thread import allocate_lock, start_new_thread
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perfscope.agent.probe.core import Probe
 
 SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
@@ -53,10 +50,6 @@ GAVE_WAY = "a profiler of the program's own began, or the program ended: the win
 NOT_QUIET = "the window was dropped: a thread of the program got no core for a minute, and could be inside the profiler"
 
 
-def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> str | None:
-    return None
-
-
 def install(probe: "Probe") -> None:
     torch = sys.modules.get("torch")
     if torch is None or getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None:
@@ -72,7 +65,7 @@ def install(probe: "Probe") -> None:
 
 
 def forget_in_child(windows: "Windows") -> None:
-    """In a forked child: take out the copy of a window's callbacks. May be called again."""
+    """In a forked child: take out the copy of a window's callbacks, before the child runs anything. May be called again."""
     if windows.on and windows.probe.pid != os.getpid():
         windows.on = False
         windows.doors.forget_in_child()
@@ -220,11 +213,9 @@ class Windows:
 
         With `at` it ends with a step of a number that is the same in all ranks, however long switching on takes in each.
         """
-        doors, children = self.doors, SHELF["forked_children"].in_children()
+        doors = self.doors
         clock = {"mono": time.monotonic_ns(), "real": time.time_ns()}
         self.left = self.awaited = NEVER
-        forget = partial(forget_in_child, self)
-        children.append(forget)
         self.on = True  # before the look: whoever begins after it waits for us
         try:
             reason = self.for_good(bool(closed)) or self.for_now()
@@ -244,8 +235,6 @@ class Windows:
             self.sessions.ours_ended()
         finally:
             self.on = False
-            if forget in children:
-                children.remove(forget)
         times = {**clock, "first": clock["mono"], "begin": begin, "end": end, "off": time.monotonic_ns()}
         file = self.saved(result)
         del result

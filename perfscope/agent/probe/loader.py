@@ -1,11 +1,14 @@
 """Times the data loader: in the training process each wait for a batch, in each worker each fetch of a batch.
 
-The patches sit on torch's classes, so iterators and workers that already run are timed from their next batch on.
+The patches sit on torch's classes, so iterators and workers that already run are timed from their next batch on. Nothing
+that a user wrote is asked anything (samplers, datasets and indices may be of any class): only what torch's own objects
+hold, and the lengths of plain lists.
 """
 
 import os
 import sys
 import time
+import weakref
 from _thread import get_ident, get_native_id
 from resource import RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING, Any
@@ -15,11 +18,12 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-    Pass = tuple[int, int, int, Callable[[], int]]
+SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
 
 # What costs a system call is read at most this often: a quick loop's steps and fetches are then a sample, a slow one's are all.
 CPU_EVERY_NS = 10_000_000
 METERS_EVERY_NS = 5_000_000
+SIZED = (list, tuple, range)
 
 
 def classes() -> list[tuple[Any, str]]:
@@ -38,114 +42,120 @@ def classes() -> list[tuple[Any, str]]:
     return found
 
 
-def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> str | None:
-    """Take out what a fork brought along; name the agent that is already here."""
+def install(probe: "Probe") -> None:
+    passes = Passes(probe)
+    probe.ticks.append(passes.forget_ended)
     for owner, name in classes():
-        other = inherited(owner, name)
-        if other is not None and other.pid != probe.pid:
-            other.forked(stay=False)
-        elif other is not None and not other.leaving:
-            return f"another perfscope (agent pid {other.config['listener']['pid']}) is attached"
-    return None
+        original = vars(owner)[name]
+        make = {"__next__": timed_next, "__iter__": timed_iter, "fetch": timed_fetch}[name]
+        probe.patches.put(owner, name, make(probe, original, passes))
 
 
-def counter(iterator: Any) -> "Callable[[], int]":
-    """A function that says how many batches are ready now, -1 where that cannot be told: cheap and without a lock."""
-    queue = getattr(iterator, "_data_queue", None)
-    inner = getattr(queue, "queue", None)
-    ask = inner.__len__ if inner is not None else getattr(queue, "qsize", None)
+def held(thing: Any, name: str) -> Any:
+    """What an object holds under a name, None where it holds nothing: no property or __getattr__ of its class is run for that."""
     try:
-        if ask is not None:
-            ask()
-            return ask  # type: ignore[no-any-return]
-    except NotImplementedError:  # macOS has no such semaphore
-        pass
-    return lambda: -1
+        return object.__getattribute__(thing, "__dict__").get(name)
+    except AttributeError:  # it has __slots__
+        return None
 
 
-def number(value: Any) -> int | None:
+def plain(value: Any) -> int | None:
     """A plain int or nothing: whatever a user's object holds, it must go through JSON."""
     return value if type(value) is int else None
 
 
-def describe(probe: "Probe", iterator: Any) -> "Pass":
-    """(iterator code, loader code, workers, how to ask for ready batches) of one pass over a loader, told to the agent once."""
-    sampler = getattr(iterator, "_index_sampler", None)
-    workers = int(getattr(iterator, "_num_workers", 0) or 0)
-    dataset = type(getattr(iterator, "_dataset", None)).__name__
-    loader = probe.code(("loader", id(sampler)), "loader", dataset, workers=workers)
-    code = probe.code(
-        ("pass", next(probe.passes)),
-        "iterator",
-        type(iterator).__name__,
-        loader=loader,
-        workers=workers,
-        worker_pids=[w.pid for w in getattr(iterator, "_workers", ())],
-        batch_size=number(getattr(sampler, "batch_size", None)),
-        prefetch_factor=number(getattr(iterator, "_prefetch_factor", None)),
-        pin_memory=bool(getattr(iterator, "_pin_memory", False)),
-        persistent=bool(getattr(iterator, "_persistent_workers", False)),
-    )
-    return code, loader, workers, counter(iterator)
+class Passes:
+    """The passes over loaders that are under way, each known by its iterator, which is not kept alive."""
+
+    def __init__(self, probe: "Probe") -> None:
+        self.probe = probe
+        self.known: dict[int, tuple[Any, tuple[int, int, int], Callable[[Any], int]]] = {}
+
+    def of(self, iterator: Any) -> "tuple[tuple[int, int, int], Callable[[Any], int]]":
+        """Return (iterator code, loader code, workers), told to the agent once, and what counts the ready batches."""
+        here = self.known.get(id(iterator))
+        if here is None or here[0]() is not iterator:
+            here = self.known[id(iterator)] = (weakref.ref(iterator), self.describe(iterator), counter(iterator))
+        return here[1], here[2]
+
+    def forget_ended(self, now_ns: int) -> None:
+        """Forget the passes whose iterator is gone: left by `break`, or by `next(iter(loader))`."""
+        for key, (iterator, *_) in tuple(self.known.items()):
+            if iterator() is None and self.known.get(key, (None,))[0] is iterator:
+                self.known.pop(key, None)
+
+    def describe(self, iterator: Any) -> tuple[int, int, int]:
+        sampler = held(iterator, "_index_sampler")
+        workers = plain(held(iterator, "_num_workers")) or 0
+        dataset = type(held(iterator, "_dataset")).__name__
+        loader = self.probe.code(("loader", id(sampler)), "loader", dataset, workers=workers)
+        code = self.probe.code(
+            ("pass", next(self.probe.passes)),
+            "iterator",
+            type(iterator).__name__,
+            loader=loader,
+            workers=workers,
+            worker_pids=[plain(held(held(worker, "_popen"), "pid")) for worker in held(iterator, "_workers") or ()],
+            batch_size=plain(held(sampler, "batch_size")),
+            prefetch_factor=plain(held(iterator, "_prefetch_factor")),
+            pin_memory=held(iterator, "_pin_memory") is True,
+            persistent=held(iterator, "_persistent_workers") is True,
+        )
+        return code, loader, workers
 
 
-def install(probe: "Probe") -> None:
-    passes: dict[int, Pass] = {}
-    for owner, name in classes():
-        original = vars(owner)[name]
-        if name == "__next__":
-            probe.swap(owner, name, timed_next(probe, original, passes))
-        elif name == "__iter__":
-            probe.swap(owner, name, timed_iter(probe, original, passes))
-        else:
-            probe.swap(owner, name, timed_fetch(probe, original))
+def counter(iterator: Any) -> "Callable[[Any], int]":
+    """Return what says how many batches an iterator has ready now, -1 where that cannot be told: cheap and without a lock."""
+    queue = held(iterator, "_data_queue")
+    if type(queue).__module__ not in ("queue", "multiprocessing.queues", "torch.multiprocessing.queue"):
+        return lambda iterator: -1
+    if held(queue, "queue") is not None:
+        return lambda iterator: len(iterator._data_queue.queue)
+    try:
+        queue.qsize()
+    except NotImplementedError:  # macOS has no such semaphore
+        return lambda iterator: -1
+    return lambda iterator: iterator._data_queue.qsize()
 
 
-def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: "dict[int, Pass]") -> Any:
-    kind, put, live = probe.kinds["NEXT"], probe.records.append, probe.live
+def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
+    kind, put, known = probe.kinds["NEXT"], probe.records.append, passes.of
     now, cpu, ident, tids, own = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids, get_native_id
-    known, read_ns = passes.get, [0]
+    read_ns = [0]
 
-    def __next__(self: Any) -> Any:
-        if not live[0]:
-            probe.forked()
-            return original(self)
-        here = known(id(self)) or passes.setdefault(id(self), describe(probe, self))
-        depth, before = here[3](), -1
-        first = now()
+    def begin(args: Any, kwargs: Any) -> Any:
+        codes, ready = known(args[0])
+        depth, before, first = ready(args[0]), -1, now()
         if first - read_ns[0] > CPU_EVERY_NS:
             read_ns[0], before = first, cpu()
-        try:
-            batch = original(self)
-        except StopIteration:
-            took, after = now() - first, cpu() if before >= 0 else -1
-            put((kind, tids.get(ident()) or own(), first, took, *here[:3], depth, 1, before, after, -1))
-            passes.pop(id(self), None)
-            raise
+        return first, codes, depth, before
+
+    def end(begun: Any, args: Any, answer: Any, raised: Any) -> None:
+        first, codes, depth, before = begun
         took, after = now() - first, cpu() if before >= 0 else -1
-        put((kind, tids.get(ident()) or own(), first, took, *here[:3], depth, 0, before, after, -1))
-        return batch
+        if raised is None or issubclass(raised, StopIteration):
+            over = 0 if raised is None else 1
+            put((kind, tids.get(ident()) or own(), first, took, *codes, depth, over, before, after, -1))
 
-    return __next__
+    return probe.around(original, begin, end)
 
 
-def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: "dict[int, Pass]") -> Any:
-    kind, put, live = probe.kinds["LOADER_START"], probe.records.append, probe.live
+def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
+    kind, put, known = probe.kinds["LOADER_START"], probe.records.append, passes.of
+    iterators = getattr(sys.modules["torch.utils.data.dataloader"], "_BaseDataLoaderIter", None)
     now, ident, tids = time.monotonic_ns, get_ident, probe.tids
 
-    def __iter__(self: Any) -> Any:
-        if not live[0]:
-            probe.forked()
-            return original(self)
-        first = now()
-        iterator = original(self)
-        took = now() - first
-        passes[id(iterator)] = entry = describe(probe, iterator)
-        *codes, _ = entry
-        put((kind, tids.get(ident()) or get_native_id(), first, took, *codes, -1, -1, -1, -1, -1))
-        return iterator
+    def begin(args: Any, kwargs: Any) -> int:
+        return now()
 
-    return __iter__
+    def end(begun: int, args: Any, answer: Any, raised: Any) -> None:
+        if iterators in type(answer).__mro__:  # a loader of the program's own class may give back anything
+            took = now() - begun
+            passes.known.pop(id(answer), None)  # persistent workers: the iterator of the last pass again
+            codes, _ = known(answer)
+            put((kind, tids.get(ident()) or get_native_id(), begun, took, *codes, -1, -1, -1, -1, -1))
+
+    return probe.around(original, begin, end)
 
 
 class Meters:
@@ -153,40 +163,40 @@ class Meters:
 
     def __init__(self, probe: "Probe") -> None:
         self.closed = False
-        self.files: dict[int, int] = {}
+        self.files: dict[int, Any] = {}
         self.io = self.open("/proc/self/io")
-        self.read_ns = 0
         probe.undo.append(self.close)
 
-    def open(self, path: str) -> int:
+    def open(self, path: str) -> Any:
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return SHELF["presence"].OwnFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
-            return -1
+            return None
 
     def close(self) -> None:
         self.closed = True
-        files, self.files, io, self.io = self.files, {}, self.io, -1
-        for file in (*files.values(), io):
-            if file >= 0:
-                os.close(file)
+        files, self.files = self.files, {}
+        for file in (*files.values(), self.io):
+            if file is not None:
+                file.close()
 
     def read(self, tid: int) -> tuple[int, int, int]:
         """(run_delay_ns, read_bytes, major_faults), -1 where not to be had."""
         if self.closed:  # a fetch that outlived us must not open anything again
             return -1, -1, -1
-        file = self.files.get(tid)
-        if file is None:
-            file = self.files[tid] = self.open(f"/proc/self/task/{tid}/schedstat")
-        try:
-            delay = int(os.pread(file, 64, 0).split()[1])
-        except (OSError, IndexError, ValueError):
-            delay = -1
-        try:
-            read = int(os.pread(self.io, 256, 0).split()[9])
-        except (OSError, IndexError, ValueError):
-            read = -1
+        if tid not in self.files:
+            self.files[tid] = self.open(f"/proc/self/task/{tid}/schedstat")
+        delay, read = self.field(self.files[tid], 1), self.field(self.io, 9)
         return delay, read, getrusage(RUSAGE_SELF).ru_majflt
+
+    def field(self, file: Any, place: int) -> int:
+        """One of the numbers in a file, -1 where it cannot be read."""
+        if file is None:
+            return -1
+        try:
+            return int(os.pread(file.number, 256, 0).split()[place])
+        except (OSError, IndexError, ValueError):
+            return -1
 
 
 def grown(before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -195,43 +205,70 @@ def grown(before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[in
     return moved[0], moved[1], moved[2]
 
 
-def timed_fetch(probe: "Probe", original: "Callable[..., Any]") -> Any:
-    kind, put, live, meters = probe.kinds["FETCH"], probe.records.append, probe.live, Meters(probe)
+def timed_fetch(probe: "Probe", original: "Callable[..., Any]", passes: "Passes | None" = None) -> Any:
+    kind, put, meters = probe.kinds["FETCH"], probe.records.append, Meters(probe)
     now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
-    info = getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None)
-    worker = int(getattr(info, "id", -1))
+    worker: int = getattr(SHELF["presence"].worker_info(), "id", -1)
     last = [0]
+    collated: dict[int, int] = {}
 
-    def fetch(self: Any, possibly_batched_index: Any) -> Any:
-        if not live[0]:
-            probe.forked()
-            return original(self, possibly_batched_index)
-        collate, tid, spans = self.collate_fn, tids.get(ident()) or get_native_id(), [0, 0]
-
-        def collate_timed(data: Any) -> Any:
-            spans[0] = now()
-            batch = collate(data)
-            spans[1] = now()
-            return batch
-
-        first = now()
-        before = None
+    def begin(args: Any, kwargs: Any) -> Any:
+        here = ident()
+        tid, first, before = tids.get(here) or get_native_id(), now(), None
         if first - last[0] > METERS_EVERY_NS:
             last[0], before = first, meters.read(tid)
-        first_cpu = cpu()
-        self.collate_fn = collate_timed
-        try:
-            batch = original(self, possibly_batched_index)
-        finally:
-            self.collate_fn = collate
-        end, end_cpu = now(), cpu()
-        more = grown(before, meters.read(tid)) if before is not None else (-1, -1, -1)
-        collated = spans[1] - spans[0]
-        samples = len(possibly_batched_index) if hasattr(possibly_batched_index, "__len__") else -1
-        took, cpu_took = end - first, end_cpu - first_cpu
-        put((kind, tid, first, took, worker, took - collated, collated, cpu_took, *more, samples))
-        return batch
+        return here, tid, first, before, cpu()
 
+    def end(begun: Any, args: Any, answer: Any, raised: Any) -> None:
+        here, tid, first, before, first_cpu = begun
+        took, cpu_took = now() - first, cpu() - first_cpu
+        collate = collated.pop(here, 0)
+        if raised is None:
+            more = grown(before, meters.read(tid)) if before is not None else (-1, -1, -1)
+            samples = len(args[1]) if len(args) > 1 and type(args[1]) in SIZED else -1
+            put((kind, tid, first, took, worker, took - collate, collate, cpu_took, *more, samples))
+
+    return probe.around(collating(probe, original, collated), begin, end)
+
+
+def collating(probe: "Probe", original: "Callable[..., Any]", collated: "dict[int, int]") -> "Callable[..., Any]":
+    """Return `original` (a fetcher's `fetch`) with the time that its collate function takes put into `collated`, by thread.
+
+    The fetcher is the program's and is not changed: a copy of it that has another collate function does its work.
+    """
+    now, ident = time.monotonic_ns, get_ident
+
+    def copied(fetcher: Any) -> Any:
+        copy = object.__new__(type(fetcher))
+        vars(copy).update(vars(fetcher))
+        collate = fetcher.collate_fn
+
+        def collate_timed(data: Any) -> Any:
+            first = now()
+            batch = collate(data)
+            collated[ident()] = now() - first
+            return batch
+
+        copy.collate_fn = collate_timed
+        return copy
+
+    def give_back(copy: Any, fetcher: Any) -> None:
+        """What the work has changed: that an iterable dataset has come to its end."""
+        if "ended" in vars(copy):
+            fetcher.ended = copy.ended
+
+    copied, give_back = probe.guard.one("fetch", copied), probe.guard.one("fetch", give_back)
+
+    def fetch(fetcher: Any, *args: Any, **kwargs: Any) -> Any:
+        copy = copied(fetcher)
+        if copy is None:
+            return original(fetcher, *args, **kwargs)
+        try:
+            return original(copy, *args, **kwargs)
+        finally:
+            give_back(copy, fetcher)
+
+    SHELF["patches"].named_as(fetch, original)
     return fetch
 
 
@@ -249,7 +286,8 @@ class Trial:
 
 def trials(probe: "Probe") -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """(timed, original, arguments) of what happens once a batch here."""
-    one = Trial()
-    if getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None:
+    one, passes = Trial(), Passes(probe)
+    if SHELF["presence"].in_worker():
         return [(timed_fetch(probe, Trial.fetch), Trial.fetch, (one, ()))]
-    return [(timed_next(probe, Trial.next, {id(one): (0, 0, 0, lambda: 0)}), Trial.next, (one,))]
+    passes.known[id(one)] = (lambda: one, (0, 0, 0), lambda _: 0)
+    return [(timed_next(probe, Trial.next, passes), Trial.next, (one,))]

@@ -23,10 +23,6 @@ OTHER_NAMES = "(other names)"
 LARGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
 
 
-def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> "str | None":
-    return None
-
-
 def install(probe: "Probe") -> None:
     if probe.config.get("nvtx") == "injected":
         return  # the library in the process tells it all
@@ -58,7 +54,7 @@ class Heard:
         """The code of a name, -1 for none; past MOST_NAMES that of OTHER_NAMES."""
         if text is None:
             return -1
-        key = ("nvtx", str(text))
+        key = ("nvtx", text if type(text) is str else type(text).__name__)  # nothing of the program's is called
         if key not in self.probe.codes:
             self.names += 1
             if self.names > MOST_NAMES:
@@ -102,41 +98,52 @@ class Heard:
 
     # -- whom it is heard from
 
-    def after(self, owner: Any, name: str, tell: "Callable[..., Any]") -> None:
-        """`tell(answer, *arguments)` behind each call that succeeded."""
-        original, live = getattr(owner, name), self.probe.live
+    def after(self, owner: Any, name: str, tell: "Callable[..., Any]", *others: Any) -> None:
+        """`tell(answer, *arguments)` behind each call that succeeded; `others` have the same function under the same name."""
 
-        def called(*args: Any, **kwargs: Any) -> Any:
-            answer = original(*args, **kwargs)
-            if not live[0]:
-                self.probe.forked()
-                return answer
-            tell(answer, *args, **kwargs)
-            return answer
+        def begin(args: Any, kwargs: Any) -> Any:
+            return kwargs
 
-        self.probe.swap(owner, name, called)
+        def end(begun: Any, args: Any, answer: Any, raised: Any) -> None:
+            if raised is None:
+                tell(answer, *args, **begun)
+
+        original = getattr(owner, name)
+        wrapper = self.probe.around(original, begin, end)
+        for place in (owner, *others):
+            if getattr(place, name, None) is original:
+                self.probe.patches.put(place, name, wrapper)
 
     def to_torch(self, module: Any) -> None:
-        self.after(module, "range_push", lambda _, msg: self.push(self.event(msg)))
-        self.after(module, "range_pop", lambda _: self.pop())
-        self.after(module, "range_start", lambda answer, msg: self.start(("torch", answer), self.event(msg)))
-        self.after(module, "range_end", lambda _, range_id: self.end(("torch", range_id)))
-        self.after(module, "mark", lambda _, msg: self.mark(self.event(msg)))
+        self.after(module, "range_push", lambda _, msg, *more, **named: self.push(self.event(msg)))
+        self.after(module, "range_pop", lambda _, *more, **named: self.pop())
+        self.after(module, "range_start", self.torch_started)
+        self.after(module, "range_end", lambda _, range_id, *more, **named: self.end(("torch", range_id)))
+        self.after(module, "mark", lambda _, msg, *more, **named: self.mark(self.event(msg)))
+
+    def torch_started(self, answer: Any, msg: Any, *more: Any, **named: Any) -> None:
+        self.start(("torch", answer), self.event(msg))
 
     def to_package(self, module: Any) -> None:
         annotate = module.annotate
         if "__reduce__" in vars(annotate):  # what it was given is kept for that
             self.after(annotate, "__enter__", lambda _, one: self.push(self.event(*without_colour(one.init_args))))
             self.after(annotate, "__exit__", lambda _, one, *raised: self.pop(one.init_args[2]))
-        for owner in (module, sys.modules.get("nvtx")):
-            self.after(owner, "push_range", lambda _, *a, **k: self.push(self.described(*a, **k)))
-            self.after(owner, "pop_range", lambda _, domain=None: self.pop(domain))
-            self.after(owner, "start_range", self.package_started)
-            self.after(owner, "end_range", lambda _, range_id: self.end(range_id if range_id is None else range_id[0]))
-            self.after(owner, "mark", lambda _, *a, **k: self.mark(self.described(*a, **k)))
+        top = sys.modules.get("nvtx")
+        self.after(module, "push_range", lambda _, *a, **k: self.push(self.described(*a, **k)), top)
+        self.after(module, "pop_range", lambda _, domain=None, **named: self.pop(domain), top)
+        self.after(module, "start_range", self.package_started, top)
+        self.after(module, "end_range", self.package_ended, top)
+        self.after(module, "mark", lambda _, *a, **k: self.mark(self.described(*a, **k)), top)
 
     def described(
-        self, message: Any = None, color: Any = None, domain: Any = None, category: Any = None, payload: Any = None
+        self,
+        message: Any = None,
+        color: Any = None,
+        domain: Any = None,
+        category: Any = None,
+        payload: Any = None,
+        **added_since: Any,
     ) -> tuple[int, ...]:
         return self.event(message, domain, category, payload)
 
@@ -145,10 +152,13 @@ class Heard:
         if answer is not None:
             self.start(answer[0], self.described(*args, **kwargs))
 
+    def package_ended(self, answer: Any, range_id: Any, *more: Any, **named: Any) -> None:
+        self.end(range_id if range_id is None else range_id[0])
+
 
 def without_colour(said: tuple[Any, ...]) -> tuple[Any, ...]:
-    message, _, domain, category, payload = said
-    return message, domain, category, payload
+    """What `annotate` was made with (message, color, domain, category, payload, ...) less the color."""
+    return said[0], *said[2:5]
 
 
 def number_bits(payload: Any) -> tuple[int, int]:

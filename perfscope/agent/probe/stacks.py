@@ -6,17 +6,11 @@ from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perfscope.agent.probe.core import Probe
 
 DEEPEST = 100
 MOST_STACKS = 50_000
 OWN_FILE = "<perfscope "
-
-
-def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> str | None:
-    return None
 
 
 def install(probe: "Probe") -> None:

@@ -11,20 +11,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perfscope.agent.probe.core import Probe
+
+SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
 
 LAST_WORD_S = 60.0
 LOOK_S = 0.005
-
-
-def claimed(probe: "Probe", inherited: "Callable[[Any, str], Probe | None]") -> str | None:
-    return None
-
-
-def in_worker() -> bool:
-    return getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None
 
 
 def of_torch() -> "dict[str, Any] | None":
@@ -60,7 +52,7 @@ def install(probe: "Probe") -> None:
             said[:] = [facts]
             probe.notes.put({"torch": facts})
 
-    if not in_worker():
+    if not SHELF["presence"].in_worker():
         probe.ticks.append(tick)
         probe.optimizer_ended.append(ask)
     begun = probe.config.get("begun")

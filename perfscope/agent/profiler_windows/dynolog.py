@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfscope.agent.collector_guard import GuardedThread
+from perfscope.agent.delivery.peers import CREDENTIALS
 from perfscope.agent.delivery.probe_line import set_network
 from perfscope.errors import CollectorUnavailable
 
 NAME = b"\0dynolog\0"
 HEAD = struct.Struct("<Q32s")
 REQUEST = struct.Struct("<iiq")
-CREDENTIALS = struct.Struct("3i")
 EVERYTHING = 3
 BUSY = 1
 LONGEST = 65536

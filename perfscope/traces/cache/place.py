@@ -22,19 +22,19 @@ WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 READABLE_BY_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def folder_of(path: Path) -> Path | None:
+def table_folder(path: Path) -> Path | None:
     """Return the folder for the tables of the trace at `path`; None without a safe cache. Raises OSError."""
-    root = own_folder(TABLES)
-    return root / key_of(path) if root is not None else None
+    root = safe_cache_folder(TABLES)
+    return root / cache_key(path) if root is not None else None
 
 
-def answer_of(path: Path) -> Path | None:
+def answer_file(path: Path) -> Path | None:
     """Return the file for the answer to the trace at `path`; None without a safe cache. Raises OSError."""
-    root = own_folder(ANSWERS)
-    return root / f"{key_of(path)}.json" if root is not None else None
+    root = safe_cache_folder(ANSWERS)
+    return root / f"{cache_key(path)}.json" if root is not None else None
 
 
-def own_folder(name: str) -> Path | None:
+def safe_cache_folder(name: str) -> Path | None:
     """Return a folder of the reader's cache, which may not exist yet; None where it is not safe to use.
 
     It is not safe when another user could put files there or exchange it: when it is a link, belongs to somebody else (a HOME
@@ -46,15 +46,15 @@ def own_folder(name: str) -> Path | None:
     return cache / name if is_private(cache) and is_private(cache / name) else None
 
 
-def made_folder(name: str) -> Path | None:
+def create_cache_folder(name: str) -> Path | None:
     """Return the same, created with mode 0700; None where it is not safe to use. Raises OSError."""
-    folder = own_folder(name)
+    folder = safe_cache_folder(name)
     if folder is None:
         return None
     for each in (*reversed(folder.parents), folder):
         if not os.path.lexists(each):
             each.mkdir(mode=0o700, exist_ok=True)
-    if own_folder(name) is None:  # somebody else created one of them meanwhile
+    if safe_cache_folder(name) is None:  # somebody else created one of them meanwhile
         return None
     for each in (folder.parent, folder):
         if each.lstat().st_mode & READABLE_BY_OTHERS:
@@ -105,7 +105,7 @@ def is_private(folder: Path) -> bool:
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and not info.st_mode & WRITABLE_BY_OTHERS
 
 
-def key_of(path: Path) -> str:
+def cache_key(path: Path) -> str:
     """Return 32 hex digits that change with the file, with the reader and with the schema. Raises OSError."""
     with open_regular(path, follow_links=True) as file:
         status = os.fstat(file.fileno())

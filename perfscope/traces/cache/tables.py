@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 
 from perfscope.traces.cache.place import TABLES as FOLDER
-from perfscope.traces.cache.place import folder_of, made_folder
+from perfscope.traces.cache.place import create_cache_folder, table_folder
 from perfscope.traces.regular_file import is_regular
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES
@@ -41,7 +41,7 @@ class About(msgspec.Struct):
 def recalled(path: Path) -> Trace | None:
     """The Trace of `path` as it was kept, None when it was not or is damaged."""
     try:
-        folder = folder_of(path)
+        folder = table_folder(path)
         if folder is None:
             return None
         about = msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
@@ -67,7 +67,7 @@ def keep(trace: Trace, path: Path) -> None:
     """Keep the tables of the trace that was read from `path`; does nothing where that fails or the cache is not safe."""
     scratch = None
     try:
-        root, folder = made_folder(FOLDER), folder_of(path)
+        root, folder = create_cache_folder(FOLDER), table_folder(path)
         if root is None or folder is None:
             return
         scratch = root / secrets.token_hex(16)

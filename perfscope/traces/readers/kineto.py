@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from perfscope.traces.cache.place import folder_of
+from perfscope.traces.cache.place import table_folder
 from perfscope.traces.kineto.file import estimated_bytes, read_columns, usable_cores
 from perfscope.traces.kineto.text import head
 from perfscope.traces.reading_options import way
@@ -58,7 +58,7 @@ def read(path: Path) -> "Trace":
 def is_kept(path: Path) -> bool:
     """Return whether the reader's cache has a folder for this trace."""
     try:
-        folder = folder_of(path)
+        folder = table_folder(path)
     except OSError:
         return False
     return folder is not None and folder.is_dir()

@@ -22,8 +22,7 @@ SCALER: Final = 7
 CHECKPOINT: Final = 8
 GC: Final = 9
 SYNC: Final = 10
-COPY: Final = 11
-STEP_DEVICE: Final = 12
+COPY: Final = 11  # 12 was the device time of a step, which nothing reads
 STEP: Final = 13
 NVTX: Final = 14
 
@@ -39,7 +38,6 @@ KINDS: Final[dict[str, int]] = {
     "GC": GC,
     "SYNC": SYNC,
     "COPY": COPY,
-    "STEP_DEVICE": STEP_DEVICE,
     "STEP": STEP,
     "NVTX": NVTX,
 }
@@ -63,8 +61,6 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     SYNC: ("name", "bytes"),
     # a copy between host and device; direction 1 = to the device, 2 = from it
     COPY: ("bytes", "direction", "pinned", "non_blocking"),
-    # device time of a step by a pair of CUDA events, first forward to optimizer end; dur = device nanoseconds
-    STEP_DEVICE: (),
     # `scope.step()`: the program says that a step ends here
     STEP: (),
     # a range or mark; of the injection library in a stream of its own, whose codes are rows of `nvtx.names`.

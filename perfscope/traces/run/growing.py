@@ -46,7 +46,7 @@ class Tail:
     """What was read of one stream: how far, and the rows (JSON) or record batches (Arrow) that are kept."""
 
     folder: Path
-    number: int = -1
+    segment: int = -1
     offset: int = 0
     grew_s: float = 0.0
     newest_ns: int = 0
@@ -63,28 +63,28 @@ class Tail:
             named = [SEGMENT.fullmatch(name) for name in os.listdir(self.folder)]
         except OSError:
             return
-        numbers = sorted((int(one[1]), one[0]) for one in named if one and int(one[1]) >= self.number)
+        numbers = sorted((int(one[1]), one[0]) for one in named if one and int(one[1]) >= self.segment)
         for number, name in numbers[:MOST_SEGMENTS]:
-            if number > self.number:
-                self.number, self.offset, self.reader = number, 0, ArrowReader()
-            self.take(self.folder / name)
+            if number > self.segment:
+                self.segment, self.offset, self.reader = number, 0, ArrowReader()
+            self.read_segment(self.folder / name)
 
-    def take(self, segment: Path) -> None:
+    def read_segment(self, segment: Path) -> None:
         """Read on in a segment."""
         is_arrow = segment.suffix == ".arrow" or self.reader.names is not None or self.begins_arrow(segment)
         used = 1
         while used and not self.reader.refused:
-            data = added(segment, self.offset, READ_AT_ONCE if is_arrow else LINES_AT_ONCE)
-            used = self.arrow(data) if is_arrow else self.lines(data)
+            data = read_from(segment, self.offset, READ_AT_ONCE if is_arrow else LINES_AT_ONCE)
+            used = self.take_messages(data) if is_arrow else self.take_lines(data)
             self.offset += used
             if used:
                 self.grew_s = time.monotonic()
 
     def begins_arrow(self, segment: Path) -> bool:
         """Return whether a segment that is still open is an Arrow stream."""
-        return self.offset == 0 and added(segment, 0, len(CONTINUATION)) == CONTINUATION
+        return self.offset == 0 and read_from(segment, 0, len(CONTINUATION)) == CONTINUATION
 
-    def lines(self, data: bytes) -> int:
+    def take_lines(self, data: bytes) -> int:
         """Take whole lines; returns how many bytes they were."""
         whole = data.rfind(b"\n") + 1
         if not whole and len(data) > LONGEST_LINE:
@@ -100,12 +100,12 @@ class Tail:
             if row is None:
                 self.torn += 1
                 continue
-            self.hold(row, TEXT_WEIGHT * len(line))
+            self.keep_row(row, TEXT_WEIGHT * len(line))
             if is_time(ts := row.get("ts")):
                 self.newest_ns = max(self.newest_ns, ts)
         return whole
 
-    def hold(self, row: dict[str, Any], size: int) -> None:
+    def keep_row(self, row: dict[str, Any], size: int) -> None:
         """Keep a row; the oldest goes where there are too many."""
         self.rows.append(row)
         self.sizes.append(size)
@@ -122,7 +122,7 @@ class Tail:
         """Drop the oldest batch."""
         self.held_bytes -= self.batches.popleft().nbytes
 
-    def arrow(self, data: bytes) -> int:
+    def take_messages(self, data: bytes) -> int:
         """Take whole messages; a message that is not all there is left for the next time."""
         self.reader.read(data)
         if self.reader.refused:
@@ -134,15 +134,15 @@ class Tail:
             while self.held_bytes > MOST_HELD_BYTES:
                 self.drop_batch()
             if "ts" in batch.schema.names:
-                self.newest_ns = max(self.newest_ns, int(last(batch)))
+                self.newest_ns = max(self.newest_ns, int(newest_time(batch)))
         return self.reader.used
 
-    def forget(self, window_ns: int) -> None:
+    def drop_older(self, window_ns: int) -> None:
         """Drop what is older than the window, counted from now: a stream that ended grows old too."""
         oldest = self.newest_ns - window_ns + int((time.monotonic() - self.grew_s) * 1e9)
         while self.rows and is_time(ts := self.rows[0].get("ts")) and ts < oldest:
             self.drop_row()
-        while self.batches and "ts" in self.batches[0].schema.names and last(self.batches[0]) < oldest:
+        while self.batches and "ts" in self.batches[0].schema.names and newest_time(self.batches[0]) < oldest:
             self.drop_batch()
         if self.batches and "ts" in self.batches[0].schema.names:
             first = self.batches[0]
@@ -158,13 +158,13 @@ class Tail:
         self.torn += 1
 
 
-def last(batch: pa.RecordBatch) -> np.int64:
+def newest_time(batch: pa.RecordBatch) -> np.int64:
     """Return the newest time of a batch, without damaged ones."""
     ts = batch.column("ts").to_numpy()
     return np.int64(ts[np.abs(ts) < LARGEST_NS].max(initial=0))
 
 
-def added(segment: Path, offset: int, most: int) -> bytes:
+def read_from(segment: Path, offset: int, most: int) -> bytes:
     """Return what a segment holds beyond `offset`, at most so much; nothing of what is not a regular file."""
     try:
         with open_regular(segment) as file:
@@ -185,9 +185,9 @@ class GrowingRun:
 
     @property
     def torn(self) -> int:
-        return self.impossible + sum(tail.torn for tail in self.every())
+        return self.impossible + sum(tail.torn for tail in self.all_tails())
 
-    def every(self) -> list[Tail]:
+    def all_tails(self) -> list[Tail]:
         """All streams."""
         return [tail for tails in self.tails.values() for tail in tails.values()]
 
@@ -198,7 +198,7 @@ class GrowingRun:
             streams = stream_folders(self.path)
         except OSError as error:
             raise UnreadableRun(f"cannot read {self.path}: {error.strerror}") from None
-        held_bytes = sum(tail.held_bytes for tail in self.every())
+        held_bytes = sum(tail.held_bytes for tail in self.all_tails())
         for source, process, folder in streams[:MOST_STREAMS]:
             tail = self.tails.setdefault(source, {}).setdefault(process, Tail(folder))
             held_bytes -= tail.held_bytes
@@ -206,12 +206,12 @@ class GrowingRun:
             held_bytes += tail.held_bytes
             while held_bytes > MOST_HELD_BYTES:
                 held_bytes -= self.drop_of_largest()
-        for tail in self.every():
-            tail.forget(self.window_ns)
+        for tail in self.all_tails():
+            tail.drop_older(self.window_ns)
 
     def drop_of_largest(self) -> int:
         """Drop the oldest rows of the stream that holds most; returns how many bytes they were."""
-        largest = max(self.every(), key=lambda tail: tail.held_bytes)
+        largest = max(self.all_tails(), key=lambda tail: tail.held_bytes)
         before = largest.held_bytes
         largest.drop_oldest()
         return before - largest.held_bytes

@@ -22,26 +22,26 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 class HeldFolder:
     """A directory of a run folder. Methods raise OSError."""
 
-    def __init__(self, number: int) -> None:
-        """`number`: the descriptor of the directory, which belongs to this object from now on."""
-        self.number = number
+    def __init__(self, descriptor: int) -> None:
+        """`descriptor`: of the open directory; it belongs to this object from now on."""
+        self.descriptor = descriptor
         self.inside: dict[str, tuple[int, int]] = {}
         """Device and inode of each folder that was created in this one."""
 
     def create(self, name: str) -> int:
         """Create the file `name`, which must not exist, and return its descriptor."""
-        number = os.open(name, NEW_FILE, FILE_MODE, dir_fd=self.number)
-        give_to_caller_of_sudo(number)
-        return number
+        descriptor = os.open(name, NEW_FILE, FILE_MODE, dir_fd=self.descriptor)
+        give_to_caller_of_sudo(descriptor)
+        return descriptor
 
     def rename(self, name: str, to: str) -> None:
         """Rename a file; a file called `to` is replaced."""
-        os.rename(name, to, src_dir_fd=self.number, dst_dir_fd=self.number)
+        os.rename(name, to, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self.number)
+            os.unlink(name, dir_fd=self.descriptor)
 
     def folder(self, name: str) -> "HeldFolder":
         """Hold the folder `name` in this one open; the first call creates it.
@@ -49,12 +49,14 @@ class HeldFolder:
         Raises OSError with ESTALE when another folder has taken its place.
         """
         known = self.inside.get(name)
-        number = new_folder(name, self.number) if known is None else os.open(name, DIRECTORY, dir_fd=self.number)
-        found = identity(number)
+        descriptor = (
+            new_folder(name, self.descriptor) if known is None else os.open(name, DIRECTORY, dir_fd=self.descriptor)
+        )
+        found = identity(descriptor)
         if found != self.inside.setdefault(name, found):
-            os.close(number)
+            os.close(descriptor)
             raise OSError(errno.ESTALE, f"somebody replaced the folder {name} in the run folder")
-        return HeldFolder(number)
+        return HeldFolder(descriptor)
 
     @contextmanager
     def opened(self, name: str) -> Iterator["HeldFolder"]:
@@ -68,7 +70,7 @@ class HeldFolder:
     def is_deleted(self) -> bool:
         """Return whether the directory was removed."""
         try:
-            return os.fstat(self.number).st_nlink == 0
+            return os.fstat(self.descriptor).st_nlink == 0
         except OSError:  # a server may say so in this way
             return True
 
@@ -76,7 +78,7 @@ class HeldFolder:
         """Return where the directory is now, None when it was removed or no path leads to it."""
         if self.is_deleted():
             return None
-        path = Path(os.readlink(f"/proc/self/fd/{self.number}"))
+        path = Path(os.readlink(f"/proc/self/fd/{self.descriptor}"))
         return path if self.is_at(path) else None
 
     def is_at(self, path: Path) -> bool:
@@ -85,13 +87,13 @@ class HeldFolder:
             found = os.stat(path)
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == identity(self.number)
+        return (found.st_dev, found.st_ino) == identity(self.descriptor)
 
     def close(self) -> None:
         """Let go of the directory; a second call does nothing."""
-        number, self.number = self.number, -1
-        if number >= 0:
-            os.close(number)
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def create_run_folder(path: Path) -> HeldFolder:
@@ -105,12 +107,12 @@ def create_run_folder(path: Path) -> HeldFolder:
     parent = held_parent(above)
     try:
         try:
-            number = new_folder(name, parent)
+            descriptor = new_folder(name, parent)
         except FileExistsError:
-            number = existing_folder(path, name, parent)
+            descriptor = existing_folder(path, name, parent)
     finally:
         os.close(parent)
-    return HeldFolder(number)
+    return HeldFolder(descriptor)
 
 
 def held_parent(path: Path) -> int:
@@ -135,46 +137,46 @@ def new_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
     What is opened could have been put there in place of the new folder: only an empty one of our own is accepted.
     """
     os.mkdir(name, mode, dir_fd=parent)
-    number = os.open(name, DIRECTORY, dir_fd=parent)
+    descriptor = os.open(name, DIRECTORY, dir_fd=parent)
     try:
-        owner = os.fstat(number).st_uid
+        owner = os.fstat(descriptor).st_uid
         if owner != os.geteuid():
             raise OSError(errno.ESTALE, f"the new folder {name} belongs to uid {owner}")
-        if os.listdir(number):
+        if os.listdir(descriptor):
             raise OSError(errno.ESTALE, f"somebody replaced the new folder {name}")
-        give_to_caller_of_sudo(number)
+        give_to_caller_of_sudo(descriptor)
     except OSError:
-        os.close(number)
+        os.close(descriptor)
         raise
-    return number
+    return descriptor
 
 
 def existing_folder(path: Path, name: str, parent: int) -> int:
     """Return the descriptor of a folder that was there before. Raises UsageError unless it is ours and empty."""
     try:
-        number = os.open(name, DIRECTORY, dir_fd=parent)
+        descriptor = os.open(name, DIRECTORY, dir_fd=parent)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR):
             raise
         kind = "a link" if path.is_symlink() else "not a folder"
         raise UsageError(f"{path} is {kind}; choose another --out") from None
     try:
-        owner = os.fstat(number).st_uid
+        owner = os.fstat(descriptor).st_uid
         if owner not in (os.geteuid(), caller_of_sudo()[0]):
             raise UsageError(f"{path} belongs to another user (uid {owner}); choose another --out")
-        if os.listdir(number):
+        if os.listdir(descriptor):
             raise UsageError(f"{path} is not empty; choose another --out, so that no recording is overwritten")
         with contextlib.suppress(PermissionError):  # a file system without modes
-            os.fchmod(number, FOLDER_MODE)
+            os.fchmod(descriptor, FOLDER_MODE)
     except (OSError, UsageError):
-        os.close(number)
+        os.close(descriptor)
         raise
-    return number
+    return descriptor
 
 
-def identity(number: int) -> tuple[int, int]:
+def identity(descriptor: int) -> tuple[int, int]:
     """Return (device, inode) of an open file."""
-    found = os.fstat(number)
+    found = os.fstat(descriptor)
     return found.st_dev, found.st_ino
 
 
@@ -186,9 +188,9 @@ def caller_of_sudo() -> tuple[int, int]:
     return int(uid), int(gid)
 
 
-def give_to_caller_of_sudo(number: int) -> None:
+def give_to_caller_of_sudo(descriptor: int) -> None:
     """Make the user who called sudo the owner of a file that was created just now, so that they can read the recording."""
     uid, gid = caller_of_sudo()
     if uid > 0:
         with contextlib.suppress(OSError):  # a file system without owners: it stays as it is
-            os.fchown(number, uid, gid)
+            os.fchown(descriptor, uid, gid)

@@ -10,7 +10,7 @@ from dash import MATCH, ClientsideFunction, Dash, Input, Output, set_props
 from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard import live_page, run_list
 from perfscope.ui.dashboard.callback_requests import check_callbacks
-from perfscope.ui.dashboard.guard import REPORT, guard, plain
+from perfscope.ui.dashboard.guard import REPORT_ROUTE, guard, text_response
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.routes import shown
@@ -105,10 +105,10 @@ def serve_files(server: flask.Flask, library: Library) -> None:
         opened = library.get(run_id)
         return flask.Response(page(opened.trace, opened.diagnosis), mimetype="text/html")
 
-    server.register_error_handler(PerfscopeError, lambda error: plain(str(error), 404))
+    server.register_error_handler(PerfscopeError, lambda error: text_response(str(error), 404))
     server.add_url_rule("/own/style.css", "own-style", styled)
     server.add_url_rule("/own/script.js", "own-script", script)
-    server.add_url_rule("/run/<run_id>.html", REPORT, report)
+    server.add_url_rule("/run/<run_id>.html", REPORT_ROUTE, report)
 
 
 def told(error: Exception) -> None:

@@ -10,7 +10,7 @@ import flask
 from dash import ALL, Dash, Output
 from werkzeug.exceptions import BadRequest
 
-from perfscope.ui.dashboard.guard import plain
+from perfscope.ui.dashboard.guard import text_response
 
 ENDPOINT = "/_dash-update-component"
 
@@ -27,7 +27,7 @@ def check_callbacks(app: Dash) -> None:
 
 
 def refused(error: BadRequest) -> flask.Response:
-    return plain(f"perfscope: refused: {error.description}", 400)
+    return text_response(f"perfscope: refused: {error.description}", 400)
 
 
 def body_of(request: flask.Request) -> Any:

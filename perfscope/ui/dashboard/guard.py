@@ -9,16 +9,18 @@ from perfscope.ui.dashboard import sign_in
 from perfscope.ui.dashboard.auth import PARAMETER, Access, is_loopback, local_place
 from perfscope.ui.report import script_hashes
 
-APP = frozenset(("/", "/<path:path>"))
+APP_ROUTES = frozenset(("/", "/<path:path>"))
 """The routes at which Dash serves the page that loads the application."""
-REPORT = "own-report"
-PAGES = APP | {REPORT}
-SUITES = "/_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"
-METHODS = ("GET", "HEAD", "POST")
-MOST_BODY_BYTES = 1 << 20
-CODE = frozenset(("own-style", "own-script", "timeline.script", "timeline.style", "/_favicon.ico", SUITES))
+REPORT_ROUTE = "own-report"
+PAGE_ROUTES = APP_ROUTES | {REPORT_ROUTE}
+COMPONENT_FILES = "/_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"
+ALLOWED_METHODS = ("GET", "HEAD", "POST")
+LARGEST_BODY_BYTES = 1 << 20
+STATIC_FILES = frozenset(
+    ("own-style", "own-script", "timeline.script", "timeline.style", "/_favicon.ico", COMPONENT_FILES)
+)
 """The routes of files that hold nothing of a run: the browser may keep them, plotly among them."""
-NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+LOAD_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 Hashes = Callable[[], list[str]]
 
 
@@ -28,15 +30,15 @@ def guard(server: flask.Flask, access: Access, hashes: Hashes) -> None:
     `hashes` gives the content security policy's hashes of the scripts that stand in the application's page.
     """
     hosts = access.hosts
-    server.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
+    server.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
 
     def before() -> flask.Response | None:
         request = flask.request
         why = refusal(request, hosts)
         if why is not None:
-            return plain(f"perfscope: refused: {why}", 403)
-        if request.method not in METHODS:
-            return plain("perfscope: this method is not supported", 405)
+            return text_response(f"perfscope: refused: {why}", 403)
+        if request.method not in ALLOWED_METHODS:
+            return text_response("perfscope: this method is not supported", 405)
         given = request.args.get(PARAMETER)
         if given is not None and access.token is not None and asks_for_page(request):
             return sign_in.by_address(access, request, given)
@@ -44,19 +46,19 @@ def guard(server: flask.Flask, access: Access, hashes: Hashes) -> None:
             return None
         if asks_for_page(request):
             return sign_in.form(local_place(request.path, request.args.items(multi=True)))
-        return plain("perfscope: this needs the token; open the address that the terminal printed", 401)
+        return text_response("perfscope: this needs the token; open the address that the terminal printed", 401)
 
     def after(response: flask.Response) -> flask.Response:
         return with_headers(response, flask.request.endpoint, hashes, is_loopback(access.address))
 
     server.before_request(before)
     server.after_request(after)
-    server.register_error_handler(DependencyException, lambda _: plain("perfscope: no such file", 404))
+    server.register_error_handler(DependencyException, lambda _: text_response("perfscope: no such file", 404))
     server.add_url_rule(sign_in.PATH, sign_in.ENDPOINT, lambda: sign_in.answer(access, flask.request), methods=["POST"])
 
 
 def asks_for_page(request: flask.Request) -> bool:
-    return request.endpoint in PAGES and request.method in ("GET", "HEAD")
+    return request.endpoint in PAGE_ROUTES and request.method in ("GET", "HEAD")
 
 
 def refusal(request: flask.Request, hosts: frozenset[str]) -> str | None:
@@ -91,28 +93,30 @@ def with_headers(response: flask.Response, endpoint: str | None, hashes: Hashes,
     headers["X-Frame-Options"] = "DENY"
     headers["Cross-Origin-Resource-Policy"] = "same-origin"
     headers.setdefault("Referrer-Policy", "no-referrer")
-    if endpoint not in CODE:
+    if endpoint not in STATIC_FILES:
         headers.setdefault("Cache-Control", "no-store")
-    if local and endpoint in APP:  # elsewhere plain HTTP is no secure context, and browsers complain of it
+    if (
+        local and endpoint in APP_ROUTES
+    ):  # elsewhere text_response HTTP is no secure context, and browsers complain of it
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response
 
 
 def policy_of(endpoint: str | None, hashes: Hashes) -> str:
     """Return the content security policy of a route: what its page may load. What is not a page may load nothing."""
-    if endpoint in APP:
+    if endpoint in APP_ROUTES:
         scripts = " ".join(["'self'", *(f"'{one.strip(chr(39))}'" for one in hashes())])
         loads = (
             f"default-src 'self'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:"
         )
         return f"{loads}; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    if endpoint == REPORT:
+    if endpoint == REPORT_ROUTE:
         scripts = " ".join(f"'{one}'" for one in script_hashes())
         loads = f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:"
         # In the sandbox the report has an origin of its own: it could not ask the dashboard for anything.
-        return f"{loads}; sandbox allow-scripts allow-downloads; {NOTHING.partition('; ')[2]}"
-    return NOTHING
+        return f"{loads}; sandbox allow-scripts allow-downloads; {LOAD_NOTHING.partition('; ')[2]}"
+    return LOAD_NOTHING
 
 
-def plain(text: str, status: int) -> flask.Response:
-    return flask.Response(f"{text}\n", status, mimetype="text/plain")
+def text_response(text: str, status: int) -> flask.Response:
+    return flask.Response(f"{text}\n", status, mimetype="text/text_response")

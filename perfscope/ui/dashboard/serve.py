@@ -4,6 +4,7 @@ import errno
 import logging
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.app import create_app
-from perfscope.ui.dashboard.auth import Access, refuse_without_token
+from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.source import Live, Source
 from perfscope.ui.dashboard.verdicts import Verdicts
@@ -62,12 +63,11 @@ class Dashboard:
         with_token: bool = True,
     ) -> None:
         """Raises UsageError where `address` is not loopback and there is no token."""
-        if not with_token:
-            refuse_without_token(address)
+        usual = Access(0, address) if with_token else Access(0, address, None)  # refused before a port is taken
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.library, self.verdicts = Library(root), Verdicts()
         self.socket = listening(address, port)
-        self.access = Access(self.socket.port, address) if with_token else Access(self.socket.port, address, None)
+        self.access = replace(usual, port=self.socket.port)
         self.live = live
         self.app = create_app(Source(self.library, self.verdicts, self.access, live))
         self.socket.app = self.app.server
