@@ -57,7 +57,7 @@ def looked_into(kind: str, pause_s: float, folder: Path) -> None:
     finally:
         end(run)
     told = {one["name"]: one for one in answer["sources"]}["kernels"]
-    assert told["status"] == "ok" and not clients.broken
+    assert told["status"] == "ok" and not clients.broken, told
     assert len({value for _, value, _ in clients.answers}) == 1
     trace = load(folder / "run")
     ops, windows = trace.table("ops"), trace.table("windows")

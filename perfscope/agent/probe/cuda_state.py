@@ -15,8 +15,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perfscope.agent.probe.core import Probe
 
 OLDEST_WITH_GRAPHS = (12, 4)
@@ -41,25 +39,28 @@ class CudaState:
         owner = getattr(sys.modules.get("torch.cuda.graphs"), "CUDAGraph", None)
         if not self.built or owner is None:
             return
-        for name, began in (("capture_begin", True), ("capture_end", False)):
+        for name, begin, end in (
+            ("capture_begin", self.capture_begins, self.capture_begun),
+            ("capture_end", self.capture_ends, self.capture_ended),
+        ):
             if name in vars(owner):
-                probe.swap(owner, name, self.counted(vars(owner)[name], began=began))
+                probe.swap(owner, name, probe.around(vars(owner)[name], begin, end))
 
-    def counted(self, original: "Callable[..., Any]", *, began: bool) -> Any:
-        def capture_counted(*args: Any, **kwargs: Any) -> Any:
-            is_on = False
-            if began:
-                self.captured = True
-                self.captures += 1
-            try:
-                result = original(*args, **kwargs)
-                is_on = began
-                return result
-            finally:
-                if not is_on:
-                    self.captures = max(self.captures - 1, 0)
+    def capture_begins(self, args: Any, kwargs: Any) -> bool:
+        self.captured = True
+        self.captures += 1
+        return True
 
-        return capture_counted
+    def capture_begun(self, _begun: bool, args: Any, answer: Any, raised: Any) -> None:
+        if raised is not None:
+            self.capture_ended(True, args, answer, raised)
+
+    def capture_ends(self, args: Any, kwargs: Any) -> bool:
+        return True
+
+    def capture_ended(self, _begun: bool, args: Any, answer: Any, raised: Any) -> None:
+        """Count down; not below zero, as the capture may have begun before we came."""
+        self.captures = max(self.captures - 1, 0)
 
     def refusal(self) -> str | None:
         """Return why this process gets no window at all."""

@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from _thread import allocate_lock, start_new_thread
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def install(probe: "Probe") -> None:
 
 
 def forget_in_child(windows: "Windows") -> None:
-    """In a forked child: take out the copy of a window's callbacks. May be called again."""
+    """In a forked child: take out the copy of a window's callbacks, before the child runs anything. May be called again."""
     if windows.on and windows.probe.pid != os.getpid():
         windows.on = False
         windows.doors.forget_in_child()
@@ -214,11 +213,9 @@ class Windows:
 
         With `at` it ends with a step of a number that is the same in all ranks, however long switching on takes in each.
         """
-        doors, children = self.doors, SHELF["forked_children"].in_children()
+        doors = self.doors
         clock = {"mono": time.monotonic_ns(), "real": time.time_ns()}
         self.left = self.awaited = NEVER
-        forget = partial(forget_in_child, self)
-        children.append(forget)
         self.on = True  # before the look: whoever begins after it waits for us
         try:
             reason = self.for_good(bool(closed)) or self.for_now()
@@ -238,8 +235,6 @@ class Windows:
             self.sessions.ours_ended()
         finally:
             self.on = False
-            if forget in children:
-                children.remove(forget)
         times = {**clock, "first": clock["mono"], "begin": begin, "end": end, "off": time.monotonic_ns()}
         file = self.saved(result)
         del result

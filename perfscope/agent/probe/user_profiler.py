@@ -1,6 +1,5 @@
 """A profiler of the program's own has the way: who has one on or prepared, and what makes ours end before theirs begins."""
 
-import os
 import sys
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any
@@ -34,32 +33,33 @@ class Theirs:
                 self.probe.swap(owner, "_disable_profiler", self.over_after(vars(owner)["_disable_profiler"]))
 
     def giving_way(self, original: "Callable[..., Any]") -> Any:
-        def theirs_begins(*args: Any, **kwargs: Any) -> Any:
-            if self.probe.pid != os.getpid():
-                return original(*args, **kwargs)
+        """Return `original`, which begins or prepares a profile of theirs, made to wait for the end of ours."""
+
+        def begins(args: Any, kwargs: Any) -> bool:
             count = len(self.begun)
             self.begun.add(get_ident())  # before the wait: no window begins from now on
             self.windows.make_way()
             self.sessions.theirs_began(count)
-            try:
-                return original(*args, **kwargs)
-            finally:
-                self.sessions.theirs_is_on()
+            return True
 
-        return theirs_begins
+        def begun(_begun: bool, args: Any, answer: Any, raised: Any) -> None:
+            self.sessions.theirs_is_on()
+
+        return self.probe.around(original, begins, begun)
 
     def over_after(self, original: "Callable[..., Any]") -> Any:
-        def theirs_ends(*args: Any, **kwargs: Any) -> Any:
-            seen = bool(self.begun)
-            try:
-                return original(*args, **kwargs)
-            finally:
-                self.begun.discard(get_ident())
-                if not self.doors.any_on():
-                    self.begun.clear()  # begun on one thread, ended on another
-                self.sessions.theirs_ended(seen=seen, count=len(self.begun))
+        """Return `original`, which ends a profile of theirs, made to tell that it is over."""
 
-        return theirs_ends
+        def ends(args: Any, kwargs: Any) -> bool:
+            return bool(self.begun)
+
+        def ended(seen: bool, args: Any, answer: Any, raised: Any) -> None:
+            self.begun.discard(get_ident())
+            if not self.doors.any_on():
+                self.begun.clear()  # begun on one thread, ended on another
+            self.sessions.theirs_ended(seen=seen, count=len(self.begun))
+
+        return self.probe.around(original, ends, ended)
 
     def in_the_way(self) -> str | None:
         """Why no window can be taken now."""
