@@ -27,7 +27,7 @@ REPOSITORIES = {
 
 @dataclass(frozen=True)
 class Program:
-    """`arguments` follow the Python (or `launcher`); `attach_to` says which of its processes is attached to."""
+    """`arguments` follow the Python; `attach_to` says which process; `warm_up_s` is CPU time, of children too."""
 
     name: str
     repository: str | None
@@ -47,7 +47,9 @@ def example(name: str, *arguments: str, script: str = "main.py") -> Program:
 
 def soak(name: str, about: str) -> Program:
     """One of the soak's programs."""
-    return Program(f"own {name}", None, ".", (str(SOAK / f"{name}.py"), "OUT"), attach_to="logged", about=about)
+    return Program(
+        f"own {name}", None, ".", (str(SOAK / f"{name}.py"), "OUT"), attach_to="logged", warm_up_s=3.0, about=about
+    )
 
 
 def cleanrl(name: str, *arguments: str) -> Program:

@@ -48,7 +48,7 @@ def ask(path: str, body: object = None) -> None:
 def client(model: str) -> None:
     while True:
         try:
-            ask("/v1/completions", {"model": model, "prompt": "the of to", "max_tokens": 64, "ignore_eos": True})
+            ask("/v1/completions", {"model": model, "prompt": [2, 3, 4], "max_tokens": 64, "ignore_eos": True})
         except OSError:
             time.sleep(1.0)
 
