@@ -156,7 +156,7 @@ PROGRAMS = (
         "Lightning autoencoder",
         "pytorch-lightning",
         "examples/pytorch/basics",
-        ("autoencoder.py", "fit", "--trainer.max_epochs", ENDLESS, "--trainer.accelerator", "cpu"),
+        ("autoencoder.py", "--trainer.max_epochs", ENDLESS, "--trainer.accelerator", "cpu"),
         warm_up_s=20.0,
     ),
     Program(
