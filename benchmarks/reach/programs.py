@@ -74,7 +74,10 @@ PROGRAMS = (
     example("dcgan", "--dataset", "fake", "--workers", "1", "--batchSize", "8"),
     example("word_language_model", "--epochs", ENDLESS),
     example("word_language_model", "--epochs", ENDLESS, "--model", "Transformer", "--lr", "5"),
-    example("time_sequence_prediction", "--steps", ENDLESS, script="train.py"),
+    replace(
+        example("time_sequence_prediction", "--steps", ENDLESS, script="train.py"),
+        environment={"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},  # it loads NumPy arrays, as it did before torch 2.6
+    ),
     example("super_resolution", "--upscale_factor", "3", "--batchSize", "4", "--threads", "1", "--nEpochs", ENDLESS),
     example("reinforcement_learning", script="reinforce.py"),
     example("reinforcement_learning", script="actor_critic.py"),
