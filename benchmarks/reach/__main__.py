@@ -137,14 +137,15 @@ def descendants(pid: int) -> list[int]:
 
 
 def wait_for_process(program: Program, process: subprocess.Popen, scratch: Path) -> int | None:
-    """The pid to attach to, once it has had torch for `warm_up_s`; None when the program ended."""
+    """The pid to attach to, once it has computed for `warm_up_s` with torch; None when the program ended."""
     until = time.monotonic() + START_S
-    since: float | None = None
+    since_s: float | None = None
     while process.poll() is None and time.monotonic() < until:
         pid = wanted_process(program, process.pid, scratch)
         if pid is not None and has_torch(pid):
-            since = since or time.monotonic()
-            if time.monotonic() - since >= program.warm_up_s:
+            computed_s = sum(map(cpu_s, (pid, *descendants(pid))))
+            since_s = computed_s if since_s is None else since_s
+            if computed_s - since_s >= program.warm_up_s:
                 return pid
         time.sleep(0.2)
     return None
@@ -158,6 +159,15 @@ def wanted_process(program: Program, started: int, scratch: Path) -> int | None:
     if program.attach_to == "rank":
         return next((pid for pid in descendants(started) if environment_of(pid).get("LOCAL_RANK") == "0"), None)
     return started
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process in seconds: on a busy machine a start takes as much of it, but longer."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def environment_of(pid: int) -> dict[str, str]:

@@ -28,7 +28,12 @@ def images_28x28(folder: Path) -> None:
 def lightning_folders(folder: Path) -> list[Path]:
     """Where Lightning's examples look for MNIST."""
     root = folder / "pytorch-lightning"
-    return [root / "Datasets", root / "examples/Datasets", root / "examples/pytorch/Datasets"]
+    return [
+        root / "Datasets",
+        root / "examples/Datasets",
+        root / "examples/pytorch/Datasets",
+        root / "examples/pytorch/basics/data",
+    ]
 
 
 def text(bytes_wanted: int) -> str:

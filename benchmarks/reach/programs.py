@@ -27,7 +27,7 @@ REPOSITORIES = {
 
 @dataclass(frozen=True)
 class Program:
-    """`arguments` follow the Python (or `launcher`); `attach_to` says which of its processes is attached to."""
+    """`arguments` follow the Python; `attach_to` says which process; `warm_up_s` is CPU time, of children too."""
 
     name: str
     repository: str | None
@@ -47,7 +47,9 @@ def example(name: str, *arguments: str, script: str = "main.py") -> Program:
 
 def soak(name: str, about: str) -> Program:
     """One of the soak's programs."""
-    return Program(f"own {name}", None, ".", (str(SOAK / f"{name}.py"), "OUT"), attach_to="logged", about=about)
+    return Program(
+        f"own {name}", None, ".", (str(SOAK / f"{name}.py"), "OUT"), attach_to="logged", warm_up_s=3.0, about=about
+    )
 
 
 def cleanrl(name: str, *arguments: str) -> Program:
@@ -72,7 +74,10 @@ PROGRAMS = (
     example("dcgan", "--dataset", "fake", "--workers", "1", "--batchSize", "8"),
     example("word_language_model", "--epochs", ENDLESS),
     example("word_language_model", "--epochs", ENDLESS, "--model", "Transformer", "--lr", "5"),
-    example("time_sequence_prediction", "--steps", ENDLESS, script="train.py"),
+    replace(
+        example("time_sequence_prediction", "--steps", ENDLESS, script="train.py"),
+        environment={"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},  # it loads NumPy arrays, as it did before torch 2.6
+    ),
     example("super_resolution", "--upscale_factor", "3", "--batchSize", "4", "--threads", "1", "--nEpochs", ENDLESS),
     example("reinforcement_learning", script="reinforce.py"),
     example("reinforcement_learning", script="actor_critic.py"),
@@ -154,7 +159,7 @@ PROGRAMS = (
         "Lightning autoencoder",
         "pytorch-lightning",
         "examples/pytorch/basics",
-        ("autoencoder.py", "fit", "--trainer.max_epochs", ENDLESS, "--trainer.accelerator", "cpu"),
+        ("autoencoder.py", "--trainer.max_epochs", ENDLESS, "--trainer.accelerator", "cpu"),
         warm_up_s=20.0,
     ),
     Program(

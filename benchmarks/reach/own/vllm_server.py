@@ -48,9 +48,23 @@ def ask(path: str, body: object = None) -> None:
 def client(model: str) -> None:
     while True:
         try:
-            ask("/v1/completions", {"model": model, "prompt": "the of to", "max_tokens": 64, "ignore_eos": True})
+            ask("/v1/completions", {"model": model, "prompt": [2, 3, 4], "max_tokens": 64, "ignore_eos": True})
         except OSError:
             time.sleep(1.0)
+
+
+def computing_process(server: int) -> int:
+    """The last of the server's descendants that calls itself a worker, else its engine, else the server."""
+    named = {"VLLM::Worker": 2, "VLLM::EngineCor": 1}
+    waiting, found = [server], [(0, server)]
+    while waiting:
+        pid = waiting.pop()
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            waiting += (children := [int(word) for word in file.read().split()])
+        for child in children:
+            with open(f"/proc/{child}/comm") as file:
+                found.append((named.get(file.read().strip(), 0), child))
+    return max(found, key=lambda entry: entry[0])[1]
 
 
 def main() -> None:
@@ -71,7 +85,7 @@ def main() -> None:
         threading.Thread(target=client, args=(model,), daemon=True).start()
     time.sleep(5.0)
     with open(out + ".pid", "w") as file:
-        file.write(str(server.pid))
+        file.write(str(computing_process(server.pid)))
     sys.exit(server.wait())
 
 

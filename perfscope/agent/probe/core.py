@@ -124,10 +124,6 @@ class Probe:
         """Return `original` with `begin` before and `end` behind it (`patches.around` says how)."""
         return SHELF["patches"].around(self, original, begin, end)
 
-    def swap(self, owner: Any, name: str, wrapper: Any) -> bool:
-        """Put `wrapper` in the place of `owner.name`; undone on leaving unless somebody patched over it since."""
-        return self.patches.put(owner, name, wrapper) is not None
-
     def leave(self) -> list[str]:
         """From now on record nothing, take everything back; names of the patches that could not be taken back yet."""
         self.leaving = True

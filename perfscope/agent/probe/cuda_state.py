@@ -44,7 +44,7 @@ class CudaState:
             ("capture_end", self.capture_ends, self.capture_ended),
         ):
             if name in vars(owner):
-                probe.swap(owner, name, probe.around(vars(owner)[name], begin, end))
+                probe.patches.put(owner, name, probe.around(vars(owner)[name], begin, end))
 
     def capture_begins(self, args: Any, kwargs: Any) -> bool:
         self.captured = True

@@ -28,9 +28,9 @@ class Theirs:
         ):
             for name in ("_prepare_profiler", "_enable_profiler"):
                 if name in vars(owner):
-                    self.probe.swap(owner, name, self.giving_way(vars(owner)[name]))
+                    self.probe.patches.put(owner, name, self.giving_way(vars(owner)[name]))
             if "_disable_profiler" in vars(owner):
-                self.probe.swap(owner, "_disable_profiler", self.over_after(vars(owner)["_disable_profiler"]))
+                self.probe.patches.put(owner, "_disable_profiler", self.over_after(vars(owner)["_disable_profiler"]))
 
     def giving_way(self, original: "Callable[..., Any]") -> Any:
         """Return `original`, which begins or prepares a profile of theirs, made to wait for the end of ours."""

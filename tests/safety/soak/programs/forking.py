@@ -5,7 +5,7 @@ import os
 import torch
 from observed import PERIOD, Observed, Training, arguments
 
-EVERY = 20
+EVERY = 25
 
 
 def work(observed, training, number):

@@ -7,7 +7,7 @@ import torch
 from observed import PERIOD, Observed, Training, arguments
 
 TRAINING = []
-DESCRIBE_EVERY = 25
+DESCRIBE_EVERY = PERIOD
 
 
 def made(number):
