@@ -19,6 +19,7 @@ from perfscope.agent.host import proc
 from perfscope.errors import CannotEnter
 
 SINCE_3_8 = "PyConfig_InitPythonConfig"  # before, a thread of C could end a process that never made a Python thread
+SYS_KCMP, KCMP_VM = 312, 1
 CLASS_64, MACHINE_X86_64 = 2, 62
 REMOTE_EXEC_SINCE = 0x030E0000
 CAP_SYS_PTRACE = 1 << 19
@@ -57,6 +58,7 @@ def check(pid: int) -> None:
     refuse_by_owner(pid, status)
     refuse_by_tracer(pid, status)
     refuse_by_permission(pid)
+    refuse_by_shared_memory(pid, status)
     refuse_by_seccomp(pid, status)
     refuse_by_build(pid)
 
@@ -117,6 +119,15 @@ def refuse_by_permission(pid: int) -> None:
         raise refused_by_kernel(pid) from None
     except OSError:
         raise gone(pid) from None
+
+
+def refuse_by_shared_memory(pid: int, status: dict[str, str]) -> None:
+    """A child of vfork has its parent's memory until it executes a program: what is done to one is done to both."""
+    parent = int(status.get("PPid", "0"))
+    if parent and ctypes.CDLL(None, use_errno=True).syscall(SYS_KCMP, pid, parent, KCMP_VM, 0, 0) == 0:
+        raise CannotEnter(
+            f"pid {pid} has the memory of its parent, pid {parent}, until it executes another program: attach to the parent"
+        )
 
 
 def refuse_by_build(pid: int) -> None:

@@ -73,6 +73,34 @@ def test_no_such_pid() -> None:
     assert reason(child.pid) == f"no process with pid {child.pid}: `perfscope ps` lists what can be attached to"
 
 
+VFORK = """
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+    if (!vfork()) {
+        dprintf(1, "%d\\n", getpid());
+        pause();
+        _exit(0);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_a_child_that_has_its_parents_memory(tmp_path: Path) -> None:
+    (tmp_path / "vfork.c").write_text(VFORK)
+    subprocess.run(["cc", "-w", "vfork.c", "-o", "vfork"], cwd=tmp_path, check=True)
+    parent = subprocess.Popen([tmp_path / "vfork"], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert reason(child).startswith(f"pid {child} has the memory of its parent, pid {parent.pid}")
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        parent.communicate()
+
+
 def test_a_zombie() -> None:
     child = subprocess.Popen(["true"])
     eventually(lambda: "State:\tZ" in Path(f"/proc/{child.pid}/status").read_text(), "the zombie")
