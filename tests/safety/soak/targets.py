@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -122,6 +123,9 @@ class Started:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        outside = Path(f"{self.out}.folder")
+        if outside.exists():
+            shutil.rmtree(outside.read_text(), ignore_errors=True)
         if self in STARTED:
             STARTED.remove(self)
 

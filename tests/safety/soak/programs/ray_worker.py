@@ -31,6 +31,8 @@ class Trainer:
 def main():
     out, steps = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1 << 60
     place = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # its sockets need a short path
+    with open(out + ".folder", "w") as file:
+        file.write(place)  # removed with the target
     ray.init(
         num_cpus=1,
         include_dashboard=False,
