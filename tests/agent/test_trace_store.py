@@ -6,7 +6,7 @@ import os
 import pytest
 
 from perfscope.agent.profiler_windows import trace_store
-from perfscope.agent.profiler_windows.trace_store import CHUNK_BYTES, KERNEL, UNFINISHED, Contents, pack
+from perfscope.agent.profiler_windows.trace_store import CHUNK_BYTES, KERNEL, OPERATOR, UNFINISHED, Contents, pack
 
 
 def packed(text: bytes) -> Contents:
@@ -22,9 +22,10 @@ def packed(text: bytes) -> Contents:
     "before", [0, 1, CHUNK_BYTES - len(UNFINISHED) + 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 7]
 )
 def test_an_event_that_was_open_is_seen_wherever_it_is_in_the_trace(before: int) -> None:
-    assert packed(b" " * before + UNFINISHED + b"}") == Contents(True, True, False)
-    assert packed(b" " * before + KERNEL + b"}") == Contents(True, False, True)
-    assert packed(b" " * before + UNFINISHED[1:] + b"}") == Contents(True, False, False)
+    assert packed(b" " * before + UNFINISHED + b"}") == Contents(True, True, False, False)
+    assert packed(b" " * before + KERNEL + b"}") == Contents(True, False, True, False)
+    assert packed(b" " * before + OPERATOR + b"}") == Contents(True, False, False, True)
+    assert packed(b" " * before + UNFINISHED[1:] + b"}") == Contents(True, False, False, False)
 
 
 def test_a_trace_that_was_cut_is_not_whole(monkeypatch: pytest.MonkeyPatch) -> None:

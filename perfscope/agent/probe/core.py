@@ -104,6 +104,7 @@ class Probe:
         self.forward_began: list[Callable[[], None]] = guarded(self.guard, "forward hook")
         self.optimizer_ended: list[Callable[[], None]] = guarded(self.guard, "optimizer hook")
         self.outlived: Callable[..., None] = self.guard.one("wrapper that outlived its visit", self.look_again)
+        self.last_word: Callable[[], None] = SHELF["guard"].nothing  # called at the end of the program
         self.compilation: Compilation = SHELF["compilation"].Compilation(self)
         self.connection: socket.socket | None = None
         self.own_socket: OwnFile | None = None

@@ -10,7 +10,6 @@ import sys
 import time
 import weakref
 from _thread import get_ident, get_native_id
-from resource import RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by n
 # What costs a system call is read at most this often: a quick loop's steps and fetches are then a sample, a slow one's are all.
 CPU_EVERY_NS = 10_000_000
 METERS_EVERY_NS = 5_000_000
+MAJOR_FAULTS = 9
+"""In /proc/PID/stat, counted from behind the name (proc(5): field 12). The module `resource` would stay in the program."""
 SIZED = (list, tuple, range)
 
 
@@ -165,6 +166,7 @@ class Meters:
         self.closed = False
         self.files: dict[int, Any] = {}
         self.io = self.open("/proc/self/io")
+        self.stat = self.open("/proc/self/stat")
         probe.undo.append(self.close)
 
     def open(self, path: str) -> Any:
@@ -176,7 +178,7 @@ class Meters:
     def close(self) -> None:
         self.closed = True
         files, self.files = self.files, {}
-        for file in (*files.values(), self.io):
+        for file in (*files.values(), self.io, self.stat):
             if file is not None:
                 file.close()
 
@@ -187,14 +189,14 @@ class Meters:
         if tid not in self.files:
             self.files[tid] = self.open(f"/proc/self/task/{tid}/schedstat")
         delay, read = self.field(self.files[tid], 1), self.field(self.io, 9)
-        return delay, read, getrusage(RUSAGE_SELF).ru_majflt
+        return delay, read, self.field(self.stat, MAJOR_FAULTS)
 
     def field(self, file: Any, place: int) -> int:
-        """One of the numbers in a file, -1 where it cannot be read."""
+        """One of the numbers in a file, behind a name in brackets if there is one; -1 where it cannot be read."""
         if file is None:
             return -1
         try:
-            return int(os.pread(file.number, 256, 0).split()[place])
+            return int(os.pread(file.number, 512, 0).rpartition(b")")[2].split()[place])
         except (OSError, IndexError, ValueError):
             return -1
 

@@ -1,11 +1,13 @@
-"""Which visit of ours is in this process, and what its forked children do first: take everything of ours out.
+"""Which visit of ours is in this process, what its forked children do first (take everything of ours out), and what it does last.
 
-The interpreter cannot be told to forget an at-fork handler, so there is one for the life of the process, however often it is
-attached to: a loop over a list that is empty while nobody is in. A process that forks without Python's knowledge (a library
+The interpreter cannot be told to forget an at-fork handler, and keeps an empty slot for each function that atexit was told to
+forget. So there is one of each for the life of the process, however often it is attached to: loops over a list that is empty
+while nobody is in. A process that forks without Python's knowledge (a library
 in C) does not come by here; there the first patched function that is called sees that the process is another one.
 """
 
 import _thread
+import atexit
 import os
 import sys
 from types import FunctionType
@@ -23,6 +25,12 @@ def in_the_child() -> None:
         visits.pop().outlived()  # type: ignore[name-defined]  # noqa: F821
 
 
+def at_the_end() -> None:
+    """Run when the program ends; a copy of it stays, too."""
+    for visit in visits.copy():  # type: ignore[name-defined]  # noqa: F821
+        visit.last_word()
+
+
 def visits_here() -> "list[Probe]":
     """The list of the visits that this process has: one or none; it is made with the first visit and stays."""
     known = vars(_thread).get(VISITS)
@@ -30,6 +38,7 @@ def visits_here() -> "list[Probe]":
         known = []
         setattr(_thread, VISITS, known)
         os.register_at_fork(after_in_child=FunctionType(in_the_child.__code__, {"visits": known}))
+        atexit.register(FunctionType(at_the_end.__code__, {"visits": known}))
     return known
 
 

@@ -3,7 +3,6 @@ probe leaves first. What was not yet sent is sent, and nothing of ours runs besi
 second; longer only where a window of the profiler has to be over).
 """
 
-import atexit
 import os
 import socket
 import sys
@@ -75,5 +74,4 @@ def install(probe: "Probe") -> None:
             time.sleep(LOOK_S)
         time.sleep(LOOK_S)  # its thread ends
 
-    atexit.register(last_word)
-    probe.undo.append(lambda: atexit.unregister(last_word))
+    probe.last_word = probe.guard.one("last word", last_word)

@@ -22,6 +22,8 @@ FOLDER = "kineto"
 UNFINISHED = b'"finished": false'
 """How Kineto marks each operator or range that was open at the end of the session."""
 KERNEL = b'"cat": "kernel"'
+OPERATOR = b'"cat": "cpu_op"'
+NO_OPERATOR = "the trace of a window has no operator in it: the process ran none while it was on"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Contents:
     is_whole: bool
     has_open: bool
     has_kernels: bool
+    has_operators: bool
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class TraceStore:
             self.stored += 1
             self.look_into(trace)
             self.make_room()
-            if not trace.note.get("on_demand"):
+            if not trace.note.get("on_demand") and trace.contents.has_operators:
                 self.run.manifest.depth = "kernels"
             self.run.write_manifest()
 
@@ -126,6 +129,8 @@ class TraceStore:
             self.without_kernels = True
         if not contents.is_whole:
             self.tell_cut()
+        if not contents.has_operators:
+            self.trouble.append(NO_OPERATOR)
 
     def all_closed(self, process: int) -> bool | None:
         """Return whether the last trace of a process shows that nothing was open at its end; None while it is packed."""
@@ -165,7 +170,7 @@ def pack(file: int, out: Any) -> Contents:
     """Compress a memory file into the binary file `out`; of one that is too large the end is left out. Raises OSError."""
     packer = isal_zlib.compressobj(FASTEST, isal_zlib.DEFLATED, GZIP)
     offset, before = 0, b""
-    has_open = has_kernels = False
+    has_open = has_kernels = has_operators = False
     while piece := os.pread(file, CHUNK_BYTES, offset):
         if offset >= LARGEST_TRACE_BYTES:
             break
@@ -174,6 +179,7 @@ def pack(file: int, out: Any) -> Contents:
         out.write(packer.compress(text))
         seen = before + text
         has_open, has_kernels = has_open or UNFINISHED in seen, has_kernels or KERNEL in seen
+        has_operators = has_operators or OPERATOR in seen
         before = text[-len(UNFINISHED) :]
     out.write(packer.flush())
-    return Contents(not piece, has_open, has_kernels)
+    return Contents(not piece, has_open, has_kernels, has_operators)

@@ -10,8 +10,6 @@ from tests.safety.soak.targets import Started, seen_from_outside
 SETTLE_S = 20.0
 BEFORE = 3
 NOT_COMPARED = ("memory", "exit_slots")
-ALLOWED_MODULES = {"resource"}
-"""Modules of the standard library that the probe imports and that stay loaded; perfscope's own are never allowed."""
 ONLY_MORE = ("children", "children's mappings")
 """Children come and go by themselves; that there are more of them, or more in them, is a change."""
 CHILD_KEYS = ("identities", "hooks", "gc", "sys_hooks", "tracing", "handlers")
@@ -55,13 +53,11 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
         if key in ONLY_MORE:
             more = {name: count for name, count in after[key].items() if count > before[key].get(name, 0)}
             changed = f"more: {more}" if more else None
-        elif key == "modules":
-            changed = difference(before[key], sorted({*after[key]} - (ALLOWED_MODULES - {*before[key]})))
         else:
             changed = difference(before[key], after[key])
         if changed:
             found[key] = changed
-    # CPython keeps an empty slot for each function that atexit forgets: one for each attach is allowed.
+    # The first attach registers one function, which stays.
     if after["exit_slots"] > before["exit_slots"] + 1:
         found["exit_slots"] = f"{before['exit_slots']} -> {after['exit_slots']}"
     return found
