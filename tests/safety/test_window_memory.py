@@ -33,7 +33,7 @@ def preload(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def program(preload: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.safety.poisoned", *arguments]
+    command = [sys.executable, "-m", "tests.safety.visited.window_memory", *arguments]
     return subprocess.Popen(command, env={**os.environ, "LD_PRELOAD": preload}, text=True, **options)
 
 

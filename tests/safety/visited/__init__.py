@@ -1,1 +1,1 @@
-"""Programs that do odd things beside the probe and print one line of JSON: `python -m tests.safety.visited.NAME RUN_FOLDER`."""
+"""Programs that do odd things beside the probe; the tests above start them."""
