@@ -60,7 +60,7 @@ def test_no_window_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "torch.cuda.graphs", SimpleNamespace(CUDAGraph=Captured))
     state = CudaState(torch())
     failed: list[dict[str, Any]] = []
-    probe: Any = SimpleNamespace(live=[1], outlived=None, guard=Guard(failed.append), swap=setattr)
+    probe: Any = SimpleNamespace(live=[1], outlived=None, guard=Guard(failed.append), patches=patches.Patches())
     probe.around = partial(patches.around, probe)
     state.watch(probe)
     first, second = Captured(), Captured()
