@@ -26,6 +26,7 @@ from perfscope.errors import CannotEnter
 RETRY_S = 0.05
 WITHDRAWALS = 20
 POLL_S = 0.002
+STATE_LOOKS = 20
 
 
 def enter_by_ptrace(
@@ -135,12 +136,22 @@ def landed(visitor: Visitor) -> bool:
 
 def never_came(pid: int, why: str) -> str:
     """The line for a time that ran out, by what the main thread does."""
-    state = main_thread_state(pid)
+    state = settled_state(pid)
     if state in ("T", "t"):
         return f"pid {pid} was stopped by a signal during the entry: let it run with `kill -CONT {pid}`, and try again"
     if state == "D":
         return f"the main thread of pid {pid} is stuck in the kernel (state D, slow storage?): try again when it moves"
     return f"the main thread of pid {pid} reached no safe point in time{why}: it is inside native code; try again"
+
+
+def settled_state(pid: int) -> str:
+    """Return the main thread's state; one that a signal stops runs for a moment when its tracer leaves it."""
+    for _ in range(STATE_LOOKS):
+        state = main_thread_state(pid)
+        if state != "R":
+            return state
+        time.sleep(POLL_S)
+    return state
 
 
 def refuse_what_ptrace_cannot(pid: int) -> None:

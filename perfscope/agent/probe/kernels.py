@@ -168,12 +168,13 @@ class Windows:
         for_now = None if for_good else self.for_now()
         if for_good is None and for_now is None:
             self.running, self.hurried, self.asked_ns = True, False, 0
-            start_new_thread(self.take, (line.asked.pop(0),))
+            start_new_thread(self.probe.guard.one("window", self.take), (line.asked.pop(0),))
         elif for_good is not None or now_ns - self.asked_ns >= ASK_AGAIN_S * 1e9:
             self.asked_ns = 0
             del line.asked[0]
             more = {"for_good": True} if for_good is not None else {"later": for_now == self.cuda.not_yet()}
-            self.done.append(({"refused": self.theirs.in_the_way() or for_good or for_now, **more}, -1))
+            reason = self.refusal or self.theirs.in_the_way() or for_good or for_now
+            self.done.append(({"refused": reason, **more}, -1))
 
     def for_good(self, closed: bool) -> str | None:
         """Return why this process gets no window any more; `closed`: nothing was open at the end of the last one."""

@@ -1,7 +1,7 @@
 """Programs for tests/safety/test_window_memory.py, run with freed_blocks.c preloaded.
 
-`window_memory.py train OUT`: trains until OUT.stop exists, and opens a range when a session begins that it closes in the next one;
-then writes how many freed blocks were kept and how many of those were written to.
+`window_memory.py train OUT`: trains until OUT.stop exists, and opens a range when a session begins that it closes in the
+next one; then writes how many freed blocks were kept and how many of those were written to.
 
 `window_memory.py FIRST SECOND`: two sessions in a row, with a range that begins in the first and ends in the second; `ours` is
 perfscope's, `theirs` the program's, `all` the program's of all threads.
