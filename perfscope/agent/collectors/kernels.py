@@ -27,6 +27,7 @@ UNDECIDED_NS = 5_000_000_000
 """Until then ranks that go in step have shown it."""
 LATER_NS = 5_000_000_000
 """So long after a probe said that no window is possible yet it is asked again."""
+NO_OPERATORS = "the process ran no operator while a window was on: attach to it when it computes"
 NO_KERNELS = (
     "the window holds no kernels: a profile without CUDA came first in this process, or CUPTI was not available"
 )
@@ -176,6 +177,7 @@ class Kernels:
         parts = sum(not note["whole"] and not note["steps"] for note in taken)
         if parts:
             reasons.append("the window ended before one whole step was over: it is a part of a step")
+        reasons += [NO_OPERATORS] if self.store.without_operators else []
         reasons += [NO_KERNELS] if self.store.without_kernels else []
         is_loaded = any(note.get("device") for note in taken) and not self.store.without_kernels
         cupti = [CUPTI_STAYS] if is_loaded else []

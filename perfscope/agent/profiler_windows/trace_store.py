@@ -23,7 +23,6 @@ UNFINISHED = b'"finished": false'
 """How Kineto marks each operator or range that was open at the end of the session."""
 KERNEL = b'"cat": "kernel"'
 OPERATOR = b'"cat": "cpu_op"'
-NO_OPERATOR = "the trace of a window has no operator in it: the process ran none while it was on"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class TraceStore:
         self.finished: list[Packed] = []
         self.threads: list[GuardedThread] = []
         self.closed: dict[int, bool] = {}
-        self.without_kernels = False
+        self.without_kernels = self.without_operators = False
         self.trouble: list[str] = []
         self.held: HeldFolder | None = None
         self.stored = self.dropped = self.cut = 0
@@ -129,8 +128,8 @@ class TraceStore:
             self.without_kernels = True
         if not contents.is_whole:
             self.tell_cut()
-        if not contents.has_operators:
-            self.trouble.append(NO_OPERATOR)
+        if contents.is_whole and not contents.has_operators:
+            self.without_operators = True
 
     def all_closed(self, process: int) -> bool | None:
         """Return whether the last trace of a process shows that nothing was open at its end; None while it is packed."""
