@@ -56,7 +56,7 @@ class Saves:
         module = sys.modules[TORCH]
         code = self.probe.code(("saver", "torch.save"), "saver", "torch.save")
         if hasattr(module, "_open_zipfile_writer"):
-            self.put(module, "_open_zipfile_writer", self.began, nothing)
+            self.put(module, "_open_zipfile_writer", self.began, SHELF["guard"].nothing)
         for writer in (getattr(module, name, None) for name in WRITERS):
             if writer is not None and "__exit__" in vars(writer):
                 self.put(writer, "__exit__", kept, lambda *_: self.ended(code))
@@ -110,10 +110,6 @@ class Saves:
 def kept(args: Any, kwargs: Any) -> bool:
     """Have the end told of."""
     return True
-
-
-def nothing(begun: Any, args: Any, answer: Any, raised: Any) -> None:
-    """Nothing is to be done behind these calls."""
 
 
 def path_of(target: Any) -> str | None:

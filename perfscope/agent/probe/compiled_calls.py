@@ -52,7 +52,9 @@ class CompiledCalls:
         self.placed = True
         if hasattr(frames, BEFORE) and hasattr(frames, BEHIND):
             for name, begin in ((BEFORE, self.before), (BEHIND, self.behind)):
-                self.probe.patches.put(frames, name, self.probe.around(vars(frames)[name], begin, nothing))
+                self.probe.patches.put(
+                    frames, name, self.probe.around(vars(frames)[name], begin, SHELF["guard"].nothing)
+                )
 
     def before(self, args: Any, kwargs: Any) -> None:
         """Dynamo is asked what to evaluate frames with from now on."""
@@ -111,7 +113,3 @@ def compiled_function(frame: "FrameType | None") -> Any:
             return frame.f_locals.get("fn")
         frame = frame.f_back
     return None
-
-
-def nothing(begun: Any, args: Any, answer: Any, raised: Any) -> None:
-    """Nothing is to be done behind these calls."""

@@ -97,9 +97,8 @@ class Probe:
         self.patches: Patches = SHELF["patches"].Patches()
         guarded = SHELF["guard"].Guarded
         self.undo: list[Callable[[], None]] = guarded(self.guard, "undo")
-        self.endings: list[Callable[[], None]] = guarded(
-            self.guard, "ending"
-        )  # what must be over before the patches go
+        # what must be over before the patches go
+        self.endings: list[Callable[[], None]] = guarded(self.guard, "ending")
         self.ticks: list[Callable[[int], None]] = guarded(self.guard, "tick")
         self.forward_began: list[Callable[[], None]] = guarded(self.guard, "forward hook")
         self.optimizer_ended: list[Callable[[], None]] = guarded(self.guard, "optimizer hook")
@@ -152,10 +151,8 @@ class Probe:
         self.forgotten = True
         self.leave()
         if self.connection is not None and self.own_socket is not None:
-            number = (
-                self.connection.detach()
-            )  # never closed by the object's end: by then the number may be the program's
-            self.own_socket.number = number
+            # not closed by the end of the socket object: by then the number may be the program's
+            self.own_socket.number = self.connection.detach()
             self.own_socket.close()
         if becomes_a_worker():
             start_new_thread(run_in_worker, (self.config, self.parts))
@@ -216,14 +213,12 @@ def cost_ns(config: dict[str, Any], parts: list[ModuleType]) -> float:
 
 def hello(probe: Probe) -> dict[str, Any]:
     torch = sys.modules.get("torch")
-    worker = sys.modules.get("torch.utils.data._utils.worker")
-    info = getattr(worker, "_worker_info", None)
     said: dict[str, Any] = {
         "hello": 1,
         "token": probe.config["token"],
         "pid": probe.pid,
         "python": sys.version.split()[0],
-        "worker": getattr(info, "id", None),
+        "worker": getattr(SHELF["presence"].worker_info(), "id", None),
         "cost_ns": cost_ns(probe.config, probe.parts),
         "mono": time.monotonic_ns(),
         "real": time.time_ns(),
@@ -349,6 +344,6 @@ def visit(probe: Probe, line: "Line") -> None:
     probe.compilation.tick(0)
     probe.ticks.append(probe.compilation.tick)
     for part in probe.parts:
-        part.install(probe)
+        probe.guard.one(f"install of {part.__name__}", part.install)(probe)
     line.send_notes([{"installed": 1, "cpu_ns": time.thread_time_ns()}])
     stay(probe, line)

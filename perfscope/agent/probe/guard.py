@@ -16,7 +16,7 @@ OWN_FILE = "<perfscope "
 
 
 def nothing(*_: Any) -> None:
-    """Stands for a function of ours that has failed."""
+    """Stands for a function of ours that has failed, or where nothing is to be done."""
 
 
 class Guard:
@@ -24,7 +24,6 @@ class Guard:
 
     def __init__(self, tell: "Callable[[dict[str, Any]], None]") -> None:
         self.tell = tell
-        self.failures = 0
         self.own_thread = 0
         """On our own thread nothing of the program's runs, so all that is raised there is ours."""
 
@@ -44,16 +43,15 @@ class Guard:
                     if get_ident() != self.own_thread and from_the_program(raised):
                         raise
                     called[:] = [nothing] * len(called)
-                    self.count(name, raised)
+                    self.report(name, raised)
                     return None
 
             return call
 
         return [safe(place) for place in range(len(functions))]
 
-    def count(self, name: str, raised: Exception) -> None:
-        """Count a failure and tell of it, without anything that belongs to the program: its text might."""
-        self.failures += 1
+    def report(self, name: str, raised: Exception) -> None:
+        """Report a failure by the class of its exception: the text could hold something of the program's."""
         self.tell({"failed": name, "error": type(raised).__name__})
 
 

@@ -52,7 +52,7 @@ NOT_QUIET = "the window was dropped: a thread of the program got no core for a m
 
 def install(probe: "Probe") -> None:
     torch = sys.modules.get("torch")
-    if torch is None or getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None) is not None:
+    if torch is None or SHELF["presence"].in_worker():
         return
     windows = Windows(probe, torch)
     if windows.refusal is None:

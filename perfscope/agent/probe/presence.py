@@ -2,8 +2,8 @@
 
 The interpreter cannot be told to forget an at-fork handler, and keeps an empty slot for each function that atexit was told to
 forget. So there is one of each for the life of the process, however often it is attached to: loops over a list that is empty
-while nobody is in. A process that forks without Python's knowledge (a library
-in C) does not come by here; there the first patched function that is called sees that the process is another one.
+while nobody is in. A process that forks without Python's knowledge (a library in C) does not come by here; there the first
+patched function that is called sees that the process is another one.
 """
 
 import _thread
