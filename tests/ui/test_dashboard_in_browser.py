@@ -15,6 +15,7 @@ from tests.running import until
 from tests.ui.asking import address
 from tests.ui.kineto_files import HOSTILE, events, small_trace
 from tests.ui.recorded import recorded_run
+from tests.ui.shown import shown_text
 
 SHARED = Path(__file__).parents[3] / "shared/traces/kineto"
 PICTURES = Path(os.environ.get("PERFSCOPE_PICTURES", "")) if os.environ.get("PERFSCOPE_PICTURES") else None
@@ -117,7 +118,7 @@ def test_every_page_of_a_real_gpu_trace(browser: Any, tmp_path: Path) -> None:
 
 def test_from_the_list_to_the_interval_that_proves_it(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/")
-    until(lambda: "Input-bound" in browser.find_element("id", "page").text)
+    until(lambda: "Input-bound" in shown_text(browser, "#page"))
     browser.find_element("link text", "train.perfscope").click()
     until(lambda: browser.find_elements("css selector", "#page h1"))
     settled(browser)
@@ -161,7 +162,7 @@ def test_a_slider_asks_and_the_analyzer_answers(browser: Any, board: Dashboard) 
     assert "measured" in browser.find_element("id", "what-if").text
     thumb = browser.find_element("css selector", "#what-if-workers [role=slider]")
     thumb.send_keys("\ue014")  # arrow right
-    until(lambda: browser.find_element("id", "what-if").text.startswith("With 3 workers a step takes about"))
+    until(lambda: shown_text(browser, "#what-if").startswith("With 3 workers a step takes about"))
     until(lambda: "workers=3&cost=100" in browser.current_url)
     opened(browser, board, "/run/train.perfscope/input?workers=4&cost=50")
     assert browser.find_element("id", "what-if").text.startswith("With 4 workers and batches that cost 50 %")
@@ -193,7 +194,7 @@ def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: 
     opened(browser, board, "/run/train.perfscope/stacks")
     field = browser.find_element("css selector", "#page .search input")
     field.send_keys("u.py")
-    until(lambda: "1 frame" in browser.find_element("css selector", "#page .search output").text)
+    until(lambda: "1 frame" in shown_text(browser, "#page .search output"))
     opened(browser, board, "/run/train.perfscope/overview")
     click = "document.querySelector('[data-chart=steps] .js-plotly-plot').emit('plotly_click', { points: [{ x: 0.5, y: 10 }] })"
     until(

@@ -16,6 +16,7 @@ from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.source import Live
 from perfscope.ui.dashboard.watch import Watch
 from tests.running import until
+from tests.ui.shown import shown_text
 
 
 @pytest.fixture
@@ -45,25 +46,20 @@ def board(target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.Mon
     recording.close()
 
 
-def text(browser: Any, name: str) -> str:
-    found: str = browser.execute_script("return document.getElementById(arguments[0])?.innerText || ''", name)
-    return found
-
-
 def test_it_moves_and_is_stopped_from_the_page(browser: Any, board: Dashboard, tmp_path: Path) -> None:
     browser.get(board.url)
-    until(lambda: "Where a step goes" in text(browser, "live-answer"), 60)
+    until(lambda: "Where a step goes" in shown_text(browser, "#live-answer"), 60)
     points = "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length || 0"
     until(lambda: browser.execute_script(points) > 0)
     first = browser.execute_script(points)
     until(lambda: browser.execute_script(points) > first)
     until(lambda: "/live" in browser.current_url and "token" not in browser.current_url)
-    until(lambda: ", 1 window" in text(browser, "live-status"), 60)
+    until(lambda: ", 1 window" in shown_text(browser, "#live-status"), 60)
     browser.find_element("id", "live-window").click()
-    until(lambda: "was asked for" in text(browser, "live-said"))
-    until(lambda: ", 2 windows" in text(browser, "live-status"), 60)
+    until(lambda: "was asked for" in shown_text(browser, "#live-said"))
+    until(lambda: ", 2 windows" in shown_text(browser, "#live-status"), 60)
     browser.find_element("id", "live-stop").click()
-    until(lambda: "stopped by the user" in text(browser, "live-status"), 60)
+    until(lambda: "stopped by the user" in shown_text(browser, "#live-status"), 60)
     until(lambda: not browser.find_element("id", "live-said").is_displayed())
     manifest = read_manifest(tmp_path / "live.perfscope")
     assert manifest.finished and load(tmp_path / "live.perfscope").torn == 0
@@ -97,7 +93,7 @@ def test_the_targets_end_ends_the_page_in_good_order(
     browser: Any, board: Dashboard, target: subprocess.Popen[str]
 ) -> None:
     browser.get(board.url)
-    until(lambda: text(browser, "live-status").startswith("recording"), 60)
+    until(lambda: shown_text(browser, "#live-status").startswith("recording"), 60)
     target.terminate()
-    until(lambda: "the process ended" in text(browser, "live-status"), 60)
+    until(lambda: "the process ended" in shown_text(browser, "#live-status"), 60)
     assert browser.find_element("css selector", "#live-status a").get_attribute("href").endswith("/overview")

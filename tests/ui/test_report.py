@@ -13,6 +13,7 @@ from tests.build import trace
 from tests.running import until
 from tests.ui.diagnoses import DIAGNOSIS
 from tests.ui.runs import MS, input_bound
+from tests.ui.shown import shown_text
 
 
 def test_it_draws_every_chart_without_an_error_and_asks_nobody(page: Any) -> None:
@@ -82,7 +83,7 @@ def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(browser: A
     begin, end = browser.execute_script(SHOWN)
     rows = browser.execute_async_script(WAITS, int(begin), int(end))
     assert dict(rows)["waiting for a batch"] == pytest.approx(400 * MS)
-    until(lambda: "To keep this file small" in browser.find_element("id", "timeline").text)
+    until(lambda: "To keep this file small" in shown_text(browser, "#timeline"))
     elsewhere = browser.execute_async_script(
         "const done = arguments[0], t = document.getElementById('timeline').timeline;"
         "t.source.tile(0, 5e9, 500, [1]).then((tile) => done([t.source.exact(0, 5e9), Math.min(...tile.lanes.get(1).busy)]))"
@@ -91,7 +92,7 @@ def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(browser: A
     browser.execute_script(
         "const t = document.getElementById('timeline').timeline; t.look(...t.meta.span); t.selectView()"
     )
-    until(lambda: "not in this file" in browser.find_element("css selector", ".tl-panel").text)
+    until(lambda: "not in this file" in shown_text(browser, ".tl-panel"))
     told = browser.find_element("css selector", ".tl-panel").text
     assert "input: about" in told and "all lanes together" in told, "and said roughly"
 

@@ -13,6 +13,7 @@ from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
 from tests.ui.asking import address
 from tests.ui.kineto_files import small_trace
+from tests.ui.shown import shown_text
 from tests.ui.test_dashboard_in_browser import PICTURES, faults, settled
 
 NAME = "gpu.json"
@@ -59,7 +60,7 @@ def test_without_the_cookie_the_form_leads_to_the_page(fresh: Any, board: Dashbo
     fresh.get(place)
     form(fresh).send_keys("wrong")
     fresh.find_element("css selector", "form button").click()
-    until(lambda: fresh.find_element("css selector", "[role=alert]").text != "")
+    until(lambda: shown_text(fresh, "[role=alert]") != "")
     assert "#page" not in fresh.page_source
     photographed(fresh)
     form(fresh).send_keys(str(board.access.token))
@@ -126,11 +127,7 @@ def test_a_foreign_page_can_link_to_the_dashboard_and_read_nothing(
             fresh.get(board.url)
             settled(fresh)
         fresh.get(foreign.format(host))
-        until(
-            lambda: (
-                "fetch" in fresh.find_element("id", "said").text and "script" in fresh.find_element("id", "said").text
-            )
-        )
+        until(lambda: "fetch" in shown_text(fresh, "#said") and "script" in shown_text(fresh, "#said"))
         words = fresh.find_element("id", "said").text
         assert "fetch refused" in words and "script refused" in words
     fresh.execute_cdp_cmd("Network.clearBrowserCookies", {})

@@ -19,6 +19,7 @@ from tests.analyzer.timeline.test_lanes import SHARED, gpu_run
 from tests.build import trace
 from tests.running import until
 from tests.ui.runs import HOSTILE
+from tests.ui.shown import shown_text
 
 PAGE = '<html><style>{style}</style><body><div id="timeline" data-timeline="/timeline/{run}"></div><script>{script}</script>'
 T = "const t = document.getElementById('timeline').timeline; "
@@ -63,7 +64,7 @@ def point(browser: Any, lane: int, at_ns: float) -> Any:
 
 
 def panel(browser: Any) -> str:
-    return str(browser.find_element("css selector", ".tl-panel").text)
+    return shown_text(browser, ".tl-panel")
 
 
 @pytest.mark.parametrize("where", ["served", "file"])
@@ -148,7 +149,7 @@ def test_a_link_opens_its_window(browser: Any, served: str) -> None:
 def test_search_counts_dims_and_goes_from_hit_to_hit(browser: Any, served: str) -> None:
     opened(browser, f"{served}/gpu")
     ActionChains(browser).send_keys("/").send_keys("launchk").perform()
-    until(lambda: browser.find_element("css selector", ".tl-find output").text == "2 hits")
+    until(lambda: shown_text(browser, ".tl-find output") == "2 hits")
     ActionChains(browser).send_keys(Keys.ENTER).perform()
     until(lambda: browser.execute_script(T + "return t.chosen && t.chosen.ts_ns") == 120)
     ActionChains(browser).send_keys(Keys.ENTER).perform()
@@ -177,7 +178,7 @@ def test_a_hostile_name_is_text_and_an_empty_run_says_so(browser: Any, served: s
     until(lambda: "alert(1)" in panel(browser))
     assert browser.execute_script("return document.querySelectorAll('#timeline script').length") == 0
     browser.get(f"{served}/empty")
-    until(lambda: "holds no events" in browser.find_element("id", "timeline").text)
+    until(lambda: "holds no events" in shown_text(browser, "#timeline"))
 
 
 @pytest.mark.shared_traces

@@ -49,7 +49,7 @@ def identity_of(pid: int) -> ProcessIdentity:
 def identity_by(pid: int, status: dict[str, str]) -> ProcessIdentity:
     """Return the identity of process `pid` now, of which `status` has just been read. Raises OSError when it is gone."""
     stat = proc.stat(pid)
-    if stat is None:
+    if stat is None or stat.image == proc.NO_IMAGE:
         raise ProcessLookupError(pid)
     credentials = tuple(" ".join(status.get(name, "").split()) for name in CREDENTIALS)
     return ProcessIdentity(stat.start_ticks, stat.image, credentials)

@@ -5,21 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+NO_IMAGE = (0, 0)
 
 
 @dataclass(frozen=True)
 class Stat:
     """From /proc/PID/stat: thread name, state letter, parent, start in clock ticks since boot.
 
-    `image` (where the program's code and stack begin) is the same in a forked child and changes with every exec; all
-    zero or one where the kernel hides it from us.
+    `image` (where the program's code and stack begin) is the same in a forked child and changes with every exec;
+    (1, 0) where the kernel hides it from us, NO_IMAGE for a kernel thread and once a process has begun to end.
     """
 
     name: str
     state: str
     parent: int
     start_ticks: int
-    image: tuple[int, int] = (0, 0)
+    image: tuple[int, int] = NO_IMAGE
 
 
 def read(path: str) -> str | None:

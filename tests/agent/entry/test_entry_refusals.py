@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from perfscope.agent.entry import check, enter, ptrace
+from perfscope.agent.entry.process_identity import Target, identity_of
 from perfscope.agent.entry.refusals import refused_by_kernel
 from perfscope.agent.entry.symbols import path_in_target, python_files
 from perfscope.errors import CannotEnter
@@ -267,6 +268,17 @@ def test_gone_in_the_middle(start: Start) -> None:
                 enter(target.pid, "pass")
         killer.join()
         assert target.wait() == -signal.SIGKILL
+
+
+def test_a_process_that_ends_is_gone_not_changed(start: Start) -> None:
+    target = start(SLEEP)
+    memory = os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
+    entered = Target(target.pid, memory, identity_of(target.pid))
+    target.kill()
+    os.waitid(os.P_PID, target.pid, os.WEXITED | os.WNOWAIT)  # a zombie: its /proc/PID/stat is still there
+    with pytest.raises(ProcessLookupError):
+        entered.refuse_if_changed()
+    os.close(memory)
 
 
 def test_a_target_that_may_not_map_memory(start: Start) -> None:
