@@ -10,6 +10,7 @@ import pytest
 from perfscope.analyzer.engine import diagnose
 from perfscope.ui.report import write_report
 from tests.running import until
+from tests.ui.browsing import forget_last_page
 from tests.ui.runs import input_bound
 
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -38,9 +39,7 @@ def page(browser: Any, tmp_path: Path) -> Any:
     run = input_bound()
     write_report(run, diagnose(run), path)
     assert path.stat().st_size < 5_000_000
-    browser.get("about:blank")  # what another test's page still asks for is not the report's
-    browser.get_log("performance")
-    browser.get_log("browser")
+    forget_last_page(browser)
     browser.get(f"file://{path}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
     return browser

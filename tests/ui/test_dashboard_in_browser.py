@@ -13,9 +13,9 @@ from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
 from tests.ui.asking import address
+from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.kineto_files import HOSTILE, events, small_trace
 from tests.ui.recorded import recorded_run
-from tests.ui.shown import shown_text
 
 SHARED = Path(__file__).parents[3] / "shared/traces/kineto"
 PICTURES = Path(os.environ.get("PERFSCOPE_PICTURES", "")) if os.environ.get("PERFSCOPE_PICTURES") else None
@@ -73,7 +73,7 @@ def sign_in(browser: Any, board: Dashboard) -> None:
 
 
 def opened(browser: Any, board: Dashboard, path: str) -> Any:
-    faults(browser)
+    forget_last_page(browser)
     sign_in(browser, board)
     browser.get(address(board, path))
     settled(browser)

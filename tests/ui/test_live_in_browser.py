@@ -16,7 +16,7 @@ from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.source import Live
 from perfscope.ui.dashboard.watch import Watch
 from tests.running import until
-from tests.ui.shown import shown_text
+from tests.ui.browsing import forget_last_page, shown_text
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def board(target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_it_moves_and_is_stopped_from_the_page(browser: Any, board: Dashboard, tmp_path: Path) -> None:
+    forget_last_page(browser)
     browser.get(board.url)
     until(lambda: "Where a step goes" in shown_text(browser, "#live-answer"), 60)
     points = "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length || 0"

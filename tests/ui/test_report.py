@@ -11,9 +11,9 @@ from perfscope.ui.report import write_report
 from perfscope.ui.theme import DARK, LIGHT
 from tests.build import trace
 from tests.running import until
+from tests.ui.browsing import shown_text
 from tests.ui.diagnoses import DIAGNOSIS
 from tests.ui.runs import MS, input_bound
-from tests.ui.shown import shown_text
 
 
 def test_it_draws_every_chart_without_an_error_and_asks_nobody(page: Any) -> None:

@@ -12,8 +12,8 @@ import pytest
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
 from tests.ui.asking import address
+from tests.ui.browsing import shown_text
 from tests.ui.kineto_files import small_trace
-from tests.ui.shown import shown_text
 from tests.ui.test_dashboard_in_browser import PICTURES, faults, settled
 
 NAME = "gpu.json"

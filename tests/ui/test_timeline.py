@@ -18,8 +18,8 @@ from perfscope.ui.timeline.routes import register, script
 from tests.analyzer.timeline.test_lanes import SHARED, gpu_run
 from tests.build import trace
 from tests.running import until
+from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.runs import HOSTILE
-from tests.ui.shown import shown_text
 
 PAGE = '<html><style>{style}</style><body><div id="timeline" data-timeline="/timeline/{run}"></div><script>{script}</script>'
 T = "const t = document.getElementById('timeline').timeline; "
@@ -49,7 +49,7 @@ def served() -> Iterator[str]:
 
 
 def opened(browser: Any, address: str) -> Any:
-    browser.get_log("browser")
+    forget_last_page(browser)
     browser.get(address)
     until(lambda: browser.execute_script("return document.getElementById('timeline').dataset.ready"))
     browser.execute_async_script(T + "const done = arguments[0]; t.settled().then(() => done())")
