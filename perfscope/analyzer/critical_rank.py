@@ -2,8 +2,12 @@
 
 import pandas as pd
 
+from perfscope.analyzer.facts.observed_budget import observed_budget
 from perfscope.analyzer.facts.rows import table
+from perfscope.analyzer.facts.steps import trainers
 from perfscope.analyzer.facts.time_budget import steady_budget
+from perfscope.analyzer.facts.traced.span_budget import span_budget
+from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.limits import Limits
 from perfscope.traces.trace import Trace
 
@@ -63,3 +67,20 @@ def rank_of(rows: pd.DataFrame) -> int:
 def severity_of(share: float, limits: Limits) -> str:
     """critical from the share on at which XProf says "highly", else warning."""
     return "critical" if share >= limits.critical_share else "warning"
+
+
+def rank_of_process(trace: Trace, process: int | None) -> int | None:
+    """The rank whose budget is told."""
+    if process is None and is_recorded_trace(trace):
+        sums = trace.fact(span_budget)
+        return int(sums.sort_values(["peer_wait", "rank"])["rank"].iloc[0]) if len(sums) else None
+    if process is None:
+        seen = trace.fact(observed_budget)
+        return seen.rank if seen is not None and not len(trace.fact(steady_budget)) else _only_rank(trace)
+    return dict(trainers(trace)).get(process)
+
+
+def _only_rank(trace: Trace) -> int | None:
+    """The first rank with any steady steps, too few as they are."""
+    rows = trace.fact(steady_budget)
+    return int(rows["rank"].iloc[0]) if len(rows) else None

@@ -4,7 +4,7 @@ from dataclasses import replace
 from types import ModuleType
 
 from perfscope.analyzer.cases.input import unavoidable
-from perfscope.analyzer.critical_rank import critical_rank, few_steps, steps_of
+from perfscope.analyzer.critical_rank import critical_rank, few_steps, rank_of_process, steps_of
 from perfscope.analyzer.diagnosis import (
     Diagnosis,
     Failed,
@@ -13,6 +13,7 @@ from perfscope.analyzer.diagnosis import (
     Source,
     Verdict,
 )
+from perfscope.analyzer.facts.device_counters.device_bound import with_devices
 from perfscope.analyzer.facts.input_pipeline import input_pipelines
 from perfscope.analyzer.facts.ranks_here import ranks_at_once
 from perfscope.analyzer.facts.rows import manifest, table
@@ -23,20 +24,12 @@ from perfscope.analyzer.hosts import Outcome, host_views, together
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.operators import operators
 from perfscope.analyzer.overhead import overhead
+from perfscope.analyzer.rank_budgets import budget_over, budgets
+from perfscope.analyzer.verdict.bound_by import bound_by, work_of_rank
 from perfscope.analyzer.verdict.confidence import IN_TRACES, MOST, RECOVERABLE, UNREPEATED, Standing, confidence_of
-from perfscope.analyzer.verdict.device_bound import with_devices
+from perfscope.analyzer.verdict.run_summary import span_s, step_summary, steps_left_out
 from perfscope.analyzer.verdict.traced_verdicts import MOSTLY, of_quiet_trace, of_start, told_apart, with_unexplained
 from perfscope.analyzer.verdict.verdicts import between_calls, healthy, of_finding, unknown, without_steps
-from perfscope.analyzer.whole_budget import (
-    bound_by,
-    budget_over,
-    budgets,
-    rank_of_process,
-    span_s,
-    step_summary,
-    steps_left_out,
-    work_of_rank,
-)
 from perfscope.traces.naming import path_text
 from perfscope.traces.schema import SCHEMA_VERSION
 from perfscope.traces.trace import Trace

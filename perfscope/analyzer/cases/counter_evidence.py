@@ -7,10 +7,10 @@ import msgspec
 from perfscope.analyzer.cases.device import called, evidence, finding
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.facts.device_counters.counter_bound import CounterBound, counter_bound, why_not_measurable
+from perfscope.analyzer.facts.device_counters.device_bound import busiest
 from perfscope.analyzer.facts.device_counters.use import device_use
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.verdict.device_bound import busiest
 from perfscope.analyzer.wording import percent
 from perfscope.traces.trace import Trace
 

@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.critical_rank import critical_rank, rank_of, steps_of
 from perfscope.analyzer.diagnosis import Evidence, Speedup
-from perfscope.analyzer.facts.peers import pauses_of_peers
-from perfscope.analyzer.facts.rows import uses_device
+from perfscope.analyzer.facts.peers import peers_in_step
+from perfscope.analyzer.facts.rows import column, of_category, rows_of, uses_device
+from perfscope.analyzer.facts.time_budget import steady_budget
+from perfscope.analyzer.facts.zones import spans_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.prediction import After, left_alone, speedup
 from perfscope.analyzer.wording import ms
-from perfscope.traces.intervals import Ints
+from perfscope.traces.intervals import Ints, exclusive, merged
 from perfscope.traces.trace import Trace
 
 
@@ -84,3 +87,20 @@ def pause_of(trace: Trace, category: str, limits: Limits) -> Pause | None:
     theirs = pauses_of_peers(trace, process, category)
     found = Pause(process, rank_of(rows), rows, rows[category], theirs, uses_device(trace))
     return found if found.own_ns > 0.0 and found.share >= limits.worth_share else None
+
+
+def pauses_of_peers(trace: Trace, process: int, category: str) -> Ints:
+    """Per steady step of this rank, ns in which another one stands still for `category` (gc, checkpoint) and this one does not:
+    no more than it waits for others in that step.
+    """
+    budget = trace.fact(steady_budget)
+    own = budget[budget["process"] == process]
+    begin = column(own, "ts")
+    end = begin + column(own, "dur") + column(own, "cut")
+    mine = spans_of(of_category(rows_of(trace, "ranges", process), category))
+    paused = [
+        spans_of(of_category(rows_of(trace, "ranges", other), category)) for other in peers_in_step(trace, process)
+    ]
+    theirs = exclusive([mine, merged(*paused)], begin, end)[1] if paused else np.zeros(len(own), np.int64)
+    waited: Ints = column(own, "exposed_communication") + column(own, "peer_wait")
+    return np.minimum(theirs, waited)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.critical_rank import critical_rank, severity_of
+from perfscope.analyzer.critical_rank import critical_rank, rank_of_process, severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.rows import column, table
 from perfscope.analyzer.facts.time_budget import steady_budget
@@ -13,7 +13,6 @@ from perfscope.analyzer.facts.traced.range_table import innermost, modules
 from perfscope.analyzer.facts.traced.segments import segments
 from perfscope.analyzer.facts.traced.units import NO_DEVICE, Unit, is_recorded_trace, units
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.whole_budget import rank_of_process
 from perfscope.traces.trace import Trace
 
 WANTS_TRACE = "needs the device's own times: a trace by torch.profiler or Nsight Systems, `perfscope analyze TRACE`"

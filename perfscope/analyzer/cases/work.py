@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.cases.trace import ceiling, largest
-from perfscope.analyzer.critical_rank import critical_rank, severity_of
+from perfscope.analyzer.critical_rank import critical_rank, rank_of_process, severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.facts.rows import of_category, table
 from perfscope.analyzer.facts.traced.range_table import innermost, modules
@@ -18,7 +18,7 @@ from perfscope.analyzer.facts.traced.work_origin import forward_ops
 from perfscope.analyzer.facts.traced.work_units import work_units
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.peaks.peaks import Peaks
-from perfscope.analyzer.whole_budget import budgets, rank_of_process
+from perfscope.analyzer.rank_budgets import budgets
 from perfscope.analyzer.wording import ms, percent
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from perfscope.analyzer.facts.counters import HOST, of_host, readings, used
 from perfscope.analyzer.facts.rows import column, manifest, table
-from perfscope.analyzer.facts.time_budget import steady_budget
+from perfscope.analyzer.facts.steps import steady_steps
 from perfscope.traces.trace import Trace
 
 SECOND_NS = 1_000_000_000
@@ -59,7 +59,7 @@ class HostLoad:
 
 def window(trace: Trace) -> tuple[int, int]:
     """(begin, end) in ns of the steady steps, else of everything that was recorded."""
-    rows = trace.fact(steady_budget)
+    rows = trace.fact(steady_steps)
     if len(rows):
         return int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
     ends = [
@@ -125,7 +125,7 @@ def throttling(trace: Trace, name: str, begin: int, end: int) -> float | None:
 def cpu_per_step_ns(trace: Trace) -> float | None:
     """CPU nanoseconds of the whole job per step of one rank (ranks step together)."""
     load = trace.fact(host_load)
-    rows = trace.fact(steady_budget)
+    rows = trace.fact(steady_steps)
     if load.tree_cores is None or not len(rows):
         return None
     per_rank = rows.groupby("process")["dur"].mean()

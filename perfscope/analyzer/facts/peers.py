@@ -3,10 +3,10 @@
 import numpy as np
 
 from perfscope.analyzer.facts.ranks_here import mates
-from perfscope.analyzer.facts.rows import column, of_category, rows_of
-from perfscope.analyzer.facts.time_budget import steady_budget
+from perfscope.analyzer.facts.rows import of_category, rows_of
+from perfscope.analyzer.facts.steps import steady_steps
 from perfscope.analyzer.facts.zones import spans_of
-from perfscope.traces.intervals import Ints, covered, exclusive, merged
+from perfscope.traces.intervals import Ints, covered
 from perfscope.traces.trace import Trace
 
 # Ranks whose mean steps differ by less than this wait for each other (gradient synchronisation).
@@ -15,7 +15,7 @@ IN_STEP = 0.05
 
 def peers_in_step(trace: Trace, process: int) -> list[int]:
     """Processes of the other ranks that train at the same time with steps as long as this one's."""
-    means = trace.fact(steady_budget).groupby("process")["dur"].mean()
+    means = trace.fact(steady_steps).groupby("process")["dur"].mean()
     found = []
     for other in mates(trace, process):
         if other == process or other not in means or abs(means[other] / means[process] - 1.0) > IN_STEP:
@@ -32,20 +32,3 @@ def longest_input_wait(trace: Trace, process: int, begin: Ints, end: Ints) -> In
     for other in peers_in_step(trace, process):
         longest = np.maximum(longest, covered(spans_of(rows_of(trace, "loader", other)), begin, end))
     return longest
-
-
-def pauses_of_peers(trace: Trace, process: int, category: str) -> Ints:
-    """Per steady step of this rank, ns in which another one stands still for `category` (gc, checkpoint) and this one does not:
-    no more than it waits for others in that step.
-    """
-    budget = trace.fact(steady_budget)
-    own = budget[budget["process"] == process]
-    begin = column(own, "ts")
-    end = begin + column(own, "dur") + column(own, "cut")
-    mine = spans_of(of_category(rows_of(trace, "ranges", process), category))
-    paused = [
-        spans_of(of_category(rows_of(trace, "ranges", other), category)) for other in peers_in_step(trace, process)
-    ]
-    theirs = exclusive([mine, merged(*paused)], begin, end)[1] if paused else np.zeros(len(own), np.int64)
-    waited: Ints = column(own, "exposed_communication") + column(own, "peer_wait")
-    return np.minimum(theirs, waited)

@@ -26,6 +26,7 @@ COLUMNS = ("process", "rank", "index", "ts", "dur", "phase", "micro_steps", "dis
 # Fewer periods than this from the loader while the optimizer shows more: the loader is not the outer loop (a replay
 # buffer filled once, then many updates).
 FEW_PERIODS = 3
+STEADY = ("train", "inference")
 
 
 def steps(trace: Trace) -> pd.DataFrame:
@@ -48,6 +49,16 @@ def steps(trace: Trace) -> pd.DataFrame:
     if not parts:
         return nothing()
     return beside_windows(pd.concat(parts, ignore_index=True)[list(COLUMNS)], trace)
+
+
+def steady(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that times are told from: training or inference, not warm-up, not disturbed by us."""
+    return rows[rows["phase"].isin(STEADY) & ~rows["distorted"]]
+
+
+def steady_steps(trace: Trace) -> pd.DataFrame:
+    """Those rows of `steps`."""
+    return steady(trace.fact(steps))
 
 
 def beside_windows(frame: pd.DataFrame, trace: Trace) -> pd.DataFrame:

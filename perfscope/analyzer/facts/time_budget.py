@@ -20,7 +20,7 @@ from perfscope.analyzer.facts.sample_shares import (
     user_code_share,
     weights_by_core,
 )
-from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.facts.steps import STEADY, steady, steps
 from perfscope.analyzer.facts.traced.compute_shares import ComputeShares, compute_shares
 from perfscope.analyzer.facts.traced.traced_budget import traced_budget
 from perfscope.analyzer.facts.traced.units import is_recorded_trace
@@ -29,7 +29,6 @@ from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged
 from perfscope.traces.trace import Trace
 
 CATEGORIES = BUDGET_CATEGORIES
-STEADY = ("train", "inference")
 TABLES_READ = ("loader", "ranges", "copies", "thread_states", "stacks")
 
 
@@ -75,13 +74,8 @@ def with_peer_waits(trace: Trace, budget: pd.DataFrame) -> pd.DataFrame:
     return budget
 
 
-def steady(budget: pd.DataFrame) -> pd.DataFrame:
-    """The rows that times are told from: training or inference, not warm-up, not disturbed by us."""
-    return budget[budget["phase"].isin(STEADY) & ~budget["distorted"]]
-
-
 def steady_budget(trace: Trace) -> pd.DataFrame:
-    """Those rows of `time_budget`."""
+    """The steady rows of `time_budget`."""
     return steady(trace.fact(time_budget))
 
 

@@ -22,7 +22,8 @@ from perfscope.analyzer.cases.device import called, evidence, finding, no_device
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.facts.device_counters.host_and_device import host_and_device
 from perfscope.analyzer.facts.device_counters.use import device_use
-from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.steps import steady
+from perfscope.analyzer.facts.time_budget import time_budget
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.wording import percent
 from perfscope.traces.trace import Trace

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.facts.stack_tree import stack_tree
-from perfscope.analyzer.facts.steps import steps
-from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.steps import steady, steps
+from perfscope.analyzer.facts.time_budget import time_budget
 from perfscope.analyzer.facts.usage_by_role import JOB, usage_by_role
 from perfscope.analyzer.hosts import host_views
 from perfscope.traces.trace import Trace

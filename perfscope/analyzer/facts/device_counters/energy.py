@@ -14,7 +14,8 @@ from perfscope.analyzer.facts.device_counters.per_step import integral, weights
 from perfscope.analyzer.facts.device_counters.series import device_series, mean, within
 from perfscope.analyzer.facts.device_counters.use import DeviceUse, device_use
 from perfscope.analyzer.facts.rows import column, table
-from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.steps import steady
+from perfscope.analyzer.facts.time_budget import time_budget
 from perfscope.traces.trace import Trace
 
 SHORTEST_NS: Final = 1_000_000_000

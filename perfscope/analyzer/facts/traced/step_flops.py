@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.facts.rows import column, table
-from perfscope.analyzer.facts.time_budget import steady, time_budget
+from perfscope.analyzer.facts.steps import steady
+from perfscope.analyzer.facts.time_budget import time_budget
 from perfscope.analyzer.facts.traced.roof_coverage import BEFORE, covered, roof_coverage
 from perfscope.analyzer.facts.traced.roofline import roofed_calls
 from perfscope.analyzer.facts.traced.roofs import roofs
