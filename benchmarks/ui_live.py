@@ -47,7 +47,7 @@ def looks(driver: Any) -> int:
 
 def steps_a_second(run: Path, begin_ns: int, end_ns: int) -> float:
     """Of a rank, between two readings of CLOCK_MONOTONIC."""
-    from perfscope.analyzer.facts.steps import steps
+    from perfscope.analyzer.run.steps import steps
     from perfscope.traces.load import load
 
     trace = load(run)

@@ -7,7 +7,7 @@ import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.findings import FINDINGS
-from perfscope.analyzer.findings.causes import CAUSES
+from perfscope.analyzer.input.causes import CAUSES
 from perfscope.cli import name_of
 from perfscope.commands import COMMANDS
 from perfscope.traces.device_counters import COUNTERS

@@ -3,7 +3,7 @@
 import inspect
 
 from perfscope.analyzer.findings import FINDINGS
-from perfscope.analyzer.findings.causes import CAUSES
+from perfscope.analyzer.input.causes import CAUSES
 from perfscope.errors import UsageError
 
 HEADINGS = ("What it means", "How it is detected", "What to do", "When it is wrong")

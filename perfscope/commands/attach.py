@@ -286,7 +286,7 @@ class Diagnoses:
 
 def diagnosed(folder: Path) -> tuple[object, object]:
     """(diagnosis, trace) of the run folder as it is now."""
-    from perfscope.analyzer.engine import diagnose
+    from perfscope.analyzer.diagnose import diagnose
     from perfscope.traces.load import load
 
     trace = load(folder)

@@ -34,7 +34,7 @@ def refuse_a_typing_error(asked: str) -> None:
     from difflib import get_close_matches
 
     from perfscope.analyzer.explain import ids
-    from perfscope.analyzer.findings.causes import CAUSES
+    from perfscope.analyzer.input.causes import CAUSES
     from perfscope.errors import UsageError
 
     wanted = asked.strip().removeprefix("input-bound/")

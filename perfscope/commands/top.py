@@ -67,7 +67,7 @@ def show_glances(seen: "Iterator[Glances]", *, as_json: bool) -> None:
     """Print each as a line of JSON or as a table; on a terminal the table is refreshed in place."""
     from rich.live import Live
 
-    from perfscope.analyzer.glance import worded
+    from perfscope.analyzer.live_status import worded
     from perfscope.ui.terminal.top_view import printed, top_view
 
     if as_json:

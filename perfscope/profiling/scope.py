@@ -162,7 +162,7 @@ class Scope:
         """
         from msgspec.structs import replace
 
-        from perfscope.analyzer.engine import diagnose
+        from perfscope.analyzer.diagnose import diagnose
         from perfscope.traces.load import load
         from perfscope.traces.part import part_of
 

@@ -35,7 +35,7 @@ def answer_trace(
     With `kept_for`, the file that the trace was read from, the answer is kept for `answered_again`.
     Raises PerfscopeError when the report cannot be written (the diagnosis is printed all the same).
     """
-    from perfscope.analyzer.engine import diagnose
+    from perfscope.analyzer.diagnose import diagnose
 
     diagnosis = diagnose(trace)
     about_to_print()
@@ -78,7 +78,7 @@ def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
 
     with reading_bar(sys.stderr) as heard, reading(heard, kept=kept), ThreadPoolExecutor(1) as beside:
         trace = beside.submit(read)
-        import perfscope.analyzer.engine  # noqa: F401  it takes its time to import: meanwhile the trace is read
+        import perfscope.analyzer.diagnose  # noqa: F401  it takes its time to import: meanwhile the trace is read
 
         return trace.result()
 
@@ -94,7 +94,7 @@ def report(folder: Path, path: Path, *, json: bool) -> int:
 
 
 def diagnosed(folder: Path) -> "tuple[Trace, Diagnosis]":
-    from perfscope.analyzer.engine import diagnose
+    from perfscope.analyzer.diagnose import diagnose
     from perfscope.traces.load import load
 
     trace = load(folder)

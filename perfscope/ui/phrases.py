@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Finding, Speedup
-from perfscope.analyzer.wording import digits, ms, percent, plural
+from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.ui.theme import LABELS
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def subject(trace: "Trace | None") -> list[str]:
 
 def several(trace: "Trace", count: int) -> str:
     """`2 ranks`; `3 processes, one after the other`: ranks of one job run at the same time."""
-    from perfscope.analyzer.facts.ranks_here import (
-        mains_at_once,
-    )  # with pandas: an answer that was kept is told without
+    from perfscope.analyzer.run.local_ranks import mains_at_once  # with pandas: an answer that was kept is told without
 
     at_once = count if trace.manifest.depth == "trace" else trace.fact(mains_at_once)
     if at_once >= count:

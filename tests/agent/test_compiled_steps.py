@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.run.steps import steps
 from perfscope.traces.load import load
 from tests.running import attach, end, start
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from perfscope.agent.host import proc
-from perfscope.analyzer.facts.time_budget import steady_budget
+from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.errors import UnreadableRun
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace

@@ -1,6 +1,6 @@
 """The beat of a loop: from batch to batch, and of it the wait."""
 
-from perfscope.analyzer.facts.batch_times import batch_times
+from perfscope.analyzer.input.batch_times import batch_times
 from tests.build import MAIN, trace
 
 

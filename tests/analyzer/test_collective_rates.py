@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from perfscope.analyzer.facts.collective_rates import bus_factor, collective_rates
+from perfscope.analyzer.communication.collective_rates import bus_factor, collective_rates
 from tests import build
 from tests.analyzer.test_matched_collectives import RANKS, row
 

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from perfscope.analyzer import engine
+from perfscope.analyzer import diagnose as engine
+from perfscope.analyzer.diagnose import diagnose, losses_first
 from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES, Diagnosis, Finding
-from perfscope.analyzer.engine import diagnose, losses_first
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
 from tests import build

@@ -7,20 +7,19 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer import explain
+from perfscope.analyzer.diagnose import outcome
 from perfscope.analyzer.diagnosis import Finding, NotApplicable, Speedup
-from perfscope.analyzer.engine import outcome
-from perfscope.analyzer.findings import (
-    FINDINGS,
-    causes,
+from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.host import (
     checkpoint_stall,
     cpu_oversubscription,
     cpu_throttled,
     gc_pause,
     gil_contention,
     host_sync,
-    input_bound,
     memory_growth,
 )
+from perfscope.analyzer.input import causes, input_bound
 from perfscope.analyzer.limits import LIMITS
 from perfscope.errors import UsageError
 from perfscope.traces.trace import Trace

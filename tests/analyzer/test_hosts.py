@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.budget.time_budget import CATEGORIES, time_budget
+from perfscope.analyzer.communication import straggler
+from perfscope.analyzer.diagnose import diagnose, outcome
 from perfscope.analyzer.diagnosis import Failed, Finding, NotApplicable
-from perfscope.analyzer.engine import diagnose, outcome
-from perfscope.analyzer.facts.host_load import host_load
-from perfscope.analyzer.facts.rank_waiting import rank_waiting
-from perfscope.analyzer.facts.time_budget import CATEGORIES, time_budget
-from perfscope.analyzer.findings import straggler
-from perfscope.analyzer.hosts import Outcome, host_views, together
 from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.run.host_load import host_load
+from perfscope.analyzer.run.rank_waiting import rank_waiting
+from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
 from perfscope.traces.jobs.job import merged
 from perfscope.traces.jobs.recordings import Chosen, Recording
 from perfscope.traces.trace import Trace

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Finding, Speedup
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.findings import input_bound
+from perfscope.analyzer.input import input_bound
+from perfscope.analyzer.input.what_if import what_if
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.what_if import what_if
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.communication import network_saturated, nvlink_saturated
+from perfscope.analyzer.communication.arrival_spread import arrival_spread
+from perfscope.analyzer.communication.collective_links import collective_links
+from perfscope.analyzer.communication.group_path import DEVICE_LINKS, NETWORK, UNKNOWN, group_path
+from perfscope.analyzer.diagnose import diagnose, outcome
 from perfscope.analyzer.diagnosis import Finding, NotApplicable
-from perfscope.analyzer.engine import diagnose, outcome
-from perfscope.analyzer.facts.links.arrival_spread import arrival_spread
-from perfscope.analyzer.facts.links.collective_links import collective_links
-from perfscope.analyzer.facts.links.group_path import DEVICE_LINKS, NETWORK, UNKNOWN, group_path
-from perfscope.analyzer.findings import network_saturated, nvlink_saturated
+from perfscope.analyzer.hardware.link_products import link_peak
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.peaks.link_products import link_peak
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.traced.gpu import Gpu

@@ -1,6 +1,6 @@
 """When the last rank came to each collective."""
 
-from perfscope.analyzer.facts.matched_collectives import matched_collectives
+from perfscope.analyzer.run.matched_collectives import matched_collectives
 from tests import build
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from perfscope.analyzer.operators import operators
+from perfscope.analyzer.verdict.operators import operators
 from tests.build import trace
 
 MS = 1_000_000

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from perfscope.agent.probe.counting_blocks import BLOCK_NS, CYCLE_NS, OFTEN_NS, next_block
-from perfscope.analyzer.facts.block_contrast import block_contrast
-from perfscope.analyzer.overhead import overhead
+from perfscope.analyzer.overhead.block_contrast import block_contrast
+from perfscope.analyzer.overhead.overhead import overhead
 from perfscope.traces.run.manifest import Manifest, ProbeCost
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace, framed

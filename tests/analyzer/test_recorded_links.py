@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.links.collective_links import collective_links
+from perfscope.analyzer.communication.collective_links import collective_links
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.load import load
 from tests.traces.kineto.recorded import FILES, WHERE
 

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.peaks.calibrated import calibrated_peaks
+from perfscope.analyzer.hardware.calibrated_peaks import calibrated_peaks
 from perfscope.traces import calibrations
 from perfscope.traces.run.manifest import Calibration
 from perfscope.traces.trace import Trace

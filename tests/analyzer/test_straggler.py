@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.rank_skew import rank_skew, slower_kernels
-from perfscope.analyzer.findings import straggler
+from perfscope.analyzer.communication import straggler
+from perfscope.analyzer.communication.rank_skew import rank_skew, slower_kernels
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.load import load
 from tests.traces.made_ranks import made_ranks

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perfscope.analyzer.cases.pause import pauses_of_peers
-from perfscope.analyzer.facts.steps import steady
-from perfscope.analyzer.facts.time_budget import CATEGORIES, steady_budget, time_budget
+from perfscope.analyzer.budget.time_budget import CATEGORIES, steady_budget, time_budget
+from perfscope.analyzer.host.pauses import pauses_of_peers
+from perfscope.analyzer.run.steps import steady
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop

@@ -2,9 +2,9 @@
 
 import pytest
 
-from perfscope.analyzer.facts.traced.allocator import NOBODY, allocators, memory_owners
-from perfscope.analyzer.facts.traced.communication_table import communication_table
-from perfscope.analyzer.what_if import pipeline_of, what_if
+from perfscope.analyzer.communication.communication_table import communication_table
+from perfscope.analyzer.input.what_if import pipeline_of, what_if
+from perfscope.analyzer.memory.allocator import NOBODY, allocators, memory_owners
 from tests.build import MAIN, trace
 from tests.ui.runs import input_bound
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.steps import steps
-from perfscope.analyzer.facts.time_budget import time_budget
-from perfscope.analyzer.facts.traced.compute_shares import compute_shares
-from perfscope.analyzer.facts.traced.units import is_recorded_trace, units
-from perfscope.analyzer.facts.windows_taken import windows_taken
+from perfscope.analyzer.budget.compute_shares import compute_shares
+from perfscope.analyzer.budget.time_budget import time_budget
+from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.units import is_recorded_trace, units
+from perfscope.analyzer.run.window_count import windows_taken
 from perfscope.traces.trace import Trace
 from tests.build import trace
 

@@ -3,7 +3,7 @@
 import pytest
 
 from perfscope.analyzer.explain import ids
-from perfscope.analyzer.findings.causes import CAUSES
+from perfscope.analyzer.input.causes import CAUSES
 from perfscope.cli import main
 
 

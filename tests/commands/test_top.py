@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from perfscope.analyzer.glance import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
+from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 from perfscope.ui.terminal.top_view import printed
 from tests.driver import built, environment, written

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.facts.device_counters.energy import energy
-from perfscope.analyzer.facts.device_counters.per_step import device_per_step
+from perfscope.analyzer.devices.counters_per_step import device_per_step
+from perfscope.analyzer.devices.energy import energy
 from perfscope.traces.load import load
 from tests.driver import built, environment, written
 from tests.running import end, perfscope, start

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from perfscope.analyzer.counters.link_use import link_use
+from perfscope.analyzer.devices.energy import energy_windows
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Finding
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.device_counters.energy import energy_windows
-from perfscope.analyzer.facts.device_counters.link_use import link_use
 from perfscope.traces.device_facts import DeviceFacts, LinkFacts
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.devices import devices

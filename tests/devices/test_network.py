@@ -16,8 +16,8 @@ import pytest
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Network
 from perfscope.agent.host.network_ports import Interfaces
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.device_counters.link_use import link_use
+from perfscope.analyzer.counters.link_use import link_use
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.load import load
 from perfscope.traces.run.folder import RunWriter

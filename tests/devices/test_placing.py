@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.device_facts import DeviceFacts
 from tests.build import MAIN, trace
 

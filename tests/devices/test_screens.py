@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from perfscope.analyzer.facts.device_counters.link_map import DEVICE, NODE, SWITCH, link_maps
-from perfscope.analyzer.facts.device_counters.marks import Marks, marks
-from perfscope.analyzer.facts.device_counters.use import all_devices
+from perfscope.analyzer.counters.device_use import all_devices
+from perfscope.analyzer.devices.job_phases import Marks, marks
+from perfscope.analyzer.devices.link_map import DEVICE, NODE, SWITCH, link_maps
 from perfscope.analyzer.timeline.lane import COLOURS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.selection import selection

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
-from perfscope.analyzer.engine import diagnose
 from perfscope.traces.trace import Trace
 from tests.devices.recordings import SCENARIOS
 

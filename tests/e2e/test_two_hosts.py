@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.contents import contents
 from perfscope.traces.load import load_all
 from perfscope.ui.phrases import subject

@@ -8,7 +8,7 @@ import pytest
 
 from docs.generate import FOLDER, PAGES
 from perfscope.analyzer.findings import FINDINGS
-from perfscope.analyzer.findings.causes import CAUSES
+from perfscope.analyzer.input.causes import CAUSES
 from perfscope.cli import name_of, parser
 from perfscope.commands import COMMANDS
 from tests.house.sources import ROOT

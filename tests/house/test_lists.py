@@ -1,5 +1,6 @@
 """What is plugged in stands in one tuple: every file of the folder is in it, and is called what its file is called."""
 
+import ast
 import inspect
 from types import ModuleType
 
@@ -9,20 +10,19 @@ from perfscope.agent.collectors import COLLECTORS
 from perfscope.agent.delivery.probe_bundle import NAMES
 from perfscope.analyzer.explain import HEADINGS
 from perfscope.analyzer.findings import FINDINGS
-from perfscope.analyzer.findings.causes import CAUSES
+from perfscope.analyzer.input.causes import CAUSES
 from perfscope.commands import COMMANDS
 from perfscope.commands.export import FORMATS
 from perfscope.traces.readers import READERS
 from perfscope.traces.writers import WRITERS
 from perfscope.ui.dashboard.pages import PAGES
-from tests.house.sources import last_name, modules
+from tests.house.sources import last_name, modules, trees
 
 
 @pytest.mark.parametrize(
     ("folder", "listed"),
     [
-        ("analyzer/findings", FINDINGS),
-        ("analyzer/findings/causes", CAUSES),
+        ("analyzer/input/causes", CAUSES),
         ("commands", COMMANDS),
         ("traces/readers", READERS),
         ("traces/writers", WRITERS),
@@ -31,6 +31,23 @@ from tests.house.sources import last_name, modules
 )
 def test_every_file_of_a_folder_is_in_its_tuple_once(folder: str, listed: tuple[ModuleType, ...]) -> None:
     assert sorted(modules(folder)) == sorted(last_name(one) for one in listed)
+
+
+def test_every_finding_of_a_subject_is_listed_once() -> None:
+    """A file is a finding when it has `ID`."""
+    files = {
+        name.removeprefix("perfscope/").removesuffix(".py").replace("/", ".")
+        for name, tree in trees("perfscope/analyzer").items()
+        if any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ID" for node in tree.body)
+    }
+    assert sorted(files) == sorted(finding.__name__.removeprefix("perfscope.") for finding in FINDINGS)
+
+
+def test_no_finding_imports_another() -> None:
+    listed = {finding.__name__ for finding in FINDINGS}
+    for finding in FINDINGS:
+        used = {getattr(value, "__module__", None) for value in vars(finding).values()} - {finding.__name__}
+        assert not used & listed, finding.__name__
 
 
 def test_every_collector_is_listed() -> None:

@@ -27,7 +27,7 @@ from typing import Any
 import flask
 
 import perfscope.commands.export
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.cli import main as perfscope_main
 from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard.library import Library

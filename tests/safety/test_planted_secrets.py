@@ -13,7 +13,7 @@ import pyarrow.feather as feather
 import pyarrow.parquet as parquet
 import pytest
 
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.commands.export import FORMATS
 from perfscope.traces.cache.place import user_cache
 from perfscope.traces.load import load

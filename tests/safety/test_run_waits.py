@@ -36,7 +36,7 @@ BREAKS = {
     "ending": "import perfscope.agent.recorder as at; at.Recorder.end = fail",
     "manifest": "from perfscope.traces.run.folder import RunWriter as at; at.replace_manifest = fail",
     "reading": "import perfscope.traces.load as at; at.load = fail",
-    "diagnosis": "import perfscope.analyzer.engine as at; at.diagnose = fail",
+    "diagnosis": "import perfscope.analyzer.diagnose as at; at.diagnose = fail",
     "printing": "import perfscope.ui.terminal.diagnosis_view as at; at.show = fail",
 }
 AFTER_THE_END = ("reading", "diagnosis", "printing")
@@ -154,7 +154,7 @@ def test_names_that_are_not_utf8_are_recorded(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(tmp_path: Path) -> None:
-    slow = "import perfscope.analyzer.engine as at, time, os\n"
+    slow = "import perfscope.analyzer.diagnose as at, time, os\n"
     slow += "at.diagnose = lambda trace: (os.write(1, b'now\\n'), time.sleep(60))"
     text = PATCHED.format(patch=slow, error="ValueError")
     for signo in (signal.SIGINT, signal.SIGTERM):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.matched_collectives import matched_collectives
+from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.traces.load import load
 from tests.traces.warped_ranks import warped_ranks
 

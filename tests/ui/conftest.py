@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.ui.report import write_report
 from tests.running import until
 from tests.ui.browsing import forget_last_page

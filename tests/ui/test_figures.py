@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.diagnosis import StepSummary
-from perfscope.analyzer.facts.stack_tree import Node, nodes
-from perfscope.analyzer.facts.steps import steps
-from perfscope.analyzer.facts.time_budget import time_budget
+from perfscope.analyzer.run.stack_tree import Node, nodes
+from perfscope.analyzer.run.steps import steps
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.sections import gaps, of_budget

@@ -5,8 +5,8 @@ import io
 import msgspec
 import pytest
 
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
-from perfscope.analyzer.engine import diagnose
 from perfscope.traces.trace import Trace
 from perfscope.ui.terminal.diagnosis_view import show
 from tests.build import MAIN, trace

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.ui.report import write_report
 from perfscope.ui.theme import DARK, LIGHT
 from tests.build import trace

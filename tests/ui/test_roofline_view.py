@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.traced.roofline import roofline_table
-from perfscope.analyzer.peaks.peaks import Peaks
+from perfscope.analyzer.compute.roofline import roofline_table
+from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.roof_sections import roof_sections
 from perfscope.ui.blocks.tables import Table

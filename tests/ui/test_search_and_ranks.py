@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import BudgetEntry, RankBudget
-from perfscope.analyzer.engine import diagnose
 from perfscope.ui.blocks.rank_rows import rank_rows
 from tests.ui.runs import input_bound
 

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import msgspec
 import pytest
 
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.ui.terminal.diagnosis_view import lines, show
 from tests.build import trace
 from tests.ui.diagnoses import DIAGNOSIS, SENTENCE

@@ -10,7 +10,7 @@ from flask import Flask
 from selenium.webdriver import ActionChains, Keys
 from werkzeug.serving import make_server
 
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from perfscope.ui.report import style, write_report

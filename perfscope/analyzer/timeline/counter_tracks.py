@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.device_counters.link_use import link_use
-from perfscope.analyzer.facts.device_counters.losses import losses
-from perfscope.analyzer.facts.device_counters.series import device_series
-from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.counters.link_use import link_use
+from perfscope.analyzer.counters.lost_devices import losses
+from perfscope.analyzer.counters.series import device_series
+from perfscope.analyzer.number_text import digits, megabytes, percent
 from perfscope.analyzer.timeline.lane import Events
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.track import COUNTER, NOT_IN_A_TABLE, SOURCES, Draft
-from perfscope.analyzer.wording import digits, megabytes, percent
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

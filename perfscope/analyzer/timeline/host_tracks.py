@@ -5,18 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.steps import steps
+from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.timeline.lane import Events, joined, together
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.nest import depths
-from perfscope.analyzer.timeline.track import (
-    MOST_ROWS,
-    SOURCES,
-    Draft,
-    events_of,
-    has_device,
-    is_one_of,
-)
+from perfscope.analyzer.timeline.track import MOST_ROWS, SOURCES, Draft, events_of, has_device, is_one_of
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

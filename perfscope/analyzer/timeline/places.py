@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.rows import column, table
-from perfscope.analyzer.facts.traced.range_table import ANNOTATED, innermost, modules
+from perfscope.analyzer.run.range_table import ANNOTATED, innermost, modules
+from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.timeline.selection import COLUMNS, Stretch, ordered, stretches, whole_ns
 from perfscope.analyzer.timeline.track import SOURCES, Lanes, Track
 from perfscope.traces.trace import Trace

@@ -1,9 +1,9 @@
 """Which resource limits the run, from its time budget."""
 
+from perfscope.analyzer.compute.roofline import MEMORY
+from perfscope.analyzer.compute.work_limits import WorkLimits, work_limits
+from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding
-from perfscope.analyzer.facts.traced.roofline import MEMORY
-from perfscope.analyzer.facts.traced.work_limits import WorkLimits, work_limits
-from perfscope.analyzer.facts.traced.work_units import work_units
 from perfscope.analyzer.verdict.confidence import FROM_OUTSIDE, Standing
 from perfscope.traces.trace import Trace
 

@@ -1,12 +1,12 @@
 """How long the recording is, and its steps."""
 
+from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.diagnosis import StepSummary
-from perfscope.analyzer.facts.host_load import window
-from perfscope.analyzer.facts.rows import column, table
-from perfscope.analyzer.facts.steps import steady
-from perfscope.analyzer.facts.time_budget import time_budget
-from perfscope.analyzer.facts.traced.traced_steps import Marks, step_marks
-from perfscope.analyzer.facts.traced.units import Unit, is_recorded_trace
+from perfscope.analyzer.run.host_load import window
+from perfscope.analyzer.run.steps import steady
+from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.trace_steps import Marks, step_marks
+from perfscope.analyzer.run.units import Unit, is_recorded_trace
 from perfscope.traces.trace import Trace
 
 

@@ -2,17 +2,17 @@
 
 import pandas as pd
 
-from perfscope.analyzer.critical_rank import most_steps
+from perfscope.analyzer.budget.critical_rank import most_steps
+from perfscope.analyzer.budget.observed_budget import observed_budget
+from perfscope.analyzer.counters.bound_by_counters import on_device
+from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.diagnosis import Finding, Verdict
-from perfscope.analyzer.facts.device_counters.device_bound import on_device
-from perfscope.analyzer.facts.device_counters.use import device_use
-from perfscope.analyzer.facts.observed_budget import observed_budget
-from perfscope.analyzer.facts.rows import manifest, table
-from perfscope.analyzer.facts.steps import STEADY, steps
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.run.steps import STEADY, steps
+from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.verdict.confidence import Standing
 from perfscope.analyzer.verdict.run_summary import span_s
-from perfscope.analyzer.wording import digits, ms, percent, plural
 from perfscope.traces.trace import Trace
 
 

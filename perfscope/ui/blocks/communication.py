@@ -4,13 +4,13 @@ from typing import Any
 
 import pandas as pd
 
-from perfscope.analyzer.cases.link import CONVENTION, gigabytes
-from perfscope.analyzer.facts.links.arrival_spread import arrival_spread
-from perfscope.analyzer.facts.links.collective_links import collective_links
-from perfscope.analyzer.facts.matched_collectives import matched_collectives
-from perfscope.analyzer.facts.traced.communication_table import communication_table
-from perfscope.analyzer.facts.traced.overlap import overlap
-from perfscope.analyzer.wording import ms, percent
+from perfscope.analyzer.communication.arrival_spread import arrival_spread
+from perfscope.analyzer.communication.collective_links import collective_links
+from perfscope.analyzer.communication.collectives_on_links import CONVENTION, gigabytes
+from perfscope.analyzer.communication.communication_table import communication_table
+from perfscope.analyzer.communication.overlap import overlap
+from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.sections import Section
 from perfscope.ui.blocks.tables import Column, Table, count, known_bytes, known_time, time

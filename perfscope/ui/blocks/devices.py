@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.facts.device_counters.energy import DeviceEnergy, energy, energy_windows
-from perfscope.analyzer.facts.device_counters.link_map import link_maps
-from perfscope.analyzer.facts.device_counters.link_use import link_use
-from perfscope.analyzer.facts.device_counters.losses import losses
-from perfscope.analyzer.facts.device_counters.marks import Marks, marks
-from perfscope.analyzer.facts.device_counters.series import device_series, gaps_of
-from perfscope.analyzer.facts.device_counters.use import DeviceUse, all_devices, device_use
-from perfscope.analyzer.wording import digits, percent
+from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.counters.link_use import link_use
+from perfscope.analyzer.counters.lost_devices import losses
+from perfscope.analyzer.counters.series import device_series, gaps_of
+from perfscope.analyzer.devices.energy import DeviceEnergy, energy, energy_windows
+from perfscope.analyzer.devices.job_phases import Marks, marks
+from perfscope.analyzer.devices.link_map import link_maps
+from perfscope.analyzer.number_text import digits, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.sections import Section, span_s
 from perfscope.ui.blocks.tables import Column, Table

@@ -1,7 +1,7 @@
 """What to change, by time won: a row a finding."""
 
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Finding
-from perfscope.analyzer.wording import percent
+from perfscope.analyzer.number_text import percent
 from perfscope.ui.blocks.markup import door, escape, prose
 from perfscope.ui.phrases import cost, gain, name_of, reasons, title
 from perfscope.ui.theme import mark_of

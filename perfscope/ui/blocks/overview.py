@@ -1,8 +1,8 @@
 """The top of every page: the verdict as a sentence, the predicted gain, where a step goes, what to change, what is unknown."""
 
+from perfscope.analyzer.budget.longest_interval import Stretch, longest_stretch
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Speedup
-from perfscope.analyzer.facts.longest_stretch import Stretch, longest_stretch
-from perfscope.analyzer.wording import digits, ms
+from perfscope.analyzer.number_text import digits, ms
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.finding_cards import findings
 from perfscope.ui.blocks.markup import door, escape, prose

@@ -1,7 +1,7 @@
 """The budgets of a job's ranks on the page, a row each, the one that the verdict is about named so."""
 
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
-from perfscope.analyzer.wording import percent
+from perfscope.analyzer.number_text import percent
 from perfscope.ui.blocks.markup import escape
 from perfscope.ui.phrases import label
 from perfscope.ui.terminal.rank_bars import MOST_NAMED, largest_first

@@ -4,15 +4,15 @@ import math
 
 import pandas as pd
 
-from perfscope.analyzer import wording
-from perfscope.analyzer.facts.traced.kernel_roofline import kernel_roofline
-from perfscope.analyzer.facts.traced.range_roofline import range_roofline
-from perfscope.analyzer.facts.traced.roof_coverage import WITH_COST, covered, roof_coverage
-from perfscope.analyzer.facts.traced.roofline import MEMORY, roofline_table
-from perfscope.analyzer.facts.traced.roofs import roofs
-from perfscope.analyzer.facts.traced.step_flops import step_flops
-from perfscope.analyzer.peaks.peaks import Peaks
-from perfscope.analyzer.wording import digits, ms, percent
+from perfscope.analyzer import number_text as wording
+from perfscope.analyzer.compute.device_peaks import roofs
+from perfscope.analyzer.compute.kernel_roofline import kernel_roofline
+from perfscope.analyzer.compute.range_roofline import range_roofline
+from perfscope.analyzer.compute.roofline import MEMORY, roofline_table
+from perfscope.analyzer.compute.roofline_coverage import WITH_COST, covered, roof_coverage
+from perfscope.analyzer.compute.step_flops import step_flops
+from perfscope.analyzer.hardware.peaks import Peaks
+from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.sections import Section
 from perfscope.ui.blocks.tables import Column, Table, count, known_bytes, share, time

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import plotly.graph_objects as go
 
+from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.facts.stack_tree import stack_tree
-from perfscope.analyzer.facts.steps import steady, steps
-from perfscope.analyzer.facts.time_budget import time_budget
-from perfscope.analyzer.facts.usage_by_role import JOB, usage_by_role
-from perfscope.analyzer.hosts import host_views
+from perfscope.analyzer.run.stack_tree import stack_tree
+from perfscope.analyzer.run.steps import steady, steps
+from perfscope.analyzer.run.usage_by_role import JOB, usage_by_role
+from perfscope.analyzer.verdict.hosts import host_views
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.budget_over_steps import budget_over_steps, columns_for
 from perfscope.ui.figures.stack_icicle import stack_icicle

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from perfscope.analyzer.wording import megabytes, ms, percent
+from perfscope.analyzer.number_text import megabytes, ms, percent
 from perfscope.ui.blocks.markup import door, escape
 
 MOST_ROWS = 120

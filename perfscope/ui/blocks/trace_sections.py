@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from perfscope.analyzer.facts.traced.allocator import allocators, memory_owners
-from perfscope.analyzer.facts.traced.kernel_table import kernel_classes, kernel_table
-from perfscope.analyzer.facts.traced.launch_queue import launch_queue, queue_summaries
-from perfscope.analyzer.facts.traced.operator_table import operator_table
-from perfscope.analyzer.facts.traced.range_table import range_table
-from perfscope.analyzer.wording import digits, megabytes, ms, percent
+from perfscope.analyzer.compute.kernel_table import kernel_classes, kernel_table
+from perfscope.analyzer.compute.operator_table import operator_table
+from perfscope.analyzer.host.launch_queue import launch_queue, queue_summaries
+from perfscope.analyzer.memory.allocator import allocators, memory_owners
+from perfscope.analyzer.number_text import digits, megabytes, ms, percent
+from perfscope.analyzer.run.range_table import range_table
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.communication import communication
 from perfscope.ui.blocks.sections import Section

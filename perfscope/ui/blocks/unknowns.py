@@ -1,7 +1,7 @@
 """The end of every page: what was looked for and not there, what was not measured and why, what looking cost."""
 
 from perfscope.analyzer.diagnosis import Diagnosis, Source
-from perfscope.analyzer.wording import ms, percent
+from perfscope.analyzer.number_text import ms, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.markup import escape, prose
 from perfscope.ui.phrases import missing, overhead

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.engine import diagnose
 from perfscope.errors import UsageError
 from perfscope.traces.contents import Found, contents, leads_out
 from perfscope.traces.load import load_all

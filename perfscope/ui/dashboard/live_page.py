@@ -8,9 +8,9 @@ from typing import Any
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
-from perfscope.analyzer.facts.batch_times import batch_times
-from perfscope.analyzer.facts.windows_taken import windows_taken
-from perfscope.analyzer.wording import plural
+from perfscope.analyzer.input.batch_times import batch_times
+from perfscope.analyzer.number_text import plural
+from perfscope.analyzer.run.window_count import windows_taken
 from perfscope.traces.contents import identity
 from perfscope.ui.blocks.overview import changes_and_ranks, verdict_and_budget, who
 from perfscope.ui.blocks.sections import Section, of_host, recent_workers

@@ -7,7 +7,7 @@ from dash import Dash, Input, Output, dcc, html
 from dash.development.base_component import Component
 
 from perfscope.analyzer.diagnosis import BudgetEntry
-from perfscope.analyzer.wording import digits, ms
+from perfscope.analyzer.number_text import digits, ms
 from perfscope.traces.contents import Found
 from perfscope.ui.blocks.markup import prose
 from perfscope.ui.blocks.rank_rows import part

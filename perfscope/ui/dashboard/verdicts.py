@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.engine import diagnose
 from perfscope.errors import PerfscopeError
 from perfscope.traces.contents import Found
 from perfscope.traces.load import load_all

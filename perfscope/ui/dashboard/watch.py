@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.engine import diagnose
 from perfscope.errors import PerfscopeError
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.tables import trace_of

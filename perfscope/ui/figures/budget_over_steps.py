@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.analyzer.facts.time_budget import CATEGORIES
+from perfscope.analyzer.budget.time_budget import CATEGORIES
 from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LABELS, LIGHT, texture
 

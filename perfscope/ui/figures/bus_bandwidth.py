@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.analyzer.wording import digits, percent
+from perfscope.analyzer.number_text import digits, percent
 from perfscope.ui.figures.frame import figure, key_above
 from perfscope.ui.theme import LIGHT
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.analyzer.wording import ms, percent
+from perfscope.analyzer.number_text import ms, percent
 from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LIGHT
 

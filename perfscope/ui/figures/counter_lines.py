@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from perfscope.analyzer.facts.device_counters.marks import Marks
+from perfscope.analyzer.devices.job_phases import Marks
 from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 

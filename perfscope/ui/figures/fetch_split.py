@@ -2,8 +2,8 @@
 
 import plotly.graph_objects as go
 
-from perfscope.analyzer.facts.input_pipeline import Fetch
-from perfscope.analyzer.wording import ms
+from perfscope.analyzer.input.input_pipeline import Fetch
+from perfscope.analyzer.number_text import ms
 from perfscope.ui.figures.frame import figure, key_above
 from perfscope.ui.theme import LIGHT
 

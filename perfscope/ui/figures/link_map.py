@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from perfscope.analyzer.facts.device_counters.link_map import DEVICE, NODE, PORT, SWITCH, Knot, LinkMap
+from perfscope.analyzer.devices.link_map import DEVICE, NODE, PORT, SWITCH, Knot, LinkMap
 from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LIGHT
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.analyzer.facts.traced.roofline import MEMORY
-from perfscope.analyzer.peaks.peaks import Peaks
-from perfscope.analyzer.wording import ms, percent
+from perfscope.analyzer.compute.roofline import MEMORY
+from perfscope.analyzer.hardware.peaks import Peaks
+from perfscope.analyzer.number_text import ms, percent
 from perfscope.ui.figures.frame import figure, key_above
 from perfscope.ui.theme import LIGHT
 

@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from perfscope.analyzer.diagnosis import StepSummary
-from perfscope.analyzer.wording import ms
+from perfscope.analyzer.number_text import ms
 from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 

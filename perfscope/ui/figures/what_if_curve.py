@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from perfscope.analyzer.what_if import WhatIf
+from perfscope.analyzer.input.what_if import WhatIf
 from perfscope.ui.figures.frame import figure, key_above
 from perfscope.ui.theme import LIGHT
 

@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
-from perfscope.analyzer.wording import percent
+from perfscope.analyzer.number_text import percent
 from perfscope.ui.phrases import label
 from perfscope.ui.terminal.budget_bar import SMALLEST_SHARE, shared_out
 from perfscope.ui.theme import DARK, WAITS

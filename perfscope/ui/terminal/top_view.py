@@ -6,8 +6,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from perfscope.analyzer.glance import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
-from perfscope.analyzer.wording import digits, megabytes, percent
+from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
+from perfscope.analyzer.number_text import digits, megabytes, percent
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 from perfscope.ui.terminal.diagnosis_view import harmless
 

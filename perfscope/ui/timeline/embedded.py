@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from perfscope.analyzer.budget.longest_interval import longest_stretch
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.facts.longest_stretch import longest_stretch
 from perfscope.analyzer.timeline.event import SHOWN, details, table_of
 from perfscope.analyzer.timeline.lane import Lane
 from perfscope.analyzer.timeline.lanes import timeline_lanes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.load import load
 from perfscope.ui.phrases import missing
 from tests.agent.nvtx.building import compiled, need_library

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.costs import FAMILIES, MODELS, cost_of
-from perfscope.analyzer.costs.call import call_of
-from perfscope.analyzer.costs.collectives import collective
-from perfscope.analyzer.costs.cost import Cost
+from perfscope.analyzer.compute.costs import FAMILIES, MODELS, cost_of
+from perfscope.analyzer.compute.costs.call import call_of
+from perfscope.analyzer.compute.costs.collectives import collective
+from perfscope.analyzer.compute.costs.cost import Cost
 from tests.analyzer.costs.recorded import inputs
 
 F, H, L = "float", "c10::BFloat16", "long int"

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from perfscope.analyzer.facts.rows import table
-from perfscope.analyzer.facts.traced.call_costs import op_costs
+from perfscope.analyzer.compute.call_costs import op_costs
+from perfscope.analyzer.run.table_access import table
 from tests.analyzer.costs.recorded import recorded
 
 

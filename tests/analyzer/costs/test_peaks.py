@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from perfscope.analyzer.peaks.devices import device_peaks, devices
-from perfscope.analyzer.peaks.peaks import Peaks
+from perfscope.analyzer.hardware.device_products import device_peaks, devices
+from perfscope.analyzer.hardware.peaks import Peaks
 
 GB = 10**9
 

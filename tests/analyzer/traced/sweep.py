@@ -8,8 +8,8 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from typing import Any
 
-from perfscope.analyzer.facts.traced.thread_work import SAVES
-from perfscope.analyzer.facts.traced.units import Unit
+from perfscope.analyzer.budget.thread_work import SAVES
+from perfscope.analyzer.run.units import Unit
 from perfscope.traces.trace import Trace
 
 FIRST = ("device_compute", "exposed_communication", "peer_wait", "exposed_copy")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfscope.analyzer.facts.traced.segments import segments
-from perfscope.analyzer.facts.traced.units import NO_DEVICE, units
+from perfscope.analyzer.budget.device_segments import segments
+from perfscope.analyzer.run.units import NO_DEVICE, units
 from perfscope.traces.intervals import Spans, intersected, merged
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace

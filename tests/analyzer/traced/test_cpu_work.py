@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from perfscope.analyzer.facts.traced.cpu_work import computing
+from perfscope.analyzer.budget.cpu_work import computing
 from tests.analyzer.costs.recorded import recorded
 
 PLANE = torch.ones(8, 16, 48, 48, requires_grad=True)

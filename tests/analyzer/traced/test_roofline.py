@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from perfscope.analyzer.facts.traced.kernel_roofline import kernel_roofline
-from perfscope.analyzer.facts.traced.range_roofline import range_roofline
-from perfscope.analyzer.facts.traced.roof_coverage import NO_MODEL, REPLAYED, covered, roof_coverage
-from perfscope.analyzer.facts.traced.roofline import CACHED, roofline_table
-from perfscope.analyzer.facts.traced.step_flops import step_flops
+from perfscope.analyzer.compute.kernel_roofline import kernel_roofline
+from perfscope.analyzer.compute.range_roofline import range_roofline
+from perfscope.analyzer.compute.roofline import CACHED, roofline_table
+from perfscope.analyzer.compute.roofline_coverage import NO_MODEL, REPLAYED, covered, roof_coverage
+from perfscope.analyzer.compute.step_flops import step_flops
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import Gpu

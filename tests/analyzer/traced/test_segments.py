@@ -1,6 +1,6 @@
 """Why a device stood idle: each reason on a timetable of a few rows, the pieces as literal rows."""
 
-from perfscope.analyzer.facts.traced.segments import segments
+from perfscope.analyzer.budget.device_segments import segments
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import US, Gpu
 

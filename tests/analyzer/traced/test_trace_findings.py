@@ -4,26 +4,16 @@ from types import ModuleType
 
 import pytest
 
-from perfscope.analyzer.cases.trace import NO_ACCELERATOR, NO_KERNELS, WANTS_TRACE
+from perfscope.analyzer.budget.host_gaps import host_gaps
+from perfscope.analyzer.budget.trace_case import NO_ACCELERATOR, NO_KERNELS, WANTS_TRACE
+from perfscope.analyzer.communication import exposed_communication, small_collectives
+from perfscope.analyzer.diagnose import NOT_IN_TRACES, diagnose, outcome
 from perfscope.analyzer.diagnosis import Finding, NotApplicable
-from perfscope.analyzer.engine import NOT_IN_TRACES, diagnose, outcome
-from perfscope.analyzer.facts.traced.host_gaps import host_gaps
-from perfscope.analyzer.findings import (
-    FINDINGS,
-    allocator_retries,
-    checkpoint_stall,
-    exposed_communication,
-    exposed_copy,
-    fragmentation,
-    host_sync,
-    input_bound,
-    launch_bound,
-    memory_pressure,
-    pageable_copy,
-    profiler_overhead,
-    small_collectives,
-)
+from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.host import checkpoint_stall, host_sync, launch_bound, profiler_overhead
+from perfscope.analyzer.input import input_bound
 from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.memory import allocator_retries, exposed_copy, fragmentation, memory_pressure, pageable_copy
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.traced.gpu import US, Gpu

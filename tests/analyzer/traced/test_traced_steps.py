@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from perfscope.analyzer.engine import diagnose
-from perfscope.analyzer.facts.steps import steps
-from perfscope.analyzer.facts.time_budget import CATEGORIES, time_budget
-from perfscope.analyzer.facts.traced.period import anchors
-from perfscope.analyzer.facts.traced.traced_steps import step_marks
+from perfscope.analyzer.budget.time_budget import CATEGORIES, time_budget
+from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.run.repeating_work import anchors
+from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.trace_steps import step_marks
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import US, Gpu
 

@@ -1,6 +1,6 @@
 """A verdict is only as sure as the explained part of the time is large."""
 
-from perfscope.analyzer.engine import diagnose
+from perfscope.analyzer.diagnose import diagnose
 from tests.analyzer.traced.gpu import Gpu
 
 

@@ -5,11 +5,11 @@ from typing import Any, TypeGuard
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
 
-from perfscope.analyzer.facts.batch_times import batch_times
-from perfscope.analyzer.facts.input_pipeline import Pipeline
+from perfscope.analyzer.input.batch_times import batch_times
+from perfscope.analyzer.input.input_pipeline import Pipeline
+from perfscope.analyzer.input.what_if import MOST_WORKERS, WhatIf, pipeline_of, what_if
+from perfscope.analyzer.number_text import ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
-from perfscope.analyzer.what_if import MOST_WORKERS, WhatIf, pipeline_of, what_if
-from perfscope.analyzer.wording import ms, plural
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.sections import Section, span_s
 from perfscope.ui.dashboard.cards import graph, plain

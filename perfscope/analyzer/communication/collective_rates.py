@@ -1,0 +1,143 @@
+"""How fast each kind of collective goes in each process group, and what of it is exposed.
+
+Bus bandwidth as nccl-tests counts it: bytes times a factor that says how much of them has to cross the slowest link in the
+best algorithm, so that it can be held against the link's peak. A convention: where switches reduce (NVLS, SHARP) less
+crosses, and the figure may exceed the link.
+"""
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.run.device_activity import activity
+from perfscope.analyzer.run.matched_collectives import matched_collectives
+from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.units import units
+from perfscope.traces.intervals import Ints, covered
+from perfscope.traces.trace import Trace
+
+COLUMNS = (
+    "group",
+    "kind",
+    "count",
+    "ranks",
+    "group_size",
+    "bytes",
+    "busy_ns",
+    "waited_ns",
+    "exposed_ns",
+    "bus_bytes_per_s",
+    "at_least",
+)
+EACH = ("group", "kind", "group_size", "ranks", "arrival_ns", "end_ns", "busy_ns", "waited_ns", "exposed_ns", "size_bytes",
+        "crossed_bytes", "at_least")  # fmt: skip
+
+
+def collective_rates(trace: Trace) -> pd.DataFrame:
+    """One row for each group and kind of collective.
+
+    `count`: collectives, each counted once however many ranks saw it; `bytes`: the size nccl-tests reckons with, of all
+    of them, -1 where one is unknown; `busy_ns`: from the last arrival to the last end, of all of them; `waited_ns`: before
+    the last arrival, and `exposed_ns`: not hidden behind computation, both summed over the ranks; `bus_bytes_per_s`:
+    NaN where bytes or the size of the group are unknown; `at_least`: not all ranks of the group were recorded, so that
+    waiting for the missing ones is in `busy_ns`.
+    """
+    once = trace.fact(each_collective)
+    rows = []
+    for (group, kind), own in once.groupby(["group", "kind"], dropna=False, observed=True, sort=True):
+        sized = bool((own["size_bytes"] >= 0).all())
+        busy_ns, crossed = int(own["busy_ns"].sum()), float(own["crossed_bytes"].sum(skipna=False))
+        size = int(own["group_size"].max())
+        rows.append(
+            {
+                "group": group,
+                "kind": kind,
+                "count": len(own),
+                "ranks": int(own["ranks"].min()),
+                "group_size": size,
+                "bytes": int(own["size_bytes"].sum()) if sized else -1,
+                "busy_ns": busy_ns,
+                "waited_ns": int(own["waited_ns"].sum()),
+                "exposed_ns": int(own["exposed_ns"].sum()),
+                "bus_bytes_per_s": crossed / busy_ns * 1e9 if busy_ns > 0 else float("nan"),
+                "at_least": bool(own["at_least"].any()),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def each_collective(trace: Trace) -> pd.DataFrame:
+    """Each collective once, by its number (see collective_numbers): from its last arrival to its last end.
+
+    Columns: group, kind, group_size, ranks (that saw it), arrival_ns, end_ns, busy_ns, waited_ns, exposed_ns (both summed over
+    the ranks), size_bytes, crossed_bytes (size times nccl-tests' factor, NaN unknown), at_least.
+    """
+    frame = table(trace, "collectives")
+    if frame is None or not len(frame):
+        return pd.DataFrame({name: [] for name in EACH})
+    found = trace.fact(matched_collectives)
+    alone = column(found, "match") < 0
+    ts = column(frame, "ts")
+    end = ts + column(frame, "dur")
+    arrival = np.where(alone, ts, column(found, "arrival_ns"))
+    rows = pd.DataFrame(
+        {
+            "number": trace.fact(collective_numbers),
+            "group": frame["group"].astype(object),
+            "kind": frame["kind"].astype(object),
+            "group_size": column(frame, "group_size"),
+            "ranks": np.where(alone, 1, column(found, "ranks")),
+            "arrival_ns": arrival,
+            "end_ns": end,
+            "waited_ns": np.clip(arrival, ts, end) - ts,
+            "exposed_ns": end - ts - _hidden_ns(trace, frame),
+            "size_bytes": reckoned_bytes(frame),
+        }
+    )
+    how = dict.fromkeys(rows.columns, "max") | {"group": "first", "kind": "first"}
+    how |= {"waited_ns": "sum", "exposed_ns": "sum"}
+    del how["number"]
+    once = rows.groupby("number").agg(how)
+    once["busy_ns"] = np.maximum(once["end_ns"] - once["arrival_ns"], 0)
+    factor = bus_factor(once["kind"].to_numpy(str), column(once, "group_size"))
+    once["crossed_bytes"] = np.where(once["size_bytes"] >= 0, once["size_bytes"], np.nan) * factor
+    once["at_least"] = (once["ranks"] < once["group_size"]) | (once["group_size"] < 0)
+    return once[list(EACH)]
+
+
+def collective_numbers(trace: Trace) -> Ints:
+    """For each row of `collectives` the number of its collective: the same on all ranks that took part."""
+    match = column(trace.fact(matched_collectives), "match")
+    alone = match < 0
+    numbers: Ints = np.where(alone, match.max(initial=-1) + np.cumsum(alone), match)
+    return numbers
+
+
+def _hidden_ns(trace: Trace, frame: pd.DataFrame) -> Ints:
+    """How much of each row lies behind computation on its device."""
+    hidden = np.zeros(len(frame), np.int64)
+    process, device = column(frame, "process"), column(frame, "device")
+    ts, end = column(frame, "ts"), column(frame, "ts") + column(frame, "dur")
+    for unit in units(trace):
+        own = (process == unit.process) & (device == unit.device)
+        hidden[own] = covered(activity(trace, unit).compute, ts[own], end[own])
+    return hidden
+
+
+def reckoned_bytes(frame: pd.DataFrame) -> Ints:
+    """The size that nccl-tests divides by time: what a rank ends with for all_gather, what it begins with for the others."""
+    gathers = (frame["kind"] == "all_gather").to_numpy()
+    size: Ints = np.where(gathers, column(frame, "out_bytes"), column(frame, "in_bytes"))
+    return size
+
+
+def bus_factor(kinds: "np.typing.NDArray[np.str_]", size: Ints) -> "np.typing.NDArray[np.float64]":
+    """Bus bandwidth over algorithm bandwidth (nccl-tests, doc/PERFORMANCE.md), NaN where the size of the group is unknown."""
+    ranks = np.where(size > 0, size, 1).astype(np.float64)
+    part = (ranks - 1.0) / ranks
+    whole = np.isin(kinds, ("broadcast", "reduce", "send", "recv", "send_recv"))
+    factor = np.select(
+        [kinds == "all_reduce", np.isin(kinds, ("all_gather", "reduce_scatter", "all_to_all")), whole],
+        [2.0 * part, part, np.ones(len(ranks))],
+        default=np.nan,
+    )
+    return np.where((size > 0) | whole, factor, np.nan)

@@ -1,0 +1,111 @@
+"""How the ranks differ: who comes last to the collectives, how long the others wait for it, what it spends more time on."""
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.budget.span_budget import in_windows
+from perfscope.analyzer.budget.time_budget import steady_budget
+from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
+from perfscope.analyzer.run.device_activity import activity, rows_on
+from perfscope.analyzer.run.matched_collectives import matched_collectives
+from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.units import Unit, units
+from perfscope.traces.intervals import Ints, covered, intersected, merged, subtracted
+from perfscope.traces.trace import Trace
+
+COLUMNS = ("rank", "process", "device", "matched", "last", "caused_ns", "waited_ns", "window_ns")
+
+
+def rank_skew(trace: Trace) -> pd.DataFrame:
+    """One row a rank (a device of a process), all int64, over its steady steps or, without steps, its whole recording.
+
+    `matched`: collectives that other ranks are seen in too; `last`: to how many of these it came last; `caused_ns`: what
+    the others waited for it together, device time that nothing else filled; `waited_ns`: what it waited for others;
+    `window_ns`: the time all this is of; then the time in each category of the time budget. Empty without matches.
+    """
+    found = trace.fact(matched_collectives)
+    frame = table(trace, "collectives")
+    everyone = units(trace)
+    if frame is None or not (found["match"] >= 0).any():
+        return pd.DataFrame({name: np.empty(0, np.int64) for name in (*COLUMNS, *BUDGET_CATEGORIES)})
+    unit_of = _unit_of_rows(frame, everyone)
+    last_unit = np.append(unit_of, -1)[column(found, "last_row")]
+    caused = np.zeros(len(everyone), np.int64)
+    rows = []
+    for number, unit in enumerate(everyone):
+        begin, end = windows(trace, unit)
+        own = unit_of == number
+        for other in np.unique(last_unit[own & (column(found, "match") >= 0)]):
+            if other != number and other >= 0:
+                caused[other] += _waited_for(trace, unit, own & (last_unit == other), begin, end)
+        matched = own & (column(found, "match") >= 0)
+        budget = {name: int(ns.sum()) for name, ns in in_windows(trace, unit, begin, end).items()}
+        rows.append(
+            {
+                "rank": unit.rank,
+                "process": unit.process,
+                "device": unit.device,
+                "matched": int(matched.sum()),
+                "last": int((matched & (last_unit == number)).sum()),
+                "waited_ns": budget.get("peer_wait", 0),
+                "window_ns": int((end - begin).sum()),
+                **{name: budget.get(name, 0) for name in BUDGET_CATEGORIES},
+            }
+        )
+    skew = pd.DataFrame(rows).assign(caused_ns=caused)
+    return skew[[*COLUMNS, *BUDGET_CATEGORIES]].astype("int64")
+
+
+def windows(trace: Trace, unit: Unit) -> tuple[Ints, Ints]:
+    """(begins, ends): the steady steps of the process, else its whole recording."""
+    rows = trace.fact(steady_budget)
+    own = rows[column(rows, "process") == unit.process]
+    if len(own):
+        begin = column(own, "ts")
+        return begin, begin + column(own, "dur")
+    return np.array([unit.begin_ns], np.int64), np.array([unit.end_ns], np.int64)
+
+
+def _unit_of_rows(frame: pd.DataFrame, everyone: list[Unit]) -> Ints:
+    """Number of the unit of each row of `collectives`, -1 for none."""
+    found = np.full(len(frame), -1, np.int64)
+    process, device = column(frame, "process"), column(frame, "device")
+    for number, unit in enumerate(everyone):
+        found[(process == unit.process) & (device == unit.device)] = number
+    return found
+
+
+def _waited_for(trace: Trace, unit: Unit, rows: "np.typing.NDArray[np.bool_]", begin: Ints, end: Ints) -> int:
+    """Exposed waiting of one device inside these rows of `collectives`, ns in its windows."""
+    frame = table(trace, "collectives")
+    ts, ends = column(frame, "ts")[rows], (column(frame, "ts") + column(frame, "dur"))[rows]
+    arrival = column(trace.fact(matched_collectives), "arrival_ns")[rows]
+    before = merged((ts, np.clip(arrival, ts, ends)))
+    does = activity(trace, unit)
+    exposed = subtracted(intersected(before, does.waiting), does.compute)
+    return int(covered(exposed, begin, end).sum())
+
+
+def slower_kernels(trace: Trace, rank: int) -> pd.DataFrame:
+    """Kernels that take one rank longer than the others, the largest excess first.
+
+    Columns: name, own_ns (its time in them, per window time of the others), usual_ns (the median of the others), more_ns.
+    Only computation counts: a longer collective is waiting.
+    """
+    skew = trace.fact(rank_skew)
+    sums = {}
+    for unit in units(trace):
+        rows = rows_on(trace, "kernels", unit)
+        if rows is not None and unit.rank in set(skew["rank"]):
+            rows = rows[rows["kind"] == "compute"]
+            sums[unit.rank] = rows.groupby("name", observed=True)["dur"].sum()
+    table_ = pd.DataFrame(sums).fillna(0.0)
+    others = table_.drop(columns=[rank], errors="ignore")
+    if rank not in table_ or not others.shape[1]:
+        return pd.DataFrame({"name": [], "own_ns": [], "usual_ns": [], "more_ns": []})
+    usual = others.median(axis=1)
+    made = pd.DataFrame(
+        {"name": table_.index.astype(str), "own_ns": table_[rank].to_numpy(), "usual_ns": usual.to_numpy()}
+    )
+    made["more_ns"] = made["own_ns"] - made["usual_ns"]
+    return made[made["more_ns"] > 0].sort_values("more_ns", ascending=False, ignore_index=True)

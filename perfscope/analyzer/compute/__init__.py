@@ -1,0 +1,1 @@
+"""The work of operators and kernels: FLOPs and bytes, rooflines, what limits them."""

@@ -1,0 +1,74 @@
+"""FLOPs, bytes and roofs by module and by annotated range (record_function, NVTX), their backward included."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.analyzer.compute.roofline import roofed_calls, with_rates
+from perfscope.analyzer.compute.work_units import rank_of_work
+from perfscope.analyzer.run.call_tree import inside_same_name
+from perfscope.analyzer.run.launch_origin import forward_ops
+from perfscope.analyzer.run.range_table import ANNOTATED, around, innermost, modules
+from perfscope.analyzer.run.table_access import of_category, table
+from perfscope.traces.intervals import Ints
+from perfscope.traces.trace import Trace
+
+SUMS = ("work_ns", "flops", "bytes", "attainable_ns")
+RATES = ("intensity", "flops_per_s", "bytes_per_s", "roof_share")
+COLUMNS = ("rank", "process", "kind", "name", "count", *SUMS, *RATES, "longest_ts", "longest_ns")
+
+
+def range_roofline(trace: Trace) -> pd.DataFrame:
+    """One row for each process, kind (`module`, or the category of a range) and name; of a rank modules first, then by work.
+
+    Columns: rank, process, kind, name, count (its calls), work_ns (device work, of calls with a cost, launched while it was
+    open, and by the backward of operators that ran in it), flops, bytes and attainable_ns (sums of those; NaN where one is not
+    known), intensity, flops_per_s, bytes_per_s and roof_share of the sums, longest_ts and longest_ns (its longest call).
+    """
+    ranges, calls, ops = table(trace, "ranges"), trace.fact(roofed_calls), table(trace, "ops")
+    if ranges is None or ops is None or not len(calls):
+        return pd.DataFrame(columns=list(COLUMNS))
+    forward = trace.fact(forward_ops)[calls["op"].to_numpy(np.int64)]
+    at = np.where(forward >= 0, forward, calls["op"].to_numpy(np.int64))
+    kinds = [("module", modules(ranges)), *((kind, of_category(ranges, kind)) for kind in ANNOTATED)]
+    parts = [_of_kind(kind, rows, calls, ops, at) for kind, rows in kinds if rows is not None and len(rows)]
+    parts = [one for one in parts if len(one)]
+    if not parts:
+        return pd.DataFrame(columns=list(COLUMNS))
+    found = with_rates(pd.concat(parts, ignore_index=True))
+    ranks = rank_of_work(trace)
+    found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
+    found = found.assign(annotated=found["kind"] != "module")
+    order = ["rank", "annotated", "work_ns"]
+    found = found.sort_values(order, ascending=[True, True, False], ignore_index=True)
+    return found[list(COLUMNS)]
+
+
+def _of_kind(kind: str, ranges: pd.DataFrame, calls: pd.DataFrame, ops: pd.DataFrame, at: Ints) -> pd.DataFrame:
+    """`at`: the row of `ops` that each call is told of."""
+    rows, where = np.unique(at, return_inverse=True)
+    inside = innermost(ranges, ops.iloc[rows])[where.ravel()]
+    parent = around(ranges)
+    code = np.asarray(ranges["name"].cat.codes, np.int64)
+    outer = ~inside_same_name(code, parent)
+    sums = {name: summed(inside, parent, calls[name].to_numpy(np.float64)) for name in SUMS}
+    seen = summed(inside, parent, np.ones(len(inside))) > 0
+    frame = pd.DataFrame({"process": ranges["process"].to_numpy(np.int64), "code": code, **sums})
+    frame = frame.assign(ts=ranges["ts"].to_numpy(np.int64), dur=ranges["dur"].to_numpy(np.int64))[outer & seen]
+    groups = frame.groupby(["process", "code"], sort=True)
+    found = groups[list(SUMS)].agg("sum", skipna=False).reset_index()
+    longest = frame.loc[groups["dur"].idxmax()]
+    names = ranges["name"].cat.categories.to_numpy(object)
+    told = {"name": names[found["code"]], "count": groups.size().to_numpy(), "longest_ts": longest["ts"].to_numpy()}
+    return found.assign(kind=kind, **told, longest_ns=longest["dur"].to_numpy())
+
+
+def summed(at: Ints, parent: Ints, amount: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each range: the amounts at it and at all ranges inside it. `at` is -1 for nowhere."""
+    at, amount = at[at >= 0], amount[at >= 0]
+    whole = np.zeros(len(parent))
+    while len(at):
+        whole += np.bincount(at, weights=amount, minlength=len(parent))
+        at = parent[at]
+        at, amount = at[at >= 0], amount[at >= 0]
+    return whole

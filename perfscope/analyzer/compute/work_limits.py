@@ -1,0 +1,60 @@
+"""What limits the work of each device: arithmetic, memory, or neither."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.analyzer.compute.call_costs import communicates, device_work, over_a_link
+from perfscope.analyzer.compute.roofline import COMPUTE, MEMORY, roofed_calls
+from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.run.units import NO_DEVICE
+from perfscope.traces.trace import Trace
+
+
+@dataclass(frozen=True)
+class WorkLimits:
+    """Nanoseconds of a device's work (communication and copies over links left out): in all, limited by arithmetic, limited
+    by memory, and in calls that are far below both roofs. The rest has no model, or a side that is not known.
+    """
+
+    whole: int
+    compute: int
+    memory: int
+    below: int
+
+
+def work_limits(trace: Trace) -> dict[tuple[int, int], WorkLimits]:
+    """By process and device."""
+    work, calls = trace.fact(device_work), trace.fact(roofed_calls)
+    own = ~over_a_link(trace, work) & ~communicates(trace, work)
+    found = {}
+    for process, device in sorted({*zip(work.process.tolist(), work.device.tolist(), strict=True)}):
+        mine = (work.process == process) & (work.device == device) & own
+        rows = calls[(calls["process"] == process) & (calls["device"] == device)]
+        by = limited_by(rows)
+        ns = rows["work_ns"].to_numpy(np.int64)
+        sums = {name: int(ns[by == name].sum()) for name in (COMPUTE, MEMORY, BELOW)}
+        found[process, device] = WorkLimits(int(work.dur[mine].sum()), sums[COMPUTE], sums[MEMORY], sums[BELOW])
+    return found
+
+
+BELOW = "below"
+
+
+def limited_by(calls: pd.DataFrame) -> NDArray[np.object_]:
+    """For each of `roofed_calls`: compute, memory-bandwidth, below (far below its roof: something else holds it up), or "".
+
+    Without a roof the side is told only where the intensity leaves no doubt, and memory only where the data do not fit into a
+    core's own caches. What is as large on a CPU and far below memory's roof waits for memory all the same: for pages that are new
+    to it, for a layout.
+    """
+    side, share = calls["side"].to_numpy(object), calls["roof_share"].to_numpy(np.float64)
+    roofed, known = ~np.isnan(share), side != ""
+    reached = calls["reached"].to_numpy(np.float64)
+    reaches = np.where(roofed, share >= LIMITS.limited_from * reached, True)
+    large = calls["bytes"].to_numpy(np.float64) >= LIMITS.beyond_caches_bytes
+    reaches &= roofed | (side != MEMORY) | large
+    reaches |= (calls["device"].to_numpy(np.int64) == NO_DEVICE) & (side == MEMORY) & large
+    return np.where(known & reaches, side, np.where(known, BELOW, "")).astype(object)

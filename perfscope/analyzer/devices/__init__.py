@@ -1,0 +1,1 @@
+"""The devices themselves: clocks, power, links, placement, errors, other jobs on them."""

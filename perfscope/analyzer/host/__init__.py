@@ -1,0 +1,1 @@
+"""The host: Python, garbage collection, checkpoints, cores, and launching work too slowly."""

@@ -1,0 +1,59 @@
+"""The profiler itself took a good part of the recorded time.
+
+What it means
+    While the profiler writes its own records (flushing buffers, ending a window) the device stands idle. A run without the
+    profiler does not pay this; shares of the other categories are larger there.
+
+How it is detected
+    Idle time of the device while the trace has the profiler's own overhead on the thread that launches next, at least 5 % of
+    the span. For information only: nothing is lost in a run without it.
+
+What to do
+    Record less: fewer steps after a warm-up, without stacks, shapes and memory unless they are needed.
+
+When it is wrong
+    Only what the profiler itself marks is seen; that it slows every operator and Python call is not.
+"""
+
+from perfscope.analyzer.budget.trace_case import case_of, no_device, total
+from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.run.table_access import longest
+from perfscope.traces.trace import Trace
+
+ID = "profiler-overhead"
+NEEDS: tuple[str, ...] = ()
+
+
+def not_applicable(trace: Trace, limits: Limits) -> str | None:
+    """Needs a device."""
+    return no_device(trace)
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """The profiler's own marks on idle time, when they are a good part."""
+    case = case_of(trace, limits)
+    pieces = case.of("profiler_overhead")
+    share = total(pieces) / case.span_ns
+    if share < limits.profiler_share:
+        return None
+    worst = longest(pieces)
+    return Finding(
+        id=ID,
+        cause=None,
+        severity="info",
+        rank=case.unit.rank,
+        lost_s=0.0,
+        share=0.0,
+        speedup=None,
+        summary=f"The profiler itself holds the device up {percent(share)} of the recorded time: a run without it is faster, and "
+        "the other shares are larger there.",
+        evidence=[case.place(f"longest: {ms(int(worst['dur']))}", worst, value_ns=int(worst["dur"]), lane="host")],
+        actions=[
+            Action(
+                "record fewer steps, after a warm-up, without stacks and memory unless they are needed",
+                "torch.profiler.profile(schedule=torch.profiler.schedule(wait=5, warmup=2, active=5))",
+            )
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Device memory, the allocator, and copies between host and device."""

@@ -1,0 +1,1 @@
+"""What recording itself cost the run."""
