@@ -4,20 +4,6 @@ structs.
 
 import msgspec
 
-BUDGET_CATEGORIES = (
-    "device_compute",
-    "compute_or_host",
-    "exposed_communication",
-    "peer_wait",
-    "exposed_copy",
-    "input_wait",
-    "sync_wait",
-    "host_bound",
-    "checkpoint",
-    "profiler_overhead",
-    "other_idle",
-)
-
 
 class Verdict(msgspec.Struct, frozen=True):
     """What bounds the run: a finding's id, `healthy` or `unknown`."""

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Finding, Speedup
 from perfscope.analyzer.number_text import digits, ms, percent, plural
-from perfscope.ui.theme import LABELS
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -80,7 +80,7 @@ def step_ms(diagnosis: Diagnosis) -> float | None:
 
 
 def label(category: str) -> str:
-    return LABELS.get(category, category.replace("_", " "))
+    return CATEGORY[category].label
 
 
 def time_of(part: BudgetEntry, mean_ms: float | None) -> str:

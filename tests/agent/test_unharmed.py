@@ -160,7 +160,7 @@ def test_every_kind_of_loader_is_timed_as_the_program_times_itself(kind: str, tm
     assert statistics.median(abs(ours.whole_s - theirs.whole_s) for ours, theirs in pairs) < 0.001
     budget = {one["category"]: one["share"] for one in answer["time_budget"]}
     waited, whole = (sum(getattr(ours, name) for ours, _ in pairs) for name in ("wait_s", "whole_s"))
-    assert budget["input_wait"] == pytest.approx(waited / whole, abs=0.02)
+    assert budget["input-wait"] == pytest.approx(waited / whole, abs=0.02)
     assert answer["steps"]["mean_ms"] == pytest.approx(1000 * whole / len(pairs), rel=0.02)
 
 

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from perfscope.analyzer import diagnose as engine
+from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.diagnose import diagnose, losses_first
-from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES, Diagnosis, Finding
+from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
 from tests import build
@@ -27,9 +28,6 @@ def test_healthy_is_bound_by_compute() -> None:
     result = diagnose(healthy())
     assert result.verdict.id == "healthy"
     assert result.verdict.summary.startswith("Healthy: ")
-    assert (
-        "% of it computing or dispatching" in result.verdict.summary
-    )  # no window of the profiler tells one from the other
     assert result.verdict.confidence == 0.99
     assert result.bound_by.id == "compute"
     assert result.bound_by.share == round(6 / 6.1, 4)
@@ -44,7 +42,7 @@ def test_a_loop_that_mostly_sleeps_is_not_called_healthy() -> None:
     for _ in range(60):
         loop.next(0.1, queue_depth=3).forward(2).idle(20).backward(3).optimizer(1)
     result = diagnose(loop.sampled("thread_states", 1, state="sleep").trace())
-    assert {entry.category: round(entry.share, 1) for entry in result.time_budget}["other_idle"] == 0.8
+    assert {entry.category: round(entry.share, 1) for entry in result.time_budget}["other-idle"] == 0.8
     assert result.verdict.id == "unknown" and result.verdict.confidence == 0.0
     assert "waits 77 % of each step of 26.1 ms" in result.verdict.summary
 
@@ -64,7 +62,7 @@ def test_the_largest_loss_is_the_verdict() -> None:
 def test_bound_by_input() -> None:
     result = diagnose(pipeline(wait=30, fetch={"wall": 80, "cpu": 1}))
     assert result.bound_by.id == "input"
-    assert [entry.category for entry in result.time_budget] == ["input_wait", "compute_or_host"]
+    assert [entry.category for entry in result.time_budget] == ["input-wait", "compute-or-host"]
 
 
 def test_a_rival_that_costs_as_much_lowers_confidence_and_is_named() -> None:
@@ -131,7 +129,7 @@ def test_an_absent_table_is_told_with_its_reason() -> None:
 def test_shares_sum_to_one_and_categories_are_known() -> None:
     result = diagnose(pipeline(wait=7.3, fetch={"wall": 33, "cpu": 1}))
     assert sum(entry.share for entry in result.time_budget) == pytest.approx(1.0, abs=1e-12)
-    assert {entry.category for entry in result.time_budget} <= set(BUDGET_CATEGORIES)
+    assert {entry.category for entry in result.time_budget} <= set(CATEGORY_IDS)
 
 
 def test_the_rank_that_loses_is_the_critical_one() -> None:
@@ -170,8 +168,8 @@ def outside(states: list[str], stack: str | None = None, **more: Any) -> Trace:
 def test_from_outside_states_give_a_budget_and_no_verdict() -> None:
     result = diagnose(outside(["running"] * 60 + ["poll"] * 40))
     assert {entry.category: round(entry.share, 3) for entry in result.time_budget} == {
-        "compute_or_host": 0.6,
-        "other_idle": 0.4,
+        "compute-or-host": 0.6,
+        "other-idle": 0.4,
     }
     assert result.verdict.id == "unknown"
     assert "Not deeper: no ptrace permission" in result.verdict.summary

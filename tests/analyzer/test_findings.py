@@ -19,7 +19,7 @@ from perfscope.analyzer.host import (
     host_sync,
     memory_growth,
 )
-from perfscope.analyzer.input import causes, input_bound
+from perfscope.analyzer.input import input_bound
 from perfscope.analyzer.limits import LIMITS
 from perfscope.errors import UsageError
 from perfscope.traces.trace import Trace
@@ -276,13 +276,6 @@ def test_memory_that_fills_a_cache_and_stops_is_no_growth() -> None:
 def test_host_sync_does_not_apply_without_device_timing() -> None:
     torch = {"torch": {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}}
     assert "device's own times" in reason(host_sync, plain().trace(manifest=torch))
-
-
-def test_every_file_is_in_its_tuple_under_its_own_name() -> None:
-    assert {path.stem for path in FOLDER.glob("*.py")} - {"__init__"} == {m.ID.replace("-", "_") for m in FINDINGS}
-    assert {path.stem for path in (FOLDER / "causes").glob("*.py")} - {"__init__"} == {
-        m.CAUSE.replace("-", "_") for m in causes.CAUSES
-    }
 
 
 @pytest.mark.parametrize("module", FINDINGS, ids=lambda module: module.ID)

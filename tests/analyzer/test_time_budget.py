@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perfscope.analyzer.budget.time_budget import CATEGORIES, steady_budget, time_budget
+from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
+from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.host.pauses import pauses_of_peers
 from perfscope.analyzer.run.steps import steady
 from perfscope.traces.trace import Trace
@@ -22,8 +23,8 @@ def mean_ms(trace: Trace, column: str) -> float:
 def assert_sums(trace: Trace) -> None:
     frame = trace.fact(time_budget)
     assert len(frame)
-    assert (frame[list(CATEGORIES)].sum(axis=1) == frame["dur"]).all()
-    assert (frame[list(CATEGORIES)] >= 0).all(axis=None)
+    assert (frame[list(CATEGORY_IDS)].sum(axis=1) == frame["dur"]).all()
+    assert (frame[list(CATEGORY_IDS)] >= 0).all(axis=None)
 
 
 def test_categories_of_a_plain_step() -> None:
@@ -32,8 +33,8 @@ def test_categories_of_a_plain_step() -> None:
         loop.next(4).work().call("checkpoint", 2, value=1000).call("gc", 1, object=2).idle(3)
     trace = loop.trace()
     assert_sums(trace)
-    named = {name: mean_ms(trace, name) for name in CATEGORIES if mean_ms(trace, name)}
-    assert named == {"checkpoint": 2, "input_wait": 4, "host_bound": 1, "compute_or_host": 9}
+    named = {name: mean_ms(trace, name) for name in CATEGORY_IDS if mean_ms(trace, name)}
+    assert named == {"checkpoint": 2, "input-wait": 4, "host-bound": 1, "compute-or-host": 9}
 
 
 def test_a_collection_inside_a_wait_is_counted_once() -> None:
@@ -47,8 +48,8 @@ def test_a_collection_inside_a_wait_is_counted_once() -> None:
         loop.work()
     trace = loop.trace()
     assert_sums(trace)
-    assert mean_ms(trace, "input_wait") == 4
-    assert mean_ms(trace, "host_bound") == 0
+    assert mean_ms(trace, "input-wait") == 4
+    assert mean_ms(trace, "host-bound") == 0
     assert mean_ms(trace, "gc") == 0
 
 
@@ -61,7 +62,7 @@ def test_evaluation_inside_a_step_costs_it_nothing() -> None:
     trace = loop.trace()
     assert_sums(trace)
     assert mean_ms(trace, "dur") == 13
-    assert mean_ms(trace, "input_wait") == 2
+    assert mean_ms(trace, "input-wait") == 2
 
 
 def test_random_nanoseconds_sum_exactly() -> None:
@@ -93,8 +94,8 @@ def test_samples_split_the_rest() -> None:
     assert_sums(trace)
     # a fourth to a half of the samples are exact shares of 100 minus the edges: 74 of 98 sleep outside torch, 49 of 98
     # GIL
-    assert abs(mean_ms(trace, "other_idle") - 0.75 * 40) < 1
-    assert abs(mean_ms(trace, "host_bound") - 0.5 * 50) < 1
+    assert abs(mean_ms(trace, "other-idle") - 0.75 * 40) < 1
+    assert abs(mean_ms(trace, "host-bound") - 0.5 * 50) < 1
 
 
 def test_a_lock_inside_torch_is_not_idle() -> None:
@@ -102,8 +103,8 @@ def test_a_lock_inside_torch_is_not_idle() -> None:
     for _ in range(50):
         loop.next(2).work()
     trace = loop.sampled("thread_states", 0.9, state="lock").trace()
-    assert mean_ms(trace, "other_idle") == 0
-    assert mean_ms(trace, "compute_or_host") == 6
+    assert mean_ms(trace, "other-idle") == 0
+    assert mean_ms(trace, "compute-or-host") == 6
 
 
 def test_the_gap_without_a_loader_is_input_when_samples_show_user_code() -> None:
@@ -120,7 +121,7 @@ def test_the_gap_without_a_loader_is_input_when_samples_show_user_code() -> None
         loop.tables["stacks"].append({"process": 0, "tid": 100, "ts": loop.at - MS, "weight_ns": MS, "stack": torch})
     trace = loop.trace()
     assert_sums(trace)
-    assert mean_ms(trace, "input_wait") == 8
+    assert mean_ms(trace, "input-wait") == 8
 
 
 def test_the_gap_without_a_loader_is_not_input_without_evidence() -> None:
@@ -128,8 +129,8 @@ def test_the_gap_without_a_loader_is_not_input_without_evidence() -> None:
     for _ in range(30):
         loop.idle(8).work()
     trace = loop.trace()
-    assert mean_ms(trace, "input_wait") == 0
-    assert mean_ms(trace, "compute_or_host") == 14
+    assert mean_ms(trace, "input-wait") == 0
+    assert mean_ms(trace, "compute-or-host") == 14
 
 
 def test_a_server_that_waits_is_idle_and_not_short_of_input() -> None:
@@ -138,8 +139,8 @@ def test_a_server_that_waits_is_idle_and_not_short_of_input() -> None:
         loop.idle(8).forward(2, training=0)
     trace = loop.sampled("thread_states", 1, state="poll").trace()
     assert_sums(trace)
-    assert mean_ms(trace, "other_idle") == 8
-    assert mean_ms(trace, "input_wait") == 0
+    assert mean_ms(trace, "other-idle") == 8
+    assert mean_ms(trace, "input-wait") == 0
 
 
 def calls_that_wait(listening: int, frame: str, more: tuple[dict[str, Any], ...] = ()) -> Trace:
@@ -159,8 +160,8 @@ def calls_that_wait(listening: int, frame: str, more: tuple[dict[str, Any], ...]
 def test_a_loop_that_nobody_can_ask_waits_for_its_input() -> None:
     trace = calls_that_wait(0, "fetched (a.py:9)")
     assert_sums(trace)
-    assert mean_ms(trace, "input_wait") == 8
-    assert mean_ms(trace, "other_idle") == 0
+    assert mean_ms(trace, "input-wait") == 8
+    assert mean_ms(trace, "other-idle") == 0
 
 
 @pytest.mark.parametrize(
@@ -177,15 +178,15 @@ def test_where_a_request_could_come_in_a_wait_is_rest(
 ) -> None:
     trace = calls_that_wait(listening, frame, more)
     assert_sums(trace)
-    assert mean_ms(trace, "other_idle") == 8
-    assert mean_ms(trace, "input_wait") == 0
+    assert mean_ms(trace, "other-idle") == 8
+    assert mean_ms(trace, "input-wait") == 0
 
 
 def test_copies_are_exposed_outside_waits() -> None:
     loop = Loop()
     for _ in range(5):
         loop.next(2).add("copies", 3, direction="h2d", bytes=10, pinned=0, non_blocking=0).work()
-    assert mean_ms(loop.trace(), "exposed_copy") == 3
+    assert mean_ms(loop.trace(), "exposed-copy") == 3
 
 
 def test_samples_tell_what_a_thread_waits_for_and_the_kernels_counters_how_much() -> None:
@@ -217,6 +218,6 @@ def test_pauses_of_a_rank_in_step_count_where_the_other_waits_for_it() -> None:
     tables = {name: zero.tables[name] + one.tables[name] for name in zero.tables}
     trace = build.trace(processes=[build.MAIN, second], **tables)
     assert pauses_of_peers(trace, 0, "gc").mean() == 0, "its peer's lies in its own"
-    waited = float(steady_budget(trace).query("process == 1")["peer_wait"].mean())
+    waited = float(steady_budget(trace).query("process == 1")["peer-wait"].mean())
     assert waited > 2 * MS
     assert pauses_of_peers(trace, 1, "gc").mean() == pytest.approx(min(waited, 3 * MS), rel=0.01)

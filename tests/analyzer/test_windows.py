@@ -70,8 +70,8 @@ def test_operators_cut_the_budget_of_every_step_into_computing_and_dispatching()
     found = own.fact(compute_shares)[0]
     assert 0.3 < found.torch < 0.4  # 30 of the 80 ms inside torch's calls, less a microsecond for dispatching
     budget = own.fact(time_budget)
-    assert (budget["compute_or_host"] == 0).all() and (budget["device_compute"] > 0).all()
-    assert (budget[["device_compute", "host_bound"]].sum(axis=1) == budget["dur"]).all()
+    assert (budget["compute-or-host"] == 0).all() and (budget["device-compute"] > 0).all()
+    assert (budget[["device-compute", "host-bound"]].sum(axis=1) == budget["dur"]).all()
 
 
 def test_with_an_accelerator_operators_say_nothing_of_computing() -> None:
@@ -89,9 +89,9 @@ def test_a_thread_that_waits_beyond_what_its_operators_compute_does_not_dispatch
     waiting = [{"tid": 100, "ts": at * 10 * MS, "state": "lock" if at % 10 < 6 else "running"} for at in range(120)]
     own = trace(ranges=ranges(), ops=ops(), windows=[WINDOW], thread_states=waiting, manifest={"depth": "kernels"})
     plain, told = (one.fact(time_budget) for one in (windowed(), own))
-    assert (told["device_compute"] == plain["device_compute"]).all()
-    assert told["other_idle"].sum() > 0.2 * told["dur"].sum() > plain["other_idle"].sum()
-    assert (told["host_bound"] + told["other_idle"]).sum() <= (plain["host_bound"] + plain["other_idle"]).sum() + 1000
+    assert (told["device-compute"] == plain["device-compute"]).all()
+    assert told["other-idle"].sum() > 0.2 * told["dur"].sum() > plain["other-idle"].sum()
+    assert (told["host-bound"] + told["other-idle"]).sum() <= (plain["host-bound"] + plain["other-idle"]).sum() + 1000
 
 
 def test_collectives_and_the_waits_for_them_are_communication() -> None:
@@ -111,7 +111,7 @@ def test_collectives_and_the_waits_for_them_are_communication() -> None:
     assert shares.torch_talks == pytest.approx((1 + 12) / 80, rel=0.01)
     assert shares.other_talks == pytest.approx((1 + 9) / 20, rel=0.01)
     budget = own.fact(time_budget)
-    assert budget["exposed_communication"].mean() == pytest.approx(23 * MS, rel=0.01)
+    assert budget["exposed-communication"].mean() == pytest.approx(23 * MS, rel=0.01)
     product = {"tid": 100, "ts": 500 * MS, "dur": 40 * MS, "name": "aten::mm"}
     update = {"tid": 100, "ts": 560 * MS, "dur": 19 * MS, "name": "aten::_fused_adam_"}
     told = diagnose(
@@ -158,8 +158,8 @@ def test_what_runs_while_others_are_late_is_no_wait_for_them(state: str, waited:
         manifest={"depth": "kernels"},
     )
     budget = own.fact(time_budget)
-    assert budget["exposed_communication"].mean() / MS == pytest.approx(waited, abs=1.5)
-    assert budget["input_wait"].mean() / MS == pytest.approx(0.0, abs=1.5)
+    assert budget["exposed-communication"].mean() / MS == pytest.approx(waited, abs=1.5)
+    assert budget["input-wait"].mean() / MS == pytest.approx(0.0, abs=1.5)
 
 
 def test_operators_between_the_steps_are_no_wait_for_data() -> None:
@@ -172,9 +172,9 @@ def test_operators_between_the_steps_are_no_wait_for_data() -> None:
     idle, busy = (
         trace(ranges=ranges(), ops=made, thread_states=states, **shown) for made in (ops(), [*ops(), product])
     )
-    assert idle.fact(time_budget)["input_wait"].mean() / MS == pytest.approx(20, rel=0.01)
-    assert busy.fact(time_budget)["input_wait"].mean() / MS == pytest.approx(5, rel=0.01)
-    more = busy.fact(time_budget)["device_compute"] - idle.fact(time_budget)["device_compute"]
+    assert idle.fact(time_budget)["input-wait"].mean() / MS == pytest.approx(20, rel=0.01)
+    assert busy.fact(time_budget)["input-wait"].mean() / MS == pytest.approx(5, rel=0.01)
+    more = busy.fact(time_budget)["device-compute"] - idle.fact(time_budget)["device-compute"]
     assert more.mean() / MS == pytest.approx(15, rel=0.01)
 
 

@@ -52,7 +52,7 @@ def test_both_parts_are_of_one_job_and_the_slow_host_is_named(recorded: Path) ->
     assert finding.rank == 1 and "rank 1 on node-b" in finding.summary
     assert 0.05 < finding.share < 0.95
     waits = {
-        one.rank: {each.category: each.share for each in one.time_budget}.get("peer_wait", 0.0) for one in told.per_rank
+        one.rank: {each.category: each.share for each in one.time_budget}.get("peer-wait", 0.0) for one in told.per_rank
     }
     assert waits[0] > 0.05 and waits[1] == 0.0
     assert told.budget_rank == 1

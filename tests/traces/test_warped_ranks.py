@@ -32,7 +32,7 @@ def test_eight_ranks_made_from_a_recorded_one(tmp_path: Path) -> None:
     found = {one.id: one for one in diagnosis.findings}["straggler"]
     assert found.rank == SLOW
     waits = {
-        one.rank: next((entry.seconds for entry in one.time_budget if entry.category == "peer_wait"), 0.0)
+        one.rank: next((entry.seconds for entry in one.time_budget if entry.category == "peer-wait"), 0.0)
         for one in diagnosis.per_rank
     }
     others = [seconds for rank, seconds in waits.items() if rank != SLOW]

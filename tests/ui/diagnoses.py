@@ -69,10 +69,10 @@ DIAGNOSIS = Diagnosis(
     span_s=20.0,
     steps=StepSummary(188, 106.0, 104.0, 121.0, 0),
     time_budget=[
-        BudgetEntry("compute_or_host", 7.2, 0.36),
-        BudgetEntry("input_wait", 12.2, 0.61),
+        BudgetEntry("compute-or-host", 7.2, 0.36),
+        BudgetEntry("input-wait", 12.2, 0.61),
         BudgetEntry("checkpoint", 0.6, 0.03),
-        BudgetEntry("host_bound", 0.0, 0.0),
+        BudgetEntry("host-bound", 0.0, 0.0),
     ],
     budget_rank=0,
     per_rank=[],

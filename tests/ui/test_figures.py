@@ -26,9 +26,9 @@ def tree(*stacks: str) -> list[Node]:
 def test_the_budget_of_many_steps_is_drawn_as_means_of_neighbours_and_loses_none() -> None:
     rows = input_bound(steps=1000).fact(time_budget)
     drawn = {bar.name: bar for bar in budget_over_steps(rows).data}
-    assert set(drawn) == {"waiting for input", "compute or host"}
-    assert len(drawn["waiting for input"].x) <= MOST_COLUMNS
-    assert set(drawn["waiting for input"].y) == {7.0} and drawn["waiting for input"].marker.pattern.shape == "/"
+    assert set(drawn) == {"input wait", "compute or host"}
+    assert len(drawn["input wait"].x) <= MOST_COLUMNS
+    assert set(drawn["input wait"].y) == {7.0} and drawn["input wait"].marker.pattern.shape == "/"
 
 
 def test_the_slowest_step_is_drawn_however_many_there_are() -> None:

@@ -22,7 +22,7 @@ def shown(diagnosis: Diagnosis, run: Trace | None = None) -> str:
 def ranks(*waiting: float) -> Diagnosis:
     """One rank for each share of waiting; the verdict is about the last."""
     each = [
-        RankBudget(at, [BudgetEntry("input_wait", share, share), BudgetEntry("compute_or_host", 1 - share, 1 - share)])
+        RankBudget(at, [BudgetEntry("input-wait", share, share), BudgetEntry("compute-or-host", 1 - share, 1 - share)])
         for at, share in enumerate(waiting)
     ]
     return msgspec.structs.replace(diagnose(input_bound()), per_rank=each, budget_rank=len(waiting) - 1)
@@ -30,8 +30,8 @@ def ranks(*waiting: float) -> Diagnosis:
 
 def test_every_rank_has_its_line_and_the_verdicts_is_marked() -> None:
     lines = shown(ranks(0.25, 0.7)).splitlines()
-    assert "  rank 0  ██████████████████▒▒▒▒▒▒  compute or host 75 %, waiting for input 25 %" in lines
-    assert "> rank 1  ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒███████  waiting for input 70 %, compute or host 30 %" in lines
+    assert "  rank 0  ██████████████████▒▒▒▒▒▒  compute or host 75 %, input wait 25 %" in lines
+    assert "> rank 1  ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒███████  input wait 70 %, compute or host 30 %" in lines
     assert max(map(len, lines)) <= 100
 
 

@@ -94,7 +94,7 @@ def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(browser: A
     )
     until(lambda: "not in this file" in shown_text(browser, ".tl-panel"))
     told = browser.find_element("css selector", ".tl-panel").text
-    assert "input: about" in told and "all lanes together" in told, "and said roughly"
+    assert "input wait: about" in told and "all lanes together" in told, "and said roughly"
 
 
 def test_keys_zoom_and_pan_the_timeline(page: Any) -> None:

@@ -57,10 +57,10 @@ def test_typing_a_letter_does_not_move_the_timeline(page: Any) -> None:
 
 
 def test_every_rank_has_its_row(tmp_path: Path) -> None:
-    halves = [BudgetEntry("input_wait", 1.0, 0.5), BudgetEntry("compute_or_host", 1.0, 0.5)]
+    halves = [BudgetEntry("input-wait", 1.0, 0.5), BudgetEntry("compute-or-host", 1.0, 0.5)]
     alone = diagnose(input_bound())
     both = msgspec.structs.replace(alone, per_rank=[RankBudget(0, halves), RankBudget(1, [])], budget_rank=0)
     assert rank_rows(alone) == ""
     rows = rank_rows(both)
     assert rows.count("<tr>") == 2 and "rank 0, of which the verdict speaks" in rows
-    assert "waiting for input 50 %, compute or host 50 %" in rows and "nothing was measured" in rows
+    assert "input wait 50 %, compute or host 50 %" in rows and "nothing was measured" in rows

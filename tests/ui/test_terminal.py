@@ -24,9 +24,8 @@ Input-bound: the run waits for its data 61 % of the time.
 Both cores are 97 % busy decoding, so more workers will not help.
 bound by input, 61 % of the time; sure: 0.96
 
-  a step   waiting for input 64.7 ms ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ compute or host 38.2 ms ██████████
-          waiting for input 64.7 ms (61 %)   compute or host 38.2 ms (36 %)
-          checkpoint 3.18 ms (3 %)
+  a step   input wait 64.7 ms ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ compute or host 38.2 ms ██████████
+          input wait 64.7 ms (61 %)   compute or host 38.2 ms (36 %)   checkpoint 3.18 ms (3 %)
 
   what to change                     now costs      then              because
   1 decode smaller images            64.7 ms/step   3.1x              longest wait: 88 ms in step 97
@@ -141,4 +140,4 @@ def test_seconds_stand_in_for_steps_where_there_are_none() -> None:
         DIAGNOSIS, steps=msgspec.structs.replace(DIAGNOSIS.steps, mean_ms=None, p95_ms=None)
     )
     text = shown(without)
-    assert "  time     waiting for input 12.2 s " in text and "61 % of the time" in text
+    assert "  time     input wait 12.2 s " in text and "61 % of the time" in text

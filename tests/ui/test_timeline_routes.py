@@ -48,14 +48,14 @@ def test_a_tile_holds_the_lanes_that_were_asked_for(client: FlaskClient) -> None
 
 def test_statistics_search_and_events_come_as_json(client: FlaskClient) -> None:
     rows = asked(client, f"select?{WINDOW}&lanes=4&by=category&most=5")["rows"]
-    assert [row[0] for row in rows] == ["exposed_communication", "device_compute"]
+    assert [row[0] for row in rows] == ["exposed-communication", "device-compute"]
     assert asked(client, "search?words=LAUNCH")["count"] == 2
     assert asked(client, "hit?words=launch&at=120&lane=3&back=0") == {"lane": 3, "ts_ns": 140, "dur_ns": 10}
     assert asked(client, "hit?words=launch&at=140&lane=3&back=0") is None
     assert asked(client, "event?lane=4&at=250")["causes"][0]["name"] == "aten::addmm"
     assert asked(client, "event?lane=4&at=150") is None
     assert asked(client, "names?first=0&count=1") == [asked(client, "meta")["names"][0]]
-    assert sum(asked(client, "strip?columns=1")["device_compute"]) == pytest.approx(0.2)
+    assert sum(asked(client, "strip?columns=1")["device-compute"]) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(

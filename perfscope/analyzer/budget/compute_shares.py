@@ -6,6 +6,7 @@ import numpy as np
 
 from perfscope.analyzer.budget.cpu_work import called, cpu_kinds
 from perfscope.analyzer.budget.idle_stretches import busiest_tid
+from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, of_category, rows_of, table, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
@@ -64,9 +65,9 @@ def with_operators(trace: Trace, process: int, begin: Ints, end: Ints) -> "np.ty
 
 def _shares(trace: Trace, process: int, begin: Ints, end: Ints) -> ComputeShares | None:
     kinds = dict(cpu_kinds(trace, Unit(process, NO_DEVICE, 0, int(begin.min()), int(end.max()))))
-    if "device_compute" not in kinds:
+    if DEVICE_COMPUTE not in kinds:
         return None
-    computing, talks, loop = (kinds.pop(one) for one in ("device_compute", "exposed_communication", "host_bound"))
+    computing, talks, loop = (kinds.pop(one) for one in (DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND))
     known = merged(*kinds.values())
     ops = rows_of(trace, "ops", process)
     calls = merged() if ops is None else called(ops[column(ops, "tid") == busiest_tid(column(ops, "tid"))])

@@ -6,6 +6,15 @@ import pandas as pd
 from perfscope.analyzer.budget.cpu_communication import COLLECTIVE, collectives_run, communication, said
 from perfscope.analyzer.budget.idle_stretches import busiest_tid
 from perfscope.analyzer.budget.thread_work import thread_work
+from perfscope.analyzer.categories import (
+    COMPUTE_OR_HOST,
+    DEVICE_COMPUTE,
+    EXPOSED_COMMUNICATION,
+    HOST_BOUND,
+    INPUT_WAIT,
+    PROFILER_OVERHEAD,
+    SYNC_WAIT,
+)
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.analyzer.run.units import Unit, launches_kernels
 from perfscope.traces.intervals import Ints, Spans, merged
@@ -81,10 +90,10 @@ DISPATCH_NS = 1_000
 def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     """Categories of a process without an accelerator, the first that covers an instant has it.
 
-    `device_compute` is the time that operators spend themselves, not in those they call, on any thread, less what
-    dispatching one costs; `exposed_communication` what the loop's thread spends in collectives and waits for them;
-    `host_bound` is the rest of what it does. Where kernels were launched and none is in
-    the trace, what the device did is not known: then these are `compute_or_host`.
+    `device-compute` is the time that operators spend themselves, not in those they call, on any thread, less what
+    dispatching one costs; `exposed-communication` what the loop's thread spends in collectives and waits for them;
+    `host-bound` is the rest of what it does. Where kernels were launched and none is in
+    the trace, what the device did is not known: then these are `compute-or-host`.
     """
     ops = table(trace, "ops")
     own = None if ops is None else ops[column(ops, "process") == unit.process]
@@ -92,12 +101,12 @@ def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     work = thread_work(trace, unit.process, tid)
     since = unit.begin_ns if work.first_ns is None else work.first_ns
     loop = merged((np.array([since]), np.array([unit.end_ns])))
-    known = [("profiler_overhead", work.overhead), ("checkpoint", work.checkpoint), ("input_wait", work.loading)]
+    known = [(PROFILER_OVERHEAD, work.overhead), ("checkpoint", work.checkpoint), (INPUT_WAIT, work.loading)]
     if launches_kernels(trace, unit.process):
-        return [*known, ("sync_wait", merged((work.waits.begin, work.waits.end))), ("compute_or_host", loop)]
+        return [*known, (SYNC_WAIT, merged((work.waits.begin, work.waits.end))), (COMPUTE_OR_HOST, loop)]
     runs = collectives_run(rows_of(trace, "ranges", unit.process))
     talks = merged() if own is None else communication(own[column(own, "tid") == tid], runs)
-    return [*known, ("device_compute", _computing(own)), ("exposed_communication", talks), ("host_bound", loop)]
+    return [*known, (DEVICE_COMPUTE, _computing(own)), (EXPOSED_COMMUNICATION, talks), (HOST_BOUND, loop)]
 
 
 def _computing(ops: pd.DataFrame | None) -> Spans:

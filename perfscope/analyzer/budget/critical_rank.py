@@ -5,15 +5,16 @@ import pandas as pd
 from perfscope.analyzer.budget.observed_budget import observed_budget
 from perfscope.analyzer.budget.span_budget import span_budget
 from perfscope.analyzer.budget.time_budget import steady_budget
+from perfscope.analyzer.categories import CATEGORIES, PEER_WAIT
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.steps import trainers
 from perfscope.analyzer.run.table_access import table
 from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
-LOST = ("checkpoint", "input_wait", "exposed_copy", "host_bound", "sync_wait")
+LOST = tuple(category.id for category in CATEGORIES if category.delays_others)
 # Who waits for others does not hold them up.
-GIVEN = ("peer_wait", "exposed_communication")
+GIVEN = tuple(category.id for category in CATEGORIES if category.resource == "communication")
 
 
 def few_steps(trace: Trace, limits: Limits) -> str | None:
@@ -73,7 +74,7 @@ def rank_of_process(trace: Trace, process: int | None) -> int | None:
     """The rank whose budget is told."""
     if process is None and is_recorded_trace(trace):
         sums = trace.fact(span_budget)
-        return int(sums.sort_values(["peer_wait", "rank"])["rank"].iloc[0]) if len(sums) else None
+        return int(sums.sort_values([PEER_WAIT, "rank"])["rank"].iloc[0]) if len(sums) else None
     if process is None:
         seen = trace.fact(observed_budget)
         return seen.rank if seen is not None and not len(trace.fact(steady_budget)) else _only_rank(trace)

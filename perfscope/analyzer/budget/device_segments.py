@@ -6,14 +6,14 @@ import pandas as pd
 from perfscope.analyzer.budget.cpu_work import cpu_kinds
 from perfscope.analyzer.budget.idle_stretches import Idle, idle
 from perfscope.analyzer.budget.thread_work import Calls, thread_work
-from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
+from perfscope.analyzer.categories import CATEGORY_IDS, HOST_BOUND, INPUT_WAIT, OTHER_IDLE, PROFILER_OVERHEAD, SYNC_WAIT
 from perfscope.analyzer.run.device_activity import activity
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import Ints, Spans, labelled, merged, subtracted
 from perfscope.traces.trace import Trace
 
-CATEGORY = pd.CategoricalDtype(list(BUDGET_CATEGORIES))
-CODES = {name: code for code, name in enumerate(BUDGET_CATEGORIES)}
+CATEGORY = pd.CategoricalDtype(list(CATEGORY_IDS))
+CODES = {name: code for code, name in enumerate(CATEGORY_IDS)}
 COLUMNS = ("process", "device", "rank", "ts", "dur", "category", "tid", "launch", "call")
 # Host and device clocks of a trace are matched to about this; a call that returns so little before the device's work ended
 # still waited for it.
@@ -47,7 +47,7 @@ def _of_unit(trace: Trace, unit: Unit) -> pd.DataFrame:
     whole: Spans = (np.array([unit.begin_ns]), np.array([unit.end_ns]))
     if unit.device == NO_DEVICE:
         kinds = cpu_kinds(trace, unit)
-        return _framed(unit, [_busy([*kinds, ("other_idle", merged(whole))])])
+        return _framed(unit, [_busy([*kinds, (OTHER_IDLE, merged(whole))])])
     kinds = activity(trace, unit).kinds()
     busy = _busy(kinds)
     gaps = subtracted(merged(whole), merged(*(spans for _, spans in kinds)))
@@ -94,13 +94,13 @@ def _of_thread(trace: Trace, unit: Unit, found: Idle, tid: int) -> pd.DataFrame:
         merged((np.array([work.first_ns or 0]), np.array([unit.end_ns]))) if work.first_ns is not None else merged()
     )
     kinds = [
-        ("other_idle", merged((ready, end))),
-        ("profiler_overhead", work.overhead),
+        (OTHER_IDLE, merged((ready, end))),
+        (PROFILER_OVERHEAD, work.overhead),
         ("checkpoint", work.checkpoint),
-        ("input_wait", work.loading),
-        ("sync_wait", merged((begin[drained >= 0], end[drained >= 0]), inside)),
-        ("host_bound", active),
-        ("other_idle", (begin, end)),
+        (INPUT_WAIT, work.loading),
+        (SYNC_WAIT, merged((begin[drained >= 0], end[drained >= 0]), inside)),
+        (HOST_BOUND, active),
+        (OTHER_IDLE, (begin, end)),
     ]
     start, stop, label = labelled([*(spans for _, spans in kinds)])
     gap = np.searchsorted(begin, start, side="right") - 1
@@ -108,7 +108,7 @@ def _of_thread(trace: Trace, unit: Unit, found: Idle, tid: int) -> pd.DataFrame:
     start, stop, label, gap = start[within], stop[within], label[within], gap[within]
     code = _coded(kinds)[label]
     call = np.where(drained[gap] >= 0, drained[gap], _call_at(work.waits, start))
-    call = np.where(code == CODES["sync_wait"], call, -1)
+    call = np.where(code == CODES[SYNC_WAIT], call, -1)
     return _pieces(start, stop, code, tid=tid, launch=found.launch[own][gap], call=call)
 
 

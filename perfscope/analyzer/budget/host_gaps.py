@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import segments
+from perfscope.analyzer.categories import HOST_BOUND
 from perfscope.analyzer.run.table_access import column, of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Spans, labelled
@@ -25,7 +26,7 @@ def host_gaps(trace: Trace) -> pd.DataFrame:
     (`operators`), else in a Python function where those are recorded (`python`), else `unrecorded`.
     """
     pieces = trace.fact(segments)
-    pieces = pieces[pieces["category"] == "host_bound"]
+    pieces = pieces[pieces["category"] == HOST_BOUND]
     parts = []
     for _, own in pieces.groupby(["process", "device", "tid"], sort=True):
         first = own.iloc[0]

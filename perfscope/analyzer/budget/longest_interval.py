@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from perfscope.analyzer.budget.time_budget import CATEGORIES, steady_budget
+from perfscope.analyzer.budget.time_budget import steady_budget
+from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 
@@ -21,7 +22,7 @@ def longest_stretch(trace: Trace) -> dict[tuple[int, str], Stretch]:
     found = {}
     for rank, own in rows.groupby("rank"):
         begin, end = column(own, "ts"), column(own, "ts") + column(own, "dur") + column(own, "cut")
-        for name in CATEGORIES:
+        for name in CATEGORY_IDS:
             amounts = column(own, name)
             at = int(amounts.argmax())
             if amounts[at] > 0:

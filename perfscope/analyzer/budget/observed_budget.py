@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.categories import COMPUTE_OR_HOST, HOST_BOUND, INPUT_WAIT, OTHER_IDLE
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, IO, WAITING
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.traces.trace import Trace
@@ -52,8 +53,8 @@ def observed_budget(trace: Trace) -> ObservedBudget | None:
     idle = float(np.mean(np.isin(names, (*WAITING, *IO)))) if len(names) else 0.0
     # The waiting that states show is the loader's and the checkpoint's first.
     idle = min(max(idle - in_loader - in_save, 0.0), free - min(gil, free))
-    shares = {"input_wait": in_loader, "checkpoint": in_save, "host_bound": min(gil, free), "other_idle": idle}
-    shares["compute_or_host"] = 1.0 - sum(shares.values())
+    shares = {INPUT_WAIT: in_loader, "checkpoint": in_save, HOST_BOUND: min(gil, free), OTHER_IDLE: idle}
+    shares[COMPUTE_OR_HOST] = 1.0 - sum(shares.values())
     ends = [column(frame, "ts") for frame in (states, stacks) if len(frame)]
     span = max(int(ts.max()) for ts in ends) - min(int(ts.min()) for ts in ends)
     return ObservedBudget(process, rank, len(states), len(stacks), span / 1e9, shares, in_fetch)

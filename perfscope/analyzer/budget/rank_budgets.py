@@ -2,7 +2,8 @@
 
 from perfscope.analyzer.budget.observed_budget import observed_budget
 from perfscope.analyzer.budget.span_budget import span_budget
-from perfscope.analyzer.budget.time_budget import CATEGORIES, steady_budget
+from perfscope.analyzer.budget.time_budget import steady_budget
+from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.diagnosis import BudgetEntry, RankBudget
 from perfscope.analyzer.run.rank_waiting import host_by_process
 from perfscope.analyzer.run.steps import trainers
@@ -24,7 +25,7 @@ def budgets(trace: Trace) -> list[RankBudget]:
     for process, rank in trainers(trace):
         own = rows[rows["process"] == process]
         if len(own):
-            sums = {name: int(column(own, name).sum()) for name in CATEGORIES}
+            sums = {name: int(column(own, name).sum()) for name in CATEGORY_IDS}
             own_host = hosts.get(process) if several else None
             ranks.append(RankBudget(rank, entries({name: ns / 1e9 for name, ns in sums.items()}), own_host))
     if ranks:
@@ -38,7 +39,7 @@ def budgets(trace: Trace) -> list[RankBudget]:
 def of_whole_trace(trace: Trace) -> list[RankBudget]:
     """The budget of each rank of a recorded trace, from its first event to its last."""
     return [
-        RankBudget(int(row["rank"]), entries({name: int(row[name]) / 1e9 for name in CATEGORIES}))
+        RankBudget(int(row["rank"]), entries({name: int(row[name]) / 1e9 for name in CATEGORY_IDS}))
         for row in trace.fact(span_budget).to_dict("records")
     ]
 

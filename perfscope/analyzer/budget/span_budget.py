@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import CODES, segments
-from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
+from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit
 from perfscope.traces.intervals import Ints, covered, merged
@@ -17,7 +17,7 @@ def span_budget(trace: Trace) -> pd.DataFrame:
     keys = ["rank", "process", "device"]
     sums = pieces.groupby([*keys, "category"], observed=True)["dur"].sum().unstack(fill_value=0)
     sums.columns = pd.Index([str(name) for name in sums.columns])
-    return sums.reindex(columns=list(BUDGET_CATEGORIES), fill_value=0).astype("int64").reset_index()
+    return sums.reindex(columns=list(CATEGORY_IDS), fill_value=0).astype("int64").reset_index()
 
 
 def in_windows(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str, Ints]:
@@ -27,7 +27,7 @@ def in_windows(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str, In
     ts, dur = column(own, "ts"), column(own, "dur")
     code = own["category"].cat.codes.to_numpy()
     found = {}
-    for name in BUDGET_CATEGORIES:
+    for name in CATEGORY_IDS:
         mine = code == CODES[name]
         found[name] = covered(merged((ts[mine], ts[mine] + dur[mine])), begin, end)
     return {name: np.asarray(amount, np.int64) for name, amount in found.items()}

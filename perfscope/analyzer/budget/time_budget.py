@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 from perfscope.analyzer.budget.compute_shares import ComputeShares, compute_shares
 from perfscope.analyzer.budget.concatenated_threads import Lanes
 from perfscope.analyzer.budget.trace_budget import traced_budget
-from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
+from perfscope.analyzer.categories import (
+    CATEGORY_IDS,
+    COMPUTE_OR_HOST,
+    DEVICE_COMPUTE,
+    EXPOSED_COMMUNICATION,
+    EXPOSED_COPY,
+    HOST_BOUND,
+    INPUT_WAIT,
+    OTHER_IDLE,
+    PEER_WAIT,
+)
 from perfscope.analyzer.run.batch_inference import pull_loop
 from perfscope.analyzer.run.cumulative_counters import grown_in
 from perfscope.analyzer.run.rank_waiting import rank_waiting
@@ -28,7 +38,6 @@ from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged
 from perfscope.traces.trace import Trace
 
-CATEGORIES = BUDGET_CATEGORIES
 TABLES_READ = ("loader", "ranges", "copies", "thread_states", "stacks")
 
 
@@ -53,7 +62,7 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     if len(frame) and is_recorded_trace(trace):
         return traced_budget(trace, frame)
     if not len(frame):
-        return frame.assign(**{name: pd.Series(dtype="int64") for name in (*CATEGORIES, "gc", "gil")})
+        return frame.assign(**{name: pd.Series(dtype="int64") for name in (*CATEGORY_IDS, "gc", "gil")})
     processes = column(frame, "process")
     parts = [_of_process(trace, int(code), frame[processes == code]) for code in np.unique(processes)]
     return with_peer_waits(trace, pd.concat(parts).sort_index())
@@ -65,11 +74,11 @@ def with_peer_waits(trace: Trace, budget: pd.DataFrame) -> pd.DataFrame:
     for process, share in zip(waits["process"], waits["peer_share"], strict=True):
         own = (budget["process"] == process).to_numpy(bool)
         left = _part(column(budget, "dur")[own], float(share))
-        kept = {"host_bound": column(budget, "gc") + column(budget, "gil")}
-        for name in ("exposed_communication", "compute_or_host", "other_idle", "host_bound", "device_compute"):
+        kept = {HOST_BOUND: column(budget, "gc") + column(budget, "gil")}
+        for name in (EXPOSED_COMMUNICATION, COMPUTE_OR_HOST, OTHER_IDLE, HOST_BOUND, DEVICE_COMPUTE):
             taken = np.minimum(left, np.maximum(column(budget, name) - kept.get(name, 0), 0)[own])
             budget.loc[own, name] -= taken
-            budget.loc[own, "peer_wait"] += taken
+            budget.loc[own, PEER_WAIT] += taken
             left = left - taken
     return budget
 
@@ -132,25 +141,25 @@ def _cut(
     gil_torch, gil_other = _part(out["torch"], shares["torch"].gil), _part(out["other"], shares["other"].gil)
     idle = shares["other"].waiting if serving else shares["other"].sleeping + shares["other"].io
     idle_other = _part(out["other"], min(idle, 1.0 - shares["other"].gil))
-    gil_input = _part(out["input_wait"], shares["input"].gil)
+    gil_input = _part(out[INPUT_WAIT], shares["input"].gil)
     gil = gil_torch + gil_other + gil_gap + gil_input
     budget = {
         "checkpoint": out["checkpoint"],
-        "input_wait": out["input_wait"] - gil_input + fed,
-        "exposed_copy": out["exposed_copy"],
-        "host_bound": out["gc"] + gil,
-        "other_idle": idle_other + idle_gap,
+        INPUT_WAIT: out[INPUT_WAIT] - gil_input + fed,
+        EXPOSED_COPY: out[EXPOSED_COPY],
+        HOST_BOUND: out["gc"] + gil,
+        OTHER_IDLE: idle_other + idle_gap,
     }
-    budget["compute_or_host"] = dur - np.sum(list(budget.values()), axis=0)
-    assert (budget["compute_or_host"] >= 0).all(), "a step's categories exceed the step"
+    budget[COMPUTE_OR_HOST] = dur - np.sum(list(budget.values()), axis=0)
+    assert (budget[COMPUTE_OR_HOST] >= 0).all(), "a step's categories exceed the step"
     if computing is not None:
         # between the calls of a server nobody can tell a busy host from one that waits for requests
         aside = out["other"] + out["gap"] - gil_other - gil_gap - idle_other - idle_gap - fed if serving else 0
-        room = np.maximum(budget["compute_or_host"] - aside, 0)
+        room = np.maximum(budget[COMPUTE_OR_HOST] - aside, 0)
         if serving:
             computing = replace(computing, other=0.0, other_talks=0.0)
         budget |= _by_window(budget, out, shares, computing, room, (talks, calls))
-    whole = dict.fromkeys(CATEGORIES, np.zeros(len(dur), np.int64)) | budget
+    whole = dict.fromkeys(CATEGORY_IDS, np.zeros(len(dur), np.int64)) | budget
     return rows.assign(**whole, gc=out["gc"], gil=gil)
 
 
@@ -177,18 +186,18 @@ def _by_window(
     waits = shares["torch"].waiting - computing.torch - told
     still = np.minimum(_part(out["torch"], max(waits, 0.0)), left)
     return {
-        "device_compute": computes,
-        "exposed_communication": exposed,
-        "other_idle": budget["other_idle"] + still,
-        "host_bound": budget["host_bound"] + left - still,
-        "compute_or_host": budget["compute_or_host"] - room,
+        DEVICE_COMPUTE: computes,
+        EXPOSED_COMMUNICATION: exposed,
+        OTHER_IDLE: budget[OTHER_IDLE] + still,
+        HOST_BOUND: budget[HOST_BOUND] + left - still,
+        COMPUTE_OR_HOST: budget[COMPUTE_OR_HOST] - room,
     }
 
 
 def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, is_eval: NDArray[np.bool_]) -> dict[str, Ints]:
     """Nanoseconds per step and zone, evaluation left out of the steps it interrupts."""
     kinds = [found.checkpoint, found.input_wait, found.exposed_copy, found.gc, found.gap, found.torch]
-    names = ("checkpoint", "input_wait", "exposed_copy", "gc", "gap", "torch")
+    names = ("checkpoint", INPUT_WAIT, EXPOSED_COPY, "gc", "gap", "torch")
     whole = exclusive(kinds, begin, end)
     without = exclusive([evals, *kinds], begin, end)
     amounts = {name: np.where(is_eval, a, b) for name, a, b in zip(names, whole, without[1:], strict=True)}

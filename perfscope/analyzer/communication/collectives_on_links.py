@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.trace_case import Case, total
+from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
 from perfscope.analyzer.communication.collective_links import collective_links, near_peak
 from perfscope.analyzer.communication.collective_rates import collective_numbers
 from perfscope.analyzer.communication.group_path import DEVICE_LINKS, NETWORK
@@ -86,7 +87,7 @@ def exposed_on(case: Case, path: str) -> int:
     exposed = column(talks, "exposed_ns")
     mine = (paths.loc[number] == path).to_numpy()
     whole = int(exposed.sum())
-    return round(total(case.of("exposed_communication")) * int(exposed[mine].sum()) / whole) if whole else 0
+    return round(total(case.of(EXPOSED_COMMUNICATION)) * int(exposed[mine].sum()) / whole) if whole else 0
 
 
 def full_share(rows: pd.DataFrame) -> float:

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, case_of_unit, no_device, total
+from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
 from perfscope.analyzer.communication.collectives_on_links import rates
 from perfscope.analyzer.communication.overlap import exposed_collectives, overlap
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
@@ -48,7 +49,7 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Communication that computation does not hide, when it is enough."""
     case = case_of(trace, limits)
-    pieces = case.of("exposed_communication")
+    pieces = case.of(EXPOSED_COMMUNICATION)
     lost = total(pieces)
     share = lost / case.span_ns
     if share < limits.worth_share:
@@ -84,7 +85,7 @@ def _evidence(case: Case, pieces: pd.DataFrame) -> list[Evidence]:
     found += rates(case)
     if len(units(case.trace)) > 1:
         shares = [one for one in (case_of_unit(case.trace, unit) for unit in units(case.trace)) if one.unit.device >= 0]
-        told = [(one.unit.rank, total(one.of("exposed_communication")) / one.span_ns) for one in shares]
+        told = [(one.unit.rank, total(one.of(EXPOSED_COMMUNICATION)) / one.span_ns) for one in shares]
         told.sort(key=lambda pair: -pair[1])
         text = ", ".join(f"rank {rank} {percent(part)}" for rank, part in told[:4])
         found.append(Evidence(f"by rank: {text}", round(told[0][1], 4), "share", rank=told[0][0]))

@@ -5,7 +5,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.span_budget import in_windows
 from perfscope.analyzer.budget.time_budget import steady_budget
-from perfscope.analyzer.diagnosis import BUDGET_CATEGORIES
+from perfscope.analyzer.categories import CATEGORY_IDS, PEER_WAIT
 from perfscope.analyzer.run.device_activity import activity, rows_on
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
@@ -27,7 +27,7 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
     frame = table(trace, "collectives")
     everyone = units(trace)
     if frame is None or not (found["match"] >= 0).any():
-        return pd.DataFrame({name: np.empty(0, np.int64) for name in (*COLUMNS, *BUDGET_CATEGORIES)})
+        return pd.DataFrame({name: np.empty(0, np.int64) for name in (*COLUMNS, *CATEGORY_IDS)})
     unit_of = _unit_of_rows(frame, everyone)
     last_unit = np.append(unit_of, -1)[column(found, "last_row")]
     caused = np.zeros(len(everyone), np.int64)
@@ -47,13 +47,13 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
                 "device": unit.device,
                 "matched": int(matched.sum()),
                 "last": int((matched & (last_unit == number)).sum()),
-                "waited_ns": budget.get("peer_wait", 0),
+                "waited_ns": budget.get(PEER_WAIT, 0),
                 "window_ns": int((end - begin).sum()),
-                **{name: budget.get(name, 0) for name in BUDGET_CATEGORIES},
+                **{name: budget.get(name, 0) for name in CATEGORY_IDS},
             }
         )
     skew = pd.DataFrame(rows).assign(caused_ns=caused)
-    return skew[[*COLUMNS, *BUDGET_CATEGORIES]].astype("int64")
+    return skew[[*COLUMNS, *CATEGORY_IDS]].astype("int64")
 
 
 def windows(trace: Trace, unit: Unit) -> tuple[Ints, Ints]:

@@ -7,7 +7,7 @@ What it means
 How it is detected
     The same collective is found in the traces of the ranks by its place in the sequence of its process group, and the
     clocks are brought together by the instants at which ranks leave collectives. What a device does in a collective
-    before the last rank has come is waiting (`peer_wait` in the time budget), as far as no computation hides it. One rank
+    before the last rank has come is waiting (`peer-wait` in the time budget), as far as no computation hides it. One rank
     causes at least half of all that waiting, and it is 3 % of the others' time or more. The loss is what the others wait
     for that rank, on average: with it as fast as they are, that time is gone.
     In a live recording of several ranks (also of several hosts, each with its run folder) whose steps are equally long:
@@ -32,6 +32,16 @@ import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.budget.trace_case import ceiling
+from perfscope.analyzer.categories import (
+    CATEGORY,
+    CHECKPOINT,
+    DEVICE_COMPUTE,
+    EXPOSED_COPY,
+    HOST_BOUND,
+    INPUT_WAIT,
+    OTHER_IDLE,
+    SYNC_WAIT,
+)
 from perfscope.analyzer.communication import straggler_in_live_jobs as lockstep
 from perfscope.analyzer.communication.longest_wait import LongestWait, longest_wait
 from perfscope.analyzer.communication.rank_skew import rank_skew, slower_kernels
@@ -45,16 +55,16 @@ from perfscope.traces.trace import Trace
 ID = "straggler"
 NEEDS: tuple[str, ...] = ()
 ACROSS_HOSTS = True
-LATE = {
-    "device_compute": ("its device computes {} longer", "compare clocks, temperature and power limit of its device, and "
-                       "the sizes of its batches, with the other ranks'"),
-    "input_wait": ("it waits {} longer for input", "look at the data loader of that rank: its shard, its storage, its cores"),
-    "host_bound": ("its host issues work {} later", "look at what else runs on the host of that rank, and at its cores"),
-    "sync_wait": ("it waits {} longer in synchronising calls", "look for `.item()` or logging that only that rank does"),
-    "exposed_copy": ("its copies take {} longer", "compare the PCIe link and the pinning of its copies with the others'"),
-    "checkpoint": ("it writes checkpoints for {}", "write in the background, or let another rank write in turn"),
-    "other_idle": ("its device stands idle {} longer", "look at what its process does then, on the timeline"),
-}  # fmt: skip
+ADVICE = {
+    DEVICE_COMPUTE: "compare clocks, temperature and power limit of its device, and the sizes of its batches, with the "
+    "other ranks'",
+    INPUT_WAIT: "look at the data loader of that rank: its shard, its storage, its cores",
+    HOST_BOUND: "look at what else runs on the host of that rank, and at its cores",
+    SYNC_WAIT: "look for `.item()` or logging that only that rank does",
+    EXPOSED_COPY: "compare the PCIe link and the pinning of its copies with the others'",
+    CHECKPOINT: "write in the background, or let another rank write in turn",
+    OTHER_IDLE: "look at what its process does then, on the timeline",
+}
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -80,9 +90,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     rank = int(last["rank"])
     category, more_ns = differs(last, others)
-    what, action = LATE[category]
+    what, action = CATEGORY[category].longer, ADVICE[category]
     longer = (
-        percent(more_ns / max(float(others[category].median()), 1.0)) if category == "device_compute" else ms(more_ns)
+        percent(more_ns / max(float(others[category].median()), 1.0)) if category == DEVICE_COMPUTE else ms(more_ns)
     )
     doing = what.format(longer)
     worst = longest_wait(trace, rank)
@@ -106,7 +116,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 def differs(last: "pd.Series[int]", others: pd.DataFrame) -> tuple[str, float]:
     """The category of its time budget that this rank spends most more in than the others do, and how much, ns."""
-    more = {name: float(last[name]) - float(others[name].median()) for name in LATE}
+    more = {name: float(last[name]) - float(others[name].median()) for name in ADVICE}
     category = max(more, key=lambda name: more[name])
     return category, max(more[category], 0.0)
 
@@ -143,7 +153,7 @@ def waits(worst: LongestWait | None, rank: int, lost_ns: float, process: int, de
 
 def kernels(trace: Trace, rank: int, process: int, device: int, category: str) -> list[Evidence]:
     """The kernels that take this rank longer, where computation is what differs."""
-    if category != "device_compute":
+    if category != DEVICE_COMPUTE:
         return []
     slower = slower_kernels(trace, rank).head(3)
     return [
@@ -161,7 +171,7 @@ def kernels(trace: Trace, rank: int, process: int, device: int, category: str) -
 
 def balance(category: str) -> list[Action]:
     """Work may be given out more evenly."""
-    if category not in ("device_compute", "input_wait"):
+    if category not in (DEVICE_COMPUTE, INPUT_WAIT):
         return []
     return [
         Action("if its samples are larger: group samples by size, so that every rank gets as much work in each step")

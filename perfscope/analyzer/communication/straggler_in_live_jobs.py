@@ -6,6 +6,16 @@ import pandas as pd
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.budget.trace_case import ceiling
+from perfscope.analyzer.categories import (
+    CATEGORY,
+    CHECKPOINT,
+    COMPUTE_OR_HOST,
+    DEVICE_COMPUTE,
+    EXPOSED_COPY,
+    HOST_BOUND,
+    INPUT_WAIT,
+    OTHER_IDLE,
+)
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.limits import Limits
@@ -18,17 +28,10 @@ from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
-CAUSES = {"input_wait": "input", "checkpoint": "checkpoint"}
+CAUSES = {INPUT_WAIT: "input", "checkpoint": "checkpoint"}
 """What a rank does longer that has a finding of its own, and the straggler's cause then."""
-LONGER = {
-    "compute_or_host": "its forward, backward and optimizer take {} longer",
-    "device_compute": "it computes {} longer",
-    "host_bound": "its host loses {} more between operators",
-    "input_wait": "it waits {} longer for input",
-    "checkpoint": "it writes checkpoints for {}",
-    "exposed_copy": "its copies take {} longer",
-    "other_idle": "its thread sleeps {} longer",
-}
+COMPARED = (COMPUTE_OR_HOST, DEVICE_COMPUTE, HOST_BOUND, INPUT_WAIT, CHECKPOINT, EXPOSED_COPY, OTHER_IDLE)
+"""Categories in which a rank can be slower than its peers."""
 
 
 def why_not(trace: Trace) -> str | None:
@@ -134,14 +137,14 @@ def longer(budget: pd.DataFrame, slow: pd.DataFrame, rows: pd.DataFrame) -> tupl
     """What the slow ranks spend more of each step in than the others: its category and the words, "" for nothing."""
     if not len(budget) or len(slow) == len(rows):
         return "", ""
-    means = budget.groupby("process")[list(LONGER)].mean()
+    means = budget.groupby("process")[list(COMPARED)].mean()
     mine = means.loc[[code for code in slow["process"] if code in means.index]].mean()
     usual = means.drop(index=[code for code in slow["process"] if code in means.index]).median()
     more = mine - usual
     category = str(more.idxmax())
     if more[category] <= 0:
         return "", ""
-    return category, LONGER[category].format(ms(float(more[category])))
+    return category, CATEGORY[category].longer.format(ms(float(more[category])))
 
 
 def _waits(rows: pd.DataFrame, budget: pd.DataFrame) -> list[Evidence]:

@@ -22,6 +22,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.budget.observed_budget import observed_budget
+from perfscope.analyzer.categories import COMPUTE_OR_HOST, DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND, PEER_WAIT
 from perfscope.analyzer.closed_forms import After, left_alone, speedup
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.host.launch_bound_on_cpu import waiting_for_a_core
@@ -117,11 +118,11 @@ def without_contention(trace: Trace, rows: pd.DataFrame, error: float, taken: fl
     given, most_given = cores_given_back(trace, taken, ranks_at_once(trace))
     # Where there are cores for all, what the thread waits for one is its waking after a wait for the lock, and goes with it.
     waking = 0.0 if given else min(waiting_for_a_core(trace, int(rows["process"].iloc[0])), step - cost)
-    computing = float((rows["compute_or_host"] + rows["device_compute"]).mean())
+    computing = float((rows[COMPUTE_OR_HOST] + rows[DEVICE_COMPUTE]).mean())
     by = (limits.interrupted, limits.most_interrupted)
     warm, warmest = (left_alone(cost / step, one, on_device=uses_device(trace)) for one in by)
     # What goes into waiting for ranks that have the same thread beside them grows and shrinks with the rest.
-    rest = step - float((rows["exposed_communication"] + rows["peer_wait"]).mean())
+    rest = step - float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean())
     return After(
         # What the other thread held the lock for may in part be needed by training itself: half of it stays, pessimistically.
         step - 0.5 * max(cost - error * step, 0.0),
@@ -147,7 +148,7 @@ def cores_given_back(trace: Trace, taken: float, ranks: int) -> tuple[float, flo
 def _from_outside(trace: Trace, limits: Limits) -> Finding | None:
     """The share of the main thread's samples, with only a ceiling."""
     seen = trace.fact(observed_budget)
-    share = 0.0 if seen is None else seen.shares["host_bound"]
+    share = 0.0 if seen is None else seen.shares[HOST_BOUND]
     if seen is None or share < limits.input_share:
         return None
     return Finding(

@@ -34,6 +34,7 @@ from perfscope.analyzer.budget.trace_case import (
     op_names,
     total,
 )
+from perfscope.analyzer.categories import SYNC_WAIT
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.host.python_places import innermost_functions
 from perfscope.analyzer.limits import Limits
@@ -77,7 +78,7 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Idle time inside and behind synchronising calls, when it is enough."""
     case = case_of(trace, limits)
-    waits = case.of("sync_wait")
+    waits = case.of(SYNC_WAIT)
     waits = waits[(column(waits, "call") >= 0) & (column(waits, "launch") >= 0)]
     lost = total(waits)
     share = lost / case.span_ns

@@ -6,6 +6,7 @@ import pandas as pd
 from perfscope.analyzer.budget.cpu_work import DATALESS, computing, dispatch_ns
 from perfscope.analyzer.budget.critical_rank import critical_rank, few_steps, severity_of, steps_of
 from perfscope.analyzer.budget.trace_case import ceiling
+from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND, PEER_WAIT
 from perfscope.analyzer.compute.compute_case import places_of
 from perfscope.analyzer.compute.work_units import on_a_cpu
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
@@ -31,14 +32,14 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
     if process is None or ops is None:
         return None
     rows = steps_of(trace, process)
-    cost = float((rows["host_bound"] - rows["gc"] - rows["gil"]).mean())
+    cost = float((rows[HOST_BOUND] - rows["gc"] - rows["gil"]).mean())
     step = float(rows["dur"].mean())
-    cost -= waiting_for_a_core(trace, process) * cost / max(cost + float(rows["device_compute"].mean()), 1.0)
+    cost -= waiting_for_a_core(trace, process) * cost / max(cost + float(rows[DEVICE_COMPUTE].mean()), 1.0)
     share = cost / step
     if share < limits.dispatch_share:
         return None
     # Ranks that dispatch alike wait for each other the less, the less they dispatch.
-    talking = float((rows["exposed_communication"] + rows["peer_wait"]).mean()) / step
+    talking = float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean()) / step
     own = ops[(ops["process"] == process).to_numpy()]
     begin, end, row = computing(own)
     called, mean = float((~own["name"].isin(DATALESS)).sum()), float((end - begin).sum()) / max(len(np.unique(row)), 1)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import critical_rank, rank_of, steps_of
 from perfscope.analyzer.budget.time_budget import steady_budget
+from perfscope.analyzer.categories import EXPOSED_COMMUNICATION, PEER_WAIT
 from perfscope.analyzer.closed_forms import After, left_alone, speedup
 from perfscope.analyzer.diagnosis import Evidence, Speedup
 from perfscope.analyzer.limits import Limits
@@ -102,5 +103,5 @@ def pauses_of_peers(trace: Trace, process: int, category: str) -> Ints:
         spans_of(of_category(rows_of(trace, "ranges", other), category)) for other in peers_in_step(trace, process)
     ]
     theirs = exclusive([mine, merged(*paused)], begin, end)[1] if paused else np.zeros(len(own), np.int64)
-    waited: Ints = column(own, "exposed_communication") + column(own, "peer_wait")
+    waited: Ints = column(own, EXPOSED_COMMUNICATION) + column(own, PEER_WAIT)
     return np.minimum(theirs, waited)

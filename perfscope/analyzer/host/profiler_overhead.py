@@ -16,6 +16,7 @@ When it is wrong
 """
 
 from perfscope.analyzer.budget.trace_case import case_of, no_device, total
+from perfscope.analyzer.categories import PROFILER_OVERHEAD
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
@@ -34,7 +35,7 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The profiler's own marks on idle time, when they are a good part."""
     case = case_of(trace, limits)
-    pieces = case.of("profiler_overhead")
+    pieces = case.of(PROFILER_OVERHEAD)
     share = total(pieces) / case.span_ns
     if share < limits.profiler_share:
         return None

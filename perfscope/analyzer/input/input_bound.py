@@ -32,6 +32,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
 from perfscope.analyzer.budget.observed_budget import ObservedBudget, observed_budget
+from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.closed_forms import Machine, speedup
 from perfscope.analyzer.counters.host_and_device import idle_share
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
@@ -86,7 +87,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     lost_ns = min(max(line.step - remedy.after.likely, 0.0), exposed)
     device = device_hides(trace, process, share)
     lost_share = lost_ns / line.step
-    gain = speedup(line.step, remedy.after, rows["input_wait"], rows["dur"])
+    gain = speedup(line.step, remedy.after, rows[INPUT_WAIT], rows["dur"])
     return Finding(
         id=ID,
         cause=cause.CAUSE,
@@ -149,7 +150,7 @@ def reachable(load: HostLoad) -> float | None:
 
 def _longest(trace: Trace, rows: pd.DataFrame) -> Evidence:
     """The wait of the step that waited longest, as a place on the timeline."""
-    row = rows.iloc[int(np.argmax(column(rows, "input_wait")))]
+    row = rows.iloc[int(np.argmax(column(rows, INPUT_WAIT)))]
     begin, process = int(row["ts"]), int(row["process"])
     loader = table(trace, "loader")
     end = begin + int(row["dur"])
@@ -191,7 +192,7 @@ def _unexplained(rows: pd.DataFrame, case: Case, share: float, limits: Limits) -
 
 def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding | None:
     """From stack samples alone: the share of the main thread's time in the loader."""
-    share = seen.shares["input_wait"]
+    share = seen.shares[INPUT_WAIT]
     if share < limits.input_share:
         return None
     processes = table(trace, "processes")

@@ -4,6 +4,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, ceiling, total
+from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
@@ -23,7 +24,7 @@ def not_applicable(trace: Trace) -> str | None:
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The waits that nothing hides, when they are enough."""
     case = case_of(trace, limits)
-    waits = case.of("input_wait")
+    waits = case.of(INPUT_WAIT)
     lost = total(waits)
     share = lost / case.span_ns
     if share < limits.input_share:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
+from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
 from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.local_ranks import mates
@@ -92,7 +93,7 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     received = _received(nexts) / count if workers > 0 else 0.0
     restart, restarts = _restarts(asked)
     delay = (grown_in(trace, "run_delay_ns", process, tid, loop) or 0.0) / count
-    waited = column(rows, "input_wait")
+    waited = column(rows, INPUT_WAIT)
     peers = longest_input_wait(trace, process, begin, end)
     fetch = _fetch(trace, fetches)
     batches = len(nexts) / count if nexts is not None and len(nexts) else 1.0

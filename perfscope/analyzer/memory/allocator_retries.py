@@ -21,6 +21,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import few_steps, steps_of
 from perfscope.analyzer.budget.trace_case import Case, case_of, no_device
+from perfscope.analyzer.categories import HOST_BOUND, OTHER_IDLE, SYNC_WAIT
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
@@ -34,7 +35,7 @@ NEEDS: tuple[str, ...] = ()
 DRIVERS = (
     r"^(cuda|hip|cu)(Malloc(Async|Managed)?|Free(Async)?|MemCreate|MemUnmap|MemRelease|MemAlloc(_v2)?|MemFree(_v2)?)$"
 )
-IDLE = ("host_bound", "sync_wait", "other_idle")
+IDLE = (HOST_BOUND, SYNC_WAIT, OTHER_IDLE)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:

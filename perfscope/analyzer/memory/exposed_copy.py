@@ -19,6 +19,7 @@ When it is wrong
 import pandas as pd
 
 from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, no_device, total
+from perfscope.analyzer.categories import EXPOSED_COPY
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
@@ -45,7 +46,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     copies = rows_on(trace, "copies", case.unit)
     if copies is None:
         return None
-    exposed = spans_of(case.of("exposed_copy"))
+    exposed = spans_of(case.of(EXPOSED_COPY))
     across = copies[copies["direction"].isin(ACROSS)]
     lost = overlapped(across, exposed)
     share = lost / case.span_ns

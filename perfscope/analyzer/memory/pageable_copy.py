@@ -20,6 +20,7 @@ When it is wrong
 import numpy as np
 
 from perfscope.analyzer.budget.trace_case import a_step, case_of, no_device, total
+from perfscope.analyzer.categories import EXPOSED_COPY, HOST_BOUND, OTHER_IDLE, SYNC_WAIT
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
@@ -31,7 +32,7 @@ from perfscope.traces.trace import Trace
 
 ID = "pageable-copy"
 NEEDS: tuple[str, ...] = ()
-NOT_BUSY = ("exposed_copy", "host_bound", "other_idle", "sync_wait")
+NOT_BUSY = (EXPOSED_COPY, HOST_BOUND, OTHER_IDLE, SYNC_WAIT)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, EXPOSED_COPY, PEER_WAIT
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import Unit
@@ -28,10 +29,10 @@ class Activity:
         """
         transferring = subtracted(self.communication, self.waiting)
         return [
-            ("device_compute", self.compute),
-            ("exposed_communication", transferring),
-            ("peer_wait", self.waiting),
-            ("exposed_copy", self.copy),
+            (DEVICE_COMPUTE, self.compute),
+            (EXPOSED_COMMUNICATION, transferring),
+            (PEER_WAIT, self.waiting),
+            (EXPOSED_COPY, self.copy),
         ]
 
 

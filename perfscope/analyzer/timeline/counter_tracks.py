@@ -11,6 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.categories import (
+    DEVICE_COMPUTE,
+    EXPOSED_COMMUNICATION,
+    EXPOSED_COPY,
+    HOST_BOUND,
+    INPUT_WAIT,
+    PEER_WAIT,
+)
 from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.counters.lost_devices import losses
@@ -37,14 +45,14 @@ class Counter:
 
 
 COUNTERS = (
-    Counter("a kernel runs", ("kernel_time_share",), "%", "device_compute"),
-    Counter("SMs with work", ("sm_active",), "%", "device_compute"),
-    Counter("memory bandwidth", ("dram_active",), "%", "device_compute"),
-    Counter("power", ("power_w",), "W", "input_wait"),
-    Counter("clock", ("sm_clock_mhz",), "MHz", "host_bound"),
+    Counter("a kernel runs", ("kernel_time_share",), "%", DEVICE_COMPUTE),
+    Counter("SMs with work", ("sm_active",), "%", DEVICE_COMPUTE),
+    Counter("memory bandwidth", ("dram_active",), "%", DEVICE_COMPUTE),
+    Counter("power", ("power_w",), "W", INPUT_WAIT),
+    Counter("clock", ("sm_clock_mhz",), "MHz", HOST_BOUND),
     Counter("memory in use", ("memory_used_bytes",), "bytes", "checkpoint"),
-    Counter("NVLink", ("nvlink_tx_bytes_per_s", "nvlink_rx_bytes_per_s"), "bytes/s", "exposed_communication"),
-    Counter("PCIe", ("pcie_tx_bytes_per_s", "pcie_rx_bytes_per_s"), "bytes/s", "exposed_copy"),
+    Counter("NVLink", ("nvlink_tx_bytes_per_s", "nvlink_rx_bytes_per_s"), "bytes/s", EXPOSED_COMMUNICATION),
+    Counter("PCIe", ("pcie_tx_bytes_per_s", "pcie_rx_bytes_per_s"), "bytes/s", EXPOSED_COPY),
 )
 
 
@@ -81,7 +89,7 @@ def lost_track(trace: Trace, names: Names, use: DeviceUse, process: int) -> Iter
     own = [one for one in trace.fact(losses) if one.use is use]
     if not own:
         return
-    code = names.of(pd.Series([f"does not answer: {one.reason}" for one in own]), "peer_wait")
+    code = names.of(pd.Series([f"does not answer: {one.reason}" for one in own]), PEER_WAIT)
     names.levels.update(int(one) for one in np.unique(code))
     begin = np.array([one.begin_ns for one in own], np.int64)
     dur = np.array([one.end_ns - one.begin_ns for one in own], np.int64)

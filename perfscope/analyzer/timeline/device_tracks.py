@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, EXPOSED_COPY
 from perfscope.analyzer.timeline.lane import Events, joined, together
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.nest import serial_rows
@@ -30,7 +31,7 @@ def device_events(trace: Trace, names: Names) -> Iterator[Placed]:
     kernels, copies = trace.table("kernels"), trace.table("copies")
     if kernels is not None and len(kernels):
         talks = is_one_of(kernels["kind"], "communication")
-        for chosen, colour in ((talks, "exposed_communication"), (~talks, "device_compute")):
+        for chosen, colour in ((talks, EXPOSED_COMMUNICATION), (~talks, DEVICE_COMPUTE)):
             rows = np.flatnonzero(chosen)
             if len(rows):
                 code = names.of(kernels["name"].iloc[rows], colour)
@@ -39,7 +40,7 @@ def device_events(trace: Trace, names: Names) -> Iterator[Placed]:
         rows = np.flatnonzero(copies["device"].to_numpy(np.int64) >= 0)
         if len(rows):
             words = copies["direction"].iloc[rows].astype(str).map(lambda one: COPIES.get(one, one))
-            yield events_of(copies, "copies", names.of(words, "exposed_copy"), rows), places(copies, rows)
+            yield events_of(copies, "copies", names.of(words, EXPOSED_COPY), rows), places(copies, rows)
 
 
 def places(frame: pd.DataFrame, rows: Ints) -> Ints:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.categories import COMPUTE_OR_HOST, EXPOSED_COPY, HOST_BOUND, INPUT_WAIT, OTHER_IDLE, SYNC_WAIT
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.timeline.lane import Events, joined, together
 from perfscope.analyzer.timeline.names import Names
@@ -16,11 +17,11 @@ from perfscope.traces.trace import Trace
 NVTX, THREAD, PYTHON, CALLS = range(4)
 KINDS = ("nvtx", "thread", "python", "calls")
 RANGES = (
-    (("forward", "backward", "optimizer", "scaler"), "compute_or_host"),
+    (("forward", "backward", "optimizer", "scaler"), COMPUTE_OR_HOST),
     (("checkpoint",), "checkpoint"),
-    (("gc",), "host_bound"),
-    (("sync",), "sync_wait"),
-    (("overhead",), "other_idle"),
+    (("gc",), HOST_BOUND),
+    (("sync",), SYNC_WAIT),
+    (("overhead",), OTHER_IDLE),
     (("annotation",), "step_0"),
 )
 """Category of a range and the colour of the time it stands for; ranges that only name a stretch are neutral."""
@@ -67,19 +68,19 @@ def marked_steps(trace: Trace, names: Names) -> Iterator[Draft]:
 
 def piles(trace: Trace, names: Names) -> Iterator[Pile]:
     """Everything that happened on threads."""
-    host = "host_bound" if has_device(trace) else "compute_or_host"
+    host = HOST_BOUND if has_device(trace) else COMPUTE_OR_HOST
     yield from of_ops(trace, names, host)
     yield from of_ranges(trace, names)
     loader = trace.table("loader")
     if loader is not None and len(loader):
         kinds = loader["kind"].astype(str).map({"next": "waiting for a batch", "start": "starting the loader"})
-        yield pile(loader, "loader", names.of(kinds, "input_wait"), np.arange(len(loader)), THREAD)
+        yield pile(loader, "loader", names.of(kinds, INPUT_WAIT), np.arange(len(loader)), THREAD)
     copies = trace.table("copies")
     if copies is not None:
         rows = np.flatnonzero(copies["device"].to_numpy(np.int64) < 0)
         if len(rows):
             words = copies["direction"].iloc[rows].astype(str).map(lambda one: f"copy, {DIRECTIONS.get(one, one)}")
-            yield pile(copies, "copies", names.of(words, "exposed_copy"), rows, THREAD)
+            yield pile(copies, "copies", names.of(words, EXPOSED_COPY), rows, THREAD)
 
 
 def of_ops(trace: Trace, names: Names, host: str) -> Iterator[Pile]:
@@ -89,7 +90,7 @@ def of_ops(trace: Trace, names: Names, host: str) -> Iterator[Pile]:
     launches = trace.table("launches")
     if launches is not None and len(launches):
         waits = is_one_of(launches["kind"], "sync")
-        for chosen, colour in ((waits, "sync_wait"), (~waits, "host_bound")):
+        for chosen, colour in ((waits, SYNC_WAIT), (~waits, HOST_BOUND)):
             rows = np.flatnonzero(chosen)
             if len(rows):
                 yield pile(launches, "launches", names.of(launches["name"].iloc[rows], colour), rows, CALLS)
@@ -102,7 +103,7 @@ def of_ranges(trace: Trace, names: Names) -> Iterator[Pile]:
     for categories, colour in RANGES:
         rows = np.flatnonzero(is_one_of(ranges["category"], *categories))
         if len(rows):
-            fill = "step_0" if colour == "compute_or_host" and has_device(trace) else colour
+            fill = "step_0" if colour == COMPUTE_OR_HOST and has_device(trace) else colour
             yield pile(ranges, "ranges", names.of(ranges["name"].iloc[rows], fill), rows, THREAD)
     for category, colour, layer in (("python", "step_1", PYTHON), ("nvtx", "step_0", NVTX)):
         rows = np.flatnonzero(is_one_of(ranges["category"], category))

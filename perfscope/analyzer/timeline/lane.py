@@ -10,25 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.traces.intervals import Ints
 
 BLOCKS = (8, 64)
-COLOURS = (
-    "device_compute",
-    "compute_or_host",
-    "exposed_communication",
-    "peer_wait",
-    "exposed_copy",
-    "input_wait",
-    "sync_wait",
-    "host_bound",
-    "checkpoint",
-    "other_idle",
-    "input_dataset",
-    "input_collate",
-    "step_0",
-    "step_1",
-)
+COLOURS = (*CATEGORY_IDS, "input_dataset", "input_collate", "step_0", "step_1")
 """What an event is coloured by: a category of the time budget, a half of a fetch, or neutral (steps, ranges, functions)."""
 
 

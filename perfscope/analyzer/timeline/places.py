@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.categories import OTHER_IDLE
 from perfscope.analyzer.run.range_table import ANNOTATED, innermost, modules
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.timeline.selection import COLUMNS, Stretch, ordered, stretches, whole_ns
@@ -13,7 +14,7 @@ from perfscope.analyzer.timeline.track import SOURCES, Lanes, Track
 from perfscope.traces.trace import Trace
 
 OUTSIDE: Final = "outside of any"
-NEUTRAL, IDLE = "step_0", "other_idle"
+NEUTRAL, IDLE = "step_0", OTHER_IDLE
 
 
 def annotated(ranges: pd.DataFrame) -> pd.DataFrame:

@@ -3,24 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from perfscope.analyzer.categories import OTHER_IDLE, PRECEDENCE
 from perfscope.analyzer.timeline.lane import COLOURS, Lane
 from perfscope.analyzer.timeline.selection import busy
 from perfscope.analyzer.timeline.tiles import edges_of
 from perfscope.analyzer.timeline.track import Lanes
 from perfscope.traces.intervals import Ints, Spans, exclusive, merged
 
-PRIORITY = (
-    "checkpoint",
-    "device_compute",
-    "exposed_communication",
-    "peer_wait",
-    "exposed_copy",
-    "input_wait",
-    "sync_wait",
-    "host_bound",
-    "compute_or_host",
-)
-"""The first that applies wins: computing hides communication, both hide copies; what the device does counts before the host."""
 EXACT_EVENTS = 3_000_000
 """Above this many events the union over lanes is not formed; each category is told by its busiest lane."""
 
@@ -37,10 +26,10 @@ def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
     found = [lanes.lanes[number] for number in rows]
     if sum(map(len, found)) > EXACT_EVENTS:
         return by_busiest(found, colour, edges)
-    spans = [spans_of(found, colour, COLOURS.index(name)) for name in PRIORITY]
+    spans = [spans_of(found, colour, COLOURS.index(name)) for name in PRECEDENCE]
     shares = exclusive(spans, edges[:-1], edges[1:])
     wide = np.maximum(np.diff(edges), 1)
-    return {name: share / wide for name, share in zip(PRIORITY, shares, strict=True) if share.any()}
+    return {name: share / wide for name, share in zip(PRECEDENCE, shares, strict=True) if share.any()}
 
 
 def spans_of(rows: list[Lane], colour: NDArray[np.uint8], wanted: int) -> Spans:
@@ -58,12 +47,12 @@ def by_busiest(rows: list[Lane], colour: NDArray[np.uint8], edges: Ints) -> dict
     wide = np.maximum(np.diff(edges), 1)
     shares: dict[str, NDArray[np.float64]] = {}
     for one in rows:
-        name = COLOURS[int(np.bincount(colour[one.codes]).argmax())] if len(one) else "other_idle"
+        name = COLOURS[int(np.bincount(colour[one.codes]).argmax())] if len(one) else OTHER_IDLE
         share = np.diff(busy(one, edges)) / wide
         shares[name] = np.maximum(shares.get(name, np.zeros(len(wide))), share)
     left = np.ones(len(wide))
     found = {}
-    for name in PRIORITY:
+    for name in PRECEDENCE:
         if name in shares:
             found[name] = np.minimum(shares[name], left)
             left = left - found[name]

@@ -1,5 +1,6 @@
 """Which resource limits the run, from its time budget."""
 
+from perfscope.analyzer.categories import CATEGORY, COMPUTE_OR_HOST
 from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.compute.work_limits import WorkLimits, work_limits
 from perfscope.analyzer.compute.work_units import work_units
@@ -7,19 +8,6 @@ from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding
 from perfscope.analyzer.verdict.confidence import FROM_OUTSIDE, Standing
 from perfscope.traces.trace import Trace
 
-RESOURCE = {
-    "compute_or_host": "compute",
-    "device_compute": "compute",
-    "input_wait": "input",
-    "exposed_copy": "input",
-    "host_bound": "host",
-    "sync_wait": "host",
-    "checkpoint": "checkpoint",
-    "profiler_overhead": "unknown",
-    "exposed_communication": "communication",
-    "peer_wait": "communication",
-    "other_idle": "unknown",
-}
 # From this share of the work on, and more than arithmetic limits, memory is said to bound it; the rest may be in small calls.
 MOSTLY_MEMORY = 0.25
 # Findings whose loss hides in compute_or_host: the thread is runnable and has no core.
@@ -42,7 +30,7 @@ def bound_by(
     """
     shares: dict[str, float] = {}
     for entry in budget:
-        resource = "unknown" if dark and entry.category == "compute_or_host" else RESOURCE[entry.category]
+        resource = "unknown" if dark and entry.category == COMPUTE_OR_HOST else CATEGORY[entry.category].resource
         shares[resource] = shares.get(resource, 0.0) + entry.share
     if not shares:
         return BoundBy("unknown", None, 0.0)

@@ -6,28 +6,37 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.bootstrap import Floats, resampled_means
+from perfscope.analyzer.categories import (
+    CATEGORIES,
+    EXPOSED_COMMUNICATION,
+    EXPOSED_COPY,
+    HOST_BOUND,
+    INPUT_WAIT,
+    PEER_WAIT,
+    SYNC_WAIT,
+)
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.analyzer.limits import Limits
 
 # Which column of the time budget shows what a finding costs in each step; a finding without one has a constant share.
 COLUMN = {
-    "input-bound": "input_wait",
+    "input-bound": INPUT_WAIT,
     "checkpoint-stall": "checkpoint",
     "gc-pause": "gc",
     "gil-contention": "gil",
-    "launch-bound": "host_bound",
-    "host-sync": "sync_wait",
-    "exposed-communication": "exposed_communication",
-    "small-collectives": "exposed_communication",
-    "nvlink-saturated": "exposed_communication",
-    "network-saturated": "exposed_communication",
-    "straggler": "peer_wait",
-    "exposed-copy": "exposed_copy",
-    "pageable-copy": "exposed_copy",
+    "launch-bound": HOST_BOUND,
+    "host-sync": SYNC_WAIT,
+    "exposed-communication": EXPOSED_COMMUNICATION,
+    "small-collectives": EXPOSED_COMMUNICATION,
+    "nvlink-saturated": EXPOSED_COMMUNICATION,
+    "network-saturated": EXPOSED_COMMUNICATION,
+    "straggler": PEER_WAIT,
+    "exposed-copy": EXPOSED_COPY,
+    "pageable-copy": EXPOSED_COPY,
 }
 # What could be had back, input_wait first: above its limit a run is not healthy.
-RECOVERABLE = ("input_wait", "checkpoint", "gc", "gil")
-IN_TRACES = ("sync_wait", "host_bound", "exposed_communication", "peer_wait", "exposed_copy")
+RECOVERABLE = (INPUT_WAIT, "checkpoint", "gc", "gil")
+IN_TRACES = tuple(category.id for category in CATEGORIES if category.recoverable and category.id not in RECOVERABLE)
 # Nothing seen once is certain.
 MOST = 0.99
 # Without steps to resample (looked at from outside) samples of the main thread are all there is.

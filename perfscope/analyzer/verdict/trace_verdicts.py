@@ -7,6 +7,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.host_gaps import host_gaps
+from perfscope.analyzer.categories import CATEGORIES, COMPUTE_OR_HOST, DEVICE_COMPUTE, OTHER_IDLE
 from perfscope.analyzer.diagnosis import RankBudget, Verdict
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.device_activity import rows_on
@@ -19,7 +20,7 @@ from perfscope.traces.trace import Trace
 MOSTLY = 0.5
 # From this share on it is said that the device stood idle for reasons that the trace does not hold.
 WORTH_SAYING = 0.10
-BUSY = ("device_compute", "exposed_communication", "peer_wait", "exposed_copy")
+BUSY = tuple(category.id for category in CATEGORIES if category.on_device)
 # The device has begun when it has done this share of all its work: a lone small kernel or copy is no beginning.
 EARLY = 0.001
 
@@ -45,7 +46,7 @@ def told_apart(trace: Trace, unit: Unit) -> Apart | None:
     gaps = gaps[(column(gaps, "process") == unit.process) & (column(gaps, "device") == unit.device)]
     once = int(column(gaps[gaps["doing"].isin(("driver", "allocating"))], "dur").sum())
     own = pieces[(column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)]
-    idle = own[(own["category"] == "other_idle") & (own["launch"] >= 0)]
+    idle = own[(own["category"] == OTHER_IDLE) & (own["launch"] >= 0)]
     if not len(idle):
         return Apart(once / span, 0.0, 0.0, 0.0, 0, "")
     worst = idle.iloc[int(np.argmax(column(idle, "dur")))]
@@ -94,13 +95,13 @@ def of_quiet_trace(ranks: list[RankBudget], unit: Unit | None, standing: Standin
     shares = {
         e.category: e.share for one in ranks if unit is not None and one.rank == unit.rank for e in one.time_budget
     }
-    if shares.get("compute_or_host", 0.0) > 0.0:
+    if shares.get(COMPUTE_OR_HOST, 0.0) > 0.0:
         text = (
             "Kernels were launched but none is in the trace, so what the device did is not known. "
             "Record again with `ProfilerActivity.CUDA` and with permission to read the device's counters."
         )
         return Verdict("unknown", None, text, 0.0)
-    computing = shares.get("device_compute", 0.0)
+    computing = shares.get(DEVICE_COMPUTE, 0.0)
     if unit is not None and unit.device == NO_DEVICE:
         text = (
             f"No accelerator is in the trace. On the CPU operators compute {percent(computing)} of the time; the rest goes into "

@@ -4,6 +4,15 @@ import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import most_steps
 from perfscope.analyzer.budget.observed_budget import observed_budget
+from perfscope.analyzer.categories import (
+    CATEGORY,
+    COMPUTE_OR_HOST,
+    DEVICE_COMPUTE,
+    EXPOSED_COMMUNICATION,
+    INPUT_WAIT,
+    OTHER_IDLE,
+    PEER_WAIT,
+)
 from perfscope.analyzer.counters.bound_by_counters import on_device
 from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.diagnosis import Finding, Verdict
@@ -45,18 +54,18 @@ def healthy(
     assert rows is not None
     step = float(rows["dur"].mean())
     between = between_calls(rows)
-    computing = float((rows["compute_or_host"] + rows["device_compute"]).sum() / rows["dur"].sum()) - between
-    idle = float(rows["other_idle"].sum() / rows["dur"].sum())
+    computing = float((rows[COMPUTE_OR_HOST] + rows[DEVICE_COMPUTE]).sum() / rows["dur"].sum()) - between
+    idle = float(rows[OTHER_IDLE].sum() / rows["dur"].sum())
     serving = bool((rows["phase"] == "inference").all())
     if hidden:
         text = f"Nothing certain: {hidden[0].summary}"
         return Verdict("unknown", None, text, 0.0)
     if not serving and idle >= limits.explains and not on_device(trace, trace.fact(device_use)):
         return Verdict("unknown", None, waiting_untold(trace, step, idle), 0.0)
-    busy = "computing" if rows["device_compute"].any() else NAMES["compute_or_host"]
+    busy = "computing" if rows[DEVICE_COMPUTE].any() else CATEGORY[COMPUTE_OR_HOST].label
     doing, share = (busy, computing) if not serving or idle < 0.5 else ("waiting for work", idle)
     what = "call" if serving else "step"
-    talking = float((rows["exposed_communication"] + rows["peer_wait"]).sum() / rows["dur"].sum())
+    talking = float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).sum() / rows["dur"].sum())
     where, talks = "here", ""
     if talking >= limits.input_share:
         where, talks = "beside the exchange between ranks", f" and {percent(talking)} exchanging"
@@ -66,7 +75,7 @@ def healthy(
         f"Healthy: nothing {where} costs {percent(limits.input_share)} of a {what} or more. A {what} takes {ms(step)}, "
         f"{percent(share)} of it {doing}{talks}"
     )
-    waits = float(rows["input_wait"].mean())
+    waits = float(rows[INPUT_WAIT].mean())
     tail = "; more loader workers will not make it faster." if not serving else "."
     if waits >= limits.input_share * step:
         tail = f"; {ms(waits)} go into taking over a batch, which only larger batches dilute."
@@ -78,9 +87,9 @@ def between_calls(rows: pd.DataFrame) -> float:
 
     0 without a window of torch's profiler, which alone tells what computes in the calls; nor in training.
     """
-    if not (rows["phase"] == "inference").all() or not rows["device_compute"].any():
+    if not (rows["phase"] == "inference").all() or not rows[DEVICE_COMPUTE].any():
         return 0.0
-    return float(rows["compute_or_host"].sum() / rows["dur"].sum())
+    return float(rows[COMPUTE_OR_HOST].sum() / rows["dur"].sum())
 
 
 def waiting_untold(trace: Trace, step_ns: float, idle: float) -> str:
@@ -117,7 +126,7 @@ def unknown(trace: Trace, reason: str) -> Verdict:
         )
         if seen is not None:
             shares = sorted(seen.shares.items(), key=lambda item: -item[1])
-            told = ", ".join(f"{NAMES[name]} {percent(share)}" for name, share in shares if share >= 0.01)
+            told = ", ".join(f"{CATEGORY[name].label} {percent(share)}" for name, share in shares if share >= 0.01)
             text += f" The main thread: {told}. Nothing of it is clearly lost."
         why = manifest(trace).depth_reason
         return Verdict("unknown", None, text + (f" Not deeper: {why}" if why else ""), 0.0)
@@ -129,12 +138,3 @@ def unknown(trace: Trace, reason: str) -> Verdict:
         "If its steps are long, try a longer `--max-duration`.",
         0.0,
     )
-
-
-NAMES = {
-    "input_wait": "waiting for input",
-    "checkpoint": "writing checkpoints",
-    "host_bound": "waiting for the GIL",
-    "other_idle": "waiting",
-    "compute_or_host": "computing or dispatching",
-}

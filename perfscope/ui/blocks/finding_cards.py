@@ -26,7 +26,7 @@ def finding(one: Finding, diagnosis: Diagnosis) -> str:
     proof = "".join(
         f"<li>{prose(fact.text)} {door(fact.start_ns, fact.end_ns, 'show me')}</li>" for fact in one.evidence
     )
-    mark = mark_of(one.id).replace("_", "-")
+    mark = mark_of(one.id)
     return (
         f'<article class="finding" style="--mark:var(--{mark})"><div class="costs"><b>{now}</b>{share}</div>'
         f"<div><h3>{prose(capital(title(one)))}</h3>{''.join(f'<p>{prose(text)}</p>' for text in told)}{snippet}"

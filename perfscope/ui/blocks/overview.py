@@ -1,6 +1,7 @@
 """The top of every page: the verdict as a sentence, the predicted gain, where a step goes, what to change, what is unknown."""
 
 from perfscope.analyzer.budget.longest_interval import Stretch, longest_stretch
+from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Speedup
 from perfscope.analyzer.number_text import digits, ms
 from perfscope.traces.trace import Trace
@@ -18,7 +19,7 @@ from perfscope.ui.phrases import (
     subject,
     time_of,
 )
-from perfscope.ui.theme import MEANINGS, mark_of, texture
+from perfscope.ui.theme import mark_of, texture
 
 SMALLEST_SHARE = 0.002
 FULL_LABEL_SHARE, LABEL_SHARE = 0.2, 0.11
@@ -74,7 +75,7 @@ def verdict(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:
     doors = door(*places[0], "Show me", "button main") if places else ""
     doors += '<a class="button" href="#changes">What to change</a>' if diagnosis.findings else ""
     return (
-        f'<section class="verdict card" style="--mark:var(--{mark_of(diagnosis.verdict.id).replace("_", "-")})"><div>'
+        f'<section class="verdict card" style="--mark:var(--{mark_of(diagnosis.verdict.id)})"><div>'
         f"<h1>{prose(first + ('.' if dot else ''))}</h1>{f'<p>{prose(rest)}</p>' if rest else ''}"
         f'<p class="sure">{escape(sure[0].upper() + sure[1:])}</p>'
         f'{f"""<div class="doors">{doors}</div>""" if doors else ""}</div>'
@@ -122,12 +123,12 @@ def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch], chart: str) -> s
 
 
 def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) -> str:
-    mark = part.category.replace("_", "-")
+    mark = part.category
     full = f"{label(part.category)} {time_of(part, mean_ms)}"
     words = full if part.share >= FULL_LABEL_SHARE else label(part.category) if part.share >= LABEL_SHARE else ""
     css = f"part {texture(part.category)}"
     style = f"flex:{part.share:.5f};--c:var(--{mark});--ink:var(--{mark}-ink)"
-    about_it = escape(f"{label(part.category)}: {amount(part, mean_ms)}. {MEANINGS.get(part.category, '')}")
+    about_it = escape(f"{label(part.category)}: {amount(part, mean_ms)}. {CATEGORY[part.category].meaning}")
     inside = f"<span>{escape(words)}</span>"
     if longest is None:
         return f'<div class="{css}" style="{style}" title="{about_it}">{inside}</div>'
@@ -136,9 +137,9 @@ def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) 
 
 
 def legend_entry(part: BudgetEntry, mean_ms: float | None) -> str:
-    mark = part.category.replace("_", "-")
+    mark = part.category
     css = f' class="{texture(part.category)}"'
     return (
-        f'<span title="{escape(MEANINGS.get(part.category, ""))}"><i{css} style="--c:var(--{mark})"></i>'
+        f'<span title="{escape(CATEGORY[part.category].meaning)}"><i{css} style="--c:var(--{mark})"></i>'
         f"{escape(label(part.category))} {amount(part, mean_ms)}</span>"
     )

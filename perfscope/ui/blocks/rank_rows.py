@@ -37,4 +37,4 @@ def row(one: RankBudget, own: bool) -> str:
 def part(each: BudgetEntry) -> str:
     css = f"part {texture(each.category)}"
     told = escape(f"{label(each.category)} {percent(each.share)}")
-    return f'<div class="{css}" style="flex:{each.share:.5f};--c:var(--{each.category.replace("_", "-")})" title="{told}"></div>'
+    return f'<div class="{css}" style="flex:{each.share:.5f};--c:var(--{each.category})" title="{told}"></div>'

@@ -140,7 +140,7 @@ def of_one_host(trace: Trace) -> list[Section]:
     limit = cores.cores if cores is not None else None
     span = span_s(trace)
     disk = [
-        Line("read_bytes_per_s", JOB, "read", "sync_wait"),
+        Line("read_bytes_per_s", JOB, "read", "sync-wait"),
         Line("write_bytes_per_s", JOB, "written", "checkpoint"),
     ]
     most = trace.manifest.memory_limit_bytes

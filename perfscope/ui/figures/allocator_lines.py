@@ -19,7 +19,7 @@ def allocator_lines(one: Allocator) -> go.Figure:
     unit = 1e9 if one.peak_bytes >= 1e8 else 1e6
     kept = thinned(one.allocated)
     seconds = one.ts[kept] / 1e9
-    lines = [("in use", one.allocated, "device_compute"), ("reserved", one.reserved, "peer_wait")]
+    lines = [("in use", one.allocated, "device-compute"), ("reserved", one.reserved, "peer-wait")]
     for name, values, category in lines:
         if (values < 0).all():
             continue

@@ -14,7 +14,7 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
     """`rows`: those of the fact arrival_spread."""
     rows = rows.sort_values("rank", ascending=False)
     names = [f"rank {rank}" for rank in rows["rank"]]
-    colour = LIGHT.category["exposed_communication"]
+    colour = LIGHT.category["exposed-communication"]
     fig = figure(70 + ROW_HEIGHT * max(len(rows), 1), x_title="ms after the first rank")
     middle = (rows["median_ns"] / 1e6).round(4)
     told = [
@@ -26,7 +26,7 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
         y=names,
         mode="markers",
         cliponaxis=False,
-        meta={"category": "exposed_communication"},
+        meta={"category": "exposed-communication"},
         marker={"size": 10, "color": colour},
         error_x={
             "type": "data",

@@ -10,7 +10,7 @@ from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 RANK_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
-NAMES = {"period": ("from batch to batch", "accent"), "wait": ("of it waiting for the batch", "input_wait")}
+NAMES = {"period": ("from batch to batch", "accent"), "wait": ("of it waiting for the batch", "input-wait")}
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def queue(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
             y=one.y,
             mode="lines",
             name=f"rank {one.rank}",
-            meta={"category": "input_wait"},
-            line={"width": 1.6, "shape": "hv", "color": LIGHT.category["input_wait"]},
+            meta={"category": "input-wait"},
+            line={"width": 1.6, "shape": "hv", "color": LIGHT.category["input-wait"]},
             hovertemplate=f"rank {one.rank}: %{{y}} ready<extra></extra>",
         )
     fig.update_layout(yaxis={"range": top_of(series), "nticks": 4})

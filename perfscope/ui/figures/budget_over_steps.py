@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.analyzer.budget.time_budget import CATEGORIES
+from perfscope.analyzer.categories import CATEGORY, CATEGORY_IDS
 from perfscope.ui.figures.frame import figure
-from perfscope.ui.theme import LABELS, LIGHT, texture
+from perfscope.ui.theme import LIGHT, texture
 
 MOST_COLUMNS, MOST_WITH_GAPS = 240, 120
 
@@ -20,23 +20,23 @@ def budget_over_steps(budget: pd.DataFrame) -> go.Figure:
     """`budget`: rows of the fact time_budget of one rank, in time order; x counts these rows."""
     together = columns_for(len(budget))
     group = np.arange(len(budget)) // together
-    grouped = budget[["ts", "index", *CATEGORIES]].groupby(group).mean()
+    grouped = budget[["ts", "index", *CATEGORY_IDS]].groupby(group).mean()
     fig = figure(190, x_title="step", y_title="ms")
     first = budget.groupby(group)["index"].min()
     at = grouped["ts"] / 1e9
-    for name in sorted(CATEGORIES, key=lambda one: -float(grouped[one].to_numpy().sum())):
+    for name in sorted(CATEGORY_IDS, key=lambda one: -float(grouped[one].to_numpy().sum())):
         if not grouped[name].any():
             continue
         fig.add_bar(
             x=first,
             y=grouped[name] / 1e6,
-            name=LABELS[name],
+            name=CATEGORY[name].label,
             meta={"category": name},
             marker={"color": LIGHT.category[name], "line": {"width": 0}, "pattern": hatch(name)},
             customdata=at,
-            hovertemplate=f"{LABELS[name]}: %{{y:.4g}} ms<br>step %{{x}}, at %{{customdata:.2f}} s<extra></extra>",
+            hovertemplate=f"{CATEGORY[name].label}: %{{y:.4g}} ms<br>step %{{x}}, at %{{customdata:.2f}} s<extra></extra>",
         )
-    top = float(np.percentile(grouped[list(CATEGORIES)].sum(axis=1), 99)) / 1e6 if len(grouped) else 1.0
+    top = float(np.percentile(grouped[list(CATEGORY_IDS)].sum(axis=1), 99)) / 1e6 if len(grouped) else 1.0
     fig.update_layout(
         barmode="stack",
         bargap=0.12 if len(first) <= MOST_WITH_GAPS else 0,

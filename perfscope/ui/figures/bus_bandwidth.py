@@ -28,8 +28,8 @@ def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
         text=[told(row) for row in rows.to_dict("records")],
         textposition="outside",
         cliponaxis=False,
-        meta={"category": "exposed_communication"},
-        marker={"color": LIGHT.category["exposed_communication"], "line": {"width": 0}},
+        meta={"category": "exposed-communication"},
+        marker={"color": LIGHT.category["exposed-communication"], "line": {"width": 0}},
         hovertemplate="%{text}<extra></extra>",
     )
     fig.add_scatter(

@@ -8,7 +8,7 @@ from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LIGHT
 
 BAR_HEIGHT = 26
-COLOURED = {"communication": "exposed_communication", "copy": "exposed_copy"}
+COLOURED = {"communication": "exposed-communication", "copy": "exposed-copy"}
 
 
 def class_bars(classes: pd.DataFrame) -> go.Figure:
@@ -20,7 +20,7 @@ def class_bars(classes: pd.DataFrame) -> go.Figure:
         part = rows[rows["kernel_class"] == mark] if mark else rows[~rows["kernel_class"].isin(marks[:2])]
         if not len(part):
             continue
-        category = COLOURED.get(mark, "device_compute")
+        category = COLOURED.get(mark, "device-compute")
         told = [f"{ms(s)}, {percent(p)}" for s, p in zip(part["sum_ns"], part["share"], strict=True)]
         fig.add_bar(
             orientation="h",

@@ -14,9 +14,9 @@ MOST_POINTS = 1000
 MOST_STEPS = 120
 KEY_ROW = 19
 DASHES = ("solid", "dash", "dot", "dashdot")
-LINES = ("device_compute", "host_bound", "input_wait", "exposed_communication", "exposed_copy", "sync_wait", "checkpoint",
+LINES = ("device-compute", "host-bound", "input-wait", "exposed-communication", "exposed-copy", "sync-wait", "checkpoint",
          "input_collate")  # fmt: skip
-SHADED = {"evaluation": "exposed_communication", "warm-up": "other_idle", "checkpoint": "checkpoint"}
+SHADED = {"evaluation": "exposed-communication", "warm-up": "other-idle", "checkpoint": "checkpoint"}
 Floats = NDArray[np.float64]
 
 
@@ -44,7 +44,7 @@ def counter_lines(
         draw(fig, one, number, unit)
     top = max([float(np.nanmax(one.value)) for one in lines if len(one.value)] + [limit or 0.0, 1e-9])
     for begin, end, what in marks.stretches:
-        colour = LIGHT.category[SHADED.get(what, "other_idle")]
+        colour = LIGHT.category[SHADED.get(what, "other-idle")]
         fig.add_vrect(
             x0=begin / 1e9, x1=max(end, begin + 1) / 1e9, fillcolor=colour, opacity=0.14, line_width=0, layer="below"
         )

@@ -11,10 +11,10 @@ CODE, WAITS = "in which code", "on what"
 PARTS = (
     (CODE, "dataset", "dataset (reading, decoding)", "input_dataset"),
     (CODE, "collate", "collate", "input_collate"),
-    (WAITS, "cpu", "on a core", "compute_or_host"),
-    (WAITS, "run_delay", "waiting for a core", "host_bound"),
-    (WAITS, "io", "waiting for storage", "sync_wait"),
-    (WAITS, "waiting", "waiting otherwise (network, locks, sleep)", "other_idle"),
+    (WAITS, "cpu", "on a core", "compute-or-host"),
+    (WAITS, "run_delay", "waiting for a core", "host-bound"),
+    (WAITS, "io", "waiting for storage", "sync-wait"),
+    (WAITS, "waiting", "waiting otherwise (network, locks, sleep)", "other-idle"),
 )
 
 

@@ -18,8 +18,8 @@ def launch_queue_line(queue: pd.DataFrame) -> go.Figure:
         x=seconds.round(6).tolist(),
         y=depth[kept].tolist(),
         mode="lines",
-        meta={"category": "host_bound"},
-        line={"width": 1.4, "shape": "hv", "color": LIGHT.category["host_bound"]},
+        meta={"category": "host-bound"},
+        line={"width": 1.4, "shape": "hv", "color": LIGHT.category["host-bound"]},
         hovertemplate="%{y} launched and not started<extra></extra>",
     )
     fig.update_layout(yaxis={"range": [0, 1.12 * max(int(depth.max()), 1)], "nticks": 4})

@@ -23,7 +23,7 @@ def link_map(of: LinkMap) -> go.Figure:
         middle = ((x0 + x1) / 2, (y0 + y1) / 2 + (0.35 * abs(x1 - x0) ** 0.5 if y0 == y1 else 0.0))
         nearby = HEIGHTS[PORT] in (y0, y1)
         strength = FAINTEST + (1 - FAINTEST) * min(edge.share or 0.0, 1.0)
-        category = "exposed_communication" if max(y0, y1) > HEIGHTS[DEVICE] or y0 == y1 else "exposed_copy"
+        category = "exposed-communication" if max(y0, y1) > HEIGHTS[DEVICE] or y0 == y1 else "exposed-copy"
         fig.add_scatter(
             x=[x0, middle[0], x1],
             y=[y0, middle[1], y1],

@@ -17,8 +17,8 @@ DECADES = 1.0
 SMALLEST_SHARE = 0.001
 WORTH_A_ROOF = 0.01
 SIDES = (
-    ("limited by arithmetic", "circle", False, "device_compute"),
-    ("limited by memory", "diamond-open", True, "device_compute"),
+    ("limited by arithmetic", "circle", False, "device-compute"),
+    ("limited by memory", "diamond-open", True, "device-compute"),
 )
 
 
@@ -91,14 +91,14 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
     left = [span[0], max(span[0], min(ridge, span[1]))]
     fig.add_scatter(
         x=left, y=[one * peaks.bytes_per_s / 1e12 for one in left], mode="lines", hoverinfo="skip", showlegend=False,
-        line={"color": LIGHT.muted, "width": 1.4}, meta={"category": "other_idle"},
+        line={"color": LIGHT.muted, "width": 1.4}, meta={"category": "other-idle"},
     )  # fmt: skip
     for rate, names in rates.items():
         begin = max(span[0], rate / peaks.bytes_per_s)
         fig.add_scatter(
             x=[begin, max(span[1], begin)], y=[rate / 1e12] * 2, mode="lines", hoverinfo="skip", showlegend=False,
             line={"color": LIGHT.muted, "width": 1.4, "dash": "solid" if rate == max(rates) else "dot"},
-            meta={"category": "other_idle"},
+            meta={"category": "other-idle"},
         )  # fmt: skip
         fig.add_annotation(
             x=np.log10(span[1]), y=np.log10(rate / 1e12), text=f"{rate / 1e12:.3g} TFLOP/s: {', '.join(sorted(set(names)))}",

@@ -14,8 +14,8 @@ LABEL_SHARE = 0.1
 PHASES = {
     "train": ("training steps", "accent"),
     "inference": ("inference steps", "accent"),
-    "eval": ("evaluation", "exposed_communication"),
-    "warmup": ("warm-up, left out", "other_idle"),
+    "eval": ("evaluation", "exposed-communication"),
+    "warmup": ("warm-up, left out", "other-idle"),
 }
 
 

@@ -23,10 +23,10 @@ class Line:
 
 
 BY_ROLE = (
-    ("main", "training process", "host_bound"),
-    ("loader-worker", "loader workers", "input_wait"),
+    ("main", "training process", "host-bound"),
+    ("loader-worker", "loader workers", "input-wait"),
     ("launcher", "launcher", "checkpoint"),
-    ("other", "other processes", "exposed_communication"),
+    ("other", "other processes", "exposed-communication"),
 )
 
 

@@ -13,7 +13,7 @@ def what_if_curve(predicted: dict[int, WhatIf], chosen: int, measured: tuple[int
     at = list(known)
     fig = figure(250, x_title="loader workers", y_title="ms a step")
     low, high = [known[n].fast / 1e6 for n in at], [known[n].slow / 1e6 for n in at]
-    colour = LIGHT.category["input_wait"]
+    colour = LIGHT.category["input-wait"]
     fig.add_scatter(
         x=[*at, *at[::-1]],
         y=[*high, *low[::-1]],
@@ -29,7 +29,7 @@ def what_if_curve(predicted: dict[int, WhatIf], chosen: int, measured: tuple[int
         y=[known[n].likely / 1e6 for n in at],
         mode="lines+markers",
         name="predicted",
-        meta={"category": "input_wait"},
+        meta={"category": "input-wait"},
         line={"width": 2, "color": colour},
         marker={"size": [13 if n == chosen else 6 for n in at], "color": colour},
         hovertemplate="%{x} workers: %{y:.4g} ms<extra></extra>",

@@ -12,9 +12,9 @@ from perfscope.ui.theme import LIGHT
 LANE_HEIGHT = 30
 MAIN, STEPS = "main", "steps"
 RANGES = (
-    (("forward", "backward", "optimizer", "scaler"), "forward, backward, optimizer", "compute_or_host"),
-    (("sync",), "synchronising", "sync_wait"),
-    (("gc",), "garbage collection", "host_bound"),
+    (("forward", "backward", "optimizer", "scaler"), "forward, backward, optimizer", "compute-or-host"),
+    (("sync",), "synchronising", "sync-wait"),
+    (("gc",), "garbage collection", "host-bound"),
     (("checkpoint",), "checkpoint", "checkpoint"),
 )
 
@@ -91,10 +91,10 @@ def add_main(fig: go.Figure, lanes: Lanes) -> None:
             part = lanes.ranges[lanes.ranges["category"].isin(categories)]
             bars(fig, [MAIN] * len(part), part["ts"], part["dur"], name, category)
     if lanes.copies is not None:
-        bars(fig, [MAIN] * len(lanes.copies), lanes.copies["ts"], lanes.copies["dur"], "copy", "exposed_copy")
+        bars(fig, [MAIN] * len(lanes.copies), lanes.copies["ts"], lanes.copies["dur"], "copy", "exposed-copy")
     if lanes.loader is not None:
         asked = lanes.loader
-        bars(fig, [MAIN] * len(asked), asked["ts"], asked["dur"], "waiting for a batch", "input_wait")
+        bars(fig, [MAIN] * len(asked), asked["ts"], asked["dur"], "waiting for a batch", "input-wait")
 
 
 def worker_lanes(fetches: pd.DataFrame | None) -> dict[int, str]:

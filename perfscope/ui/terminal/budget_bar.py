@@ -2,9 +2,10 @@
 
 from rich.text import Text
 
+from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis
 from perfscope.ui.phrases import amount, label, step_ms, time_of
-from perfscope.ui.theme import DARK, WAITS, ink
+from perfscope.ui.theme import DARK, ink
 
 SMALLEST_SHARE = 0.005
 INDENT = 10
@@ -25,7 +26,7 @@ def budget_bar(diagnosis: Diagnosis, width: int, colour: bool) -> list[Text]:
 def cell_run(part: BudgetEntry, cells: int, mean_ms: float | None, colour: bool) -> Text:
     """One part: its longest label that fits, then its fill; waits are filled with strokes."""
     words = next((one for one in labels(part, mean_ms) if len(one) <= cells - 1), "")
-    wait = part.category in WAITS
+    wait = CATEGORY[part.category].is_wait
     if not colour:
         return Text(words + ("▒" if wait else "█") * (cells - len(words)))
     fill = DARK.category[part.category]

@@ -2,11 +2,12 @@
 
 from rich.text import Text
 
+from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
 from perfscope.analyzer.number_text import percent
 from perfscope.ui.phrases import label
 from perfscope.ui.terminal.budget_bar import SMALLEST_SHARE, shared_out
-from perfscope.ui.theme import DARK, WAITS
+from perfscope.ui.theme import DARK
 
 BAR_CELLS = 24
 MOST_RANKS = 16
@@ -35,7 +36,7 @@ def line(one: RankBudget, diagnosis: Diagnosis, colour: bool) -> Text:
     if not parts:
         return shown.append("nothing was measured")
     for part, cells in zip(parts, shared_out(parts, BAR_CELLS), strict=True):
-        wait = part.category in WAITS
+        wait = CATEGORY[part.category].is_wait
         if colour:
             fill = DARK.category[part.category]
             shown.append(("╱" if wait else " ") * cells, style=f"#7a4d16 on {fill}")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.timeline.event import Event
 from perfscope.analyzer.timeline.lane import COLOURS
@@ -17,7 +18,7 @@ from perfscope.analyzer.timeline.search import Hits
 from perfscope.analyzer.timeline.selection import BY
 from perfscope.analyzer.timeline.track import Lanes
 from perfscope.ui.phrases import name_of
-from perfscope.ui.theme import LABELS, WAITS, mark_of
+from perfscope.ui.theme import mark_of, texture
 
 VERSION = 1
 NAMES_AT_ONCE = 4096
@@ -36,8 +37,8 @@ def meta(lanes: Lanes, diagnosis: Diagnosis | None = None, places: Sequence[str]
         "span": list(lanes.span_ns),
         "events": lanes.events,
         "colours": list(COLOURS),
-        "labels": [LABELS.get(one, EXTRA_LABELS.get(one, one)) for one in COLOURS],
-        "waits": [one in WAITS for one in COLOURS],
+        "labels": [CATEGORY[one].label if one in CATEGORY else EXTRA_LABELS[one] for one in COLOURS],
+        "waits": [texture(one) == "wait" for one in COLOURS],
         "names": texts[:NAMES_AT_ONCE],
         "name_count": len(texts),
         "key": key(lanes.names),

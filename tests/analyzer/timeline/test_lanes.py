@@ -59,8 +59,8 @@ def test_a_gpu_trace_has_its_thread_nested_its_calls_and_its_stream() -> None:
         ["aten::addmm"],
     ]
     colour = {text: COLOURS[at] for text, at in zip(lanes.names.texts, lanes.names.colours, strict=True)}
-    assert colour["gemm"] == "device_compute" and colour["nccl_all_reduce"] == "exposed_communication"
-    assert colour["cudaDeviceSynchronize"] == "sync_wait" and colour["aten::addmm"] == "host_bound"
+    assert colour["gemm"] == "device-compute" and colour["nccl_all_reduce"] == "exposed-communication"
+    assert colour["cudaDeviceSynchronize"] == "sync-wait" and colour["aten::addmm"] == "host-bound"
 
 
 def test_a_run_folder_has_steps_the_loop_and_each_worker() -> None:
@@ -118,7 +118,7 @@ def test_statistics_of_a_stretch_are_cut_at_its_ends_and_leave_out_what_is_insid
     assert rows.loc["nccl_all_reduce", ["sum_ns", "exclusive_ns"]].tolist() == [100, 100]
     assert rows.loc["gemm", "share"] == pytest.approx(100 / (2 * 250)), "of two tracks"
     by_colour = selection(lanes, 150, 400, range(5), "category").set_index("category")
-    assert by_colour.loc["sync_wait", "sum_ns"] == 190
+    assert by_colour.loc["sync-wait", "sum_ns"] == 190
 
 
 def test_search_finds_every_hit_in_order_and_back() -> None:
@@ -167,8 +167,8 @@ def test_the_flow_leads_from_the_operator_over_the_call_to_the_kernel_and_back()
 
 def test_the_strip_counts_what_hides_other_things_first() -> None:
     shares = strip(gpu_run().fact(timeline_lanes), 1)
-    assert shares["device_compute"][0] == pytest.approx(100 / 500)
-    assert shares["exposed_communication"][0] == pytest.approx(200 / 500)
+    assert shares["device-compute"][0] == pytest.approx(100 / 500)
+    assert shares["exposed-communication"][0] == pytest.approx(200 / 500)
 
 
 def test_a_trace_without_events_has_no_lanes() -> None:

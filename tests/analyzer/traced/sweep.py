@@ -12,7 +12,7 @@ from perfscope.analyzer.budget.thread_work import SAVES
 from perfscope.analyzer.run.units import Unit
 from perfscope.traces.trace import Trace
 
-FIRST = ("device_compute", "exposed_communication", "peer_wait", "exposed_copy")
+FIRST = ("device-compute", "exposed-communication", "peer-wait", "exposed-copy")
 LATE_NS, CLOCKS_NS = 100_000, 2_000
 Interval = tuple[int, int]
 
@@ -64,15 +64,15 @@ class Thread:
         )
         spans = lambda some: sorted((row["ts"], row["ts"] + row["dur"]) for row in some)  # noqa: E731
         self.kinds: list[tuple[str, list[Interval]]] = [
-            ("profiler_overhead", spans(row for row in own["ranges"] if row["category"] == "overhead")),
+            ("profiler-overhead", spans(row for row in own["ranges"] if row["category"] == "overhead")),
             (
                 "checkpoint",
                 spans(
                     row for row in own["ranges"] if row["category"] == "checkpoint" or SAVES.search(str(row["name"]))
                 ),
             ),
-            ("input_wait", spans(own["loader"])),
-            ("sync_wait", self.waits),
+            ("input-wait", spans(own["loader"])),
+            ("sync-wait", self.waits),
         ]
 
 
@@ -83,11 +83,11 @@ def counted(trace: Trace, unit: Unit) -> dict[str, int]:
     edges: dict[int, Counter[str]] = defaultdict(Counter)
     last = arrivals(trace)
     for row in work:
-        does = {"compute": "device_compute", "communication": "exposed_communication"}
-        doing = does.get(row.get("kind", ""), "exposed_copy")
+        does = {"compute": "device-compute", "communication": "exposed-communication"}
+        doing = does.get(row.get("kind", ""), "exposed-copy")
         begin, end = row["ts"], row["ts"] + row["dur"]
-        come = min(max(last.get(row["row"], begin), begin), end) if doing == "exposed_communication" else begin
-        for kind, now, then in (("peer_wait", begin, come), (doing, come, end)):
+        come = min(max(last.get(row["row"], begin), begin), end) if doing == "exposed-communication" else begin
+        for kind, now, then in (("peer-wait", begin, come), (doing, come, end)):
             if then > now:
                 edges[now][kind] += 1
                 edges[then][kind] -= 1
@@ -137,10 +137,10 @@ def _gap(thread: Thread, begin: int, end: int, returned: int | None, sums: Count
         cuts.add(thread.first)
     inside = sorted(cut for cut in cuts if begin <= cut <= end)
     for now, then in itertools.pairwise(inside):
-        kind = "other_idle" if now >= ready else None
+        kind = "other-idle" if now >= ready else None
         for name, some in near:
-            if kind is None and (any(a <= now < b for a, b in some) or (name == "sync_wait" and drained)):
+            if kind is None and (any(a <= now < b for a, b in some) or (name == "sync-wait" and drained)):
                 kind = name
         if kind is None:
-            kind = "host_bound" if thread.first is not None and now >= thread.first else "other_idle"
+            kind = "host-bound" if thread.first is not None and now >= thread.first else "other-idle"
         sums[kind] += then - now

@@ -53,7 +53,7 @@ def test_what_ranks_wait_for_each_other_is_accounted_for_to_the_nanosecond(tmp_p
     trace = load(tmp_path / "job")
     agrees(trace)
     for unit, waited_us in zip(units(trace), made.waited_us, strict=True):
-        told = by_category(trace, unit.process, unit.device).get("peer_wait", 0)
+        told = by_category(trace, unit.process, unit.device).get("peer-wait", 0)
         assert told == pytest.approx(waited_us * 1e3, abs=2e4), "the clocks are brought together to a microsecond"
 
 
@@ -63,7 +63,7 @@ def test_recorded_ranks_that_wait_for_each_other_are_accounted_for_too(tmp_path:
     warped_ranks(SHARED / "kineto" / "a100_nccl_metadata_rank0.json.gz", tmp_path / "job", 2, slow=1)
     trace = load(tmp_path / "job")
     agrees(trace)
-    assert sum(by_category(trace, unit.process, unit.device).get("peer_wait", 0) for unit in units(trace)) > 0
+    assert sum(by_category(trace, unit.process, unit.device).get("peer-wait", 0) for unit in units(trace)) > 0
 
 
 @settings(max_examples=60, deadline=None)

@@ -21,55 +21,55 @@ def pieces(trace: Trace) -> list[tuple[float, float, str]]:
 def test_a_gap_before_a_late_launch_is_the_hosts() -> None:
     trace = Gpu().started(0, 10, 20).started(50, 60, 10).trace()
     assert pieces(trace) == [
-        (0, 10, "host_bound"),
-        (10, 30, "device_compute"),
-        (30, 60, "host_bound"),
-        (60, 70, "device_compute"),
+        (0, 10, "host-bound"),
+        (10, 30, "device-compute"),
+        (30, 60, "host-bound"),
+        (60, 70, "device-compute"),
     ]
 
 
 def test_a_gap_before_a_kernel_that_was_launched_long_ago_is_not_the_hosts() -> None:
     trace = Gpu().started(0, 10, 20).started(6, 40, 10).trace()
-    assert pieces(trace)[-2:] == [(30, 40, "other_idle"), (40, 50, "device_compute")]
+    assert pieces(trace)[-2:] == [(30, 40, "other-idle"), (40, 50, "device-compute")]
 
 
 def test_kernels_of_one_graph_do_not_make_the_host_slow() -> None:
     gpu = Gpu().started(0, 10, 20, graph=True, call_kind="graph")
     gpu.add("kernels", 34, 6, device=0, stream=7, name="norm", kind="compute", launch=0, graph=True)
-    assert pieces(gpu.trace())[1:] == [(10, 30, "device_compute"), (30, 34, "other_idle"), (34, 40, "device_compute")]
+    assert pieces(gpu.trace())[1:] == [(10, 30, "device-compute"), (30, 34, "other-idle"), (34, 40, "device-compute")]
 
 
 def test_what_follows_a_call_that_drained_the_queue_is_its_doing_too() -> None:
     gpu = Gpu().started(0, 10, 30).sync(12, 33).started(60, 65, 5)
     trace = gpu.trace()
-    assert pieces(trace)[2:] == [(40, 65, "sync_wait"), (65, 70, "device_compute")]
-    drained = trace.fact(segments).query("category == 'sync_wait'")
+    assert pieces(trace)[2:] == [(40, 65, "sync-wait"), (65, 70, "device-compute")]
+    drained = trace.fact(segments).query("category == 'sync-wait'")
     assert set(drained["call"]) == {1}
 
 
 def test_a_call_on_an_idle_device_is_not_to_blame() -> None:
     gpu = Gpu().started(0, 10, 30).sync(50, 2).started(60, 65, 5)
     assert pieces(gpu.trace())[2:] == [
-        (40, 50, "host_bound"),
-        (50, 52, "sync_wait"),
-        (52, 65, "host_bound"),
-        (65, 70, "device_compute"),
+        (40, 50, "host-bound"),
+        (50, 52, "sync-wait"),
+        (52, 65, "host-bound"),
+        (65, 70, "device-compute"),
     ]
 
 
 def test_a_copy_whose_call_outlasts_it_waited_for_it() -> None:
     gpu = Gpu().started(0, 10, 10).copied(12, 20, 5, "d2h", call_dur=15).started(40, 45, 5)
-    assert pieces(gpu.trace())[2:] == [(20, 25, "exposed_copy"), (25, 45, "sync_wait"), (45, 50, "device_compute")]
+    assert pieces(gpu.trace())[2:] == [(20, 25, "exposed-copy"), (25, 45, "sync-wait"), (45, 50, "device-compute")]
 
 
 def test_waiting_for_the_loader_wins_over_the_call_before_it() -> None:
     gpu = Gpu().started(0, 10, 30).sync(12, 33)
     gpu.add("loader", 50, 100, tid=100, kind="next").started(160, 165, 5)
     assert pieces(gpu.trace())[2:] == [
-        (40, 50, "sync_wait"),
-        (50, 150, "input_wait"),
-        (150, 165, "sync_wait"),
-        (165, 170, "device_compute"),
+        (40, 50, "sync-wait"),
+        (50, 150, "input-wait"),
+        (150, 165, "sync-wait"),
+        (165, 170, "device-compute"),
     ]
 
 
@@ -78,16 +78,16 @@ def test_the_thread_that_launches_next_decides() -> None:
     gpu = Gpu().started(0, 10, 10)
     gpu.add("loader", 20, 30, tid=100, kind="next").started(55, 60, 5, tid=200)
     gpu.op(15, 40, "MulBackward0", tid=200)
-    assert pieces(gpu.trace())[2:] == [(20, 60, "host_bound"), (60, 65, "device_compute")]
+    assert pieces(gpu.trace())[2:] == [(20, 60, "host-bound"), (60, 65, "device-compute")]
 
 
 def test_the_profilers_own_work_is_named() -> None:
     gpu = Gpu().started(0, 10, 10).span(22, 8, "overhead", "Buffer Flush").started(35, 40, 5)
     assert pieces(gpu.trace())[2:] == [
-        (20, 22, "host_bound"),
-        (22, 30, "profiler_overhead"),
-        (30, 40, "host_bound"),
-        (40, 45, "device_compute"),
+        (20, 22, "host-bound"),
+        (22, 30, "profiler-overhead"),
+        (30, 40, "host-bound"),
+        (40, 45, "device-compute"),
     ]
 
 
@@ -99,27 +99,27 @@ def test_saving_is_a_checkpoint_where_python_functions_are_recorded() -> None:
 def test_computation_hides_communication_and_both_hide_copies() -> None:
     gpu = Gpu().started(0, 10, 20).started(1, 20, 30, "ncclDevKernel_AllReduce").copied(2, 15, 45)
     assert pieces(gpu.trace())[1:] == [
-        (10, 30, "device_compute"),
-        (30, 50, "exposed_communication"),
-        (50, 60, "exposed_copy"),
+        (10, 30, "device-compute"),
+        (30, 50, "exposed-communication"),
+        (50, 60, "exposed-copy"),
     ]
 
 
 def test_nothing_is_known_of_the_time_before_the_first_event_of_the_thread() -> None:
     gpu = Gpu().started(100, 110, 10).op(0, 5, tid=999)
-    assert pieces(gpu.trace())[0] == (0, 100, "other_idle")
+    assert pieces(gpu.trace())[0] == (0, 100, "other-idle")
 
 
 def test_without_a_device_operators_compute_and_the_rest_is_the_hosts() -> None:
     gpu = Gpu().op(0, 100, "aten::linear").op(10, 80, "aten::addmm", parent=0)
-    assert pieces(gpu.trace()) == [(0, 11, "host_bound"), (11, 90, "device_compute"), (90, 100, "host_bound")]
+    assert pieces(gpu.trace()) == [(0, 11, "host-bound"), (11, 90, "device-compute"), (90, 100, "host-bound")]
 
 
 def test_kernels_that_were_launched_and_not_recorded_are_not_guessed_at() -> None:
     gpu = Gpu().op(0, 100, "aten::addmm").add("launches", 10, 5, tid=100, name="cudaLaunchKernel", kind="kernel")
-    assert pieces(gpu.trace()) == [(0, 100, "compute_or_host")]
+    assert pieces(gpu.trace()) == [(0, 100, "compute-or-host")]
     # Copies that were recorded do not tell what the kernels did meanwhile.
-    assert pieces(gpu.copied(20, 30, 10).trace()) == [(0, 100, "compute_or_host")]
+    assert pieces(gpu.copied(20, 30, 10).trace()) == [(0, 100, "compute-or-host")]
 
 
 def test_every_device_has_a_budget_of_its_own() -> None:
@@ -133,7 +133,7 @@ def test_every_device_has_a_budget_of_its_own() -> None:
 def test_work_that_was_launched_and_does_not_start_is_held_up_by_the_device() -> None:
     gpu = Gpu().started(0, 10, 20).sync(60, 2000).started(50, 2000, 10)
     assert pieces(gpu.trace())[2:5] == [
-        (30, 55, "host_bound"),
-        (55, 2000, "other_idle"),
-        (2000, 2010, "device_compute"),
+        (30, 55, "host-bound"),
+        (55, 2000, "other-idle"),
+        (2000, 2010, "device-compute"),
     ]

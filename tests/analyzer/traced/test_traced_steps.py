@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from perfscope.analyzer.budget.time_budget import CATEGORIES, time_budget
+from perfscope.analyzer.budget.time_budget import time_budget
+from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.run.repeating_work import anchors
 from perfscope.analyzer.run.steps import steps
@@ -100,7 +101,7 @@ def test_anchors(codes: list[int], wanted: list[int]) -> None:
 def test_each_steps_categories_sum_to_it_and_the_whole_to_the_span() -> None:
     trace = with_steps("step", [f"ProfilerStep#{n}" for n in range(8)])
     frame = trace.fact(time_budget)
-    assert (frame[list(CATEGORIES)].sum(axis=1) == frame["dur"]).all()
+    assert (frame[list(CATEGORY_IDS)].sum(axis=1) == frame["dur"]).all()
     answer = diagnose(trace)
     assert sum(entry.seconds for entry in answer.time_budget) == pytest.approx(answer.span_s)
     assert answer.budget_over == "span"

@@ -96,7 +96,7 @@
     const more = event.effects.length - EFFECTS + event.hidden_effects;
     if (more > 0) links.push(node("p", {}, `and ${own.count(more)} more`));
     t.panel.replaceChildren(
-      node("div", {}, node("h3", {}, node("i", { c: `var(--${event.category.replace(/_/g, "-")})` }), node("strong", {}, event.name)), node("div", { class: "tl-scroll" }, list)),
+      node("div", {}, node("h3", {}, node("i", { c: `var(--${event.category})` }), node("strong", {}, event.name)), node("div", { class: "tl-scroll" }, list)),
       node("div", {}, node("h3", {}, links.length ? "Causes and effects" : "Keys"), ...(links.length ? [node("div", { class: "tl-scroll" }, ...links)] : [own.help()])));
   };
 
