@@ -11,8 +11,10 @@ help: ## this list
 demo: .venv/demo ## a slow training run, attached to, diagnosed, reported
 	@$(BIN)/python -m sample_workloads.demo
 
+# Two files at a time; what compares measured times has the machine to itself.
 test: check browser ## every check that CI runs
-	$(BIN)/python -m pytest --ignore=tests/house
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/house --ignore=tests/e2e
+	$(BIN)/python -m pytest tests/e2e
 
 # Each long run is a program of its own: tests/safety/long_*.py.
 test-long: .venv/dev ## the long safety tests: fuzzers, sanitizers, a flood; some hours

@@ -1,6 +1,7 @@
 """The command line: finds the command, runs it, and is the only place that prints errors and sets the exit code."""
 
 import argparse
+import contextlib
 import dataclasses
 import io
 import os
@@ -65,7 +66,28 @@ def typed(parsed: argparse.Namespace) -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code.
+
+    A child that the command forked ends here: the threads that a usual exit waits for are its parent's, and so is what it
+    would remove.
+    """
+    pid = os.getpid()
+    code = run_command(argv)
+    if os.getpid() != pid:
+        flush_and_end(code)
+    return code
+
+
+def flush_and_end(code: int) -> None:
+    """End this process at once, with what it has printed so far."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
+            stream.flush()
+    os._exit(code)
+
+
+def run_command(argv: list[str] | None) -> int:
+    """Run one command and print its error; returns the exit code."""
     write_what_can_be_written()
     protect_streams()
     args = parser().parse_args(argv)

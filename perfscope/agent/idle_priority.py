@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar, overload
 
+from perfscope.errors import PerfscopeError
+
 Result = TypeVar("Result")
 
 RECORDING_NICE = 5
@@ -93,9 +95,9 @@ def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float =
     """Return the exit code of `work`, done in a forked child of class SCHED_IDLE.
 
     `work` calls its argument right before it prints. Where the child has not come so far after `patience_s`, because no core
-    became free, it is killed and `work` done here. The child has a session of its own: where the kernel
-    weighs sessions (autogroup), a class orders only the threads of one session, so that ours gets the lowest weight. Ctrl-C
-    and the parent's end end the child.
+    became free, it is killed and `work` done here. The child has a session of its own: where the kernel weighs sessions
+    (autogroup), a class orders only the threads of one session, so that ours gets the lowest weight. Ctrl-C and the parent's
+    end end the child. Raises PerfscopeError where it began to print and did not end within another PATIENCE_S.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -106,13 +108,19 @@ def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float =
         return work(token.take_or_end)
     try:
         code = exit_code_of(child, patience_s)
-        if code is None:
-            set_session_weight(child, USUAL_WEIGHT)  # it may be about to print: then it is waited for
-        if code is None and token.take():
-            os.kill(child, signal.SIGKILL)
-            exit_code_of(child)
+        if code is not None:
+            return code
+        set_session_weight(child, USUAL_WEIGHT)  # it may be about to print: then it is waited for
+        given_up = token.take()
+        if not given_up:
+            code = exit_code_of(child, PATIENCE_S)
+        if code is not None:
+            return code
+        os.kill(child, signal.SIGKILL)
+        exit_code_of(child)
+        if given_up:
             return work(lambda: None)
-        return exit_code_of(child) if code is None else code
+        raise PerfscopeError("the diagnosis could not be printed to its end: `perfscope analyze RUN` prints it again")
     finally:
         os.close(token.reading)
 

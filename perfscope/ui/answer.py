@@ -38,6 +38,12 @@ def answer_trace(
     from perfscope.analyzer.diagnose import diagnose
 
     diagnosis = diagnose(trace)
+    unwritten = None
+    if html is not None:
+        try:
+            save(trace, diagnosis, html)
+        except PerfscopeError as error:
+            unwritten = error
     about_to_print()
     print_answer(diagnosis, trace, json=json)
     if kept_for is not None:
@@ -45,8 +51,9 @@ def answer_trace(
         from perfscope.ui.phrases import about
 
         keep_answer(kept_for, about(diagnosis, trace), diagnosis)
+    if unwritten is not None:
+        raise unwritten
     if html is not None:
-        save(trace, diagnosis, html)
         print_line(f"wrote {html}", sys.stderr)
     return 0
 

@@ -125,3 +125,23 @@ def test_the_threads_that_record_have_low_priority(tmp_path: Path) -> None:
         agent.terminate()
         agent.wait(60)
         end(run)
+
+
+PRINTING_FOR_EVER = """
+import os, time
+from perfscope.agent.idle_priority import in_idle_child
+import perfscope.agent.idle_priority as idle
+from perfscope.errors import PerfscopeError
+idle.PATIENCE_S = 0.2
+def work(about_to_print):
+    about_to_print()
+    time.sleep(1000)
+try:
+    in_idle_child(work, patience_s=0.2)
+except PerfscopeError:
+    print('"gave up"')
+"""
+
+
+def test_a_child_that_does_not_finish_printing_is_not_waited_for_for_ever() -> None:
+    assert printed(PRINTING_FOR_EVER) == "gave up"

@@ -118,3 +118,23 @@ def test_ps_lists_a_running_training(looping: Run) -> None:
 def test_doctor_tries_for_real() -> None:
     said = {one["name"]: one for one in json.loads(run("doctor", "--json").stdout)}
     assert "works" in said["enter a process"]["said"] or said["enter a process"]["fix"]
+
+
+FORKS = """
+import os, sys, threading, time
+import perfscope.cli, perfscope.commands.ps
+def forks(args):
+    child = os.fork()
+    if child == 0:
+        print("child")
+        threading.Thread(target=time.sleep, args=(1000,)).start()  # a usual exit waits for it
+        return 3
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+perfscope.commands.ps.run = forks
+sys.exit(perfscope.cli.main(["ps"]))
+"""
+
+
+def test_a_forked_child_of_a_command_ends_with_what_it_printed_and_waits_for_no_thread() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (3, "child\n")

@@ -190,7 +190,7 @@ def test_a_setuid_program(run: Callable[..., int], tmp_path: Path) -> None:
     program = tmp_path / "sleeper"
     shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
     program.chmod(0o4755)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
         folder.chmod(0o755)
     pid = run(program, "1000", user=NOBODY)
     if f"Uid:\t{NOBODY}\t0" not in Path(f"/proc/{pid}/status").read_text():
