@@ -19,8 +19,8 @@ FOLDER = Path(__file__).parent
 def findings() -> str:
     """Every finding as `perfscope explain` tells it."""
     parts = ["# Findings\n\nWhat perfscope looks for. `perfscope explain ID` prints the same text.\n"]
-    for module in FINDINGS:
-        parts.append(f"## {module.ID}\n\n{sections(inspect.cleandoc(module.__doc__ or ''))}\n")
+    for rule in FINDINGS:
+        parts.append(f"## {rule.id}\n\n{sections(rule.documentation)}\n")
     parts.append("## Causes of input-bound\n")
     parts += [f"- **{cause.CAUSE}**: {' '.join(inspect.cleandoc(cause.__doc__ or '').split())}" for cause in CAUSES]
     return "\n".join(parts) + "\n"

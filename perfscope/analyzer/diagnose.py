@@ -1,18 +1,18 @@
 """Tries every finding on a trace and gives the answer: verdict, what bounds the run, budget, and what was not seen."""
 
 from dataclasses import replace
-from types import ModuleType
 
 from perfscope.analyzer.budget.critical_rank import critical_rank, few_steps, rank_of_process, steps_of
 from perfscope.analyzer.budget.rank_budgets import budget_over, budgets
 from perfscope.analyzer.budget.trace_budget import slices
 from perfscope.analyzer.counters.bound_by_counters import with_devices
-from perfscope.analyzer.diagnosis import Diagnosis, Failed, Finding, NotApplicable, Source, Verdict
-from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.diagnosis import Clear, Diagnosis, Failed, Finding, NotApplicable, Source, Verdict
+from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.overhead.overhead import overhead
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.local_ranks import ranks_at_once
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.run.units import is_recorded_trace, of_a_profiler, units
@@ -27,8 +27,6 @@ from perfscope.traces.naming import path_text
 from perfscope.traces.schema import SCHEMA_VERSION
 from perfscope.traces.trace import Trace
 
-ENDING = {module.ID for module in FINDINGS if getattr(module, "ENDS_THE_RUN", False)}
-"""After such a finding it no longer matters what the run was slow by."""
 NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
 
 
@@ -38,7 +36,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
     Never raises for what a trace lacks: a finding that cannot be looked for says why, one that breaks is named with its
     error, and without enough evidence the verdict is `unknown`, with what to do about it.
     """
-    outcomes = [tried(module, trace, limits) for module in FINDINGS]
+    outcomes = [tried(rule, trace, limits) for rule in FINDINGS]
     found = [result for result in outcomes if isinstance(result, Finding)]
     told = unexplained(found, limits)
     found.sort(key=lambda finding: (not ends_the_run(finding), finding not in told, -finding.lost_s))
@@ -60,7 +58,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         budget_rank=budget_rank,
         per_rank=per_rank,
         findings=found,
-        clear=[result for result in outcomes if isinstance(result, str)],
+        clear=[result.id for result in outcomes if isinstance(result, Clear)],
         not_applicable=[result for result in outcomes if isinstance(result, NotApplicable)],
         failed=[result for result in outcomes if isinstance(result, Failed)],
         sources=[Source(s.name, s.status, s.reason, s.overhead_share) for s in manifest(trace).sources],
@@ -79,28 +77,28 @@ def is_dark(trace: Trace, process: int | None) -> bool:
     return of_a_profiler(trace) or between_calls(steps_of(trace, process)) > 0.0
 
 
-def tried(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:
+def tried(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
     """The outcome of a job; what is said of a machine is looked for on each of several hosts by itself."""
-    views = [trace] if getattr(module, "ACROSS_HOSTS", False) else trace.fact(host_views)
+    views = [trace] if rule.across_hosts else trace.fact(host_views)
     if len(views) == 1:
-        return outcome(module, trace, limits)
-    return together([(view.manifest.host, outcome(module, view, limits)) for view in views])
+        return outcome(rule, trace, limits)
+    return together([(view.manifest.host, outcome(rule, view, limits)) for view in views])
 
 
-def outcome(module: ModuleType, trace: Trace, limits: Limits) -> Outcome:
-    """One of four: the Finding; its id when it is clear; why it does not apply; how it failed."""
+def outcome(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
+    """One of four: the Finding; Clear; why it does not apply; how it failed."""
     try:
-        if not getattr(module, "IN_TRACES", True) and of_a_profiler(trace):
-            return NotApplicable(module.ID, NOT_IN_TRACES)
-        for name in module.NEEDS:
+        if not rule.in_traces and of_a_profiler(trace):
+            return NotApplicable(rule.id, NOT_IN_TRACES)
+        for name in rule.needs:
             if table(trace, name) is None:
-                return NotApplicable(module.ID, f"{name}: {trace.why_absent(name)}")
-        reason = module.not_applicable(trace, limits)
+                return NotApplicable(rule.id, f"{name}: {trace.why_absent(name)}")
+        reason = rule.not_applicable(trace, limits)
         if reason is not None:
-            return NotApplicable(module.ID, reason)
-        return module.detect(trace, limits) or str(module.ID)
+            return NotApplicable(rule.id, reason)
+        return rule.detect(trace, limits) or Clear(rule.id)
     except Exception as error:  # noqa: BLE001  the one broad except: a rule that breaks must not take the others along
-        return Failed(module.ID, f"{type(error).__name__}: {error}")
+        return Failed(rule.id, f"{type(error).__name__}: {error}")
 
 
 def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | None) -> tuple[Verdict, Standing]:
@@ -126,16 +124,16 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
 
 def ends_the_run(finding: Finding) -> bool:
     """Is it one after which the rest matters little?"""
-    return finding.severity == "critical" and finding.id in ENDING
+    return finding.severity == "critical" and RULES[finding.id].ends_the_run
 
 
 def unexplained(carrying: list[Finding], limits: Limits) -> list[Finding]:
     """Without those that a more particular finding explains the most of: one loss under two names is no rivalry.
 
-    EXPLAINS of a finding's file names others, by id or as `id/cause`.
+    `explains` of a rule names others, by id or as `id/cause`.
     """
     lost = {finding.id: finding.lost_s for finding in carrying}
-    explains = {(module.ID, name) for module in FINDINGS for name in getattr(module, "EXPLAINS", ())}
+    explains = {(rule.id, name) for rule in FINDINGS for name in rule.explains}
 
     def explained(one: Finding) -> bool:
         by = [lost.get(id, 0.0) for id, name in explains if name in (one.id, f"{one.id}/{one.cause}")]
@@ -146,8 +144,7 @@ def unexplained(carrying: list[Finding], limits: Limits) -> list[Finding]:
 
 def losses_first(carrying: list[Finding], limits: Limits) -> list[Finding]:
     """What is lost goes before what another way of computing could save at most, where much is lost."""
-    chances = {module.ID for module in FINDINGS if getattr(module, "CHANCE", False)}
-    return sorted(carrying, key=lambda one: one.id in chances or one.share < limits.critical_share)
+    return sorted(carrying, key=lambda one: RULES[one.id].is_chance or one.share < limits.critical_share)
 
 
 def judged_trace(

@@ -98,6 +98,12 @@ class Finding(msgspec.Struct, frozen=True):
     actions: list[Action]
 
 
+class Clear(msgspec.Struct, frozen=True):
+    """A finding that was looked for and is not there."""
+
+    id: str
+
+
 class NotApplicable(msgspec.Struct, frozen=True):
     """A finding that could not be looked for, and why."""
 

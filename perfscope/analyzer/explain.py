@@ -1,12 +1,10 @@
-"""The user's documentation of a finding: its module's docstring."""
+"""The user's documentation of a finding or a cause."""
 
 import inspect
 
-from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.findings import RULES
 from perfscope.analyzer.input.causes import CAUSES
 from perfscope.errors import UsageError
-
-HEADINGS = ("What it means", "How it is detected", "What to do", "When it is wrong")
 
 
 def explain(finding_id: str) -> str:
@@ -15,11 +13,9 @@ def explain(finding_id: str) -> str:
     Raises UsageError naming the ids there are.
     """
     wanted = finding_id.strip().removeprefix("input-bound/")
-    for module in FINDINGS:
-        if wanted == module.ID:
-            return inspect.cleandoc(module.__doc__ or "")
-        if module.ID == "input-bound":
-            whole = inspect.cleandoc(module.__doc__ or "")
+    if wanted in RULES:
+        return RULES[wanted].documentation
+    whole = RULES["input-bound"].documentation
     for cause in CAUSES:
         if wanted == cause.CAUSE:
             return f"{wanted}: {inspect.cleandoc(cause.__doc__ or '')}\n\nA cause of input-bound. {whole}"
@@ -28,4 +24,4 @@ def explain(finding_id: str) -> str:
 
 def ids() -> list[str]:
     """The ids of all findings, in order."""
-    return [module.ID for module in FINDINGS]
+    return list(RULES)

@@ -1,6 +1,4 @@
-"""Every finding, one file each: ID, NEEDS, not_applicable(trace, limits), detect(trace, limits). Order breaks ties."""
-
-from types import ModuleType
+"""Every finding that is tried on a recording, in the order that breaks ties; each is one file with a `RULE`."""
 
 from perfscope.analyzer.communication import (
     exposed_communication,
@@ -35,40 +33,42 @@ from perfscope.analyzer.host import (
 )
 from perfscope.analyzer.input import input_bound
 from perfscope.analyzer.memory import allocator_retries, exposed_copy, fragmentation, memory_pressure, pageable_copy
+from perfscope.analyzer.rule import Rule
 
-FINDINGS: tuple[ModuleType, ...] = (
-    input_bound,
-    checkpoint_stall,
-    gil_contention,
-    gc_pause,
-    cpu_oversubscription,
-    cpu_throttled,
-    allocator_retries,
-    pageable_copy,
-    exposed_copy,
-    host_sync,
-    nvlink_saturated,
-    network_saturated,
-    small_collectives,
-    exposed_communication,
-    launch_bound,
-    compute_bound,
-    low_occupancy,
-    memory_bound,
-    reduced_precision_unused,
-    straggler,
-    memory_growth,
-    memory_pressure,
-    fragmentation,
-    profiler_overhead,
-    pcie_saturated,
-    device_lost,
-    throttled,
-    power_capped,
-    idle_device,
-    wrong_gpu,
-    shared_gpu,
-    pcie_downtrained,
-    link_errors,
-    numa_mismatch,
+FINDINGS: tuple[Rule, ...] = (
+    input_bound.RULE,
+    checkpoint_stall.RULE,
+    gil_contention.RULE,
+    gc_pause.RULE,
+    cpu_oversubscription.RULE,
+    cpu_throttled.RULE,
+    allocator_retries.RULE,
+    pageable_copy.RULE,
+    exposed_copy.RULE,
+    host_sync.RULE,
+    nvlink_saturated.RULE,
+    network_saturated.RULE,
+    small_collectives.RULE,
+    exposed_communication.RULE,
+    launch_bound.RULE,
+    compute_bound.RULE,
+    low_occupancy.RULE,
+    memory_bound.RULE,
+    reduced_precision_unused.RULE,
+    straggler.RULE,
+    memory_growth.RULE,
+    memory_pressure.RULE,
+    fragmentation.RULE,
+    profiler_overhead.RULE,
+    pcie_saturated.RULE,
+    device_lost.RULE,
+    throttled.RULE,
+    power_capped.RULE,
+    idle_device.RULE,
+    wrong_gpu.RULE,
+    shared_gpu.RULE,
+    pcie_downtrained.RULE,
+    link_errors.RULE,
+    numa_mismatch.RULE,
 )
+RULES = {rule.id: rule for rule in FINDINGS}

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from perfscope.analyzer.categories import CATEGORIES, CATEGORY, COMPUTE_OR_HOST
+from perfscope.analyzer.categories import CATEGORIES, CATEGORY, COMPUTE_OR_HOST, DEVICE_COMPUTE, HOST_BOUND, OTHER_IDLE
+from perfscope.analyzer.findings import RULES
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,14 @@ def texture(category: str) -> str:
     )
 
 
-VERDICTS = {
-    "input-bound": "input-wait",
-    "checkpoint-stall": "checkpoint",
-    "nvlink-saturated": "exposed-communication",
-    "network-saturated": "exposed-communication",
-    "healthy": "device-compute",
-    "unknown": "other-idle",
-}
-"""The colour a verdict is marked with: that of the time it costs; the findings of the host share one."""
+MARKS = {"healthy": DEVICE_COMPUTE, "unknown": OTHER_IDLE}
 
 
 def mark_of(verdict: str) -> str:
-    """The category whose colour marks this verdict."""
-    return VERDICTS.get(verdict, "host-bound")
+    """The category whose color marks this verdict or finding: that of the time it costs; those of no category are the host's."""
+    rule = RULES.get(verdict)
+    category = MARKS.get(verdict) if rule is None else rule.category
+    return category if category in CATEGORY else HOST_BOUND
 
 
 def luminance(colour: str) -> float:

@@ -1,6 +1,5 @@
 """The whole answer: verdict, bound_by, confidence, and what could not be looked for."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.diagnose import diagnose, losses_first
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop
@@ -110,7 +110,7 @@ def test_a_rule_that_breaks_does_not_take_the_others_along(monkeypatch: pytest.M
     def broken(trace: Trace, limits: object) -> None:
         raise ZeroDivisionError("by hand")
 
-    bad = SimpleNamespace(ID="bad", NEEDS=(), not_applicable=lambda trace, limits: None, detect=broken)
+    bad = Rule("bad", lambda trace, limits: None, broken)
     monkeypatch.setattr(engine, "FINDINGS", (bad, *engine.FINDINGS))
     result = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
     assert [(item.id, item.error) for item in result.failed] == [("bad", "ZeroDivisionError: by hand")]

@@ -9,7 +9,7 @@ from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.communication import straggler
 from perfscope.analyzer.diagnose import diagnose, outcome
-from perfscope.analyzer.diagnosis import Failed, Finding, NotApplicable
+from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotApplicable
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.rank_waiting import rank_waiting
@@ -105,7 +105,7 @@ def sleeper(name: str, rank: int) -> Trace:
 
 
 def test_a_rank_that_sleeps_by_itself_waits_for_no_peer() -> None:
-    found = outcome(straggler, job(part("node-a", 0, 2), sleeper("node-b", 1)), LIMITS)
+    found = outcome(straggler.RULE, job(part("node-a", 0, 2), sleeper("node-b", 1)), LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
     assert "for rank 1 on node-b" in found.summary
 
@@ -115,22 +115,22 @@ def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:
         return part(name, first, busy)
 
     whole = job(of_two("node-a", 0, 2), of_two("node-b", 1, 8), of_two("node-c", 2, 2))
-    found = outcome(straggler, whole, LIMITS)
+    found = outcome(straggler.RULE, whole, LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
     assert "the 2 other ranks wait 75 % of each step for rank 1 on node-b" in found.summary
 
 
 def test_differences_no_larger_than_chance_and_steps_of_their_own_name_nobody() -> None:
-    assert outcome(straggler, job(part("node-a", 0, 5), part("node-b", 1, 5)), LIMITS) == "straggler"
+    assert outcome(straggler.RULE, job(part("node-a", 0, 5), part("node-b", 1, 5)), LIMITS) == Clear("straggler")
     slower = Loop()
     for _ in range(STEPS):
         slower.next().backward(16)
     slower.sampled("thread_states", 1, state="running")
     said = {"host": "node-b", "boot_id": "node-b"}
     other = slower.trace(manifest=said, processes=[build.MAIN | {"rank": 1, "host": "node-b", "boot_id": "node-b"}])
-    apart = outcome(straggler, job(part("node-a", 0, 2), other), LIMITS)
+    apart = outcome(straggler.RULE, job(part("node-a", 0, 2), other), LIMITS)
     assert isinstance(apart, NotApplicable) and "not equally long" in apart.reason
-    alone = outcome(straggler, part("node-a", 0, 2), LIMITS)
+    alone = outcome(straggler.RULE, part("node-a", 0, 2), LIMITS)
     assert isinstance(alone, NotApplicable) and "one process" in alone.reason
 
 
@@ -160,7 +160,7 @@ def test_waiting_for_a_core_in_turn_makes_no_straggler(busy_cores: float, named:
     rows = {name: loops[0].tables[name] + loops[1].tables[name] for name in ("loader", "ranges")}
     trace = build.trace(processes=[build.MAIN, second], thread_states=states, counters=used, **rows)
     assert trace.fact(rank_waiting)["peer_share"].tolist() == pytest.approx([2 / 9, 0.0])
-    found = outcome(straggler, trace, LIMITS)
+    found = outcome(straggler.RULE, trace, LIMITS)
     assert isinstance(found, Finding) == named
 
 
@@ -178,10 +178,10 @@ def in_a_row(second_begins_ms: float) -> Trace:
 
 def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> None:
     together, apart = in_a_row(0), in_a_row(STEPS * 9 + 50)
-    found = outcome(straggler, together, LIMITS)
+    found = outcome(straggler.RULE, together, LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
     assert subject(together)[0] == "train.py (2 ranks)"
-    found = outcome(straggler, apart, LIMITS)
+    found = outcome(straggler.RULE, apart, LIMITS)
     assert isinstance(found, NotApplicable) and "one after the other" in found.reason
     assert apart.fact(time_budget)["peer-wait"].sum() == 0
     assert subject(apart)[0] == "train.py (2 processes, one after the other)"

@@ -10,7 +10,7 @@ from perfscope.analyzer.communication.arrival_spread import arrival_spread
 from perfscope.analyzer.communication.collective_links import collective_links
 from perfscope.analyzer.communication.group_path import DEVICE_LINKS, NETWORK, UNKNOWN, group_path
 from perfscope.analyzer.diagnose import diagnose, outcome
-from perfscope.analyzer.diagnosis import Finding, NotApplicable
+from perfscope.analyzer.diagnosis import Clear, Finding, NotApplicable
 from perfscope.analyzer.hardware.link_products import link_peak
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
@@ -62,14 +62,14 @@ def test_full_links_are_the_verdict_and_take_the_place_of_what_they_explain() ->
 
 def test_links_with_room_are_clear_when_all_ranks_are_there() -> None:
     trace = talking(A100, 100_000_000)
-    assert outcome(nvlink_saturated, trace, LIMITS) == "nvlink-saturated"
+    assert outcome(nvlink_saturated.RULE, trace, LIMITS) == Clear("nvlink-saturated")
     assert diagnose(trace).verdict.id == "exposed-communication"
 
 
 def test_one_rank_can_show_full_links_but_not_clear_them() -> None:
-    full = outcome(nvlink_saturated, talking(A100, 1_000_000_000, recorded=1), LIMITS)
+    full = outcome(nvlink_saturated.RULE, talking(A100, 1_000_000_000, recorded=1), LIMITS)
     assert isinstance(full, Finding) and "at least 250 GB/s" in full.evidence[0].text
-    room = outcome(nvlink_saturated, talking(A100, 100_000_000, recorded=1), LIMITS)
+    room = outcome(nvlink_saturated.RULE, talking(A100, 100_000_000, recorded=1), LIMITS)
     assert isinstance(room, NotApplicable)
     assert "at least 25 GB/s, 8 % of the 300 GB/s" in room.reason and "never clear it" in room.reason
 
@@ -85,9 +85,9 @@ def test_where_switches_reduce_each_byte_counts_once() -> None:
 
 def test_a_group_across_hosts_is_the_networks() -> None:
     trace = talking(A100, 1_000_000_000, ranks=16, recorded=1)
-    said = outcome(network_saturated, trace, LIMITS)
+    said = outcome(network_saturated.RULE, trace, LIMITS)
     assert isinstance(said, NotApplicable) and "at least 469 GB/s" in said.reason and "network" in said.reason
-    over = outcome(nvlink_saturated, trace, LIMITS)
+    over = outcome(nvlink_saturated.RULE, trace, LIMITS)
     assert isinstance(over, NotApplicable) and "over the network" in over.reason
 
 
@@ -97,7 +97,7 @@ def test_unknown_devices_and_sizes_give_no_verdict() -> None:
         (talking(A100, -1), "sizes"),
         (talking("Tesla T4", 1_000_000), "PCIe"),
     ):
-        said = outcome(nvlink_saturated, trace, LIMITS)
+        said = outcome(nvlink_saturated.RULE, trace, LIMITS)
         assert isinstance(said, NotApplicable) and why in said.reason
 
 

@@ -32,7 +32,7 @@ def test_a_page_that_comes_from_the_code_says_what_the_code_says(name: str) -> N
 
 def test_every_finding_every_cause_and_every_command_has_its_place() -> None:
     findings, commands = (FOLDER / "findings.md").read_text(), (FOLDER / "commands.md").read_text()
-    assert [one.ID for one in FINDINGS if f"\n## {one.ID}\n" not in findings] == []
+    assert [rule.id for rule in FINDINGS if f"\n## {rule.id}\n" not in findings] == []
     assert [one.CAUSE for one in CAUSES if f"**{one.CAUSE}**" not in findings] == []
     assert [name_of(one) for one in COMMANDS if f"`{name_of(one)}`" not in commands] == []
 

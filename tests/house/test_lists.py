@@ -2,15 +2,17 @@
 
 import ast
 import inspect
+import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
 
 from perfscope.agent.collectors import COLLECTORS
 from perfscope.agent.delivery.probe_bundle import NAMES
-from perfscope.analyzer.explain import HEADINGS
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input.causes import CAUSES
+from perfscope.analyzer.rule import HEADINGS, Rule
 from perfscope.commands import COMMANDS
 from perfscope.commands.export import FORMATS
 from perfscope.traces.readers import READERS
@@ -34,20 +36,20 @@ def test_every_file_of_a_folder_is_in_its_tuple_once(folder: str, listed: tuple[
 
 
 def test_every_finding_of_a_subject_is_listed_once() -> None:
-    """A file is a finding when it has `ID`."""
+    """A file is a finding when it has a `RULE`."""
     files = {
         name.removeprefix("perfscope/").removesuffix(".py").replace("/", ".")
         for name, tree in trees("perfscope/analyzer").items()
-        if any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ID" for node in tree.body)
+        if any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "RULE" for node in tree.body)
     }
-    assert sorted(files) == sorted(finding.__name__.removeprefix("perfscope.") for finding in FINDINGS)
+    assert sorted(files) == sorted(rule.module.removeprefix("perfscope.") for rule in FINDINGS)
 
 
 def test_no_finding_imports_another() -> None:
-    listed = {finding.__name__ for finding in FINDINGS}
-    for finding in FINDINGS:
-        used = {getattr(value, "__module__", None) for value in vars(finding).values()} - {finding.__name__}
-        assert not used & listed, finding.__name__
+    listed = {rule.module for rule in FINDINGS}
+    for module in listed:
+        used = {getattr(value, "__module__", None) for value in vars(sys.modules[module]).values()} - {module}
+        assert not used & listed, module
 
 
 def test_every_collector_is_listed() -> None:
@@ -58,13 +60,17 @@ def test_every_part_of_the_probe_is_sent() -> None:
     assert modules("agent/probe") == set(NAMES)
 
 
-@pytest.mark.parametrize("finding", FINDINGS, ids=last_name)
-def test_a_finding_is_whole(finding: ModuleType) -> None:
-    assert last_name(finding).replace("_", "-") == finding.ID
-    assert {"NEEDS", "not_applicable", "detect"} <= set(vars(finding))
-    text = inspect.cleandoc(finding.__doc__ or "")
-    at = [text.find(f"\n{heading}\n") for heading in HEADINGS]
+@pytest.mark.parametrize("rule", FINDINGS, ids=lambda rule: rule.id)
+def test_a_rule_is_documented_in_a_file_of_its_name(rule: Rule) -> None:
+    assert rule.module.rsplit(".", 1)[-1].replace("_", "-") == rule.id
+    at = [rule.documentation.find(f"\n{heading}\n") for heading in HEADINGS]
     assert at[0] > 0 and at == sorted(at), "the docstring is the user's documentation, under four headings"
+
+
+@pytest.mark.parametrize("wrong", [{"id": "Gc_Pause"}, {"needs": ("gone",)}, {"category": "gone"}], ids=str)
+def test_a_rule_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="rule "):
+        replace(FINDINGS[0], **wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=last_name)

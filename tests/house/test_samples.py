@@ -25,7 +25,7 @@ def test_the_first_line_declares_a_verdict_there_is(name: str) -> None:
     declared = DECLARED.match(SAMPLES[name].split("\n", 1)[0])
     assert declared, 'the first line reads """ill: FINDING[/CAUSE][ + FINDING]. Why."""'
     verdict, cause, also = declared.groups()
-    known = {finding.ID for finding in FINDINGS} | {"healthy"}
+    known = {rule.id for rule in FINDINGS} | {"healthy"}
     assert {verdict, also} - {None} <= known
     assert (cause in {one.CAUSE for one in CAUSES}) == (verdict == "input-bound")
 
@@ -48,7 +48,11 @@ NEED_COUNTERS = {"device_counters", "device_processes", "network_counters"}
 
 @pytest.mark.parametrize(
     "finding",
-    [last_name(one) for one in FINDINGS if one.ID not in NEED_A_DEVICE and not NEED_COUNTERS & set(one.NEEDS)],
+    [
+        rule.id.replace("-", "_")
+        for rule in FINDINGS
+        if rule.id not in NEED_A_DEVICE and not NEED_COUNTERS & set(rule.needs)
+    ],
 )
 def test_every_finding_that_needs_no_gpu_has_a_sample(finding: str) -> None:
     assert any(

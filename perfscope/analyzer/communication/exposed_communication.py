@@ -28,13 +28,12 @@ from perfscope.analyzer.communication.overlap import exposed_collectives, overla
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import column, longest
 from perfscope.analyzer.run.units import units
 from perfscope.traces.trace import Trace
 
 ID = "exposed-communication"
-NEEDS: tuple[str, ...] = ()
-ACROSS_HOSTS = True
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -120,3 +119,6 @@ def _actions(hidden: float, limits: Limits) -> list[Action]:
         "model.register_comm_hook(None, default_hooks.bf16_compress_hook)",
     )
     return [overlapped, fewer, smaller] if hidden < limits.overlapped else [fewer, smaller, overlapped]
+
+
+RULE = Rule(ID, not_applicable, detect, category=EXPOSED_COMMUNICATION, across_hosts=True)

@@ -21,19 +21,18 @@ When it is wrong
 """
 
 from perfscope.analyzer.budget.trace_case import case_of, no_device
+from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
 from perfscope.analyzer.communication import collectives_on_links as link_case
 from perfscope.analyzer.communication.group_path import NETWORK
 from perfscope.analyzer.counters import full_link
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 ID = "network-saturated"
-NEEDS: tuple[str, ...] = ()
-ACROSS_HOSTS = True
-EXPLAINS = ("exposed-communication",)
 ACTIONS = (
     Action("keep the traffic within hosts: shard inside a host, replicate across", "device_mesh=(replicate, shard)"),
     Action("halve the bytes of gradients", "model.register_comm_hook(None, default_hooks.bf16_compress_hook)"),
@@ -66,3 +65,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         evidence=link_case.evidence(case, use),
         actions=list(ACTIONS),
     )
+
+
+RULE = Rule(
+    ID, not_applicable, detect, category=EXPOSED_COMMUNICATION, across_hosts=True, explains=("exposed-communication",)
+)

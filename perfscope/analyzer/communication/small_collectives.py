@@ -21,16 +21,16 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, no_device
+from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
 from perfscope.analyzer.communication.overlap import exposed_collectives
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 
 ID = "small-collectives"
-NEEDS: tuple[str, ...] = ()
-ACROSS_HOSTS = True
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -93,3 +93,6 @@ def _found(case: Case, small: pd.DataFrame, lost: int, share: float, limits: Lim
             Action("or join tensors before one call", "dist.all_reduce(torch.cat([t.flatten() for t in tensors]))"),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, category=EXPOSED_COMMUNICATION, across_hosts=True)

@@ -40,6 +40,7 @@ from perfscope.analyzer.categories import (
     HOST_BOUND,
     INPUT_WAIT,
     OTHER_IDLE,
+    PEER_WAIT,
     SYNC_WAIT,
 )
 from perfscope.analyzer.communication import straggler_in_live_jobs as lockstep
@@ -48,13 +49,12 @@ from perfscope.analyzer.communication.rank_skew import rank_skew, slower_kernels
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 
 ID = "straggler"
-NEEDS: tuple[str, ...] = ()
-ACROSS_HOSTS = True
 ADVICE = {
     DEVICE_COMPUTE: "compare clocks, temperature and power limit of its device, and the sizes of its batches, with the "
     "other ranks'",
@@ -176,3 +176,6 @@ def balance(category: str) -> list[Action]:
     return [
         Action("if its samples are larger: group samples by size, so that every rank gets as much work in each step")
     ]
+
+
+RULE = Rule(ID, not_applicable, detect, category=PEER_WAIT, across_hosts=True)

@@ -30,10 +30,10 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import operations, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "compute-bound"
-NEEDS: tuple[str, ...] = ()
 WHOLE_NUMBERS = ("int64", "int32", "int16")
 
 
@@ -117,3 +117,6 @@ def actions(case: WorkCase, calls: pd.DataFrame) -> list[Action]:
         Action("make products larger: one batched instead of many, a larger batch, sizes that are multiples of 64")
     )
     return found
+
+
+RULE = Rule(ID, not_applicable, detect)

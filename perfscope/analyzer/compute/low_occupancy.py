@@ -29,13 +29,13 @@ from perfscope.analyzer.compute import low_occupancy_by_counters as busy_but_emp
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 ID = "low-occupancy"
-NEEDS: tuple[str, ...] = ()
 NO_GRIDS = "the trace does not tell the grids of kernels, or how many multiprocessors the device has"
 SHORT_NS = 5_000
 
@@ -114,3 +114,6 @@ ACTIONS = [
     Action("let kernels of independent branches run side by side", "with torch.cuda.stream(other): ..."),
     Action("let the compiler choose grids by size", 'torch.compile(model, mode="max-autotune")'),
 ]
+
+
+RULE = Rule(ID, not_applicable, detect)

@@ -35,10 +35,10 @@ from perfscope.analyzer.compute.work_limits import limited_by
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "memory-bound"
-NEEDS: tuple[str, ...] = ()
 LONGEST_RUN = 8
 
 
@@ -111,3 +111,6 @@ def actions(case: WorkCase, calls: pd.DataFrame) -> list[Action]:
     if case.calls["family"].eq("convolutions").any():
         found.append(Action("keep one layout through all convolutions", "model.to(memory_format=torch.channels_last)"))
     return found
+
+
+RULE = Rule(ID, not_applicable, detect)

@@ -35,13 +35,12 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import table
 from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
 ID = "reduced-precision-unused"
-NEEDS: tuple[str, ...] = ()
-CHANCE = True
 TWICE = 2.0
 NARROWER = ("tf32", "bfloat16", "float16")
 # Kernels of products that run in the units of float32: `sgemm`, CUTLASS's simt; "tf32" and "tensorop" are the matrix units'.
@@ -160,3 +159,6 @@ def actions(case: WorkCase, wide: str, narrow: str) -> list[Action]:
     if narrow == "tf32":
         found.insert(0, Action("allow TF32 for products of float32", 'torch.set_float32_matmul_precision("high")'))
     return found
+
+
+RULE = Rule(ID, not_applicable, detect, is_chance=True)

@@ -26,12 +26,10 @@ from perfscope.analyzer.counters.lost_devices import Loss, losses
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "device-lost"
-NEEDS = ("device_counters",)
-IN_TRACES = False
-ENDS_THE_RUN = True
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -87,3 +85,6 @@ def evidence_of(loss: Loss) -> list[Evidence]:
         )
         for ts, code in loss.xids
     ]
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("device_counters",), in_traces=False, ends_the_run=True)

@@ -25,12 +25,11 @@ from perfscope.analyzer.counters.host_and_device import host_and_device
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.steps import steady
 from perfscope.traces.trace import Trace
 
 ID = "idle-device"
-NEEDS = ("device_counters", "thread_states")
-IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -72,3 +71,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             Action("move work off the main thread: into loader workers, or onto the device"),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("device_counters", "thread_states"), in_traces=False)

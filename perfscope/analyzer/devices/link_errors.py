@@ -21,11 +21,10 @@ from perfscope.analyzer.devices.link_error_counts import LinkErrors, errors_coun
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "link-errors"
-NEEDS = ()
-IN_TRACES = False
 LOOK_AT = {
     "NVLink": "nvidia-smi nvlink -e",
     "PCIe": "nvidia-smi -q -d PCIE",
@@ -82,3 +81,6 @@ def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
             Action("tell whoever runs the machine, with the link", LOOK_AT.get(worst.kind, "dmesg | grep -i xid"))
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, in_traces=False)

@@ -23,11 +23,10 @@ from perfscope.analyzer.devices.numa_nodes import far_processes, nodes_known
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "numa-mismatch"
-NEEDS = ("device_counters", "device_processes")
-IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -65,3 +64,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             )
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("device_counters", "device_processes"), in_traces=False)

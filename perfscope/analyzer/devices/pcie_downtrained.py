@@ -23,12 +23,10 @@ from perfscope.analyzer.counters.pcie_links import DOWN, NOT_READ, pcie_links
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "pcie-downtrained"
-NEEDS = ("device_counters",)
-IN_TRACES = False
-EXPLAINS = ("pcie-saturated",)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -66,3 +64,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             Action("reseat the card, exchange the riser, look at the slot's setting in the firmware"),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("device_counters",), in_traces=False, explains=("pcie-saturated",))

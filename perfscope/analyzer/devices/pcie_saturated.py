@@ -20,11 +20,10 @@ When it is wrong
 from perfscope.analyzer.counters import full_link
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "pcie-saturated"
-NEEDS = ("device_counters",)
-IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -45,3 +44,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             Action("copy less: uint8 images converted on the device, no copies back in the loop, less offloading"),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("device_counters",), in_traces=False)

@@ -25,11 +25,10 @@ from perfscope.analyzer.devices.clock_limits import POWER, ClockHold, clock_hold
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "power-capped"
-NEEDS = ("device_counters",)
-IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -104,3 +103,6 @@ def meanwhile(trace: Trace, hold: ClockHold, name: str) -> pd.DataFrame:
 def loss(hold: ClockHold) -> float:
     """The share of the time that the lower clock costs at most."""
     return hold.share * hold.slower * hold.use.means.get("kernel_time_share", 1.0)
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("device_counters",), in_traces=False)

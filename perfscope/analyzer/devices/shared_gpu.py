@@ -23,11 +23,10 @@ from perfscope.analyzer.devices.device_sharing import Stranger, strangers
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import megabytes, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "shared-gpu"
-NEEDS = ("device_counters", "device_processes")
-IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -74,3 +73,6 @@ def who(one: Stranger) -> str:
     """`python (pid 4711, of alice)`."""
     name = one.name or "a process that cannot be seen from here (another container)"
     return f"{name} (pid {one.pid}" + (f", of {one.user})" if one.user else ")")
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("device_counters", "device_processes"), in_traces=False)

@@ -30,11 +30,10 @@ from perfscope.analyzer.devices.clock_limits import (
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "throttled"
-NEEDS = ("device_counters",)
-IN_TRACES = False
 REASONS = (THERMAL, BRAKE, HARDWARE, SYNC)
 
 
@@ -83,3 +82,6 @@ def loss(hold: ClockHold) -> float:
 
 def source(hold: ClockHold) -> str:
     return "counted by the driver" if hold.counted else "from samples"
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("device_counters",), in_traces=False)

@@ -21,11 +21,10 @@ from perfscope.analyzer.devices.device_sharing import crowded, strays
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import megabytes, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "wrong-gpu"
-NEEDS = ("device_counters", "device_processes")
-IN_TRACES = False
 ACTIONS = (
     Action("set the device before anything touches CUDA", "torch.cuda.set_device(int(os.environ['LOCAL_RANK']))"),
     Action("load checkpoints to the host", "torch.load(path, map_location='cpu')"),
@@ -76,3 +75,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         evidence=facts,
         actions=list(ACTIONS),
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("device_counters", "device_processes"), in_traces=False)

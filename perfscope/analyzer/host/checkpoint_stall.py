@@ -23,17 +23,17 @@ import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import few_steps, severity_of
 from perfscope.analyzer.budget.thread_work import saves
+from perfscope.analyzer.categories import CHECKPOINT
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.host.pauses import pause_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import megabytes, ms, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import column, longest, of_category, rows_of, table
 from perfscope.analyzer.run.units import of_a_profiler
 from perfscope.traces.trace import Trace
 
 ID = "checkpoint-stall"
-NEEDS = ("ranges",)
-EXPLAINS = ("straggler/checkpoint",)
 # A write in the background still has to copy the state first; memory is an order of magnitude faster than storage.
 COPY_SHARE = 0.1
 
@@ -94,3 +94,6 @@ def _writes(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
     ends = written["ts"] + written["dur"]
     nested = ends <= ends.cummax().shift(fill_value=-1)
     return written[~nested]
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("ranges",), category=CHECKPOINT, explains=("straggler/checkpoint",))

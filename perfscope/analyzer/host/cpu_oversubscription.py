@@ -28,14 +28,13 @@ from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import avoidable_wait
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.host_load import HostLoad, host_load
 from perfscope.analyzer.run.local_ranks import loader_workers, main_processes, ranks_at_once
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 
 ID = "cpu-oversubscription"
-NEEDS = ("counters",)
-IN_TRACES = False
 # Busy share of the machine from which its cores are taken: scheduling never reaches all of it.
 FULL = 0.9
 
@@ -189,3 +188,6 @@ def _delay(load: HostLoad, process: int) -> float:
 def others_cores(load: HostLoad) -> float | None:
     """Cores that other jobs on this machine use, when the machine is full; None when it is not or cannot be told."""
     return load.used_elsewhere() if load.host_busy is not None and load.host_busy >= FULL else None
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("counters",), in_traces=False, starves_compute=True)

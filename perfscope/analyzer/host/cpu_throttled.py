@@ -20,13 +20,12 @@ from perfscope.analyzer.budget.critical_rank import critical_rank, few_steps, ra
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.host_load import HostLoad, host_load
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 
 ID = "cpu-throttled"
-NEEDS = ("counters",)
-IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -100,3 +99,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             ),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("counters",), in_traces=False, starves_compute=True)

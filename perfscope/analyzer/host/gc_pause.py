@@ -23,12 +23,11 @@ from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.host.pauses import pause_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import longest, of_category, rows_of
 from perfscope.traces.trace import Trace
 
 ID = "gc-pause"
-NEEDS = ("ranges",)
-IN_TRACES = False
 # Pessimistically a fifth of the time stays: what has to be collected still is.
 STAYS = 0.2
 
@@ -73,3 +72,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             Action("collect when it suits: turn it off and collect every few hundred steps", "gc.disable()"),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("ranges",), category="gc", in_traces=False)

@@ -28,6 +28,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.host.launch_bound_on_cpu import waiting_for_a_core
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.local_ranks import ranks_at_once
 from perfscope.analyzer.run.other_threads import busiest_other_thread
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
@@ -35,8 +36,6 @@ from perfscope.analyzer.run.table_access import column, manifest, rows_of, uses_
 from perfscope.traces.trace import Trace
 
 ID = "gil-contention"
-NEEDS = ("thread_states",)
-IN_TRACES = False
 ACTIONS = [
     Action("move the other thread's Python work into a process of its own", "multiprocessing.Process(target=...)"),
     Action("or let it run less often, or in calls that release the GIL (numpy, torch, file and socket I/O)"),
@@ -173,3 +172,6 @@ def _from_outside(trace: Trace, limits: Limits) -> Finding | None:
         ],
         actions=ACTIONS,
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("thread_states",), category="gil", in_traces=False)

@@ -39,11 +39,11 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.host.python_places import innermost_functions
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import column, longest, table
 from perfscope.traces.trace import Trace
 
 ID = "host-sync"
-NEEDS: tuple[str, ...] = ()
 
 # The first pattern that fits the operators or the call decides what to do.
 ACTIONS = (
@@ -144,3 +144,6 @@ def _evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -> li
                 case.place(f"{what} {', '.join(name for name, _ in places)}", value_ns=places[0][1], lane="host")
             )
     return found
+
+
+RULE = Rule(ID, not_applicable, detect, category=SYNC_WAIT)

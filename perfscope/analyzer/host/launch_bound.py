@@ -38,17 +38,18 @@ from perfscope.analyzer.budget.trace_case import (
     op_names,
     total,
 )
+from perfscope.analyzer.categories import HOST_BOUND
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.host.launch_bound_on_cpu import of_cpu_dispatch, on_a_cpu_with_steps
 from perfscope.analyzer.host.launch_queue import QueueSummary, queue_summaries
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, longest, of_category, table
 from perfscope.traces.trace import Trace
 
 ID = "launch-bound"
-NEEDS: tuple[str, ...] = ()
 ONCE = ("driver", "allocating")
 SAYS = {
     "short-kernels": "kernels are over before the host has launched the next",
@@ -181,3 +182,6 @@ def _actions(case: Case, cause: str) -> list[Action]:
         outside = Action("take Python work out of the loop between operators (logging, conversions, checks of values)")
         return [outside, graphs, larger]
     return [graphs, fuse, larger]
+
+
+RULE = Rule(ID, not_applicable, detect, category=HOST_BOUND)

@@ -24,12 +24,11 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.host.memory_trend import memory_trend
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, duration, megabytes
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 
 ID = "memory-growth"
-NEEDS = ("counters",)
-IN_TRACES = False
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -92,3 +91,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             Action("look for a list, dict or cache that only grows: `tracemalloc` names the line"),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("counters",), in_traces=False)

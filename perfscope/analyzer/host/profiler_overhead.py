@@ -20,11 +20,11 @@ from perfscope.analyzer.categories import PROFILER_OVERHEAD
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import longest
 from perfscope.traces.trace import Trace
 
 ID = "profiler-overhead"
-NEEDS: tuple[str, ...] = ()
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -58,3 +58,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             )
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect)

@@ -43,6 +43,7 @@ from perfscope.analyzer.input.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.input.loader_case import Case, avoidable_wait, wait_evidence
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.run.local_ranks import mates, ranks_at_once
 from perfscope.analyzer.run.table_access import column, longest, manifest, table, uses_device
@@ -50,8 +51,6 @@ from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 ID = "input-bound"
-NEEDS: tuple[str, ...] = ()
-EXPLAINS = ("straggler/input",)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -227,3 +226,6 @@ def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding
         ],
         actions=[Action(more)],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, category=INPUT_WAIT, explains=("straggler/input",))

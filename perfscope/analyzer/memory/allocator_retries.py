@@ -25,13 +25,13 @@ from perfscope.analyzer.categories import HOST_BOUND, OTHER_IDLE, SYNC_WAIT
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import column, longest, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import inside, intersected, merged
 from perfscope.traces.trace import Trace
 
 ID = "allocator-retries"
-NEEDS: tuple[str, ...] = ()
 DRIVERS = (
     r"^(cuda|hip|cu)(Malloc(Async|Managed)?|Free(Async)?|MemCreate|MemUnmap|MemRelease|MemAlloc(_v2)?|MemFree(_v2)?)$"
 )
@@ -88,3 +88,6 @@ def _found(case: Case, calls: pd.DataFrame, lost: int, share: float, limits: Lim
             ),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect)

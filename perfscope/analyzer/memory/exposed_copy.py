@@ -23,6 +23,7 @@ from perfscope.analyzer.categories import EXPOSED_COPY
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.table_access import longest
 from perfscope.analyzer.run.thread_intervals import spans_of
@@ -30,7 +31,6 @@ from perfscope.traces.intervals import Spans, intersected
 from perfscope.traces.trace import Trace
 
 ID = "exposed-copy"
-NEEDS: tuple[str, ...] = ()
 ACROSS = ("h2d", "d2h", "p2p")
 NAMES = {"h2d": "from the host", "d2h": "to the host", "p2p": "between devices"}
 
@@ -102,3 +102,6 @@ def _actions(case: Case, way: str) -> list[Action]:
         ),
         Action("or send less: uint8 images converted on the device, smaller types"),
     ]
+
+
+RULE = Rule(ID, not_applicable, detect, category=EXPOSED_COPY)

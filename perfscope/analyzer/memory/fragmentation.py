@@ -22,10 +22,10 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.memory.memory_use import memory_peaks
 from perfscope.analyzer.number_text import digits, megabytes
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "fragmentation"
-NEEDS = ("memory",)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
@@ -70,3 +70,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             Action("or make sizes repeat: pad or bucket inputs by length"),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, needs=("memory",))

@@ -24,11 +24,11 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.memory.device_memory import fullest_memory
 from perfscope.analyzer.memory.memory_use import memory_peaks
 from perfscope.analyzer.number_text import megabytes, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
 ID = "memory-pressure"
-NEEDS: tuple[str, ...] = ()
 
 ACTIONS = (
     Action(
@@ -113,3 +113,6 @@ def _of_allocator(trace: Trace, limits: Limits) -> Finding | None:
         ],
         actions=list(ACTIONS),
     )
+
+
+RULE = Rule(ID, not_applicable, detect)

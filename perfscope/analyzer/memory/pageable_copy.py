@@ -24,6 +24,7 @@ from perfscope.analyzer.categories import EXPOSED_COPY, HOST_BOUND, OTHER_IDLE, 
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, longest, table
 from perfscope.analyzer.run.thread_intervals import spans_of
@@ -31,7 +32,6 @@ from perfscope.traces.intervals import intersected, merged
 from perfscope.traces.trace import Trace
 
 ID = "pageable-copy"
-NEEDS: tuple[str, ...] = ()
 NOT_BUSY = (EXPOSED_COPY, HOST_BOUND, OTHER_IDLE, SYNC_WAIT)
 
 
@@ -96,3 +96,6 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             ),
         ],
     )
+
+
+RULE = Rule(ID, not_applicable, detect, category=EXPOSED_COPY)

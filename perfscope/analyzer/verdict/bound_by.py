@@ -5,13 +5,12 @@ from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.compute.work_limits import WorkLimits, work_limits
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding
+from perfscope.analyzer.findings import RULES
 from perfscope.analyzer.verdict.confidence import FROM_OUTSIDE, Standing
 from perfscope.traces.trace import Trace
 
 # From this share of the work on, and more than arithmetic limits, memory is said to bound it; the rest may be in small calls.
 MOSTLY_MEMORY = 0.25
-# Findings whose loss hides in compute_or_host: the thread is runnable and has no core.
-HOST_SIDE = ("cpu-oversubscription", "cpu-throttled")
 
 
 def bound_by(
@@ -34,7 +33,7 @@ def bound_by(
         shares[resource] = shares.get(resource, 0.0) + entry.share
     if not shares:
         return BoundBy("unknown", None, 0.0)
-    starved = max((finding.share for finding in found if finding.id in HOST_SIDE), default=0.0)
+    starved = max((finding.share for finding in found if RULES[finding.id].starves_compute), default=0.0)
     moved = min(starved, shares.get("compute", 0.0))
     if moved > 0.0:
         shares["compute"] -= moved

@@ -8,32 +8,12 @@ import pandas as pd
 from perfscope.analyzer.bootstrap import Floats, resampled_means
 from perfscope.analyzer.categories import (
     CATEGORIES,
-    EXPOSED_COMMUNICATION,
-    EXPOSED_COPY,
-    HOST_BOUND,
     INPUT_WAIT,
-    PEER_WAIT,
-    SYNC_WAIT,
 )
 from perfscope.analyzer.diagnosis import Finding
+from perfscope.analyzer.findings import RULES
 from perfscope.analyzer.limits import Limits
 
-# Which column of the time budget shows what a finding costs in each step; a finding without one has a constant share.
-COLUMN = {
-    "input-bound": INPUT_WAIT,
-    "checkpoint-stall": "checkpoint",
-    "gc-pause": "gc",
-    "gil-contention": "gil",
-    "launch-bound": HOST_BOUND,
-    "host-sync": SYNC_WAIT,
-    "exposed-communication": EXPOSED_COMMUNICATION,
-    "small-collectives": EXPOSED_COMMUNICATION,
-    "nvlink-saturated": EXPOSED_COMMUNICATION,
-    "network-saturated": EXPOSED_COMMUNICATION,
-    "straggler": PEER_WAIT,
-    "exposed-copy": EXPOSED_COPY,
-    "pageable-copy": EXPOSED_COPY,
-}
 # What could be had back, input_wait first: above its limit a run is not healthy.
 RECOVERABLE = (INPUT_WAIT, "checkpoint", "gc", "gil")
 IN_TRACES = tuple(category.id for category in CATEGORIES if category.recoverable and category.id not in RECOVERABLE)
@@ -91,7 +71,7 @@ def confidence_of(
 def losses(finding: Finding, rows: pd.DataFrame) -> Floats:
     """What a finding costs in each step, ns: its column scaled to its lost share, else that share of every step."""
     step = rows["dur"].to_numpy(np.float64)
-    name = COLUMN.get(finding.id)
+    name = RULES[finding.id].category
     if name is None or float(rows[name].sum()) <= 0.0:
         return finding.share * step
     cost = rows[name].to_numpy(np.float64)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.diagnosis import Failed, Finding, NotApplicable
+from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotApplicable
 from perfscope.analyzer.run.rank_waiting import rank_waiting
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
@@ -15,7 +15,7 @@ from perfscope.traces.span import span
 from perfscope.traces.trace import Trace
 
 TRACED = "trace"
-Outcome = Finding | NotApplicable | Failed | str
+Outcome = Finding | Clear | NotApplicable | Failed
 
 
 def host_views(trace: Trace) -> list[Trace]:

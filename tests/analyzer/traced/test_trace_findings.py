@@ -8,7 +8,7 @@ from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.budget.trace_case import NO_ACCELERATOR, NO_KERNELS, WANTS_TRACE
 from perfscope.analyzer.communication import exposed_communication, small_collectives
 from perfscope.analyzer.diagnose import NOT_IN_TRACES, diagnose, outcome
-from perfscope.analyzer.diagnosis import Finding, NotApplicable
+from perfscope.analyzer.diagnosis import Clear, Finding, NotApplicable
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.host import checkpoint_stall, host_sync, launch_bound, profiler_overhead
 from perfscope.analyzer.input import input_bound
@@ -31,19 +31,19 @@ OF_DEVICES = (
 
 
 def found(module: ModuleType, trace: Trace) -> Finding:
-    result = outcome(module, trace, LIMITS)
+    result = outcome(module.RULE, trace, LIMITS)
     assert isinstance(result, Finding), result
     return result
 
 
 def reason(module: ModuleType, trace: Trace) -> str:
-    result = outcome(module, trace, LIMITS)
+    result = outcome(module.RULE, trace, LIMITS)
     assert isinstance(result, NotApplicable), result
     return result.reason
 
 
 def clear(module: ModuleType, trace: Trace) -> bool:
-    return outcome(module, trace, LIMITS) == module.ID
+    return outcome(module.RULE, trace, LIMITS) == Clear(module.RULE.id)
 
 
 def busy(steps: int = 10) -> Gpu:
@@ -223,7 +223,7 @@ def test_the_profilers_own_time_is_told_and_is_no_loss() -> None:
     assert clear(profiler_overhead, busy().trace())
 
 
-@pytest.mark.parametrize("module", OF_DEVICES, ids=lambda module: str(module.ID))
+@pytest.mark.parametrize("module", OF_DEVICES, ids=lambda module: str(module.RULE.id))
 def test_without_a_device_they_say_why(module: ModuleType) -> None:
     assert reason(module, build.trace()) == WANTS_TRACE
     assert reason(module, build.trace(ops=[{"tid": 1, "ts": 0, "dur": 9, "name": "aten::mm"}])) == NO_ACCELERATOR
@@ -233,7 +233,7 @@ def test_without_a_device_they_say_why(module: ModuleType) -> None:
 
 def test_what_a_profilers_trace_cannot_show_is_not_called_clear() -> None:
     trace = busy().trace()
-    silent = {module.ID for module in FINDINGS if not getattr(module, "IN_TRACES", True)}
+    silent = {rule.id for rule in FINDINGS if not rule.in_traces}
     of_the_host = {"gc-pause", "gil-contention", "cpu-oversubscription", "cpu-throttled", "memory-growth"}
     of_counters = {
         *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),

@@ -1,0 +1,64 @@
+"""What a finding declares of itself: one `RULE` in its file, checked when the file is imported."""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from perfscope.analyzer.categories import CATEGORY
+from perfscope.analyzer.diagnosis import Finding
+from perfscope.analyzer.limits import Limits
+from perfscope.traces.schema import TABLES
+from perfscope.traces.trace import Trace
+
+PARTS_OF_HOST_BOUND = ("gc", "gil")
+"""Columns of the time budget beside its categories."""
+HEADINGS = ("What it means", "How it is detected", "What to do", "When it is wrong")
+ID = re.compile(r"[a-z]+(-[a-z]+)*")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One finding: how it is detected, and what the engine must know of it. Raises ValueError where it contradicts itself."""
+
+    id: str
+    not_applicable: Callable[[Trace, Limits], str | None]
+    """Returns why the finding cannot be looked for in this recording, None when it can."""
+    detect: Callable[[Trace, Limits], Finding | None]
+    """Returns the finding, None when it was looked for and is not there. A pure function of its arguments."""
+    needs: tuple[str, ...] = ()
+    """Tables without which it cannot be looked for."""
+    category: str | None = None
+    """The category of the time budget (or `gc`, `gil`) that holds its loss in each step; None: its share of every step."""
+    in_traces: bool = True
+    """Whether the trace of a profiler can show it."""
+    across_hosts: bool = False
+    """Whether it compares hosts; else it is looked for on each host of a job separately."""
+    explains: tuple[str, ...] = ()
+    """Findings (`ID` or `ID/CAUSE`) whose loss is the same as this one's, seen from farther away."""
+    is_chance: bool = False
+    """Whether its loss is only what another way of computing could save at most."""
+    ends_the_run: bool = False
+    """Whether, where it is critical, it no longer matters what else the run loses."""
+    starves_compute: bool = False
+    """Whether its loss is inside `compute-or-host`: the thread is runnable and has no core."""
+
+    def __post_init__(self) -> None:
+        missing = sorted(set(self.needs) - set(TABLES))
+        if not ID.fullmatch(self.id):
+            raise ValueError(f"rule {self.id!r}: an id is in kebab-case")
+        if missing:
+            raise ValueError(f"rule {self.id}: it needs tables that do not exist: {', '.join(missing)}")
+        if self.category not in (None, *CATEGORY, *PARTS_OF_HOST_BOUND):
+            raise ValueError(f"rule {self.id}: the time budget has no category {self.category!r}")
+
+    @property
+    def documentation(self) -> str:
+        """The user's documentation: the docstring of the file that declares the rule."""
+        return inspect.cleandoc(sys.modules[self.detect.__module__].__doc__ or "")
+
+    @property
+    def module(self) -> str:
+        """The module that declares it."""
+        return self.detect.__module__
