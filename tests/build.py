@@ -7,7 +7,7 @@ import pandas as pd
 
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES, Column
-from perfscope.traces.trace import Trace, framed
+from perfscope.traces.trace import PROFILER_TRACE, Trace, framed
 
 Rows = list[dict[str, Any]]
 MAIN = {"process": 0, "pid": 100, "ns_pid": 100, "role": "main", "rank": 0, "local_rank": 0, "name": "train.py"}
@@ -51,5 +51,6 @@ def trace(*, manifest: dict[str, Any] | None = None, absent: dict[str, str] | No
     first = [int(frame["ts"].min()) for frame in timed]
     last = [int((frame["ts"] + frame.get("dur", 0)).max()) for frame in timed]
     reasons = {name: (absent or {}).get(name, "not recorded in this test") for name in TABLES if name not in frames}
-    said = msgspec.convert({**FACTS, **(manifest or {})}, Manifest)
+    profiled = {"depth": PROFILER_TRACE} if {"ops", "kernels", "launches"} & tables.keys() else {}
+    said = msgspec.convert({**FACTS, **profiled, **(manifest or {})}, Manifest)
     return Trace(frames, reasons, [said], span_ns=(min(first, default=0), max(last, default=0)))

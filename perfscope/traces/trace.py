@@ -13,6 +13,9 @@ from perfscope.traces.schema import TABLES
 
 Fact = TypeVar("Fact")
 
+PROFILER_TRACE = "trace"
+"""What the readers of profiler traces put in place of the instrumentation level of a recording."""
+
 
 class Trace:
     """Tables by name (see schema.py), the reasons of those absent, the manifests of its parts (one a host).
@@ -59,6 +62,14 @@ class Trace:
     def manifest(self) -> Manifest:
         """The manifest of the first part: that of the only host, for a job on one."""
         return self.manifests[0]
+
+    @property
+    def is_profiler_trace(self) -> bool:
+        """Whether a profiler wrote it (torch.profiler, Nsight Systems), so that devices and operators were seen throughout.
+
+        A recording of our own with profiling windows is not one: its windows give proportions only.
+        """
+        return self.manifest.depth == PROFILER_TRACE
 
     def table(self, name: str) -> pd.DataFrame | None:
         """The table, not to be changed, or None when it is absent. Raises KeyError for a name that no trace can have."""

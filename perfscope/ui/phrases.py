@@ -28,7 +28,7 @@ def subject(trace: "Trace | None") -> list[str]:
     hosts = [one.host for one in trace.manifests]
     on = f" on {len(hosts)} hosts" if len(set(hosts)) > 1 else ""
     words = [who if len(main) < 2 else f"{name} ({several(trace, len(main))}{on})"]
-    if trace.manifest.depth == "trace":
+    if trace.is_profiler_trace:
         return [*words, *devices(trace)]
     workers = int((processes["role"] == "loader-worker").sum())
     words.append(plural(workers, "loader worker") if workers else "no loader workers")
@@ -40,7 +40,7 @@ def several(trace: "Trace", count: int) -> str:
     """`2 ranks`; `3 processes, one after the other`: ranks of one job run at the same time."""
     from perfscope.analyzer.run.local_ranks import mains_at_once  # with pandas: an answer that was kept is told without
 
-    at_once = count if trace.manifest.depth == "trace" else trace.fact(mains_at_once)
+    at_once = count if trace.is_profiler_trace else trace.fact(mains_at_once)
     if at_once >= count:
         return f"{count} ranks"
     return f"{count} processes, {'one after the other' if at_once < 2 else f'at most {at_once} at a time'}"

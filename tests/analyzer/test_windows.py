@@ -8,7 +8,7 @@ from perfscope.analyzer.budget.compute_shares import compute_shares
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.run.units import is_recorded_trace, units
+from perfscope.analyzer.run.units import units
 from perfscope.analyzer.run.window_count import windows_taken
 from perfscope.traces.trace import Trace
 from tests.build import trace
@@ -46,7 +46,7 @@ def windowed(*more: dict[str, Any], **manifest: Any) -> Trace:
 
 def test_it_is_no_recorded_trace_and_has_no_device_of_its_own() -> None:
     own = windowed()
-    assert not is_recorded_trace(own) and units(own) == []
+    assert not own.is_profiler_trace and units(own) == []
 
 
 def test_steps_in_and_next_to_a_window_are_distorted_and_no_others() -> None:

@@ -9,7 +9,6 @@ from perfscope.analyzer.categories import CATEGORIES, PEER_WAIT
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.steps import trainers
 from perfscope.analyzer.run.table_access import table
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 LOST = tuple(category.id for category in CATEGORIES if category.delays_others)
@@ -72,7 +71,7 @@ def severity_of(share: float, limits: Limits) -> str:
 
 def rank_of_process(trace: Trace, process: int | None) -> int | None:
     """The rank whose budget is told."""
-    if process is None and is_recorded_trace(trace):
+    if process is None and trace.is_profiler_trace:
         sums = trace.fact(span_budget)
         return int(sums.sort_values([PEER_WAIT, "rank"])["rank"].iloc[0]) if len(sums) else None
     if process is None:

@@ -8,7 +8,6 @@ from perfscope.analyzer.diagnosis import BudgetEntry, RankBudget
 from perfscope.analyzer.run.rank_waiting import host_by_process
 from perfscope.analyzer.run.steps import trainers
 from perfscope.analyzer.run.table_access import column
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 
@@ -16,7 +15,7 @@ def budgets(trace: Trace) -> list[RankBudget]:
     """The time budget of each rank over its steady steps (from outside: of the main thread's samples); shares sum to
     1.
     """
-    if is_recorded_trace(trace):
+    if trace.is_profiler_trace:
         return of_whole_trace(trace)
     rows = trace.fact(steady_budget)
     ranks = []
@@ -46,7 +45,7 @@ def of_whole_trace(trace: Trace) -> list[RankBudget]:
 
 def budget_over(trace: Trace) -> str:
     """What the time budget is of: the steady `steps`, or the whole `span`."""
-    if is_recorded_trace(trace) or not len(trace.fact(steady_budget)):
+    if trace.is_profiler_trace or not len(trace.fact(steady_budget)):
         return "span"
     return "steps"
 

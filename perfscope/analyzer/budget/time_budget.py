@@ -34,7 +34,6 @@ from perfscope.analyzer.run.sample_shares import (
 from perfscope.analyzer.run.steps import STEADY, steady, steps
 from perfscope.analyzer.run.table_access import column, rows_of
 from perfscope.analyzer.run.thread_intervals import Zones, zones
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged
 from perfscope.traces.trace import Trace
 
@@ -59,7 +58,7 @@ def time_budget(trace: Trace) -> pd.DataFrame:
     peer_wait (see rank_waiting).
     """
     frame = trace.fact(steps)
-    if len(frame) and is_recorded_trace(trace):
+    if len(frame) and trace.is_profiler_trace:
         return traced_budget(trace, frame)
     if not len(frame):
         return frame.assign(**{name: pd.Series(dtype="int64") for name in (*CATEGORY_IDS, "gc", "gil")})

@@ -12,7 +12,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import NO_DEVICE, Unit, is_recorded_trace, units
+from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.trace import Trace
 
 WANTS_TRACE = "needs the device's own times: a trace by torch.profiler or Nsight Systems, `perfscope analyze TRACE`"
@@ -82,7 +82,7 @@ class Case:
 
 def no_device(trace: Trace) -> str | None:
     """Why nothing can be said of a device, None when its kernels or copies are there."""
-    if not is_recorded_trace(trace):
+    if not trace.is_profiler_trace:
         return WANTS_TRACE
     if any(unit.device != NO_DEVICE for unit in units(trace)):
         return None

@@ -29,7 +29,6 @@ from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 ID = "network-saturated"
@@ -42,14 +41,14 @@ ACTIONS = (
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs collectives with sizes across hosts, and the rate of the network; or ports whose bytes the kernel counts."""
-    if not is_recorded_trace(trace):
+    if not trace.is_profiler_trace:
         return full_link.why_not(trace, "network", limits)
     return no_device(trace) or link_case.why_not(trace, NETWORK, limits)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """A network near its peak most of the time in which something is moved, when that costs enough."""
-    if not is_recorded_trace(trace):
+    if not trace.is_profiler_trace:
         return full_link.detect(trace, "network", ID, limits, title="Network saturated", actions=list(ACTIONS))
     case = case_of(trace, limits)
     use = link_case.link_use(case, NETWORK)

@@ -35,7 +35,6 @@ from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 ID = "nvlink-saturated"
@@ -48,14 +47,14 @@ ACTIONS = (
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs collectives with sizes over links whose peak is known, or links whose bytes the driver counts."""
-    if not is_recorded_trace(trace):
+    if not trace.is_profiler_trace:
         return full_link.why_not(trace, "nvlink", limits)
     return no_device(trace) or link_case.why_not(trace, DEVICE_LINKS, limits)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Links that are near their peak most of the time in which something is moved, when that costs enough."""
-    if not is_recorded_trace(trace):
+    if not trace.is_profiler_trace:
         return full_link.detect(trace, "nvlink", ID, limits, title="NVLink saturated", actions=list(ACTIONS))
     case = case_of(trace, limits)
     use = link_case.link_use(case, DEVICE_LINKS)

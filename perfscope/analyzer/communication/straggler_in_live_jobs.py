@@ -25,7 +25,6 @@ from perfscope.analyzer.run.host_load import host_load, window
 from perfscope.analyzer.run.local_ranks import main_processes, ranks_at_once
 from perfscope.analyzer.run.rank_waiting import in_step, rank_waiting
 from perfscope.analyzer.run.table_access import column
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 CAUSES = {INPUT_WAIT: "input", "checkpoint": "checkpoint"}
@@ -37,7 +36,7 @@ COMPARED = (COMPUTE_OR_HOST, DEVICE_COMPUTE, HOST_BOUND, INPUT_WAIT, CHECKPOINT,
 def why_not(trace: Trace) -> str | None:
     """Why ranks cannot be held against each other, None when they can."""
     rows = trace.fact(rank_waiting)
-    if len(rows) < 2 and not is_recorded_trace(trace) and ranks_at_once(trace) < 2:
+    if len(rows) < 2 and not trace.is_profiler_trace and ranks_at_once(trace) < 2:
         if len(main_processes(trace)) > 1:
             return "the processes of the job ran one after the other: none of them waited for another"
         return "one process was recorded: nobody waits for it"

@@ -32,7 +32,6 @@ from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 ID = "low-occupancy"
@@ -42,7 +41,7 @@ SHORT_NS = 5_000
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs grids and the number of multiprocessors, or GPM."""
-    if not is_recorded_trace(trace):
+    if not trace.is_profiler_trace:
         return busy_but_empty.why_not(trace)
     reason = no_device(trace)
     if reason is not None:
@@ -61,7 +60,7 @@ def multiprocessors(case: Case) -> int:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The time that multiprocessors stand without a block, when it is enough."""
-    if not is_recorded_trace(trace):
+    if not trace.is_profiler_trace:
         return busy_but_empty.detect(trace, ID, limits)
     case = case_of(trace, limits)
     kernels = rows_on(trace, "kernels", case.unit)

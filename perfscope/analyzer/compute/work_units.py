@@ -1,7 +1,7 @@
 """What was seen at work: the devices of a recorded trace, and those (or the CPU) that a run's windows looked at."""
 
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import NO_DEVICE, Unit, device_pairs, is_recorded_trace, units
+from perfscope.analyzer.run.units import NO_DEVICE, Unit, device_pairs, units
 from perfscope.traces.trace import Trace
 
 
@@ -9,7 +9,7 @@ def work_units(trace: Trace) -> list[Unit]:
     """`units` of a recorded trace; of a recording of our own one for each process and device in its windows, -1 for the CPU
     of a process without a device. Their span is that of the windows.
     """
-    if is_recorded_trace(trace):
+    if trace.is_profiler_trace:
         return units(trace)
     windows, processes = table(trace, "windows"), table(trace, "processes")
     windows = None if windows is None else windows[windows["kept"]]

@@ -9,7 +9,6 @@ from perfscope.analyzer.counters.lost_devices import losses
 from perfscope.analyzer.diagnosis import BoundBy
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.table_access import uses_device
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 BY_COUNTERS: Final = 0.7
@@ -24,7 +23,7 @@ def with_devices(bound: BoundBy, trace: Trace) -> BoundBy:
     dispatches to a device that was not timed, what looks like computation is not known.
     """
     uses = trace.fact(device_use)
-    if is_recorded_trace(trace) or not uses:
+    if trace.is_profiler_trace or not uses:
         return bound
     if any(lost.use is use for lost in trace.fact(losses) for use in uses):
         return BoundBy("unknown", None, 0.0)  # one of its devices is gone: what the others do is no answer

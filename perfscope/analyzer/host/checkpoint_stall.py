@@ -30,7 +30,6 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import column, longest, of_category, rows_of, table
-from perfscope.analyzer.run.units import of_a_profiler
 from perfscope.traces.trace import Trace
 
 ID = "checkpoint-stall"
@@ -40,7 +39,7 @@ COPY_SHARE = 0.1
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs steps; of a profiler's trace also Python stacks, which name the functions that write."""
-    if of_a_profiler(trace) and not len(column(of_category(table(trace, "ranges"), "python", "checkpoint"), "ts")):
+    if trace.is_profiler_trace and not len(column(of_category(table(trace, "ranges"), "python", "checkpoint"), "ts")):
         return "the trace holds no Python stacks (`with_stack=True`)"
     return few_steps(trace, limits)
 

@@ -47,7 +47,6 @@ from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.run.local_ranks import mates, ranks_at_once
 from perfscope.analyzer.run.table_access import column, longest, manifest, table, uses_device
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.trace import Trace
 
 ID = "input-bound"
@@ -55,7 +54,7 @@ ID = "input-bound"
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs steps, or stack samples from outside."""
-    if is_recorded_trace(trace):
+    if trace.is_profiler_trace:
         return traced_input.not_applicable(trace)
     few = few_steps(trace, limits)
     if few is not None and trace.fact(observed_budget) is None:
@@ -65,7 +64,7 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The finding for the rank that waits most, None when it waits less than the limit."""
-    if is_recorded_trace(trace):
+    if trace.is_profiler_trace:
         return traced_input.detect(trace, limits)
     process = critical_rank(trace, limits)
     if process is None:

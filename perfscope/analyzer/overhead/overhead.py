@@ -19,7 +19,6 @@ from perfscope.analyzer.overhead.block_contrast import Contrast, block_contrast,
 from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, manifest, rows_of
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.intervals import Ints, Spans, covered, merged
 from perfscope.traces.run.cells import LARGEST_NS
 from perfscope.traces.run.manifest import ProbeCost
@@ -34,7 +33,7 @@ NS_PER_S = 1e9
 
 def overhead(trace: Trace) -> Overhead | None:
     """Return the overhead of the process that holds the others up; None for traces that other tools recorded."""
-    return None if is_recorded_trace(trace) else trace.fact(measured_overhead)
+    return None if trace.is_profiler_trace else trace.fact(measured_overhead)
 
 
 def measured_overhead(trace: Trace) -> Overhead | None:

@@ -14,7 +14,6 @@ from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, WAITING
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.analyzer.run.thread_intervals import zones
-from perfscope.analyzer.run.units import is_recorded_trace
 from perfscope.traces.intervals import inside, merged
 from perfscope.traces.trace import Trace
 
@@ -34,7 +33,7 @@ def rank_waiting(trace: Trace) -> pd.DataFrame:
     ranks do not go in step or the difference is no larger than chance.
     """
     states, rows = table(trace, "thread_states"), trace.fact(steps)
-    if states is None or not len(rows) or is_recorded_trace(trace):
+    if states is None or not len(rows) or trace.is_profiler_trace:
         return pd.DataFrame(columns=list(COLUMNS))
     rows = rows[rows["phase"].isin(("train", "inference")) & ~rows["distorted"]]
     hosts = host_by_process(trace)

@@ -17,7 +17,7 @@ from perfscope.analyzer.run.outer_loop import (
 )
 from perfscope.analyzer.run.table_access import column, of_category, rows_of, table
 from perfscope.analyzer.run.trace_steps import traced_steps
-from perfscope.analyzer.run.units import is_recorded_trace, units
+from perfscope.analyzer.run.units import units
 from perfscope.analyzer.run.warm_up import warm_up
 from perfscope.traces.intervals import EMPTY, Ints, Spans, covered, inside, merged
 from perfscope.traces.trace import Trace
@@ -37,7 +37,7 @@ def steps(trace: Trace) -> pd.DataFrame:
     the step: `dur` is without them). Periods cut off by the ends of the recording are no steps. Empty without probe
     tables.
     """
-    if is_recorded_trace(trace):
+    if trace.is_profiler_trace:
         frame = traced_steps(trace)
         return frame[list(COLUMNS)] if len(frame) else nothing()
     parts = []
@@ -85,7 +85,7 @@ def nothing() -> pd.DataFrame:
 
 def trainers(trace: Trace) -> list[tuple[int, int]]:
     """(process, rank) of each process that trains or serves: it has module calls, optimizer steps or loader waits."""
-    if is_recorded_trace(trace):
+    if trace.is_profiler_trace:
         return list(dict.fromkeys((unit.process, unit.rank) for unit in units(trace)))
     seen: set[int] = set()
     for name in ("loader", "ranges"):

@@ -8,8 +8,6 @@ from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
 NO_DEVICE = -1
-WINDOWED = "kernels"
-"""The depth of our own recordings that hold windows."""
 
 
 @dataclass(frozen=True)
@@ -23,20 +21,6 @@ class Unit:
     end_ns: int
 
 
-def is_recorded_trace(trace: Trace) -> bool:
-    """Is it a profiler's trace, whole? A recording of our own with a window of the profiler in it is not.
-
-    That one keeps the steps and the budget that the probe timed; its operators and kernels give proportions.
-    """
-    return trace.manifest.depth != WINDOWED and any(trace.has(name) for name in ("ops", "kernels", "launches"))
-
-
-def of_a_profiler(trace: Trace) -> bool:
-    """Is it a profiler's trace alone, without anything that we sample beside the run?"""
-    ours = ("counters", "thread_states", "stacks", "fetches")
-    return is_recorded_trace(trace) and not any(trace.has(name) for name in ours)
-
-
 def units(trace: Trace) -> list[Unit]:
     """One for each device that a process ran kernels on (else copies, else nothing but operators), in order of rank.
 
@@ -47,7 +31,7 @@ def units(trace: Trace) -> list[Unit]:
 
 
 def _found(trace: Trace) -> list[Unit]:
-    if not is_recorded_trace(trace):
+    if not trace.is_profiler_trace:
         return []
     pairs = device_pairs(trace)
     said = _ranks(trace)

@@ -14,7 +14,6 @@ from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace
 
-TRACED = "trace"
 Outcome = Finding | Clear | NotApplicable | Failed
 
 
@@ -23,7 +22,7 @@ def host_views(trace: Trace) -> list[Trace]:
 
     Process codes and times stay those of the job.
     """
-    if len(trace.manifests) < 2 or trace.manifest.depth == TRACED:
+    if len(trace.manifests) < 2 or trace.is_profiler_trace:
         return [trace]
     return [_of_host(trace, number) for number in range(len(trace.manifests))]
 
