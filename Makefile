@@ -11,10 +11,12 @@ help: ## this list
 demo: .venv/demo ## a slow training run, attached to, diagnosed, reported
 	@$(BIN)/python -m sample_workloads.demo
 
-# Two files at a time; what compares measured times has the machine to itself.
+# Two files at a time; what compares measured times, or has a time limit, has the machine to itself.
+ALONE := tests/e2e tests/safety/test_killed_tracer.py
+
 test: check browser ## every check that CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/house --ignore=tests/e2e
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/house $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest $(ALONE)
 
 # Each long run is a program of its own: tests/safety/long_*.py.
 test-long: .venv/dev ## the long safety tests: fuzzers, sanitizers, a flood; some hours
