@@ -10,7 +10,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
     id: str
     cause: str | None
-    summary: str
+    headline: str
+    explanation: str
+    caveat: str | None
     confidence: float
 
 
@@ -83,6 +85,14 @@ class Action(msgspec.Struct, frozen=True):
     snippet: str | None = None
 
 
+class Message(msgspec.Struct, frozen=True):
+    """What a finding claims: a headline of one line without a full stop, what was measured, and what it does not mean."""
+
+    headline: str
+    explanation: str = ""
+    caveat: str | None = None
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One thing that costs time (or will): severity is `critical`, `warning` or `info`."""
 
@@ -93,9 +103,11 @@ class Finding(msgspec.Struct, frozen=True):
     lost_s: float
     share: float
     speedup: Speedup | None
-    summary: str
+    headline: str
     evidence: list[Evidence]
     actions: list[Action]
+    explanation: str = ""
+    caveat: str | None = None
 
 
 class Clear(msgspec.Struct, frozen=True):

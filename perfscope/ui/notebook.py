@@ -16,5 +16,5 @@ def summary(trace: Trace, diagnosis: Diagnosis) -> str:
     body = f"<main><header>{who(trace, diagnosis)}</header>{the_answer(trace, diagnosis)}</main>"
     page = f"<!doctype html><html><head>{head}</head><body>{body}</body></html>"
     height = HEIGHT_PX + FINDING_PX * max(len(diagnosis.findings), 1)
-    title = escape(f"perfscope: {diagnosis.verdict.summary}")
+    title = escape(f"perfscope: {diagnosis.verdict.headline}")
     return f'<iframe srcdoc="{escape(page)}" title="{title}" style="width:100%;height:{height}px;border:0"></iframe>'

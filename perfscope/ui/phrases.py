@@ -99,7 +99,7 @@ def name_of(finding: Finding) -> str:
 
 def title(finding: Finding) -> str:
     """What to change: the first action, else what was found."""
-    return finding.actions[0].text if finding.actions else finding.summary
+    return finding.actions[0].text if finding.actions else finding.headline
 
 
 def cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
@@ -131,9 +131,16 @@ def gain(speedup: Speedup | None, times: str = "x") -> tuple[str, str]:
 
 
 def reasons(finding: Finding, diagnosis: Diagnosis) -> list[str]:
-    """Why: the summary, unless the verdict already says it, then the evidence."""
-    told = diagnosis.verdict.summary.startswith(finding.summary) or finding.summary == title(finding)
-    return [*([] if told else [finding.summary]), *(one.text for one in finding.evidence)]
+    """Why: what the finding claims, unless the verdict gives it, then the evidence."""
+    return [*claims(finding, diagnosis), *(one.text for one in finding.evidence)]
+
+
+def claims(finding: Finding, diagnosis: Diagnosis) -> list[str]:
+    """Headline, explanation and caveat of a finding; none where the verdict already gives them."""
+    if diagnosis.verdict.id == finding.id:
+        return []
+    headline = [] if finding.headline == title(finding) else [finding.headline]
+    return [*headline, *filter(None, [finding.explanation, finding.caveat])]
 
 
 def missing(diagnosis: Diagnosis) -> list[tuple[str, str]]:

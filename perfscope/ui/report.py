@@ -46,7 +46,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     body = "".join(block(one) for one in shown if one.id != UNDER_THE_BAR)
     body += "".join(table_card(one) if isinstance(one, Table) else block(one) for one in traced)
     return TEMPLATE.format(
-        title=escape(f"perfscope: {diagnosis.verdict.summary}"),
+        title=escape(f"perfscope: {diagnosis.verdict.headline}"),
         css=style() + stylesheet(),
         overview=overview(trace, diagnosis, under_bar),
         noscript=NOSCRIPT,

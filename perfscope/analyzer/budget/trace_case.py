@@ -8,7 +8,7 @@ import pandas as pd
 from perfscope.analyzer.budget.critical_rank import critical_rank, rank_of_process, severity_of
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.time_budget import steady_budget
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import column, table
@@ -59,7 +59,7 @@ class Case:
         lost_ns: int,
         limits: Limits,
         *,
-        summary: str,
+        message: Message,
         evidence: list[Evidence],
         actions: list[Action],
         cause: str | None = None,
@@ -74,7 +74,9 @@ class Case:
             lost_s=round(lost_ns / 1e9, 6),
             share=round(share, 4),
             speedup=ceiling(share),
-            summary=summary,
+            headline=message.headline,
+            explanation=message.explanation,
+            caveat=message.caveat,
             evidence=evidence,
             actions=actions,
         )

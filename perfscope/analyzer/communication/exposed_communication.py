@@ -25,7 +25,7 @@ from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, case_of_
 from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
 from perfscope.analyzer.communication.collectives_on_links import rates
 from perfscope.analyzer.communication.overlap import exposed_collectives, overlap
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule
@@ -56,13 +56,20 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     alone = len(units(trace)) == 1
     mine = trace.fact(overlap)
     hidden = float(mine.loc[mine["rank"] == case.unit.rank, "hidden_share"].iloc[0])
-    waiting = " This includes waiting for peers, which one rank's trace cannot tell from moving bytes." if alone else ""
+    waiting = (
+        " It includes waiting for other ranks, which the trace of one rank does not distinguish from data transfer."
+        if alone
+        else ""
+    )
     return case.finding(
         ID,
         lost,
         limits,
-        summary=f"Exposed communication: the device communicates {percent(share)} of the time with nothing else to do; "
-        f"computation hides {percent(hidden)} of its communication.{waiting} More ranks would add to it.",
+        message=Message(
+            f"Exposed communication: {percent(share)} of device time is communication not overlapped with compute",
+            f"Computation overlaps {percent(hidden)} of the communication.{waiting}",
+            "More ranks would increase it.",
+        ),
         evidence=_evidence(case, pieces),
         actions=_actions(hidden, limits),
     )

@@ -25,7 +25,7 @@ from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
 from perfscope.analyzer.communication import collectives_on_links as link_case
 from perfscope.analyzer.communication.group_path import NETWORK
 from perfscope.analyzer.counters import full_link
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
@@ -59,8 +59,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ID,
         use.exposed_ns,
         limits,
-        summary=f"The network is full: collectives across hosts go near its rate {percent(use.near_share)} of the time they move "
-        f"anything, and {percent(share)} of the whole time the device does nothing else.",
+        message=Message(
+            f"Network saturated: collectives across hosts take {percent(share)} of the time exposed",
+            f"They run near the link rate {percent(use.near_share)} of the time in which they transfer data.",
+        ),
         evidence=link_case.evidence(case, use),
         actions=list(ACTIONS),
     )

@@ -31,7 +31,7 @@ from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
 from perfscope.analyzer.communication import collectives_on_links as link_case
 from perfscope.analyzer.communication.group_path import DEVICE_LINKS
 from perfscope.analyzer.counters import full_link
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
@@ -66,9 +66,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ID,
         use.exposed_ns,
         limits,
-        summary=f"{first['technology']} is full: collectives between the devices go near its peak {percent(use.near_share)} of "
-        f"the time they move anything, and {percent(share)} of the whole time the device does nothing else. Only fewer bytes, "
-        "or hiding them behind computation, would help.",
+        message=Message(
+            f"{first['technology']} saturated: collectives between devices take {percent(share)} of the time exposed",
+            f"They run near the peak of the links {percent(use.near_share)} of the time in which they transfer data.",
+            "Only moving fewer bytes, or overlapping them with computation, would help.",
+        ),
         evidence=link_case.evidence(case, use),
         actions=list(ACTIONS),
     )

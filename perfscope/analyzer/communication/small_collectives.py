@@ -23,7 +23,7 @@ import pandas as pd
 from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, no_device
 from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
 from perfscope.analyzer.communication.overlap import exposed_collectives
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.rule import Rule
@@ -63,15 +63,18 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 def _found(case: Case, small: pd.DataFrame, lost: int, share: float, limits: Limits) -> Finding:
     usual = float(np.median(column(small, "in_bytes")))
     worst = small.iloc[int(np.argmax(column(small, "exposed_ns")))]
-    each = "a step" if case.steps else "in all"
+    each = "per step" if case.steps else "in total"
     count = a_step(case, len(small))
     moved = a_step(case, float(column(small, "in_bytes").sum()))
     return case.finding(
         ID,
         lost,
         limits,
-        summary=f"Small collectives: {digits(count)} {each} of {megabytes(usual)} take {percent(share)} of the time exposed. "
-        "They cost their latency and not their bytes, so faster links would not help; fewer and larger ones do.",
+        message=Message(
+            f"Small collectives: {percent(share)} of the time is spent in {digits(count)} collectives {each}",
+            f"They move {megabytes(usual)} each, so that latency and not bandwidth determines their time.",
+            "Faster links would not help; fewer and larger collectives would.",
+        ),
         evidence=[
             case.place(
                 f"longest of them: {ms(int(worst['dur']))} for {megabytes(float(worst['in_bytes']))}",

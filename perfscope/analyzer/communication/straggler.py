@@ -104,14 +104,15 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(lost_ns / 1e9, 6),
         share=round(share, 4),
         speedup=ceiling(share),
-        summary=f"Straggler: rank {rank} comes last to {int(last['last'])} of {plural(int(last['matched']), 'collective')}, "
-        f"and the {plural(len(others), 'other rank')} wait{'s' if len(others) == 1 else ''} {percent(share)} of the time "
-        f"for it: {doing} than the others." if category != "checkpoint" else
-        f"Straggler: the other ranks wait {percent(share)} of the time for rank {rank}: {doing}.",
-        evidence=[*waits(worst, rank, lost_ns, int(last["process"]), int(last["device"])),
-                  *kernels(trace, rank, int(last["process"]), int(last["device"]), category)],
+        headline=f"Straggler: the other ranks wait {percent(share)} of the time for rank {rank}",
+        explanation=f"It is the last to arrive at {int(last['last'])} of {plural(int(last['matched']), 'collective')}: {doing} "
+        "than the others.",
+        evidence=[
+            *waits(worst, rank, lost_ns, int(last["process"]), int(last["device"])),
+            *kernels(trace, rank, int(last["process"]), int(last["device"]), category),
+        ],
         actions=[Action(f"rank {rank}: {action}"), *balance(category)],
-    )  # fmt: skip
+    )
 
 
 def differs(last: "pd.Series[int]", others: pd.DataFrame) -> tuple[str, float]:

@@ -74,7 +74,7 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
     category, doing = longer(budget, slow, rows)
     waiting = rows[~rows["rank"].isin(slow["rank"])]
     who = "the other rank waits" if len(waiting) == 1 else f"the {plural(len(waiting), 'other rank')} wait"
-    waits = f"{who} {percent(float(waiting['peer_share'].mean()))}"
+    waited = percent(float(waiting["peer_share"].mean()))
     return Finding(
         id=id,
         cause=CAUSES.get(category),
@@ -83,7 +83,8 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
         lost_s=round(share * step_ns * steps / 1e9, 6),
         share=round(share, 4),
         speedup=ceiling(share),
-        summary=f"Straggler: {waits} of each step for {where}{': ' + doing if doing else ''}.",
+        headline=f"Straggler: {who} {waited} of each step for {where}",
+        explanation=f"Compared with the other ranks, {doing}." if doing else "",
         evidence=[*_waits(rows, budget), *_in_turn(in_turn_ns), *_cores(trace, rows)],
         actions=_actions(category, where),
     )

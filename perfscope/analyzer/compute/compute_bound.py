@@ -26,7 +26,7 @@ import pandas as pd
 from perfscope.analyzer.compute import counter_evidence
 from perfscope.analyzer.compute.compute_case import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.compute.roofline import COMPUTE
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import operations, percent
@@ -58,16 +58,17 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     seconds = float(calls["work_ns"].sum()) / 1e9
     reached = float(calls["attainable_ns"].sum() / calls["work_ns"].sum())
     taken = case.share(float(calls["work_ns"].sum()))
-    summary = (
-        f"Compute-bound, far below the roof: {percent(taken)} of the time goes into arithmetic ({case.top(calls)}) at "
-        f"{operations(float(calls['flops'].sum()) / seconds)}/s, {percent(reached)} of what {case.peaks.name} can. "
-        f"Good code would give back {percent(case.share(lost))} of the time. Faster memory would not help."
+    message = Message(
+        f"Compute-bound: arithmetic takes {percent(taken)} of the time, at {percent(reached)} of peak",
+        f"{case.top(calls)}: {operations(float(calls['flops'].sum()) / seconds)}/s on {case.peaks.name}. A well-tuned "
+        f"implementation would save {percent(case.share(lost))} of the time.",
+        "Faster memory would not help.",
     )
     found = case.finding(
         ID,
         lost,
         limits,
-        summary=summary,
+        message=message,
         evidence=evidence(case, calls),
         actions=actions(case, calls),
         speedup=most(case, calls, limits),

@@ -13,7 +13,7 @@ from perfscope.analyzer.compute.device_peaks import roofs
 from perfscope.analyzer.compute.roofline import roofed_calls
 from perfscope.analyzer.compute.work_limits import WorkLimits, work_limits
 from perfscope.analyzer.compute.work_units import work_units
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
@@ -61,7 +61,7 @@ class WorkCase:
         lost_ns: float,
         limits: Limits,
         *,
-        summary: str,
+        message: Message,
         evidence: list[Evidence],
         actions: list[Action],
         speedup: Speedup | None = None,
@@ -77,7 +77,9 @@ class WorkCase:
             lost_s=round(share * self.seconds, 6),
             share=round(share, 4),
             speedup=speedup or ceiling(share),
-            summary=summary,
+            headline=message.headline,
+            explanation=message.explanation,
+            caveat=message.caveat,
             evidence=evidence,
             actions=actions,
         )

@@ -8,7 +8,7 @@ from perfscope.analyzer.counters.bound_by_counters import busiest
 from perfscope.analyzer.counters.counter_bound import CounterBound, counter_bound, why_not_measurable
 from perfscope.analyzer.counters.device_finding import called, evidence, finding
 from perfscope.analyzer.counters.device_use import device_use
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.traces.trace import Trace
@@ -43,8 +43,11 @@ def with_counters(found: Finding | None, trace: Trace, id: str, limits: Limits) 
         0.0,
         limits,
         info=True,
-        summary=f"Memory-bound: {called(told.use, trace)} uses {percent(told.use.means['dram_active'])} of its memory bandwidth, "
-        "of which about 80 % can be reached; its arithmetic is far from its ceiling. Faster arithmetic would not help.",
+        message=Message(
+            f"Memory-bound: {called(told.use, trace)} uses {percent(told.use.means['dram_active'])} of its memory bandwidth",
+            "About 80 % is the most that can be reached. Its arithmetic units are far from their peak.",
+            "Faster arithmetic would not help.",
+        ),
         evidence=facts(told),
         actions=list(ACTIONS),
     )

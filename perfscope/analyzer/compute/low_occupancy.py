@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.trace_case import Case, case_of, largest, module_names, no_device, op_names
 from perfscope.analyzer.compute import low_occupancy_by_counters as busy_but_empty
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.analyzer.rule import Rule
@@ -73,11 +73,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if lost / case.span_ns < limits.worth_share:
         return None
     blocks = float(np.average(column(kernels, "blocks"), weights=dur))
-    text = (
-        f"Low occupancy: {percent(float(dur.sum()) / case.span_ns)} of the time runs kernels with {digits(blocks)} blocks on "
-        f"average for {units} multiprocessors, so that {percent(lost / case.span_ns)} of the device's time is left without work."
+    message = Message(
+        f"Low occupancy: {percent(float(dur.sum()) / case.span_ns)} of the time runs kernels too small for the device",
+        f"They have {digits(blocks)} blocks on average for {units} multiprocessors, which leaves "
+        f"{percent(lost / case.span_ns)} of the device's time unused.",
     )
-    return case.finding(ID, lost, limits, summary=text, evidence=evidence(case, kernels, units), actions=ACTIONS)
+    return case.finding(ID, lost, limits, message=message, evidence=evidence(case, kernels, units), actions=ACTIONS)
 
 
 def underfilled(kernels: pd.DataFrame, units: int) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from perfscope.analyzer.counters.counter_bound import counter_bound, why_not_measurable
 from perfscope.analyzer.counters.device_finding import called, evidence, finding, no_devices
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.traces.trace import Trace
@@ -29,16 +29,18 @@ def detect(trace: Trace, id: str, limits: Limits) -> Finding | None:
         id,
         busy * (1.0 - worst.sm_active),
         limits,
-        summary=f"Low occupancy: {called(use, trace)} runs kernels for {percent(busy)} of the time, and only "
-        f"{percent(worst.sm_active)} of its multiprocessors have work: the kernels are too small to fill it.",
+        message=Message(
+            f"Low occupancy: {percent(worst.sm_active)} of the multiprocessors of {called(use, trace)} have work",
+            f"It runs kernels {percent(busy)} of the time, but they are too small to fill it.",
+        ),
         evidence=[
-            evidence(use, "time with any kernel (what nvidia-smi calls utilisation)", busy, "share"),
+            evidence(use, "time with any kernel (what nvidia-smi calls utilization)", busy, "share"),
             evidence(use, "SM activity", worst.sm_active, "share"),
             evidence(use, "tensor-core activity", use.means.get("tensor_active"), "share"),
             evidence(use, "DRAM bandwidth of its peak", use.means.get("dram_active"), "share"),
         ],
         actions=[
-            Action("more work for each launch: a larger batch or longer sequences"),
+            Action("give each launch more work: a larger batch or longer sequences"),
             Action("fuse small kernels", "model = torch.compile(model)"),
         ],
     )

@@ -32,7 +32,7 @@ from perfscope.analyzer.compute.compute_case import NO_SHARE, WorkCase, no_work,
 from perfscope.analyzer.compute.fusable_runs import fusable_runs
 from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.compute.work_limits import limited_by
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.analyzer.rule import Rule
@@ -65,16 +65,17 @@ def of_operators(trace: Trace, limits: Limits) -> Finding | None:
     if case.share(spare) < limits.worth_share:
         return None
     calls = case.calls[limited_by(case.calls) == MEMORY]
-    summary = (
-        f"Memory-bound: {percent(case.share(case.limits.memory))} of the time goes into operators that wait for memory "
-        f"({case.top(calls)}){rate(case, calls)}. Many follow each other on the same tensors: fused, they would give "
-        f"back {percent(case.share(spare))} of the time. Faster arithmetic would not help."
+    message = Message(
+        f"Memory-bound: operators that wait for memory take {percent(case.share(case.limits.memory))} of the time",
+        f"{case.top(calls)}{rate(case, calls)}. Many follow each other on the same tensors: fusing them would save "
+        f"{percent(case.share(spare))} of the time.",
+        "Faster arithmetic would not help.",
     )
     return case.finding(
         ID,
         spare,
         limits,
-        summary=summary,
+        message=message,
         evidence=evidence(case, calls, runs),
         actions=actions(case, calls),
         speedup=case.ceiling(float(runs["work_ns"].sum()), limits),

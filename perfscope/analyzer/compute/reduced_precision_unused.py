@@ -31,7 +31,7 @@ from perfscope.analyzer.budget.trace_case import ceiling
 from perfscope.analyzer.compute.call_costs import device_work
 from perfscope.analyzer.compute.compute_case import NO_SHARE, WorkCase, no_work, work_case
 from perfscope.analyzer.compute.roofline import MEMORY
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
@@ -83,9 +83,10 @@ def told(
     case: WorkCase, limits: Limits, wide: str, narrow: str, ratio: float, taken: float, most: float, calls: pd.DataFrame
 ) -> Finding:
     spared = 1.0 - 1.0 / ratio
-    summary = (
-        f"Reduced precision unused: {percent(case.share(taken))} of the time goes into work in {wide} ({case.top(calls)}). "
-        f"{narrow} is {digits(ratio)} times as fast here: at most {percent(most * spared)} of the time could be had back."
+    message = Message(
+        f"Reduced precision unused: work in {wide} takes {percent(case.share(taken))} of the time",
+        f"{case.top(calls)}. {narrow} is {digits(ratio)} times as fast on this device and would save at most "
+        f"{percent(most * spared)} of the time.",
     )
     how = (
         "known of every device"
@@ -99,7 +100,7 @@ def told(
         ID,
         taken * spared,
         limits,
-        summary=summary,
+        message=message,
         evidence=[*evidence, *case.blamed(calls)],
         actions=actions(case, wide, narrow),
         speedup=ceiling(most * spared),
@@ -149,15 +150,17 @@ def actions(case: WorkCase, wide: str, narrow: str) -> list[Action]:
     if wide == "float64":
         return [
             Action(
-                "make the data float32 where they come in, and the model with them",
+                "convert inputs and model to float32 at the source",
                 "inputs = inputs.float(); model.float()",
             ),
-            Action("numpy makes float64 by default", "array.astype(np.float32)"),
+            Action("NumPy creates float64 by default; convert", "array.astype(np.float32)"),
         ]
     where = "cpu" if case.unit.device == NO_DEVICE else "cuda"
-    found = [Action("let products run in bfloat16", f'torch.autocast("{where}", dtype=torch.bfloat16)')]
+    found = [Action("run matrix multiplications in bfloat16", f'torch.autocast("{where}", dtype=torch.bfloat16)')]
     if narrow == "tf32":
-        found.insert(0, Action("allow TF32 for products of float32", 'torch.set_float32_matmul_precision("high")'))
+        found.insert(
+            0, Action("allow TF32 for float32 matrix multiplications", 'torch.set_float32_matmul_precision("high")')
+        )
     return found
 
 

@@ -3,7 +3,7 @@
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.counters.counter_bound import counter_bound
 from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.run.table_access import table
@@ -64,7 +64,7 @@ def finding(
     share: float,
     limits: Limits,
     *,
-    summary: str,
+    message: Message,
     evidence: list[Evidence],
     actions: list[Action],
     cause: str | None = None,
@@ -84,7 +84,9 @@ def finding(
         lost_s=round(lost * use.span_s, 4),
         share=round(lost, 4),
         speedup=None if info or warns else Speedup(None, None, round(1.0 / (1.0 - lost), 3)),
-        summary=summary,
+        headline=message.headline,
+        explanation=message.explanation,
+        caveat=message.caveat,
         evidence=evidence,
         actions=actions,
     )

@@ -92,9 +92,9 @@ def of_full_link(trace: Trace, link: LinkUse, id: str, limits: Limits, *, title:
         lost_s=round(share * span_s, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / (1.0 - share), 3)),
-        summary=f"{title}: {where} moves {digits(link.near_bytes_per_s / GB)} GB/s of the "
-        f"{digits(link.peak_bytes_per_s / GB)} GB/s that {link.path} can carry in one direction for "
-        f"{percent(link.near_share)} of the time.",
+        headline=f"{title}: {where} is near the peak of {link.path} {percent(link.near_share)} of the time",
+        explanation=f"It moves {digits(link.near_bytes_per_s / GB)} of {digits(link.peak_bytes_per_s / GB)} GB/s in one "
+        "direction then.",
         evidence=[
             fact("while near the peak", link.near_bytes_per_s),
             fact("out, over the whole time", link.tx_bytes_per_s, whole),

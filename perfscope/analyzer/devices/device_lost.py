@@ -47,7 +47,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     span_ns = max(first.recorded_ns[1] - first.recorded_ns[0], 1)
     lost_ns = first.recorded_ns[1] - first.begin_ns if used else 0
     back = "" if first.end_ns >= first.recorded_ns[1] else f" It answered again {digits(first.dur_s)} s later."
-    whose = "what was on it is gone, and whoever waits for it waits in vain" if used else "the job does not use it"
+    effect = "Work on it is lost, and ranks that wait for it will hang." if used else "The job does not use it."
     return Finding(
         id=ID,
         cause=None,
@@ -56,13 +56,13 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(lost_ns / 1e9, 4),
         share=round(lost_ns / span_ns, 4),
         speedup=None,
-        summary=f"Device lost: {called(first.use, trace)} stopped answering {digits(first.after_s)} s into the recording "
-        f"({first.reason}): {whose}.{back}",
+        headline=f"Device lost: {called(first.use, trace)} stopped answering {digits(first.after_s)} s into the recording",
+        explanation=f"The driver reports: {first.reason}. {effect}{back}",
         evidence=[shown for one in found[:8] for shown in evidence_of(one)],
         actions=[
-            Action("end the run and start it again from its last checkpoint, on other devices"),
+            Action("stop the run and restart it from its last checkpoint on other devices"),
             Action(
-                "ask whoever runs the host to look at the device",
+                "report the device to the operator of the machine",
                 f"dmesg | grep -i xid\nnvidia-smi -q -i {first.use.device}",
             ),
         ],

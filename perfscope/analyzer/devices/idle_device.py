@@ -22,7 +22,7 @@ from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.counters.device_finding import called, evidence, finding, no_devices
 from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.counters.host_and_device import host_and_device
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
@@ -60,15 +60,17 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ID,
         share,
         limits,
-        summary=f"Idle device: {called(worst.use, trace)} has no kernel for {percent(1.0 - worst.device_busy)} of the time while "
-        f"the main thread of its process works for {percent(worst.host_busy)}: the host feeds it too slowly.",
+        message=Message(
+            f"Idle device: {called(worst.use, trace)} runs no kernel {percent(1.0 - worst.device_busy)} of the time",
+            f"The main thread of its process is busy {percent(worst.host_busy)} of the time: the CPU launches work too slowly.",
+        ),
         evidence=[
             evidence(worst.use, "time with any kernel", worst.device_busy, "share"),
             evidence(worst.use, "the main thread runs or waits for a core", worst.host_busy, "share"),
         ],
         actions=[
-            Action("see which part of the host's work it is", "perfscope attach PID   # depth probe"),
-            Action("move work off the main thread: into loader workers, or onto the device"),
+            Action("measure what the host does", "perfscope attach PID   # without --depth observe"),
+            Action("move work from the main thread into loader workers or onto the device"),
         ],
     )
 

@@ -52,10 +52,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
     """The finding: nobody counts what errors cost, so that no loss is given."""
     if worst.xid is not None:
-        told = f"Critical error: the driver reported Xid {worst.xid} of {worst.where}"
+        headline = f"Critical error: the driver reported Xid {worst.xid} for {worst.where}"
     else:
-        told = f"Link errors: {worst.kind} of {worst.where} counted {digits(worst.count)} {worst.what}, "
-        told += f"{digits(worst.per_s)} a second"
+        headline = f"Link errors: {worst.kind} of {worst.where} reports {digits(worst.per_s)} {worst.what} per second"
     return Finding(
         id=ID,
         cause=worst.kind.lower(),
@@ -64,7 +63,9 @@ def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
         lost_s=0.0,
         share=0.0,
         speedup=None,
-        summary=f"{told}{'' if worst.used else '; the job does not use it'}. What that costs is not counted by anybody.",
+        headline=headline,
+        explanation="" if worst.used else "The job does not use this link.",
+        caveat="The driver does not measure what errors cost, so no time is given.",
         evidence=[
             Evidence(
                 f"{one.where}: {one.kind}, {one.what}" + (f" (Xid {one.xid})" if one.xid is not None else ""),
@@ -78,7 +79,7 @@ def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
             for one in bad[:8]
         ],
         actions=[
-            Action("tell whoever runs the machine, with the link", LOOK_AT.get(worst.kind, "dmesg | grep -i xid"))
+            Action("report the link to the operator of the machine", LOOK_AT.get(worst.kind, "dmesg | grep -i xid"))
         ],
     )
 

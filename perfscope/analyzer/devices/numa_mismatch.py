@@ -20,7 +20,7 @@ When it is wrong
 
 from perfscope.analyzer.counters.device_finding import called, evidence, finding, no_devices
 from perfscope.analyzer.devices.numa_nodes import far_processes, nodes_known
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
@@ -50,12 +50,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         0.0,
         limits,
         warns=True,
-        summary=f"NUMA mismatch: {called(use, trace)} is at node {use.facts.numa_node}, and the process that uses it ran on node "
-        f"{worst.node} at {percent(worst.share)} of the looks.",
+        message=Message(
+            f"NUMA mismatch: {called(use, trace)} is at node {use.facts.numa_node}, its process on node {worst.node}",
+            f"The process ran on that node in {percent(worst.share)} of the samples.",
+        ),
         evidence=[
-            evidence(
-                use, f"process {worst.process} seen on node {worst.node} ({worst.looks} looks)", worst.share, "share"
-            )
+            evidence(use, f"process {worst.process} on node {worst.node} ({worst.looks} samples)", worst.share, "share")
         ],
         actions=[
             Action(

@@ -20,7 +20,7 @@ When it is wrong
 from perfscope.analyzer.counters.device_finding import at_most, called, evidence, finding, no_devices
 from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.counters.pcie_links import DOWN, NOT_READ, pcie_links
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
@@ -52,8 +52,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ID,
         at_most(trace, use, near * slower),
         limits,
-        summary=f"PCIe down-trained: {called(use, trace)} runs at {worst.now}{part}, device and slot can do {worst.most}: "
-        f"{percent(slower)} of the bandwidth between host and device is missing.",
+        message=Message(
+            f"PCIe down-trained: {called(use, trace)} runs at {worst.now}{part}",
+            f"Device and slot support {worst.most}: {percent(slower)} of the bandwidth between host and device is missing.",
+        ),
         evidence=[
             evidence(use, f"the link is at {worst.now} while the device works", worst.now_bytes_per_s / 1e9, "GB/s"),
             evidence(use, f"device and slot can do {worst.most}", worst.most_bytes_per_s / 1e9, "GB/s"),
@@ -61,7 +63,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ],
         actions=[
             Action("compare LnkSta with LnkCap", f"lspci -vv -s {use.facts.bus_id or 'BUS_ID'} | grep Lnk"),
-            Action("reseat the card, exchange the riser, look at the slot's setting in the firmware"),
+            Action("reseat the card, replace the riser, and check the setting of the slot in the firmware"),
         ],
     )
 

@@ -22,7 +22,7 @@ import pandas as pd
 from perfscope.analyzer.counters.device_finding import called, evidence, finding, no_devices
 from perfscope.analyzer.counters.series import device_series, mean, within
 from perfscope.analyzer.devices.clock_limits import POWER, ClockHold, clock_holds, no_clock_reasons
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule
@@ -46,8 +46,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     use = worst.use
     limit, usual = limit_w(trace, worst), use.facts.power_default_limit_w
     least = lowered(trace, worst)
-    told = f"its limit of {digits(limit)} W" if limit > 0 else "its power limit"
-    more = f", where {digits(usual)} W are usual" if least else ", which is the usual one" if usual > 0 else ""
+    its_limit = f"its limit of {digits(limit)} W" if limit > 0 else "its power limit"
+    usual_limit = f"; the default is {digits(usual)} W" if least else ", which is the default" if usual > 0 else ""
     return finding(
         use,
         ID,
@@ -55,8 +55,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         limits,
         info=not least,
         cause="limit-lowered" if least else None,
-        summary=f"Power-capped: {called(use, trace)} is held to {told}{more}, for {percent(worst.share)} of the time; its SM "
-        f"clock is {percent(worst.slower)} lower meanwhile.",
+        message=Message(
+            f"Power-capped: {called(use, trace)} runs at reduced clocks {percent(worst.share)} of the time",
+            f"It reaches {its_limit}{usual_limit}. Its SM clock is {percent(worst.slower)} lower meanwhile.",
+        ),
         evidence=[
             evidence(
                 use,

@@ -20,7 +20,7 @@ When it is wrong
 
 from perfscope.analyzer.counters.device_finding import called, evidence, finding, no_devices
 from perfscope.analyzer.devices.device_sharing import Stranger, strangers
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import megabytes, percent, plural
 from perfscope.analyzer.rule import Rule
@@ -42,23 +42,30 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     worst = max(others, key=lambda one: (together(one, others), one.sm_share or 0.0))
     share = together(worst, others)
     works = share >= limits.worth_share
-    doing = f"its kernels ran {percent(worst.sm_share or 0.0)} of the time" if works else "it computes next to nothing"
+    doing = f"its kernels ran {percent(worst.sm_share or 0.0)} of the time" if works else "it computes almost nothing"
     more = sum(one.use is worst.use for one in others) - 1
-    rest = f" With {plural(more, 'more process')} there it is {percent(share)} of the time." if more else ""
+    rest = (
+        f" With {plural(more, 'more process')} on the device, other jobs run {percent(share)} of the time."
+        if more
+        else ""
+    )
     return finding(
         worst.use,
         ID,
         share,
         limits,
         info=not works,
-        summary=f"Shared GPU: {who(worst)} is on {called(worst.use, trace)} too; {doing}, and it holds "
-        f"{megabytes(max(worst.memory_bytes, 0))} of the memory.{rest if works else ''}",
+        message=Message(
+            f"Shared GPU: another job uses {called(worst.use, trace)}",
+            f"It is {who(worst)}: {doing}, and it holds {megabytes(max(worst.memory_bytes, 0))} of the memory."
+            f"{rest if works else ''}",
+        ),
         evidence=[
             evidence(one.use, f"{who(one)}: share of the time with kernels of it", one.sm_share, "share", one.seen)
             for one in others[:5]
         ],
         actions=[
-            Action("see who is on which device", "perfscope ps   # or nvidia-smi"),
+            Action("list the processes on each GPU", "perfscope ps   # or nvidia-smi"),
             Action("use a device of your own", "CUDA_VISIBLE_DEVICES=<a free one>"),
         ],
     )

@@ -27,7 +27,7 @@ from perfscope.analyzer.devices.clock_limits import (
     clock_holds,
     no_clock_reasons,
 )
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule
@@ -63,14 +63,22 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         loss(worst),
         limits,
         cause=worst.reason.name,
-        summary=f"Throttled: {worst.reason.text} holds the clocks of {called(use, trace)} for {percent(worst.share)} of the time"
-        + (
-            f", {percent(worst.slower)} below {digits(worst.free_mhz)} MHz." if worst.free_mhz and worst.slower else "."
+        message=Message(
+            f"Throttled: {called(use, trace)} runs at reduced clocks {percent(worst.share)} of the time",
+            f"The reason the driver reports is {worst.reason.text}."
+            + (
+                f" The clock is {percent(worst.slower)} below {digits(worst.free_mhz)} MHz meanwhile."
+                if worst.free_mhz and worst.slower
+                else ""
+            ),
         ),
         evidence=facts,
         actions=[
-            Action("look at cooling and power of the machine", "nvidia-smi -q -d TEMPERATURE,PERFORMANCE,POWER"),
-            Action("until it is mended, leave the device out", f"CUDA_VISIBLE_DEVICES=<all but {use.device}>"),
+            Action(
+                "check the cooling and the power supply of the machine",
+                "nvidia-smi -q -d TEMPERATURE,PERFORMANCE,POWER",
+            ),
+            Action("exclude this device until it is repaired", f"CUDA_VISIBLE_DEVICES=<all but {use.device}>"),
         ],
     )
 

@@ -18,7 +18,7 @@ When it is wrong
 
 from perfscope.analyzer.counters.device_finding import called, evidence, finding, no_devices
 from perfscope.analyzer.devices.device_sharing import crowded, strays
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import megabytes, plural
 from perfscope.analyzer.rule import Rule
@@ -49,8 +49,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             1.0 - 1.0 / count,
             limits,
             cause="two-ranks-on-one",
-            summary=f"Wrong GPU: ranks {', '.join(map(str, use.ranks))} share {called(use, trace)} while device {free} has no "
-            "process.",
+            message=Message(
+                f"Wrong GPU: ranks {', '.join(map(str, use.ranks))} share {called(use, trace)}",
+                f"No process uses device {free}.",
+            ),
             evidence=[evidence(use, f"{plural(count, 'rank')} of the job on it", float(count), "ranks")],
             actions=list(ACTIONS),
         )
@@ -70,8 +72,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         limits,
         warns=True,
         cause="memory-on-another",
-        summary=f"Wrong GPU: rank {rank} works on device {home.device} and also holds memory of {called(other, trace)}; together "
-        f"{plural(len(held), 'rank')} hold {megabytes(total)} of devices that are not theirs.",
+        message=Message(
+            f"Wrong GPU: rank {rank} of device {home.device} also holds memory of {called(other, trace)}",
+            f"{plural(len(held), 'rank')} hold {megabytes(total)} on devices that other ranks compute on.",
+        ),
         evidence=facts,
         actions=list(ACTIONS),
     )

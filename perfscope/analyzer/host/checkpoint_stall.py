@@ -62,9 +62,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(pause.lost_s, 4),
         share=round(pause.share, 4),
         speedup=pause.gain(COPY_SHARE, limits),
-        summary=f"Checkpoint stall: training stands still {percent(pause.share)} of the time while checkpoints are written: "
-        f"in {hit} of {len(pause.rows)} steps, the longest write{sized} took {lasted}. "
-        "A faster model would not help: the write is on the training thread.",
+        headline=f"Checkpoint stall: training waits {percent(pause.share)} of the time for checkpoints",
+        explanation=f"Checkpoints are written in {hit} of {len(pause.rows)} steps, on the training thread. The longest "
+        f"write{sized} took {lasted}.",
+        caveat="A faster model would not help.",
         evidence=pause.evidence(
             worst,
             f"longest write: {lasted}{sized}",
@@ -77,7 +78,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
                 "state = copy.deepcopy(model.state_dict()); "
                 "threading.Thread(target=torch.save, args=(state, path)).start()",
             ),
-            Action("or write less often: every minutes, not every few steps"),
+            Action("or write less often: every few minutes instead of every few steps"),
         ],
     )
 

@@ -51,10 +51,11 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Who crowds the cores: the share of time the training threads wait for one because of it, and what is said of it."""
+    """Who crowds the cores: the share of time the training threads wait for one because of it, and what is reported."""
 
     delay: float
-    text: str
+    explanation: str
+    caveat: str | None
     actions: list[Action]
     left: float  # of a step without it, at best
 
@@ -83,16 +84,13 @@ def of_threads(load: HostLoad, process: int, delay: float, threads: int, ranks: 
     cores = load.usable_cores or 1.0
     best = max(int(cores // ranks), 1)
     product = f"{threads} intra-op threads" + (f" x {ranks} ranks" if ranks > 1 else "")
-    text = (
-        f"{product} share {plural(cores, 'usable core')}, and the training threads wait {percent(delay)} of the "
-        f"time for one. Fewer threads are faster here: {best} for each process."
-    )
+    text = f"{product} share {plural(cores, 'usable core')}. Use {best} per process."
     actions = [
         Action(f"give each training process {plural(best, 'intra-op thread')}", f"torch.set_num_threads({best})"),
         Action("or in the environment, before the start", f"OMP_NUM_THREADS={best}"),
     ]
     spread = load.process_cores.get(process, 0.0) / (cores / ranks)
-    return Crowd(delay, text, actions, min(1.0 - delay, max(spread, 0.05)))
+    return Crowd(delay, text, "More threads would make it slower.", actions, min(1.0 - delay, max(spread, 0.05)))
 
 
 def of_others(load: HostLoad, process: int, delay: float, limits: Limits) -> Crowd | None:
@@ -103,12 +101,9 @@ def of_others(load: HostLoad, process: int, delay: float, limits: Limits) -> Cro
     delay *= others / (others + load.wanted_by_others(process))
     if delay < limits.others_delay_share:
         return None
-    text = (
-        f"the training threads wait {percent(delay)} of the time for a core, while other jobs on this machine use "
-        f"{plural(others, 'core')} of {_of_machine(load)}. Changing the training code will not help."
-    )
-    actions = [Action("take the other job off these cores, or give this one cores of its own", "taskset -c CORES ...")]
-    return Crowd(delay, text, actions, 1.0 - delay)
+    text = f"Other jobs on this machine use {plural(others, 'core')} of {_of_machine(load)}."
+    actions = [Action("move the other job to other cores, or reserve cores for this one", "taskset -c CORES ...")]
+    return Crowd(delay, text, "Changing the training code would not help.", actions, 1.0 - delay)
 
 
 def _of_machine(load: HostLoad) -> str:
@@ -133,17 +128,16 @@ def of_workers(trace: Trace, load: HostLoad, process: int, delay: float, limits:
     if delay < limits.run_delay_share or used < limits.run_delay_share * (load.usable_cores or 1.0):
         return None
     text = (
-        f"the training threads wait {percent(delay)} of the time for a core, because the job's own loader workers use "
-        f"{plural(used, 'core')} of the {digits(load.usable_cores or 1.0)}. The batches are there in time: what they cost is "
-        "cores, and neither more nor fewer workers change that."
+        f"The job's loader workers use {plural(used, 'core')} of {digits(load.usable_cores or 1.0)}. The batches are ready in "
+        "time, but preparing them takes cores from training."
     )
     actions = [
         Action(
-            "make a batch with less CPU time: smaller pictures, a faster decoder, or prepare them once and store them"
+            "use less CPU time per batch: smaller images, a faster decoder, or samples that are prepared once and stored"
         ),
         Action("or give the job more cores"),
     ]
-    return Crowd(delay, text, actions, 1.0 - delay)
+    return Crowd(delay, text, "Neither more nor fewer workers would help.", actions, 1.0 - delay)
 
 
 def _finding(trace: Trace, limits: Limits, load: HostLoad, process: int, rank: int, crowd: Crowd) -> Finding:
@@ -160,7 +154,9 @@ def _finding(trace: Trace, limits: Limits, load: HostLoad, process: int, rank: i
         lost_s=round(delay * span_s, 4),
         share=round(delay, 4),
         speedup=Speedup(None, None, round(1.0 / crowd.left, 3)),
-        summary=f"CPU oversubscription: {crowd.text}",
+        headline=f"CPU oversubscription: training threads wait for a core {percent(delay)} of the time",
+        explanation=crowd.explanation,
+        caveat=crowd.caveat,
         evidence=[
             Evidence(
                 text=f"the training process's threads were runnable without a core up to {percent(delay)} of the time",

@@ -75,9 +75,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(lost * span_s, 4),
         share=round(lost, 4),
         speedup=Speedup(None, None, round(1.0 / _left(trace, load, lost), 3)),
-        summary=f"CPU throttled: the kernel holds the job back because {limit}{have} is used up "
-        f"({percent(min(load.throttled_share, 1.0))} of the time). More workers or threads would only spend the quota "
-        "sooner.",
+        headline=f"CPU throttled {percent(min(load.throttled_share, 1.0))} of the time by the CPU quota",
+        explanation=f"The kernel stops the job when {limit}{have} is used up.",
+        caveat="More workers or threads would only use up the quota sooner.",
         evidence=[
             Evidence(
                 text=f"{digits(load.throttled_share)} s throttled per second (summed over cores)",
@@ -93,7 +93,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         actions=[
             Action("raise the limit of the container", "docker run --cpus N ...   or   resources.limits.cpu: N"),
             Action(
-                "or fit into it: as many intra-op threads and workers together as the quota has cores"
+                "or use no more intra-op threads and workers together than the quota has cores"
                 + (f" ({max(int(quota), 1)})" if quota else ""),
                 f"torch.set_num_threads({max(int(quota or 1), 1)})",
             ),

@@ -57,9 +57,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(pause.lost_s, 4),
         share=round(pause.share, 4),
         speedup=pause.gain(STAYS, limits),
-        summary=f"GC pauses: Python's garbage collector stops training {percent(pause.share)} of the time "
-        f"({plural(len(pauses), 'collection')} in {count} steps, the longest {lasted}). "
-        "It walks over objects that live as long as the run; freeing memory is not what takes the time.",
+        headline=f"GC pauses: Python's garbage collector stops training {percent(pause.share)} of the time",
+        explanation=f"It ran {plural(len(pauses), 'time')} in {count} steps; the longest collection took {lasted}. The time "
+        "goes into walking over objects that live as long as the run.",
         evidence=pause.evidence(
             worst,
             f"longest collection: {lasted}, generation {int(worst['object'])}, "
@@ -68,8 +68,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             "collect",
         ),
         actions=[
-            Action("freeze what lives as long as the run, once, before the first step", "gc.collect(); gc.freeze()"),
-            Action("collect when it suits: turn it off and collect every few hundred steps", "gc.disable()"),
+            Action(
+                "exclude objects that live as long as the run, once, before the first step", "gc.collect(); gc.freeze()"
+            ),
+            Action("or turn the collector off and collect every few hundred steps", "gc.disable()"),
         ],
     )
 

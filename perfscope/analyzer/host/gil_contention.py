@@ -94,7 +94,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         evidence.append(
             Evidence(f"another thread was seen in `{other.frame}` in {percent(other.share)} of its samples")
         )
-    who = f" The thread in `{other.frame}` is the first suspect." if other is not None else ""
+    who = f" Most likely it is the thread in `{other.frame}`." if other is not None else ""
     return Finding(
         id=ID,
         cause=None,
@@ -103,9 +103,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(cost * len(rows) / 1e9, 4),
         share=round(share, 4),
         speedup=speedup(step, after),
-        summary=f"GIL contention: the training thread waits {percent(share)} of the time for other Python threads of "
-        "its own "
-        f"process ({ms(cost)} a step).{who} More cores would not help: only one thread runs Python at a time.",
+        headline=f"GIL contention: the training thread waits for the GIL {percent(share)} of the time",
+        explanation=f"Other Python threads of its process hold it: {ms(cost)} per step.{who}",
+        caveat="More cores would not help: one thread runs Python at a time.",
         evidence=evidence,
         actions=ACTIONS,
     )
@@ -158,8 +158,9 @@ def _from_outside(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(share * seen.span_s, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3)),
-        summary=f"GIL contention: the main thread waits {percent(share)} of the time for other Python threads of its own "
-        "process. More cores would not help: only one thread runs Python at a time.",
+        headline=f"GIL contention: the main thread waits for the GIL {percent(share)} of the time",
+        explanation="Other Python threads of its process hold it.",
+        caveat="More cores would not help: one thread runs Python at a time.",
         evidence=[
             Evidence(
                 text=f"{percent(share)} of {seen.state_samples} samples of the main thread wait for the GIL",

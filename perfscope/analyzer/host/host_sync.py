@@ -35,7 +35,7 @@ from perfscope.analyzer.budget.trace_case import (
     total,
 )
 from perfscope.analyzer.categories import SYNC_WAIT
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.host.python_places import innermost_functions
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
@@ -99,9 +99,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ID,
         lost,
         limits,
-        summary=f"Host sync: the device stands idle {percent(share)} of the time inside and behind calls that wait for it "
-        f"({often}, most of it at {top[0][0]}). The call looks slow because it waits for everything queued before it; "
-        "making it faster would not help, not waiting does.",
+        message=Message(
+            f"Host sync: synchronizing calls leave the device idle {percent(share)} of the time",
+            f"The host waits for the device {often}, mostly in {top[0][0]}, and launches no work meanwhile.",
+            "The call is slow because it waits for everything queued before it; the fix is not to wait at all.",
+        ),
         evidence=_evidence(case, waits, top),
         actions=[action],
     )

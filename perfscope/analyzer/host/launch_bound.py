@@ -39,7 +39,7 @@ from perfscope.analyzer.budget.trace_case import (
     total,
 )
 from perfscope.analyzer.categories import HOST_BOUND
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.host.launch_bound_on_cpu import of_cpu_dispatch, on_a_cpu_with_steps
 from perfscope.analyzer.host.launch_queue import QueueSummary, queue_summaries
 from perfscope.analyzer.limits import Limits
@@ -82,7 +82,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost,
         limits,
         cause=cause,
-        summary=_summary(share, cause, fed),
+        message=_message(share, cause, fed),
         evidence=_evidence(case, gaps, fed),
         actions=_actions(case, cause),
     )
@@ -97,14 +97,15 @@ def _cause(gaps: pd.DataFrame, fed: QueueSummary | None, limits: Limits) -> str:
     return "short-kernels" if short else "dispatch"
 
 
-def _summary(share: float, cause: str, fed: QueueSummary | None) -> str:
-    text = f"Launch-bound: the device stands idle {percent(share)} of the time because the host is late; {SAYS[cause]}."
+def _message(share: float, cause: str, fed: QueueSummary | None) -> Message:
+    text = f"The CPU launches work too slowly: {SAYS[cause]}."
     if fed is not None:
         text += (
-            f" A kernel takes {ms(fed.kernel_ns)} on average, the call that launches it {ms(fed.call_ns)}, and "
-            f"{percent(fed.empty_share)} of the time nothing waits in the queue."
+            f" A kernel takes {ms(fed.kernel_ns)} on average and its launch {ms(fed.call_ns)}; the launch queue is empty "
+            f"{percent(fed.empty_share)} of the time."
         )
-    return text + " A faster device would only wait longer."
+    headline = f"Launch-bound: the device is idle {percent(share)} of the time"
+    return Message(headline, text, "A faster device would only wait longer.")
 
 
 def _whole(gaps: pd.DataFrame) -> pd.DataFrame:

@@ -44,11 +44,9 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
     begin, end, row = computing(own)
     called, mean = float((~own["name"].isin(DATALESS)).sum()), float((end - begin).sum()) / max(len(np.unique(row)), 1)
     steps = window_steps(trace, process)
-    each = f", {digits(called / steps)} operators a step" if steps else ""
-    summary = (
-        f"Launch-bound: {percent(share)} of a step ({ms(cost)}) goes into calling operators and into Python, not into their "
-        f"work{each}; an operator computes {ms(mean)} on average. A faster CPU core would help, more cores would not."
-    )
+    each = f", with {digits(called / steps)} operators per step" if steps else ""
+    headline = f"Launch-bound: calling operators takes {percent(share)} of each step ({ms(cost)})"
+    explanation = f"An operator computes {ms(mean)} on average{each}; the rest is dispatch and Python."
     return Finding(
         id=id,
         cause=None,
@@ -57,7 +55,9 @@ def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
         lost_s=round(cost * len(rows) / 1e9, 6),
         share=round(share, 4),
         speedup=ceiling(share / max(1.0 - talking, share)),
-        summary=summary,
+        headline=headline,
+        explanation=explanation,
+        caveat="A faster CPU core would help; more cores would not.",
         evidence=evidence(trace, own, process),
         actions=ACTIONS,
     )

@@ -57,15 +57,13 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     rows = trace.fact(steady_budget)
     step_s = float(rows["dur"].mean()) / 1e9 if few_steps(trace, limits) is None else None
-    pace = f"{megabytes(trend.slope)} a second"
+    pace = f"{megabytes(trend.slope)} per second"
     if step_s is not None:
-        pace = f"{megabytes(trend.slope * step_s)} a step ({pace})"
+        pace = f"{megabytes(trend.slope * step_s)} per step ({pace})"
     limit = manifest(trace).memory_limit_bytes
     ends = None if limit is None or limit <= trend.last_bytes else (limit - trend.last_bytes) / trend.slope
     until = (
-        " It costs no time as long as there is room."
-        if ends is None or limit is None
-        else f" At this pace the limit of {megabytes(limit)} is reached in {duration(ends)}. It costs no time until then."
+        "" if ends is None else f" At this rate it reaches the limit of {megabytes(limit or 0)} in {duration(ends)}."
     )
     return Finding(
         id=ID,
@@ -75,8 +73,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=0.0,
         share=0.0,
         speedup=None,
-        summary=f"Memory growth: resident memory grows by {pace}, from {megabytes(trend.first_bytes)} to "
-        f"{megabytes(trend.last_bytes)} in {digits(trend.span_s)} s.{until}",
+        headline=f"Memory growth: resident memory grows by {pace}",
+        explanation=f"It grew from {megabytes(trend.first_bytes)} to {megabytes(trend.last_bytes)} in "
+        f"{digits(trend.span_s)} s.{until}",
+        caveat="No time is lost until memory runs out.",
         evidence=[
             Evidence(
                 text=f"slope {megabytes(trend.slope)}/s (95 %: {megabytes(trend.low)} to {megabytes(trend.high)})",

@@ -48,8 +48,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=0.0,
         share=0.0,
         speedup=None,
-        summary=f"The profiler itself holds the device up {percent(share)} of the recorded time: a run without it is faster, and "
-        "the other shares are larger there.",
+        headline=f"Profiler overhead: the profiler stalls the device {percent(share)} of the recorded time",
+        explanation="A run without it is faster, and the shares of the other categories are larger there.",
         evidence=[case.place(f"longest: {ms(int(worst['dur']))}", worst, value_ns=int(worst["dur"]), lane="host")],
         actions=[
             Action(

@@ -94,16 +94,18 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(lost_ns * line.steps / 1e9, 4),
         share=round(lost_share, 4),
         speedup=Speedup(None, None, gain.high) if device else gain,
-        summary=_summary(share, remedy.text, device),
+        headline=_headline(share, device),
+        explanation=remedy.text,
+        caveat=remedy.caveat if not device else "The device may work meanwhile, so this is an upper bound.",
         evidence=[*remedy.evidence, _longest(trace, rows)],
         actions=remedy.actions,
     )
 
 
-def _summary(share: float, text: str, device: bool) -> str:
+def _headline(share: float, device: bool) -> str:
     if device:
-        return f"The host waits for input up to {percent(share)} of the time, perhaps while the device works on. {text}"
-    return f"Input-bound: the run waits for its data {percent(share)} of the time. {text}"
+        return f"Input wait: the host waits for data up to {percent(share)} of each step"
+    return f"Input-bound: training waits for data {percent(share)} of each step"
 
 
 def device_hides(trace: Trace, process: int, share: float) -> bool:
@@ -181,10 +183,10 @@ def _unexplained(rows: pd.DataFrame, case: Case, share: float, limits: Limits) -
         lost_s=round(line.input_wait * line.steps / 1e9, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(ceiling, 3)),
-        summary=f"Input-bound: the run waits for its data {percent(share)} of the time. What its loader workers do "
-        "meanwhile was not seen.",
+        headline=_headline(share, device=False),
+        explanation="What its loader workers do meanwhile was not recorded.",
         evidence=[wait_evidence(case)],
-        actions=[Action("let perfscope enter the workers too (`perfscope doctor` says what it lacks)")],
+        actions=[Action("attach to the workers too: `perfscope doctor` lists what is missing")],
     )
 
 
@@ -196,7 +198,7 @@ def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding
     processes = table(trace, "processes")
     workers = 0 if processes is None else int((processes["role"] == "loader-worker").sum())
     outside = manifest(trace).depth == "observe"
-    blind = "is not visible from outside" if outside else "cannot be told from so few steps"
+    blind = "is not visible from outside" if outside else "cannot be measured in so few steps"
     more = (
         "attach at depth probe to see each worker: `perfscope attach PID`"
         if outside
@@ -211,8 +213,8 @@ def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding
         lost_s=round(share * seen.span_s, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3)),
-        summary=f"Input-bound: {percent(share)} of the main thread's stack samples are in the data loader"
-        f" ({plural(workers, 'worker process')}). How long a batch takes to make {blind}.",
+        headline=f"Input-bound: {percent(share)} of the main thread's stack samples are in the data loader",
+        explanation=f"It has {plural(workers, 'worker process')}. The time that a batch takes {blind}.",
         evidence=[
             Evidence(
                 text=f"{seen.stack_samples} stack samples of the main thread, {percent(share)} of them in the loader",

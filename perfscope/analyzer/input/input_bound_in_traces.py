@@ -33,13 +33,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     assert asked is not None
     alone = bool((column(asked, "workers") == 0).all())
     hidden = total(asked) - lost
-    what = "the device stands idle" if case.unit.device != NO_DEVICE else "the run waits"
+    what = "the device is idle" if case.unit.device != NO_DEVICE else "the run waits"
     behind = (
-        f" Another {ms(hidden)} of waiting is hidden behind queued work and costs nothing."
-        if hidden > lost / 10
-        else ""
+        f" Another {ms(hidden)} of waiting overlaps with queued work and costs nothing." if hidden > lost / 10 else ""
     )
-    why = "It makes them itself, in the training process. " if alone else ""
+    why = " It loads batches in the training process itself." if alone else ""
     return Finding(
         id="input-bound",
         cause="in-process-loading" if alone else None,
@@ -48,8 +46,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(lost / 1e9, 6),
         share=round(share, 4),
         speedup=ceiling(share),
-        summary=f"Input-bound: {what} {percent(share)} of the time while the host waits for its data. {why}A faster GPU would "
-        f"wait longer.{behind}",
+        headline=f"Input-bound: {what} {percent(share)} of the time",
+        explanation=f"The host waits for its next batch meanwhile.{why}{behind}",
+        caveat="A faster GPU would wait longer.",
         evidence=_evidence(case, waits, asked),
         actions=_actions(alone),
     )

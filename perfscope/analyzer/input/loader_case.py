@@ -38,12 +38,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What a cause says: the times after it is removed, the sentence, the advice, the evidence."""
+    """What a cause reports: the times after it is removed, what was measured, the advice, the evidence."""
 
     after: After
     text: str
     actions: list[Action]
     evidence: list[Evidence]
+    caveat: str | None = None
     removed: pd.Series | None = None  # per-step nanoseconds that go, for the width of the prediction
 
 

@@ -22,7 +22,7 @@ import pandas as pd
 from perfscope.analyzer.budget.critical_rank import few_steps, steps_of
 from perfscope.analyzer.budget.trace_case import Case, case_of, no_device
 from perfscope.analyzer.categories import HOST_BOUND, OTHER_IDLE, SYNC_WAIT
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule
@@ -72,9 +72,12 @@ def _found(case: Case, calls: pd.DataFrame, lost: int, share: float, limits: Lim
         ID,
         lost,
         limits,
-        summary=f"Allocator retries: {said} in {plural(case.steps, 'step')} leave the device idle {percent(share)} of the "
-        "time. PyTorch asks the driver again because memory ran short or was given back; emptying the cache more often "
-        "would make it worse.",
+        message=Message(
+            f"Allocator retries: allocating device memory leaves the device idle {percent(share)} of the time",
+            f"There are {said} in {plural(case.steps, 'step')}. PyTorch asks the driver for memory because it ran short or was "
+            "released.",
+            "Emptying the cache more often would make it worse.",
+        ),
         evidence=[
             case.place(
                 f"longest: {worst['name']}, {ms(int(worst['dur']))}", worst, value_ns=int(worst["dur"]), lane="host"

@@ -20,7 +20,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, no_device, total
 from perfscope.analyzer.categories import EXPOSED_COPY
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.rule import Rule
@@ -60,8 +60,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ID,
         lost,
         limits,
-        summary=f"Exposed copies: the device does nothing but copy {NAMES[way]} {percent(share)} of the time. "
-        "A faster GPU would wait as long; the copy has to run beside the computation.",
+        message=Message(
+            f"Exposed copies: the device only copies {NAMES[way]} {percent(share)} of the time",
+            "These copies do not overlap with computation.",
+            "A faster GPU would not help: overlap the copy with computation.",
+        ),
         evidence=[
             case.place(_longest(worst), worst, value_ns=int(worst["dur"]), lane="device"),
             case.place(

@@ -50,8 +50,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=0.0,
         share=0.0,
         speedup=None,
-        summary=f"Fragmentation: when tensors use most ({megabytes(used)}), the allocator holds {megabytes(held)}, "
-        f"{digits(held / max(used, 1.0))} times as much. A card with more memory would only hide it.",
+        headline=f"Fragmentation: the allocator holds {digits(held / max(used, 1.0))} times the memory that tensors use",
+        explanation=f"When tensors use most ({megabytes(used)}), it holds {megabytes(held)}.",
+        caveat="A device with more memory would only hide it.",
         evidence=[
             Evidence(
                 text=f"{megabytes(held - used)} held and not used at the peak of use",

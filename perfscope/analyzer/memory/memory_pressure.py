@@ -19,7 +19,7 @@ When it is wrong
 import numpy as np
 
 from perfscope.analyzer.counters.device_finding import called, evidence, finding
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.memory.device_memory import fullest_memory
 from perfscope.analyzer.memory.memory_use import memory_peaks
@@ -68,8 +68,11 @@ def _of_driver(trace: Trace, limits: Limits) -> Finding | None:
         0.0,
         limits,
         warns=True,
-        summary=f"Memory pressure: {megabytes(used)} of the {megabytes(whole)} of {called(use, trace)} are in use "
-        f"({percent(most.share)}). Nothing is lost yet; a longer input will fail, and a larger batch is no advice here.",
+        message=Message(
+            f"Memory pressure: {percent(most.share)} of the memory of {called(use, trace)} is in use",
+            f"{megabytes(used)} of {megabytes(whole)} are in use. A longer input may fail.",
+            "No time is lost; do not increase the batch size.",
+        ),
         evidence=[evidence(use, "device memory in use, by all processes", used / 1e9, "GB", (most.ts, most.ts))],
         actions=list(ACTIONS),
     )
@@ -95,9 +98,9 @@ def _of_allocator(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=0.0,
         share=0.0,
         speedup=None,
-        summary=f"Memory pressure: the allocator holds {megabytes(held)} of the device's {megabytes(whole)} "
-        f"({percent(full[at])}) at its peak. Nothing is lost yet; a longer input will fail, and a larger batch is no "
-        "advice here.",
+        headline=f"Memory pressure: the allocator holds {percent(full[at])} of the device's memory",
+        explanation=f"At its peak it holds {megabytes(held)} of {megabytes(whole)}. A longer input may fail.",
+        caveat="No time is lost; do not increase the batch size.",
         evidence=[
             Evidence(
                 text=f"peak: {megabytes(held)} held, {megabytes(float(row['allocated_bytes']))} of it in use",

@@ -21,7 +21,7 @@ import numpy as np
 
 from perfscope.analyzer.budget.trace_case import a_step, case_of, no_device, total
 from perfscope.analyzer.categories import EXPOSED_COPY, HOST_BOUND, OTHER_IDLE, SYNC_WAIT
-from perfscope.analyzer.diagnosis import Action, Finding
+from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.rule import Rule
@@ -73,8 +73,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ID,
         lost,
         limits,
-        summary=f"Pageable copies: {percent(share)} of the time goes into copies of memory that is not pinned, and the device "
-        "computes nothing meanwhile. `non_blocking=True` alone changes nothing: it needs pinned memory.",
+        message=Message(
+            f"Pageable copies: copies of memory that is not pinned take {percent(share)} of the time",
+            "The device computes nothing meanwhile.",
+            "`non_blocking=True` alone does not help: it needs pinned memory.",
+        ),
         evidence=[
             case.place(
                 f"longest: {ms(int(worst['dur']))} for {megabytes(float(worst['bytes']))}",

@@ -92,4 +92,4 @@ def together(outcomes: list[tuple[str, Outcome]]) -> Outcome:
 def on_host(finding: Finding, host: str, others: list[str]) -> Finding:
     """The finding with the name of its host, and of those that have it too."""
     too = f" (also on {', '.join(others)})" if others else ""
-    return msgspec.structs.replace(finding, summary=f"On {host}{too}: {finding.summary}")
+    return msgspec.structs.replace(finding, headline=f"On {host}{too}: {finding.headline}")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -82,12 +83,10 @@ def _next_kernel(trace: Trace, unit: Unit, instant: int) -> str:
 
 def of_start(seen: Apart) -> Verdict:
     """Most of the recorded time is start-up, which says nothing about the rest of the run."""
-    text = (
-        f"The recording is of a start: {percent(seen.start_up)} of it the driver initialises, loads code or allocates "
-        "memory for the first time. Of the steady state it says nothing; record some steps after a warm-up, with "
-        "`schedule=torch.profiler.schedule(wait=5, warmup=2, active=5)`."
-    )
-    return Verdict("unknown", None, text, 0.0)
+    headline = f"This trace mostly covers start-up: {percent(seen.start_up)} of its time"
+    explanation = "The driver initializes, loads code, or allocates memory for the first time."
+    caveat = "Record some steps after a warm-up: `schedule=torch.profiler.schedule(wait=5, warmup=2, active=5)`."
+    return Verdict("unknown", None, headline, explanation, caveat, 0.0)
 
 
 def of_quiet_trace(ranks: list[RankBudget], unit: Unit | None, standing: Standing) -> Verdict:
@@ -96,25 +95,20 @@ def of_quiet_trace(ranks: list[RankBudget], unit: Unit | None, standing: Standin
         e.category: e.share for one in ranks if unit is not None and one.rank == unit.rank for e in one.time_budget
     }
     if shares.get(COMPUTE_OR_HOST, 0.0) > 0.0:
-        text = (
-            "Kernels were launched but none is in the trace, so what the device did is not known. "
-            "Record again with `ProfilerActivity.CUDA` and with permission to read the device's counters."
-        )
-        return Verdict("unknown", None, text, 0.0)
+        headline = "No kernels in the trace, although kernels were launched"
+        caveat = "Record again with `ProfilerActivity.CUDA` and with permission to read the device's counters."
+        return Verdict("unknown", None, headline, "What the device did is not known.", caveat, 0.0)
     computing = shares.get(DEVICE_COMPUTE, 0.0)
     if unit is not None and unit.device == NO_DEVICE:
-        text = (
-            f"No accelerator is in the trace. On the CPU operators compute {percent(computing)} of the time; the rest goes into "
-            "calling them and into Python; `perfscope attach PID` samples the thread and shows what that is."
-        )
-        return Verdict("unknown", None, text, 0.0)
+        headline = f"No accelerator in the trace; operators compute on the CPU {percent(computing)} of the time"
+        caveat = "To see what the rest is, sample the thread: `perfscope attach PID`."
+        return Verdict("unknown", None, headline, "The rest is calling operators, and Python.", caveat, 0.0)
+    headline = f"the device computes {percent(computing)} of the time"
     if computing >= MOSTLY:
-        text = (
-            f"Healthy: the device computes {percent(computing)} of the time and nothing recoverable is above its limit."
-        )
-        return Verdict("healthy", None, text, standing.confidence)
-    text = f"The device computes {percent(computing)} of the time; no cause of the rest that the trace shows is large enough."
-    return Verdict("unknown", None, text, 0.0)
+        explanation = "Nothing recoverable is above its limit."
+        return Verdict("healthy", None, f"Healthy: {headline}", explanation, None, standing.confidence)
+    explanation = "No cause of the rest that the trace shows is large enough."
+    return Verdict("unknown", None, headline.capitalize(), explanation, None, 0.0)
 
 
 def with_unexplained(verdict: Verdict, seen: Apart | None) -> Verdict:
@@ -130,13 +124,14 @@ def with_unexplained(verdict: Verdict, seen: Apart | None) -> Verdict:
     if seen.held >= WORTH_SAYING:
         before = f" before {seen.after}" if seen.after else ""
         said += (
-            f" {percent(seen.held)} of the time it stands idle although its next work is launched (longest {ms(seen.longest_ns)}"
+            f" {percent(seen.held)} of the time it is idle although its next work is launched (longest {ms(seen.longest_ns)}"
             f"{before}): {_why_held(seen)}"
         )
     if not said:
         return verdict
     explained = max(1.0 - seen.ahead - seen.held, 0.0)
-    return Verdict(verdict.id, verdict.cause, verdict.summary + said, round(verdict.confidence * explained, 3))
+    caveat = f"{verdict.caveat or ''}{said}".strip()
+    return msgspec.structs.replace(verdict, caveat=caveat, confidence=round(verdict.confidence * explained, 3))
 
 
 def _why_held(seen: Apart) -> str:

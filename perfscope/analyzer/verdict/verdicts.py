@@ -27,12 +27,13 @@ from perfscope.traces.trace import Trace
 
 def of_finding(finding: Finding, standing: Standing, unstepped: str = "") -> Verdict:
     """The finding with the largest loss, and what keeps it from being sure; `unstepped` is a sentence of `without_steps`."""
-    text = finding.summary
+    reservations = [finding.caveat or ""]
     if standing.rival is not None:
-        text += f" It cannot be told apart from {standing.rival}, which costs about as much."
+        reservations.append(f"{standing.rival} costs about as much, so the order of the two is uncertain.")
     if standing.few:
-        text += " There were few steps: a longer recording would make this surer."
-    return Verdict(finding.id, finding.cause, f"{text} {unstepped}".rstrip(), standing.confidence)
+        reservations.append("Based on few steps; record longer for higher confidence.")
+    caveat = " ".join(filter(None, [*reservations, unstepped])) or None
+    return Verdict(finding.id, finding.cause, finding.headline, finding.explanation, caveat, standing.confidence)
 
 
 def without_steps(trace: Trace, limits: Limits) -> str:
@@ -43,8 +44,8 @@ def without_steps(trace: Trace, limits: Limits) -> str:
     ):
         return ""
     if len(trace.fact(steps)):
-        return f"Too few steady steps were seen ({seen}): a longer recording would make this surer."
-    return "No whole step was seen: this is told of the recording as a whole."
+        return f"Based on {seen} steady steps; record longer for higher confidence."
+    return "No complete step was recorded: this describes the recording as a whole."
 
 
 def healthy(
@@ -58,28 +59,32 @@ def healthy(
     idle = float(rows[OTHER_IDLE].sum() / rows["dur"].sum())
     serving = bool((rows["phase"] == "inference").all())
     if hidden:
-        text = f"Nothing certain: {hidden[0].summary}"
-        return Verdict("unknown", None, text, 0.0)
+        return Verdict(
+            "unknown",
+            None,
+            "No certain bottleneck",
+            f"{hidden[0].headline}. {hidden[0].explanation}",
+            hidden[0].caveat,
+            0.0,
+        )
     if not serving and idle >= limits.explains and not on_device(trace, trace.fact(device_use)):
-        return Verdict("unknown", None, waiting_untold(trace, step, idle), 0.0)
-    busy = "computing" if rows[DEVICE_COMPUTE].any() else CATEGORY[COMPUTE_OR_HOST].label
-    doing, share = (busy, computing) if not serving or idle < 0.5 else ("waiting for work", idle)
+        return waiting_for_unknown(trace, step, idle)
+    busy = "compute" if rows[DEVICE_COMPUTE].any() else CATEGORY[COMPUTE_OR_HOST].label
+    doing, share = (busy, computing) if not serving or idle < 0.5 else ("waiting for requests", idle)
     what = "call" if serving else "step"
     talking = float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).sum() / rows["dur"].sum())
-    where, talks = "here", ""
+    parts = [f"{percent(share)} {doing}"]
     if talking >= limits.input_share:
-        where, talks = "beside the exchange between ranks", f" and {percent(talking)} exchanging"
+        parts.append(f"{percent(talking)} communication between ranks")
     if between >= limits.input_share:
-        talks += f" and {percent(between)} between calls, where a busy host looks like one that waits for work"
-    text = (
-        f"Healthy: nothing {where} costs {percent(limits.input_share)} of a {what} or more. A {what} takes {ms(step)}, "
-        f"{percent(share)} of it {doing}{talks}"
-    )
+        parts.append(f"{percent(between)} between calls, where a busy host cannot be distinguished from one that waits")
+    explanation = f"A {what} takes {ms(step)}: {', '.join(parts)}."
+    caveat = None if serving else "More loader workers would not make it faster."
     waits = float(rows[INPUT_WAIT].mean())
-    tail = "; more loader workers will not make it faster." if not serving else "."
     if waits >= limits.input_share * step:
-        tail = f"; {ms(waits)} go into taking over a batch, which only larger batches dilute."
-    return Verdict("healthy", None, text + tail, standing.confidence)
+        caveat = f"{ms(waits)} per step go into receiving batches; only larger batches amortize this."
+    headline = f"Healthy: nothing recoverable costs {percent(limits.input_share)} of a {what} or more"
+    return Verdict("healthy", None, headline, explanation, caveat, standing.confidence)
 
 
 def between_calls(rows: pd.DataFrame) -> float:
@@ -92,13 +97,14 @@ def between_calls(rows: pd.DataFrame) -> float:
     return float(rows[COMPUTE_OR_HOST].sum() / rows["dur"].sum())
 
 
-def waiting_untold(trace: Trace, step_ns: float, idle: float) -> str:
+def waiting_for_unknown(trace: Trace, step_ns: float, idle: float) -> Verdict:
     """A loop that mostly waits for what nothing times: a sleep, a service, another process (or, on a device, for it)."""
-    text = (
-        f"The training thread waits {percent(idle)} of each step of {ms(step_ns)}, and not for its loader, a checkpoint or a "
-        "copy: for what is not known."
+    explanation = (
+        f"Each step takes {ms(step_ns)}. The thread waits for something perfscope does not time (not the loader, a checkpoint or "
+        "a copy)."
     )
-    return text + (" Its stacks show where: `perfscope ui`." if table(trace, "stacks") is not None else "")
+    shown = "Its stack samples show where: `perfscope ui`." if table(trace, "stacks") is not None else None
+    return Verdict("unknown", None, f"The training thread waits {percent(idle)} of each step", explanation, shown, 0.0)
 
 
 def unknown(trace: Trace, reason: str) -> Verdict:
@@ -110,31 +116,32 @@ def unknown(trace: Trace, reason: str) -> Verdict:
         most = frame.groupby("process").size().max()
         longest = float(frame["dur"].max())
         wanted = max(30.0, 2.0 * span, 25.0 * longest / 1e9)
-        text = (
-            f"{plural(float(most), 'step')} in {digits(span)} s "
-            f"{'is' if most == 1 else 'are'} too few to tell what bounds it. "
-            f"Longest: {ms(longest)}. Try `--max-duration {wanted:.0f}`."
-        )
-        return Verdict("unknown", None, text, 0.0)
+        headline = f"Too few steps: {plural(float(most), 'step')} in {digits(span)} s"
+        explanation = f"The longest step took {ms(longest)}. Record longer: `--max-duration {wanted:.0f}`."
+        return Verdict("unknown", None, headline, explanation, None, 0.0)
     seen = trace.fact(observed_budget)
     if table(trace, "ranges") is None and table(trace, "loader") is None:
         entered = manifest(trace).depth != "observe"
-        text = (
-            "The process ran no step while it was watched: no optimizer, loader or module call."
+        headline = (
+            "No step was recorded: no optimizer, loader or module call"
             if entered
-            else "Looked at from outside only, so no steps were seen."
+            else "No steps: the process was observed from outside only"
         )
+        explanation = ""
         if seen is not None:
             shares = sorted(seen.shares.items(), key=lambda item: -item[1])
-            told = ", ".join(f"{CATEGORY[name].label} {percent(share)}" for name, share in shares if share >= 0.01)
-            text += f" The main thread: {told}. Nothing of it is clearly lost."
+            parts = ", ".join(f"{CATEGORY[name].label} {percent(share)}" for name, share in shares if share >= 0.01)
+            explanation = f"The main thread: {parts}. None of it is clearly wasted."
         why = manifest(trace).depth_reason
-        return Verdict("unknown", None, text + (f" Not deeper: {why}" if why else ""), 0.0)
+        return Verdict(
+            "unknown", None, headline, explanation, f"Could not attach the probe: {why}" if why else None, 0.0
+        )
     where = f" in {digits(span)} s" if span > 0 else ""
     return Verdict(
         "unknown",
         None,
-        f"No whole step was seen{where} ({reason}): no optimizer step, loader or module call repeated. "
-        "If its steps are long, try a longer `--max-duration`.",
+        f"No complete step was recorded{where}",
+        f"{reason[:1].upper()}{reason[1:]}: no optimizer step, loader or module call repeated.",
+        "If its steps are long, record longer: `--max-duration`.",
         0.0,
     )

@@ -3,7 +3,7 @@
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Finding
 from perfscope.analyzer.number_text import percent
 from perfscope.ui.blocks.markup import door, escape, prose
-from perfscope.ui.phrases import cost, gain, name_of, reasons, title
+from perfscope.ui.phrases import claims, cost, gain, name_of, title
 from perfscope.ui.theme import mark_of
 
 
@@ -20,7 +20,7 @@ def finding(one: Finding, diagnosis: Diagnosis) -> str:
     """Cost, what to do and why, gain; the other ways and the evidence below."""
     now, share = cost(one, diagnosis)
     likely, span = gain(one.speedup, "×")
-    told = [text for text in reasons(one, diagnosis) if text == one.summary]
+    told = claims(one, diagnosis)
     snippet = "".join(code(way) for way in one.actions[:1])
     ways = "".join(f"<li>{prose(way.text)}{code(way)}</li>" for way in one.actions[1:])
     proof = "".join(

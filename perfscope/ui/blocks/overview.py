@@ -66,7 +66,7 @@ def who(trace: Trace, diagnosis: Diagnosis) -> str:
 
 def verdict(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:
     """The largest thing on the page."""
-    first, dot, rest = diagnosis.verdict.summary.partition(". ")
+    rest = " ".join(filter(None, [diagnosis.verdict.explanation, diagnosis.verdict.caveat]))
     top = diagnosis.findings[0] if diagnosis.findings and diagnosis.findings[0].id == diagnosis.verdict.id else None
     sure = f"{bound_by(diagnosis)}; {diagnosis.verdict.confidence:.2f} confident, from {diagnosis.steps.count} steps"
     places = [(one.start_ns, one.end_ns) for one in top.evidence if one.start_ns is not None] if top is not None else []
@@ -76,7 +76,7 @@ def verdict(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:
     doors += '<a class="button" href="#changes">What to change</a>' if diagnosis.findings else ""
     return (
         f'<section class="verdict card" style="--mark:var(--{mark_of(diagnosis.verdict.id)})"><div>'
-        f"<h1>{prose(first + ('.' if dot else ''))}</h1>{f'<p>{prose(rest)}</p>' if rest else ''}"
+        f"<h1>{prose(diagnosis.verdict.headline)}</h1>{f'<p>{prose(rest)}</p>' if rest else ''}"
         f'<p class="sure">{escape(sure[0].upper() + sure[1:])}</p>'
         f'{f"""<div class="doors">{doors}</div>""" if doors else ""}</div>'
         f"{predicted(top.speedup) if top is not None else ''}</section>"

@@ -62,7 +62,7 @@ def row(run: Found, judged: Judged | None) -> Component:
     if judged.diagnosis is None:
         return html.Tr([name, html.Td(f"cannot be read: {judged.error}", className="muted", colSpan=4)])
     found = judged.diagnosis
-    first = found.verdict.summary.partition(". ")[0].rstrip(".")
+    first = found.verdict.headline
     mark = html.I(className="dot", style={"--c": f"var(--{mark_of(found.verdict.id)})"})
     sure = bound_by(found) + (f"; {found.verdict.confidence:.2f} confident" if found.verdict.confidence > 0 else "")
     verdict = html.Td([html.Div([mark, *components(prose(first), "")]), html.Div(sure, className="muted")])

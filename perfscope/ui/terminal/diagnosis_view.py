@@ -63,24 +63,19 @@ def lines(
 
 def headline(diagnosis: Diagnosis, who: list[str], width: int) -> list[Text]:
     """Who was looked at, and the verdict: its first sentence stands out."""
-    first, rest = sentence(diagnosis.verdict.summary)
+    verdict = diagnosis.verdict
+    rest = " ".join(filter(None, [verdict.explanation, verdict.caveat]))
     # Named colours: they follow the terminal's own theme, so that the sentence reads on light and on dark.
     style = {"healthy": "bold green", "unknown": "bold"}.get(diagnosis.verdict.id, "bold yellow")
     sure = f"{bound_by(diagnosis)}; sure: {diagnosis.verdict.confidence:.2f}"
     return [
         *(Text(line, style="bright_black") for line in wrapped(", ".join(who), width)),
         Text(""),
-        *(Text(line, style=style) for line in wrapped(first, width)),
+        *(Text(line, style=style) for line in wrapped(verdict.headline, width)),
         *(Text(line) for line in wrapped(rest, width)),
         Text(sure, style="bright_black"),
         Text(""),
     ]
-
-
-def sentence(text: str) -> tuple[str, str]:
-    """(the first sentence, the rest)."""
-    first, dot, rest = text.partition(". ")
-    return (f"{first}.", rest) if dot else (first, "")
 
 
 def limits(diagnosis: Diagnosis, trace: "Trace | None", width: int) -> list[Text]:

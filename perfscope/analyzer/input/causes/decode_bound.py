@@ -52,22 +52,20 @@ def remedy(case: Case) -> Remedy:
     fast = own * left_to_itself(case, case.limits.most_interrupted) * warm(case, case.limits.most_warmer)
     need = cores_needed(case)
     have = case.load.usable_cores
-    more = f"keeping up would take {plural(need, 'core')}" if need is not None and have and need > have else None
+    more = f"{plural(need, 'core')} would be needed to keep up" if need is not None and have and need > have else None
     where = "the training process" if line.workers == 0 else plural(line.workers, "worker")
     light = fetch.cpu < case.limits.light_batch_ns
     doing = "put batches together" if light else "decode"
     able = (
-        f"could {doing} fast enough, and yet the loop waits"
+        f"could {doing} fast enough, but training still waits"
         if keeps_up(line, case.limits)
         else f"cannot {doing} fast enough"
     )
-    text = (
-        f"{where[0].upper()}{where[1:]} {able}: a batch needs "
-        f"{ms(fetch.cpu)} of CPU time, and {why_no_workers(case, light)}."
-    )
+    text = f"{where[0].upper()}{where[1:]} {able}: a batch needs {ms(fetch.cpu)} of CPU time."
     return Remedy(
         after=After(at_worst(case), likely, fast),
-        text=text if more is None else f"{text[:-1]}; {more}.",
+        text=text if more is None else f"{text} {more}.",
+        caveat=why_no_workers(case, light),
         actions=by_the_batch() if light else decode_less(need if more is not None else None),
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
     )
@@ -76,12 +74,11 @@ def remedy(case: Case) -> Remedy:
 def why_no_workers(case: Case, light: bool) -> str:
     """Why more workers are no way out."""
     if light and not cores_full(case):
-        return "taking it over from a worker would cost about as much, so workers will not help"
+        return "Workers would not help: receiving a batch from one would take about as long."
     others = by_others(case)
     gains = bool(others) and gain_of_workers(case) >= case.limits.workers_gain
-    return f"{cores_text(case)}{others}, so more workers " + (
-        "would only take cores from them" if gains else "will not help"
-    )
+    effect = "would only take cores from them" if gains else "would not help"
+    return f"More workers {effect}: {cores_text(case)}{others}."
 
 
 def at_worst(case: Case) -> float:
@@ -94,11 +91,11 @@ def by_the_batch() -> list[Action]:
     """For batches that are cheap to make but for one Python call a sample."""
     return [
         Action(
-            "take a whole batch out of the tensors at once, by its indices, in place of one sample after the other",
+            "index the whole batch at once instead of one sample at a time",
             "DataLoader(data, sampler=BatchSampler(RandomSampler(data), batch_size, True), batch_size=None)",
         ),
-        Action("or give the dataset `__getitems__(indices)`, which the loader calls once a batch (torch >= 2.0)"),
-        Action("or keep the data on the device, if they fit, and index them there"),
+        Action("or give the dataset `__getitems__(indices)`, which the loader calls once per batch (torch >= 2.0)"),
+        Action("or keep the data on the device, if it fits, and index it there"),
     ]
 
 
@@ -106,12 +103,12 @@ def decode_less(need: int | None) -> list[Action]:
     """For batches with real work in them; `need`: cores with which loading would keep up, where that is more than there are."""
     return [
         Action(
-            "decode less: store the data at the size that is trained on, or decode at reduced size (JPEG draft mode)",
+            "decode less: store the data at training size, or decode at reduced size (JPEG draft mode)",
             "image.draft('RGB', (256, 256))  # PIL, before the first pixel is read",
         ),
         Action("decode once: keep decoded samples in a cache (memory map, uint8 tensors), augment from there"),
         Action(
-            "move the work to a machine part that is free: decode on the GPU (nvJPEG, DALI), or run on "
+            "move decoding to idle hardware: decode on the GPU (nvJPEG, DALI), or run on "
             + (plural(need, "core") if need is not None else "more cores")
         ),
     ]

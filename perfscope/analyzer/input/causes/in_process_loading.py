@@ -40,13 +40,12 @@ def remedy(case: Case) -> Remedy:
         evidence = [wait_evidence(case), *fetch_evidence(case)]
     return Remedy(
         after=after,
-        text="Every batch is made in the training process itself, and nothing computes meanwhile: "
-        f"{ms(line.input_wait)} of "
-        f"each {ms(line.step)} step. {cores_text(case).capitalize()}{by_others(case)}; {plural(wanted, 'worker')} "
-        "would load beside the step.",
+        text=f"Batches are loaded in the training process, which stalls training for {ms(line.input_wait)} of each "
+        f"{ms(line.step)} step. {cores_text(case).capitalize()}{by_others(case)}; {plural(wanted, 'worker')} would load "
+        "batches while training computes.",
         actions=[
             Action(
-                f"give the DataLoader {plural(wanted, 'worker')}",
+                f"use {plural(wanted, 'loader worker')} instead of none",
                 f"DataLoader(..., num_workers={wanted}, persistent_workers=True)",
             )
         ],

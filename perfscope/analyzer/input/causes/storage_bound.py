@@ -34,18 +34,21 @@ def remedy(case: Case) -> Remedy:
         rate = each * line.batches / max(line.step, 1.0) * 1e9
         evidence.append(
             Evidence(
-                f"{megabytes(each)} read from disk a batch, {megabytes(rate)}/s in all", round(rate / 1e6, 3), "MB/s"
+                f"{megabytes(each)} read from disk per batch, {megabytes(rate)}/s in total",
+                round(rate / 1e6, 3),
+                "MB/s",
             )
         )
     return Remedy(
         after=after,
-        text=f"A batch waits {ms(fetch.io)} for storage ({percent(fetch.io / fetch.wall)} of its {ms(fetch.wall)}), "
-        f"so the run waits {ms(line.input_wait)} of each {ms(line.step)} step. Faster decoding would not help.",
+        text=f"Each batch waits {ms(fetch.io)} for storage ({percent(fetch.io / fetch.wall)} of its {ms(fetch.wall)}), so "
+        f"training waits {ms(line.input_wait)} of each {ms(line.step)} step.",
+        caveat="Faster decoding would not help.",
         actions=[
-            Action("copy the data set to local disk or memory before training, or keep decoded samples in a cache"),
+            Action("copy the dataset to local disk or memory before training, or keep decoded samples in a cache"),
             Action(
                 "read in large pieces: pack small files into shards (tar, Parquet, LMDB) and read them in order, "
-                "and let more reads be under way at once",
+                "and issue more reads in parallel",
                 f"DataLoader(..., num_workers={max(2 * line.workers, 2)}, prefetch_factor=4)",
             ),
         ],

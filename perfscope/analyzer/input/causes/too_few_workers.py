@@ -27,18 +27,19 @@ def remedy(case: Case) -> Remedy:
     wanted = recommended_workers(case)
     room = ""
     if is_cpu_work(case) and case.load.idle_cores is not None and case.load.usable_cores is not None:
-        room = f" {plural(case.load.idle_cores, 'core')} of {plural(case.load.usable_cores, 'usable core')} stand idle."
+        room = f" {plural(case.load.idle_cores, 'core')} of {plural(case.load.usable_cores, 'usable core')} are idle."
         room = room.replace(" of ", " of the ", 1)
     elif fetch.waiting >= 0.5 * fetch.wall:
-        room = " A fetch mostly waits (network, locks, sleep) and hardly needs a core, so workers beyond the cores pay."
+        room = (
+            " Fetching mostly waits (network, locks, sleep) and uses little CPU, so more workers than cores will help."
+        )
     return Remedy(
         after=with_workers(case, wanted),
-        text=f"A batch takes {ms(fetch.wall)} to make and {ms(line.consumer / max(line.batches, 1e-9))} to use, and "
-        f"only {plural(max(line.workers, 1), 'worker')} "
-        f"{'makes' if line.workers <= 1 else 'make'} them: it takes {wanted} to keep up.{room}",
+        text=f"{plural(max(line.workers, 1), 'worker')} {'needs' if line.workers <= 1 else 'need'} {ms(fetch.wall)} per batch; "
+        f"training could use one every {ms(line.consumer / max(line.batches, 1e-9))}. {wanted} are needed to keep up.{room}",
         actions=[
             Action(
-                f"use {plural(wanted, 'worker')} in place of {line.workers}",
+                f"use {plural(wanted, 'loader worker')} instead of {line.workers}",
                 f"DataLoader(..., num_workers={wanted}, persistent_workers=True)",
             )
         ],

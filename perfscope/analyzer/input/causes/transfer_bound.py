@@ -57,8 +57,8 @@ def remedy(case: Case) -> Remedy:
     made = supply(case, line.workers, case.fetch.wall) if line.fetch is not None else 0.0
     return Remedy(
         after=After(max(after, min(made, line.step)), after, max(undelayed(case) - line.received, 0.5 * after)),
-        text=f"Batches are ready when training asks, but taking one over costs {ms(cost)} of each {ms(line.step)} "
-        "step. The workers are ahead already: more of them would not help.",
+        text=f"Batches are ready when training asks for them, but receiving one takes {ms(cost)} of each {ms(line.step)} step.",
+        caveat="The workers already keep up, so adding more would not help.",
         actions=[
             Action(
                 "send less: keep images as uint8 and convert to float in the training process (on the device)",
@@ -73,7 +73,7 @@ def remedy(case: Case) -> Remedy:
         evidence=[
             wait_evidence(case),
             Evidence(
-                text=f"{ms(cost)} of it with a batch ready, {ms(line.received)} of CPU time in taking it over",
+                text=f"{ms(cost)} of it with a batch ready, {ms(line.received)} of CPU time in receiving it",
                 value=round(cost / 1e6, 3),
                 unit="ms/step",
                 rank=line.rank,
@@ -91,11 +91,12 @@ def without_workers(case: Case) -> Remedy:
     best = max(undelayed(case) - line.received + line.needed(case.fetch.cpu), 0.5 * after)
     return Remedy(
         after=After(min(after + making, line.step), after, min(best, after)),
-        text=f"The workers are ahead, but the loop waits {ms(line.input_wait)} of each {ms(line.step)} step to take over what "
-        f"takes {ms(making)} to make. More workers would not help; without any it is faster.",
+        text=f"The workers keep up, but training waits {ms(line.input_wait)} of each {ms(line.step)} step to receive batches "
+        f"that take {ms(making)} to load.",
+        caveat="More workers would not help; without any it is faster.",
         actions=[
-            Action("make the batches in the training process: they are cheap", "DataLoader(..., num_workers=0)"),
-            Action("or fewer and larger batches, so that they are taken over less often"),
+            Action("load the batches in the training process: they are cheap", "DataLoader(..., num_workers=0)"),
+            Action("or use fewer and larger batches"),
         ],
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
     )

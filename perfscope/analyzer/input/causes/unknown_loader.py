@@ -28,13 +28,13 @@ def remedy(case: Case) -> Remedy:
     where = f", {percent(seen.share)} of it in `{seen.frame}`" if seen is not None else ""
     return Remedy(
         after=after,
-        text=f"{ms(line.input_wait)} of each {ms(line.step)} step go by between steps, outside of modules, "
-        f"backward and optimizer, in code that is no PyTorch loader{where}. More DataLoader workers cannot help: none are "
-        "asked.",
+        text=f"{ms(line.input_wait)} of each {ms(line.step)} step pass between steps, outside any module, backward and "
+        f"optimizer, in code outside any PyTorch DataLoader{where}.",
+        caveat="DataLoader workers cannot help: this loop does not use a DataLoader.",
         actions=[
             Action(
-                "make the next batch while the step runs: put this code into a Dataset behind a DataLoader with "
-                "workers, or turn on the prefetching of the loader in use",
+                "load the next batch while the step runs: move this code into a Dataset with a DataLoader and workers, "
+                "or turn on prefetching in the loader in use",
                 f"loader = DataLoader(dataset, batch_size=..., num_workers={workers}, prefetch_factor=2)",
             )
         ],

@@ -28,13 +28,13 @@ def remedy(case: Case) -> Remedy:
     slow = min(after + 0.1 * line.restart, line.step)
     return Remedy(
         after=After(slow, after, after),
-        text=f"Every {digits(line.steps / line.restarts)} steps the loader is started anew, and training waits "
-        f"{ms(each)} for "
-        f"its first batch. {_between(case)}",
+        text=f"The workers are restarted every {digits(line.steps / line.restarts)} steps, and training waits {ms(each)} for the "
+        "first batch each time.",
+        caveat=_between(case),
         actions=[
             Action("keep the workers alive between epochs", "DataLoader(..., persistent_workers=True)"),
             Action(
-                "where the epochs are short, make them longer: an infinite sampler starts the pipeline once",
+                "or make short epochs longer: an infinite sampler starts the workers once",
                 "RandomSampler(dataset, replacement=True, num_samples=many_epochs * len(dataset))",
             ),
         ],
@@ -56,5 +56,5 @@ def _between(case: Case) -> str:
     line = case.pipeline
     rest = max(line.input_wait - line.restart, 0.0)
     if rest >= case.limits.input_share * line.step:
-        return f"Between restarts it waits as well, {ms(rest)} a step: look again once the workers live on."
-    return "Between restarts batches are there in time: more workers would make each start longer."
+        return f"Between restarts it also waits {ms(rest)} per step: fix this first, then profile again."
+    return "More workers would make each start longer; between restarts batches are ready in time."
