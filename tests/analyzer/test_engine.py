@@ -27,7 +27,6 @@ def healthy(steps: int = 60) -> Trace:
 def test_healthy_is_bound_by_compute() -> None:
     result = diagnose(healthy())
     assert result.verdict.id == "healthy"
-    assert result.verdict.summary.startswith("Healthy: ")
     assert result.verdict.confidence == 0.99
     assert result.bound_by.id == "compute"
     assert result.bound_by.share == round(6 / 6.1, 4)
@@ -44,7 +43,7 @@ def test_a_loop_that_mostly_sleeps_is_not_called_healthy() -> None:
     result = diagnose(loop.sampled("thread_states", 1, state="sleep").trace())
     assert {entry.category: round(entry.share, 1) for entry in result.time_budget}["other-idle"] == 0.8
     assert result.verdict.id == "unknown" and result.verdict.confidence == 0.0
-    assert "waits 77 % of each step of 26.1 ms" in result.verdict.summary
+    assert "77 % of each step" in result.verdict.headline and "26.1 ms" in result.verdict.explanation
 
 
 def test_the_largest_loss_is_the_verdict() -> None:
@@ -71,7 +70,7 @@ def test_a_rival_that_costs_as_much_lowers_confidence_and_is_named() -> None:
         late = 4 if index % 2 else 0
         loop.next(4.1 if late else 0.1, workers=0).work().call("gc", 0.1 if late else 4, object=2)
     result = diagnose(loop.trace())
-    assert "cannot be told apart from" in result.verdict.summary
+    assert "costs about as much" in (result.verdict.caveat or "")
     assert result.verdict.confidence < 0.95
 
 
@@ -82,7 +81,7 @@ def test_few_steps_lower_confidence() -> None:
     result = diagnose(loop.trace())
     assert result.verdict.id == "input-bound"
     assert result.verdict.confidence < 0.7
-    assert "few steps" in result.verdict.summary
+    assert "few steps" in (result.verdict.caveat or "")
 
 
 def test_too_few_steps_are_unknown_and_say_what_to_do() -> None:
@@ -91,9 +90,8 @@ def test_too_few_steps_are_unknown_and_say_what_to_do() -> None:
         loop.next(400).forward(500).backward(700).optimizer(300)
     result = diagnose(loop.trace())
     assert result.verdict.id == "unknown"
-    assert result.verdict.summary == (
-        "3 steps in 9.5 s are too few to tell what bounds it. Longest: 1.9 s. Try `--max-duration 48`."
-    )
+    assert "3 steps in 9.5 s" in result.verdict.headline
+    assert "1.9 s" in result.verdict.explanation and "`--max-duration 48`" in result.verdict.explanation
     assert result.bound_by.id == "compute"
 
 
@@ -172,7 +170,7 @@ def test_from_outside_states_give_a_budget_and_no_verdict() -> None:
         "other-idle": 0.4,
     }
     assert result.verdict.id == "unknown"
-    assert "Not deeper: no ptrace permission" in result.verdict.summary
+    assert "no ptrace permission" in (result.verdict.caveat or "")
     assert result.bound_by.id == "compute"
 
 
@@ -200,11 +198,11 @@ def test_from_outside_the_main_thread_is_known_without_its_id() -> None:
     assert result.findings[0].share == 1.0
     assert result.verdict.id == "input-bound"
     assert (
-        "is not visible from outside" in result.verdict.summary
+        "is not visible from outside" in result.verdict.explanation
         and "at depth probe" in result.findings[0].actions[0].text
     )
     inside = diagnose(build.trace(manifest={"depth": "probe"}, stacks=rows))  # too few steps, but the probe was in
-    assert "from so few steps" in inside.verdict.summary and "record more steps" in inside.findings[0].actions[0].text
+    assert "in so few steps" in inside.verdict.explanation and "record more steps" in inside.findings[0].actions[0].text
 
 
 def test_from_outside_waiting_for_the_gil_is_found() -> None:
@@ -254,9 +252,9 @@ def test_a_finding_that_rests_on_no_step_says_so() -> None:
     def verdict(said: dict[str, Any], **tables: Any) -> str:
         told = diagnose(build.trace(manifest={**cores, **said}, counters=rows, **tables)).verdict
         assert told.id == "cpu-throttled"
-        return told.summary
+        return told.caveat or ""
 
-    assert verdict({}, **calls).endswith(" No whole step was seen: this is told of the recording as a whole.")
+    assert verdict({}, **calls).endswith("No complete step was recorded: this describes the recording as a whole.")
     assert "step" not in verdict(off)
     few, enough = Loop(), Loop()
     for loop, count in ((few, 5), (enough, 40)):

@@ -69,7 +69,7 @@ def test_checkpoint_stall_fires() -> None:
     assert finding.share == pytest.approx(4 / 14, abs=0.02)
     assert finding.speedup is not None
     assert finding.speedup.likely == pytest.approx(1.4, abs=0.04)
-    assert "the longest write of 50 MB took 40 ms" in finding.summary
+    assert "longest write of 50 MB took 40 ms" in finding.explanation
     assert finding.evidence[0].end_ns is not None
     assert finding.severity == "critical"
 
@@ -115,8 +115,7 @@ def test_gil_contention_fires_and_names_the_other_thread() -> None:
     finding = found(gil_contention, loop.trace(thread_states=states, stacks=stacks))
     # every sample in the loader happens to be a running one: of the other nine tenths 5 of 9 wait for the GIL
     assert finding.share == pytest.approx(0.5, abs=0.005)
-    assert "`log (metrics.py:12)`" in finding.summary
-    assert "More cores would not help" in finding.summary
+    assert "`log (metrics.py:12)`" in finding.explanation
 
 
 def test_who_holds_the_gil_gives_back_a_core_only_where_none_was_free() -> None:
@@ -168,18 +167,18 @@ def test_ranks_that_run_one_after_the_other_share_no_core() -> None:
             first.tables[name] += rows
         return load(first, DELAYED, threads(4), processes=family)
 
-    assert "4 intra-op threads x 2 ranks" in found(cpu_oversubscription, two(0)).summary
+    assert "4 intra-op threads x 2 ranks" in found(cpu_oversubscription, two(0)).explanation
     assert clear(cpu_oversubscription, two(1500))
 
 
 def test_oversubscription_by_others_on_the_machine() -> None:
     finding = found(cpu_oversubscription, load(plain(), DELAYED, threads(4), busy=0.98))
-    assert "other jobs on this machine use 2.92 cores of the 4" in finding.summary
+    assert "2.92 cores of the 4" in finding.explanation
     pinned = found(
         cpu_oversubscription,
         load(plain(), DELAYED, {**threads(1), "usable_cores": {"cores": 1.0, "affinity": 1}}, busy=0.98),
     )
-    assert "other jobs on this machine use 2.92 cores of its 4, of which the job may use 1" in pinned.summary
+    assert "2.92 cores of its 4, of which the job may use 1" in pinned.explanation
 
 
 def test_oversubscription_stays_silent_or_does_not_apply() -> None:
@@ -197,7 +196,7 @@ def test_loader_workers_that_fill_the_cores_are_told_here_only_where_no_wait_sho
         early.next(0.2).forward(3).backward(4).optimizer(2)
         late.next(8).forward(3).backward(4).optimizer(2)
     crowded = found(cpu_oversubscription, load(early, rates, threads(4), busy=0.99, processes=family))
-    assert "the job's own loader workers use 2.9 cores of the 4" in crowded.summary and crowded.share > 0.3
+    assert "loader workers use 2.9 cores of 4" in crowded.explanation and crowded.share > 0.3
     assert clear(cpu_oversubscription, load(late, rates, threads(4), busy=0.99, processes=family))
 
 
@@ -209,7 +208,7 @@ def test_throttled_fires_with_a_ceiling() -> None:
     finding = found(cpu_throttled, load(plain(), rates, QUOTA))
     assert finding.share == 0.7
     assert finding.speedup == Speedup(None, None, 3.333)
-    assert "CPU quota of 0.5 cores of 4 cores" in finding.summary
+    assert "CPU quota of 0.5 cores of 4 cores" in finding.explanation
 
 
 def test_throttled_stays_silent_or_does_not_apply() -> None:
@@ -228,9 +227,9 @@ def growing(per_s: float, manifest: dict[str, Any] | None = None, seconds: int =
 
 def test_memory_growth_says_when_the_limit_is_hit() -> None:
     finding = found(memory_growth, growing(10e6, {"memory_limit_bytes": 2_000_000_000}))
-    assert "grows by 0.1 MB a step (10 MB a second)" in finding.summary
-    assert finding.summary.endswith("the limit of 2 GB is reached in 1.33 minutes. It costs no time until then.")
-    assert "until then" not in found(memory_growth, growing(10e6)).summary
+    assert "grows by 0.1 MB per step (10 MB per second)" in finding.headline
+    assert finding.explanation.endswith("the limit of 2 GB in 1.33 minutes.")
+    assert "limit" not in found(memory_growth, growing(10e6)).explanation
     assert finding.lost_s == 0.0
     assert finding.severity == "warning"
 

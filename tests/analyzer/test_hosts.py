@@ -89,7 +89,7 @@ def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
     assert (budget[list(CATEGORY_IDS)].sum(axis=1) == budget["dur"]).all()
     assert budget.groupby("rank")["peer-wait"].sum().tolist() == pytest.approx([0.75 * 9 * MS * (STEPS - 2), 0])
     told = diagnose(whole)
-    assert told.verdict.id == "straggler" and "rank 1 on node-b" in told.verdict.summary
+    assert told.verdict.id == "straggler" and "rank 1 on node-b" in told.verdict.headline
     assert told.budget_rank == 1 and [one.host for one in told.per_rank] == ["node-a", "node-b"]
     assert "> rank 1 node-b" in "\n".join(line.plain for line in rank_bars(told, colour=False))
 
@@ -107,7 +107,7 @@ def sleeper(name: str, rank: int) -> Trace:
 def test_a_rank_that_sleeps_by_itself_waits_for_no_peer() -> None:
     found = outcome(straggler.RULE, job(part("node-a", 0, 2), sleeper("node-b", 1)), LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
-    assert "for rank 1 on node-b" in found.summary
+    assert "for rank 1 on node-b" in found.headline
 
 
 def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:
@@ -117,7 +117,7 @@ def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:
     whole = job(of_two("node-a", 0, 2), of_two("node-b", 1, 8), of_two("node-c", 2, 2))
     found = outcome(straggler.RULE, whole, LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
-    assert "the 2 other ranks wait 75 % of each step for rank 1 on node-b" in found.summary
+    assert "the 2 other ranks wait 75 % of each step for rank 1 on node-b" in found.headline
 
 
 def test_differences_no_larger_than_chance_and_steps_of_their_own_name_nobody() -> None:
@@ -192,21 +192,21 @@ def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> Non
     ].plain and "one after the other" in rank_rows(told[apart])
 
 
-FINDING = Finding("x", None, "warning", 0, 1.0, 0.1, None, "Something.", [], [])
-DEARER = Finding("x", None, "warning", 1, 2.0, 0.2, None, "Something.", [], [])
+FINDING = Finding("x", None, "warning", 0, 1.0, 0.1, None, "Something", [], [])
+DEARER = Finding("x", None, "warning", 1, 2.0, 0.2, None, "Something", [], [])
 
 
 @pytest.mark.parametrize(
     ("outcomes", "wanted"),
     [
-        (["x", "x"], "x"),
+        ([Clear("x"), Clear("x")], Clear("x")),
         ([NotApplicable("x", "no"), NotApplicable("x", "no")], NotApplicable("x", "no")),
-        ([NotApplicable("x", "no"), "x"], NotApplicable("x", "a: no")),
-        (["x", Failed("x", "broke")], Failed("x", "b: broke")),
-        ([FINDING, "x"], "On a: Something."),
-        ([FINDING, DEARER], "On b (also on a): Something."),
+        ([NotApplicable("x", "no"), Clear("x")], NotApplicable("x", "a: no")),
+        ([Clear("x"), Failed("x", "broke")], Failed("x", "b: broke")),
+        ([FINDING, Clear("x")], "On a: Something"),
+        ([FINDING, DEARER], "On b (also on a): Something"),
     ],
 )
 def test_one_outcome_of_those_of_the_hosts(outcomes: list[Outcome], wanted: object) -> None:
     found = together(list(zip("ab", outcomes, strict=True)))
-    assert (found.summary if isinstance(found, Finding) else found) == wanted
+    assert (found.headline if isinstance(found, Finding) else found) == wanted

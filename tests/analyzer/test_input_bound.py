@@ -13,6 +13,7 @@ from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from tests import build
+from tests.analyzer.claims import claim
 from tests.analyzer.loop import MS, Loop
 from tests.analyzer.pipelines import pipeline, worker_process
 
@@ -24,7 +25,7 @@ def found(trace: Trace) -> Finding:
 
 
 def told(finding: Finding) -> str:
-    return " ".join([finding.summary, *(action.text for action in finding.actions)])
+    return " ".join([claim(finding), *(action.text for action in finding.actions)])
 
 
 def gain(finding: Finding) -> Speedup:
@@ -47,7 +48,7 @@ def test_too_few_workers_says_how_many() -> None:
     finding = found(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
     assert finding.cause == "too-few-workers"
     assert gain(finding).likely == 2.222  # the consumer's 10 ms are 9 when its core no longer sleeps
-    assert "it takes 5 to keep up" in finding.summary
+    assert "5 are needed" in finding.explanation
     assert finding.actions[0].snippet == "DataLoader(..., num_workers=5, persistent_workers=True)"
     assert finding.share == 0.5
     assert finding.rank == 0
@@ -57,7 +58,7 @@ def test_workers_that_a_fork_server_forked_are_the_ranks_own() -> None:
     fork_server = {"process": 5, "pid": 105, "ns_pid": 105, "parent": 0, "role": "other", "worker": -1, "rank": 0}
     finding = found(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}, below=fork_server))
     assert finding.cause == "too-few-workers"
-    assert "it takes 5 to keep up" in finding.summary
+    assert "5 are needed" in finding.explanation
 
 
 def test_too_few_workers_is_bounded_by_cores_for_cpu_work() -> None:
@@ -78,24 +79,23 @@ def test_in_process_loading() -> None:
 def test_decoding_on_full_cores_never_advises_workers() -> None:
     finding = found(pipeline(wait=20, workers=4, fetch={"wall": 120, "cpu": 80, "delay": 40}, cores=3.9, busy=0.99))
     assert finding.cause == "decode-bound"
-    assert "more workers will not help" in finding.summary
     assert "num_workers" not in told(finding)
     # 3.9 cores x 30 ms of CPU a step, against 10 ms of the consumer: 12 cores
-    assert "12 cores" in finding.summary
+    assert "12 cores" in finding.explanation
     # pessimistically half of the decoding stays: 3.9 cores x 30 - 40 ms of CPU a step, where 3.9 and what is idle can be had
     assert gain(finding).low == pytest.approx(30 / (77 / 3.97), abs=0.02)
 
 
 def test_cheap_batches_on_full_cores_are_not_called_decoding() -> None:
     finding = found(pipeline(wait=1, workers=0, fetch={"wall": 0.9, "cpu": 0.8}, cores=3.9, busy=0.99))
-    assert finding.cause == "decode-bound" and "cannot put batches together fast enough" in finding.summary
+    assert finding.cause == "decode-bound"
     assert "BatchSampler" in (finding.actions[0].snippet or "") and "JPEG" not in told(finding)
 
 
 def test_cheap_batches_that_lie_ready_on_full_cores_are_made_in_the_loop() -> None:
     trace = pipeline(wait=3, depth=4, fetch={"wall": 0.9, "cpu": 0.8}, cores=3.9, busy=0.99)
     finding = found(trace)
-    assert finding.cause == "transfer-bound" and "without any it is faster" in finding.summary
+    assert finding.cause == "transfer-bound"
     assert finding.actions[0].snippet == "DataLoader(..., num_workers=0)"
     assert gain(finding).likely == round(13 / 10.9, 3) == predicted(trace, 0)
     assert max(predicted(trace, workers) for workers in range(3, 9)) < LIMITS.workers_gain
@@ -116,8 +116,8 @@ def test_advice_on_workers_is_what_the_question_what_if_answers(
     if finding is None:
         return
     more = max(predicted(trace, count) for count in range(workers + 1, 9))
-    if "not help" in finding.summary:
-        assert more < LIMITS.workers_gain, finding.summary
+    if "workers would not help" in (finding.caveat or "").lower():
+        assert more < LIMITS.workers_gain, claim(finding)
     advised = re.search(r"num_workers=(\d+)", finding.actions[0].snippet or "")
     if advised:
         assert predicted(trace, int(advised[1])) == pytest.approx(gain(finding).likely, abs=0.001)
@@ -148,7 +148,7 @@ def test_waiting_for_cores_that_another_job_holds_is_no_decoding() -> None:
     # decoding that has to share its cores remains decoding, and says with whom
     finding = found(pipeline(wait=50, fetch={"wall": 120, "cpu": 55, "delay": 60}, cores=1.9, busy=0.99))
     assert finding.cause == "decode-bound"
-    assert "99 % busy, 2.06 of them by other jobs, so more workers" in finding.summary
+    assert "99 % busy, 2.06 of them by other jobs" in (finding.caveat or "")
 
 
 def test_storage_needs_evidence_of_io() -> None:
@@ -180,7 +180,6 @@ def test_transfer_bound() -> None:
     trace = loop.trace(processes=[build.MAIN, worker_process(0)], fetches=worker.tables["fetches"])
     finding = found(trace)
     assert finding.cause == "transfer-bound"
-    assert "more of them would not help" in finding.summary
 
 
 def test_worker_restart() -> None:
@@ -194,7 +193,7 @@ def test_worker_restart() -> None:
     assert finding.cause == "worker-restart"
     assert "persistent_workers=True" in (finding.actions[0].snippet or "")
     assert finding.speedup is not None
-    assert "Between restarts batches are there in time" in finding.summary
+    assert "longer" in (finding.caveat or "")
 
 
 def test_worker_restart_with_waits_in_between_does_not_say_that_batches_are_there_in_time() -> None:
@@ -206,7 +205,7 @@ def test_worker_restart_with_waits_in_between_does_not_say_that_batches_are_ther
         loop.end(0.1, iterator=epoch)
     finding = found(loop.trace())
     assert finding.cause == "worker-restart"
-    assert "Between restarts it waits as well" in finding.summary
+    assert "profile again" in (finding.caveat or "")
 
 
 def test_unknown_loader() -> None:
@@ -220,7 +219,7 @@ def test_unknown_loader() -> None:
             row["stack"] = "main (train.py:12);forward (torch/nn/modules/linear.py:1)"
     finding = found(loop.trace())
     assert finding.cause == "unknown-loader"
-    assert "100 % of it in `load (data.py:5)`" in finding.summary
+    assert "100 % of it in `load (data.py:5)`" in finding.explanation
     assert (
         gain(finding).likely == 3.158
     )  # 18 -> 5.7: three workers make a batch in 4 ms, the consumer's 6 are 5.4 when warm, 0.3 for taking over

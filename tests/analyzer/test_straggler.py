@@ -21,7 +21,7 @@ def test_the_slow_rank_is_named_and_costs_what_the_others_wait(tmp_path: Path) -
     assert found.lost_s == pytest.approx(sum(others) / 3 / 1e6, rel=0.02)
     longest = found.evidence[0]
     assert longest.rank != 2 and longest.lane == "stream 20" and longest.start_ns < longest.end_ns
-    assert "20 % longer" in found.summary and "ampere_sgemm" in " ".join(one.text for one in found.evidence)
+    assert "20 % longer" in found.explanation and "ampere_sgemm" in " ".join(one.text for one in found.evidence)
     diagnosis = diagnose(trace)
     assert diagnosis.verdict.id == "straggler" and diagnosis.budget_rank == 2 and not diagnosis.failed
     assert len(diagnosis.per_rank) == 4

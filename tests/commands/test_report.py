@@ -43,8 +43,7 @@ def test_json_stays_alone_on_stdout_beside_the_report(recorded: Path, tmp_path: 
 
 def test_analyze_says_the_same_as_the_page(recorded: Path, tmp_path: Path) -> None:
     done = run("analyze", recorded, "--html", tmp_path / "r.html")
-    summary = json.loads(run("analyze", recorded, "--json").stdout)["verdict"]["summary"]
-    first = summary.split(". ")[0]
+    first = json.loads(run("analyze", recorded, "--json").stdout)["verdict"]["headline"]
     assert first in " ".join(done.stdout.split())
     assert first in (tmp_path / "r.html").read_text("utf-8")
 

@@ -16,6 +16,7 @@ from perfscope.ui.blocks.devices import devices
 from perfscope.ui.blocks.sections import Section
 from perfscope.ui.figures.counter_lines import alone, thinned
 from tests import build
+from tests.analyzer.claims import claim
 from tests.analyzer.loop import MS, Loop
 
 SECOND = 1_000_000_000
@@ -89,8 +90,8 @@ def test_a_link_that_trained_down_for_a_while_is_told_as_it_was_then() -> None:
         return device(pcie_generation=lower, pcie_width=16, pcie_rx_bytes_per_s=3.8e9, pcie_tx_bytes_per_s=1e9)
 
     down, full = (finding(trained(5, 8), id) for id in ("pcie-downtrained", "pcie-saturated"))
-    assert "PCIe 1.0 x16 (4 GB/s) for 30 % of the time in which it works" in down.summary
-    assert "3.8 GB/s of the 4 GB/s that PCIe 1.0 x16" in full.summary and full.share == pytest.approx(0.3, abs=0.06)
+    assert "PCIe 1.0 x16 (4 GB/s) for 30 % of the time in which it works" in down.headline
+    assert "3.8 of 4 GB/s" in full.explanation and full.share == pytest.approx(0.3, abs=0.06)
     assert "pcie-downtrained" in diagnose(trained(5, 5.6)).clear, "a reading or two may be of the rest before"
 
 
@@ -109,7 +110,7 @@ def test_links_to_devices_of_ranks_that_were_not_recorded_are_in_use_too() -> No
 def test_what_a_full_link_moves_is_of_the_time_in_which_it_was_full() -> None:
     trace = device(nvlink_tx_bytes_per_s=5e9, nvlink_rx_bytes_per_s=lambda at: 430e9 if 3 < at <= 6 else 5e9)
     found = finding(trace, "nvlink-saturated")
-    assert value(found, "while near the peak") == 430 and "moves 430 GB/s of the 450 GB/s" in found.summary
+    assert value(found, "while near the peak") == 430 and "430 of 450 GB/s" in found.explanation
     assert value(found, "in, over the whole time") == pytest.approx(0.3 * 430 + 0.7 * 5)
     assert found.share == pytest.approx(0.3)
 
@@ -142,7 +143,7 @@ def test_a_power_limit_that_comes_and_goes_is_the_one_that_held() -> None:
     found = finding(device(sm_clock_mhz=lambda at: 990 if 3 < at <= 6 else 1980, **low, **held), "power-capped")
     assert found.cause == "limit-lowered" and found.share == pytest.approx(0.15)
     assert (value(found, "limit meanwhile"), value(found, "power meanwhile")) == (350.0, 350.0)
-    assert "its limit of 350 W, where 700 W are usual" in found.summary
+    assert "its limit of 350 W; the default is 700 W" in found.explanation
 
 
 def test_a_link_at_rest_is_told_to_be_at_rest() -> None:
@@ -203,7 +204,7 @@ def test_errors_of_a_device_that_the_job_does_not_use_say_so() -> None:
             for at in range(9)
         ]
         made = device(devices=2, tables={"device_counters": rows})
-        said[number] = finding(made, "link-errors").summary
+        said[number] = claim(finding(made, "link-errors"))
     assert "the job does not use it" in said[1] and "does not use" not in said[0]
 
 
@@ -214,4 +215,4 @@ def test_an_instance_of_mig_is_throttled_with_its_whole_device() -> None:
     trace.manifest.devices[0].boost_clock_mhz = 1980
     trace.manifest.devices[1].parent = 0
     found = finding(trace, "throttled")
-    assert "device 0" in found.summary and found.share == pytest.approx(0.25) and found.rank == 0
+    assert "device 0" in found.headline and found.share == pytest.approx(0.25) and found.rank == 0

@@ -92,7 +92,7 @@ def test_an_infiniband_port_is_held_against_the_rate_that_it_came_up_with(tmp_pa
     diagnosis = diagnose(trace)
     assert {"network-saturated", "link-errors"} <= {one.id for one in diagnosis.findings}
     errors = next(one for one in diagnosis.findings if one.id == "link-errors")
-    assert "port mlx5_0/1" in errors.summary and "link_error_recovery" in errors.summary
+    assert "port mlx5_0/1" in errors.headline and "link_error_recovery" in errors.headline
     assert not any("ecn" in one.text for one in errors.evidence), "congestion that is held in check is no error"
 
 

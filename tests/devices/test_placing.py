@@ -47,13 +47,13 @@ def ranks(placed: list[tuple[int, int, float]], devices: int, *others: dict[str,
 def test_two_ranks_on_one_device_while_another_is_free() -> None:
     found = diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=2)).findings
     assert [(one.id, one.cause, one.share) for one in found] == [("wrong-gpu", "two-ranks-on-one", 0.5)]
-    assert "ranks 0, 1 share device 0" in found[0].summary and "device 1 has no process" in found[0].summary
+    assert "ranks 0, 1 share device 0" in found[0].headline and "device 1" in found[0].explanation
 
 
 def test_memory_on_another_ranks_device() -> None:
     found = diagnose(ranks([(0, 0, 30), (1, 1, 30), (1, 0, 0.5), (2, 2, 30), (2, 0, 0.5)], devices=3)).findings
     assert [(one.id, one.cause, one.lost_s) for one in found] == [("wrong-gpu", "memory-on-another", 0.0)]
-    assert "2 ranks hold 1 GB" in found[0].summary
+    assert "2 ranks hold 1 GB" in found[0].explanation
 
 
 def test_a_rank_a_device_is_right_also_where_others_are_free() -> None:
@@ -88,7 +88,7 @@ def test_many_processes_of_others_count_together() -> None:
     ]
     found = diagnose(ranks([(0, 0, 30)], 1, *others)).findings
     assert [(one.id, round(one.share, 4)) for one in found] == [("shared-gpu", 0.2)]
-    assert "With 9 more processes there it is 20 % of the time" in found[0].summary
+    assert "With 9 more processes on the device, other jobs run 20 % of the time" in found[0].explanation
 
 
 def test_a_lost_device_that_the_job_does_not_use_is_only_told() -> None:

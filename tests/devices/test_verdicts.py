@@ -102,12 +102,12 @@ def test_the_usual_power_limit_is_only_told(trace_of: Callable[[str], Trace]) ->
     usual = of(diagnose(trace_of("power-cap-usual")), "power-capped")
     lowered = of(diagnose(trace_of("power-cap-lowered")), "power-capped")
     assert (usual.severity, usual.lost_s, lowered.cause) == ("info", 0.0, "limit-lowered")
-    assert lowered.lost_s > 0 and "400 W" in lowered.summary and "700 W" in lowered.summary
+    assert lowered.lost_s > 0 and "400 W" in lowered.explanation and "700 W" in lowered.explanation
 
 
 def test_who_else_is_on_the_device_is_named(trace_of: Callable[[str], Trace]) -> None:
     finding = of(diagnose(trace_of("another-job")), "shared-gpu")
-    assert "sleep (pid " in finding.summary and "20 GB" in finding.summary
+    assert "sleep (pid " in finding.explanation and "20 GB" in finding.explanation
     assert finding.share == pytest.approx(0.4)
 
 
@@ -119,7 +119,7 @@ def test_utilisation_alone_is_not_called_busy(trace_of: Callable[[str], Trace]) 
 def test_a_lost_device_costs_everything_from_then_on(trace_of: Callable[[str], Trace]) -> None:
     diagnosis = diagnose(trace_of("off-the-bus"))
     finding = of(diagnosis, "device-lost")
-    assert "device 1 (NVIDIA H100" in finding.summary and "fell off the bus" in finding.summary
+    assert "device 1 (NVIDIA H100" in finding.headline and "fell off the bus" in finding.explanation
     assert finding.severity == "critical" and 0.2 < finding.share < 0.9
     assert finding.lost_s == pytest.approx(finding.evidence[0].value, abs=0.2)
     assert [one.value for one in finding.evidence if one.unit == "Xid"] == [79.0]

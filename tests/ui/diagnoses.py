@@ -17,8 +17,9 @@ from perfscope.analyzer.diagnosis import (
     Verdict,
 )
 
-SENTENCE = "Input-bound: the run waits for its data 61 % of the time."
-SUMMARY = f"{SENTENCE} Both cores are 97 % busy decoding, so more workers will not help."
+SENTENCE = "Input-bound: training waits for data 61 % of each step"
+EXPLANATION = "Both cores are 97 % busy decoding."
+CAVEAT = "More workers would not help."
 DECODING = Finding(
     id="input-bound",
     cause="decode-bound",
@@ -27,7 +28,9 @@ DECODING = Finding(
     lost_s=12.2,
     share=0.61,
     speedup=Speedup(2.6, 3.1, 3.4),
-    summary=SUMMARY,
+    headline=SENTENCE,
+    explanation=EXPLANATION,
+    caveat=CAVEAT,
     evidence=[
         Evidence("longest wait: 88 ms in step 97", start_ns=1_000_000_000, end_ns=1_088_000_000),
         Evidence("a batch takes 47 ms to make: 41 ms on a core"),
@@ -45,7 +48,7 @@ STALL = Finding(
     lost_s=0.6,
     share=0.03,
     speedup=Speedup(None, None, 1.03),
-    summary="Checkpoint stall: training stands still 3 % of the time.",
+    headline="Checkpoint stall: training waits 3 % of the time for checkpoints",
     evidence=[],
     actions=[Action("write checkpoints in the background")],
 )
@@ -57,14 +60,14 @@ GROWTH = Finding(
     lost_s=0.0,
     share=0.0,
     speedup=None,
-    summary="Memory growth: 12 MB a minute in `collect (train.py:9)`.",
+    headline="Memory growth: 12 MB per minute in `collect (train.py:9)`",
     evidence=[],
     actions=[],
 )
 
 DIAGNOSIS = Diagnosis(
     schema=1,
-    verdict=Verdict("input-bound", "decode-bound", SUMMARY, 0.96),
+    verdict=Verdict("input-bound", "decode-bound", SENTENCE, EXPLANATION, CAVEAT, 0.96),
     bound_by=BoundBy("input", 0.61, 0.96),
     span_s=20.0,
     steps=StepSummary(188, 106.0, 104.0, 121.0, 0),
