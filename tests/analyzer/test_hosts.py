@@ -107,7 +107,7 @@ def sleeper(name: str, rank: int) -> Trace:
 def test_a_rank_that_sleeps_by_itself_waits_for_no_peer() -> None:
     found = outcome(straggler.RULE, job(part("node-a", 0, 2), sleeper("node-b", 1)), LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
-    assert "for rank 1 on node-b" in found.summary
+    assert "for rank 1 on node-b: it is idle" in found.summary
 
 
 def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:

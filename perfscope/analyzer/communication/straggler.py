@@ -106,7 +106,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         speedup=ceiling(share),
         summary=f"Straggler: rank {rank} comes last to {int(last['last'])} of {plural(int(last['matched']), 'collective')}, "
         f"and the {plural(len(others), 'other rank')} wait{'s' if len(others) == 1 else ''} {percent(share)} of the time "
-        f"for it: {doing} than the others." if category != "checkpoint" else
+        f"for it: {doing} than the others." if category != CHECKPOINT else
         f"Straggler: the other ranks wait {percent(share)} of the time for rank {rank}: {doing}.",
         evidence=[*waits(worst, rank, lost_ns, int(last["process"]), int(last["device"])),
                   *kernels(trace, rank, int(last["process"]), int(last["device"]), category)],
