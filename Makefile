@@ -11,11 +11,13 @@ help: ## this list
 demo: .venv/demo ## a slow training run, attached to, diagnosed, reported
 	@$(BIN)/python -m sample_workloads.demo
 
-# Two files at a time; what compares measured times, or has a time limit, has the machine to itself.
-ALONE := tests/e2e tests/safety/test_killed_tracer.py
+# Two files at a time. What compares measured times, or has a time limit, has the machine to itself, and so has
+# what failed beside others.
+ALONE := tests/e2e tests/safety/test_killed_tracer.py tests/agent/test_unharmed.py tests/analyzer/traced/test_cpu_work.py
 
 test: check browser ## every check that CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/house $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/house $(ALONE:%=--ignore=%) || \
+	  { echo "what failed runs again, alone"; $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 	$(BIN)/python -m pytest $(ALONE)
 
 # Each long run is a program of its own: tests/safety/long_*.py.

@@ -131,6 +131,9 @@ def main() -> int:
     comparing.add_argument("before", type=Path)
     comparing.add_argument("after", type=Path)
     asked = parser.parse_args()
+    missing = [str(path) for path in asked.paths if not path.exists()] if asked.command == "save" else []
+    if missing:
+        parser.error(f"no such file or folder: {', '.join(missing)}")
     if asked.command == "save":
         return save(asked.file, asked.paths)
     return compare(asked.before, asked.after)

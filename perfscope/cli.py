@@ -80,8 +80,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def flush_and_end(code: int) -> None:
     """End this process at once, with what it has printed so far."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with contextlib.suppress(OSError, ValueError):  # closed by who reads it, or by us
             stream.flush()
     os._exit(code)
 

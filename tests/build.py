@@ -51,6 +51,7 @@ def trace(*, manifest: dict[str, Any] | None = None, absent: dict[str, str] | No
     first = [int(frame["ts"].min()) for frame in timed]
     last = [int((frame["ts"] + frame.get("dur", 0)).max()) for frame in timed]
     reasons = {name: (absent or {}).get(name, "not recorded in this test") for name in TABLES if name not in frames}
+    # what only a profiler records makes it a profiler's trace, unless a test says that windows did
     profiled = {"depth": PROFILER_TRACE} if {"ops", "kernels", "launches"} & tables.keys() else {}
     said = msgspec.convert({**FACTS, **profiled, **(manifest or {})}, Manifest)
     return Trace(frames, reasons, [said], span_ns=(min(first, default=0), max(last, default=0)))

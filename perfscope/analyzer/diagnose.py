@@ -66,13 +66,13 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         run=path_text(trace.path) if trace.path is not None else None,
         operators=operators(trace, budget_rank),
         overhead=overhead(trace),
-        in_a_row=len(per_rank) > 1 and not trace.is_profiler_trace and ranks_at_once(trace) < 2,
+        in_a_row=len(per_rank) > 1 and not trace.has_profiled_work and ranks_at_once(trace) < 2,
     )
 
 
 def is_dark(trace: Trace, process: int | None) -> bool:
-    """Does the budget's compute_or_host not tell of computing?"""
-    if trace.is_profiler_trace:
+    """Does the budget's compute-or-host not tell of computing?"""
+    if trace.has_profiled_work:
         return True
     return process is not None and between_calls(steps_of(trace, process)) > 0.0
 
@@ -88,7 +88,7 @@ def tried(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
 def outcome(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
     """One of four: the Finding; Clear; why it does not apply; how it failed."""
     try:
-        if not rule.in_traces and trace.is_profiler_trace:
+        if not rule.in_traces and trace.has_profiled_work:
             return NotApplicable(rule.id, NOT_IN_TRACES)
         for name in rule.needs:
             if table(trace, name) is None:
@@ -108,7 +108,7 @@ def judged(trace: Trace, limits: Limits, found: list[Finding], process: int | No
     over = next(filter(ends_the_run, found), None)
     if over is not None:
         return of_finding(over, Standing(MOST)), Standing(MOST)
-    if trace.is_profiler_trace:
+    if trace.has_profiled_work:
         return judged_trace(trace, limits, carrying, process)
     rows = None if process is None else steps_of(trace, process)
     usual = next((unavoidable(line, limits) for line in trace.fact(input_pipelines) if line.process == process), 0.0)

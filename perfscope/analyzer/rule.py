@@ -15,7 +15,7 @@ from perfscope.traces.trace import Trace
 PARTS_OF_HOST_BOUND = ("gc", "gil")
 """Columns of the time budget beside its categories."""
 HEADINGS = ("What it means", "How it is detected", "What to do", "When it is wrong")
-ID = re.compile(r"[a-z]+(-[a-z]+)*")
+KEBAB_CASE = re.compile(r"[a-z]+(-[a-z]+)*")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         missing = sorted(set(self.needs) - set(TABLES))
-        if not ID.fullmatch(self.id):
+        if not KEBAB_CASE.fullmatch(self.id):
             raise ValueError(f"rule {self.id!r}: an id is in kebab-case")
         if missing:
             raise ValueError(f"rule {self.id}: it needs tables that do not exist: {', '.join(missing)}")

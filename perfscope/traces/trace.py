@@ -65,11 +65,17 @@ class Trace:
 
     @property
     def is_profiler_trace(self) -> bool:
-        """Whether a profiler wrote it (torch.profiler, Nsight Systems), so that devices and operators were seen throughout.
-
-        A recording of our own with profiling windows is not one: its windows give proportions only.
-        """
+        """Whether a profiler wrote it: torch.profiler or Nsight Systems."""
         return self.manifest.depth == PROFILER_TRACE
+
+    @property
+    def has_profiled_work(self) -> bool:
+        """Whether a profiler recorded operators or devices throughout: then the time budget is theirs.
+
+        Not in a recording of our own, whose windows give proportions only; and not in a profiler's trace with nothing but
+        ranges, which is judged by these as a recording is.
+        """
+        return self.is_profiler_trace and any(self.has(name) for name in ("ops", "kernels", "launches"))
 
     def table(self, name: str) -> pd.DataFrame | None:
         """The table, not to be changed, or None when it is absent. Raises KeyError for a name that no trace can have."""

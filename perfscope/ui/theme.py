@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from perfscope.analyzer.categories import CATEGORIES, CATEGORY, COMPUTE_OR_HOST, DEVICE_COMPUTE, HOST_BOUND, OTHER_IDLE
-from perfscope.analyzer.findings import RULES
+from perfscope.analyzer.categories import CATEGORIES, CATEGORY, COMPUTE_OR_HOST
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,6 @@ def texture(category: str) -> str:
     return (
         "wait" if category in CATEGORY and CATEGORY[category].is_wait else "undivided" if category in UNDIVIDED else ""
     )
-
-
-MARKS = {"healthy": DEVICE_COMPUTE, "unknown": OTHER_IDLE}
-
-
-def mark_of(verdict: str) -> str:
-    """The category whose color marks this verdict or finding: that of the time it costs; those of no category are the host's."""
-    rule = RULES.get(verdict)
-    category = MARKS.get(verdict) if rule is None else rule.category
-    return category if category in CATEGORY else HOST_BOUND
 
 
 def luminance(colour: str) -> float:

@@ -13,6 +13,7 @@ from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 from tests import build
+from tests.analyzer.claims import claim
 from tests.analyzer.loop import MS, Loop
 from tests.analyzer.pipelines import counters, pipeline
 
@@ -27,6 +28,7 @@ def healthy(steps: int = 60) -> Trace:
 def test_healthy_is_bound_by_compute() -> None:
     result = diagnose(healthy())
     assert result.verdict.id == "healthy"
+    assert "98 % of it compute or host" in claim(result.verdict)  # no window of the profiler tells one from the other
     assert result.verdict.confidence == 0.99
     assert result.bound_by.id == "compute"
     assert result.bound_by.share == round(6 / 6.1, 4)
@@ -262,3 +264,10 @@ def test_a_finding_that_rests_on_no_step_says_so() -> None:
             loop.next().work()
     assert "Too few steady steps were seen (3)" in verdict({}, **few.tables)
     assert "steps were seen" not in verdict({}, **enough.tables)
+
+
+def test_a_profilers_trace_of_ranges_alone_is_judged_by_its_ranges() -> None:
+    ranges = [{"ts": 10 * MS * step, "dur": 9 * MS, "name": "load", "category": "annotation"} for step in range(40)]
+    waits = [{"ts": 10 * MS * step, "dur": 9 * MS, "kind": "next", "workers": 0} for step in range(40)]
+    result = diagnose(build.trace(manifest={"depth": "trace"}, ranges=ranges, loader=waits))
+    assert (result.verdict.id, result.verdict.cause, result.failed) == ("input-bound", "in-process-loading", [])

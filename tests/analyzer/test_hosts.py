@@ -21,6 +21,7 @@ from perfscope.ui.blocks.rank_rows import rank_rows
 from perfscope.ui.phrases import subject
 from perfscope.ui.terminal.rank_bars import rank_bars
 from tests import build
+from tests.analyzer.claims import claim
 from tests.analyzer.loop import MS, Loop
 from tests.analyzer.pipelines import counters, host
 
@@ -107,7 +108,7 @@ def sleeper(name: str, rank: int) -> Trace:
 def test_a_rank_that_sleeps_by_itself_waits_for_no_peer() -> None:
     found = outcome(straggler.RULE, job(part("node-a", 0, 2), sleeper("node-b", 1)), LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
-    assert "for rank 1 on node-b" in found.headline
+    assert "for rank 1 on node-b" in found.headline and "it is idle" in claim(found)
 
 
 def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:

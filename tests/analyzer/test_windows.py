@@ -47,7 +47,7 @@ def windowed(*more: dict[str, Any], **manifest: Any) -> Trace:
 
 def test_it_is_no_recorded_trace_and_has_no_device_of_its_own() -> None:
     own = windowed()
-    assert not own.is_profiler_trace and units(own) == []
+    assert not own.has_profiled_work and units(own) == []
 
 
 def test_steps_in_and_next_to_a_window_are_distorted_and_no_others() -> None:

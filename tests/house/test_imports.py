@@ -69,6 +69,10 @@ def test_a_trace_is_begun_to_be_read_before_what_its_tables_need_is_imported() -
     assert loaded("import perfscope.traces.load", "pandas", "pyarrow", "rich", "torch") == []
 
 
+def test_an_answer_that_was_kept_is_shown_without_tables() -> None:
+    assert loaded("import perfscope.ui.kept_answer, perfscope.ui.terminal.diagnosis_view", "pandas", "torch") == []
+
+
 def test_recording_needs_no_tables_no_figures_and_no_torch() -> None:
     assert loaded("import perfscope.agent.recorder", "pandas", "plotly", "dash", "torch") == []
 

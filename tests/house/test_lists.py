@@ -2,10 +2,10 @@
 
 import ast
 import inspect
-import sys
 from dataclasses import replace
 from types import ModuleType
 
+import grimp
 import pytest
 
 from perfscope.agent.collectors import COLLECTORS
@@ -46,10 +46,16 @@ def test_every_finding_of_a_subject_is_listed_once() -> None:
 
 
 def test_no_finding_imports_another() -> None:
-    listed = {rule.module for rule in FINDINGS}
-    for module in listed:
-        used = {getattr(value, "__module__", None) for value in vars(sys.modules[module]).values()} - {module}
-        assert not used & listed, module
+    """Neither directly nor through another module."""
+    listed, imports = {rule.module for rule in FINDINGS}, grimp.build_graph("perfscope")
+    assert {module: imports.find_upstream_modules(module) & listed for module in listed} == {
+        module: set() for module in listed
+    }
+
+
+def test_the_check_of_imports_sees_one() -> None:
+    imports = grimp.build_graph("perfscope")
+    assert "perfscope.analyzer.input.input_bound" in imports.find_upstream_modules("perfscope.analyzer.input.what_if")
 
 
 def test_every_collector_is_listed() -> None:

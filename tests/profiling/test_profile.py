@@ -215,6 +215,28 @@ def test_what_is_said_before_torch_is_there(tmp_path: Path) -> None:
     assert answers(done) == 5
 
 
+def test_what_is_imported_slowly_meanwhile_takes_nothing_out(tmp_path: Path) -> None:
+    """The first optimizer imports torch._dynamo, and the probe looks for it while only half of it is there."""
+    done = program(
+        tmp_path,
+        """
+        class Slowly:
+            def find_spec(self, name, path=None, target=None):
+                half = sys.modules.get("torch._dynamo.eval_frame")
+                if half is not None and half.__spec__._initializing:
+                    time.sleep(0.1)
+
+        sys.meta_path.insert(0, Slowly())
+        assert "torch._dynamo" not in sys.modules
+        with perfscope.profile(depth="probe", show=False) as scope:
+            train(10)
+            assert "torch._dynamo" in sys.modules
+            print(json.dumps(hasattr(torch.autograd._engine_run_backward, "__wrapped__")))
+        """,
+    )
+    assert answers(done) is True
+
+
 def test_named_parts_are_ranges_also_those_of_nvtx_itself(tmp_path: Path) -> None:
     done = program(
         tmp_path,

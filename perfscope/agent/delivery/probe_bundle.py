@@ -24,7 +24,7 @@ PARTS = (
     "kernels",
     "startup_shutdown",
 )
-NEEDED_BY_CORE = ("connection", "guard", "patches", "presence", "compilation")
+NEEDED_BY_CORE = ("connection", "guard", "imports", "patches", "presence", "compilation")
 WINDOW_PARTS = ("quiesce", "torch_profiler_api", "profiler_sessions", "cuda_state", "user_profiler", "kernels")
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 NAMES = ("core", *NEEDED_BY_CORE, *WINDOW_PARTS[:-1], *PARTS)

@@ -47,7 +47,7 @@ class Saves:
 
     def tick(self, now_ns: int) -> None:
         for module, watch in self.watches.items():
-            if module not in self.seen and module in sys.modules:
+            if module not in self.seen and SHELF["imports"].imported(module) is not None:
                 self.seen.add(module)
                 watch()
 

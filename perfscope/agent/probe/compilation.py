@@ -22,8 +22,8 @@ QUIET_NS = 1_000_000_000
 
 
 def dynamo(part: str) -> Any:
-    """A module of torch._dynamo, None where the program has not imported it."""
-    return sys.modules.get(f"torch._dynamo.{part}")
+    """A module of torch._dynamo, None where the program has not imported it to the end: optimizers import it, which takes a second."""
+    return SHELF["imports"].imported(f"torch._dynamo.{part}")
 
 
 def used() -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
+SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+
 BY_PUSH, BY_START, BY_MARK = range(3)
 NOTHING, SIGNED, UNSIGNED, REAL = range(4)
 MOST_NAMES = 20_000
@@ -43,7 +45,7 @@ class Heard:
 
     def tick(self, now_ns: int) -> None:
         for name, listen in (("nvtx.nvtx", self.to_package), ("torch.cuda.nvtx", self.to_torch)):
-            module = sys.modules.get(name)
+            module = SHELF["imports"].imported(name)
             if name not in self.seen and getattr(module, "mark", None) is not None:
                 self.seen.add(name)
                 listen(module)

@@ -7,6 +7,7 @@ from perfscope.analyzer.budget.cpu_communication import COLLECTIVE, collectives_
 from perfscope.analyzer.budget.idle_stretches import busiest_tid
 from perfscope.analyzer.budget.thread_work import thread_work
 from perfscope.analyzer.categories import (
+    CHECKPOINT,
     COMPUTE_OR_HOST,
     DEVICE_COMPUTE,
     EXPOSED_COMMUNICATION,
@@ -101,7 +102,7 @@ def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     work = thread_work(trace, unit.process, tid)
     since = unit.begin_ns if work.first_ns is None else work.first_ns
     loop = merged((np.array([since]), np.array([unit.end_ns])))
-    known = [(PROFILER_OVERHEAD, work.overhead), ("checkpoint", work.checkpoint), (INPUT_WAIT, work.loading)]
+    known = [(PROFILER_OVERHEAD, work.overhead), (CHECKPOINT, work.checkpoint), (INPUT_WAIT, work.loading)]
     if launches_kernels(trace, unit.process):
         return [*known, (SYNC_WAIT, merged((work.waits.begin, work.waits.end))), (COMPUTE_OR_HOST, loop)]
     runs = collectives_run(rows_of(trace, "ranges", unit.process))

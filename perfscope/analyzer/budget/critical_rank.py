@@ -71,7 +71,7 @@ def severity_of(share: float, limits: Limits) -> str:
 
 def rank_of_process(trace: Trace, process: int | None) -> int | None:
     """The rank whose budget is told."""
-    if process is None and trace.is_profiler_trace:
+    if process is None and trace.has_profiled_work:
         sums = trace.fact(span_budget)
         return int(sums.sort_values([PEER_WAIT, "rank"])["rank"].iloc[0]) if len(sums) else None
     if process is None:

@@ -6,7 +6,15 @@ import pandas as pd
 from perfscope.analyzer.budget.cpu_work import cpu_kinds
 from perfscope.analyzer.budget.idle_stretches import Idle, idle
 from perfscope.analyzer.budget.thread_work import Calls, thread_work
-from perfscope.analyzer.categories import CATEGORY_IDS, HOST_BOUND, INPUT_WAIT, OTHER_IDLE, PROFILER_OVERHEAD, SYNC_WAIT
+from perfscope.analyzer.categories import (
+    CATEGORY_IDS,
+    CHECKPOINT,
+    HOST_BOUND,
+    INPUT_WAIT,
+    OTHER_IDLE,
+    PROFILER_OVERHEAD,
+    SYNC_WAIT,
+)
 from perfscope.analyzer.run.device_activity import activity
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import Ints, Spans, labelled, merged, subtracted
@@ -28,14 +36,14 @@ def segments(trace: Trace) -> pd.DataFrame:
 
     Columns: process, device (-1: the CPU), rank, ts and dur (int64 ns), category (of the time budget); for idle pieces
     also `tid` (the thread that launched what came next), `launch` (row of `launches` that did, -1 unknown) and `call` (row of
-    `launches`: the synchronising call that drained the device, for sync_wait inside and behind it), else -1.
+    `launches`: the synchronising call that drained the device, for sync-wait inside and behind it), else -1.
 
     Idle time is attributed by what the thread that launches the next work did meanwhile; the first that applies wins:
     the work had been launched, so the device itself made it wait: it waits for another stream, device or peer, or runs
-    what is not in the trace (other_idle); the profiler's own work
-    (profiler_overhead); writing checkpoints; waiting for the loader (input_wait); a call that waited for the device, and
-    all from its return to the next work (sync_wait); anything else the thread did since its first recorded event
-    (host_bound). The rest is other_idle.
+    what is not in the trace (other-idle); the profiler's own work
+    (profiler-overhead); writing checkpoints; waiting for the loader (input-wait); a call that waited for the device, and
+    all from its return to the next work (sync-wait); anything else the thread did since its first recorded event
+    (host-bound). The rest is other-idle.
     """
     parts = [_of_unit(trace, unit) for unit in units(trace)]
     if not parts:
@@ -96,7 +104,7 @@ def _of_thread(trace: Trace, unit: Unit, found: Idle, tid: int) -> pd.DataFrame:
     kinds = [
         (OTHER_IDLE, merged((ready, end))),
         (PROFILER_OVERHEAD, work.overhead),
-        ("checkpoint", work.checkpoint),
+        (CHECKPOINT, work.checkpoint),
         (INPUT_WAIT, work.loading),
         (SYNC_WAIT, merged((begin[drained >= 0], end[drained >= 0]), inside)),
         (HOST_BOUND, active),

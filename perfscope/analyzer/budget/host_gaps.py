@@ -19,7 +19,7 @@ SLOW_CALL_NS = 1_000_000
 
 
 def host_gaps(trace: Trace) -> pd.DataFrame:
-    """The host_bound pieces of `segments`, cut by what the thread that launched next was doing.
+    """The host-bound pieces of `segments`, cut by what the thread that launched next was doing.
 
     Columns: process, device, rank, ts, dur, tid, launch, doing: in a runtime call of a millisecond or more (`driver`), in one
     that gets or returns device memory (`allocating`), in any other runtime call (`launching`), else in an operator

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.categories import COMPUTE_OR_HOST, HOST_BOUND, INPUT_WAIT, OTHER_IDLE
+from perfscope.analyzer.categories import CHECKPOINT, COMPUTE_OR_HOST, HOST_BOUND, INPUT_WAIT, OTHER_IDLE
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, IO, WAITING
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.traces.trace import Trace
@@ -36,8 +36,8 @@ class ObservedBudget:
 def observed_budget(trace: Trace) -> ObservedBudget | None:
     """The budget of the first main process without steps: stack samples tell loader and checkpoints, states the rest.
 
-    None with too few samples of both kinds. Shares: input_wait, checkpoint, host_bound (waiting for the GIL),
-    other_idle (sleeping in poll, network, locks, pipes or files), compute_or_host (the rest).
+    None with too few samples of both kinds. Shares: input-wait, checkpoint, host-bound (waiting for the GIL),
+    other-idle (sleeping in poll, network, locks, pipes or files), compute-or-host (the rest).
     """
     found = _main_thread(trace)
     if found is None:
@@ -53,7 +53,7 @@ def observed_budget(trace: Trace) -> ObservedBudget | None:
     idle = float(np.mean(np.isin(names, (*WAITING, *IO)))) if len(names) else 0.0
     # The waiting that states show is the loader's and the checkpoint's first.
     idle = min(max(idle - in_loader - in_save, 0.0), free - min(gil, free))
-    shares = {INPUT_WAIT: in_loader, "checkpoint": in_save, HOST_BOUND: min(gil, free), OTHER_IDLE: idle}
+    shares = {INPUT_WAIT: in_loader, CHECKPOINT: in_save, HOST_BOUND: min(gil, free), OTHER_IDLE: idle}
     shares[COMPUTE_OR_HOST] = 1.0 - sum(shares.values())
     ends = [column(frame, "ts") for frame in (states, stacks) if len(frame)]
     span = max(int(ts.max()) for ts in ends) - min(int(ts.min()) for ts in ends)

@@ -15,7 +15,7 @@ def budgets(trace: Trace) -> list[RankBudget]:
     """The time budget of each rank over its steady steps (from outside: of the main thread's samples); shares sum to
     1.
     """
-    if trace.is_profiler_trace:
+    if trace.has_profiled_work:
         return of_whole_trace(trace)
     rows = trace.fact(steady_budget)
     ranks = []
@@ -45,7 +45,7 @@ def of_whole_trace(trace: Trace) -> list[RankBudget]:
 
 def budget_over(trace: Trace) -> str:
     """What the time budget is of: the steady `steps`, or the whole `span`."""
-    if trace.is_profiler_trace or not len(trace.fact(steady_budget)):
+    if trace.has_profiled_work or not len(trace.fact(steady_budget)):
         return "span"
     return "steps"
 

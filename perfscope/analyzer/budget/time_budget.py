@@ -11,6 +11,7 @@ from perfscope.analyzer.budget.concatenated_threads import Lanes
 from perfscope.analyzer.budget.trace_budget import traced_budget
 from perfscope.analyzer.categories import (
     CATEGORY_IDS,
+    CHECKPOINT,
     COMPUTE_OR_HOST,
     DEVICE_COMPUTE,
     EXPOSED_COMMUNICATION,
@@ -45,20 +46,20 @@ def time_budget(trace: Trace) -> pd.DataFrame:
 
     Columns: those of `steps`, then every category, and two parts of host_bound: `gc` (garbage collections of the loop's
     thread) and `gil` (waiting for the GIL). For a recorded trace: see `traced_budget`. For recordings of our own only
-    checkpoint, input_wait, exposed_copy, host_bound, other_idle and compute_or_host (the rest: what computes and what
+    checkpoint, input-wait, exposed-copy, host-bound, other-idle and compute-or-host (the rest: what computes and what
     merely dispatches share one thread on a CPU) are told apart. The first that applies wins: checkpoint,
-    input_wait (asking the loader, building an iterator), copies, GC. Of the rest and of input_wait samples of the
-    thread's state give shares: `gil` becomes host_bound; of the rest outside torch calls waiting becomes other_idle.
+    input-wait (asking the loader, building an iterator), copies, GC. Of the rest and of input-wait samples of the
+    thread's state give shares: `gil` becomes host-bound; of the rest outside torch calls waiting becomes other-idle.
     Where no PyTorch loader is asked, the time between the last torch call of a step and the first of the next is
-    input_wait as far as samples show the user's code or a wait there (in a server a wait is other_idle: see `pull_loop`), and
-    compute_or_host else; not where a window of torch's profiler shows that it calls operators. Where such a window
-    shows how much of the time operators compute, compute_or_host becomes device_compute, exposed_communication (collectives
-    and waits for them, no more than samples show the thread in a lock) and host_bound in that proportion. Samples in which the
-    thread waits, beyond what its operators compute, are other_idle then. What ranks that go in step wait for each other is
-    peer_wait (see rank_waiting).
+    input-wait as far as samples show the user's code or a wait there (in a server a wait is other_idle: see `pull_loop`), and
+    compute-or-host else; not where a window of torch's profiler shows that it calls operators. Where such a window
+    shows how much of the time operators compute, compute-or-host becomes device-compute, exposed-communication (collectives
+    and waits for them, no more than samples show the thread in a lock) and host-bound in that proportion. Samples in which the
+    thread waits, beyond what its operators compute, are other-idle then. What ranks that go in step wait for each other is
+    peer-wait (see rank_waiting).
     """
     frame = trace.fact(steps)
-    if len(frame) and trace.is_profiler_trace:
+    if len(frame) and trace.has_profiled_work:
         return traced_budget(trace, frame)
     if not len(frame):
         return frame.assign(**{name: pd.Series(dtype="int64") for name in (*CATEGORY_IDS, "gc", "gil")})
@@ -143,7 +144,7 @@ def _cut(
     gil_input = _part(out[INPUT_WAIT], shares["input"].gil)
     gil = gil_torch + gil_other + gil_gap + gil_input
     budget = {
-        "checkpoint": out["checkpoint"],
+        CHECKPOINT: out[CHECKPOINT],
         INPUT_WAIT: out[INPUT_WAIT] - gil_input + fed,
         EXPOSED_COPY: out[EXPOSED_COPY],
         HOST_BOUND: out["gc"] + gil,
@@ -170,7 +171,7 @@ def _by_window(
     room: Ints,
     of_gaps: tuple[float, float],
 ) -> dict[str, Ints]:
-    """The categories that change where a window shows what operators do in `room` ns of compute_or_host; `of_gaps`: see
+    """The categories that change where a window shows what operators do in `room` ns of compute-or-host; `of_gaps`: see
     `_in_gaps`.
     """
     talks, calls = of_gaps
@@ -196,7 +197,7 @@ def _by_window(
 def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, is_eval: NDArray[np.bool_]) -> dict[str, Ints]:
     """Nanoseconds per step and zone, evaluation left out of the steps it interrupts."""
     kinds = [found.checkpoint, found.input_wait, found.exposed_copy, found.gc, found.gap, found.torch]
-    names = ("checkpoint", INPUT_WAIT, EXPOSED_COPY, "gc", "gap", "torch")
+    names = (CHECKPOINT, INPUT_WAIT, EXPOSED_COPY, "gc", "gap", "torch")
     whole = exclusive(kinds, begin, end)
     without = exclusive([evals, *kinds], begin, end)
     amounts = {name: np.where(is_eval, a, b) for name, a, b in zip(names, whole, without[1:], strict=True)}
@@ -239,7 +240,7 @@ def _in_gaps(out: dict[str, Ints], gap: Shares, computing: ComputeShares | None)
 def _split_gap(
     gap: Ints, shares: Shares, users: float | None, rest: float, talks: float, calls: float
 ) -> tuple[Ints, Ints, Ints]:
-    """(input_wait, waiting for the GIL, idle) parts of the gaps, ns: the rest stays compute_or_host.
+    """(input-wait, waiting for the GIL, idle) parts of the gaps, ns: the rest stays compute-or-host.
 
     `rest`: the share of the waits in which the loop has nothing to do; `talks` and `calls`: see `_in_gaps`.
     """

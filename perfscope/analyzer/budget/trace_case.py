@@ -84,7 +84,7 @@ class Case:
 
 def no_device(trace: Trace) -> str | None:
     """Why nothing can be said of a device, None when its kernels or copies are there."""
-    if not trace.is_profiler_trace:
+    if not trace.has_profiled_work:
         return WANTS_TRACE
     if any(unit.device != NO_DEVICE for unit in units(trace)):
         return None

@@ -41,14 +41,14 @@ ACTIONS = (
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs collectives with sizes across hosts, and the rate of the network; or ports whose bytes the kernel counts."""
-    if not trace.is_profiler_trace:
+    if not trace.has_profiled_work:
         return full_link.why_not(trace, "network", limits)
     return no_device(trace) or link_case.why_not(trace, NETWORK, limits)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """A network near its peak most of the time in which something is moved, when that costs enough."""
-    if not trace.is_profiler_trace:
+    if not trace.has_profiled_work:
         return full_link.detect(trace, "network", ID, limits, title="Network saturated", actions=list(ACTIONS))
     case = case_of(trace, limits)
     use = link_case.link_use(case, NETWORK)

@@ -47,14 +47,14 @@ ACTIONS = (
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs collectives with sizes over links whose peak is known, or links whose bytes the driver counts."""
-    if not trace.is_profiler_trace:
+    if not trace.has_profiled_work:
         return full_link.why_not(trace, "nvlink", limits)
     return no_device(trace) or link_case.why_not(trace, DEVICE_LINKS, limits)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Links that are near their peak most of the time in which something is moved, when that costs enough."""
-    if not trace.is_profiler_trace:
+    if not trace.has_profiled_work:
         return full_link.detect(trace, "nvlink", ID, limits, title="NVLink saturated", actions=list(ACTIONS))
     case = case_of(trace, limits)
     use = link_case.link_use(case, DEVICE_LINKS)

@@ -105,8 +105,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=round(share, 4),
         speedup=ceiling(share),
         headline=f"Straggler: the other ranks wait {percent(share)} of the time for rank {rank}",
-        explanation=f"It is the last to arrive at {int(last['last'])} of {plural(int(last['matched']), 'collective')}: {doing} "
-        "than the others.",
+        explanation=f"It is the last to arrive at {int(last['last'])} of {plural(int(last['matched']), 'collective')}: "
+        f"{doing}{'' if category == CHECKPOINT else ' than the others'}.",
         evidence=[
             *waits(worst, rank, lost_ns, int(last["process"]), int(last["device"])),
             *kernels(trace, rank, int(last["process"]), int(last["device"]), category),

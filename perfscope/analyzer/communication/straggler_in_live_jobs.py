@@ -27,7 +27,7 @@ from perfscope.analyzer.run.rank_waiting import in_step, rank_waiting
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 
-CAUSES = {INPUT_WAIT: "input", "checkpoint": "checkpoint"}
+CAUSES = {INPUT_WAIT: "input", CHECKPOINT: "checkpoint"}
 """What a rank does longer that has a finding of its own, and the straggler's cause then."""
 COMPARED = (COMPUTE_OR_HOST, DEVICE_COMPUTE, HOST_BOUND, INPUT_WAIT, CHECKPOINT, EXPOSED_COPY, OTHER_IDLE)
 """Categories in which a rank can be slower than its peers."""
@@ -36,7 +36,7 @@ COMPARED = (COMPUTE_OR_HOST, DEVICE_COMPUTE, HOST_BOUND, INPUT_WAIT, CHECKPOINT,
 def why_not(trace: Trace) -> str | None:
     """Why ranks cannot be held against each other, None when they can."""
     rows = trace.fact(rank_waiting)
-    if len(rows) < 2 and not trace.is_profiler_trace and ranks_at_once(trace) < 2:
+    if len(rows) < 2 and not trace.has_profiled_work and ranks_at_once(trace) < 2:
         if len(main_processes(trace)) > 1:
             return "the processes of the job ran one after the other: none of them waited for another"
         return "one process was recorded: nobody waits for it"
@@ -100,7 +100,7 @@ def _in_turn(waited_ns: float) -> list[Evidence]:
 
 def _actions(category: str, where: str) -> list[Action]:
     """What to look at, by what the rank does longer."""
-    if category == "checkpoint":
+    if category == CHECKPOINT:
         return [Action("write in the background, or less often: the other ranks wait for the one that writes")]
     found = [
         Action(

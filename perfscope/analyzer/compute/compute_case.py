@@ -8,7 +8,7 @@ import pandas as pd
 from perfscope.analyzer.budget.critical_rank import critical_rank, rank_of_process, severity_of
 from perfscope.analyzer.budget.rank_budgets import budgets
 from perfscope.analyzer.budget.trace_case import ceiling, largest
-from perfscope.analyzer.categories import COMPUTE_OR_HOST, DEVICE_COMPUTE
+from perfscope.analyzer.categories import CATEGORIES
 from perfscope.analyzer.compute.device_peaks import roofs
 from perfscope.analyzer.compute.roofline import roofed_calls
 from perfscope.analyzer.compute.work_limits import WorkLimits, work_limits
@@ -27,7 +27,7 @@ from perfscope.traces.trace import Trace
 NO_WORK = "no operator was recorded: attach with `--depth kernels`, or record a trace with `record_shapes=True`"
 NO_COSTS = "no operator has FLOPs and bytes: record with `record_shapes=True`"
 NO_SHARE = "the window of the profiler has no steps to compare with"
-COMPUTING = (DEVICE_COMPUTE, COMPUTE_OR_HOST)
+COMPUTING = tuple(category.id for category in CATEGORIES if category.resource == "compute")
 PHASES = ("forward", "backward", "optimizer")
 MOST_NAMES = 3
 

@@ -23,7 +23,7 @@ ACTIONS: Final = (
 
 def why_not(trace: Trace, reason: str) -> str | None:
     """Why memory cannot be told to be what limits, when operators do not tell: nothing where counters do."""
-    if trace.is_profiler_trace or not trace.fact(device_use):
+    if trace.has_profiled_work or not trace.fact(device_use):
         return reason
     unmeasured = why_not_measurable(trace)
     return None if unmeasured is None else f"{reason}; {unmeasured}"
@@ -55,7 +55,7 @@ def with_counters(found: Finding | None, trace: Trace, id: str, limits: Limits) 
 
 def bound_to(trace: Trace, resource: str) -> CounterBound | None:
     """The device of the job that its counters show bound by this resource, None when none is."""
-    told = None if trace.is_profiler_trace else busiest(trace.fact(counter_bound))
+    told = None if trace.has_profiled_work else busiest(trace.fact(counter_bound))
     return told if told is not None and told.id == resource else None
 
 

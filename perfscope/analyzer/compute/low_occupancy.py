@@ -41,7 +41,7 @@ SHORT_NS = 5_000
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs grids and the number of multiprocessors, or GPM."""
-    if not trace.is_profiler_trace:
+    if not trace.has_profiled_work:
         return busy_but_empty.why_not(trace)
     reason = no_device(trace)
     if reason is not None:
@@ -60,7 +60,7 @@ def multiprocessors(case: Case) -> int:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The time that multiprocessors stand without a block, when it is enough."""
-    if not trace.is_profiler_trace:
+    if not trace.has_profiled_work:
         return busy_but_empty.detect(trace, ID, limits)
     case = case_of(trace, limits)
     kernels = rows_on(trace, "kernels", case.unit)

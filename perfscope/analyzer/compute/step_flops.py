@@ -46,7 +46,7 @@ def _of_unit(trace: Trace, unit: Unit) -> StepFlops | None:
     rows, calls, ops = trace.fact(time_budget), trace.fact(roofed_calls), table(trace, "ops")
     usual = steady(rows)
     mine, usual = rows[rows["process"] == unit.process], usual[usual["process"] == unit.process]
-    counted = usual if trace.is_profiler_trace else _in_windows(trace, unit.process, mine)
+    counted = usual if trace.has_profiled_work else _in_windows(trace, unit.process, mine)
     if ops is None or not len(counted) or not len(usual):
         return None
     own = calls[(calls["process"] == unit.process) & (calls["device"] == unit.device)]

@@ -9,7 +9,7 @@ def work_units(trace: Trace) -> list[Unit]:
     """`units` of a recorded trace; of a recording of our own one for each process and device in its windows, -1 for the CPU
     of a process without a device. Their span is that of the windows.
     """
-    if trace.is_profiler_trace:
+    if trace.has_profiled_work:
         return units(trace)
     windows, processes = table(trace, "windows"), table(trace, "processes")
     windows = None if windows is None else windows[windows["kept"]]

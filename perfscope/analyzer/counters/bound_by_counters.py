@@ -23,7 +23,7 @@ def with_devices(bound: BoundBy, trace: Trace) -> BoundBy:
     dispatches to a device that was not timed, what looks like computation is not known.
     """
     uses = trace.fact(device_use)
-    if trace.is_profiler_trace or not uses:
+    if trace.has_profiled_work or not uses:
         return bound
     if any(lost.use is use for lost in trace.fact(losses) for use in uses):
         return BoundBy("unknown", None, 0.0)  # one of its devices is gone: what the others do is no answer

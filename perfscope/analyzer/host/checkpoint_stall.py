@@ -39,7 +39,7 @@ COPY_SHARE = 0.1
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs steps; of a profiler's trace also Python stacks, which name the functions that write."""
-    if trace.is_profiler_trace and not len(column(of_category(table(trace, "ranges"), "python", "checkpoint"), "ts")):
+    if trace.has_profiled_work and not len(column(of_category(table(trace, "ranges"), "python", "checkpoint"), "ts")):
         return "the trace holds no Python stacks (`with_stack=True`)"
     return few_steps(trace, limits)
 

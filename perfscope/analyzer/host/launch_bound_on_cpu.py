@@ -26,7 +26,7 @@ def on_a_cpu_with_steps(trace: Trace, limits: Limits) -> bool:
 
 
 def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
-    """The finding when dispatching takes enough of a step: host_bound less collections, waits for the GIL and for a core."""
+    """The finding when dispatching takes enough of a step: host-bound less collections, waits for the GIL and for a core."""
     process = critical_rank(trace, limits)
     ops = table(trace, "ops")
     if process is None or ops is None:

@@ -54,7 +54,7 @@ ID = "input-bound"
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
     """Needs steps, or stack samples from outside."""
-    if trace.is_profiler_trace:
+    if trace.has_profiled_work:
         return traced_input.not_applicable(trace)
     few = few_steps(trace, limits)
     if few is not None and trace.fact(observed_budget) is None:
@@ -64,7 +64,7 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The finding for the rank that waits most, None when it waits less than the limit."""
-    if trace.is_profiler_trace:
+    if trace.has_profiled_work:
         return traced_input.detect(trace, limits)
     process = critical_rank(trace, limits)
     if process is None:

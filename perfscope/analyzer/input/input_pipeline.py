@@ -50,7 +50,7 @@ class Pipeline:
     step: float
     input_wait: float
     consumer: float  # the step without waiting for input: what is left when batches are always ready
-    loader_wait: float  # the part of input_wait in a PyTorch loader
+    loader_wait: float  # the part of input-wait in a PyTorch loader
     received: float  # CPU time of taking a ready batch over
     ready_wait: float  # waiting although a batch lay ready and no fetch ended meanwhile: handing it over
     core_wait: float  # of ready_wait what may be waiting for a core that making batches does not fill

@@ -33,7 +33,7 @@ NS_PER_S = 1e9
 
 def overhead(trace: Trace) -> Overhead | None:
     """Return the overhead of the process that holds the others up; None for traces that other tools recorded."""
-    return None if trace.is_profiler_trace else trace.fact(measured_overhead)
+    return None if trace.has_profiled_work else trace.fact(measured_overhead)
 
 
 def measured_overhead(trace: Trace) -> Overhead | None:

@@ -33,7 +33,7 @@ def rank_waiting(trace: Trace) -> pd.DataFrame:
     ranks do not go in step or the difference is no larger than chance.
     """
     states, rows = table(trace, "thread_states"), trace.fact(steps)
-    if states is None or not len(rows) or trace.is_profiler_trace:
+    if states is None or not len(rows) or trace.has_profiled_work:
         return pd.DataFrame(columns=list(COLUMNS))
     rows = rows[rows["phase"].isin(("train", "inference")) & ~rows["distorted"]]
     hosts = host_by_process(trace)

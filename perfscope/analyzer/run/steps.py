@@ -37,7 +37,7 @@ def steps(trace: Trace) -> pd.DataFrame:
     the step: `dur` is without them). Periods cut off by the ends of the recording are no steps. Empty without probe
     tables.
     """
-    if trace.is_profiler_trace:
+    if trace.has_profiled_work:
         frame = traced_steps(trace)
         return frame[list(COLUMNS)] if len(frame) else nothing()
     parts = []
@@ -85,7 +85,7 @@ def nothing() -> pd.DataFrame:
 
 def trainers(trace: Trace) -> list[tuple[int, int]]:
     """(process, rank) of each process that trains or serves: it has module calls, optimizer steps or loader waits."""
-    if trace.is_profiler_trace:
+    if trace.has_profiled_work:
         return list(dict.fromkeys((unit.process, unit.rank) for unit in units(trace)))
     seen: set[int] = set()
     for name in ("loader", "ranges"):

@@ -31,7 +31,7 @@ def units(trace: Trace) -> list[Unit]:
 
 
 def _found(trace: Trace) -> list[Unit]:
-    if not trace.is_profiler_trace:
+    if not trace.has_profiled_work:
         return []
     pairs = device_pairs(trace)
     said = _ranks(trace)

@@ -23,7 +23,7 @@ def bound_by(
 ) -> BoundBy:
     """The largest resource of the budget; time lost for want of a core counts as the host's.
 
-    `dark`: compute_or_host says nothing of computing: kernels were launched and not recorded, or it lies between the calls of
+    `dark`: compute-or-host says nothing of computing: kernels were launched and not recorded, or it lies between the calls of
     a server. `work`: what limits the
     device's work where that is known; where it is memory for most of it, memory is what limits and not arithmetic.
     """

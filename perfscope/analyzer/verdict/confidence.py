@@ -6,16 +6,13 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.bootstrap import Floats, resampled_means
-from perfscope.analyzer.categories import (
-    CATEGORIES,
-    INPUT_WAIT,
-)
+from perfscope.analyzer.categories import CATEGORIES, CHECKPOINT, INPUT_WAIT
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.analyzer.findings import RULES
 from perfscope.analyzer.limits import Limits
 
-# What could be had back, input_wait first: above its limit a run is not healthy.
-RECOVERABLE = (INPUT_WAIT, "checkpoint", "gc", "gil")
+# What could be had back, input-wait first: above its limit a run is not healthy.
+RECOVERABLE = (INPUT_WAIT, CHECKPOINT, "gc", "gil")
 IN_TRACES = tuple(category.id for category in CATEGORIES if category.recoverable and category.id not in RECOVERABLE)
 # Nothing seen once is certain.
 MOST = 0.99
@@ -43,7 +40,7 @@ def confidence_of(
 ) -> Standing:
     """The share of resamples in which the first of `found` costs enough and more than the second.
 
-    `rows` are the steady steps of the critical rank with their budget; `ordinary_ns` of input_wait a step is no loss
+    `rows` are the steady steps of the critical rank with their budget; `ordinary_ns` of input-wait a step is no loss
     (taking a batch over). Without findings it is the share of resamples in
     which no category that could be recovered reaches its limit.
     """

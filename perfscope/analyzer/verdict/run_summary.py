@@ -32,7 +32,7 @@ def step_summary(trace: Trace, process: int | None) -> StepSummary:
 
 def marks_of(trace: Trace) -> list[tuple[Unit, Marks | None]]:
     """What the steps of a recorded trace were told from, by process; nothing for recordings of our own."""
-    return trace.fact(step_marks) if trace.is_profiler_trace else []
+    return trace.fact(step_marks) if trace.has_profiled_work else []
 
 
 def steps_left_out(trace: Trace) -> list[str]:
@@ -43,7 +43,7 @@ def steps_left_out(trace: Trace) -> list[str]:
 
 def span_s(trace: Trace) -> float:
     """Seconds from the first to the last thing recorded."""
-    if trace.is_profiler_trace:
+    if trace.has_profiled_work:
         return (trace.span_ns[1] - trace.span_ns[0]) / 1e9
     bounds: list[tuple[int, int]] = []
     for name in ("loader", "ranges", "thread_states", "counters", "stacks"):

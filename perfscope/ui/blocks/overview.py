@@ -8,6 +8,7 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.finding_cards import findings
 from perfscope.ui.blocks.markup import door, escape, prose
 from perfscope.ui.blocks.rank_rows import rank_rows
+from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import (
     amount,
     bound_by,
@@ -19,7 +20,7 @@ from perfscope.ui.phrases import (
     subject,
     time_of,
 )
-from perfscope.ui.theme import mark_of, texture
+from perfscope.ui.theme import texture
 
 SMALLEST_SHARE = 0.002
 FULL_LABEL_SHARE, LABEL_SHARE = 0.2, 0.11

@@ -15,9 +15,9 @@ from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.shell import notice
 from perfscope.ui.dashboard.verdicts import Judged, Verdicts
+from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import bound_by, gain
 from perfscope.ui.terminal.rank_bars import largest_first
-from perfscope.ui.theme import mark_of
 
 LOOK_EVERY_MS = 2000
 HEADS = ("run", "what bounds it", "where the time goes", "a step", "to win")

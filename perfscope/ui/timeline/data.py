@@ -17,8 +17,9 @@ from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.search import Hits
 from perfscope.analyzer.timeline.selection import BY
 from perfscope.analyzer.timeline.track import Lanes
+from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import name_of
-from perfscope.ui.theme import mark_of, texture
+from perfscope.ui.theme import texture
 
 VERSION = 1
 NAMES_AT_ONCE = 4096
