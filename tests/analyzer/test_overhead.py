@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from perfscope.agent.probe.counting_blocks import BLOCK_NS, CYCLE_NS, OFTEN_NS, next_block
 from perfscope.analyzer.overhead.block_contrast import block_contrast
 from perfscope.analyzer.overhead.overhead import overhead
-from perfscope.traces.run.manifest import Manifest, ProbeCost
+from perfscope.traces.run.manifest import Manifest, ProbeCost, UsableCores
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace, framed
 
@@ -132,6 +132,28 @@ def test_the_share_is_of_the_recorded_time_and_its_parts_sum_to_it() -> None:
     assert found.before is not None and found.during is not None and found.after is not None
     assert found.before == pytest.approx(1 / 0.03, rel=0.02) and found.after == pytest.approx(1 / 0.03, rel=0.02)
     assert found.during < min(found.before, found.after)
+
+
+@pytest.mark.parametrize("used_cores", [2.0, 1.0])
+def test_on_full_cores_the_interval_reaches_to_the_cpu_time_that_was_taken(used_cores: float) -> None:
+    """Of 0.383 s of ours, 15 s long, on two cores: half where the run's threads go on by themselves, all where they wait."""
+    trace = trace_with(*made(steady, 0.0), counting=True)
+    names = ["cpu_ns", "host_cpu_busy_ns", "host_cpu_count"] * 2
+    readings = [0.0, 0.0, 2.0, used_cores * 15e9, used_cores * 15e9, 2.0]
+    of, at = [0, -1, -1] * 2, [0] * 3 + [15 * S] * 3
+    columns = {"process": of, "tid": [-1] * 6, "ts": at, "name": names, "value": readings}
+    manifest = trace.manifests[0]
+    manifest.usable_cores = UsableCores(2.0, 2)
+    tables = {name: trace.table(name) for name in ("ranges", "counting_blocks")} | {"counters": framed("counters", columns)}
+    found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)))
+    assert found is not None
+    if used_cores < 2.0:
+        assert found.high < 0.025 and "agent" not in {part.name for part in found.parts}
+    else:
+        assert found.low == pytest.approx(0.383 / 2 / 15 - 0.01, abs=0.0005)
+        assert found.high == pytest.approx(0.383 / 15 + 0.01, abs=0.0005)
+        assert found.low < found.share < found.high <= found.low + 0.04
+        assert sum(part.seconds for part in found.parts) == pytest.approx(found.share * 15.0, rel=0.03)
 
 
 def test_without_counting_blocks_the_measured_parts_are_left() -> None:

@@ -43,7 +43,7 @@ def measured_overhead(trace: Trace) -> Overhead | None:
         loop = Loop.of(trace, process)
         contrast = block_contrast(loop.begin[loop.clean], loop.dur[loop.clean], loop.counting)
         if contrast is not None:
-            return from_blocks(loop, contrast, cost_of(trace, process))
+            return from_blocks(loop, contrast, cost_of(trace, process), cpu_taken(trace))
     return from_parts(trace, process)
 
 
@@ -109,8 +109,34 @@ class Loop:
         return float(NS_PER_S / self.dur[picked].mean()) if picked.sum() >= LIMITS.fewest_steps else None
 
 
-def from_blocks(loop: Loop, contrast: Contrast, cost: ProbeCost | None) -> Overhead:
-    """Return the overhead from the difference between blocks, and what was measured directly."""
+@dataclass(frozen=True)
+class CpuTaken:
+    """CPU time of ours on full cores (ns): the run lost `most_ns` of it where all its threads waited for the one that made
+    room, and `least_ns` where each went on by itself.
+    """
+
+    least_ns: float
+    most_ns: float
+
+
+def cpu_taken(trace: Trace) -> CpuTaken | None:
+    """Return the CPU time that the agent and all probes used; None where a core was idle for them, or it was not measured."""
+    agent_ns, cores = manifest(trace).agent_cpu_ns, manifest(trace).usable_cores
+    if len(trace.manifests) != 1 or agent_ns is None or not 0 <= agent_ns < LARGEST_NS or cores is None:
+        return None
+    if not trace.fact(host_load).full(FULL_CORES_IDLE):
+        return None
+    costs = [one for one in manifest(trace).costs if is_plausible(one)]
+    inside_ns = sum(one.install_ns + one.records_ns + one.sampling_ns for one in costs)
+    return CpuTaken((agent_ns + inside_ns) / max(cores.cores, 1.0), float(agent_ns + inside_ns))
+
+
+def from_blocks(loop: Loop, contrast: Contrast, cost: ProbeCost | None, taken: CpuTaken | None) -> Overhead:
+    """Return the overhead from the difference between blocks, and what was measured directly.
+
+    The difference does not hold what goes on in both kinds of blocks: the agent's own start, or one that delays the next block,
+    too. On full cores the CPU time that was `taken` bounds that.
+    """
     window_ns, window_deviation_ns = loop.window_ns()
     counted_ns = float(covered(loop.counting, loop.begin[:1], loop.begin[-1:] + loop.dur[-1:])[0])
     full_ns = max(loop.span_ns - counted_ns - float(loop.dur[~loop.clean].sum()), 0.0)
@@ -127,14 +153,20 @@ def from_blocks(loop: Loop, contrast: Contrast, cost: ProbeCost | None) -> Overh
         "window": window_ns,
         "samples and readings": sampling_ns(contrast.share),
     }
-    share = sum(parts.values()) / span_ns
+    seen_ns = sum(parts.values())
     below = sampling_ns(contrast.share) - sampling_ns(contrast.low)
     above = sampling_ns(contrast.high) - sampling_ns(contrast.share)
     spread = 1.96 * window_deviation_ns
+    low = seen_ns / span_ns - max(hypot(below, spread) / span_ns, LEAST_HALF_WIDTH)
+    high = seen_ns / span_ns + max(hypot(above, spread) / span_ns, LEAST_HALF_WIDTH)
+    if taken is not None:
+        parts["agent"] = max((taken.least_ns + taken.most_ns) / 2 - seen_ns, 0.0)
+        low = max(low, taken.least_ns / span_ns - LEAST_HALF_WIDTH)
+        high = max(high, taken.most_ns / span_ns + LEAST_HALF_WIDTH)
     return Overhead(
-        share=share,
-        low=share - max(hypot(below, spread) / span_ns, LEAST_HALF_WIDTH),
-        high=share + max(hypot(above, spread) / span_ns, LEAST_HALF_WIDTH),
+        share=sum(parts.values()) / span_ns,
+        low=low,
+        high=high,
         before=loop.counted_rate(first_half=True),
         during=len(loop.dur) / loop.span_ns * NS_PER_S,
         after=loop.counted_rate(first_half=False),
