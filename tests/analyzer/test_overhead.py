@@ -144,7 +144,9 @@ def test_on_full_cores_the_interval_reaches_to_the_cpu_time_that_was_taken(used_
     columns = {"process": of, "tid": [-1] * 6, "ts": at, "name": names, "value": readings}
     manifest = trace.manifests[0]
     manifest.usable_cores = UsableCores(2.0, 2)
-    tables = {name: trace.table(name) for name in ("ranges", "counting_blocks")} | {"counters": framed("counters", columns)}
+    tables = {name: trace.table(name) for name in ("ranges", "counting_blocks")} | {
+        "counters": framed("counters", columns)
+    }
     found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)))
     assert found is not None
     if used_cores < 2.0:

@@ -22,7 +22,7 @@ QUIET_NS = 1_000_000_000
 
 
 def dynamo(part: str) -> Any:
-    """A module of torch._dynamo, None where the program has not imported it to the end: optimizers import it, which takes a second."""
+    """A module of torch._dynamo, None where the program has not imported it to the end: that takes an optimizer a second."""
     return SHELF["imports"].imported(f"torch._dynamo.{part}")
 
 
