@@ -156,7 +156,7 @@ def test_storage_needs_evidence_of_io() -> None:
     finding = found(pipeline(wait=10, fetch=slow))
     assert finding.cause == "storage-bound"
     assert gain(finding).likely == 2.222  # the consumer's 10 ms are 9 when its core no longer sleeps
-    assert "5 MB read from disk a batch" in finding.evidence[-2].text
+    assert "5 MB read from disk per batch" in finding.evidence[-2].text
     assert found(pipeline(wait=10, fetch={**slow, "read": 0})).cause == "too-few-workers"
 
 

@@ -55,5 +55,5 @@ def test_following_refreshes_in_place_and_keeps_the_verdict_in_sight() -> None:
         text = ""
         while "does not fit here" not in text:
             text += os.read(reader, 65536).decode()
-    assert text.startswith("\x1b[H\x1b[J") and "Input-bound: the run waits" in text
+    assert text.startswith("\x1b[H\x1b[J") and "Input-bound: training waits" in text
     assert text.count("\n") <= 17

@@ -52,7 +52,7 @@ def test_dark_mode_repaints(page: Any) -> None:
 def test_a_newcomer_is_led_from_the_verdict_to_the_interval_that_proves_it(page: Any) -> None:
     """The verdict is on the first screen; its door leads to the wait it speaks of."""
     verdict = page.find_element("css selector", ".verdict h1")
-    assert verdict.location["y"] + verdict.size["height"] < 900 and "waits for its data" in verdict.text
+    assert verdict.location["y"] + verdict.size["height"] < 900 and "waits for data" in verdict.text
     page.find_element("css selector", ".verdict a.button.main").click()
     until(lambda: page.execute_script(SHOWN) is not None)
     until(lambda: 0 <= page.execute_script(TOP) < 900)

@@ -20,8 +20,8 @@ from tests.ui.runs import input_bound
 GOLDEN = """\
 20 s, 188 steps of 106 ms (p95 121 ms)
 
-Input-bound: the run waits for its data 61 % of the time.
-Both cores are 97 % busy decoding, so more workers will not help.
+Input-bound: training waits for data 61 % of each step
+Both cores are 97 % busy decoding. More workers would not help.
 bound by input, 61 % of the time; sure: 0.96
 
   a step   input wait 64.7 ms ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ compute or host 38.2 ms ██████████
@@ -35,10 +35,11 @@ bound by input, 61 % of the time; sure: 0.96
     - or keep decoded samples in a cache
     perfscope explain input-bound/decode-bound
   2 write checkpoints in the         3.18 ms/step   at most 1.03x     Checkpoint stall: training
-    background                       3 % of it                        stands still 3 % of the time.
+    background                       3 % of it                        waits 3 % of the time for
+                                                                      checkpoints
     perfscope explain checkpoint-stall
-  3 Memory growth: 12 MB a minute    no time yet
-    in `collect (train.py:9)`.
+  3 Memory growth: 12 MB per minute  no time yet
+    in `collect (train.py:9)`
     perfscope explain memory-growth
 
   looked for and not there: gc-pause, gil-contention
