@@ -1,7 +1,8 @@
-"""Attaches to one run again and again and says what is left of it: `python -m benchmarks.cycles [COUNT]`.
+"""Attaches to one run again and again and says what is left of it: `python -m benchmarks.cycles
+[COUNT]`.
 
-Prints how long each attach stopped the main thread, whether the losses are those of an unattached run, and what changed in
-the target: patched functions, file descriptors, threads, modules, memory.
+Prints how long each attach stopped the main thread, whether the losses are those of an unattached
+run, and what changed in the target: patched functions, file descriptors, threads, modules, memory.
 """
 
 import json
@@ -34,7 +35,9 @@ def stop_ms(folder: Path) -> list[float]:
 
 
 def attach(run: Run, folder: Path) -> list[float]:
-    command = perfscope("attach", str(run.pid), "--duration", str(DURATION_S), "--json", "--out", folder)
+    command = perfscope(
+        "attach", str(run.pid), "--duration", str(DURATION_S), "--json", "--out", folder
+    )
     subprocess.run(command, capture_output=True, check=True)
     return stop_ms(folder)
 
@@ -59,9 +62,13 @@ def main() -> None:
         alone = start("looping.py", folder / "alone", "--steps", str(len(losses)))
         alone.process.wait()
         same = losses == [line[0] for line in alone.lines()]
-    print(f"\n{count} attaches, {len(stops)} entered, {len(losses)} steps; losses bit-identical: {same}")
     print(
-        f"main thread stopped: p50 {np.median(stops):.2f} ms, p99 {np.percentile(stops, 99):.2f} ms, max {max(stops):.2f} ms"
+        f"\n{count} attaches, {len(stops)} entered, {len(losses)} steps; losses bit-identical:"
+        f" {same}"
+    )
+    print(
+        f"main thread stopped: p50 {np.median(stops):.2f} ms, p99 {np.percentile(stops, 99):.2f}"
+        f" ms, max {max(stops):.2f} ms"
     )
     changed = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
     print(f"changed in the target: {changed or 'nothing'}; resident memory {grown:+d} kB")

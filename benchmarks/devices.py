@@ -1,8 +1,10 @@
-"""What watching eight GPUs costs, with a stand-in driver whose calls take the time that real ones were measured to take.
+"""What watching eight GPUs costs, with a stand-in driver whose calls take the time that real ones
+were measured to take.
 
-`python -m benchmarks.devices [SECONDS]`: records a process that waits, on a host of eight H100, and prints the rate that the
-manifest states, the rate of the rows, and the CPU time of the collector: by its own account, and as the difference of the whole
-recorder's with and without it. Exits 1 when the collector takes more than a hundredth of a core.
+`python -m benchmarks.devices [SECONDS]`: records a process that waits, on a host of eight H100, and
+prints the rate that the manifest states, the rate of the rows, and the CPU time of the collector:
+by its own account, and as the difference of the whole recorder's with and without it. Exits 1 when
+the collector takes more than a hundredth of a core.
 """
 
 import json
@@ -24,9 +26,13 @@ def recorder_cpu_s(target: int, folder: Path, seconds: float, env: dict[str, str
     """CPU seconds of a recorder from its start to its end."""
     job = json.dumps([[target, str(folder), seconds, env.get("STAND_IN_SCENARIO", "")]])
     before = os.times()
-    subprocess.run([sys.executable, "-m", "tests.driver.record"], env=env, check=True, input=job, text=True)
+    subprocess.run(
+        [sys.executable, "-m", "tests.driver.record"], env=env, check=True, input=job, text=True
+    )
     after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    return (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
 
 
 def main(seconds: float) -> int:
@@ -38,7 +44,9 @@ def main(seconds: float) -> int:
             scenario = written(folder, "h100", *lines, devices=DEVICES)
             env = environment(built(folder), scenario)
             with_driver = recorder_cpu_s(target.pid, folder / "with", seconds, env)
-            without = recorder_cpu_s(target.pid, folder / "without", seconds, environment(None, None))
+            without = recorder_cpu_s(
+                target.pid, folder / "without", seconds, environment(None, None)
+            )
         finally:
             target.kill()
             target.wait()
@@ -59,11 +67,19 @@ def told(folder: Path, seconds: float, difference_s: float) -> int:
     print(f"{DEVICES} devices, {seconds:g} s")
     for what, rows, kind in (("cheap counters", quick, "quick"), ("dear counters", slow, "slow")):
         stated, cost = sampling[f"{kind}_hz"], sampling[f"{kind}_us"]
-        print(f"  {what:16} stated {stated:.2f} Hz, reached {hz(rows):.2f} Hz, {cost:.0f} us a device")
-    print(f"  {'who is on them':16} {sampling['holders_hz']:.3f} Hz each, {sampling['holders_us']:.0f} us a device")
+        print(
+            f"  {what:16} stated {stated:.2f} Hz, reached {hz(rows):.2f} Hz, {cost:.0f} us a device"
+        )
+    print(
+        f"  {'who is on them':16} {sampling['holders_hz']:.3f} Hz each,"
+        f" {sampling['holders_us']:.0f} us a device"
+    )
     print(f"  {'collector':16} {100 * sampling['core_share']:.2f} % of a core by its own account")
     share = 100 * difference_s / seconds
-    print(f"  {'whole recorder':16} {share:.2f} % of a core more than without a driver, its start included")
+    print(
+        f"  {'whole recorder':16} {share:.2f} % of a core more than without a driver, its start"
+        " included"
+    )
     return 0 if sampling["core_share"] <= MOST_SHARE else 1
 
 

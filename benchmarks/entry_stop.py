@@ -1,9 +1,11 @@
-"""How long an entry stops its target: N entries each into real processes of every kind, p50 / p99 / max of the longest stop.
+"""How long an entry stops its target: N entries each into real processes of every kind, p50 / p99 /
+max of the longest stop.
 
     python benchmarks/entry_stop.py [N=200] [KIND...]
 
-Fails when a source did not run exactly once, a target ended, a request to the server failed, or p99 of the busy main thread
-is over BUDGET_MS. Each entry runs in a child process, as it does in the agent.
+Fails when a source did not run exactly once, a target ended, a request to the server failed, or p99
+of the busy main thread is over BUDGET_MS. Each entry runs in a child process, as it does in the
+agent.
 """
 
 import os
@@ -58,9 +60,14 @@ KINDS = {
     "busy": f"{READY}\nn = 0\nwhile True: n += 1",
     "training, 2 loader workers": TRAINING,
     "server under load": SERVER,
-    "join": f"import threading, time; t = threading.Thread(target=time.sleep, args=(9999,)); t.start(); {READY}; t.join()",
+    "join": (
+        "import threading, time; t = threading.Thread(target=time.sleep, args=(9999,)); t.start();"
+        f" {READY}; t.join()"
+    ),
     "sleep": f"import time; {READY}; time.sleep(9999)",
-    "lock, another thread hogs the GIL": f"{HOG}\nl = threading.Lock(); l.acquire(); {READY}; l.acquire()",
+    "lock, another thread hogs the GIL": (
+        f"{HOG}\nl = threading.Lock(); l.acquire(); {READY}; l.acquire()"
+    ),
     "busy, another thread hogs the GIL": f"{HOG}\n{READY}\nn = 0\nwhile True: n += 1",
 }
 
@@ -101,7 +108,9 @@ def measure(kind: str, entries: int, folder: Path) -> bool:
     """Enter `entries` times and print one line; False when anything was not as it must be."""
     out = folder / "out"
     out.unlink(missing_ok=True)
-    target = subprocess.Popen([sys.executable, "-c", KINDS[kind]], stdout=subprocess.PIPE, text=True)
+    target = subprocess.Popen(
+        [sys.executable, "-c", KINDS[kind]], stdout=subprocess.PIPE, text=True
+    )
     assert target.stdout is not None
     load = None
     if kind.startswith("server"):
@@ -112,7 +121,9 @@ def measure(kind: str, entries: int, folder: Path) -> bool:
     before = held(target.pid)
     reports = []
     for number in range(entries):
-        reports.append(enter_once(target.pid, f"with open({str(out)!r}, 'a') as out: out.write('{number}\\n')"))
+        reports.append(
+            enter_once(target.pid, f"with open({str(out)!r}, 'a') as out: out.write('{number}\\n')")
+        )
         time.sleep(0.002)
     time.sleep(0.5)
     ran = sorted(map(int, out.read_text().split()))
@@ -121,13 +132,26 @@ def measure(kind: str, entries: int, folder: Path) -> bool:
     stops_ms = sorted(report.stopped_ns / 1e6 for report in landed)
     p50, p99 = (stops_ms[int(len(stops_ms) * share)] for share in (0.5, 0.99))
     ways = {report.way: sum(one.way == report.way for one in landed) for report in landed}
-    line = f"{kind:34} landed {len(landed)}/{entries}  stop ms p50 {p50:.2f}  p99 {p99:.2f}  max {stops_ms[-1]:.2f}  {ways}"
-    fine = ran == list(range(entries)) and target.poll() is None and (kind != "busy" or p99 <= BUDGET_MS)
+    line = (
+        f"{kind:34} landed {len(landed)}/{entries}  stop ms p50 {p50:.2f}  p99 {p99:.2f}  max"
+        f" {stops_ms[-1]:.2f}  {ways}"
+    )
+    fine = (
+        ran == list(range(entries))
+        and target.poll() is None
+        and (kind != "busy" or p99 <= BUDGET_MS)
+    )
     if load is not None:
         load.ended.set()
-        line += f"  {load.answered} answered, {load.failed} failed, longest {load.longest_ms:.1f} ms"
+        line += (
+            f"  {load.answered} answered, {load.failed} failed, longest {load.longest_ms:.1f} ms"
+        )
         fine = fine and load.failed == 0
-    print(f"{line}  threads, fds {before} -> {held(target.pid)}{'' if fine else '  NOT FINE'}", *lost[:1], flush=True)
+    print(
+        f"{line}  threads, fds {before} -> {held(target.pid)}{'' if fine else '  NOT FINE'}",
+        *lost[:1],
+        flush=True,
+    )
     target.kill()
     target.wait()
     return fine

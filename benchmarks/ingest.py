@@ -1,8 +1,10 @@
-"""How fast a recorded trace becomes a diagnosis, and in how much memory; beside Holistic Trace Analysis where that is installed.
+"""How fast a recorded trace becomes a diagnosis, and in how much memory; beside Holistic Trace
+Analysis where that is installed.
 
     python -m benchmarks.ingest N6.json N24.json --peer /path/to/python-with-hta
 
-Our time is the whole command, file to printed diagnosis; the peer's its load, temporal breakdown, overlap and kernel breakdown.
+Our time is the whole command, file to printed diagnosis; the peer's its load, temporal breakdown,
+overlap and kernel breakdown.
 """
 
 import argparse
@@ -41,7 +43,9 @@ def measured(command: list[str], cache: str) -> Run:
     """Runs a command to its end; shared pages of several processes count for each."""
     begin_s = time.perf_counter()
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    )
     peak = [0]
     watcher = threading.Thread(target=watch, args=(process.pid, peak))
     watcher.start()
@@ -58,7 +62,10 @@ def watch(pid: int, peak: list[int]) -> None:
     try:
         root = psutil.Process(pid)
         while root.is_running() and root.status() != psutil.STATUS_ZOMBIE:
-            peak[0] = max(peak[0], sum(one.memory_info().rss for one in (root, *root.children(recursive=True))))
+            peak[0] = max(
+                peak[0],
+                sum(one.memory_info().rss for one in (root, *root.children(recursive=True))),
+            )
             time.sleep(SAMPLED_EVERY_S)
     except psutil.Error:
         pass  # it has ended between two looks
@@ -82,8 +89,14 @@ def ours(path: Path, cache: str) -> Run:
     runs = [measured([*command, "--no-cache"], cache) for _ in range(REPEATS)]
     best = Run(min(run.wall_s for run in runs), max(run.peak_bytes for run in runs))
     print(f"{path.name}: {text_bytes / 1e6:.0f} MB, {events} events")
-    print(f"  file to diagnosis     {best.wall_s:.2f} s ({1e9 * best.wall_s / events:.0f} ns an event)")
-    print(f"  memory                {best.peak_bytes / 1e6:.0f} MB, {best.peak_bytes / text_bytes:.2f} of the text")
+    print(
+        f"  file to diagnosis     {best.wall_s:.2f} s ({1e9 * best.wall_s / events:.0f} ns an"
+        " event)"
+    )
+    print(
+        f"  memory                {best.peak_bytes / 1e6:.0f} MB,"
+        f" {best.peak_bytes / text_bytes:.2f} of the text"
+    )
     keeping = measured(command, cache)
     again = measured(command, cache)
     print(f"  first time, kept      {keeping.wall_s:.2f} s")
@@ -93,7 +106,12 @@ def ours(path: Path, cache: str) -> Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("traces", nargs="+", type=Path, help="unpacked traces, the first one is given to the peer too")
+    parser.add_argument(
+        "traces",
+        nargs="+",
+        type=Path,
+        help="unpacked traces, the first one is given to the peer too",
+    )
     parser.add_argument("--peer", help="a Python in which HolisticTraceAnalysis is installed")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
@@ -102,7 +120,8 @@ def main() -> None:
         peer = measured([args.peer, "-c", PEER, str(args.traces[0])], tempfile.gettempdir())
         print(f"Holistic Trace Analysis: {peer.wall_s:.1f} s, {peer.peak_bytes / 1e6:.0f} MB")
         print(
-            f"  ratio {peer.wall_s / runs[0].wall_s:.1f} in time, {peer.peak_bytes / runs[0].peak_bytes:.1f} in memory"
+            f"  ratio {peer.wall_s / runs[0].wall_s:.1f} in time,"
+            f" {peer.peak_bytes / runs[0].peak_bytes:.1f} in memory"
         )
 
 

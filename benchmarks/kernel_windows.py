@@ -1,6 +1,8 @@
-"""What windows of torch's profiler do to a running program: a hundred in a row, the end of a large one, and the cost inside one.
+"""What windows of torch's profiler do to a running program: a hundred in a row, the end of a large
+one, and the cost inside one.
 
-Usage: `python -m benchmarks.kernel_windows [hundred] [end] [inside]` (about six minutes for all). Prints figures and ratios.
+Usage: `python -m benchmarks.kernel_windows [hundred] [end] [inside]` (about six minutes for all).
+Prints figures and ratios.
 """
 
 import argparse
@@ -74,7 +76,17 @@ def target(*arguments: str) -> Iterator[tuple[Target, Path]]:
 
 
 def attached(pid: int, out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--json", "--out", str(out), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "perfscope",
+        "attach",
+        str(pid),
+        "--json",
+        "--out",
+        str(out),
+        *options,
+    ]
     return subprocess.Popen(
         command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -82,7 +94,11 @@ def attached(pid: int, out: Path, *options: str) -> subprocess.Popen[str]:
 
 def notes(out: Path) -> list[dict[str, Any]]:
     """What the run folder tells of its windows."""
-    lines = [line for path in sorted(out.glob("streams/kernels@*/*")) for line in path.read_text().split("\n")[:-1]]
+    lines = [
+        line
+        for path in sorted(out.glob("streams/kernels@*/*"))
+        for line in path.read_text().split("\n")[:-1]
+    ]
     return [row for row in map(json.loads, lines) if "begin" in row]
 
 
@@ -117,11 +133,21 @@ def hundred() -> None:
         after_ms = step_ms(run.ends()[began:])
         stalls = [row["stall"] / 1e6 for row in taken if row["stall"] is not None]
         print(
-            f"{len(taken)} windows: resident {before:.0f} -> {run.resident_mb():.0f} MB ({run.resident_mb() / before:.3f}),"
+            f"{len(taken)} windows: resident {before:.0f} -> {run.resident_mb():.0f} MB"
+            f" ({run.resident_mb() / before:.3f}),"
         )
-        print(f"  (threads, files) {counts} -> {run.counts()}, stderr {run.errors.stat().st_size} bytes,")
-        print(f"  a step {usual_ms:.2f} ms before, {after_ms:.2f} ms after ({after_ms / usual_ms:.3f});")
-        print(f"  ending one held up a step by {np.median(stalls):.1f} ms (median), {max(stalls):.1f} ms at most;")
+        print(
+            f"  (threads, files) {counts} -> {run.counts()}, stderr {run.errors.stat().st_size}"
+            " bytes,"
+        )
+        print(
+            f"  a step {usual_ms:.2f} ms before, {after_ms:.2f} ms after"
+            f" ({after_ms / usual_ms:.3f});"
+        )
+        print(
+            f"  ending one held up a step by {np.median(stalls):.1f} ms (median), {max(stalls):.1f}"
+            " ms at most;"
+        )
         print(f"  others used {others.cores():.2f} cores")
 
 
@@ -137,44 +163,65 @@ def end(stall_ms: int, *arguments: str) -> None:
             inside = np.diff(ends[(ends >= row["begin"]) & (ends <= row["end"])]) / 1e6
             touched = (ends[1:] > row["end"]) & (ends[:-1] < row["last"])
             longest = (np.diff(ends)[touched]).max() / 1e6
-            before = np.diff(ends[ends < notes(folder / "run")[0]["first"]])[-int(touched.sum()) :].max() / 1e6
-            usual, way = float(np.median(inside)), "with the GIL" if row["gil"] else "without the GIL"
+            before = (
+                np.diff(ends[ends < notes(folder / "run")[0]["first"]])[-int(touched.sum()) :].max()
+                / 1e6
+            )
+            usual, way = (
+                float(np.median(inside)),
+                "with the GIL" if row["gil"] else "without the GIL",
+            )
             held = (row["last"] - row["end"]) / 1e6
             print(
-                f"{row['bytes'] / BYTES_PER_EVENT:.0f} events, ended {way} in {held:.0f} ms: longest step {longest:.1f} ms,"
+                f"{row['bytes'] / BYTES_PER_EVENT:.0f} events, ended {way} in {held:.0f} ms:"
+                f" longest step {longest:.1f} ms,"
             )
             print(f"  an ordinary one inside {usual:.2f} ms (ratio {longest / usual:.1f});")
             print(
-                f"  the longest of as many before {before:.1f} ms; others used {others.cores():.2f} cores", flush=True
+                f"  the longest of as many before {before:.1f} ms; others used {others.cores():.2f}"
+                " cores",
+                flush=True,
             )
 
 
 def inside() -> None:
-    """A step within a window of ours and within torch.profiler used by hand, each against its own program's usual step."""
+    """A step within a window of ours and within torch.profiler used by hand, each against its own
+    program's usual step.
+    """
     for _ in range(PASSES):
         with target("--by-hand", str(BY_HAND_STEPS)) as (run, _folder):
             others = Others(run.process.pid)
-            begin, last = map(int, run.out.with_name(run.out.name + ".profiled").read_text().split())
+            begin, last = map(
+                int, run.out.with_name(run.out.name + ".profiled").read_text().split()
+            )
             ends = run.ends()
             by_hand = step_ms(ends[(ends >= begin) & (ends <= last)])
             usual = step_ms(ends[:250])
         with target() as (run, folder):
             attached(
-                run.process.pid, folder / "run", "--duration", "5", "--window", f"steps={BY_HAND_STEPS}"
+                run.process.pid,
+                folder / "run",
+                "--duration",
+                "5",
+                "--window",
+                f"steps={BY_HAND_STEPS}",
             ).communicate()
             row, ends = notes(folder / "run")[-1], run.ends()
             ours = step_ms(ends[(ends >= row["begin"]) & (ends <= row["end"])])
             own_usual = step_ms(ends[:250])
         ratio = (ours / own_usual) / (by_hand / usual)
         print(
-            f"a step inside: ours {ours:.2f} of {own_usual:.2f} ms, by hand {by_hand:.2f} of {usual:.2f} ms, ratio {ratio:.2f};"
+            f"a step inside: ours {ours:.2f} of {own_usual:.2f} ms, by hand {by_hand:.2f} of"
+            f" {usual:.2f} ms, ratio {ratio:.2f};"
         )
         print(f"  others used {others.cores():.2f} cores", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenes", nargs="*", choices=("hundred", "end", "inside", []), metavar="hundred|end|inside")
+    parser.add_argument(
+        "scenes", nargs="*", choices=("hundred", "end", "inside", []), metavar="hundred|end|inside"
+    )
     scenes = parser.parse_args().scenes or ["hundred", "end", "inside"]
     if "end" in scenes:
         end(FREE_STALL_MS)

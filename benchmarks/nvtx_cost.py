@@ -1,5 +1,6 @@
-"""What a range costs under `perfscope run`: `python -m benchmarks.nvtx_cost`. Prints nanoseconds for one push and pop, the least
-of 20 trials, without a tool and with ours, in C and from the nvtx package.
+"""What a range costs under `perfscope run`: `python -m benchmarks.nvtx_cost`. Prints nanoseconds
+for one push and pop, the least of 20 trials, without a tool and with ours, in C and from the nvtx
+package.
 """
 
 import os
@@ -30,7 +31,11 @@ print(round(least, 1))
 
 def measured(folder: Path, name: str, command: list[str]) -> float:
     """ns a range; with a `name` under `perfscope run`."""
-    whole = [*perfscope("run", "--depth", "observe", "--out", folder / name, "--"), *command] if name else command
+    whole = (
+        [*perfscope("run", "--depth", "observe", "--out", folder / name, "--"), *command]
+        if name
+        else command
+    )
     done = subprocess.run(whole, capture_output=True, text=True, check=True, env={**os.environ})
     return float(done.stdout)
 
@@ -45,7 +50,10 @@ def main() -> None:
         for language, command in programs.items():
             plain = measured(folder, "", command)
             ours = measured(folder, language.replace(" ", "-"), command)
-            print(f"{language}: {plain:.0f} ns without a tool, {ours:.0f} ns with ours: {ours - plain:.0f} ns a range")
+            print(
+                f"{language}: {plain:.0f} ns without a tool, {ours:.0f} ns with ours:"
+                f" {ours - plain:.0f} ns a range"
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""How many cores the rest of the machine uses beside a benchmark: what its figures have to be read with."""
+"""How many cores the rest of the machine uses beside a benchmark: what its figures have to be read
+with.
+"""
 
 import os
 import time
@@ -16,8 +18,8 @@ def machine_ticks() -> int:
 
 
 def session_ticks(sessions: set[int]) -> int:
-    """CPU time of all processes of these sessions and their descendants (torchrun gives each rank a session of its own), those
-    that ended and were waited for included.
+    """CPU time of all processes of these sessions and their descendants (torchrun gives each rank a
+    session of its own), those that ended and were waited for included.
     """
     rows: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -25,7 +27,9 @@ def session_ticks(sessions: set[int]) -> int:
             text = (folder / "stat").read_text()
         except OSError:
             continue
-        rows[int(folder.name)] = [int(field) for field in text[text.rindex(")") + 4 :].split()[: CSTIME + 1]]
+        rows[int(folder.name)] = [
+            int(field) for field in text[text.rindex(")") + 4 :].split()[: CSTIME + 1]
+        ]
     own = {pid for pid, fields in rows.items() if fields[SESSION] in sessions}
     while grown := {pid for pid, fields in rows.items() if fields[PARENT] in own} - own:
         own |= grown
@@ -37,7 +41,11 @@ class Others:
 
     def __init__(self, *sessions: int) -> None:
         self.sessions = {os.getsid(0), *sessions}
-        self.began_s, self.machine, self.own = time.monotonic(), machine_ticks(), session_ticks(self.sessions)
+        self.began_s, self.machine, self.own = (
+            time.monotonic(),
+            machine_ticks(),
+            session_ticks(self.sessions),
+        )
 
     def cores(self) -> float:
         machine, own = machine_ticks() - self.machine, session_ticks(self.sessions) - self.own

@@ -1,15 +1,19 @@
-"""What being attached costs a run by an outside clock, and whether the overhead that perfscope prints is the true one.
+"""What being attached costs a run by an outside clock, and whether the overhead that perfscope
+prints is the true one.
 
-Attached blocks (one `perfscope attach` each, profiling window included) and unattached blocks alternate within one run whose
-program logs when each step ended. Each is compared with the unattached ones before and after it. Printed per scene:
+Attached blocks (one `perfscope attach` each, profiling window included) and unattached blocks
+alternate within one run whose program logs when each step ended. Each is compared with the
+unattached ones before and after it. Printed per scene:
 
-- throughput while recording, and over the whole command with its start and its diagnosis, over throughput unattached, each with
+- throughput while recording, and over the whole command with its start and its diagnosis, over
+  throughput unattached, each with
   a block-bootstrap interval over pairs;
 - how many of the printed intervals contain what the clock measured, and how wide they are.
 
-Pairs in which the rest of the machine used more than QUIET_CORES cores are set aside, and counted. A pair takes 2.5 times the
-length of a block. Runs that were kept in the same file are pooled. Usage:
-`python -m benchmarks.overhead [--pairs 20] [--length 15] [--scene NAME] [--depth DEPTH] [--keep FILE]`
+Pairs in which the rest of the machine used more than QUIET_CORES cores are set aside, and counted.
+A pair takes 2.5 times the length of a block. Runs that were kept in the same file are pooled.
+Usage: `python -m benchmarks.overhead [--pairs 20] [--length 15] [--scene NAME] [--depth DEPTH]
+[--keep FILE]`
 """
 
 import argparse
@@ -30,12 +34,47 @@ from benchmarks.others import Others
 
 SCENES = {
     # each fills two cores
-    "one-rank": ("--threads", "2", "--workers", "1", "--size", "512", "--step-ms", "40", "--fetch-ms", "1"),
-    "two-ranks": ("--ranks", "2", "--threads", "1", "--workers", "1", "--step-ms", "40", "--fetch-ms", "1"),
+    "one-rank": (
+        "--threads",
+        "2",
+        "--workers",
+        "1",
+        "--size",
+        "512",
+        "--step-ms",
+        "40",
+        "--fetch-ms",
+        "1",
+    ),
+    "two-ranks": (
+        "--ranks",
+        "2",
+        "--threads",
+        "1",
+        "--workers",
+        "1",
+        "--step-ms",
+        "40",
+        "--fetch-ms",
+        "1",
+    ),
     "loader-workers": ("--threads", "1", "--workers", "2", "--step-ms", "10", "--fetch-ms", "16"),
     "short-steps": ("--threads", "1", "--workers", "1", "--step-ms", "2", "--fetch-ms", "1"),
-    "slow-steps-between": ("--threads", "2", "--workers", "1", "--size", "512", "--step-ms", "20", "--fetch-ms", "1")
-    + ("--slow-every", "100", "--slow-ms", "400"),
+    "slow-steps-between": (
+        (
+            "--threads",
+            "2",
+            "--workers",
+            "1",
+            "--size",
+            "512",
+            "--step-ms",
+            "20",
+            "--fetch-ms",
+            "1",
+        )
+        + ("--slow-every", "100", "--slow-ms", "400")
+    ),
 }
 FLOOR = 0.97
 WIDEST = 0.04
@@ -47,7 +86,9 @@ BLOCK = 2  # neighboring pairs share an unattached block
 
 @dataclass(frozen=True)
 class Pair:
-    """One attached block against its unattached neighbors: ratios of steps per second, and the printed overhead."""
+    """One attached block against its unattached neighbors: ratios of steps per second, and the
+    printed overhead.
+    """
 
     scene: str
     depth: str
@@ -67,7 +108,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Attached:
-    """One attach (CLOCK_MONOTONIC ns): the command from start to end, the recording within, what was printed."""
+    """One attach (CLOCK_MONOTONIC ns): the command from start to end, the recording within, what
+    was printed.
+    """
 
     command: tuple[int, int]
     recording: tuple[int, int]
@@ -84,11 +127,25 @@ def unattached(seconds: float) -> tuple[int, int]:
 
 def attach(pid: int, depth: str, seconds: float, out: Path) -> Attached:
     """Attach once, as a user would."""
-    command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--duration", str(seconds), "--depth", depth]
+    command = [
+        sys.executable,
+        "-m",
+        "perfscope",
+        "attach",
+        str(pid),
+        "--duration",
+        str(seconds),
+        "--depth",
+        depth,
+    ]
     before, began = os.times(), time.monotonic_ns()
-    done = subprocess.run([*command, "--json", "--out", str(out)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--json", "--out", str(out)], capture_output=True, text=True, check=True
+    )
     ended, after = time.monotonic_ns(), os.times()
-    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    cpu_s = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
     answer = json.loads(done.stdout)
     first = int(json.loads((out / "manifest.json").read_text())["zero_monotonic_ns"])
     overhead = answer["overhead"] or dict.fromkeys(("share", "low", "high"), float("nan"))
@@ -115,7 +172,12 @@ def measured(name: str, depth: str, count: int, length_s: float) -> list[Pair]:
     """Return `count` pairs of one run."""
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        target = [sys.executable, str(Path(__file__).with_name("overhead_target.py")), text, *SCENES[name]]
+        target = [
+            sys.executable,
+            str(Path(__file__).with_name("overhead_target.py")),
+            text,
+            *SCENES[name],
+        ]
         process = subprocess.Popen(target, start_new_session=True)
         try:
             await_steps(folder / "marks.0")
@@ -159,22 +221,37 @@ def lines(name: str, depth: str, pairs: list[Pair]) -> list[str]:
     for what in ("recording", "command"):
         mean, low, high = interval(np.array([getattr(one, f"{what}_ratio") for one in quiet]))
         word = "holds" if low >= FLOOR else "MISSED" if high < FLOOR else "not resolvable here"
-        found.append(f"  {what:9} ratio {mean:.4f} [{low:.4f} .. {high:.4f}]  floor {FLOOR}: {word}")
+        found.append(
+            f"  {what:9} ratio {mean:.4f} [{low:.4f} .. {high:.4f}]  floor {FLOOR}: {word}"
+        )
     widths = np.array([one.high - one.low for one in quiet])
-    held, share = sum(one.holds_truth for one in quiet), float(np.mean([one.share for one in quiet]))
-    narrow, cpu_s = int((widths <= WIDEST).sum()), float(np.mean([one.agent_cpu_s for one in quiet]))
-    found.append(f"  printed {share:.2%}; {held} of {len(quiet)} intervals contain what the clock measured")
+    held, share = (
+        sum(one.holds_truth for one in quiet),
+        float(np.mean([one.share for one in quiet])),
+    )
+    narrow, cpu_s = (
+        int((widths <= WIDEST).sum()),
+        float(np.mean([one.agent_cpu_s for one in quiet])),
+    )
     found.append(
-        f"  {narrow} of {len(quiet)} are at most {WIDEST} wide (median {np.median(widths):.3f}); agent {cpu_s:.2f} s of CPU time"
+        f"  printed {share:.2%}; {held} of {len(quiet)} intervals contain what the clock measured"
+    )
+    found.append(
+        f"  {narrow} of {len(quiet)} are at most {WIDEST} wide (median {np.median(widths):.3f});"
+        f" agent {cpu_s:.2f} s of CPU time"
     )
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--length", type=float, default=15.0, help="seconds of a block")
-    parser.add_argument("--scene", choices=SCENES, action="append", help="only these; default: the first three")
+    parser.add_argument(
+        "--scene", choices=SCENES, action="append", help="only these; default: the first three"
+    )
     parser.add_argument("--depth", choices=("kernels", "probe", "observe"), default="kernels")
     parser.add_argument("--keep", type=Path, help="JSON lines to pool with and add to")
     args = parser.parse_args()

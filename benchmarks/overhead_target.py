@@ -1,7 +1,9 @@
-"""A training loop that logs when each step ended: `overhead_target.py FOLDER --ranks N --threads N --workers N ...`.
+"""A training loop that logs when each step ended: `overhead_target.py FOLDER --ranks N --threads N
+--workers N ...`.
 
-Each rank writes CLOCK_MONOTONIC nanoseconds, one line per step, to FOLDER/marks.RANK. With several ranks, rank 0 forks the
-others, and gradients are averaged over gloo. Every `--slow-every` steps one takes `--slow-ms` longer, as with a checkpoint.
+Each rank writes CLOCK_MONOTONIC nanoseconds, one line per step, to FOLDER/marks.RANK. With several
+ranks, rank 0 forks the others, and gradients are averaged over gloo. Every `--slow-every` steps one
+takes `--slow-ms` longer, as with a checkpoint.
 """
 
 import argparse
@@ -31,7 +33,9 @@ class Spinning(Dataset[torch.Tensor]):
 
 
 def products_per_step(weights: torch.Tensor, step_ms: float) -> int:
-    """Return how many products last a step: a fixed amount of work, so that a slow step shows in its length."""
+    """Return how many products last a step: a fixed amount of work, so that a slow step shows in
+    its length.
+    """
     began, products = time.monotonic(), 0
     while time.monotonic() - began < 1:
         weights @ weights
@@ -47,7 +51,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--step-ms", type=float, default=20.0)
     parser.add_argument("--fetch-ms", type=float, default=2.0)
-    parser.add_argument("--size", type=int, default=256, help="rows of the matrices; larger ones use all threads")
+    parser.add_argument(
+        "--size", type=int, default=256, help="rows of the matrices; larger ones use all threads"
+    )
     parser.add_argument("--slow-every", type=int, default=0)
     parser.add_argument("--slow-ms", type=float, default=0.0)
     return parser.parse_args()
@@ -74,7 +80,9 @@ def main() -> None:
         start_ranks(args)
     rank = int(os.environ.get("RANK", "0"))
     torch.set_num_threads(args.threads)
-    model: torch.nn.Module = torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10))
+    model: torch.nn.Module = torch.nn.Sequential(
+        torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10)
+    )
     weights = torch.randn(args.size, args.size)
     products = products_per_step(weights, args.step_ms)
     if args.ranks > 1:

@@ -1,8 +1,10 @@
-"""What reading the ranks of a job side by side gains over one after the other, and what merging them costs.
+"""What reading the ranks of a job side by side gains over one after the other, and what merging
+them costs.
 
     python -m benchmarks.ranks_side_by_side TRACE.json.gz [RANKS]
 
-Makes RANKS (16) ranks from one recorded trace. Both ways read every file whole; the merge is measured apart.
+Makes RANKS (16) ranks from one recorded trace. Both ways read every file whole; the merge is
+measured apart.
 """
 
 import resource
@@ -34,11 +36,16 @@ def main(source: Path, ranks: int) -> None:
             read_one(one.path)
         after_s = time.perf_counter() - begin
         rows = sum(
-            len(frame) for name in ("ops", "kernels", "launches", "ranges") if (frame := whole.table(name)) is not None
+            len(frame)
+            for name in ("ops", "kernels", "launches", "ranges")
+            if (frame := whole.table(name)) is not None
         )
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"{ranks} ranks, {rows:,} rows: one after the other {after_s:.2f} s, side by side {beside_s:.2f} s "
-          f"({after_s / beside_s:.2f} times as fast), merging {merge_s:.2f} s; peak {peak_mb:.0f} MB")  # fmt: skip
+    print(
+        f"{ranks} ranks, {rows:,} rows: one after the other {after_s:.2f} s, side by side"
+        f" {beside_s:.2f} s ({after_s / beside_s:.2f} times as fast), merging {merge_s:.2f} s; peak"
+        f" {peak_mb:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Whether two versions of perfscope give the same answers: save those of one, then compare with those of the other.
+"""Whether two versions of perfscope give the same answers: save those of one, then compare with
+those of the other.
 
-    python -m benchmarks.same_answers save before.json PATH...     traces, run folders, or folders of them
-    python -m benchmarks.same_answers compare before.json after.json
+    python -m benchmarks.same_answers save before.json PATH...     traces, run folders, or folders
+    of them python -m benchmarks.same_answers compare before.json after.json
 
-Compared are ids, causes, order and numbers, not sentences. Each side is analyzed by the Python that runs `save`, so run
-it in both checkouts. What the JSON of version 1 called otherwise is translated.
+Compared are ids, causes, order and numbers, not sentences. Each side is analyzed by the Python that
+runs `save`, so run it in both checkouts. What the JSON of version 1 called otherwise is translated.
 """
 
 import argparse
@@ -46,8 +47,13 @@ def answer(path: Path) -> dict[str, Any]:
 def essence(diagnosis: dict[str, Any]) -> dict[str, Any]:
     """Ids, causes, order and numbers of a diagnosis, in the names of schema 2."""
     verdict = diagnosis["verdict"]
-    budget = {entry["category"].replace("_", "-"): entry["share"] for entry in diagnosis["time_budget"]}
-    steps = {name: diagnosis["steps"][name] for name in ("count", "mean_ms", "p50_ms", "p95_ms", "distorted")}
+    budget = {
+        entry["category"].replace("_", "-"): entry["share"] for entry in diagnosis["time_budget"]
+    }
+    steps = {
+        name: diagnosis["steps"][name]
+        for name in ("count", "mean_ms", "p50_ms", "p95_ms", "distorted")
+    }
     missing = diagnosis.get("not_checked", diagnosis.get("not_applicable", []))
     return {
         "verdict": [verdict["id"], verdict["cause"], verdict["confidence"]],
@@ -71,7 +77,11 @@ def numbers_of(finding: dict[str, Any]) -> dict[str, Any]:
         "lost_s": finding["lost_s"],
         "share": finding["share"],
         "speedup": finding["speedup"],
-        "evidence": [[entry["value"], entry["unit"]] for entry in finding["evidence"] if entry["value"] is not None],
+        "evidence": [
+            [entry["value"], entry["unit"]]
+            for entry in finding["evidence"]
+            if entry["value"] is not None
+        ],
         "actions": len(finding["actions"]),
     }
 
@@ -80,7 +90,9 @@ def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
     """One line for each place in which two answers differ."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name in sorted(before.keys() | after.keys()):
-            yield from differences(before.get(name), after.get(name), f"{where}.{name}" if where else name)
+            yield from differences(
+                before.get(name), after.get(name), f"{where}.{name}" if where else name
+            )
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from differences(old, new, f"{where}[{index}]")
@@ -116,13 +128,16 @@ def compare(before: Path, after: Path) -> int:
         if lines:
             print(name, *lines, sep="\n    ")
     print(
-        f"{len(shared)} recordings on both sides, {differing} differ, {len(old.keys() ^ new.keys())} on one side only"
+        f"{len(shared)} recordings on both sides, {differing} differ,"
+        f" {len(old.keys() ^ new.keys())} on one side only"
     )
     return 1 if differing else 0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True, dest="command")
     saving = commands.add_parser("save")
     saving.add_argument("file", type=Path)
@@ -131,7 +146,9 @@ def main() -> int:
     comparing.add_argument("before", type=Path)
     comparing.add_argument("after", type=Path)
     asked = parser.parse_args()
-    missing = [str(path) for path in asked.paths if not path.exists()] if asked.command == "save" else []
+    missing = (
+        [str(path) for path in asked.paths if not path.exists()] if asked.command == "save" else []
+    )
     if missing:
         parser.error(f"no such file or folder: {', '.join(missing)}")
     if asked.command == "save":

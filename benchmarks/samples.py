@@ -1,7 +1,9 @@
-"""Attaches to every sample workload, ill and fixed, and holds the verdict and the prediction against what is true.
+"""Attaches to every sample workload, ill and fixed, and holds the verdict and the prediction
+against what is true.
 
-For each: the verdict against the first line of the program, whether it is gone with --fix, and the measured speed-up (by the
-program's own meter) against the predicted one. Usage: `python -m benchmarks.samples [NAME ...] [--ranks 2]`.
+For each: the verdict against the first line of the program, whether it is gone with --fix, and the
+measured speed-up (by the program's own meter) against the predicted one. Usage: `python -m
+benchmarks.samples [NAME ...] [--ranks 2]`.
 """
 
 import argparse
@@ -55,14 +57,27 @@ class Running:
 
     def __init__(self, name: str, ranks: int, *arguments: str) -> None:
         program = ["-m", f"sample_workloads.{name}", *arguments]
-        launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", "29517"]
+        launcher = [
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            str(ranks),
+            "--master_port",
+            "29517",
+        ]
         command = [sys.executable, *launcher, *program] if ranks > 1 else [sys.executable, *program]
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in end()
         self.process = subprocess.Popen(
-            command, stdout=self.log, stderr=subprocess.DEVNULL, cwd=FOLDER.parent, start_new_session=True
+            command,
+            stdout=self.log,
+            stderr=subprocess.DEVNULL,
+            cwd=FOLDER.parent,
+            start_new_session=True,
         )
         end = time.monotonic() + 90
-        while len(self.said()) < 2 * ranks and time.monotonic() < end and self.process.poll() is None:
+        while (
+            len(self.said()) < 2 * ranks and time.monotonic() < end and self.process.poll() is None
+        ):
             time.sleep(0.2)
 
     def said(self) -> list[dict[str, float]]:
@@ -70,7 +85,9 @@ class Running:
         return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
 
     def meter(self, first: int) -> list[tuple[float, float]]:
-        """(steps since the same rank's line before, ms of each) for every line from the `first` on."""
+        """(steps since the same rank's line before, ms of each) for every line from the `first`
+        on.
+        """
         lines, before, found = self.said(), dict[float, float](), []
         for at, line in enumerate(lines):
             rank = line.get("rank", 0)
@@ -93,7 +110,16 @@ def attach(pid: int, seconds: float, keep: Path | None) -> dict[str, Any]:
     """The diagnosis of a running sample; its run folder stays at `keep` when that is given."""
     with tempfile.TemporaryDirectory() as folder:
         out = keep or Path(folder) / "run"
-        command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--duration", str(seconds), "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "perfscope",
+            "attach",
+            str(pid),
+            "--duration",
+            str(seconds),
+            "--json",
+        ]
         done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"attach failed: {done.stderr}")
@@ -103,7 +129,9 @@ def attach(pid: int, seconds: float, keep: Path | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Look:
-    """One run of a sample: the diagnosis, its own meter (steps and ms a step, a row a second), cores that others used."""
+    """One run of a sample: the diagnosis, its own meter (steps and ms a step, a row a second),
+    cores that others used.
+    """
 
     answer: dict[str, Any]
     own: npt.NDArray[np.float64]
@@ -111,7 +139,9 @@ class Look:
     whole: npt.NDArray[np.float64]  # all rows of its meter, those while it was attached to too
 
     def step_ms(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-        """The mean step over these rows of its meter (last axis): a second with few long steps counts as a second."""
+        """The mean step over these rows of its meter (last axis): a second with few long steps
+        counts as a second.
+        """
         steps, each = self.own[rows, 0], self.own[rows, 1]
         mean: npt.NDArray[np.float64] = (steps * each).sum(-1) / steps.sum(-1)
         return mean
@@ -123,12 +153,23 @@ class Look:
 
 @contextlib.contextmanager
 def calibrated(sample: Sample) -> Iterator[None]:
-    """A CPU's roofs are known only while the sample that needs them is looked at: they change what is found of others."""
+    """A CPU's roofs are known only while the sample that needs them is looked at: they change what
+    is found of others.
+    """
     before = os.environ.get("XDG_CACHE_HOME")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
         try:
-            command = [sys.executable, "-m", "perfscope", "doctor", "--calibrate", "--threads", "1", "--force"]
+            command = [
+                sys.executable,
+                "-m",
+                "perfscope",
+                "doctor",
+                "--calibrate",
+                "--threads",
+                "1",
+                "--force",
+            ]
             if sample.id == "compute-bound":
                 subprocess.run(command, check=True, capture_output=True)
             yield
@@ -139,7 +180,9 @@ def calibrated(sample: Sample) -> Iterator[None]:
 
 
 def look(sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str) -> Look | None:
-    """Start it, watch its meter before and after we are attached (a window slows it); None when it says it cannot run here."""
+    """Start it, watch its meter before and after we are attached (a window slows it); None when it
+    says it cannot run here.
+    """
     kept = args.keep / "-".join((sample.name, str(ranks), *arguments)) if args.keep else None
     running = Running(sample.name, ranks, *arguments)
     try:
@@ -159,7 +202,9 @@ def look(sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str) 
 
 
 def gain_of(ill: Look, fixed: Look) -> tuple[float, float, float]:
-    """How much faster the fixed program is by its own meter, with the 95 % bootstrap interval over seconds."""
+    """How much faster the fixed program is by its own meter, with the 95 % bootstrap interval over
+    seconds.
+    """
     rng = np.random.default_rng(0)
     means = [one.step_ms(rng.choice(len(one.own), (2000, len(one.own)))) for one in (ill, fixed)]
     low, high = np.percentile(means[0] / means[1], [2.5, 97.5])
@@ -172,13 +217,18 @@ def verdict_of(answer: dict[str, Any]) -> str:
 
 
 def prediction(sample: Sample, ill: Look, gain: tuple[float, float, float]) -> tuple[bool, str]:
-    """(does it hold, the words): the measured gain, whose interval counts, inside low .. high and likely within 20 % of it."""
+    """(does it hold, the words): the measured gain, whose interval counts, inside low .. high and
+    likely within 20 % of it.
+    """
     found = next((one for one in ill.answer["findings"] if one["id"] == sample.id), None)
     said = (found or {}).get("speedup") or {}
     low, likely, high = (said.get(key) for key in ("low", "likely", "high"))
     if low is None or likely is None or high is None:
         holds = not high or gain[1] <= high
-        return holds, f"predicted at most {high:.2f}{'' if holds else ' NO'}" if high else "predicts nothing"
+        return (
+            holds,
+            f"predicted at most {high:.2f}{'' if holds else ' NO'}" if high else "predicts nothing",
+        )
     holds = low <= gain[2] and gain[1] <= high and 0.8 * gain[1] <= likely <= 1.2 * gain[2]
     return holds, f"predicted {likely:.2f} [{low:.2f} .. {high:.2f}]{'' if holds else ' NO'}"
 
@@ -197,14 +247,23 @@ def judge(sample: Sample, ranks: int, args: argparse.Namespace) -> bool:
     healed = (sample.also or sample.id) not in left
     gain = gain_of(ill, fixed)
     holds, predicted = prediction(sample, ill, gain)
-    words = f"{'ok ' if right and healed and holds else 'NO '} {said:34} {'healed' if healed else 'NOT HEALED'}"
+    words = (
+        f"{'ok ' if right and healed and holds else 'NO '} {said:34}"
+        f" {'healed' if healed else 'NOT HEALED'}"
+    )
     measured = f"gain {gain[0]:5.2f} [{gain[1]:.2f} .. {gain[2]:.2f}] {predicted:32}"
     steps = f"step {ill.answer['steps']['mean_ms'] or 0:.1f} ms, own {ill.own_ms:.1f}"
     print(
-        f"{sample.name:32} {words:50} {measured} {steps}; others {ill.others:.2f}, {fixed.others:.2f} cores", flush=True
+        f"{sample.name:32} {words:50} {measured} {steps}; others {ill.others:.2f},"
+        f" {fixed.others:.2f} cores",
+        flush=True,
     )
     if not right or not healed:
-        print(f"{'':32} wanted {wanted}; found {found}; with --fix {[verdict_of(fixed.answer), *left]}", flush=True)
+        print(
+            f"{'':32} wanted {wanted}; found {found}; with --fix"
+            f" {[verdict_of(fixed.answer), *left]}",
+            flush=True,
+        )
     return right and healed and holds
 
 
@@ -213,7 +272,12 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--duration", type=float, default=15.0)
-    parser.add_argument("--own", type=float, default=OWN_S, help="seconds for which its meter is read before and after")
+    parser.add_argument(
+        "--own",
+        type=float,
+        default=OWN_S,
+        help="seconds for which its meter is read before and after",
+    )
     parser.add_argument("--keep", type=Path, help="folder for the run folders")
     args = parser.parse_args()
     wanted = [one for one in samples() if not args.names or one.name in args.names]

@@ -1,9 +1,11 @@
-"""How fast the timeline answers: many events in 64 lanes, a real browser, from the hand to the exact picture.
+"""How fast the timeline answers: many events in 64 lanes, a real browser, from the hand to the
+exact picture.
 
-A server holds the lanes; a headless chromium of 1920 px zooms from the whole span to single events and back, with pans
-between. Printed: first paint, hand to scaled frame, hand to exact picture, payload, the browser's memory before and after.
-With `--trial FOLDER` a bare script (`srv.py` and `tl.js`, which draw unlabelled bars) is driven the same way on the same
-machine right after. Usage: `python -m benchmarks.ui [--events 1e7] [--trial FOLDER]`.
+A server holds the lanes; a headless chromium of 1920 px zooms from the whole span to single events
+and back, with pans between. Printed: first paint, hand to scaled frame, hand to exact picture,
+payload, the browser's memory before and after. With `--trial FOLDER` a bare script (`srv.py` and
+`tl.js`, which draw unlabelled bars) is driven the same way on the same machine right after. Usage:
+`python -m benchmarks.ui [--events 1e7] [--trial FOLDER]`.
 """
 
 import argparse
@@ -25,15 +27,16 @@ import psutil
 LANES, NAMES = 64, 500
 PORT, TRIAL_PORT = 8152, 8051
 FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1920,1080"
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run"
+    " --disable-background-networking --disable-component-update --disable-sync"
+    " --window-size=1920,1080"
 )
 PAGE = """<!doctype html><html><head><style>{style}</style></head><body style="margin:0"><div id="timeline"></div>
 <script>{script}</script><script>
 const T = perfscopeTimeline, root = document.getElementById("timeline");
 T.mount(root, T.httpSource("/timeline/run"), {{ height: 880, hash: false }})
   .then((t) => t.settled()).then(() => {{ window.ready = performance.now(); }});
-</script></body></html>"""
+</script></body></html>"""  # noqa: E501
 WALK = """const done = arguments[0], t = root.timeline, out = [], next = () => new Promise(requestAnimationFrame);
 const after = async (act) => {
   const begun = performance.now();
@@ -53,7 +56,7 @@ const zoom = (factor) => after(() => T.zoom(t, factor, t.view.from + 0.43 * (t.v
   for (let i = 0; i < 5; i++) await after(() => T.pan(t, 0.1));
   await zoom(4);
   done(JSON.stringify(out));
-})();"""
+})();"""  # noqa: E501
 TRIAL_WALK = """const done = arguments[0];
 (async () => {
   window.stats.length = 0;
@@ -84,7 +87,9 @@ def serve(events: int) -> None:
 
     trace, app = Synthetic({}, {}, [], span_ns=lanes.span_ns), Flask("benchmark")
     register(app, lambda _: trace)
-    app.add_url_rule("/", "page", lambda: PAGE.format(style=style() + stylesheet(), script=script()))
+    app.add_url_rule(
+        "/", "page", lambda: PAGE.format(style=style() + stylesheet(), script=script())
+    )
     make_server("127.0.0.1", PORT, app, threaded=True, request_handler=Handler).serve_forever()
 
 
@@ -102,16 +107,22 @@ def random_lanes(events: int) -> Any:
         dur = rng.lognormal(8.5, 1.2, each).astype(np.int64) + 1
         ts = np.cumsum(gap + np.concatenate(([0], dur[:-1])))
         code = rng.zipf(1.5, each).clip(0, NAMES - 1).astype(np.int64)
-        made.append(lane(Events(ts, dur, code, np.zeros(each, np.uint8), np.arange(each, dtype=np.int32))))
+        made.append(
+            lane(Events(ts, dur, code, np.zeros(each, np.uint8), np.arange(each, dtype=np.int32)))
+        )
         tracks.append(Track(0, "steps", f"lane {number}", number, 1, each, 0, False, 0, -1, -1, -1))
     end = max(int(one.ts[-1] + one.dur(slice(-1, None))[0]) for one in made)
     return Lanes((0, end), names, made, tracks, [Group("benchmark", 0, 0)])
 
 
 @contextmanager
-def running(command: list[str], folder: Path | None, port: int, path: str) -> Iterator[psutil.Process]:
+def running(
+    command: list[str], folder: Path | None, port: int, path: str
+) -> Iterator[psutil.Process]:
     """A server, until it has answered once."""
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         while not answers(port, path):
             if process.poll() is not None:
@@ -142,7 +153,9 @@ def browser() -> Iterator[Any]:
     options.binary_location = shutil.which("chromium") or ""
     for flag in FLAGS.split():
         options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver") or ""))
+    driver = webdriver.Chrome(
+        options=options, service=webdriver.ChromeService(shutil.which("chromedriver") or "")
+    )
     driver.set_script_timeout(170)
     try:
         yield driver
@@ -167,14 +180,18 @@ def heap_mb(driver: Any) -> float:
 
 def told(name: str, values: Any, unit: str, digits: int = 1) -> None:
     p50, p95, most = np.percentile(values, [50, 95, 100])
-    print(f"  {name:<34} p50 {p50:8.{digits}f}  p95 {p95:8.{digits}f}  max {most:8.{digits}f} {unit}", flush=True)
+    print(
+        f"  {name:<34} p50 {p50:8.{digits}f}  p95 {p95:8.{digits}f}  max {most:8.{digits}f} {unit}",
+        flush=True,
+    )
 
 
 def ours(events: int, rounds: int, shot: Path | None) -> None:
     command = [sys.executable, "-m", "benchmarks.ui", "--serve", str(events)]
     with running(command, None, PORT, "/timeline/run/meta") as server, browser() as driver:
         print(
-            f"perfscope, {events:,} events in {LANES} lanes; the server holds {server.memory_info().rss / 1e9:.2f} GB"
+            f"perfscope, {events:,} events in {LANES} lanes; the server holds"
+            f" {server.memory_info().rss / 1e9:.2f} GB"
         )
         driver.get(f"http://127.0.0.1:{PORT}/")
         print(f"  first paint {ready(driver):.0f} ms after the navigation began")
@@ -183,14 +200,19 @@ def ours(events: int, rounds: int, shot: Path | None) -> None:
             walks.append(np.array(json.loads(driver.execute_async_script(WALK))))
             before = before or heap_mb(driver)
         values = np.concatenate(walks)
-        print(f"  {len(values)} interactions, {rounds} times from the whole to single events and back")
+        print(
+            f"  {len(values)} interactions, {rounds} times from the whole to single events and back"
+        )
         told("hand to exact picture", values[:, 0], "ms")
         told("hand to scaled frame", values[:, 1], "ms")
         told("question to answer", values[:, 5], "ms")
         told("server", values[:, 3], "ms")
         told("painting", values[:, 4], "ms")
         told("payload", values[:, 2] / 1000, "kB", 0)
-        print(f"  heap of the page after the first round {before:.1f} MB, after the last {heap_mb(driver):.1f} MB")
+        print(
+            f"  heap of the page after the first round {before:.1f} MB, after the last"
+            f" {heap_mb(driver):.1f} MB"
+        )
         if shot is not None:
             driver.save_screenshot(str(shot))
 
@@ -202,7 +224,10 @@ def trial(folder: Path, events: int) -> None:
             shutil.copy(folder / name, copy / name)
         command = [sys.executable, "srv.py", str(events)]
         with running(command, copy, TRIAL_PORT, "/tl"), browser() as driver:
-            print(f"the bare trial, {events:,} events in {LANES} lanes, no labels, nesting or selection")
+            print(
+                f"the bare trial, {events:,} events in {LANES} lanes, no labels, nesting or"
+                " selection"
+            )
             driver.get(f"http://127.0.0.1:{TRIAL_PORT}/tl")
             print(f"  first paint {ready(driver):.0f} ms after the navigation began")
             values = np.array(json.loads(driver.execute_async_script(TRIAL_WALK)))
@@ -213,10 +238,16 @@ def trial(folder: Path, events: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=float, default=1e7, help="events in all lanes together")
-    parser.add_argument("--rounds", type=int, default=2, help="times from the whole to single events and back")
-    parser.add_argument("--trial", type=Path, help="folder of the bare trial; without it only ours is measured")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="times from the whole to single events and back"
+    )
+    parser.add_argument(
+        "--trial", type=Path, help="folder of the bare trial; without it only ours is measured"
+    )
     parser.add_argument("--shot", type=Path, help="where to leave a picture of the last view")
     parser.add_argument("--serve", type=float, help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -1,8 +1,9 @@
-"""What watching costs: the CPU share of the dashboard with 1 and with 2 viewers of a run of 2 ranks and 4 loader workers, and the
-steps a second of that run while it is watched, beside a plain attach before and after.
+"""What watching costs: the CPU share of the dashboard with 1 and with 2 viewers of a run of 2 ranks
+and 4 loader workers, and the steps a second of that run while it is watched, beside a plain attach
+before and after.
 
-`python -m benchmarks.ui_live [SECONDS]` needs chromium and chromedriver. Budget: 10 % of a core per viewer. The browsers stand
-for other machines: they run at the lowest priority.
+`python -m benchmarks.ui_live [SECONDS]` needs chromium and chromedriver. Budget: 10 % of a core per
+viewer. The browsers stand for other machines: they run at the lowest priority.
 """
 
 import os
@@ -17,7 +18,8 @@ import psutil
 
 PER_VIEWER = 0.10
 FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking --window-size=1280,1400"
+    "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
+    " --window-size=1280,1400"
 )
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
 SAMPLE = ["-m", "sample_workloads.too_few_workers", "--workers", "2", "--seconds", "600"]
@@ -31,7 +33,9 @@ def viewer(url: str) -> Any:
     options.binary_location = "/usr/bin/chromium"
     for flag in FLAGS.split():
         options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    driver = webdriver.Chrome(
+        options=options, service=webdriver.ChromeService("/usr/bin/chromedriver")
+    )
     controller = psutil.Process(driver.service.process.pid)
     for process in (controller, *controller.children(recursive=True)):
         os.setpriority(os.PRIO_PROCESS, process.pid, 19)
@@ -41,7 +45,10 @@ def viewer(url: str) -> Any:
 
 def looks(driver: Any) -> int:
     """How many looks the page has taken."""
-    script = "return performance.getEntriesByType('resource').filter(one => one.name.includes('_dash-update')).length"
+    script = (
+        "return performance.getEntriesByType('resource').filter(one =>"
+        " one.name.includes('_dash-update')).length"
+    )
     return int(driver.execute_script(script))
 
 
@@ -59,8 +66,19 @@ def steps_a_second(run: Path, begin_ns: int, end_ns: int) -> float:
 
 def plainly(pid: int, seconds: float, out: Path) -> float:
     """Steps a second under `perfscope attach`."""
-    attach = [sys.executable, "-m", "perfscope", "attach", str(pid), "--all-ranks", "--duration", str(seconds + 4)]
-    recording = subprocess.Popen([*attach, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    attach = [
+        sys.executable,
+        "-m",
+        "perfscope",
+        "attach",
+        str(pid),
+        "--all-ranks",
+        "--duration",
+        str(seconds + 4),
+    ]
+    recording = subprocess.Popen(
+        [*attach, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     time.sleep(4)
     begin_ns = time.monotonic_ns()
     time.sleep(seconds - 1)
@@ -72,19 +90,25 @@ def plainly(pid: int, seconds: float, out: Path) -> float:
 def measured(server: psutil.Process, viewers: list[Any], seconds: float) -> float:
     """CPU seconds of the server per second; prints how often the pages looked."""
     for one in viewers:
-        one.execute_script("performance.clearResourceTimings(); performance.setResourceTimingBufferSize(5000)")
+        one.execute_script(
+            "performance.clearResourceTimings(); performance.setResourceTimingBufferSize(5000)"
+        )
     before, began = server.cpu_times(), time.monotonic()
     time.sleep(seconds)
     after, spent = server.cpu_times(), time.monotonic() - began
     share = (after.user + after.system - before.user - before.system) / spent
     rate = sum(looks(one) for one in viewers) / len(viewers) / spent
-    print(f"{len(viewers)} viewer(s): {100 * share:.1f} % of a core, {rate:.2f} looks a second each")
+    print(
+        f"{len(viewers)} viewer(s): {100 * share:.1f} % of a core, {rate:.2f} looks a second each"
+    )
     return share
 
 
 def main() -> int:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
-    target = subprocess.Popen([*TORCHRUN, *SAMPLE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    target = subprocess.Popen(
+        [*TORCHRUN, *SAMPLE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as aside:
             time.sleep(10)
@@ -94,7 +118,9 @@ def main() -> int:
     finally:
         target.terminate()
         target.wait(30)
-    print(f"steps a second: {watched:.2f} watched, {plain[0]:.2f} and {plain[1]:.2f} plainly attached")
+    print(
+        f"steps a second: {watched:.2f} watched, {plain[0]:.2f} and {plain[1]:.2f} plainly attached"
+    )
     print(f"worst share per viewer {100 * worst:.1f} % (budget {100 * PER_VIEWER:.0f} %)")
     return 0 if worst <= PER_VIEWER else 1
 

@@ -1,8 +1,9 @@
-"""A training loop of many small operators: `windowed_target.py OUT [--by-hand STEPS] [--stripped] [--steps N]`.
+"""A training loop of many small operators: `windowed_target.py OUT [--by-hand STEPS] [--stripped]
+[--steps N]`.
 
-Writes a line a step to OUT: CLOCK_MONOTONIC at its end, ns, and the loss. `--by-hand`: a torch.profiler of its own, as a user
-writes it, over STEPS steps after the 300th; its begin and end go to OUT.profiled. `--stripped`: the library lacks what ends a
-profile without the GIL.
+Writes a line a step to OUT: CLOCK_MONOTONIC at its end, ns, and the loss. `--by-hand`: a
+torch.profiler of its own, as a user writes it, over STEPS steps after the 300th; its begin and end
+go to OUT.profiled. `--stripped`: the library lacks what ends a profile without the GIL.
 """
 
 import argparse
@@ -45,7 +46,9 @@ def main() -> None:
     with args.out.open("w", buffering=1) as lines:
         for step in range(args.steps):
             if args.by_hand and step == BEFORE:
-                own = profile(activities=[ProfilerActivity.CPU], record_shapes=True, profile_memory=True)
+                own = profile(
+                    activities=[ProfilerActivity.CPU], record_shapes=True, profile_memory=True
+                )
                 own.start()
                 began = time.monotonic_ns()
             optimizer.zero_grad()

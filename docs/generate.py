@@ -1,4 +1,6 @@
-"""Writes the pages that come from the code: `python -m docs.generate`. A test fails when they are out of date."""
+"""Writes the pages that come from the code: `python -m docs.generate`. A test fails when they are
+out of date.
+"""
 
 import inspect
 from pathlib import Path
@@ -18,16 +20,23 @@ FOLDER = Path(__file__).parent
 
 def findings() -> str:
     """Every finding as `perfscope explain` tells it."""
-    parts = ["# Findings\n\nWhat perfscope looks for. `perfscope explain ID` prints the same text.\n"]
+    parts = [
+        "# Findings\n\nWhat perfscope looks for. `perfscope explain ID` prints the same text.\n"
+    ]
     for rule in FINDINGS:
         parts.append(f"## {rule.id}\n\n{sections(rule.documentation)}\n")
     parts.append("## Causes of input-bound\n")
-    parts += [f"- **{cause.CAUSE}**: {' '.join(inspect.cleandoc(cause.__doc__ or '').split())}" for cause in CAUSES]
+    parts += [
+        f"- **{cause.CAUSE}**: {' '.join(inspect.cleandoc(cause.__doc__ or '').split())}"
+        for cause in CAUSES
+    ]
     return "\n".join(parts) + "\n"
 
 
 def sections(text: str) -> str:
-    """A docstring's headings (a line without indent over an indented text) as bold lines of Markdown."""
+    """A docstring's headings (a line without indent over an indented text) as bold lines of
+    Markdown.
+    """
     lines = []
     for line in text.splitlines():
         indented = line.startswith("    ")
@@ -40,18 +49,23 @@ def tables() -> str:
     """Every table of a Trace."""
     parts = ["# Tables of a Trace\n"]
     parts.append(
-        "A table is present whole, or absent with a reason. `ts` and `dur` are nanoseconds from the job's time zero;"
+        "A table is present whole, or absent with a reason. `ts` and `dur` are nanoseconds from the"
+        " job's time zero;"
     )
     parts.append("a missing number is -1, a missing float NaN, a missing name NA.\n")
     for name, columns in TABLES.items():
         parts += [f"## {name}\n", "| column | dtype | unit | what it holds |", "|---|---|---|---|"]
         parts += [f"| {one.name} | {one.dtype} | {one.unit} | {one.comment} |" for one in columns]
         parts.append("")
-    parts += ["## Names of device_counters\n", "| name | unit | kind | what it says |", "|---|---|---|---|"]
+    parts += [
+        "## Names of device_counters\n",
+        "| name | unit | kind | what it says |",
+        "|---|---|---|---|",
+    ]
     parts += [f"| {one.name} | {one.unit} | {one.kind} | {one.comment} |" for one in COUNTERS]
     parts.append(
-        "\nA `total` grows from the driver's load on, a `state` is as it stands at `ts`, a `mean` is over the interval that ends"
-        " there.\n"
+        "\nA `total` grows from the driver's load on, a `state` is as it stands at `ts`, a `mean`"
+        " is over the interval that ends there.\n"
     )
     return "\n".join(parts)
 
@@ -64,8 +78,10 @@ def commands() -> str:
         "| command | what it does |",
         "|---|---|",
     ]
-    parts += [f"| `{name_of(one)}` | {(one.__doc__ or '').splitlines()[0]} |" for one in COMMANDS]
-    parts.append("\nExit codes: 0 done, 1 failed, 2 bad usage or unreadable input, 3 a gate was exceeded.")
+    parts += [f"| `{name_of(one)}` | {' '.join((one.__doc__ or '').split(chr(10) * 2)[0].split())} |" for one in COMMANDS]
+    parts.append(
+        "\nExit codes: 0 done, 1 failed, 2 bad usage or unreadable input, 3 a gate was exceeded."
+    )
     return "\n".join(parts) + "\n"
 
 
@@ -73,12 +89,19 @@ def schema() -> str:
     """The JSON Schema of `--json`."""
     whole = msgspec.json.schema(Diagnosis)
     for part in whole["$defs"].values():
-        if "description" in part:  # a docstring, which Python indents as it stands in the source, until 3.13
+        if (
+            "description" in part
+        ):  # a docstring, which Python indents as it stands in the source, until 3.13
             part["description"] = " ".join(part["description"].split())
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
 
 
-PAGES = {"findings.md": findings, "tables.md": tables, "commands.md": commands, "diagnosis.schema.json": schema}
+PAGES = {
+    "findings.md": findings,
+    "tables.md": tables,
+    "commands.md": commands,
+    "diagnosis.schema.json": schema,
+}
 
 if __name__ == "__main__":
     for name, write in PAGES.items():

@@ -1,4 +1,6 @@
-"""perfscope: point it at a PyTorch process and know what bounds it, what that costs and what to change."""
+"""perfscope: point it at a PyTorch process and know what bounds it, what that costs and what to
+change.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,6 @@
-"""The command line: finds the command, runs it, and is the only place that prints errors and sets the exit code."""
+"""The command line: finds the command, runs it, and is the only place that prints errors and sets
+the exit code.
+"""
 
 import argparse
 import contextlib
@@ -21,7 +23,9 @@ class OneLine(argparse.ArgumentParser):
 
     def __init__(self, *words: Any, **options: Any) -> None:
         super().__init__(*words, **options)
-        self.color = False  # of Python 3.14: escape sequences, which the filter on our streams would replace
+        self.color = (
+            False  # of Python 3.14: escape sequences, which the filter on our streams would replace
+        )
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and "--json" in sys.argv:
@@ -37,8 +41,13 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their arguments."""
     whole = OneLine(
         prog="perfscope",
-        description="Point it at a running PyTorch process and know what bounds it, what that costs and what to change.",
-        epilog="exit codes: 0 done, 1 failed, 2 bad usage or unreadable input, 3 a gate was exceeded",
+        description=(
+            "Point it at a running PyTorch process and know what bounds it, what that costs and"
+            " what to change."
+        ),
+        epilog=(
+            "exit codes: 0 done, 1 failed, 2 bad usage or unreadable input, 3 a gate was exceeded"
+        ),
     )
     whole.add_argument("--version", action="version", version=f"perfscope {__version__}")
     whole.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -47,12 +56,15 @@ def parser() -> argparse.ArgumentParser:
         text = command.__doc__ or ""
         door = doors.add_parser(
             name_of(command),
-            help=text.splitlines()[0],
+            help=" ".join(text.split("\n\n")[0].split()),
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         door.add_argument(
-            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+            "--debug",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="show the traceback of an error",
         )
         command.add_arguments(door)
         door.set_defaults(module=command)
@@ -60,7 +72,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def typed(parsed: argparse.Namespace) -> Any:
-    """Return the arguments of a command as the dataclass that its module names, so that mypy knows their types."""
+    """Return the arguments of a command as the dataclass that its module names, so that mypy knows
+    their types.
+    """
     kind = parsed.module.ARGUMENTS
     return kind(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)})
 
@@ -68,8 +82,8 @@ def typed(parsed: argparse.Namespace) -> Any:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    A child that the command forked ends here: the threads that a usual exit waits for are its parent's, and so is what it
-    would remove.
+    A child that the command forked ends here: the threads that a usual exit waits for are its
+    parent's, and so is what it would remove.
     """
     pid = os.getpid()
     code = run_command(argv)
@@ -107,7 +121,9 @@ def run_command(argv: list[str] | None) -> int:
             raise
         if isinstance(error, OSError):
             forget_output()
-        print_line(f"perfscope: {mask_text(told(error))}", sys.stderr)  # it may quote a command line
+        print_line(
+            f"perfscope: {mask_text(told(error))}", sys.stderr
+        )  # it may quote a command line
         return error.exit_code if isinstance(error, PerfscopeError) else 1
 
 

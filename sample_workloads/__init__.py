@@ -1,1 +1,3 @@
-"""Small training and inference programs, each ill in one known way that its first line declares; `--fix` heals it."""
+"""Small training and inference programs, each ill in one known way that its first line declares;
+`--fix` heals it.
+"""

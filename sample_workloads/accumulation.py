@@ -1,4 +1,6 @@
-"""ill: healthy. A GAN that accumulates gradients, has two optimizers and evaluates now and then: one step a round."""
+"""ill: healthy. A GAN that accumulates gradients, has two optimizers and evaluates now and then:
+one step a round.
+"""
 
 import contextlib
 import itertools

@@ -1,4 +1,6 @@
-"""ill: checkpoint-stall. Model and optimizer are written to disk every eight steps while training stands still."""
+"""ill: checkpoint-stall. Model and optimizer are written to disk every eight steps while training
+stands still.
+"""
 
 import atexit
 import os
@@ -17,7 +19,9 @@ OFTEN, SELDOM = 8, 5000
 
 def main() -> None:
     args = arguments(__doc__)
-    folder = Path(tempfile.mkdtemp(prefix="checkpoint-sample-", dir="/var/tmp"))  # /tmp may be memory
+    folder = Path(
+        tempfile.mkdtemp(prefix="checkpoint-sample-", dir="/var/tmp")
+    )  # /tmp may be memory
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     model = layers(WIDTH, 6)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)

@@ -26,7 +26,10 @@ class Sequences(Dataset[Any]):
 
 def number_by_number(items: list[Any]) -> Any:
     """Scales and pads with zeros, as a Python loop."""
-    padded = [[float(row[at]) / SCALE if at < len(row) else 0.0 for at in range(LONGEST)] for row, _ in items]
+    padded = [
+        [float(row[at]) / SCALE if at < len(row) else 0.0 for at in range(LONGEST)]
+        for row, _ in items
+    ]
     return torch.tensor(padded), torch.tensor([label for _, label in items])
 
 
@@ -40,7 +43,9 @@ def at_once(items: list[Any]) -> Any:
 def main() -> None:
     args = arguments(__doc__, workers=2)
     data, collate = Sequences(), at_once if args.fix else number_by_number
-    loader = DataLoader(data, batch_size=128, sampler=own_part(data), num_workers=args.workers, collate_fn=collate)
+    loader = DataLoader(
+        data, batch_size=128, sampler=own_part(data), num_workers=args.workers, collate_fn=collate
+    )
     train(layers(LONGEST, 10), loader, args)
 
 

@@ -1,4 +1,6 @@
-"""ill: compute-bound. Which items occur together is counted by a product of whole numbers, for which there is no fast code."""
+"""ill: compute-bound. Which items occur together is counted by a product of whole numbers, for
+which there is no fast code.
+"""
 
 import torch
 from torch import nn
@@ -27,7 +29,10 @@ class Counting(nn.Module):
 def main() -> None:
     args = arguments(__doc__)
     kind = torch.float32 if args.fix else torch.int64  # counts below 2^24 are exact in float32
-    data = [((torch.rand(BASKETS, ITEMS) < 0.02).float(), torch.randint(0, CLASSES, (BASKETS,))) for _ in range(8)]
+    data = [
+        ((torch.rand(BASKETS, ITEMS) < 0.02).float(), torch.randint(0, CLASSES, (BASKETS,)))
+        for _ in range(8)
+    ]
     train(Counting(kind), data, args)
 
 

@@ -1,4 +1,6 @@
-"""ill: cpu-throttled. A rank may use half a core: their control group stops them for half of every tenth of a second."""
+"""ill: cpu-throttled. A rank may use half a core: their control group stops them for half of every
+tenth of a second.
+"""
 
 import atexit
 import contextlib
@@ -9,7 +11,14 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from sample_workloads.training import LOCAL_RANKS, UNDER_TORCHRUN, arguments, layers, own_part, train
+from sample_workloads.training import (
+    LOCAL_RANKS,
+    UNDER_TORCHRUN,
+    arguments,
+    layers,
+    own_part,
+    train,
+)
 
 PERIOD_US = 100_000
 ROOT = Path("/sys/fs/cgroup")
@@ -17,7 +26,9 @@ NAME = "half-a-core-"
 
 
 def cpu_root() -> Path:
-    """Where groups with a CPU quota are made: the cpu controller of version 1, or the one hierarchy of version 2."""
+    """Where groups with a CPU quota are made: the cpu controller of version 1, or the one hierarchy
+    of version 2.
+    """
     return ROOT if (ROOT / "cgroup.controllers").exists() else ROOT / "cpu"
 
 
@@ -57,7 +68,9 @@ def removed(group: Path) -> None:
 
 
 def members() -> list[int]:
-    """The processes that are limited: this one, and under torchrun the launcher too, as in a container."""
+    """The processes that are limited: this one, and under torchrun the launcher too, as in a
+    container.
+    """
     return [os.getpid(), os.getppid()] if UNDER_TORCHRUN else [os.getpid()]
 
 
@@ -68,10 +81,15 @@ def half_a_core() -> None:
         for pid in members():
             (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
-        print(f"cpu_quota: no control group can be made here ({error.strerror}); it takes root", file=sys.stderr)
+        print(
+            f"cpu_quota: no control group can be made here ({error.strerror}); it takes root",
+            file=sys.stderr,
+        )
         sys.exit(3)
     for pid in members():
-        atexit.register(home.write_text, str(pid))  # before the group is removed: last in, first out
+        atexit.register(
+            home.write_text, str(pid)
+        )  # before the group is removed: last in, first out
 
 
 def main() -> None:

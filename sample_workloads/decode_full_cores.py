@@ -1,4 +1,6 @@
-"""ill: input-bound/decode-bound. As many workers as cores, all of them busy decoding: more workers would not help."""
+"""ill: input-bound/decode-bound. As many workers as cores, all of them busy decoding: more workers
+would not help.
+"""
 
 from torch.utils.data import DataLoader
 

@@ -1,4 +1,6 @@
-"""ill: input-bound/decode-bound. Three decoding workers for each core: they wait for cores, not for storage."""
+"""ill: input-bound/decode-bound. Three decoding workers for each core: they wait for cores, not for
+storage.
+"""
 
 from torch.utils.data import DataLoader
 

@@ -1,4 +1,6 @@
-"""The demonstration behind `make demo`: a slow training run is started, attached to from outside, diagnosed and reported."""
+"""The demonstration behind `make demo`: a slow training run is started, attached to from outside,
+diagnosed and reported.
+"""
 
 import contextlib
 import os
@@ -31,21 +33,36 @@ def main() -> int:
     finally:
         stop(target)
     if code == 0:
-        print(f"\nthe training run is stopped; it left nothing behind. Written:\n  {run}/\n  {report}")
+        print(
+            f"\nthe training run is stopped; it left nothing behind. Written:\n  {run}/\n  {report}"
+        )
     return code
 
 
 def trains(target: subprocess.Popen[str]) -> bool:
-    """Waits until it tells of its first steps, which it does once a second; False when it ends before."""
+    """Waits until it tells of its first steps, which it does once a second; False when it ends
+    before.
+    """
     assert target.stdout is not None
     return any("steps" in line for line in iter(target.stdout.readline, ""))
 
 
 def attach(pid: int, run: Path, report: Path) -> int:
     """What a user would type; the exit code."""
-    arguments = ["attach", str(pid), "--duration", str(DURATION_S), "--out", str(run), "--html", str(report)]
+    arguments = [
+        "attach",
+        str(pid),
+        "--duration",
+        str(DURATION_S),
+        "--out",
+        str(run),
+        "--html",
+        str(report),
+    ]
     print(f"\n$ perfscope {' '.join(arguments)}\n", flush=True)
-    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for perfscope, which leaves and still reports
+    signal.signal(
+        signal.SIGINT, lambda *_: None
+    )  # Ctrl-C is for perfscope, which leaves and still reports
     with subprocess.Popen([sys.executable, "-m", "perfscope", *arguments]) as command:
         try:
             return command.wait()

@@ -41,7 +41,12 @@ def main() -> None:
             gc.collect()
 
     data = TensorDataset(torch.randn(8192, 512), torch.randint(0, 10, (8192,)))
-    train(layers(512, 12), DataLoader(data, batch_size=128, sampler=own_part(data)), args, every_step=tidy_up)
+    train(
+        layers(512, 12),
+        DataLoader(data, batch_size=128, sampler=own_part(data)),
+        args,
+        every_step=tidy_up,
+    )
 
 
 if __name__ == "__main__":

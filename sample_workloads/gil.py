@@ -1,4 +1,6 @@
-"""ill: gil-contention. A thread of the training process computes statistics in pure Python and holds the interpreter."""
+"""ill: gil-contention. A thread of the training process computes statistics in pure Python and
+holds the interpreter.
+"""
 
 import multiprocessing
 import os

@@ -1,4 +1,6 @@
-"""Images that must be decoded, and a store on this machine that is as slow to answer as one far away."""
+"""Images that must be decoded, and a store on this machine that is as slow to answer as one far
+away.
+"""
 
 import multiprocessing
 import os
@@ -24,7 +26,9 @@ def compressed(seed: int, side: int) -> bytes:
     """One RGB picture of `side` x `side`, smooth with some noise, as a PNG would store it."""
     noise = np.random.default_rng(seed)
     ramp = np.add.outer(np.arange(side), np.arange(side))[..., None] * np.array([1, 2, 3])
-    return zlib.compress(((ramp + noise.integers(0, 8, (side, side, 3))) % 256).astype(np.uint8).tobytes(), 6)
+    return zlib.compress(
+        ((ramp + noise.integers(0, 8, (side, side, 3))) % 256).astype(np.uint8).tobytes(), 6
+    )
 
 
 def decoded(data: bytes, side: int) -> torch.Tensor:
@@ -53,12 +57,16 @@ class Images(Dataset[Any]):
 
 
 def side_for(cores: float) -> int:
-    """Pictures so large that decoding sixteen of them keeps so many cores busy for about 30 ms each."""
+    """Pictures so large that decoding sixteen of them keeps so many cores busy for about 30 ms
+    each.
+    """
     return SMALL * round(304 * cores**0.5 / SMALL)
 
 
 class Answer(socketserver.BaseRequestHandler):
-    """The store's side of one connection: four bytes ask, a picture comes back after the way there and back."""
+    """The store's side of one connection: four bytes ask, a picture comes back after the way there
+    and back.
+    """
 
     server: "Store"
 

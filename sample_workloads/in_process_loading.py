@@ -1,4 +1,6 @@
-"""ill: input-bound/in-process-loading. num_workers=0: fetching, decoding and training take turns in one process."""
+"""ill: input-bound/in-process-loading. num_workers=0: fetching, decoding and training take turns in
+one process.
+"""
 
 from functools import partial
 

@@ -1,4 +1,6 @@
-"""ill: input-bound/unknown-loader. An inference loop that fetches and decodes each input itself before it calls the model."""
+"""ill: input-bound/unknown-loader. An inference loop that fetches and decodes each input itself
+before it calls the model.
+"""
 
 import itertools
 import time
@@ -29,7 +31,9 @@ def in_line(data: RemoteImages) -> Iterator[torch.Tensor]:
 
 
 def ahead(data: RemoteImages) -> Iterator[torch.Tensor]:
-    """Batches that threads make while the model works (neither the network nor zlib holds the interpreter)."""
+    """Batches that threads make while the model works (neither the network nor zlib holds the
+    interpreter).
+    """
     with ThreadPoolExecutor(THREADS) as pool:
         coming = deque(pool.submit(batch, data, number) for number in range(AHEAD))
         for number in itertools.count(AHEAD):

@@ -1,4 +1,6 @@
-"""ill: launch-bound. Many small experts run one after the other: an operator is over before the next is called."""
+"""ill: launch-bound. Many small experts run one after the other: an operator is over before the
+next is called.
+"""
 
 import torch
 from torch import nn
@@ -16,7 +18,9 @@ class OneByOne(nn.Module):
         self.experts = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(EXPERTS))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([torch.relu(expert(part)) for expert, part in zip(self.experts, x, strict=True)])
+        return torch.stack(
+            [torch.relu(expert(part)) for expert, part in zip(self.experts, x, strict=True)]
+        )
 
 
 class AtOnce(nn.Module):

@@ -1,4 +1,6 @@
-"""ill: memory-bound. An activation is spelled out in eight operations, each of which reads and writes a large tensor."""
+"""ill: memory-bound. An activation is spelled out in eight operations, each of which reads and
+writes a large tensor.
+"""
 
 import math
 

@@ -1,4 +1,6 @@
-"""ill: healthy + memory-growth. Keeps every score with its graph "for the plot": memory grows with every step."""
+"""ill: healthy + memory-growth. Keeps every score with its graph "for the plot": memory grows with
+every step.
+"""
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset

@@ -1,4 +1,6 @@
-"""ill: reduced-precision-unused. The data came from numpy in float64, and the whole training followed them."""
+"""ill: reduced-precision-unused. The data came from numpy in float64, and the whole training
+followed them.
+"""
 
 import numpy as np
 import torch

@@ -1,4 +1,6 @@
-"""ill: healthy. An inference server: the main thread only waits for connections, other threads call the model."""
+"""ill: healthy. An inference server: the main thread only waits for connections, other threads call
+the model.
+"""
 
 import contextlib
 import http.client

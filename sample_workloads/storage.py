@@ -1,4 +1,6 @@
-"""ill: input-bound/storage-bound. Every item is read from the disk itself, past the page cache; the workers wait for it."""
+"""ill: input-bound/storage-bound. Every item is read from the disk itself, past the page cache; the
+workers wait for it.
+"""
 
 import mmap
 import os
@@ -25,7 +27,9 @@ TRIAL = 64
 
 
 class Blocks(Dataset[Any]):
-    """Random blocks of a file, read directly from the disk, or, with `in_memory`, once when it is made."""
+    """Random blocks of a file, read directly from the disk, or, with `in_memory`, once when it is
+    made.
+    """
 
     def __init__(self, file: int, reads: int, *, in_memory: bool = False) -> None:
         self.file, self.reads = file, reads
@@ -50,7 +54,9 @@ class Blocks(Dataset[Any]):
 
 
 def scratch_file() -> int:
-    """A file of CHUNKS blocks, open for reading past the page cache; it has no name and goes with the program."""
+    """A file of CHUNKS blocks, open for reading past the page cache; it has no name and goes with
+    the program.
+    """
     with tempfile.TemporaryFile(dir=SCRATCH) as file:
         for _ in range(CHUNKS):
             file.write(os.urandom(CHUNK))
@@ -60,7 +66,9 @@ def scratch_file() -> int:
 
 
 def reads_that_last(file: int, readers: int) -> int:
-    """How many blocks an item must have here for batches to come as slowly as from a slow network disk."""
+    """How many blocks an item must have here for batches to come as slowly as from a slow network
+    disk.
+    """
     trials = [Blocks(file, TRIAL) for _ in range(readers)]
     with ThreadPoolExecutor(readers) as pool:
         for seed in range(2):  # the first time warms up
@@ -77,7 +85,9 @@ def main() -> None:
         reads = reads_that_last(file, max(args.workers, 1))
     except OSError as error:
         print(
-            f"storage: {SCRATCH} has no direct reads ({error.strerror}); set SCRATCH to another disk", file=sys.stderr
+            f"storage: {SCRATCH} has no direct reads ({error.strerror}); set SCRATCH to another"
+            " disk",
+            file=sys.stderr,
         )
         sys.exit(3)
     data = Blocks(file, reads, in_memory=args.fix)

@@ -1,4 +1,6 @@
-"""ill: input-bound/too-few-workers. One worker asks a distant store, one answer after the other; the step needs four."""
+"""ill: input-bound/too-few-workers. One worker asks a distant store, one answer after the other;
+the step needs four.
+"""
 
 from functools import partial
 

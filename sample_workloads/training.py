@@ -1,4 +1,6 @@
-"""What the sample programs share: their arguments, their own meter, ranks under torchrun, and a plain training loop."""
+"""What the sample programs share: their arguments, their own meter, ranks under torchrun, and a
+plain training loop.
+"""
 
 import argparse
 import atexit
@@ -29,7 +31,9 @@ def arguments(description: str | None, *, workers: int = 0) -> argparse.Namespac
     parser.add_argument("--fix", action="store_true", help="without the illness")
     parser.add_argument("--seconds", type=float, default=600.0, help="stop after this long")
     parser.add_argument("--steps", type=int, default=10**9, help="stop after this many steps")
-    parser.add_argument("--workers", type=int, default=workers, help="loader workers of the ill program")
+    parser.add_argument(
+        "--workers", type=int, default=workers, help="loader workers of the ill program"
+    )
     args = parser.parse_args()
     for ending in ENDINGS:
         signal.signal(ending, lambda *_: sys.exit(0))  # so that `finally` and `atexit` clean up
@@ -44,14 +48,16 @@ def usable_cores() -> int:
 
 
 def exchanging() -> float:
-    """How much longer a step takes where ranks on one machine exchange gradients: input that is to be too slow must be as much
-    slower.
+    """How much longer a step takes where ranks on one machine exchange gradients: input that is to
+    be too slow must be as much slower.
     """
     return 2.5 if LOCAL_RANKS > 1 else 1.0
 
 
 def device() -> torch.device:
-    """The GPU when there is one; under torchrun each local rank its own, as far as there are enough."""
+    """The GPU when there is one; under torchrun each local rank its own, as far as there are
+    enough.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -59,7 +65,9 @@ def device() -> torch.device:
 
 def layers(width: int, depth: int, classes: int = 10) -> nn.Sequential:
     """A plain perceptron."""
-    hidden = itertools.chain.from_iterable((nn.Linear(width, width), nn.ReLU()) for _ in range(depth))
+    hidden = itertools.chain.from_iterable(
+        (nn.Linear(width, width), nn.ReLU()) for _ in range(depth)
+    )
     return nn.Sequential(*hidden, nn.Linear(width, classes))
 
 
@@ -82,7 +90,8 @@ def own_part(data: Dataset[Any]) -> DistributedSampler[Any] | None:
 class Meter:
     """The program's own word on itself: one JSON line a second on stdout, and when to stop.
 
-    From now on SIGTERM and SIGINT let the step end, so that loaders close as they do after the last epoch.
+    From now on SIGTERM and SIGINT let the step end, so that loaders close as they do after the last
+    epoch.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -126,7 +135,9 @@ class Meter:
         return over or self.steps >= self.args.steps
 
     def together(self, over: bool) -> bool:
-        """Is it over for any rank? Asked every few steps: a rank that stops alone leaves the others waiting for it."""
+        """Is it over for any rank? Asked every few steps: a rank that stops alone leaves the others
+        waiting for it.
+        """
         if self.steps % AGREE_EVERY == 0 and self.steps != self.agreed_at:
             anyone = torch.tensor(int(over))
             distributed.all_reduce(anyone, distributed.ReduceOp.MAX)
@@ -143,7 +154,9 @@ def train(
     every_step: Callable[[int], None] | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Epoch after epoch over `batches` until the meter says stop; `learn(model, batch)` gives the loss."""
+    """Epoch after epoch over `batches` until the meter says stop; `learn(model, batch)` gives the
+    loss.
+    """
     model = over_ranks(model)
     optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=1e-3)
     meter, where = Meter(args), device()
@@ -166,7 +179,9 @@ def train(
 
 
 def classify(model: nn.Module, batch: Any, *, variations: int = 1) -> torch.Tensor:
-    """The usual loss of a classifier, each input seen in some variations (augmented where the model runs)."""
+    """The usual loss of a classifier, each input seen in some variations (augmented where the model
+    runs).
+    """
     inputs, labels = batch[:2]
     variations *= GPU_VARIATIONS if inputs.is_cuda else 1  # or a GPU would have nothing to do
     if variations > 1:

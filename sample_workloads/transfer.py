@@ -1,4 +1,6 @@
-"""ill: input-bound/transfer-bound. Batches carry large nested lists, which the training process unpickles while it waits."""
+"""ill: input-bound/transfer-bound. Batches carry large nested lists, which the training process
+unpickles while it waits.
+"""
 
 from typing import Any
 
@@ -16,7 +18,9 @@ class Annotated(Dataset[Any]):
 
     def __init__(self, *, as_tensor: bool) -> None:
         self.values = torch.randn(WIDTH)
-        self.boxes = [[float(at), at + 0.5, at + 1.5, at + 2.5, float(at % 80)] for at in range(BOXES)]
+        self.boxes = [
+            [float(at), at + 0.5, at + 1.5, at + 2.5, float(at % 80)] for at in range(BOXES)
+        ]
         self.tensor = torch.tensor(self.boxes) if as_tensor else None
 
     def __len__(self) -> int:
@@ -37,7 +41,9 @@ def with_boxes(items: list[Any]) -> Any:
 def main() -> None:
     args = arguments(__doc__, workers=2)
     data = Annotated(as_tensor=args.fix)
-    loader = DataLoader(data, batch_size=32, sampler=own_part(data), num_workers=args.workers, collate_fn=with_boxes)
+    loader = DataLoader(
+        data, batch_size=32, sampler=own_part(data), num_workers=args.workers, collate_fn=with_boxes
+    )
     train(layers(WIDTH, 24), loader, args)
 
 

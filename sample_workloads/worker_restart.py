@@ -1,4 +1,6 @@
-"""ill: input-bound/worker-restart. Short epochs whose workers start anew each time and read their index again."""
+"""ill: input-bound/worker-restart. Short epochs whose workers start anew each time and read their
+index again.
+"""
 
 import json
 from typing import Any
@@ -13,10 +15,14 @@ BATCH, BATCHES = 128, 16
 
 
 class Indexed(Dataset[Any]):
-    """A small data set with a large index, which each worker parses when it is first asked for something."""
+    """A small data set with a large index, which each worker parses when it is first asked for
+    something.
+    """
 
     def __init__(self) -> None:
-        self.text = json.dumps({f"sample/{number}": [number, number % 10] for number in range(200_000)})
+        self.text = json.dumps(
+            {f"sample/{number}": [number, number % 10] for number in range(200_000)}
+        )
         self.index: dict[str, list[int]] | None = None
         self.values = torch.randn(64, WIDTH)
 
@@ -34,7 +40,11 @@ def main() -> None:
     args = arguments(__doc__, workers=2)
     data = Indexed()
     loader = DataLoader(
-        data, batch_size=BATCH, sampler=own_part(data), num_workers=args.workers, persistent_workers=args.fix
+        data,
+        batch_size=BATCH,
+        sampler=own_part(data),
+        num_workers=args.workers,
+        persistent_workers=args.fix,
     )
     train(layers(WIDTH, 12), loader, args)
 

@@ -1,4 +1,6 @@
-"""Builds a Trace in ten lines: rows as dicts, every column that is not given filled with its missing value."""
+"""Builds a Trace in ten lines: rows as dicts, every column that is not given filled with its
+missing value.
+"""
 
 from typing import Any
 
@@ -10,7 +12,15 @@ from perfscope.traces.schema import TABLES, Column
 from perfscope.traces.trace import PROFILER_TRACE, Trace, framed
 
 Rows = list[dict[str, Any]]
-MAIN = {"process": 0, "pid": 100, "ns_pid": 100, "role": "main", "rank": 0, "local_rank": 0, "name": "train.py"}
+MAIN = {
+    "process": 0,
+    "pid": 100,
+    "ns_pid": 100,
+    "role": "main",
+    "rank": 0,
+    "local_rank": 0,
+    "name": "train.py",
+}
 FACTS: dict[str, Any] = {
     "job_id": "job",
     "host": "host",
@@ -39,18 +49,28 @@ def table(name: str, rows: Rows) -> pd.DataFrame:
     unknown = {key for row in rows for key in row} - {column.name for column in TABLES[name]}
     assert not unknown, f"{name} has no columns {sorted(unknown)}"
     return framed(
-        name, {column.name: [row.get(column.name, missing(column)) for row in rows] for column in TABLES[name]}
+        name,
+        {
+            column.name: [row.get(column.name, missing(column)) for row in rows]
+            for column in TABLES[name]
+        },
     )
 
 
-def trace(*, manifest: dict[str, Any] | None = None, absent: dict[str, str] | None = None, **tables: Rows) -> Trace:
+def trace(
+    *, manifest: dict[str, Any] | None = None, absent: dict[str, str] | None = None, **tables: Rows
+) -> Trace:
     """A Trace of these tables; `processes` defaults to one main process with code 0 and rank 0."""
     rows = {"processes": [MAIN], **tables}
     frames = {name: table(name, its_rows) for name, its_rows in rows.items()}
     timed = [frame for frame in frames.values() if "ts" in frame and len(frame)]
     first = [int(frame["ts"].min()) for frame in timed]
     last = [int((frame["ts"] + frame.get("dur", 0)).max()) for frame in timed]
-    reasons = {name: (absent or {}).get(name, "not recorded in this test") for name in TABLES if name not in frames}
+    reasons = {
+        name: (absent or {}).get(name, "not recorded in this test")
+        for name in TABLES
+        if name not in frames
+    }
     # what only a profiler records makes it a profiler's trace, unless a test says that windows did
     profiled = {"depth": PROFILER_TRACE} if {"ops", "kernels", "launches"} & tables.keys() else {}
     said = msgspec.convert({**FACTS, **profiled, **(manifest or {})}, Manifest)

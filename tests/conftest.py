@@ -1,4 +1,6 @@
-"""Signals as an interactive shell leaves them: `nohup` and background jobs ignore some, and child processes inherit that."""
+"""Signals as an interactive shell leaves them: `nohup` and background jobs ignore some, and child
+processes inherit that.
+"""
 
 import signal
 

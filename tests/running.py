@@ -56,7 +56,12 @@ def start(program: str, folder: Path, *arguments: str, steps: int = 20) -> Run:
     home = folder / "home"
     home.mkdir(exist_ok=True)
     command = [sys.executable, str(TARGETS / program), str(out), *arguments]
-    run = Run(subprocess.Popen(command, cwd=home, text=True, stderr=subprocess.PIPE, start_new_session=True), out)
+    run = Run(
+        subprocess.Popen(
+            command, cwd=home, text=True, stderr=subprocess.PIPE, start_new_session=True
+        ),
+        out,
+    )
     until(lambda: len(run.lines()) >= steps or run.process.poll() is not None, 60)
     assert run.process.poll() is None, run.process.stderr.read() if run.process.stderr else ""
     return run
@@ -74,10 +79,18 @@ def perfscope(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "perfscope", *map(str, arguments)]
 
 
-def attach(pid: int, folder: Path, *arguments: str, seconds: float = 3.0, before: Sequence[str] = ()) -> dict[str, Any]:
-    """Attach from outside for a while; the diagnosis as JSON. `before`: a command that runs ours."""
-    command = perfscope("attach", str(pid), "--duration", str(seconds), "--json", "--out", folder, *arguments)
-    done = subprocess.run([*before, *command], capture_output=True, text=True, timeout=seconds + 120)
+def attach(
+    pid: int, folder: Path, *arguments: str, seconds: float = 3.0, before: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Attach from outside for a while; the diagnosis as JSON. `before`: a command that runs
+    ours.
+    """
+    command = perfscope(
+        "attach", str(pid), "--duration", str(seconds), "--json", "--out", folder, *arguments
+    )
+    done = subprocess.run(
+        [*before, *command], capture_output=True, text=True, timeout=seconds + 120
+    )
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

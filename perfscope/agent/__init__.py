@@ -1,1 +1,3 @@
-"""How a run is measured: the recorder, its collectors, the probe and its ways into a process. Writes run folders, reads none."""
+"""How a run is measured: the recorder, its collectors, the probe and its ways into a process.
+Writes run folders, reads none.
+"""

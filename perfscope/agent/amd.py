@@ -1,7 +1,9 @@
-"""AMD devices through `amdsmi`, the binding of ROCm's own library: as far as it goes, and never yet tried on such a device.
+"""AMD devices through `amdsmi`, the binding of ROCm's own library: as far as it goes, and never yet
+tried on such a device.
 
-The door is NVML's: `query(fn, *args)` gives the value, or None. Read are load, memory, power, energy, clocks, temperature,
-the PCIe link and its replays, and the processes. Not read: throttle reasons, xGMI traffic, activity of parts of the device.
+The door is NVML's: `query(fn, *args)` gives the value, or None. Read are load, memory, power,
+energy, clocks, temperature, the PCIe link and its replays, and the processes. Not read: throttle
+reasons, xGMI traffic, activity of parts of the device.
 """
 
 import threading
@@ -28,12 +30,16 @@ class Smi:
     def __init__(self) -> None:
         """Raises CollectorUnavailable where there is no binding or its library does not answer."""
         if find_spec("amdsmi") is None:
-            raise CollectorUnavailable("no AMD devices to be read here (the Python package amdsmi is not installed)")
+            raise CollectorUnavailable(
+                "no AMD devices to be read here (the Python package amdsmi is not installed)"
+            )
         try:
             self.api: Any = import_module("amdsmi")
             self.error: type[Exception] = self.api.AmdSmiException
         except IMPORT_FAILURES as error:
-            raise CollectorUnavailable(f"amdsmi is installed, but its library does not load: {error}") from None
+            raise CollectorUnavailable(
+                f"amdsmi is installed, but its library does not load: {error}"
+            ) from None
         try:
             self.api.amdsmi_init()
             self.handles: list[Any] = self.api.amdsmi_get_processor_handles()
@@ -77,7 +83,9 @@ def facts(smi: Smi, handle: Any, number: int) -> DeviceFacts:
             "clock_events": NOT_READ,
             "nvlink_tx_bytes": NOT_READ,
             "pcie_tx_bytes": NOT_READ,
-            "sm_active, tensor_active, dram_active": "AMD devices have no such counters outside a profiler",
+            "sm_active, tensor_active, dram_active": (
+                "AMD devices have no such counters outside a profiler"
+            ),
         },
     )
 
@@ -93,7 +101,9 @@ def row(smi: Smi, handle: Any) -> dict[str, float]:
     clock = smi.query("amdsmi_get_clock_info", handle, api.AmdSmiClkType.GFX) or {}
     kind, moment = api.AmdSmiTemperatureType.HOTSPOT, api.AmdSmiTemperatureMetric.CURRENT
     watts = numeric(power.get("current_socket_power")) or numeric(power.get("average_socket_power"))
-    micro = product(numeric(energy.get("energy_accumulator")), numeric(energy.get("counter_resolution")))
+    micro = product(
+        numeric(energy.get("energy_accumulator")), numeric(energy.get("counter_resolution"))
+    )
     found = {
         "kernel_time_share": product(numeric(load.get("gfx_activity")), 0.01),
         "memory_time_share": product(numeric(load.get("umc_activity")), 0.01),
@@ -102,7 +112,9 @@ def row(smi: Smi, handle: Any) -> dict[str, float]:
         "energy_j": product(micro, 1e-6),
         "sm_clock_mhz": numeric(clock.get("clk")),
         "temperature_c": numeric(smi.query("amdsmi_get_temp_metric", handle, kind, moment)),
-        "pcie_generation": float(GENERATIONS.get(int(numeric(link.get("pcie_speed")) or 0), 0)) or None,
+        "pcie_generation": (
+            float(GENERATIONS.get(int(numeric(link.get("pcie_speed")) or 0), 0)) or None
+        ),
         "pcie_width": numeric(link.get("pcie_width")),
         "pcie_replay_count": numeric(link.get("pcie_replay_count")),
     }
@@ -159,6 +171,8 @@ class AmdWatch:
         while not self.ended.wait(self.PERIOD_S):
             started, now_ns = time.thread_time_ns(), time.monotonic_ns()
             for number, handle in enumerate(self.smi.handles):
-                self.counters.append({"ts": time.monotonic_ns(), "device": number, **row(self.smi, handle)})
+                self.counters.append(
+                    {"ts": time.monotonic_ns(), "device": number, **row(self.smi, handle)}
+                )
                 self.processes += processes(self.smi, handle, number, self.job(), now_ns)
             self.busy_ns += time.thread_time_ns() - started

@@ -1,4 +1,6 @@
-"""Calibrates the CPU: a large product and a triad in a child process, with the Python and the torch of the target."""
+"""Calibrates the CPU: a large product and a triad in a child process, with the Python and the torch
+of the target.
+"""
 
 import json
 import os
@@ -19,23 +21,28 @@ LONGEST_S = 180.0
 def calibrate(python: str, threads: int, *, force: bool) -> Calibration:
     """`threads` 0: as many as torch takes by itself. Takes some seconds.
 
-    Raises UsageError when the machine is busy and `force` is not given, PerfscopeError when that Python has no torch.
+    Raises UsageError when the machine is busy and `force` is not given, PerfscopeError when that
+    Python has no torch.
     """
     busy = busy_share()
     if busy > BUSY and not force:
         raise UsageError(
-            f"{busy:.0%} of the cores are busy: the figures would be too low. Calibrate when the machine is idle, "
-            "or with --force all the same"
+            f"{busy:.0%} of the cores are busy: the figures would be too low. Calibrate when the"
+            " machine is idle, or with --force all the same"
         )
     with as_file(files("perfscope.agent").joinpath("calibration_child.py")) as script:
         command = [python, "-I", str(script), str(threads)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=LONGEST_S, check=False
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PerfscopeError(f"cannot calibrate with {python}: {error}") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        raise PerfscopeError(f"cannot calibrate with {python}: {last}; name the target's own with --python")
+        raise PerfscopeError(
+            f"cannot calibrate with {python}: {last}; name the target's own with --python"
+        )
     said = json.loads(done.stdout)
     return Calibration(
         host=platform.node(),
@@ -67,5 +74,7 @@ def ticks() -> list[int]:
 
 def cpu_name() -> str:
     lines = (proc.read("/proc/cpuinfo") or "").splitlines()
-    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    named = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
+    )
     return named or platform.machine() or os.uname().machine

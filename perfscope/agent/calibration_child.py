@@ -1,6 +1,8 @@
-"""Runs in a child process, under the Python of the program that is to be judged: what this CPU does with this torch.
+"""Runs in a child process, under the Python of the program that is to be judged: what this CPU does
+with this torch.
 
-Usage: calibration_child.py THREADS. Prints one line of JSON. The only file of ours that imports torch: the agent never does.
+Usage: calibration_child.py THREADS. Prints one line of JSON. The only file of ours that imports
+torch: the agent never does.
 """
 
 import json
@@ -15,11 +17,18 @@ SECONDS = 0.35
 FEWEST = 3
 SLOW_S = 1.0
 """A run that takes longer is the only one: types that the CPU emulates take seconds each."""
-TYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 def best_rate(work: float, run: "object") -> float:
-    """`work` by the shortest of the runs of about a third of a second; the first is left out (code and pages are loaded)."""
+    """`work` by the shortest of the runs of about a third of a second; the first is left out (code
+    and pages are loaded).
+    """
     assert callable(run)
     started = time.perf_counter()
     run()
@@ -55,7 +64,12 @@ def main() -> None:
     threads = int(sys.argv[1]) or torch.get_num_threads()
     torch.set_num_threads(threads)
     rates = {name: rate for name, kind in TYPES.items() if (rate := product(kind)) is not None}
-    said = {"torch": torch.__version__, "threads": threads, "flops_per_s": rates, "bytes_per_s": triad()}
+    said = {
+        "torch": torch.__version__,
+        "threads": threads,
+        "flops_per_s": rates,
+        "bytes_per_s": triad(),
+    }
     sys.stdout.write(json.dumps(said) + "\n")
 
 

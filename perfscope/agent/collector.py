@@ -1,4 +1,6 @@
-"""What a collector is, and what it is given: one source of evidence, one file in `collectors/`, one line in its tuple."""
+"""What a collector is, and what it is given: one source of evidence, one file in `collectors/`, one
+line in its tuple.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,17 +29,23 @@ class TargetProcess:
 
 @dataclass
 class Job:
-    """What is being recorded: `processes` (by pid, living ones) is kept up to date by the recorder while it runs."""
+    """What is being recorded: `processes` (by pid, living ones) is kept up to date by the recorder
+    while it runs.
+    """
 
     run: RunWriter
     root_pid: int
     processes: dict[int, TargetProcess] = field(default_factory=dict)
     said: dict[int, str] = field(default_factory=dict)
-    """What processes that multiprocessing started have said they are, by pid: `main` (a rank) or `loader-worker`."""
+    """What processes that multiprocessing started have said they are, by pid: `main` (a rank) or
+    `loader-worker`.
+    """
     look_again: Callable[[], None] = lambda: None
 
     def row(self, one: TargetProcess, worker: int) -> dict[str, object]:
-        """Return the row of the stream `processes`; `worker` is the loader worker that it is, -1 for none."""
+        """Return the row of the stream `processes`; `worker` is the loader worker that it is, -1
+        for none.
+        """
         parent, manifest = self.processes.get(one.parent), self.run.manifest
         return {
             "process": one.process,
@@ -58,8 +66,8 @@ class Job:
 class Collector(Protocol):
     """A source of evidence with a life: start, be polled when due, stop.
 
-    Whatever else one of these raises ends this source with status "failed"; the recorder then calls `stop` once, also after a
-    `start` that has failed half-way.
+    Whatever else one of these raises ends this source with status "failed"; the recorder then calls
+    `stop` once, also after a `start` that has failed half-way.
     """
 
     NAME: str
@@ -68,7 +76,9 @@ class Collector(Protocol):
         """Begin. Raises CollectorUnavailable with the reason where this source cannot be had."""
 
     def poll(self, now_ns: int) -> int:
-        """Do what is due at CLOCK_MONOTONIC `now_ns` without blocking; return when to be called next."""
+        """Do what is due at CLOCK_MONOTONIC `now_ns` without blocking; return when to be called
+        next.
+        """
 
     def stop(self) -> SourceStatus:
         """Flush, let go of everything, and say how it went."""

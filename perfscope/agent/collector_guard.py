@@ -1,7 +1,8 @@
-"""Guards each step of a recording: an exception ends only that step and is kept as a reason in one line.
+"""Guards each step of a recording: an exception ends only that step and is kept as a reason in one
+line.
 
-No exception of a collector, its threads or the recorder may end a recording without a manifest, or `perfscope run` before its
-command. KeyboardInterrupt and SystemExit pass.
+No exception of a collector, its threads or the recorder may end a recording without a manifest, or
+`perfscope run` before its command. KeyboardInterrupt and SystemExit pass.
 """
 
 import threading
@@ -55,16 +56,26 @@ class GuardedThread(threading.Thread):
 
 
 def reason_of(error: Exception) -> str:
-    """Return what `error` says, in one line; of an unexpected error its type and the line of our code as well."""
+    """Return what `error` says, in one line; of an unexpected error its type and the line of our
+    code as well.
+    """
     if isinstance(error, PerfscopeError):
         return short_reason(str(error))
     said = str(error)
     if isinstance(error, OSError) and error.strerror:
-        said = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(PACKAGE)]
+        said = (
+            f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+        )
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(PACKAGE)
+    ]
     frames = [frame for frame in frames if frame.filename != __file__]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return short_reason(f"{type(error).__name__}{': ' if said else ''}{said}", LONGEST_REASON) + place
+    return (
+        short_reason(f"{type(error).__name__}{': ' if said else ''}{said}", LONGEST_REASON) + place
+    )
 
 
 def short_reason(text: str, longest: int = 4 * LONGEST_REASON) -> str:

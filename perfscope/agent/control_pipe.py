@@ -1,4 +1,6 @@
-"""Commands to a running recording, one a line on a pipe: what a dashboard's buttons do. The pipe's end ends the recording."""
+"""Commands to a running recording, one a line on a pipe: what a dashboard's buttons do. The pipe's
+end ends the recording.
+"""
 
 import io
 import threading
@@ -17,9 +19,11 @@ class Steered(Protocol):
 
 
 def steer(recorder: Steered, commands: io.RawIOBase) -> threading.Thread:
-    """Obey from a thread of its own. Known: `stop`, `window`. Other lines are left unheeded: a newer page may say more.
+    """Obey from a thread of its own. Known: `stop`, `window`. Other lines are left unheeded: a
+    newer page may say more.
 
-    The pipe is read raw: a buffered reader that is waited on when the interpreter ends would abort it.
+    The pipe is read raw: a buffered reader that is waited on when the interpreter ends would abort
+    it.
     """
 
     def obey() -> None:

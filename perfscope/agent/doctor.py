@@ -31,9 +31,13 @@ def entering() -> Finding:
     try:
         time.sleep(0.3)
         entry = enter(child.pid, "pass")
-        return Finding("enter a process", f"works: {entry.way}, stopped for {entry.stopped_ns / 1e6:.1f} ms")
+        return Finding(
+            "enter a process", f"works: {entry.way}, stopped for {entry.stopped_ns / 1e6:.1f} ms"
+        )
     except PerfscopeError as reason:
-        return Finding("enter a process", "does not work; `--depth observe` still does", str(reason))
+        return Finding(
+            "enter a process", "does not work; `--depth observe` still does", str(reason)
+        )
     finally:
         child.kill()
         child.wait()
@@ -51,7 +55,9 @@ def waits() -> Finding:
     """Whether the kernel shows what threads wait for."""
     if proc.read("/proc/self/syscall") is None:
         return Finding(
-            "what threads wait for", "the kernel does not say", "needs a kernel with CONFIG_HAVE_ARCH_TRACEHOOK"
+            "what threads wait for",
+            "the kernel does not say",
+            "needs a kernel with CONFIG_HAVE_ARCH_TRACEHOOK",
         )
     return Finding("what threads wait for", "works: /proc/PID/syscall")
 
@@ -59,7 +65,9 @@ def waits() -> Finding:
 def run_queue() -> Finding:
     """Run-queue delay."""
     if not (proc.read("/proc/self/schedstat") or "").strip():
-        return Finding("waits for a core", "the kernel does not count them", "boot with schedstats=enable")
+        return Finding(
+            "waits for a core", "the kernel does not count them", "boot with schedstats=enable"
+        )
     return Finding("waits for a core", "works: schedstat")
 
 
@@ -69,7 +77,9 @@ def cores() -> Finding:
     have = usable_cores(os.getpid())
     held = "counted" if cgroup.throttled(os.getpid()) is not None else "not visible here"
     quota = f"quota {have.quota:g}" if have.quota is not None else "no quota"
-    return Finding("cores", f"{have.cores:g} usable (affinity {have.affinity}, {quota}; throttling {held})")
+    return Finding(
+        "cores", f"{have.cores:g} usable (affinity {have.affinity}, {quota}; throttling {held})"
+    )
 
 
 def driver() -> Finding:
@@ -82,11 +92,15 @@ def driver() -> Finding:
     except UnusableBindings as reason:
         if has_driver():
             return Finding("GPU counters", reason.reason, reason.fix)
-        return Finding("GPU counters", f"no NVIDIA driver here ({DRIVER_LIBRARY} is not installed); {reason}")
+        return Finding(
+            "GPU counters", f"no NVIDIA driver here ({DRIVER_LIBRARY} is not installed); {reason}"
+        )
     except CollectorUnavailable as reason:
         fix = "make `nvidia-smi` list the devices first" if has_driver() else None
         return Finding("GPU counters", str(reason), fix)
-    fix = "end what uses it and reset it (nvidia-smi --gpu-reset -i N), or reboot" if silent else None
+    fix = (
+        "end what uses it and reset it (nvidia-smi --gpu-reset -i N), or reboot" if silent else None
+    )
     return Finding("GPU counters", "; ".join([said, *silent]), fix)
 
 
@@ -95,4 +109,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (entering, stacks, waits, run_queue,
 
 def system() -> str:
     """One line about the machine."""
-    return f"{platform.system()} {platform.release()}, {platform.machine()}, Python {platform.python_version()}"
+    return (
+        f"{platform.system()} {platform.release()}, {platform.machine()}, Python"
+        f" {platform.python_version()}"
+    )

@@ -1,4 +1,5 @@
-"""Looks at the devices of this host and at its Python processes that compute, again and again: what `perfscope top` shows.
+"""Looks at the devices of this host and at its Python processes that compute, again and again: what
+`perfscope top` shows.
 
 Nothing enters a process. A look costs a few reads of /proc for each process that is shown.
 """
@@ -50,7 +51,9 @@ class Known:
 
 
 class Looker:
-    """Keeps what looks have in common; `only` names the processes to show, else all with torch or on a device."""
+    """Keeps what looks have in common; `only` names the processes to show, else all with torch or
+    on a device.
+    """
 
     def __init__(self, only: tuple[int, ...] = ()) -> None:
         self.only = only
@@ -102,11 +105,20 @@ class Looker:
                 if state is not None:
                     one.states.append(state)
             time.sleep(min(LOOK_S, left))
-        shown = [self.glance(one, held) for one in list(self.known.values()) if one.readings.quick() is not None]
+        shown = [
+            self.glance(one, held)
+            for one in list(self.known.values())
+            if one.readings.quick() is not None
+        ]
         rows = [one for one in with_workers(shown) if not self.only or one.pid in self.only]
         devices = [self.device(card) for card in self.cards]
-        never = [DeviceGlance(at, "a device that never answered", lost=why) for at, why in self.silent.items()]
-        return Glances(sorted([*devices, *never], key=lambda one: one.device), rows, self.no_devices)
+        never = [
+            DeviceGlance(at, "a device that never answered", lost=why)
+            for at, why in self.silent.items()
+        ]
+        return Glances(
+            sorted([*devices, *never], key=lambda one: one.device), rows, self.no_devices
+        )
 
     def held(self) -> dict[int, list[dict[str, Any]]]:
         """pid -> its rows on the devices."""
@@ -137,13 +149,20 @@ class Looker:
     def old(self, pid: int) -> bool:
         """Would it have loaded torch by now, if ever?"""
         found = proc.stat(pid)
-        return found is None or time.clock_gettime(time.CLOCK_BOOTTIME) - found.start_ticks / proc.TICKS_PER_S > YOUNG_S
+        return (
+            found is None
+            or time.clock_gettime(time.CLOCK_BOOTTIME) - found.start_ticks / proc.TICKS_PER_S
+            > YOUNG_S
+        )
 
     def newcomer(self, pid: int, on_device: bool) -> Known | None:
         """A process worth showing: asked for, on a device, or Python with torch loaded."""
         mapped = proc.mapped(pid)
         torch = has_torch(mapped)
-        if not (self.only or on_device or (torch and is_python(pid, mapped))) or proc.stat(pid) is None:
+        if (
+            not (self.only or on_device or (torch and is_python(pid, mapped)))
+            or proc.stat(pid) is None
+        ):
             return None
         rank = said_place(proc.environment(pid, SAID), "RANK")
         thread = MainThread(pid, self.meaning) if self.meaning is not None else None
@@ -174,7 +193,9 @@ class Looker:
             read_bytes_per_s=per_s("read_bytes"),
             states={name: count / len(one.states) for name, count in counted.items()},
             devices=tuple(sorted({int(row["device"]) for row in mine})),
-            device_memory_bytes=sum(max(int(row["memory_bytes"]), 0) for row in mine) if mine else -1,
+            device_memory_bytes=sum(max(int(row["memory_bytes"]), 0) for row in mine)
+            if mine
+            else -1,
             torch=one.torch,
         )
 
@@ -212,14 +233,24 @@ class Looker:
 
 
 def with_workers(shown: list[ProcessGlance]) -> list[ProcessGlance]:
-    """Loader workers counted at the process they are forked from and left out themselves, ranks first."""
+    """Loader workers counted at the process they are forked from and left out themselves, ranks
+    first.
+    """
     by_pid = {one.pid: one for one in shown}
     above = {one.pid: found.parent for one in shown if (found := proc.stat(one.pid)) is not None}
-    workers = {pid: over for pid, over in above.items() if over in by_pid and by_pid[pid].name == by_pid[over].name}
+    workers = {
+        pid: over
+        for pid, over in above.items()
+        if over in by_pid and by_pid[pid].name == by_pid[over].name
+    }
     kept = []
     for one in shown:
         if one.pid in workers:
             continue
         own = [by_pid[pid] for pid, over in workers.items() if over == one.pid]
-        kept.append(replace(one, workers=len(own), worker_cores=sum(each.cores for each in own)) if own else one)
+        kept.append(
+            replace(one, workers=len(own), worker_cores=sum(each.cores for each in own))
+            if own
+            else one
+        )
     return sorted(kept, key=lambda one: (one.rank is None, one.rank or 0, one.pid))

@@ -1,10 +1,12 @@
 """Low priority for our own processes, so that the target does not wait for them.
 
-What records gets a low weight, and not SCHED_IDLE: where the cores are full a thread of that class ran once in seven
-seconds, and a probe leaves an agent that is silent for five. The diagnosis, for which no probe waits, gets SCHED_IDLE.
+What records gets a low weight, and not SCHED_IDLE: where the cores are full a thread of that class
+ran once in seven seconds, and a probe leaves an agent that is silent for five. The diagnosis, for
+which no probe waits, gets SCHED_IDLE.
 
-An unprivileged thread cannot get its priority back, and children inherit it. What must not wait, the entry into a target
-that stands still, is therefore started from a thread that has kept its priority.
+An unprivileged thread cannot get its priority back, and children inherit it. What must not wait,
+the entry into a target that stands still, is therefore started from a thread that has kept its
+priority.
 """
 
 import contextlib
@@ -25,7 +27,9 @@ from perfscope.errors import PerfscopeError
 Result = TypeVar("Result")
 
 RECORDING_NICE = 5
-"""A weight of 335 where a usual thread has 1024. With 36 (nice 15) 8 s of recording took a minute on a crowded machine."""
+"""A weight of 335 where a usual thread has 1024. With 36 (nice 15) 8 s of recording took a minute
+on a crowded machine.
+"""
 PATIENCE_S = 10.0
 POLL_S = 0.02
 IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
@@ -39,7 +43,9 @@ normal: ThreadPoolExecutor | None = None
 
 
 def lower_priority() -> None:
-    """Give this process a low priority: its Python threads, and the threads and processes that they start later."""
+    """Give this process a low priority: its Python threads, and the threads and processes that they
+    start later.
+    """
     global normal
     if normal is not None:
         return
@@ -70,7 +76,9 @@ def at_normal_priority(function: Callable[[], Result]) -> Result:
 
 
 class PrintToken:
-    """One byte in a pipe for whoever takes it first: the child that is about to print, or the parent that gives up on it."""
+    """One byte in a pipe for whoever takes it first: the child that is about to print, or the
+    parent that gives up on it.
+    """
 
     def __init__(self) -> None:
         self.reading, writing = os.pipe()
@@ -94,10 +102,11 @@ class PrintToken:
 def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float = PATIENCE_S) -> int:
     """Return the exit code of `work`, done in a forked child of class SCHED_IDLE.
 
-    `work` calls its argument right before it prints. Where the child has not come so far after `patience_s`, because no core
-    became free, it is killed and `work` done here. The child has a session of its own: where the kernel weighs sessions
-    (autogroup), a class orders only the threads of one session, so that ours gets the lowest weight. Ctrl-C and the parent's
-    end end the child. Raises PerfscopeError where it began to print and did not end within another PATIENCE_S.
+    `work` calls its argument right before it prints. Where the child has not come so far after
+    `patience_s`, because no core became free, it is killed and `work` done here. The child has a
+    session of its own: where the kernel weighs sessions (autogroup), a class orders only the
+    threads of one session, so that ours gets the lowest weight. Ctrl-C and the parent's end end the
+    child. Raises PerfscopeError where it began to print and did not end within another PATIENCE_S.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -120,7 +129,9 @@ def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float =
         exit_code_of(child)
         if given_up:
             return work(lambda: None)
-        raise PerfscopeError("the diagnosis could not be printed to its end: `perfscope analyze RUN` prints it again")
+        raise PerfscopeError(
+            "the diagnosis could not be printed to its end: `perfscope analyze RUN` prints it again"
+        )
     finally:
         os.close(token.reading)
 
@@ -137,7 +148,9 @@ def become_idle_child(parent: int) -> None:
 
 
 def set_session_weight(pid: int, nice: str) -> None:
-    """Set how the kernel weighs the session of a process, where it weighs sessions; no right is needed up to nice 0."""
+    """Set how the kernel weighs the session of a process, where it weighs sessions; no right is
+    needed up to nice 0.
+    """
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(nice)
 
@@ -147,7 +160,9 @@ def exit_code_of(child: int) -> int: ...
 @overload
 def exit_code_of(child: int, patience_s: float) -> int | None: ...
 def exit_code_of(child: int, patience_s: float | None = None) -> int | None:
-    """Wait for a child and return its exit code, 1 where a signal ended it, None after `patience_s`; passes Ctrl-C on."""
+    """Wait for a child and return its exit code, 1 where a signal ended it, None after
+    `patience_s`; passes Ctrl-C on.
+    """
     until_s = None if patience_s is None else time.monotonic() + patience_s
     while until_s is None or time.monotonic() < until_s:
         try:

@@ -1,8 +1,10 @@
-"""Which job a process belongs to, from what its launcher said: the same on every host that works on it.
+"""Which job a process belongs to, from what its launcher said: the same on every host that works on
+it.
 
-torchrun gives every rank TORCHELASTIC_RUN_ID (`none` without `--rdzv-id`), MASTER_ADDR and MASTER_PORT (PyTorch's "torchrun"
-documentation); SLURM gives every task SLURM_JOB_ID and SLURM_STEP_ID (sbatch and srun manual pages); Kubernetes' training
-operators set MASTER_ADDR and MASTER_PORT.
+torchrun gives every rank TORCHELASTIC_RUN_ID (`none` without `--rdzv-id`), MASTER_ADDR and
+MASTER_PORT (PyTorch's "torchrun" documentation); SLURM gives every task SLURM_JOB_ID and
+SLURM_STEP_ID (sbatch and srun manual pages); Kubernetes' training operators set MASTER_ADDR and
+MASTER_PORT.
 """
 
 import hashlib
@@ -14,16 +16,21 @@ HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def job_identity(pid: int) -> str | None:
-    """32 hexadecimal digits, None where the environment that the process was started with names no job."""
+    """32 hexadecimal digits, None where the environment that the process was started with names no
+    job.
+    """
     return identity_of(proc.environment(pid, VARIABLES))
 
 
 def identity_of(said: dict[str, str]) -> str | None:
-    """A job is named by its rendezvous (hosts may write its address differently) and, under SLURM, by the step.
+    """A job is named by its rendezvous (hosts may write its address differently) and, under SLURM,
+    by the step.
 
     An address that means this host alone names none.
     """
-    run, address, port = (said.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"))
+    run, address, port = (
+        said.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")
+    )
     meeting = ""
     if run not in ("", "none"):
         meeting = f"{run}:{port}"

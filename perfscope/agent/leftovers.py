@@ -1,7 +1,8 @@
-"""Temporary folders named after the process that created them, and removal of those whose creator was killed.
+"""Temporary folders named after the process that created them, and removal of those whose creator
+was killed.
 
-The name holds the maker's pid, start time, pid namespace and boot, so that another process can decide whether
-the maker is still running. Standard library only.
+The name holds the maker's pid, start time, pid namespace and boot, so that another process can
+decide whether the maker is still running. Standard library only.
 """
 
 import os
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 MOST_LEVELS = 4
 """Levels of folders that are removed; ours have two."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-NAME = r"(?P<pid>[1-9]\d{0,9})-(?P<start>\d{1,20})-(?P<scope>[0-9a-f]{8}-[0-9a-f]{1,20})-[0-9a-f]{16}"
+NAME = (
+    r"(?P<pid>[1-9]\d{0,9})-(?P<start>\d{1,20})-(?P<scope>[0-9a-f]{8}-[0-9a-f]{1,20})-[0-9a-f]{16}"
+)
 
 
 def folder_name(prefix: str) -> str:
-    """Return a new name for a folder of this process: `prefix`, its pid, start time and namespace, random digits."""
+    """Return a new name for a folder of this process: `prefix`, its pid, start time and namespace,
+    random digits.
+    """
     made_by = proc.stat(os.getpid())
     start = made_by.start_ticks if made_by is not None else 0
     return f"{prefix}{os.getpid()}-{start}-{pid_scope()}-{secrets.token_hex(8)}"
@@ -32,7 +37,9 @@ def folder_name(prefix: str) -> str:
 
 @contextmanager
 def temporary_folder(place: Path, prefix: str) -> "Iterator[Path]":
-    """Make a folder of mode 0700 in `place` and remove it at the end. Raises OSError where it cannot be made."""
+    """Make a folder of mode 0700 in `place` and remove it at the end. Raises OSError where it
+    cannot be made.
+    """
     path = place / folder_name(prefix)
     path.mkdir(mode=0o700)
     try:
@@ -43,11 +50,12 @@ def temporary_folder(place: Path, prefix: str) -> "Iterator[Path]":
 
 
 def remove_dead(place: Path | str, prefix: str) -> list[str]:
-    """Remove the folders in `place` that a process of ours left when it was killed; return the names removed.
+    """Remove the folders in `place` that a process of ours left when it was killed; return the
+    names removed.
 
-    Only folders are removed, owned by the effective uid, with a name that `folder_name(prefix)` makes, whose process
-    has ended and belonged to our pid namespace. Links are never followed, `place` included. Never raises: what cannot
-    be removed stays.
+    Only folders are removed, owned by the effective uid, with a name that `folder_name(prefix)`
+    makes, whose process has ended and belonged to our pid namespace. Links are never followed,
+    `place` included. Never raises: what cannot be removed stays.
     """
     with suppress(OSError), open_folder(place) as parent:
         return remove_dead_in(parent, prefix)
@@ -55,13 +63,19 @@ def remove_dead(place: Path | str, prefix: str) -> list[str]:
 
 
 def remove_dead_in(parent: int, prefix: str) -> list[str]:
-    """Remove such folders in the folder of descriptor `parent`; return their names. Raises OSError where it cannot be listed."""
+    """Remove such folders in the folder of descriptor `parent`; return their names. Raises OSError
+    where it cannot be listed.
+    """
     removed: list[str] = []
     expected = re.compile(re.escape(prefix) + NAME)
     scope = pid_scope()
     for name in sorted(os.listdir(parent)):
         found = expected.fullmatch(name)
-        if found is None or found["scope"] != scope or is_running(int(found["pid"]), int(found["start"])):
+        if (
+            found is None
+            or found["scope"] != scope
+            or is_running(int(found["pid"]), int(found["start"]))
+        ):
             continue
         with suppress(OSError):
             remove_folder(parent, name)
@@ -70,9 +84,11 @@ def remove_dead_in(parent: int, prefix: str) -> list[str]:
 
 
 def pid_scope() -> str:
-    """Return what a pid is relative to: the boot (its first eight digits) and the pid namespace, both hexadecimal.
+    """Return what a pid is relative to: the boot (its first eight digits) and the pid namespace,
+    both hexadecimal.
 
-    The boot matters where hosts share a temporary folder: the first pid namespace has the same number on every host.
+    The boot matters where hosts share a temporary folder: the first pid namespace has the same
+    number on every host.
     """
     boot = (proc.read("/proc/sys/kernel/random/boot_id") or "0" * 8)[:8]
     try:
@@ -107,7 +123,8 @@ def open_folder(name: Path | str, parent: int | None = None) -> "Iterator[int]":
 def remove_folder(parent: int, name: str) -> None:
     """Remove the folder `name` in the folder of descriptor `parent`.
 
-    Raises OSError where it is a link, another user's, on another file system, or deeper than `MOST_LEVELS`.
+    Raises OSError where it is a link, another user's, on another file system, or deeper than
+    `MOST_LEVELS`.
     """
     with open_folder(name, parent) as folder:
         check_ours(folder, parent)

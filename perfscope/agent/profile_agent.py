@@ -1,8 +1,10 @@
-"""The agent of `perfscope.profile()`, a process of its own: `python -m perfscope.agent.profile_agent`.
+"""The agent of `perfscope.profile()`, a process of its own: `python -m
+perfscope.agent.profile_agent`.
 
-The first line on stdin is its order in JSON: it holds a token, and every user can read a command line. It detaches from its
-parent, so that the program has no child it did not start. It ends with the line `stop`, or when stdin ends with the
-program; its last line on stdout is JSON, `{"error": null}` when all went well.
+The first line on stdin is its order in JSON: it holds a token, and every user can read a command
+line. It detaches from its parent, so that the program has no child it did not start. It ends with
+the line `stop`, or when stdin ends with the program; its last line on stdout is JSON, `{"error":
+null}` when all went well.
 """
 
 import io
@@ -17,11 +19,14 @@ import msgspec
 from perfscope.agent.profiler_windows.window import Window
 
 CHILDREN_CALL_WITHIN_S = 1.0
-"""A worker that was forked calls at once; one that was spawned has nothing of ours, and is entered."""
+"""A worker that was forked calls at once; one that was spawned has nothing of ours, and is entered.
+"""
 
 
 class Order(msgspec.Struct):
-    """What to record: this `pid`, whose probes call at the listening socket with the number `door`."""
+    """What to record: this `pid`, whose probes call at the listening socket with the number
+    `door`.
+    """
 
     pid: int
     out: str
@@ -66,7 +71,9 @@ def stopped_by(order: Order, commands: io.FileIO) -> str | None:
 
 
 def main() -> None:
-    commands = io.FileIO(os.dup(sys.stdin.fileno()))  # unbuffered: the lines that follow are read by another thread
+    commands = io.FileIO(
+        os.dup(sys.stdin.fileno())
+    )  # unbuffered: the lines that follow are read by another thread
     order = msgspec.json.decode(commands.readline(), type=Order)
     if os.fork():
         os._exit(0)

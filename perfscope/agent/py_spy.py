@@ -1,8 +1,10 @@
-"""One run of py-spy on one process, which it reads from outside without stopping it, and what it saw as rows.
+"""One run of py-spy on one process, which it reads from outside without stopping it, and what it
+saw as rows.
 
-`--nonblocking` is a must (a stop per thread and sample freezes a process with many threads); py-spy refuses it together
-with `--native`. Its Chrome trace is the one format that keeps times, frames and threads; threads bear their pthread handle
-there, so `py-spy dump` is asked once more for the kernel's thread ids.
+`--nonblocking` is a must (a stop per thread and sample freezes a process with many threads); py-spy
+refuses it together with `--native`. Its Chrome trace is the one format that keeps times, frames and
+threads; threads bear their pthread handle there, so `py-spy dump` is asked once more for the
+kernel's thread ids.
 """
 
 import ctypes
@@ -30,7 +32,9 @@ LIBC = ctypes.CDLL(None)
 
 
 class Event(msgspec.Struct):
-    """Begin (B) or end (E) of a frame; `ts` in microseconds from py-spy's start, `tid` the pthread handle."""
+    """Begin (B) or end (E) of a frame; `ts` in microseconds from py-spy's start, `tid` the pthread
+    handle.
+    """
 
     ph: str
     ts: float
@@ -64,7 +68,9 @@ def program() -> str | None:
 
 
 def die_with_parent() -> None:
-    """In the child: the kernel kills it when we end, however we end. Signals that we take by waiting for them reach it."""
+    """In the child: the kernel kills it when we end, however we end. Signals that we take by
+    waiting for them reach it.
+    """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     parent = os.getppid()
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -74,9 +80,11 @@ def die_with_parent() -> None:
 
 @dataclass
 class Sampling:
-    """py-spy on `pid` at `rate_hz`, until `end`; raises OSError from `begin` when it cannot be started.
+    """py-spy on `pid` at `rate_hz`, until `end`; raises OSError from `begin` when it cannot be
+    started.
 
-    It writes into a memory file: no path is written to, which as root somebody else could have turned into a link.
+    It writes into a memory file: no path is written to, which as root somebody else could have
+    turned into a link.
     """
 
     spy: str
@@ -86,10 +94,20 @@ class Sampling:
     said: str = ""
 
     def begin(self) -> None:
-        command = ["record", "--nonblocking", "--idle", "--rate", f"{self.rate_hz:g}", "--format", "chrometrace"]
+        command = [
+            "record",
+            "--nonblocking",
+            "--idle",
+            "--rate",
+            f"{self.rate_hz:g}",
+            "--format",
+            "chrometrace",
+        ]
         self.output = os.memfd_create("perfscope-pyspy")
         try:
-            self.process = self.start(*command, "--output", f"/proc/self/fd/{self.output}", out=subprocess.DEVNULL)
+            self.process = self.start(
+                *command, "--output", f"/proc/self/fd/{self.output}", out=subprocess.DEVNULL
+            )
         except (OSError, subprocess.SubprocessError) as error:
             os.close(self.output)
             raise OSError(errno.EPERM, str(getattr(error, "strerror", error))) from None
@@ -133,7 +151,9 @@ class Sampling:
         return used_ns / max(time.monotonic_ns() - self.began_ns, 1)
 
     def name_threads(self) -> None:
-        """Ask for the kernel's thread ids; the answer is taken by the next call, or by `end`. Never blocks."""
+        """Ask for the kernel's thread ids; the answer is taken by the next call, or by `end`. Never
+        blocks.
+        """
         if self.naming is None:
             self.naming = self.start("dump", "--json", "--nonblocking", out=subprocess.PIPE)
         elif self.naming.poll() is not None:
@@ -155,7 +175,9 @@ class Sampling:
                 self.handles[one.thread_id] = one.os_thread_id
 
     def end(self) -> list[Event]:
-        """Tell it to stop and read what it wrote; empty, with the reason in `said`, when it failed."""
+        """Tell it to stop and read what it wrote; empty, with the reason in `said`, when it
+        failed.
+        """
         if self.process.poll() is None:
             self.name_threads()
             self.take_names()
@@ -193,7 +215,10 @@ def complaint(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     for line in lines:
         if "ermission" in line:
-            return "not permitted to read the process's memory (`perfscope doctor` says how to get the right)"
+            return (
+                "not permitted to read the process's memory (`perfscope doctor` says how to get the"
+                " right)"
+            )
         if line.startswith("Error:"):
             return line.removeprefix("Error:").strip()
     return lines[-1] if lines else "it ended without a word"
@@ -216,6 +241,10 @@ def stacks(events: list[Event]) -> Iterator[Stood]:
 
 
 def label(event: Event) -> str:
-    """`function (file:line)`, as the probe writes it: the bare name, the path from its package on."""
+    """`function (file:line)`, as the probe writes it: the bare name, the path from its package
+    on.
+    """
     name = event.name.rsplit(".", 1)[-1]
-    return f"{name} ({short(str(event.args.get('filename', '?')))}:{event.args.get('line', 0)})".replace(";", ",")
+    return f"{name} ({short(str(event.args.get('filename', '?')))}:{event.args.get('line', 0)})".replace(  # noqa: E501
+        ";", ","
+    )

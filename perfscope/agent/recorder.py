@@ -1,6 +1,8 @@
-"""Records one job from start to end: finds its processes, runs the collectors, decides when there is enough, leaves.
+"""Records one job from start to end: finds its processes, runs the collectors, decides when there
+is enough, leaves.
 
-Each step of a collector, and of the recorder itself, is guarded (`collector_guard`): a recording always ends readable.
+Each step of a collector, and of the recorder itself, is guarded (`collector_guard`): a recording
+always ends readable.
 """
 
 import os
@@ -38,11 +40,15 @@ ENOUGH_S = 10.0
 
 
 class Recorder:
-    """One recording. `record` blocks until it ends; `ask_to_stop` may be called from a signal handler."""
+    """One recording. `record` blocks until it ends; `ask_to_stop` may be called from a signal
+    handler.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.tree = Tree(plan.pid, all_ranks=plan.all_ranks, ours=plan.door is not None, rank=plan.rank)
+        self.tree = Tree(
+            plan.pid, all_ranks=plan.all_ranks, ours=plan.door is not None, rank=plan.rank
+        )
         self.run = RunWriter.create(plan.out, self.manifest())
         self.job = Job(self.run, plan.pid, look_again=self.refresh)
         self.processes = self.run.jsonl("processes", -1)
@@ -79,7 +85,9 @@ class Recorder:
         )
 
     def job_id(self) -> str:
-        """Return the name of the job; a command that we started and that has ended already has our own launcher's."""
+        """Return the name of the job; a command that we started and that has ended already has our
+        own launcher's.
+        """
         plan = self.plan
         if plan.job:
             return named(plan.job)
@@ -97,8 +105,8 @@ class Recorder:
     def record(self, on_tick: Callable[[Progress], None]) -> Path:
         """Record, and return where the run folder is. `on_tick` is called about once a second.
 
-        Raises PerfscopeError when the folder was deleted or moved out of reach. Any other failure ends one collector, or the
-        recording, and is added to `problems`.
+        Raises PerfscopeError when the folder was deleted or moved out of reach. Any other failure
+        ends one collector, or the recording, and is added to `problems`.
         """
         reason = "interrupted"
         try:
@@ -117,30 +125,41 @@ class Recorder:
 
     def report_early_end(self, failure: Failure) -> str:
         """Add a failed step of the recorder to `problems`; return why the recording ended."""
-        self.problems.append(f"the recording ended early: {failure.reason}; what was recorded until then is kept")
+        self.problems.append(
+            f"the recording ended early: {failure.reason}; what was recorded until then is kept"
+        )
         return f"the recorder failed: {failure.reason}"
 
     def close_and_locate(self) -> Path:
-        """Close the run folder and return where it is now; it may have been moved. Raises PerfscopeError."""
+        """Close the run folder and return where it is now; it may have been moved. Raises
+        PerfscopeError.
+        """
         path, held = self.plan.out, self.run.held
         try:
             if held.is_deleted():
                 raise PerfscopeError(
-                    f"{path} was deleted while it was being recorded: nothing is left of the recording"
+                    f"{path} was deleted while it was being recorded: nothing is left of the"
+                    " recording"
                 )
             moved_to = path if held.is_at(path) else held.location()
         finally:
             self.run.let_go()
         if moved_to is None:
-            raise PerfscopeError(f"{path} was moved while it was being recorded, to where no path leads from here")
+            raise PerfscopeError(
+                f"{path} was moved while it was being recorded, to where no path leads from here"
+            )
         if moved_to != path:
             self.problems.append(
-                short_reason(f"{path} was moved during the recording; the run folder is now {moved_to}")
+                short_reason(
+                    f"{path} was moved during the recording; the run folder is now {moved_to}"
+                )
             )
         return moved_to
 
     def begin(self) -> None:
-        """Start every collector; where the probe cannot enter, look from outside with stack samples."""
+        """Start every collector; where the probe cannot enter, look from outside with stack
+        samples.
+        """
         for make in OUTSIDE:
             self.start(make())
         if self.plan.nvtx_door is not None:
@@ -193,7 +212,9 @@ class Recorder:
         if collector in self.running:
             self.running.remove(collector)
         self.report_failure(collector, failure)
-        if isinstance(collector, Kernels | OnDemand):  # stopping may wait for a window: not while others are due
+        if isinstance(
+            collector, Kernels | OnDemand
+        ):  # stopping may wait for a window: not while others are due
             self.to_stop.append(collector)
             self.kernels = self.on_demand = None
             return
@@ -203,10 +224,14 @@ class Recorder:
 
     def report_failure(self, collector: Collector, failure: Failure) -> None:
         self.statuses.append(SourceStatus(collector.NAME, "failed", failure.reason))
-        self.problems.append(f"source {collector.NAME} failed: {failure.reason}; the other sources went on")
+        self.problems.append(
+            f"source {collector.NAME} failed: {failure.reason}; the other sources went on"
+        )
 
     def go_on_without_probe(self, reason: str) -> None:
-        """The probes are gone: no more windows, and where no process was entered yet, stack samples from outside."""
+        """The probes are gone: no more windows, and where no process was entered yet, stack samples
+        from outside.
+        """
         if self.kernels is not None and self.kernels in self.running:
             self.running.remove(self.kernels)
             self.stop(self.kernels)
@@ -216,7 +241,9 @@ class Recorder:
             self.fall_back(reason)
 
     def fall_back(self, reason: str | None, *, refused: bool = False) -> None:
-        """The target cannot be entered: say why and sample its stacks from outside; perhaps Kineto takes a window itself."""
+        """The target cannot be entered: say why and sample its stacks from outside; perhaps Kineto
+        takes a window itself.
+        """
         self.run.manifest.depth_reason = reason
         if refused and self.plan.depth == "kernels" and may_ask(self.plan.pid):
             if self.kernels in self.running:
@@ -272,21 +299,27 @@ class Recorder:
         return now_ns >= begin
 
     def settle(self) -> bool:
-        """Once it is known whether the main process could be entered: the depth that was reached."""
+        """Once it is known whether the main process could be entered: the depth that was
+        reached.
+        """
         assert self.probe is not None
         if self.plan.door is not None:
             return self.came()
         roots = [one.pid for one in self.job.processes.values() if one.role == "main"]
         torchless = not any(one.has_torch for one in self.job.processes.values())
         if torchless:
-            self.fall_back("the process has no torch loaded: there is nothing for the probe to time")
+            self.fall_back(
+                "the process has no torch loaded: there is nothing for the probe to time"
+            )
             return True
         if not roots or not all(self.probe.settled(pid) for pid in roots):
             return False
         if any(pid in self.probe.visits for pid in roots):
             self.run.manifest.depth = "probe"
         else:
-            self.fall_back(next((self.probe.reports[pid].error for pid in roots), None), refused=True)
+            self.fall_back(
+                next((self.probe.reports[pid].error for pid in roots), None), refused=True
+            )
         self.run.write_manifest()
         return True
 
@@ -321,7 +354,11 @@ class Recorder:
         if not self.tree.alive():
             return "the process ended"
         if plan.duration_s is not None:
-            return f"the asked {plan.duration_s:g} s" if progress.elapsed_s >= plan.duration_s else None
+            return (
+                f"the asked {plan.duration_s:g} s"
+                if progress.elapsed_s >= plan.duration_s
+                else None
+            )
         if plan.follow:
             return None
         windowed = self.kernels is None or self.kernels.settled
@@ -335,7 +372,9 @@ class Recorder:
         return None
 
     def refresh(self) -> None:
-        """Who belongs to the job now; newcomers get a row, and another when it shows later what they are for."""
+        """Who belongs to the job now; newcomers get a row, and another when it shows later what
+        they are for.
+        """
         self.job.processes = self.tree.refresh(self.job.said)
         for one in self.job.processes.values():
             row = self.job.row(one, self.probe.worker(one.pid) if self.probe is not None else -1)
@@ -355,7 +394,9 @@ class Recorder:
         self.clock.append({"mono": time.monotonic_ns(), "real": time.time_ns()})
 
     def end(self, reason: str) -> None:
-        """Stop the collectors, last started first, write down how each went, and close the folder."""
+        """Stop the collectors, last started first, write down how each went, and close the
+        folder.
+        """
         for collector in reversed(self.running):
             self.stop(collector)
         for collector in self.to_stop:
@@ -367,7 +408,9 @@ class Recorder:
         failures = [one for one in map(attempt, steps) if isinstance(one, Failure)]
         manifest.finished, manifest.end_reason = True, self.run.stopped or reason
         failures += [one for one in [attempt(self.run.finish)] if isinstance(one, Failure)]
-        self.problems += [f"the end of the recording was not written: {one.reason}" for one in failures]
+        self.problems += [
+            f"the end of the recording was not written: {one.reason}" for one in failures
+        ]
 
     def stop(self, collector: Collector) -> None:
         """Stop a collector and keep how it went."""
@@ -381,9 +424,15 @@ class Recorder:
 
 
 def send_probes_away(probe: Probe) -> None:
-    """Close every connection that a probe may hold, after a failure: a probe leaves when its connection ends."""
+    """Close every connection that a probe may hold, after a failure: a probe leaves when its
+    connection ends.
+    """
     callers = [*probe.lines.values(), *probe.strangers, *(one.line for one in probe.early)]
-    for step in (*(line.close for line in callers), lambda: probe.socket.listening.close(), close_discarded):
+    for step in (
+        *(line.close for line in callers),
+        lambda: probe.socket.listening.close(),
+        close_discarded,
+    ):
         attempt(step)
     probe.lines.clear()
 

@@ -11,11 +11,13 @@ FLUSH_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What to record: `duration_s` None means until there are enough steps, at most `max_duration_s`.
+    """What to record: `duration_s` None means until there are enough steps, at most
+    `max_duration_s`.
 
-    A `window` is taken at depth `kernels`. With a `door` the target was started by us, as `command`, or has started us: probes
-    come to it by themselves. `job` names the job on all its hosts, where their launcher does not. `gently`: this
-    process lowers its priority once the target is being entered, and keeps it.
+    A `window` is taken at depth `kernels`. With a `door` the target was started by us, as
+    `command`, or has started us: probes come to it by themselves. `job` names the job on all its
+    hosts, where their launcher does not. `gently`: this process lowers its priority once the target
+    is being entered, and keeps it.
     """
 
     pid: int
@@ -37,7 +39,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a recording: `depth` reached so far, or `entering`; `entered_ms`, how long the main thread was stopped."""
+    """Progress of a recording: `depth` reached so far, or `entering`; `entered_ms`, how long the
+    main thread was stopped.
+    """
 
     elapsed_s: float
     steps: int

@@ -1,6 +1,8 @@
-"""The command that `perfscope run` starts: its streams are ours, signals sent to us are passed on, its end is ours.
+"""The command that `perfscope run` starts: its streams are ours, signals sent to us are passed on,
+its end is ours.
 
-Nothing here raises once the command runs. Only SIGKILL of perfscope itself separates the two: the command then runs on alone.
+Nothing here raises once the command runs. Only SIGKILL of perfscope itself separates the two: the
+command then runs on alone.
 """
 
 import os
@@ -30,10 +32,11 @@ REACHING_S = 0.02
 
 
 class Witness:
-    """A process of our group that holds every signal it gets: one that is pending here was sent to the whole group.
+    """A process of our group that holds every signal it gets: one that is pending here was sent to
+    the whole group.
 
-    Who sent a signal is told, but not whether it was meant for us alone; a launcher (SLURM, a shell's `kill -- -GROUP`) may have
-    sent it to the command as well, and twice it must not get it.
+    Who sent a signal is told, but not whether it was meant for us alone; a launcher (SLURM, a
+    shell's `kill -- -GROUP`) may have sent it to the command as well, and twice it must not get it.
     """
 
     def __init__(self) -> None:
@@ -43,13 +46,21 @@ class Witness:
     def renew(self) -> None:
         """What is pending cannot be taken back: another process stands in."""
         self.end()
-        with suppress(OSError, subprocess.SubprocessError):  # without the program every signal is passed on
-            self.process = subprocess.Popen([WITNESS], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        with suppress(
+            OSError, subprocess.SubprocessError
+        ):  # without the program every signal is passed on
+            self.process = subprocess.Popen(
+                [WITNESS], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            )
 
     def has(self, signo: int) -> bool:
         """Did it get this signal too?"""
-        pending = "" if self.process is None else proc.read(f"/proc/{self.process.pid}/status") or ""
-        mask = next((line.split()[1] for line in pending.splitlines() if line.startswith("ShdPnd:")), "0")
+        pending = (
+            "" if self.process is None else proc.read(f"/proc/{self.process.pid}/status") or ""
+        )
+        mask = next(
+            (line.split()[1] for line in pending.splitlines() if line.startswith("ShdPnd:")), "0"
+        )
         return bool(int(mask, 16) >> (signo - 1) & 1)
 
     def end(self) -> None:
@@ -60,7 +71,9 @@ class Witness:
 
 
 class StartedCommand:
-    """A running command. Starting raises UsageError where there is no such program, with a shell's exit codes."""
+    """A running command. Starting raises UsageError where there is no such program, with a shell's
+    exit codes.
+    """
 
     def __init__(self, words: list[str], environment: dict[str, str]) -> None:
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
@@ -73,7 +86,9 @@ class StartedCommand:
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
             raise cannot_start(words[0], error) from None
         self.thread = GuardedThread(target=self.pass_on, name="signals", daemon=True)
-        if isinstance(attempt(self.thread.start), Failure):  # no more threads or processes are allowed
+        if isinstance(
+            attempt(self.thread.start), Failure
+        ):  # no more threads or processes are allowed
             self.pass_on_by_handlers()
 
     @property
@@ -81,14 +96,18 @@ class StartedCommand:
         return self.process.pid
 
     def pass_on(self) -> None:
-        """What another process sends us alone goes to the command; what went to our group (Ctrl-C) has reached it already."""
+        """What another process sends us alone goes to the command; what went to our group (Ctrl-C)
+        has reached it already.
+        """
         while not self.is_over:
             heard = signal.sigwaitinfo(PASSED_ON)
             is_for_us = heard.si_code <= 0 and heard.si_pid != self.pid
             attempt(partial(self.pass_one if is_for_us else self.has_reached, heard.si_signo))
 
     def pass_one(self, signo: int) -> None:
-        """Send the command a signal that it has not got yet; where that cannot be found out, rather twice than never."""
+        """Send the command a signal that it has not got yet; where that cannot be found out, rather
+        twice than never.
+        """
         if attempt(partial(self.has_reached, signo)) is not True:
             self.process.send_signal(signo)
 
@@ -118,7 +137,9 @@ class StartedCommand:
         return code if code >= 0 else BY_SIGNAL - code
 
     def release_signals(self) -> None:
-        """Once the command has ended: signals that end a program raise KeyboardInterrupt, once; all others are ignored."""
+        """Once the command has ended: signals that end a program raise KeyboardInterrupt, once; all
+        others are ignored.
+        """
         self.is_over = True
         if self.thread.ident is not None and self.thread.is_alive():
             signal.pthread_kill(self.thread.ident, signal.SIGUSR2)
@@ -134,7 +155,8 @@ def started(
 ) -> "subprocess.Popen[bytes]":
     """Start the command with this signal mask. Raises OSError.
 
-    Where SIGCHLD is ignored, as some launchers leave it, the kernel keeps no exit codes: here it is not, in the command it is.
+    Where SIGCHLD is ignored, as some launchers leave it, the kernel keeps no exit codes: here it is
+    not, in the command it is.
     """
     before = signal.getsignal(signal.SIGCHLD)
     if before == signal.SIG_IGN:
@@ -161,6 +183,8 @@ def ignore_signals() -> None:
 
 
 def cannot_start(program: str, error: OSError) -> UsageError:
-    refusal = UsageError(f"cannot start {program}: {error.strerror}; give a program and its arguments after `--`")
+    refusal = UsageError(
+        f"cannot start {program}: {error.strerror}; give a program and its arguments after `--`"
+    )
     refusal.exit_code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
     return refusal

@@ -1,4 +1,6 @@
-"""Counts steps while they happen, for the progress line and for knowing when there are enough; the analyzer judges."""
+"""Counts steps while they happen, for the progress line and for knowing when there are enough; the
+analyzer judges.
+"""
 
 import array
 
@@ -9,7 +11,9 @@ PERIOD = {events.OPTIMIZER, events.SCALER}
 
 
 class StepCounter:
-    """Outer iterations of one process: batches that follow an optimizer step, else optimizer steps, else module calls."""
+    """Outer iterations of one process: batches that follow an optimizer step, else optimizer steps,
+    else module calls.
+    """
 
     def __init__(self) -> None:
         self.by_batch = 0

@@ -1,1 +1,3 @@
-"""What a run means: facts of a trace, findings that are tried on them, and the diagnosis they make together."""
+"""What a run means: facts of a trace, findings that are tried on them, and the diagnosis they make
+together.
+"""

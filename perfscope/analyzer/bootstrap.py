@@ -6,16 +6,17 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1000
-# Longer series are folded into this many blocks of neighbours first: the answer does not change, the work stays
-# bounded.
+# Longer series are folded into this many blocks of neighbours first: the answer does not change,
+# the work stays bounded.
 MOST_ROWS = 2000
 
 
 def block_length(series: Floats) -> int:
-    """Steps to draw together: 1 when neighbours are independent, longer with their correlation, at most a fifth of all.
+    """Steps to draw together: 1 when neighbours are independent, longer with their correlation, at
+    most a fifth of all.
 
-    The integrated autocorrelation time of an AR(1) series, (1 + r) / (1 - r), at least n^(1/3) (Kunsch 1989) when the
-    lag-one correlation r is significant (above 2 / sqrt(n)).
+    The integrated autocorrelation time of an AR(1) series, (1 + r) / (1 - r), at least n^(1/3)
+    (Kunsch 1989) when the lag-one correlation r is significant (above 2 / sqrt(n)).
     """
     n = len(series)
     centred = series - series.mean() if n else series
@@ -30,9 +31,11 @@ def block_length(series: Floats) -> int:
 
 
 def resampled_means(columns: Floats, resamples: int = RESAMPLES) -> Floats:
-    """Means of the columns of `columns` (steps x quantities) in each resample: (resamples x quantities).
+    """Means of the columns of `columns` (steps x quantities) in each resample: (resamples x
+    quantities).
 
-    Moving-block bootstrap, the block length taken from the first column; the same steps are drawn for all columns.
+    Moving-block bootstrap, the block length taken from the first column; the same steps are drawn
+    for all columns.
     """
     n = len(columns)
     if n > MOST_ROWS:

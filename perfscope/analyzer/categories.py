@@ -20,7 +20,9 @@ class Category:
     dark: str
     """Its color on the light and the dark theme."""
     is_wait: bool = False
-    """Whether the thread or the device waits; drawn with stripes, so that color is not the only sign."""
+    """Whether the thread or the device waits; drawn with stripes, so that color is not the only
+    sign.
+    """
     recoverable: bool = False
     """Whether removing it is a gain: above its limit a run is not healthy."""
     delays_others: bool = False
@@ -57,7 +59,8 @@ CATEGORIES: Final = (
     Category(
         COMPUTE_OR_HOST,
         "compute or host",
-        "forward, backward, optimizer and the code between them; not divided further at this instrumentation level",
+        "forward, backward, optimizer and the code between them; not divided further at this"
+        " instrumentation level",
         "compute",
         light="#1c8458",
         dark="#3fb27f",
@@ -177,7 +180,9 @@ PRECEDENCE: Final = (
     PROFILER_OVERHEAD,
     COMPUTE_OR_HOST,
 )
-"""Where several happen at one instant, the first of these is what the instant counts as; the rest is OTHER_IDLE.
+"""Where several happen at one instant, the first of these is what the instant counts as; the rest
+is OTHER_IDLE.
 
-Computation hides communication, and both hide copies; what the device does comes before what the host does.
+Computation hides communication, and both hide copies; what the device does comes before what the
+host does.
 """

@@ -8,9 +8,9 @@ import pandas as pd
 from perfscope.analyzer.bootstrap import interval, resampled_means
 from perfscope.analyzer.diagnosis import Speedup
 
-# Two limits of similar size add up where they alternate (a batch that is late now and then, a core that is taken): the
-# pessimistic time is their 4-norm, 19 % above the larger when they are equal and 4 % when one is two thirds of the
-# other.
+# Two limits of similar size add up where they alternate (a batch that is late now and then, a core
+# that is taken): the pessimistic time is their 4-norm, 19 % above the larger when they are equal
+# and 4 % when one is two thirds of the other.
 NORM = 4.0
 
 
@@ -45,7 +45,12 @@ class Machine:
 
 
 def pipelined(
-    consumer: float, supply: float, machine: Machine, saved_cpu: float = 0.0, *, undelayed: float | None = None
+    consumer: float,
+    supply: float,
+    machine: Machine,
+    saved_cpu: float = 0.0,
+    *,
+    undelayed: float | None = None,
 ) -> After:
     """Consumer and workers side by side: the slower of the two, bounded by the cores.
 
@@ -59,20 +64,26 @@ def pipelined(
 
 
 def warmed(waiting: float, by: float, *, on_device: bool) -> float:
-    """The factor on a loop's own time once its core no longer sleeps for this share of it: 1 - `by` from one half on."""
+    """The factor on a loop's own time once its core no longer sleeps for this share of it: 1 - `by`
+    from one half on.
+    """
     return 1.0 if on_device else 1.0 - by * min(2.0 * waiting, 1.0)
 
 
 def left_alone(away: float, by: float, *, on_device: bool) -> float:
-    """The factor on a loop's own time once it is no longer taken off its core in the middle of steps for this share of it."""
+    """The factor on a loop's own time once it is no longer taken off its core in the middle of
+    steps for this share of it.
+    """
     return 1.0 if on_device else 1.0 - by * min(max(away, 0.0), 1.0)
 
 
-def speedup(step: float, after: After, removed: pd.Series | None = None, total: pd.Series | None = None) -> Speedup:
+def speedup(
+    step: float, after: After, removed: pd.Series | None = None, total: pd.Series | None = None
+) -> Speedup:
     """Factors step / after, never below 1, widened by the bootstrap interval of the per-step gain.
 
-    `removed` and `total` are per-step nanoseconds (what the cause cost, the step): steps that differ leave the gain
-    less certain.
+    `removed` and `total` are per-step nanoseconds (what the cause cost, the step): steps that
+    differ leave the gain less certain.
     """
     shrink, stretch = 1.0, 1.0
     if removed is not None and total is not None and len(total) > 1:

@@ -1,5 +1,5 @@
-"""The Diagnosis: what `--json` prints and every screen shows. The published JSON Schema is generated from these
-structs.
+"""The Diagnosis: what `--json` prints and every screen shows. The published JSON Schema is
+generated from these structs.
 """
 
 import msgspec
@@ -17,8 +17,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class BoundBy(msgspec.Struct, frozen=True):
-    """The resource that limits the run now: compute, memory-bandwidth, input, host, communication, checkpoint or
-    unknown.
+    """The resource that limits the run now: compute, memory-bandwidth, input, host, communication,
+    checkpoint or unknown.
     """
 
     id: str
@@ -27,9 +27,11 @@ class BoundBy(msgspec.Struct, frozen=True):
 
 
 class StepSummary(msgspec.Struct, frozen=True):
-    """Steady training (or inference) steps of the critical rank; times in milliseconds, null without steps.
+    """Steady training (or inference) steps of the critical rank; times in milliseconds, null
+    without steps.
 
-    `source` is what they were told from in a recorded trace (marks, ranges, a period), null in recordings of our own.
+    `source` is what they were told from in a recorded trace (marks, ranges, a period), null in
+    recordings of our own.
     """
 
     count: int
@@ -57,7 +59,9 @@ class RankBudget(msgspec.Struct, frozen=True):
 
 
 class Speedup(msgspec.Struct, frozen=True):
-    """Predicted step-time factor when the cause is removed; low and likely are null where only the ceiling is known."""
+    """Predicted step-time factor when the cause is removed; low and likely are null where only the
+    ceiling is known.
+    """
 
     low: float | None
     likely: float | None
@@ -86,7 +90,9 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What a finding claims: a headline of one line without a full stop, what was measured, and what it does not mean."""
+    """What a finding claims: a headline of one line without a full stop, what was measured, and
+    what it does not mean.
+    """
 
     headline: str
     explanation: str = ""
@@ -140,10 +146,11 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Operator(msgspec.Struct, frozen=True):
-    """An operator inside windows of torch's profiler, by phase (forward, backward, optimizer, other) and shapes.
+    """An operator inside windows of torch's profiler, by phase (forward, backward, optimizer,
+    other) and shapes.
 
-    Milliseconds per call inside the window, where everything takes longer; `share` is of the own time of all its rank's
-    operators (device time where there is a device).
+    Milliseconds per call inside the window, where everything takes longer; `share` is of the own
+    time of all its rank's operators (device time where there is a device).
     """
 
     rank: int
@@ -165,10 +172,12 @@ class OverheadPart(msgspec.Struct, frozen=True):
 
 
 class Overhead(msgspec.Struct, frozen=True, rename={"during": "while"}):
-    """By what share of its time the run was slower while it was recorded; `low` and `high` enclose it with 95 % confidence.
+    """By what share of its time the run was slower while it was recorded; `low` and `high` enclose
+    it with 95 % confidence.
 
-    `before` and `after` are steps per second in moments in which steps were only counted, in the first and the second half of the
-    recording; `while` is over all its steps. Null without enough steps. `low` can be below zero: that is noise.
+    `before` and `after` are steps per second in moments in which steps were only counted, in the
+    first and the second half of the recording; `while` is over all its steps. Null without enough
+    steps. `low` can be below zero: that is noise.
     """
 
     share: float
@@ -181,8 +190,9 @@ class Overhead(msgspec.Struct, frozen=True, rename={"during": "while"}):
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """The whole answer. `budget_over` says what the budget is of: the steady `steps`, or the whole `span`. `in_a_row`: processes
-    of `per_rank` ran one after the other, and `rank` only numbers them.
+    """The whole answer. `budget_over` says what the budget is of: the steady `steps`, or the whole
+    `span`. `in_a_row`: processes of `per_rank` ran one after the other, and `rank` only numbers
+    them.
     """
 
     schema: int

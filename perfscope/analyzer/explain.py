@@ -8,7 +8,8 @@ from perfscope.errors import UsageError
 
 
 def explain(finding_id: str) -> str:
-    """The text for a finding's id, or for `input-bound/CAUSE` (also CAUSE alone) with the cause's own line on top.
+    """The text for a finding's id, or for `input-bound/CAUSE` (also CAUSE alone) with the cause's
+    own line on top.
 
     Raises UsageError naming the ids there are.
     """
@@ -18,7 +19,10 @@ def explain(finding_id: str) -> str:
     whole = RULES["input-bound"].documentation
     for cause in CAUSES:
         if wanted == cause.CAUSE:
-            return f"{wanted}: {inspect.cleandoc(cause.__doc__ or '')}\n\nA cause of input-bound. {whole}"
+            return (
+                f"{wanted}: {inspect.cleandoc(cause.__doc__ or '')}\n\nA cause of input-bound."
+                f" {whole}"
+            )
     raise UsageError(f"no finding {finding_id!r}; there are: {', '.join(ids())}")
 
 

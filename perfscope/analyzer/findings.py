@@ -1,4 +1,6 @@
-"""Every finding that is tried on a recording, in the order that breaks ties; each is one file with a `RULE`."""
+"""Every finding that is tried on a recording, in the order that breaks ties; each is one file with
+a `RULE`.
+"""
 
 from perfscope.analyzer.communication import (
     exposed_communication,
@@ -7,7 +9,12 @@ from perfscope.analyzer.communication import (
     small_collectives,
     straggler,
 )
-from perfscope.analyzer.compute import compute_bound, low_occupancy, memory_bound, reduced_precision_unused
+from perfscope.analyzer.compute import (
+    compute_bound,
+    low_occupancy,
+    memory_bound,
+    reduced_precision_unused,
+)
 from perfscope.analyzer.devices import (
     device_lost,
     idle_device,
@@ -32,7 +39,13 @@ from perfscope.analyzer.host import (
     profiler_overhead,
 )
 from perfscope.analyzer.input import input_bound
-from perfscope.analyzer.memory import allocator_retries, exposed_copy, fragmentation, memory_pressure, pageable_copy
+from perfscope.analyzer.memory import (
+    allocator_retries,
+    exposed_copy,
+    fragmentation,
+    memory_pressure,
+    pageable_copy,
+)
 from perfscope.analyzer.rule import Rule
 
 FINDINGS: tuple[Rule, ...] = (

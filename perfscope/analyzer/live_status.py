@@ -1,7 +1,8 @@
-"""The one word that `perfscope top` has for a device and for a process: a first look and no diagnosis.
+"""The one word that `perfscope top` has for a device and for a process: a first look and no
+diagnosis.
 
-`clock_events` are the bits of nvmlClocksEventReasons (nvml.h): 0x4 power cap, 0x8 hardware slowdown, 0x20 and 0x40 temperature,
-0x80 power brake.
+`clock_events` are the bits of nvmlClocksEventReasons (nvml.h): 0x4 power cap, 0x8 hardware
+slowdown, 0x20 and 0x40 temperature, 0x80 power brake.
 """
 
 from collections.abc import Sequence
@@ -61,7 +62,9 @@ def device_word(seen: DeviceGlance) -> str:
 def process_word(seen: ProcessGlance, devices: Sequence[DeviceGlance]) -> str:
     """One of PROCESS_WORDS; the first that fits."""
     mine = [one for one in devices if one.device in seen.devices and one.lost is None]
-    at_work = any(not one.kernel_time_share < LIMITS.seen_idle for one in mine)  # one that does not say may well work
+    at_work = any(
+        not one.kernel_time_share < LIMITS.seen_idle for one in mine
+    )  # one that does not say may well work
     if seen.waiting_cores >= LIMITS.seen_often:
         return "starved"
     if not seen.states:

@@ -36,7 +36,9 @@ def megabytes(count: float) -> str:
 
 def operations(count: float) -> str:
     """Floating-point operations: `8.6 GFLOP`; with `/s` behind it a rate."""
-    unit, size = ("TFLOP", 1e12) if count >= 1e12 else ("GFLOP", 1e9) if count >= 1e9 else ("MFLOP", 1e6)
+    unit, size = (
+        ("TFLOP", 1e12) if count >= 1e12 else ("GFLOP", 1e9) if count >= 1e9 else ("MFLOP", 1e6)
+    )
     return f"{digits(count / size)} {unit}"
 
 

@@ -20,23 +20,30 @@ KEBAB_CASE = re.compile(r"[a-z]+(-[a-z]+)*")
 
 @dataclass(frozen=True)
 class Rule:
-    """One finding: how it is detected, and what the engine must know of it. Raises ValueError where it contradicts itself."""
+    """One finding: how it is detected, and what the engine must know of it. Raises ValueError where
+    it contradicts itself.
+    """
 
     id: str
     not_applicable: Callable[[Trace, Limits], str | None]
     """Returns why the finding cannot be looked for in this recording, None when it can."""
     detect: Callable[[Trace, Limits], Finding | None]
-    """Returns the finding, None when it was looked for and is not there. A pure function of its arguments."""
+    """Returns the finding, None when it was looked for and is not there. A pure function of its
+    arguments.
+    """
     needs: tuple[str, ...] = ()
     """Tables without which it cannot be looked for."""
     category: str | None = None
-    """The category of the time budget (or `gc`, `gil`) that holds its loss in each step; None: its share of every step."""
+    """The category of the time budget (or `gc`, `gil`) that holds its loss in each step; None: its
+    share of every step.
+    """
     in_traces: bool = True
     """Whether the trace of a profiler can show it."""
     across_hosts: bool = False
     """Whether it compares hosts; else it is looked for on each host of a job separately."""
     explains: tuple[str, ...] = ()
-    """Findings (`ID` or `ID/CAUSE`) whose loss is the same as this one's, seen from farther away."""
+    """Findings (`ID` or `ID/CAUSE`) whose loss is the same as this one's, seen from farther away.
+    """
     is_chance: bool = False
     """Whether its loss is only what another way of computing could save at most."""
     ends_the_run: bool = False
@@ -49,7 +56,9 @@ class Rule:
         if not KEBAB_CASE.fullmatch(self.id):
             raise ValueError(f"rule {self.id!r}: an id is in kebab-case")
         if missing:
-            raise ValueError(f"rule {self.id}: it needs tables that do not exist: {', '.join(missing)}")
+            raise ValueError(
+                f"rule {self.id}: it needs tables that do not exist: {', '.join(missing)}"
+            )
         if self.category not in (None, *CATEGORY, *PARTS_OF_HOST_BOUND):
             raise ValueError(f"rule {self.id}: the time budget has no category {self.category!r}")
 

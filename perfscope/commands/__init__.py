@@ -1,6 +1,8 @@
-"""The commands, one per file: a docstring (its help), `add_arguments(parser)`, and `run(args) -> exit code`.
+"""The commands, one per file: a docstring (its help), `add_arguments(parser)`, and `run(args) ->
+exit code`.
 
-`ARGUMENTS` is the class of `args`: a frozen dataclass with a field per option, made from what argparse parsed in `cli.typed`.
+`ARGUMENTS` is the class of `args`: a frozen dataclass with a field per option, made from what
+argparse parsed in `cli.typed`.
 """
 
 from perfscope.commands import analyze, attach, doctor, explain, export, ps, report, run, top, ui

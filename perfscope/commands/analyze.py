@@ -1,8 +1,8 @@
 """Diagnose a recorded run or trace: print what bounds it, what that costs, what to change.
 
-PATH is a run folder, a trace of the PyTorch profiler or of Nsight Systems, or a folder with one file for each rank. Several
-of them are taken as the ranks, or the hosts' parts, of one job: read side by side, their clocks brought together by the
-collectives they share.
+PATH is a run folder, a trace of the PyTorch profiler or of Nsight Systems, or a folder with one
+file for each rank. Several of them are taken as the ranks, or the hosts' parts, of one job: read
+side by side, their clocks brought together by the collectives they share.
 """
 
 import argparse
@@ -28,25 +28,39 @@ ARGUMENTS = AnalyzeArguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", type=Path, nargs="+", metavar="PATH", help="a run folder, a trace, or a folder of traces"
+        "path",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="a run folder, a trace, or a folder of traces",
     )
-    parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
     parser.add_argument(
-        "--no-cache", action="store_true", help="do not keep what is read of a large trace, nor use what was kept"
+        "--json", action="store_true", help="print the diagnosis as JSON, alone on stdout"
+    )
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="do not keep what is read of a large trace, nor use what was kept",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
     parser.add_argument(
-        "--dask", metavar="SCHEDULER", help="read on the workers of this Dask cluster, e.g. tcp://127.0.0.1:8786"
+        "--dask",
+        metavar="SCHEDULER",
+        help="read on the workers of this Dask cluster, e.g. tcp://127.0.0.1:8786",
     )
     parser.add_argument(
-        "--insecure", action="store_true", help="let --dask use unencrypted tcp to another machine (a trusted network)"
+        "--insecure",
+        action="store_true",
+        help="let --dask use unencrypted tcp to another machine (a trusted network)",
     )
 
 
 def run(args: AnalyzeArguments) -> int:
     from perfscope.ui.answer import answer_trace, answered_again, while_shown
 
-    alone = args.path[0] if len(args.path) == 1 and not args.no_cache and args.dask is None else None
+    alone = (
+        args.path[0] if len(args.path) == 1 and not args.no_cache and args.dask is None else None
+    )
     if alone is not None and args.html is None and answered_again(alone, json=args.json):
         return 0
     from perfscope.traces.load import load_all

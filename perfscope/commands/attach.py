@@ -1,6 +1,7 @@
 """Look into a running process: what bounds it, what that costs, what to change.
 
-Without --duration it ends when it has 20 steps and 10 seconds, or at --max-duration. Ctrl-C stops and reports.
+Without --duration it ends when it has 20 steps and 10 seconds, or at --max-duration. Ctrl-C stops
+and reports.
 """
 
 import argparse
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
     from perfscope.agent.recorder import Progress, Recorder
 
 FOLLOW_EVERY_S = 5.0
-EVEN_WITH_SECCOMP = "PERFSCOPE_EVEN_WITH_SECCOMP"  # the name that `agent.entry.seccomp_filter` reads
+EVEN_WITH_SECCOMP = (  # the name that `agent.entry.seccomp_filter` reads
+    "PERFSCOPE_EVEN_WITH_SECCOMP"
+)
 WATCHED_FLUSH_NS = 500_000_000
 
 
 @dataclass(frozen=True)
 class DepthArguments:
-    """Arguments that `attach` and `run` share: instrumentation level, profiling window, job. Times are in seconds."""
+    """Arguments that `attach` and `run` share: instrumentation level, profiling window, job. Times
+    are in seconds.
+    """
 
     job_id: str | None
     depth: str
@@ -65,7 +70,9 @@ ARGUMENTS = AttachArguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pid", type=int, help="the process to look into; `perfscope ps` lists them")
     parser.add_argument("--duration", type=seconds, metavar="S", help="record this long")
-    parser.add_argument("--max-duration", type=seconds, default=120.0, metavar="S", help="at most this long (120)")
+    parser.add_argument(
+        "--max-duration", type=seconds, default=120.0, metavar="S", help="at most this long (120)"
+    )
     parser.add_argument(
         "--all-ranks",
         action="store_true",
@@ -73,11 +80,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_depth_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
-    parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON, alone on stdout")
+    parser.add_argument(
+        "--json", action="store_true", help="print the diagnosis as JSON, alone on stdout"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
-    parser.add_argument("--ui", action="store_true", help="watch it in the browser while it runs; prints the address")
+    parser.add_argument(
+        "--ui",
+        action="store_true",
+        help="watch it in the browser while it runs; prints the address",
+    )
     parser.add_argument("--steered", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--follow", action="store_true", help="keep watching until Ctrl-C, refreshing the diagnosis")
+    parser.add_argument(
+        "--follow", action="store_true", help="keep watching until Ctrl-C, refreshing the diagnosis"
+    )
     parser.add_argument(
         "--even-with-seccomp",
         action="store_true",
@@ -88,22 +103,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
     """How deep to look, and which job it is; the same wherever a process is recorded."""
     parser.add_argument(
-        "--job-id", metavar="NAME", help="the same on every host of a job, where torchrun or SLURM do not say it"
+        "--job-id",
+        metavar="NAME",
+        help="the same on every host of a job, where torchrun or SLURM do not say it",
     )
     parser.add_argument(
         "--depth",
         choices=("observe", "probe", "kernels"),
         default="kernels",
-        help="kernels (default): steps, loader, and one short window of torch's profiler; probe: without that window; "
-        "observe: never enters the process",
+        help=(
+            "kernels (default): steps, loader, and one short window of torch's profiler; probe:"
+            " without that window; observe: never enters the process"
+        ),
     )
     parser.add_argument(
-        "--window", type=window, metavar="steps=N|seconds=S", help="how long that window is (steps=5, 3 s at most)"
+        "--window",
+        type=window,
+        metavar="steps=N|seconds=S",
+        help="how long that window is (steps=5, 3 s at most)",
     )
-    parser.add_argument("--every", type=seconds, metavar="S", help="with --follow: more windows, where they are safe")
-    parser.add_argument("--window-stacks", action="store_true", help="Python stacks too; the window is shorter then")
     parser.add_argument(
-        "--window-stall", type=milliseconds, metavar="MS", help="what ending it may hold up one step by (250)"
+        "--every",
+        type=seconds,
+        metavar="S",
+        help="with --follow: more windows, where they are safe",
+    )
+    parser.add_argument(
+        "--window-stacks", action="store_true", help="Python stacks too; the window is shorter then"
+    )
+    parser.add_argument(
+        "--window-stall",
+        type=milliseconds,
+        metavar="MS",
+        help="what ending it may hold up one step by (250)",
     )
 
 
@@ -112,7 +144,9 @@ def seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
     value = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"] if match else 0.0
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds, such as 15 or 2m")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a positive number of seconds, such as 15 or 2m"
+        )
     return value
 
 
@@ -120,7 +154,9 @@ def milliseconds(text: str) -> float:
     """A positive number of milliseconds, as seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms)?", text.strip())
     if not match or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of milliseconds, such as 250")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a positive number of milliseconds, such as 250"
+        )
     return float(match[1]) / 1e3
 
 
@@ -135,15 +171,30 @@ def window(text: str) -> "Window":
 
 
 def asked_window(args: DepthArguments) -> "Window":
-    """The window as asked for, the defaults for the rest. Raises UsageError at a depth that takes none."""
+    """The window as asked for, the defaults for the rest. Raises UsageError at a depth that takes
+    none.
+    """
     from perfscope.agent.profiler_windows.window import DEFAULT_STALL_S, DEFAULT_WINDOW
 
-    if args.depth != "kernels" and (args.window or args.window_stall or args.every or args.window_stacks):
-        raise UsageError(f"at --depth {args.depth} no window is taken: leave --depth out, or the options for windows")
+    if args.depth != "kernels" and (
+        args.window or args.window_stall or args.every or args.window_stacks
+    ):
+        raise UsageError(
+            f"at --depth {args.depth} no window is taken: leave --depth out, or the options for"
+            " windows"
+        )
     if args.every and not args.follow:
-        raise UsageError("--every belongs to --follow: without it one window is taken; add --follow or leave it out")
+        raise UsageError(
+            "--every belongs to --follow: without it one window is taken; add --follow or leave"
+            " it out"
+        )
     stall_s = args.window_stall or DEFAULT_STALL_S
-    return replace(args.window or DEFAULT_WINDOW, stall_s=stall_s, every_s=args.every, stacks=args.window_stacks)
+    return replace(
+        args.window or DEFAULT_WINDOW,
+        stall_s=stall_s,
+        every_s=args.every,
+        stacks=args.window_stacks,
+    )
 
 
 def run(args: AttachArguments) -> int:
@@ -155,7 +206,9 @@ def run(args: AttachArguments) -> int:
     if args.ui:
         return in_the_browser(args)
     if args.html is not None and not args.html.resolve().parent.is_dir():
-        raise UsageError(f"no folder {args.html.resolve().parent} for the report; make it or name another file")
+        raise UsageError(
+            f"no folder {args.html.resolve().parent} for the report; make it or name another file"
+        )
     args = follow_to_ranks(args)
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
@@ -173,11 +226,15 @@ def run(args: AttachArguments) -> int:
     if recorder.run.stopped:
         told = "what was recorded until then follows; free some room or name another --out"
         print_line(f"perfscope: {recorder.run.stopped}: {told}", sys.stderr)
-    return 0 if args.steered else report_idly(out, args, cores_full=recorder.cpu_use.are_cores_full())
+    return (
+        0 if args.steered else report_idly(out, args, cores_full=recorder.cpu_use.are_cores_full())
+    )
 
 
 def follow_to_ranks(args: AttachArguments) -> AttachArguments:
-    """With --all-ranks the PID may be what the job was started from: a shell, `srun`'s task, a container's first process."""
+    """With --all-ranks the PID may be what the job was started from: a shell, `srun`'s task, a
+    container's first process.
+    """
     if not args.all_ranks:
         return args
     from perfscope.agent.job.suggest_target import called, ranks_below
@@ -185,12 +242,16 @@ def follow_to_ranks(args: AttachArguments) -> AttachArguments:
     below = ranks_below(args.pid)
     if below is None:
         return args
-    print_line(f"process {args.pid} is not Python: attaching to {called(below)} below it", sys.stderr)
+    print_line(
+        f"process {args.pid} is not Python: attaching to {called(below)} below it", sys.stderr
+    )
     return replace(args, pid=below.pid)
 
 
 def in_the_browser(args: AttachArguments) -> int:
-    """Record in a process of its own, show it in the browser, print the diagnosis when it ends; the page stays till Ctrl-C."""
+    """Record in a process of its own, show it in the browser, print the diagnosis when it ends; the
+    page stays till Ctrl-C.
+    """
     from perfscope.commands.ui import watched
 
     out = args.out or default_folder(args.pid)
@@ -210,7 +271,11 @@ def recording_options(args: AttachArguments) -> list[str]:
         "--window-stall": None if args.window_stall is None else f"{args.window_stall * 1e3:.9f}",
         "--every": None if args.every is None else f"{args.every:.9f}",
     }
-    switches = {"--all-ranks": args.all_ranks, "--follow": args.follow, "--window-stacks": args.window_stacks}
+    switches = {
+        "--all-ranks": args.all_ranks,
+        "--follow": args.follow,
+        "--window-stacks": args.window_stacks,
+    }
     options = [f"{name}={value}" for name, value in given.items() if value is not None]
     return options + [name for name, switched in switches.items() if switched]
 
@@ -222,7 +287,9 @@ def default_folder(pid: int) -> Path:
 
 @contextmanager
 def interruptible(recorder: "Recorder") -> "Iterator[None]":
-    """Ctrl-C, SIGTERM and the end of the terminal end the recording in good order; a second signal is taken at its word."""
+    """Ctrl-C, SIGTERM and the end of the terminal end the recording in good order; a second signal
+    is taken at its word.
+    """
 
     def stop(number: int, frame: object) -> None:
         if recorder.asked_to_stop:
@@ -242,7 +309,9 @@ def interruptible(recorder: "Recorder") -> "Iterator[None]":
 
 
 def watch(recorder: "Recorder", args: AttachArguments) -> Path:
-    """Record, showing how it goes on stderr (and with --follow the diagnosis so far); returns where the run folder is."""
+    """Record, showing how it goes on stderr (and with --follow the diagnosis so far); returns where
+    the run folder is.
+    """
     from perfscope.ui.terminal.recording_view import LiveView
 
     total = args.duration or (None if args.follow else args.max_duration)
@@ -259,8 +328,8 @@ def watch(recorder: "Recorder", args: AttachArguments) -> Path:
 
 
 class Diagnoses:
-    """The diagnosis of a growing run folder now and then, made beside the recording: probes leave an agent that is silent for
-    seconds.
+    """The diagnosis of a growing run folder now and then, made beside the recording: probes leave
+    an agent that is silent for seconds.
     """
 
     def __init__(self, folder: Path, beside: ThreadPoolExecutor) -> None:
@@ -302,7 +371,9 @@ def report_idly(folder: Path, args: AttachArguments, *, cores_full: bool) -> int
     return in_idle_child(lambda about_to_print: report(folder, args, about_to_print))
 
 
-def report(folder: Path, args: AttachArguments, about_to_print: "Callable[[], None]" = lambda: None) -> int:
+def report(
+    folder: Path, args: AttachArguments, about_to_print: "Callable[[], None]" = lambda: None
+) -> int:
     """Diagnose what was recorded and print it."""
     from perfscope.ui.answer import answer
 

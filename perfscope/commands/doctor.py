@@ -13,7 +13,7 @@ CPU, I/O, throttling and what threads of your own processes wait for.
   Kubernetes   securityContext: {capabilities: {add: [SYS_PTRACE]}} in the pod, or an ephemeral container beside it:
                kubectl debug -it POD --image=IMAGE_WITH_PERFSCOPE --target=CONTAINER --profile=sysadmin -- perfscope ps
   SLURM        srun --jobid JOBID --overlap --nodelist NODE --ntasks 1 --pty perfscope attach PID
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="measure what this CPU does with torch (some seconds, on an idle machine), for rooflines of runs on it",
+        help=(
+            "measure what this CPU does with torch (some seconds, on an idle machine), for"
+            " rooflines of runs on it"
+        ),
     )
-    parser.add_argument("--python", metavar="PATH", help="with --calibrate: the target's Python (default: this one)")
+    parser.add_argument(
+        "--python", metavar="PATH", help="with --calibrate: the target's Python (default: this one)"
+    )
     parser.add_argument(
         "--threads",
         type=int,
         default=0,
         metavar="N",
-        help="with --calibrate: threads of the target (default: one, and as many as torch takes by itself)",
+        help=(
+            "with --calibrate: threads of the target (default: one, and as many as torch takes by"
+            " itself)"
+        ),
     )
-    parser.add_argument("--force", action="store_true", help="with --calibrate: also when the machine is busy")
+    parser.add_argument(
+        "--force", action="store_true", help="with --calibrate: also when the machine is busy"
+    )
 
 
 def run(args: DoctorArguments) -> int:
@@ -74,7 +84,10 @@ def calibrated(args: DoctorArguments) -> int:
     from perfscope.traces.calibrations import BUSY, keep
 
     python = args.python or sys.executable
-    made = [calibrate(python, threads, force=args.force) for threads in ([args.threads] if args.threads else [1, 0])]
+    made = [
+        calibrate(python, threads, force=args.force)
+        for threads in ([args.threads] if args.threads else [1, 0])
+    ]
     paths = [keep(one) for one in made]
     if args.json:
         print(json_text(made))

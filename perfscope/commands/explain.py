@@ -15,7 +15,9 @@ ARGUMENTS = ExplainArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", nargs="?", help="the finding's id, such as input-bound; none lists them all")
+    parser.add_argument(
+        "id", nargs="?", help="the finding's id, such as input-bound; none lists them all"
+    )
 
 
 def run(args: ExplainArguments) -> int:
@@ -30,7 +32,9 @@ def run(args: ExplainArguments) -> int:
 
 
 def refuse_a_typing_error(asked: str) -> None:
-    """Raises UsageError with the ids and causes that are spelled nearly so; an id unlike any is left to `explain`."""
+    """Raises UsageError with the ids and causes that are spelled nearly so; an id unlike any is
+    left to `explain`.
+    """
     from difflib import get_close_matches
 
     from perfscope.analyzer.explain import ids
@@ -41,4 +45,7 @@ def refuse_a_typing_error(asked: str) -> None:
     known = [*ids(), *(cause.CAUSE for cause in CAUSES)]
     close = get_close_matches(wanted, known)
     if wanted not in known and close:
-        raise UsageError(f"no finding {asked!r}; did you mean {' or '.join(close)}? `perfscope explain` lists them all")
+        raise UsageError(
+            f"no finding {asked!r}; did you mean {' or '.join(close)}? `perfscope explain` lists"
+            " them all"
+        )

@@ -26,9 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help="a run folder, or a trace as `analyze` takes it")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="OUT", help="the file, or for parquet and csv the folder, to write"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="the file, or for parquet and csv the folder, to write",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite what an earlier export wrote")
+    parser.add_argument(
+        "--force", action="store_true", help="overwrite what an earlier export wrote"
+    )
 
 
 def run(args: ExportArguments) -> int:

@@ -31,7 +31,9 @@ def run(args: PsArguments) -> int:
     if not found:
         print_line("no Python process to attach to")
         return 0
-    print_line(f"{'pid':>8} {'rank':>4} {'torch':>5} {'workers':>7} {'cpu':>6} {'memory':>9}  script")
+    print_line(
+        f"{'pid':>8} {'rank':>4} {'torch':>5} {'workers':>7} {'cpu':>6} {'memory':>9}  script"
+    )
     for one in found:
         rank = "" if one.rank is None else str(one.rank)
         torch = "yes" if one.torch else "no"

@@ -19,8 +19,12 @@ ARGUMENTS = ReportArguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML file to write")
-    parser.add_argument("--json", action="store_true", help="also print the diagnosis as JSON, alone on stdout")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML file to write"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="also print the diagnosis as JSON, alone on stdout"
+    )
 
 
 def run(args: ReportArguments) -> int:

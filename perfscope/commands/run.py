@@ -1,6 +1,8 @@
-"""Start a command and record it from its first step to its end: `perfscope run -- python train.py`, also under torchrun.
+"""Start a command and record it from its first step to its end: `perfscope run -- python train.py`,
+also under torchrun.
 
-Its input, output, signals and exit code are its own; what is found is said on stderr when it has ended.
+Its input, output, signals and exit code are its own; what is found is said on stderr when it has
+ended.
 """
 
 import argparse
@@ -36,13 +38,20 @@ ARGUMENTS = RunArguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "perfscope run [options] [--] COMMAND [ARGUMENT ...]"
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="the program and its arguments")
-    parser.add_argument("--duration", type=seconds, metavar="S", help="record this long, not to the command's end")
+    parser.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="COMMAND", help="the program and its arguments"
+    )
+    parser.add_argument(
+        "--duration", type=seconds, metavar="S", help="record this long, not to the command's end"
+    )
     add_depth_arguments(parser)
     parser.set_defaults(follow=True)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the diagnosis as JSON; `-`: to stdout, after the command's end"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the diagnosis as JSON; `-`: to stdout, after the command's end",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
 
@@ -54,12 +63,16 @@ def run(args: RunArguments) -> int:
     asked = asked_window(args)
     for path in (args.html, args.json):
         if path is not None and not path.resolve().parent.is_dir():
-            raise UsageError(f"no folder {path.resolve().parent} for {path.name}; make it or name another file")
+            raise UsageError(
+                f"no folder {path.resolve().parent} for {path.name}; make it or name another file"
+            )
     return run_recorded(words, args, args.out or default_folder(words[0]), asked)
 
 
 def default_folder(program: str) -> Path:
-    """`perfscope-PROGRAM-HHMMSS.perfscope` in the working directory; of several ranks started so each has its own."""
+    """`perfscope-PROGRAM-HHMMSS.perfscope` in the working directory; of several ranks started so
+    each has its own.
+    """
     from perfscope.agent.job.roles import said_place
 
     rank = said_place(os.environ, "RANK")
@@ -70,8 +83,9 @@ def default_folder(program: str) -> Path:
 def run_recorded(words: list[str], args: RunArguments, out: Path, asked: "Window") -> int:
     """Run the command and record it; returns the command's exit code.
 
-    Whatever goes wrong on our side is reported and changes nothing for the command: it is waited for, gets the signals that
-    are sent to us, and its exit code is ours. Raises UsageError where the command cannot be started.
+    Whatever goes wrong on our side is reported and changes nothing for the command: it is waited
+    for, gets the signals that are sent to us, and its exit code is ours. Raises UsageError where
+    the command cannot be started.
     """
     from perfscope.agent.collector_guard import Failure, attempt
     from perfscope.agent.started_command import StartedCommand, ignore_signals
@@ -102,7 +116,9 @@ def run_recorded(words: list[str], args: RunArguments, out: Path, asked: "Window
 
 
 class ProbeEntry:
-    """How probes get into the command: the sockets that they connect to and the environment that brings them along."""
+    """How probes get into the command: the sockets that they connect to and the environment that
+    brings them along.
+    """
 
     def __init__(self, depth: str, window: "Window") -> None:
         """Raises OSError where there is no room for the files, or no socket."""
@@ -128,8 +144,12 @@ class ProbeEntry:
         self.folder.close()
 
 
-def record_command(pid: int, words: list[str], args: RunArguments, out: Path, probe_entry: ProbeEntry) -> Path:
-    """Record until the command ends; returns where the run folder is. Raises PerfscopeError where that is impossible."""
+def record_command(
+    pid: int, words: list[str], args: RunArguments, out: Path, probe_entry: ProbeEntry
+) -> Path:
+    """Record until the command ends; returns where the run folder is. Raises PerfscopeError where
+    that is impossible.
+    """
     from perfscope.agent.recorder import Plan, Recorder
 
     plan = Plan(
@@ -185,7 +205,9 @@ def print_diagnosis(out: Path, args: RunArguments) -> None:
 
 
 def print_to_stdout(text: str) -> None:
-    """Print and flush. Raises OSError, after which stdout leads nowhere: nothing is left to fail at exit."""
+    """Print and flush. Raises OSError, after which stdout leads nowhere: nothing is left to fail at
+    exit.
+    """
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -1,6 +1,8 @@
-"""What every GPU and every process that computes does now, live, with one word for each; nothing is entered or recorded.
+"""What every GPU and every process that computes does now, live, with one word for each; nothing is
+entered or recorded.
 
-The word is a first look: `attach PID` finds out. Without a GPU or its driver the processes are shown alone.
+The word is a first look: `attach PID` finds out. Without a GPU or its driver the processes are
+shown alone.
 """
 
 import argparse
@@ -33,8 +35,16 @@ ARGUMENTS = TopArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pid", type=int, nargs="*", metavar="PID", help="only these processes (all with torch loaded)")
-    parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="seconds between looks (2)")
+    parser.add_argument(
+        "pid",
+        type=int,
+        nargs="*",
+        metavar="PID",
+        help="only these processes (all with torch loaded)",
+    )
+    parser.add_argument(
+        "--interval", type=float, default=2.0, metavar="S", help="seconds between looks (2)"
+    )
     parser.add_argument("--count", type=int, metavar="N", help="end after N looks")
     parser.add_argument("--json", action="store_true", help="print each look as a line of JSON")
 

@@ -1,9 +1,11 @@
 """Look at runs and traces in the browser: the answer first, every number a door.
 
-PATH is a run folder, a trace, or a folder of them (the working directory without one); the list grows by itself. With --live
-a running process is recorded and watched meanwhile. No request leaves this machine.
+PATH is a run folder, a trace, or a folder of them (the working directory without one); the list
+grows by itself. With --live a running process is recorded and watched meanwhile. No request leaves
+this machine.
 
-Open the address that is printed: http://127.0.0.1:8050/?token=... The token keeps out other users of this machine.
+Open the address that is printed: http://127.0.0.1:8050/?token=... The token keeps out other users
+of this machine.
 """
 
 import argparse
@@ -33,17 +35,28 @@ ARGUMENTS = UiArguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", type=Path, nargs="?", default=Path(), metavar="PATH", help="run, trace or folder of them"
+        "path",
+        type=Path,
+        nargs="?",
+        default=Path(),
+        metavar="PATH",
+        help="run, trace or folder of them",
     )
     parser.add_argument("--live", type=int, metavar="PID", help="record this process and watch it")
     parser.add_argument("--port", type=int, metavar="N", help="the port (8050, or a free one)")
     parser.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (127.0.0.1: this machine only)"
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="the address to listen on (127.0.0.1: this machine only)",
     )
     parser.add_argument(
         "--no-token",
         action="store_true",
-        help="ask for no token: every user of this machine may read the runs and stop a recording that is watched",
+        help=(
+            "ask for no token: every user of this machine may read the runs and stop a recording"
+            " that is watched"
+        ),
     )
 
 
@@ -89,7 +102,9 @@ def watched(
     served: Served | None = None,
     after: Callable[[], int] = lambda: 0,
 ) -> int:
-    """Record a process and show it. Ctrl-C ends the recording first, then the page; `after` is done between the two."""
+    """Record a process and show it. Ctrl-C ends the recording first, then the page; `after` is done
+    between the two.
+    """
     from perfscope.ui.dashboard.recording import Recording
     from perfscope.ui.dashboard.serve import Dashboard
     from perfscope.ui.dashboard.source import Live

@@ -1,1 +1,3 @@
-"""Callbacks for the trainers of other libraries: one more argument to the trainer, and the run is diagnosed when it ends."""
+"""Callbacks for the trainers of other libraries: one more argument to the trainer, and the run is
+diagnosed when it ends.
+"""

@@ -1,4 +1,6 @@
-"""Lightning `Trainer`: `Trainer(..., callbacks=[PerfscopeCallback()])`; both `lightning` and `pytorch_lightning`."""
+"""Lightning `Trainer`: `Trainer(..., callbacks=[PerfscopeCallback()])`; both `lightning` and
+`pytorch_lightning`.
+"""
 
 import sys
 from importlib import import_module
@@ -11,7 +13,8 @@ library = import_module(next((name for name in NAMES if name in sys.modules), NA
 
 
 class PerfscopeCallback(library.Callback):  # type: ignore[misc,name-defined]
-    """Records from the first training batch's loader to the end of `fit()`, also when it ends with an exception.
+    """Records from the first training batch's loader to the end of `fit()`, also when it ends with
+    an exception.
 
     It takes what `perfscope.profile()` takes; `scope` has the result.
     """

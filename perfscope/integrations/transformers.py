@@ -8,7 +8,9 @@ from perfscope.profiling.scope import Scope, profile
 
 
 class PerfscopeCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
-    """Records from the beginning of `train()` to its end; takes what `perfscope.profile()` takes, `scope` has the result."""
+    """Records from the beginning of `train()` to its end; takes what `perfscope.profile()` takes,
+    `scope` has the result.
+    """
 
     def __init__(self, **options: Any) -> None:
         self.scope: Scope = profile(**options)

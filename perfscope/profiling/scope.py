@@ -1,4 +1,6 @@
-"""What `perfscope.profile()` gives: a context manager and decorator while it runs, the result afterwards."""
+"""What `perfscope.profile()` gives: a context manager and decorator while it runs, the result
+afterwards.
+"""
 
 import functools
 import inspect
@@ -44,13 +46,15 @@ def profile(
     window: Window | str = DEFAULT_WINDOW,
     show: bool = True,
 ) -> Any:
-    """Record what happens inside: `with perfscope.profile() as scope:`, or `@perfscope.profile` over a function.
+    """Record what happens inside: `with perfscope.profile() as scope:`, or `@perfscope.profile`
+    over a function.
 
-    out: where the run folder is kept; without it `scope.save(path)` keeps it. depth: `kernels` takes one short window of torch's
-    profiler, `probe` none; a process gets one window, so a later recording of it has neither operators nor kernels.
-    window: how long that is, `steps=5` or `seconds=3`. show: the diagnosis is told at the end, on stderr,
-    in a notebook as a cell's output; of several ranks by rank 0. What is open inside another, also in other threads, shares its
-    recording, and its result is of its own time.
+    out: where the run folder is kept; without it `scope.save(path)` keeps it. depth: `kernels`
+    takes one short window of torch's profiler, `probe` none; a process gets one window, so a later
+    recording of it has neither operators nor kernels. window: how long that is, `steps=5` or
+    `seconds=3`. show: the diagnosis is told at the end, on stderr, in a notebook as a cell's
+    output; of several ranks by rank 0. What is open inside another, also in other threads, shares
+    its recording, and its result is of its own time.
     """
     if depth not in DEPTHS:
         raise UsageError(f"depth {depth!r} is none of {', '.join(DEPTHS)}")
@@ -60,7 +64,9 @@ def profile(
 
 
 class Scope:
-    """One region. Enter it as often as you like: its result is of the time from the first entry to the last exit."""
+    """One region. Enter it as often as you like: its result is of the time from the first entry to
+    the last exit.
+    """
 
     def __init__(self, out: Path | None, depth: str, window: Window, show: bool) -> None:
         self.options = (out, depth, window)
@@ -80,7 +86,10 @@ class Scope:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        where: TracebackType | None,
     ) -> None:
         assert self.session is not None
         with self.lock:
@@ -90,7 +99,8 @@ class Scope:
             self.tell()
 
     def __call__(self, function: Function) -> Function:
-        """Over a function: each call is a region of its own, the last one's result is `function.scope`.
+        """Over a function: each call is a region of its own, the last one's result is
+        `function.scope`.
 
         That of a generator is open from its first value to its end.
         """
@@ -140,7 +150,9 @@ class Scope:
             self.session.mark_step()
 
     def track(self, loader: Any) -> Any:
-        """The same loader, with each wait for a batch recorded; PyTorch's own is timed without it."""
+        """The same loader, with each wait for a batch recorded; PyTorch's own is timed without
+        it.
+        """
         if self.session is None or is_timed_already(loader):
             return loader
         return Tracked(loader, self.session)
@@ -156,7 +168,8 @@ class Scope:
     # -- the result
 
     def result(self) -> "tuple[Trace, Diagnosis]":
-        """Trace and diagnosis of this region. Raises PerfscopeError with the reason where there is none.
+        """Trace and diagnosis of this region. Raises PerfscopeError with the reason where there is
+        none.
 
         While a scope around it is still open: of what has been written so far, up to a second ago.
         """
@@ -191,7 +204,9 @@ class Scope:
         return self.result()[1]
 
     def save(self, path: "str | os.PathLike[str]") -> Path:
-        """Keep the run folder at `path` (it must not exist): `perfscope report`, `ui` and `analyze` open it."""
+        """Keep the run folder at `path` (it must not exist): `perfscope report`, `ui` and `analyze`
+        open it.
+        """
         import shutil
 
         self.result()

@@ -1,4 +1,6 @@
-"""One recording of this process. All scopes that are open at the same time, in whatever thread, share it."""
+"""One recording of this process. All scopes that are open at the same time, in whatever thread,
+share it.
+"""
 
 import os
 import shutil
@@ -29,7 +31,9 @@ PREFIX = "perfscope-profile-"
 
 
 class Session:
-    """A recording from `start` to `stop`. Neither raises: what went wrong stands in `trouble`, and the program goes on."""
+    """A recording from `start` to `stop`. Neither raises: what went wrong stands in `trouble`, and
+    the program goes on.
+    """
 
     def __init__(self, out: Path | None, depth: str, window: Window) -> None:
         self.pid = os.getpid()
@@ -57,7 +61,9 @@ class Session:
         try:
             self.agent = started(self.order())
         except OSError as error:
-            self.trouble = f"no agent could be started: {error.strerror}; give Python's path as sys.executable"
+            self.trouble = (
+                f"no agent could be started: {error.strerror}; give Python's path as sys.executable"
+            )
             return
         if "torch" in sys.modules:
             self.begin()
@@ -84,7 +90,16 @@ class Session:
     def order(self) -> Order:
         door = self.door
         number = door.listening.fileno()
-        return Order(self.pid, str(self.out), number, door.address, door.token, self.depth, self.window, own_rank())
+        return Order(
+            self.pid,
+            str(self.out),
+            number,
+            door.address,
+            door.token,
+            self.depth,
+            self.window,
+            own_rank(),
+        )
 
     def stop(self) -> None:
         """End the recording; the probe has left and the run folder is whole afterwards."""
@@ -110,7 +125,9 @@ class Session:
 
 
 def private_folder() -> Path:
-    """Make the folder of a recording that is not kept; those of programs that were killed are removed. Raises OSError."""
+    """Make the folder of a recording that is not kept; those of programs that were killed are
+    removed. Raises OSError.
+    """
     place = Path(tempfile.gettempdir()).resolve()
     remove_dead(place, PREFIX)
     home = place / folder_name(PREFIX)
@@ -119,7 +136,9 @@ def private_folder() -> Path:
 
 
 def started(order: Order) -> "subprocess.Popen[bytes]":
-    """Start the agent's process and hand it its order on stdin: a command line can be read by every user. Raises OSError."""
+    """Start the agent's process and hand it its order on stdin: a command line can be read by every
+    user. Raises OSError.
+    """
     import msgspec
 
     package = str(Path(__file__).parents[2])
@@ -159,7 +178,9 @@ def own_rank() -> int:
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
-    return said_place(os.environ, "RANK") if parent_process() is None else number(os.environ, "RANK")
+    return (
+        said_place(os.environ, "RANK") if parent_process() is None else number(os.environ, "RANK")
+    )
 
 
 def remove(home: Path, pid: int) -> None:

@@ -1,4 +1,6 @@
-"""`scope.track(loader)`: each wait for a batch of a loader that is not PyTorch's is recorded as one of PyTorch's is."""
+"""`scope.track(loader)`: each wait for a batch of a loader that is not PyTorch's is recorded as one
+of PyTorch's is.
+"""
 
 import sys
 import threading
@@ -19,7 +21,9 @@ def is_timed_already(loader: Any) -> bool:
 
 
 class Tracked:
-    """Stands in for the loader: iterates as it does, has its length, and passes every other question on."""
+    """Stands in for the loader: iterates as it does, has its length, and passes every other
+    question on.
+    """
 
     def __init__(self, loader: Any, session: "Session") -> None:
         self.loader, self.session = loader, session
@@ -44,7 +48,9 @@ class Waits(Iterator[Any]):
         if probe is not None:
             of_loader = probe.code(("loader", loader), "loader", name, workers=UNKNOWN)
             number = next(probe.passes)
-            of_pass = probe.code(("pass", number), "iterator", name, loader=of_loader, workers=UNKNOWN)
+            of_pass = probe.code(
+                ("pass", number), "iterator", name, loader=of_loader, workers=UNKNOWN
+            )
             self.codes = (of_pass, of_loader)
 
     def __next__(self) -> Any:
@@ -65,7 +71,9 @@ class Waits(Iterator[Any]):
         if probe is None or not probe.live[0]:
             return
         kind, here = probe.kinds["NEXT"], threading.get_native_id()
-        if any(one[0] == kind and one[1] == here and one[2] >= first for one in probe.records[before:]):
+        if any(
+            one[0] == kind and one[1] == here and one[2] >= first for one in probe.records[before:]
+        ):
             return
         row = (kind, here, first, took, *self.codes, UNKNOWN, UNKNOWN, ended, -1, -1, -1)
         probe.records.append(row)

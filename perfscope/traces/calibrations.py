@@ -1,5 +1,5 @@
-"""What a CPU can do, as `doctor --calibrate` measured it: a small file in the user's cache folder for each host, torch and
-number of threads. Written by the agent, read by the analyzer.
+"""What a CPU can do, as `doctor --calibrate` measured it: a small file in the user's cache folder
+for each host, torch and number of threads. Written by the agent, read by the analyzer.
 """
 
 import errno
@@ -16,7 +16,8 @@ from perfscope.traces.run.manifest import Calibration
 
 FOLDER = "calibrations"
 LONGEST_NAME = 200
-# From this share of the cores on others take away what is to be measured, and whoever uses the figures is told.
+# From this share of the cores on others take away what is to be measured, and whoever uses the
+# figures is told.
 BUSY = 0.1
 
 
@@ -27,10 +28,14 @@ def file_name(host: str, torch: str, threads: int) -> str:
 
 
 def keep(made: Calibration) -> Path:
-    """Write it, whole or not at all. Raises OSError, also where the cache folder is not the user's own."""
+    """Write it, whole or not at all. Raises OSError, also where the cache folder is not the user's
+    own.
+    """
     folder = create_cache_folder(FOLDER)
     if folder is None:
-        raise OSError(errno.EPERM, "not a cache folder of your own (set XDG_CACHE_HOME)", str(user_cache()))
+        raise OSError(
+            errno.EPERM, "not a cache folder of your own (set XDG_CACHE_HOME)", str(user_cache())
+        )
     path = folder / file_name(made.host, made.torch, made.threads)
     handle, name = tempfile.mkstemp(dir=path.parent)
     try:
@@ -43,7 +48,9 @@ def keep(made: Calibration) -> Path:
 
 
 def recall(host: str, torch: str, threads: int) -> Calibration | None:
-    """Return the one that was made for these; None without one, or where the cache folder is not the user's own."""
+    """Return the one that was made for these; None without one, or where the cache folder is not
+    the user's own.
+    """
     folder = safe_cache_folder(FOLDER)
     if folder is None:
         return None

@@ -1,4 +1,6 @@
-"""What brings one clock onto another: an offset, or a piecewise linear curve where the clocks drift apart."""
+"""What brings one clock onto another: an offset, or a piecewise linear curve where the clocks drift
+apart.
+"""
 
 from dataclasses import dataclass
 
@@ -9,17 +11,20 @@ from perfscope.traces.intervals import Ints
 # Fewer common events than this a piece, and the median of a piece is moved by single late ones.
 FEWEST_A_PIECE = 24
 MOST_PIECES = 16
-# A curve must explain this much more than a constant: half of what it leaves, and more than the noise of device clocks.
+# A curve must explain this much more than a constant: half of what it leaves, and more than the
+# noise of device clocks.
 CURVE_GAIN = 0.5
 NOISE_NS = 2_000
-# Oscillators of hosts are within 100 ppm, and Linux corrects a clock's rate by 500 ppm at most (adjtimex): what runs away
-# faster is not a clock, but events wrongly taken for the same.
+# Oscillators of hosts are within 100 ppm, and Linux corrects a clock's rate by 500 ppm at most
+# (adjtimex): what runs away faster is not a clock, but events wrongly taken for the same.
 MOST_DRIFT = 500e-6
 
 
 @dataclass(frozen=True)
 class Shift:
-    """What to add to times: linear between the knots, the first and last piece continued outside them."""
+    """What to add to times: linear between the knots, the first and last piece continued outside
+    them.
+    """
 
     at_ns: Ints
     by_ns: Ints
@@ -42,7 +47,9 @@ class Shift:
         where = (ts - self.at_ns[0]).astype(float)
         piece = np.clip(np.searchsorted(at, where, side="right") - 1, 0, len(at) - 2)
         slope = np.diff(by) / np.diff(at)
-        offset: Ints = self.by_ns[0] + np.rint(by[piece] + slope[piece] * (where - at[piece])).astype(np.int64)
+        offset: Ints = self.by_ns[0] + np.rint(
+            by[piece] + slope[piece] * (where - at[piece])
+        ).astype(np.int64)
         return offset
 
     def moved(self, ts: Ints) -> Ints:
@@ -56,9 +63,11 @@ class Shift:
 
 
 def fitted(ts: Ints, difference_ns: Ints) -> Shift:
-    """The shift that explains `difference_ns` (other clock minus this one) of common events at `ts`; needs one at least.
+    """The shift that explains `difference_ns` (other clock minus this one) of common events at
+    `ts`; needs one at least.
 
-    Robust: medians, of all of them or of pieces where a drift leaves much less unexplained. A drift is at most MOST_DRIFT.
+    Robust: medians, of all of them or of pieces where a drift leaves much less unexplained. A drift
+    is at most MOST_DRIFT.
     """
     constant = Shift.constant(middle(difference_ns))
     before = residual_ns(constant, ts, difference_ns)
@@ -83,7 +92,9 @@ def curved(ts: Ints, difference_ns: Ints, parts: list[Ints]) -> Shift | None:
 
 
 def middle(values: Ints) -> int:
-    """The median, to the nanosecond also of times since 1970, of which float64 knows only every 256th."""
+    """The median, to the nanosecond also of times since 1970, of which float64 knows only every
+    256th.
+    """
     return int(values[0]) + int(np.median(values - values[0]))
 
 

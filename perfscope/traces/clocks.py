@@ -1,9 +1,11 @@
 """Turns each process's CLOCK_MONOTONIC readings into nanoseconds of the job's time.
 
-Within a host job time *is* the monotonic clock, less its value at time zero: it neither jumps when NTP steps the wall clock
-nor bends when NTP slews it, so durations stay what was measured. All processes of a host share that clock, except those in a
-time namespace of their own, whose readings differ by a constant. The pairs (CLOCK_MONOTONIC, CLOCK_REALTIME) that every
-process writes find that constant: at one wall-clock instant both monotonic clocks have a reading, their difference is it.
+Within a host job time *is* the monotonic clock, less its value at time zero: it neither jumps when
+NTP steps the wall clock nor bends when NTP slews it, so durations stay what was measured. All
+processes of a host share that clock, except those in a time namespace of their own, whose readings
+differ by a constant. The pairs (CLOCK_MONOTONIC, CLOCK_REALTIME) that every process writes find
+that constant: at one wall-clock instant both monotonic clocks have a reading, their difference is
+it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 SAME_CLOCK_NS = 5_000_000
-"""Pairs are read by two calls in a row and NTP slews between them: a difference below this is that, no namespace."""
+"""Pairs are read by two calls in a row and NTP slews between them: a difference below this is that,
+no namespace.
+"""
 LARGEST_OFFSET_NS = 1 << 59
 """Monotonic clocks begin at 0 when a host starts: 18 years apart are damaged pairs."""
 
@@ -32,7 +36,9 @@ class Clock:
         """int64 ns since the job's time zero."""
         return monotonic_ns - (self.offsets.get(process, 0) + self.zero_ns)
 
-    def job_ns_of(self, processes: npt.NDArray[np.int64], monotonic_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def job_ns_of(
+        self, processes: npt.NDArray[np.int64], monotonic_ns: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
         """The same for readings of several processes, a process code for each."""
         different, which = np.unique(processes, return_inverse=True)
         offsets = np.array([self.offsets.get(one, 0) for one in different.tolist()], np.int64)
@@ -41,9 +47,11 @@ class Clock:
 
 
 def host_clock(zero_ns: int, agent: Sequence[Pair], others: Mapping[int, Sequence[Pair]]) -> Clock:
-    """The clock of a host from the agent's pairs and those of its processes (each (monotonic, realtime) in ns).
+    """The clock of a host from the agent's pairs and those of its processes (each (monotonic,
+    realtime) in ns).
 
-    `residual_ns` is the largest distance of a process's pair from its clock: what the conversion is good for.
+    `residual_ns` is the largest distance of a process's pair from its clock: what the conversion is
+    good for.
     """
     offsets: dict[int, int] = {}
     residual_ns = 0
@@ -62,9 +70,11 @@ def host_clock(zero_ns: int, agent: Sequence[Pair], others: Mapping[int, Sequenc
 
 
 def offset_ns(agent: Sequence[Pair], pairs: Sequence[Pair]) -> npt.NDArray[np.int64]:
-    """Monotonic reading of a process less the agent's at the same wall-clock instant, one value a pair.
+    """Monotonic reading of a process less the agent's at the same wall-clock instant, one value a
+    pair.
 
-    The agent's wall-clock is piecewise linear in its monotonic clock; a process's pair is held against the nearest one.
+    The agent's wall-clock is piecewise linear in its monotonic clock; a process's pair is held
+    against the nearest one.
     """
     mono, real = sorted_by_real(agent)
     drift = real - mono

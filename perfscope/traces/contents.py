@@ -1,4 +1,6 @@
-"""What a folder holds: run folders and recorded traces, found without reading them whole and without leaving the folder."""
+"""What a folder holds: run folders and recorded traces, found without reading them whole and
+without leaving the folder.
+"""
 
 import hashlib
 import os
@@ -37,7 +39,9 @@ class Found:
     parts: tuple[Path, ...] = ()
     """Of a job on several hosts: the run folders of all."""
     leads_out: bool = False
-    """A link in it leads out of the opened folder, or it has become one: it is listed and not opened."""
+    """A link in it leads out of the opened folder, or it has become one: it is listed and not
+    opened.
+    """
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -46,7 +50,9 @@ class Found:
 
 
 def contents(root: Path) -> list[Found]:
-    """Everything under `root` (or `root` itself) that may be opened, newest first. Links are not followed."""
+    """Everything under `root` (or `root` itself) that may be opened, newest first. Links are not
+    followed.
+    """
     one = found(root, root.name or str(root), root) if is_run(root) or root.is_file() else None
     every = [one] if one is not None else list(walk(root))
     return sorted([*jobs(every), *every], key=lambda each: -each.changed_s)
@@ -64,7 +70,9 @@ def jobs(every: list[Found]) -> list[Found]:
 
 @lru_cache(maxsize=4 * MOST)
 def job_and_host(path: Path, stamp: str) -> tuple[str, str]:
-    """(job, host) of a run folder, two empty texts where it does not say; asked again only when it has changed."""
+    """(job, host) of a run folder, two empty texts where it does not say; asked again only when it
+    has changed.
+    """
     try:
         said = read_manifest(path)
     except UnreadableRun:
@@ -75,15 +83,21 @@ def job_and_host(path: Path, stamp: str) -> tuple[str, str]:
 def together(job: str, hosts: dict[str, Found]) -> Found:
     """The entry of a job: newest part first counts, all parts are read."""
     parts = sorted(hosts.values(), key=lambda one: one.name)
-    name = " + ".join(one.name for one in parts[:MOST_NAMED]) + (" + …" if len(parts) > MOST_NAMED else "")
+    name = " + ".join(one.name for one in parts[:MOST_NAMED]) + (
+        " + …" if len(parts) > MOST_NAMED else ""
+    )
     size, changed_s = sum(one.bytes for one in parts), max(one.changed_s for one in parts)
     stamp = " ".join(one.stamp for one in parts)
     paths = tuple(one.path for one in parts)
-    return Found(identity(f"job-{job[:12]}"), name, parts[0].path, True, size, changed_s, stamp, paths)
+    return Found(
+        identity(f"job-{job[:12]}"), name, parts[0].path, True, size, changed_s, stamp, paths
+    )
 
 
 def leads_out(path: Path, root: Path) -> bool:
-    """Return whether reading `path` could leave `root`: by a link in it, or because a part of it has become a link."""
+    """Return whether reading `path` could leave `root`: by a link in it, or because a part of it
+    has become a link.
+    """
     home = root.resolve()
     if path != root and not inside(path, home):
         return True
@@ -95,7 +109,9 @@ def leads_out(path: Path, root: Path) -> bool:
 
 
 def entries_read(path: Path) -> Iterator[Path]:
-    """Yield what reading `path` may open: all that is in a run folder, of another folder its files and run folders."""
+    """Yield what reading `path` may open: all that is in a run folder, of another folder its files
+    and run folders.
+    """
     if is_run(path):
         yield from path.rglob("*")
     elif path.is_dir():
@@ -118,7 +134,9 @@ def walk(root: Path) -> Iterator[Found]:
         deep = len(here.relative_to(root).parts)
         runs = [name for name in names if is_run(here / name) and not (here / name).is_symlink()]
         names[:] = [
-            n for n in names if deep < DEEPEST and n not in runs and n not in NO_TRACES and not n.startswith(".")
+            n
+            for n in names
+            if deep < DEEPEST and n not in runs and n not in NO_TRACES and not n.startswith(".")
         ]
         traces = [name for name in files if looks_like_trace(here / name)]
         if (whole := of_ranks(root, here, traces)) is not None:
@@ -137,7 +155,9 @@ def of_ranks(root: Path, folder: Path, traces: list[str]) -> Found | None:
     """The traces of a folder as one job, when their names say that they are of several ranks."""
     if len({said[1] for name in traces if (said := RANK_IN_NAME.search(name))}) < 2:
         return None
-    parts = [one for name in sorted(traces) if (one := found(folder / name, name, root)) is not None]
+    parts = [
+        one for name in sorted(traces) if (one := found(folder / name, name, root)) is not None
+    ]
     if not parts:  # all of them have just gone
         return None
     name = str(folder.relative_to(root)) if folder != root else root.resolve().name
@@ -148,7 +168,9 @@ def of_ranks(root: Path, folder: Path, traces: list[str]) -> Found | None:
 
 
 def looks_like_trace(path: Path) -> bool:
-    """A regular file that some reader would try and whose head is that of a trace: a folder holds other JSON too."""
+    """A regular file that some reader would try and whose head is that of a trace: a folder holds
+    other JSON too.
+    """
     try:
         info = path.lstat()
     except OSError:
@@ -189,4 +211,4 @@ def identity(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
     if plain == name:
         return plain
-    return f"{plain}-{hashlib.blake2b(name.encode('utf-8', 'surrogateescape'), digest_size=4).hexdigest()}"
+    return f"{plain}-{hashlib.blake2b(name.encode('utf-8', 'surrogateescape'), digest_size=4).hexdigest()}"  # noqa: E501

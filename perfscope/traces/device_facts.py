@@ -1,13 +1,17 @@
-"""What stays as it is while a run is recorded: the accelerators of the host, their links, and its network ports.
+"""What stays as it is while a run is recorded: the accelerators of the host, their links, and its
+network ports.
 
-Written to the manifest by the agent. A number that is not known is -1, a text None; `missing` says of what cannot be read why.
+Written to the manifest by the agent. A number that is not known is -1, a text None; `missing` says
+of what cannot be read why.
 """
 
 import msgspec
 
 
 class LinkFacts(msgspec.Struct):
-    """One link between accelerators (NVLink, xGMI): to what, of which generation, and its rate in each direction."""
+    """One link between accelerators (NVLink, xGMI): to what, of which generation, and its rate in
+    each direction.
+    """
 
     link: int
     peer: str = "unknown"
@@ -66,7 +70,9 @@ class PortFacts(msgspec.Struct):
 
 
 class DeviceSampling(msgspec.Struct):
-    """How often the devices were really looked at, and what that cost; `_us` is CPU time for one device in one look."""
+    """How often the devices were really looked at, and what that cost; `_us` is CPU time for one
+    device in one look.
+    """
 
     asked_hz: float
     quick_hz: float

@@ -1,4 +1,6 @@
-"""Writes a trace in another format: whole or not at all, and over nothing that was there, unless asked."""
+"""Writes a trace in another format: whole or not at all, and over nothing that was there, unless
+asked.
+"""
 
 import os
 import secrets
@@ -30,10 +32,13 @@ def refuse_to_overwrite(path: Path, writer: ModuleType, *, force: bool) -> None:
         raise UsageError(f"{path} exists; `--force` overwrites it, -o names another")
     if path.is_dir() != (not writer.SUFFIX):
         raise UsageError(
-            f"{path} is {'a folder' if path.is_dir() else 'a file'}, not what this would write; name another with -o"
+            f"{path} is {'a folder' if path.is_dir() else 'a file'}, not what this would write;"
+            " name another with -o"
         )
     if path.is_dir() and any(path.iterdir()) and not is_export(path):
-        raise UsageError(f"{path} is a folder that perfscope did not export to; name another with -o")
+        raise UsageError(
+            f"{path} is a folder that perfscope did not export to; name another with -o"
+        )
 
 
 def is_export(folder: Path) -> bool:
@@ -46,7 +51,9 @@ def is_export(folder: Path) -> bool:
 
 
 def export(trace: Trace, writer: ModuleType, path: Path, *, force: bool = False) -> None:
-    """Writes beside `path` and renames. Raises UsageError, or PerfscopeError when it cannot be written."""
+    """Writes beside `path` and renames. Raises UsageError, or PerfscopeError when it cannot be
+    written.
+    """
     refuse_to_overwrite(path, writer, force=force)
     packed = ".gz" if path.name.endswith(".gz") else ""
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part{packed}")
@@ -56,7 +63,9 @@ def export(trace: Trace, writer: ModuleType, path: Path, *, force: bool = False)
             shutil.rmtree(path)
         os.replace(part, path)
     except OSError as error:
-        raise PerfscopeError(f"cannot write {path}: {error.strerror or error}; name another place with -o") from error
+        raise PerfscopeError(
+            f"cannot write {path}: {error.strerror or error}; name another place with -o"
+        ) from error
     finally:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)

@@ -1,8 +1,10 @@
-"""Two sequences of one process group paired although either lacks records: by their signatures and when they end.
+"""Two sequences of one process group paired although either lacks records: by their signatures and
+when they end.
 
-A profiler whose buffer overflows loses single records, and every later place is off by one. The time between two ends is
-the same on all ranks, whatever their clocks say: runs of equal times find the clocks' offset, and from there on the
-sequences are walked side by side, which skips what only one of them has.
+A profiler whose buffer overflows loses single records, and every later place is off by one. The
+time between two ends is the same on all ranks, whatever their clocks say: runs of equal times find
+the clocks' offset, and from there on the sequences are walked side by side, which skips what only
+one of them has.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,8 @@ import numpy as np
 from perfscope.traces.clock_shift import MOST_DRIFT
 from perfscope.traces.intervals import Ints
 
-# The offset of the clocks follows each pair by this share, which a drift needs and a single late end hardly moves.
+# The offset of the clocks follows each pair by this share, which a drift needs and a single late
+# end hardly moves.
 FOLLOW = 0.25
 # Runs from which the walk is tried: the longest may be one period off where everything repeats.
 MOST_ANCHORS = 4
@@ -22,9 +25,11 @@ Pairs = tuple[Ints, Ints]
 
 
 def paired_in_time(first: Pairs, other: Pairs, lags: Sequence[int], slack_ns: int) -> Pairs:
-    """Places in the first and places in the other that are one collective, of (signatures, ends, ns) of both.
+    """Places in the first and places in the other that are one collective, of (signatures, ends,
+    ns) of both.
 
-    `lags`: places of the first at which the other may begin, the likeliest first. Empty where nothing fits.
+    `lags`: places of the first at which the other may begin, the likeliest first. Empty where
+    nothing fits.
     """
     runs = [
         (run[0], -near, run[1], lag)
@@ -40,7 +45,9 @@ def paired_in_time(first: Pairs, other: Pairs, lags: Sequence[int], slack_ns: in
 
 
 def longest_run(first: Pairs, other: Pairs, lag: int, slack_ns: int) -> tuple[int, int] | None:
-    """(pairs, place in the first) of the longest run in which all signatures and the times between ends agree."""
+    """(pairs, place in the first) of the longest run in which all signatures and the times between
+    ends agree.
+    """
     low, high = max(lag, 0), min(len(first[0]), len(other[0]) + lag)
     if high - low < FEWEST_IN_A_RUN:
         return None
@@ -56,7 +63,9 @@ def longest_run(first: Pairs, other: Pairs, lag: int, slack_ns: int) -> tuple[in
 def walked_both_ways(first: Pairs, other: Pairs, mine: int, theirs: int, slack_ns: int) -> Pairs:
     """From a pair that is known on, to the end and to the begin."""
     offset = int(first[1][mine] - other[1][theirs])
-    after = walked((first[0][mine:], first[1][mine:]), (other[0][theirs:], other[1][theirs:]), offset, slack_ns)
+    after = walked(
+        (first[0][mine:], first[1][mine:]), (other[0][theirs:], other[1][theirs:]), offset, slack_ns
+    )
     before = walked(
         (first[0][:mine][::-1], -first[1][:mine][::-1]),
         (other[0][:theirs][::-1], -other[1][:theirs][::-1]),
@@ -70,15 +79,22 @@ def walked_both_ways(first: Pairs, other: Pairs, mine: int, theirs: int, slack_n
 
 
 def walked(first: Pairs, other: Pairs, offset: float, slack_ns: int) -> Pairs:
-    """Places side by side: those that end together are paired, of the others the earlier is skipped."""
-    (kinds, ends), (other_kinds, other_ends) = ([column.tolist() for column in one] for one in (first, other))
+    """Places side by side: those that end together are paired, of the others the earlier is
+    skipped.
+    """
+    (kinds, ends), (other_kinds, other_ends) = (
+        [column.tolist() for column in one] for one in (first, other)
+    )
     mine: list[int] = []
     theirs: list[int] = []
     at = other_at = 0
     last = ends[0] if ends else 0
     while at < len(ends) and other_at < len(other_ends):
         apart = ends[at] - other_ends[other_at] - offset
-        if abs(apart) <= slack_ns + MOST_DRIFT * abs(ends[at] - last) and kinds[at] == other_kinds[other_at]:
+        if (
+            abs(apart) <= slack_ns + MOST_DRIFT * abs(ends[at] - last)
+            and kinds[at] == other_kinds[other_at]
+        ):
             mine.append(at)
             theirs.append(other_at)
             offset += FOLLOW * apart

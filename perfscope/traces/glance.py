@@ -1,4 +1,6 @@
-"""What is seen of a device and of a process at one look: what `perfscope top` shows. Shares are 0..1, NaN unknown."""
+"""What is seen of a device and of a process at one look: what `perfscope top` shows. Shares are
+0..1, NaN unknown.
+"""
 
 from dataclasses import dataclass, field
 from math import nan
@@ -6,10 +8,12 @@ from math import nan
 
 @dataclass(frozen=True)
 class DeviceGlance:
-    """One device since the last look. Rates and clocks -1 or NaN where the device does not tell them.
+    """One device since the last look. Rates and clocks -1 or NaN where the device does not tell
+    them.
 
-    `kernel_time_share`: any kernel ran; `sm_active`: mean share of SMs with work (GPM); `clock_events`: NVML's bit mask of what
-    holds the clocks; `lost`: why it does not answer, None when it does.
+    `kernel_time_share`: any kernel ran; `sm_active`: mean share of SMs with work (GPM);
+    `clock_events`: NVML's bit mask of what holds the clocks; `lost`: why it does not answer, None
+    when it does.
     """
 
     device: int
@@ -30,9 +34,10 @@ class DeviceGlance:
 class ProcessGlance:
     """One Python process that uses torch or a device, over the last seconds.
 
-    `cores`: CPU-seconds per second; `waiting_cores`: seconds per second in which threads of it could run and had no core;
-    `states`: shares of what its main thread did (`thread_states.state`), empty where the kernel does not tell; `devices`: those
-    it has memory on; `worker_cores`: what its loader workers use together.
+    `cores`: CPU-seconds per second; `waiting_cores`: seconds per second in which threads of it
+    could run and had no core; `states`: shares of what its main thread did (`thread_states.state`),
+    empty where the kernel does not tell; `devices`: those it has memory on; `worker_cores`: what
+    its loader workers use together.
     """
 
     pid: int

@@ -1,4 +1,6 @@
-"""Interval algebra on int64 nanoseconds: unions, differences, and what covers a window, the first kind winning."""
+"""Interval algebra on int64 nanoseconds: unions, differences, and what covers a window, the first
+kind winning.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,9 @@ EMPTY: Spans = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def merged(*several: Spans) -> Spans:
-    """The union of interval sets as sorted disjoint (starts, ends), int64 ns; empty and negative intervals vanish."""
+    """The union of interval sets as sorted disjoint (starts, ends), int64 ns; empty and negative
+    intervals vanish.
+    """
     starts = np.concatenate([spans[0] for spans in several]) if several else EMPTY[0]
     ends = np.concatenate([spans[1] for spans in several]) if several else EMPTY[1]
     real = ends > starts
@@ -49,8 +53,8 @@ def inside(spans: Spans, at: Ints) -> NDArray[np.bool_]:
 
 
 def exclusive(kinds: list[Spans], begin: Ints, end: Ints) -> list[Ints]:
-    """Per kind, nanoseconds of each window that it covers and no earlier kind does: together never more than the
-    window.
+    """Per kind, nanoseconds of each window that it covers and no earlier kind does: together never
+    more than the window.
     """
     taken: Spans = EMPTY
     before = np.zeros(len(begin), np.int64)
@@ -78,7 +82,9 @@ def intersected(one: Spans, other: Spans) -> Spans:
 
 
 def open_from(spans: Spans, edges: Ints) -> NDArray[np.bool_]:
-    """For each edge: does one of the disjoint sorted `spans`, which start and end at edges, go on from there?"""
+    """For each edge: does one of the disjoint sorted `spans`, which start and end at edges, go on
+    from there?
+    """
     change = np.zeros(len(edges), np.int8)
     change[np.searchsorted(edges, spans[0])] += 1
     change[np.searchsorted(edges, spans[1])] -= 1
@@ -87,12 +93,15 @@ def open_from(spans: Spans, edges: Ints) -> NDArray[np.bool_]:
 
 def edges_of(kinds: list[Spans]) -> Ints:
     """Every instant at which one of them starts or ends, in order."""
-    edges = np.sort(np.concatenate([end for spans in kinds for end in spans])) if kinds else EMPTY[0]
+    edges = (
+        np.sort(np.concatenate([end for spans in kinds for end in spans])) if kinds else EMPTY[0]
+    )
     return edges[np.concatenate(([True], edges[1:] > edges[:-1]))] if len(edges) else edges
 
 
 def labelled(kinds: list[Spans]) -> tuple[Ints, Ints, Ints]:
-    """(starts, ends, label): the union of all kinds cut into pieces, each with the number of the first kind that covers it.
+    """(starts, ends, label): the union of all kinds cut into pieces, each with the number of the
+    first kind that covers it.
 
     The kinds are disjoint sorted sets; a piece ends wherever any kind starts or ends.
     """

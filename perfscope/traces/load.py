@@ -20,7 +20,9 @@ def load(path: Path) -> "Trace":
 
 
 def load_all(paths: Sequence[Path], processes: "Processes | None" = None) -> "Trace":
-    """One Trace of all that is at these paths; `processes` as for `load_job`. Raises UnreadableRun, UsageError."""
+    """One Trace of all that is at these paths; `processes` as for `load_job`. Raises UnreadableRun,
+    UsageError.
+    """
     for path in paths:
         refuse_what_is_no_file(path)
     if len(paths) == 1 and processes is None and recognised(paths[0]):

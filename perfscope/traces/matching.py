@@ -1,9 +1,11 @@
-"""Which collectives of different ranks are one and the same: those at the same place in the sequence of a process group.
+"""Which collectives of different ranks are one and the same: those at the same place in the
+sequence of a process group.
 
-Needs no common clock. Ranks call the collectives of a group in the same order, so the n-th of one rank is the n-th of
-the other, or the (n + k)-th where one recording began k collectives earlier. Kinds and sizes must agree all along, and
-with the clocks brought together the two must overlap: nobody leaves before the last has come. Where that leaves ends
-apart, records may be lost: then they are paired by the times at which ranks leave together (`gaps`).
+Needs no common clock. Ranks call the collectives of a group in the same order, so the n-th of one
+rank is the n-th of the other, or the (n + k)-th where one recording began k collectives earlier.
+Kinds and sizes must agree all along, and with the clocks brought together the two must overlap:
+nobody leaves before the last has come. Where that leaves ends apart, records may be lost: then they
+are paired by the times at which ranks leave together (`gaps`).
 """
 
 from dataclasses import dataclass
@@ -20,11 +22,14 @@ POINT_TO_POINT = ("send", "recv")
 ROOTED = ("broadcast", "reduce", "gather", "scatter")
 # Sizes that every rank of the group has the same (all_to_all and gather may be uneven).
 EVEN = ("all_reduce", "all_gather", "reduce_scatter", "broadcast")
-# Ranks leave a collective within microseconds of each other, and a device's clock is brought to its host's to a few more.
+# Ranks leave a collective within microseconds of each other, and a device's clock is brought to its
+# host's to a few more.
 SLACK_NS = 50_000
-# Of wrongly paired collectives about as many overlap as the share of time spent in them; of rightly paired ones all do.
+# Of wrongly paired collectives about as many overlap as the share of time spent in them; of rightly
+# paired ones all do.
 OVERLAPPING = 0.9
-# A shift other than none must leave less than this share of the spread unexplained: recordings mostly begin together.
+# A shift other than none must leave less than this share of the spread unexplained: recordings
+# mostly begin together.
 SHIFT_GAIN = 0.5
 MOST_SHIFT = 512
 FEWEST_COMMON = 4
@@ -36,9 +41,11 @@ MOST_LAGS = 257
 
 @dataclass(frozen=True)
 class Sequence:
-    """The collectives of one rank in one process group, in order: rows of the table, signatures, starts and ends.
+    """The collectives of one rank in one process group, in order: rows of the table, signatures,
+    starts and ends.
 
-    `together` is 1 where nobody can leave before the last has come. `named`: the recording says the group.
+    `together` is 1 where nobody can leave before the last has come. `named`: the recording says the
+    group.
     """
 
     unit: int
@@ -51,10 +58,12 @@ class Sequence:
 
 
 def matched(collectives: pd.DataFrame, kernels: pd.DataFrame | None) -> Ints:
-    """For each row of `collectives` the number of its match, -1 for none: rows of one match are one collective.
+    """For each row of `collectives` the number of its match, -1 for none: rows of one match are one
+    collective.
 
-    A match has rows of two ranks or more (devices, where one process drives several). Sends and receives are not
-    matched, nor groups of which more ranks are there than the group has: their name means several groups.
+    A match has rows of two ranks or more (devices, where one process drives several). Sends and
+    receives are not matched, nor groups of which more ranks are there than the group has: their
+    name means several groups.
     """
     match = np.full(len(collectives), -1, np.int64)
     units = unit_of(collectives)
@@ -84,7 +93,9 @@ def unit_of(collectives: pd.DataFrame) -> Ints:
     return unit
 
 
-def by_group(collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Ints) -> list[list[Sequence]]:
+def by_group(
+    collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Ints
+) -> list[list[Sequence]]:
     """The sequences of each group that two units or more took part in."""
     kind = pd.Categorical(collectives["kind"])
     frame = pd.DataFrame({"unit": units, "ts": collectives["ts"].to_numpy(np.int64)})
@@ -98,12 +109,16 @@ def by_group(collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Int
     even = np.isin(kind, EVEN)
     size = np.where(even, collectives["in_bytes"].to_numpy(np.int64), -1)
     frame["signature"] = np.where(named, pd.factorize(size)[0] * 64 + kind.codes, name)
-    frame = frame[~np.isin(kind, POINT_TO_POINT) & (named | (lane >= 0))].sort_values("ts", kind="stable")
+    frame = frame[~np.isin(kind, POINT_TO_POINT) & (named | (lane >= 0))].sort_values(
+        "ts", kind="stable"
+    )
     found = []
     for code, rows in frame.groupby("group", sort=True):
         present, most = rows["unit"].nunique(), int(rows["size"].max())
         if present >= 2 and not 0 < most < present:
-            found.append([sequence(own, int(str(code)) >= 0) for _, own in rows.groupby("unit", sort=True)])
+            found.append(
+                [sequence(own, int(str(code)) >= 0) for _, own in rows.groupby("unit", sort=True)]
+            )
     return found
 
 
@@ -117,19 +132,26 @@ def sequence(rows: pd.DataFrame, named: bool) -> Sequence:
     )
 
 
-def nameless(collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Ints) -> tuple[Ints, Ints]:
-    """Without metadata: (number of the stream among those of its unit, code of the kernel's name) of each row.
+def nameless(
+    collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Ints
+) -> tuple[Ints, Ints]:
+    """Without metadata: (number of the stream among those of its unit, code of the kernel's name)
+    of each row.
 
-    Only streams whose numbers of collectives are nearly the same on every unit are told (-1 else): nothing else says that
-    they belong together.
+    Only streams whose numbers of collectives are nearly the same on every unit are told (-1 else):
+    nothing else says that they belong together.
     """
     lane = np.full(len(collectives), -1, np.int64)
     name = np.zeros(len(collectives), np.int64)
     bare = np.flatnonzero(collectives["group"].isna().to_numpy())
     if not len(bare) or kernels is None:
         return lane, name
-    name[bare] = pd.Categorical(kernels["name"]).codes[collectives["kernel"].to_numpy(np.int64)[bare]]
-    own = pd.DataFrame({"unit": units[bare], "stream": collectives["stream"].to_numpy(np.int64)[bare]})
+    name[bare] = pd.Categorical(kernels["name"]).codes[
+        collectives["kernel"].to_numpy(np.int64)[bare]
+    ]
+    own = pd.DataFrame(
+        {"unit": units[bare], "stream": collectives["stream"].to_numpy(np.int64)[bare]}
+    )
     number = own.groupby("unit")["stream"].rank(method="dense").to_numpy(np.int64) - 1
     counts = pd.crosstab(number, own["unit"].to_numpy())
     same = counts.index[counts.min(axis=1) >= FEWEST_KEPT * counts.max(axis=1)].to_numpy(np.int64)
@@ -149,19 +171,31 @@ def paired(first: Sequence, other: Sequence) -> Pairs | None:
     if in_order is not None and fit_in_order == len(in_order[0]):
         return in_order
     in_time = paired_in_time(
-        (first.signature, first.end), (other.signature, other.end), near(lengths)[:MOST_LAGS], SLACK_NS
+        (first.signature, first.end),
+        (other.signature, other.end),
+        near(lengths)[:MOST_LAGS],
+        SLACK_NS,
     )
-    if len(in_time[0]) >= fewest(lengths) and leaving_together(first, other, in_time) > fit_in_order:
+    if (
+        len(in_time[0]) >= fewest(lengths)
+        and leaving_together(first, other, in_time) > fit_in_order
+    ):
         return in_time
     # Without names of groups only that ranks leave together says that unequal sequences are one.
     unsure = not first.named and lengths[0] != lengths[1]
-    return None if in_order is None or (unsure and fit_in_order < OVERLAPPING * len(in_order[0])) else in_order
+    return (
+        None
+        if in_order is None or (unsure and fit_in_order < OVERLAPPING * len(in_order[0]))
+        else in_order
+    )
 
 
 def places_in_order(lengths: tuple[int, int], begin: int) -> Pairs:
     """One behind the other from `begin` on."""
     mine, theirs = common(*lengths, begin)
-    return np.arange(mine.start, mine.stop, dtype=np.int64), np.arange(theirs.start, theirs.stop, dtype=np.int64)
+    return np.arange(mine.start, mine.stop, dtype=np.int64), np.arange(
+        theirs.start, theirs.stop, dtype=np.int64
+    )
 
 
 def leaving_together(first: Sequence, other: Sequence, pairs: Pairs) -> int:
@@ -177,14 +211,20 @@ def fewest(lengths: tuple[int, int]) -> int:
 
 
 def near(lengths: tuple[int, int]) -> list[int]:
-    """Places at which the other may begin, the likeliest first: together at the start or the end, then near to it."""
+    """Places at which the other may begin, the likeliest first: together at the start or the end,
+    then near to it.
+    """
     lead = lengths[0] - lengths[1]
-    found = sorted(range(-MOST_SHIFT, lead + MOST_SHIFT + 1), key=lambda at: min(abs(at), abs(at - lead)))
+    found = sorted(
+        range(-MOST_SHIFT, lead + MOST_SHIFT + 1), key=lambda at: min(abs(at), abs(at - lead))
+    )
     return found[: 2 * MOST_SHIFT + 1]
 
 
 def common(first: int, other: int, begin: int) -> tuple[slice, slice]:
-    """Where two sequences of these lengths overlap when the other begins at place `begin` of the first."""
+    """Where two sequences of these lengths overlap when the other begins at place `begin` of the
+    first.
+    """
     low, high = max(begin, 0), min(first, other + begin)
     return slice(low, high), slice(low - begin, high - begin)
 
@@ -192,8 +232,8 @@ def common(first: int, other: int, begin: int) -> tuple[slice, slice]:
 def common_begin(first: Sequence, other: Sequence) -> int | None:
     """The place in `first` at which `other` begins; None when they do not fit.
 
-    Of all places where the signatures agree that one where the ends differ by the same amount all along: ranks leave a
-    collective together.
+    Of all places where the signatures agree that one where the ends differ by the same amount all
+    along: ranks leave a collective together.
     """
     best: tuple[float, int] | None = None
     for begin in places(first, other):

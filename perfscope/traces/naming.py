@@ -1,4 +1,6 @@
-"""What the names of calls, kernels and copies of all vendors mean. Readers of foreign traces share it."""
+"""What the names of calls, kernels and copies of all vendors mean. Readers of foreign traces share
+it.
+"""
 
 import os
 import re
@@ -14,7 +16,9 @@ RANK_IN_NAME = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
 
 @dataclass(frozen=True)
 class InOrder:
-    """A pattern: two words in lower case, one after the other, whatever is between. As `A.*B` it would be quadratic."""
+    """A pattern: two words in lower case, one after the other, whatever is between. As `A.*B` it
+    would be quadratic.
+    """
 
     first: str
     second: str
@@ -34,20 +38,31 @@ LAUNCH_KINDS: Patterns = (
     ("kernel", re.compile(r"Launch|runExecutable", re.I)),
     ("kernel", InOrder("enqueue", "kernel")),
     ("sync", re.compile(r"(Device|Stream|Event|Ctx|Thread)Synchronize|^synchronize", re.I)),
-    ("memory", re.compile(r"Malloc|MemAlloc|Free|HostAlloc|HostRegister|Mem(Map|Create|Release|AddressReserve)", re.I)),
+    (
+        "memory",
+        re.compile(
+            r"Malloc|MemAlloc|Free|HostAlloc|HostRegister|Mem(Map|Create|Release|AddressReserve)",
+            re.I,
+        ),
+    ),
 )
-"""First match wins; what matches none is `other`. CUDA runtime and driver calls, HIP calls, MTIA commands."""
+"""First match wins; what matches none is `other`. CUDA runtime and driver calls, HIP calls, MTIA
+commands.
+"""
 
-# Libraries: NCCL and RCCL, MSCCL and MSCCL++, oneCCL, HCCL, NVSHMEM and rocSHMEM, DeepEP, Transformer Engine's user buffers;
-# vLLM's, SGLang's and AITER's own all-reduce (cross_device_reduce), vLLM's for ROCm (quick_reduce).
+# Libraries: NCCL and RCCL, MSCCL and MSCCL++, oneCCL, HCCL, NVSHMEM and rocSHMEM, DeepEP,
+# Transformer Engine's user buffers; vLLM's, SGLang's and AITER's own all-reduce
+# (cross_device_reduce), vLLM's for ROCm (quick_reduce).
 COMMUNICATION = re.compile(
     r"nccl|rccl|msccl|oneccl|hccl|nvshmem|rocshmem|(?<![a-z])deep_?ep(?![a-z])|userbuffers_|cross_device_reduce|quick_?reduce",
     re.I,
 )
-# What a kernel's own name says: torch's symmetric memory (multimem_all_reduce, one_shot_all_reduce), TensorRT-LLM's and
-# FlashInfer's all-reduce. A reduction over a warp or a block is none, nor a fused kernel named after what stands beside it.
+# What a kernel's own name says: torch's symmetric memory (multimem_all_reduce,
+# one_shot_all_reduce), TensorRT-LLM's and FlashInfer's all-reduce. A reduction over a warp or a
+# block is none, nor a fused kernel named after what stands beside it.
 COLLECTIVE = re.compile(
-    r"(?<!warp)(?<!block)(?<!warp_)(?<!block_)all_?reduce|all_?gather|reduce_?scatter|all_?to_?all", re.I
+    r"(?<!warp)(?<!block)(?<!warp_)(?<!block_)all_?reduce|all_?gather|reduce_?scatter|all_?to_?all",
+    re.I,
 )
 # One that a compiler fused is named after what stands beside it; CUB reduces within one device.
 FUSED = re.compile(r"^triton_|\bcub::|^_ZN3cub", re.I)
@@ -83,13 +98,34 @@ MARKS_OF_TORCH = ("Optimizer.", "ProfilerStep#", "enumerate(DataLoader)#")
 """How annotations begin that torch makes itself, around what has a name without them."""
 
 COLLECTIVE_RUNS = ("gloo:", "mpi:")
-"""So begin the names of torch's own annotations on threads of its CPU libraries while a collective is under way."""
+"""So begin the names of torch's own annotations on threads of its CPU libraries while a collective
+is under way.
+"""
 
 BYTES_OF = {
-    "float": 4, "float32": 4, "int": 4, "int32": 4, "uint32": 4, "double": 8, "float64": 8, "long": 8, "int64": 8,
-    "half": 2, "float16": 2, "bfloat16": 2, "short": 2, "int8": 1, "char": 1, "byte": 1, "uint8": 1, "bool": 1,
-    "float8_e4m3fn": 1, "float8_e5m2": 1, "complexfloat": 8, "complexdouble": 16,
-}  # fmt: skip
+    "float": 4,
+    "float32": 4,
+    "int": 4,
+    "int32": 4,
+    "uint32": 4,
+    "double": 8,
+    "float64": 8,
+    "long": 8,
+    "int64": 8,
+    "half": 2,
+    "float16": 2,
+    "bfloat16": 2,
+    "short": 2,
+    "int8": 1,
+    "char": 1,
+    "byte": 1,
+    "uint8": 1,
+    "bool": 1,
+    "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
+    "complexfloat": 8,
+    "complexdouble": 16,
+}
 """Bytes of an element by the names that torch gives its types in traces, in lower case."""
 
 
@@ -114,7 +150,12 @@ direction = first_match(DIRECTIONS, "d2d")
 
 def kernel_kind(name: str) -> str:
     """compute or communication."""
-    head = name.removeprefix("void ").partition("<")[0].replace("(anonymous namespace)", "").partition("(")[0]
+    head = (
+        name.removeprefix("void ")
+        .partition("<")[0]
+        .replace("(anonymous namespace)", "")
+        .partition("(")[0]
+    )
     talks = COMMUNICATION.search(name) or (COLLECTIVE.search(head) and not FUSED.search(head))
     return "communication" if talks else "compute"
 

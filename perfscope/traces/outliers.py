@@ -1,4 +1,6 @@
-"""Events at impossible instants: a time of 10^9 s among those of a second would stretch the recording over decades."""
+"""Events at impossible instants: a time of 10^9 s among those of a second would stretch the
+recording over decades.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +22,9 @@ FAR_AWAY: Final = "lie more than an hour from all others"
 
 @dataclass(frozen=True)
 class Lonely:
-    """Stretches of a recording between long silences: their first instants (ns), and which of them hold only a few events."""
+    """Stretches of a recording between long silences: their first instants (ns), and which of them
+    hold only a few events.
+    """
 
     begins: Ints
     few: NDArray[np.bool_]
@@ -35,7 +39,11 @@ class Lonely:
 def lonely(times: Sequence[Ints]) -> Lonely | None:
     """The events that lie alone, of all that begin at `times`; None where none does."""
     some = [ts for ts in times if len(ts)]
-    if not some or max(int(ts.max()) for ts in some) - min(int(ts.min()) for ts in some) < LONGEST_SILENCE_NS:
+    if (
+        not some
+        or max(int(ts.max()) for ts in some) - min(int(ts.min()) for ts in some)
+        < LONGEST_SILENCE_NS
+    ):
         return None
     ts = np.sort(np.concatenate(some))
     begins = np.concatenate(([0], np.flatnonzero(np.diff(ts) > LONGEST_SILENCE_NS) + 1))
@@ -46,7 +54,9 @@ def lonely(times: Sequence[Ints]) -> Lonely | None:
 
 def tables_within_reach(tables: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], int]:
     """The tables without events that lie alone, and how many those are."""
-    timed = {name: frame["ts"].to_numpy(np.int64) for name, frame in tables.items() if "ts" in frame}
+    timed = {
+        name: frame["ts"].to_numpy(np.int64) for name, frame in tables.items() if "ts" in frame
+    }
     # A collective is a kernel once more.
     found = lonely([ts for name, ts in timed.items() if name != "collectives"])
     if found is None:
@@ -55,5 +65,8 @@ def tables_within_reach(tables: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.D
         name: np.flatnonzero(~found.holds(timed[name])) if name in timed else np.arange(len(frame))
         for name, frame in tables.items()
     }
-    left = {name: renumbered(name, frame.iloc[kept[name]], tables, kept) for name, frame in tables.items()}
+    left = {
+        name: renumbered(name, frame.iloc[kept[name]], tables, kept)
+        for name, frame in tables.items()
+    }
     return {name: frame for name, frame in left.items() if len(frame)}, found.count

@@ -9,12 +9,20 @@ from perfscope.traces.trace import Trace
 
 
 def part_of(trace: Trace, begin_ns: int, end_ns: int) -> Trace:
-    """The rows that begin in [begin_ns, end_ns) of the job's time; what has no time (processes, devices) stays whole."""
+    """The rows that begin in [begin_ns, end_ns) of the job's time; what has no time (processes,
+    devices) stays whole.
+    """
     whole = {name: table for name in TABLES if (table := trace.table(name)) is not None}
     kept = {name: rows_within(table, begin_ns, end_ns) for name, table in whole.items()}
-    parts = {name: renumbered(name, table.iloc[kept[name]], whole, kept) for name, table in whole.items()}
+    parts = {
+        name: renumbered(name, table.iloc[kept[name]], whole, kept) for name, table in whole.items()
+    }
     absent = {name: trace.why_absent(name) for name in TABLES if name not in whole}
-    absent |= {name: "nothing of it began in this region" for name, table in parts.items() if not len(table)}
+    absent |= {
+        name: "nothing of it began in this region"
+        for name, table in parts.items()
+        if not len(table)
+    }
     return Trace(
         {name: table for name, table in parts.items() if len(table)},
         absent,
@@ -34,7 +42,9 @@ def rows_within(table: pd.DataFrame, begin_ns: int, end_ns: int) -> Ints:
     return np.flatnonzero((ts >= begin_ns) & (ts < end_ns))
 
 
-def renumbered(name: str, part: pd.DataFrame, whole: dict[str, pd.DataFrame], kept: dict[str, Ints]) -> pd.DataFrame:
+def renumbered(
+    name: str, part: pd.DataFrame, whole: dict[str, pd.DataFrame], kept: dict[str, Ints]
+) -> pd.DataFrame:
     """Its columns of row numbers refer to the rows that are left; -1 where that row is not."""
     part = part.reset_index(drop=True)
     for (table, column), of in ROW_NUMBERS.items():

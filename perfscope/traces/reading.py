@@ -14,15 +14,21 @@ if TYPE_CHECKING:
 
 
 def refuse_what_is_no_file(path: Path) -> None:
-    """Raises UnreadableRun for links that lead in a circle, and for pipes and devices: a trace is read more than once."""
+    """Raises UnreadableRun for links that lead in a circle, and for pipes and devices: a trace is
+    read more than once.
+    """
     try:
         mode = path.stat().st_mode
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise UnreadableRun(f"{path} is a symbolic link that leads back to itself; name the trace itself") from None
+            raise UnreadableRun(
+                f"{path} is a symbolic link that leads back to itself; name the trace itself"
+            ) from None
         return  # told as what does not exist, or cannot be read
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise UnreadableRun(f"{path} is not a regular file; write the trace to a file and name that")
+        raise UnreadableRun(
+            f"{path} is not a regular file; write the trace to a file and name that"
+        )
 
 
 def recognised(path: Path) -> bool:

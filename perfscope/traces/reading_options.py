@@ -1,4 +1,6 @@
-"""How recordings are read: who hears how far it is, and whether what was read once is kept for the next time."""
+"""How recordings are read: who hears how far it is, and whether what was read once is kept for the
+next time.
+"""
 
 import os
 import threading
@@ -8,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 READABLE: Final = (
-    "perfscope reads traces of the PyTorch profiler (.json, .json.gz), exports of Nsight Systems (.sqlite) "
-    "and its own run folders"
+    "perfscope reads traces of the PyTorch profiler (.json, .json.gz), exports of Nsight Systems"
+    " (.sqlite) and its own run folders"
 )
 Heard = Callable[[int, int, int], None]
 """Told (bytes of the file read, bytes of the file, bytes of text unpacked so far)."""
@@ -30,7 +32,9 @@ _of_thread = threading.local()
 
 
 def way() -> Reading:
-    """The way of reading now; nobody listens to the processes that read the other files of a job."""
+    """The way of reading now; nobody listens to the processes that read the other files of a
+    job.
+    """
     found: Reading = getattr(_of_thread, "way", None) or _ways[-1]
     return found if found.process == os.getpid() else Reading(None, found.kept)
 

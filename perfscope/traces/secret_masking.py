@@ -1,8 +1,9 @@
 """Masks secrets in command lines and in any other text, by the name they follow and by their form.
 
-A name counts by its words: `--wandb-key`, `HF_TOKEN` and `apiKey` name a secret, `--tokenizer`, `--max-tokens`, `--author` and
-`key_cache` do not. `-p` alone does not either: it is more often a port or a precision than a password; see `PROGRAM_OPTIONS`.
-It imports only the standard library, because the agent uses it. Every pattern takes time in proportion to the text.
+A name counts by its words: `--wandb-key`, `HF_TOKEN` and `apiKey` name a secret, `--tokenizer`,
+`--max-tokens`, `--author` and `key_cache` do not. `-p` alone does not either: it is more often a
+port or a precision than a password; see `PROGRAM_OPTIONS`. It imports only the standard library,
+because the agent uses it. Every pattern takes time in proportion to the text.
 """
 
 import os
@@ -19,7 +20,16 @@ LONGEST_REMEMBERED: Final = 4096
 NONE, WEAK, STRONG = 0, 1, 2
 """What a name says of its value: nothing; a secret unless it is a number or a switch; a secret."""
 STRONG_ENDINGS: Final = (
-    *("password", "passwords", "passwd", "passwds", "passphrase", "passphrases", "secret", "secrets"),
+    *(
+        "password",
+        "passwords",
+        "passwd",
+        "passwds",
+        "passphrase",
+        "passphrases",
+        "secret",
+        "secrets",
+    ),
     *("credential", "credentials", "apikey", "apikeys"),
 )
 STRONG_WORDS: Final = frozenset(
@@ -36,7 +46,15 @@ STRONG_WORDS: Final = frozenset(
         "accesskey",
         "secretkey",
     )
-    + ("privatekey", "apitoken", "authkey", "sessiontoken", "bearertoken", "connectionstring", "passcode")
+    + (
+        "privatekey",
+        "apitoken",
+        "authkey",
+        "sessiontoken",
+        "bearertoken",
+        "connectionstring",
+        "passcode",
+    )
     + ("dbpw", "rootpw", "userpw", "adminpw", "mypw")
 )
 WEAK_WORDS: Final = frozenset(("token", "key", "auth", "oauth", "pat", "pass"))
@@ -45,13 +63,81 @@ PLURALS: Final = {
     "tokens": frozenset(("api", "access", "auth")),
 }
 ORDINARY_BEFORE: Final = frozenset(
-    ("pad", "bos", "eos", "unk", "sep", "cls", "mask", "image", "video", "audio", "special", "start", "end", "stop")
-    + ("begin", "next", "max", "min", "num", "n", "new", "per", "prompt", "placeholder", "text", "label", "labels")
-    + ("sort", "primary", "foreign", "partition", "dict", "cache", "input", "output", "feature", "column", "caption")
-    + ("metric", "group", "index", "public", "query", "batch", "target", "state", "json", "map", "forward", "backward")
-    + ("first", "second", "single", "one", "multi", "draft", "vision", "hot", "class", "routing", "shard")
+    (
+        "pad",
+        "bos",
+        "eos",
+        "unk",
+        "sep",
+        "cls",
+        "mask",
+        "image",
+        "video",
+        "audio",
+        "special",
+        "start",
+        "end",
+        "stop",
+    )
+    + (
+        "begin",
+        "next",
+        "max",
+        "min",
+        "num",
+        "n",
+        "new",
+        "per",
+        "prompt",
+        "placeholder",
+        "text",
+        "label",
+        "labels",
+    )
+    + (
+        "sort",
+        "primary",
+        "foreign",
+        "partition",
+        "dict",
+        "cache",
+        "input",
+        "output",
+        "feature",
+        "column",
+        "caption",
+    )
+    + (
+        "metric",
+        "group",
+        "index",
+        "public",
+        "query",
+        "batch",
+        "target",
+        "state",
+        "json",
+        "map",
+        "forward",
+        "backward",
+    )
+    + (
+        "first",
+        "second",
+        "single",
+        "one",
+        "multi",
+        "draft",
+        "vision",
+        "hot",
+        "class",
+        "routing",
+        "shard",
+    )
 )
-"""Words of machine learning and of data: `--pad-token`, `--image-key`, `forward_pass` are no secrets."""
+"""Words of machine learning and of data: `--pad-token`, `--image-key`, `forward_pass` are no
+secrets.
+"""
 SWITCHES: Final = frozenset(
     (
         "no",
@@ -70,19 +156,26 @@ SWITCHES: Final = frozenset(
         "print",
     )
 )
-PLACES: Final = frozenset(("file", "path", "dir", "folder", "name", "type", "length", "len", "size", "timeout", "ttl"))
+PLACES: Final = frozenset(
+    ("file", "path", "dir", "folder", "name", "type", "length", "len", "size", "timeout", "ttl")
+)
 """`--password-file` names a file and not a password."""
 IN_QUERIES: Final = frozenset(("sig", "signature", "code", "sas"))
 SIGNATURES: Final = frozenset(("sig", "signature"))
-SIGNATURE: Final = re.compile(r"(?a)(?=[A-Za-z+/_-]{0,64}[0-9%])[A-Za-z0-9+/%_-]{16,}={0,2}(?![^\s&;,\"')\]}])")
-"""A digest in base64 or hexadecimal, as the value of a signature is: of a query that was cut off from its URL."""
+SIGNATURE: Final = re.compile(
+    r"(?a)(?=[A-Za-z+/_-]{0,64}[0-9%])[A-Za-z0-9+/%_-]{16,}={0,2}(?![^\s&;,\"')\]}])"
+)
+"""A digest in base64 or hexadecimal, as the value of a signature is: of a query that was cut off
+from its URL.
+"""
 WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 LONGEST_PLAIN: Final = 32
 PLAIN_VALUE: Final = re.compile(r"(?ai)(?:true|false|none|null|yes|no|on|off|)\Z")
 PLAIN_NUMBER: Final = re.compile(r"(?a)[+-]?\d{1,7}(?:\.\d{0,7})?(?:e[+-]?\d{1,3})?\Z")
 
 NAME: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,255}"
-# Of JSON within JSON a quote has 1, 3, 7 ... backslashes; the one that closes has as many as the one that opens.
+# Of JSON within JSON a quote has 1, 3, 7 ... backslashes; the one that closes has as many as the
+# one that opens.
 ESCAPED: Final = r"""(?P<escape>\\{1,15})(?P<quote>["']).*?(?:(?<!\\)(?P=escape)(?P=quote)|\Z)"""
 QUOTED: Final = rf"""{ESCAPED}|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
 VALUE: Final = re.compile(rf"""{QUOTED}|\[[^\]]{{0,4096}}\]?|[^\s"'&;<>]+""", re.DOTALL | re.ASCII)
@@ -98,15 +191,29 @@ HEADER: Final = re.compile(
     r"""(?ai)(?<![a-z])((?:proxy-)?authorization|(?:set-)?cookie)(\\{0,15}["']?\s{0,3}[:=]\s{0,3}\\{0,15}["']?)[^\r\n"'\\]+"""
 )
 NAME_HINTS: Final = (
-    *("token", "key", "auth", "pass", "secret", "credential", "pw", "jwt", "cookie", "bearer", "connectionstring"),
+    *(
+        "token",
+        "key",
+        "auth",
+        "pass",
+        "secret",
+        "credential",
+        "pw",
+        "jwt",
+        "cookie",
+        "bearer",
+        "connectionstring",
+    ),
     *("pat", "sig=", "signature=", "code=", "sas="),
 )
 """In small letters; a name that says anything of its value contains one of them."""
 # -- by form
 
 FORMS: Final[dict[str, str]] = {
-    "hf_": r"hf_(?:(?=[a-z]{0,40}[A-Z0-9])[A-Za-z0-9]{16,}|"
-    r"(?=[a-z0-9]{0,16}[A-Z])(?=[A-Za-z]{0,16}\d)[A-Za-z0-9]{10,}|[A-Za-z0-9]{30,})",
+    "hf_": (
+        r"hf_(?:(?=[a-z]{0,40}[A-Z0-9])[A-Za-z0-9]{16,}|"
+        r"(?=[a-z0-9]{0,16}[A-Z])(?=[A-Za-z]{0,16}\d)[A-Za-z0-9]{10,}|[A-Za-z0-9]{30,})"
+    ),
     "sk-": r"sk-(?:(?:proj|ant|svcacct|admin|or|lf)-[\w-]{8,}|(?=[a-z_-]{0,40}[A-Z0-9])[\w-]{16,})",
     "sk_": r"sk_(?:live|test)_[A-Za-z0-9]{8,}",
     "rk_": r"rk_(?:live|test)_[A-Za-z0-9]{8,}",
@@ -136,14 +243,18 @@ FORMS: Final[dict[str, str]] = {
     "SG.": r"SG\.[\w-]{16,64}\.[\w-]{16,}",
     "hooks.slack.com": r"hooks\.slack\.com/services/[\w/]+",
 }
-"""What a kind of secret begins with, and its form; each in a place where no letter or digit precedes it."""
+"""What a kind of secret begins with, and its form; each in a place where no letter or digit
+precedes it.
+"""
 FORM: Final = re.compile(r"(?<![A-Za-z0-9])(?:" + "|".join(FORMS.values()) + ")", re.ASCII)
 PRIVATE_KEY: Final = re.compile(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S
 )
 URL_SECRET: Final = re.compile(r"(?<=://)[^/\s?#]+(?=@)")
 BEARER: Final = re.compile(r"(?ai)(?<![a-z])(bearer\s{1,4})[\w.~+/=-]{6,}")
-BASIC: Final = re.compile(r"(?ai)(?<![a-z])(basic\s{1,4})(?=[a-z+/]{0,64}[0-9])[a-z0-9+/]{12,}={0,2}")
+BASIC: Final = re.compile(
+    r"(?ai)(?<![a-z])(basic\s{1,4})(?=[a-z+/]{0,64}[0-9])[a-z0-9+/]{12,}={0,2}"
+)
 FORM_HINTS: Final = (*FORMS, "PRIVATE KEY", "://", "earer ", "EARER ", "asic ", "ASIC ")
 
 PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
@@ -157,7 +268,9 @@ PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
 
 @lru_cache(1024)
 def strength(name: str) -> int:
-    """Return NONE, WEAK or STRONG: whether what follows the name is a secret. Of a dotted name the last part counts."""
+    """Return NONE, WEAK or STRONG: whether what follows the name is a secret. Of a dotted name the
+    last part counts.
+    """
     words = [word.lower() for word in WORDS.findall(name.rsplit(".", 1)[-1])]
     if not words or words[0] in SWITCHES or words[-1] in PLACES or name in ("PWD", "OLDPWD"):
         return NONE
@@ -174,11 +287,15 @@ def is_plain(value: str, strong: int) -> bool:
     if len(value) > LONGEST_PLAIN:
         return False
     bare = value.strip("\"'\\,)]}")
-    return bare == MASK or bool(PLAIN_VALUE.match(bare) or (strong == WEAK and PLAIN_NUMBER.match(bare)))
+    return bare == MASK or bool(
+        PLAIN_VALUE.match(bare) or (strong == WEAK and PLAIN_NUMBER.match(bare))
+    )
 
 
 def mask_secrets(command: Sequence[str]) -> list[str]:
-    """Return a command line with its secrets masked: values of options and variables by name, all else by form."""
+    """Return a command line with its secrets masked: values of options and variables by name, all
+    else by form.
+    """
     masked: list[str] = []
     pending, program = NONE, ""
     for word in command:
@@ -204,7 +321,9 @@ def of_option(word: str, program: str) -> int:
 
 
 def masked_word(word: str, program: str) -> str:
-    """Return one word of a command line, masked: what follows `name=` is its value to the end, blanks included."""
+    """Return one word of a command line, masked: what follows `name=` is its value to the end,
+    blanks included.
+    """
     name, equals, value = word.partition("=")
     strong = strength(name) if equals and re.fullmatch(rf"[-+~/]{{0,3}}{NAME}", name) else NONE
     if strong:
@@ -228,7 +347,9 @@ def masked_text(text: str) -> str:
         text = URL_SECRET.sub(MASK, text)
     lowered = text.lower()
     if any(hint in lowered for hint in NAME_HINTS):
-        text = mask_after_names(OPTION, mask_after_names(ASSIGNED, HEADER.sub(rf"\1\2{MASK}", text)))
+        text = mask_after_names(
+            OPTION, mask_after_names(ASSIGNED, HEADER.sub(rf"\1\2{MASK}", text))
+        )
     return text
 
 
@@ -236,7 +357,9 @@ remembered = lru_cache(1024)(masked_text)
 
 
 def mask_after_names(pattern: "re.Pattern[str]", text: str) -> str:
-    """Return the text with the value after each secret's name masked; in every other value names are looked for again."""
+    """Return the text with the value after each secret's name masked; in every other value names
+    are looked for again.
+    """
     pieces, kept, at = [], 0, 0
     while (found := pattern.search(text, at)) is not None:
         at = found.end()
@@ -252,7 +375,8 @@ def mask_after_names(pattern: "re.Pattern[str]", text: str) -> str:
 def said_by(found: "re.Match[str]") -> int:
     """Return what the name and the sign that were found say of the value after them.
 
-    After `name:` without a blank or a quote a weak name counts only where it is written as a header is, with a hyphen.
+    After `name:` without a blank or a quote a weak name counts only where it is written as a header
+    is, with a hyphen.
     """
     name, before = found["name"], found.string[max(found.start() - 1, 0) : found.start()]
     last_word = (WORDS.findall(name) or [""])[-1].lower()
@@ -262,7 +386,12 @@ def said_by(found: "re.Match[str]") -> int:
         in_url = before in (";", "#")  # `&amp;` among them
         return STRONG if in_url or SIGNATURE.match(found.string, found.end()) else NONE
     strong = strength(name)
-    tight = found["sign"] == ":" and found.string[found.end() : found.end() + 1] not in ('"', "'", "\\", "[")
+    tight = found["sign"] == ":" and found.string[found.end() : found.end() + 1] not in (
+        '"',
+        "'",
+        "\\",
+        "[",
+    )
     return NONE if tight and strong == WEAK and "-" not in name else strong
 
 
@@ -272,7 +401,9 @@ def is_place(sign: str, value: str) -> bool:
 
 
 def quoted(value: str) -> str:
-    """Return the mask in the quotes of the value, so that JSON stays JSON; brackets and commas at its end stay."""
+    """Return the mask in the quotes of the value, so that JSON stays JSON; brackets and commas at
+    its end stay.
+    """
     opening = re.match(r"""\\{0,15}["']""", value)
     if opening is not None:
         ends = len(value) > len(opening[0]) and value.endswith(opening[0])

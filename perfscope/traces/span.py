@@ -17,7 +17,9 @@ def span(tables: Iterable[pd.DataFrame]) -> tuple[int, int]:
 
 
 def on_job_time(tables: dict[str, pd.DataFrame]) -> int:
-    """Count the times of all tables from the first instant on; returns that instant as it was recorded, ns."""
+    """Count the times of all tables from the first instant on; returns that instant as it was
+    recorded, ns.
+    """
     zero_ns, _ = span(tables.values())
     for table in tables.values():
         if "ts" in table:

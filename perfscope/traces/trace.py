@@ -1,4 +1,6 @@
-"""The Trace: an immutable snapshot of named columnar tables; facts are derived from it by pure functions and remembered."""
+"""The Trace: an immutable snapshot of named columnar tables; facts are derived from it by pure
+functions and remembered.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +20,8 @@ PROFILER_TRACE = "trace"
 
 
 class Trace:
-    """Tables by name (see schema.py), the reasons of those absent, the manifests of its parts (one a host).
+    """Tables by name (see schema.py), the reasons of those absent, the manifests of its parts (one
+    a host).
 
     `facts` are known beforehand: of a part what only the whole can tell.
     """
@@ -45,7 +48,9 @@ class Trace:
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travels between processes without its facts, which are derived again where they are wanted."""
+        """Travels between processes without its facts, which are derived again where they are
+        wanted.
+        """
         rest = {
             "span_ns": self.span_ns,
             "torn": self.torn,
@@ -70,15 +75,20 @@ class Trace:
 
     @property
     def has_profiled_work(self) -> bool:
-        """Whether a profiler recorded operators or devices throughout: then the time budget is theirs.
+        """Whether a profiler recorded operators or devices throughout: then the time budget is
+        theirs.
 
-        Not in a recording of our own, whose windows give proportions only; and not in a profiler's trace with nothing but
-        ranges, which is judged by these as a recording is.
+        Not in a recording of our own, whose windows give proportions only; and not in a profiler's
+        trace with nothing but ranges, which is judged by these as a recording is.
         """
-        return self.is_profiler_trace and any(self.has(name) for name in ("ops", "kernels", "launches"))
+        return self.is_profiler_trace and any(
+            self.has(name) for name in ("ops", "kernels", "launches")
+        )
 
     def table(self, name: str) -> pd.DataFrame | None:
-        """The table, not to be changed, or None when it is absent. Raises KeyError for a name that no trace can have."""
+        """The table, not to be changed, or None when it is absent. Raises KeyError for a name that
+        no trace can have.
+        """
         if name not in TABLES:
             raise KeyError(name)
         return self._tables.get(name)
@@ -101,11 +111,15 @@ def _rebuilt(tables: Any, absent: Any, manifests: Any, rest: dict[str, Any]) -> 
 
 def unlabelled(count: int) -> dict[str, Any]:
     """The columns of `ranges` that only NVTX fills, of rows that are none of it."""
-    nothing = pd.Categorical.from_codes(np.full(count, -1, np.int8), categories=pd.Index([], dtype=str))
+    nothing = pd.Categorical.from_codes(
+        np.full(count, -1, np.int8), categories=pd.Index([], dtype=str)
+    )
     return {"label": nothing, "payload": np.full(count, np.nan)}
 
 
 def framed(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """A table of the schema from its columns: declared order and dtypes. Raises KeyError when a column is missing."""
+    """A table of the schema from its columns: declared order and dtypes. Raises KeyError when a
+    column is missing.
+    """
     frame = pd.DataFrame({one.name: columns[one.name] for one in TABLES[name]}, copy=False)
     return frame.astype({one.name: one.dtype for one in TABLES[name]})

@@ -1,7 +1,9 @@
-"""The lines of a timeline: every event with a duration on its thread or its stream, split so that what shares a line nests.
+"""The lines of a timeline: every event with a duration on its thread or its stream, split so that
+what shares a line nests.
 
-Viewers take the events of one line for calls in calls. Where two only overlap (ranges that begin and end by hand, kernels of
-one stream side by side) the later one goes to a further lane of the same track.
+Viewers take the events of one line for calls in calls. Where two only overlap (ranges that begin
+and end by hand, kernels of one stream side by side) the later one goes to a further lane of the
+same track.
 """
 
 from dataclasses import dataclass, field
@@ -17,14 +19,20 @@ from perfscope.traces.trace import Trace
 MOST_LANES = 16
 LOADER = "enumerate(DataLoader)#_{}DataLoaderIter.__next__"
 """torch's own name for the wait for a batch, by the class of its iterator."""
-ENDS = {"h2d": ("HtoD", "{} -> Device"), "d2h": ("DtoH", "Device -> {}"), "d2d": ("DtoD", "Device -> Device")}
+ENDS = {
+    "h2d": ("HtoD", "{} -> Device"),
+    "d2h": ("DtoH", "Device -> {}"),
+    "d2d": ("DtoD", "Device -> Device"),
+}
 OTHER_ENDS = {"p2p": ("PtoP", "Device -> Device"), "h2h": ("HtoH", "Host -> Host")}
 HOST_SIDE = {1: "Pinned", 0: "Pageable"}
 
 
 @dataclass(frozen=True)
 class Track:
-    """A thread of a process, or (`device` 0 and above) a stream of one of its devices; `number` is its tid or stream."""
+    """A thread of a process, or (`device` 0 and above) a stream of one of its devices; `number` is
+    its tid or stream.
+    """
 
     process: int
     device: int
@@ -33,7 +41,9 @@ class Track:
 
 @dataclass
 class Slices:
-    """The events of one table that have a place on a track: their rows, tracks, lanes, times and names."""
+    """The events of one table that have a place on a track: their rows, tracks, lanes, times and
+    names.
+    """
 
     table: str
     rows: Ints
@@ -64,7 +74,9 @@ def laid_out(trace: Trace) -> Layout:
         frame = trace.table(table)
         if frame is None:
             continue
-        on_device = frame["device"].to_numpy() >= 0 if "device" in frame else np.zeros(len(frame), bool)
+        on_device = (
+            frame["device"].to_numpy() >= 0 if "device" in frame else np.zeros(len(frame), bool)
+        )
         if table == "kernels":
             on_device = np.ones(len(frame), bool)
         for device in (False, True):
@@ -75,9 +87,19 @@ def laid_out(trace: Trace) -> Layout:
     return Layout(found, list(places))
 
 
-def placed(table: str, frame: pd.DataFrame, rows: Ints, device: bool, places: dict[Track, int]) -> Slices:
-    second, third = (frame["device"], frame["stream"]) if device else (np.full(len(frame), -1), frame["tid"])
-    keys = np.stack([frame["process"].to_numpy(np.int64), np.asarray(second, np.int64), np.asarray(third, np.int64)])
+def placed(
+    table: str, frame: pd.DataFrame, rows: Ints, device: bool, places: dict[Track, int]
+) -> Slices:
+    second, third = (
+        (frame["device"], frame["stream"]) if device else (np.full(len(frame), -1), frame["tid"])
+    )
+    keys = np.stack(
+        [
+            frame["process"].to_numpy(np.int64),
+            np.asarray(second, np.int64),
+            np.asarray(third, np.int64),
+        ]
+    )
     different, place = np.unique(keys, axis=1, return_inverse=True)
     numbers = [places.setdefault(Track(*map(int, key)), len(places)) for key in different.T]
     codes, names = spelled(table, frame)
@@ -103,8 +125,12 @@ def clean(text: object) -> str:
 
 
 def loader_names(frame: pd.DataFrame) -> NDArray[np.object_]:
-    wait = np.where(frame["workers"] == 0, LOADER.format("SingleProcess"), LOADER.format("MultiProcessing"))
-    return np.where(frame["kind"] == "next", wait, "DataLoader: start of an iterator").astype(object)
+    wait = np.where(
+        frame["workers"] == 0, LOADER.format("SingleProcess"), LOADER.format("MultiProcessing")
+    )
+    return np.where(frame["kind"] == "next", wait, "DataLoader: start of an iterator").astype(
+        object
+    )
 
 
 def fetch_names(frame: pd.DataFrame) -> NDArray[np.object_]:
@@ -114,7 +140,9 @@ def fetch_names(frame: pd.DataFrame) -> NDArray[np.object_]:
 def copy_names(frame: pd.DataFrame) -> NDArray[np.object_]:
     """`Memcpy HtoD (Pageable -> Device)`, as the PyTorch profiler writes."""
     pairs = frame[["direction", "pinned"]].astype({"direction": object})
-    words = {key: copy_name(*key) for key in pairs.drop_duplicates().itertuples(index=False, name=None)}
+    words = {
+        key: copy_name(*key) for key in pairs.drop_duplicates().itertuples(index=False, name=None)
+    }
     return np.array([words[key] for key in pairs.itertuples(index=False, name=None)], object)
 
 
@@ -129,10 +157,14 @@ def copy_name(direction: object, pinned: int) -> str:
 
 
 def spread(slices: list[Slices]) -> None:
-    """Gives every slice its lane, so that of one track and lane all nest; what does not fit into 16 lanes shares the last."""
+    """Gives every slice its lane, so that of one track and lane all nest; what does not fit into 16
+    lanes shares the last.
+    """
     if not slices:
         return
-    track, ts, dur = (np.concatenate([getattr(one, name) for one in slices]) for name in ("track", "ts", "dur"))
+    track, ts, dur = (
+        np.concatenate([getattr(one, name) for one in slices]) for name in ("track", "ts", "dur")
+    )
     end, lane = ts + dur, np.zeros(len(ts), np.int64)
     holder = enclosing(track, ts, end)
     crossed = np.unique(track[(holder >= 0) & (end > end[holder])])
@@ -145,7 +177,9 @@ def spread(slices: list[Slices]) -> None:
 
 
 def lanes(tracks: list[int], starts: list[int], ends: list[int]) -> list[int]:
-    """For each interval, sorted by track, start and falling end, the first lane on which it nests."""
+    """For each interval, sorted by track, start and falling end, the first lane on which it
+    nests.
+    """
     found: list[int] = []
     open_ends: list[list[int]] = []
     last = None

@@ -15,10 +15,14 @@ from perfscope.traces.trace import Trace
 HEADING = "# Tables of a trace, exported by perfscope"
 
 
-def write_tables(trace: Trace, folder: Path, suffix: str, write: Callable[[str, pd.DataFrame, BinaryIO], None]) -> None:
-    """Write every table, `manifests.json` with who was recorded, and a README.md that says what every column holds.
+def write_tables(
+    trace: Trace, folder: Path, suffix: str, write: Callable[[str, pd.DataFrame, BinaryIO], None]
+) -> None:
+    """Write every table, `manifests.json` with who was recorded, and a README.md that says what
+    every column holds.
 
-    The folder is created and then held open: whoever owns the one above cannot lead the files elsewhere. Raises OSError.
+    The folder is created and then held open: whoever owns the one above cannot lead the files
+    elsewhere. Raises OSError.
     """
     there = {name: frame for name in TABLES if (frame := trace.table(name)) is not None}
     held = create_run_folder(folder)
@@ -38,11 +42,18 @@ def write_tables(trace: Trace, folder: Path, suffix: str, write: Callable[[str, 
 
 def readme(trace: Trace, there: dict[str, pd.DataFrame], suffix: str) -> str:
     lines = [HEADING, ""]
-    lines.append(f"Format {SCHEMA_VERSION}. `ts` and `dur` are nanoseconds from the job's time zero, which is")
     lines.append(
-        f"{trace.manifest.zero_realtime_ns} ns of Unix time (0: not known). A missing number is -1, a missing name empty."
+        f"Format {SCHEMA_VERSION}. `ts` and `dur` are nanoseconds from the job's time zero,"
+        " which is"
     )
-    lines.append("`process` refers to `processes`; `launch`, `op`, `parent` and `kernel` are row numbers, from 0.")
+    lines.append(
+        f"{trace.manifest.zero_realtime_ns} ns of Unix time (0: not known). A missing number is -1,"
+        " a missing name empty."
+    )
+    lines.append(
+        "`process` refers to `processes`; `launch`, `op`, `parent` and `kernel` are row numbers,"
+        " from 0."
+    )
     for name, frame in there.items():
         lines += [
             "",
@@ -52,7 +63,14 @@ def readme(trace: Trace, there: dict[str, pd.DataFrame], suffix: str) -> str:
             "|---|---|---|---|",
         ]
         types = {"category": "name"}
-        lines += [f"| {c.name} | {types.get(c.dtype, c.dtype)} | {c.unit} | {c.comment} |" for c in TABLES[name]]
+        lines += [
+            f"| {c.name} | {types.get(c.dtype, c.dtype)} | {c.unit} | {c.comment} |"
+            for c in TABLES[name]
+        ]
     lines += ["", "## Not there", ""]
-    lines += [f"- {name}: {' '.join(trace.why_absent(name).split())}" for name in TABLES if name not in there]
+    lines += [
+        f"- {name}: {' '.join(trace.why_absent(name).split())}"
+        for name in TABLES
+        if name not in there
+    ]
     return "\n".join(lines) + "\n"

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 
-def answer(folder: Path, *, json: bool, html: Path | None, about_to_print: Callable[[], None] = lambda: None) -> int:
+def answer(
+    folder: Path,
+    *,
+    json: bool,
+    html: Path | None,
+    about_to_print: Callable[[], None] = lambda: None,
+) -> int:
     """Read the run, then as `answer_trace`. Raises UnreadableRun."""
     from perfscope.traces.load import load
 
@@ -59,7 +65,9 @@ def answer_trace(
 
 
 def answered_again(path: Path, *, json: bool) -> bool:
-    """Print the answer that was kept for the trace at `path`; False when there is none that counts."""
+    """Print the answer that was kept for the trace at `path`; False when there is none that
+    counts.
+    """
     from perfscope.ui.kept_answer import recalled_answer
 
     answer = recalled_answer(path)
@@ -68,7 +76,9 @@ def answered_again(path: Path, *, json: bool) -> bool:
     return answer is not None
 
 
-def print_answer(diagnosis: "Diagnosis", trace: "Trace | None", *, json: bool, who: list[str] | None = None) -> None:
+def print_answer(
+    diagnosis: "Diagnosis", trace: "Trace | None", *, json: bool, who: list[str] | None = None
+) -> None:
     """On stdout."""
     if json:
         print_json(diagnosis)
@@ -79,11 +89,17 @@ def print_answer(diagnosis: "Diagnosis", trace: "Trace | None", *, json: bool, w
 
 
 def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
-    """What `read` reads; on stderr how far it is. `kept`: a large trace is kept for the next time, or was."""
+    """What `read` reads; on stderr how far it is. `kept`: a large trace is kept for the next time,
+    or was.
+    """
     from perfscope.traces.reading_options import reading
     from perfscope.ui.terminal.reading_bar import reading_bar
 
-    with reading_bar(sys.stderr) as heard, reading(heard, kept=kept), ThreadPoolExecutor(1) as beside:
+    with (
+        reading_bar(sys.stderr) as heard,
+        reading(heard, kept=kept),
+        ThreadPoolExecutor(1) as beside,
+    ):
         trace = beside.submit(read)
         import perfscope.analyzer.diagnose  # noqa: F401  it takes its time to import: meanwhile the trace is read
 
@@ -91,7 +107,9 @@ def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
 
 
 def report(folder: Path, path: Path, *, json: bool) -> int:
-    """Write the HTML report of a run folder; `json` prints the diagnosis too. Returns the exit code; errors as above."""
+    """Write the HTML report of a run folder; `json` prints the diagnosis too. Returns the exit
+    code; errors as above.
+    """
     trace, diagnosis = diagnosed(folder)
     if json:
         print_json(diagnosis)

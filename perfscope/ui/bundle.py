@@ -15,5 +15,7 @@ def plotly_source() -> str:
 
 @cache
 def plotly_script() -> str:
-    """The installed package's plotly.min.js, gzipped and base64; the page unpacks it with DecompressionStream."""
+    """The installed package's plotly.min.js, gzipped and base64; the page unpacks it with
+    DecompressionStream.
+    """
     return base64.b64encode(gzip.compress(plotly_source().encode(), 9, mtime=0)).decode()

@@ -1,4 +1,6 @@
-"""JSON as commands print it: valid whatever the texts hold, and without control characters of any kind."""
+"""JSON as commands print it: valid whatever the texts hold, and without control characters of any
+kind.
+"""
 
 import re
 from typing import Any
@@ -10,8 +12,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 def json_text(value: object, *, indent: int | None = None) -> str:
     """Return a value of ours as JSON.
 
-    Control characters, also those that JSON lets through, are escaped; a half of a surrogate pair, which UTF-8 cannot hold,
-    becomes U+FFFD.
+    Control characters, also those that JSON lets through, are escaped; a half of a surrogate pair,
+    which UTF-8 cannot hold, becomes U+FFFD.
     """
     import msgspec
 
@@ -20,7 +22,9 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     except UnicodeEncodeError:
         encoded = msgspec.json.encode(whole_letters(msgspec.to_builtins(value)))
     text = (msgspec.json.format(encoded, indent=indent) if indent is not None else encoded).decode()
-    return UNUSUAL.sub(lambda match: match[0] if match[0].isprintable() else escaped(match[0]), text)
+    return UNUSUAL.sub(
+        lambda match: match[0] if match[0].isprintable() else escaped(match[0]), text
+    )
 
 
 def whole_letters(value: Any) -> Any:

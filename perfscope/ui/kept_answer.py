@@ -1,6 +1,8 @@
-"""The answer to a large trace, kept in the reader's own cache: the next call prints it without reading or deriving anything.
+"""The answer to a large trace, kept in the reader's own cache: the next call prints it without
+reading or deriving anything.
 
-It is valid for exactly the file and the code that it came from; any other is as if it had never been kept.
+It is valid for exactly the file and the code that it came from; any other is as if it had never
+been kept.
 """
 
 import hashlib
@@ -24,7 +26,9 @@ PACKAGE: Final = Path(__file__).resolve().parents[1]
 
 
 class Answer(msgspec.Struct):
-    """What is printed: the diagnosis, and who was looked at; `code` is the code that both came from."""
+    """What is printed: the diagnosis, and who was looked at; `code` is the code that both came
+    from.
+    """
 
     code: str
     who: list[str]
@@ -45,18 +49,26 @@ def recalled_answer(path: Path) -> Answer | None:
         return None
     if answer.code != code():
         return None
-    return msgspec.structs.replace(answer, diagnosis=msgspec.structs.replace(answer.diagnosis, run=path_text(path)))
+    return msgspec.structs.replace(
+        answer, diagnosis=msgspec.structs.replace(answer.diagnosis, run=path_text(path))
+    )
 
 
 def keep_answer(path: Path, who: list[str], diagnosis: Diagnosis) -> None:
-    """Keep the answer to the trace at `path`; does nothing where that fails or the cache is not safe."""
+    """Keep the answer to the trace at `path`; does nothing where that fails or the cache is not
+    safe.
+    """
     try:
         root, place = create_cache_folder(ANSWERS), answer_file(path)
         if root is None or place is None:
             return
         handle, scratch = tempfile.mkstemp(prefix=".new-", dir=root)
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(Answer(code(), who, msgspec.structs.replace(diagnosis, run=None))))
+            file.write(
+                msgspec.json.encode(
+                    Answer(code(), who, msgspec.structs.replace(diagnosis, run=None))
+                )
+            )
         os.replace(scratch, place)
         thin_out(root)
     except (OSError, ValueError):
@@ -64,7 +76,9 @@ def keep_answer(path: Path, who: list[str], diagnosis: Diagnosis) -> None:
 
 
 def thin_out(root: Path, most: int = MOST_ANSWERS) -> None:
-    """Remove the answers that were used longest ago beyond the `most` newest; only files that `keep_answer` made."""
+    """Remove the answers that were used longest ago beyond the `most` newest; only files that
+    `keep_answer` made.
+    """
     answers = [one for one in root.iterdir() if NAME.fullmatch(one.name) and is_regular(one)]
     for answer in sorted(answers, key=lambda one: one.stat().st_mtime, reverse=True)[most:]:
         answer.unlink(missing_ok=True)
@@ -72,7 +86,10 @@ def thin_out(root: Path, most: int = MOST_ANSWERS) -> None:
 
 def code() -> str:
     """Changes with every file of the package: another rule may give another answer."""
-    stamps = sorted(f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}" for entry in sources(PACKAGE))
+    stamps = sorted(
+        f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}"
+        for entry in sources(PACKAGE)
+    )
     return hashlib.sha256("\n".join(stamps).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

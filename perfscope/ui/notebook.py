@@ -1,4 +1,6 @@
-"""The answer as the output of a notebook's cell: the top of the report, alone in a frame of its own, without script."""
+"""The answer as the output of a notebook's cell: the top of the report, alone in a frame of its
+own, without script.
+"""
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
@@ -17,4 +19,7 @@ def summary(trace: Trace, diagnosis: Diagnosis) -> str:
     page = f"<!doctype html><html><head>{head}</head><body>{body}</body></html>"
     height = HEIGHT_PX + FINDING_PX * max(len(diagnosis.findings), 1)
     title = escape(f"perfscope: {diagnosis.verdict.headline}")
-    return f'<iframe srcdoc="{escape(page)}" title="{title}" style="width:100%;height:{height}px;border:0"></iframe>'
+    return (
+        f'<iframe srcdoc="{escape(page)}" title="{title}"'
+        f' style="width:100%;height:{height}px;border:0"></iframe>'
+    )

@@ -1,4 +1,6 @@
-"""Writes a file that the user named: whole or not at all, and as root never through a link of another user's."""
+"""Writes a file that the user named: whole or not at all, and as root never through a link of
+another user's.
+"""
 
 import os
 import secrets
@@ -11,8 +13,8 @@ WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 def write_output(path: Path, text: str) -> None:
     """Write `text` to `path`, into a pipe or device as it is. Raises OSError.
 
-    A new file takes the place of what was there, a link included. Links are followed where only root or we could have made
-    them, as `/dev/stdout`.
+    A new file takes the place of what was there, a link included. Links are followed where only
+    root or we could have made them, as `/dev/stdout`.
     """
     stream = opened_stream(path)
     if stream is not None:

@@ -1,4 +1,6 @@
-"""What terminal view and pages say alike: who was looked at, what a part of the time is, what a finding costs and wins."""
+"""What terminal view and pages say alike: who was looked at, what a part of the time is, what a
+finding costs and wins.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,9 @@ def about(diagnosis: Diagnosis, trace: "Trace | None") -> list[str]:
 
 
 def subject(trace: "Trace | None") -> list[str]:
-    """`train.py (pid 41872)`, `2 loader workers`, `2 usable cores`; of a recorded trace the devices in place of the last two."""
+    """`train.py (pid 41872)`, `2 loader workers`, `2 usable cores`; of a recorded trace the devices
+    in place of the last two.
+    """
     processes = trace.table("processes") if trace is not None else None
     if trace is None or processes is None:
         return []
@@ -38,12 +42,17 @@ def subject(trace: "Trace | None") -> list[str]:
 
 def several(trace: "Trace", count: int) -> str:
     """`2 ranks`; `3 processes, one after the other`: ranks of one job run at the same time."""
-    from perfscope.analyzer.run.local_ranks import mains_at_once  # with pandas: an answer that was kept is told without
+    from perfscope.analyzer.run.local_ranks import (
+        mains_at_once,
+    )  # with pandas: an answer that was kept is told without
 
     at_once = count if trace.is_profiler_trace else trace.fact(mains_at_once)
     if at_once >= count:
         return f"{count} ranks"
-    return f"{count} processes, {'one after the other' if at_once < 2 else f'at most {at_once} at a time'}"
+    return (
+        f"{count} processes,"
+        f" {'one after the other' if at_once < 2 else f'at most {at_once} at a time'}"
+    )
 
 
 def devices(trace: "Trace") -> list[str]:
@@ -51,7 +60,12 @@ def devices(trace: "Trace") -> list[str]:
     table = trace.table("devices")
     if table is None:
         return ["no accelerator in the trace"]
-    named = table["name"].astype(object).where(table["name"].notna(), "accelerator").value_counts(sort=False)
+    named = (
+        table["name"]
+        .astype(object)
+        .where(table["name"].notna(), "accelerator")
+        .value_counts(sort=False)
+    )
     return [str(name) if count == 1 else f"{count} x {name}" for name, count in named.items()]
 
 
@@ -84,7 +98,9 @@ def label(category: str) -> str:
 
 
 def time_of(part: BudgetEntry, mean_ms: float | None) -> str:
-    """A part of the budget in the reader's unit: ms of a step, or seconds where there are no steps."""
+    """A part of the budget in the reader's unit: ms of a step, or seconds where there are no
+    steps.
+    """
     return ms(part.share * mean_ms * NS_PER_MS) if mean_ms is not None else ms(part.seconds * 1e9)
 
 
@@ -113,13 +129,17 @@ def cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
 
 
 def factor(value: float, beside: float = 1.0) -> str:
-    """A speed-up with as many digits as it has meaning: 1.06, 3.1, 14; no more than a larger one that it stands beside."""
+    """A speed-up with as many digits as it has meaning: 1.06, 3.1, 14; no more than a larger one
+    that it stands beside.
+    """
     size = max(value, min(beside, 9.0))
     return f"{value:.2f}" if size < 1.995 else f"{value:.1f}" if size < 9.95 else f"{value:.0f}"
 
 
 def gain(speedup: Speedup | None, times: str = "x") -> tuple[str, str]:
-    """(`3.1x`, `2.6x to 3.4x`): the predicted gain and its range; (`at most 2.6x`, ``) where only the ceiling is known."""
+    """(`3.1x`, `2.6x to 3.4x`): the predicted gain and its range; (`at most 2.6x`, ``) where only
+    the ceiling is known.
+    """
     if speedup is None:
         return ("", "")
     if speedup.likely is None or speedup.low is None:
@@ -144,20 +164,25 @@ def claims(finding: Finding, diagnosis: Diagnosis) -> list[str]:
 
 
 def missing(diagnosis: Diagnosis) -> list[tuple[str, str]]:
-    """(what, why) of everything that was not measured, broke or was dropped; what lacks for one reason stands together."""
+    """(what, why) of everything that was not measured, broke or was dropped; what lacks for one
+    reason stands together.
+    """
     by_reason: dict[str, list[str]] = {}
     for lacking in diagnosis.not_applicable:
         by_reason.setdefault(lacking.reason, []).append(lacking.id)
     rows = [(", ".join(ids), reason) for reason, ids in by_reason.items()]
     rows += [(one.id, f"its rule broke: {one.error}") for one in diagnosis.failed]
-    rows += [(one.name, f"{one.status}: {one.reason}") for one in diagnosis.sources if one.status != "ok"]
+    rows += [
+        (one.name, f"{one.status}: {one.reason}") for one in diagnosis.sources if one.status != "ok"
+    ]
     told = [one.reason or "" for one in diagnosis.sources if one.status != "ok"]
     dropped = [text for text in diagnosis.dropped if not any(text in reason for reason in told)]
     return [*rows, *(("dropped", text) for text in dropped)]
 
 
 def overhead(diagnosis: Diagnosis) -> str | None:
-    """Return `0.4 % (0.1 to 0.9 %)`: the share of its time that recording cost the run; None where that is not known.
+    """Return `0.4 % (0.1 to 0.9 %)`: the share of its time that recording cost the run; None where
+    that is not known.
 
     What noise puts below zero is shown as zero.
     """
@@ -169,6 +194,10 @@ def overhead(diagnosis: Diagnosis) -> str | None:
 
 
 def clock_agreement(diagnosis: Diagnosis) -> str | None:
-    """How far the clocks of several ranks were brought together; None of a single one, or where it is a limit already."""
-    clocks = next((one for one in diagnosis.sources if one.name == "clocks" and one.status == "ok"), None)
+    """How far the clocks of several ranks were brought together; None of a single one, or where it
+    is a limit already.
+    """
+    clocks = next(
+        (one for one in diagnosis.sources if one.name == "clocks" and one.status == "ok"), None
+    )
     return None if clocks is None else clocks.reason

@@ -1,4 +1,6 @@
-"""The HTML report: one self-contained file with the answer first and the evidence below; works offline from disk."""
+"""The HTML report: one self-contained file with the answer first and the evidence below; works
+offline from disk.
+"""
 
 import base64
 import hashlib
@@ -28,7 +30,10 @@ from perfscope.ui.timeline.embedded import embedded_timeline
 from perfscope.ui.timeline.routes import EMBEDDED, script, stylesheet
 
 UNDER_THE_BAR = "budget"
-NOSCRIPT = '<noscript><p class="card">The charts need JavaScript; the answer above does not.</p></noscript>'
+NOSCRIPT = (
+    '<noscript><p class="card">The charts need JavaScript; the answer above does'
+    " not.</p></noscript>"
+)
 
 
 def write_report(trace: Trace, diagnosis: Diagnosis, path: Path) -> None:
@@ -70,8 +75,12 @@ def report_script() -> str:
 
 @cache
 def script_hashes() -> list[str]:
-    """Return the hashes of both scripts that run in the page, as a content security policy names them."""
-    digests = [hashlib.sha256(text.encode()).digest() for text in (report_script(), plotly_source())]
+    """Return the hashes of both scripts that run in the page, as a content security policy names
+    them.
+    """
+    digests = [
+        hashlib.sha256(text.encode()).digest() for text in (report_script(), plotly_source())
+    ]
     return [f"sha256-{base64.b64encode(digest).decode()}" for digest in digests]
 
 
@@ -79,7 +88,8 @@ def block(section: Section) -> str:
     """A card with one chart, its title and what it shows."""
     css = "card half" if section.half else "card"
     save = "".join(
-        f'<button type="button" class="save" data-picture="{kind}" data-name="{section.id}">{kind.upper()}</button>'
+        f'<button type="button" class="save" data-picture="{kind}"'
+        f' data-name="{section.id}">{kind.upper()}</button>'
         for kind in ("png", "svg")
     )
     heading = f"<h2>{escape(section.title)}<span>{save}</span></h2>"
@@ -90,8 +100,9 @@ def chart(section: Section) -> str:
     """What it shows in words, and the place the script draws it in."""
     label = escape(f"{section.title}. {section.note}")
     return (
-        f'<p class="note">{escape(section.note)}</p>{search(section)}<div class="chart" id="{section.id}" role="img" '
-        f'aria-label="{label}" style="height:{height(section.figure)}px"></div>'
+        f'<p class="note">{escape(section.note)}</p>{search(section)}<div class="chart"'
+        f' id="{section.id}" role="img" aria-label="{label}"'
+        f' style="height:{height(section.figure)}px"></div>'
     )
 
 
@@ -100,7 +111,10 @@ def search(section: Section) -> str:
     if not section.id.startswith("stacks-"):
         return ""
     words = "search functions and files"
-    field = f'<input type="search" data-chart="{section.id}" placeholder="{words}" aria-label="{words}">'
+    field = (
+        f'<input type="search" data-chart="{section.id}" placeholder="{words}"'
+        f' aria-label="{words}">'
+    )
     return f'<div class="search">{field}<output></output></div>'
 
 
@@ -109,15 +123,30 @@ def height(figure: go.Figure) -> int:
 
 
 def style() -> str:
-    """The palettes and the style: light, dark where the reader's system is, unless the reader said otherwise."""
-    dark = "@media screen and (prefers-color-scheme:dark){" + variables("html:not(.light)", DARK) + "}"
+    """The palettes and the style: light, dark where the reader's system is, unless the reader said
+    otherwise.
+    """
+    dark = (
+        "@media screen and (prefers-color-scheme:dark){" + variables("html:not(.light)", DARK) + "}"
+    )
     dark += "@media screen{" + variables("html.dark", DARK) + "}"
-    return variables("html", LIGHT) + dark + asset("report.css") + asset("search.css") + asset("tables.css")
+    return (
+        variables("html", LIGHT)
+        + dark
+        + asset("report.css")
+        + asset("search.css")
+        + asset("tables.css")
+    )
 
 
 def variables(selector: str, palette: Palette) -> str:
     """The palette as CSS variables."""
-    names = {"bg": palette.bg, "surface": palette.surface, "text": palette.text, "muted": palette.muted}
+    names = {
+        "bg": palette.bg,
+        "surface": palette.surface,
+        "text": palette.text,
+        "muted": palette.muted,
+    }
     names |= {"line": palette.line, "accent": palette.accent}
     for name, colour in palette.category.items():
         names |= {name.replace("_", "-"): colour, f"{name.replace('_', '-')}-ink": ink(colour)}
@@ -126,7 +155,12 @@ def variables(selector: str, palette: Palette) -> str:
 
 def colours(palette: Palette) -> dict[str, str]:
     """What the script repaints figures with."""
-    own = {"text": palette.text, "muted": palette.muted, "line": palette.line, "accent": palette.accent}
+    own = {
+        "text": palette.text,
+        "muted": palette.muted,
+        "line": palette.line,
+        "accent": palette.accent,
+    }
     return own | {"bg": palette.bg, "surface": palette.surface} | palette.category
 
 
@@ -142,10 +176,16 @@ def asset(name: str) -> str:
 def footer(trace: Trace) -> str:
     manifest = trace.manifest
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.zero_realtime_ns / 1e9))
-    return f"recorded {when} on {manifest.host} by perfscope {__version__}; {' '.join(manifest.command)}"
+    return (
+        f"recorded {when} on {manifest.host} by perfscope {__version__};"
+        f" {' '.join(manifest.command)}"
+    )
 
 
-TIMELINE = '<section class="timeline" id="section-timeline"><h2>Timeline</h2><div id="timeline"></div></section>'
+TIMELINE = (
+    '<section class="timeline" id="section-timeline"><h2>Timeline</h2><div'
+    ' id="timeline"></div></section>'
+)
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>{css}</style></head>
@@ -155,4 +195,4 @@ TEMPLATE = """<!doctype html>
 <script type="text/plain" id="packed-timeline">{packed}</script>
 <script type="text/plain" id="plotly">{plotly}</script>
 <script>{script}</script></body></html>
-"""
+"""  # noqa: E501

@@ -1,4 +1,6 @@
-"""The palette: one colour, one meaning, on every screen; light and dark. Chosen to stay apart under colour blindness."""
+"""The palette: one colour, one meaning, on every screen; light and dark. Chosen to stay apart under
+colour blindness.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +9,9 @@ from perfscope.analyzer.categories import CATEGORIES, CATEGORY, COMPUTE_OR_HOST
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of one theme; `category` is keyed by the categories of the time budget the two halves of a fetch, and steps."""
+    """Colours of one theme; `category` is keyed by the categories of the time budget the two halves
+    of a fetch, and steps.
+    """
 
     bg: str
     surface: str
@@ -26,7 +30,12 @@ LIGHT = Palette(
     line="#e2e6eb",
     accent="#1f56c8",
     category={category.id: category.light for category in CATEGORIES}
-    | {"input_dataset": "#f7c277", "step_0": "#d5dae1", "step_1": "#e6e9ee", "input_collate": "#d4500c"},
+    | {
+        "input_dataset": "#f7c277",
+        "step_0": "#d5dae1",
+        "step_1": "#e6e9ee",
+        "input_collate": "#d4500c",
+    },
 )
 
 DARK = Palette(
@@ -37,7 +46,12 @@ DARK = Palette(
     line="#282e38",
     accent="#82a9ff",
     category={category.id: category.dark for category in CATEGORIES}
-    | {"input_dataset": "#ffd591", "step_0": "#343b47", "step_1": "#262c36", "input_collate": "#e2571f"},
+    | {
+        "input_dataset": "#ffd591",
+        "step_0": "#343b47",
+        "step_1": "#262c36",
+        "input_collate": "#e2571f",
+    },
 )
 
 UNDIVIDED = (COMPUTE_OR_HOST,)
@@ -45,16 +59,24 @@ UNDIVIDED = (COMPUTE_OR_HOST,)
 
 
 def texture(category: str) -> str:
-    """What is drawn over a category's colour, which is never the only sign: `wait` (stripes), `undivided` (dots) or nothing."""
+    """What is drawn over a category's colour, which is never the only sign: `wait` (stripes),
+    `undivided` (dots) or nothing.
+    """
     return (
-        "wait" if category in CATEGORY and CATEGORY[category].is_wait else "undivided" if category in UNDIVIDED else ""
+        "wait"
+        if category in CATEGORY and CATEGORY[category].is_wait
+        else "undivided"
+        if category in UNDIVIDED
+        else ""
     )
 
 
 def luminance(colour: str) -> float:
     """Relative luminance of `#rrggbb`, 0 to 1 (WCAG 2.2, "relative luminance")."""
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -65,5 +87,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def ink(fill: str) -> str:
-    """Black or white, whichever reads better on this fill; the better one is always above 4.5 to 1."""
+    """Black or white, whichever reads better on this fill; the better one is always above 4.5 to
+    1.
+    """
     return max(("#000000", "#ffffff"), key=lambda colour: contrast(colour, fill))

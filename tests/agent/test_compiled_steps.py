@@ -1,4 +1,6 @@
-"""Steps of programs that torch.compile made: as many as the program itself counts, although none of its modules is touched."""
+"""Steps of programs that torch.compile made: as many as the program itself counts, although none of
+its modules is touched.
+"""
 
 import json
 from pathlib import Path

@@ -1,6 +1,8 @@
-"""Whether CUDA allows a window: before it is initialized, while a graph is captured, with graphs in an old CUDA.
+"""Whether CUDA allows a window: before it is initialized, while a graph is captured, with graphs in
+an old CUDA.
 
-No GPU is needed: torch's functions and its class of graphs are stand-ins, the rest is as in the probe.
+No GPU is needed: torch's functions and its class of graphs are stand-ins, the rest is as in the
+probe.
 """
 
 import sys
@@ -45,7 +47,9 @@ def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_no_window_before_cuda_is_initialized(device: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_window_before_cuda_is_initialized(
+    device: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert CudaState(torch(initialized=False)).not_yet() is not None
     assert CudaState(torch(initialized=True)).not_yet() is None
     assert CudaState(torch(version=None, initialized=False)).not_yet() is None
@@ -60,7 +64,9 @@ def test_no_window_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "torch.cuda.graphs", SimpleNamespace(CUDAGraph=Captured))
     state = CudaState(torch())
     failed: list[dict[str, Any]] = []
-    probe: Any = SimpleNamespace(live=[1], outlived=None, guard=Guard(failed.append), patches=patches.Patches())
+    probe: Any = SimpleNamespace(
+        live=[1], outlived=None, guard=Guard(failed.append), patches=patches.Patches()
+    )
     probe.around = partial(patches.around, probe)
     state.watch(probe)
     first, second = Captured(), Captured()
@@ -74,8 +80,12 @@ def test_no_window_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) ->
     assert state.captures == 0 and not failed
 
 
-@pytest.mark.parametrize(("version", "allowed"), [("11.8", False), ("12.1", False), ("12.4", True), ("13.0", True)])
-def test_with_graphs_that_may_be_there_no_window_in_an_old_cuda(version: str, allowed: bool) -> None:
+@pytest.mark.parametrize(
+    ("version", "allowed"), [("11.8", False), ("12.1", False), ("12.4", True), ("13.0", True)]
+)
+def test_with_graphs_that_may_be_there_no_window_in_an_old_cuda(
+    version: str, allowed: bool
+) -> None:
     assert (CudaState(torch(version=version)).refusal() is None) == allowed
     early = CudaState(torch(version=version, initialized=False))
     assert early.refusal() is None

@@ -32,7 +32,9 @@ def test_an_address_of_this_host_alone_names_no_job() -> None:
 
 def test_it_is_read_from_the_environment_a_process_was_started_with() -> None:
     command = [sys.executable, "-c", "print(flush=True); input()"]
-    with subprocess.Popen(command, env=os.environ | TORCHRUN, stdin=-1, stdout=-1, text=True) as target:
+    with subprocess.Popen(
+        command, env=os.environ | TORCHRUN, stdin=-1, stdout=-1, text=True
+    ) as target:
         assert target.stdout is not None and target.stdout.readline()
         assert job_identity(target.pid) == identity_of(TORCHRUN) != named("job1")
         target.communicate("\n")

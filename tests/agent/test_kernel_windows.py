@@ -1,4 +1,6 @@
-"""Windows of torch's profiler in running processes: what they show, and that nobody notices them."""
+"""Windows of torch's profiler in running processes: what they show, and that nobody notices
+them.
+"""
 
 import os
 import signal
@@ -20,7 +22,9 @@ def kernels(answer: dict) -> dict:  # type: ignore[type-arg]
 
 
 def unharmed(before: dict, after: dict) -> bool:  # type: ignore[type-arg]
-    """All as before, the threads too: the one that torch's profiler starts when it is first used went with the window."""
+    """All as before, the threads too: the one that torch's profiler starts when it is first used
+    went with the window.
+    """
     return before == after
 
 
@@ -45,8 +49,12 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
     budget = {one["category"] for one in answer["time_budget"]}
     assert "device-compute" in budget and "compute-or-host" not in budget
     assert answer["steps"]["distorted"] >= 5 and answer["budget_over"] == "steps"
-    told = {phase: [one for one in answer["operators"] if one["phase"] == phase] for phase in PHASES}
-    assert "[32, 64]" in " ".join(one["shapes"] for one in told["forward"] if one["name"] == "aten::addmm")
+    told = {
+        phase: [one for one in answer["operators"] if one["phase"] == phase] for phase in PHASES
+    }
+    assert "[32, 64]" in " ".join(
+        one["shapes"] for one in told["forward"] if one["name"] == "aten::addmm"
+    )
     assert any("Backward" in one["name"] for one in told["backward"])
     assert any("add_" in one["name"] for one in told["optimizer"])
     assert 0.8 < sum(one["share"] for one in answer["operators"]) <= 1.001
@@ -58,20 +66,27 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
     assert any("SGD" in name or "_foreach" in name or name == "aten::add_" for name in counts)
     assert "[64, 32]" in " ".join(ops["shapes"].dropna().astype(str).unique())
     window = windows.iloc[0]
-    inside = (ops["ts"] >= window["begin"] - 5_000_000) & (ops["ts"] + ops["dur"] <= window["end"] + 5_000_000)
+    inside = (ops["ts"] >= window["begin"] - 5_000_000) & (
+        ops["ts"] + ops["dur"] <= window["end"] + 5_000_000
+    )
     assert inside.all()
     ranges = trace.table("ranges")
     forward = ranges[
-        (ranges["category"] == "forward") & (ranges["ts"] > window["begin"]) & (ranges["ts"] < window["end"])
+        (ranges["category"] == "forward")
+        & (ranges["ts"] > window["begin"])
+        & (ranges["ts"] < window["end"])
     ]
     products = ops[ops["name"] == "aten::addmm"]
     assert all(
-        ((products["ts"] > row.ts) & (products["ts"] < row.ts + row.dur)).any() for row in forward[1:-1].itertuples()
+        ((products["ts"] > row.ts) & (products["ts"] < row.ts + row.dur)).any()
+        for row in forward[1:-1].itertuples()
     )
 
 
 def followed(pid: int, out: Path, count: int, *options: str) -> None:
-    """Windows again and again, until there are `count`; then Ctrl-C. Steered as by a dashboard: it records and no more."""
+    """Windows again and again, until there are `count`; then Ctrl-C. Steered as by a dashboard: it
+    records and no more.
+    """
     command = perfscope("attach", str(pid), "--follow", "--steered", "--out", out, *options)
     null = subprocess.DEVNULL
     agent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null)
@@ -99,7 +114,9 @@ def test_windows_again_and_again_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_windows_are_ended_while_no_thread_records(tmp_path: Path) -> None:
-    """Four threads on two cores that record all the time: ended in the midst of that, torch complains or the process ends."""
+    """Four threads on two cores that record all the time: ended in the midst of that, torch
+    complains or the process ends.
+    """
     run = start("crowded.py", tmp_path, steps=2)
     try:
         followed(run.pid, tmp_path / "run", 5, "--every", "0.05", "--window", "seconds=0.03")
@@ -112,7 +129,9 @@ def test_windows_are_ended_while_no_thread_records(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--stripped", "--window-stacks"])
-def test_a_window_that_is_ended_with_the_gil_is_short_and_changes_nothing(option: str, tmp_path: Path) -> None:
+def test_a_window_that_is_ended_with_the_gil_is_short_and_changes_nothing(
+    option: str, tmp_path: Path
+) -> None:
     stripped = option == "--stripped"
     run = start("looping.py", tmp_path, *([option] if stripped else []))
     try:
@@ -134,7 +153,9 @@ def test_a_window_that_is_ended_with_the_gil_is_short_and_changes_nothing(option
 
 
 @pytest.mark.parametrize(("mode", "products"), [("schedule", "10"), ("thread", "40")])
-def test_a_profiler_of_the_programs_own_loses_nothing(mode: str, products: str, tmp_path: Path) -> None:
+def test_a_profiler_of_the_programs_own_loses_nothing(
+    mode: str, products: str, tmp_path: Path
+) -> None:
     run = start("profiled.py", tmp_path, mode)
     try:
         answer = attach(run.pid, tmp_path / "run", "--window", "seconds=2", seconds=7)
@@ -147,7 +168,9 @@ def test_a_profiler_of_the_programs_own_loses_nothing(mode: str, products: str, 
     assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
 
 
-def test_beside_a_profiler_that_stays_on_no_window_is_taken_and_the_reason_said(tmp_path: Path) -> None:
+def test_beside_a_profiler_that_stays_on_no_window_is_taken_and_the_reason_said(
+    tmp_path: Path,
+) -> None:
     run = start("profiled.py", tmp_path, "always")
     try:
         answer = attach(run.pid, tmp_path / "run", seconds=4)
@@ -171,7 +194,9 @@ def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path)
         before = run.state()
         where = ("--window", "seconds=20", "--duration", "40", "--out", tmp_path / "run")
         agent = subprocess.Popen(perfscope("attach", str(run.pid), *where))
-        until(lambda: run.state()["threads"] >= before["threads"] + 2, 60)  # the probe's thread and the window's
+        until(
+            lambda: run.state()["threads"] >= before["threads"] + 2, 60
+        )  # the probe's thread and the window's
         agent.kill()
         agent.wait()
         until(lambda: unharmed(before, run.state()), 40)
@@ -184,7 +209,8 @@ def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--window", "steps=0"), ("--window", "soon"), ("--window-stall", "-3"), ("--every", "60s")]
+    "wrong",
+    [("--window", "steps=0"), ("--window", "soon"), ("--window-stall", "-3"), ("--every", "60s")],
 )
 def test_a_window_that_makes_no_sense_is_said_so(wrong: tuple[str, str], tmp_path: Path) -> None:
     command = perfscope("attach", "1", *wrong, "--out", tmp_path / "run")
@@ -193,7 +219,9 @@ def test_a_window_that_makes_no_sense_is_said_so(wrong: tuple[str, str], tmp_pat
 
 
 def test_at_depth_probe_there_is_no_window_to_ask_for(tmp_path: Path) -> None:
-    command = perfscope("attach", "1", "--depth", "probe", "--window", "steps=5", "--out", tmp_path / "run")
+    command = perfscope(
+        "attach", "1", "--depth", "probe", "--window", "steps=5", "--out", tmp_path / "run"
+    )
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and "--depth" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,6 @@
-"""A process that cannot be entered, but was started with KINETO_USE_DAEMON=1, is profiled all the same."""
+"""A process that cannot be entered, but was started with KINETO_USE_DAEMON=1, is profiled all the
+same.
+"""
 
 import os
 import shutil
@@ -21,12 +23,18 @@ from tests.running import TARGETS, Run, attach, end, until
 
 WITHOUT_PTRACE = ["setpriv", "--bounding-set", "-sys_ptrace"]
 ELSEWHERE = ["unshare", "-n", "-m", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"']
-ALLOWED = os.geteuid() == 0 and shutil.which("setpriv") and not subprocess.run([*ELSEWHERE, "/mnt", "true"]).returncode
+ALLOWED = (
+    os.geteuid() == 0
+    and shutil.which("setpriv")
+    and not subprocess.run([*ELSEWHERE, "/mnt", "true"]).returncode
+)
 
 
 @contextmanager
 def listening(folder: Path, *, elsewhere: bool) -> Iterator[Run]:
-    """A training loop that asks for orders; `elsewhere`: in network and mount namespaces of its own."""
+    """A training loop that asks for orders; `elsewhere`: in network and mount namespaces of its
+    own.
+    """
     folder.mkdir()
     hidden = folder / "hidden"  # what is written there is seen in its own mount namespace only
     hidden.mkdir()
@@ -87,9 +95,13 @@ def looked_into(folder: Path, *, elsewhere: bool) -> None:
 
 
 @pytest.mark.skipif(not ALLOWED, reason="needs root, setpriv, and leave to make namespaces")
-def test_kineto_takes_the_window_where_ptrace_is_forbidden_and_in_other_namespaces(tmp_path: Path) -> None:
+def test_kineto_takes_the_window_where_ptrace_is_forbidden_and_in_other_namespaces(
+    tmp_path: Path,
+) -> None:
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(looked_into, tmp_path / str(one), elsewhere=one) for one in (False, True)]
+        both = [
+            pool.submit(looked_into, tmp_path / str(one), elsewhere=one) for one in (False, True)
+        ]
         for done in both:
             done.result()
 

@@ -1,4 +1,6 @@
-"""Our own processes give way to the target, and nothing that the target waits for gives way to anybody."""
+"""Our own processes give way to the target, and nothing that the target waits for gives way to
+anybody.
+"""
 
 import json
 import os
@@ -20,7 +22,7 @@ def state():
     number = {"x86_64": 252, "aarch64": 31}[platform.machine()]
     tid = threading.get_native_id()
     return [os.getpriority(os.PRIO_PROCESS, tid), os.sched_getscheduler(tid), ctypes.CDLL(None).syscall(number, 1, tid)]
-"""
+"""  # noqa: E501
 LOWERED = (
     STATE
     + """
@@ -36,7 +38,7 @@ def forked():
     os.wait()
     return json.loads(os.read(reading, 1000))
 print(json.dumps({"before": before, "own": state(), "child": forked(), "entry": at_normal_priority(forked)}))
-"""
+"""  # noqa: E501
 )
 IN_A_CHILD = (
     STATE
@@ -51,7 +53,7 @@ def work(about_to_print):
     return 7
 first = os.getpid()
 sys.exit(in_idle_child(work, patience_s=float(sys.argv[2])))
-"""
+"""  # noqa: E501
 )
 
 
@@ -63,7 +65,9 @@ def printed(program: str, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(os.getpriority(os.PRIO_PROCESS, 0) >= RECORDING_NICE, reason="the tests run at low priority")
+@pytest.mark.skipif(
+    os.getpriority(os.PRIO_PROCESS, 0) >= RECORDING_NICE, reason="the tests run at low priority"
+)
 def test_an_entry_keeps_its_priority_and_everything_else_gives_way() -> None:
     found = printed(LOWERED)
     assert found["own"] == found["child"] == [RECORDING_NICE, found["before"][1], IOPRIO_IDLE]
@@ -75,22 +79,38 @@ def test_a_diagnosis_is_made_in_an_idle_session_of_its_own() -> None:
     assert found == {"child": True, "policy": os.SCHED_IDLE, "session": True}
 
 
-def test_a_diagnosis_that_gets_no_core_is_made_at_the_priority_of_the_recording_and_printed_once() -> None:
+def test_a_diagnosis_that_gets_no_core_is_made_at_the_priority_of_the_recording_and_printed_once() -> (  # noqa: E501
+    None
+):
     found = printed(IN_A_CHILD, "60", "0.2", code=7)
     assert not found["child"] and found["policy"] == os.SCHED_OTHER
 
 
 def test_a_command_that_we_start_has_the_priority_that_we_were_started_with(tmp_path: Path) -> None:
     program = STATE + "import subprocess, sys; print(state())\n"
-    alone = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    command = perfscope("run", "--out", tmp_path / "run", "--json", tmp_path / "j", "--", sys.executable, "-c", program)
+    alone = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    command = perfscope(
+        "run",
+        "--out",
+        tmp_path / "run",
+        "--json",
+        tmp_path / "j",
+        "--",
+        sys.executable,
+        "-c",
+        program,
+    )
     started = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert started.stdout == alone.stdout
 
 
 @contextmanager
 def full_cores() -> Iterator[None]:
-    """Busy processes on every core, in our own session: there the kernel lets them go before anything of lower priority."""
+    """Busy processes on every core, in our own session: there the kernel lets them go before
+    anything of lower priority.
+    """
     command = [sys.executable, "-c", "while True: pass"]
     busy = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
     try:
@@ -101,7 +121,9 @@ def full_cores() -> Iterator[None]:
             process.wait()
 
 
-def test_on_full_cores_a_recording_lasts_longer_than_the_lease_of_its_probes(tmp_path: Path) -> None:
+def test_on_full_cores_a_recording_lasts_longer_than_the_lease_of_its_probes(
+    tmp_path: Path,
+) -> None:
     run = start("looping.py", tmp_path)
     try:
         with full_cores():
@@ -109,17 +131,26 @@ def test_on_full_cores_a_recording_lasts_longer_than_the_lease_of_its_probes(tmp
     finally:
         end(run)
     assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
-    records = [json.loads(line) for path in (tmp_path / "run").glob("streams/probe.blocks@0/*") for line in path.open()]
+    records = [
+        json.loads(line)
+        for path in (tmp_path / "run").glob("streams/probe.blocks@0/*")
+        for line in path.open()
+    ]
     assert records[-1]["ts"] - records[0]["ts"] > 5_000_000_000
 
 
 def test_the_threads_that_record_have_low_priority(tmp_path: Path) -> None:
     run = start("looping.py", tmp_path)
-    agent = subprocess.Popen(perfscope("attach", str(run.pid), "--duration", "60", "--out", tmp_path / "run"))
+    agent = subprocess.Popen(
+        perfscope("attach", str(run.pid), "--duration", "60", "--out", tmp_path / "run")
+    )
     try:
         until(lambda: os.getpriority(os.PRIO_PROCESS, agent.pid) == RECORDING_NICE)
         usual = os.getpriority(os.PRIO_PROCESS, 0)
-        names = {tid: Path(f"/proc/{agent.pid}/task/{tid}/comm") for tid in os.listdir(f"/proc/{agent.pid}/task")}
+        names = {
+            tid: Path(f"/proc/{agent.pid}/task/{tid}/comm")
+            for tid in os.listdir(f"/proc/{agent.pid}/task")
+        }
         assert sorted(os.getpriority(os.PRIO_PROCESS, int(tid)) for tid in names)[0] == usual
     finally:
         agent.terminate()

@@ -23,12 +23,16 @@ def newly_said(run: Run) -> str:
 
 def test_interrupts_and_raising_handlers_reach_the_users_code(tmp_path: Path) -> None:
     run = start("interrupted.py", tmp_path)
-    command = perfscope("attach", str(run.pid), "--duration", "5", "--json", "--out", tmp_path / "run")
+    command = perfscope(
+        "attach", str(run.pid), "--duration", "5", "--json", "--out", tmp_path / "run"
+    )
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     sent, said = 0, ""
 
     def arrived() -> bool:
-        """Python itself drops what is raised within a destructor, and says so; that must not be in code of ours."""
+        """Python itself drops what is raised within a destructor, and says so; that must not be in
+        code of ours.
+        """
         nonlocal said
         said += newly_said(run)
         return caught(run) + said.count("Exception ignored in") == sent

@@ -1,4 +1,6 @@
-"""What the sampler of Python stacks keeps in the target, and how much of its time it takes, is bounded."""
+"""What the sampler of Python stacks keeps in the target, and how much of its time it takes, is
+bounded.
+"""
 
 import sys
 import threading
@@ -12,7 +14,15 @@ from typing import Any
 import pytest
 
 from perfscope.agent.probe import stacks
-from perfscope.agent.probe.stacks import FORGOTTEN_NS, LONGEST_LABEL, MOST_STACKS, MOST_THREADS, Pace, Sampler, install
+from perfscope.agent.probe.stacks import (
+    FORGOTTEN_NS,
+    LONGEST_LABEL,
+    MOST_STACKS,
+    MOST_THREADS,
+    Pace,
+    Sampler,
+    install,
+)
 
 S = 1_000_000_000
 
@@ -95,7 +105,10 @@ def test_code_that_the_program_has_dropped_is_let_go() -> None:
 def test_a_label_is_short_however_long_a_name_is() -> None:
     space: dict[str, Any] = {}
     name = "f" * 5000
-    exec(compile(f"import sys\ndef {name}(): return sys._getframe()", "/tmp/" + "p" * 5000, "exec"), space)
+    exec(
+        compile(f"import sys\ndef {name}(): return sys._getframe()", "/tmp/" + "p" * 5000, "exec"),
+        space,
+    )
     with sampler() as one:
         label = one.label(space[name].__code__, 0)
     assert 0 < len(label) < 2 * LONGEST_LABEL + 50

@@ -20,15 +20,21 @@ Shell = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def shell() -> Iterator[Shell]:
-    """shell(script, *arguments, ready=N) runs it in a session of its own, and awaits N lines of it."""
+    """shell(script, *arguments, ready=N) runs it in a session of its own, and awaits N lines of
+    it.
+    """
     started: list[subprocess.Popen[str]] = []
 
     def start(script: str, *arguments: str, ready: int) -> "subprocess.Popen[str]":
         command = ["sh", "-c", script, sys.executable, *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         started.append(process)
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(ready)]  # they may write into each other's
+        lines = [
+            process.stdout.readline() for _ in range(ready)
+        ]  # they may write into each other's
         assert all(one.endswith("\n") for one in lines)
         return process
 
@@ -53,7 +59,8 @@ def test_the_one_that_computes_is_named_with_its_command(shell: Shell) -> None:
     told = instead(above.pid, "sh")
     assert (
         told
-        == f"process {above.pid} (sh) is not Python: attach to {training} ({name} family.py single 0 none) below it."
+        == f"process {above.pid} (sh) is not Python: attach to {training} ({name} family.py single"
+        " 0 none) below it."
     )
     meant = ranks_below(above.pid)
     assert meant is not None and meant.pid == training and ranks_below(training) is None
@@ -64,18 +71,29 @@ def test_several_are_listed_and_the_ranks_of_a_job_told_as_one(shell: Shell) -> 
     assert ranks_below(apart.pid) is None, "which of them is meant is not told"
     first, second = python_below(apart.pid)
     told = instead(apart.pid, "sh")
-    assert f"attach to one of those below it: {first} (" in told and f", {second} (" in told and "\n" not in told
+    assert (
+        f"attach to one of those below it: {first} (" in told
+        and f", {second} (" in told
+        and "\n" not in told
+    )
     ranks = shell('for r in 0 1; do RANK=$r WORLD_SIZE=2 "$0" -c "$1" & done; wait', SLEEP, ready=2)
-    assert instead(ranks.pid, "sh").endswith("below it, with --all-ranks for the 2 ranks of its job.")
+    assert instead(ranks.pid, "sh").endswith(
+        "below it, with --all-ranks for the 2 ranks of its job."
+    )
     many = shell('for n in 1 2 3 4 5 6; do "$0" -c "$1" & done; wait', SLEEP, ready=6)
     assert instead(many.pid, "sh").endswith(" and 2 more (`perfscope ps`).")
 
 
 def test_perfscope_does_not_name_itself_to_the_shell_it_was_started_from() -> None:
     asked = subprocess.run(
-        ["sh", "-c", '"$@" $$; true', "sh", *perfscope("attach")], capture_output=True, text=True, timeout=60
+        ["sh", "-c", '"$@" $$; true', "sh", *perfscope("attach")],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
-    assert asked.stderr.endswith("(sh) is not Python: `perfscope ps` lists what can be attached to.\n")
+    assert asked.stderr.endswith(
+        "(sh) is not Python: `perfscope ps` lists what can be attached to.\n"
+    )
 
 
 def test_of_a_client_it_is_said_that_its_processes_are_elsewhere() -> None:

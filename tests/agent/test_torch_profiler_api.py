@@ -24,14 +24,18 @@ print(api.Doors(torch).registrar is None, flush=True)
 """
 
 
-def test_the_word_that_names_the_thread_that_loaded_torch_is_where_the_known_layout_has_it() -> None:
+def test_the_word_that_names_the_thread_that_loaded_torch_is_where_the_known_layout_has_it() -> (
+    None
+):
     registrar = Doors(torch).registrar
     assert registrar is not None
     assert registrar.value == threading.main_thread().ident & LOW_32  # type: ignore[operator]
 
 
 def test_in_another_layout_no_word_is_written_to() -> None:
-    """The configuration, the thread, and the table of the proxy do not fit, one after the other; then all fit again."""
+    """The configuration, the thread, and the table of the proxy do not fit, one after the other;
+    then all fit again.
+    """
     done = subprocess.run([sys.executable, "-c", OTHER_LAYOUTS], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "True", "True", "False"], done.stderr
 
@@ -56,7 +60,9 @@ doors.abandon()
     assert done.stderr == ""
 
 
-def test_memory_is_given_back_only_in_a_process_of_moderate_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_given_back_only_in_a_process_of_moderate_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     doors = Doors(torch)
     calls: list[int] = []
     monkeypatch.setattr(doors, "trim", calls.append)

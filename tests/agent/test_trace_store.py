@@ -6,7 +6,14 @@ import os
 import pytest
 
 from perfscope.agent.profiler_windows import trace_store
-from perfscope.agent.profiler_windows.trace_store import CHUNK_BYTES, KERNEL, OPERATOR, UNFINISHED, Contents, pack
+from perfscope.agent.profiler_windows.trace_store import (
+    CHUNK_BYTES,
+    KERNEL,
+    OPERATOR,
+    UNFINISHED,
+    Contents,
+    pack,
+)
 
 
 def packed(text: bytes) -> Contents:
@@ -19,7 +26,8 @@ def packed(text: bytes) -> Contents:
 
 
 @pytest.mark.parametrize(
-    "before", [0, 1, CHUNK_BYTES - len(UNFINISHED) + 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 7]
+    "before",
+    [0, 1, CHUNK_BYTES - len(UNFINISHED) + 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 7],
 )
 def test_an_event_that_was_open_is_seen_wherever_it_is_in_the_trace(before: int) -> None:
     assert packed(b" " * before + UNFINISHED + b"}") == Contents(True, True, False, False)

@@ -27,12 +27,16 @@ SLEEP = "import time; print('ready', flush=True); time.sleep(1000)"
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """begin(*command) starts a program in a session of its own, which ends with the test, and awaits its first line."""
+    """begin(*command) starts a program in a session of its own, which ends with the test, and
+    awaits its first line.
+    """
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **(env or {})}
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, start_new_session=True
+        )
         started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -61,7 +65,9 @@ def workers(found: dict[int, TargetProcess]) -> list[int]:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_loader_workers_are_told_from_helpers_however_they_are_started(begin: Begin, method: str) -> None:
+def test_loader_workers_are_told_from_helpers_however_they_are_started(
+    begin: Begin, method: str
+) -> None:
     target = begin(sys.executable, FAMILY, "single", "2", method)
     tree = Tree(target.pid)
     until(lambda: len(workers(tree.refresh())) == 2)
@@ -94,25 +100,42 @@ def test_codes_stay_and_a_newcomer_has_a_new_one(begin: Begin) -> None:
 def test_ranks_of_mp_spawn_are_told_from_loader_workers_and_their_number_is_called_assumed(
     begin: Begin, loader_workers: int
 ) -> None:
-    target = begin(sys.executable, FAMILY, "spawn", str(loader_workers), "fork" if loader_workers else "none")
+    target = begin(
+        sys.executable, FAMILY, "spawn", str(loader_workers), "fork" if loader_workers else "none"
+    )
     tree = Tree(target.pid)
     expected = [("launcher", -1), ("main", 0), ("main", 1), ("other", -1)]
-    expected = sorted([*expected, *[("loader-worker", rank) for rank in range(2)][: 2 * loader_workers]])
+    expected = sorted(
+        [*expected, *[("loader-worker", rank) for rank in range(2)][: 2 * loader_workers]]
+    )
     until(lambda: roles(tree.refresh()) == expected)
     assert tree.status().status == "partial" and "assumed" in str(tree.status().reason)
-    second = max((one for one in tree.refresh().values() if one.role == "main"), key=lambda one: one.rank)
+    second = max(
+        (one for one in tree.refresh().values() if one.role == "main"), key=lambda one: one.rank
+    )
     assert second.name == "family.py"
     alone = find_tree(second.pid)
     assert [one.rank for one in alone if one.role == "main"] == [1]
     assert roles(find_tree(second.pid, all_ranks=True)) == expected
 
 
-def test_ranks_of_torchrun_have_the_rank_they_were_started_with(begin: Begin, tmp_path: Path) -> None:
+def test_ranks_of_torchrun_have_the_rank_they_were_started_with(
+    begin: Begin, tmp_path: Path
+) -> None:
     program = tmp_path / "rank.py"
     program.write_text(
-        "import os, time, torch\nif os.environ['RANK'] == '1':\n    print('ready', flush=True)\ntime.sleep(1000)\n"
+        "import os, time, torch\nif os.environ['RANK'] == '1':\n    print('ready',"
+        " flush=True)\ntime.sleep(1000)\n"
     )
-    command = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+    command = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "0",
+    )
     target = begin(*command, str(program))
     expected = [("launcher", -1), ("main", 0), ("main", 1)]
     tree = Tree(target.pid)
@@ -130,13 +153,22 @@ def test_ranks_that_a_shell_started_are_siblings_by_their_world(begin: Begin) ->
     WORLD_SIZE=3 RANK=2 "$0" -c "$1" > /dev/null & "$0" -c "$1" > /dev/null & wait
     """
     shell = begin("sh", "-c", script, sys.executable, SLEEP)
-    until(lambda: len(proc.children(shell.pid)) == 4 and all(proc.executable(one) != "sh" for one in below(shell.pid)))
-    one = next(pid for pid in proc.children(shell.pid) if ranked(pid) == {"WORLD_SIZE": "2", "RANK": "1"})
+    until(
+        lambda: (
+            len(proc.children(shell.pid)) == 4
+            and all(proc.executable(one) != "sh" for one in below(shell.pid))
+        )
+    )
+    one = next(
+        pid for pid in proc.children(shell.pid) if ranked(pid) == {"WORLD_SIZE": "2", "RANK": "1"}
+    )
     assert [found.rank for found in find_tree(one)] == [1]
     assert sorted(found.rank for found in find_tree(one, all_ranks=True)) == [0, 1]
 
 
-def test_tasks_of_slurm_are_ranks_also_below_shells_of_their_own(begin: Begin, tmp_path: Path) -> None:
+def test_tasks_of_slurm_are_ranks_also_below_shells_of_their_own(
+    begin: Begin, tmp_path: Path
+) -> None:
     step = tmp_path / "slurmstepd"
     step.symlink_to("/bin/sh")
     script = """
@@ -145,7 +177,7 @@ def test_tasks_of_slurm_are_ranks_also_below_shells_of_their_own(begin: Begin, t
         SLURM_PROCID=$rank SLURM_LOCALID=$((rank - 4)) sh -c '"$0" -c "$1"; true' "$0" "$1" > /dev/null &
     done
     echo ready; wait
-    """
+    """  # noqa: E501
     above = begin(str(step), "-c", script, sys.executable, SLEEP)
     until(lambda: len(python_below(above.pid)) == 2)
     tasks = python_below(above.pid)
@@ -154,7 +186,9 @@ def test_tasks_of_slurm_are_ranks_also_below_shells_of_their_own(begin: Begin, t
     assert sorted((found.rank, found.local_rank) for found in both) == [(4, 0), (5, 1)]
     sight = sight_of(both[0].pid)
     assert sight is not None and len(alone_in_task([sight])) == 1
-    assert not alone_in_task([sight, replace(sight, pid=1)]), "a task that starts several: none has its number"
+    assert not alone_in_task([sight, replace(sight, pid=1)]), (
+        "a task that starts several: none has its number"
+    )
 
 
 def python_below(pid: int) -> list[int]:
@@ -167,10 +201,13 @@ def ranked(pid: int) -> dict[str, str]:
 
 def test_another_program_in_the_same_process_is_seen_and_keeps_the_code(begin: Begin) -> None:
     then = (
-        f"import os, sys; os.environ['NEXT'] = '1'; os.execv(sys.executable, [sys.executable, '-c', {SLEEP!r}, 'then'])"
+        "import os, sys; os.environ['NEXT'] = '1'; os.execv(sys.executable, [sys.executable, '-c',"
+        f" {SLEEP!r}, 'then'])"
     )
     program = f"import sys; print('ready', flush=True); sys.stdin.readline(); {then}"
-    target = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    target = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     try:
         assert target.stdout is not None and target.stdin is not None
         target.stdout.readline()
@@ -204,7 +241,9 @@ def test_a_later_process_with_the_same_pid_is_not_the_target(begin: Begin) -> No
 
 def reborn(pid: int) -> int:
     """A child of ours with the pid wanted: the kernel gives out the number after ns_last_pid."""
-    time.sleep(2 / os.sysconf("SC_CLK_TCK"))  # start times are in clock ticks: the same one is the same process
+    time.sleep(
+        2 / os.sysconf("SC_CLK_TCK")
+    )  # start times are in clock ticks: the same one is the same process
     for _ in range(200):
         try:
             Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
@@ -239,7 +278,9 @@ def test_refusals_say_what_to_do(begin: Begin) -> None:
     ended = threading.Event()
     thread = threading.Thread(target=ended.wait)
     thread.start()
-    with pytest.raises(UsageError, match=f"{thread.native_id} is a thread of process {os.getpid()}: attach to that"):
+    with pytest.raises(
+        UsageError, match=f"{thread.native_id} is a thread of process {os.getpid()}: attach to that"
+    ):
         Tree(thread.native_id or 0)
     ended.set()
     sleeping = subprocess.Popen(["sleep", "1000"])
@@ -255,7 +296,9 @@ def test_refusals_say_what_to_do(begin: Begin) -> None:
 def test_a_loader_worker_is_no_target(begin: Begin) -> None:
     target = begin(sys.executable, FAMILY, "single", "1", "fork")
     worker = workers(Tree(target.pid).refresh())[0]
-    with pytest.raises(UsageError, match=f"loader worker of {target.pid} \\(family.py\\): attach to that"):
+    with pytest.raises(
+        UsageError, match=f"loader worker of {target.pid} \\(family.py\\): attach to that"
+    ):
         Tree(worker)
 
 
@@ -264,7 +307,9 @@ def test_a_process_that_is_ending_is_still_what_it_was() -> None:
     assert found is not None
     sight, ended = look(os.getpid(), found), replace(found, image=(0, 0))
     assert is_ending(sight, ended) and not is_ending(sight, found)
-    assert not is_ending(replace(sight, image=(0, 0)), ended), "where the kernel hides it nothing is known"
+    assert not is_ending(replace(sight, image=(0, 0)), ended), (
+        "where the kernel hides it nothing is known"
+    )
 
 
 def test_a_process_that_a_signal_has_stopped_is_refused_with_what_to_do(begin: Begin) -> None:
@@ -272,6 +317,7 @@ def test_a_process_that_a_signal_has_stopped_is_refused_with_what_to_do(begin: B
     os.kill(target.pid, signal.SIGSTOP)
     until(lambda: "State:\tT" in Path(f"/proc/{target.pid}/status").read_text())
     with pytest.raises(
-        PerfscopeError, match=f"is stopped by a signal: let it run first with `kill -CONT {target.pid}`"
+        PerfscopeError,
+        match=f"is stopped by a signal: let it run first with `kill -CONT {target.pid}`",
     ):
         Tree(target.pid)

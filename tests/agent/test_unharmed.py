@@ -1,6 +1,7 @@
 """The safety contract: what is attached to goes on as if nobody had been there.
 
-No test depends on a quiet machine: each waits for what it assumes, and times are compared step by step.
+No test depends on a quiet machine: each waits for what it assumes, and times are compared step by
+step.
 """
 
 import bisect
@@ -77,7 +78,9 @@ def meters_of(pid: int) -> list[str]:
     """What the probe reads of a loader worker, as far as it is open there."""
     found = []
     for one in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # batches are handed over in files that come and go
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # batches are handed over in files that come and go
             found.append(os.readlink(one))
     return [link for link in found if link.startswith("/proc/")]
 
@@ -87,12 +90,16 @@ def mkdir(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def test_a_killed_agent_leaves_a_readable_run_and_a_clean_target(looping: Run, tmp_path: Path) -> None:
+def test_a_killed_agent_leaves_a_readable_run_and_a_clean_target(
+    looping: Run, tmp_path: Path
+) -> None:
     before = looping.state()
     chance = random.Random(7)
     for number in range(3):
         out = tmp_path / f"killed{number}"
-        agent = subprocess.Popen(perfscope("attach", str(looping.pid), "--duration", "30", "--out", out))
+        agent = subprocess.Popen(
+            perfscope("attach", str(looping.pid), "--duration", "30", "--out", out)
+        )
         until(lambda out=out: (out / "manifest.json").exists())
         time.sleep(chance.uniform(0.0, 3.0))
         agent.kill()
@@ -114,9 +121,13 @@ def test_a_stopped_agent_stalls_nobody_and_its_probe_leaves(looping: Run, tmp_pa
     agent.wait()
 
 
-def test_a_second_agent_is_refused_politely_and_the_first_goes_on(looping: Run, tmp_path: Path) -> None:
+def test_a_second_agent_is_refused_politely_and_the_first_goes_on(
+    looping: Run, tmp_path: Path
+) -> None:
     before = looping.state()
-    command = perfscope("attach", str(looping.pid), "--duration", "600", "--json", "--out", tmp_path / "first")
+    command = perfscope(
+        "attach", str(looping.pid), "--duration", "600", "--json", "--out", tmp_path / "first"
+    )
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     until_entered(looping, before)
     second = attach(looping.pid, tmp_path / "second", seconds=2)
@@ -131,7 +142,9 @@ def test_a_second_agent_is_refused_politely_and_the_first_goes_on(looping: Run, 
 
 def test_a_target_that_is_killed_leaves_a_valid_run(looping: Run, tmp_path: Path) -> None:
     before = looping.state()
-    command = perfscope("attach", str(looping.pid), "--duration", "600", "--json", "--out", tmp_path / "run")
+    command = perfscope(
+        "attach", str(looping.pid), "--duration", "600", "--json", "--out", tmp_path / "run"
+    )
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until_entered(looping, before)
     until(lambda: records_in(tmp_path / "run") > 300, PATIENCE_S)
@@ -144,7 +157,9 @@ def test_a_target_that_is_killed_leaves_a_valid_run(looping: Run, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["map", "iterable", "spawn", "epochs", "persistent"])
-def test_every_kind_of_loader_is_timed_as_the_program_times_itself(kind: str, tmp_path: Path) -> None:
+def test_every_kind_of_loader_is_timed_as_the_program_times_itself(
+    kind: str, tmp_path: Path
+) -> None:
     run = start("looping.py", tmp_path, "--kind", kind)
     try:
         answer = attach(run.pid, tmp_path / "run", seconds=5)
@@ -159,14 +174,18 @@ def test_every_kind_of_loader_is_timed_as_the_program_times_itself(kind: str, tm
     assert statistics.median(abs(ours.wait_s - theirs.wait_s) for ours, theirs in pairs) < 0.001
     assert statistics.median(abs(ours.whole_s - theirs.whole_s) for ours, theirs in pairs) < 0.001
     budget = {one["category"]: one["share"] for one in answer["time_budget"]}
-    waited, whole = (sum(getattr(ours, name) for ours, _ in pairs) for name in ("wait_s", "whole_s"))
+    waited, whole = (
+        sum(getattr(ours, name) for ours, _ in pairs) for name in ("wait_s", "whole_s")
+    )
     assert budget["input-wait"] == pytest.approx(waited / whole, abs=0.02)
     assert answer["steps"]["mean_ms"] == pytest.approx(1000 * whole / len(pairs), rel=0.02)
 
 
 @dataclass(frozen=True)
 class TimedStep:
-    """A step from one request for a batch to the next: how long it waited, and how long it was; seconds."""
+    """A step from one request for a batch to the next: how long it waited, and how long it was;
+    seconds.
+    """
 
     wait_s: float
     whole_s: float
@@ -175,7 +194,8 @@ class TimedStep:
 def matched_steps(lines: list[list[str]], trace: Trace) -> list[tuple[TimedStep, TimedStep]]:
     """Return (ours, the program's own) of each step that the diagnosis is about.
 
-    The program reads its clock right before it asks for a batch and right after it has it: it encloses what we time.
+    The program reads its clock right before it asks for a batch and right after it has it: it
+    encloses what we time.
     """
     ended = [float(line[3]) for line in lines]
     began = [end_s - float(line[2]) for end_s, line in zip(ended, lines, strict=True)]

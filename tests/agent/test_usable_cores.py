@@ -20,7 +20,9 @@ BUSY = "while True: sum(range(10000))"
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """make(controller, *names, **files) makes nested v1 groups and writes `files` into the innermost; removed afterwards."""
+    """make(controller, *names, **files) makes nested v1 groups and writes `files` into the
+    innermost; removed afterwards.
+    """
     made: list[Path] = []
 
     def nested(controller: str, *names: str, **files: str) -> Path:
@@ -79,7 +81,11 @@ def test_without_limits_all_cores_of_the_affinity_are_usable(child) -> None:
     pid = child()
     cores = len(os.sched_getaffinity(0))
     found = usable_cores(pid)
-    assert found.affinity == cores and found.cpuset in (None, cores) and found.slurm_cpus_per_task is None
+    assert (
+        found.affinity == cores
+        and found.cpuset in (None, cores)
+        and found.slurm_cpus_per_task is None
+    )
     assert found.cores <= cores
     one = min(os.sched_getaffinity(0))
     os.sched_setaffinity(pid, {one})
@@ -96,7 +102,9 @@ def test_half_a_core_is_the_quota_and_being_held_back_is_counted(make: Make, chi
     after = cgroup.throttled(pid)
     assert after is not None
     held_ns, times = after[1] - before[1], after[0] - before[0]
-    assert 0 < held_ns <= times * 100_000_000 * 2  # a period long at most, give or take the one under way
+    assert (
+        0 < held_ns <= times * 100_000_000 * 2
+    )  # a period long at most, give or take the one under way
 
 
 def test_the_tightest_level_on_the_way_up_counts(make: Make, child) -> None:
@@ -131,11 +139,16 @@ def test_a_memory_limit_and_what_it_leaves(make: Make, child) -> None:
 
 
 def test_what_slurm_said_is_named_when_it_differs(child) -> None:
-    assert usable_cores(child(SLURM_PROCID="0", SLURM_CPUS_PER_TASK="512")).slurm_cpus_per_task == 512
+    assert (
+        usable_cores(child(SLURM_PROCID="0", SLURM_CPUS_PER_TASK="512")).slurm_cpus_per_task == 512
+    )
     tasks = [child(SLURM_PROCID=rank, SLURM_CPUS_PER_TASK="512") for rank in ("0", "1", "1")]
     assert usable_cores(*tasks).slurm_cpus_per_task == 1024
     cores = usable_cores(os.getpid()).cores
-    assert usable_cores(child(SLURM_PROCID="0", SLURM_CPUS_PER_TASK=f"{cores:g}")).slurm_cpus_per_task is None
+    assert (
+        usable_cores(child(SLURM_PROCID="0", SLURM_CPUS_PER_TASK=f"{cores:g}")).slurm_cpus_per_task
+        is None
+    )
 
 
 def test_ranks_that_are_bound_to_cores_of_their_own_have_them_together(child) -> None:
@@ -167,12 +180,17 @@ def test_a_unified_hierarchy_limits_alike(child) -> None:
 
 
 def test_files_of_a_unified_hierarchy_are_understood(tmp_path: Path) -> None:
-    """As the kernel writes them (cgroup-v2.rst): pod and container of a Kubernetes node, on a machine that has v1 only."""
+    """As the kernel writes them (cgroup-v2.rst): pod and container of a Kubernetes node, on a
+    machine that has v1 only.
+    """
     inner = tmp_path / "pod" / "container"
     inner.mkdir(parents=True)
     (tmp_path / "pod" / "cpu.max").write_text("max 100000\n")
     (inner / "cpu.max").write_text("250000 100000\n")
-    stat = "usage_usec 900\nuser_usec 800\nsystem_usec 100\nnr_periods 9\nnr_throttled {}\nthrottled_usec {}\nnr_bursts 0\n"
+    stat = (
+        "usage_usec 900\nuser_usec 800\nsystem_usec 100\nnr_periods 9\nnr_throttled"
+        " {}\nthrottled_usec {}\nnr_bursts 0\n"
+    )
     (tmp_path / "pod" / "cpu.stat").write_text(stat.format(0, 0))
     (inner / "cpu.stat").write_text(stat.format(4, 1500))
     (inner / "cpuset.cpus.effective").write_text("0-3,8,10-11\n")
@@ -194,7 +212,11 @@ def test_files_of_a_unified_hierarchy_are_understood(tmp_path: Path) -> None:
     [
         (("/sys/fs/cgroup/cpu", "/"), "/", ["/sys/fs/cgroup/cpu"]),
         (("/sys/fs/cgroup/cpu", "/docker/1"), "/docker/1", ["/sys/fs/cgroup/cpu"]),
-        (("/sys/fs/cgroup/cpu", "/docker/1"), "/docker/1/x", ["/sys/fs/cgroup/cpu/x", "/sys/fs/cgroup/cpu"]),
+        (
+            ("/sys/fs/cgroup/cpu", "/docker/1"),
+            "/docker/1/x",
+            ["/sys/fs/cgroup/cpu/x", "/sys/fs/cgroup/cpu"],
+        ),
         (("/sys/fs/cgroup/cpu", "/docker/1"), "/docker/2", ["/sys/fs/cgroup/cpu"]),
         (("/sys/fs/cgroup", "/"), "/../other", ["/sys/fs/cgroup"]),
     ],
@@ -205,5 +227,7 @@ def test_the_way_up_from_a_group(mount: tuple[str, str], path: str, expected: li
 
 
 def test_the_shared_memory_of_the_target_is_measured() -> None:
-    assert shm_bytes(os.getpid()) == os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize
+    assert (
+        shm_bytes(os.getpid()) == os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize
+    )
     assert shm_bytes(4194305) is None

@@ -1,4 +1,6 @@
-"""Windows of torch's profiler in inference servers: operators of every thread that serves, and every request answered."""
+"""Windows of torch's profiler in inference servers: operators of every thread that serves, and
+every request answered.
+"""
 
 import socket
 import threading
@@ -22,7 +24,9 @@ class Load:
         self.over = threading.Event()
         self.answers: list[tuple[int, float, int]] = []
         self.broken: list[str] = []
-        self.threads = [threading.Thread(target=self.ask, args=(port, pause_s)) for _ in range(CLIENTS)]
+        self.threads = [
+            threading.Thread(target=self.ask, args=(port, pause_s)) for _ in range(CLIENTS)
+        ]
 
     def __enter__(self) -> "Load":
         for thread in self.threads:
@@ -30,14 +34,20 @@ class Load:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        where: TracebackType | None,
     ) -> None:
         self.over.set()
         for thread in self.threads:
             thread.join(30)
 
     def ask(self, port: int, pause_s: float) -> None:
-        with socket.create_connection(("127.0.0.1", port), 30) as connection, connection.makefile("rb") as answers:
+        with (
+            socket.create_connection(("127.0.0.1", port), 30) as connection,
+            connection.makefile("rb") as answers,
+        ):
             while not self.over.wait(pause_s):
                 connection.sendall(b"1\n")
                 words = answers.readline().split()
@@ -63,7 +73,9 @@ def looked_into(kind: str, pause_s: float, folder: Path) -> None:
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
     kept = windows[windows["kept"]]
-    begin, end_ = (int(kept[name].iloc[0]) + trace.manifest.zero_monotonic_ns for name in ("begin", "end"))
+    begin, end_ = (
+        int(kept[name].iloc[0]) + trace.manifest.zero_monotonic_ns for name in ("begin", "end")
+    )
     served = {thread for at, _, thread in clients.answers if begin + MARGIN_NS < at < end_}
     seen = set(ops[ops["name"] == "aten::addmm"]["tid"])
     assert served and served <= seen <= {thread for _, _, thread in clients.answers}
@@ -72,5 +84,8 @@ def looked_into(kind: str, pause_s: float, folder: Path) -> None:
 def test_operators_of_every_thread_that_serves_idle_and_under_load(tmp_path: Path) -> None:
     cases = [(kind, pause_s) for kind in ("threads", "asyncio") for pause_s in (0.01, 0.2)]
     with ThreadPoolExecutor(len(cases)) as pool:
-        for done in [pool.submit(looked_into, *case, tmp_path / str(number)) for number, case in enumerate(cases)]:
+        for done in [
+            pool.submit(looked_into, *case, tmp_path / str(number))
+            for number, case in enumerate(cases)
+        ]:
             done.result()

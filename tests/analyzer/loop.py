@@ -1,5 +1,5 @@
-"""Writes down a training loop call by call, as the probe would: each call moves the clock, `trace()` gives the
-Trace.
+"""Writes down a training loop call by call, as the probe would: each call moves the clock,
+`trace()` gives the Trace.
 """
 
 from typing import Any
@@ -31,18 +31,31 @@ class Loop:
         self.at += round(ms * MS)
         return self
 
-    def next(self, ms: float = 1, *, iterator: int = 1, loader: int = 1, workers: int = 2, **more: Any) -> "Loop":
+    def next(
+        self, ms: float = 1, *, iterator: int = 1, loader: int = 1, workers: int = 2, **more: Any
+    ) -> "Loop":
         """The loop asks for a batch."""
-        columns = {"kind": "next", "iterator": iterator, "loader": loader, "workers": workers, "end": 0, **more}
+        columns = {
+            "kind": "next",
+            "iterator": iterator,
+            "loader": loader,
+            "workers": workers,
+            "end": 0,
+            **more,
+        }
         return self.add("loader", ms, **columns)
 
     def end(self, ms: float = 1, *, iterator: int = 1, loader: int = 1) -> "Loop":
         """The loop asks, and the iterator is exhausted."""
         return self.next(ms, iterator=iterator, loader=loader, end=1)
 
-    def start(self, ms: float = 1, *, iterator: int = 1, loader: int = 1, workers: int = 2) -> "Loop":
+    def start(
+        self, ms: float = 1, *, iterator: int = 1, loader: int = 1, workers: int = 2
+    ) -> "Loop":
         """An iterator is built."""
-        return self.add("loader", ms, kind="start", iterator=iterator, loader=loader, workers=workers)
+        return self.add(
+            "loader", ms, kind="start", iterator=iterator, loader=loader, workers=workers
+        )
 
     def call(self, category: str, ms: float, **columns: Any) -> "Loop":
         """A timed range."""
@@ -64,13 +77,17 @@ class Loop:
         """Forward 2, backward 3, optimizer 1."""
         return self.forward().backward().optimizer()
 
-    def sampled(self, table: str, every_ms: float, tid: int | None = None, **columns: Any) -> "Loop":
+    def sampled(
+        self, table: str, every_ms: float, tid: int | None = None, **columns: Any
+    ) -> "Loop":
         """Sample rows from time zero to now."""
         rows = self.tables.setdefault(table, [])
         for at in range(0, self.at, round(every_ms * MS)):
             rows.append({"process": self.process, "tid": tid or self.tid, "ts": at, **columns})
         return self
 
-    def trace(self, *, manifest: dict[str, Any] | None = None, **more: list[dict[str, Any]]) -> Trace:
+    def trace(
+        self, *, manifest: dict[str, Any] | None = None, **more: list[dict[str, Any]]
+    ) -> Trace:
         """What was written down, and further tables."""
         return build.trace(manifest=manifest, **{**self.tables, **more})

@@ -1,4 +1,6 @@
-"""Traces of one training process and its loader workers, each ill in one way; times in milliseconds."""
+"""Traces of one training process and its loader workers, each ill in one way; times in
+milliseconds.
+"""
 
 from typing import Any
 
@@ -11,12 +13,21 @@ Rows = list[dict[str, Any]]
 
 def worker_process(worker: int, parent: int = 0) -> dict[str, Any]:
     """The row of a loader worker: process codes from 10."""
-    return {"process": 10 + worker, "pid": 200 + worker, "ns_pid": 200 + worker, "parent": parent, "role": "loader-worker",
-            "worker": worker, "rank": 0}  # fmt: skip
+    return {
+        "process": 10 + worker,
+        "pid": 200 + worker,
+        "ns_pid": 200 + worker,
+        "parent": parent,
+        "role": "loader-worker",
+        "worker": worker,
+        "rank": 0,
+    }
 
 
 def counters(span: int, per_s: dict[tuple[int, int, str], float]) -> Rows:
-    """Readings of cumulative counters at both ends and the middle; values grow by this much per second of `span` ns."""
+    """Readings of cumulative counters at both ends and the middle; values grow by this much per
+    second of `span` ns.
+    """
     return [
         {"process": process, "tid": tid, "ts": at, "name": name, "value": rate * at / 1e9}
         for (process, tid, name), rate in per_s.items()
@@ -43,10 +54,11 @@ def pipeline(
     manifest: dict[str, Any] | None = None,
     below: dict[str, Any] | None = None,
 ) -> Trace:
-    """A loop of `wait` + 10 ms a step whose workers each fetch one batch after the other; `below`: the process that
-    forked them, the rank itself where none is given.
+    """A loop of `wait` + 10 ms a step whose workers each fetch one batch after the other; `below`:
+    the process that forked them, the rank itself where none is given.
 
-    `fetch`: wall, collate, cpu, delay in ms, read in bytes. `states`: what the workers' threads are sampled in.
+    `fetch`: wall, collate, cpu, delay in ms, read in bytes. `states`: what the workers' threads are
+    sampled in.
     """
     loop = Loop()
     for _ in range(steps):
@@ -61,8 +73,16 @@ def pipeline(
         rows += one.tables["fetches"]
     if workers == 0:
         for ask in loop.tables["loader"]:
-            rows.append({"process": 0, "tid": 100, "ts": ask["ts"], "dur": ask["dur"], "worker": -1,
-                         **fetch_columns(fetch)})  # fmt: skip
+            rows.append(
+                {
+                    "process": 0,
+                    "tid": 100,
+                    "ts": ask["ts"],
+                    "dur": ask["dur"],
+                    "worker": -1,
+                    **fetch_columns(fetch),
+                }
+            )
     more: dict[str, Rows] = {"processes": processes, "fetches": rows}
     if states is not None:
         more["thread_states"] = [

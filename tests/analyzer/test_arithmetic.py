@@ -23,11 +23,20 @@ def ints(*values: int) -> np.ndarray:
 def test_coverage_of_overlapping_intervals() -> None:
     spans = merged((ints(0, 5, 20, 40), ints(10, 15, 30, 40)))
     assert [list(part) for part in spans] == [[0, 20], [15, 30]]
-    assert list(covered(spans, ints(0, 3, 12, 15, -5, 25), ints(100, 12, 22, 20, 0, 26))) == [25, 9, 5, 0, 0, 1]
+    assert list(covered(spans, ints(0, 3, 12, 15, -5, 25), ints(100, 12, 22, 20, 0, 26))) == [
+        25,
+        9,
+        5,
+        0,
+        0,
+        1,
+    ]
 
 
 def test_the_first_kind_wins() -> None:
-    shares = exclusive([(ints(0), ints(10)), (ints(5), ints(20)), (ints(0), ints(50))], ints(0, 8), ints(12, 30))
+    shares = exclusive(
+        [(ints(0), ints(10)), (ints(5), ints(20)), (ints(0), ints(50))], ints(0, 8), ints(12, 30)
+    )
     assert [list(share) for share in shares] == [[10, 2], [2, 10], [0, 10]]
 
 
@@ -40,7 +49,9 @@ def test_coverage_is_exact_against_counting() -> None:
         line[low:high] = True
     low = rng.integers(0, 300, 50)
     high = low + rng.integers(0, 250, 50)
-    assert list(covered(spans, low, high)) == [int(line[a:b].sum()) for a, b in zip(low, high, strict=True)]
+    assert list(covered(spans, low, high)) == [
+        int(line[a:b].sum()) for a, b in zip(low, high, strict=True)
+    ]
 
 
 def test_bootstrap_interval_holds_the_mean_as_often_as_it_says() -> None:
@@ -130,9 +141,18 @@ def test_numbers_in_words() -> None:
         "14.2 µs",
         "0 ms",
     ]
-    assert [digits(value) for value in (1234.5, 47.16, 3.0, 0.03456)] == ["1234", "47.2", "3", "0.035"]
+    assert [digits(value) for value in (1234.5, 47.16, 3.0, 0.03456)] == [
+        "1234",
+        "47.2",
+        "3",
+        "0.035",
+    ]
     assert [percent(share) for share in (0.614, 0.004, 0.0)] == ["61 %", "0.4 %", "0 %"]
-    assert [plural(1, "worker"), plural(2, "process"), plural(0.5, "core")] == ["1 worker", "2 processes", "0.5 cores"]
+    assert [plural(1, "worker"), plural(2, "process"), plural(0.5, "core")] == [
+        "1 worker",
+        "2 processes",
+        "0.5 cores",
+    ]
     assert [megabytes(5e6), megabytes(2.44e9)] == ["5 MB", "2.44 GB"]
     assert [duration(80), duration(7200), duration(40)] == ["1.33 minutes", "2 hours", "40 seconds"]
 
@@ -140,9 +160,14 @@ def test_numbers_in_words() -> None:
 def test_growth_between_the_spans_does_not_count() -> None:
     # 1 ns a ns, but 5 a ns while something of ours runs from 400 to 600
     readings = [(0, 0), (400, 400), (600, 1400), (1000, 1800)]
-    rows = [{"process": 0, "tid": 7, "ts": ts, "name": "cpu_ns", "value": float(value)} for ts, value in readings]
+    rows = [
+        {"process": 0, "tid": 7, "ts": ts, "name": "cpu_ns", "value": float(value)}
+        for ts, value in readings
+    ]
     trace = build.trace(counters=rows)
     assert grown_in(trace, "cpu_ns", 0, 7, (ints(0, 600), ints(400, 1000))) == 800
-    assert grown_in(trace, "cpu_ns", 0, 7, (ints(800), ints(1200))) == 400, "the half that is known stands for all"
+    assert grown_in(trace, "cpu_ns", 0, 7, (ints(800), ints(1200))) == 400, (
+        "the half that is known stands for all"
+    )
     assert grown_in(trace, "cpu_ns", 0, 7, (ints(900), ints(1200))) is None
     assert grown_in(trace, "cpu_ns", 0, -1, (ints(0), ints(400))) is None

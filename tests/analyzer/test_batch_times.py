@@ -17,7 +17,10 @@ def test_a_loop_with_a_loader_beats_with_its_batches() -> None:
 
 
 def test_without_a_loader_the_optimizer_is_the_beat_and_the_wait_is_not_known() -> None:
-    steps = [{"process": 0, "ts": ts, "dur": 2, "category": "optimizer", "name": "SGD"} for ts in (0, 10, 25)]
+    steps = [
+        {"process": 0, "ts": ts, "dur": 2, "category": "optimizer", "name": "SGD"}
+        for ts in (0, 10, 25)
+    ]
     rows = batch_times(trace(processes=[MAIN], ranges=steps))
     assert rows[["ts", "period", "wait"]].to_numpy().tolist() == [[12, 10, -1], [27, 15, -1]]
 

@@ -1,4 +1,6 @@
-"""Bus bandwidth by nccl-tests' factors, from the last arrival to the end; nothing where bytes or ranks are unknown."""
+"""Bus bandwidth by nccl-tests' factors, from the last arrival to the end; nothing where bytes or
+ranks are unknown.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +22,9 @@ def test_an_all_reduce_of_two_ranks_is_timed_from_the_last_arrival() -> None:
 
 
 def test_from_one_rank_alone_it_is_a_lower_bound() -> None:
-    rates = build.trace(ranks=RANKS[:1], collectives=[row(0, 0, 30 * MB, in_bytes=30 * MB)]).fact(collective_rates)
+    rates = build.trace(ranks=RANKS[:1], collectives=[row(0, 0, 30 * MB, in_bytes=30 * MB)]).fact(
+        collective_rates
+    )
     assert bool(rates["at_least"][0]) and rates["bus_bytes_per_s"][0] == pytest.approx(1e9)
 
 
@@ -33,7 +37,9 @@ def test_unknown_bytes_or_ranks_give_no_figure() -> None:
 
 
 def test_factors_are_those_of_nccl_tests() -> None:
-    kinds = np.array(["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "barrier"])
+    kinds = np.array(
+        ["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "barrier"]
+    )
     factors = bus_factor(kinds, np.full(6, 8, np.int64))
     assert factors[:5].tolist() == [1.75, 0.875, 0.875, 0.875, 1.0] and np.isnan(factors[5])
 

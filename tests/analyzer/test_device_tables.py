@@ -1,4 +1,6 @@
-"""Tables of kernels, operators and ranges, what hides communication, how deep the launch queue is: small traces by hand."""
+"""Tables of kernels, operators and ranges, what hides communication, how deep the launch queue is:
+small traces by hand.
+"""
 
 import pytest
 
@@ -14,10 +16,20 @@ from tests import build
 
 
 def linear_step() -> Trace:
-    """linear -> addmm -> gemm; its backward on another thread -> two gemms; a copy by nobody's operator."""
+    """linear -> addmm -> gemm; its backward on another thread -> two gemms; a copy by nobody's
+    operator.
+    """
     ops = [
         {"tid": 1, "ts": 0, "dur": 100, "name": "aten::linear", "sequence": 7, "forward_tid": 0},
-        {"tid": 1, "ts": 10, "dur": 60, "name": "aten::addmm", "parent": 0, "sequence": 7, "forward_tid": 0},
+        {
+            "tid": 1,
+            "ts": 10,
+            "dur": 60,
+            "name": "aten::addmm",
+            "parent": 0,
+            "sequence": 7,
+            "forward_tid": 0,
+        },
         {"tid": 2, "ts": 200, "dur": 90, "name": "AddmmBackward0", "sequence": 7, "forward_tid": 1},
         {"tid": 2, "ts": 210, "dur": 30, "name": "aten::mm", "parent": 2},
         {"tid": 2, "ts": 250, "dur": 30, "name": "aten::mm", "parent": 2},
@@ -45,7 +57,9 @@ def linear_step() -> Trace:
 
 def test_kernels_are_summed_by_name_and_class() -> None:
     names = kernel_table(linear_step())
-    told = names[["name", "kernel_class", "count", "sum_ns", "mean_ns", "max_ns", "longest_ts"]].values.tolist()
+    told = names[
+        ["name", "kernel_class", "count", "sum_ns", "mean_ns", "max_ns", "longest_ts"]
+    ].values.tolist()
     assert told == [
         ["sgemm_128", "gemm", 1, 400, 400.0, 400, 50],
         ["sgemm_64", "gemm", 2, 60, 30.0, 55, 470],
@@ -53,12 +67,23 @@ def test_kernels_are_summed_by_name_and_class() -> None:
     ]
     assert names["share"].tolist() == [0.8, 0.12, 0.08]
     classes = kernel_classes(linear_step())
-    assert classes[["kernel_class", "count", "sum_ns"]].values.tolist() == [["gemm", 3, 460], ["copy", 1, 40]]
+    assert classes[["kernel_class", "count", "sum_ns"]].values.tolist() == [
+        ["gemm", 3, 460],
+        ["copy", 1, 40],
+    ]
 
 
 def test_an_operator_has_the_device_time_of_what_it_and_those_inside_it_launched() -> None:
     found = operator_table(linear_step()).set_index("name")
-    columns = ["count", "host_ns", "host_self_ns", "device_ns", "device_self_ns", "backward_device_ns", "kernels"]
+    columns = [
+        "count",
+        "host_ns",
+        "host_self_ns",
+        "device_ns",
+        "device_self_ns",
+        "backward_device_ns",
+        "kernels",
+    ]
     assert found.loc["aten::linear", columns].tolist() == [1, 100, 40, 400, 0, 60, 1]
     assert found.loc["aten::addmm", columns].tolist() == [1, 60, 60, 400, 400, 60, 1]
     assert found.loc["AddmmBackward0", columns].tolist() == [1, 90, 30, 60, 0, 0, 2]
@@ -81,7 +106,15 @@ def test_the_backward_belongs_to_the_forward_operator_that_started_last_with_its
 
 def test_a_module_has_the_device_time_launched_in_it_and_that_of_its_backward() -> None:
     found = range_table(linear_step()).set_index("name")
-    columns = ["kind", "host_ns", "host_self_ns", "device_ns", "device_self_ns", "backward_device_ns", "kernels"]
+    columns = [
+        "kind",
+        "host_ns",
+        "host_self_ns",
+        "device_ns",
+        "device_self_ns",
+        "backward_device_ns",
+        "kernels",
+    ]
     assert found.loc["Net_0", columns].tolist() == ["module", 150, 51, 400, 0, 60, 1]
     assert found.loc["Linear_0", columns].tolist() == ["module", 99, 99, 400, 400, 60, 1]
     assert found.loc["upload", columns].tolist() == ["annotation", 50, 50, 40, 40, 0, 1]
@@ -92,8 +125,22 @@ def test_a_module_has_the_device_time_launched_in_it_and_that_of_its_backward() 
 def test_communication_behind_computation_is_hidden() -> None:
     kernels = [
         {"device": 0, "stream": 1, "ts": 0, "dur": 100, "name": "gemm", "kind": "compute"},
-        {"device": 0, "stream": 2, "ts": 60, "dur": 80, "name": "ncclDevKernel", "kind": "communication"},
-        {"device": 0, "stream": 3, "ts": 130, "dur": 30, "name": "ncclDevKernel", "kind": "communication"},
+        {
+            "device": 0,
+            "stream": 2,
+            "ts": 60,
+            "dur": 80,
+            "name": "ncclDevKernel",
+            "kind": "communication",
+        },
+        {
+            "device": 0,
+            "stream": 3,
+            "ts": 130,
+            "dur": 30,
+            "name": "ncclDevKernel",
+            "kind": "communication",
+        },
     ]
     collectives = [
         {"device": 0, "ts": 60, "dur": 80, "kind": "all_reduce", "kernel": 1},
@@ -117,12 +164,34 @@ def test_the_queue_counts_what_was_launched_and_has_not_started() -> None:
     ]
     kernels = [
         {"device": 0, "ts": 5, "dur": 25, "name": "a", "kind": "compute", "launch": 0},
-        {"device": 0, "ts": 30, "dur": 1, "name": "b", "kind": "compute", "launch": 1, "graph": True},
-        {"device": 0, "ts": 40, "dur": 10, "name": "c", "kind": "compute", "launch": 1, "graph": True},
+        {
+            "device": 0,
+            "ts": 30,
+            "dur": 1,
+            "name": "b",
+            "kind": "compute",
+            "launch": 1,
+            "graph": True,
+        },
+        {
+            "device": 0,
+            "ts": 40,
+            "dur": 10,
+            "name": "c",
+            "kind": "compute",
+            "launch": 1,
+            "graph": True,
+        },
         {"device": 0, "ts": 50, "dur": 10, "name": "unknown", "kind": "compute", "launch": -1},
     ]
     trace = build.trace(launches=launches, kernels=kernels)
-    assert launch_queue(trace)[["ts", "depth"]].values.tolist() == [[0, 1], [5, 0], [10, 2], [30, 1], [40, 0]]
+    assert launch_queue(trace)[["ts", "depth"]].values.tolist() == [
+        [0, 1],
+        [5, 0],
+        [10, 2],
+        [30, 1],
+        [40, 0],
+    ]
     (fed,) = queue_summaries(trace)
     assert (fed.kernels, fed.latency_ns, fed.call_ns, fed.kernel_ns) == (3, 20.0, 2.0, 12.0)
     assert fed.mean_depth == pytest.approx((5 + 2 * 20 + 10) / 40)
@@ -136,15 +205,36 @@ def test_the_queue_counts_what_was_launched_and_has_not_started() -> None:
         ("volta_sgemm_128x32_nt", "gemm"),
         ("Cijk_Alik_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT256x192x64", "gemm"),
         ("nvjet_tst_64x64_64x16_2x1_2cta_v_bz_bias_TNT", "gemm"),
-        ("void cutlass::Kernel<cutlass_80_tensorop_s1688gemm_256x64_16x4_tn_align1>(Params)", "gemm"),
+        (
+            "void cutlass::Kernel<cutlass_80_tensorop_s1688gemm_256x64_16x4_tn_align1>(Params)",
+            "gemm",
+        ),
         ("fmhaSm100aKernel_QkvE4m3OBfloat16H64PagedKvCausal", "attention"),
         ("attn_fwd", "attention"),
         ("_ZN5aiter24add_rmsnorm_quant_kernelIDF16bDF16b", "norm"),
-        ("void moe::dev::routing::routingIndicesHistogramKernel<KernelParams<float, true>::normTopk>", "sort"),
+        (
+            (
+                "void moe::dev::routing::routingIndicesHistogramKernel<KernelParams<float,"
+                " true>::normTopk>"
+            ),
+            "sort",
+        ),
         ("void multi_tensor_apply_kernel<TensorListMetadata<4>, AdamFunctor<float>>", "optimizer"),
-        ("void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>", "elementwise"),
-        ("void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<float>>", "copy"),
-        ("void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, sum_functor<float>>>", "reduction"),
+        (
+            "void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>",
+            "elementwise",
+        ),
+        (
+            "void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<float>>",
+            "copy",
+        ),
+        (
+            (
+                "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float,"
+                " sum_functor<float>>>"
+            ),
+            "reduction",
+        ),
         ("triton_red_fused_add_mean_mul_pow_rsqrt_0", "reduction"),
         ("triton_poi_fused__to_copy_1", "copy"),
         ("_ZN2ck27kernel_grouped_conv_fwd_multiple_abd_xdl_cshuffle", "conv"),

@@ -28,7 +28,9 @@ def healthy(steps: int = 60) -> Trace:
 def test_healthy_is_bound_by_compute() -> None:
     result = diagnose(healthy())
     assert result.verdict.id == "healthy"
-    assert "98 % compute or host" in claim(result.verdict)  # no window of the profiler tells one from the other
+    assert "98 % compute or host" in claim(
+        result.verdict
+    )  # no window of the profiler tells one from the other
     assert result.verdict.confidence == 0.99
     assert result.bound_by.id == "compute"
     assert result.bound_by.share == round(6 / 6.1, 4)
@@ -43,9 +45,13 @@ def test_a_loop_that_mostly_sleeps_is_not_called_healthy() -> None:
     for _ in range(60):
         loop.next(0.1, queue_depth=3).forward(2).idle(20).backward(3).optimizer(1)
     result = diagnose(loop.sampled("thread_states", 1, state="sleep").trace())
-    assert {entry.category: round(entry.share, 1) for entry in result.time_budget}["other-idle"] == 0.8
+    assert {entry.category: round(entry.share, 1) for entry in result.time_budget}[
+        "other-idle"
+    ] == 0.8
     assert result.verdict.id == "unknown" and result.verdict.confidence == 0.0
-    assert "77 % of each step" in result.verdict.headline and "26.1 ms" in result.verdict.explanation
+    assert (
+        "77 % of each step" in result.verdict.headline and "26.1 ms" in result.verdict.explanation
+    )
 
 
 def test_the_largest_loss_is_the_verdict() -> None:
@@ -93,7 +99,10 @@ def test_too_few_steps_are_unknown_and_say_what_to_do() -> None:
     result = diagnose(loop.trace())
     assert result.verdict.id == "unknown"
     assert "3 steps in 9.5 s" in result.verdict.headline
-    assert "1.9 s" in result.verdict.explanation and "`--max-duration 48`" in result.verdict.explanation
+    assert (
+        "1.9 s" in result.verdict.explanation
+        and "`--max-duration 48`" in result.verdict.explanation
+    )
     assert result.bound_by.id == "compute"
 
 
@@ -113,7 +122,9 @@ def test_a_rule_that_breaks_does_not_take_the_others_along(monkeypatch: pytest.M
     bad = Rule("bad", lambda trace, limits: None, broken)
     monkeypatch.setattr(engine, "FINDINGS", (bad, *engine.FINDINGS))
     result = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
-    assert [(item.id, item.error) for item in result.failed] == [("bad", "ZeroDivisionError: by hand")]
+    assert [(item.id, item.error) for item in result.failed] == [
+        ("bad", "ZeroDivisionError: by hand")
+    ]
     assert result.verdict.id == "input-bound"
 
 
@@ -121,7 +132,9 @@ def test_an_absent_table_is_told_with_its_reason() -> None:
     loop = Loop()
     for _ in range(30):
         loop.next().work()
-    trace = build.trace(**loop.tables, absent={"thread_states": "no right to read /proc/PID/syscall"})
+    trace = build.trace(
+        **loop.tables, absent={"thread_states": "no right to read /proc/PID/syscall"}
+    )
     reasons = {item.id: item.reason for item in diagnose(trace).not_applicable}
     assert reasons["gil-contention"] == "thread_states: no right to read /proc/PID/syscall"
 
@@ -148,7 +161,9 @@ def test_the_rank_that_loses_is_the_critical_one() -> None:
 
 def outside(states: list[str], stack: str | None = None, **more: Any) -> Trace:
     tables: dict[str, Any] = {
-        "thread_states": [{"process": 0, "tid": 100, "ts": i * 50 * MS, "state": s} for i, s in enumerate(states)],
+        "thread_states": [
+            {"process": 0, "tid": 100, "ts": i * 50 * MS, "state": s} for i, s in enumerate(states)
+        ],
         **more,
     }
     if stack is not None:
@@ -162,7 +177,9 @@ def outside(states: list[str], stack: str | None = None, **more: Any) -> Trace:
             }
             for i in range(len(states))
         ]
-    return build.trace(manifest={"depth": "observe", "depth_reason": "no ptrace permission"}, **tables)
+    return build.trace(
+        manifest={"depth": "observe", "depth_reason": "no ptrace permission"}, **tables
+    )
 
 
 def test_from_outside_states_give_a_budget_and_no_verdict() -> None:
@@ -189,7 +206,13 @@ def test_from_outside_stacks_in_the_loader_are_input_bound_with_a_ceiling() -> N
 
 def test_from_outside_the_main_thread_is_known_without_its_id() -> None:
     rows = [
-        {"process": 0, "tid": 140488728431488 + other, "ts": i * 50 * MS, "weight_ns": 50 * MS, "stack": stack}
+        {
+            "process": 0,
+            "tid": 140488728431488 + other,
+            "ts": i * 50 * MS,
+            "weight_ns": 50 * MS,
+            "stack": stack,
+        }
         for i in range(100)
         for other, stack in (
             (0, "main (t.py:1);__next__ (torch/utils/data/dataloader.py:1)"),
@@ -203,8 +226,13 @@ def test_from_outside_the_main_thread_is_known_without_its_id() -> None:
         "is not visible from outside" in result.verdict.explanation
         and "at depth probe" in result.findings[0].actions[0].text
     )
-    inside = diagnose(build.trace(manifest={"depth": "probe"}, stacks=rows))  # too few steps, but the probe was in
-    assert "in so few steps" in inside.verdict.explanation and "record more steps" in inside.findings[0].actions[0].text
+    inside = diagnose(
+        build.trace(manifest={"depth": "probe"}, stacks=rows)
+    )  # too few steps, but the probe was in
+    assert (
+        "in so few steps" in inside.verdict.explanation
+        and "record more steps" in inside.findings[0].actions[0].text
+    )
 
 
 def test_from_outside_waiting_for_the_gil_is_found() -> None:
@@ -248,7 +276,10 @@ def test_what_other_types_could_save_at_most_stands_behind_large_losses() -> Non
 def test_a_finding_that_rests_on_no_step_says_so() -> None:
     rows = counters(5_000 * MS, {(0, -1, "cpu_ns"): 0.5e9, (0, -1, "throttled_ns"): 0.7e9})
     cores: dict[str, Any] = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}
-    off = {"sources": [{"name": "probe", "status": "off", "reason": "asked for depth observe"}], "depth": "observe"}
+    off = {
+        "sources": [{"name": "probe", "status": "off", "reason": "asked for depth observe"}],
+        "depth": "observe",
+    }
     calls = Loop().forward().tables
 
     def verdict(said: dict[str, Any], **tables: Any) -> str:
@@ -256,7 +287,9 @@ def test_a_finding_that_rests_on_no_step_says_so() -> None:
         assert told.id == "cpu-throttled"
         return told.caveat or ""
 
-    assert verdict({}, **calls).endswith("No complete step was recorded: this describes the recording as a whole.")
+    assert verdict({}, **calls).endswith(
+        "No complete step was recorded: this describes the recording as a whole."
+    )
     assert "step" not in verdict(off)
     few, enough = Loop(), Loop()
     for loop, count in ((few, 5), (enough, 40)):
@@ -267,7 +300,16 @@ def test_a_finding_that_rests_on_no_step_says_so() -> None:
 
 
 def test_a_profilers_trace_of_ranges_alone_is_judged_by_its_ranges() -> None:
-    ranges = [{"ts": 10 * MS * step, "dur": 9 * MS, "name": "load", "category": "annotation"} for step in range(40)]
-    waits = [{"ts": 10 * MS * step, "dur": 9 * MS, "kind": "next", "workers": 0} for step in range(40)]
+    ranges = [
+        {"ts": 10 * MS * step, "dur": 9 * MS, "name": "load", "category": "annotation"}
+        for step in range(40)
+    ]
+    waits = [
+        {"ts": 10 * MS * step, "dur": 9 * MS, "kind": "next", "workers": 0} for step in range(40)
+    ]
     result = diagnose(build.trace(manifest={"depth": "trace"}, ranges=ranges, loader=waits))
-    assert (result.verdict.id, result.verdict.cause, result.failed) == ("input-bound", "in-process-loading", [])
+    assert (result.verdict.id, result.verdict.cause, result.failed) == (
+        "input-bound",
+        "in-process-loading",
+        [],
+    )

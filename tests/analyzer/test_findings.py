@@ -109,17 +109,26 @@ def test_gil_contention_fires_and_names_the_other_thread() -> None:
         for index, at in enumerate(range(0, loop.at, 3 * MS))
     ]
     stacks = [
-        {"process": 0, "tid": 7, "ts": at, "weight_ns": MS, "stack": "run (threading.py:1);log (metrics.py:12)"}
+        {
+            "process": 0,
+            "tid": 7,
+            "ts": at,
+            "weight_ns": MS,
+            "stack": "run (threading.py:1);log (metrics.py:12)",
+        }
         for at in range(0, loop.at, 20 * MS)
     ]
     finding = found(gil_contention, loop.trace(thread_states=states, stacks=stacks))
-    # every sample in the loader happens to be a running one: of the other nine tenths 5 of 9 wait for the GIL
+    # every sample in the loader happens to be a running one: of the other nine tenths 5 of 9 wait
+    # for the GIL
     assert finding.share == pytest.approx(0.5, abs=0.005)
     assert "`log (metrics.py:12)`" in finding.explanation
 
 
 def test_who_holds_the_gil_gives_back_a_core_only_where_none_was_free() -> None:
-    assert gil_contention.cores_given_back(plain().trace(manifest=threads(4)), 1.0, 1) == pytest.approx((0.25, 0.5))
+    assert gil_contention.cores_given_back(
+        plain().trace(manifest=threads(4)), 1.0, 1
+    ) == pytest.approx((0.25, 0.5))
     assert gil_contention.cores_given_back(plain().trace(manifest=threads(3)), 1.0, 1) == (0.0, 0.0)
 
 
@@ -137,13 +146,22 @@ def load(
     busy: float = 0.5,
     **tables: Any,
 ) -> Trace:
-    rows = counters(loop.at, {(-1, -1, "host_cpu_busy_ns"): busy * 4e9, (0, -1, "cpu_ns"): 1e9, **rates})
+    rows = counters(
+        loop.at, {(-1, -1, "host_cpu_busy_ns"): busy * 4e9, (0, -1, "cpu_ns"): 1e9, **rates}
+    )
     rows.append({"process": -1, "tid": -1, "ts": 0, "name": "host_cpu_count", "value": 4.0})
     return loop.trace(manifest=manifest, counters=rows, **tables)
 
 
 def threads(count: int) -> dict[str, Any]:
-    return {"torch": {"version": "2.13.0", "intra_op_threads": count, "inter_op_threads": 1, "cuda": False}}
+    return {
+        "torch": {
+            "version": "2.13.0",
+            "intra_op_threads": count,
+            "inter_op_threads": 1,
+            "cuda": False,
+        }
+    }
 
 
 DELAYED = {(0, 100, "run_delay_ns"): 0.4e9}
@@ -153,7 +171,9 @@ def test_oversubscription_by_threads() -> None:
     finding = found(cpu_oversubscription, load(plain(), DELAYED, threads(16)))
     assert finding.actions[0].snippet == "torch.set_num_threads(4)"
     assert finding.share == 0.4
-    assert finding.speedup == Speedup(None, None, 4.0)  # its one busy core's worth of CPU time over four cores
+    assert finding.speedup == Speedup(
+        None, None, 4.0
+    )  # its one busy core's worth of CPU time over four cores
 
 
 def test_ranks_that_run_one_after_the_other_share_no_core() -> None:
@@ -176,16 +196,25 @@ def test_oversubscription_by_others_on_the_machine() -> None:
     assert "2.92 cores of the 4" in finding.explanation
     pinned = found(
         cpu_oversubscription,
-        load(plain(), DELAYED, {**threads(1), "usable_cores": {"cores": 1.0, "affinity": 1}}, busy=0.98),
+        load(
+            plain(),
+            DELAYED,
+            {**threads(1), "usable_cores": {"cores": 1.0, "affinity": 1}},
+            busy=0.98,
+        ),
     )
     assert "2.92 cores of its 4, of which the job may use 1" in pinned.explanation
 
 
 def test_oversubscription_stays_silent_or_does_not_apply() -> None:
     assert clear(cpu_oversubscription, load(plain(), DELAYED, threads(4)))  # room left, threads fit
-    assert clear(cpu_oversubscription, load(plain(), {(0, 100, "run_delay_ns"): 0.01e9}, threads(16)))
+    assert clear(
+        cpu_oversubscription, load(plain(), {(0, 100, "run_delay_ns"): 0.01e9}, threads(16))
+    )
     assert "run-queue delay" in reason(cpu_oversubscription, load(plain(), {}, threads(16)))
-    assert "usable cores" in reason(cpu_oversubscription, load(plain(), DELAYED, {"usable_cores": None}))
+    assert "usable cores" in reason(
+        cpu_oversubscription, load(plain(), DELAYED, {"usable_cores": None})
+    )
 
 
 def test_loader_workers_that_fill_the_cores_are_told_here_only_where_no_wait_shows_it() -> None:
@@ -195,7 +224,9 @@ def test_loader_workers_that_fill_the_cores_are_told_here_only_where_no_wait_sho
     for _ in range(100):
         early.next(0.2).forward(3).backward(4).optimizer(2)
         late.next(8).forward(3).backward(4).optimizer(2)
-    crowded = found(cpu_oversubscription, load(early, rates, threads(4), busy=0.99, processes=family))
+    crowded = found(
+        cpu_oversubscription, load(early, rates, threads(4), busy=0.99, processes=family)
+    )
     assert "loader workers use 2.9 cores of 4" in crowded.explanation and crowded.share > 0.3
     assert clear(cpu_oversubscription, load(late, rates, threads(4), busy=0.99, processes=family))
 
@@ -219,7 +250,13 @@ def test_throttled_stays_silent_or_does_not_apply() -> None:
 def growing(per_s: float, manifest: dict[str, Any] | None = None, seconds: int = 20) -> Trace:
     loop = plain(steps=seconds * 100 + 1)
     rows = [
-        {"process": 0, "tid": -1, "ts": at, "name": "rss_bytes", "value": 1e9 + per_s * at / 1e9 + (at // MS % 7) * 1e5}
+        {
+            "process": 0,
+            "tid": -1,
+            "ts": at,
+            "name": "rss_bytes",
+            "value": 1e9 + per_s * at / 1e9 + (at // MS % 7) * 1e5,
+        }
         for at in range(0, loop.at, 250 * MS)
     ]
     return loop.trace(manifest=manifest, counters=rows)
@@ -239,18 +276,40 @@ def test_memory_growth_stays_silent_or_does_not_apply() -> None:
     assert clear(memory_growth, growing(0.1e6))
     assert reason(memory_growth, growing(10e6, seconds=2)).startswith("needs 5 s of readings")
     rising = [
-        {"process": 0, "tid": -1, "ts": at * S, "name": "rss_bytes", "value": 1e9 + 10e6 * at} for at in range(20)
+        {"process": 0, "tid": -1, "ts": at * S, "name": "rss_bytes", "value": 1e9 + 10e6 * at}
+        for at in range(20)
     ]
-    assert reason(memory_growth, plain(steps=2).trace(counters=rising)) == "needs 5 whole steps, 1 seen"
-    assert found(memory_growth, Loop().trace(counters=rising))  # seen from outside, where no steps are
+    assert (
+        reason(memory_growth, plain(steps=2).trace(counters=rising))
+        == "needs 5 whole steps, 1 seen"
+    )
+    assert found(
+        memory_growth, Loop().trace(counters=rising)
+    )  # seen from outside, where no steps are
 
 
 def test_what_a_window_of_the_profiler_takes_and_leaves_is_no_growth_and_hides_none() -> None:
     loop = plain(steps=2001)
-    window = [{"process": 0, "ts": 6 * S, "dur": 2 * S, "begin": 6 * S, "end": 7 * S, "steps": 100, "kept": True}]
+    window = [
+        {
+            "process": 0,
+            "ts": 6 * S,
+            "dur": 2 * S,
+            "begin": 6 * S,
+            "end": 7 * S,
+            "steps": 100,
+            "kept": True,
+        }
+    ]
     for per_s, finds in ((0.0, False), (5e6, True)):
         rows = [
-            {"process": 0, "tid": -1, "ts": at, "name": "rss_bytes", "value": 1e9 + per_s * at / S + taken(at)}
+            {
+                "process": 0,
+                "tid": -1,
+                "ts": at,
+                "name": "rss_bytes",
+                "value": 1e9 + per_s * at / S + taken(at),
+            }
             for at in range(0, loop.at, 250 * MS)
         ]
         trace = loop.trace(counters=rows, windows=window)
@@ -258,21 +317,31 @@ def test_what_a_window_of_the_profiler_takes_and_leaves_is_no_growth_and_hides_n
 
 
 def taken(at: int) -> float:
-    """A window of the profiler from second 6 to 8 takes 300 MB, gives back half a second later, and keeps 40."""
+    """A window of the profiler from second 6 to 8 takes 300 MB, gives back half a second later, and
+    keeps 40.
+    """
     return 3e8 if 6 * S <= at < 8.5 * S else 4e7 if at >= 8.5 * S else 0.0
 
 
 def test_memory_that_fills_a_cache_and_stops_is_no_growth() -> None:
     loop = plain(steps=2001)
     rows = [
-        {"process": 0, "tid": -1, "ts": at, "name": "rss_bytes", "value": 1e9 + min(at / 1e9, 6) * 40e6}
+        {
+            "process": 0,
+            "tid": -1,
+            "ts": at,
+            "name": "rss_bytes",
+            "value": 1e9 + min(at / 1e9, 6) * 40e6,
+        }
         for at in range(0, loop.at, 250 * MS)
     ]
     assert clear(memory_growth, loop.trace(counters=rows))
 
 
 def test_host_sync_does_not_apply_without_device_timing() -> None:
-    torch = {"torch": {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}}
+    torch = {
+        "torch": {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
+    }
     assert "device's own times" in reason(host_sync, plain().trace(manifest=torch))
 
 

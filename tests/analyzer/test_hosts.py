@@ -1,4 +1,6 @@
-"""A job on several hosts: what is said of a machine is looked for on each, what is said of ranks over all."""
+"""A job on several hosts: what is said of a machine is looked for on each, what is said of ranks
+over all.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,12 @@ from tests.analyzer.pipelines import counters, host
 STEPS = 60
 
 
-def part(name: str, rank: int, busy_of_8: int, *, cores: float = 2.0, throttled: bool = False) -> Trace:
-    """One rank in steps of 9 ms; in its backward `busy_of_8` of eight samples are of a running thread, the others wait."""
+def part(
+    name: str, rank: int, busy_of_8: int, *, cores: float = 2.0, throttled: bool = False
+) -> Trace:
+    """One rank in steps of 9 ms; in its backward `busy_of_8` of eight samples are of a running
+    thread, the others wait.
+    """
     loop = Loop()
     for _ in range(STEPS):
         loop.next().backward(8)
@@ -49,8 +55,10 @@ def part(name: str, rank: int, busy_of_8: int, *, cores: float = 2.0, throttled:
         used += counters(loop.at, {(0, -1, "throttled_ns"): 0.5e9, (0, -1, "nr_throttled"): 10.0})
     used += [{"process": -1, "tid": -1, "ts": 0, "name": "host_cpu_count", "value": 4.0}]
     main = build.MAIN | {"rank": rank, "host": name, "boot_id": name}
-    ops = [{"process": 0, "tid": 100, "ts": 0, "dur": 9, "name": "aten::a"},
-           {"process": 0, "tid": 100, "ts": 1, "dur": 2, "name": "aten::b", "parent": 0}]  # fmt: skip
+    ops = [
+        {"process": 0, "tid": 100, "ts": 0, "dur": 9, "name": "aten::a"},
+        {"process": 0, "tid": 100, "ts": 1, "dur": 2, "name": "aten::b", "parent": 0},
+    ]
     said: dict[str, Any] = {
         "host": name,
         "boot_id": name,
@@ -61,7 +69,10 @@ def part(name: str, rank: int, busy_of_8: int, *, cores: float = 2.0, throttled:
 
 
 def job(*parts: Trace) -> Trace:
-    return merged(Chosen([Recording(Path(str(at)), True, one, None, -1) for at, one in enumerate(parts)]), None)
+    return merged(
+        Chosen([Recording(Path(str(at)), True, one, None, -1) for at, one in enumerate(parts)]),
+        None,
+    )
 
 
 def test_each_host_has_its_own_tables_and_manifest_again() -> None:
@@ -78,7 +89,9 @@ def test_each_host_has_its_own_tables_and_manifest_again() -> None:
     assert [one.host_busy for one in loads] == pytest.approx([0.5, 0.5])
     assert host_views(part("node-a", 0, 2))[0].manifest.host == "node-a"
     waits = first.fact(time_budget)["peer-wait"]
-    assert len(waits) and (waits > 0).all(), "what a rank waits for another host's is known on its own"
+    assert len(waits) and (waits > 0).all(), (
+        "what a rank waits for another host's is known on its own"
+    )
 
 
 def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
@@ -88,7 +101,9 @@ def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
     assert waits["peer_share"].tolist() == pytest.approx([6 / 8, 0.0])
     budget = whole.fact(time_budget)
     assert (budget[list(CATEGORY_IDS)].sum(axis=1) == budget["dur"]).all()
-    assert budget.groupby("rank")["peer-wait"].sum().tolist() == pytest.approx([0.75 * 9 * MS * (STEPS - 2), 0])
+    assert budget.groupby("rank")["peer-wait"].sum().tolist() == pytest.approx(
+        [0.75 * 9 * MS * (STEPS - 2), 0]
+    )
     told = diagnose(whole)
     assert told.verdict.id == "straggler" and "rank 1 on node-b" in told.verdict.headline
     assert told.budget_rank == 1 and [one.host for one in told.per_rank] == ["node-a", "node-b"]
@@ -122,13 +137,17 @@ def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:
 
 
 def test_differences_no_larger_than_chance_and_steps_of_their_own_name_nobody() -> None:
-    assert outcome(straggler.RULE, job(part("node-a", 0, 5), part("node-b", 1, 5)), LIMITS) == Clear("straggler")
+    assert outcome(
+        straggler.RULE, job(part("node-a", 0, 5), part("node-b", 1, 5)), LIMITS
+    ) == Clear("straggler")
     slower = Loop()
     for _ in range(STEPS):
         slower.next().backward(16)
     slower.sampled("thread_states", 1, state="running")
     said = {"host": "node-b", "boot_id": "node-b"}
-    other = slower.trace(manifest=said, processes=[build.MAIN | {"rank": 1, "host": "node-b", "boot_id": "node-b"}])
+    other = slower.trace(
+        manifest=said, processes=[build.MAIN | {"rank": 1, "host": "node-b", "boot_id": "node-b"}]
+    )
     apart = outcome(straggler.RULE, job(part("node-a", 0, 2), other), LIMITS)
     assert isinstance(apart, NotApplicable) and "not equally long" in apart.reason
     alone = outcome(straggler.RULE, part("node-a", 0, 2), LIMITS)
@@ -144,8 +163,15 @@ def test_waiting_for_a_core_in_turn_makes_no_straggler(busy_cores: float, named:
         for number in range(STEPS):
             loop.next().backward(8)
             states += [
-                {"process": rank, "tid": 100 + rank, "ts": MS * (9 * number + at) + MS // 2, "state": state}
-                for at, state in enumerate(("poll", *("running" if rank or at < 6 else "lock" for at in range(8))))
+                {
+                    "process": rank,
+                    "tid": 100 + rank,
+                    "ts": MS * (9 * number + at) + MS // 2,
+                    "state": state,
+                }
+                for at, state in enumerate(
+                    ("poll", *("running" if rank or at < 6 else "lock" for at in range(8)))
+                )
             ]
     used = counters(
         loops[0].at,
@@ -166,7 +192,9 @@ def test_waiting_for_a_core_in_turn_makes_no_straggler(busy_cores: float, named:
 
 
 def in_a_row(second_begins_ms: float) -> Trace:
-    """Two processes in steps of 9 ms, the second from then on: the first waits in each backward, the second computes."""
+    """Two processes in steps of 9 ms, the second from then on: the first waits in each backward,
+    the second computes.
+    """
     loops = [Loop(), Loop(process=1, tid=101).idle(second_begins_ms)]
     for loop, state in zip(loops, ("lock", "running"), strict=True):
         for _ in range(STEPS):

@@ -1,4 +1,6 @@
-"""Collectives against the peak of their links: what the path is, when it is full, and what cannot be told."""
+"""Collectives against the peak of their links: what the path is, when it is full, and what cannot
+be told.
+"""
 
 import math
 from typing import Any
@@ -21,31 +23,57 @@ A100, H100, MI300X = "NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "AMD Inst
 
 
 def host_of(name: str, devices: int = 8) -> dict[str, Any]:
-    return {"depth": "trace", "devices": [{"device": number, "name": name} for number in range(devices)]}
+    return {
+        "depth": "trace",
+        "devices": [{"device": number, "name": name} for number in range(devices)],
+    }
 
 
 def talking(name: str, size: int, *, ranks: int = 2, recorded: int = 2, **more: Any) -> Trace:
-    """Ten steps of 10 ms; in each an all-reduce of `size` bytes takes 4 ms with nothing beside it."""
+    """Ten steps of 10 ms; in each an all-reduce of `size` bytes takes 4 ms with nothing beside
+    it.
+    """
     rows: dict[str, list[dict[str, Any]]] = {}
     for process in range(recorded):
         gpu = Gpu(process, process)
         for step in range(10):
             gpu.started(10_000 * step, 10_000 * step + 100, 5_900)
             gpu.started(
-                10_000 * step + 50, 10_000 * step + 6_000, 4_000, "ncclDevKernel_AllReduce_Sum_f32_RING_LL", stream=9
+                10_000 * step + 50,
+                10_000 * step + 6_000,
+                4_000,
+                "ncclDevKernel_AllReduce_Sum_f32_RING_LL",
+                stream=9,
             )
-            told = {"device": process, "kind": "all_reduce", "in_bytes": size, "out_bytes": size, "group_size": ranks}
-            told |= {"group": f"0 {list(range(ranks))}", "stream": 9, "kernel": 20 * process + 2 * step + 1}
+            told = {
+                "device": process,
+                "kind": "all_reduce",
+                "in_bytes": size,
+                "out_bytes": size,
+                "group_size": ranks,
+            }
+            told |= {
+                "group": f"0 {list(range(ranks))}",
+                "stream": 9,
+                "kernel": 20 * process + 2 * step + 1,
+            }
             gpu.add("collectives", 10_000 * step + 6_000, 4_000, **{**told, **more})
             gpu.span(10_000 * step, 10_000, "step", f"ProfilerStep#{step}")
         offset = 20 * process
         for table, own in gpu.rows.items():
             for row in own:
                 row["launch"] = row["launch"] + offset if "launch" in row else None
-                rows.setdefault(table, []).append({key: value for key, value in row.items() if value is not None})
-    who = [{"process": one, "pid": 100 + one, "role": "main", "rank": one} for one in range(recorded)]
+                rows.setdefault(table, []).append(
+                    {key: value for key, value in row.items() if value is not None}
+                )
+    who = [
+        {"process": one, "pid": 100 + one, "role": "main", "rank": one} for one in range(recorded)
+    ]
     return build.trace(
-        manifest=host_of(name), processes=who, ranks=[{"process": w["process"], "rank": w["rank"]} for w in who], **rows
+        manifest=host_of(name),
+        processes=who,
+        ranks=[{"process": w["process"], "rank": w["rank"]} for w in who],
+        **rows,
     )
 
 
@@ -71,7 +99,9 @@ def test_one_rank_can_show_full_links_but_not_clear_them() -> None:
     assert isinstance(full, Finding) and "at least 250 GB/s" in full.evidence[0].text
     room = outcome(nvlink_saturated.RULE, talking(A100, 100_000_000, recorded=1), LIMITS)
     assert isinstance(room, NotApplicable)
-    assert "at least 25 GB/s, 8 % of the 300 GB/s" in room.reason and "never clear it" in room.reason
+    assert (
+        "at least 25 GB/s, 8 % of the 300 GB/s" in room.reason and "never clear it" in room.reason
+    )
 
 
 def test_where_switches_reduce_each_byte_counts_once() -> None:
@@ -79,14 +109,24 @@ def test_where_switches_reduce_each_byte_counts_once() -> None:
     rows = talking(H100, 1_000_000_000, ranks=8, recorded=1).fact(collective_links)
     assert rows["bus_bytes_per_s"][0] == pytest.approx(437.5e9)
     assert rows["carried_bytes_per_s"][0] == pytest.approx(250e9) and rows["near_share"][0] == 0.0
-    gathers = talking(H100, 1_000_000_000, ranks=8, recorded=1, kind="all_gather").fact(collective_links)
-    assert gathers["carried_bytes_per_s"][0] == gathers["bus_bytes_per_s"][0] == pytest.approx(218.75e9)
+    gathers = talking(H100, 1_000_000_000, ranks=8, recorded=1, kind="all_gather").fact(
+        collective_links
+    )
+    assert (
+        gathers["carried_bytes_per_s"][0]
+        == gathers["bus_bytes_per_s"][0]
+        == pytest.approx(218.75e9)
+    )
 
 
 def test_a_group_across_hosts_is_the_networks() -> None:
     trace = talking(A100, 1_000_000_000, ranks=16, recorded=1)
     said = outcome(network_saturated.RULE, trace, LIMITS)
-    assert isinstance(said, NotApplicable) and "at least 469 GB/s" in said.reason and "network" in said.reason
+    assert (
+        isinstance(said, NotApplicable)
+        and "at least 469 GB/s" in said.reason
+        and "network" in said.reason
+    )
     over = outcome(nvlink_saturated.RULE, trace, LIMITS)
     assert isinstance(over, NotApplicable) and "over the network" in over.reason
 
@@ -116,7 +156,9 @@ def test_unknown_devices_and_sizes_give_no_verdict() -> None:
         ("NVIDIA H100 NVL", 8, "0 [0, 1, 2, 3]", 4, UNKNOWN, math.nan, False),
     ],
 )  # fmt: skip
-def test_paths(name: str, devices: int, group: str, size: int, kind: str, gb_per_s: float, at_most: bool) -> None:
+def test_paths(
+    name: str, devices: int, group: str, size: int, kind: str, gb_per_s: float, at_most: bool
+) -> None:
     found = group_path(build.trace(manifest=host_of(name, devices)), group, size)
     assert (found.kind, found.at_most) == (kind, at_most)
     assert found.peak_bytes_per_s == pytest.approx(gb_per_s * 1e9, nan_ok=True)
@@ -150,12 +192,22 @@ def test_links_by_the_drivers_name(name: str, product: str | None) -> None:
 
 
 def test_who_comes_late() -> None:
-    row = {"kind": "all_reduce", "in_bytes": 8, "group": "0 [0, 1]", "group_size": 2, "dur": 30_000_000}
+    row = {
+        "kind": "all_reduce",
+        "in_bytes": 8,
+        "group": "0 [0, 1]",
+        "group_size": 2,
+        "dur": 30_000_000,
+    }
     rows = [{**row, "process": 0, "ts": at} for at in (0, 100_000_000, 200_000_000)]
     rows += [{**row, "process": 1, "ts": at + 10_000_000} for at in (0, 100_000_000, 200_000_000)]
-    trace = build.trace(ranks=[{"process": 0, "rank": 4}, {"process": 1, "rank": 5}], collectives=rows)
+    trace = build.trace(
+        ranks=[{"process": 0, "rank": 4}, {"process": 1, "rank": 5}], collectives=rows
+    )
     spread = trace.fact(arrival_spread)
-    assert spread[["rank", "collectives", "median_ns", "latest_ns", "last_share"]].values.tolist() == [
+    assert spread[
+        ["rank", "collectives", "median_ns", "latest_ns", "last_share"]
+    ].values.tolist() == [
         [4, 3, 0, 0, 0],
         [5, 3, 10_000_000, 10_000_000, 1],
     ]

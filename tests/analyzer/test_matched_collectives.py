@@ -6,9 +6,15 @@ from tests import build
 
 def row(process, ts, end, **more):
     return {
-        "process": process, "ts": ts, "dur": end - ts, "kind": "all_reduce", "in_bytes": 8, "group": "0 [0, 1]",
-        "group_size": 2, **more,
-    }  # fmt: skip
+        "process": process,
+        "ts": ts,
+        "dur": end - ts,
+        "kind": "all_reduce",
+        "in_bytes": 8,
+        "group": "0 [0, 1]",
+        "group_size": 2,
+        **more,
+    }
 
 
 RANKS = [{"process": 0, "rank": 4}, {"process": 1, "rank": 5}]
@@ -18,7 +24,9 @@ def test_the_last_rank_and_its_arrival_stand_on_every_row_of_the_match():
     first = [row(0, 10_000_000, 40_000_000), row(0, 50_000_000, 90_000_000)]
     second = [row(1, 30_000_000, 40_000_000), row(1, 45_000_000, 90_000_000)]
     send = row(1, 95_000_000, 96_000_000, kind="send")
-    found = build.trace(ranks=RANKS, collectives=[second[1], *first, send, second[0]]).fact(matched_collectives)
+    found = build.trace(ranks=RANKS, collectives=[second[1], *first, send, second[0]]).fact(
+        matched_collectives
+    )
     assert found["arrival_ns"].tolist() == [50_000_000, 30_000_000, 50_000_000, -1, 30_000_000]
     assert found["last_rank"].tolist() == [4, 5, 4, -1, 5]
     assert found["ranks"].tolist() == [2, 2, 2, -1, 2]
@@ -33,4 +41,10 @@ def test_one_rank_alone_has_no_last():
 
 def test_without_collectives_there_are_no_rows():
     found = build.trace().fact(matched_collectives)
-    assert len(found) == 0 and list(found) == ["match", "arrival_ns", "last_rank", "ranks", "last_row"]
+    assert len(found) == 0 and list(found) == [
+        "match",
+        "arrival_ns",
+        "last_rank",
+        "ranks",
+        "last_row",
+    ]

@@ -1,4 +1,6 @@
-"""The operators of windows in the diagnosis: by phase and shapes, own time without what they call."""
+"""The operators of windows in the diagnosis: by phase and shapes, own time without what they
+call.
+"""
 
 from typing import Any
 
@@ -6,7 +8,16 @@ from perfscope.analyzer.verdict.operators import operators
 from tests.build import trace
 
 MS = 1_000_000
-WINDOW = {"process": 0, "ts": 0, "dur": 100 * MS, "begin": 0, "end": 100 * MS, "steps": 1, "stall_ns": 0, "kept": True}
+WINDOW = {
+    "process": 0,
+    "ts": 0,
+    "dur": 100 * MS,
+    "begin": 0,
+    "end": 100 * MS,
+    "steps": 1,
+    "stall_ns": 0,
+    "kept": True,
+}
 
 
 def op(ts: int, dur: int, name: str, **more: Any) -> dict[str, Any]:
@@ -15,9 +26,24 @@ def op(ts: int, dur: int, name: str, **more: Any) -> dict[str, Any]:
 
 def test_phases_shapes_and_own_time() -> None:
     ranges = [
-        {"tid": 100, "ts": 0, "dur": 40 * MS, "category": "forward", "name": "Net", "object": 1, "value": 1},
+        {
+            "tid": 100,
+            "ts": 0,
+            "dur": 40 * MS,
+            "category": "forward",
+            "name": "Net",
+            "object": 1,
+            "value": 1,
+        },
         {"tid": 100, "ts": 40 * MS, "dur": 30 * MS, "category": "backward", "name": ""},
-        {"tid": 100, "ts": 80 * MS, "dur": 10 * MS, "category": "optimizer", "name": "SGD", "object": 2},
+        {
+            "tid": 100,
+            "ts": 80 * MS,
+            "dur": 10 * MS,
+            "category": "optimizer",
+            "name": "SGD",
+            "object": 2,
+        },
     ]
     ops = [
         op(1, 20, "aten::linear", shapes="[[8, 4]]"),
@@ -27,8 +53,12 @@ def test_phases_shapes_and_own_time() -> None:
         op(72, 4, "aten::item"),
         op(82, 6, "aten::add_", shapes="[[4]]"),
     ]
-    found = operators(trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0)
-    assert [(one.phase, one.name, one.shapes, one.host_ms, one.host_self_ms, one.share) for one in found] == [
+    found = operators(
+        trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0
+    )
+    assert [
+        (one.phase, one.name, one.shapes, one.host_ms, one.host_self_ms, one.share) for one in found
+    ] == [
         ("backward", "AddmmBackward0", "", 20.0, 20.0, 0.363636),
         ("forward", "aten::addmm", "[[8, 4]]", 15.0, 15.0, 0.272727),
         ("optimizer", "aten::add_", "[[4]]", 6.0, 6.0, 0.109091),
@@ -40,11 +70,25 @@ def test_phases_shapes_and_own_time() -> None:
 
 def test_a_thread_that_trains_beside_another_has_phases_of_its_own() -> None:
     ranges = [
-        {"tid": 100, "ts": 0, "dur": 40 * MS, "category": "forward", "name": "Net", "object": 1, "value": 1},
+        {
+            "tid": 100,
+            "ts": 0,
+            "dur": 40 * MS,
+            "category": "forward",
+            "name": "Net",
+            "object": 1,
+            "value": 1,
+        },
         {"tid": 200, "ts": 0, "dur": 40 * MS, "category": "backward", "name": ""},
     ]
-    ops = [op(1, 5, "aten::addmm"), op(1, 5, "aten::mm") | {"tid": 200}, op(1, 5, "aten::mul") | {"tid": 300}]
-    found = operators(trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0)
+    ops = [
+        op(1, 5, "aten::addmm"),
+        op(1, 5, "aten::mm") | {"tid": 200},
+        op(1, 5, "aten::mul") | {"tid": 300},
+    ]
+    found = operators(
+        trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0
+    )
     assert {one.name: one.phase for one in found} == {
         "aten::addmm": "forward",
         "aten::mm": "backward",

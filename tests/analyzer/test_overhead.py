@@ -70,12 +70,18 @@ def short_steps(chance: np.random.Generator, at_s: float, number: int) -> float:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.04, 0.2])
-@pytest.mark.parametrize("length", [steady, drifting, heavy_tailed, with_checkpoints, long_steps, short_steps])
+@pytest.mark.parametrize(
+    "length", [steady, drifting, heavy_tailed, with_checkpoints, long_steps, short_steps]
+)
 def test_the_interval_holds_the_truth_and_is_narrow(length: Lengths, share: float) -> None:
     found = [block_contrast(*made(length, share, seed=seed), blocks(15)) for seed in range(20)]
     contrasts = [one for one in found if one is not None]
     assert len(contrasts) == 20
-    near = [one for one in contrasts if min(one.low, one.share - 0.01) <= share <= max(one.high, one.share + 0.01)]
+    near = [
+        one
+        for one in contrasts
+        if min(one.low, one.share - 0.01) <= share <= max(one.high, one.share + 0.01)
+    ]
     assert len(near) >= 18
     assert sum(one.high - one.low <= 0.04 for one in contrasts) >= 15
     assert np.mean([one.share for one in contrasts]) == pytest.approx(share, abs=0.006)
@@ -111,8 +117,17 @@ def trace_with(begin: NDArray[np.int64], dur: NDArray[np.int64], counting: bool)
     ranges: dict[str, Any] = {
         one.name: [None if one.dtype == "category" else -1] * len(ends) for one in TABLES["ranges"]
     }
-    ranges |= {"process": [0] * len(ends), "tid": [5] * len(ends), "ts": ends, "dur": [0] * len(ends)}
-    tables = {"ranges": framed("ranges", ranges | {"category": ["optimizer"] * len(ends), "object": [1] * len(ends)})}
+    ranges |= {
+        "process": [0] * len(ends),
+        "tid": [5] * len(ends),
+        "ts": ends,
+        "dur": [0] * len(ends),
+    }
+    tables = {
+        "ranges": framed(
+            "ranges", ranges | {"category": ["optimizer"] * len(ends), "object": [1] * len(ends)}
+        )
+    }
     if counting:
         first, last = blocks(15)
         columns = {"process": [0] * len(first), "ts": first - BEGAN_NS, "dur": last - first}
@@ -130,13 +145,19 @@ def test_the_share_is_of_the_recorded_time_and_its_parts_sum_to_it() -> None:
     assert sum(part.seconds for part in found.parts) == pytest.approx(found.share * 15.0, rel=0.03)
     assert {part.name: part.seconds for part in found.parts}["entry"] == pytest.approx(0.03)
     assert found.before is not None and found.during is not None and found.after is not None
-    assert found.before == pytest.approx(1 / 0.03, rel=0.02) and found.after == pytest.approx(1 / 0.03, rel=0.02)
+    assert found.before == pytest.approx(1 / 0.03, rel=0.02) and found.after == pytest.approx(
+        1 / 0.03, rel=0.02
+    )
     assert found.during < min(found.before, found.after)
 
 
 @pytest.mark.parametrize("used_cores", [2.0, 1.0])
-def test_on_full_cores_the_interval_reaches_to_the_cpu_time_that_was_taken(used_cores: float) -> None:
-    """Of 0.383 s of ours, 15 s long, on two cores: half where the run's threads go on by themselves, all where they wait."""
+def test_on_full_cores_the_interval_reaches_to_the_cpu_time_that_was_taken(
+    used_cores: float,
+) -> None:
+    """Of 0.383 s of ours, 15 s long, on two cores: half where the run's threads go on by
+    themselves, all where they wait.
+    """
     trace = trace_with(*made(steady, 0.0), counting=True)
     names = ["cpu_ns", "host_cpu_busy_ns", "host_cpu_count"] * 2
     readings = [0.0, 0.0, 2.0, used_cores * 15e9, used_cores * 15e9, 2.0]
@@ -155,7 +176,9 @@ def test_on_full_cores_the_interval_reaches_to_the_cpu_time_that_was_taken(used_
         assert found.low == pytest.approx(0.383 / 2 / 15 - 0.01, abs=0.0005)
         assert found.high == pytest.approx(0.383 / 15 + 0.01, abs=0.0005)
         assert found.low < found.share < found.high <= found.low + 0.04
-        assert sum(part.seconds for part in found.parts) == pytest.approx(found.share * 15.0, rel=0.03)
+        assert sum(part.seconds for part in found.parts) == pytest.approx(
+            found.share * 15.0, rel=0.03
+        )
 
 
 def test_without_counting_blocks_the_measured_parts_are_left() -> None:
@@ -171,6 +194,9 @@ def test_blocks_that_overlap_and_costs_that_cannot_be_are_left_out() -> None:
     columns = {"process": [0] * 60, "ts": [S, 3 * S, 2 * S] * 20, "dur": [-S, 0, 20 * S] * 20}
     manifest = trace.manifests[0]
     manifest.costs = [ProbeCost(0, -5, 1 << 2000, 0, 0, 0)]
-    tables = {"ranges": trace.table("ranges"), "counting_blocks": framed("counting_blocks", columns)}
+    tables = {
+        "ranges": trace.table("ranges"),
+        "counting_blocks": framed("counting_blocks", columns),
+    }
     found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)))
     assert found is not None and {part.name for part in found.parts} == {"agent"}

@@ -1,4 +1,6 @@
-"""Bus bandwidth in recorded traces equals what comes out of their text by hand: bytes, factor, durations."""
+"""Bus bandwidth in recorded traces equals what comes out of their text by hand: bytes, factor,
+durations.
+"""
 
 import gzip
 import json
@@ -13,11 +15,17 @@ from tests.traces.kineto.recorded import FILES, WHERE
 
 pytestmark = [pytest.mark.shared_traces, WHERE]
 BYTES = {"Float": 4, "Long": 8, "BFloat16": 2}
-FACTOR = {"allreduce": lambda n: 2 * (n - 1) / n, "_allgather_base": lambda n: (n - 1) / n, "broadcast": lambda n: 1.0}
+FACTOR = {
+    "allreduce": lambda n: 2 * (n - 1) / n,
+    "_allgather_base": lambda n: (n - 1) / n,
+    "broadcast": lambda n: 1.0,
+}
 
 
 def by_hand(path: Path) -> dict[str, tuple[int, float]]:
-    """Collective -> (how many, bus bandwidth in bytes/s): sums over the kernels that carry metadata."""
+    """Collective -> (how many, bus bandwidth in bytes/s): sums over the kernels that carry
+    metadata.
+    """
     count: dict[str, int] = {}
     crossed: dict[str, float] = {}
     busy_us: dict[str, float] = {}
@@ -28,7 +36,9 @@ def by_hand(path: Path) -> dict[str, tuple[int, float]]:
             continue
         elements = said["Out msg nelems"] if "gather" in kind else said["In msg nelems"]
         count[kind] = count.get(kind, 0) + 1
-        crossed[kind] = crossed.get(kind, 0.0) + elements * BYTES[said["dtype"]] * FACTOR[kind](said["Group size"])
+        crossed[kind] = crossed.get(kind, 0.0) + elements * BYTES[said["dtype"]] * FACTOR[kind](
+            said["Group size"]
+        )
         busy_us[kind] = busy_us.get(kind, 0.0) + event["dur"]
     return {kind: (count[kind], crossed[kind] / busy_us[kind] * 1e6) for kind in count}
 
@@ -41,26 +51,37 @@ def by_hand(path: Path) -> dict[str, tuple[int, float]]:
         ("b200_eager_8gpu_rank0", "NVIDIA B200", 900),
     ],
 )
-def test_bus_bandwidth_is_that_of_the_text_and_at_least(name: str, device: str, gb_per_s: float) -> None:
+def test_bus_bandwidth_is_that_of_the_text_and_at_least(
+    name: str, device: str, gb_per_s: float
+) -> None:
     (path,) = [one for one in FILES if one.name.startswith(name)]
     rows = load(path).fact(collective_links)
     known = rows[rows["bus_bytes_per_s"].notna()]
     wanted = by_hand(path)
     assert len(known) == len(wanted) > 0
     for kind, (count, bytes_per_s) in wanted.items():
-        own = known[known["kind"] == {"allreduce": "all_reduce", "_allgather_base": "all_gather"}.get(kind, kind)].iloc[
-            0
-        ]
+        own = known[
+            known["kind"]
+            == {"allreduce": "all_reduce", "_allgather_base": "all_gather"}.get(kind, kind)
+        ].iloc[0]
         assert own["count"] == count
         assert own["bus_bytes_per_s"] == pytest.approx(bytes_per_s, rel=1e-4)
-        assert own["at_least"] and own["device"] == device and own["peak_bytes_per_s"] == gb_per_s * 1e9
+        assert (
+            own["at_least"]
+            and own["device"] == device
+            and own["peak_bytes_per_s"] == gb_per_s * 1e9
+        )
 
 
 def test_the_link_verdict_names_peak_and_source() -> None:
     (path,) = [one for one in FILES if one.name.startswith("mi300x_resnet")]
     told = diagnose(load(path))
     said = next(one.reason for one in told.not_applicable if one.id == "nvlink-saturated")
-    assert "at least 2.6 GB/s" in said and "448 GB/s of Infinity Fabric" in said and "datasheet" in said
+    assert (
+        "at least 2.6 GB/s" in said
+        and "448 GB/s of Infinity Fabric" in said
+        and "datasheet" in said
+    )
 
 
 def test_custom_all_reduces_are_communication() -> None:

@@ -42,7 +42,9 @@ def test_accumulation_counts_micro_steps() -> None:
 def test_two_optimizers_in_one_iteration() -> None:
     loop = Loop()
     for _ in range(5):
-        loop.next().forward(module=1).backward().optimizer(code=1).forward(module=2).backward().optimizer(code=2)
+        loop.next().forward(module=1).backward().optimizer(code=1).forward(
+            module=2
+        ).backward().optimizer(code=2)
     assert rows(loop.trace()) == [(13, 13), (26, 13), (39, 13)]
 
 
@@ -76,8 +78,18 @@ def test_one_batch_ahead_also_over_the_end_of_an_epoch() -> None:
             loop.next(iterator=epoch).work()
         loop.end(iterator=epoch).work()
         loop.start(iterator=epoch + 1).next(iterator=epoch + 1)
-    # every iteration: next (or the end) 1 + work 6; the one after an epoch's end also builds the iterator: 2 more
-    assert rows(loop.trace()) == [(8, 7), (15, 7), (22, 9), (31, 7), (38, 7), (45, 9), (54, 7), (61, 7)]
+    # every iteration: next (or the end) 1 + work 6; the one after an epoch's end also builds the
+    # iterator: 2 more
+    assert rows(loop.trace()) == [
+        (8, 7),
+        (15, 7),
+        (22, 9),
+        (31, 7),
+        (38, 7),
+        (45, 9),
+        (54, 7),
+        (61, 7),
+    ]
 
 
 def test_epochs_belong_to_the_step_that_begins_them() -> None:
@@ -102,8 +114,8 @@ def test_evaluation_between_steps_is_cut_out() -> None:
         loop.end(1, iterator=20 + epoch, loader=2)
         loop.idle(3).start(1, iterator=11 + epoch)
     trace = loop.trace()
-    # the end of the iterator goes with the step before the evaluation, what follows the evaluation with the one behind
-    # it
+    # the end of the iterator goes with the step before the evaluation, what follows the evaluation
+    # with the one behind it
     assert rows(trace, "train") == [(7, 7), (14, 9), (35, 11), (46, 7), (53, 9)]
     assert rows(trace, "eval") == [(23, 6), (29, 6), (62, 6), (68, 6)]
 
@@ -112,7 +124,9 @@ def test_evaluation_left_early_ends_with_its_last_module_call() -> None:
     loop = Loop()
     for epoch in (5, 6, 7, 8):
         loop.next().work()
-        loop.start(1, iterator=epoch, loader=2).next(iterator=epoch, loader=2).forward(4, training=0)
+        loop.start(1, iterator=epoch, loader=2).next(iterator=epoch, loader=2).forward(
+            4, training=0
+        )
         loop.idle(2)
     trace = loop.trace()
     assert rows(trace, "eval") == [(7, 6), (22, 6), (37, 6), (52, 6)]
@@ -123,7 +137,9 @@ def test_evaluation_inside_an_accumulating_step() -> None:
     loop = Loop()
     for run in (2, 3, 4, 5):
         loop.next().forward().backward()
-        loop.next(iterator=run, loader=2).forward(4, training=0).next(iterator=run, loader=2).forward(4, training=0)
+        loop.next(iterator=run, loader=2).forward(4, training=0).next(
+            iterator=run, loader=2
+        ).forward(4, training=0)
         loop.end(iterator=run, loader=2)
         loop.next().forward().backward().optimizer()
     frame = loop.trace().fact(steps)
@@ -139,7 +155,16 @@ def test_evaluation_without_a_loader() -> None:
         loop.idle(2).work().idle(1)
         loop.forward(4, training=0).forward(4, training=0)
     trace = loop.trace()
-    assert rows(trace, "eval") == [(9, 4), (13, 4), (26, 4), (30, 4), (43, 4), (47, 4), (60, 4), (64, 4)]
+    assert rows(trace, "eval") == [
+        (9, 4),
+        (13, 4),
+        (26, 4),
+        (30, 4),
+        (43, 4),
+        (47, 4),
+        (60, 4),
+        (64, 4),
+    ]
     assert [dur for _, dur in rows(trace, "train")] == [9, 9, 9]
 
 
@@ -268,7 +293,14 @@ def test_ranks_are_kept_apart() -> None:
         first.next().work()
         second.next(2).work()
     both = {name: first.tables[name] + second.tables[name] for name in ("loader", "ranges")}
-    second_main = {**build.MAIN, "process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
+    second_main = {
+        **build.MAIN,
+        "process": 1,
+        "pid": 101,
+        "ns_pid": 101,
+        "rank": 1,
+        "local_rank": 1,
+    }
     frame = build.trace(processes=[build.MAIN, second_main], **both).fact(steps)
     assert list(frame["rank"]) == [0, 0, 1, 1]
     assert list(frame["dur"] / MS) == [7, 7, 8, 8]

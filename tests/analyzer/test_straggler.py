@@ -1,4 +1,6 @@
-"""The rank that the others wait for: named, priced with their waiting, and no other named when none is slow."""
+"""The rank that the others wait for: named, priced with their waiting, and no other named when none
+is slow.
+"""
 
 from pathlib import Path
 
@@ -21,16 +23,22 @@ def test_the_slow_rank_is_named_and_costs_what_the_others_wait(tmp_path: Path) -
     assert found.lost_s == pytest.approx(sum(others) / 3 / 1e6, rel=0.02)
     longest = found.evidence[0]
     assert longest.rank != 2 and longest.lane == "stream 20" and longest.start_ns < longest.end_ns
-    assert "20 % longer" in found.explanation and "ampere_sgemm" in " ".join(one.text for one in found.evidence)
+    assert "20 % longer" in found.explanation and "ampere_sgemm" in " ".join(
+        one.text for one in found.evidence
+    )
     diagnosis = diagnose(trace)
-    assert diagnosis.verdict.id == "straggler" and diagnosis.budget_rank == 2 and not diagnosis.failed
+    assert (
+        diagnosis.verdict.id == "straggler" and diagnosis.budget_rank == 2 and not diagnosis.failed
+    )
     assert len(diagnosis.per_rank) == 4
 
 
 def test_ranks_of_equal_speed_have_no_straggler(tmp_path: Path) -> None:
     made_ranks(tmp_path / "job", ranks=4, slow=-1, steps=12)
     trace = load(tmp_path / "job")
-    assert straggler.not_applicable(trace, LIMITS) is None and straggler.detect(trace, LIMITS) is None
+    assert (
+        straggler.not_applicable(trace, LIMITS) is None and straggler.detect(trace, LIMITS) is None
+    )
 
 
 def test_one_rank_alone_says_what_is_needed(tmp_path: Path) -> None:

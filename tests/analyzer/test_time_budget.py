@@ -87,13 +87,18 @@ def test_samples_split_the_rest() -> None:
         loop.tables.setdefault("thread_states", []).extend(
             [
                 {"process": 0, "tid": 100, "ts": begun + 10 * MS, "state": state},
-                {"process": 0, "tid": 100, "ts": begun - 20 * MS, "state": "running" if index % 2 else "gil"},
+                {
+                    "process": 0,
+                    "tid": 100,
+                    "ts": begun - 20 * MS,
+                    "state": "running" if index % 2 else "gil",
+                },
             ]
         )
     trace = loop.trace()
     assert_sums(trace)
-    # a fourth to a half of the samples are exact shares of 100 minus the edges: 74 of 98 sleep outside torch, 49 of 98
-    # GIL
+    # a fourth to a half of the samples are exact shares of 100 minus the edges: 74 of 98 sleep
+    # outside torch, 49 of 98 GIL
     assert abs(mean_ms(trace, "other-idle") - 0.75 * 40) < 1
     assert abs(mean_ms(trace, "host-bound") - 0.5 * 50) < 1
 
@@ -108,7 +113,10 @@ def test_a_lock_inside_torch_is_not_idle() -> None:
 
 
 def test_the_gap_without_a_loader_is_input_when_samples_show_user_code() -> None:
-    user, torch = "main (train.py:3);decode (data.py:9)", "main (train.py:9);_call_impl (torch/nn/modules/module.py:1)"
+    user, torch = (
+        "main (train.py:3);decode (data.py:9)",
+        "main (train.py:9);_call_impl (torch/nn/modules/module.py:1)",
+    )
     loop = Loop()
     for _ in range(30):
         begun = loop.at
@@ -118,7 +126,9 @@ def test_the_gap_without_a_loader_is_input_when_samples_show_user_code() -> None
                 {"process": 0, "tid": 100, "ts": begun + at * MS, "weight_ns": MS, "stack": user}
             )
         loop.work()
-        loop.tables["stacks"].append({"process": 0, "tid": 100, "ts": loop.at - MS, "weight_ns": MS, "stack": torch})
+        loop.tables["stacks"].append(
+            {"process": 0, "tid": 100, "ts": loop.at - MS, "weight_ns": MS, "stack": torch}
+        )
     trace = loop.trace()
     assert_sums(trace)
     assert mean_ms(trace, "input-wait") == 8
@@ -149,7 +159,13 @@ def calls_that_wait(listening: int, frame: str, more: tuple[dict[str, Any], ...]
     for _ in range(30):
         loop.idle(8).forward(2, training=0)
         loop.tables.setdefault("stacks", []).append(
-            {"process": 0, "tid": 100, "ts": loop.at - 6 * MS, "weight_ns": MS, "stack": f"main (a.py:3);{frame}"}
+            {
+                "process": 0,
+                "tid": 100,
+                "ts": loop.at - 6 * MS,
+                "weight_ns": MS,
+                "stack": f"main (a.py:3);{frame}",
+            }
         )
     loop.sampled("thread_states", 1, state="network")
     loop.tables["counters"] = [{"tid": -1, "name": "listening_sockets", "value": float(listening)}]
@@ -169,7 +185,11 @@ def test_a_loop_that_nobody_can_ask_waits_for_its_input() -> None:
     [
         (1, "fetched (a.py:9)", ()),
         (0, "get (queue.py:171)", ()),
-        (0, "fetched (a.py:9)", ({"process": 0, "tid": 200, "ts": 5, "weight_ns": MS, "stack": "take (a.py:30)"},)),
+        (
+            0,
+            "fetched (a.py:9)",
+            ({"process": 0, "tid": 200, "ts": 5, "weight_ns": MS, "stack": "take (a.py:30)"},),
+        ),
     ],
     ids=["listens", "waits for a queue", "has another thread"],
 )
@@ -194,7 +214,12 @@ def test_samples_tell_what_a_thread_waits_for_and_the_kernels_counters_how_much(
     for _ in range(60):
         loop.next(1).work()
     states = [
-        {"process": 0, "tid": 100, "ts": round(at * 1.3 * MS), "state": "gil" if at % 2 else "running"}
+        {
+            "process": 0,
+            "tid": 100,
+            "ts": round(at * 1.3 * MS),
+            "state": "gil" if at % 2 else "running",
+        }
         for at in range(int(loop.at / MS / 1.3))
     ]
     sampled = loop.trace(thread_states=states)
@@ -202,7 +227,9 @@ def test_samples_tell_what_a_thread_waits_for_and_the_kernels_counters_how_much(
     weighed = loop.trace(thread_states=states, counters=counted)
     assert_sums(weighed)
     assert mean_ms(sampled, "gil") == pytest.approx(7 * 0.5, abs=0.15)
-    assert mean_ms(weighed, "gil") == pytest.approx(7 * 0.75, abs=0.15), "on a core or waiting for one 25 % of the time"
+    assert mean_ms(weighed, "gil") == pytest.approx(7 * 0.75, abs=0.15), (
+        "on a core or waiting for one 25 % of the time"
+    )
 
 
 def test_pauses_of_a_rank_in_step_count_where_the_other_waits_for_it() -> None:

@@ -11,14 +11,19 @@ from tests.ui.runs import input_bound
 ON = {"process": 0, "device": 0, "stream": 7}
 
 
-def test_collectives_are_summed_by_group_and_kind_and_what_computation_hides_is_not_exposed() -> None:
+def test_collectives_are_summed_by_group_and_kind_and_what_computation_hides_is_not_exposed() -> (
+    None
+):
     kernels = [
         {**ON, "ts": 0, "dur": 100, "name": "nccl", "kind": "communication"},
         {**ON, "ts": 200, "dur": 50, "name": "nccl", "kind": "communication"},
         {**ON, "stream": 1, "ts": 0, "dur": 60, "name": "gemm", "kind": "compute"},
     ]
     reduce = {**ON, "kind": "all_reduce", "group": "dp", "group_size": 2, "in_bytes": 1000}
-    collectives = [{**reduce, "ts": 0, "dur": 100, "kernel": 0}, {**reduce, "ts": 200, "dur": 50, "kernel": 1}]
+    collectives = [
+        {**reduce, "ts": 0, "dur": 100, "kernel": 0},
+        {**reduce, "ts": 200, "dur": 50, "kernel": 1},
+    ]
     ranks = [{"process": 0, "rank": 0, "world_size": 2}]
     whole = trace(processes=[MAIN], ranks=ranks, kernels=kernels, collectives=collectives)
     (row,) = communication_table(whole).to_dict("records")
@@ -46,7 +51,14 @@ def test_memory_belongs_to_the_operator_that_still_runs() -> None:
         {"process": 0, "tid": 1, "ts": 10, "dur": 20, "name": "inner", "parent": 0},
     ]
     memory = [
-        {"process": 0, "device": 0, "ts": ts, "bytes": size, "allocated_bytes": in_use, "reserved_bytes": 800}
+        {
+            "process": 0,
+            "device": 0,
+            "ts": ts,
+            "bytes": size,
+            "allocated_bytes": in_use,
+            "reserved_bytes": 800,
+        }
         for ts, size, in_use in ((15, 300, 300), (50, 200, 500), (60, -300, 200), (500, 70, 270))
     ]
     whole = trace(processes=[MAIN], ops=ops, memory=memory)
@@ -63,9 +75,17 @@ def test_what_if_asks_the_closed_forms() -> None:
     assert line is not None and line.workers == 2
     as_it_is = what_if(run, 0, 2, 1.0).after
     assert as_it_is is not None and as_it_is.likely == line.step
-    times = [one.after.likely for one in (what_if(run, 0, workers, 1.0) for workers in (2, 3, 4, 8)) if one.after]
+    times = [
+        one.after.likely
+        for one in (what_if(run, 0, workers, 1.0) for workers in (2, 3, 4, 8))
+        if one.after
+    ]
     assert times == sorted(times, reverse=True) and times[-1] < times[0]
-    cheaper = [one.after.likely for one in (what_if(run, 0, 2, cost) for cost in (0.9, 0.5, 0.1)) if one.after]
+    cheaper = [
+        one.after.likely
+        for one in (what_if(run, 0, 2, cost) for cost in (0.9, 0.5, 0.1))
+        if one.after
+    ]
     assert cheaper == sorted(cheaper, reverse=True)
     alone = what_if(run, 0, 0, 1.0).after
     assert alone is not None and alone.likely > times[0]

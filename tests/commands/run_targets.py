@@ -67,4 +67,4 @@ LOOKING = """
 import json, os, sys
 print(json.dumps([sys.path, "sitecustomize" in sys.modules, os.environ.get("ORDER", ""), sys.stdin.read()]))
 sys.exit(7)
-"""
+"""  # noqa: E501

@@ -1,4 +1,6 @@
-"""The arguments of each command as a dataclass: every option has its field, of the type that it says."""
+"""The arguments of each command as a dataclass: every option has its field, of the type that it
+says.
+"""
 
 import argparse
 import dataclasses
@@ -24,9 +26,15 @@ LINES = [
     "analyze run trace.json --json --no-cache --html r.html --dask tcp://127.0.0.1:1 --insecure",
     "analyze run",
     "attach 7",
-    "attach 7 --duration 3 --max-duration 2m --all-ranks --job-id j --depth kernels --window steps=5 --every 9 --window-stacks"
-    " --window-stall 100 --out d --json --html r.html --ui --steered --follow",
-    "run --duration 3 --depth probe --job-id j --window seconds=2 --out d --json r.json --html r.html -- python train.py",
+    (
+        "attach 7 --duration 3 --max-duration 2m --all-ranks --job-id j --depth kernels --window"
+        " steps=5 --every 9 --window-stacks --window-stall 100 --out d --json --html r.html --ui"
+        " --steered --follow"
+    ),
+    (
+        "run --duration 3 --depth probe --job-id j --window seconds=2 --out d --json r.json --html"
+        " r.html -- python train.py"
+    ),
     "run true",
     "top 1 2 --interval 0.5 --count 3 --json",
     "top",
@@ -59,7 +67,11 @@ def fits(value: object, kind: Any) -> bool:
 def test_what_is_parsed_is_of_the_types_that_mypy_is_told(line: str) -> None:
     args = parsed(line)
     hints = get_type_hints(type(args), {**vars(attach), "Window": Window})
-    assert {name: getattr(args, name) for name, kind in hints.items() if not fits(getattr(args, name), kind)} == {}
+    assert {
+        name: getattr(args, name)
+        for name, kind in hints.items()
+        if not fits(getattr(args, name), kind)
+    } == {}
     field = next(iter(hints))
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(args, field, None)
@@ -95,8 +107,21 @@ def test_the_recording_process_gets_the_same_arguments(options: str) -> None:
 def test_a_window_is_taken_while_it_is_watched(tmp_path: Path) -> None:
     target = start("looping.py", tmp_path)
     out = tmp_path / "run.perfscope"
-    command = perfscope("attach", target.pid, "--ui", "--window", "steps=3", "--duration", "4", "--json", "--out", out)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = perfscope(
+        "attach",
+        target.pid,
+        "--ui",
+        "--window",
+        "steps=3",
+        "--duration",
+        "4",
+        "--json",
+        "--out",
+        out,
+    )
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None and process.stderr is not None
             lines = iter(process.stdout.readline, "")
@@ -104,7 +129,9 @@ def test_a_window_is_taken_while_it_is_watched(tmp_path: Path) -> None:
             token = re.fullmatch(r"http://127\.0\.0\.1:\d+/live\?token=(\S{40,})\n", address)
             assert token, process.stderr.read()
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            seen = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in [str(process.pid), *children]]
+            seen = [
+                Path(f"/proc/{pid}/cmdline").read_bytes() for pid in [str(process.pid), *children]
+            ]
             assert not [line for line in seen if token[1].encode() in line]
             said = "".join(line for line in lines_until(lines, "the page stays at"))
         finally:

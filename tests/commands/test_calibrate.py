@@ -13,9 +13,23 @@ from perfscope.errors import PerfscopeError, UsageError
 from perfscope.traces.calibrations import recall
 
 
-def test_it_measures_and_keeps_what_the_analyzer_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = [sys.executable, "-m", "perfscope", "doctor", "--calibrate", "--force", "--threads", "1", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
+def test_it_measures_and_keeps_what_the_analyzer_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "perfscope",
+        "doctor",
+        "--calibrate",
+        "--force",
+        "--threads",
+        "1",
+        "--json",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    )
     assert done.returncode == 0, done.stderr
     [said] = json.loads(done.stdout)
     assert said["threads"] == 1

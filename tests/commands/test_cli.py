@@ -27,10 +27,16 @@ def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
         (("explain", "gpu-slow"), 2, "no finding 'gpu-slow'; there are: input-bound"),
     ],
 )
-def test_an_error_is_one_line_that_says_what_to_do(arguments: tuple[str, ...], code: int, says: str) -> None:
+def test_an_error_is_one_line_that_says_what_to_do(
+    arguments: tuple[str, ...], code: int, says: str
+) -> None:
     done = run(*arguments)
     assert done.returncode == code and done.stdout == ""
-    assert done.stderr.startswith("perfscope: ") and says in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("perfscope: ")
+        and says in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_a_process_that_is_not_python_is_refused(tmp_path: Path) -> None:
@@ -40,7 +46,9 @@ def test_a_process_that_is_not_python_is_refused(tmp_path: Path) -> None:
     finally:
         sleeper.kill()
         sleeper.wait()
-    assert done.returncode == 2 and "is not Python" in done.stderr and not (tmp_path / "run").exists()
+    assert (
+        done.returncode == 2 and "is not Python" in done.stderr and not (tmp_path / "run").exists()
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -65,7 +73,9 @@ def test_a_broken_pipe_is_quiet() -> None:
 def test_a_process_without_torch_gets_an_honest_look_from_outside(tmp_path: Path) -> None:
     target = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
     try:
-        done = run("attach", str(target.pid), "--duration", "4", "--json", "--out", tmp_path / "run")
+        done = run(
+            "attach", str(target.pid), "--duration", "4", "--json", "--out", tmp_path / "run"
+        )
     finally:
         target.kill()
         target.wait()
@@ -73,7 +83,10 @@ def test_a_process_without_torch_gets_an_honest_look_from_outside(tmp_path: Path
     sources = {one["name"]: one for one in answer["sources"]}
     assert answer["steps"]["count"] == 0 and sources["stacks"]["status"] == "ok"
     assert "has torch loaded" in sources["probe"]["reason"]
-    assert answer["verdict"]["id"] in ("unknown", "cpu-oversubscription")  # the latter where others fill the machine
+    assert answer["verdict"]["id"] in (
+        "unknown",
+        "cpu-oversubscription",
+    )  # the latter where others fill the machine
 
 
 @pytest.fixture
@@ -85,7 +98,15 @@ def looping(tmp_path: Path) -> "object":
 
 def test_json_is_alone_on_stdout_and_as_documented(looping: Run, tmp_path: Path) -> None:
     done = run(
-        "attach", str(looping.pid), "--duration", "3", "--json", "--out", tmp_path / "r", "--html", tmp_path / "r.html"
+        "attach",
+        str(looping.pid),
+        "--duration",
+        "3",
+        "--json",
+        "--out",
+        tmp_path / "r",
+        "--html",
+        tmp_path / "r.html",
     )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -98,7 +119,9 @@ def test_json_is_alone_on_stdout_and_as_documented(looping: Run, tmp_path: Path)
 
 def test_ctrl_c_stops_and_still_reports(looping: Run, tmp_path: Path) -> None:
     before = looping.state()
-    command = perfscope("attach", str(looping.pid), "--duration", "60", "--json", "--out", tmp_path / "run")
+    command = perfscope(
+        "attach", str(looping.pid), "--duration", "60", "--json", "--out", tmp_path / "run"
+    )
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(lambda: looping.state()["hooks"] != before["hooks"])
     steps = len(looping.lines())
@@ -112,7 +135,11 @@ def test_ctrl_c_stops_and_still_reports(looping: Run, tmp_path: Path) -> None:
 
 def test_ps_lists_a_running_training(looping: Run) -> None:
     rows = {one["pid"]: one for one in json.loads(run("ps", "--json").stdout)}
-    assert rows[looping.pid]["torch"] and rows[looping.pid]["workers"] == 2 and rows[looping.pid]["refusal"] is None
+    assert (
+        rows[looping.pid]["torch"]
+        and rows[looping.pid]["workers"] == 2
+        and rows[looping.pid]["refusal"] is None
+    )
 
 
 def test_doctor_tries_for_real() -> None:

@@ -7,8 +7,12 @@ from perfscope.analyzer.input.causes import CAUSES
 from perfscope.cli import main
 
 
-@pytest.mark.parametrize("known", [*ids(), *(cause.CAUSE for cause in CAUSES), "input-bound/decode-bound"])
-def test_every_finding_and_cause_is_explained(known: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "known", [*ids(), *(cause.CAUSE for cause in CAUSES), "input-bound/decode-bound"]
+)
+def test_every_finding_and_cause_is_explained(
+    known: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["explain", known]) == 0
     text = capsys.readouterr().out
     headings = ("What it means", "How it is detected", "What to do", "When it is wrong")
@@ -17,7 +21,11 @@ def test_every_finding_and_cause_is_explained(known: str, capsys: pytest.Capture
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("input-bond", "input-bound"), ("decode-bond", "decode-bound"), ("input-bound/storage-bnd", "storage-bound")],
+    [
+        ("input-bond", "input-bound"),
+        ("decode-bond", "decode-bound"),
+        ("input-bound/storage-bnd", "storage-bound"),
+    ],
 )
 def test_a_typing_error_is_answered_with_what_was_meant(
     typed: str, meant: str, capsys: pytest.CaptureFixture[str]

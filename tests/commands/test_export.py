@@ -20,7 +20,14 @@ FORMATS = {
 def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    kernel = {"start": 1, "end": 5, "shortName": "k", "globalPid": pid_of(7), "deviceId": 0, "streamId": 7}
+    kernel = {
+        "start": 1,
+        "end": 5,
+        "shortName": "k",
+        "globalPid": pid_of(7),
+        "deviceId": 0,
+        "streamId": 7,
+    }
     return export(tmp_path / "run.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=[kernel])
 
 
@@ -33,11 +40,16 @@ def test_it_names_what_it_wrote_here_and_overwrites_only_when_told(
     assert capsys.readouterr().out == f"wrote {FORMATS[to]}\n"
     assert [path.name for path in Path().iterdir()] == [FORMATS[to]], "and leaves nothing else"
     assert main(command) == 2
-    assert capsys.readouterr().err == f"perfscope: {FORMATS[to]} exists; `--force` overwrites it, -o names another\n"
+    assert (
+        capsys.readouterr().err
+        == f"perfscope: {FORMATS[to]} exists; `--force` overwrites it, -o names another\n"
+    )
     assert main([*command, "--force"]) == 0
 
 
-def test_a_folder_that_is_not_ours_is_never_removed(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_ours_is_never_removed(
+    trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("years of work")
     assert main(["export", str(trace), "--to", "csv", "-o", "mine", "--force"]) == 2
@@ -53,7 +65,9 @@ def test_a_stale_table_goes_with_the_export_it_was_of(trace: Path) -> None:
     assert not Path("out/ops.csv").exists() and Path("out/kernels.csv").exists()
 
 
-def test_what_cannot_be_read_or_written_is_said_in_a_line(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_read_or_written_is_said_in_a_line(
+    trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["export", "nowhere", "--to", "csv"]) == 2
     assert main(["export", str(trace), "--to", "csv", "-o", "no/such/place"]) == 2
     said = capsys.readouterr().err.splitlines()
@@ -73,7 +87,10 @@ def test_packed_or_not_as_the_name_says(trace: Path) -> None:
 @pytest.mark.parametrize("to", FORMATS)
 def test_a_recorded_run_too(tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "job.perfscope")
-    assert main(["export", str(tmp_path / "job.perfscope"), "--to", to, "-o", str(tmp_path / "out")]) == 0
+    assert (
+        main(["export", str(tmp_path / "job.perfscope"), "--to", to, "-o", str(tmp_path / "out")])
+        == 0
+    )
     assert capsys.readouterr().err == ""
     if to == "csv":
         assert (tmp_path / "out/loader.csv").read_text().count("\n") == 3

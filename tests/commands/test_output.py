@@ -1,4 +1,6 @@
-"""Where output goes wrong: a wrong word, a terminal of few letters, a full disk. Always one line, never a traceback."""
+"""Where output goes wrong: a wrong word, a terminal of few letters, a full disk. Always one line,
+never a traceback.
+"""
 
 import subprocess
 import sys
@@ -22,13 +24,21 @@ from tests.running import perfscope
 def test_wrong_usage_is_one_line(arguments: tuple[str, ...], says: str) -> None:
     done = subprocess.run(perfscope(*arguments), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("perfscope: ") and says in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("perfscope: ")
+        and says in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_a_full_disk_behind_stdout_is_said_in_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            perfscope("explain", "input-bound"), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            perfscope("explain", "input-bound"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
         )
     assert done.returncode == 1
     assert done.stderr == "perfscope: No space left on device; `--debug` shows where\n"
@@ -36,8 +46,11 @@ def test_a_full_disk_behind_stdout_is_said_in_one_line() -> None:
 
 def test_a_terminal_without_our_letters_still_gets_the_words() -> None:
     program = (
-        "import sys; from perfscope.cli import write_what_can_be_written as w; w(); print('a step \\u2592 39 \\xb5s')"
+        "import sys; from perfscope.cli import write_what_can_be_written as w; w(); print('a step"
+        " \\u2592 39 \\xb5s')"
     )
     ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=ascii_only, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=ascii_only, timeout=60
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "a step ? 39 ?s\n", "")

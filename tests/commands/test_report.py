@@ -49,9 +49,14 @@ def test_analyze_says_the_same_as_the_page(recorded: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("where", ["no/such/folder/r.html", "taken"])
-def test_a_place_that_cannot_be_written_is_said_and_nothing_is_left(recorded: Path, tmp_path: Path, where: str) -> None:
+def test_a_place_that_cannot_be_written_is_said_and_nothing_is_left(
+    recorded: Path, tmp_path: Path, where: str
+) -> None:
     (tmp_path / "taken").mkdir()
     done = run("report", recorded, "-o", tmp_path / where)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith(f"perfscope: cannot write {tmp_path / where}: ") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith(f"perfscope: cannot write {tmp_path / where}: ")
+        and done.stderr.count("\n") == 1
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]

@@ -1,4 +1,6 @@
-"""`perfscope run`: the command runs as it would without us, and is recorded from its first step to its last."""
+"""`perfscope run`: the command runs as it would without us, and is recorded from its first step to
+its last.
+"""
 
 import json
 import os
@@ -20,14 +22,20 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def run(folder: Path, *words: str, given: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+def run(
+    folder: Path, *words: str, given: str = "", **environment: str
+) -> "subprocess.CompletedProcess[str]":
     command = [*perfscope("run", "--out", folder / "run"), "--", *words]
     whole = {**os.environ, **environment}
-    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, cwd=folder, env=whole)
+    return subprocess.run(
+        command, input=given, capture_output=True, text=True, timeout=120, cwd=folder, env=whole
+    )
 
 
 def seen_by(python: str, program: str, environment: dict[str, str]) -> Any:
-    done = subprocess.run([python, program], input="x", capture_output=True, text=True, env=os.environ | environment)
+    done = subprocess.run(
+        [python, program], input="x", capture_output=True, text=True, env=os.environ | environment
+    )
     return json.loads(done.stdout)
 
 
@@ -35,7 +43,9 @@ def test_streams_exit_code_path_and_sitecustomize_are_the_commands_own(tmp_path:
     program = written(tmp_path, LOOKING)
     for name in ("none", "own"):
         (tmp_path / name).mkdir()
-    (tmp_path / "own" / "sitecustomize.py").write_text("import os\nos.environ['ORDER'] = 'theirs'\n")
+    (tmp_path / "own" / "sitecustomize.py").write_text(
+        "import os\nos.environ['ORDER'] = 'theirs'\n"
+    )
     for name in ("none", "own"):
         folder = tmp_path / f"of-{name}"
         folder.mkdir()
@@ -52,8 +62,15 @@ def test_signals_reach_the_command_and_how_it_ended_is_told(tmp_path: Path) -> N
         ("told", signal.SIGUSR1, 5, "heard SIGUSR1\n"),
         ("killed", signal.SIGTERM, 143, ""),
     ):
-        command = [*perfscope("run", "--out", tmp_path / name), "--", sys.executable, written(tmp_path, SIGNALLED)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        command = [
+            *perfscope("run", "--out", tmp_path / name),
+            "--",
+            sys.executable,
+            written(tmp_path, SIGNALLED),
+        ]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
             process.send_signal(send)
             assert process.stdout.read() == heard
@@ -61,7 +78,12 @@ def test_signals_reach_the_command_and_how_it_ended_is_told(tmp_path: Path) -> N
 
 
 def test_a_signal_to_the_whole_group_reaches_the_command_once(tmp_path: Path) -> None:
-    command = [*perfscope("run", "--out", tmp_path / "run"), "--", sys.executable, written(tmp_path, COUNTING)]
+    command = [
+        *perfscope("run", "--out", tmp_path / "run"),
+        "--",
+        sys.executable,
+        written(tmp_path, COUNTING),
+    ]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -70,8 +92,18 @@ def test_a_signal_to_the_whole_group_reaches_the_command_once(tmp_path: Path) ->
         text=True,
         start_new_session=True,
     ) as process:
-        assert process.stdin is not None and process.stdout is not None and process.stdout.readline() == "ready\n"
-        for send, heard in ((os.killpg, 1), (os.kill, 2), (os.killpg, 3), (os.killpg, 4), (os.kill, 5)):
+        assert (
+            process.stdin is not None
+            and process.stdout is not None
+            and process.stdout.readline() == "ready\n"
+        )
+        for send, heard in (
+            (os.killpg, 1),
+            (os.kill, 2),
+            (os.killpg, 3),
+            (os.killpg, 4),
+            (os.kill, 5),
+        ):
             send(process.pid, signal.SIGUSR1)
             assert process.stdout.readline() == f"{heard}\n"
             time.sleep(0.3)  # for a second one, if there is one
@@ -82,10 +114,15 @@ def test_a_signal_to_the_whole_group_reaches_the_command_once(tmp_path: Path) ->
 def test_a_command_that_is_not_there_is_told_as_a_shell_tells_it(tmp_path: Path) -> None:
     done = run(tmp_path, "no-such-program-anywhere")
     assert done.returncode == 127 and done.stdout == ""
-    assert done.stderr.startswith("perfscope: cannot start no-such-program-anywhere") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("perfscope: cannot start no-such-program-anywhere")
+        and done.stderr.count("\n") == 1
+    )
 
 
-def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(tmp_path: Path) -> None:
+def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(
+    tmp_path: Path,
+) -> None:
     options = ("--json", "told.json", "--out", "run", "--depth", "probe")
     command = [*perfscope("run", *options), sys.executable, written(tmp_path, WITH_WORKER)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
@@ -93,19 +130,30 @@ def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(tmp
     answer = json.loads((tmp_path / "told.json").read_text())
     assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
     trace = load(tmp_path / "run")
-    ranges, fetches, processes = trace.table("ranges"), trace.table("fetches"), trace.table("processes")
+    ranges, fetches, processes = (
+        trace.table("ranges"),
+        trace.table("fetches"),
+        trace.table("processes"),
+    )
     assert ranges is not None and (ranges["category"] == "optimizer").sum() == 40
     assert (ranges["name"] == "part").sum() == 40, "by the library or by the probe, not by both"
     assert fetches is not None and set(fetches["worker"]) == {0} and processes is not None
     told = trace.manifest.torch
-    assert told is not None and told.intra_op_threads == 3, "which the program set after the probe had come"
+    assert told is not None and told.intra_op_threads == 3, (
+        "which the program set after the probe had come"
+    )
     roles = processes.set_index("process")["role"]
-    assert set(roles[fetches["process"].unique()]) == {"loader-worker"} and (roles == "main").sum() == 1
+    assert (
+        set(roles[fetches["process"].unique()]) == {"loader-worker"}
+        and (roles == "main").sum() == 1
+    )
 
 
 def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
     program = written(tmp_path, TRAINING)
-    done = run(tmp_path, sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", program)
+    done = run(
+        tmp_path, sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", program
+    )
     assert done.returncode == 0 and sorted(done.stdout.split()) == ["0", "1", "rank", "rank"]
     assert "(2 ranks)" in done.stderr
     trace = load(tmp_path / "run")
@@ -113,7 +161,9 @@ def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
     assert processes is not None and ranges is not None
     mains = processes[processes["role"] == "main"]
     assert sorted(mains["rank"]) == [0, 1]
-    of_optimizer = ranges[ranges["category"] == "optimizer"].groupby("process", observed=True).size()
+    of_optimizer = (
+        ranges[ranges["category"] == "optimizer"].groupby("process", observed=True).size()
+    )
     assert set(of_optimizer.index) == set(mains["process"]) and of_optimizer.max() == 40
 
 
@@ -121,10 +171,18 @@ def test_tasks_of_slurm_that_begin_at_once_have_folders_of_their_own(tmp_path: P
     until_both = "until [ $(ls -d *.perfscope/manifest.json | wc -l) = 2 ]; do sleep 0.1; done"
     command = [*perfscope("run", "--depth", "observe"), "--", "sh", "-c", until_both]
     tasks = [
-        os.environ | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": rank, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+        os.environ
+        | {
+            "SLURM_STEP_NUM_TASKS": "2",
+            "SLURM_PROCID": rank,
+            "SLURM_JOB_ID": "7",
+            "SLURM_STEP_ID": "0",
+        }
         for rank in ("0", "1")
     ]
-    running = [subprocess.Popen(command, env=env, cwd=tmp_path, stderr=subprocess.DEVNULL) for env in tasks]
+    running = [
+        subprocess.Popen(command, env=env, cwd=tmp_path, stderr=subprocess.DEVNULL) for env in tasks
+    ]
     assert [one.wait(120) for one in running] == [0, 0]
     folders = sorted(tmp_path.iterdir(), key=lambda one: one.name[-16:])
     assert [one.name.rsplit("-", 1)[1] for one in folders] == ["rank0.perfscope", "rank1.perfscope"]

@@ -33,7 +33,9 @@ def targets() -> Iterator[list[int]]:
 
 def looked(*words: str, env: dict[str, str] | None = None) -> str:
     command = perfscope("top", "--count", "1", "--interval", "1.5", *words)
-    return subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(
+        command, env=env, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
 
 
 def test_each_process_has_its_word_without_a_driver(targets: list[int]) -> None:
@@ -42,19 +44,32 @@ def test_each_process_has_its_word_without_a_driver(targets: list[int]) -> None:
     words: dict[int, dict[str, Any]] = {one["pid"]: one for one in said["processes"]}
     assert words[targets[0]]["word"] in ("computing", "starved") and words[targets[0]]["cores"] > 0
     # On a full machine even a process that only wakes up now and then waits for a core.
-    assert words[targets[1]]["word"] in ("idle", "starved") and words[targets[1]]["states"].get("sleep", 0) > 0.5
+    assert (
+        words[targets[1]]["word"] in ("idle", "starved")
+        and words[targets[1]]["states"].get("sleep", 0) > 0.5
+    )
     text = looked(str(targets[1]))
     assert "no device: no NVIDIA driver" in text and str(targets[1]) in text
     assert "idle: it does nothing" in text or "starved: " in text
 
 
 def test_devices_of_the_driver_and_who_is_on_them(targets: list[int], tmp_path: Path) -> None:
-    changes = (f"@0 process {targets[0]} 50e9 90", "@1 sm_active 0.1", "@2 clock_events 32", "@3 utilization 0")
+    changes = (
+        f"@0 process {targets[0]} 50e9 90",
+        "@1 sm_active 0.1",
+        "@2 clock_events 32",
+        "@3 utilization 0",
+    )
     env = environment(built(tmp_path), written(tmp_path, "h100", *changes, devices=4))
     said = json.loads(looked("--json", str(targets[0]), env=env | {"STAND_IN_AT_ONCE": "1"}))
     assert [one["word"] for one in said["devices"]] == ["busy", "underused", "throttled", "idle"]
-    assert said["devices"][0]["name"] == "NVIDIA H100 80GB HBM3" and said["devices"][0]["power_w"] == pytest.approx(560)
-    assert said["processes"][0]["devices"] == [0] and said["processes"][0]["device_memory_bytes"] == 50e9
+    assert said["devices"][0]["name"] == "NVIDIA H100 80GB HBM3" and said["devices"][0][
+        "power_w"
+    ] == pytest.approx(560)
+    assert (
+        said["processes"][0]["devices"] == [0]
+        and said["processes"][0]["device_memory_bytes"] == 50e9
+    )
 
 
 def test_a_device_that_never_answered_is_there_and_a_reloaded_driver_is_found_again(
@@ -65,11 +80,22 @@ def test_a_device_that_never_answered_is_there_and_a_reloaded_driver_is_found_ag
     lines = looked("--json", "--count", "3", str(targets[0]), env=env).splitlines()
     told = [[one["lost"] for one in json.loads(line)["devices"]] for line in lines]
     assert told[-1] == [None, "the device fell off the bus"]
-    text = subprocess.run(perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60).stdout
-    assert "NO  GPU counters" in text and "device 1 does not answer: the device fell off the bus" in text
+    text = subprocess.run(
+        perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert (
+        "NO  GPU counters" in text
+        and "device 1 does not answer: the device fell off the bus" in text
+    )
     scenario.write_text("init DRIVER_NOT_LOADED\n" + scenario.read_text())
-    text = subprocess.run(perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60).stdout
-    assert "NO  GPU counters" in text and "the driver is not loaded" in text and "make `nvidia-smi` list" in text
+    text = subprocess.run(
+        perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert (
+        "NO  GPU counters" in text
+        and "the driver is not loaded" in text
+        and "make `nvidia-smi` list" in text
+    )
 
 
 def test_words_of_devices() -> None:
@@ -85,11 +111,16 @@ def test_words_of_devices() -> None:
         "idle": DeviceGlance(**whole, kernel_time_share=0.02, sm_active=0.9),
         "unknown": DeviceGlance(**whole),
     }
-    assert {word: device_word(one) for word, one in seen.items()} == {word: word for word in DEVICE_WORDS}
+    assert {word: device_word(one) for word, one in seen.items()} == {
+        word: word for word in DEVICE_WORDS
+    }
 
 
 def test_words_of_processes() -> None:
-    working, still = DeviceGlance(0, "x", kernel_time_share=0.9), DeviceGlance(1, "x", kernel_time_share=0.0)
+    working, still = (
+        DeviceGlance(0, "x", kernel_time_share=0.9),
+        DeviceGlance(1, "x", kernel_time_share=0.0),
+    )
     runs, waits = {"running": 0.9, "lock": 0.1}, {"poll": 0.9, "running": 0.1}
     seen = {
         "starved": ProcessGlance(1, "x", waiting_cores=0.8, states=runs),
@@ -110,7 +141,11 @@ def test_words_of_processes() -> None:
 
 def test_of_a_lost_device_nothing_is_shown_but_why(tmp_path: Path) -> None:
     lost = DeviceGlance(
-        1, "NVIDIA H100", memory_bytes=80 << 30, power_limit_w=700.0, lost="the device fell off the bus"
+        1,
+        "NVIDIA H100",
+        memory_bytes=80 << 30,
+        power_limit_w=700.0,
+        lost="the device fell off the bus",
     )
     told = io.StringIO()
     printed(Glances([lost], []), "12:00:00", Console(file=told, width=200))

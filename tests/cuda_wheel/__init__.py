@@ -1,1 +1,3 @@
-"""Checks with the CUDA build of torch on a machine without a GPU: `make test-cuda-wheel`. Not collected by default."""
+"""Checks with the CUDA build of torch on a machine without a GPU: `make test-cuda-wheel`. Not
+collected by default.
+"""

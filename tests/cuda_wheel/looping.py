@@ -1,6 +1,8 @@
-"""A training loop that comes to use CUDA: `looping.py OUT SECONDS`. Kineto then requests CUPTI, and without a driver gets none.
+"""A training loop that comes to use CUDA: `looping.py OUT SECONDS`. Kineto then requests CUPTI, and
+without a driver gets none.
 
-For so many seconds it says that CUDA is not initialized, as a program does that still loads its model.
+For so many seconds it says that CUDA is not initialized, as a program does that still loads its
+model.
 """
 
 import sys

@@ -1,4 +1,6 @@
-"""Scenarios recorded with the stand-in driver: all of them at once, each from a process of its own, of one real target."""
+"""Scenarios recorded with the stand-in driver: all of them at once, each from a process of its own,
+of one real target.
+"""
 
 import json
 import subprocess
@@ -13,7 +15,8 @@ ROOT = Path(__file__).parent.parent.parent
 SECONDS = 3.0
 AT_ONCE = 14
 PROGRAMS = {
-    "waiting": "import time\nwhile True: time.sleep(0.01)",  # a busy machine then makes no findings of its own
+    # a busy machine then makes no findings of its own
+    "waiting": "import time\nwhile True: time.sleep(0.01)",
     "computing": "while True: sum(range(1000))",
 }
 TARGETS = {
@@ -56,15 +59,25 @@ SCENARIOS = {
         mine="",
     ),
     "pcie-full": Scenario("h100", ("pcie_rx 56e9",)),
-    "pcie-downtrained": Scenario("h100", ("pcie_generation 1", "pcie_width 4", "pcie_rx 0.93e9", "pcie_tx 0.2e9")),
+    "pcie-downtrained": Scenario(
+        "h100", ("pcie_generation 1", "pcie_width 4", "pcie_rx 0.93e9", "pcie_tx 0.2e9")
+    ),
     "hot": Scenario(
-        "a100", ("clock_events 0 @1.3 64", "sm_clock 1395 @1.3 700", "held_thermal 0 @1.3 1", "temperature 92")
+        "a100",
+        (
+            "clock_events 0 @1.3 64",
+            "sm_clock 1395 @1.3 700",
+            "held_thermal 0 @1.3 1",
+            "temperature 92",
+        ),
     ),
     "power-cap-lowered": Scenario(
         "h100", ("power_limit_mw 400000", "held_power 0.9", "clock_events 4", "sm_clock 1200")
     ),
     "power-cap-usual": Scenario("h100", ("held_power 0.9", "clock_events 4", "sm_clock 1500")),
-    "memory-bound-decode": Scenario("h100", ("dram_active 0.74", "tensor_active 0.06", "sm_active 0.98")),
+    "memory-bound-decode": Scenario(
+        "h100", ("dram_active 0.74", "tensor_active 0.06", "sm_active 0.98")
+    ),
     "busy-but-empty": Scenario("h100", (*GPM_IDLE, "sm_active 0.1")),
     "host-feeds-slowly": Scenario("a100", ("utilization 8",), target="computing"),
     "memory-full": Scenario("h100", ("memory_used 84e9",)),
@@ -76,13 +89,24 @@ SCENARIOS = {
     "driver-reload": Scenario("h100", ("gone 1.0 1.5",)),
     "no-permission": Scenario(
         "h100",
-        ("refuses processes NO_PERMISSION", "refuses energy_w NO_PERMISSION", "refuses clock_events NO_PERMISSION"),
+        (
+            "refuses processes NO_PERMISSION",
+            "refuses energy_w NO_PERMISSION",
+            "refuses clock_events NO_PERMISSION",
+        ),
     ),
     "mig": Scenario(
         "h100",
         (
             *("mig_mode 1", "lacks utilization"),
-            *("mig 3", "memory 20e9", "memory_used 8e9", "multiprocessors 32", "sm_active 0.8", "sm_occupancy 0.3"),
+            *(
+                "mig 3",
+                "memory 20e9",
+                "memory_used 8e9",
+                "multiprocessors 32",
+                "sm_active 0.8",
+                "sm_occupancy 0.3",
+            ),
             *("tensor_active 0.55", "dram_active 0.2", "graphics_active 0.95", "process PID 8e9 0"),
         ),
         mine="",
@@ -94,7 +118,9 @@ SCENARIOS = {
 
 
 def program_of(kind: str, pid: int) -> int:
-    """The target itself: where a namespace is made first, the child of the process that makes it."""
+    """The target itself: where a namespace is made first, the child of the process that makes
+    it.
+    """
     if not TARGETS[kind][0]:
         return pid
     until(lambda: children(pid))
@@ -114,14 +140,18 @@ def recorded(place: Path, names: tuple[str, ...] = tuple(SCENARIOS)) -> dict[str
     }
     other = subprocess.Popen(["sleep", "600"])
     batches = [
-        (old, some) for old in drivers for some in batched([name for name in names if SCENARIOS[name].old == old])
+        (old, some)
+        for old in drivers
+        for some in batched([name for name in names if SCENARIOS[name].old == old])
     ]
     try:
         for old, some in batches:
             jobs = [prepared(place / name, SCENARIOS[name], targets, other.pid) for name in some]
             command = [sys.executable, "-m", "tests.driver.record"]
             env = environment(drivers[old], place)
-            done = subprocess.run(command, env=env, cwd=ROOT, input=json.dumps(jobs), text=True, timeout=120)
+            done = subprocess.run(
+                command, env=env, cwd=ROOT, input=json.dumps(jobs), text=True, timeout=120
+            )
             assert done.returncode == 0
     finally:
         for one in (*targets.values(), other):

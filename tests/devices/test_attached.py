@@ -1,4 +1,6 @@
-"""A training run with the stand-in's device, attached to as a user would: steps and counters joined."""
+"""A training run with the stand-in's device, attached to as a user would: steps and counters
+joined.
+"""
 
 import json
 import subprocess
@@ -17,9 +19,15 @@ def test_counters_are_joined_to_steps(tmp_path: Path) -> None:
     run = start("looping.py", tmp_path)
     try:
         scenario = written(tmp_path, "h100", f"process {run.pid} 50e9 90")
-        command = perfscope("attach", str(run.pid), "--duration", "4", "--json", "--out", tmp_path / "run")
+        command = perfscope(
+            "attach", str(run.pid), "--duration", "4", "--json", "--out", tmp_path / "run"
+        )
         done = subprocess.run(
-            command, env=environment(built(tmp_path), scenario), capture_output=True, text=True, timeout=90
+            command,
+            env=environment(built(tmp_path), scenario),
+            capture_output=True,
+            text=True,
+            timeout=90,
         )
     finally:
         end(run)

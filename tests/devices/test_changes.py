@@ -1,4 +1,6 @@
-"""Devices that change in the middle of a recording, on built traces: each figure is of the time in which it was so."""
+"""Devices that change in the middle of a recording, on built traces: each figure is of the time in
+which it was so.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +37,9 @@ def device(
     tables: dict[str, list[dict[str, Any]]] | None = None,
     **counters: float | Callable[[float], float],
 ) -> Trace:
-    """A device of rank 0, read twice a second: each counter a number, or a function of the time in seconds."""
+    """A device of rank 0, read twice a second: each counter a number, or a function of the time in
+    seconds.
+    """
     instants = range(0, round(seconds * SECOND) + 1, HALF)
     rows = [
         {
@@ -48,10 +52,21 @@ def device(
         for name, said in {"kernel_time_share": 1.0, **counters}.items()
         for ts in instants
     ]
-    on = {"device_processes": [*(HELD | {"ts": ts} for ts in instants), *(holders or [])]} if listed else {}
+    on = (
+        {"device_processes": [*(HELD | {"ts": ts} for ts in instants), *(holders or [])]}
+        if listed
+        else {}
+    )
     more = dict(tables or {})
     made = build.trace(device_counters=[*rows, *more.pop("device_counters", [])], **on, **more)
-    facts = DeviceFacts(0, "NVIDIA H100", pcie_generation=4, pcie_width=16, power_limit_w=700.0, missing=missing or {})
+    facts = DeviceFacts(
+        0,
+        "NVIDIA H100",
+        pcie_generation=4,
+        pcie_width=16,
+        power_limit_w=700.0,
+        missing=missing or {},
+    )
     facts.power_default_limit_w, facts.links = 700.0, LINKS
     made.manifest.devices = [facts, *(DeviceFacts(one, "NVIDIA H100") for one in range(1, devices))]
     return made
@@ -59,7 +74,12 @@ def device(
 
 def gap(begin_s: float, seconds: float) -> dict[str, list[dict[str, Any]]]:
     """The device was lost for a while."""
-    row = {"host": "host", "device": 0, "ts": round(begin_s * SECOND), "dur": round(seconds * SECOND)}
+    row = {
+        "host": "host",
+        "device": 0,
+        "ts": round(begin_s * SECOND),
+        "dur": round(seconds * SECOND),
+    }
     return {"device_gaps": [row | {"reason": "the device fell off the bus"}]}
 
 
@@ -72,7 +92,7 @@ def value(found: Finding, text: str) -> float | None:
 
 
 def test_a_link_that_trains_down_in_the_middle_is_full_from_then_on() -> None:
-    # 3.8 GB/s are little for PCIe 4.0 x16 (31.5 GB/s) and all of PCIe 1.0 x16 (4 GB/s), which it is from second 4 on.
+    # 3.8 GB/s are little for PCIe 4.0 x16 (31.5 GB/s) and all of PCIe 1.0 x16 (4 GB/s), which it is from second 4 on.  # noqa: E501
     trace = device(
         pcie_generation=lambda at: 1 if at >= 4 else 4,
         pcie_width=16,
@@ -87,28 +107,39 @@ def test_a_link_that_trains_down_in_the_middle_is_full_from_then_on() -> None:
 def test_a_link_that_trained_down_for_a_while_is_told_as_it_was_then() -> None:
     def trained(begin: float, end: float) -> Trace:
         lower = lambda at: 1 if begin <= at < end else 4  # noqa: E731
-        return device(pcie_generation=lower, pcie_width=16, pcie_rx_bytes_per_s=3.8e9, pcie_tx_bytes_per_s=1e9)
+        return device(
+            pcie_generation=lower, pcie_width=16, pcie_rx_bytes_per_s=3.8e9, pcie_tx_bytes_per_s=1e9
+        )
 
     down, full = (finding(trained(5, 8), id) for id in ("pcie-downtrained", "pcie-saturated"))
     assert "PCIe 1.0 x16 (4 GB/s) for 30 % of the time in which it works" in down.headline
     assert "3.8 of 4 GB/s" in full.explanation and full.share == pytest.approx(0.3, abs=0.06)
-    assert "pcie-downtrained" in diagnose(trained(5, 5.6)).clear, "a reading or two may be of the rest before"
+    assert "pcie-downtrained" in diagnose(trained(5, 5.6)).clear, (
+        "a reading or two may be of the rest before"
+    )
 
 
 def test_links_to_devices_of_ranks_that_were_not_recorded_are_in_use_too() -> None:
     mesh = [LinkFacts(at, "gpu", f"0000:1{1 + at % 3}:00.0", 3, -1.0) for at in range(12)]
-    others = [HELD | {"device": at, "process": who, "pid": 100 + at, "ts": SECOND} for at, who in ((1, 1), (2, -1))]
+    others = [
+        HELD | {"device": at, "process": who, "pid": 100 + at, "ts": SECOND}
+        for at, who in ((1, 1), (2, -1))
+    ]
     rates = {"nvlink_tx_bytes_per_s": 150e9, "nvlink_rx_bytes_per_s": 150e9}
     for rows, peak in ((others, 200.0), (others[:1], 100.0)):
         made = device(devices=4, holders=rows, **rates)
         for number, one in enumerate(made.manifest.devices):
             one.links, one.bus_id = [] if number else mesh, f"0000:1{number}:00.0"
-        link = next(one for one in made.fact(link_use) if one.kind == "nvlink" and one.name == "device 0")
+        link = next(
+            one for one in made.fact(link_use) if one.kind == "nvlink" and one.name == "device 0"
+        )
         assert link.peak_bytes_per_s / 1e9 == peak
 
 
 def test_what_a_full_link_moves_is_of_the_time_in_which_it_was_full() -> None:
-    trace = device(nvlink_tx_bytes_per_s=5e9, nvlink_rx_bytes_per_s=lambda at: 430e9 if 3 < at <= 6 else 5e9)
+    trace = device(
+        nvlink_tx_bytes_per_s=5e9, nvlink_rx_bytes_per_s=lambda at: 430e9 if 3 < at <= 6 else 5e9
+    )
     found = finding(trace, "nvlink-saturated")
     assert value(found, "while near the peak") == 430 and "430 of 450 GB/s" in found.explanation
     assert value(found, "in, over the whole time") == pytest.approx(0.3 * 430 + 0.7 * 5)
@@ -118,8 +149,12 @@ def test_what_a_full_link_moves_is_of_the_time_in_which_it_was_full() -> None:
 def test_a_link_that_counted_more_than_it_can_carry_is_not_believed() -> None:
     told = diagnose(device(nvlink_tx_bytes_per_s=600e9, nvlink_rx_bytes_per_s=5e9))
     reason = next(one.reason for one in told.not_applicable if one.id == "nvlink-saturated")
-    assert "counted 600 GB/s, more than the 450 GB/s that 18 links to the switch can carry" in reason
-    once = device(nvlink_tx_bytes_per_s=lambda at: 9e15 if at == 5 else 430e9, nvlink_rx_bytes_per_s=5e9)
+    assert (
+        "counted 600 GB/s, more than the 450 GB/s that 18 links to the switch can carry" in reason
+    )
+    once = device(
+        nvlink_tx_bytes_per_s=lambda at: 9e15 if at == 5 else 430e9, nvlink_rx_bytes_per_s=5e9
+    )
     found = finding(once, "nvlink-saturated")
     assert value(found, "the most in one reading") == 430, "a counter that jumped once"
 
@@ -131,16 +166,23 @@ def test_counted_time_is_not_stretched_over_what_was_not_read() -> None:
     }
     for tables in ({}, gap(6, 3)):
         trace = device(sm_clock_mhz=lambda at: 990 if 2 < at <= 5 else 1980, tables=tables, **held)
-        assert value(finding(trace, "throttled"), "held by temperature (counted") == pytest.approx(3.0)
+        assert value(finding(trace, "throttled"), "held by temperature (counted") == pytest.approx(
+            3.0
+        )
 
 
 def test_a_power_limit_that_comes_and_goes_is_the_one_that_held() -> None:
-    low = {"power_limit_w": lambda at: 350 if 3 < at <= 6 else 700, "power_w": lambda at: 350 if 3 < at <= 6 else 560}
+    low = {
+        "power_limit_w": lambda at: 350 if 3 < at <= 6 else 700,
+        "power_w": lambda at: 350 if 3 < at <= 6 else 560,
+    }
     held = {
         "held_power_ns": lambda at: min(max(at - 3, 0), 3) * SECOND,
         "clock_events": lambda at: 4 if 3 < at <= 6 else 0,
     }
-    found = finding(device(sm_clock_mhz=lambda at: 990 if 3 < at <= 6 else 1980, **low, **held), "power-capped")
+    found = finding(
+        device(sm_clock_mhz=lambda at: 990 if 3 < at <= 6 else 1980, **low, **held), "power-capped"
+    )
     assert found.cause == "limit-lowered" and found.share == pytest.approx(0.15)
     assert (value(found, "limit meanwhile"), value(found, "power meanwhile")) == (350.0, 350.0)
     assert "its limit of 350 W; the default is 700 W" in found.explanation
@@ -148,9 +190,13 @@ def test_a_power_limit_that_comes_and_goes_is_the_one_that_held() -> None:
 
 def test_a_link_at_rest_is_told_to_be_at_rest() -> None:
     trace = device(
-        kernel_time_share=0.0, pcie_generation=1, pcie_width=16, pcie_rx_bytes_per_s=0, pcie_tx_bytes_per_s=0,
+        kernel_time_share=0.0,
+        pcie_generation=1,
+        pcie_width=16,
+        pcie_rx_bytes_per_s=0,
+        pcie_tx_bytes_per_s=0,
         missing={"pcie_tx_bytes": "its counter has 32 bits"},
-    )  # fmt: skip
+    )
     told = {one.id: one.reason for one in diagnose(trace).not_applicable}
     assert "at rest it falls to generation 1" in told["pcie-downtrained"]
     assert told["pcie-saturated"] == told["pcie-downtrained"]
@@ -179,9 +225,13 @@ def test_energy_of_a_step_leaves_out_what_ran_between_steps() -> None:
         "stall_ns": 0,
         "kept": True,
     }
-    trace = device(loop.at / 1e9, tables={**loop.tables, "windows": [window]}, energy_j=lambda at: 500 * at)
+    trace = device(
+        loop.at / 1e9, tables={**loop.tables, "windows": [window]}, energy_j=lambda at: 500 * at
+    )
     rows = trace.fact(energy_windows)
-    assert len(rows) > 1 and rows["energy_j_per_step"].to_numpy() == pytest.approx(500 * 0.007, rel=0.02)
+    assert len(rows) > 1 and rows["energy_j_per_step"].to_numpy() == pytest.approx(
+        500 * 0.007, rel=0.02
+    )
 
 
 def test_no_line_is_drawn_over_a_gap() -> None:
@@ -189,7 +239,14 @@ def test_no_line_is_drawn_over_a_gap() -> None:
         parts = devices(device(power_w=500.0, tables=tables))
         drawn = next(one for one in parts if isinstance(one, Section) and one.id == "device-power")
         assert sum(one is None for one in drawn.figure.data[0].y) == breaks
-    assert alone(np.array([1.0, np.nan, 2.0, np.nan, 3.0, 4.0])).tolist() == [True, False, True, False, False, False]
+    assert alone(np.array([1.0, np.nan, 2.0, np.nan, 3.0, 4.0])).tolist() == [
+        True,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
     power = np.ones(5000)
     power[777] = np.nan
     at, kept = thinned(np.arange(5000.0), power)
@@ -200,7 +257,13 @@ def test_errors_of_a_device_that_the_job_does_not_use_say_so() -> None:
     said = {}
     for number in (0, 1):
         rows = [
-            {"host": "host", "device": number, "ts": at * SECOND, "name": "nvlink_error_count", "value": 50.0 * at}
+            {
+                "host": "host",
+                "device": number,
+                "ts": at * SECOND,
+                "name": "nvlink_error_count",
+                "value": 50.0 * at,
+            }
             for at in range(9)
         ]
         made = device(devices=2, tables={"device_counters": rows})
@@ -209,7 +272,11 @@ def test_errors_of_a_device_that_the_job_does_not_use_say_so() -> None:
 
 
 def test_an_instance_of_mig_is_throttled_with_its_whole_device() -> None:
-    held = {"held_thermal_ns": lambda at: 0.5 * at * SECOND, "clock_events": 64, "sm_clock_mhz": 990}
+    held = {
+        "held_thermal_ns": lambda at: 0.5 * at * SECOND,
+        "clock_events": 64,
+        "sm_clock_mhz": 990,
+    }
     on_instance = [HELD | {"device": 1, "ts": at * SECOND} for at in range(9)]
     trace = device(listed=False, devices=2, tables={"device_processes": on_instance}, **held)
     trace.manifest.devices[0].boost_clock_mhz = 1980

@@ -1,4 +1,6 @@
-"""Network ports: scripted trees of /sys for adapters that are not here, the real loopback, a veth pair in network namespaces."""
+"""Network ports: scripted trees of /sys for adapters that are not here, the real loopback, a veth
+pair in network namespaces.
+"""
 
 import contextlib
 import os
@@ -27,14 +29,21 @@ from tests.build import FACTS
 
 
 def adapter(sys_folder: Path, name: str, bus: str, way: str, **files: str) -> Path:
-    """An adapter with one port, as /sys shows it: its device below these bridges; returns the port's folder."""
+    """An adapter with one port, as /sys shows it: its device below these bridges; returns the
+    port's folder.
+    """
     device = sys_folder / "devices" / way / bus
     device.mkdir(parents=True)
     (device / "numa_node").write_text("1\n")
     port = device / "infiniband" / name / "ports" / "1"
     for part in ("counters", "hw_counters"):
         (port / part).mkdir(parents=True)
-    said = {"state": "4: ACTIVE", "link_layer": "InfiniBand", "rate": "200 Gb/sec (4X HDR)", **files}
+    said = {
+        "state": "4: ACTIVE",
+        "link_layer": "InfiniBand",
+        "rate": "200 Gb/sec (4X HDR)",
+        **files,
+    }
     for file, text in said.items():
         (port / file).write_text(text + "\n")
     link(sys_folder / "class" / "infiniband" / name, device / "infiniband" / name)
@@ -58,7 +67,9 @@ def device(sys_folder: Path, number: int, bus: str, way: str) -> DeviceFacts:
 class Recording:
     """A run folder with the collector at work, a look at a time, each a second after the last."""
 
-    def __init__(self, folder: Path, sys_folder: Path, devices: tuple[DeviceFacts, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, sys_folder: Path, devices: tuple[DeviceFacts, ...] = ()
+    ) -> None:
         manifest = Manifest(**{**FACTS, "usable_cores": None, "torch": None, "depth": "observe"})
         manifest.devices = list(devices)
         self.run = RunWriter.create(folder, manifest)
@@ -77,10 +88,14 @@ class Recording:
 
 
 def test_an_infiniband_port_is_held_against_the_rate_that_it_came_up_with(tmp_path: Path) -> None:
-    port = adapter(tmp_path / "sys", "mlx5_0", "0000:19:00.0", "pci0000:15/0000:15:01.0/0000:16:00.0")
+    port = adapter(
+        tmp_path / "sys", "mlx5_0", "0000:19:00.0", "pci0000:15/0000:15:01.0/0000:16:00.0"
+    )
     recording = Recording(tmp_path / "run", tmp_path / "sys")
     for second in range(4):
-        (port / "counters" / "port_xmit_data").write_text(f"{second * 23_000_000_000 // 4}\n")  # words of four bytes
+        (port / "counters" / "port_xmit_data").write_text(
+            f"{second * 23_000_000_000 // 4}\n"
+        )  # words of four bytes
         (port / "counters" / "port_rcv_data").write_text("0\n")
         (port / "counters" / "link_error_recovery").write_text(f"{3 * second}\n")
         (port / "hw_counters" / "np_ecn_marked_roce_packets").write_text(f"{3000 * second}\n")
@@ -93,7 +108,9 @@ def test_an_infiniband_port_is_held_against_the_rate_that_it_came_up_with(tmp_pa
     assert {"network-saturated", "link-errors"} <= {one.id for one in diagnosis.findings}
     errors = next(one for one in diagnosis.findings if one.id == "link-errors")
     assert "port mlx5_0/1" in errors.headline and "link_error_recovery" in errors.headline
-    assert not any("ecn" in one.text for one in errors.evidence), "congestion that is held in check is no error"
+    assert not any("ecn" in one.text for one in errors.evidence), (
+        "congestion that is held in check is no error"
+    )
 
 
 def test_a_quiet_port_is_not_cleared(tmp_path: Path) -> None:
@@ -105,7 +122,10 @@ def test_a_quiet_port_is_not_cleared(tmp_path: Path) -> None:
         recording.look()
     diagnosis = diagnose(recording.trace())
     assert "network-saturated" not in diagnosis.clear
-    assert any(one.id == "network-saturated" and "cannot clear it" in one.reason for one in diagnosis.not_applicable)
+    assert any(
+        one.id == "network-saturated" and "cannot clear it" in one.reason
+        for one in diagnosis.not_applicable
+    )
 
 
 def test_a_port_that_is_down_is_left_out(tmp_path: Path) -> None:
@@ -134,7 +154,10 @@ def test_a_port_is_near_the_devices_below_its_bridge_else_at_its_node(tmp_path: 
 def test_the_real_loopback_counts_what_goes_over_it(tmp_path: Path) -> None:
     recording = Recording(tmp_path / "run", tmp_path)
     recording.look()
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as out:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as out,
+    ):
         into, _ = server.accept()
         with into:
             sender = threading.Thread(target=out.sendall, args=(bytes(3_000_000),))
@@ -161,11 +184,25 @@ def two_networks() -> Iterator[tuple[str, str]]:
             subprocess.run(["ip", "netns", "add", name], check=True)
         pair = [["netns", names[0], "name", "veth0"], ["netns", names[1], "name", "veth0"]]
         subprocess.run(
-            ["ip", "link", "add", *pair[0][2:], *pair[0][:2], "type", "veth", "peer", *pair[1][2:], *pair[1][:2]],
+            [
+                "ip",
+                "link",
+                "add",
+                *pair[0][2:],
+                *pair[0][:2],
+                "type",
+                "veth",
+                "peer",
+                *pair[1][2:],
+                *pair[1][:2],
+            ],
             check=True,
         )
         for at, name in enumerate(names):
-            subprocess.run(["ip", "-n", name, "addr", "add", f"10.231.7.{at + 1}/24", "dev", "veth0"], check=True)
+            subprocess.run(
+                ["ip", "-n", name, "addr", "add", f"10.231.7.{at + 1}/24", "dev", "veth0"],
+                check=True,
+            )
             subprocess.run(["ip", "-n", name, "link", "set", "veth0", "up"], check=True)
         yield names[0], names[1]
     finally:
@@ -173,7 +210,10 @@ def two_networks() -> Iterator[tuple[str, str]]:
             subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
-LISTEN = "import socket\ns = socket.create_server(('10.231.7.2', 5000))\nc, _ = s.accept()\nwhile c.recv(65536): pass\n"
+LISTEN = (
+    "import socket\ns = socket.create_server(('10.231.7.2', 5000))\nc, _ = s.accept()\nwhile"
+    " c.recv(65536): pass\n"
+)
 SEND = (
     "import socket\nc = socket.create_connection(('10.231.7.2', 5000))\n"
     "c.sendall(bytes(2_000_000))\nc.shutdown(1)\nc.recv(1)\n"
@@ -194,14 +234,18 @@ def test_a_target_in_a_network_of_its_own_is_read_there(two_networks: tuple[str,
         for _ in range(100):  # until the listener listens
             if (
                 subprocess.run(
-                    ["ip", "netns", "exec", one, sys.executable, "-c", SEND], stderr=subprocess.DEVNULL
+                    ["ip", "netns", "exec", one, sys.executable, "-c", SEND],
+                    stderr=subprocess.DEVNULL,
                 ).returncode
                 == 0
             ):
                 break
         assert interfaces.read()["veth0"]["tx_bytes"] - before >= 2_000_000
         facts = interfaces.facts("veth0")
-        assert (facts.kind, facts.bytes_per_s) == ("virtual", 10_000e6 / 8), "what the kernel says of every veth"
+        assert (facts.kind, facts.bytes_per_s) == (
+            "virtual",
+            10_000e6 / 8,
+        ), "what the kernel says of every veth"
 
 
 def waited_for(pid: int) -> Interfaces:

@@ -9,11 +9,23 @@ from tests.build import MAIN, trace
 SECOND = 1_000_000_000
 
 
-def ranks(placed: list[tuple[int, int, float]], devices: int, *others: dict[str, Any], **tables: Any) -> Any:
-    """A trace of one host: (rank, device, GB held there) for each process on a device; rows of others; further tables."""
+def ranks(
+    placed: list[tuple[int, int, float]], devices: int, *others: dict[str, Any], **tables: Any
+) -> Any:
+    """A trace of one host: (rank, device, GB held there) for each process on a device; rows of
+    others; further tables.
+    """
     codes = sorted({rank for rank, _, _ in placed})
     processes = [
-        {**MAIN, "process": rank, "pid": 100 + rank, "rank": rank, "local_rank": rank, "host": "host"} for rank in codes
+        {
+            **MAIN,
+            "process": rank,
+            "pid": 100 + rank,
+            "rank": rank,
+            "local_rank": rank,
+            "host": "host",
+        }
+        for rank in codes
     ]
     listed = [
         {
@@ -28,11 +40,19 @@ def ranks(placed: list[tuple[int, int, float]], devices: int, *others: dict[str,
         for at in range(3)
     ]
     counters = [
-        {"host": "host", "device": device, "ts": at * SECOND, "name": "kernel_time_share", "value": 0.9}
+        {
+            "host": "host",
+            "device": device,
+            "ts": at * SECOND,
+            "name": "kernel_time_share",
+            "value": 0.9,
+        }
         for device in range(devices)
         for at in range(3)
     ]
-    states = [{"process": 0, "tid": 100, "ts": at * SECOND // 20, "state": "poll"} for at in range(60)]
+    states = [
+        {"process": 0, "tid": 100, "ts": at * SECOND // 20, "state": "poll"} for at in range(60)
+    ]
     built = trace(
         processes=processes,
         device_processes=[*listed, *others],
@@ -46,13 +66,19 @@ def ranks(placed: list[tuple[int, int, float]], devices: int, *others: dict[str,
 
 def test_two_ranks_on_one_device_while_another_is_free() -> None:
     found = diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=2)).findings
-    assert [(one.id, one.cause, one.share) for one in found] == [("wrong-gpu", "two-ranks-on-one", 0.5)]
+    assert [(one.id, one.cause, one.share) for one in found] == [
+        ("wrong-gpu", "two-ranks-on-one", 0.5)
+    ]
     assert "ranks 0, 1 share device 0" in found[0].headline and "device 1" in found[0].explanation
 
 
 def test_memory_on_another_ranks_device() -> None:
-    found = diagnose(ranks([(0, 0, 30), (1, 1, 30), (1, 0, 0.5), (2, 2, 30), (2, 0, 0.5)], devices=3)).findings
-    assert [(one.id, one.cause, one.lost_s) for one in found] == [("wrong-gpu", "memory-on-another", 0.0)]
+    found = diagnose(
+        ranks([(0, 0, 30), (1, 1, 30), (1, 0, 0.5), (2, 2, 30), (2, 0, 0.5)], devices=3)
+    ).findings
+    assert [(one.id, one.cause, one.lost_s) for one in found] == [
+        ("wrong-gpu", "memory-on-another", 0.0)
+    ]
     assert "2 ranks hold 1 GB" in found[0].explanation
 
 
@@ -66,7 +92,15 @@ def test_two_ranks_on_the_only_device_have_no_other_choice() -> None:
 
 
 def test_another_job_counts_for_the_looks_in_which_it_was_there() -> None:
-    other = {"host": "host", "device": 0, "process": -1, "pid": 900, "name": "other", "ts": 2 * SECOND, "sm_share": 0.6}
+    other = {
+        "host": "host",
+        "device": 0,
+        "process": -1,
+        "pid": 900,
+        "name": "other",
+        "ts": 2 * SECOND,
+        "sm_share": 0.6,
+    }
     found = diagnose(ranks([(0, 0, 30)], 1, other | {"memory_bytes": 10**9})).findings
     assert [(one.id, one.share) for one in found] == [("shared-gpu", 0.2)]
 
@@ -88,11 +122,22 @@ def test_many_processes_of_others_count_together() -> None:
     ]
     found = diagnose(ranks([(0, 0, 30)], 1, *others)).findings
     assert [(one.id, round(one.share, 4)) for one in found] == [("shared-gpu", 0.2)]
-    assert "With 9 more processes on the device, other jobs run 20 % of the time" in found[0].explanation
+    assert (
+        "With 9 more processes on the device, other jobs run 20 % of the time"
+        in found[0].explanation
+    )
 
 
 def test_a_lost_device_that_the_job_does_not_use_is_only_told() -> None:
-    gap = {"host": "host", "device": 1, "ts": SECOND, "dur": SECOND, "reason": "the device fell off the bus"}
+    gap = {
+        "host": "host",
+        "device": 1,
+        "ts": SECOND,
+        "dur": SECOND,
+        "reason": "the device fell off the bus",
+    }
     diagnosis = diagnose(ranks([(0, 0, 30)], devices=2, device_gaps=[gap]))
-    assert [(one.id, one.severity, one.lost_s) for one in diagnosis.findings] == [("device-lost", "warning", 0.0)]
+    assert [(one.id, one.severity, one.lost_s) for one in diagnosis.findings] == [
+        ("device-lost", "warning", 0.0)
+    ]
     assert diagnosis.verdict.id != "device-lost"

@@ -1,4 +1,6 @@
-"""What is written down of devices: values, gaps, what cannot be read and why, whose processes are on them."""
+"""What is written down of devices: values, gaps, what cannot be read and why, whose processes are
+on them.
+"""
 
 from collections.abc import Callable
 
@@ -32,7 +34,11 @@ def test_counters_say_what_the_device_does(trace_of: Callable[[str], Trace]) -> 
     assert (means["sm_active"], means["tensor_active"], means["dram_active"]) == pytest.approx(
         (0.92, 0.62, 0.35), abs=1e-3
     )
-    assert (means["power_w"], means["kernel_time_share"], means["sm_clock_mhz"]) == (560.0, 1.0, 1905.0)
+    assert (means["power_w"], means["kernel_time_share"], means["sm_clock_mhz"]) == (
+        560.0,
+        1.0,
+        1905.0,
+    )
 
 
 def test_newer_links_count_by_fields_of_their_own(trace_of: Callable[[str], Trace]) -> None:
@@ -46,7 +52,9 @@ def test_a_mean_of_gpm_is_of_its_own_interval(trace_of: Callable[[str], Trace]) 
     assert sum(0.3 < one < 0.9 for one in values) <= 1, "one interval at most holds the change"
 
 
-def test_the_rate_that_was_reached_is_the_one_that_is_told(trace_of: Callable[[str], Trace]) -> None:
+def test_the_rate_that_was_reached_is_the_one_that_is_told(
+    trace_of: Callable[[str], Trace],
+) -> None:
     trace = trace_of("healthy-eight")
     told = trace.manifest.device_sampling
     assert told is not None
@@ -62,8 +70,14 @@ def test_a_lost_device_leaves_a_gap_and_the_others_go_on(trace_of: Callable[[str
     assert gaps is not None and gaps["device"].tolist() == [1]
     assert gaps["reason"].tolist() == ["the device fell off the bus"]
     lost = int(gaps["ts"].iloc[0])
-    assert rows(trace, 1, "kernel_time_share")["ts"].max() < lost < rows(trace, 0, "kernel_time_share")["ts"].max()
-    assert source(trace).status == "partial" and "device 1: the device fell off the bus" in str(source(trace).reason)
+    assert (
+        rows(trace, 1, "kernel_time_share")["ts"].max()
+        < lost
+        < rows(trace, 0, "kernel_time_share")["ts"].max()
+    )
+    assert source(trace).status == "partial" and "device 1: the device fell off the bus" in str(
+        source(trace).reason
+    )
     assert rows(trace, 1, "xid")["value"].tolist() == [79.0]
 
 
@@ -85,7 +99,11 @@ def test_a_driver_that_is_reloaded_is_found_again(trace_of: Callable[[str], Trac
     ts = rows(trace, 0, "kernel_time_share")["ts"].to_numpy()
     assert (ts < begin).any() and (ts > end).any() and not ((ts > begin) & (ts < end)).any()
     series = trace.fact(device_series)
-    over = series[(series["name"] == "energy_w") & (series["ts"] - series["span"] < begin) & (series["ts"] > end)]
+    over = series[
+        (series["name"] == "energy_w")
+        & (series["ts"] - series["span"] < begin)
+        & (series["ts"] > end)
+    ]
     assert not len(over), "no rate reaches over the gap"
 
 
@@ -93,7 +111,9 @@ def test_without_permission_the_rest_goes_on(trace_of: Callable[[str], Trace]) -
     trace = trace_of("no-permission")
     missing = trace.manifest.devices[0].missing
     assert {"energy_j", "clock_events", "processes"} <= set(missing)
-    assert all("no permission" in missing[name] for name in ("energy_j", "clock_events", "processes"))
+    assert all(
+        "no permission" in missing[name] for name in ("energy_j", "clock_events", "processes")
+    )
     assert len(rows(trace, 0, "kernel_time_share")) > 5
     assert not trace.fact(all_devices)[0].certain, "nobody says who uses it, and it is the only one"
 
@@ -102,29 +122,41 @@ def test_an_old_driver_gives_what_it_has(trace_of: Callable[[str], Trace]) -> No
     facts = trace_of("old-driver").manifest.devices[0]
     assert facts.missing["nvlink_tx_bytes"] == "this driver is too old for it"
     assert facts.power_is == "mean"
-    assert trace_of("old-driver").fact(device_use)[0].means["energy_w"] == pytest.approx(260, rel=0.1)
+    assert trace_of("old-driver").fact(device_use)[0].means["energy_w"] == pytest.approx(
+        260, rel=0.1
+    )
 
 
-def test_a_driver_that_is_not_loaded_is_told_with_what_helps(trace_of: Callable[[str], Trace]) -> None:
+def test_a_driver_that_is_not_loaded_is_told_with_what_helps(
+    trace_of: Callable[[str], Trace],
+) -> None:
     status = source(trace_of("driver-not-loaded"))
     assert status.status == "unavailable" and "does `nvidia-smi` work?" in str(status.reason)
 
 
-def test_pcie_traffic_without_counters_comes_from_the_call_that_blocks(trace_of: Callable[[str], Trace]) -> None:
+def test_pcie_traffic_without_counters_comes_from_the_call_that_blocks(
+    trace_of: Callable[[str], Trace],
+) -> None:
     values = rows(trace_of("healthy-a100"), 0, "pcie_rx_bytes_per_s")["value"]
     assert len(values) and values.mean() == pytest.approx(3e9)
 
 
 def test_an_instance_of_mig_is_asked_for_itself(trace_of: Callable[[str], Trace]) -> None:
     whole, instance = trace_of("mig").fact(all_devices)
-    assert (instance.facts.parent, instance.facts.gpu_instance, instance.facts.multiprocessors) == (0, 3, 32)
+    assert (instance.facts.parent, instance.facts.gpu_instance, instance.facts.multiprocessors) == (
+        0,
+        3,
+        32,
+    )
     assert instance.means["sm_active"] == pytest.approx(0.8, abs=1e-3)
     assert instance.processes and not whole.processes
     assert "MIG is on" in whole.why_missing("sm_active")
 
 
 @pytest.mark.parametrize("scenario", ["healthy-h100", "healthy-geforce", "another-container"])
-def test_the_jobs_processes_are_told_from_others(scenario: str, trace_of: Callable[[str], Trace]) -> None:
+def test_the_jobs_processes_are_told_from_others(
+    scenario: str, trace_of: Callable[[str], Trace]
+) -> None:
     trace = trace_of(scenario)
     listed, processes = trace.table("device_processes"), trace.table("processes")
     assert listed is not None and processes is not None

@@ -1,4 +1,6 @@
-"""What is shown of devices: charts with the job's steps behind them, the map of links, lanes of counters on the timeline."""
+"""What is shown of devices: charts with the job's steps behind them, the map of links, lanes of
+counters on the timeline.
+"""
 
 from collections.abc import Callable
 
@@ -36,15 +38,22 @@ def test_every_counter_of_the_device_has_its_chart(healthy: Trace) -> None:
     table, charts = parts[0], {one.id: one for one in parts if isinstance(one, Section)}
     assert isinstance(table, Table) and table.rows["power"].tolist() == ["560 of 700 W"]
     assert 'id="table-devices" class="wraps"' in table_card(table), "its many columns fit a laptop"
-    assert {"device-kernels", "device-power", "device-clock", "device-memory", "link-map-0"} <= set(charts)
+    assert {"device-kernels", "device-power", "device-clock", "device-memory", "link-map-0"} <= set(
+        charts
+    )
     line = charts["device-power"].figure.data[0]
     assert set(line.y) == {560.0} and line.name == "GPU 0"
     assert devices(build.trace()) == []
 
 
-def test_a_device_that_went_away_is_told_of_beside_the_table(trace_of: Callable[[str], Trace], healthy: Trace) -> None:
+def test_a_device_that_went_away_is_told_of_beside_the_table(
+    trace_of: Callable[[str], Trace], healthy: Trace
+) -> None:
     lost, whole = devices(trace_of("off-the-bus"))[0], devices(healthy)[0]
-    assert "GPU 1 could not be read from" in lost.note and "s on: the device fell off the bus." in lost.note
+    assert (
+        "GPU 1 could not be read from" in lost.note
+        and "s on: the device fell off the bus." in lost.note
+    )
     assert "could" not in whole.note
 
 
@@ -76,7 +85,9 @@ def test_counters_are_lanes_of_levels_and_no_work(healthy: Trace) -> None:
     assert set(levels) == {204} and len(levels) > 32
     numbers = [one.first for one in counters.values()]
     assert not len(selection(lanes, *lanes.span_ns, numbers))
-    assert "checkpoint" not in {COLOURS[one] for one in key(lanes.names)}, "what levels are drawn in means nothing"
+    assert "checkpoint" not in {COLOURS[one] for one in key(lanes.names)}, (
+        "what levels are drawn in means nothing"
+    )
     left = without_counters(lanes)
     assert not any(one.kind == COUNTER for one in left.tracks)
     assert all(one.level is None for one in left.lanes)
@@ -87,9 +98,9 @@ def test_what_the_allocator_holds_is_a_lane() -> None:
         {"device": 0, "ts": at * MS, "bytes": 1, "allocated_bytes": held, "reserved_bytes": 400}
         for at, held in ((0, 100), (10, 200), (20, 400), (30, 50))
     ]
-    lanes = build.trace(memory=memory, ops=[{"tid": 1, "ts": 0, "dur": 40 * MS, "name": "aten::a"}]).fact(
-        timeline_lanes
-    )
+    lanes = build.trace(
+        memory=memory, ops=[{"tid": 1, "ts": 0, "dur": 40 * MS, "name": "aten::a"}]
+    ).fact(timeline_lanes)
     (track,) = [one for one in lanes.tracks if one.kind == COUNTER]
     own = lanes.lanes[track.first]
     assert own.level is not None and own.level.tolist() == [64, 128, 255, 32]
@@ -105,7 +116,9 @@ def test_steps_and_what_is_no_training_stand_behind() -> None:
     found = loop.trace().fact(marks)
     assert len(found.steps) == 6 and found.stretches[-1][2] == "checkpoint"
     line = Line("GPU 0", np.array([0.0, 1.0]), np.array([10.0, 20.0]))
-    drawn = counter_lines([line], "W", (0.0, 1.0), Marks([0, 500 * MS], [(0, 100 * MS, "checkpoint")]), limit=700.0)
+    drawn = counter_lines(
+        [line], "W", (0.0, 1.0), Marks([0, 500 * MS], [(0, 100 * MS, "checkpoint")]), limit=700.0
+    )
     assert len(drawn.layout.shapes) == 2 and drawn.data[1].name == "steps begin"
 
 

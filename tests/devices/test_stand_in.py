@@ -22,5 +22,9 @@ def test_the_agent_makes_no_call_that_the_stand_in_lacks(tmp_path: Path) -> None
         and callable(getattr(pynvml, node.attr, None))
     }
     assert len(called) > 30
-    lacking = {name for name in called if not any(hasattr(library, name + version) for version in ("", "_v2", "_v3"))}
+    lacking = {
+        name
+        for name in called
+        if not any(hasattr(library, name + version) for version in ("", "_v2", "_v3"))
+    }
     assert not lacking

@@ -1,4 +1,6 @@
-"""Each scenario, through the real pynvml: verdict, what bounds it and the findings that it declares; on a healthy one none."""
+"""Each scenario, through the real pynvml: verdict, what bounds it and the findings that it
+declares; on a healthy one none.
+"""
 
 from collections.abc import Callable
 
@@ -16,7 +18,11 @@ DECLARED: dict[str, tuple[str, str | None, set[str]]] = {
     "nvlink-full": ("nvlink-saturated", "communication", {"nvlink-saturated"}),
     "nvlink-mesh-full": ("nvlink-saturated", "communication", {"nvlink-saturated"}),
     "pcie-full": ("pcie-saturated", "communication", {"pcie-saturated"}),
-    "pcie-downtrained": ("pcie-downtrained", "communication", {"pcie-downtrained", "pcie-saturated"}),
+    "pcie-downtrained": (
+        "pcie-downtrained",
+        "communication",
+        {"pcie-downtrained", "pcie-saturated"},
+    ),
     "hot": ("throttled", ANY, {"throttled"}),
     "power-cap-lowered": ("power-capped", "compute", {"power-capped"}),
     "power-cap-usual": ("unknown", "compute", {"power-capped"}),
@@ -56,21 +62,29 @@ def why_not(diagnosis: Diagnosis, id: str) -> str:
     return next(one.reason for one in diagnosis.not_applicable if one.id == id)
 
 
-def test_memory_bound_decoding_is_bound_by_memory_though_every_sm_is_active(trace_of: Callable[[str], Trace]) -> None:
+def test_memory_bound_decoding_is_bound_by_memory_though_every_sm_is_active(
+    trace_of: Callable[[str], Trace],
+) -> None:
     diagnosis = diagnose(trace_of("memory-bound-decode"))
     assert diagnosis.bound_by.id == "memory-bandwidth"
-    assert [one.value for one in of(diagnosis, "memory-bound").evidence] == pytest.approx([0.74, 0.1, 0.98], abs=1e-3)
+    assert [one.value for one in of(diagnosis, "memory-bound").evidence] == pytest.approx(
+        [0.74, 0.1, 0.98], abs=1e-3
+    )
     assert diagnose(trace_of("healthy-h100")).bound_by.id == "compute"
 
 
 @pytest.mark.parametrize("scenario", ["healthy-a100", "healthy-v100", "healthy-geforce"])
-def test_without_gpm_it_says_so_and_does_not_guess(scenario: str, trace_of: Callable[[str], Trace]) -> None:
+def test_without_gpm_it_says_so_and_does_not_guess(
+    scenario: str, trace_of: Callable[[str], Trace]
+) -> None:
     trace = trace_of(scenario)
     diagnosis, name = diagnose(trace), trace.manifest.devices[0].name
     measured = f"not measurable on this device ({name}), because: needs GPM: Hopper or newer"
     assert why_not(diagnosis, "low-occupancy").startswith(measured)
     assert measured in why_not(diagnosis, "memory-bound")
-    assert diagnosis.bound_by.id == "unknown", "kernels all the time say nothing of what bounds them"
+    assert diagnosis.bound_by.id == "unknown", (
+        "kernels all the time say nothing of what bounds them"
+    )
 
 
 def test_counters_never_clear_a_link(trace_of: Callable[[str], Trace]) -> None:
@@ -79,16 +93,24 @@ def test_counters_never_clear_a_link(trace_of: Callable[[str], Trace]) -> None:
         assert "cannot clear it" in why_not(diagnosis, id)
 
 
-def test_the_link_verdict_names_the_peak_of_the_links_in_use_and_its_source(trace_of: Callable[[str], Trace]) -> None:
+def test_the_link_verdict_names_the_peak_of_the_links_in_use_and_its_source(
+    trace_of: Callable[[str], Trace],
+) -> None:
     peak = of(diagnose(trace_of("nvlink-full")), "nvlink-saturated").evidence[-1]
-    assert peak.value == 450.0 and "data sheet" in peak.text and "18 links to the switch" in peak.text
+    assert (
+        peak.value == 450.0 and "data sheet" in peak.text and "18 links to the switch" in peak.text
+    )
     mesh = of(diagnose(trace_of("nvlink-mesh-full")), "nvlink-saturated").evidence[-1]
     assert mesh.value == 150.0 and "6 of 12 links, those to the other devices in use" in mesh.text
 
 
-def test_a_full_link_costs_no_more_than_the_devices_own_work_leaves(trace_of: Callable[[str], Trace]) -> None:
+def test_a_full_link_costs_no_more_than_the_devices_own_work_leaves(
+    trace_of: Callable[[str], Trace],
+) -> None:
     finding = of(diagnose(trace_of("nvlink-full")), "nvlink-saturated")
-    assert finding.share == pytest.approx(1 - 0.62 / 0.93, abs=0.01), "its tensor cores work for the rest"
+    assert finding.share == pytest.approx(1 - 0.62 / 0.93, abs=0.01), (
+        "its tensor cores work for the rest"
+    )
 
 
 def test_heat_says_when_and_how_much_slower(trace_of: Callable[[str], Trace]) -> None:

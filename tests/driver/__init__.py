@@ -1,4 +1,6 @@
-"""The stand-in driver: our own `libnvidia-ml.so.1`, which answers what a scenario says. README.md beside this tells how."""
+"""The stand-in driver: our own `libnvidia-ml.so.1`, which answers what a scenario says. README.md
+beside this tells how.
+"""
 
 import os
 import subprocess
@@ -16,16 +18,30 @@ def built(place: Path, *, old: bool = False) -> Path:
     """Compile the library into a folder of its own below `place`; that folder."""
     folder = place / "libraries" / ("old" if old else "new")
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["cc", "-std=gnu11", "-O1", *WARNINGS, "-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", str(folder / LIBRARY)]
+    command = [
+        "cc",
+        "-std=gnu11",
+        "-O1",
+        *WARNINGS,
+        "-shared",
+        "-fPIC",
+        "-Wl,-Bsymbolic",
+        "-o",
+        str(folder / LIBRARY),
+    ]
     defined = ["-DOLD_DRIVER"] if old else []
     subprocess.run([*command, *defined, *(str(FOLDER / name) for name in SOURCES)], check=True)
     return folder
 
 
-def written(folder: Path, name: str, *changes: str, devices: int = 1, links: str = "switch") -> Path:
-    """A scenario file: that of `scenarios/NAME.txt`, its device so many times, each followed by these lines.
+def written(
+    folder: Path, name: str, *changes: str, devices: int = 1, links: str = "switch"
+) -> Path:
+    """A scenario file: that of `scenarios/NAME.txt`, its device so many times, each followed by
+    these lines.
 
-    A line `@N LINE` is for device N only. Links go to a switch, or (`mesh`) to the other devices in turn.
+    A line `@N LINE` is for device N only. Links go to a switch, or (`mesh`) to the other devices in
+    turn.
     """
     head, _, body = (FOLDER / "scenarios" / f"{name}.txt").read_text().partition("\ndevice ")
     lines = [head]
@@ -35,7 +51,11 @@ def written(folder: Path, name: str, *changes: str, devices: int = 1, links: str
         lines += [change.partition(" ")[2] for change in changes if change.startswith(f"@{at} ")]
         others = [one for one in range(devices) if one != at] or [at]
         for link in range(18):
-            to = f"0 00000000:{0x10 + others[link % len(others)]:02X}:00.0" if links == "mesh" else "2 00000000:C0:00.0"
+            to = (
+                f"0 00000000:{0x10 + others[link % len(others)]:02X}:00.0"
+                if links == "mesh"
+                else "2 00000000:C0:00.0"
+            )
             lines.append(f"link {link} {to}")
     path = folder / "scenario.txt"
     path.write_text("\n".join(lines) + "\n")

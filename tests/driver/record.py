@@ -1,7 +1,9 @@
-"""Records what devices, ports and threads of a process's host tell, without the analysis; many recordings side by side.
+"""Records what devices, ports and threads of a process's host tell, without the analysis; many
+recordings side by side.
 
-Standard input says which, a JSON list of [pid, run folder, seconds, scenario]: each is made by a fork, so that all share what
-was imported. What costs most (py-spy, every process's counters) is left to other tests: a small machine records them all at once.
+Standard input says which, a JSON list of [pid, run folder, seconds, scenario]: each is made by a
+fork, so that all share what was imported. What costs most (py-spy, every process's counters) is
+left to other tests: a small machine records them all at once.
 """
 
 import json
@@ -29,7 +31,9 @@ def child(pid: int, out: str, seconds: float, scenario: str) -> None:
     os.environ["STAND_IN_SCENARIO"] = scenario
     code = 1
     try:
-        OfDevices(Plan(pid, Path(out), depth="observe", duration_s=seconds)).record(lambda progress: None)
+        OfDevices(Plan(pid, Path(out), depth="observe", duration_s=seconds)).record(
+            lambda progress: None
+        )
         code = 0
     finally:
         if code:

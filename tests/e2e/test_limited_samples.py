@@ -1,4 +1,6 @@
-"""Two samples that a window of the profiler tells apart: one waits for memory, one for its own dispatching."""
+"""Two samples that a window of the profiler tells apart: one waits for memory, one for its own
+dispatching.
+"""
 
 import pytest
 
@@ -7,7 +9,10 @@ from benchmarks.samples import Running, attach
 
 @pytest.mark.parametrize(
     ("name", "finding", "bound_by"),
-    [("memory_bound", "memory-bound", "memory-bandwidth"), ("launch_bound", "launch-bound", "host")],
+    [
+        ("memory_bound", "memory-bound", "memory-bandwidth"),
+        ("launch_bound", "launch-bound", "host"),
+    ],
 )
 def test_what_limits_a_running_program_is_told(name: str, finding: str, bound_by: str) -> None:
     running = Running(name, 1)
@@ -18,5 +23,7 @@ def test_what_limits_a_running_program_is_told(name: str, finding: str, bound_by
     found = {one["id"]: one for one in answer["findings"]}
     assert finding in found, (answer["verdict"], answer["sources"])
     assert found[finding]["severity"] == "critical" and found[finding]["actions"]
-    if "cpu-oversubscription" not in found:  # another job on the machine is another verdict, and a true one
+    if (
+        "cpu-oversubscription" not in found
+    ):  # another job on the machine is another verdict, and a true one
         assert (answer["verdict"]["id"], answer["bound_by"]["id"]) == (finding, bound_by)

@@ -1,6 +1,8 @@
-"""Sample workloads, started plainly and attached to from outside: the verdict is what the program's first line declares.
+"""Sample workloads, started plainly and attached to from outside: the verdict is what the program's
+first line declares.
 
-Four of them, chosen to hold on two cores; `make samples` does all, ill and fixed, and holds the predictions against the clock.
+Four of them, chosen to hold on two cores; `make samples` does all, ill and fixed, and holds the
+predictions against the clock.
 """
 
 import argparse
@@ -23,5 +25,7 @@ def test_the_verdict_is_the_declared_one(name: str, monkeypatch: pytest.MonkeyPa
     answer = seen.answer
     assert verdict_of(answer) == sample.id + (f"/{sample.cause}" if sample.cause else "")
     steps, each_ms = seen.whole.T
-    assert answer["steps"]["mean_ms"] == pytest.approx((steps * each_ms).sum() / steps.sum(), rel=0.5)
+    assert answer["steps"]["mean_ms"] == pytest.approx(
+        (steps * each_ms).sum() / steps.sum(), rel=0.5
+    )
     assert sum(one["share"] for one in answer["time_budget"]) == pytest.approx(1.0)

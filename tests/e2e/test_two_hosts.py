@@ -1,4 +1,6 @@
-"""A job of two ranks on two hosts (network and host-name namespaces of this machine): recorded there, told of together."""
+"""A job of two ranks on two hosts (network and host-name namespaces of this machine): recorded
+there, told of together.
+"""
 
 import json
 import os
@@ -33,11 +35,29 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(folder: Path, rank: int, name: str, first: str) -> "subprocess.Popen[str]":
-    said = {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": first, "MASTER_PORT": "29517"}
+    said = {
+        "RANK": str(rank),
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": first,
+        "MASTER_PORT": "29517",
+    }
     said |= {"GLOO_SOCKET_IFNAME": interface(name), "OMP_NUM_THREADS": "1"}
-    options = ("--depth", "probe", "--out", folder / f"{name}.perfscope", "--json", folder / f"{name}.json", "--")
-    command = perfscope("run", *options, sys.executable, TARGETS / "of_a_job.py", "120", str(LAYERS[name]))
-    return subprocess.Popen(on(name, *command), env=os.environ | said, text=True, stderr=subprocess.PIPE)
+    options = (
+        "--depth",
+        "probe",
+        "--out",
+        folder / f"{name}.perfscope",
+        "--json",
+        folder / f"{name}.json",
+        "--",
+    )
+    command = perfscope(
+        "run", *options, sys.executable, TARGETS / "of_a_job.py", "120", str(LAYERS[name])
+    )
+    return subprocess.Popen(
+        on(name, *command), env=os.environ | said, text=True, stderr=subprocess.PIPE
+    )
 
 
 def test_both_parts_are_of_one_job_and_the_slow_host_is_named(recorded: Path) -> None:
@@ -52,7 +72,8 @@ def test_both_parts_are_of_one_job_and_the_slow_host_is_named(recorded: Path) ->
     assert finding.rank == 1 and "rank 1 on node-b" in finding.headline
     assert 0.05 < finding.share < 0.95
     waits = {
-        one.rank: {each.category: each.share for each in one.time_budget}.get("peer-wait", 0.0) for one in told.per_rank
+        one.rank: {each.category: each.share for each in one.time_budget}.get("peer-wait", 0.0)
+        for one in told.per_rank
     }
     assert waits[0] > 0.05 and waits[1] == 0.0
     assert told.budget_rank == 1
@@ -60,4 +81,8 @@ def test_both_parts_are_of_one_job_and_the_slow_host_is_named(recorded: Path) ->
 
 def test_a_folder_with_both_has_the_job_as_an_entry_of_its_own(recorded: Path) -> None:
     names = {one.name: len(one.paths) for one in contents(recorded) if one.run}
-    assert names == {"node-a.perfscope + node-b.perfscope": 2, "node-a.perfscope": 1, "node-b.perfscope": 1}
+    assert names == {
+        "node-a.perfscope + node-b.perfscope": 2,
+        "node-a.perfscope": 1,
+        "node-b.perfscope": 1,
+    }

@@ -52,9 +52,13 @@ def last_name(module: object) -> str:
 
 @cache
 def kept_files() -> tuple[Path, ...]:
-    """What git keeps or would keep; outside a checkout every file that is not the product of a run."""
+    """What git keeps or would keep; outside a checkout every file that is not the product of a
+    run.
+    """
     git = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(git, capture_output=True, text=True)
     if listed.returncode == 0 and listed.stdout:
         return tuple(path for name in listed.stdout.splitlines() if (path := ROOT / name).is_file())
-    return tuple(path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix != ".pyc")
+    return tuple(
+        path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix != ".pyc"
+    )

@@ -39,15 +39,23 @@ def test_every_finding_every_cause_and_every_command_has_its_place() -> None:
 
 @pytest.mark.parametrize("page", WRITTEN, ids=path_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    targets = [link for link in LINK.findall(page.read_text("utf-8")) if not link.startswith(("http:", "https:"))]
+    targets = [
+        link
+        for link in LINK.findall(page.read_text("utf-8"))
+        if not link.startswith(("http:", "https:"))
+    ]
     assert [link for link in targets if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=path_of)
 def test_every_command_line_in_a_page_is_understood(page: Path) -> None:
-    """`perfscope ...` in a page parses: the command exists and has these options. Capitals stand for values."""
+    """`perfscope ...` in a page parses: the command exists and has these options. Capitals stand
+    for values.
+    """
     for call in (whole or quoted for whole, quoted in CALL.findall(page.read_text("utf-8"))):
-        words = [re.sub(r"^(PID|[A-Z])$", "1", word) for word in shlex.split(call, comments=True)[1:]]
+        words = [
+            re.sub(r"^(PID|[A-Z])$", "1", word) for word in shlex.split(call, comments=True)[1:]
+        ]
         if words[0] not in ("COMMAND", "--version"):
             assert parser().parse_args(words).command == words[0]
 
@@ -61,7 +69,9 @@ def promises() -> list[str]:
 
 def test_every_promise_names_a_test_and_every_test_that_is_named_exists() -> None:
     assert len(promises()) > 30
-    assert [row for row in promises() if not any(one.startswith("tests/") for one in PATH.findall(row))] == []
+    assert [
+        row for row in promises() if not any(one.startswith("tests/") for one in PATH.findall(row))
+    ] == []
     named = [path for page in SAFETY_PAGES for path in PATH.findall(page.read_text("utf-8"))]
     assert [path for path in named if not list(ROOT.glob(path.rstrip("/")))] == []
 
@@ -74,12 +84,20 @@ def test_every_safety_test_holds_a_promise() -> None:
 
 def test_the_index_names_every_page() -> None:
     linked = set(LINK.findall((FOLDER / "index.md").read_text()))
-    pages = {path.name for path in FOLDER.iterdir() if path.suffix in (".md", ".json")} - {"index.md"}
+    pages = {path.name for path in FOLDER.iterdir() if path.suffix in (".md", ".json")} - {
+        "index.md"
+    }
     assert pages - linked == set()
 
 
 def test_decisions_are_numbered_without_a_gap_and_say_what_was_chosen() -> None:
-    assert [path.name[:4] for path in DECISIONS] == [f"{number:04}" for number in range(1, len(DECISIONS) + 1)]
+    assert [path.name[:4] for path in DECISIONS] == [
+        f"{number:04}" for number in range(1, len(DECISIONS) + 1)
+    ]
     for path in DECISIONS:
         text = path.read_text()
-        assert text.startswith(f"# {path.name[:4]}: ") and "**Context.**" in text and "**Choice.**" in text, path.name
+        assert (
+            text.startswith(f"# {path.name[:4]}: ")
+            and "**Context.**" in text
+            and "**Choice.**" in text
+        ), path.name

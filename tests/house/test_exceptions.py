@@ -1,4 +1,6 @@
-"""Everything is caught in four places only: around each finding, each step of a recording, what runs in foreign processes."""
+"""Everything is caught in four places only: around each finding, each step of a recording, what
+runs in foreign processes.
+"""
 
 import ast
 
@@ -13,8 +15,10 @@ ALLOWED = {
     "perfscope/agent/probe/guard.py",
     "perfscope/agent/probe/patches.py",
 }
-"""The sitecustomize hook and the watch run at the start of a command's Python processes; guard is what runs inside a
-process that was entered; patches only notes what the program's own call raises, and raises it on."""
+"""The sitecustomize hook and the watch run at the start of a command's Python processes; guard is
+what runs inside a process that was entered; patches only notes what the program's own call raises,
+and raises it on.
+"""
 
 
 def names(node: ast.expr | None) -> set[str]:
@@ -33,12 +37,20 @@ def catches_broadly(node: ast.AST) -> bool:
 
 
 def test_broad_except_stands_where_it_is_allowed_and_nowhere_else() -> None:
-    broad = {name for name, tree in trees("perfscope").items() if any(map(catches_broadly, ast.walk(tree)))}
+    broad = {
+        name
+        for name, tree in trees("perfscope").items()
+        if any(map(catches_broadly, ast.walk(tree)))
+    }
     assert broad == ALLOWED
 
 
 def test_the_check_knows_every_way_to_catch_everything() -> None:
     ways = ("except:", "except Exception:", "except (OSError, BaseException) as error:")
-    texts = [f"try: pass\n{way} pass" for way in ways] + ["with contextlib.suppress(Exception): pass"]
+    texts = [f"try: pass\n{way} pass" for way in ways] + [
+        "with contextlib.suppress(Exception): pass"
+    ]
     assert all(any(map(catches_broadly, ast.walk(ast.parse(text)))) for text in texts)
-    assert not any(map(catches_broadly, ast.walk(ast.parse("try: pass\nexcept (OSError, ValueError): pass"))))
+    assert not any(
+        map(catches_broadly, ast.walk(ast.parse("try: pass\nexcept (OSError, ValueError): pass")))
+    )

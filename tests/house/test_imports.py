@@ -1,4 +1,6 @@
-"""What may import what, beyond the floors that import-linter holds; and what a start of perfscope costs."""
+"""What may import what, beyond the floors that import-linter holds; and what a start of perfscope
+costs.
+"""
 
 import ast
 import json
@@ -15,7 +17,9 @@ OLDEST_TARGET = (3, 8)
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module that is imported at run time, also inside functions; what only a type checker sees is left out."""
+    """Every module that is imported at run time, also inside functions; what only a type checker
+    sees is left out.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -23,21 +27,31 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield "." * node.level + (node.module or "")
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "importlib.import_module"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "__import__",
+            "importlib.import_module",
+        ):
             yield ast.unparse(node)
         yield from imported(node)
 
 
 def loaded(statement: str, *of: str) -> list[str]:
     """Which of these modules a fresh interpreter has loaded after one statement."""
-    code = f"import json, sys; {statement}; print(json.dumps([name for name in {of!r} if name in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    code = (
+        f"import json, sys; {statement}; print(json.dumps([name for name in {of!r} if name in"
+        " sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     found: list[str] = json.loads(done.stdout)
     return found
 
 
 def test_the_probe_imports_the_standard_library_only() -> None:
-    """torch, and whatever else the target has, is looked up in `sys.modules`; importing it would change the target."""
+    """torch, and whatever else the target has, is looked up in `sys.modules`; importing it would
+    change the target.
+    """
     foreign = {
         f"{name}: {module}"
         for name, tree in trees(PROBE).items()
@@ -53,12 +67,27 @@ def test_the_probe_is_written_in_the_python_of_its_oldest_target(name: str) -> N
 
 
 def test_the_check_sees_imports_inside_functions_and_in_relative_form() -> None:
-    text = "def f():\n    import torch\n    from . import core\nif TYPE_CHECKING:\n    import pandas"
+    text = (
+        "def f():\n    import torch\n    from . import core\nif TYPE_CHECKING:\n    import pandas"
+    )
     assert list(imported(ast.parse(text))) == ["torch", "."]
 
 
 def test_importing_perfscope_pulls_in_nothing_heavy() -> None:
-    assert loaded("import perfscope", "pandas", "numpy", "pyarrow", "plotly", "dash", "torch", "rich", "psutil") == []
+    assert (
+        loaded(
+            "import perfscope",
+            "pandas",
+            "numpy",
+            "pyarrow",
+            "plotly",
+            "dash",
+            "torch",
+            "rich",
+            "psutil",
+        )
+        == []
+    )
 
 
 def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
@@ -70,7 +99,14 @@ def test_a_trace_is_begun_to_be_read_before_what_its_tables_need_is_imported() -
 
 
 def test_an_answer_that_was_kept_is_shown_without_tables() -> None:
-    assert loaded("import perfscope.ui.kept_answer, perfscope.ui.terminal.diagnosis_view", "pandas", "torch") == []
+    assert (
+        loaded(
+            "import perfscope.ui.kept_answer, perfscope.ui.terminal.diagnosis_view",
+            "pandas",
+            "torch",
+        )
+        == []
+    )
 
 
 def test_recording_needs_no_tables_no_figures_and_no_torch() -> None:

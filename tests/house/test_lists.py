@@ -1,4 +1,6 @@
-"""What is plugged in stands in one tuple: every file of the folder is in it, and is called what its file is called."""
+"""What is plugged in stands in one tuple: every file of the folder is in it, and is called what its
+file is called.
+"""
 
 import ast
 import inspect
@@ -31,7 +33,9 @@ from tests.house.sources import last_name, modules, trees
         ("ui/dashboard/pages", PAGES),
     ],
 )
-def test_every_file_of_a_folder_is_in_its_tuple_once(folder: str, listed: tuple[ModuleType, ...]) -> None:
+def test_every_file_of_a_folder_is_in_its_tuple_once(
+    folder: str, listed: tuple[ModuleType, ...]
+) -> None:
     assert sorted(modules(folder)) == sorted(last_name(one) for one in listed)
 
 
@@ -40,7 +44,10 @@ def test_every_finding_of_a_subject_is_listed_once() -> None:
     files = {
         name.removeprefix("perfscope/").removesuffix(".py").replace("/", ".")
         for name, tree in trees("perfscope/analyzer").items()
-        if any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "RULE" for node in tree.body)
+        if any(
+            isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "RULE"
+            for node in tree.body
+        )
     }
     assert sorted(files) == sorted(rule.module.removeprefix("perfscope.") for rule in FINDINGS)
 
@@ -55,7 +62,9 @@ def test_no_finding_imports_another() -> None:
 
 def test_the_check_of_imports_sees_one() -> None:
     imports = grimp.build_graph("perfscope")
-    assert "perfscope.analyzer.input.input_bound" in imports.find_upstream_modules("perfscope.analyzer.input.what_if")
+    assert "perfscope.analyzer.input.input_bound" in imports.find_upstream_modules(
+        "perfscope.analyzer.input.what_if"
+    )
 
 
 def test_every_collector_is_listed() -> None:
@@ -70,10 +79,14 @@ def test_every_part_of_the_probe_is_sent() -> None:
 def test_a_rule_is_documented_in_a_file_of_its_name(rule: Rule) -> None:
     assert rule.module.rsplit(".", 1)[-1].replace("_", "-") == rule.id
     at = [rule.documentation.find(f"\n{heading}\n") for heading in HEADINGS]
-    assert at[0] > 0 and at == sorted(at), "the docstring is the user's documentation, under four headings"
+    assert at[0] > 0 and at == sorted(at), (
+        "the docstring is the user's documentation, under four headings"
+    )
 
 
-@pytest.mark.parametrize("wrong", [{"id": "Gc_Pause"}, {"needs": ("gone",)}, {"category": "gone"}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"id": "Gc_Pause"}, {"needs": ("gone",)}, {"category": "gone"}], ids=str
+)
 def test_a_rule_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="rule "):
         replace(FINDINGS[0], **wrong)  # type: ignore[arg-type]
@@ -98,7 +111,9 @@ def test_a_reader_is_whole(reader: ModuleType) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=last_name)
 def test_a_page_is_whole(page: ModuleType) -> None:
-    assert page.__doc__ and {"PATH", "TITLE", "not_applicable", "layout", "register"} <= set(vars(page))
+    assert page.__doc__ and {"PATH", "TITLE", "not_applicable", "layout", "register"} <= set(
+        vars(page)
+    )
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=last_name)

@@ -5,7 +5,18 @@ import re
 
 from tests.house.sources import FOLDERS, python_files, trees
 
-EMPTY_WORDS = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base", "stuff", "lib"}
+EMPTY_WORDS = {
+    "utils",
+    "util",
+    "helpers",
+    "helper",
+    "common",
+    "manager",
+    "misc",
+    "base",
+    "stuff",
+    "lib",
+}
 
 
 def test_no_module_or_folder_has_a_name_that_says_nothing() -> None:
@@ -18,10 +29,13 @@ def test_no_class_is_a_base_or_a_manager() -> None:
         f"{name}:{node.name}"
         for name, tree in trees("perfscope").items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and (re.match(r"_?Base[A-Z]", node.name) or node.name.endswith("Manager"))
+        if isinstance(node, ast.ClassDef)
+        and (re.match(r"_?Base[A-Z]", node.name) or node.name.endswith("Manager"))
     }
     assert named == set()
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    assert [name for name, tree in trees(*FOLDERS).items() if tree.body and not ast.get_docstring(tree)] == []
+    assert [
+        name for name, tree in trees(*FOLDERS).items() if tree.body and not ast.get_docstring(tree)
+    ] == []

@@ -1,4 +1,6 @@
-"""Sample workloads declare what they are ill of, in words that perfscope knows, and can be healed."""
+"""Sample workloads declare what they are ill of, in words that perfscope knows, and can be
+healed.
+"""
 
 import re
 from pathlib import Path
@@ -12,7 +14,9 @@ from tests.house.sources import last_name, python_files
 
 SHARED = {"__init__", "demo", "images", "training"}
 SAMPLES = {
-    stem: text for name, text in python_files("sample_workloads").items() if (stem := Path(name).stem) not in SHARED
+    stem: text
+    for name, text in python_files("sample_workloads").items()
+    if (stem := Path(name).stem) not in SHARED
 }
 
 
@@ -30,14 +34,29 @@ def test_the_first_line_declares_a_verdict_there_is(name: str) -> None:
     assert (cause in {one.CAUSE for one in CAUSES}) == (verdict == "input-bound")
 
 
-@pytest.mark.parametrize("name", [name for name, text in SAMPLES.items() if not text.startswith('"""ill: healthy. ')])
+@pytest.mark.parametrize(
+    "name", [name for name, text in SAMPLES.items() if not text.startswith('"""ill: healthy. ')]
+)
 def test_an_ill_one_can_be_healed(name: str) -> None:
     assert re.search(r"\bargs\.fix\b", SAMPLES[name])
 
 
 NEED_A_DEVICE = (
-    *("host-sync", "low-occupancy", "exposed-communication", "small-collectives", "straggler", "exposed-copy"),
-    *("pageable-copy", "allocator-retries", "memory-pressure", "fragmentation", "profiler-overhead"),
+    *(
+        "host-sync",
+        "low-occupancy",
+        "exposed-communication",
+        "small-collectives",
+        "straggler",
+        "exposed-copy",
+    ),
+    *(
+        "pageable-copy",
+        "allocator-retries",
+        "memory-pressure",
+        "fragmentation",
+        "profiler-overhead",
+    ),
     *("nvlink-saturated", "network-saturated", "link-errors"),
 )
 
@@ -63,4 +82,7 @@ def test_every_finding_that_needs_no_gpu_has_a_sample(finding: str) -> None:
 
 @pytest.mark.parametrize("cause", CAUSES, ids=last_name)
 def test_every_cause_has_a_sample(cause: object) -> None:
-    assert any(f"input-bound/{getattr(cause, 'CAUSE', '')}." in text.split("\n", 1)[0] for text in SAMPLES.values())
+    assert any(
+        f"input-bound/{getattr(cause, 'CAUSE', '')}." in text.split("\n", 1)[0]
+        for text in SAMPLES.values()
+    )

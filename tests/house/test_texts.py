@@ -21,11 +21,18 @@ def texts() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("forbidden", "why"),
-    [(OTHER_PROJECT, "that name belongs to another project: perfscope-ml"), (DEVELOPERS_PATH, "a path of one machine")],
+    [
+        (OTHER_PROJECT, "that name belongs to another project: perfscope-ml"),
+        (DEVELOPERS_PATH, "a path of one machine"),
+    ],
     ids=["the other project's name", "a path of one machine"],
 )
 def test_no_text_says(forbidden: re.Pattern[str], why: str) -> None:
-    said = {name: found[0] for name, text in texts().items() if (found := forbidden.search(EXAMPLES.sub("", text)))}
+    said = {
+        name: found[0]
+        for name, text in texts().items()
+        if (found := forbidden.search(EXAMPLES.sub("", text)))
+    }
     assert said == {}, why
 
 
@@ -34,7 +41,9 @@ def test_the_patterns_find_what_they_are_for() -> None:
     assert OTHER_PROJECT.search(f"pip install {other}") and OTHER_PROJECT.search(
         f"python -m pip install -U {other}[torch]"
     )
-    assert not OTHER_PROJECT.search(f"pip install {other}-ml") and not OTHER_PROJECT.search("pip install -e .")
+    assert not OTHER_PROJECT.search(f"pip install {other}-ml") and not OTHER_PROJECT.search(
+        "pip install -e ."
+    )
     assert DEVELOPERS_PATH.search("/" + "root/x") and not DEVELOPERS_PATH.search("/proc/1/root/lib")
 
 

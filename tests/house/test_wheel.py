@@ -1,4 +1,6 @@
-"""The wheel holds all of the package and nothing else: also what is read as text, and the mark that types are there."""
+"""The wheel holds all of the package and nothing else: also what is read as text, and the mark that
+types are there.
+"""
 
 import shutil
 import subprocess
@@ -14,10 +16,22 @@ from tests.house.sources import PACKAGE, ROOT
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Built from a copy: a build leaves its products beside its sources."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
-    shutil.copytree(PACKAGE, source / "perfscope", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    shutil.copytree(
+        PACKAGE, source / "perfscope", ignore=shutil.ignore_patterns("__pycache__", "*.so")
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(built), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(built),
+        str(source),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (path,) = built.glob("perfscope_ml-*.whl")
@@ -31,11 +45,21 @@ def text(wheel: zipfile.ZipFile, name: str) -> str:
 
 
 def test_every_file_of_the_package_is_in_it_and_no_other(wheel: zipfile.ZipFile) -> None:
-    packed = {name for name in wheel.namelist() if ".dist-info/" not in name and not name.endswith(".so")}
-    kept = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    kept = [path for path in kept if path.suffix != ".so"]  # there is one where there was a compiler
+    packed = {
+        name for name in wheel.namelist() if ".dist-info/" not in name and not name.endswith(".so")
+    }
+    kept = [
+        path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
+    kept = [
+        path for path in kept if path.suffix != ".so"
+    ]  # there is one where there was a compiler
     assert packed == {str(path.relative_to(PACKAGE.parent)) for path in kept}
-    assert {"perfscope/py.typed", "perfscope/agent/probe/core.py", "perfscope/ui/assets/report.js"} <= packed
+    assert {
+        "perfscope/py.typed",
+        "perfscope/agent/probe/core.py",
+        "perfscope/ui/assets/report.js",
+    } <= packed
 
 
 def test_it_is_named_and_licensed_and_has_its_command(wheel: zipfile.ZipFile) -> None:
@@ -45,15 +69,23 @@ def test_it_is_named_and_licensed_and_has_its_command(wheel: zipfile.ZipFile) ->
 
 
 def test_torch_comes_only_when_asked_for(wheel: zipfile.ZipFile) -> None:
-    needed = [line for line in text(wheel, "METADATA").splitlines() if line.startswith("Requires-Dist: torch")]
+    needed = [
+        line
+        for line in text(wheel, "METADATA").splitlines()
+        if line.startswith("Requires-Dist: torch")
+    ]
     assert needed and all("extra ==" in line for line in needed)
 
 
 def test_floors_of_versions_and_no_ceilings(wheel: zipfile.ZipFile) -> None:
-    needed = [line for line in text(wheel, "METADATA").splitlines() if line.startswith("Requires-Dist: ")]
+    needed = [
+        line for line in text(wheel, "METADATA").splitlines() if line.startswith("Requires-Dist: ")
+    ]
     assert [line for line in needed if "<" in line or "==" in line.split(";")[0]] == []
 
 
 def test_it_says_the_version_that_the_package_says(wheel: zipfile.ZipFile) -> None:
-    done = subprocess.run([sys.executable, "-m", "perfscope", "--version"], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "perfscope", "--version"], capture_output=True, text=True, cwd=ROOT
+    )
     assert f"\nVersion: {done.stdout.split()[-1]}\n" in text(wheel, "METADATA")

@@ -1,4 +1,6 @@
-"""Trainers of other libraries, for real, with tiny random models: one added argument gives the diagnosis."""
+"""Trainers of other libraries, for real, with tiny random models: one added argument gives the
+diagnosis.
+"""
 
 import json
 import subprocess
@@ -35,7 +37,7 @@ arguments = TrainingArguments(
     save_strategy="no", logging_strategy="no", gradient_accumulation_steps=1,
 )
 Trainer(BertForSequenceClassification(BertConfig(**sizes)), arguments, train_dataset=Slow(), callbacks=[told]).train()
-"""
+"""  # noqa: E501
 
 LIGHTNING = """
 import logging
@@ -58,7 +60,7 @@ trainer = Trainer(
     enable_model_summary=False, callbacks=[told],
 )
 trainer.fit(Tiny(), DataLoader(Slow(), batch_size=8))
-"""
+"""  # noqa: E501
 
 ACCELERATE = """
 from accelerate import Accelerator
@@ -88,7 +90,9 @@ PROGRAMS = {"transformers": TRANSFORMERS, "lightning": LIGHTNING, "accelerate": 
 
 @pytest.mark.parametrize("library", PROGRAMS)
 def test_a_trainer_is_diagnosed_with_one_added_line(library: str, tmp_path: Path) -> None:
-    if find_spec(library) is None or (library == "transformers" and find_spec("accelerate") is None):
+    if find_spec(library) is None or (
+        library == "transformers" and find_spec("accelerate") is None
+    ):
         pytest.skip(f"{library} is not installed: pip install -e '.[integrations]'")
     path = tmp_path / "program.py"
     path.write_text(textwrap.dedent(DATA + PROGRAMS[library] + SAID))

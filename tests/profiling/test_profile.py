@@ -1,4 +1,6 @@
-"""`perfscope.profile()` in real programs: one region, nested and in threads, over functions, under torchrun."""
+"""`perfscope.profile()` in real programs: one region, nested and in threads, over functions, under
+torchrun.
+"""
 
 import json
 import os
@@ -34,7 +36,7 @@ def train(batches=30):
 def found():
     patched = torch.utils.data.dataloader._BaseDataLoaderIter.__next__
     return [hasattr(patched, "__wrapped__"), threading.active_count(), len(os.listdir("/proc/self/task"))]
-"""
+"""  # noqa: E501
 
 
 def program(folder: Path, text: str, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -62,7 +64,7 @@ def test_one_line_around_a_region_tells_what_bounds_it_and_leaves_nothing(tmp_pa
         scope.save("kept.perfscope")
         scope.report("kept.html")
         print(json.dumps([before, inside, after, scope.diagnosis.steps.count, scope._repr_html_()[:7], scope.diagnosis.run]))
-        """,
+        """,  # noqa: E501
     )
     before, inside, after, steps, html, run = answers(done)
     assert inside[0] is True and before == after
@@ -157,11 +159,15 @@ def test_steps_loaders_and_parts_that_only_the_program_knows(tmp_path: Path) -> 
                 sum(range(500_000))
                 scope.step()
         print(json.dumps([scope.diagnosis.steps.count, scope.diagnosis.verdict.cause, scope.diagnosis.run]))
-        """,
+        """,  # noqa: E501
     )
     assert answers(done) == [39, "unknown-loader", "kept.perfscope"]
     waits = load(tmp_path / "kept.perfscope").table("loader")
-    assert waits is not None and (waits["end"] == 0).sum() == 40 and (waits["dur"] > 15_000_000).sum() >= 40
+    assert (
+        waits is not None
+        and (waits["end"] == 0).sum() == 40
+        and (waits["dur"] > 15_000_000).sum() >= 40
+    )
 
 
 def test_each_rank_of_a_job_has_a_recording_of_its_own(tmp_path: Path) -> None:
@@ -180,7 +186,9 @@ def test_each_rank_of_a_job_has_a_recording_of_its_own(tmp_path: Path) -> None:
     assert done.stderr.count("bound by") == 1
     for rank in (0, 1):
         processes = load(tmp_path / f"rank{rank}.perfscope").table("processes")
-        assert processes is not None and processes[processes["role"] == "main"]["rank"].tolist() == [rank]
+        assert processes is not None and processes[processes["role"] == "main"][
+            "rank"
+        ].tolist() == [rank]
 
 
 def test_without_an_agent_the_program_runs_all_the_same(tmp_path: Path) -> None:
@@ -193,7 +201,9 @@ def test_without_an_agent_the_program_runs_all_the_same(tmp_path: Path) -> None:
         """,
     )
     assert answers(done) == "ran"
-    assert done.stderr.startswith("perfscope: nothing was recorded") and done.stderr.count("\\n") <= 1
+    assert (
+        done.stderr.startswith("perfscope: nothing was recorded") and done.stderr.count("\\n") <= 1
+    )
 
 
 def test_what_is_said_before_torch_is_there(tmp_path: Path) -> None:
@@ -211,12 +221,16 @@ def test_what_is_said_before_torch_is_there(tmp_path: Path) -> None:
     """
     path = tmp_path / "late.py"
     path.write_text(textwrap.dedent(text))
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, timeout=120, env=os.environ
+    )
     assert answers(done) == 5
 
 
 def test_what_is_imported_slowly_meanwhile_takes_nothing_out(tmp_path: Path) -> None:
-    """The first optimizer imports torch._dynamo, and the probe looks for it while only half of it is there."""
+    """The first optimizer imports torch._dynamo, and the probe looks for it while only half of it
+    is there.
+    """
     done = program(
         tmp_path,
         """
@@ -252,7 +266,7 @@ def test_named_parts_are_ranges_also_those_of_nvtx_itself(tmp_path: Path) -> Non
         found = scope.result()[0].table("ranges")
         found = found[found["category"] == "nvtx"].astype(object).where(lambda table: table.notna(), None)
         print(json.dumps(found[["name", "label", "payload"]].values.tolist()))
-        """,
+        """,  # noqa: E501
     )
     inner = [["part", None, None], ["mine:inner", "loading", 0.0]]
     rows = answers(done)
@@ -261,7 +275,9 @@ def test_named_parts_are_ranges_also_those_of_nvtx_itself(tmp_path: Path) -> Non
     assert ["pushed", None, 0.5] in rows and ["mine:here", None, None] in rows
 
 
-def test_an_async_generator_is_open_to_its_end_and_a_kept_run_is_not_overwritten(tmp_path: Path) -> None:
+def test_an_async_generator_is_open_to_its_end_and_a_kept_run_is_not_overwritten(
+    tmp_path: Path,
+) -> None:
     done = program(
         tmp_path,
         """
@@ -285,7 +301,11 @@ def test_an_async_generator_is_open_to_its_end_and_a_kept_run_is_not_overwritten
             print(json.dumps([read_back, stream.scope.diagnosis.steps.count >= 10, str(error)]))
         """,
     )
-    assert answers(done) == [[0, 1, 2], True, "kept.perfscope exists: name another folder, or remove it"]
+    assert answers(done) == [
+        [0, 1, 2],
+        True,
+        "kept.perfscope exists: name another folder, or remove it",
+    ]
 
 
 def test_a_window_is_asked_for_in_the_words_of_the_command_line() -> None:
@@ -298,7 +318,9 @@ def test_a_window_is_asked_for_in_the_words_of_the_command_line() -> None:
             perfscope.profile(window=wrong)
 
 
-def test_modules_are_seen_however_long_a_program_loads_before_its_first_step(tmp_path: Path) -> None:
+def test_modules_are_seen_however_long_a_program_loads_before_its_first_step(
+    tmp_path: Path,
+) -> None:
     done = program(
         tmp_path,
         """
@@ -324,6 +346,6 @@ def test_what_is_compiled_after_we_came_is_timed_and_compiled_once(tmp_path: Pat
         found = scope.result()[0].table("ranges")
         from torch._dynamo.utils import counters
         print(json.dumps([int((found["category"] == "forward").sum()) > 50, counters["frames"]["ok"]]))
-        """,
+        """,  # noqa: E501
     )
     assert answers(done) == [True, 1]

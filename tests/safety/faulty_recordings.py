@@ -1,7 +1,8 @@
 """Makes recordings in which one step of one collector, or of the recorder itself, raises.
 
-Standard input holds a JSON list of lanes, each a list of cases that one process records one after the other; lanes run side
-by side. What the recorder reported is written next to each run folder, as PROBLEMS.
+Standard input holds a JSON list of lanes, each a list of cases that one process records one after
+the other; lanes run side by side. What the recorder reported is written next to each run folder, as
+PROBLEMS.
 """
 
 import json
@@ -28,14 +29,22 @@ from perfscope.traces.run.folder import RunWriter
 
 PROBLEMS = ".problems.json"
 FAULT = "injected fault"
-OWNERS: dict[str, Any] = {"Recorder": Recorder, "Tree": Tree, "RunWriter": RunWriter, "Watch": Watch, "amd": amd}
+OWNERS: dict[str, Any] = {
+    "Recorder": Recorder,
+    "Tree": Tree,
+    "RunWriter": RunWriter,
+    "Watch": Watch,
+    "amd": amd,
+}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One recording of process `pid`. `step` of `owner`, a collector or one of OWNERS, raises from call `since` on.
+    """One recording of process `pid`. `step` of `owner`, a collector or one of OWNERS, raises from
+    call `since` on.
 
-    `ways` are the sources that cost much or stand in each other's way and are wanted here: stacks, on demand, amd, nvml.
+    `ways` are the sources that cost much or stand in each other's way and are wanted here: stacks,
+    on demand, amd, nvml.
     """
 
     name: str
@@ -89,7 +98,10 @@ def changes_of(case: Case) -> list[tuple[Any, str, Any]]:
     if "nvml" not in case.ways:
         changes.append((collectors.Nvml, "start", unavailable))
     if "on demand" in case.ways:
-        changes += [(collectors.Probe, "start", unavailable), (recorder, "may_ask", lambda pid: True)]
+        changes += [
+            (collectors.Probe, "start", unavailable),
+            (recorder, "may_ask", lambda pid: True),
+        ]
     for step in filter(None, (case.step, case.also)):
         owner = OWNERS.get(case.owner) or getattr(collectors, case.owner)
         changes.append((owner, step, failing(getattr(owner, step), case.since)))

@@ -49,7 +49,11 @@ class Board:
         self.app = create_app(Source(self.library, self.verdicts, self.access, Live(watch)))
         self.logged: list[str] = []
         runs = [one.id for one in self.library.runs() if not one.leads_out]
-        front = self.app.server.test_client().get(f"/?token={self.access.token}", follow_redirects=True, **HERE).text
+        front = (
+            self.app.server.test_client()
+            .get(f"/?token={self.access.token}", follow_redirects=True, **HERE)
+            .text
+        )
         scripts = re.findall(r'src="(/_dash-component-suites/[^"]+)"', front)
         assert scripts
         self.seeds = seeds([*runs, "linked.perfscope"], self.app.callback_map, scripts)
@@ -71,11 +75,15 @@ class Heard(logging.Handler):
 
 def renamed(name: str) -> list[dict[str, Any]]:
     """The events of a small trace, each operator and kernel of it called so."""
-    return [{**one, "name": name} if one["cat"] in ("cpu_op", "kernel") else one for one in events()]
+    return [
+        {**one, "name": name} if one["cat"] in ("cpu_op", "kernel") else one for one in events()
+    ]
 
 
 def faults(board: Board, count: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """Ask `count` mutated questions, half of them with the cookie. (how they were answered, what was wrong)"""
+    """Ask `count` mutated questions, half of them with the cookie. (how they were answered, what
+    was wrong)
+    """
     rng, answered, wrong = random.Random(seed), Counter[str](), list[str]()
     heard = Heard(board.logged)
     logging.getLogger().addHandler(heard)
@@ -101,7 +109,9 @@ def ask(board: Board, asking: Asking, known: bool) -> tuple[int, str | None]:
     cookie = {"HTTP_COOKIE": f"{board.access.cookie}={board.access.token}"} if known else {}
     base = create_environ("/", headers=ORIGIN, **HERE)
     began_s = time.monotonic()
-    body, status, headers = run_wsgi_app(board.app.server, asking.environ({**base, **cookie}), buffered=True)
+    body, status, headers = run_wsgi_app(
+        board.app.server, asking.environ({**base, **cookie}), buffered=True
+    )
     data, code = b"".join(body), int(status.split()[0])
     text = data.decode("utf-8", "replace")
     admitted = known and "HTTP_COOKIE" not in asking.headers
@@ -110,9 +120,17 @@ def ask(board: Board, asking: Asking, known: bool) -> tuple[int, str | None]:
         return code, logged or f"status {code}"
     if time.monotonic() - began_s > LONGEST_S:
         return code, "slow"
-    if OUTSIDE in text or "Traceback (most recent" in text or "root:x:0" in text or str(board.access.token) in text:
+    if (
+        OUTSIDE in text
+        or "Traceback (most recent" in text
+        or "root:x:0" in text
+        or str(board.access.token) in text
+    ):
         return code, "something is in the answer that must not be"
-    if "frame-ancestors 'none'" not in headers.get("Content-Security-Policy", "") or "X-Injected" in headers:
+    if (
+        "frame-ancestors 'none'" not in headers.get("Content-Security-Policy", "")
+        or "X-Injected" in headers
+    ):
         return code, "headers"
     if not admitted and (code in (200, 204, 302) or INSIDE in text or len(data) > 20_000):
         return code, "answered without the token"

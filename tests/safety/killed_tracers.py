@@ -1,4 +1,6 @@
-"""Entries whose tracer is killed, and programs that notice when anything of theirs was changed by one."""
+"""Entries whose tracer is killed, and programs that notice when anything of theirs was changed by
+one.
+"""
 
 import mmap
 import os
@@ -70,7 +72,7 @@ print("ready", flush=True)
 ctypes.set_errno(0)
 began = time.monotonic()
 print(c.poll(None, 0, SECONDS * 1000), ctypes.get_errno(), round(time.monotonic() - began), flush=True)
-"""
+"""  # noqa: E501
 SELECT = """
 import select, time
 print("ready", flush=True)
@@ -102,7 +104,9 @@ print(came, flush=True)
 def begin(program: str, seconds: int = 0) -> subprocess.Popen[str]:
     """Start `program` and wait until it is ready; SECONDS in it is replaced."""
     text = program.replace("SECONDS", str(seconds))
-    process = subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -123,13 +127,17 @@ def answer(process: subprocess.Popen[str]) -> str:
 
 
 def last_line(process: subprocess.Popen[str]) -> str:
-    """Wait for the program's end and return its last line; the exit code where it did not end well."""
+    """Wait for the program's end and return its last line; the exit code where it did not end
+    well.
+    """
     out = process.communicate(timeout=120)[0]
     return out.strip() if process.returncode == 0 else f"exit code {process.returncode}"
 
 
 def entry_killed_at(pid: int, number: int) -> bool:
-    """Enter `pid` in a child process that kills itself before its ptrace request `number`; False when it needed fewer."""
+    """Enter `pid` in a child process that kills itself before its ptrace request `number`; False
+    when it needed fewer.
+    """
     child = os.fork()
     if child == 0:
         request, made = ptrace.request, 0
@@ -150,7 +158,9 @@ def entry_killed_at(pid: int, number: int) -> bool:
 
 
 def entry_killed_after(pid: int, delay_s: float) -> bool:
-    """Enter `pid` in a child process, which is killed `delay_s` after it has become the tracer; False when it was quicker."""
+    """Enter `pid` in a child process, which is killed `delay_s` after it has become the tracer;
+    False when it was quicker.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -199,7 +209,9 @@ def mapped_code_pages(pid: int) -> int:
 
 
 class Saboteur:
-    """Has a tracer of this process's children send itself a signal before one of its ptrace requests, once."""
+    """Has a tracer of this process's children send itself a signal before one of its ptrace
+    requests, once.
+    """
 
     def __init__(self, number: int, moment: int) -> None:
         self.number, self.moment = number, moment
@@ -229,7 +241,8 @@ class Saboteur:
 
 
 def enter_sabotaged(pid: int, source: str, number: int, moment: int) -> tuple[Report, bool]:
-    """Enter as the agent does, with a tracer that sends itself signal `number` before its request `moment`.
+    """Enter as the agent does, with a tracer that sends itself signal `number` before its request
+    `moment`.
 
     Returns the report and whether the tracer got that far.
     """

@@ -1,8 +1,10 @@
-"""Runs the real commands over mutated run folders and traces: `python -m tests.safety.long_fuzz_commands --count 20000`.
+"""Runs the real commands over mutated run folders and traces: `python -m
+tests.safety.long_fuzz_commands --count 20000`.
 
-This process imports perfscope once; each command runs in a forked child, with ten seconds of a core and a bound on memory.
-Fails on a traceback, on an exit code other than 0, 1 and 2, on a command that takes longer and on one that a signal ends.
-`--only NUMBER` runs one command again and shows what it printed.
+This process imports perfscope once; each command runs in a forked child, with ten seconds of a core
+and a bound on memory. Fails on a traceback, on an exit code other than 0, 1 and 2, on a command
+that takes longer and on one that a signal ends. `--only NUMBER` runs one command again and shows
+what it printed.
 """
 
 import argparse
@@ -63,7 +65,17 @@ ODD_QUERY = (
     "٣",
     "0,1,2",
 )
-ODD_NAMES = ("a\x1b[31mb", "a\nb", "\udcff\udcfe", "-x", "a b", "'\"$(x)", "é", "rank" + "9" * 40, "a" * 200)
+ODD_NAMES = (
+    "a\x1b[31mb",
+    "a\nb",
+    "\udcff\udcfe",
+    "-x",
+    "a b",
+    "'\"$(x)",
+    "é",
+    "rank" + "9" * 40,
+    "a" * 200,
+)
 
 
 @dataclass
@@ -110,7 +122,9 @@ class Commands:
         self.folder, self.fuzzer = folder, Fuzzer(folder)
 
     def target(self, chance: random.Random) -> Path:
-        """Something to read, new in the folder: a run folder (mostly), a trace, an export, or a folder of several."""
+        """Something to read, new in the folder: a run folder (mostly), a trace, an export, or a
+        folder of several.
+        """
         kind = chance.random()
         name = chance.choice(ODD_NAMES) if chance.random() < 0.05 else "x"
         if kind < 0.6:
@@ -142,7 +156,9 @@ class Commands:
         mutator = Mutator(chance)
         for _ in range(chance.randint(1, 4)):
             files = [one for one in folder.rglob("*") if one.is_file() and not one.is_symlink()]
-            chosen = chance.choice(sorted(one for one in files if one.stat().st_size < LARGEST_CHANGED_BYTES))
+            chosen = chance.choice(
+                sorted(one for one in files if one.stat().st_size < LARGEST_CHANGED_BYTES)
+            )
             if chance.random() < 0.05:
                 self.exchange(chosen if chance.random() < 0.7 else chosen.parent, chance)
             else:
@@ -156,7 +172,11 @@ class Commands:
             return
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         if kind == "link":
-            path.symlink_to(chance.choice(("/etc/passwd", "/dev/zero", "/proc/self/mem", "/", self.fuzzer.run_seed)))
+            path.symlink_to(
+                chance.choice(
+                    ("/etc/passwd", "/dev/zero", "/proc/self/mem", "/", self.fuzzer.run_seed)
+                )
+            )
         elif kind == "loop":
             path.symlink_to(path.name)
         elif kind == "fifo":
@@ -178,11 +198,18 @@ class Commands:
             return self.real("report", str(path), "-o", f"{out}.html")
         if kind < 0.9:
             return self.real(
-                "export", str(path), "--to", chance.choice(perfscope.commands.export.FORMATS), "-o", str(out)
+                "export",
+                str(path),
+                "--to",
+                chance.choice(perfscope.commands.export.FORMATS),
+                "-o",
+                str(out),
             )
         if kind < 0.96:
             return self.real("explain", chance.choice(ODD_VALUES).replace("\x00", "")[:2000])
-        return f"dashboard of {path.name!r}", lambda: dashboard(path, random.Random(chance.random()))
+        return f"dashboard of {path.name!r}", lambda: dashboard(
+            path, random.Random(chance.random())
+        )
 
     def real(self, *words: str) -> tuple[str, Callable[[], int]]:
         """A command of the command line."""
@@ -196,7 +223,9 @@ class Commands:
 
 
 def dashboard(path: Path, chance: random.Random) -> int:
-    """Lay out every page of the dashboard for what is at `path`, and ask the timeline's addresses for odd things."""
+    """Lay out every page of the dashboard for what is at `path`, and ask the timeline's addresses
+    for odd things.
+    """
     library = Library(path)
     for found in library.runs():
         try:
@@ -214,7 +243,9 @@ def dashboard(path: Path, chance: random.Random) -> int:
 
 
 def addresses(run: str, trace: Any, chance: random.Random) -> None:
-    """Ask the timeline's addresses for odd things. Raises AssertionError for an answer that says the server broke."""
+    """Ask the timeline's addresses for odd things. Raises AssertionError for an answer that says
+    the server broke.
+    """
     server = flask.Flask("fuzz")
     server.config["PROPAGATE_EXCEPTIONS"] = True
     diagnosis = diagnose(trace)
@@ -251,7 +282,9 @@ def run_forked(run: Callable[[], int], folder: Path, longest_s: float = LONGEST_
             os._exit(code)
     status, usage = waited_for(child, begun + longest_s)
     seconds = usage.ru_utime + usage.ru_stime if os.WIFEXITED(status) else time.monotonic() - begun
-    stdout, stderr = ((folder / name).read_text("utf-8", "replace") for name in ("stdout", "stderr"))
+    stdout, stderr = (
+        (folder / name).read_text("utf-8", "replace") for name in ("stdout", "stderr")
+    )
     return Done(os.waitstatus_to_exitcode(status), stdout, stderr, seconds, usage.ru_maxrss << 10)
 
 
@@ -287,7 +320,9 @@ def waited_for(child: int, until_s: float) -> tuple[int, resource.struct_rusage]
 
 
 def import_what_commands_import(commands: Commands, outputs: Path) -> None:
-    """Import here what every command imports, so that no child has to: a child tells what it has imported."""
+    """Import here what every command imports, so that no child has to: a child tells what it has
+    imported.
+    """
     seed = str(commands.fuzzer.run_seed)
     lines = [
         ["analyze", seed],
@@ -295,7 +330,10 @@ def import_what_commands_import(commands: Commands, outputs: Path) -> None:
         ["report", seed, "-o", str(outputs / "out.html")],
         ["explain"],
     ]
-    lines += [["export", seed, "--to", one, "-o", str(outputs / one)] for one in perfscope.commands.export.FORMATS]
+    lines += [
+        ["export", seed, "--to", one, "-o", str(outputs / one)]
+        for one in perfscope.commands.export.FORMATS
+    ]
     lines += [["analyze", str(commands.folder / "seed1.sqlite")]]
 
     def tell() -> int:
@@ -328,7 +366,9 @@ def one(commands: Commands, outputs: Path, number: int, seed: int, counts: Count
             counts.failed_findings[f"{failed['id']}: {failed['error']}"[:200]] += 1
     fault = done.fault()
     if fault is not None:
-        counts.failures.append(f"--seed {seed} --only {number}: {fault}\n{words}\n{done.stderr[-2500:]}")
+        counts.failures.append(
+            f"--seed {seed} --only {number}: {fault}\n{words}\n{done.stderr[-2500:]}"
+        )
     return done
 
 
@@ -336,7 +376,10 @@ def fuzz(total: int, seed: int, first: int = 0, say: Callable[[str], None] = pri
     """Run so many commands; returns what became of them."""
     counts, said = Counts(), time.monotonic()
     room = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=room) as folder, tempfile.TemporaryDirectory(dir=room) as outputs:
+    with (
+        tempfile.TemporaryDirectory(dir=room) as folder,
+        tempfile.TemporaryDirectory(dir=room) as outputs,
+    ):
         os.environ["XDG_CACHE_HOME"] = outputs
         commands = Commands(Path(folder))
         import_what_commands_import(commands, Path(outputs))
@@ -355,8 +398,11 @@ def fuzz(total: int, seed: int, first: int = 0, say: Callable[[str], None] = pri
 
 def told(counts: Counts) -> bool:
     """Print what became of the commands; returns whether all is well."""
-    print(f"{sum(counts.commands.values()):,} commands: {dict(counts.commands)}, exit codes {dict(counts.codes)}, "
-          f"slowest {counts.slowest_s:.1f} s, {counts.most_bytes >> 20} MB at most, {len(counts.failures)} failures")  # fmt: skip
+    print(
+        f"{sum(counts.commands.values()):,} commands: {dict(counts.commands)}, exit codes"
+        f" {dict(counts.codes)}, slowest {counts.slowest_s:.1f} s, {counts.most_bytes >> 20} MB at"
+        f" most, {len(counts.failures)} failures"
+    )
     for line, count in counts.failed_findings.most_common(40):
         print(f"a finding that failed, {count} times: {line}")
     return not counts.failures
@@ -370,7 +416,9 @@ def main() -> int:
     parser.add_argument("--only", type=int, metavar="NUMBER", help="run this command alone")
     args = parser.parse_args()
     if args.only is None:
-        return 0 if told(fuzz(args.count, args.seed, say=lambda line: print(line, flush=True))) else 1
+        return (
+            0 if told(fuzz(args.count, args.seed, say=lambda line: print(line, flush=True))) else 1
+        )
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as outputs:
         os.environ["XDG_CACHE_HOME"] = outputs
         done = one(Commands(Path(folder)), Path(outputs), args.only, args.seed, Counts())

@@ -1,7 +1,9 @@
-"""Reads mutated inputs of every format in this process: `python -m tests.safety.long_fuzz_readers --count 1000000`.
+"""Reads mutated inputs of every format in this process: `python -m tests.safety.long_fuzz_readers
+--count 1000000`.
 
-Fails on an exception that is not a PerfscopeError, on a difference between the compiled and the Python reader, on an input
-that takes more than ten seconds, and on memory that grows. `--only KIND:NUMBER` reads one input again.
+Fails on an exception that is not a PerfscopeError, on a difference between the compiled and the
+Python reader, on an input that takes more than ten seconds, and on memory that grows. `--only
+KIND:NUMBER` reads one input again.
 """
 
 import argparse
@@ -73,9 +75,11 @@ def alike(part: Part) -> Any:
     """A part as something that can be compared."""
     columns = {
         group: {
-            name: [one.names[code] if code >= 0 else None for code in one.codes]
-            if isinstance(one, Coded)
-            else (str(one.dtype), one.tolist())
+            name: (
+                [one.names[code] if code >= 0 else None for code in one.codes]
+                if isinstance(one, Coded)
+                else (str(one.dtype), one.tolist())
+            )
             for name, one in columns.items()
         }
         for group, columns in part.groups.items()
@@ -106,14 +110,19 @@ def without_compiled_reader() -> Iterator[None]:
 
 
 class Fuzzer:
-    """Makes the inputs of each kind and reads them; each method returns whether the input got past the first check."""
+    """Makes the inputs of each kind and reads them; each method returns whether the input got past
+    the first check.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pieces = seeds.pieces()
         self.trace = seeds.kineto_trace()
         self.run_seed = seeds.run_folder(folder / "seed.perfscope")
-        self.exports = [seeds.nsys_export(folder / f"seed{new}.sqlite", bool(new)).read_bytes() for new in (0, 1)]
+        self.exports = [
+            seeds.nsys_export(folder / f"seed{new}.sqlite", bool(new)).read_bytes()
+            for new in (0, 1)
+        ]
         self.compiled = 0
 
     def piece(self, chance: random.Random) -> bool:
@@ -122,7 +131,9 @@ class Fuzzer:
         text = chance.choice(self.pieces)
         if chance.random() < 0.5:
             events = chance.choices(self.trace["traceEvents"], k=chance.randint(1, 4))
-            text = mutator.by_structure(events)[1:-1] + chance.choice((b"", b"", b"]", b"]]", b'] , "a": 1}', b"],{}"))
+            text = mutator.by_structure(events)[1:-1] + chance.choice(
+                (b"", b"", b"]", b"]]", b'] , "a": 1}', b"],{}")
+            )
         else:
             text = mutator.by_bytes(text, 3)
         return self.both_ways(text)
@@ -196,7 +207,9 @@ class Fuzzer:
     def change(self, mutator: Mutator, path: Path, chance: random.Random) -> None:
         """Change one file of a run folder by what it is."""
         if chance.random() < 0.03:
-            path.rename(path.with_name(chance.choice(("000000.open", "000003.jsonl", "000009.arrow", "x"))))
+            path.rename(
+                path.with_name(chance.choice(("000000.open", "000003.jsonl", "000009.arrow", "x")))
+            )
             return
         data = path.read_bytes()
         if path.name == "manifest.json":
@@ -216,9 +229,15 @@ class Fuzzer:
         path.write_bytes(data)
 
     def change_json(self, mutator: Mutator, text: bytes, share: float) -> bytes:
-        """Return JSON changed by its structure, or by bytes: what was changed before may be no JSON any more."""
+        """Return JSON changed by its structure, or by bytes: what was changed before may be no JSON
+        any more.
+        """
         try:
-            return mutator.by_structure(json.loads(text)) if mutator.random.random() < share else mutator.by_bytes(text)
+            return (
+                mutator.by_structure(json.loads(text))
+                if mutator.random.random() < share
+                else mutator.by_bytes(text)
+            )
         except (ValueError, RecursionError):
             return mutator.by_bytes(text)
 
@@ -228,9 +247,23 @@ class Fuzzer:
         shutil.copytree(self.run_seed, folder)
         [path] = (folder / "streams" / "probe.records@0").iterdir()
         data = bytearray(path.read_bytes())
-        body = np.frombuffer(data, np.int64, (len(data) - 4000) // 8, len(data) - (len(data) - 4000) // 8 * 8)
+        body = np.frombuffer(
+            data, np.int64, (len(data) - 4000) // 8, len(data) - (len(data) - 4000) // 8 * 8
+        )
         for _ in range(chance.randint(1, 8)):
-            odd = chance.choice((0, 1, -1, 2**63 - 1, -(2**63), 1 << 59, 1 << 40, seeds.ZERO_NS, chance.randrange(20)))
+            odd = chance.choice(
+                (
+                    0,
+                    1,
+                    -1,
+                    2**63 - 1,
+                    -(2**63),
+                    1 << 59,
+                    1 << 40,
+                    seeds.ZERO_NS,
+                    chance.randrange(20),
+                )
+            )
             at = 8 * chance.randrange(len(body)) + len(data) - 8 * len(body)
             data[at : at + 8] = odd.to_bytes(8, "little", signed=True)
         path.write_bytes(data)
@@ -299,8 +332,12 @@ def out_of_time(number: int, frame: Any) -> None:
     raise TooSlow
 
 
-def fuzz(total: int, seed: int, say: Callable[[str], None] = print, most_failures: int = 20) -> dict[str, Count]:
-    """Read so many inputs; returns what became of them, by kind. Memory that grows is a failure of its own kind."""
+def fuzz(
+    total: int, seed: int, say: Callable[[str], None] = print, most_failures: int = 20
+) -> dict[str, Count]:
+    """Read so many inputs; returns what became of them, by kind. Memory that grows is a failure of
+    its own kind.
+    """
     counts = {kind: Count() for kind in KINDS}
     memory = counts["memory"] = Count()
     signal.signal(signal.SIGALRM, out_of_time)
@@ -319,14 +356,22 @@ def fuzz(total: int, seed: int, say: Callable[[str], None] = print, most_failure
             if number == WARM_UP:
                 gc.collect()
                 baseline = memory_bytes()
-            if number > WARM_UP and number % 2000 == 0 and memory_bytes() - baseline > MOST_GROWTH_BYTES:
+            if (
+                number > WARM_UP
+                and number % 2000 == 0
+                and memory_bytes() - baseline > MOST_GROWTH_BYTES
+            ):
                 memory.failures.append(
-                    f"{(memory_bytes() - baseline) >> 20} MB more after {number} inputs of seed {seed}"
+                    f"{(memory_bytes() - baseline) >> 20} MB more after {number} inputs of seed"
+                    f" {seed}"
                 )
                 break
             if time.monotonic() - said > 60:
                 said = time.monotonic()
-                say(f"{number + 1:,} inputs, {memory_bytes() >> 20} MB, failures: {failures(counts)}")
+                say(
+                    f"{number + 1:,} inputs, {memory_bytes() >> 20} MB, failures:"
+                    f" {failures(counts)}"
+                )
             if failures(counts) >= most_failures:
                 break
     return counts
@@ -340,9 +385,17 @@ def told(counts: dict[str, Count]) -> bool:
     """Print what became of the inputs; returns whether all is well."""
     for kind, count in counts.items():
         if count.inputs:
-            rate = f"{count.past / count.inputs:.0%} past the first check, {1e3 * count.seconds / count.inputs:.2f} ms each"
-            print(f"{kind}: {count.inputs:,} inputs, {rate}, {count.compiled:,} taken by the compiled reader")
-    inputs, past = (sum(getattr(count, name) for count in counts.values()) for name in ("inputs", "past"))
+            rate = (
+                f"{count.past / count.inputs:.0%} past the first check,"
+                f" {1e3 * count.seconds / count.inputs:.2f} ms each"
+            )
+            print(
+                f"{kind}: {count.inputs:,} inputs, {rate}, {count.compiled:,} taken by the compiled"
+                " reader"
+            )
+    inputs, past = (
+        sum(getattr(count, name) for count in counts.values()) for name in ("inputs", "past")
+    )
     share = past / max(inputs, 1)
     print(f"all: {inputs:,} inputs, {share:.0%} past the first check, {failures(counts)} failures, "
           f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB at most")  # fmt: skip

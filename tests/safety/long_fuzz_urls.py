@@ -1,4 +1,6 @@
-"""Ask the dashboard many mutated requests: `python -m tests.safety.long_fuzz_urls [COUNT] [SEED]`; 20,000 take some minutes."""
+"""Ask the dashboard many mutated requests: `python -m tests.safety.long_fuzz_urls [COUNT] [SEED]`;
+20,000 take some minutes.
+"""
 
 import sys
 import tempfile

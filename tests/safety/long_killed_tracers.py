@@ -1,8 +1,9 @@
 """Hundreds of entries whose tracer is killed, into programs that notice any change of theirs.
 
-`python -m tests.safety.long_killed_tracers --kills 600` kills at every ptrace request and at random moments, freezes every
-twentieth tracer, and prints per program how many kills and freezes met a tracer and what the program reports in the end. It
-ends with an error when a program died, reports a wrong result, or cannot be entered afterwards.
+`python -m tests.safety.long_killed_tracers --kills 600` kills at every ptrace request and at random
+moments, freezes every twentieth tracer, and prints per program how many kills and freezes met a
+tracer and what the program reports in the end. It ends with an error when a program died, reports a
+wrong result, or cannot be entered afterwards.
 """
 
 import argparse
@@ -86,7 +87,9 @@ def main() -> int:
 
 
 def run(program: str, kills: int, choice: random.Random) -> tuple[Tally, bool]:
-    """Kill tracers of one kind of program until `kills` have met one; return the tally and whether all was well."""
+    """Kill tracers of one kind of program until `kills` have met one; return the tally and whether
+    all was well.
+    """
     tally, fine, started, answers = Tally(), True, 0, set[str]()
     while fine and tally.killed < kills:
         target, started = begin(program, SLEEP_S), started + 1
@@ -96,21 +99,32 @@ def run(program: str, kills: int, choice: random.Random) -> tuple[Tally, bool]:
         over = program in TIMED and target.poll() == 0
         fine = over or (target.poll() is None and is_entered(target))
         expected = str(sender.stop()) if sender else RESULTS[program]
-        outcome = (last_line if program in TIMED else answer)(target) if fine else f"exit code {target.poll()}"
-        if program == SELECT:  # the kernel counts what is left of its limit between stops, which delays its end
+        outcome = (
+            (last_line if program in TIMED else answer)(target)
+            if fine
+            else f"exit code {target.poll()}"
+        )
+        if (
+            program == SELECT
+        ):  # the kernel counts what is left of its limit between stops, which delays its end
             outcome = outcome.rpartition(" ")[0] if int(outcome.split()[-1]) >= SLEEP_S else outcome
         fine = fine and outcome == expected
         answers.add("as expected" if fine else f"{outcome}, not {expected}")
         end(target)
     print(
-        f"{NAMES[program]:26} {started} runs, {tally.killed} kills, {tally.frozen} freezes: {', '.join(answers)}",
+        f"{NAMES[program]:26} {started} runs, {tally.killed} kills, {tally.frozen} freezes:"
+        f" {', '.join(answers)}",
         flush=True,
     )
     return tally, fine
 
 
-def harass(target: subprocess.Popen[str], kills: int, until: float, tally: Tally, choice: random.Random) -> None:
-    """Enter again and again, with tracers that are killed or frozen, until there were `kills` or CLOCK_MONOTONIC `until`."""
+def harass(
+    target: subprocess.Popen[str], kills: int, until: float, tally: Tally, choice: random.Random
+) -> None:
+    """Enter again and again, with tracers that are killed or frozen, until there were `kills` or
+    CLOCK_MONOTONIC `until`.
+    """
     at_requests = itertools.count()
     walking = True
     for number in itertools.count(1):
@@ -127,7 +141,9 @@ def harass(target: subprocess.Popen[str], kills: int, until: float, tally: Tally
 
 
 def freeze(pid: int, moment: int, tally: Tally) -> None:
-    """Enter with a tracer that is frozen before its request `moment`; note how long the target stood."""
+    """Enter with a tracer that is frozen before its request `moment`; note how long the target
+    stood.
+    """
     ended, stood = threading.Event(), [0.0]
 
     def watch() -> None:

@@ -1,6 +1,8 @@
-"""Reads mutated pieces with the compiled reader built for it with the address and undefined-behavior sanitizers.
+"""Reads mutated pieces with the compiled reader built for it with the address and
+undefined-behavior sanitizers.
 
-`python -m tests.safety.long_sanitized_reader --count 300000`. Ends with exit code 0 and a notice where no compiler is.
+`python -m tests.safety.long_sanitized_reader --count 300000`. Ends with exit code 0 and a notice
+where no compiler is.
 """
 
 import argparse
@@ -25,7 +27,15 @@ from tests.safety.mutations import Mutator
 
 SOURCES = Path(by_compiled.__file__).parent / "compiled"
 BUILT = "PERFSCOPE_SANITIZED_READER"
-FLAGS = ("-std=c11", "-g", "-O1", "-shared", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+FLAGS = (
+    "-std=c11",
+    "-g",
+    "-O1",
+    "-shared",
+    "-fPIC",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+)
 
 
 def built(folder: Path) -> Path:
@@ -49,7 +59,9 @@ def loaded(path: Path) -> Any:
 
 
 def read_pieces(path: Path, count: int, seed: int) -> int:
-    """Read so many mutated pieces; a sanitizer that finds something ends this process. Returns how many were taken."""
+    """Read so many mutated pieces; a sanitizer that finds something ends this process. Returns how
+    many were taken.
+    """
     reader = loaded(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_compiled, "compiled_reader", reader)
@@ -75,7 +87,8 @@ def main() -> int:
     args = parser.parse_args()
     if BUILT in os.environ:
         print(
-            f"{args.count:,} pieces, {read_pieces(Path(os.environ[BUILT]), args.count, args.seed):,} taken, no report"
+            f"{args.count:,} pieces,"
+            f" {read_pieces(Path(os.environ[BUILT]), args.count, args.seed):,} taken, no report"
         )
         return 0
     if shutil.which("gcc") is None:
@@ -88,7 +101,11 @@ def main() -> int:
             ).stdout.strip()
             for name in ("libasan.so", "libubsan.so")
         ]
-        environment = {**os.environ, BUILT: str(built(Path(folder))), "LD_PRELOAD": " ".join(libraries)}
+        environment = {
+            **os.environ,
+            BUILT: str(built(Path(folder))),
+            "LD_PRELOAD": " ".join(libraries),
+        }
         environment |= {"ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
         words = [sys.executable, "-m", "tests.safety.long_sanitized_reader"]
         return subprocess.run(

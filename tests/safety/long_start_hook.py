@@ -1,4 +1,6 @@
-"""Runs the tests of the start hook with every Python of this machine: `python -m tests.safety.long_start_hook`."""
+"""Runs the tests of the start hook with every Python of this machine: `python -m
+tests.safety.long_start_hook`.
+"""
 
 import os
 import subprocess

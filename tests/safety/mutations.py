@@ -1,4 +1,5 @@
-"""Mutated inputs for the fuzzers: bytes changed at random, JSON changed by its structure, SQLite changed by its cells.
+"""Mutated inputs for the fuzzers: bytes changed at random, JSON changed by its structure, SQLite
+changed by its cells.
 
 Every input follows from a seed and its number, so that one that fails can be made again.
 """
@@ -13,9 +14,36 @@ from pathlib import Path
 from typing import Any
 
 ODD_NUMBERS = (
-    *("0", "-0", "-1", "1", "2147483648", "9007199254740993", "9223372036854775807", "9223372036854775808"),
-    *("-9223372036854775808", "-9223372036854775809", "18446744073709551615", "1" + "0" * 30, "9" * 400, "9" * 5000),
-    *("1e308", "1e309", "-1e400", "1e-400", "0e99999", "1E5", "1.5", "0.0005", "123456789.123456", "1e999999999"),
+    *(
+        "0",
+        "-0",
+        "-1",
+        "1",
+        "2147483648",
+        "9007199254740993",
+        "9223372036854775807",
+        "9223372036854775808",
+    ),
+    *(
+        "-9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551615",
+        "1" + "0" * 30,
+        "9" * 400,
+        "9" * 5000,
+    ),
+    *(
+        "1e308",
+        "1e309",
+        "-1e400",
+        "1e-400",
+        "0e99999",
+        "1E5",
+        "1.5",
+        "0.0005",
+        "123456789.123456",
+        "1e999999999",
+    ),
     *(
         "4e15",
         "7e18",
@@ -80,7 +108,18 @@ ODD_VALUES = (
         "[" * 80 + "]" * 80,
         '{"a":' * 70 + "1" + "}" * 70,
     ),
-    *("[" * 3000 + "]" * 3000, "[" * 40, "]]", "]}", "},{", '{"traceEvents":[', "/*", ",", ":", "\\"),
+    *(
+        "[" * 3000 + "]" * 3000,
+        "[" * 40,
+        "]]",
+        "]}",
+        "},{",
+        '{"traceEvents":[',
+        "/*",
+        ",",
+        ":",
+        "\\",
+    ),
 )
 BYTES = b'"\\{}[],:.0-9eE \x00\xff\n\tnu\xed\xa0\x80'
 
@@ -121,19 +160,31 @@ class Mutator:
         value = self.random.choice((0, 1, -1, 1 << 20, (1 << 31) - 1, -(1 << 31), len(data)))
         data[at : at + size] = value.to_bytes(size, "little", signed=True)
 
-    WAYS: "tuple[Callable[[Mutator, bytearray, int], None], ...]" = (flip, put, put, remove, repeat, insert, number)
+    WAYS: "tuple[Callable[[Mutator, bytearray, int], None], ...]" = (
+        flip,
+        put,
+        put,
+        remove,
+        repeat,
+        insert,
+        number,
+    )
 
     def cut(self, data: bytes) -> bytes:
         """Return the beginning of `data`."""
         return data[: self.random.randrange(len(data) + 1)]
 
     def by_structure(self, value: Any, most: int = 3) -> bytes:
-        """Return the text of a JSON value in which a few values, keys or members are other ones; mostly still JSON."""
+        """Return the text of a JSON value in which a few values, keys or members are other ones;
+        mostly still JSON.
+        """
         marks: dict[str, str] = {}
         for _ in range(self.random.randint(1, most)):
             value = self.within(value, marks, 0)
         text = json.dumps(
-            value, ensure_ascii=self.random.random() < 0.8, separators=self.random.choice(((",", ":"), (", ", ": ")))
+            value,
+            ensure_ascii=self.random.random() < 0.8,
+            separators=self.random.choice(((",", ":"), (", ", ": "))),
         )
         for mark, odd in marks.items():
             text = text.replace(f'"{mark}"', odd)
@@ -172,7 +223,9 @@ class Mutator:
     def packed(self, text: bytes) -> bytes:
         """Return `text` packed, sometimes as several members, damaged or cut."""
         at = self.random.randrange(len(text) + 1) if self.random.random() < 0.2 else 0
-        data = (gzip.compress(text[:at], 1, mtime=0) if at else b"") + gzip.compress(text[at:], 1, mtime=0)
+        data = (gzip.compress(text[:at], 1, mtime=0) if at else b"") + gzip.compress(
+            text[at:], 1, mtime=0
+        )
         chance = self.random.random()
         if chance < 0.08:
             return self.by_bytes(data, 2)
@@ -184,7 +237,12 @@ class Mutator:
             path.write_bytes(self.by_bytes(path.read_bytes(), 6))
             return
         with closing(sqlite3.connect(path)) as connection:
-            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            tables = [
+                name
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table'"
+                )
+            ]
             for _ in range(self.random.randint(1, 4)):
                 self.cells(connection, self.random.choice(tables))
             connection.commit()
@@ -204,7 +262,20 @@ class Mutator:
             connection.execute(f'INSERT INTO "{table}" SELECT * FROM "{table}"')
         else:
             odd = self.random.choice(
-                (None, 0, -1, 2**63 - 1, -(2**63), 1e300, "", "x", "\x1b[2J", "9" * 400, b"\xff\x00", 1 << 62)
+                (
+                    None,
+                    0,
+                    -1,
+                    2**63 - 1,
+                    -(2**63),
+                    1e300,
+                    "",
+                    "x",
+                    "\x1b[2J",
+                    "9" * 400,
+                    b"\xff\x00",
+                    1 << 62,
+                )
             )
             few = "" if self.random.random() < 0.3 else " WHERE abs(random()) % 3 = 0"
             connection.execute(f'UPDATE "{table}" SET "{column}" = ?{few}', (odd,))

@@ -1,4 +1,6 @@
-"""Files with secrets planted in every text field: a Kineto trace, an export of Nsight Systems, run folders."""
+"""Files with secrets planted in every text field: a Kineto trace, an export of Nsight Systems, run
+folders.
+"""
 
 import array
 import json
@@ -17,13 +19,21 @@ from tests.safety.secret_samples import BY_FORM, BY_NAME
 from tests.traces.nsys.exports import NEW, Rows, export, pid_of, tid_of
 
 SHOWN = "PlainlyShown"
-"""In every planted name: where names are shown it is found, so that the search for secrets looks at the right text."""
+"""In every planted name: where names are shown it is found, so that the search for secrets looks at
+the right text.
+"""
 PLANTED = [
     *BY_FORM.values(),
     # In a text, unlike in a command line, nothing says where a value with blanks ends.
-    *(words[0] for name, words in BY_NAME.items() if len(words) == 1 and name != "joined with blanks"),
+    *(
+        words[0]
+        for name, words in BY_NAME.items()
+        if len(words) == 1 and name != "joined with blanks"
+    ),
 ]
-ENVIRONMENT = {f"VARIABLE_{at}": text for at, text in enumerate(PLANTED)} | {"HF_TOKEN": BY_FORM["hugging face"]}
+ENVIRONMENT = {f"VARIABLE_{at}": text for at, text in enumerate(PLANTED)} | {
+    "HF_TOKEN": BY_FORM["hugging face"]
+}
 STEP_NS = 1_000_000
 
 
@@ -32,14 +42,23 @@ def said(where: str, text: str) -> str:
 
 
 def kineto(path: Path) -> Path:
-    """A trace of one step for each secret, which stands in every field that a reader knows or passes over."""
+    """A trace of one step for each secret, which stands in every field that a reader knows or
+    passes over.
+    """
     events: list[dict[str, Any]] = []
     for at, text in enumerate(PLANTED):
         events += step(at, text)
     for what in ("process_name", "process_labels", "thread_name"):
         for pid, tid, text in ((7, 7, PLANTED[0]), (0, 7, PLANTED[5])):
             events.append(
-                {"ph": "M", "pid": pid, "tid": tid, "ts": 0, "name": what, "args": {"name": said(what, text)}}
+                {
+                    "ph": "M",
+                    "pid": pid,
+                    "tid": tid,
+                    "ts": 0,
+                    "name": what,
+                    "args": {"name": said(what, text)},
+                }
             )
     text = PLANTED[0]
     whole = {
@@ -56,7 +75,9 @@ def kineto(path: Path) -> Path:
             "world_size": 2,
             "pg_config": [{"pg_desc": text}],
         },
-        "deviceProperties": [{"id": 0, "name": said("device", text), "totalGlobalMem": 1 << 30, "numSms": 108}],
+        "deviceProperties": [
+            {"id": 0, "name": said("device", text), "totalGlobalMem": 1 << 30, "numSms": 108}
+        ],
         "traceEvents": events,
     }
     path.write_text(json.dumps(whole))
@@ -76,7 +97,11 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
         "Call stack": text,
         "kwargs": {"token": text},
     }
-    pg = {"Process Group Name": said("group", text), "Process Group Ranks": f"[{text}]", "Collective name": "allreduce"}
+    pg = {
+        "Process Group Name": said("group", text),
+        "Process Group Ranks": f"[{text}]",
+        "Collective name": "allreduce",
+    }
     ran = {
         **launch,
         "device": 0,
@@ -97,9 +122,23 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
             "dur": 800.0,
             "args": {"x": text},
         },
-        {**host, "cat": "cpu_op", "name": said("op", text), "ts": ts + 10, "dur": 200.0, "args": op},
+        {
+            **host,
+            "cat": "cpu_op",
+            "name": said("op", text),
+            "ts": ts + 10,
+            "dur": 200.0,
+            "args": op,
+        },
         {**host, "cat": "overhead", "name": said("overhead", text), "ts": ts + 300, "dur": 5.0},
-        {**host, "cat": "cuda_runtime", "name": said("runtime", text), "ts": ts + 20, "dur": 9.0, "args": launch},
+        {
+            **host,
+            "cat": "cuda_runtime",
+            "name": said("runtime", text),
+            "ts": ts + 20,
+            "dur": 9.0,
+            "args": launch,
+        },
         {
             "ph": "X",
             "cat": "kernel",
@@ -139,7 +178,14 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
             "ts": ts + 400,
             "s": "t",
         },
-        {"ph": "C", "pid": 7, "tid": 7, "name": said("counter", text), "ts": ts + 500, "args": {text: 1}},
+        {
+            "ph": "C",
+            "pid": 7,
+            "tid": 7,
+            "name": said("counter", text),
+            "ts": ts + 500,
+            "args": {text: 1},
+        },
     ]
 
 
@@ -150,24 +196,48 @@ def nsys(path: Path) -> Path:
     on_device = {"deviceId": 0, "contextId": 1, "streamId": 7, "globalPid": pid_of(70)}
     for at, text in enumerate(PLANTED):
         begin, thread = STEP_NS * at, {"globalTid": tid_of(70, 70)}
-        calls.append({"start": begin, "end": begin + 90, "correlationId": at, "nameId": said("call", text), **thread})
+        calls.append(
+            {
+                "start": begin,
+                "end": begin + 90,
+                "correlationId": at,
+                "nameId": said("call", text),
+                **thread,
+            }
+        )
         names = {"shortName": text, "demangledName": said("kernel", text), "mangledName": text}
-        kernels.append({"start": begin + 100, "end": begin + 900, "correlationId": at, **names, **on_device})
+        kernels.append(
+            {"start": begin + 100, "end": begin + 900, "correlationId": at, **names, **on_device}
+        )
         copies.append(
-            {"start": begin + 900, "end": begin + 950, "correlationId": at, "bytes": 8, "copyKind": 1, **on_device}
+            {
+                "start": begin + 900,
+                "end": begin + 950,
+                "correlationId": at,
+                "bytes": 8,
+                "copyKind": 1,
+                **on_device,
+            }
         )
         pushed = {"start": begin, "end": begin + 950, "eventType": 59, **thread}
         ranges.append({**pushed, "text": said("nvtx", text)})
-        ranges.append({**pushed, "textId": said("nvtx-id", text), "jsonText": json.dumps({"token": text})})
+        ranges.append(
+            {**pushed, "textId": said("nvtx-id", text), "jsonText": json.dumps({"token": text})}
+        )
         system.append({"start": begin, "end": begin + 50, "nameId": said("os", text), **thread})
     text = PLANTED[0]
     setting = [
-        {"name": f"PROCESS_0:{name}", "value": said("setting", text)} for name in ("COMMAND", "ARGUMENT_0", "USER_NAME")
+        {"name": f"PROCESS_0:{name}", "value": said("setting", text)}
+        for name in ("COMMAND", "ARGUMENT_0", "USER_NAME")
     ]
     setting += [
-        {"name": "PROCESS_0:ENVIRONMENT_VARIABLE", "value": f'{name}="{value}"'} for name, value in ENVIRONMENT.items()
+        {"name": "PROCESS_0:ENVIRONMENT_VARIABLE", "value": f'{name}="{value}"'}
+        for name, value in ENVIRONMENT.items()
     ]
-    device = {"name": "DeviceEnvironment", "value": ";".join(f"{name}={value}" for name, value in ENVIRONMENT.items())}
+    device = {
+        "name": "DeviceEnvironment",
+        "value": ";".join(f"{name}={value}" for name, value in ENVIRONMENT.items()),
+    }
     return export(
         path,
         NEW,
@@ -179,7 +249,15 @@ def nsys(path: Path) -> Path:
         ThreadNames=[{"nameId": said("thread", text), "globalTid": tid_of(70, 70)}],
         PROCESSES=[{"globalPid": pid_of(70), "pid": 70, "name": said("process", text)}],
         TARGET_INFO_SYSTEM_ENV=[device, {"name": "Hostname", "value": said("host", text)}],
-        TARGET_INFO_GPU=[{"id": 0, "name": said("gpu", text), "busLocation": text, "totalMemory": 1, "smCount": 1}],
+        TARGET_INFO_GPU=[
+            {
+                "id": 0,
+                "name": said("gpu", text),
+                "busLocation": text,
+                "totalMemory": 1,
+                "smCount": 1,
+            }
+        ],
         META_DATA_CAPTURE=setting,
     )
 
@@ -187,8 +265,17 @@ def nsys(path: Path) -> Path:
 def run(path: Path) -> Path:
     """A run folder as the agent writes it, of a program that says secrets wherever it can."""
     text = PLANTED[0]
-    facts = {name: value for name, value in FACTS.items() if name not in ("usable_cores", "torch", "command", "host")}
-    command = ["python", "train.py", *(word for words in BY_NAME.values() for word in words), *PLANTED]
+    facts = {
+        name: value
+        for name, value in FACTS.items()
+        if name not in ("usable_cores", "torch", "command", "host")
+    }
+    command = [
+        "python",
+        "train.py",
+        *(word for words in BY_NAME.values() for word in words),
+        *PLANTED,
+    ]
     facts["job_id"] = path.stem
     writer = RunWriter.create(path, Manifest(**facts, command=command, host=said("host", text)))
     manifest = writer.manifest
@@ -209,9 +296,20 @@ def run(path: Path) -> Path:
     writer.jsonl("processes", -1).append(
         who | {"rank": 0, "local_rank": 0, "worker": -1, "name": said("process", text)}
     )
-    held = {"device": -1, "process": -1, "pid": 9, "name": said("holder", text), "user": text, "ts": 5}
-    writer.jsonl("device.processes", -1).append(held | {"memory_bytes": 1, "sm_share": 0.5, "cpu_node": 0})
-    writer.jsonl("device.gaps", -1).append({"ts": 1, "dur": 5, "device": 0, "reason": said("gap", text)})
+    held = {
+        "device": -1,
+        "process": -1,
+        "pid": 9,
+        "name": said("holder", text),
+        "user": text,
+        "ts": 5,
+    }
+    writer.jsonl("device.processes", -1).append(
+        held | {"memory_bytes": 1, "sm_share": 0.5, "cpu_node": 0}
+    )
+    writer.jsonl("device.gaps", -1).append(
+        {"ts": 1, "dur": 5, "device": 0, "reason": said("gap", text)}
+    )
     records: array.array[int] = array.array("q")
     for at, planted in enumerate(PLANTED):
         writer.jsonl("probe.names", 0).append({"code": at, "name": said("range", planted)})

@@ -1,4 +1,6 @@
-"""The Pythons of this machine, of pyenv and on PATH: the oldest and the newest, or one of each version (ALL_VARIABLE)."""
+"""The Pythons of this machine, of pyenv and on PATH: the oldest and the newest, or one of each
+version (ALL_VARIABLE).
+"""
 
 import os
 import shutil
@@ -12,10 +14,16 @@ MINORS = ("2.7", *(f"3.{minor}" for minor in range(15)))
 
 
 def found() -> list[str]:
-    """Return one program for each version, the oldest first; the one that runs the tests is always there."""
+    """Return one program for each version, the oldest first; the one that runs the tests is always
+    there.
+    """
     by_version: dict[str, str] = {}
     roots = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    installed = [str(path) for path in roots.glob("*/bin/python") if path.exists()] if roots.is_dir() else []
+    installed = (
+        [str(path) for path in roots.glob("*/bin/python") if path.exists()]
+        if roots.is_dir()
+        else []
+    )
     on_path = [path for minor in MINORS if (path := shutil.which(f"python{minor}")) is not None]
     for python in (sys.executable, *installed, *on_path):
         version = version_of(python)
@@ -26,7 +34,9 @@ def found() -> list[str]:
 
 @cache
 def version_of(python: str) -> tuple[int, int]:
-    """Return major and minor version, (0, 0) for what cannot be run (a shim of pyenv for a version that is not set)."""
+    """Return major and minor version, (0, 0) for what cannot be run (a shim of pyenv for a version
+    that is not set).
+    """
     shows = "import sys; sys.stdout.write('%d %d' % sys.version_info[:2])"
     done = subprocess.run([python, "-c", shows], capture_output=True, text=True)
     if done.returncode != 0:

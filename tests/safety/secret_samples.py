@@ -1,4 +1,6 @@
-"""Secrets of every form, all holding the letters `CORE`, by which a leak is found. None of them was ever valid."""
+"""Secrets of every form, all holding the letters `CORE`, by which a leak is found. None of them was
+ever valid.
+"""
 
 CORE = "N0tF0rEyes"
 

@@ -1,4 +1,6 @@
-"""Small inputs of every format, made by our own writers and the builders of the tests: where the fuzzers start from."""
+"""Small inputs of every format, made by our own writers and the builders of the tests: where the
+fuzzers start from.
+"""
 
 import array
 import gzip
@@ -32,14 +34,21 @@ SHAPES = {
 def kineto_events() -> list[dict[str, Any]]:
     """Events of every group."""
     shapes = {**SHAPES, "Concrete Inputs": ["", "", "1"], "Sequence number": 3, "Fwd thread id": 0}
-    steps = [event(f"ProfilerStep#{at}", cat="user_annotation", ts=1000 * at, dur=990) for at in range(1, 5)]
+    steps = [
+        event(f"ProfilerStep#{at}", cat="user_annotation", ts=1000 * at, dur=990)
+        for at in range(1, 5)
+    ]
     work = []
     for at in range(1, 5):
         base = 1000 * at
         work += [
             event("aten::mm", ts=base + 5.125, dur=40.5, args=shapes),
             launch(ts=base + 10, dur=3),
-            kernel(ts=base + 60, dur=200, args={"correlation": 3, "grid": [8, 1, 1], "block": [128, 1, 1]}),
+            kernel(
+                ts=base + 60,
+                dur=200,
+                args={"correlation": 3, "grid": [8, 1, 1], "block": [128, 1, 1]},
+            ),
             event(
                 "Memcpy HtoD (Pageable -> Device)",
                 cat="gpu_memcpy",
@@ -47,8 +56,16 @@ def kineto_events() -> list[dict[str, Any]]:
                 dur=50,
                 args={"bytes": 4096, "device": 0},
             ),
-            {**kernel(ts=base + 400, dur=100, args={**TALK, **GROUP}), "name": "ncclDevKernel_AllReduce"},
-            event("enumerate(DataLoader)#_Single.__next__", cat="user_annotation", ts=base + 700, dur=200),
+            {
+                **kernel(ts=base + 400, dur=100, args={**TALK, **GROUP}),
+                "name": "ncclDevKernel_AllReduce",
+            },
+            event(
+                "enumerate(DataLoader)#_Single.__next__",
+                cat="user_annotation",
+                ts=base + 700,
+                dur=200,
+            ),
         ]
     for one in work:
         one.setdefault("args", {})
@@ -59,7 +76,13 @@ def kineto_events() -> list[dict[str, Any]]:
         *work,
         {
             **MEMORY,
-            "args": {"Bytes": 512, "Total Allocated": 1024, "Total Reserved": 4096, "Device Type": 1, "Device Id": 0},
+            "args": {
+                "Bytes": 512,
+                "Total Allocated": 1024,
+                "Total Reserved": 4096,
+                "Device Type": 1,
+                "Device Id": 0,
+            },
         },
         event("train.py(3): main", cat="python_function", ts=900, dur=4000),
         {"ph": "s", "id": 3, "pid": 1, "tid": 1, "ts": 1010, "cat": "ac2g", "name": "ac2g"},
@@ -96,10 +119,19 @@ def manifest() -> Manifest:
     made = msgspec.convert(facts, Manifest)
     made.torch = TorchFacts("2.13.0", 4, 1, True)
     made.devices = [
-        DeviceFacts(device=0, name="NVIDIA A100", kind="cuda", memory_bytes=85_000_000_000, multiprocessors=108)
+        DeviceFacts(
+            device=0,
+            name="NVIDIA A100",
+            kind="cuda",
+            memory_bytes=85_000_000_000,
+            multiprocessors=108,
+        )
     ]
     made.ports = [PortFacts("eth0", "ethernet")]
-    made.sources = [SourceStatus("probe", "ok"), SourceStatus("thread_states", "off", "not asked for")]
+    made.sources = [
+        SourceStatus("probe", "ok"),
+        SourceStatus("thread_states", "off", "not asked for"),
+    ]
     return made
 
 
@@ -134,7 +166,9 @@ def run_folder(path: Path) -> Path:
     nvtx = [events.NVTX, 7, ZERO_NS + MS, MS, 1, -1, -1, -1, -1, 0, 0, -1]
     run.arrow("nvtx.records", 0, events.COLUMNS).append(array.array("q", nvtx))
     for code, name in ((9, "Net"), (8, "SGD"), (6, "aten::item"), (5, "mine")):
-        run.jsonl("probe.names", 0).append({"code": code, "kind": "module", "name": name, "prefetch_factor": 2})
+        run.jsonl("probe.names", 0).append(
+            {"code": code, "kind": "module", "name": name, "prefetch_factor": 2}
+        )
     run.jsonl("nvtx.names", 0).append({"code": 1, "name": "step"})
     process = {
         "host": "host",
@@ -146,26 +180,46 @@ def run_folder(path: Path) -> Path:
         "name": "train.py",
     }
     for code, role in ((0, "main"), (1, "loader")):
-        row = {**process, "process": code, "pid": 100 + code, "ns_pid": 100 + code, "role": role, "rank": 0}
+        row = {
+            **process,
+            "process": code,
+            "pid": 100 + code,
+            "ns_pid": 100 + code,
+            "role": role,
+            "rank": 0,
+        }
         run.jsonl("processes", -1).append(row)
     for code in (-1, 0, 1):
         for at in range(3):
-            run.jsonl("clock", code).append({"mono": ZERO_NS + at * 100 * MS, "real": REAL_NS + at * 100 * MS})
+            run.jsonl("clock", code).append(
+                {"mono": ZERO_NS + at * 100 * MS, "real": REAL_NS + at * 100 * MS}
+            )
     for at in range(5):
         ts = ZERO_NS + at * 100 * MS
-        run.jsonl("probe.stacks", 0).append({"ts": ts, "tid": 7, "weight_ns": MS, "stack": "main (a.py:1);f (a.py:2)"})
+        run.jsonl("probe.stacks", 0).append(
+            {"ts": ts, "tid": 7, "weight_ns": MS, "stack": "main (a.py:1);f (a.py:2)"}
+        )
         run.jsonl("host.states", 0).append({"ts": ts, "tid": 7, "state": "gil"})
         run.jsonl("host.counters", 0).append(
             {"ts": ts, "tid": -1, "cpu_ns": at * MS, "rss_bytes": 6 << 20, "read_bytes": at}
         )
-        run.jsonl("host.counters", -1).append({"ts": ts, "cpu_ns": at * MS, "memory_bytes": 1 << 30})
-        numbers = {"power_w": 200.5, "sm_clock_mhz": 1400, "kernel_time_share": 0.5, "memory_used_bytes": 1 << 30}
+        run.jsonl("host.counters", -1).append(
+            {"ts": ts, "cpu_ns": at * MS, "memory_bytes": 1 << 30}
+        )
+        numbers = {
+            "power_w": 200.5,
+            "sm_clock_mhz": 1400,
+            "kernel_time_share": 0.5,
+            "memory_used_bytes": 1 << 30,
+        }
         run.jsonl("device.counters", -1).append({"ts": ts, "device": 0, **numbers})
         run.jsonl("network.counters", -1).append(
             {"ts": ts, "port": "eth0", "rx_bytes": at * 1000, "tx_bytes": at * 1000}
         )
     holder = {"device": 0, "process": 0, "pid": 100, "name": "python", "user": "me", "ts": ZERO_NS}
-    run.jsonl("device.processes", -1).append({**holder, "memory_bytes": 1 << 30, "sm_share": None, "cpu_node": 0})
+    run.jsonl("device.processes", -1).append(
+        {**holder, "memory_bytes": 1 << 30, "sm_share": None, "cpu_node": 0}
+    )
     run.jsonl("device.gaps", -1).append({"device": 0, "ts": ZERO_NS, "dur": MS, "reason": "lost"})
     times = {
         "mono": ZERO_NS,
@@ -178,14 +232,21 @@ def run_folder(path: Path) -> Path:
     run.jsonl("kernels", 0).append({"name": "rank0.json.gz", **times, "steps": 4, "stall": MS})
     run.close()
     (path / "kineto").mkdir()
-    (path / "kineto" / "rank0.json.gz").write_bytes(gzip.compress(json.dumps(kineto_trace()).encode(), 1, mtime=0))
+    (path / "kineto" / "rank0.json.gz").write_bytes(
+        gzip.compress(json.dumps(kineto_trace()).encode(), 1, mtime=0)
+    )
     return path
 
 
 def nsys_export(path: Path, new: bool) -> Path:
     """An export with events of every kind."""
     thread, process = tid_of(7, 7), pid_of(7)
-    device = {"deviceId": 0, "contextId": 1, "streamId": 7, **({"globalPid": process} if new else {})}
+    device = {
+        "deviceId": 0,
+        "contextId": 1,
+        "streamId": 7,
+        **({"globalPid": process} if new else {}),
+    }
     tables: dict[str, list[dict[str, Any]]] = {
         "CUPTI_ACTIVITY_KIND_KERNEL": [
             {
@@ -233,7 +294,9 @@ def nsys_export(path: Path, new: bool) -> Path:
             {"start": 850, "eventType": 34, "text": "mark", "globalTid": thread},
         ],
         "OSRT_API": [{"start": 100, "end": 150, "globalTid": thread, "nameId": "read"}],
-        "TARGET_INFO_GPU": [{"id": 0, "name": "NVIDIA A100", "totalMemory": 85_000_000_000, "smCount": 108}],
+        "TARGET_INFO_GPU": [
+            {"id": 0, "name": "NVIDIA A100", "totalMemory": 85_000_000_000, "smCount": 108}
+        ],
         "ThreadNames": [{"nameId": "python", "priority": 0, "globalTid": thread}],
     }
     if new:

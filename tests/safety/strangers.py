@@ -1,4 +1,5 @@
-"""Other users of the host, as the tests need them: programs that run as `nobody` and what they can see of an agent.
+"""Other users of the host, as the tests need them: programs that run as `nobody` and what they can
+see of an agent.
 
 And the plain process that tests record when it does not matter what it does.
 """
@@ -22,7 +23,8 @@ NOBODY = pwd.getpwnam("nobody").pw_uid
 PYTHON_FOR_ALL = shutil.which("python3", path="/usr/bin:/usr/local/bin")
 """Our own may be installed where only root may read."""
 needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or PYTHON_FOR_ALL is None, reason="needs root, a second uid and a Python for it"
+    os.geteuid() != 0 or PYTHON_FOR_ALL is None,
+    reason="needs root, a second uid and a Python for it",
 )
 
 TARGET = TargetProcess(0, 1, 1, 1, -1, "main", 0, 0, "python", True, True)
@@ -48,14 +50,20 @@ while made < connections and time.monotonic() < until:
     finally:
         s.close()
 print(made, sent, flush=True)
-"""
+"""  # noqa: E501
 
 
 def run_as_nobody(program: str, *arguments: str) -> "subprocess.Popen[str]":
     """Start Python text as `nobody`, with nothing of ours in its environment."""
     command = [PYTHON_FOR_ALL or "", "-I", "-S", "-c", program, *arguments]
     return subprocess.Popen(
-        command, user=NOBODY, group=NOBODY, extra_groups=[], env={}, text=True, stdout=subprocess.PIPE
+        command,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        env={},
+        text=True,
+        stdout=subprocess.PIPE,
     )
 
 
@@ -83,7 +91,9 @@ def sources(answer: dict[str, Any]) -> dict[str, str]:
 
 @contextmanager
 def waiting_process() -> Iterator[int]:
-    """Yield the pid of a Python process of our own that waits; it is killed at the end, whatever happens."""
+    """Yield the pid of a Python process of our own that waits; it is killed at the end, whatever
+    happens.
+    """
     with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
         try:
             yield waiting.pid

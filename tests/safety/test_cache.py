@@ -1,4 +1,6 @@
-"""The cache: nothing is written into, or deleted from, a folder that is not the reader's own (F05)."""
+"""The cache: nothing is written into, or deleted from, a folder that is not the reader's own
+(F05).
+"""
 
 import json
 import os
@@ -32,7 +34,9 @@ MANY = 140_000
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trace that is large enough to be kept."""
     many = [event("aten::mm", ts=10 * at, dur=8, args={"note": "x" * 90}) for at in range(MANY)]
-    return written(tmp_path_factory.mktemp("large") / "large.json", [*many, launch(ts=5), kernel(ts=20)])
+    return written(
+        tmp_path_factory.mktemp("large") / "large.json", [*many, launch(ts=5), kernel(ts=20)]
+    )
 
 
 @pytest.fixture
@@ -50,11 +54,15 @@ def small(tmp_path: Path, cache: Path) -> Path:
 
 def files_below(folder: Path) -> dict[str, bytes]:
     """Content of every file below a folder."""
-    return {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+    return {
+        str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()
+    }
 
 
 def run_with_window(folder: Path, trace: Path) -> Path:
-    """A run folder with one window of the profiler: the recording of a colleague. Returns the trace in it."""
+    """A run folder with one window of the profiler: the recording of a colleague. Returns the trace
+    in it.
+    """
     run = RunWriter.create(folder, msgspec.convert({**FACTS, "depth": "kernels"}, Manifest))
     numbers = {"mono": 1, "real": 1, "first": 1, "begin": 2, "end": 3, "last": 4, "steps": 1}
     run.jsonl("kernels", 0).append({"name": "rank0.json.gz", **numbers})
@@ -86,7 +94,11 @@ def test_a_cache_of_a_run_folder_that_is_a_link_leads_nowhere(
     with reading(kept=True):
         trace = load(window)
     keep(trace, window)
-    assert files_below(archive) == before and {one.name for one in archive.iterdir()} == {"thesis", ".ssh", "0" * 32}
+    assert files_below(archive) == before and {one.name for one in archive.iterdir()} == {
+        "thesis",
+        ".ssh",
+        "0" * 32,
+    }
 
 
 def test_the_command_leaves_a_linked_cache_alone_and_uses_the_readers_own(
@@ -98,13 +110,17 @@ def test_the_command_leaves_a_linked_cache_alone_and_uses_the_readers_own(
     answers = [analyzed(window), analyzed(window)]
     assert answers[0] == answers[1] and files_below(archive) == before
     assert recalled(window) is not None and recalled_answer(window) is not None
-    modes = {stat.S_IMODE(one.stat().st_mode) for one in (cache / "perfscope").rglob("*") if one.is_dir()}
+    modes = {
+        stat.S_IMODE(one.stat().st_mode) for one in (cache / "perfscope").rglob("*") if one.is_dir()
+    }
     assert modes == {0o700} and stat.S_IMODE((cache / "perfscope").stat().st_mode) == 0o700
 
 
 def analyzed(path: Path) -> object:
     """The diagnosis that the command prints."""
-    done = subprocess.run(perfscope("analyze", str(path), "--json"), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        perfscope("analyze", str(path), "--json"), capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0 and not done.stderr.startswith("Traceback"), done.stderr
     return json.loads(done.stdout)
 
@@ -124,7 +140,9 @@ def test_thinning_out_removes_only_what_was_kept(tmp_path: Path, archive: Path) 
 
 
 @needs_root
-def test_a_run_folder_of_another_user_is_read_and_stays_as_it_is(tmp_path: Path, cache: Path, large: Path) -> None:
+def test_a_run_folder_of_another_user_is_read_and_stays_as_it_is(
+    tmp_path: Path, cache: Path, large: Path
+) -> None:
     window = run_with_window(tmp_path / "r.perfscope", large)
     for one in (tmp_path / "r.perfscope", *(tmp_path / "r.perfscope").rglob("*")):
         os.chown(one, NOBODY, NOBODY)
@@ -147,7 +165,9 @@ def test_a_home_of_another_user_that_sudo_kept_is_not_used(
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv(variable, str(home if variable == "HOME" else home / ".cache"))
     assert analyzed(large) == analyzed(large)
-    assert files_below(home) == {} and list((home / ".cache" / "perfscope" / "traces").iterdir()) == []
+    assert (
+        files_below(home) == {} and list((home / ".cache" / "perfscope" / "traces").iterdir()) == []
+    )
     assert safe_cache_folder("traces") is None and recalled_answer(large) is None
 
 
@@ -168,7 +188,9 @@ def test_a_folder_that_another_user_made_first_in_a_shared_folder_is_not_used(
 
 @pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777])
 @pytest.mark.parametrize("which", ["", "perfscope", "perfscope/traces"])
-def test_a_cache_that_others_may_write_into_is_not_used(small: Path, cache: Path, which: str, mode: int) -> None:
+def test_a_cache_that_others_may_write_into_is_not_used(
+    small: Path, cache: Path, which: str, mode: int
+) -> None:
     keep(load(small), small)
     assert recalled(small) is not None
     (cache / which).chmod(mode)

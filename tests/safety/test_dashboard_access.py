@@ -1,4 +1,6 @@
-"""A stranger, a page of another site, or a server on another port asks the dashboard: it answers nothing of any run."""
+"""A stranger, a page of another site, or a server on another port asks the dashboard: it answers
+nothing of any run.
+"""
 
 import re
 import secrets
@@ -50,8 +52,15 @@ def stranger(folder: Path) -> Asked:
 
 
 def rules(asked: Asked) -> list[tuple[str, str]]:
-    """(endpoint, an address) of every route that can be opened; the others are those that change something."""
-    filled = {"path": "some/page", "run": NAME, "run_id": NAME, "package_name": "dash_html_components"}
+    """(endpoint, an address) of every route that can be opened; the others are those that change
+    something.
+    """
+    filled = {
+        "path": "some/page",
+        "run": NAME,
+        "run_id": NAME,
+        "package_name": "dash_html_components",
+    }
     filled |= {"fingerprinted_path": "bundle.js", "filename": "x.js"}
     return [
         (rule.endpoint, re.sub(r"<(?:\w+:)?(\w+)>", lambda match: filled[match[1]], rule.rule))
@@ -62,13 +71,24 @@ def rules(asked: Asked) -> list[tuple[str, str]]:
 
 def test_without_the_cookie_every_route_gives_the_form_or_nothing(stranger: Asked) -> None:
     seen = {}
-    for endpoint, path in [*rules(stranger), ("/<path:path>", "/x.html"), ("/<path:path>", "/own/x")]:
+    for endpoint, path in [
+        *rules(stranger),
+        ("/<path:path>", "/x.html"),
+        ("/<path:path>", "/own/x"),
+    ]:
         answer = stranger.client.get(path, **HERE)
         assert answer.status_code == 401, path
         assert ("<form" in answer.text) == (endpoint in {*APP_ROUTES, REPORT_ROUTE}), path
-        assert len(answer.text) < 6000 and NAME.encode() not in answer.data.replace(path.encode(), b"")
+        assert len(answer.text) < 6000 and NAME.encode() not in answer.data.replace(
+            path.encode(), b""
+        )
         seen[endpoint] = answer.status_code
-    assert {REPORT_ROUTE, "own-style", "own-script", *(f"timeline.{name}" for name in TIMELINE)} <= set(seen)
+    assert {
+        REPORT_ROUTE,
+        "own-style",
+        "own-script",
+        *(f"timeline.{name}" for name in TIMELINE),
+    } <= set(seen)
     for path in ("/_dash-update-component", "/own/x", "/"):
         assert stranger.client.post(path, json={}, headers=ORIGIN, **HERE).status_code == 401
 
@@ -76,11 +96,16 @@ def test_without_the_cookie_every_route_gives_the_form_or_nothing(stranger: Aske
 @pytest.mark.parametrize("given", ["wrong", "", "x" * 100_000, "\udcff\udcfe", "é" * 300, "\x00"])
 def test_a_wrong_token_opens_nothing(stranger: Asked, given: str) -> None:
     assert (
-        stranger.client.get("/", query_string={"token": given.encode("utf-8", "surrogateescape")}, **HERE).status_code
+        stranger.client.get(
+            "/", query_string={"token": given.encode("utf-8", "surrogateescape")}, **HERE
+        ).status_code
         == 401
     )
     answer = stranger.client.post(
-        "/own/token", data={"token": given.encode("utf-8", "surrogateescape")}, headers=ORIGIN, **HERE
+        "/own/token",
+        data={"token": given.encode("utf-8", "surrogateescape")},
+        headers=ORIGIN,
+        **HERE,
     )
     assert answer.status_code in (401, 413)
     client = stranger.app.server.test_client(use_cookies=False)
@@ -91,9 +116,15 @@ def test_a_wrong_token_opens_nothing(stranger: Asked, given: str) -> None:
 def test_the_printed_address_sets_a_cookie_and_loses_the_token(stranger: Asked) -> None:
     token = stranger.access.token
     answer = stranger.client.get(f"/run/x/input?workers=4&token={token}&cost=50", **HERE)
-    assert answer.status_code == 302 and answer.headers["Location"] == "/run/x/input?workers=4&cost=50"
+    assert (
+        answer.status_code == 302 and answer.headers["Location"] == "/run/x/input?workers=4&cost=50"
+    )
     cookie = answer.headers["Set-Cookie"].split("; ")
-    assert cookie[0] == f"perfscope-{PORT}={token}" and {"HttpOnly", "SameSite=Strict", "Path=/"} == set(cookie[1:])
+    assert cookie[0] == f"perfscope-{PORT}={token}" and {
+        "HttpOnly",
+        "SameSite=Strict",
+        "Path=/",
+    } == set(cookie[1:])
     assert stranger.client.get("/", **HERE).status_code == 200
     assert token is not None and len(token) >= 40 and token != Access(PORT).token
 
@@ -125,7 +156,9 @@ def test_the_way_on_cannot_lead_to_another_site(stranger: Asked, place: str) -> 
     data = {"token": stranger.access.token, "next": place}
     answers = [stranger.client.post("/own/token", data=data, headers=ORIGIN, **HERE)]
     answers.append(
-        stranger.client.get(place.partition("?")[0] or "/", query_string={"token": stranger.access.token}, **HERE)
+        stranger.client.get(
+            place.partition("?")[0] or "/", query_string={"token": stranger.access.token}, **HERE
+        )
     )
     for answer in answers:
         there = answer.headers.get("Location", "/")
@@ -135,7 +168,11 @@ def test_the_way_on_cannot_lead_to_another_site(stranger: Asked, place: str) -> 
 def test_cookies_of_two_dashboards_of_a_host_have_two_names(folder: Path) -> None:
     boards = [Dashboard(folder, port=0) for _ in range(2)]
     try:
-        assert len({board.access.cookie for board in boards}) == len({board.access.token for board in boards}) == 2
+        assert (
+            len({board.access.cookie for board in boards})
+            == len({board.access.token for board in boards})
+            == 2
+        )
     finally:
         for board in boards:
             board.close()
@@ -148,7 +185,15 @@ def test_a_cookie_that_another_port_of_this_host_set_locks_nobody_out(known: Ask
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example:8050", "127.0.0.1:80", "127.0.0.1.evil.example:8050", "localhost", "", "127.0.0.1:8050,evil"]
+    "host",
+    [
+        "evil.example:8050",
+        "127.0.0.1:80",
+        "127.0.0.1.evil.example:8050",
+        "localhost",
+        "",
+        "127.0.0.1:8050,evil",
+    ],
 )
 def test_every_route_refuses_a_host_name_that_is_not_ours(known: Asked, host: str) -> None:
     for _, path in rules(known):
@@ -163,7 +208,14 @@ def test_our_names_are_answered(folder: Path, host: str) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://evil.example", "http://127.0.0.1:9", "null", "https://127.0.0.1:8050", "", "http://127.0.0.1:8050@evil"],
+    [
+        "http://evil.example",
+        "http://127.0.0.1:9",
+        "null",
+        "https://127.0.0.1:8050",
+        "",
+        "http://127.0.0.1:8050@evil",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_every_route_refuses_a_page_of_another_site(known: Asked, origin: str, method: str) -> None:
@@ -200,25 +252,40 @@ def test_a_page_on_another_port_can_open_a_page_but_load_nothing(known: Asked, s
 
 
 def directives(answer: Any) -> dict[str, str]:
-    parts = (part.strip().partition(" ") for part in answer.headers["Content-Security-Policy"].split(";"))
+    parts = (
+        part.strip().partition(" ") for part in answer.headers["Content-Security-Policy"].split(";")
+    )
     return {name: value for name, _, value in parts}
 
 
 def test_the_routes_that_are_named_are_there(known: Asked) -> None:
-    assert {*PAGE_ROUTES, *STATIC_FILES, ENDPOINT} <= {rule.endpoint for rule in known.app.server.url_map.iter_rules()}
+    assert {*PAGE_ROUTES, *STATIC_FILES, ENDPOINT} <= {
+        rule.endpoint for rule in known.app.server.url_map.iter_rules()
+    }
     for endpoint, path in rules(known):
         kept = known.client.get(path, **HERE).headers.get("Cache-Control", "") != "no-store"
         assert kept <= (endpoint in STATIC_FILES), path
 
 
 def test_every_response_says_what_a_page_may_load(known: Asked, stranger: Asked) -> None:
-    paths = [*(path for _, path in rules(known)), "/x.html", "/own/x", "/own/style.css.html", "/run/..html"]
+    paths = [
+        *(path for _, path in rules(known)),
+        "/x.html",
+        "/own/x",
+        "/own/style.css.html",
+        "/run/..html",
+    ]
     for asked in (known, stranger):
         for path in paths:
             answer = asked.client.get(path, **HERE)
             policy = directives(answer)
-            assert policy["frame-ancestors"] == "'none'" and policy["default-src"] in ("'none'", "'self'"), path
-            assert "unsafe" not in policy.get("script-src", "") and policy["base-uri"] == "'none'", path
+            assert policy["frame-ancestors"] == "'none'" and policy["default-src"] in (
+                "'none'",
+                "'self'",
+            ), path
+            assert (
+                "unsafe" not in policy.get("script-src", "") and policy["base-uri"] == "'none'"
+            ), path
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert answer.headers["Referrer-Policy"] in ("no-referrer", "strict-origin")
             assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -246,13 +313,23 @@ def test_beyond_this_machine_there_is_no_way_without_the_token(folder: Path) -> 
             Dashboard(folder, address, port=0, with_token=False)
     assert Access(PORT, "127.0.0.2", token=None).url() == "http://127.0.0.2:8050/"
     assert Access(PORT, "::1", token="t").url("/live") == "http://[::1]:8050/live?token=t"
-    assert Asked(folder, Access(PORT, token=None), signed_in=False).client.get("/", **HERE).status_code == 200
+    assert (
+        Asked(folder, Access(PORT, token=None), signed_in=False).client.get("/", **HERE).status_code
+        == 200
+    )
 
 
 def test_names_of_this_machine_are_answered_where_others_may_ask(folder: Path) -> None:
     asked = Asked(folder, Access(PORT, "0.0.0.0"), signed_in=False)
-    assert asked.client.get("/", headers={"Host": f"{socket.gethostname()}:{PORT}"}).status_code == 401
-    assert asked.client.get("/", headers={"Host": f"{secrets.token_hex(4)}.example:{PORT}"}).status_code == 403
+    assert (
+        asked.client.get("/", headers={"Host": f"{socket.gethostname()}:{PORT}"}).status_code == 401
+    )
+    assert (
+        asked.client.get(
+            "/", headers={"Host": f"{secrets.token_hex(4)}.example:{PORT}"}
+        ).status_code
+        == 403
+    )
 
 
 ASKING = """
@@ -269,14 +346,18 @@ for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         sys.stdout.buffer.write(process.read_bytes())
     except OSError:
         pass
-"""
+"""  # noqa: E501
 
 
 @needs_root
-def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(tmp_path: Path) -> None:
+def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(
+    tmp_path: Path,
+) -> None:
     small_trace(tmp_path / "name-of-the-run.json")
     command = perfscope("ui", tmp_path, "--port", "0")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
         try:
             assert server.stdout is not None and server.stderr is not None
             address, _, token = server.stdout.readline().strip().partition("?token=")
@@ -292,7 +373,9 @@ def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(t
                 "_dash-layout",
             ]
             asking = [sys.executable, "-c", ASKING, address, *paths]
-            said = subprocess.run(asking, capture_output=True, text=True, timeout=60, check=True, cwd="/").stdout
+            said = subprocess.run(
+                asking, capture_output=True, text=True, timeout=60, check=True, cwd="/"
+            ).stdout
         finally:
             server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0 and server.stderr.read() == ""
@@ -303,9 +386,17 @@ def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(t
 def test_no_token_is_an_option_of_this_machine_only(tmp_path: Path) -> None:
     small_trace(tmp_path / "a.json")
     done = subprocess.run(
-        perfscope("ui", tmp_path, "--no-token", "--host", "0.0.0.0"), capture_output=True, text=True, timeout=60
+        perfscope("ui", tmp_path, "--no-token", "--host", "0.0.0.0"),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "--no-token" in done.stderr
+    assert (
+        done.returncode == 2
+        and done.stdout == ""
+        and done.stderr.count("\n") == 1
+        and "--no-token" in done.stderr
+    )
     with subprocess.Popen(
         perfscope("ui", tmp_path, "--no-token", "--port", "0"), stdout=subprocess.PIPE, text=True
     ) as server:

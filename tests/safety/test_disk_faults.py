@@ -1,4 +1,6 @@
-"""The disk fails while it is recorded: full, read-only, out of quota, files limited, removed. What is there stays readable."""
+"""The disk fails while it is recorded: full, read-only, out of quota, files limited, removed. What
+is there stays readable.
+"""
 
 import errno
 import json
@@ -55,7 +57,9 @@ def fill(disk: Path) -> None:
 
 def attached(pid: int, out: Path, act: Callable[[], object]) -> "subprocess.CompletedProcess[str]":
     """Attach for two seconds, and `act` once the run folder is there."""
-    command = perfscope("attach", str(pid), "--depth", "observe", "--duration", "2", "--json", "--out", out)
+    command = perfscope(
+        "attach", str(pid), "--depth", "observe", "--duration", "2", "--json", "--out", out
+    )
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
         until(lambda: (out / "manifest.json").exists())
@@ -75,7 +79,9 @@ def test_a_disk_that_is_filled_at_once_leaves_a_finished_manifest(pid: int, disk
     assert done.returncode == 0 and json.loads(done.stdout)["sources"]
     assert len(problems(done)) == 1 and "the disk is full" in problems(done)[0]
     manifest = StoredRun.open(disk / "run").manifest
-    assert manifest.finished and "the disk is full" in (manifest.end_reason or "") and manifest.dropped
+    assert (
+        manifest.finished and "the disk is full" in (manifest.end_reason or "") and manifest.dropped
+    )
 
 
 def recorded_with(pid: int, out: Path, act: Callable[[Recorder], object]) -> Recorder:
@@ -101,10 +107,16 @@ def test_a_file_system_that_becomes_read_only_keeps_what_it_has(pid: int, disk: 
     recorder = recorded_with(pid, disk / "run", remount)
     assert "read-only" in (recorder.run.stopped or "") and not recorder.problems
     stored = StoredRun.open(disk / "run")
-    assert not stored.manifest.finished and any(stored.rows("host.counters")) and load(disk / "run").torn == 0
+    assert (
+        not stored.manifest.finished
+        and any(stored.rows("host.counters"))
+        and load(disk / "run").torn == 0
+    )
 
 
-def test_a_run_folder_that_is_removed_ends_the_recording_with_one_line(pid: int, tmp_path: Path) -> None:
+def test_a_run_folder_that_is_removed_ends_the_recording_with_one_line(
+    pid: int, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     done = attached(pid, out, lambda: shutil.rmtree(out))
     assert (done.returncode, done.stdout, len(problems(done))) == (1, "", 1)
@@ -112,7 +124,9 @@ def test_a_run_folder_that_is_removed_ends_the_recording_with_one_line(pid: int,
 
 
 @pytest.mark.parametrize("removed", ["streams", "everything"])
-def test_files_that_are_removed_end_the_recording_and_the_rest_is_read(pid: int, tmp_path: Path, removed: str) -> None:
+def test_files_that_are_removed_end_the_recording_and_the_rest_is_read(
+    pid: int, tmp_path: Path, removed: str
+) -> None:
     def remove(recorder: Recorder) -> None:
         names = ["streams"] if removed == "streams" else os.listdir(tmp_path / "run")
         for name in names:
@@ -157,9 +171,13 @@ def written_under(before: Callable[[], None], out: Path) -> str:
     return done.stdout
 
 
-def test_a_limit_on_the_size_of_files_ends_the_recording_and_what_is_there_is_read(tmp_path: Path) -> None:
+def test_a_limit_on_the_size_of_files_ends_the_recording_and_what_is_there_is_read(
+    tmp_path: Path,
+) -> None:
     limit = 128 << 10
-    said = written_under(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), tmp_path / "run")
+    said = written_under(
+        lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), tmp_path / "run"
+    )
     assert "ulimit -f" in said
     trace = load(tmp_path / "run")
     ranges = trace.table("ranges")
@@ -167,11 +185,15 @@ def test_a_limit_on_the_size_of_files_ends_the_recording_and_what_is_there_is_re
 
 
 @needs_root
-def test_a_quota_that_is_used_up_ends_the_recording_and_what_is_there_is_read(tmp_path: Path) -> None:
+def test_a_quota_that_is_used_up_ends_the_recording_and_what_is_there_is_read(
+    tmp_path: Path,
+) -> None:
     place = tmp_path / "disk"
     place.mkdir(mode=0o777)
     options = "mode=777,usrquota_block_hardlimit=192k"
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "none", place], capture_output=True
+    ).returncode:
         pytest.skip("this kernel has no quotas on tmpfs")
     try:
         said = written_under(lambda: os.setresuid(NOBODY, NOBODY, NOBODY), place / "run")
@@ -200,7 +222,10 @@ def test_a_trace_that_is_cut_is_reported(tmp_path: Path, monkeypatch: pytest.Mon
     assert not store.trouble and not run.manifest.dropped
     stored_trace(store, (2 << 20) + 1)
     run.close()
-    assert "2 MB" in store.trouble[0] and "2 MB" in StoredRun.open(tmp_path / "run").manifest.dropped[0]
+    assert (
+        "2 MB" in store.trouble[0]
+        and "2 MB" in StoredRun.open(tmp_path / "run").manifest.dropped[0]
+    )
 
 
 def test_a_trace_that_somebody_removed_does_not_end_the_recording(

@@ -1,4 +1,6 @@
-"""Root records below a directory of another user's, who exchanges the run folder or what is in it for links meanwhile."""
+"""Root records below a directory of another user's, who exchanges the run folder or what is in it
+for links meanwhile.
+"""
 
 import contextlib
 import json
@@ -35,7 +37,9 @@ NAMES = ("manifest.json", "manifest.json.new", ".room", "pyspy-0-0.json")
 
 
 class Kept:
-    """A folder of root's with a file that the stranger wants overwritten, deleted, or given to them."""
+    """A folder of root's with a file that the stranger wants overwritten, deleted, or given to
+    them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,7 +67,9 @@ def kept(tmp_path: Path) -> Kept:
 @pytest.fixture
 def theirs() -> Iterator[Path]:
     """A directory of the stranger's, in which root is to record."""
-    place = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    place = Path(
+        subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip()
+    )
     os.chown(place, NOBODY, NOBODY)
     place.chmod(0o755)
     yield place
@@ -109,12 +115,16 @@ def exchange(out: Path, kept: Kept, kind: str) -> None:
         links(out, kept.file)
 
 
-def attached(pid: int, out: Path, act: Callable[[], object], **env: str) -> "subprocess.CompletedProcess[str]":
+def attached(
+    pid: int, out: Path, act: Callable[[], object], **env: str
+) -> "subprocess.CompletedProcess[str]":
     """Attach for a second and a half as root, and `act` once the run folder is there."""
     options = ["--depth", "observe", "--duration", "1.5", "--json", "--out", out]
     command = perfscope("attach", str(pid), *options)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, text=True, env={**os.environ, **env}, **pipes) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, text=True, env={**os.environ, **env}, **pipes
+    ) as process:
         until(lambda: (out / "manifest.json").exists())
         act()
         said, err = process.communicate(timeout=60)
@@ -123,11 +133,16 @@ def attached(pid: int, out: Path, act: Callable[[], object], **env: str) -> "sub
 
 
 @pytest.mark.parametrize("kind", ["nothing", "a link", "a folder of links"])
-def test_a_run_folder_that_is_exchanged_while_it_grows(pid: int, theirs: Path, kept: Kept, kind: str) -> None:
+def test_a_run_folder_that_is_exchanged_while_it_grows(
+    pid: int, theirs: Path, kept: Kept, kind: str
+) -> None:
     out, moved = theirs / "run", theirs / "moved"
     done = attached(pid, out, lambda: as_stranger(lambda: exchange(out, kept, kind)))
     assert kept.state() == kept.before
-    assert done.returncode == 0 and {one["name"]: one["status"] for one in json.loads(done.stdout)["sources"]}["host"]
+    assert (
+        done.returncode == 0
+        and {one["name"]: one["status"] for one in json.loads(done.stdout)["sources"]}["host"]
+    )
     assert str(moved) in done.stderr
     stored = StoredRun.open(moved)
     assert stored.manifest.finished and any(stored.rows("host.counters")) and stored.torn == 0
@@ -173,7 +188,9 @@ def test_a_place_that_was_prepared_is_refused(theirs: Path, kept: Kept) -> None:
 
 
 def test_a_folder_that_is_exchanged_in_the_moment_it_is_made(theirs: Path, kept: Kept) -> None:
-    """The stranger moves each new folder away at once and puts a link there; root tries many times."""
+    """The stranger moves each new folder away at once and puts a link there; root tries many
+    times.
+    """
 
     def moving() -> None:
         number = 0
@@ -257,7 +274,9 @@ def test_a_report_is_not_written_through_their_link(theirs: Path, kept: Kept) ->
         write_output(theirs / "null.html", "<html>")
     write_output(Path("/dev/null"), "<html>")
     assert kept.state() == kept.before and stat.S_ISCHR(os.stat("/dev/null").st_mode)
-    assert (theirs / "report.html").read_text() == "<html>" and not (theirs / "report.html").is_symlink()
+    assert (theirs / "report.html").read_text() == "<html>" and not (
+        theirs / "report.html"
+    ).is_symlink()
 
 
 def test_an_export_folder_that_is_exchanged_while_it_is_written(tmp_path: Path) -> None:
@@ -278,4 +297,6 @@ def test_an_export_folder_that_is_exchanged_while_it_is_written(tmp_path: Path) 
     with pytest.raises(OSError):
         write_tables(input_bound(), folder, ".csv", write)
     assert victim.read_text() == "untouched" and len(written) > 1
-    assert {f"{name}.csv" for name in written} <= {path.name for path in (tmp_path / "moved").iterdir()}
+    assert {f"{name}.csv" for name in written} <= {
+        path.name for path in (tmp_path / "moved").iterdir()
+    }

@@ -1,4 +1,6 @@
-"""Exports of Nsight Systems that somebody else made: pages that are their own children, texts that share their pages."""
+"""Exports of Nsight Systems that somebody else made: pages that are their own children, texts that
+share their pages.
+"""
 
 import os
 import sqlite3
@@ -31,7 +33,9 @@ def amplified(path: Path, levels: int) -> Path:
     """An export whose few kilobytes are FAN_OUT ** levels times the rows of one page."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA page_size = {PAGE}")
-        connection.execute("CREATE TABLE OSRT_API (start INTEGER, end INTEGER, globalTid INTEGER, nameId INTEGER)")
+        connection.execute(
+            "CREATE TABLE OSRT_API (start INTEGER, end INTEGER, globalTid INTEGER, nameId INTEGER)"
+        )
         rows = [(at, at + 1, tid_of(7, 7), 1) for at in range(50)]
         connection.executemany("INSERT INTO OSRT_API VALUES (?, ?, ?, ?)", rows)
         connection.commit()
@@ -50,7 +54,9 @@ def amplified(path: Path, levels: int) -> Path:
 
 
 @pytest.mark.parametrize("levels", [2, 6])
-def test_pages_that_are_children_many_times_do_not_become_billions_of_rows(tmp_path: Path, levels: int) -> None:
+def test_pages_that_are_children_many_times_do_not_become_billions_of_rows(
+    tmp_path: Path, levels: int
+) -> None:
     """24 KB hold 50 * 580 ** 6 rows."""
     with pytest.raises(UnreadableRun, match="damaged SQLite file"):
         load(amplified(tmp_path / "a.sqlite", levels))
@@ -60,7 +66,9 @@ def test_a_page_that_is_a_child_many_times_is_read_while_its_rows_are_few(tmp_pa
     assert load(amplified(tmp_path / "a.sqlite", 1)).table("ranges") is not None
 
 
-def test_texts_of_more_than_the_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_of_more_than_the_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database, "TEXT_PER_BYTE", 0)
     monkeypatch.setattr(database, "TEXT_AT_LEAST", 10)
     with pytest.raises(UnreadableRun, match="more rows or text"):
@@ -68,7 +76,9 @@ def test_texts_of_more_than_the_file_are_refused(tmp_path: Path, monkeypatch: py
 
 
 def test_an_export_whose_name_is_not_utf_8(tmp_path: Path) -> None:
-    assert load(nsys_export(tmp_path / os.fsdecode(b"\xff.sqlite"), True)).table("kernels") is not None
+    assert (
+        load(nsys_export(tmp_path / os.fsdecode(b"\xff.sqlite"), True)).table("kernels") is not None
+    )
 
 
 def test_a_pipe_named_as_an_export_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""A collector that raises, in each step of its life, and faults in the recorder's own steps: the recording ends readable."""
+"""A collector that raises, in each step of its life, and faults in the recorder's own steps: the
+recording ends readable.
+"""
 
 import json
 import signal
@@ -36,7 +38,9 @@ THREADS = {"nvml": ("Watch", "slow", "nvml"), "amdsmi": ("amd", "row", "amd")}
 
 
 def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
-    """Every fault, in lanes: two agents cannot be in one target, nor answer one target's daemon, at the same time."""
+    """Every fault, in lanes: two agents cannot be in one target, nor answer one target's daemon, at
+    the same time.
+    """
     lanes: list[list[Case]] = [[], []]
     for make in COLLECTORS:
         name = make.__name__
@@ -48,12 +52,16 @@ def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
                 seconds = 3.0 if step == "poll" else 1.5  # a busy machine polls rarely
                 lanes[0].append(Case(label, looping, out, name, step, since, "kernels", seconds))
             elif name == "OnDemand":
-                lanes[1].append(Case(label, waiting, out, name, step, depth="kernels", ways=("on demand",)))
+                lanes[1].append(
+                    Case(label, waiting, out, name, step, depth="kernels", ways=("on demand",))
+                )
             else:
                 ways = {"Stacks": ("stacks",), "Nvml": ("nvml",), "Amd": ("amd",)}.get(name, ())
                 lanes.append([Case(label, waiting, out, name, step, ways=ways)])
     for label, (owner, step, way) in THREADS.items():
-        lanes.append([Case(label, waiting, str(place / label), owner, step, seconds=1.5, ways=(way,))])
+        lanes.append(
+            [Case(label, waiting, str(place / label), owner, step, seconds=1.5, ways=(way,))]
+        )
     for label, (owner, step, since) in OWN_STEPS.items():
         lanes.append([Case(label, waiting, str(place / label), owner, step, since)])
     return lanes
@@ -98,7 +106,11 @@ def manifest_of(run: Path) -> tuple[Manifest, dict[str, str], list[str]]:
 def test_a_collector_that_raises_ends_alone(recordings: Path, collector: str, step: str) -> None:
     run, name = recordings / f"{collector}.{step}", SOURCES[collector]
     manifest, statuses, problems = manifest_of(run)
-    assert manifest.finished and manifest.end_reason is not None and manifest.end_reason.startswith("the asked")
+    assert (
+        manifest.finished
+        and manifest.end_reason is not None
+        and manifest.end_reason.startswith("the asked")
+    )
     assert [one.name for one in manifest.sources if one.status == "failed"] == [name]
     assert any(FAULT in (one.reason or "") for one in manifest.sources if one.name == name)
     assert len(problems) == 1 and FAULT in problems[0] and name in problems[0]
@@ -111,15 +123,22 @@ def test_a_collector_that_raises_ends_alone(recordings: Path, collector: str, st
 
 
 @pytest.mark.parametrize("label", THREADS)
-def test_a_thread_of_a_collector_that_raises_ends_that_collector(recordings: Path, label: str) -> None:
+def test_a_thread_of_a_collector_that_raises_ends_that_collector(
+    recordings: Path, label: str
+) -> None:
     manifest, statuses, problems = manifest_of(recordings / label)
-    assert statuses[label] == "failed" and [one.status for one in manifest.sources].count("failed") == 1
+    assert (
+        statuses[label] == "failed"
+        and [one.status for one in manifest.sources].count("failed") == 1
+    )
     assert len(problems) == 1 and FAULT in problems[0] and manifest.finished
     assert statuses["host"] in ("ok", "partial")
 
 
 @pytest.mark.parametrize("label", OWN_STEPS)
-def test_a_fault_in_the_recorder_itself_ends_the_recording_in_good_order(recordings: Path, label: str) -> None:
+def test_a_fault_in_the_recorder_itself_ends_the_recording_in_good_order(
+    recordings: Path, label: str
+) -> None:
     manifest, statuses, problems = manifest_of(recordings / label)
     assert problems and all(FAULT in problem for problem in problems)
     if label == "manifest":  # the last one could not be written either
@@ -147,24 +166,49 @@ sys.exit(main(sys.argv[1:]))
 
 def test_the_command_prints_one_line_for_it_and_the_diagnosis(tmp_path: Path) -> None:
     with waiting_process() as waiting:
-        options = ["--depth", "observe", "--duration", "1", "--json", "--out", str(tmp_path / "run")]
-        command = [sys.executable, "-c", PATCHED.format(owner="Host"), "attach", str(waiting), *options]
+        options = [
+            "--depth",
+            "observe",
+            "--duration",
+            "1",
+            "--json",
+            "--out",
+            str(tmp_path / "run"),
+        ]
+        command = [
+            sys.executable,
+            "-c",
+            PATCHED.format(owner="Host"),
+            "attach",
+            str(waiting),
+            *options,
+        ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     lines = [line for line in done.stderr.splitlines() if line.startswith("perfscope: ")]
     assert done.returncode == 0 and len(lines) == 1 and "host" in lines[0] and "fault" in lines[0]
     assert "Traceback" not in done.stderr and "\x1b" not in lines[0]
-    assert {one["name"]: one["status"] for one in json.loads(done.stdout)["sources"]}["host"] == "failed"
+    assert {one["name"]: one["status"] for one in json.loads(done.stdout)["sources"]}[
+        "host"
+    ] == "failed"
 
 
 def test_a_terminal_that_is_closed_ends_the_recording_in_good_order(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with waiting_process() as waiting:
-        command = perfscope("attach", str(waiting), "--depth", "observe", "--follow", "--json", "--out", out)
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as agent:
+        command = perfscope(
+            "attach", str(waiting), "--depth", "observe", "--follow", "--json", "--out", out
+        )
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as agent:
             until(lambda: any((out / "streams").glob("host.counters@*/*")))
             agent.send_signal(signal.SIGHUP)
             said, _ = agent.communicate(timeout=60)
-    assert agent.returncode == 0 and json.loads(said)["sources"] and StoredRun.open(out).manifest.finished
+    assert (
+        agent.returncode == 0
+        and json.loads(said)["sources"]
+        and StoredRun.open(out).manifest.finished
+    )
 
 
 def test_ctrl_c_in_the_middle_passes_and_the_folder_is_closed(tmp_path: Path) -> None:
@@ -184,9 +228,13 @@ def test_every_collector_has_a_way_to_fail_here() -> None:
     assert {make.__name__ for make in OUTSIDE} < set(SOURCES) and len(SOURCES) == len(COLLECTORS)
 
 
-def test_probes_leave_although_their_collector_can_neither_poll_nor_stop(looping: Run, tmp_path: Path) -> None:
+def test_probes_leave_although_their_collector_can_neither_poll_nor_stop(
+    looping: Run, tmp_path: Path
+) -> None:
     before = looping.state()
-    case = Case("", looping.pid, str(tmp_path / "run"), "Probe", "poll", 10, "probe", 6.0, also="stop")
+    case = Case(
+        "", looping.pid, str(tmp_path / "run"), "Probe", "poll", 10, "probe", 6.0, also="stop"
+    )
     command = [sys.executable, "-m", "tests.safety.faulty_recordings"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, text=True) as agent:
         assert agent.stdin is not None

@@ -8,10 +8,13 @@ from tests.agent.test_kernel_windows import kernels
 from tests.running import attach, until
 
 
-def test_a_child_forked_in_a_window_records_nothing_and_its_own_profile_is_whole(tmp_path: Path) -> None:
+def test_a_child_forked_in_a_window_records_nothing_and_its_own_profile_is_whole(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "children"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.safety.visited.forking_in_window", out], stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "tests.safety.visited.forking_in_window", out],
+        stderr=subprocess.DEVNULL,
     )
     try:
         until(lambda: out.exists(), 60)

@@ -1,4 +1,6 @@
-"""A slice of the long fuzz runs (`make test-long`), with a fixed seed: mutated inputs at the readers and at the commands."""
+"""A slice of the long fuzz runs (`make test-long`), with a fixed seed: mutated inputs at the
+readers and at the commands.
+"""
 
 import json
 from pathlib import Path
@@ -12,7 +14,14 @@ from tests.safety.long_fuzz_readers import KINDS, Count, Fuzzer, read_one
 
 @pytest.mark.parametrize(
     ("kind", "inputs"),
-    [("piece", 2000), ("kineto", 20), ("packed", 12), ("run_folder", 8), ("records", 5), ("nsys", 15)],
+    [
+        ("piece", 2000),
+        ("kineto", 20),
+        ("packed", 12),
+        ("run_folder", 8),
+        ("records", 5),
+        ("nsys", 15),
+    ],
 )
 def test_mutated_inputs_are_read_or_refused(tmp_path: Path, kind: str, inputs: int) -> None:
     fuzzer, count = Fuzzer(tmp_path), Count()
@@ -26,7 +35,9 @@ def test_mutated_inputs_at_the_commands() -> None:
     assert counts.failures == [] and sum(counts.commands.values()) == 12
 
 
-def test_the_fuzzers_notice_what_they_look_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_fuzzers_notice_what_they_look_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     count = Count()
 
     def broken(text: bytes) -> object:
@@ -35,7 +46,10 @@ def test_the_fuzzers_notice_what_they_look_for(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(long_fuzz_readers, "python_part", broken)
     read_one(Fuzzer(tmp_path), "piece", 1, 1, count)
     assert len(count.failures) == 1 and "KeyError" in count.failures[0]
-    assert Done(1, "", "Traceback (most recent call last):", 0.1, 0).fault() and Done(-11, "", "", 0.1, 0).fault()
+    assert (
+        Done(1, "", "Traceback (most recent call last):", 0.1, 0).fault()
+        and Done(-11, "", "", 0.1, 0).fault()
+    )
     assert Done(0, "", "", 11.0, 0).fault() and Done(2, "", "perfscope: x", 0.1, 0).fault() is None
 
 
@@ -46,6 +60,13 @@ def test_the_same_number_makes_the_same_input(tmp_path: Path) -> None:
     texts = []
     for _ in range(2):
         words, _ = commands.command(random.Random("1 5"))
-        texts.append((words, sorted((str(one), one.stat().st_size) for one in tmp_path.rglob("*") if one.is_file())))
+        texts.append(
+            (
+                words,
+                sorted(
+                    (str(one), one.stat().st_size) for one in tmp_path.rglob("*") if one.is_file()
+                ),
+            )
+        )
         commands.clean()
     assert texts[0] == texts[1]

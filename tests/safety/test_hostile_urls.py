@@ -1,5 +1,5 @@
-"""Mutated addresses, headers and bodies at the dashboard: no traceback, nothing outside of the opened folder, nothing without
-the token. `long_fuzz_urls.py` asks more of them.
+"""Mutated addresses, headers and bodies at the dashboard: no traceback, nothing outside of the
+opened folder, nothing without the token. `long_fuzz_urls.py` asks more of them.
 """
 
 import contextlib
@@ -48,7 +48,11 @@ def test_our_own_requests_are_answered(board: Board) -> None:
             and asking.path.count("/") in (2, 3)
         )
         assert why is None and status in (
-            {*expected, 401} if asking.method == "POST" else {*expected, 404} if linked else {200, *expected}
+            {*expected, 401}
+            if asking.method == "POST"
+            else {*expected, 404}
+            if linked
+            else {200, *expected}
         ), asking
 
 
@@ -57,7 +61,11 @@ def test_mutated_requests_get_a_plain_answer(board: Board) -> None:
     assert wrong == []
     asked = sum(count for name, count in answered.items() if name.startswith("known"))
     taken = sum(answered[f"known {status}"] for status in (200, 204, 404))
-    assert taken >= 0.3 * asked >= 0.1 * COUNT and answered["unknown 401"] > 0 and answered["known 400"] > 0
+    assert (
+        taken >= 0.3 * asked >= 0.1 * COUNT
+        and answered["unknown 401"] > 0
+        and answered["known 400"] > 0
+    )
 
 
 def test_what_a_link_leads_to_is_not_opened(board: Board) -> None:
@@ -153,5 +161,11 @@ def test_a_broken_request_is_refused_and_never_printed(
         board.close()
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
-    assert INSIDE.encode() not in answer and b"Werkzeug" not in answer and str(PORT).encode() not in answer[:20]
-    assert b" 200 " not in answer[:20] and b" 500 " not in answer[:20] and b" 302 " not in answer[:20]
+    assert (
+        INSIDE.encode() not in answer
+        and b"Werkzeug" not in answer
+        and str(PORT).encode() not in answer[:20]
+    )
+    assert (
+        b" 200 " not in answer[:20] and b" 500 " not in answer[:20] and b" 302 " not in answer[:20]
+    )

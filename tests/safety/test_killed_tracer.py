@@ -1,4 +1,6 @@
-"""The tracer is killed or frozen in the middle of an entry: the target goes on unchanged, and is entered after all."""
+"""The tracer is killed or frozen in the middle of an entry: the target goes on unchanged, and is
+entered after all.
+"""
 
 import contextlib
 import signal
@@ -112,7 +114,11 @@ def test_neither_tracer_nor_watcher_outlives_an_entry(start: Start) -> None:
     before = set(psutil.pids())
     report, struck = enter_sabotaged(target.pid, "pass", signal.SIGSTOP, 5)
     assert (report.error, struck) == (None, True)
-    ours = [process for process in psutil.process_iter() if process.pid not in before and is_ours(process)]
+    ours = [
+        process
+        for process in psutil.process_iter()
+        if process.pid not in before and is_ours(process)
+    ]
     assert ours == []
 
 

@@ -1,4 +1,6 @@
-"""Folders left in /tmp by a killed process are removed, and nothing else is, whatever is put in their place."""
+"""Folders left in /tmp by a killed process are removed, and nothing else is, whatever is put in
+their place.
+"""
 
 import os
 import subprocess
@@ -23,7 +25,9 @@ with temporary_folder(Path(sys.argv[1]), {PREFIX!r}) as folder:
 
 
 def left_by_a_killed_process(place: Path) -> str:
-    done = subprocess.run([sys.executable, "-c", LEAVES_ONE, str(place)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVES_ONE, str(place)], capture_output=True, text=True
+    )
     assert done.returncode == -9, done.stderr
     assert (place / done.stdout.strip()).is_dir()
     return done.stdout.strip()

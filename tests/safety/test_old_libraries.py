@@ -38,14 +38,26 @@ REASONS = {
 
 
 @pytest.fixture(scope="module", params=REASONS)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
     """A case's name, and a folder that comes before the installed bindings."""
     name = str(request.param)
     folder = tmp_path_factory.mktemp("libraries")
     if name in BROKEN:
         (folder / "pynvml.py").write_text(BROKEN[name])
         return name, folder
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), WHEELS[name]]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--target",
+        str(folder),
+        WHEELS[name],
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         pytest.skip(f"{WHEELS[name]} cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
@@ -59,17 +71,25 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return environment(built(place), written(place, "h100"))
 
 
-def command(folder: Path, env: dict[str, str], *words: str | Path) -> "subprocess.CompletedProcess[str]":
+def command(
+    folder: Path, env: dict[str, str], *words: str | Path
+) -> "subprocess.CompletedProcess[str]":
     path = os.pathsep.join([str(folder), *filter(None, [env.get("PYTHONPATH")])])
     done = subprocess.run(
-        perfscope(*map(str, words)), env=env | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=90
+        perfscope(*map(str, words)),
+        env=env | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=90,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
 def reported(text: str, name: str) -> bool:
-    return bool(re.search(REASONS[name] + r"[^\n]*pip install --upgrade 'nvidia-ml-py>=12\.560\.30'", text))
+    return bool(
+        re.search(REASONS[name] + r"[^\n]*pip install --upgrade 'nvidia-ml-py>=12\.560\.30'", text)
+    )
 
 
 def gpu_line(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
@@ -77,7 +97,9 @@ def gpu_line(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
     return dict(line)
 
 
-def test_doctor_names_the_reason_and_the_command(case: tuple[str, Path], driver: dict[str, str]) -> None:
+def test_doctor_names_the_reason_and_the_command(
+    case: tuple[str, Path], driver: dict[str, str]
+) -> None:
     name, folder = case
     line = gpu_line(command(folder, driver, "doctor", "--json"))
     assert re.search(REASONS[name], line["said"]) and "\n" not in line["said"]
@@ -91,7 +113,9 @@ def test_doctor_asks_for_nothing_on_a_host_without_a_driver(case: tuple[str, Pat
     if bindings.has_driver():
         pytest.skip("this host has a driver")
     line = gpu_line(command(folder, dict(os.environ), "doctor", "--json"))
-    assert line["fix"] is None and "no NVIDIA driver" in line["said"] and reported(line["said"], name)
+    assert (
+        line["fix"] is None and "no NVIDIA driver" in line["said"] and reported(line["said"], name)
+    )
 
 
 @pytest.mark.parametrize("case", WHEELS, indirect=True)
@@ -122,7 +146,9 @@ def test_attach_records_the_rest_and_says_why_there_are_no_counters(
 @pytest.mark.parametrize("case", ["shadow", "damaged"], indirect=True)
 def test_top_shows_the_processes(case: tuple[str, Path], driver: dict[str, str]) -> None:
     name, folder = case
-    done = command(folder, driver, "top", "--count", "1", "--interval", "0.2", "--json", str(os.getpid()))
+    done = command(
+        folder, driver, "top", "--count", "1", "--interval", "0.2", "--json", str(os.getpid())
+    )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert [one["pid"] for one in seen["processes"]] == [os.getpid()]
@@ -136,11 +162,15 @@ def test_the_right_bindings_are_taken(driver: dict[str, str], tmp_path: Path) ->
 
 def test_no_other_command_imports_the_bindings() -> None:
     code = (
-        "import sys, perfscope.cli, perfscope.agent.recorder, perfscope.agent.glances, perfscope.agent.doctor;"
-        "import perfscope.ui.dashboard.serve, perfscope.ui.dashboard.live_page, perfscope.profiling.session;"
-        "print('pynvml' in sys.modules)"
+        "import sys, perfscope.cli, perfscope.agent.recorder, perfscope.agent.glances,"
+        " perfscope.agent.doctor;import perfscope.ui.dashboard.serve,"
+        " perfscope.ui.dashboard.live_page, perfscope.profiling.session;print('pynvml' in"
+        " sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "False\n"
+    )
 
 
 def test_the_declared_minimum_is_the_checked_one() -> None:
@@ -153,7 +183,13 @@ def test_the_declared_minimum_is_the_checked_one() -> None:
 
 @pytest.mark.parametrize(
     ("version", "old"),
-    [("2.3.1", True), ("1.13.1+cu117", True), ("2.4.0", False), ("2.10.0+cpu", False), ("3.0.0a0+git12", False)]
+    [
+        ("2.3.1", True),
+        ("1.13.1+cu117", True),
+        ("2.4.0", False),
+        ("2.10.0+cpu", False),
+        ("3.0.0a0+git12", False),
+    ]
     + [("?", False), ("main", False), ("", False)],
 )
 def test_versions_of_torch_are_compared_as_numbers(version: str, old: bool) -> None:
@@ -162,14 +198,20 @@ def test_versions_of_torch_are_compared_as_numbers(version: str, old: bool) -> N
 
 def test_with_an_older_torch_windows_are_off_and_the_reason_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "program.py"
-    training = textwrap.indent(TRAINING.replace("range(40)", "range(150)").replace("0.005", "0.02"), "    ")
+    training = textwrap.indent(
+        TRAINING.replace("range(40)", "range(150)").replace("0.005", "0.02"), "    "
+    )
     path.write_text(
         "import perfscope, torch\ntorch.__version__ = '2.3.1'\n"
         f"with perfscope.profile(show=False) as scope:\n{training}\nscope.save('kept.perfscope')\n"
     )
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=env)
+    done = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=env
+    )
     assert done.returncode == 0, done.stderr
     sources = {one.name: one for one in load(tmp_path / "kept.perfscope").manifest.sources}
     assert sources["probe"].status == "ok"
-    assert sources["kernels"].status == "unavailable" and "torch 2.3.1" in (sources["kernels"].reason or "")
+    assert sources["kernels"].status == "unavailable" and "torch 2.3.1" in (
+        sources["kernels"].reason or ""
+    )

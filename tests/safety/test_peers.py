@@ -1,4 +1,6 @@
-"""Who may speak to an agent and to a probe: strangers are turned away unread, and a squatted address gets nothing."""
+"""Who may speak to an agent and to a probe: strangers are turned away unread, and a squatted
+address gets nothing.
+"""
 
 import json
 import os
@@ -15,18 +17,42 @@ import pytest
 
 from perfscope.agent.delivery.discarded import close_discarded
 from perfscope.agent.delivery.peers import Peer, is_memory_file, listener_seen_by
-from perfscope.agent.delivery.probe_line import FIRST_BYTES, LONGEST_FRAME_BYTES, ProbeLine, accept, listen
+from perfscope.agent.delivery.probe_line import (
+    FIRST_BYTES,
+    LONGEST_FRAME_BYTES,
+    ProbeLine,
+    accept,
+    listen,
+)
 from perfscope.agent.host import proc
 from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
 from tests.running import TARGETS, Run, attach, end, perfscope, start, until
-from tests.safety.strangers import FLOOD, NOBODY, addresses_of, needs_root, resident_bytes, run_as_nobody, sources
+from tests.safety.strangers import (
+    FLOOD,
+    NOBODY,
+    addresses_of,
+    needs_root,
+    resident_bytes,
+    run_as_nobody,
+    sources,
+)
 
 MB = 1 << 20
-NAMESPACES = ["--user", "--map-root-user", "--pid", "--net", "--mount", "--fork", "--kill-child", "--mount-proc"]
+NAMESPACES = [
+    "--user",
+    "--map-root-user",
+    "--pid",
+    "--net",
+    "--mount",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+]
 UNSHARED = (
-    shutil.which("unshare") and subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True).returncode == 0
+    shutil.which("unshare")
+    and subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True).returncode == 0
 )
 
 
@@ -53,9 +79,15 @@ def frame(kind: bytes, payload: bytes) -> bytes:
 
 
 @needs_root
-def test_a_flood_from_another_user_costs_no_data_and_no_memory(training: Run, tmp_path: Path) -> None:
-    command = perfscope("attach", str(training.pid), "--duration", "6", "--depth", "probe", "--json", "--out")
-    agent = subprocess.Popen([*command, tmp_path / "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_a_flood_from_another_user_costs_no_data_and_no_memory(
+    training: Run, tmp_path: Path
+) -> None:
+    command = perfscope(
+        "attach", str(training.pid), "--duration", "6", "--depth", "probe", "--json", "--out"
+    )
+    agent = subprocess.Popen(
+        [*command, tmp_path / "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     address = addresses_of(agent.pid)[0]
     manifest = tmp_path / "run" / "manifest.json"
     until(lambda: '"depth": "probe"' in manifest.read_text())
@@ -114,7 +146,15 @@ def test_a_caller_without_a_token_is_read_to_a_bound_and_no_further() -> None:
         frame(b"Q", b""),
         struct.pack("<cI", b"J", LONGEST_FRAME_BYTES + 1),
     ],
-    ids=["not JSON", "half a surrogate", "not a note", "nested", "half a record", "unknown kind", "too long"],
+    ids=[
+        "not JSON",
+        "half a surrogate",
+        "not a note",
+        "nested",
+        "half a record",
+        "unknown kind",
+        "too long",
+    ],
 )
 def test_a_frame_that_cannot_be_read_ends_that_connection(sent: bytes) -> None:
     caller, line = line_pair()
@@ -158,13 +198,17 @@ s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.connect("\\0" + sys.arg
 s.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [tcp.fileno()]))])
 tcp.close()
 print("sent", flush=True); time.sleep(60)
-"""
+"""  # noqa: E501
 
 
 @needs_root
 @pytest.mark.parametrize("trusted", [False, True])
-def test_a_descriptor_whose_last_close_would_sleep_is_left_to_a_process_that_ends(trusted: bool) -> None:
-    """Another user, or a process of the target's user: a socket with SO_LINGER and unsent data comes along."""
+def test_a_descriptor_whose_last_close_would_sleep_is_left_to_a_process_that_ends(
+    trusted: bool,
+) -> None:
+    """Another user, or a process of the target's user: a socket with SO_LINGER and unsent data
+    comes along.
+    """
     listening, address = listen(os.getpid())
     stranger = run_as_nobody(LINGER, address)
     try:
@@ -185,7 +229,9 @@ def test_a_descriptor_whose_last_close_would_sleep_is_left_to_a_process_that_end
 
 
 def test_only_a_memory_file_is_taken_for_one(tmp_path: Path) -> None:
-    """Reading a FIFO would wait for its writer, a file on a user's own file system for that user."""
+    """Reading a FIFO would wait for its writer, a file on a user's own file system for that
+    user.
+    """
     memory = os.memfd_create("test")
     (tmp_path / "file").write_bytes(b"x")
     plain = os.open(tmp_path / "file", os.O_RDONLY)
@@ -244,10 +290,20 @@ def test_a_probe_accepts_its_agent_and_not_a_later_process_with_its_pid() -> Non
 
 
 @pytest.mark.skipif(not UNSHARED, reason="needs leave to make namespaces")
-def test_agent_and_probe_know_each_other_across_user_pid_and_network_namespaces(tmp_path: Path) -> None:
+def test_agent_and_probe_know_each_other_across_user_pid_and_network_namespaces(
+    tmp_path: Path,
+) -> None:
     """In there the agent has no pid, and its user may have another number."""
-    inside = ["unshare", *NAMESPACES, sys.executable, str(TARGETS / "looping.py"), str(tmp_path / "steps")]
-    process = subprocess.Popen([*inside, "--workers", "0"], text=True, stderr=subprocess.PIPE, start_new_session=True)
+    inside = [
+        "unshare",
+        *NAMESPACES,
+        sys.executable,
+        str(TARGETS / "looping.py"),
+        str(tmp_path / "steps"),
+    ]
+    process = subprocess.Popen(
+        [*inside, "--workers", "0"], text=True, stderr=subprocess.PIPE, start_new_session=True
+    )
     run = Run(process, tmp_path / "steps")
     try:
         until(lambda: len(run.lines()) >= 20, 60)
@@ -269,7 +325,16 @@ def test_a_script_in_a_folder_whose_name_is_not_unicode_is_recorded(tmp_path: Pa
     os.mkdir(folder)
     target = Path(__file__).parent.parent / "agent" / "targets" / "looping.py"
     shutil.copy(target, os.fsdecode(folder + b"/looping\xff.py"))
-    command = perfscope("run", "--depth", "probe", "--json", tmp_path / "answer.json", "--out", tmp_path / "run", "--")
+    command = perfscope(
+        "run",
+        "--depth",
+        "probe",
+        "--json",
+        tmp_path / "answer.json",
+        "--out",
+        tmp_path / "run",
+        "--",
+    )
     words = [
         sys.executable,
         os.fsdecode(folder + b"/looping\xff.py"),
@@ -292,7 +357,12 @@ def test_datagrams_without_an_address_are_left_alone() -> None:
         pytest.skip(str(taken))
     with listening as here, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unnamed:
         unnamed.connect(dynolog.NAME)
-        for text in (b"", b"x", dynolog.HEAD.pack(0, b"req"), dynolog.HEAD.pack(1 << 60, b"ctxt") + b"y" * 100):
+        for text in (
+            b"",
+            b"x",
+            dynolog.HEAD.pack(0, b"req"),
+            dynolog.HEAD.pack(1 << 60, b"ctxt") + b"y" * 100,
+        ):
             unnamed.send(text)
         assert dynolog.heard(here) == []
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as named:

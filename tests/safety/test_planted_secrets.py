@@ -1,4 +1,6 @@
-"""A trace or a run that holds secrets in every text field: none of them reaches a report, an export, a cache or a screen."""
+"""A trace or a run that holds secrets in every text field: none of them reaches a report, an
+export, a cache or a screen.
+"""
 
 import gzip
 import json
@@ -43,7 +45,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def path_of(folder: Path, kind: str) -> Path:
-    names = {"kineto": "kineto.json", "nsys": "nsys.sqlite", "run": "run.perfscope", "old run": "old.perfscope"}
+    names = {
+        "kineto": "kineto.json",
+        "nsys": "nsys.sqlite",
+        "run": "run.perfscope",
+        "old run": "old.perfscope",
+    }
     return folder / names[kind]
 
 
@@ -62,17 +69,23 @@ def texts_of(path: Path) -> str:
     parts = []
     for file in files:
         if file.suffix in (".parquet", ".arrow") and "streams" not in file.parts:
-            read = parquet.read_table(file) if file.suffix == ".parquet" else feather.read_table(file)
+            read = (
+                parquet.read_table(file) if file.suffix == ".parquet" else feather.read_table(file)
+            )
             parts.append(json.dumps(read.to_pydict(), default=str) + str(read.schema.metadata))
         data = file.read_bytes()
-        parts.append((gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8", "replace"))
+        parts.append(
+            (gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8", "replace")
+        )
     return "\n".join(parts)
 
 
 def command(folder: Path, *words: str | Path) -> str:
     """Run one of our commands; return all that it prints."""
     env = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "200"}
-    done = subprocess.run(perfscope(*map(str, words)), capture_output=True, text=True, timeout=90, env=env, cwd=folder)
+    done = subprocess.run(
+        perfscope(*map(str, words)), capture_output=True, text=True, timeout=90, env=env, cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -136,7 +149,9 @@ def test_none_is_in_an_export(folder: Path, kind: str, tmp_path: Path) -> None:
     assert all(shown[name] for name in ("perfetto", "parquet", "csv"))
 
 
-def test_none_is_kept_in_the_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_none_is_kept_in_the_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from perfscope.traces.reading_options import reading
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -164,19 +179,30 @@ def asked(folder: Path) -> Any:
 
 
 def answers(board: Asked, run: str) -> dict[str, str]:
-    """Return what the dashboard answers for a run, by address: its pages, its report, its timeline."""
-    found = {f"page {page.PATH}": json.dumps(board.page(f"/run/{run}/{page.PATH}")) for page in PAGES}
+    """Return what the dashboard answers for a run, by address: its pages, its report, its
+    timeline.
+    """
+    found = {
+        f"page {page.PATH}": json.dumps(board.page(f"/run/{run}/{page.PATH}")) for page in PAGES
+    }
     base, trace = f"/timeline/{run}", board.library.get(run).trace
     begin, end = trace.span_ns
     meta = board.client.get(f"{base}/meta", **HERE)
     lanes = max(sum(track[4] for track in meta.get_json()["tracks"]), 1)
     window = f"from={begin}&to={end + 1}&lanes=0-{lanes - 1}"
-    paths = [f"{base}/meta", f"{base}/names?first=0&count=500", f"{base}/strip?columns=8", f"/run/{run}.html"]
+    paths = [
+        f"{base}/meta",
+        f"{base}/names?first=0&count=500",
+        f"{base}/strip?columns=8",
+        f"/run/{run}.html",
+    ]
     paths += [f"{base}/select?{window}&most=200&by={by}" for by in ("name", "category")]
     paths += [f"{base}/tile?{window}&pixels=400"]
     paths += [f"{base}/search?words={word}" for word in (SHOWN, CORE)]
     paths += [
-        f"{base}/event?lane={lane}&at={at}" for lane in range(lanes) for at in np.linspace(begin, end, 9).astype(int)
+        f"{base}/event?lane={lane}&at={at}"
+        for lane in range(lanes)
+        for at in np.linspace(begin, end, 9).astype(int)
     ]
     for path in paths:
         answer = board.client.get(path, **HERE)

@@ -1,4 +1,6 @@
-"""Root attaches to another user's process: root's rights are not used on that user's files, folders and programs."""
+"""Root attaches to another user's process: root's rights are not used on that user's files, folders
+and programs.
+"""
 
 import os
 import shutil
@@ -16,7 +18,13 @@ from perfscope.agent.entry.by_ptrace import enter_by_ptrace
 from perfscope.agent.entry.process_identity import Target, identity_of
 from perfscope.agent.entry.refusals import check, known_version
 from perfscope.agent.entry.symbols import addresses as addresses_of_symbols
-from perfscope.agent.entry.symbols import c_library_files, exported_symbols, known_files, load_bias, python_files
+from perfscope.agent.entry.symbols import (
+    c_library_files,
+    exported_symbols,
+    known_files,
+    load_bias,
+    python_files,
+)
 from perfscope.agent.host import proc
 from perfscope.agent.py_spy import Sampling
 from perfscope.agent.py_spy import program as py_spy_program
@@ -66,7 +74,12 @@ def nobody() -> Iterator[TargetUser]:
 
 def started(program: str, *, python: str = PYTHON_FOR_ALL or "") -> "subprocess.Popen[bytes]":
     process = subprocess.Popen(
-        [python, "-c", program], user=NOBODY, group=NOBODY, extra_groups=[], stdout=subprocess.PIPE, cwd="/"
+        [python, "-c", program],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        stdout=subprocess.PIPE,
+        cwd="/",
     )
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
     return process
@@ -78,12 +91,20 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def who_am_i() -> Reply:
-    """What a child can do: ids, capabilities, environment, open files, and a file that only root may read."""
-    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    """What a child can do: ids, capabilities, environment, open files, and a file that only root
+    may read.
+    """
+    status = dict(
+        line.split(":\t", 1)
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if ":\t" in line
+    )
     names = ("Uid", "Gid", "Groups", "CapEff", "CapPrm", "CapInh", "CapAmb", "NoNewPrivs")
     shadow = os.access("/etc/shadow", os.R_OK)
     opened = [one for one in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{one}")]
-    return Reply([{name: status[name].split() for name in names}, dict(os.environ), shadow, len(opened)])
+    return Reply(
+        [{name: status[name].split() for name in names}, dict(os.environ), shadow, len(opened)]
+    )
 
 
 def test_a_child_has_the_users_rights_and_no_others(nobody: TargetUser) -> None:
@@ -94,11 +115,13 @@ def test_a_child_has_the_users_rights_and_no_others(nobody: TargetUser) -> None:
         os.close(kept)
     assert rights["Uid"] == rights["Gid"] == [str(NOBODY)] * 4
     assert rights["Groups"] == [] and rights["NoNewPrivs"] == ["1"]
-    assert {name: int(rights[name][0], 16) for name in rights if name.startswith("Cap")} == dict.fromkeys(
-        ("CapEff", "CapPrm", "CapInh", "CapAmb"), 0
-    )
+    assert {
+        name: int(rights[name][0], 16) for name in rights if name.startswith("Cap")
+    } == dict.fromkeys(("CapEff", "CapPrm", "CapInh", "CapAmb"), 0)
     assert environment == {} and not shadow
-    assert opened <= 6, "its own socket, the root directory, and input, output and errors that lead nowhere"
+    assert opened <= 6, (
+        "its own socket, the root directory, and input, output and errors that lead nowhere"
+    )
 
 
 def hold_on(path: str) -> Reply:
@@ -140,7 +163,9 @@ def test_a_folder_cannot_be_made_where_the_user_may_not(nobody: TargetUser, fold
         victim.rmdir()
 
 
-def test_links_and_parent_folders_do_not_lead_out_of_the_root(nobody: TargetUser, folder: Path) -> None:
+def test_links_and_parent_folders_do_not_lead_out_of_the_root(
+    nobody: TargetUser, folder: Path
+) -> None:
     (folder / "etc").mkdir()
     (folder / "etc" / "passwd").write_text("theirs")
     (folder / "absolute").symlink_to("/etc/passwd")
@@ -148,7 +173,9 @@ def test_links_and_parent_folders_do_not_lead_out_of_the_root(nobody: TargetUser
     root = os.open(folder, os.O_PATH)
     try:
         for path in ("/etc/passwd", "/absolute", "/relative", "../../../etc/passwd"):
-            assert call_as(nobody, files.read_file, root, path, 100, files=(root,)).value == "theirs"
+            assert (
+                call_as(nobody, files.read_file, root, path, 100, files=(root,)).value == "theirs"
+            )
     finally:
         os.close(root)
 
@@ -161,7 +188,10 @@ def test_without_openat2_a_path_with_a_link_is_refused(nobody: TargetUser, folde
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(files, "OPENAT2", 100_000)  # a call that no kernel has
-            assert call_as(nobody, files.read_file, root, "/etc/passwd", 100, files=(root,)).value == "theirs"
+            assert (
+                call_as(nobody, files.read_file, root, "/etc/passwd", 100, files=(root,)).value
+                == "theirs"
+            )
             for path in ("/link/passwd", "/link", "../etc/passwd", "/etc/../link/passwd"):
                 with pytest.raises(OSError):
                     call_as(nobody, files.read_file, root, path, 100, files=(root,))
@@ -177,9 +207,16 @@ def test_only_regular_files_are_read(nobody: TargetUser, folder: Path) -> None:
             call_as(nobody, files.read_file, nobody.root, path, 100)
 
 
-def test_a_folder_made_for_the_user_is_the_users_and_open_to_nobody_else(nobody: TargetUser) -> None:
+def test_a_folder_made_for_the_user_is_the_users_and_open_to_nobody_else(
+    nobody: TargetUser,
+) -> None:
     reply = call_as(
-        nobody, files.make_folder, nobody.root, "/tmp", f"perfscope-test-{os.getpid()}", {"one": "x", "two": ""}
+        nobody,
+        files.make_folder,
+        nobody.root,
+        "/tmp",
+        f"perfscope-test-{os.getpid()}",
+        {"one": "x", "two": ""},
     )
     folder = reply.files[0]
     made = Path("/tmp") / f"perfscope-test-{os.getpid()}"
@@ -192,12 +229,16 @@ def test_a_folder_made_for_the_user_is_the_users_and_open_to_nobody_else(nobody:
         }
         assert call_as(nobody, files.has_entry, folder, "one", files=(folder,)).value is True
     finally:
-        call_as(nobody, files.remove_folder, nobody.root, "/tmp", made.name, folder, files=(folder,))
+        call_as(
+            nobody, files.remove_folder, nobody.root, "/tmp", made.name, folder, files=(folder,)
+        )
         os.close(folder)
     assert not made.exists()
 
 
-def test_a_trace_of_another_user_in_the_folder_is_not_taken(nobody: TargetUser, folder: Path) -> None:
+def test_a_trace_of_another_user_in_the_folder_is_not_taken(
+    nobody: TargetUser, folder: Path
+) -> None:
     """Who can write to the folder could put somebody else's file, a link or a FIFO there."""
     (folder / "trace_1.json").write_text("root's")
     (folder / "trace_2.json").symlink_to("/etc/passwd")
@@ -208,7 +249,10 @@ def test_a_trace_of_another_user_in_the_folder_is_not_taken(nobody: TargetUser, 
         with pytest.raises(OSError):
             call_as(nobody, files.copy_first, opened, "trace_2", ".json", 100, files=(opened,))
         (folder / "trace_2.json").unlink()
-        assert call_as(nobody, files.copy_first, opened, "trace_", ".json", 100, files=(opened,)).files == []
+        assert (
+            call_as(nobody, files.copy_first, opened, "trace_", ".json", 100, files=(opened,)).files
+            == []
+        )
         (folder / "trace_4.json").write_text("theirs")
         os.chown(folder / "trace_4.json", NOBODY, NOBODY)
         reply = call_as(nobody, files.copy_first, opened, "trace_", ".json", 100, files=(opened,))
@@ -227,7 +271,9 @@ def test_a_program_of_another_user_is_never_run_by_root(folder: Path) -> None:
     program = folder / "python3.14"
     command = ["gcc", "-w", "-rdynamic", f'-DPROOF="{proof}"', "-o", program, folder / "fake.c"]
     subprocess.run(command, check=True)
-    process = subprocess.Popen([program], user=NOBODY, group=NOBODY, extra_groups=[], env={"LD_LIBRARY_PATH": "/x"})
+    process = subprocess.Popen(
+        [program], user=NOBODY, group=NOBODY, extra_groups=[], env={"LD_LIBRARY_PATH": "/x"}
+    )
     try:
         until(lambda: proof.read_text())
         assert known_version(process.pid) == 0x030E0AF0
@@ -292,7 +338,11 @@ def test_what_memory_says_of_symbols_is_what_the_file_says() -> None:
             found = exported_symbols(process.pid, mapped, names)
             assert found is not None
             bias = load_bias(found, mapped)
-            exported = {name: (place[0] + bias, place[1]) for name, place in found.symbols.items() if place is not None}
+            exported = {
+                name: (place[0] + bias, place[1])
+                for name, place in found.symbols.items()
+                if place is not None
+            }
             assert exported == addresses_of_symbols(process.pid, [mapped], names)
             compared += len(exported)
         assert compared >= len(names)
@@ -307,7 +357,8 @@ def test_stacks_of_another_user_are_sampled_with_that_users_rights(folder: Path)
         sampling.begin()
         until(
             lambda: (
-                sampling.process.poll() is not None or "py-spy" in "".join(proc.command_line(sampling.process.pid)[:1])
+                sampling.process.poll() is not None
+                or "py-spy" in "".join(proc.command_line(sampling.process.pid)[:1])
             )
         )
         status = proc.status(sampling.process.pid)
@@ -321,7 +372,9 @@ def test_stacks_of_another_user_are_sampled_with_that_users_rights(folder: Path)
 
 
 def test_a_program_with_the_rights_of_several_users_is_refused() -> None:
-    several = f"import os; os.setresuid({NOBODY}, 0, 0)\nprint('ready', flush=True)\nwhile True: pass"
+    several = (
+        f"import os; os.setresuid({NOBODY}, 0, 0)\nprint('ready', flush=True)\nwhile True: pass"
+    )
     process = subprocess.Popen([PYTHON_FOR_ALL or "", "-c", several], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
@@ -347,16 +400,26 @@ def test_a_process_that_changes_after_it_was_checked_is_let_go(change: str) -> N
     drop = f"os.setresuid({NOBODY}, {NOBODY}, 0)" if change == GAINS else ""
     program = CHANGES.format(change=change).replace("print(", f"{drop}\nprint(", 1)
     process = subprocess.Popen(
-        [PYTHON_FOR_ALL or "", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+        [PYTHON_FOR_ALL or "", "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
     )
-    assert process.stdin is not None and process.stdout is not None and process.stdout.readline() == b"ready\n"
+    assert (
+        process.stdin is not None
+        and process.stdout is not None
+        and process.stdout.readline() == b"ready\n"
+    )
     memory = os.open(f"/proc/{process.pid}/mem", os.O_RDWR)
     try:
         target = Target(process.pid, memory, identity_of(process.pid))
         process.stdin.write(b"\n")
         process.stdin.flush()
         assert process.stdout.readline() == b"ready\n"
-        with pytest.raises(CannotEnter, match="changed its rights"), ThreadPoolExecutor(1) as tracer:
+        with (
+            pytest.raises(CannotEnter, match="changed its rights"),
+            ThreadPoolExecutor(1) as tracer,
+        ):
             source = "import os; os.write(1, b'entered')"
             tracer.submit(enter_by_ptrace, target, source, time.monotonic_ns() + 3 * 10**9).result()
         assert process.poll() is None and proc.status(process.pid)["TracerPid"] == "0"
@@ -365,7 +428,9 @@ def test_a_process_that_changes_after_it_was_checked_is_let_go(change: str) -> N
         end(process)
 
 
-def test_helpers_of_a_user_that_do_not_answer_are_not_started_again_at_once(nobody: TargetUser, folder: Path) -> None:
+def test_helpers_of_a_user_that_do_not_answer_are_not_started_again_at_once(
+    nobody: TargetUser, folder: Path
+) -> None:
     os.mkfifo(folder / "fifo")
     os.chown(folder / "fifo", NOBODY, NOBODY)
     with pytest.raises(TimeoutError):

@@ -1,4 +1,6 @@
-"""A run folder that somebody else made: compressed segments, links, pipes, huge and odd content (F33)."""
+"""A run folder that somebody else made: compressed segments, links, pipes, huge and odd content
+(F33).
+"""
 
 import json
 import os
@@ -43,7 +45,9 @@ def run_folder(path: Path) -> Path:
 def records(count: int, schema: pa.Schema = SCHEMA, **columns: int) -> pa.RecordBatch:
     """So many marks of steps."""
     values = {"kind": STEP, "tid": 1, "ts": 5, "dur": 1, **columns}
-    return pa.record_batch([pa.array(np.full(count, values.get(name, 0), np.int64)) for name in COLUMNS], schema=schema)
+    return pa.record_batch(
+        [pa.array(np.full(count, values.get(name, 0), np.int64)) for name in COLUMNS], schema=schema
+    )
 
 
 def stream(*batches: Any, schema: pa.Schema = SCHEMA, **options: Any) -> bytes:
@@ -60,11 +64,16 @@ def read_both_ways(folder: Path, segment: bytes) -> list[tuple[int, int]]:
     (folder / "streams" / "probe.records@0" / "000000.arrow").write_bytes(segment)
     whole, grows = StoredRun.open(folder), GrowingRun(folder, HOUR_NS)
     grows.update()
-    return [(sum(len(table) for _, table in run.columns("probe.records", COLUMNS)), run.torn) for run in (whole, grows)]
+    return [
+        (sum(len(table) for _, table in run.columns("probe.records", COLUMNS)), run.torn)
+        for run in (whole, grows)
+    ]
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
-def test_a_compressed_batch_is_refused_before_it_is_decompressed(tmp_path: Path, codec: str) -> None:
+def test_a_compressed_batch_is_refused_before_it_is_decompressed(
+    tmp_path: Path, codec: str
+) -> None:
     """136 KB became 3.6 GB."""
     segment = stream(records(1 << 20), compression=codec)
     assert len(segment) * 20 < records(1 << 20).nbytes
@@ -92,7 +101,9 @@ def with_gaps() -> bytes:
 
 def with_dictionary() -> bytes:
     schema = pa.schema([("kind", pa.dictionary(pa.int32(), pa.string()))])
-    return stream(pa.record_batch([pa.array(["a", "b"]).dictionary_encode()], schema=schema), schema=schema)
+    return stream(
+        pa.record_batch([pa.array(["a", "b"]).dictionary_encode()], schema=schema), schema=schema
+    )
 
 
 def of_text() -> bytes:
@@ -208,8 +219,12 @@ def replace(path: Path, kind: str, other: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder", "device", "socket", "loop"])
-@pytest.mark.parametrize("where", ["streams", "streams/host.states@0", "streams/host.states@0/000000.jsonl", "kineto"])
-def test_other_files_that_are_not_regular_are_left_out(tmp_path: Path, kind: str, where: str) -> None:
+@pytest.mark.parametrize(
+    "where", ["streams", "streams/host.states@0", "streams/host.states@0/000000.jsonl", "kineto"]
+)
+def test_other_files_that_are_not_regular_are_left_out(
+    tmp_path: Path, kind: str, where: str
+) -> None:
     folder = run_folder(tmp_path / "r")
     elsewhere = run_folder(tmp_path / "other")
     path = folder / where
@@ -263,7 +278,11 @@ def test_numbers_out_of_range_and_odd_texts_in_a_manifest(
 
 
 ROWS = {
-    "probe.names": ['{"code": [1], "name": 5}', '{"code": 1e30}', '{"code": 99999999999999999999, "name": "x"}'],
+    "probe.names": [
+        '{"code": [1], "name": 5}',
+        '{"code": 1e30}',
+        '{"code": 99999999999999999999, "name": "x"}',
+    ],
     "nvtx.names": ['{"code": {}, "name": "x"}', '{"code": 1, "name": [[[[]]]]}'],
     "clock": [
         '{"mono": 99999999999999999999, "real": 1}',
@@ -276,13 +295,31 @@ ROWS = {
         '{"ts": 1, "tid": [], "x": 1}',
         '{"ts": 2, "x": true}',
     ],
-    "host.states": ['{"ts": "1", "tid": 1, "state": 5}', '{"ts": 9223372036854775808, "tid": 1, "state": "x"}', "[]"],
-    "probe.stacks": ['{"ts": 1, "tid": 1, "weight_ns": 1, "stack": ["a"]}', '{"ts": 1, "tid": {}, "stack": null}'],
-    "kernels": ['{"name": ["x"], "gone": []}', '{"name": {}, "mono": 1}', '{"gone": [1]}', '{"name": "rank0.json.gz"}'],
-    "device.counters": ['{"ts": 1, "device": [], "a": 1}', '{"ts": 1, "device": 0, "a": 1' + "0" * 400 + "}"],
+    "host.states": [
+        '{"ts": "1", "tid": 1, "state": 5}',
+        '{"ts": 9223372036854775808, "tid": 1, "state": "x"}',
+        "[]",
+    ],
+    "probe.stacks": [
+        '{"ts": 1, "tid": 1, "weight_ns": 1, "stack": ["a"]}',
+        '{"ts": 1, "tid": {}, "stack": null}',
+    ],
+    "kernels": [
+        '{"name": ["x"], "gone": []}',
+        '{"name": {}, "mono": 1}',
+        '{"gone": [1]}',
+        '{"name": "rank0.json.gz"}',
+    ],
+    "device.counters": [
+        '{"ts": 1, "device": [], "a": 1}',
+        '{"ts": 1, "device": 0, "a": 1' + "0" * 400 + "}",
+    ],
     "device.processes": ['{"ts": 1, "device": "x"}'],
     "device.gaps": ['{"ts": 1, "dur": -9223372036854775808, "device": 0, "reason": 7}'],
-    "network.counters": ['{"ts": 1, "port": ["eth0"], "rx_bytes": 1}', '{"ts": 1, "port": 4294967296, "rx_bytes": 1}'],
+    "network.counters": [
+        '{"ts": 1, "port": ["eth0"], "rx_bytes": 1}',
+        '{"ts": 1, "port": 4294967296, "rx_bytes": 1}',
+    ],
 }
 
 
@@ -318,13 +355,21 @@ def test_times_out_of_range_in_records_are_torn(tmp_path: Path) -> None:
 
 def test_a_sparse_segment_and_a_line_without_end_take_no_memory(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "r")
-    for name in ("host.states@0/000001.jsonl", "probe.records@0/000000.arrow", "host.counters@0/000000.open"):
+    for name in (
+        "host.states@0/000001.jsonl",
+        "probe.records@0/000000.arrow",
+        "host.counters@0/000000.open",
+    ):
         path = folder / "streams" / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
         os.truncate(path, stored.LARGEST_SEGMENT_BYTES)
-    (folder / "streams/host.states@0/000002.jsonl").write_text('{"ts": 1, "x": [' + "{}," * 5_000_000 + "{}]}\n")
-    (folder / "streams/host.states@0/000003.jsonl").write_text('{"ts": 9, "tid": 1, "state": "x"}\n')
+    (folder / "streams/host.states@0/000002.jsonl").write_text(
+        '{"ts": 1, "x": [' + "{}," * 5_000_000 + "{}]}\n"
+    )
+    (folder / "streams/host.states@0/000003.jsonl").write_text(
+        '{"ts": 9, "tid": 1, "state": "x"}\n'
+    )
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
@@ -336,7 +381,9 @@ def test_a_sparse_segment_and_a_line_without_end_take_no_memory(tmp_path: Path) 
     assert states is not None and len(states) == 2
 
 
-def test_of_more_than_a_run_holds_the_rest_is_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_more_than_a_run_holds_the_rest_is_torn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = run_folder(tmp_path / "r")
     line = '{"ts": 9, "tid": 1, "state": "x"}\n'
     for number in range(1, 11):
@@ -349,7 +396,9 @@ def test_of_more_than_a_run_holds_the_rest_is_torn(tmp_path: Path, monkeypatch: 
     assert states is not None and len(states) == 100
 
 
-def test_a_growing_run_holds_no_more_than_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_growing_run_holds_no_more_than_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = run_folder(tmp_path / "r")
     (folder / "streams/probe.records@0/000000.arrow").write_bytes(stream(*[records(1000)] * 30))
     monkeypatch.setattr(growing, "MOST_HELD_BYTES", 1 << 20)

@@ -1,4 +1,6 @@
-"""`perfscope run` when everything of ours fails: it waits for its command and passes on its exit code and its signals."""
+"""`perfscope run` when everything of ours fails: it waits for its command and passes on its exit
+code and its signals.
+"""
 
 import os
 import signal
@@ -29,12 +31,17 @@ sys.exit(7)
 BREAKS = {
     "entry": "import perfscope.agent.delivery.start_folder as at; at.start_folder = fail",
     "sockets": "import perfscope.agent.delivery.probe_socket as at; at.open_door = fail",
-    "signals": "import perfscope.agent.started_command as at; at.Witness.has = fail; at.Witness.renew = fail_later()",
+    "signals": (
+        "import perfscope.agent.started_command as at; at.Witness.has = fail; at.Witness.renew ="
+        " fail_later()"
+    ),
     "threads": "import threading; threading.Thread.start = fail",
     "recorder": "import perfscope.agent.recorder as at; at.Recorder.__init__ = fail",
     "recording": "import perfscope.agent.recorder as at; at.Recorder.record = fail",
     "ending": "import perfscope.agent.recorder as at; at.Recorder.end = fail",
-    "manifest": "from perfscope.traces.run.folder import RunWriter as at; at.replace_manifest = fail",
+    "manifest": (
+        "from perfscope.traces.run.folder import RunWriter as at; at.replace_manifest = fail"
+    ),
     "reading": "import perfscope.traces.load as at; at.load = fail",
     "diagnosis": "import perfscope.analyzer.diagnose as at; at.diagnose = fail",
     "printing": "import perfscope.ui.terminal.diagnosis_view as at; at.show = fail",
@@ -58,7 +65,9 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def broken(name: str, out: Path, lasts: float, error: str = 'ValueError("injected fault")') -> list[str]:
+def broken(
+    name: str, out: Path, lasts: float, error: str = 'ValueError("injected fault")'
+) -> list[str]:
     """The command line of `perfscope run` in which a part of ours raises."""
     text = PATCHED.format(patch=BREAKS[name], error=error)
     ours = [sys.executable, "-c", text, "run", "--depth", "observe", "--out", str(out)]
@@ -75,7 +84,9 @@ class Ended:
 
 
 def ended(command: list[str], send: signal.Signals | None) -> Ended:
-    """Run to the end; `send` a signal once the command is there and what breaks early has broken."""
+    """Run to the end; `send` a signal once the command is there and what breaks early has
+    broken.
+    """
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
         assert process.stdout is not None
@@ -91,7 +102,9 @@ def ended(command: list[str], send: signal.Signals | None) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, bool], "Future[Ended]"]]:
+def endings(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[tuple[str, bool], "Future[Ended]"]]:
     """By what breaks and whether a signal was sent; several at a time."""
     place = tmp_path_factory.mktemp("runs")
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -99,7 +112,9 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str
         for name in BREAKS:
             made[name, False] = pool.submit(ended, broken(name, place / name, 1.0), None)
             if name not in AFTER_THE_END:
-                signalled = broken(name, place / f"{name}-signalled", 60.0, 'OSError(5, "injected fault")')
+                signalled = broken(
+                    name, place / f"{name}-signalled", 60.0, 'OSError(5, "injected fault")'
+                )
                 made[name, True] = pool.submit(ended, signalled, signal.SIGUSR1)
         yield made
 
@@ -112,7 +127,10 @@ def test_a_part_that_raises_leaves_the_command_its_exit_code_and_signals(
     assert (plain.code, plain.out) == (7, "ready\ndone\n") and "Traceback" not in plain.err
     if name not in AFTER_THE_END:
         signalled = endings[name, True].result()
-        assert (signalled.code, signalled.out) == (9, "ready\n") and "Traceback" not in signalled.err
+        assert (signalled.code, signalled.out) == (
+            9,
+            "ready\n",
+        ) and "Traceback" not in signalled.err
     assert name in ("signals", "threads", "ending") or plain.err.count("injected fault") == 1
 
 
@@ -122,16 +140,32 @@ def test_a_part_that_raises_leaves_the_command_its_exit_code_and_signals(
         (lambda folder: (folder / "file").touch() or folder / "file", "not a folder"),
         (lambda folder: (folder / "file").touch() or folder / "file" / "run", "cannot write to"),
         (lambda folder: (folder / "link").symlink_to(folder) or folder / "link", "is a link"),
-        (lambda folder: (folder / "full").mkdir() or (folder / "full/x").touch() or folder / "full", "is not empty"),
+        (
+            lambda folder: (
+                (folder / "full").mkdir() or (folder / "full/x").touch() or folder / "full"
+            ),
+            "is not empty",
+        ),
     ],
     ids=["a file", "below a file", "a link", "a full folder"],
 )
-def test_a_place_where_nothing_can_be_recorded(place: Callable[[Path], Path], reason: str, tmp_path: Path) -> None:
-    command = [*perfscope("run", "--out", place(tmp_path)), "--", sys.executable, "-c", COMMAND, "0.1"]
+def test_a_place_where_nothing_can_be_recorded(
+    place: Callable[[Path], Path], reason: str, tmp_path: Path
+) -> None:
+    command = [
+        *perfscope("run", "--out", place(tmp_path)),
+        "--",
+        sys.executable,
+        "-c",
+        COMMAND,
+        "0.1",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (7, "ready\ndone\n")
     assert (
-        done.stderr.startswith("perfscope: not recorded: ") and done.stderr.count("\n") == 1 and reason in done.stderr
+        done.stderr.startswith("perfscope: not recorded: ")
+        and done.stderr.count("\n") == 1
+        and reason in done.stderr
     )
 
 
@@ -148,49 +182,103 @@ def test_names_that_are_not_utf8_are_recorded(tmp_path: Path) -> None:
         b"\xff0.5"[1:],
     ]
     done = subprocess.run([*map(os.fsencode, command)], cwd=folder, capture_output=True, timeout=60)
-    assert (done.returncode, done.stdout) == (7, b"ready\ndone\n") and b"Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (
+        7,
+        b"ready\ndone\n",
+    ) and b"Traceback" not in done.stderr
     manifest = StoredRun.open(tmp_path / "run").manifest
     assert manifest.finished and manifest.command[1].endswith("/r\\udce9seau.py")
 
 
-def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(tmp_path: Path) -> None:
+def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(
+    tmp_path: Path,
+) -> None:
     slow = "import perfscope.analyzer.diagnose as at, time, os\n"
     slow += "at.diagnose = lambda trace: (os.write(1, b'now\\n'), time.sleep(60))"
     text = PATCHED.format(patch=slow, error="ValueError")
     for signo in (signal.SIGINT, signal.SIGTERM):
         out = str(tmp_path / signo.name)
-        ours = [sys.executable, "-c", text, "run", "--depth", "observe", "--out", out, "--", "sh", "-c", "exit 5"]
-        with subprocess.Popen(ours, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        ours = [
+            sys.executable,
+            "-c",
+            text,
+            "run",
+            "--depth",
+            "observe",
+            "--out",
+            out,
+            "--",
+            "sh",
+            "-c",
+            "exit 5",
+        ]
+        with subprocess.Popen(
+            ours, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdout is not None and process.stdout.readline() == "now\n"
             process.send_signal(signo)
             _, err = process.communicate(timeout=30)
-            assert process.returncode == 5 and "Traceback" not in err and f"perfscope analyze {out}" in err
+            assert (
+                process.returncode == 5
+                and "Traceback" not in err
+                and f"perfscope analyze {out}" in err
+            )
 
 
 def test_a_closed_or_full_output_of_ours_changes_no_exit_code(tmp_path: Path) -> None:
     running = []
     for number, streams in enumerate(("2>/dev/full", "2>&-", ">/dev/full", ">&- 2>&-")):
-        text = f'exec "$0" -m perfscope run --depth observe --json - --out "$1" -- sh -c "exit 5" {streams}'
+        text = (
+            'exec "$0" -m perfscope run --depth observe --json - --out "$1" -- sh -c "exit 5"'
+            f" {streams}"
+        )
         command = ["sh", "-c", text, sys.executable, str(tmp_path / f"run{number}")]
-        running.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+        running.append(
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        )
     said = [process.communicate(timeout=60)[1] for process in running]
-    assert [process.returncode for process in running] == [5] * 4 and b"Traceback" not in b"".join(said)
+    assert [process.returncode for process in running] == [5] * 4 and b"Traceback" not in b"".join(
+        said
+    )
 
 
 def test_a_command_that_removes_the_run_folder_keeps_its_exit_code(tmp_path: Path) -> None:
     out = tmp_path / "run"
     waits = "until [ -e $0/manifest.json ]; do sleep 0.01; done; rm -rf $0; exit 5"
-    command = [*perfscope("run", "--depth", "observe", "--out", out), "--", "sh", "-c", waits, str(out)]
+    command = [
+        *perfscope("run", "--depth", "observe", "--out", out),
+        "--",
+        "sh",
+        "-c",
+        waits,
+        str(out),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 5 and "Traceback" not in done.stderr and "deleted" in done.stderr and not out.exists()
+    assert (
+        done.returncode == 5
+        and "Traceback" not in done.stderr
+        and "deleted" in done.stderr
+        and not out.exists()
+    )
 
 
 def test_a_launcher_that_ignores_the_end_of_children_gets_the_exit_code(tmp_path: Path) -> None:
-    command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "run"), "--", "sh", "-c", "exit 6"]
+    command = [
+        *perfscope("run", "--depth", "observe", "--out", tmp_path / "run"),
+        "--",
+        "sh",
+        "-c",
+        "exit 6",
+    ]
     ignoring = (
-        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+        " os.execv(sys.argv[1], sys.argv[1:])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", ignoring, *command], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", ignoring, *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 6 and "Traceback" not in done.stderr

@@ -1,4 +1,6 @@
-"""Descriptors that a caller sends along: those that nobody will use are closed, whatever the caller says about itself."""
+"""Descriptors that a caller sends along: those that nobody will use are closed, whatever the caller
+says about itself.
+"""
 
 import json
 import os
@@ -74,7 +76,9 @@ def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
     assert not collector.callers
 
 
-def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector(job: Job, door: Door) -> None:
+def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector(
+    job: Job, door: Door
+) -> None:
     collector = Probe(Window(), door)
     collector.start(job)
     before = open_files()
@@ -84,7 +88,9 @@ def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector
 
 
 def sent_to(collector: Probe, job: Job, notes: list[dict[str, Any]]) -> Callable[[], None]:
-    """Give each note a memory file, as if a probe of the job had sent it; return what the collector does with them."""
+    """Give each note a memory file, as if a probe of the job had sent it; return what the collector
+    does with them.
+    """
     visit = collector.visits[1] = Visit(TARGET, job)
     for note in notes:
         note["file"] = os.memfd_create("sent")

@@ -19,10 +19,14 @@ pytestmark = needs_root
 OTHER = 65533
 
 
-def test_another_user_does_not_wait_for_one_whose_helpers_do_not_answer(nobody: TargetUser, folder: Path) -> None:
+def test_another_user_does_not_wait_for_one_whose_helpers_do_not_answer(
+    nobody: TargetUser, folder: Path
+) -> None:
     os.mkfifo(folder / "fifo")
     os.chown(folder / "fifo", NOBODY, NOBODY)
-    other = subprocess.Popen([PYTHON_FOR_ALL or "", "-c", SLEEP], user=OTHER, group=OTHER, extra_groups=[], cwd="/")
+    other = subprocess.Popen(
+        [PYTHON_FOR_ALL or "", "-c", SLEEP], user=OTHER, group=OTHER, extra_groups=[], cwd="/"
+    )
     try:
         until(lambda: proc.status(other.pid)["Uid"].split()[1] == str(OTHER))
         user = user_of(other.pid)

@@ -1,4 +1,6 @@
-"""The soak itself: its plan of kills, going on after a stop, and that its figures and checks can fail."""
+"""The soak itself: its plan of kills, going on after a stop, and that its figures and checks can
+fail.
+"""
 
 import json
 import os
@@ -47,7 +49,11 @@ def test_the_plan_is_repeatable_and_kills_enough_with_all_kinds_in_all_phases() 
     assert plan == [planned(7, cycle, cycle % 2 == 0) for cycle in range(600)]
     assert len(kills) > 1.2 * ENOUGH_KILLS * len(plan)
     assert {kill.what for kill in kills} == {"agent", "tracer", "spy", "interrupt", "freeze"}
-    assert {kill.phase for kill in kills if kill.what in ("agent", "freeze")} == {"entry", "window", "exit"}
+    assert {kill.phase for kill in kills if kill.what in ("agent", "freeze")} == {
+        "entry",
+        "window",
+        "exit",
+    }
 
 
 def test_a_stopped_soak_goes_on_with_the_rows_of_its_seed(tmp_path: Path) -> None:
@@ -60,7 +66,10 @@ def test_a_stopped_soak_goes_on_with_the_rows_of_its_seed(tmp_path: Path) -> Non
 
 
 def test_harm_in_one_cycle_is_in_the_summary_and_in_its_answer() -> None:
-    rows = [asdict(Outcome(number, "plain", number % 2, before_hz=50.0, after_hz=50.0)) for number in range(20)]
+    rows = [
+        asdict(Outcome(number, "plain", number % 2, before_hz=50.0, after_hz=50.0))
+        for number in range(20)
+    ]
     assert summary(rows)[1]
     rows[3]["harmed"] = ["left: gc: +['print'] -[]"]
     text, held = summary(rows)
@@ -68,14 +77,18 @@ def test_harm_in_one_cycle_is_in_the_summary_and_in_its_answer() -> None:
 
 
 def test_a_slower_target_is_a_failure_only_when_the_interval_says_so() -> None:
-    rows = [asdict(Outcome(number, "plain", 1, before_hz=50.0, after_hz=48.0)) for number in range(40)]
+    rows = [
+        asdict(Outcome(number, "plain", 1, before_hz=50.0, after_hz=48.0)) for number in range(40)
+    ]
     assert not summary(rows)[1]
     ratio, low, high = interval([0.9, 1.1] * 20, geometric_mean)
     assert low <= ratio <= high and high > 0.99
 
 
 def test_the_growth_that_is_measured_is_the_one_that_was_put_in() -> None:
-    slope, low, high = slope_interval([1_000_000 + 300 * number + (number * 7919) % 101 for number in range(200)])
+    slope, low, high = slope_interval(
+        [1_000_000 + 300 * number + (number * 7919) % 101 for number in range(200)]
+    )
     assert slope == pytest.approx(300, rel=0.02) and low < slope < high
 
 
@@ -105,7 +118,17 @@ def test_every_kind_of_leftover_is_found_and_a_quiet_program_has_none(spoiled: S
     os.kill(spoiled.pid, signal.SIGUSR1)
     spoiled.wait_for_steps(PERIOD)
     after = whole_state(spoiled)
-    expected = {"identities", "gc", "hooks", "modules", "sys_hooks", "descriptors", "threads", "handlers", "folder"}
+    expected = {
+        "identities",
+        "gc",
+        "hooks",
+        "modules",
+        "sys_hooks",
+        "descriptors",
+        "threads",
+        "handlers",
+        "folder",
+    }
     assert expected <= set(changes(before, after))
     child = json.loads(json.dumps({"kind": "fork", "state": after}))
     assert changed_children([child], before, [])

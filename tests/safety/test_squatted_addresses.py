@@ -1,6 +1,8 @@
-"""Addresses in the abstract namespace, which any user may take, call and hold up: after the agent was killed, and before.
+"""Addresses in the abstract namespace, which any user may take, call and hold up: after the agent
+was killed, and before.
 
-Who calls where another user listens sends nothing; who shows a token that belongs to others is not heard.
+Who calls where another user listens sends nothing; who shows a token that belongs to others is not
+heard.
 """
 
 import contextlib
@@ -54,7 +56,9 @@ while select.select(listening, [], [], 60)[0]:
             said = said or "it stays and says nothing"
         print("called", said, files, flush=True)
 """
-"""Takes the addresses as soon as they are free, and prints how many bytes and descriptors each caller sent before it hung up."""
+"""Takes the addresses as soon as they are free, and prints how many bytes and descriptors each
+caller sent before it hung up.
+"""
 
 LATER = """
 import os, sys, time
@@ -92,13 +96,26 @@ def test_a_command_of_perfscope_run_sends_nothing_to_who_took_the_address_of_the
         need_library()
         pytest.importorskip("nvtx")
     text = LATER.format(call=CALLS[call])
-    command = [*perfscope("run", "--out", tmp_path / "run", "--"), sys.executable, "-c", text, tmp_path / "go"]
+    command = [
+        *perfscope("run", "--out", tmp_path / "run", "--"),
+        sys.executable,
+        "-c",
+        text,
+        tmp_path / "go",
+    ]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     (tmp_path / "out").touch()
     with open(tmp_path / "out", "w") as out:
-        agent = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
+        agent = subprocess.Popen(
+            command, env=environment, stdout=out, stderr=out, start_new_session=True
+        )
     try:
-        until(lambda: (tmp_path / "out").read_text() == "there\n" and (tmp_path / "run/manifest.json").exists())
+        until(
+            lambda: (
+                (tmp_path / "out").read_text() == "there\n"
+                and (tmp_path / "run/manifest.json").exists()
+            )
+        )
         with squatted(addresses_of(agent.pid)) as squatter:
             agent.kill()
             agent.wait()
@@ -202,7 +219,9 @@ def test_a_probe_that_calls_during_a_flood_waits_for_its_turn() -> None:
         listening.bind("\0" + name)
         listening.listen(1)
         flood = full_backlog(listening)
-        thread = threading.Thread(target=lambda: lines.append(connection.connect(own_address(name))))
+        thread = threading.Thread(
+            target=lambda: lines.append(connection.connect(own_address(name)))
+        )
         thread.start()
         until(lambda: not thread.is_alive() or waits_in_connect(thread.native_id or 0))
         for _ in range(len(flood) + 1):
@@ -214,7 +233,9 @@ def test_a_probe_that_calls_during_a_flood_waits_for_its_turn() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_probe_does_not_wait_for_ever_where_nobody_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_does_not_wait_for_ever_where_nobody_accepts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connection, "CONNECTS_WITHIN_S", 1)
     name = f"perfscope-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
@@ -244,7 +265,9 @@ time.sleep(60)
 
 
 @needs_root
-def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_job(tmp_path: Path) -> None:
+def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_job(
+    tmp_path: Path,
+) -> None:
     """The same frame is welcome from the process that is recorded."""
     command = [sys.executable, "-c", REPLAYS]
     recorded = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -258,7 +281,9 @@ def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_jo
     ]
     try:
         assert recorded.stdin is not None
-        assert [line_of(other) for other in others] == ["b''", "b'H'"], "the second one is asked to wait, in vain"
+        assert [line_of(other) for other in others] == ["b''", "b'H'"], (
+            "the second one is asked to wait, in vain"
+        )
         recorded.stdin.write(f"{door.address} {door.token}\n")
         recorded.stdin.flush()
         assert line_of(recorded) == "b'H'"

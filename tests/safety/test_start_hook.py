@@ -1,4 +1,6 @@
-"""A command of `perfscope run` may start any Python, in any way: nothing is printed, and it runs as it would without us."""
+"""A command of `perfscope run` may start any Python, in any way: nothing is printed, and it runs as
+it would without us.
+"""
 
 import os
 import subprocess
@@ -22,7 +24,7 @@ import os, sys
 print(repr([list(map(str, sys.path)), "sitecustomize" in sys.modules, os.environ.get("ORDER", ""), len(sys.argv)]))
 sys.stdout.flush()
 os._exit(7)
-"""
+"""  # noqa: E501
 FAILS = "raise ValueError('theirs')\n"
 THEIRS = "import os\nos.environ['ORDER'] = os.environ.get('ORDER', '') + 'site'\n"
 USERS = "import os\nos.environ['ORDER'] = os.environ.get('ORDER', '') + 'user'\n"
@@ -45,7 +47,9 @@ def started_with(before: str = "") -> Iterator[dict[str, str]]:
 
 
 def outcome(python: str, words: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
-    done = subprocess.run([python, *words, "-c", SHOWS], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(
+        [python, *words, "-c", SHOWS], capture_output=True, text=True, env=environment, timeout=60
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -56,7 +60,9 @@ def plain(before: str = "") -> dict[str, str]:
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
 @pytest.mark.parametrize("words", [[], ["-E"], ["-s"], ["-I"], ["-W", "error"]], ids=" ".join)
-def test_every_python_starts_as_it_would_without_us(python: str, words: list[str], tmp_path: Path) -> None:
+def test_every_python_starts_as_it_would_without_us(
+    python: str, words: list[str], tmp_path: Path
+) -> None:
     if "-I" in words and version_of(python) < (3, 4):
         pytest.skip("Python 2 has no -I")
     (tmp_path / "sitecustomize.py").write_text(THEIRS)
@@ -68,7 +74,9 @@ def test_every_python_starts_as_it_would_without_us(python: str, words: list[str
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
-def test_a_sitecustomize_of_the_user_that_fails_is_reported_as_without_us(python: str, tmp_path: Path) -> None:
+def test_a_sitecustomize_of_the_user_that_fails_is_reported_as_without_us(
+    python: str, tmp_path: Path
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(FAILS)
     with started_with(str(tmp_path)) as environment:
         expected = outcome(python, [], plain(str(tmp_path)))
@@ -87,7 +95,9 @@ def test_usercustomize_runs_after_the_users_sitecustomize(python: str, tmp_path:
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
-def test_without_site_nothing_of_ours_runs_and_only_the_entry_of_the_path_shows(python: str) -> None:
+def test_without_site_nothing_of_ours_runs_and_only_the_entry_of_the_path_shows(
+    python: str,
+) -> None:
     with started_with() as environment:
         expected, found = outcome(python, ["-S"], plain()), outcome(python, ["-S"], environment)
         entry = environment["PYTHONPATH"]
@@ -104,7 +114,9 @@ def test_our_folder_twice_and_beside_empty_entries_is_as_none(python: str, tmp_p
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
-@pytest.mark.parametrize("damage", ["removed", "hook only", "watch is no Python", "watch raises", "watch unreadable"])
+@pytest.mark.parametrize(
+    "damage", ["removed", "hook only", "watch is no Python", "watch raises", "watch unreadable"]
+)
 def test_a_damaged_folder_prints_nothing_and_changes_no_exit_code(python: str, damage: str) -> None:
     with started_with() as environment:
         folder = Path(environment["PYTHONPATH"])
@@ -158,10 +170,17 @@ def test_a_folder_that_the_commands_user_may_not_read_prints_nothing() -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
-def test_a_working_directory_that_is_gone_prints_what_it_prints_without_us(python: str, tmp_path: Path) -> None:
+def test_a_working_directory_that_is_gone_prints_what_it_prints_without_us(
+    python: str, tmp_path: Path
+) -> None:
     def done(environment: dict[str, str]) -> tuple[int, str]:
-        command = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec {python} -c 'exit(7)'"
-        result = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True)
+        command = (
+            f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec {python}"
+            " -c 'exit(7)'"
+        )
+        result = subprocess.run(
+            ["sh", "-c", command], env=environment, capture_output=True, text=True
+        )
         return result.returncode, result.stderr.split("<", 1)[0]
 
     with started_with() as environment:
@@ -172,23 +191,35 @@ def test_a_working_directory_that_is_gone_prints_what_it_prints_without_us(pytho
 def test_the_start_loads_no_module_that_python_does_not_load_by_itself() -> None:
     shows = "import sys; print(sorted(set(sys.modules)))"
     with started_with() as environment:
-        found = subprocess.run([sys.executable, "-c", shows], env=environment, capture_output=True, text=True)
+        found = subprocess.run(
+            [sys.executable, "-c", shows], env=environment, capture_output=True, text=True
+        )
     assert (
         found.stdout
-        == subprocess.run([sys.executable, "-c", shows], env=plain(), capture_output=True, text=True).stdout
+        == subprocess.run(
+            [sys.executable, "-c", shows], env=plain(), capture_output=True, text=True
+        ).stdout
     )
 
 
 def test_in_a_run_within_a_run_both_probes_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two watches follow the same loader, and neither ends the other."""
-    program = "import torch; print(type(torch.__loader__.exec_module).__name__, flush=True); input()"
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    program = (
+        "import torch; print(type(torch.__loader__.exec_module).__name__, flush=True); input()"
+    )
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
     outer, inner = open_door(), open_door()
     with outer.listening, inner.listening, start_folder(outer, None, {}) as around:
         monkeypatch.setenv("PYTHONPATH", around["PYTHONPATH"])
         with (
             start_folder(inner, None, {}) as environment,
-            subprocess.Popen([sys.executable, "-c", program], text=True, env=environment, **pipes) as process,
+            subprocess.Popen(
+                [sys.executable, "-c", program], text=True, env=environment, **pipes
+            ) as process,
         ):
             for door in (outer, inner):
                 door.listening.settimeout(60)
@@ -197,7 +228,9 @@ def test_in_a_run_within_a_run_both_probes_come(monkeypatch: pytest.MonkeyPatch)
     assert process.returncode == 0
 
 
-def test_a_watch_whose_begin_fails_and_a_finder_without_find_spec_leave_the_import_alone(tmp_path: Path) -> None:
+def test_a_watch_whose_begin_fails_and_a_finder_without_find_spec_leave_the_import_alone(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "torch.py").write_text("loaded = True\n")
     text = """
     import sys
@@ -212,7 +245,11 @@ def test_a_watch_whose_begin_fails_and_a_finder_without_find_spec_leave_the_impo
     """
     path = os.pathsep.join([str(tmp_path), os.getcwd()])
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(text)], capture_output=True, text=True, env=plain(path), cwd=tmp_path
+        [sys.executable, "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        env=plain(path),
+        cwd=tmp_path,
     )
     assert (done.stdout, done.stderr) == ("True 0\n", "")
 

@@ -1,4 +1,6 @@
-"""A window that cannot be ended, as a thread of the program gets no core: the program's profiler and its end do not wait."""
+"""A window that cannot be ended, as a thread of the program gets no core: the program's profiler
+and its end do not wait.
+"""
 
 import ctypes
 import os
@@ -17,7 +19,9 @@ PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
 
 
 def hold(tid: int) -> None:
-    """Stop one thread, in a state that is neither running nor asleep, until its process ends. Runs on a thread of its own."""
+    """Stop one thread, in a state that is neither running nor asleep, until its process ends. Runs
+    on a thread of its own.
+    """
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
         assert ptrace(request, tid, None, None) == 0, os.strerror(ctypes.get_errno())
@@ -45,8 +49,12 @@ def run(mode: str, folder: Path) -> tuple[str, str]:
     return out.read_text().split("\n")[-2], kernels(answer)["status"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: stops one thread of the program by ptrace")
-def test_a_profile_of_the_program_and_its_end_do_not_wait_for_a_window_that_cannot_be_ended(tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: stops one thread of the program by ptrace"
+)
+def test_a_profile_of_the_program_and_its_end_do_not_wait_for_a_window_that_cannot_be_ended(
+    tmp_path: Path,
+) -> None:
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(run, mode, tmp_path / mode) for mode in ("profile", "end")]
     assert [one.result() for one in both] == [("40", "unavailable"), ("step", "unavailable")]

@@ -1,4 +1,6 @@
-"""A program, a file or a name that holds escape sequences: none of them reaches the terminal, and no line can be forged."""
+"""A program, a file or a name that holds escape sequences: none of them reaches the terminal, and
+no line can be forged.
+"""
 
 import contextlib
 import io
@@ -69,7 +71,9 @@ def hostile(tmp_path: Path) -> Iterator[int]:
     """The pid of a Python program whose file and arguments hold escape sequences."""
     script = tmp_path / f"{NAME}.py"
     script.write_text(BUSY)
-    with subprocess.Popen([sys.executable, script, EVIL], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, script, EVIL], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         yield process.pid
         process.kill()
@@ -78,11 +82,16 @@ def hostile(tmp_path: Path) -> Iterator[int]:
 def test_ps_and_top_show_the_name_of_a_hostile_program_on_one_line(hostile: int) -> None:
     listed = run("ps", code=0)
     assert harmful(listed) == set()
-    assert next(line for line in listed.splitlines() if line.split()[:1] == [str(hostile)]).endswith("forged.py")
-    assert {one["pid"]: one["script"] for one in json.loads(run("ps", "--json", code=0))}[hostile].endswith(
-        f"{NAME}.py"
-    )
-    for text in (run("top", str(hostile), "--count", "1", "--interval", "0.2", code=0), on_terminal("ps")):
+    assert next(
+        line for line in listed.splitlines() if line.split()[:1] == [str(hostile)]
+    ).endswith("forged.py")
+    assert {one["pid"]: one["script"] for one in json.loads(run("ps", "--json", code=0))}[
+        hostile
+    ].endswith(f"{NAME}.py")
+    for text in (
+        run("top", str(hostile), "--count", "1", "--interval", "0.2", code=0),
+        on_terminal("ps"),
+    ):
         assert harmful(text) == set() and not [
             line for line in text.splitlines() if line.startswith("perfscope: forged")
         ]
@@ -138,7 +147,10 @@ def test_what_is_typed_comes_back_harmless(arguments: tuple[str | bytes, ...]) -
 @pytest.fixture
 def evil_trace(tmp_path: Path) -> Path:
     """A trace all of whose names, and whose file and folder, are hostile."""
-    rows = [{**one, "name": EVIL + one["name"]} if one["cat"] != "user_annotation" else one for one in events(30)]
+    rows = [
+        {**one, "name": EVIL + one["name"]} if one["cat"] != "user_annotation" else one
+        for one in events(30)
+    ]
     rows += [
         {"ph": "M", "pid": 7, "tid": 7, "name": name, "args": {"name": NAME}}
         for name in ("thread_name", "process_name")
@@ -154,7 +166,9 @@ def test_a_trace_of_hostile_names_is_answered_harmlessly(evil_trace: Path, tmp_p
         assert not [line for line in text.splitlines() if line.startswith("perfscope: forged")]
     told = run("analyze", evil_trace, "--json", code=0)
     assert harmful(told) == set() and json.loads(told)["run"] == str(evil_trace)
-    wrote = run("export", evil_trace, "--to", "perfetto", "-o", tmp_path / f"{NAME}.pftrace", code=0)
+    wrote = run(
+        "export", evil_trace, "--to", "perfetto", "-o", tmp_path / f"{NAME}.pftrace", code=0
+    )
     assert harmful(wrote) == set() and wrote.count("\n") == 1
 
 
@@ -213,7 +227,14 @@ def test_a_console_keeps_its_styles_and_cleans_its_texts() -> None:
 
 
 def test_json_stays_valid_and_holds_the_very_text() -> None:
-    text = json_text({"name": NAME, "half": "\ud800x", "far": "\U000e0001", "list": [("\udcff", 1)]})
+    text = json_text(
+        {"name": NAME, "half": "\ud800x", "far": "\U000e0001", "list": [("\udcff", 1)]}
+    )
     assert harmful(text) == set()
-    assert json.loads(text) == {"name": NAME, "half": "\ufffdx", "far": "\U000e0001", "list": [["\ufffd", 1]]}
+    assert json.loads(text) == {
+        "name": NAME,
+        "half": "\ufffdx",
+        "far": "\U000e0001",
+        "list": [["\ufffd", 1]],
+    }
     assert harmful(json_text([NAME], indent=2)) == set()

@@ -1,4 +1,6 @@
-"""Tokens by which probes are known: in no command line, which every user can read, and in no file that others can read."""
+"""Tokens by which probes are known: in no command line, which every user can read, and in no file
+that others can read.
+"""
 
 import contextlib
 import json
@@ -47,7 +49,7 @@ print(json.dumps({
     "trouble": one.trouble,
     "mode": oct(one.out.parent.stat().st_mode & 0o777),
 }))
-"""
+"""  # noqa: E501
 
 
 def environment(place: Path) -> dict[str, str]:
@@ -67,8 +69,17 @@ def test_the_agent_of_profile_gets_its_token_on_stdin(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
-    assert len(seen["agents"]) == 1 and seen["agents"][0].split("\0")[1:] == ["-m", "perfscope.agent.profile_agent", ""]
-    assert (seen["token"], seen["address"], seen["trouble"], seen["mode"]) == ([], [], None, "0o700")
+    assert len(seen["agents"]) == 1 and seen["agents"][0].split("\0")[1:] == [
+        "-m",
+        "perfscope.agent.profile_agent",
+        "",
+    ]
+    assert (seen["token"], seen["address"], seen["trouble"], seen["mode"]) == (
+        [],
+        [],
+        None,
+        "0o700",
+    )
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("perfscope-")] == []
 
 
@@ -82,13 +93,15 @@ with perfscope.profile(depth="probe", show=False) as scope:
         while not glob.glob(os.environ["TMPDIR"] + "/perfscope-profile-*/run.perfscope/manifest.json"):
             time.sleep(0.01)
         os.kill(os.getpid(), 9)
-"""
+"""  # noqa: E501
     path = tmp_path / "program.py"
     path.write_text(text)
 
     def run(word: str) -> int:
         command = [sys.executable, str(path), word]
-        return subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True).returncode
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment(tmp_path), capture_output=True
+        ).returncode
 
     assert run("die") == -9
     (folder,) = tmp_path.glob("perfscope-profile-*")
@@ -97,23 +110,39 @@ with perfscope.profile(depth="probe", show=False) as scope:
     assert run("live") == 0 and list(tmp_path.glob("perfscope-profile-*")) == []
 
 
-def test_the_folder_of_a_killed_run_is_removed_by_the_next_and_shows_its_token_to_nobody_else(tmp_path: Path) -> None:
+def test_the_folder_of_a_killed_run_is_removed_by_the_next_and_shows_its_token_to_nobody_else(
+    tmp_path: Path,
+) -> None:
     place = tmp_path / "tmp"
     place.mkdir(mode=0o700)
-    command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "one"), "--", "sleep", "60"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(place), start_new_session=True)
+    command = [
+        *perfscope("run", "--depth", "observe", "--out", tmp_path / "one"),
+        "--",
+        "sleep",
+        "60",
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(place), start_new_session=True
+    )
     try:
         until(lambda: any(place.glob("*/*/probe.txt")))
         (folder,) = place.iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
         (inner,) = folder.iterdir()
         assert inner.stat().st_mode & 0o777 == 0o700
-        assert {path.stat().st_mode & 0o777 for path in inner.iterdir() if path.is_file()} == {0o600}
+        assert {path.stat().st_mode & 0o777 for path in inner.iterdir() if path.is_file()} == {
+            0o600
+        }
         process.kill()
         process.wait()
         assert folder.is_dir()
         done = subprocess.run(
-            [*perfscope("run", "--depth", "observe", "--out", tmp_path / "two"), "--", "echo", "ran"],
+            [
+                *perfscope("run", "--depth", "observe", "--out", tmp_path / "two"),
+                "--",
+                "echo",
+                "ran",
+            ],
             cwd=tmp_path,
             env=environment(place),
             capture_output=True,
@@ -122,35 +151,68 @@ def test_the_folder_of_a_killed_run_is_removed_by_the_next_and_shows_its_token_t
         assert done.returncode == 0 and done.stdout == "ran\n"
         assert list(place.glob("perfscope-run-*")) == []
     finally:
-        with contextlib.suppress(ProcessLookupError):  # it may have been killed before its command was there
+        with contextlib.suppress(
+            ProcessLookupError
+        ):  # it may have been killed before its command was there
             os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_two_runs_at_once_leave_each_other_alone(tmp_path: Path) -> None:
     place = tmp_path / "tmp"
     place.mkdir(mode=0o700)
-    command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "one"), "--", "sh", "-c", "read x; exit 3"]
+    command = [
+        *perfscope("run", "--depth", "observe", "--out", tmp_path / "one"),
+        "--",
+        "sh",
+        "-c",
+        "read x; exit 3",
+    ]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(place), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command,
+        cwd=tmp_path,
+        env=environment(place),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     ) as process:
         until(lambda: any(place.glob("*/*/probe.txt")))
         (folder,) = place.iterdir()
         other = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "two"), "--", "true"]
-        assert subprocess.run(other, cwd=tmp_path, env=environment(place), capture_output=True).returncode == 0
+        assert (
+            subprocess.run(
+                other, cwd=tmp_path, env=environment(place), capture_output=True
+            ).returncode
+            == 0
+        )
         assert any(folder.glob("*/probe.txt"))
         process.communicate(b"\n")
         assert process.returncode == 3
     assert list(place.glob("perfscope-run-*")) == []
 
 
-def test_the_folder_in_a_survivors_pythonpath_has_a_name_that_no_other_user_can_learn(tmp_path: Path) -> None:
-    """A process that the command leaves behind keeps PYTHONPATH when our folder is gone: nobody else may fill it again."""
+def test_the_folder_in_a_survivors_pythonpath_has_a_name_that_no_other_user_can_learn(
+    tmp_path: Path,
+) -> None:
+    """A process that the command leaves behind keeps PYTHONPATH when our folder is gone: nobody
+    else may fill it again.
+    """
     place, found = tmp_path / "tmp", tmp_path / "found"
     place.mkdir()
-    shows = f"ls -ld {place}/* | cut -c1-10 > {found}; ls {place} >> {found}; echo $PYTHONPATH >> {found}"
-    command = [*perfscope("run", "--depth", "observe", "--out", tmp_path / "one"), "--", "sh", "-c", shows]
+    shows = (
+        f"ls -ld {place}/* | cut -c1-10 > {found}; ls {place} >> {found}; echo $PYTHONPATH >>"
+        f" {found}"
+    )
+    command = [
+        *perfscope("run", "--depth", "observe", "--out", tmp_path / "one"),
+        "--",
+        "sh",
+        "-c",
+        shows,
+    ]
     plain = {name: value for name, value in environment(place).items() if name != "PYTHONPATH"}
-    assert subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, timeout=60).returncode == 0
+    assert (
+        subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, timeout=60).returncode
+        == 0
+    )
     mode, outer, path = found.read_text().split()
     assert mode == "drwx------" and Path(path).parent == place / outer
     assert len(Path(path).name) == 32 and Path(path).name not in outer

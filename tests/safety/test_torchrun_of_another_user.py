@@ -1,4 +1,6 @@
-"""Root attaches to a launcher of another user's: its ranks are entered as that user, in a mount namespace of their own here."""
+"""Root attaches to a launcher of another user's: its ranks are entered as that user, in a mount
+namespace of their own here.
+"""
 
 import os
 import shutil
@@ -31,7 +33,7 @@ def folder() -> Iterator[Path]:
 OPENED = """
 mount --make-rprivate / && mount --bind "$1" "$3" && mount -t tmpfs -o mode=755 none "$2" && mkdir -p "$1" &&
 mount --bind "$3" "$1" && cd "$4" && shift 4 && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
-"""
+"""  # noqa: E501
 """Runs a command as `nobody` where our Python is in a folder that is closed to others.
 
 $1 is where Python is, $2 the closed folder, $3 a folder to mount on, $4 the working directory.
@@ -41,14 +43,38 @@ $1 is where Python is, $2 the closed folder, $3 a folder to mount on, $4 the wor
 def as_nobody_with_our_python(folder: Path, *words: str | Path) -> list[str | Path]:
     """Return a command line that runs our Python as `nobody`."""
     prefix = Path(sys.base_prefix).resolve()
-    closed = next((one for one in reversed(prefix.parents) if not one.stat().st_mode & stat.S_IXOTH), None)
+    closed = next(
+        (one for one in reversed(prefix.parents) if not one.stat().st_mode & stat.S_IXOTH), None
+    )
     if closed is None:
-        return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", sys.executable, *words]
+        return [
+            "setpriv",
+            f"--reuid={NOBODY}",
+            f"--regid={NOBODY}",
+            "--clear-groups",
+            sys.executable,
+            *words,
+        ]
     (folder / "mount").mkdir()
-    return ["unshare", "-m", "sh", "-c", OPENED, "sh", prefix, closed, folder / "mount", folder, sys.executable, *words]
+    return [
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        OPENED,
+        "sh",
+        prefix,
+        closed,
+        folder / "mount",
+        folder,
+        sys.executable,
+        *words,
+    ]
 
 
-def test_two_ranks_of_another_users_torchrun_are_entered_by_root(folder: Path, tmp_path: Path) -> None:
+def test_two_ranks_of_another_users_torchrun_are_entered_by_root(
+    folder: Path, tmp_path: Path
+) -> None:
     shutil.copy(TARGETS / "ranked.py", folder)
     os.chmod(folder / "ranked.py", 0o644)
     words = [
@@ -63,7 +89,10 @@ def test_two_ranks_of_another_users_torchrun_are_entered_by_root(folder: Path, t
     command = as_nobody_with_our_python(folder, *words)
     torchrun = subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE)
     try:
-        until(lambda: (folder / "steps").exists() and (folder / "steps").read_text().count("\n") > 20, 90)
+        until(
+            lambda: (folder / "steps").exists() and (folder / "steps").read_text().count("\n") > 20,
+            90,
+        )
         attach(torchrun.pid, tmp_path / "run", "--depth", "probe", seconds=4)
         trace = load(tmp_path / "run")
         processes, ranges = trace.table("processes"), trace.table("ranges")

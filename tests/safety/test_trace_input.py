@@ -1,4 +1,5 @@
-"""Traces that somebody else made: text that would make reading quadratic, locales, and the two readers held to one answer.
+"""Traces that somebody else made: text that would make reading quadratic, locales, and the two
+readers held to one answer.
 
 F39, F42, F43. Time is not asserted by a clock, but by the work done for twice as much input.
 """
@@ -34,7 +35,9 @@ EVENT = json.dumps(event()).encode()
 
 
 class Counted:
-    """Blocks of a text; `scanned` counts the bytes that are looked at for the begin of the array."""
+    """Blocks of a text; `scanned` counts the bytes that are looked at for the begin of the
+    array.
+    """
 
     def __init__(self, text: bytes, block: int, patch: pytest.MonkeyPatch) -> None:
         self.text, self.block, self.scanned = text, block, 0
@@ -59,7 +62,9 @@ OTHERS: dict[str, Callable[[int], bytes]] = {
     "backslashes": lambda n: b'{"other": "' + b"\\\\" * (n // 2) + b'"',
     "a string without end": lambda n: b'{"other": "' + b"x" * n,
     "the name without an array": lambda n: b'{"other": [' + b'"traceEvents", ' * (n // 15) + b"0]",
-    "the name and spaces": lambda n: b'{"other": [' + (b'"traceEvents"' + b" " * 1000) * (n // 1013) + b"0]",
+    "the name and spaces": lambda n: (
+        b'{"other": [' + (b'"traceEvents"' + b" " * 1000) * (n // 1013) + b"0]"
+    ),
 }
 
 
@@ -102,12 +107,16 @@ def test_members_of_a_gzip_file_of_a_byte_each_are_joined_once(tmp_path: Path) -
     file = tmp_path / "a.json.gz"
     head = b'{"a": "' + b"x" * 3000 + b'", "traceEvents": ['
     text = head + EVENT + b"]}"
-    file.write_bytes(b"".join(gzip.compress(text[at : at + 1], 1, mtime=0) for at in range(len(text))))
+    file.write_bytes(
+        b"".join(gzip.compress(text[at : at + 1], 1, mtime=0) for at in range(len(text)))
+    )
     ops = load(file).table("ops")
     assert ops is not None and ops["name"].tolist() == ["aten::mm"]
 
 
-@pytest.mark.parametrize("text", [b'{"a":[1]}', b'"\\"{"[', b'"\\\\"[', b'"\\\\\\"[', b"]]{", b'"', b""])
+@pytest.mark.parametrize(
+    "text", [b'{"a":[1]}', b'"\\"{"[', b'"\\\\"[', b'"\\\\\\"[', b"]]{", b'"', b""]
+)
 def test_how_deep_each_byte_is(text: bytes) -> None:
     assert depth(text).tolist() == reference(text)
 
@@ -118,7 +127,10 @@ def reference(text: bytes) -> list[int]:
     for byte in text:
         if quoted:
             depths.append(-1)
-            quoted, escaped = not (byte == ord('"') and not escaped), byte == ord("\\") and not escaped
+            quoted, escaped = (
+                not (byte == ord('"') and not escaped),
+                byte == ord("\\") and not escaped,
+            )
             continue
         level += (byte in b"{[") - (byte in b"}]")
         depths.append(level)
@@ -127,14 +139,25 @@ def reference(text: bytes) -> list[int]:
 
 
 def test_names_are_sorted_out_in_work_linear_in_their_length() -> None:
-    assert launch_kind("enqueue" * 200_000) == "other" and launch_kind("clEnqueueNDRangeKernel") == "kernel"
-    assert collective_kind("recv" * 200_000) == "recv" and collective_kind("SendRecv") == "send_recv"
-    assert collective_kind("ncclRecvThenSend") == "send_recv" and collective_kind("send" * 200_000) == "send"
+    assert (
+        launch_kind("enqueue" * 200_000) == "other"
+        and launch_kind("clEnqueueNDRangeKernel") == "kernel"
+    )
+    assert (
+        collective_kind("recv" * 200_000) == "recv" and collective_kind("SendRecv") == "send_recv"
+    )
+    assert (
+        collective_kind("ncclRecvThenSend") == "send_recv"
+        and collective_kind("send" * 200_000) == "send"
+    )
 
 
 def hashed_alike(count: int) -> list[bytes]:
     """Names of eight letters with one hash in the compiled reader: names.c computed backwards."""
-    inverse, start = np.uint64(pow(0xD6E8FEB86659FD93, -1, 2**64)), np.uint64(8 * 0x9E3779B97F4A7C15 % 2**64)
+    inverse, start = (
+        np.uint64(pow(0xD6E8FEB86659FD93, -1, 2**64)),
+        np.uint64(8 * 0x9E3779B97F4A7C15 % 2**64),
+    )
     half, wanted, size = np.uint64(32), np.uint64(12345), 3_000_000
     found: list[bytes] = []
     for chunk in range(1000):
@@ -153,7 +176,10 @@ def hashed_alike(count: int) -> list[bytes]:
 def test_names_that_are_chosen_to_have_one_hash_are_left_to_python() -> None:
     names = hashed_alike(1500)
     assert len(set(names)) == 1500
-    few, many = (b",".join(EVENT.replace(b"aten::mm", name) for name in some) for some in (names[:100], names))
+    few, many = (
+        b",".join(EVENT.replace(b"aten::mm", name) for name in some)
+        for some in (names[:100], names)
+    )
     assert compiled_part(few) is not None
     assert compiled_part(many) is None
     assert len(python_part(many).groups["ops"]["name"].names) == 1500  # type: ignore[union-attr]
@@ -178,7 +204,7 @@ locale.setlocale(locale.LC_ALL, "")
 assert locale.localeconv()["decimal_point"] == ",", "the locale is not set"
 ops = load(Path(sys.argv[1])).table("ops")
 print(json.dumps([compiled_part(sys.argv[2].encode()) is not None, ops["ts"].tolist(), ops["dur"].tolist()]))
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +220,10 @@ def comma_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         return {**os.environ, "LC_ALL": here}
     folder = tmp_path_factory.mktemp("locales")
     make = ["localedef", "-i", "de_DE", "-f", "UTF-8", str(folder / "de_DE.UTF-8")]
-    if shutil.which("localedef") is None or subprocess.run(make, capture_output=True).returncode > 1:
+    if (
+        shutil.which("localedef") is None
+        or subprocess.run(make, capture_output=True).returncode > 1
+    ):
         pytest.skip("no locale with a decimal comma is installed, and none can be made")
     if not (folder / "de_DE.UTF-8" / "LC_NUMERIC").exists():
         pytest.skip("no locale with a decimal comma is installed, and none can be made")
@@ -217,7 +246,9 @@ def test_fractions_are_read_in_a_program_whose_numbers_have_a_comma(
 
 OP = b'{"ph":"X","cat":"cpu_op","name":"a",'
 DIFFERENT = {
-    "an exponent beyond a double, read for other groups": OP + b'"ts":1,"dur":1,"args":{"stream":1e999}}',
+    "an exponent beyond a double, read for other groups": (
+        OP + b'"ts":1,"dur":1,"args":{"stream":1e999}}'
+    ),
     "an exponent beyond a double, not read": OP + b'"ts":1,"dur":1,"args":{"x":1e999}}',
     "digits beyond a double, not read": OP + b'"ts":1,"dur":1,"x":' + b"9" * 400 + b".5}",
     "more digits than Python takes": OP + b'"ts":1,"dur":1,"x":' + b"9" * 5000 + b"}",
@@ -225,17 +256,23 @@ DIFFERENT = {
     "half a pair, the second": OP + b'"ts":1,"dur":1,"args":{"Input Dims":"\\uDC00"}}',
     "half a pair in a key": OP + b'"ts":1,"dur":1,"\\ud800":1}',
     "a pair, whole": OP + b'"ts":1,"dur":1,"args":{"Input Dims":"\\ud83d\\ude00"}}',
-    "two halves of the first kind": b'{"ph":"X","cat":"cpu_op","name":"\\ud800\\ud800","ts":1,"dur":1}',
+    "two halves of the first kind": (
+        b'{"ph":"X","cat":"cpu_op","name":"\\ud800\\ud800","ts":1,"dur":1}'
+    ),
     "brackets after the array": EVENT + b"]]",
     "brackets and spaces after the array": EVENT + b"] ]\n]",
     "an empty array and a bracket": b"]]",
     "another array after the array": EVENT + b"][{}]",
     "the least int64 as a time": OP + b'"ts":-9223372036854775808,"dur":1}',
-    "the least int64 as a duration": b'{"ph":"X","cat":"kernel","name":["a"],"ts":1,"dur":-9223372036854775808}',
+    "the least int64 as a duration": (
+        b'{"ph":"X","cat":"kernel","name":["a"],"ts":1,"dur":-9223372036854775808}'
+    ),
     "lists as ids": OP + b'"ts":1,"dur":1,"pid":[1,2],"tid":[3,4]}',
     "a time with a huge exponent": OP + b'"ts":"1e999999999","dur":1}',
     "a time beyond any": OP + b'"ts":4000000000000001,"dur":1}',
-    "metadata of an odd category": b'{"ph":"M","cat":{"a":1},"name":"process_name","pid":1,"args":{"name":"x"}}',
+    "metadata of an odd category": (
+        b'{"ph":"M","cat":{"a":1},"name":"process_name","pid":1,"args":{"name":"x"}}'
+    ),
     "a NUL in a name": b'{"ph":"X","cat":"cpu_op","name":"a\\u0000b","ts":1,"dur":1}',
 }
 
@@ -257,11 +294,17 @@ def test_both_readers_give_the_same_or_the_compiled_one_refuses(text: str) -> No
 )
 def test_facts_of_another_type_around_the_events(tmp_path: Path, facts: dict[str, object]) -> None:
     device = {"id": [0], "name": {}, "numSms": 10**30, "totalGlobalMem": [1]}
-    around = {"distributedInfo": facts, "deviceProperties": [device, 5, None], "baseTimeNanoseconds": 10**30}
+    around = {
+        "distributedInfo": facts,
+        "deviceProperties": [device, 5, None],
+        "baseTimeNanoseconds": 10**30,
+    }
     deep: object = []
     for _ in range(400):
         deep = [deep]
-    file = written(tmp_path / "a.json", [event(), launch(), kernel(), event(deep)], trace_id=deep, **around)
+    file = written(
+        tmp_path / "a.json", [event(), launch(), kernel(), event(deep)], trace_id=deep, **around
+    )
     assert load(file).manifest.zero_realtime_ns == 10_000
 
 
@@ -272,7 +315,8 @@ def test_a_rank_of_many_digits_in_a_name(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(
-        tmp_path / os.fsdecode(b"\xff\xfe.json"), [event(), launch(), kernel(), {**event(), "cat": "kernel"}]
+        tmp_path / os.fsdecode(b"\xff\xfe.json"),
+        [event(), launch(), kernel(), {**event(), "cat": "kernel"}],
     )
     assert load(file).table("ranks") is not None
     for words in (
@@ -309,7 +353,11 @@ def test_an_event_that_does_not_end_is_given_up_before_it_fills_the_memory(tmp_p
         file.write(b'{"traceEvents":[')
         for _ in range(400):
             file.write(b" " * (1 << 20))
-    limited = ["sh", "-c", f"ulimit -v {3 << 20}; exec {sys.executable} -m perfscope analyze {path}"]
+    limited = [
+        "sh",
+        "-c",
+        f"ulimit -v {3 << 20}; exec {sys.executable} -m perfscope analyze {path}",
+    ]
     done = subprocess.run(limited, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     blocks = [b'{"traceEvents":[', *([b" " * (1 << 20)] * 400)]
@@ -329,8 +377,12 @@ class CountedPattern:
 
 
 @pytest.mark.parametrize("filler", [b"}", b"} ", b"},", b"{"])
-def test_a_text_of_nothing_but_ends_of_objects_is_searched_once(filler: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked at each of them, and again for each longer text, the search took half a minute for 60 MB, which pack to 60 KB."""
+def test_a_text_of_nothing_but_ends_of_objects_is_searched_once(
+    filler: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked at each of them, and again for each longer text, the search took half a minute for 60
+    MB, which pack to 60 KB.
+    """
     between = CountedPattern(pieces.BETWEEN)
     monkeypatch.setattr(pieces, "BETWEEN", between)
     blocks = [b'{"traceEvents":[', *[filler * ((1 << 20) // len(filler))] * 24]

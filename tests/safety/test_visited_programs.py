@@ -1,4 +1,6 @@
-"""Programs that are hard to be inside of: what they do, compile, pickle, patch and fork is what they would do alone."""
+"""Programs that are hard to be inside of: what they do, compile, pickle, patch and fork is what
+they would do alone.
+"""
 
 import json
 import os
@@ -14,7 +16,9 @@ SECONDS = 240
 
 
 def said(program: str, *arguments: str | Path) -> Any:
-    """Run a program of `visited` to its end; what it says. Nothing may come on its stderr from us."""
+    """Run a program of `visited` to its end; what it says. Nothing may come on its stderr from
+    us.
+    """
     command = [sys.executable, "-m", f"tests.safety.visited.{program}", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
@@ -24,7 +28,11 @@ def said(program: str, *arguments: str | Path) -> Any:
 
 def failures(run: Path) -> str | None:
     """What the recording says of code of ours that failed inside the program."""
-    (probe,) = [one for one in json.loads((run / "manifest.json").read_text())["sources"] if one["name"] == "probe"]
+    (probe,) = [
+        one
+        for one in json.loads((run / "manifest.json").read_text())["sources"]
+        if one["name"] == "probe"
+    ]
     reason = probe["reason"] or ""
     return reason if "error of ours" in reason else None
 
@@ -37,15 +45,27 @@ def test_hostile_arguments_change_no_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["compiled-first", "eager-first"])
 def test_what_is_compiled_is_the_same_with_us_inside(order: str, tmp_path: Path) -> None:
-    visited, plain = said("compiling", "visited", order, tmp_path), said("compiling", "plain", order, tmp_path)
-    assert len(plain) > 25 and {name: (visited[name], one) for name, one in plain.items() if visited[name] != one} == {}
+    visited, plain = (
+        said("compiling", "visited", order, tmp_path),
+        said("compiling", "plain", order, tmp_path),
+    )
+    assert (
+        len(plain) > 25
+        and {name: (visited[name], one) for name, one in plain.items() if visited[name] != one}
+        == {}
+    )
 
 
 def test_patches_of_others_are_theirs_in_every_order(tmp_path: Path) -> None:
     answer = said("patch_orders", tmp_path)
     works = answer["works"]
     wrapped = answer["wrapped_while_in_unwrapped_later"]
-    assert wrapped["patched"] >= 6 and wrapped["stay"] and wrapped["works"] == works and wrapped["left"] == []
+    assert (
+        wrapped["patched"] >= 6
+        and wrapped["stay"]
+        and wrapped["works"] == works
+        and wrapped["left"] == []
+    )
     assert answer["wrapped_before_unwrapped_while_in"]["left"] == []
     assert answer["mocked_and_traced"] == {
         "left": [],
@@ -68,8 +88,13 @@ def test_hooks_pickles_and_callbacks_are_as_without_us(tmp_path: Path) -> None:
 
 def test_children_are_clean_however_they_are_made(tmp_path: Path) -> None:
     seen = said("forking", tmp_path / "run")
-    assert seen["in"]["patched"][1] == "Hooks" and seen["in"]["patched"][2] == seen["before"]["fork"][0][2] + 1
-    faults = sum(1 << number - 1 for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGSYS, signal.SIGABRT))
+    assert (
+        seen["in"]["patched"][1] == "Hooks"
+        and seen["in"]["patched"][2] == seen["before"]["fork"][0][2] + 1
+    )
+    faults = sum(
+        1 << number - 1 for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGSYS, signal.SIGABRT)
+    )
     assert max(seen["in"]["masks"]) > 0 and not any(mask & faults for mask in seen["in"]["masks"])
     assert seen["during"] == seen["before"] and seen["after"] == seen["before"]
     assert failures(tmp_path / "run") is None

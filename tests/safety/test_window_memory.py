@@ -1,6 +1,8 @@
-"""A range that is open at the end of one profiling session and closes in the next one writes into freed memory.
+"""A range that is open at the end of one profiling session and closes in the next one writes into
+freed memory.
 
-perfscope must not let that happen: one session per process, and another one only after a session that left nothing open.
+perfscope must not let that happen: one session per process, and another one only after a session
+that left nothing open.
 """
 
 import os
@@ -28,13 +30,18 @@ def preload(tmp_path_factory: pytest.TempPathFactory) -> str:
     if compiler is None:
         pytest.skip("no C compiler")
     library = tmp_path_factory.mktemp("preload") / "freed_blocks.so"
-    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, HERE / "freed_blocks.c", "-ldl"], check=True)
+    subprocess.run(
+        [compiler, "-O2", "-shared", "-fPIC", "-o", library, HERE / "freed_blocks.c", "-ldl"],
+        check=True,
+    )
     return str(library)
 
 
 def program(preload: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "tests.safety.visited.window_memory", *arguments]
-    return subprocess.Popen(command, env={**os.environ, "LD_PRELOAD": preload}, text=True, **options)
+    return subprocess.Popen(
+        command, env={**os.environ, "LD_PRELOAD": preload}, text=True, **options
+    )
 
 
 @contextmanager
@@ -58,14 +65,27 @@ def written_after_free(out: Path) -> tuple[int, int]:
     return kept, written
 
 
-def test_a_range_over_two_windows_and_two_recordings_writes_into_no_freed_memory(preload: str, tmp_path: Path) -> None:
+def test_a_range_over_two_windows_and_two_recordings_writes_into_no_freed_memory(
+    preload: str, tmp_path: Path
+) -> None:
     with training(preload, tmp_path) as (pid, out):
-        first = attach(pid, tmp_path / "run", "--window", "seconds=0.5", "--follow", "--every", "0.2", seconds=8)
+        first = attach(
+            pid,
+            tmp_path / "run",
+            "--window",
+            "seconds=0.5",
+            "--follow",
+            "--every",
+            "0.2",
+            seconds=8,
+        )
         again = attach(pid, tmp_path / "again", seconds=4)
         kept, written = written_after_free(out)
     assert kept > 0 and written == 0
     assert len(list((tmp_path / "run" / "kineto").iterdir())) == 1
-    states = [{one["name"]: one["status"] for one in answer["sources"]} for answer in (first, again)]
+    states = [
+        {one["name"]: one["status"] for one in answer["sources"]} for answer in (first, again)
+    ]
     assert [state["probe"] for state in states] == ["ok", "ok"]
     assert states[0]["kernels"] in ("ok", "partial") and states[1]["kernels"] == "unavailable"
 

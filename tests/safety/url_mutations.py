@@ -1,4 +1,6 @@
-"""Requests as a hostile client would send them: those of our own pages, changed at random in address, headers and body."""
+"""Requests as a hostile client would send them: those of our own pages, changed at random in
+address, headers and body.
+"""
 
 import copy
 import io
@@ -12,37 +14,160 @@ from urllib.parse import unquote
 from tests.ui.asking import PORT
 
 BITS = [
-    "..", "../" * 9, "..%2f" * 9, "%2e%2e/", "....//", "//", "\\", "..\\", "%5c..", "%00",
-    "%0d%0aX-Injected:1", "\r\n", "%ff%fe", "%c0%ae", "/etc/passwd", "%2fetc%2fpasswd",
-    "file:///etc/passwd", "OUTSIDE", "../OUTSIDE/secret.json", "link", "link/secret.json",
-    ".html", ".html.html", ";", "?", "#", "&", "=", "%", "%zz", "{}", "[]", "<script>", "é",
-    "\U0001f680", "\ud800", "~root", ".", " ", "\t", "*", "a" * 3000, "token=", "own", "timeline",
-    "run", "_dash-layout", "assets", "static", "null", "None", "__class__", "'", '"', "`", "%s%n",
-]  # fmt: skip
+    "..",
+    "../" * 9,
+    "..%2f" * 9,
+    "%2e%2e/",
+    "....//",
+    "//",
+    "\\",
+    "..\\",
+    "%5c..",
+    "%00",
+    "%0d%0aX-Injected:1",
+    "\r\n",
+    "%ff%fe",
+    "%c0%ae",
+    "/etc/passwd",
+    "%2fetc%2fpasswd",
+    "file:///etc/passwd",
+    "OUTSIDE",
+    "../OUTSIDE/secret.json",
+    "link",
+    "link/secret.json",
+    ".html",
+    ".html.html",
+    ";",
+    "?",
+    "#",
+    "&",
+    "=",
+    "%",
+    "%zz",
+    "{}",
+    "[]",
+    "<script>",
+    "é",
+    "\U0001f680",
+    "\ud800",
+    "~root",
+    ".",
+    " ",
+    "\t",
+    "*",
+    "a" * 3000,
+    "token=",
+    "own",
+    "timeline",
+    "run",
+    "_dash-layout",
+    "assets",
+    "static",
+    "null",
+    "None",
+    "__class__",
+    "'",
+    '"',
+    "`",
+    "%s%n",
+]
 NUMBERS = [
-    "0", "-1", "1", "9" * 40, "9" * 5000, "-" + "9" * 30, "1e9", "0x10", "1_000", "١٢", "²", "nan",
-    "inf", " 5", "5 ", "", "1.5", str(1 << 62), str(-(1 << 62)), str(1 << 31), "0-1023",
-    "0-99999999", "5-2", ",", "1,1,1", "-", "0-", "+5", "5" * 24,
-]  # fmt: skip
+    "0",
+    "-1",
+    "1",
+    "9" * 40,
+    "9" * 5000,
+    "-" + "9" * 30,
+    "1e9",
+    "0x10",
+    "1_000",
+    "١٢",
+    "²",
+    "nan",
+    "inf",
+    " 5",
+    "5 ",
+    "",
+    "1.5",
+    str(1 << 62),
+    str(-(1 << 62)),
+    str(1 << 31),
+    "0-1023",
+    "0-99999999",
+    "5-2",
+    ",",
+    "1,1,1",
+    "-",
+    "0-",
+    "+5",
+    "5" * 24,
+]
 VALUES: list[Any] = [
-    None, True, 0, -1, 10**30, 1.5, float("nan"), float("inf"), "", "x", "\ud800", [], {}, [[]],
-    "../../etc/passwd", "/run/../../etc/passwd", [None], {"id": None}, {"props": {}}, "a" * 5000,
-    ["a", {"b": []}], "/run/OUTSIDE/overview", "?" + "&" * 900, {"__proto__": 1},
-]  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    10**30,
+    1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    "../../etc/passwd",
+    "/run/../../etc/passwd",
+    [None],
+    {"id": None},
+    {"props": {}},
+    "a" * 5000,
+    ["a", {"b": []}],
+    "/run/OUTSIDE/overview",
+    "?" + "&" * 900,
+    {"__proto__": 1},
+]
 HEADERS: dict[str, list[str]] = {
     "HTTP_HOST": [
-        f"127.0.0.1:{PORT}", "evil", "", "127.0.0.1", f"[::1]:{PORT}", "[", "\x00", "a" * 5000,
-        f"localhost:{PORT}", "é", "a,b", "127.0.0.1:99999999",
+        f"127.0.0.1:{PORT}",
+        "evil",
+        "",
+        "127.0.0.1",
+        f"[::1]:{PORT}",
+        "[",
+        "\x00",
+        "a" * 5000,
+        f"localhost:{PORT}",
+        "é",
+        "a,b",
+        "127.0.0.1:99999999",
     ],
     "HTTP_ORIGIN": [
-        "null", f"http://127.0.0.1:{PORT}", "http://evil", "", "http://[", "\xff", "file://"
+        "null",
+        f"http://127.0.0.1:{PORT}",
+        "http://evil",
+        "",
+        "http://[",
+        "\xff",
+        "file://",
     ],
     "HTTP_COOKIE": [
-        "", "perfscope-8050=", "perfscope-8050=\xff", ";" * 500, 'perfscope-8050="\\777\\', "a=b; a=c"
+        "",
+        "perfscope-8050=",
+        "perfscope-8050=\xff",
+        ";" * 500,
+        'perfscope-8050="\\777\\',
+        "a=b; a=c",
     ],
     "CONTENT_TYPE": [
-        "", "text/plain", "application/json; charset=utf-7", "multipart/form-data; boundary=x",
-        "multipart/form-data", "\xff", "application/json;" * 99,
+        "",
+        "text/plain",
+        "application/json; charset=utf-7",
+        "multipart/form-data; boundary=x",
+        "multipart/form-data",
+        "\xff",
+        "application/json;" * 99,
     ],
     "CONTENT_LENGTH": ["", "0", "-5", "9" * 30, "abc", "3"],
     "HTTP_TRANSFER_ENCODING": ["chunked"],
@@ -54,7 +179,7 @@ HEADERS: dict[str, list[str]] = {
     "HTTP_X_FORWARDED_PREFIX": ["/evil"],
     "HTTP_AUTHORIZATION": ["Basic !!", "Bearer x", "Digest", "\xff"],
     "SCRIPT_NAME": ["/evil"],
-}  # fmt: skip
+}
 METHODS = ["GET", "GET", "POST", "HEAD", "PUT", "OPTIONS", "DELETE", "get", "TRACE", "", "G\x00T"]
 QUERIES = {
     "meta": "",
@@ -94,13 +219,22 @@ class Asking:
 
 
 def seeds(runs: list[str], callbacks: dict[str, Any], scripts: list[str]) -> list[Asking]:
-    """What our own pages ask, for every run, every callback and the first of the scripts that they load."""
+    """What our own pages ask, for every run, every callback and the first of the scripts that they
+    load.
+    """
     found = [
         Asking("GET", path)
-        for path in ("/", "/own/style.css", "/own/script.js", "/timeline/component.js", "/own/token")
+        for path in (
+            "/",
+            "/own/style.css",
+            "/own/script.js",
+            "/timeline/component.js",
+            "/own/token",
+        )
     ]
     found += [
-        Asking("GET", f"/{name}") for name in ("_dash-layout", "_dash-dependencies", "_favicon.ico", "_reload-hash")
+        Asking("GET", f"/{name}")
+        for name in ("_dash-layout", "_dash-dependencies", "_favicon.ico", "_reload-hash")
     ]
     found += [Asking("GET", *path.split("?")) for path in scripts[:3]]
     found += [Asking("GET", f"/{name}/x.css") for name in ("assets", "static")]
@@ -114,7 +248,9 @@ def seeds(runs: list[str], callbacks: dict[str, Any], scripts: list[str]) -> lis
     )
     for run in runs:
         found += [Asking("GET", f"/run/{run}/{page}") for page in ("overview", "input", "timeline")]
-        found += [Asking("GET", f"/timeline/{run}/{name}", query) for name, query in QUERIES.items()] * 2
+        found += [
+            Asking("GET", f"/timeline/{run}/{name}", query) for name, query in QUERIES.items()
+        ] * 2
         found.append(Asking("GET", f"/run/{run}.html"))
         for output, callback in callbacks.items():
             if "callback" in callback:
@@ -194,7 +330,9 @@ def change_path(asking: Asking, rng: random.Random) -> None:
 
 
 def change_query(asking: Asking, rng: random.Random) -> None:
-    pairs = [part.partition("=")[::2] for part in asking.query.split("&") if part] or [("token", "x")]
+    pairs = [part.partition("=")[::2] for part in asking.query.split("&") if part] or [
+        ("token", "x")
+    ]
     at = rng.randrange(len(pairs))
     name, value = pairs[at]
     pairs[at] = rng.choice(
@@ -237,17 +375,30 @@ def change_body(asking: Asking, rng: random.Random) -> None:
         asking.body = b"[" * rng.choice((10, 5000, 200_000))
     else:
         asking.body = rng.choice(
-            [b"null", b"[]", b"{}", b'"x"', b"{" * 9, b"\xff\xfe", b"x" * (2 << 20), b'{"output": null}']
+            [
+                b"null",
+                b"[]",
+                b"{}",
+                b'"x"',
+                b"{" * 9,
+                b"\xff\xfe",
+                b"x" * (2 << 20),
+                b'{"output": null}',
+            ]
         )
     return None
 
 
 def change_value(whole: Any, rng: random.Random) -> None:
-    """Replace, remove or add one value anywhere in plain data; those that callbacks get most often."""
+    """Replace, remove or add one value anywhere in plain data; those that callbacks get most
+    often.
+    """
     places: list[tuple[Any, Any]] = []
 
     def walk(part: Any) -> None:
-        for key in part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ():
+        for key in (
+            part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+        ):
             places.extend([(part, key)] * (4 if key == "value" else 1))
             walk(part[key])
 

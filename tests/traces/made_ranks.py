@@ -1,4 +1,6 @@
-"""Ranks of a data-parallel job in the form of the PyTorch profiler, with known clocks and one slow rank."""
+"""Ranks of a data-parallel job in the form of the PyTorch profiler, with known clocks and one slow
+rank.
+"""
 
 import gzip
 import json
@@ -23,7 +25,9 @@ class Made:
 
 
 def made_ranks(folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **around: Any) -> Made:
-    """Steps of twenty kernels and two all-reduces that nothing hides; rank `slow` computes 20 % longer."""
+    """Steps of twenty kernels and two all-reduces that nothing hides; rank `slow` computes 20 %
+    longer.
+    """
     rng = random.Random(5)
     offsets = [rng.uniform(-3000, 3000) for _ in range(ranks)]
     events: list[list[dict[str, Any]]] = [[] for _ in range(ranks)]
@@ -37,22 +41,37 @@ def made_ranks(folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **ar
                 for _ in range(10):
                     dur = rng.uniform(100, 140) * (1.2 if rank == slow else 1.0)
                     correlation += 1
-                    events[rank] += launched("ampere_sgemm_128x64_tn", at, dur, correlation, rank, 7)
+                    events[rank] += launched(
+                        "ampere_sgemm_128x64_tn", at, dur, correlation, rank, 7
+                    )
                     at += dur + 1
                 ready.append(at + 2)
             end = max(ready) + 60
             for rank in range(ranks):
                 correlation += 1
                 more = {
-                    "Collective name": "allreduce", "In msg nelems": ELEMENTS, "Out msg nelems": ELEMENTS, "dtype": "Float",
-                    "Group size": ranks, "Process Group Name": "0", "Process Group Ranks": str(list(range(ranks))),
-                }  # fmt: skip
-                events[rank] += launched(NCCL, ready[rank], end - ready[rank], correlation, rank, 20, **more)
+                    "Collective name": "allreduce",
+                    "In msg nelems": ELEMENTS,
+                    "Out msg nelems": ELEMENTS,
+                    "dtype": "Float",
+                    "Group size": ranks,
+                    "Process Group Name": "0",
+                    "Process Group Ranks": str(list(range(ranks))),
+                }
+                events[rank] += launched(
+                    NCCL, ready[rank], end - ready[rank], correlation, rank, 20, **more
+                )
                 waited[rank] += max(ready) - ready[rank]
                 free[rank] = end
         for rank in range(ranks):
             events[rank].append(
-                event("user_annotation", f"ProfilerStep#{step}", begin[rank], free[rank] - begin[rank] - 1, rank)
+                event(
+                    "user_annotation",
+                    f"ProfilerStep#{step}",
+                    begin[rank],
+                    free[rank] - begin[rank] - 1,
+                    rank,
+                )
             )
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -71,8 +90,19 @@ def write(path: Path, whole: dict[str, Any]) -> None:
         json.dump(whole, file)
 
 
-def event(category: str, name: str, ts: float, dur: float, pid: int, tid: int = 1, **args: Any) -> dict[str, Any]:
-    return {"ph": "X", "cat": category, "name": name, "pid": 1000 + pid, "tid": tid, "ts": ts, "dur": dur, "args": args}
+def event(
+    category: str, name: str, ts: float, dur: float, pid: int, tid: int = 1, **args: Any
+) -> dict[str, Any]:
+    return {
+        "ph": "X",
+        "cat": category,
+        "name": name,
+        "pid": 1000 + pid,
+        "tid": tid,
+        "ts": ts,
+        "dur": dur,
+        "args": args,
+    }
 
 
 def launched(
@@ -80,7 +110,19 @@ def launched(
 ) -> list[dict[str, Any]]:
     """A kernel and the call that launched it, 15 us before."""
     kernel = event(
-        "kernel", name, at, round(dur, 3), 0, stream, stream=stream, device=0, correlation=correlation, **more
+        "kernel",
+        name,
+        at,
+        round(dur, 3),
+        0,
+        stream,
+        stream=stream,
+        device=0,
+        correlation=correlation,
+        **more,
     )
     kernel["pid"] = 0
-    return [event("cuda_runtime", "cudaLaunchKernel", at - 15, 5, rank, correlation=correlation), kernel]
+    return [
+        event("cuda_runtime", "cudaLaunchKernel", at - 15, 5, rank, correlation=correlation),
+        kernel,
+    ]

@@ -1,4 +1,6 @@
-"""The messages that the agent writes without pyarrow are those that pyarrow and our own reader read."""
+"""The messages that the agent writes without pyarrow are those that pyarrow and our own reader
+read.
+"""
 
 import array
 import random
@@ -20,11 +22,16 @@ def rows(count: int, width: int) -> "array.array[int]":
 def test_pyarrow_reads_what_was_encoded(names: tuple[str, ...]) -> None:
     first, second = rows(1000, len(names)), rows(1, len(names))
     batches = b"".join(batch_message(flat, len(names)) for flat in (first, second))
-    table = pa.ipc.open_stream(pa.py_buffer(schema_message(names) + batches + END_OF_STREAM)).read_all()
+    table = pa.ipc.open_stream(
+        pa.py_buffer(schema_message(names) + batches + END_OF_STREAM)
+    ).read_all()
     table.validate(full=True)
     assert table.schema == pa.schema([(name, pa.int64()) for name in names])
     for at, name in enumerate(names):
-        assert table.column(name).to_pylist() == [*first[at :: len(names)], *second[at :: len(names)]]
+        assert table.column(name).to_pylist() == [
+            *first[at :: len(names)],
+            *second[at :: len(names)],
+        ]
 
 
 @pytest.mark.parametrize("lost", [0, 1, 100])

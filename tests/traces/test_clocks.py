@@ -13,14 +13,20 @@ def job(clock: object, process: int, *readings: int) -> list[int]:
 
 
 def test_processes_of_a_host_share_its_clock() -> None:
-    clock = host_clock(100, [(0, REAL), (10 * SECOND, REAL + 10 * SECOND)], {1: [(5 * SECOND + 40, REAL + 5 * SECOND)]})
+    clock = host_clock(
+        100,
+        [(0, REAL), (10 * SECOND, REAL + 10 * SECOND)],
+        {1: [(5 * SECOND + 40, REAL + 5 * SECOND)]},
+    )
     assert job(clock, 1, 100, 150) == [0, 50]
     assert clock.residual_ns == 40
 
 
 def test_a_process_in_a_time_namespace_of_its_own_is_shifted_by_a_constant() -> None:
     agent = [(0, REAL), (10 * SECOND, REAL + 10 * SECOND)]
-    clock = host_clock(0, agent, {1: [(7 * SECOND, REAL + 2 * SECOND), (13 * SECOND, REAL + 8 * SECOND)]})
+    clock = host_clock(
+        0, agent, {1: [(7 * SECOND, REAL + 2 * SECOND), (13 * SECOND, REAL + 8 * SECOND)]}
+    )
     assert job(clock, 1, 7 * SECOND) == [2 * SECOND]
 
 

@@ -1,4 +1,6 @@
-"""The same job read on a real Dask cluster: the same Trace; and what is refused before anything is sent."""
+"""The same job read on a real Dask cluster: the same Trace; and what is refused before anything is
+sent.
+"""
 
 import shutil
 import socket
@@ -36,7 +38,16 @@ NOTHING: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DE
 def scheduler() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", *HERE, "--port", port, "--dashboard-address", ":0"]
+    dask = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        *HERE,
+        "--port",
+        port,
+        "--dashboard-address",
+        ":0",
+    ]
     with running(dask):
         yield f"tcp://127.0.0.1:{port}"
 
@@ -59,7 +70,9 @@ def running(command: list[str], home: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def worker(address: str, *, before: Sequence[str] = (), home: Path | None = None) -> Iterator[None]:
-    """One worker of the scheduler, known to it, which imports what lies in `home` first; gone from there afterwards."""
+    """One worker of the scheduler, known to it, which imports what lies in `home` first; gone from
+    there afterwards.
+    """
     import distributed
 
     command = [*before, *WORKER, address, "--nthreads", "1", *HERE, "--no-dashboard"]
@@ -80,17 +93,22 @@ def test_without_a_worker_it_is_said(tmp_path: Path, scheduler: str) -> None:
 def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) -> None:
     made_ranks(tmp_path / "job", ranks=1)
     other = tmp_path / "other"
-    shutil.copytree(ROOT / "perfscope", other / "perfscope", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "perfscope", other / "perfscope", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (other / "perfscope" / "__init__.py").write_text('__version__ = "0.0.1"\n')
     with (
         worker(scheduler, home=other),
-        pytest.raises(UsageError, match=f"has perfscope-ml 0.0.1, here is {__version__}: install the same"),
+        pytest.raises(
+            UsageError, match=f"has perfscope-ml 0.0.1, here is {__version__}: install the same"
+        ),
     ):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
 
 
 @pytest.mark.skipif(
-    shutil.which("unshare") is None or subprocess.run([*APART, "true"], check=False, **NOTHING).returncode != 0,
+    shutil.which("unshare") is None
+    or subprocess.run([*APART, "true"], check=False, **NOTHING).returncode != 0,
     reason="no file system of its own may be made here",
 )
 def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler: str) -> None:
@@ -99,7 +117,8 @@ def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler
     with (
         worker(scheduler, before=hidden),
         pytest.raises(
-            UsageError, match=r"does not see .*rank0\.json\.gz: put the traces on a file system that all share"
+            UsageError,
+            match=r"does not see .*rank0\.json\.gz: put the traces on a file system that all share",
         ),
     ):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
@@ -107,7 +126,10 @@ def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler
 
 def test_the_cluster_gives_what_local_processes_give(tmp_path: Path, cluster: str) -> None:
     made_ranks(tmp_path / "job", ranks=3)
-    here, there = load(tmp_path / "job"), load_job([tmp_path / "job"], partial(dask_cluster, cluster))
+    here, there = (
+        load(tmp_path / "job"),
+        load_job([tmp_path / "job"], partial(dask_cluster, cluster)),
+    )
     for name in TABLES:
         one, other = here.table(name), there.table(name)
         assert (one is None) == (other is None)
@@ -132,11 +154,17 @@ def test_plain_tcp_to_another_machine_needs_insecure() -> None:
 
 def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UsageError, match=r"pip install 'perfscope-ml\[dask\]'"), dask_cluster("tcp://127.0.0.1:1", []):
+    with (
+        pytest.raises(UsageError, match=r"pip install 'perfscope-ml\[dask\]'"),
+        dask_cluster("tcp://127.0.0.1:1", []),
+    ):
         pass
 
 
 def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perfscope.traces.jobs.dask_cluster.CONNECT_S", 1)
-    with pytest.raises(UsageError, match="no Dask scheduler answers"), dask_cluster("tcp://127.0.0.1:1", []):
+    with (
+        pytest.raises(UsageError, match="no Dask scheduler answers"),
+        dask_cluster("tcp://127.0.0.1:1", []),
+    ):
         pass

@@ -1,4 +1,6 @@
-"""A run folder read while it grows gives what reading it whole gives, keeps only its window, and reads no byte twice."""
+"""A run folder read while it grows gives what reading it whole gives, keeps only its window, and
+reads no byte twice.
+"""
 
 import array
 from pathlib import Path
@@ -26,7 +28,9 @@ def writer(path: Path) -> RunWriter:
 def ask(run: RunWriter, ts: int) -> None:
     """A wait for a batch of one process."""
     values = dict.fromkeys(COLUMNS, 0) | {"kind": NEXT, "tid": 1, "ts": ts, "dur": 5}
-    run.arrow("probe.records", 0, COLUMNS).append(array.array("q", [values[name] for name in COLUMNS]))
+    run.arrow("probe.records", 0, COLUMNS).append(
+        array.array("q", [values[name] for name in COLUMNS])
+    )
     run.jsonl("host.counters", 0).append({"ts": ts, "cpu_ns": ts})
 
 

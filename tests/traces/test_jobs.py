@@ -43,7 +43,9 @@ def test_tables_are_those_of_the_parts_with_their_references(tmp_path: Path) -> 
             assert whole.why_absent(name) == parts[0].why_absent(name)
             continue
         assert len(frame) == sum(len(one) for one in own if one is not None)
-        assert {column.name: column.dtype for column in TABLES[name]} == frame.dtypes.astype(str).to_dict()
+        assert {column.name: column.dtype for column in TABLES[name]} == frame.dtypes.astype(
+            str
+        ).to_dict()
     assert sorted(whole.table("processes")["process"]) == [0, 1, 2]
     kernels, launches = whole.table("kernels"), whole.table("launches")
     assert kernels is not None and launches is not None
@@ -59,7 +61,11 @@ def test_files_are_taken_in_natural_order_and_others_said(tmp_path: Path) -> Non
     made_ranks(tmp_path, ranks=2)
     (tmp_path / "rank10.json").write_text("")
     (tmp_path / "notes.txt").write_text("x")
-    assert [one.path.name for one in members([tmp_path])] == ["rank0.json.gz", "rank1.json.gz", "rank10.json"]
+    assert [one.path.name for one in members([tmp_path])] == [
+        "rank0.json.gz",
+        "rank1.json.gz",
+        "rank10.json",
+    ]
     trace = load(tmp_path)
     assert any("rank10.json" in line for line in trace.manifest.dropped)
     with pytest.raises(UnreadableRun, match=r"rank10\.json"):
@@ -70,7 +76,9 @@ def test_missing_ranks_are_said(tmp_path: Path) -> None:
     made = made_ranks(tmp_path)
     trace = load_job(made.paths[:2])
     said = {one.name: one for one in trace.manifest.sources}
-    assert said["ranks"].status == "partial" and "2 of 4 ranks are here (missing: 2, 3)" in str(said["ranks"].reason)
+    assert said["ranks"].status == "partial" and "2 of 4 ranks are here (missing: 2, 3)" in str(
+        said["ranks"].reason
+    )
     assert said["clocks"].status == "ok" and "leave within" in str(said["clocks"].reason)
 
 
@@ -79,7 +87,9 @@ def test_ranks_that_nothing_says_are_numbered_in_order(tmp_path: Path) -> None:
     for rank in (0, 1):
         (tmp_path / f"a/rank{rank}.json.gz").rename(tmp_path / f"a/host{rank}.json.gz")
     trace = load(tmp_path / "a")
-    assert trace.table("ranks")["rank"].tolist() == [0, 1] == trace.table("processes")["rank"].tolist()
+    assert (
+        trace.table("ranks")["rank"].tolist() == [0, 1] == trace.table("processes")["rank"].tolist()
+    )
     assert "numbered" in str({one.name: one for one in trace.manifest.sources}["ranks"].reason)
 
 
@@ -122,7 +132,10 @@ def test_ranks_without_a_common_collective_stay_unaligned_and_are_said(tmp_path:
 
 def test_threads_and_processes_read_the_same(tmp_path: Path) -> None:
     made_ranks(tmp_path / "job", ranks=3)
-    one, other = load_job([tmp_path / "job"], local_threads), load_job([tmp_path / "job"], local_processes)
+    one, other = (
+        load_job([tmp_path / "job"], local_threads),
+        load_job([tmp_path / "job"], local_processes),
+    )
     for name in TABLES:
         ours, theirs = one.table(name), other.table(name)
         assert (ours is None) == (theirs is None)

@@ -17,7 +17,12 @@ from tests.traces.kineto.events import event, kernel, launch, written
 @pytest.fixture
 def trace_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    events = [event(ts=1, dur=90, args={"Input Dims": [[2, 3]]}), launch(ts=5), kernel(ts=20), event("é", ts=200)]
+    events = [
+        event(ts=1, dur=90, args={"Input Dims": [[2, 3]]}),
+        launch(ts=5),
+        kernel(ts=20),
+        event("é", ts=200),
+    ]
     return written(tmp_path / "a.json", events, distributedInfo={"rank": 2, "world_size": 4})
 
 
@@ -47,7 +52,9 @@ def kept_in(path: Path) -> Path:
     return folder
 
 
-def test_everything_is_kept_in_the_readers_cache_folder_also_of_a_run_folder(trace_file: Path) -> None:
+def test_everything_is_kept_in_the_readers_cache_folder_also_of_a_run_folder(
+    trace_file: Path,
+) -> None:
     cache = Path(os.environ["XDG_CACHE_HOME"]) / "perfscope" / "traces"
     assert kept_in(trace_file).parent == cache
     run = trace_file.parent / "run.perfscope"
@@ -68,7 +75,9 @@ def test_a_damaged_one_is_as_if_it_were_not_there(trace_file: Path, damage: byte
     assert recalled(trace_file) is not None
 
 
-def test_a_place_that_cannot_be_written_costs_nothing(trace_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_cannot_be_written_costs_nothing(
+    trace_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trace = load(trace_file)
     (trace_file.parent / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(trace_file.parent / "file"))

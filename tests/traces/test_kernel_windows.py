@@ -16,11 +16,21 @@ REAL_NS = 1_700_000_000_000_000_000
 
 
 def written(folder: Path, windows: list[dict[str, Any]]) -> Path:
-    """A run of one process with these rows in its stream of windows; those with a name have a trace of one operator."""
+    """A run of one process with these rows in its stream of windows; those with a name have a trace
+    of one operator.
+    """
     manifest = Manifest("job", "here", "boot", ZERO_NS, REAL_NS, "0", [], 1, "kernels")
     run = RunWriter.create(folder, manifest)
     run.jsonl("processes", -1).append(
-        {"process": 0, "host": "here", "boot_id": "boot", "pid": 1, "start_ticks": 1, "role": "main", "rank": 0}
+        {
+            "process": 0,
+            "host": "here",
+            "boot_id": "boot",
+            "pid": 1,
+            "start_ticks": 1,
+            "role": "main",
+            "rank": 0,
+        }
     )
     (folder / "kineto").mkdir()
     for number, row in enumerate(windows):
@@ -40,7 +50,11 @@ def written(folder: Path, windows: list[dict[str, Any]]) -> Path:
                 for name in ("gloo:all_reduce", "mine", "Optimizer.step#SGD.step")
             ]
             zero = REAL_NS + number * 100 * MS
-            whole = {"schemaVersion": 1, "baseTimeNanoseconds": zero, "traceEvents": [event, *marks]}
+            whole = {
+                "schemaVersion": 1,
+                "baseTimeNanoseconds": zero,
+                "traceEvents": [event, *marks],
+            }
             (folder / "kineto" / row["name"]).write_bytes(gzip.compress(json.dumps(whole).encode()))
     run.close()
     return folder
@@ -53,7 +67,12 @@ def row(number: int, **more: Any) -> dict[str, Any]:
 
 
 def test_a_trial_and_a_dropped_trace_have_their_row_and_no_operators(tmp_path: Path) -> None:
-    rows = [row(0, trial=True), row(1, name="rank0.json.gz"), row(2, name="rank0-2.json.gz"), {"gone": "rank0.json.gz"}]
+    rows = [
+        row(0, trial=True),
+        row(1, name="rank0.json.gz"),
+        row(2, name="rank0-2.json.gz"),
+        {"gone": "rank0.json.gz"},
+    ]
     trace = load(written(tmp_path / "run", rows))
     windows, ops = trace.table("windows"), trace.table("ops")
     assert windows is not None and ops is not None
@@ -72,10 +91,14 @@ def test_of_very_many_windows_the_newest_are_read_and_all_are_told(tmp_path: Pat
     trace = load(written(tmp_path / "run", rows))
     windows, ops = trace.table("windows"), trace.table("ops")
     assert windows is not None and ops is not None
-    assert len(windows) == MOST_READ + 3 and list(ops["name"]) == [f"aten::op{n}" for n in range(3, MOST_READ + 3)]
+    assert len(windows) == MOST_READ + 3 and list(ops["name"]) == [
+        f"aten::op{n}" for n in range(3, MOST_READ + 3)
+    ]
 
 
 def test_a_trace_that_is_not_there_is_counted(tmp_path: Path) -> None:
-    folder = written(tmp_path / "run", [row(0, name="rank0.json.gz"), row(1, name="rank0-2.json.gz")])
+    folder = written(
+        tmp_path / "run", [row(0, name="rank0.json.gz"), row(1, name="rank0-2.json.gz")]
+    )
     (folder / "kineto" / "rank0.json.gz").unlink()
     assert load(folder).torn == 1

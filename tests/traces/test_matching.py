@@ -9,9 +9,11 @@ from tests import build
 MS = 1_000_000
 
 
-def ranks(offsets, *, starts, skip=0, group="0 [0, 1]", kinds=("all_reduce",), sizes=(64,), late=()):
-    """Rows of two or more ranks that meet at the same instants, on clocks that differ; `skip` of the last rank's first
-    are not recorded.
+def ranks(
+    offsets, *, starts, skip=0, group="0 [0, 1]", kinds=("all_reduce",), sizes=(64,), late=()
+):
+    """Rows of two or more ranks that meet at the same instants, on clocks that differ; `skip` of
+    the last rank's first are not recorded.
     """
     rows: build.Rows = []
     for process, offset in enumerate(offsets):
@@ -56,7 +58,10 @@ def test_equal_numbers_recorded_over_different_steps_are_not_paired_by_number():
 
 
 def test_sizes_that_differ_do_not_match():
-    first, second = ranks([0, 0], starts=IRREGULAR, sizes=(64,)), ranks([0, 0], starts=IRREGULAR, sizes=(32,))
+    first, second = (
+        ranks([0, 0], starts=IRREGULAR, sizes=(64,)),
+        ranks([0, 0], starts=IRREGULAR, sizes=(32,)),
+    )
     first.loc[40:, "in_bytes"] = second.loc[40:, "in_bytes"]
     assert (matched(first, None) == -1).all()
 
@@ -74,7 +79,9 @@ def test_a_name_with_more_ranks_than_its_group_has_means_several_groups():
 def test_without_metadata_equal_numbers_per_stream_match_when_they_overlap():
     rows = ranks([0, 90 * MS], starts=IRREGULAR, group=None)
     rows["stream"] = np.where(rows["process"] == 0, 20, 24)
-    kernels = build.table("kernels", [{"name": "ncclKernel_AllReduce", "kind": "communication"}] * len(rows))
+    kernels = build.table(
+        "kernels", [{"name": "ncclKernel_AllReduce", "kind": "communication"}] * len(rows)
+    )
     assert matched(rows, kernels).tolist() == [*range(40), *range(40)]
     assert matched(rows.iloc[:-1], kernels).tolist() == [*range(39), -1, *range(39)]
     apart = rows.copy()
@@ -84,14 +91,22 @@ def test_without_metadata_equal_numbers_per_stream_match_when_they_overlap():
 
 def test_one_record_lost_in_the_middle_is_one_record_without_a_match():
     for sizes in ((64,), (64, 32, 16, 8)):
-        rows = ranks([0, 7_000 * MS], starts=IRREGULAR, sizes=sizes).drop(index=57).reset_index(drop=True)
+        rows = (
+            ranks([0, 7_000 * MS], starts=IRREGULAR, sizes=sizes)
+            .drop(index=57)
+            .reset_index(drop=True)
+        )
         match = matched(rows, None)
         assert (match[:17] == match[40:57]).all() and (match[18:40] == match[57:]).all()
         assert match[17] == -1 and (np.delete(match, 17) >= 0).all()
 
 
 def test_records_lost_on_two_ranks_leave_the_others_matched():
-    rows = ranks([0, 900 * MS, -50 * MS, 7], starts=IRREGULAR).drop(index=[57, 151]).reset_index(drop=True)
+    rows = (
+        ranks([0, 900 * MS, -50 * MS, 7], starts=IRREGULAR)
+        .drop(index=[57, 151])
+        .reset_index(drop=True)
+    )
     match = matched(rows, None)
     assert len(set(match.tolist())) == 40 and (match >= 0).all()
     assert (match[:40] == match[79:119]).all()
@@ -100,8 +115,15 @@ def test_records_lost_on_two_ranks_leave_the_others_matched():
 def test_a_record_lost_without_metadata_is_one_record_without_a_match():
     rows = ranks([0, 90 * MS], starts=IRREGULAR, group=None)
     rows["stream"] = 20
-    kernels = build.table("kernels", [{"name": "ncclKernel_AllReduce", "kind": "communication"}] * len(rows))
-    assert matched(rows.drop(index=57), kernels).tolist() == [*range(17), -1, *range(17, 39), *range(39)]
+    kernels = build.table(
+        "kernels", [{"name": "ncclKernel_AllReduce", "kind": "communication"}] * len(rows)
+    )
+    assert matched(rows.drop(index=57), kernels).tolist() == [
+        *range(17),
+        -1,
+        *range(17, 39),
+        *range(39),
+    ]
 
 
 def test_sequences_whose_ends_never_agree_are_not_matched_though_one_record_is_lost():
@@ -127,7 +149,9 @@ def test_a_drift_is_followed_also_beyond_the_first_and_last_event():
     shift = fitted(ts, drift + 1_700_000_000_000_000_000)
     assert shift.drifts and residual_ns(shift, ts, drift + 1_700_000_000_000_000_000) < 100
     outside = np.array([-100 * MS, 1100 * MS], np.int64)
-    assert (np.abs(shift.offset_ns(outside) - 1_700_000_000_000_000_000 - [-10_000, 110_000]) < 100).all()
+    assert (
+        np.abs(shift.offset_ns(outside) - 1_700_000_000_000_000_000 - [-10_000, 110_000]) < 100
+    ).all()
 
 
 def test_what_runs_away_faster_than_any_clock_is_no_drift():
@@ -138,4 +162,10 @@ def test_what_runs_away_faster_than_any_clock_is_no_drift():
 
 def test_a_shift_keeps_the_order_of_times():
     shift = Shift(np.array([0, 1000], np.int64), np.array([0, 100], np.int64))
-    assert shift.moved(np.array([-1000, 0, 500, 1000, 2000], np.int64)).tolist() == [-1100, 0, 550, 1100, 2200]
+    assert shift.moved(np.array([-1000, 0, 500, 1000, 2000], np.int64)).tolist() == [
+        -1100,
+        0,
+        550,
+        1100,
+        2200,
+    ]

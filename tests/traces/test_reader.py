@@ -28,13 +28,17 @@ ROWS = [
 
 def write(path: Path) -> None:
     run = RunWriter.create(path, msgspec.convert({**FACTS, "zero_monotonic_ns": 100}, Manifest))
-    run.arrow("probe.records", 0, events.COLUMNS).append(array.array("q", [cell for row in ROWS for cell in row]))
+    run.arrow("probe.records", 0, events.COLUMNS).append(
+        array.array("q", [cell for row in ROWS for cell in row])
+    )
     fetch = [events.FETCH, 8, 800, 100, 0, 70, 30, 60, 20, 4096, 0, 16]
     run.arrow("probe.records", 1, events.COLUMNS).append(array.array("q", fetch))
     names = run.jsonl("probe.names", 0)
     names.append({"code": 9, "kind": "module", "name": "Net"})
     names.append({"code": 8, "kind": "saver", "name": "torch.save"})
-    run.jsonl("probe.stacks", 0).append({"ts": 1200, "tid": 7, "weight_ns": 5, "stack": "main (a.py:1);f (a.py:2)"})
+    run.jsonl("probe.stacks", 0).append(
+        {"ts": 1200, "tid": 7, "weight_ns": 5, "stack": "main (a.py:1);f (a.py:2)"}
+    )
     run.jsonl("host.states", 0).append({"ts": 1300, "tid": 7, "state": "gil"})
     run.jsonl("host.counters", 0).append({"ts": 1400, "tid": -1, "cpu_ns": 5, "rss_bytes": 6})
     run.manifest.sources = [SourceStatus("thread_states", "ok")]
@@ -67,7 +71,9 @@ def test_records_become_rows_in_job_time(tmp_path: Path) -> None:
         [985, "gc", "gc", 2, 77],
         [1000, "checkpoint", "torch.save", -1, 4096],
     ]
-    assert fetches[["process", "dataset_ns", "collate_ns", "run_delay_ns"]].values.tolist() == [[1, 70, 30, 20]]
+    assert fetches[["process", "dataset_ns", "collate_ns", "run_delay_ns"]].values.tolist() == [
+        [1, 70, 30, 20]
+    ]
     assert trace.span_ns == (700, 1610)
 
 
@@ -76,7 +82,10 @@ def test_an_absent_table_says_why(tmp_path: Path) -> None:
     run.manifest.sources = [SourceStatus("probe", "unavailable", "the container lacks SYS_PTRACE")]
     run.close()
     trace = load(tmp_path / "r")
-    assert trace.table("loader") is None and trace.why_absent("loader") == "the container lacks SYS_PTRACE"
+    assert (
+        trace.table("loader") is None
+        and trace.why_absent("loader") == "the container lacks SYS_PTRACE"
+    )
 
 
 def test_what_is_no_regular_file_is_refused_in_one_line(tmp_path: Path) -> None:

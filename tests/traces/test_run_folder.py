@@ -71,7 +71,9 @@ def test_a_growing_run_reads_up_to_its_last_flush(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wait_s", [0.05, 0.3, 0.8])
 def test_a_killed_writer_loses_at_most_the_torn_end(tmp_path: Path, wait_s: float) -> None:
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "r")], cwd=Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "r")], cwd=Path(__file__).parents[2]
+    )
     while not (tmp_path / "r" / "streams").exists():
         time.sleep(0.01)
     time.sleep(wait_s)
@@ -95,7 +97,10 @@ def test_segments_are_sealed_when_full_and_the_cap_drops_the_oldest(
         run.flush()
     run.close()
     segments = sorted((tmp_path / "r/streams/probe.records@0").iterdir())
-    assert sum(path.stat().st_size for path in segments) <= 60_000 and segments[0].name != "000000.arrow"
+    assert (
+        sum(path.stat().st_size for path in segments) <= 60_000
+        and segments[0].name != "000000.arrow"
+    )
     trace = load(tmp_path / "r")
     assert "over the cap" in trace.manifest.dropped[0]
     ranges = trace.table("ranges")
@@ -107,7 +112,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = (
-        os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk]).returncode == 0
+        os.geteuid() == 0
+        and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk]).returncode
+        == 0
     )
     if not mounted:
         pytest.skip("a small file system can only be mounted as root")
@@ -127,7 +134,10 @@ def test_a_full_disk_stops_the_recording_and_what_is_there_reads(small_disk: Pat
 
 
 def test_on_a_full_disk_nothing_is_begun_and_nothing_left(small_disk: Path) -> None:
-    for taken in (256, 192):  # KiB: no room for what is kept free; room for that, none for the manifest
+    for taken in (
+        256,
+        192,
+    ):  # KiB: no room for what is kept free; room for that, none for the manifest
         (small_disk / "full").write_bytes(bytes(taken << 10))
         with pytest.raises(UsageError, match="No space left on device; choose another --out"):
             writer(small_disk / "r")
@@ -145,7 +155,9 @@ def test_of_two_recordings_that_begin_at_once_one_has_the_folder(tmp_path: Path)
     manifest = msgspec.convert(FACTS, Manifest)
     first, second = (RunWriter(tmp_path, create_run_folder(tmp_path), manifest) for _ in range(2))
     first.take_room()
-    with pytest.raises(UsageError, match="is being written by another recording; choose another --out"):
+    with pytest.raises(
+        UsageError, match="is being written by another recording; choose another --out"
+    ):
         second.take_room()
 
 
@@ -173,7 +185,9 @@ def test_foreign_and_damaged_segments_are_counted_and_links_not_followed(tmp_pat
     whole = (streams / "probe.records@0/000000.arrow").read_bytes()
     (streams / "probe.records@0/000002.arrow").write_bytes(whole[: len(whole) // 2])
     (streams / "host.states@0").mkdir()
-    (streams / "host.states@0/000000.jsonl").write_bytes(b'\xff\n[1]\n{"ts": 1, "tid": 2, "state": "running"}\n{"ts"')
+    (streams / "host.states@0/000000.jsonl").write_bytes(
+        b'\xff\n[1]\n{"ts": 1, "tid": 2, "state": "running"}\n{"ts"'
+    )
     (streams / "host.counters@0").symlink_to("/etc")
     trace = load(tmp_path / "r")
     states = trace.table("thread_states")

@@ -15,18 +15,97 @@ from tests.safety.secret_samples import BY_FORM, BY_NAME, CORE
 
 ORDINARY = [
     ["python", "train.py", "--lr", "3e-4", "-p", "8080", "--keep", "3", "--author", "Ada"],
-    ["--tokenizer", "gpt2", "--max-tokens", "512", "--max_new_tokens", "20", "--token-type-ids", "0,1"],
+    [
+        "--tokenizer",
+        "gpt2",
+        "--max-tokens",
+        "512",
+        "--max_new_tokens",
+        "20",
+        "--token-type-ids",
+        "0,1",
+    ],
     ["--num_key_value_heads", "8", "key_cache=True", "monkey=1", "--keyword", "x", "--hotkey", "a"],
-    ["--pad-token", "<pad>", "--eos_token", "</s>", "bos_token=<s>", "--image-key", "jpg", "--text_key", "text"],
-    ["--revision", "9fceb02d0ae598e95dc970b74767f19372d61af8", "git-9fceb02d0ae598e95dc970b74767f19372d61af8"],
+    [
+        "--pad-token",
+        "<pad>",
+        "--eos_token",
+        "</s>",
+        "bos_token=<s>",
+        "--image-key",
+        "jpg",
+        "--text_key",
+        "text",
+    ],
+    [
+        "--revision",
+        "9fceb02d0ae598e95dc970b74767f19372d61af8",
+        "git-9fceb02d0ae598e95dc970b74767f19372d61af8",
+    ],
     ["lr=3e-4,wd=0.1,betas=0.9-0.95", "--hparams", '{"lr": 0.1, "tokens": 4096, "key_dim": 64}'],
-    ["--use-auth-token", "train.py", "use_auth_token=True", "--token", "true", "--num-passes", "3", "--pass", "2"],
-    ["--password-file", "/run/secrets/password", "--key-file=/etc/key.pem", "--public-key", "ssh-ed25519"],
-    ["--model", "hf_transformers", "--model=hf_checkpoints", "sk-learn", "sk-learn-extra", "npm_config", "pypi-mirror"],
-    ["--data", "https://host/x?a=1&page=2", "s3://bucket/key/part-0", "--sort-key", "date", "PWD=/home/user"],
-    ["torchrun", "--rdzv-endpoint", "host:29500", "--master_port=29400", "--norm", "pass_through", "cross-attention"],
-    ["--keys", "image,label", "--keys=input_ids", "-p8080", "sig=float64(int64)", "--signature=serving_default"],
-    ["-X", "importtime", "--compass", "n", "--authority", "x", "--tokens-per-batch", "4096", "auth_required=no"],
+    [
+        "--use-auth-token",
+        "train.py",
+        "use_auth_token=True",
+        "--token",
+        "true",
+        "--num-passes",
+        "3",
+        "--pass",
+        "2",
+    ],
+    [
+        "--password-file",
+        "/run/secrets/password",
+        "--key-file=/etc/key.pem",
+        "--public-key",
+        "ssh-ed25519",
+    ],
+    [
+        "--model",
+        "hf_transformers",
+        "--model=hf_checkpoints",
+        "sk-learn",
+        "sk-learn-extra",
+        "npm_config",
+        "pypi-mirror",
+    ],
+    [
+        "--data",
+        "https://host/x?a=1&page=2",
+        "s3://bucket/key/part-0",
+        "--sort-key",
+        "date",
+        "PWD=/home/user",
+    ],
+    [
+        "torchrun",
+        "--rdzv-endpoint",
+        "host:29500",
+        "--master_port=29400",
+        "--norm",
+        "pass_through",
+        "cross-attention",
+    ],
+    [
+        "--keys",
+        "image,label",
+        "--keys=input_ids",
+        "-p8080",
+        "sig=float64(int64)",
+        "--signature=serving_default",
+    ],
+    [
+        "-X",
+        "importtime",
+        "--compass",
+        "n",
+        "--authority",
+        "x",
+        "--tokens-per-batch",
+        "4096",
+        "auth_required=no",
+    ],
 ]
 NAMES = [
     "ProfilerStep#12",
@@ -60,7 +139,8 @@ def test_what_a_name_says_is_a_secret_is_masked(name: str) -> None:
 
 @pytest.mark.parametrize("form", BY_FORM)
 @pytest.mark.parametrize(
-    "around", ["{}", "--run={}", "a {} b", "({})", '["{}"]', "x={};y=1", "https://host/{}/x", "run/{}"]
+    "around",
+    ["{}", "--run={}", "a {} b", "({})", '["{}"]', "x={};y=1", "https://host/{}/x", "run/{}"],
 )
 def test_what_has_the_form_of_a_secret_is_masked_wherever_it_stands(form: str, around: str) -> None:
     text = around.format(BY_FORM[form])
@@ -75,7 +155,10 @@ def test_what_has_the_form_of_a_secret_is_masked_wherever_it_stands(form: str, a
         ('{"a": {"api_key":"%s"}}', '{"a": {"api_key":"***"}}'),
         ("https://h/x?a=1&token=%s&b=2", "https://h/x?a=1&token=***&b=2"),
         ("https://user:%s@h/x", "https://***@h/x"),
-        ("export HF_TOKEN=%s; python train.py --lr 3", "export HF_TOKEN=***; python train.py --lr 3"),
+        (
+            "export HF_TOKEN=%s; python train.py --lr 3",
+            "export HF_TOKEN=***; python train.py --lr 3",
+        ),
         ("X-Api-Key: %s", "X-Api-Key: ***"),
         ("f(token='%s', x=1)", "f(token='***', x=1)"),
         ("+wandb.api_key=%s", "+wandb.api_key=***"),
@@ -96,7 +179,12 @@ def test_what_is_masked_stays_as_it_is() -> None:
 
 def test_values_are_masked_at_any_depth_and_keys_stay() -> None:
     value = {"HF_TOKEN": ["a", {"b": f"key={CORE}"}], "n": 1, "none": None, "real": 0.5}
-    assert mask_values(value) == {"HF_TOKEN": ["a", {"b": "key=***"}], "n": 1, "none": None, "real": 0.5}
+    assert mask_values(value) == {
+        "HF_TOKEN": ["a", {"b": "key=***"}],
+        "n": 1,
+        "none": None,
+        "real": 0.5,
+    }
 
 
 PIECES = st.sampled_from(
@@ -124,7 +212,22 @@ PIECES = st.sampled_from(
         "?",
         ".",
     ]
-    + ["Bearer ", "sig", "code", "pat", "Cookie", "authorization", "ünïcode", "a", "x-", "[", "]", "{", "}", ","]
+    + [
+        "Bearer ",
+        "sig",
+        "code",
+        "pat",
+        "Cookie",
+        "authorization",
+        "ünïcode",
+        "a",
+        "x-",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+    ]
 )
 
 
@@ -139,7 +242,10 @@ def test_names_that_become_equal_are_one_category() -> None:
     names = pd.Categorical([f"key={CORE}1", "plain", f"key={CORE}2", None])
     table = pd.DataFrame({"name": names, "ts": range(4)})
     masked = masked_tables({"ranges": table})["ranges"]
-    assert masked["name"].astype(object).tolist()[:3] == ["key=***", "plain", "key=***"] and masked["name"].isna()[3]
+    assert (
+        masked["name"].astype(object).tolist()[:3] == ["key=***", "plain", "key=***"]
+        and masked["name"].isna()[3]
+    )
     assert sorted(masked["name"].cat.categories) == ["key=***", "plain"]
     plain = {"ranges": masked}
     assert masked_tables(plain)["ranges"] is masked
@@ -161,11 +267,17 @@ REPEATED = [
     "eyJa-",
     "x.y",
 ]
-REPEATED += [f"key{sign}{opening}" for sign in ("=", ": ", ":", " ") for opening in ("", '"', "'", '\\"', "[", "1")]
+REPEATED += [
+    f"key{sign}{opening}"
+    for sign in ("=", ": ", ":", " ")
+    for opening in ("", '"', "'", '\\"', "[", "1")
+]
 
 
 def test_time_grows_with_the_text_and_not_with_its_square() -> None:
-    """An eighth of a megabyte of each takes a second or two in all; were one of them quadratic it would take minutes."""
+    """An eighth of a megabyte of each takes a second or two in all; were one of them quadratic it
+    would take minutes.
+    """
     code = (
         "import sys; from perfscope.traces.secret_masking import masked_text;"
         "[masked_text(piece * ((1 << 17) // len(piece))) for piece in sys.argv[1:]]"

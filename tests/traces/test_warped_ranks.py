@@ -1,4 +1,6 @@
-"""Eight ranks made from a recorded one: clocks found, the slow rank named, its cost what the others wait."""
+"""Eight ranks made from a recorded one: clocks found, the slow rank named, its cost what the others
+wait.
+"""
 
 from pathlib import Path
 
@@ -32,7 +34,9 @@ def test_eight_ranks_made_from_a_recorded_one(tmp_path: Path) -> None:
     found = {one.id: one for one in diagnosis.findings}["straggler"]
     assert found.rank == SLOW
     waits = {
-        one.rank: next((entry.seconds for entry in one.time_budget if entry.category == "peer-wait"), 0.0)
+        one.rank: next(
+            (entry.seconds for entry in one.time_budget if entry.category == "peer-wait"), 0.0
+        )
         for one in diagnosis.per_rank
     }
     others = [seconds for rank, seconds in waits.items() if rank != SLOW]

@@ -1,7 +1,9 @@
-"""Ranks made from one that was really recorded: its times stretched between collectives, which all ranks leave together.
+"""Ranks made from one that was really recorded: its times stretched between collectives, which all
+ranks leave together.
 
-Every rank goes through the same collectives. Between them its time runs faster or slower (jitter; one rank 20 % slower),
-in them it waits for the last; then its clock is shifted. Only the device's work, its launches and the step marks are kept.
+Every rank goes through the same collectives. Between them its time runs faster or slower (jitter;
+one rank 20 % slower), in them it waits for the last; then its clock is shifted. Only the device's
+work, its launches and the step marks are kept.
 """
 
 import gzip
@@ -28,8 +30,14 @@ def warped_ranks(source: Path, folder: Path, ranks: int, slow: int) -> Warped:
     """Writes a file for each rank."""
     rng = random.Random(11)
     trace = json.loads(gzip.decompress(source.read_bytes()))
-    events = [one for one in trace.pop("traceEvents") if one.get("ph") == "X" and one.get("cat", "").lower() in KEPT]
-    unions = together([one for one in events if "nccl" in one["name"].lower() and one["cat"].lower() == "kernel"])
+    events = [
+        one
+        for one in trace.pop("traceEvents")
+        if one.get("ph") == "X" and one.get("cat", "").lower() in KEPT
+    ]
+    unions = together(
+        [one for one in events if "nccl" in one["name"].lower() and one["cat"].lower() == "kernel"]
+    )
     start_us = min(float(one["ts"]) for one in events)
     at: list[list[tuple[float, float]]] = [[(start_us, start_us)] for _ in range(ranks)]
     waited = [0.0] * ranks
@@ -65,14 +73,19 @@ def together(collectives: list[dict[str, Any]]) -> list[tuple[float, list[float]
     return [(begin, sorted(set(ends))) for begin, ends in unions]
 
 
-def moved_events(events: list[dict[str, Any]], at: list[tuple[float, float]], offset_us: float) -> list[dict[str, Any]]:
+def moved_events(
+    events: list[dict[str, Any]], at: list[tuple[float, float]], offset_us: float
+) -> list[dict[str, Any]]:
     """The events at their new times; what follows the last collective keeps its pace."""
     old, new = np.array([pair[0] for pair in at]), np.array([pair[1] for pair in at])
     far = 1e9
     old, new = np.append(old, old[-1] + far), np.append(new, new[-1] + far)
     ts = np.array([float(one["ts"]) for one in events])
     ends = ts + np.array([float(one.get("dur", 0)) for one in events])
-    ts, ends = np.interp(ts - old[0], old - old[0], new - old[0]), np.interp(ends - old[0], old - old[0], new - old[0])
+    ts, ends = (
+        np.interp(ts - old[0], old - old[0], new - old[0]),
+        np.interp(ends - old[0], old - old[0], new - old[0]),
+    )
     base = round(old[0] + offset_us)
     return [
         {**one, "ts": round(float(begin) + base, 3), "dur": round(float(end - begin), 3)}

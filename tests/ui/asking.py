@@ -35,7 +35,12 @@ class Asked:
 
     def page(self, path: str, search: str = "") -> dict[str, Any]:
         """`links`, `page` and `title` of an address."""
-        outputs = [("links", "children"), ("page", "children"), ("title", "data"), ("failure", "children")]
+        outputs = [
+            ("links", "children"),
+            ("page", "children"),
+            ("title", "data"),
+            ("failure", "children"),
+        ]
         body = {
             "output": ".." + "...".join(f"{name}.{prop}" for name, prop in outputs) + "..",
             "outputs": [{"id": name, "property": prop} for name, prop in outputs],
@@ -60,7 +65,9 @@ def texts(part: Any) -> list[str]:
         return [part]
     if isinstance(part, list):
         return [word for one in part for word in texts(one)]
-    return texts(part["props"].get("children")) if isinstance(part, dict) and "props" in part else []
+    return (
+        texts(part["props"].get("children")) if isinstance(part, dict) and "props" in part else []
+    )
 
 
 def every(part: Any, kind: str) -> list[dict[str, Any]]:

@@ -14,7 +14,9 @@ def shown_text(browser: Any, selector: str) -> str:
 
 
 def forget_last_page(browser: Any) -> None:
-    """Leave the page of an earlier test and drop the logs: its server is gone, and what it still asks for fails."""
+    """Leave the page of an earlier test and drop the logs: its server is gone, and what it still
+    asks for fails.
+    """
     browser.get("about:blank")
     browser.get_log("performance")
     browser.get_log("browser")

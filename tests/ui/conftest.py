@@ -13,7 +13,10 @@ from tests.running import until
 from tests.ui.browsing import forget_last_page
 from tests.ui.runs import input_bound
 
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
+    " --disable-background-networking "
+)
 FLAGS += "--disable-component-update --disable-sync --window-size=1280,1600"
 
 
@@ -28,7 +31,9 @@ def browser() -> Iterator[Any]:
     for flag in FLAGS.split():
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver") or ""))
+    driver = webdriver.Chrome(
+        options=options, service=webdriver.ChromeService(shutil.which("chromedriver") or "")
+    )
     yield driver
     driver.quit()
 

@@ -83,8 +83,19 @@ DIAGNOSIS = Diagnosis(
     clear=["gc-pause", "gil-contention"],
     not_applicable=[NotApplicable("host-sync", "no GPU in use")],
     failed=[Failed("cpu-throttled", "ValueError: no such column")],
-    overhead=Overhead(0.012, -0.003, 0.021, 9.5, 9.4, 9.5, [OverheadPart("entry", 0.004), OverheadPart("window", 0.2)]),
-    sources=[Source("probe", "ok", None, 0.004), Source("stacks", "partial", "py-spy is missing", None)],
+    overhead=Overhead(
+        0.012,
+        -0.003,
+        0.021,
+        9.5,
+        9.4,
+        9.5,
+        [OverheadPart("entry", 0.004), OverheadPart("window", 0.2)],
+    ),
+    sources=[
+        Source("probe", "ok", None, 0.004),
+        Source("stacks", "partial", "py-spy is missing", None),
+    ],
     dropped=["2 segments of probe.records"],
     run="run.perfscope",
 )

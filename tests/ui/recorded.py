@@ -18,8 +18,20 @@ def recorded_run(path: Path) -> Path:
     run = RunWriter.create(path, Manifest(**facts))
     run.jsonl("clock", -1).append({"mono": 0, "real": 0})
     for process, role in enumerate(("main", "loader-worker", "loader-worker")):
-        who = {"host": "h", "boot_id": "b", "pid": 100 + process, "ns_pid": 100 + process, "start_ticks": 1}
-        place = {"parent": 0 if process else -1, "rank": 0, "local_rank": 0, "worker": process - 1, "name": "train.py"}
+        who = {
+            "host": "h",
+            "boot_id": "b",
+            "pid": 100 + process,
+            "ns_pid": 100 + process,
+            "start_ticks": 1,
+        }
+        place = {
+            "parent": 0 if process else -1,
+            "rank": 0,
+            "local_rank": 0,
+            "worker": process - 1,
+            "name": "train.py",
+        }
         run.jsonl("processes", -1).append({"process": process, "role": role, **who, **place})
     for step in range(STEPS):
         ts = step * STEP
@@ -28,11 +40,21 @@ def recorded_run(path: Path) -> Path:
         put(run, 0, events.FORWARD, ts + WAIT, MS, {"module": 1, "training": 1, "grad": 1})
         put(run, 0, events.BACKWARD, ts + WAIT + MS, MS, {})
         put(run, 0, events.OPTIMIZER, ts + WAIT + 2 * MS, MS // 2, {"optimizer": 2})
-        made = {"worker": step % 2, "dataset_ns": 2 * STEP - 2 * MS, "collate_ns": MS, "cpu_ns": STEP // 10}
+        made = {
+            "worker": step % 2,
+            "dataset_ns": 2 * STEP - 2 * MS,
+            "collate_ns": MS,
+            "cpu_ns": STEP // 10,
+        }
         put(run, 1 + step % 2, events.FETCH, max(ts - STEP, 0), 2 * STEP - MS, made)
     for process in range(3):
         for tick in range(13):
-            used = {"cpu_ns": tick * 20 * MS, "run_delay_ns": tick * MS, "rss_bytes": 1e8, "read_bytes": 0}
+            used = {
+                "cpu_ns": tick * 20 * MS,
+                "run_delay_ns": tick * MS,
+                "rss_bytes": 1e8,
+                "read_bytes": 0,
+            }
             run.jsonl("host.counters", process).append({"ts": tick * 100 * MS, **used})
         for sample in range(60):
             stack = {
@@ -49,7 +71,12 @@ def recorded_run(path: Path) -> Path:
 
 def put(run: RunWriter, process: int, kind: int, ts: int, dur: int, named: dict[str, int]) -> None:
     """One record of the probe; a value that is not named is -1."""
-    row = dict.fromkeys(events.COLUMNS, -1) | {"kind": kind, "tid": 100 + process, "ts": ts, "dur": dur}
+    row = dict.fromkeys(events.COLUMNS, -1) | {
+        "kind": kind,
+        "tid": 100 + process,
+        "ts": ts,
+        "dur": dur,
+    }
     for at, name in enumerate(events.VALUES[kind]):
         row[f"v{at}"] = named.get(name, -1)
     flat = array.array("q", [row[name] for name in events.COLUMNS])

@@ -11,7 +11,9 @@ HOSTILE = '<script>alert(1)</script> & "Net" (evil.py:1)'
 
 
 def input_bound(steps: int = STEPS, slow: dict[int, int] | None = None) -> Trace:
-    """Steps of 10 ms, 7 ms of which wait for two workers that decode; `slow`: step -> its wait in ns instead."""
+    """Steps of 10 ms, 7 ms of which wait for two workers that decode; `slow`: step -> its wait in
+    ns instead.
+    """
     loader: list[dict[str, Any]] = []
     ranges: list[dict[str, Any]] = []
     fetches: list[dict[str, Any]] = []
@@ -21,14 +23,40 @@ def input_bound(steps: int = STEPS, slow: dict[int, int] | None = None) -> Trace
         ts, wait = step * STEP + late, (slow or {}).get(step, WAIT)
         late += wait - WAIT
         loader.append(
-            {**common, "ts": ts, "dur": wait, "kind": "next", "iterator": 1, "loader": 1, "workers": 2, "end": 0}
+            {
+                **common,
+                "ts": ts,
+                "dur": wait,
+                "kind": "next",
+                "iterator": 1,
+                "loader": 1,
+                "workers": 2,
+                "end": 0,
+            }
         )
         ranges.append(
-            {**common, "ts": ts + wait, "dur": MS, "category": "forward", "name": HOSTILE, "object": 1, "value": 1}
+            {
+                **common,
+                "ts": ts + wait,
+                "dur": MS,
+                "category": "forward",
+                "name": HOSTILE,
+                "object": 1,
+                "value": 1,
+            }
         )
-        ranges.append({**common, "ts": ts + wait + MS, "dur": MS, "category": "backward", "name": "backward"})
         ranges.append(
-            {**common, "ts": ts + wait + 2 * MS, "dur": MS // 2, "category": "optimizer", "name": "SGD", "object": 2}
+            {**common, "ts": ts + wait + MS, "dur": MS, "category": "backward", "name": "backward"}
+        )
+        ranges.append(
+            {
+                **common,
+                "ts": ts + wait + 2 * MS,
+                "dur": MS // 2,
+                "category": "optimizer",
+                "name": "SGD",
+                "object": 2,
+            }
         )
         worker = step % 2
         made = {
@@ -39,10 +67,24 @@ def input_bound(steps: int = STEPS, slow: dict[int, int] | None = None) -> Trace
             "dur": 2 * STEP - MS,
         }
         fetches.append(
-            {**made, "dataset_ns": 2 * STEP - 2 * MS, "collate_ns": MS, "cpu_ns": STEP, "run_delay_ns": STEP - MS}
+            {
+                **made,
+                "dataset_ns": 2 * STEP - 2 * MS,
+                "collate_ns": MS,
+                "cpu_ns": STEP,
+                "run_delay_ns": STEP - MS,
+            }
         )
     workers = [
-        {**MAIN, "process": 1 + n, "pid": 101 + n, "ns_pid": 101 + n, "role": "loader-worker", "worker": n, "parent": 0}
+        {
+            **MAIN,
+            "process": 1 + n,
+            "pid": 101 + n,
+            "ns_pid": 101 + n,
+            "role": "loader-worker",
+            "worker": n,
+            "parent": 0,
+        }
         for n in (0, 1)
     ]
     counters = [
@@ -67,5 +109,15 @@ def input_bound(steps: int = STEPS, slow: dict[int, int] | None = None) -> Trace
         for process in (0, 1)
         for number in range(STEPS)
     ]
-    tables = {"loader": loader, "ranges": ranges, "fetches": fetches, "counters": counters, "stacks": stacks}
-    return trace(processes=[MAIN, *workers], manifest={"usable_cores": {"cores": 2.0, "affinity": 2}}, **tables)
+    tables = {
+        "loader": loader,
+        "ranges": ranges,
+        "fetches": fetches,
+        "counters": counters,
+        "stacks": stacks,
+    }
+    return trace(
+        processes=[MAIN, *workers],
+        manifest={"usable_cores": {"cores": 2.0, "affinity": 2}},
+        **tables,
+    )

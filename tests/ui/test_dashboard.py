@@ -65,7 +65,9 @@ def test_a_page_that_a_run_has_no_facts_for_explains_itself(asked: Asked) -> Non
     assert "A run has these" in asked.text(f"/run/{run.id}/nonsense")
 
 
-def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_link_out_of_the_folder_is_not_followed(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside = tmp_path_factory.mktemp("outside")
     small_trace(outside / "secret.json")
     os.symlink(outside, folder / "door")
@@ -83,7 +85,9 @@ def test_a_single_trace_is_its_own_front_page(folder: Path) -> None:
     assert not [link for link in every(shown["links"], "Link") if link["href"] == "/"]
 
 
-def test_a_taken_port_is_said_and_without_one_another_is_found(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_said_and_without_one_another_is_found(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     first = Dashboard(folder, port=0)
     try:
         with pytest.raises(UsageError, match="is taken; name another with --port"):

@@ -1,4 +1,6 @@
-"""The dashboard in a real browser: every page, by mouse and keyboard, light and dark; nothing foreign is asked."""
+"""The dashboard in a real browser: every page, by mouse and keyboard, light and dark; nothing
+foreign is asked.
+"""
 
 import json
 import os
@@ -18,7 +20,9 @@ from tests.ui.kineto_files import HOSTILE, events, small_trace
 from tests.ui.recorded import recorded_run
 
 SHARED = Path(__file__).parents[3] / "shared/traces/kineto"
-PICTURES = Path(os.environ.get("PERFSCOPE_PICTURES", "")) if os.environ.get("PERFSCOPE_PICTURES") else None
+PICTURES = (
+    Path(os.environ.get("PERFSCOPE_PICTURES", "")) if os.environ.get("PERFSCOPE_PICTURES") else None
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     folder = tmp_path_factory.mktemp("runs")
     small_trace(folder / "gpu.json")
     threads = [
-        {"ph": "X", "cat": "cpu_op", "pid": 1, "tid": n, "name": HOSTILE, "ts": n, "dur": 5} for n in range(20_000)
+        {"ph": "X", "cat": "cpu_op", "pid": 1, "tid": n, "name": HOSTILE, "ts": n, "dur": 5}
+        for n in range(20_000)
     ]
     small_trace(folder / "hostile.json", [*events(3), *threads])
     recorded_run(folder / "train.perfscope")
@@ -41,10 +46,11 @@ def settled(browser: Any) -> None:
 
     def still() -> bool:
         now = browser.execute_script(
-            "return [document.querySelectorAll('[data-dash-is-loading=true],._dash-loading,.dash-graph--pending').length,"
-            "document.getElementById('page')?.innerText.length || 0,"
-            "document.querySelectorAll('.js-plotly-plot .main-svg').length,"
-            "document.getElementById('page')?.innerText.includes('loading the timeline')]"
+            "return"
+            " [document.querySelectorAll('[data-dash-is-loading=true],._dash-loading,.dash-graph--pending').length,document.getElementById('page')?.innerText.length"  # noqa: E501
+            " || 0,document.querySelectorAll('.js-plotly-plot"
+            " .main-svg').length,document.getElementById('page')?.innerText.includes('loading the"
+            " timeline')]"
         )
         seen, last[:] = list(last), now
         return now[0] == 0 and now[1] > 0 and not now[3] and seen == now
@@ -59,9 +65,15 @@ def faults(browser: Any) -> list[str]:
         event = json.loads(entry["message"])["message"]
         if event["method"] == "Network.requestWillBeSent":
             url = event["params"]["request"]["url"]
-            if urlsplit(url).scheme in ("http", "https", "ws") and urlsplit(url).hostname != "127.0.0.1":
+            if (
+                urlsplit(url).scheme in ("http", "https", "ws")
+                and urlsplit(url).hostname != "127.0.0.1"
+            ):
                 found.append(url)
-        if event["method"] == "Network.responseReceived" and event["params"]["response"]["status"] >= 400:
+        if (
+            event["method"] == "Network.responseReceived"
+            and event["params"]["response"]["status"] >= 400
+        ):
             found.append(event["params"]["response"]["url"])
     return found
 
@@ -79,7 +91,9 @@ def opened(browser: Any, board: Dashboard, path: str) -> Any:
     settled(browser)
     if PICTURES is not None:
         PICTURES.mkdir(parents=True, exist_ok=True)
-        browser.save_screenshot(str(PICTURES / f"{path.strip('/').replace('/', '-') or 'runs'}.png"))
+        browser.save_screenshot(
+            str(PICTURES / f"{path.strip('/').replace('/', '-') or 'runs'}.png")
+        )
     return browser
 
 
@@ -126,8 +140,15 @@ def test_from_the_list_to_the_interval_that_proves_it(browser: Any, board: Dashb
     assert verdict.text.startswith("Input-bound") and verdict.location["y"] < 500
     browser.find_element("css selector", "#page .doors a.button.main").click()
     until(lambda: "/timeline#timeline?from=" in browser.current_url)
-    until(lambda: browser.execute_script("return document.getElementById('timeline')?.dataset.ready") == "yes")
-    shown = browser.execute_script("const v = document.getElementById('timeline').timeline.view; return [v.from, v.to]")
+    until(
+        lambda: (
+            browser.execute_script("return document.getElementById('timeline')?.dataset.ready")
+            == "yes"
+        )
+    )
+    shown = browser.execute_script(
+        "const v = document.getElementById('timeline').timeline.view; return [v.from, v.to]"
+    )
     whole = browser.execute_script("return document.getElementById('timeline').timeline.meta.span")
     assert shown[1] - shown[0] < 0.6 * (whole[1] - whole[0])
     assert faults(browser) == []
@@ -135,7 +156,10 @@ def test_from_the_list_to_the_interval_that_proves_it(browser: Any, board: Dashb
 
 def test_keys_lead_everywhere(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/overview")
-    press = "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0], bubbles: true }))"
+    press = (
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0], bubbles:"
+        " true }))"
+    )
     browser.execute_script(press, "3")
     until(lambda: browser.current_url.endswith("/input"))
     browser.execute_script(press, "?")
@@ -147,7 +171,9 @@ def test_keys_lead_everywhere(browser: Any, board: Dashboard) -> None:
 
 def test_the_theme_repaints_and_is_remembered(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/overview")
-    fill = "return document.querySelector('[data-chart=budget] .js-plotly-plot').data[0].marker.color"
+    fill = (
+        "return document.querySelector('[data-chart=budget] .js-plotly-plot').data[0].marker.color"
+    )
     before = browser.execute_script(fill)
     browser.find_element("id", "switch-theme").click()
     until(lambda: browser.execute_script(fill) != before)
@@ -165,15 +191,24 @@ def test_a_slider_asks_and_the_analyzer_answers(browser: Any, board: Dashboard) 
     until(lambda: shown_text(browser, "#what-if").startswith("With 3 workers a step takes about"))
     until(lambda: "workers=3&cost=100" in browser.current_url)
     opened(browser, board, "/run/train.perfscope/input?workers=4&cost=50")
-    assert browser.find_element("id", "what-if").text.startswith("With 4 workers and batches that cost 50 %")
+    assert browser.find_element("id", "what-if").text.startswith(
+        "With 4 workers and batches that cost 50 %"
+    )
     opened(browser, board, "/run/train.perfscope/input?workers=many&cost=-1")
     assert "measured" in browser.find_element("id", "what-if").text
     assert faults(browser) == []
 
 
-def test_the_input_page_has_the_loop_and_its_workers_where_the_finding_points(browser: Any, board: Dashboard) -> None:
+def test_the_input_page_has_the_loop_and_its_workers_where_the_finding_points(
+    browser: Any, board: Dashboard
+) -> None:
     opened(browser, board, "/run/train.perfscope/input")
-    until(lambda: browser.execute_script("return document.getElementById('timeline')?.dataset.ready") == "yes")
+    until(
+        lambda: (
+            browser.execute_script("return document.getElementById('timeline')?.dataset.ready")
+            == "yes"
+        )
+    )
     view = "const { view, meta, tracks } = document.getElementById('timeline').timeline;"
     kinds = browser.execute_script(view + "return [...new Set(tracks.map((one) => one.kind))]")
     assert set(kinds) == {"steps", "thread", "loader"}
@@ -184,10 +219,19 @@ def test_the_input_page_has_the_loop_and_its_workers_where_the_finding_points(br
 
 def test_a_table_sorts_and_saves(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/gpu.json/operators")
-    csv = browser.execute_script("return csvOf(document.getElementById('table-kernels'))").splitlines()
-    assert csv[0].startswith("kernel,class,runs") and len(csv) == 2 and HOSTILE.split('"')[0] in csv[1]
+    csv = browser.execute_script(
+        "return csvOf(document.getElementById('table-kernels'))"
+    ).splitlines()
+    assert (
+        csv[0].startswith("kernel,class,runs") and len(csv) == 2 and HOSTILE.split('"')[0] in csv[1]
+    )
     browser.execute_script("document.querySelector('#table-kernels th[data-sort=\"2\"]').click()")
-    assert browser.execute_script("return document.querySelector('#table-kernels th[aria-sort]').textContent") == "runs"
+    assert (
+        browser.execute_script(
+            "return document.querySelector('#table-kernels th[aria-sort]').textContent"
+        )
+        == "runs"
+    )
 
 
 def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: Dashboard) -> None:
@@ -196,11 +240,25 @@ def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: 
     field.send_keys("u.py")
     until(lambda: "1 frame" in shown_text(browser, "#page .search output"))
     opened(browser, board, "/run/train.perfscope/overview")
-    click = "document.querySelector('[data-chart=steps] .js-plotly-plot').emit('plotly_click', { points: [{ x: 0.5, y: 10 }] })"
+    click = (
+        "document.querySelector('[data-chart=steps] .js-plotly-plot').emit('plotly_click', {"
+        " points: [{ x: 0.5, y: 10 }] })"
+    )
     until(
-        lambda: browser.execute_script("return document.querySelector('[data-chart=steps] [data-heard=yes]') !== null")
+        lambda: browser.execute_script(
+            "return document.querySelector('[data-chart=steps] [data-heard=yes]') !== null"
+        )
     )
     browser.execute_script(click)
-    until(lambda: browser.current_url.endswith("/run/train.perfscope/timeline#timeline?from=0.5&to=0.51"))
-    until(lambda: browser.execute_script("return document.getElementById('timeline')?.dataset.ready") == "yes")
+    until(
+        lambda: browser.current_url.endswith(
+            "/run/train.perfscope/timeline#timeline?from=0.5&to=0.51"
+        )
+    )
+    until(
+        lambda: (
+            browser.execute_script("return document.getElementById('timeline')?.dataset.ready")
+            == "yes"
+        )
+    )
     assert faults(browser) == []

@@ -78,10 +78,15 @@ def test_holes_in_the_budget_over_the_run_are_explained_and_nothing_else_is() ->
     drawn = rows[~rows["index"].between(20, 24)]
     assert gaps(rows, rows) == ""
     slowed = rows.assign(distorted=rows["index"].between(20, 24))
-    assert gaps(slowed, drawn) == " Where steps are missing a window of torch's profiler slowed them."
+    assert (
+        gaps(slowed, drawn) == " Where steps are missing a window of torch's profiler slowed them."
+    )
     phase = np.where(rows["index"].between(22, 24), "warmup", rows["phase"])
     both = slowed.assign(phase=phase, distorted=rows["index"].between(20, 21))
-    told = " Where steps are missing a window of torch's profiler slowed them or they are of a warm-up."
+    told = (
+        " Where steps are missing a window of torch's profiler slowed them or they are of a"
+        " warm-up."
+    )
     assert gaps(both, drawn) == told
     evaluated = rows.assign(phase=np.where(rows["index"].between(20, 24), "eval", "train"))
     assert gaps(evaluated, drawn) == ""
@@ -92,10 +97,19 @@ def test_holes_in_the_budget_over_the_run_are_explained_and_nothing_else_is() ->
 def test_the_report_of_a_run_with_a_window_says_why_its_chart_has_a_hole() -> None:
     whole = input_bound()
     tables = {name: frame for name in TABLES if (frame := whole.table(name)) is not None}
-    taken = {"process": 0, "ts": 300 * MS, "dur": 50 * MS, "begin": 300 * MS, "end": 350 * MS, "steps": 5}
+    taken = {
+        "process": 0,
+        "ts": 300 * MS,
+        "dur": 50 * MS,
+        "begin": 300 * MS,
+        "end": 350 * MS,
+        "steps": 5,
+    }
     windows = build.trace(windows=[{**taken, "stall_ns": 0, "kept": True}]).table("windows")
     assert windows is not None
     run = Trace({**tables, "windows": windows}, {}, whole.manifests, span_ns=whole.span_ns)
     (section,) = of_budget(run, 0)
-    assert section.note.endswith("Where steps are missing a window of torch's profiler slowed them.")
+    assert section.note.endswith(
+        "Where steps are missing a window of torch's profiler slowed them."
+    )
     assert 32 not in section.figure.data[0].x and 10 in section.figure.data[0].x

@@ -1,4 +1,6 @@
-"""The answer to a large trace is printed again without being worked out again, for as long as file and code are the same."""
+"""The answer to a large trace is printed again without being worked out again, for as long as file
+and code are the same.
+"""
 
 import json
 import os
@@ -28,7 +30,9 @@ def trace_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def analyzed(*arguments: str) -> str:
-    done = subprocess.run(perfscope("analyze", *arguments), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        perfscope("analyze", *arguments), capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -44,7 +48,9 @@ def test_the_second_answer_is_the_first_and_reads_no_table(trace_file: Path) -> 
     assert json.loads(first)["run"] == str(trace_file)
 
 
-def test_another_code_or_another_file_is_asked_anew(trace_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_code_or_another_file_is_asked_anew(
+    trace_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     analyzed(str(trace_file), "--json")
     kept = recalled_answer(trace_file)
     assert kept is not None and kept.who and kept.diagnosis.steps is not None

@@ -26,7 +26,14 @@ def test_a_pipe_gets_a_plain_line_every_five_seconds_and_the_entry_once() -> Non
     stream = io.StringIO()
     with LiveView(stream, total_s=15) as view:
         for tenth in range(121):
-            view.progress(Standing(tenth / 10, tenth, 100.0 if tenth else None, entered_ms=1.42 if tenth > 2 else None))
+            view.progress(
+                Standing(
+                    tenth / 10,
+                    tenth,
+                    100.0 if tenth else None,
+                    entered_ms=1.42 if tenth > 2 else None,
+                )
+            )
     assert stream.getvalue().splitlines() == [
         "    0.0 s  3 processes, no whole step yet",
         "entered in 1.4 ms",

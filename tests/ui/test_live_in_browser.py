@@ -1,4 +1,6 @@
-"""A real process, recorded and watched in a real browser; the page's button ends it, and a good run stays."""
+"""A real process, recorded and watched in a real browser; the page's button ends it, and a good run
+stays.
+"""
 
 import subprocess
 import sys
@@ -22,7 +24,9 @@ from tests.ui.browsing import forget_last_page, shown_text
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "sample_workloads.too_few_workers", "--seconds", "120"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
     assert process.stdout is not None
     assert "steps" in process.stdout.readline()
     yield process
@@ -32,8 +36,12 @@ def target(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def board(target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dashboard]:
-    monkeypatch.setattr(perfscope.ui.dashboard.watch, "DIAGNOSIS_SHARE", 1.0)  # else it spares the machine
+def board(
+    target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Dashboard]:
+    monkeypatch.setattr(
+        perfscope.ui.dashboard.watch, "DIAGNOSIS_SHARE", 1.0
+    )  # else it spares the machine
     out = tmp_path / "live.perfscope"
     recording = Recording(target.pid, out, ["--follow"])
     recording.appeared()
@@ -46,11 +54,16 @@ def board(target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.Mon
     recording.close()
 
 
-def test_it_moves_and_is_stopped_from_the_page(browser: Any, board: Dashboard, tmp_path: Path) -> None:
+def test_it_moves_and_is_stopped_from_the_page(
+    browser: Any, board: Dashboard, tmp_path: Path
+) -> None:
     forget_last_page(browser)
     browser.get(board.url)
     until(lambda: "Where a step goes" in shown_text(browser, "#live-answer"), 60)
-    points = "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length || 0"
+    points = (
+        "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length"
+        " || 0"
+    )
     until(lambda: browser.execute_script(points) > 0)
     first = browser.execute_script(points)
     until(lambda: browser.execute_script(points) > first)
@@ -64,12 +77,18 @@ def test_it_moves_and_is_stopped_from_the_page(browser: Any, board: Dashboard, t
     until(lambda: not browser.find_element("id", "live-said").is_displayed())
     manifest = read_manifest(tmp_path / "live.perfscope")
     assert manifest.finished and load(tmp_path / "live.perfscope").torn == 0
-    errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    errors = [
+        entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"
+    ]
     assert errors == []
 
 
-def test_the_dashboards_death_leaves_a_good_run(target: subprocess.Popen[str], tmp_path: Path) -> None:
-    """Whoever holds the other end of the pipe is gone: the recording ends in good order and leaves the target alone."""
+def test_the_dashboards_death_leaves_a_good_run(
+    target: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """Whoever holds the other end of the pipe is gone: the recording ends in good order and leaves
+    the target alone.
+    """
     out = tmp_path / "left.perfscope"
     recording = Recording(target.pid, out, ["--follow"])
     recording.appeared()
@@ -80,8 +99,12 @@ def test_the_dashboards_death_leaves_a_good_run(target: subprocess.Popen[str], t
     assert read_manifest(out).finished and target.poll() is None
 
 
-def test_a_recording_that_ends_by_itself_ends_well(target: subprocess.Popen[str], tmp_path: Path) -> None:
-    """Nobody said `stop`: the thread that waits for commands is still waiting when the recorder ends."""
+def test_a_recording_that_ends_by_itself_ends_well(
+    target: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """Nobody said `stop`: the thread that waits for commands is still waiting when the recorder
+    ends.
+    """
     recording = Recording(target.pid, tmp_path / "short.perfscope", ["--duration", "2"])
     try:
         assert recording.process.wait(60) == 0
@@ -97,4 +120,8 @@ def test_the_targets_end_ends_the_page_in_good_order(
     until(lambda: shown_text(browser, "#live-status").startswith("recording"), 60)
     target.terminate()
     until(lambda: "the process ended" in shown_text(browser, "#live-status"), 60)
-    assert browser.find_element("css selector", "#live-status a").get_attribute("href").endswith("/overview")
+    assert (
+        browser.find_element("css selector", "#live-status a")
+        .get_attribute("href")
+        .endswith("/overview")
+    )

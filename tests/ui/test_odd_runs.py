@@ -1,4 +1,6 @@
-"""Every page and the report of runs that are not of the usual kind: Nsight's, of several ranks, with nothing in them."""
+"""Every page and the report of runs that are not of the usual kind: Nsight's, of several ranks,
+with nothing in them.
+"""
 
 from pathlib import Path
 
@@ -21,14 +23,21 @@ LEAST_WORDS = 40
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     folder = tmp_path_factory.mktemp("odd")
-    main, device = {"globalTid": tid_of(70, 70)}, {"globalPid": pid_of(70), "deviceId": 0, "streamId": 7}
+    main, device = (
+        {"globalTid": tid_of(70, 70)},
+        {"globalPid": pid_of(70), "deviceId": 0, "streamId": 7},
+    )
     export(
         folder / "nsight.sqlite",
         CUPTI_ACTIVITY_KIND_RUNTIME=[
             {"start": 100, "end": 200, "nameId": "cudaLaunchKernel", "correlationId": 1, **main}
         ],
-        CUPTI_ACTIVITY_KIND_KERNEL=[{"start": 300, "end": 900, "demangledName": "mm", "correlationId": 1, **device}],
-        NVTX_EVENTS=[{"start": 50, "end": 950, "text": "<b>step</b>", "eventType": 59, "domainId": 0, **main}],
+        CUPTI_ACTIVITY_KIND_KERNEL=[
+            {"start": 300, "end": 900, "demangledName": "mm", "correlationId": 1, **device}
+        ],
+        NVTX_EVENTS=[
+            {"start": 50, "end": 950, "text": "<b>step</b>", "eventType": 59, "domainId": 0, **main}
+        ],
     )
     made_ranks(folder / "job", ranks=3)
     run = RunWriter.create(folder / "nothing.perfscope", Manifest(**FACTS))
@@ -72,10 +81,14 @@ def test_a_trace_without_durations_says_why_it_cannot_be_opened(asked: Asked) ->
 
 
 def test_a_trace_without_events_says_why_it_cannot_be_opened(asked: Asked) -> None:
-    assert "holds no event of the PyTorch profiler" in asked.text(f"/run/{id_of(asked, 'hollow.json')}/overview")
+    assert "holds no event of the PyTorch profiler" in asked.text(
+        f"/run/{id_of(asked, 'hollow.json')}/overview"
+    )
 
 
 def test_collectives_say_whether_waiting_for_peers_is_in_them(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=2)
     assert "Without its peers' traces" in hidden(load(made.paths[0]), 0)
-    assert hidden(load(tmp_path / "job"), 0).endswith("The traces of its peers tell waiting for them apart.")
+    assert hidden(load(tmp_path / "job"), 0).endswith(
+        "The traces of its peers tell waiting for them apart."
+    )

@@ -22,10 +22,18 @@ def shown(diagnosis: Diagnosis, run: Trace | None = None) -> str:
 def ranks(*waiting: float) -> Diagnosis:
     """One rank for each share of waiting; the verdict is about the last."""
     each = [
-        RankBudget(at, [BudgetEntry("input-wait", share, share), BudgetEntry("compute-or-host", 1 - share, 1 - share)])
+        RankBudget(
+            at,
+            [
+                BudgetEntry("input-wait", share, share),
+                BudgetEntry("compute-or-host", 1 - share, 1 - share),
+            ],
+        )
         for at, share in enumerate(waiting)
     ]
-    return msgspec.structs.replace(diagnose(input_bound()), per_rank=each, budget_rank=len(waiting) - 1)
+    return msgspec.structs.replace(
+        diagnose(input_bound()), per_rank=each, budget_rank=len(waiting) - 1
+    )
 
 
 def test_every_rank_has_its_line_and_the_verdicts_is_marked() -> None:
@@ -41,7 +49,8 @@ def test_one_rank_needs_no_line_and_many_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["\x1b[2J\x1b]0;owned\x07t.py", "back\x08\x08.py", "right\u202eto-left.py", "two\nlines.py"]
+    "name",
+    ["\x1b[2J\x1b]0;owned\x07t.py", "back\x08\x08.py", "right\u202eto-left.py", "two\nlines.py"],
 )
 def test_a_name_cannot_steer_the_terminal(name: str) -> None:
     run = trace(processes=[{**MAIN, "name": name}])

@@ -31,7 +31,10 @@ def test_a_line_now_and_then_where_there_is_no_terminal() -> None:
         bar(51, 100, 100_000_000)
         bar.began_s -= LINE_EVERY_S
         bar(90, 100, 300_000_000)
-    assert stream.getvalue().splitlines() == ["reading: 50% after 10 s, 10 MB/s", "reading: 90% after 15 s, 20 MB/s"]
+    assert stream.getvalue().splitlines() == [
+        "reading: 50% after 10 s, 10 MB/s",
+        "reading: 90% after 15 s, 20 MB/s",
+    ]
 
 
 def test_a_bar_with_its_rate_on_a_terminal() -> None:
@@ -67,7 +70,10 @@ def test_the_reader_tells_how_far_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("beside", [local_threads, local_processes])
 def test_of_several_files_the_sums_are_told(tmp_path: Path, beside: Processes) -> None:
-    files = [written(tmp_path / f"rank{rank}.json", [event(ts=at) for at in range(50 + rank)]) for rank in range(3)]
+    files = [
+        written(tmp_path / f"rank{rank}.json", [event(ts=at) for at in range(50 + rank)])
+        for rank in range(3)
+    ]
     whole = sum(file.stat().st_size for file in files)
     told: list[tuple[int, int, int]] = []
     with reading(lambda *so_far: told.append(so_far)):

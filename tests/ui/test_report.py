@@ -18,7 +18,8 @@ from tests.ui.runs import MS, input_bound
 
 def test_it_draws_every_chart_without_an_error_and_asks_nobody(page: Any) -> None:
     charts = page.execute_script(
-        "return [...document.querySelectorAll('.chart')].map(c => [c.id, c.querySelectorAll('svg').length])"
+        "return [...document.querySelectorAll('.chart')].map(c => [c.id,"
+        " c.querySelectorAll('svg').length])"
     )
     assert {name for name, _ in charts} >= {
         "budget",
@@ -31,13 +32,19 @@ def test_it_draws_every_chart_without_an_error_and_asks_nobody(page: Any) -> Non
     assert all(drawings > 0 for _, drawings in charts)
     assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
     events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def test_a_hostile_name_is_text(page: Any) -> None:
     assert page.execute_script("return document.querySelectorAll('script').length") == 6
-    assert "alert(1)" in page.execute_script("return document.getElementById('figures').textContent")
+    assert "alert(1)" in page.execute_script(
+        "return document.getElementById('figures').textContent"
+    )
 
 
 def test_dark_mode_repaints(page: Any) -> None:
@@ -63,15 +70,20 @@ def test_a_newcomer_is_led_from_the_verdict_to_the_interval_that_proves_it(page:
 
 
 TOP = "return document.getElementById('timeline').getBoundingClientRect().top"
-SHOWN = "const { shown } = document.getElementById('timeline').timeline; return shown ? [shown.from, shown.to] : null"
+SHOWN = (
+    "const { shown } = document.getElementById('timeline').timeline; return shown ? [shown.from,"
+    " shown.to] : null"
+)
 VIEW = "const { view } = document.getElementById('timeline').timeline; return [view.from, view.to]"
 WAITS = """const [from, to, done] = arguments, t = document.getElementById('timeline').timeline;
   const own = t.tracks.filter((one) => one.kind === 'thread');
   const lanes = own.flatMap((one) => Array.from({ length: one.rows }, (_, row) => one.first + row));
-  t.source.select(from, to, lanes, 'name', 50).then((found) => done(found.rows.map((row) => [row[0], row[5]])));"""
+  t.source.select(from, to, lanes, 'name', 50).then((found) => done(found.rows.map((row) => [row[0], row[5]])));"""  # noqa: E501
 
 
-def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(browser: Any, tmp_path: Path) -> None:
+def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(
+    browser: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "long.html"
     run = input_bound(steps=25_000, slow={15_000: 400 * MS})
     write_report(run, diagnose(run), path)
@@ -85,12 +97,14 @@ def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(browser: A
     assert dict(rows)["waiting for a batch"] == pytest.approx(400 * MS)
     until(lambda: "To keep this file small" in shown_text(browser, "#timeline"))
     elsewhere = browser.execute_async_script(
-        "const done = arguments[0], t = document.getElementById('timeline').timeline;"
-        "t.source.tile(0, 5e9, 500, [1]).then((tile) => done([t.source.exact(0, 5e9), Math.min(...tile.lanes.get(1).busy)]))"
+        "const done = arguments[0], t ="
+        " document.getElementById('timeline').timeline;t.source.tile(0, 5e9, 500, [1]).then((tile)"
+        " => done([t.source.exact(0, 5e9), Math.min(...tile.lanes.get(1).busy)]))"
     )
     assert elsewhere[0] is False and elsewhere[1] > 0, "what it does not hold singly is still drawn"
     browser.execute_script(
-        "const t = document.getElementById('timeline').timeline; t.look(...t.meta.span); t.selectView()"
+        "const t = document.getElementById('timeline').timeline; t.look(...t.meta.span);"
+        " t.selectView()"
     )
     until(lambda: "not in this file" in shown_text(browser, ".tl-panel"))
     told = browser.find_element("css selector", ".tl-panel").text
@@ -98,7 +112,10 @@ def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(browser: A
 
 
 def test_keys_zoom_and_pan_the_timeline(page: Any) -> None:
-    press = "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0], bubbles: true }))"
+    press = (
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0], bubbles:"
+        " true }))"
+    )
     begin, end = page.execute_script(VIEW)
     page.execute_script(press, "w")
     near = page.execute_script(VIEW)
@@ -110,16 +127,23 @@ def test_keys_zoom_and_pan_the_timeline(page: Any) -> None:
 def test_a_frame_that_is_clicked_is_zoomed_to(page: Any) -> None:
     frame = page.find_elements("css selector", "#stacks-main g.slice path")[1]
     page.execute_script(
-        "const [at] = arguments; at.scrollIntoView({ behavior: 'instant' });"
-        "for (const kind of ['mousemove', 'mouseover', 'click']) at.dispatchEvent(new MouseEvent(kind, { bubbles: true }));",
+        "const [at] = arguments; at.scrollIntoView({ behavior: 'instant' });for (const kind of"
+        " ['mousemove', 'mouseover', 'click']) at.dispatchEvent(new MouseEvent(kind, { bubbles:"
+        " true }));",
         frame,
     )
-    until(lambda: page.execute_script("return document.getElementById('stacks-main').data[0].level"))
-    assert page.execute_script("return document.getElementById('stacks-main').data[0].text[1]").startswith("&lt;script")
+    until(
+        lambda: page.execute_script("return document.getElementById('stacks-main').data[0].level")
+    )
+    assert page.execute_script(
+        "return document.getElementById('stacks-main').data[0].text[1]"
+    ).startswith("&lt;script")
 
 
 def test_labels_are_inside_their_boxes(page: Any) -> None:
-    """No part of the bar is cut off, no frame's name is wider than the frame, no chart is wider than its card."""
+    """No part of the bar is cut off, no frame's name is wider than the frame, no chart is wider
+    than its card.
+    """
     cut = page.execute_script("""
       const wide = (one) => one.scrollWidth > one.clientWidth + 1;
       const bar = [...document.querySelectorAll('.part span')].filter(wide).map(one => one.textContent);
@@ -127,7 +151,7 @@ def test_labels_are_inside_their_boxes(page: Any) -> None:
         const text = one.querySelector('text'), box = one.querySelector('path').getBoundingClientRect();
         return text && text.textContent && text.getBoundingClientRect().width > box.width + 1; });
       const charts = [...document.querySelectorAll('.chart')].filter(wide).map(one => one.id);
-      return [bar, frames.length, charts, wide(document.documentElement)]""")
+      return [bar, frames.length, charts, wide(document.documentElement)]""")  # noqa: E501
     assert cut == [[], 0, [], False]
 
 

@@ -1,4 +1,6 @@
-"""The roofline: its figure as data, its tables in the report, and the door from a point to the timeline."""
+"""The roofline: its figure as data, its tables in the report, and the door from a point to the
+timeline.
+"""
 
 import json
 from pathlib import Path
@@ -22,10 +24,16 @@ PEAKS = Peaks("a device", {"bfloat16": 100e12}, {"float32": 10e12}, 1e12, "a dev
 
 
 def products_and_sums(name: str = "NVIDIA H100 80GB HBM3") -> Trace:
-    """A product at 200 us and an addition at 40 us, three times, and an operator that has no model."""
+    """A product at 200 us and an addition at 40 us, three times, and an operator that has no
+    model.
+    """
     gpu, at = Gpu(), 100.0
     for _ in range(3):
-        for op, dtype, dur in (("mm", "c10::BFloat16", 200.0), ("add", "float", 40.0), ("mystery", "float", 60.0)):
+        for op, dtype, dur in (
+            ("mm", "c10::BFloat16", 200.0),
+            ("add", "float", 40.0),
+            ("mystery", "float", 60.0),
+        ):
             texts = {"shapes": json.dumps([[N, N], [N, N]]), "dtypes": json.dumps([dtype] * 2)}
             gpu.op(at - 90, 8, f"aten::{op}", parent=-1, **texts).started(at - 89, at, dur, op)
             gpu.rows["launches"][-1]["op"] = len(gpu.rows["ops"]) - 1
@@ -48,10 +56,16 @@ def test_points_are_operators_under_the_roofs() -> None:
     assert points["limited by arithmetic"].x[0] == pytest.approx(N / 3)
     assert points["limited by arithmetic"].y[0] == pytest.approx(2 * N**3 / 200e-6 / 1e12)
     assert points["limited by memory"].x[0] == pytest.approx(1 / 12)
-    assert points["limited by arithmetic"].customdata[0][0] == pytest.approx(100e-6)  # where its longest call begins, s
+    assert points["limited by arithmetic"].customdata[0][0] == pytest.approx(
+        100e-6
+    )  # where its longest call begins, s
     roofs = [one for one in drawn.data if one.mode == "lines"]
     assert {float(one.y[-1]) for one in roofs} == {100.0, 10.0}
-    assert not [one for one in roofline(products_and_sums().fact(roofline_table), None).data if one.mode == "lines"]
+    assert not [
+        one
+        for one in roofline(products_and_sums().fact(roofline_table), None).data
+        if one.mode == "lines"
+    ]
 
 
 def test_the_sections_say_what_is_known_and_list_what_is_not() -> None:
@@ -72,14 +86,17 @@ def test_a_point_of_the_report_opens_the_timeline(browser: Any, tmp_path: Path) 
     browser.get(f"file://{tmp_path / 'report.html'}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
     place = (
-        "const point = document.getElementById('roofline').data.find((one) => one.mode === 'markers').customdata[0];"
+        "const point = document.getElementById('roofline').data.find((one) => one.mode ==="
+        " 'markers').customdata[0];"
     )
     click = (
-        "document.getElementById('roofline').emit('plotly_click', { points: [{ customdata: point }] }); return point"
+        "document.getElementById('roofline').emit('plotly_click', { points: [{ customdata: point }]"
+        " }); return point"
     )
     begin, end, *_ = browser.execute_script(place + click)
     shown = browser.execute_script(
-        "const { shown } = document.getElementById('timeline').timeline; return [shown.from, shown.to]"
+        "const { shown } = document.getElementById('timeline').timeline; return [shown.from,"
+        " shown.to]"
     )
     assert shown == pytest.approx([begin * 1e9, end * 1e9])
     heads = "return [...document.querySelectorAll('#table-roofs th')].map((one) => one.textContent)"

@@ -1,4 +1,6 @@
-"""On the page, in a real browser: looking for frames in the stacks, and the ranks beside each other."""
+"""On the page, in a real browser: looking for frames in the stacks, and the ranks beside each
+other.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,12 @@ COLOURS = "return document.getElementById('stacks-main').data[0].marker.colors"
 
 def look_for(page: Any, words: str) -> str:
     """Type into the field as a reader would; what is said beside it."""
-    page.execute_script(f"{FIELD}.value = arguments[0]; {FIELD}.dispatchEvent(new Event('input'))", words)
-    said: str = page.execute_script(f"return {FIELD}.parentElement.querySelector('output').textContent")
+    page.execute_script(
+        f"{FIELD}.value = arguments[0]; {FIELD}.dispatchEvent(new Event('input'))", words
+    )
+    said: str = page.execute_script(
+        f"return {FIELD}.parentElement.querySelector('output').textContent"
+    )
     return said
 
 
@@ -37,7 +43,9 @@ def test_a_match_below_a_match_counts_once(page: Any) -> None:
 def test_what_was_looked_for_stays_lit_in_the_other_theme(page: Any) -> None:
     look_for(page, "evil.py")
     lit = page.execute_script(COLOURS)
-    page.execute_script("window.redrawn = 0; document.addEventListener('drawn', () => { window.redrawn += 1 })")
+    page.execute_script(
+        "window.redrawn = 0; document.addEventListener('drawn', () => { window.redrawn += 1 })"
+    )
     page.execute_script("document.getElementById('theme').click()")
     page.execute_async_script(
         "const done = arguments[0]; (function look() { redrawn ? done() : setTimeout(look, 20) })()"
@@ -46,7 +54,9 @@ def test_what_was_looked_for_stays_lit_in_the_other_theme(page: Any) -> None:
 
 
 def test_typing_a_letter_does_not_move_the_timeline(page: Any) -> None:
-    seen = "const { view } = document.getElementById('timeline').timeline; return [view.from, view.to]"
+    seen = (
+        "const { view } = document.getElementById('timeline').timeline; return [view.from, view.to]"
+    )
     page.execute_script("document.getElementById('timeline').timeline.look(1e8, 2e8)")
     before = page.execute_script(seen)
     press = "new KeyboardEvent('keydown', { key: 'd', bubbles: true })"
@@ -59,7 +69,9 @@ def test_typing_a_letter_does_not_move_the_timeline(page: Any) -> None:
 def test_every_rank_has_its_row(tmp_path: Path) -> None:
     halves = [BudgetEntry("input-wait", 1.0, 0.5), BudgetEntry("compute-or-host", 1.0, 0.5)]
     alone = diagnose(input_bound())
-    both = msgspec.structs.replace(alone, per_rank=[RankBudget(0, halves), RankBudget(1, [])], budget_rank=0)
+    both = msgspec.structs.replace(
+        alone, per_rank=[RankBudget(0, halves), RankBudget(1, [])], budget_rank=0
+    )
     assert rank_rows(alone) == ""
     rows = rank_rows(both)
     assert rows.count("<tr>") == 2 and "rank 0, of which the verdict speaks" in rows

@@ -1,4 +1,6 @@
-"""The token in a real browser: by the printed address, by the form, from a page of another site; and what a report may do."""
+"""The token in a real browser: by the printed address, by the form, from a page of another site;
+and what a report may do.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -43,8 +45,13 @@ def form(browser: Any) -> Any:
 def test_the_printed_address_opens_and_leaves_no_token_behind(fresh: Any, board: Dashboard) -> None:
     fresh.get(board.url)
     settled(fresh)
-    assert fresh.current_url == address(board, "/") and str(board.access.token) not in fresh.page_source
-    assert fresh.execute_script("return [document.cookie, document.referrer, history.length]")[:2] == ["", ""]
+    assert (
+        fresh.current_url == address(board, "/")
+        and str(board.access.token) not in fresh.page_source
+    )
+    assert fresh.execute_script("return [document.cookie, document.referrer, history.length]")[
+        :2
+    ] == ["", ""]
     cookie = fresh.get_cookie(board.access.cookie)
     assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and cookie["path"] == "/"
     fresh.find_element("link text", NAME).click()
@@ -69,7 +76,9 @@ def test_without_the_cookie_the_form_leads_to_the_page(fresh: Any, board: Dashbo
     settled(fresh)
     assert fresh.find_elements("id", "table-kernels")
     assert [
-        fault for fault in faults(fresh) if "401" not in fault and fault not in (place, address(board, "/own/token"))
+        fault
+        for fault in faults(fresh)
+        if "401" not in fault and fault not in (place, address(board, "/own/token"))
     ] == []
 
 
@@ -110,7 +119,7 @@ def foreign(board: Dashboard) -> Iterator[str]:
         <script>function tell(what) {{ document.getElementById("said").textContent += " " + what }}
         fetch("{address(board, "/_dash-layout")}", {{ credentials: "include" }})
           .then((answer) => tell("read " + answer.status), () => tell("fetch refused"))</script>
-        <script src="{address(board, "/own/script.js")}" onload="tell('script ran')" onerror="tell('script refused')"></script>"""
+        <script src="{address(board, "/own/script.js")}" onload="tell('script ran')" onerror="tell('script refused')"></script>"""  # noqa: E501
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Foreign, page))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://{{}}:{server.server_port}/"
@@ -127,7 +136,9 @@ def test_a_foreign_page_can_link_to_the_dashboard_and_read_nothing(
             fresh.get(board.url)
             settled(fresh)
         fresh.get(foreign.format(host))
-        until(lambda: "fetch" in shown_text(fresh, "#said") and "script" in shown_text(fresh, "#said"))
+        until(
+            lambda: "fetch" in shown_text(fresh, "#said") and "script" in shown_text(fresh, "#said")
+        )
         words = fresh.find_element("id", "said").text
         assert "fetch refused" in words and "script refused" in words
     fresh.execute_cdp_cmd("Network.clearBrowserCookies", {})
@@ -137,12 +148,16 @@ def test_a_foreign_page_can_link_to_the_dashboard_and_read_nothing(
     assert fresh.find_elements("link text", NAME)
 
 
-def test_a_report_is_saved_and_draws_and_saves_within_its_sandbox(fresh: Any, board: Dashboard, tmp_path: Path) -> None:
+def test_a_report_is_saved_and_draws_and_saves_within_its_sandbox(
+    fresh: Any, board: Dashboard, tmp_path: Path
+) -> None:
     fresh.get(board.url)
     settled(fresh)
     folder = tmp_path / "saved"
     folder.mkdir()
-    fresh.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    fresh.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
+    )
     fresh.get(address(board, f"/run/{NAME}/overview"))
     settled(fresh)
     fresh.find_element("link text", "save as HTML").click()

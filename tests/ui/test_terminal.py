@@ -107,12 +107,16 @@ def test_no_color_is_respected_and_the_bar_stays_visible(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
 @pytest.mark.parametrize("colour", [True, False])
 def test_no_line_is_wider_than_the_terminal(width: int, colour: bool) -> None:
-    for line in lines(diagnose(input_bound()), input_bound(), width, colour) + lines(DIAGNOSIS, None, width, colour):
+    for line in lines(diagnose(input_bound()), input_bound(), width, colour) + lines(
+        DIAGNOSIS, None, width, colour
+    ):
         assert line.cell_len <= width, line.plain
 
 
 def test_a_number_keeps_its_unit() -> None:
-    text = "\n".join(line.plain for width in range(60, 121) for line in lines(DIAGNOSIS, None, width, False))
+    text = "\n".join(
+        line.plain for width in range(60, 121) for line in lines(DIAGNOSIS, None, width, False)
+    )
     assert not re.search(r"\d\n\s*(ms|s|%|MB)\b", text)
 
 

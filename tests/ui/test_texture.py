@@ -10,7 +10,9 @@ from perfscope.ui.theme import DARK, LIGHT, texture
 def test_waits_are_striped_and_what_was_not_told_apart_is_dotted() -> None:
     striped = [name for name in CATEGORY_IDS if texture(name) == "wait"]
     assert striped == [name for name in CATEGORY_IDS if CATEGORY[name].is_wait]
-    assert [hatch(name)["shape"] for name in ("input-wait", "compute-or-host", "device-compute")] == ["/", ".", ""]
+    assert [
+        hatch(name)["shape"] for name in ("input-wait", "compute-or-host", "device-compute")
+    ] == ["/", ".", ""]
 
 
 def test_two_categories_of_one_colour_differ_in_texture() -> None:

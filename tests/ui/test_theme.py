@@ -1,4 +1,6 @@
-"""The palette: every category has a colour and a name, and what is written on a fill can be read."""
+"""The palette: every category has a colour and a name, and what is written on a fill can be
+read.
+"""
 
 import pytest
 
@@ -16,7 +18,9 @@ def test_every_category_has_a_colour_a_name_and_a_meaning(palette: Palette) -> N
 @PALETTES
 def test_ink_on_every_fill_has_a_contrast_of_at_least_four_and_a_half(palette: Palette) -> None:
     assert {
-        name: contrast(ink(fill), fill) for name, fill in palette.category.items() if contrast(ink(fill), fill) < 4.5
+        name: contrast(ink(fill), fill)
+        for name, fill in palette.category.items()
+        if contrast(ink(fill), fill) < 4.5
     } == {}
 
 

@@ -1,4 +1,6 @@
-"""The timeline in a real browser, on a server and out of a file: hand, keyboard, statistics, search, flow, themes."""
+"""The timeline in a real browser, on a server and out of a file: hand, keyboard, statistics,
+search, flow, themes.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -21,18 +23,30 @@ from tests.running import until
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.runs import HOSTILE
 
-PAGE = '<html><style>{style}</style><body><div id="timeline" data-timeline="/timeline/{run}"></div><script>{script}</script>'
-T = "const t = document.getElementById('timeline').timeline; "
-HERE = "const box = t.canvas.getBoundingClientRect(); return [box.left, box.top, box.width, box.height]"
-ROW = (
-    T
-    + "const own = perfscopeTimeline, row = own.rowOfLane(t, arguments[0]); const box = t.canvas.getBoundingClientRect();"
+PAGE = (
+    '<html><style>{style}</style><body><div id="timeline"'
+    ' data-timeline="/timeline/{run}"></div><script>{script}</script>'
 )
-ROW += "return [box.left + own.x(t, arguments[1]), box.top + t.size.ruler + row.y - t.view.scroll + row.h / 2]"
+T = "const t = document.getElementById('timeline').timeline; "
+HERE = (
+    "const box = t.canvas.getBoundingClientRect(); return [box.left, box.top, box.width,"
+    " box.height]"
+)
+ROW = (
+    T + "const own = perfscopeTimeline, row = own.rowOfLane(t, arguments[0]); const box ="
+    " t.canvas.getBoundingClientRect();"
+)
+ROW += (
+    "return [box.left + own.x(t, arguments[1]), box.top + t.size.ruler + row.y - t.view.scroll +"
+    " row.h / 2]"
+)
 
 
 def hostile() -> Trace:
-    ops = [{"process": 0, "tid": 5, "ts": 10 * at, "dur": 8, "name": f"{HOSTILE} {at % 3}"} for at in range(50)]
+    ops = [
+        {"process": 0, "tid": 5, "ts": 10 * at, "dur": 8, "name": f"{HOSTILE} {at % 3}"}
+        for at in range(50)
+    ]
     return trace(ops=ops)
 
 
@@ -41,7 +55,9 @@ def served() -> Iterator[str]:
     runs = {"gpu": gpu_run(), "hostile": hostile(), "empty": trace()}
     app = Flask("test")
     register(app, runs.__getitem__)
-    app.add_url_rule("/<run>", "page", lambda run: PAGE.format(style=style(), script=script(), run=run))
+    app.add_url_rule(
+        "/<run>", "page", lambda run: PAGE.format(style=style(), script=script(), run=run)
+    )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.port}"
@@ -51,7 +67,9 @@ def served() -> Iterator[str]:
 def opened(browser: Any, address: str) -> Any:
     forget_last_page(browser)
     browser.get(address)
-    until(lambda: browser.execute_script("return document.getElementById('timeline').dataset.ready"))
+    until(
+        lambda: browser.execute_script("return document.getElementById('timeline').dataset.ready")
+    )
     browser.execute_async_script(T + "const done = arguments[0]; t.settled().then(() => done())")
     return browser
 
@@ -75,18 +93,24 @@ def test_a_click_tells_all_of_a_kernel_and_what_launched_it(
         run = gpu_run()
         write_report(run, diagnose(run), tmp_path / "gpu.html")
     opened(browser, f"{served}/gpu" if where == "served" else f"file://{tmp_path}/gpu.html")
-    browser.execute_script("document.getElementById('timeline').scrollIntoView({ behavior: 'instant' })")
+    browser.execute_script(
+        "document.getElementById('timeline').scrollIntoView({ behavior: 'instant' })"
+    )
     chain = point(browser, 4, 400)
     chain.w3c_actions.pointer_action.click()
     chain.perform()
     until(lambda: "nccl_all_reduce" in panel(browser))
     assert (
-        "aten::addmm" in panel(browser) and "cudaLaunchKernel" in panel(browser) and "communication" in panel(browser)
+        "aten::addmm" in panel(browser)
+        and "cudaLaunchKernel" in panel(browser)
+        and "communication" in panel(browser)
     )
     assert browser.execute_script(T + "return t.chosen.causes.map((one) => one.lane)") == [2, 3]
     browser.find_element("css selector", ".tl-flow").click()
     until(lambda: browser.execute_script(T + "return t.chosen.name") == "aten::addmm")
-    effects = browser.execute_script(T + "return t.chosen.effects.map((one) => [one.role, one.ts_ns])")
+    effects = browser.execute_script(
+        T + "return t.chosen.effects.map((one) => [one.role, one.ts_ns])"
+    )
     assert sorted(effects) == [["kernel", 200], ["kernel", 300], ["launch", 120], ["launch", 140]]
     assert [one for one in browser.get_log("browser") if "favicon" not in one["message"]] == []
 
@@ -102,7 +126,8 @@ def test_a_stretch_dragged_with_shift_has_its_statistics_below(browser: Any, ser
     ActionChains(browser).key_up(Keys.SHIFT).perform()
     until(lambda: "Selected" in panel(browser))
     rows = browser.execute_script(
-        "return [...document.querySelectorAll('.tl-panel tbody tr')].map((one) => one.innerText.split('\\t'))"
+        "return [...document.querySelectorAll('.tl-panel tbody tr')].map((one) =>"
+        " one.innerText.split('\\t'))"
     )
     assert [(row[0].strip(), row[1]) for row in rows] == [("nccl_all_reduce", "1"), ("gemm", "1")]
     assert "stream 7" in panel(browser) and "communication" in panel(browser)
@@ -115,14 +140,16 @@ def test_a_stretch_dragged_with_shift_has_its_statistics_below(browser: Any, ser
     until(lambda: "<b>forward</b>" in panel(browser) and "stream 7" in panel(browser))
 
 
-def test_wheel_keys_and_strip_move_the_window_and_the_picture_follows(browser: Any, served: str) -> None:
+def test_wheel_keys_and_strip_move_the_window_and_the_picture_follows(
+    browser: Any, served: str
+) -> None:
     opened(browser, f"{served}/gpu")
     wide = T + "return t.view.to - t.view.from"
     whole = browser.execute_script(wide)
     left, top = browser.execute_script(ROW, 4, 250)
     browser.execute_script(
-        T + "const [clientX, clientY] = arguments, turned = { deltaY: -240, clientX, clientY, cancelable: true };"
-        "t.canvas.dispatchEvent(new WheelEvent('wheel', turned))",
+        T + "const [clientX, clientY] = arguments, turned = { deltaY: -240, clientX, clientY,"
+        " cancelable: true };t.canvas.dispatchEvent(new WheelEvent('wheel', turned))",
         left,
         top,
     )
@@ -143,7 +170,9 @@ def test_wheel_keys_and_strip_move_the_window_and_the_picture_follows(browser: A
 def test_a_link_opens_its_window(browser: Any, served: str) -> None:
     browser.get("about:blank")
     opened(browser, f"{served}/gpu#timeline?from=0.0000002&to=0.0000003")
-    assert browser.execute_script(T + "return [t.view.from, t.view.to]") == pytest.approx([200, 300])
+    assert browser.execute_script(T + "return [t.view.from, t.view.to]") == pytest.approx(
+        [200, 300]
+    )
 
 
 def test_search_counts_dims_and_goes_from_hit_to_hit(browser: Any, served: str) -> None:
@@ -159,9 +188,14 @@ def test_search_counts_dims_and_goes_from_hit_to_hit(browser: Any, served: str) 
 def test_colours_are_the_themes_and_waits_are_hatched(browser: Any, served: str) -> None:
     opened(browser, f"{served}/gpu")
     pixel = T + "const [x, y] = arguments, box = t.canvas.getBoundingClientRect();"
-    pixel += "return [...t.pen.getImageData(x - box.left, y - box.top, 1, 12).data].filter((_, at) => at % 4 === 0)"
+    pixel += (
+        "return [...t.pen.getImageData(x - box.left, y - box.top, 1, 12).data].filter((_, at) => at"
+        " % 4 === 0)"
+    )
     left, top = browser.execute_script(ROW, 3, 400)
-    assert len(set(browser.execute_script(pixel, left, top - 6))) > 1, "a synchronising call is striped"
+    assert len(set(browser.execute_script(pixel, left, top - 6))) > 1, (
+        "a synchronising call is striped"
+    )
     compute, middle = browser.execute_script(ROW, 4, 250)
     before = browser.execute_script(pixel, compute, middle - 6)
     browser.execute_script("document.documentElement.classList.add('dark')")
@@ -171,12 +205,16 @@ def test_colours_are_the_themes_and_waits_are_hatched(browser: Any, served: str)
 
 def test_a_hostile_name_is_text_and_an_empty_run_says_so(browser: Any, served: str) -> None:
     opened(browser, f"{served}/hostile")
-    thread = browser.execute_script(T + "return t.tracks.find((one) => one.kind === 'thread').first")
+    thread = browser.execute_script(
+        T + "return t.tracks.find((one) => one.kind === 'thread').first"
+    )
     chain = point(browser, thread, 14)
     chain.w3c_actions.pointer_action.click()
     chain.perform()
     until(lambda: "alert(1)" in panel(browser))
-    assert browser.execute_script("return document.querySelectorAll('#timeline script').length") == 0
+    assert (
+        browser.execute_script("return document.querySelectorAll('#timeline script').length") == 0
+    )
     browser.get(f"{served}/empty")
     until(lambda: "holds no events" in shown_text(browser, "#timeline"))
 
@@ -184,7 +222,9 @@ def test_a_hostile_name_is_text_and_an_empty_run_says_so(browser: Any, served: s
 @pytest.mark.shared_traces
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded traces are not here")
 @pytest.mark.parametrize("name", ["v100_2ranks_rank1_nccl_memory", "mtia_inference"])
-def test_the_report_of_a_recorded_trace_is_small_and_shows_it(browser: Any, name: str, tmp_path: Path) -> None:
+def test_the_report_of_a_recorded_trace_is_small_and_shows_it(
+    browser: Any, name: str, tmp_path: Path
+) -> None:
     run, path = load(SHARED / f"{name}.json.gz"), tmp_path / "report.html"
     write_report(run, diagnose(run), path)
     assert path.stat().st_size < 5_000_000

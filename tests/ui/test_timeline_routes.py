@@ -36,7 +36,11 @@ def test_meta_names_every_track_and_its_lanes(client: FlaskClient) -> None:
         ("calls", "runtime calls", 3, 1),
         ("stream", "stream 7", 4, 1),
     ]
-    assert meta["span"] == [90, 590] and meta["events"] == 8 and meta["name_count"] == len(meta["names"])
+    assert (
+        meta["span"] == [90, 590]
+        and meta["events"] == 8
+        and meta["name_count"] == len(meta["names"])
+    )
     assert asked(client, "meta", "empty")["tracks"] == []
 
 
@@ -50,7 +54,11 @@ def test_statistics_search_and_events_come_as_json(client: FlaskClient) -> None:
     rows = asked(client, f"select?{WINDOW}&lanes=4&by=category&most=5")["rows"]
     assert [row[0] for row in rows] == ["exposed-communication", "device-compute"]
     assert asked(client, "search?words=LAUNCH")["count"] == 2
-    assert asked(client, "hit?words=launch&at=120&lane=3&back=0") == {"lane": 3, "ts_ns": 140, "dur_ns": 10}
+    assert asked(client, "hit?words=launch&at=120&lane=3&back=0") == {
+        "lane": 3,
+        "ts_ns": 140,
+        "dur_ns": 10,
+    }
     assert asked(client, "hit?words=launch&at=140&lane=3&back=0") is None
     assert asked(client, "event?lane=4&at=250")["causes"][0]["name"] == "aten::addmm"
     assert asked(client, "event?lane=4&at=150") is None

@@ -1,4 +1,6 @@
-"""vLLM on a CPU with a small random model, and a client that asks it one completion after the other: `vllm_server.py OUT`."""
+"""vLLM on a CPU with a small random model, and a client that asks it one completion after the
+other: `vllm_server.py OUT`.
+"""
 
 import json
 import os
@@ -13,7 +15,24 @@ import transformers
 
 PORT = 18_765
 START_S = 600.0
-WORDS = ["the", "of", "to", "and", "in", "is", "it", "that", "was", "for", "on", "are", "with", "as", "they", "be"]
+WORDS = [
+    "the",
+    "of",
+    "to",
+    "and",
+    "in",
+    "is",
+    "it",
+    "that",
+    "was",
+    "for",
+    "on",
+    "are",
+    "with",
+    "as",
+    "they",
+    "be",
+]
 
 
 def make_model(folder: str) -> None:
@@ -21,7 +40,9 @@ def make_model(folder: str) -> None:
     vocabulary = {word: number for number, word in enumerate(["<unk>", "<eos>", *WORDS])}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<eos>")
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<eos>"
+    )
     fast.save_pretrained(folder)
     config = transformers.Qwen2Config(
         vocab_size=4096,
@@ -40,7 +61,9 @@ def make_model(folder: str) -> None:
 def ask(path: str, body: object = None) -> None:
     """One request. Raises OSError."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{PORT}{path}", data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}{path}", data, {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=120) as answer:
         answer.read()
 
@@ -48,13 +71,18 @@ def ask(path: str, body: object = None) -> None:
 def client(model: str) -> None:
     while True:
         try:
-            ask("/v1/completions", {"model": model, "prompt": [2, 3, 4], "max_tokens": 64, "ignore_eos": True})
+            ask(
+                "/v1/completions",
+                {"model": model, "prompt": [2, 3, 4], "max_tokens": 64, "ignore_eos": True},
+            )
         except OSError:
             time.sleep(1.0)
 
 
 def computing_process(server: int) -> int:
-    """The last of the server's descendants that calls itself a worker, else its engine, else the server."""
+    """The last of the server's descendants that calls itself a worker, else its engine, else the
+    server.
+    """
     named = {"VLLM::Worker": 2, "VLLM::EngineCor": 1}
     waiting, found = [server], [(0, server)]
     while waiting:
@@ -71,7 +99,15 @@ def main() -> None:
     out = sys.argv[1]
     model = out + ".model"
     make_model(model)
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", str(PORT)]
+    command = [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        model,
+        "--port",
+        str(PORT),
+    ]
     command += ["--enforce-eager", "--max-model-len", "256", "--max-num-seqs", "4"]
     server = subprocess.Popen(command, env=os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"})
     until = time.monotonic() + START_S

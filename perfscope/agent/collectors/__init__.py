@@ -1,6 +1,7 @@
-"""The sources of evidence, one a file. OUTSIDE run in every recording; Probe enters the target, Kernels
-asks it for windows of torch's profiler; Stacks stands in for it, and OnDemand for Kernels where Kineto asks for orders;
-Nvtx listens to what we have started."""
+"""The sources of evidence, one a file. OUTSIDE run in every recording; Probe enters the target,
+Kernels asks it for windows of torch's profiler; Stacks stands in for it, and OnDemand for Kernels
+where Kineto asks for orders; Nvtx listens to what we have started.
+"""
 
 from perfscope.agent.collectors.amd import Amd
 from perfscope.agent.collectors.host import Host

@@ -1,4 +1,6 @@
-"""Counters of this host's AMD devices, where `amdsmi` is installed: the same streams as of NVIDIA's."""
+"""Counters of this host's AMD devices, where `amdsmi` is installed: the same streams as of
+NVIDIA's.
+"""
 
 import os
 import time
@@ -19,7 +21,9 @@ class Amd:
     NAME = "amdsmi"
 
     def start(self, job: Job) -> None:
-        """Raises CollectorUnavailable where no AMD device can be read, NothingToCollect where their driver is not loaded."""
+        """Raises CollectorUnavailable where no AMD device can be read, NothingToCollect where their
+        driver is not loaded.
+        """
         self.job = job
         try:
             self.watch = AmdWatch(Smi(), lambda: job.processes)
@@ -28,14 +32,19 @@ class Amd:
                 raise
             raise NothingToCollect(str(reason)) from None
         if job.run.manifest.devices:
-            raise CollectorUnavailable("devices of two makers in one host are not told apart yet: NVIDIA's are read")
+            raise CollectorUnavailable(
+                "devices of two makers in one host are not told apart yet: NVIDIA's are read"
+            )
         job.run.manifest.devices = self.watch.facts
         self.began_ns = time.monotonic_ns()
         self.watch.thread.start()
 
     def poll(self, now_ns: int) -> int:
         """Raises StepFailed when the thread has failed."""
-        for name, rows in (("device.counters", self.watch.counters), ("device.processes", self.watch.processes)):
+        for name, rows in (
+            ("device.counters", self.watch.counters),
+            ("device.processes", self.watch.processes),
+        ):
             while rows:
                 self.job.run.jsonl(name, -1).append(rows.pop(0))
         self.watch.thread.raise_failure()
@@ -47,5 +56,8 @@ class Amd:
         self.poll(time.monotonic_ns())
         share = self.watch.busy_ns / max(time.monotonic_ns() - self.began_ns, 1)
         return SourceStatus(
-            self.NAME, "partial", "never tried on an AMD device; what it does not read: docs/devices.md", share
+            self.NAME,
+            "partial",
+            "never tried on an AMD device; what it does not read: docs/devices.md",
+            share,
         )

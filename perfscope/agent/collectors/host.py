@@ -1,7 +1,8 @@
-"""Counters of every process of the job five times a second, of the whole host once a second: stream "host.counters".
+"""Counters of every process of the job five times a second, of the whole host once a second: stream
+"host.counters".
 
-What is dearer to read (every thread's run-queue delay, context switches) is read once a second, a fifth of the processes
-with each look. Names and units: docs/tables.md.
+What is dearer to read (every thread's run-queue delay, context switches) is read once a second, a
+fifth of the processes with each look. Names and units: docs/tables.md.
 """
 
 import time
@@ -70,7 +71,9 @@ class Host:
         for process in newcomers:
             self.known[process].first(now_ns)
         for one in self.known.values():
-            if one.quick(now_ns) and (one.target.process in newcomers or self.is_turn(one.target.process)):
+            if one.quick(now_ns) and (
+                one.target.process in newcomers or self.is_turn(one.target.process)
+            ):
                 one.slow(now_ns)
         if self.is_turn(0):
             self.host_stream.append({"ts": now_ns, "tid": -1, **self.host.read()})
@@ -101,6 +104,10 @@ class Host:
         self.host_stream.append({"ts": now_ns, "tid": -1, **self.host.read()})
         self.host.close()
         self.pace.end(started, usual=False)
-        hidden = f"the kernel hides the I/O of {len(self.hidden)} processes (another user's)" if self.hidden else None
+        hidden = (
+            f"the kernel hides the I/O of {len(self.hidden)} processes (another user's)"
+            if self.hidden
+            else None
+        )
         reason = "; ".join(why for why in (self.pace.slowed, hidden) if why) or None
         return SourceStatus(self.NAME, "partial" if reason else "ok", reason, self.pace.share)

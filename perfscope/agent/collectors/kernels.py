@@ -1,8 +1,10 @@
-"""Depth `kernels`: asks the probes for windows of torch's profiler, and stores the traces they hand over.
+"""Depth `kernels`: asks the probes for windows of torch's profiler, and stores the traces they hand
+over.
 
-A process gets one window. Another one (`every_s`, or on request) is allowed by its probe only where it is known to be safe;
-for that the probe has to know whether anything was open at the end of the last one, which its trace shows.
-A trace comes as an open memory file through the probe's own socket: that works across mount, network and pid namespaces.
+A process gets one window. Another one (`every_s`, or on request) is allowed by its probe only where
+it is known to be safe; for that the probe has to know whether anything was open at the end of the
+last one, which its trace shows. A trace comes as an open memory file through the probe's own
+socket: that works across mount, network and pid namespaces.
 """
 
 import os
@@ -29,17 +31,23 @@ LATER_NS = 5_000_000_000
 """So long after a probe said that no window is possible yet it is asked again."""
 NO_OPERATORS = "the process ran no operator while a window was on: attach to it when it computes"
 NO_KERNELS = (
-    "the window holds no kernels: a profile without CUDA came first in this process, or CUPTI was not available"
+    "the window holds no kernels: a profile without CUDA came first in this process, or CUPTI was"
+    " not available"
 )
 CUPTI_STAYS = (
-    "CUPTI stays loaded until the program ends, which can slow it down (10 to 20 % were reported for some programs)"
+    "CUPTI stays loaded until the program ends, which can slow it down (10 to 20 % were reported"
+    " for some programs)"
 )
 STEPS_BESIDE = 3
-"""Steps that a window spoils beside those inside: the ones it begins and ends in, and their neighbours."""
+"""Steps that a window spoils beside those inside: the ones it begins and ends in, and their
+neighbours.
+"""
 
 
 class Kernels:
-    """The collector: one window a training or serving process, after some steps without; with `every_s` again and again."""
+    """The collector: one window a training or serving process, after some steps without; with
+    `every_s` again and again.
+    """
 
     NAME = "kernels"
 
@@ -80,8 +88,14 @@ class Kernels:
         return {pid: visit for pid, visit in visits.items() if visit.target.role != "loader-worker"}
 
     def ask_ranks(self, now_ns: int) -> bool:
-        """One window of each rank, at the same step: True when they have been asked, or are waited for for a moment."""
-        ranks = {pid: visit for pid, visit in self.there().items() if visit.steps.updates.told is not None}
+        """One window of each rank, at the same step: True when they have been asked, or are waited
+        for for a moment.
+        """
+        ranks = {
+            pid: visit
+            for pid, visit in self.there().items()
+            if visit.steps.updates.told is not None
+        }
         if len(ranks) < 2 or len(ranks) < len(self.there()):
             return False
         numbers = agreed([visit.steps.updates for visit in ranks.values()])
@@ -102,7 +116,9 @@ class Kernels:
     @property
     def spoiled(self) -> int:
         """How many steps of a process the windows have distorted, about."""
-        return sum(STEPS_BESIDE + int(note.get("steps", 0)) for note in self.said) // max(len(self.asked_ns), 1)
+        return sum(STEPS_BESIDE + int(note.get("steps", 0)) for note in self.said) // max(
+            len(self.asked_ns), 1
+        )
 
     def due(self, visit: Visit, pid: int, now_ns: int) -> bool:
         asked_ns = self.asked_ns.get(pid)
@@ -110,7 +126,9 @@ class Kernels:
             return False
         if asked_ns is not None:
             every_s = self.window.every_s
-            is_time = every_s is not None and pid not in self.over and now_ns - asked_ns >= every_s * 1e9
+            is_time = (
+                every_s is not None and pid not in self.over and now_ns - asked_ns >= every_s * 1e9
+            )
             return is_time and len(self.said) >= self.asked and not self.store.threads
         here_ns = now_ns - self.seen_ns.setdefault(pid, now_ns)
         return due(here_ns / 1e9, visit.steps.steps, self.total_s)
@@ -124,7 +142,9 @@ class Kernels:
         left = min((one for one in room if one is not None), default=None)
         events = self.window.affordable(left)
         if not events:
-            self.said.append({"refused": f"{(left or 0) >> 20} MB of memory are left: too little for a window"})
+            self.said.append(
+                {"refused": f"{(left or 0) >> 20} MB of memory are left: too little for a window"}
+            )
             return
         closed = self.store.all_closed(self.probe.visits[pid].target.process)
         self.probe.lines[pid].send(b"W%d,%d,%d;" % (number, events, closed is True))
@@ -176,18 +196,26 @@ class Kernels:
             return SourceStatus(self.NAME, "unavailable", next(iter(reasons), self.silence()))
         parts = sum(not note["whole"] and not note["steps"] for note in taken)
         if parts:
-            reasons.append("the window ended before one whole step was over: it is a part of a step")
+            reasons.append(
+                "the window ended before one whole step was over: it is a part of a step"
+            )
         reasons += [NO_OPERATORS] if self.store.without_operators else []
         reasons += [NO_KERNELS] if self.store.without_kernels else []
         is_loaded = any(note.get("device") for note in taken) and not self.store.without_kernels
         cupti = [CUPTI_STAYS] if is_loaded else []
-        return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join([*reasons, *told(taken), *cupti]))
+        return SourceStatus(
+            self.NAME, "partial" if reasons else "ok", "; ".join([*reasons, *told(taken), *cupti])
+        )
 
     def silence(self) -> str:
         """Why nothing was said."""
         if not self.probe.visits:
             return "the process was not entered"
-        return "the probe did not answer" if self.asked else "no process was there long enough for a window"
+        return (
+            "the probe did not answer"
+            if self.asked
+            else "no process was there long enough for a window"
+        )
 
 
 def told(notes: list[dict[str, Any]]) -> list[str]:
@@ -200,7 +228,10 @@ def told(notes: list[dict[str, Any]]) -> list[str]:
 def summary(note: dict[str, Any]) -> str:
     """One window in words."""
     lasted_ms = (note["end"] - note["begin"]) / 1e6
-    text = f"{note['steps']} whole steps in a window of {lasted_ms:.0f} ms, {note['bytes'] / 1e6:.1f} MB"
+    text = (
+        f"{note['steps']} whole steps in a window of {lasted_ms:.0f} ms,"
+        f" {note['bytes'] / 1e6:.1f} MB"
+    )
     if note.get("gil"):
         text += ", ended with the GIL"
     if note["begin"] - note["first"] >= SLOW_START_NS:

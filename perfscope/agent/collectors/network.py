@@ -1,4 +1,6 @@
-"""Bytes and errors of the host's network ports once a second: stream "network.counters"; which port is near which device."""
+"""Bytes and errors of the host's network ports once a second: stream "network.counters"; which port
+is near which device.
+"""
 
 from pathlib import Path
 
@@ -50,4 +52,6 @@ class Network:
         for one in self.facts.values():
             one.near = neighbours(one, manifest.devices, self.sys)
         manifest.ports = list(self.facts.values())
-        return SourceStatus(self.NAME, "partial" if self.pace.slowed else "ok", self.pace.slowed, self.pace.share)
+        return SourceStatus(
+            self.NAME, "partial" if self.pace.slowed else "ok", self.pace.slowed, self.pace.share
+        )

@@ -1,4 +1,6 @@
-"""Counters of this host's NVIDIA devices, and who uses them: streams "device.counters", "device.processes", "device.gaps"."""
+"""Counters of this host's NVIDIA devices, and who uses them: streams "device.counters",
+"device.processes", "device.gaps".
+"""
 
 from perfscope.agent.collector import Job
 from perfscope.agent.nvml.bindings import check
@@ -9,12 +11,16 @@ LAST_WAIT_S = 1.0
 
 
 class Nvml:
-    """The collector: takes what its threads have read. It enters nothing, so it runs at every depth."""
+    """The collector: takes what its threads have read. It enters nothing, so it runs at every
+    depth.
+    """
 
     NAME = "nvml"
 
     def start(self, job: Job) -> None:
-        """Raises CollectorUnavailable where there are no usable bindings, no driver, no device, or no answer."""
+        """Raises CollectorUnavailable where there are no usable bindings, no driver, no device, or
+        no answer.
+        """
         check()  # before what imports them
         from perfscope.agent.nvml.door import opened
         from perfscope.agent.nvml.watch import Throughput, Watch
@@ -70,7 +76,9 @@ class Nvml:
         sampling = self.watch.sampling()
         share = None if sampling is None else sampling.core_share
         if not answered:
-            return SourceStatus(self.NAME, "failed", "the driver does not answer: a call hangs", share)
+            return SourceStatus(
+                self.NAME, "failed", "the driver does not answer: a call hangs", share
+            )
         refused = {
             f"no permission for {name}"
             for card in self.watch.cards
@@ -78,11 +86,16 @@ class Nvml:
             if "permission" in why
         }
         slowed = [one.pace.slowed for one in self.watch.rounds[:1] if one.pace.slowed]
-        silent = [f"device {at} did not answer from the start: {why}" for at, why in self.watch.silent.items()]
+        silent = [
+            f"device {at} did not answer from the start: {why}"
+            for at, why in self.watch.silent.items()
+        ]
         if silent and not self.watch.cards:
             return SourceStatus(self.NAME, "failed", "; ".join(silent), share)
         reasons = [*silent, *dict.fromkeys(self.gaps), *sorted(refused), *slowed]
-        return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, share)
+        return SourceStatus(
+            self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, share
+        )
 
 
 def where(device: int) -> str:

@@ -1,7 +1,8 @@
-"""NVTX ranges of every process of the job that uses NVTX, Python or not: stream "nvtx.records", names in "nvtx.names".
+"""NVTX ranges of every process of the job that uses NVTX, Python or not: stream "nvtx.records",
+names in "nvtx.names".
 
-Only where we start the command: NVTX looks for a tool once, on a process's first call. A process calls by itself, with the ring
-it writes to as an open file.
+Only where we start the command: NVTX looks for a tool once, on a process's first call. A process
+calls by itself, with the ring it writes to as an open file.
 """
 
 import time
@@ -54,14 +55,18 @@ class Nvtx:
         self.seen |= self.job.processes
         room = MOST_UNAUTHENTICATED - sum(caller.process < 0 for caller in self.callers)
         trusted = self.users.uids_including(self.job.processes.values())
-        self.callers += [Caller(line, now_ns) for line in accept(self.door.listening, trusted, room)]
+        self.callers += [
+            Caller(line, now_ns) for line in accept(self.door.listening, trusted, room)
+        ]
         most = 0
         for caller in list(self.callers):
             most = max(most, self.serve(caller, now_ns))
         return now_ns + (BUSY_NS if most > BUSY_RECORDS else PERIOD_NS)
 
     def serve(self, caller: Caller, now_ns: int) -> int:
-        """Take what it has written; how many records. A caller that is none of ours, or has ended, is let go."""
+        """Take what it has written; how many records. A caller that is none of ours, or has ended,
+        is let go.
+        """
         notes, _ = caller.line.frames()
         if caller.ring is None and notes and not self.take_ring(caller, notes.pop(0)):
             caller.line.open = False
@@ -69,7 +74,9 @@ class Nvtx:
         if caller.process < 0 and caller.ring is not None:
             self.recognise(caller)
         taken = self.drain(caller) if caller.process >= 0 else 0
-        if not caller.line.open or (caller.process < 0 and now_ns - caller.since_ns > LONGEST_UNKNOWN_NS):
+        if not caller.line.open or (
+            caller.process < 0 and now_ns - caller.since_ns > LONGEST_UNKNOWN_NS
+        ):
             self.unknown += caller.ring is not None and caller.process < 0
             self.let_go(caller)
         return taken
@@ -94,7 +101,9 @@ class Nvtx:
         ring = caller.ring
         assert ring is not None
         records = ring.records()
-        for name in ring.names():  # after the records: a name is told before the first that has its code
+        for (
+            name
+        ) in ring.names():  # after the records: a name is told before the first that has its code
             row = {"code": caller.names, "kind": "nvtx", "name": name}
             self.job.run.jsonl("nvtx.names", caller.process).append(row)
             caller.names += 1

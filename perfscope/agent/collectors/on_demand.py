@@ -1,7 +1,8 @@
-"""Where a process cannot be entered: a window that Kineto itself takes, of a process that was started with KINETO_USE_DAEMON=1.
+"""Where a process cannot be entered: a window that Kineto itself takes, of a process that was
+started with KINETO_USE_DAEMON=1.
 
-Such a process asks a daemon for orders, and here we are that daemon. Nothing enters the process; the trace is a file that it
-writes where we say, and that is ours as soon as it is whole.
+Such a process asks a daemon for orders, and here we are that daemon. Nothing enters the process;
+the trace is a file that it writes where we say, and that is ours as soon as it is whole.
 """
 
 import contextlib
@@ -36,7 +37,9 @@ PLACE, PREFIX = "/tmp", "perfscope-kineto-"
 
 @dataclass(frozen=True)
 class TraceFolder:
-    """A folder that the process may write its trace to: in its own /tmp, made with its user's rights, open to nobody else."""
+    """A folder that the process may write its trace to: in its own /tmp, made with its user's
+    rights, open to nobody else.
+    """
 
     user: TargetUser
     name: str
@@ -60,7 +63,9 @@ class TraceFolder:
         return Path(PLACE) / self.name
 
     def trace(self) -> tuple[int, int] | None:
-        """Return (memory file, size in bytes), None while the trace is not there. Raises OSError."""
+        """Return (memory file, size in bytes), None while the trace is not there. Raises
+        OSError.
+        """
         found = call_as(
             self.user,
             files.copy_first,
@@ -126,7 +131,9 @@ class OnDemand:
         return self.listening is not None and self.store.stored > 0
 
     def requested(self, message: dynolog.Message) -> None:
-        """Answer a process of the job that asks for a configuration: the first one is asked for a trace."""
+        """Answer a process of the job that asks for a configuration: the first one is asked for a
+        trace.
+        """
         assert self.listening is not None
         wanted = not self.asked and message.what != dynolog.BUSY and self.tries < MOST_TRIES
         text = b""
@@ -134,9 +141,14 @@ class OnDemand:
             self.tries += 1
             try:
                 self.folder = TraceFolder.make(message.pid)
-                text = dynolog.order(self.folder.path / "trace.json", self.seconds, stacks=self.window.stacks)
+                text = dynolog.order(
+                    self.folder.path / "trace.json", self.seconds, stacks=self.window.stacks
+                )
             except OSError as error:
-                wanted, self.store.trouble = False, [f"no place for Kineto's trace: {error.strerror}"]
+                wanted, self.store.trouble = (
+                    False,
+                    [f"no place for Kineto's trace: {error.strerror}"],
+                )
         mono, real = time.monotonic_ns(), time.time_ns()
         answered = dynolog.answer(self.listening, message, text)
         if wanted and answered:
@@ -160,7 +172,14 @@ class OnDemand:
         file, size_bytes = trace
         now_ns, begin = time.monotonic_ns(), self.asked["mono"]
         note = {name: self.asked[name] for name in ("mono", "real")}
-        note |= {"first": begin, "begin": begin, "end": now_ns, "off": now_ns, "last": now_ns, "steps": 0}
+        note |= {
+            "first": begin,
+            "begin": begin,
+            "end": now_ns,
+            "off": now_ns,
+            "last": now_ns,
+            "steps": 0,
+        }
         note |= {"whole": False, "bytes": size_bytes, "stall": None, "on_demand": True}
         self.store.keep(file, note, target)
         self.tidy()
@@ -173,7 +192,11 @@ class OnDemand:
     def stop(self) -> SourceStatus:
         """Wait for a trace that is being written, and say how it went."""
         until = time.monotonic() + self.seconds + WRITING_S
-        while self.folder is not None and time.monotonic() < until and self.job.root_pid in self.job.processes:
+        while (
+            self.folder is not None
+            and time.monotonic() < until
+            and self.job.root_pid in self.job.processes
+        ):
             self.fetch()
             time.sleep(0.05)
             self.job.look_again()
@@ -183,7 +206,10 @@ class OnDemand:
         self.listening.close()
         self.store.finish()
         if self.store.stored:
-            told = f"Kineto's own window of {self.seconds:g} s, ordered as its daemon: the process cannot be entered"
+            told = (
+                f"Kineto's own window of {self.seconds:g} s, ordered as its daemon: the process"
+                " cannot be entered"
+            )
             return SourceStatus(self.NAME, "ok", told)
         return SourceStatus(self.NAME, "unavailable", self.silence())
 
@@ -194,7 +220,10 @@ class OnDemand:
             return "Kineto was asked for a window and wrote none"
         waited_s = (time.monotonic_ns() - self.began_ns) / 1e9
         if waited_s < dynolog.PATIENCE_S:
-            return f"in {waited_s:.0f} s the process did not ask for orders; started with {DAEMON}=1 it does every 10 s"
+            return (
+                f"in {waited_s:.0f} s the process did not ask for orders; started with {DAEMON}=1"
+                " it does every 10 s"
+            )
         return f"the process cannot be entered, and asks for no orders: start it with {DAEMON}=1"
 
 

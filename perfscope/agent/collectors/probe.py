@@ -1,4 +1,6 @@
-"""Depth `probe`: enters every process of the job that runs torch, takes in what the probes report, and sends them away again."""
+"""Depth `probe`: enters every process of the job that runs torch, takes in what the probes report,
+and sends them away again.
+"""
 
 import array
 import time
@@ -39,7 +41,9 @@ FIRST_FRAME_TIMEOUT_NS = 10_000_000_000
 MALFORMED = (TypeError, ValueError, LookupError, msgspec.ValidationError)
 """What malformed notes raise."""
 SHOWS_WITHIN_NS = 12_000_000_000
-"""A process that multiprocessing spawned shows what it is for within seconds (`spawned_ranks.SETTLE_S`)."""
+"""A process that multiprocessing spawned shows what it is for within seconds
+(`spawned_ranks.SETTLE_S`).
+"""
 
 
 class Visit:
@@ -68,8 +72,12 @@ class Visit:
         self.torch: TorchFacts | None = None
 
     def note(self, note: dict[str, Any]) -> None:
-        """One small message: a name, a stack, a pair of clock readings, or the probe's own state."""
-        if "file" in note:  # first: whatever else such a note holds, its descriptor is ours to close
+        """One small message: a name, a stack, a pair of clock readings, or the probe's own
+        state.
+        """
+        if (
+            "file" in note
+        ):  # first: whatever else such a note holds, its descriptor is ours to close
             self.windows.append(note)
         elif "stack" in note:
             stack = self.stack_names.get(note["stack"])
@@ -104,11 +112,17 @@ class Visit:
 
     @property
     def overhead_share(self) -> float | None:
-        """What the probe cost its process: records at their measured price plus our thread's CPU time, of the time it was in.
+        """What the probe cost its process: records at their measured price plus our thread's CPU
+        time, of the time it was in.
 
-        None for a visit too short to tell a share: of a process that ends at once coming and going is all there was.
+        None for a visit too short to tell a share: of a process that ends at once coming and going
+        is all there was.
         """
-        return (self.count * self.cost_ns + self.busy_ns) / self.span_ns if self.span_ns >= TELLS_COST_NS else None
+        return (
+            (self.count * self.cost_ns + self.busy_ns) / self.span_ns
+            if self.span_ns >= TELLS_COST_NS
+            else None
+        )
 
 
 @dataclass(frozen=True)
@@ -142,14 +156,18 @@ class Probe:
         self.due_ns: dict[tuple[int, int], int] = {}
 
     def start(self, job: Job) -> None:
-        """Open the line and begin to enter; whether a process could be entered shows in `reports`."""
+        """Open the line and begin to enter; whether a process could be entered shows in
+        `reports`.
+        """
         self.job = job
         self.events = job.run.jsonl("agent.events", -1)
         if self.door is not None:
             self.socket = self.door
             return
         try:
-            check(job.root_pid)  # whose refusals say what to do; what the kernel says to a socket does not
+            check(
+                job.root_pid
+            )  # whose refusals say what to do; what the kernel says to a socket does not
         except CannotEnter as refusal:
             raise CollectorUnavailable(str(refusal)) from None
         self.socket = Door(*listen(job.root_pid))
@@ -167,18 +185,28 @@ class Probe:
         return now_ns + (ENTERING_NS if self.entering else PERIOD_NS)
 
     def beat(self, now_ns: int) -> None:
-        """Tell the probes that the agent is there: they leave when they have heard nothing for five seconds."""
+        """Tell the probes that the agent is there: they leave when they have heard nothing for five
+        seconds.
+        """
         if now_ns >= self.next_beat_ns:
             self.next_beat_ns = now_ns + HEARTBEAT_NS
             for line in (*self.lines.values(), *(one.line for one in self.early)):
                 line.send(b"H")
 
     def enter_new(self, now_ns: int) -> None:
-        """Enter what has torch and has not been tried: the training processes first, then their workers."""
-        living = sorted(self.job.processes.values(), key=lambda one: (one.role == "loader-worker", one.process))
+        """Enter what has torch and has not been tried: the training processes first, then their
+        workers.
+        """
+        living = sorted(
+            self.job.processes.values(), key=lambda one: (one.role == "loader-worker", one.process)
+        )
         for one in living:
             key = (one.pid, one.start_ticks)
-            if not (one.is_python and one.has_torch) or one.role in ("launcher", "other") or key in self.tried:
+            if (
+                not (one.is_python and one.has_torch)
+                or one.role in ("launcher", "other")
+                or key in self.tried
+            ):
                 continue
             if self.door is not None and now_ns < self.due_ns.setdefault(
                 key, now_ns + self.patience_ns(one, self.door)
@@ -188,7 +216,9 @@ class Probe:
                 return
             self.tried.add(key)
             source = bundle(self.socket.address_for(one.pid), self.window, nvtx=self.socket.nvtx)
-            self.entering[one.pid] = at_normal_priority(partial(enter_apart, one.pid, source, ENTRY_DEADLINE_S))
+            self.entering[one.pid] = at_normal_priority(
+                partial(enter_apart, one.pid, source, ENTRY_DEADLINE_S)
+            )
 
     def patience_ns(self, target: TargetProcess, door: Door) -> int:
         """How long a process may take to call; the one that has started us calls in any case."""
@@ -206,7 +236,15 @@ class Probe:
                 "way": report.way,
                 "stopped_ns": report.stopped_ns,
             }
-            self.events.append({"ts": now_ns, "pid": pid, "attempts": report.attempts, "reason": report.error, **row})
+            self.events.append(
+                {
+                    "ts": now_ns,
+                    "pid": pid,
+                    "attempts": report.attempts,
+                    "reason": report.error,
+                    **row,
+                }
+            )
 
     def accept(self) -> None:
         """Accept connections of trusted users."""
@@ -241,15 +279,21 @@ class Probe:
     def let_in(self, caller: Early) -> None:
         """A caller that is one of ours, in a process of the job that has no probe yet, is welcome.
 
-        A worker forked just now calls by itself; where probes come by themselves one may call before its process has shown
-        what it is for: it waits.
+        A worker forked just now calls by itself; where probes come by themselves one may call
+        before its process has shown what it is for: it waits.
         """
         line = caller.line
-        known = bool(caller.notes) and caller.notes[0].get("token") == self.socket.token and line.pid not in self.lines
+        known = (
+            bool(caller.notes)
+            and caller.notes[0].get("token") == self.socket.token
+            and line.pid not in self.lines
+        )
         here = self.job.processes.get(line.pid)
         if known and (here is None or (self.door is not None and here.role == "other")):
             if self.door is not None:  # it has waited until it knew
-                self.job.said[line.pid] = "main" if caller.notes[0].get("worker") is None else "loader-worker"
+                self.job.said[line.pid] = (
+                    "main" if caller.notes[0].get("worker") is None else "loader-worker"
+                )
             self.job.look_again()
         target = self.job.processes.get(line.pid) or self.seen.get(line.pid) if known else None
         if target is not None and not line.peer.is_process(target.pid, target.start_ticks):
@@ -283,12 +327,18 @@ class Probe:
         self.keep_facts(visit)
 
     def keep_facts(self, visit: Visit) -> None:
-        """What torch is like in the first process that trains; that it uses a device or other threads may show later."""
+        """What torch is like in the first process that trains; that it uses a device or other
+        threads may show later.
+        """
         manifest = self.job.run.manifest
-        first = next((one for one in self.visits.values() if one.target.role != "loader-worker"), None)
+        first = next(
+            (one for one in self.visits.values() if one.target.role != "loader-worker"), None
+        )
         if visit is first and visit.torch is not None and manifest.torch != visit.torch:
             manifest.torch = visit.torch
-            manifest.calibration = recall(manifest.host, visit.torch.version, visit.torch.intra_op_threads)
+            manifest.calibration = recall(
+                manifest.host, visit.torch.version, visit.torch.intra_op_threads
+            )
             self.job.run.write_manifest()
 
     def take(self, visit: Visit, notes: list[dict[str, Any]], records: Any) -> None:
@@ -307,7 +357,9 @@ class Probe:
             visit.records.append(records)
 
     def worker(self, pid: int) -> int:
-        """The number that its loader gave to the worker `pid`, -1 for any other process and before its probe has called."""
+        """The number that its loader gave to the worker `pid`, -1 for any other process and before
+        its probe has called.
+        """
         visit = self.visits.get(pid)
         return -1 if visit is None or visit.worker is None else visit.worker
 
@@ -349,7 +401,10 @@ class Probe:
         silent = [str(pid) for pid, report in self.reports.items() if report.error is None]
         if not silent:
             return "no process of the job has torch loaded"
-        return f"the probe in pid {', '.join(silent)} did not report: check that its user can read its Python files"
+        return (
+            f"the probe in pid {', '.join(silent)} did not report: check that its user can read its"
+            " Python files"
+        )
 
     def costs(self) -> list[ProbeCost]:
         """Return what each probe cost its process, as far as it was measured directly."""
@@ -369,24 +424,35 @@ class Probe:
         errors = [report.error for report in self.reports.values() if report.error]
         refused = [visit.refused for visit in self.visits.values() if visit.refused]
         dropped = sum(visit.dropped for visit in self.visits.values())
-        shares = [share for visit in self.visits.values() if (share := visit.overhead_share) is not None]
+        shares = [
+            share for visit in self.visits.values() if (share := visit.overhead_share) is not None
+        ]
         overhead = max(shares, default=None)
         if not self.visits:
             return SourceStatus(self.NAME, "unavailable", errors[0] if errors else self.silence())
         if refused:
             return SourceStatus(self.NAME, "failed", refused[0])
-        unsaid = [str(pid) for pid, visit in self.visits.items() if not visit.said_bye and pid in self.job.processes]
+        unsaid = [
+            str(pid)
+            for pid, visit in self.visits.items()
+            if not visit.said_bye and pid in self.job.processes
+        ]
         reasons = [*errors[:1]]
         if dropped:
             reasons.append(f"{dropped} records of the probe dropped: too many at once")
             self.job.run.tell_dropped("records of the probe", reasons[-1])
         if self.damaged:
             reasons.append(
-                f"what pid {', '.join(map(str, self.damaged))} sent could not be read: the connection was closed"
+                f"what pid {', '.join(map(str, self.damaged))} sent could not be read: the"
+                " connection was closed"
             )
         failed = sorted({one for visit in self.visits.values() for one in visit.failed})
         if failed:
-            reasons.append(f"no longer recorded after an error of ours: {', '.join(failed)}; please report it")
+            reasons.append(
+                f"no longer recorded after an error of ours: {', '.join(failed)}; please report it"
+            )
         if unsaid:
             reasons.append(f"no last word from pid {', '.join(unsaid)}")
-        return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead)
+        return SourceStatus(
+            self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead
+        )

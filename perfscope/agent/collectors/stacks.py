@@ -1,7 +1,8 @@
-"""Depth `observe`: Python stacks of the main processes, from outside, by py-spy: stream "pyspy.stacks".
+"""Depth `observe`: Python stacks of the main processes, from outside, by py-spy: stream
+"pyspy.stacks".
 
-One row a thread and sampling period, so that rows count like samples. py-spy's own cost is measured; where it is more than
-its share of a core, it is started again at a lower rate.
+One row a thread and sampling period, so that rows count like samples. py-spy's own cost is
+measured; where it is more than its share of a core, it is started again at a lower rate.
 """
 
 import resource
@@ -40,7 +41,11 @@ class Watch:
             self.sampling.name_threads()
         share = self.sampling.share
         dear = share is not None and share > 1.5 * most_share and self.rate_hz > SLOWEST_HZ
-        if share is not None and dear and time.monotonic_ns() - self.sampling.began_ns > JUDGED_AFTER_NS:
+        if (
+            share is not None
+            and dear
+            and time.monotonic_ns() - self.sampling.began_ns > JUDGED_AFTER_NS
+        ):
             self.end()
             self.rate_hz = max(SLOWEST_HZ, self.rate_hz * most_share / share)
             self.sampling = self.begin()
@@ -50,7 +55,9 @@ class Watch:
 
     def rows(self) -> list[dict[str, object]]:
         """Rows of "pyspy.stacks": each stack once a sampling period that it stood."""
-        handles = {handle: tid for sampling, _ in self.done for handle, tid in sampling.handles.items()}
+        handles = {
+            handle: tid for sampling, _ in self.done for handle, tid in sampling.handles.items()
+        }
         rows: list[dict[str, object]] = []
         for sampling, events in self.done:
             period_us = 1e6 / sampling.rate_hz
@@ -60,12 +67,21 @@ class Watch:
                 for piece in range(pieces):
                     ts = sampling.zero_ns + int((one.at_us + piece * weight_us) * 1000)
                     tid = handles.get(one.thread, one.thread)
-                    rows.append({"ts": ts, "tid": tid, "weight_ns": int(weight_us * 1000), "stack": one.stack})
+                    rows.append(
+                        {
+                            "ts": ts,
+                            "tid": tid,
+                            "weight_ns": int(weight_us * 1000),
+                            "stack": one.stack,
+                        }
+                    )
         return rows
 
 
 class Stacks:
-    """The collector. A thread that ended before its id was learned keeps its pthread handle for a tid."""
+    """The collector. A thread that ended before its id was learned keeps its pthread handle for a
+    tid.
+    """
 
     NAME = "stacks"
 
@@ -82,9 +98,16 @@ class Stacks:
         self.used_s = children_cpu_s()
 
     def poll(self, now_ns: int) -> int:
-        mains = sorted((one for one in self.job.processes.values() if one.role == "main"), key=lambda one: one.process)
+        mains = sorted(
+            (one for one in self.job.processes.values() if one.role == "main"),
+            key=lambda one: one.process,
+        )
         for one in mains:
-            if one.process not in self.watched and len(self.watched) < MOST_PROCESSES and self.trouble is None:
+            if (
+                one.process not in self.watched
+                and len(self.watched) < MOST_PROCESSES
+                and self.trouble is None
+            ):
                 self.take_in(one)
         for watch in self.watched.values():
             watch.poll(MOST_SHARE / len(self.watched))
@@ -99,19 +122,32 @@ class Stacks:
     def stop(self) -> SourceStatus:
         for watch in self.watched.values():
             watch.end()
-        share = (children_cpu_s() - self.used_s) / max((time.monotonic_ns() - self.began_ns) / 1e9, 1e-9)
+        share = (children_cpu_s() - self.used_s) / max(
+            (time.monotonic_ns() - self.began_ns) / 1e9, 1e-9
+        )
         seen = 0
         for watch in self.watched.values():
             stream = self.job.run.jsonl("pyspy.stacks", watch.target.process)
             for row in watch.rows():
                 stream.append(row)
                 seen += 1
-        complaints = [sampling.said for watch in self.watched.values() for sampling, _ in watch.done if sampling.said]
+        complaints = [
+            sampling.said
+            for watch in self.watched.values()
+            for sampling, _ in watch.done
+            if sampling.said
+        ]
         trouble = self.trouble or (f"py-spy: {complaints[0]}" if complaints else None)
         if not seen:
-            return SourceStatus(self.NAME, "unavailable", trouble or "py-spy saw no Python stack", share)
+            return SourceStatus(
+                self.NAME, "unavailable", trouble or "py-spy saw no Python stack", share
+            )
         slowest_hz = min(watch.rate_hz for watch in self.watched.values())
-        slowed = f"sampled {slowest_hz:.1f} times a second, to stay cheap" if slowest_hz < RATE_HZ else None
+        slowed = (
+            f"sampled {slowest_hz:.1f} times a second, to stay cheap"
+            if slowest_hz < RATE_HZ
+            else None
+        )
         reason = "; ".join(why for why in (trouble, slowed) if why) or None
         return SourceStatus(self.NAME, "partial" if reason else "ok", reason, share)
 

@@ -1,9 +1,11 @@
-"""What the main threads of ranks and workers do, asked twenty times a second: running, or waiting, and for what.
+"""What the main threads of ranks and workers do, asked twenty times a second: running, or waiting,
+and for what.
 
-From /proc/PID/task/TID/syscall: the system call that a thread sits in and its arguments; it says `running` for a thread that
-runs or waits for a core. A futex inside CPython's `_PyRuntime` is the GIL: its condition variable lies there (3.8 to 3.14,
-main interpreter), and no other lock that Python code waits for does. A thread at a barrier of OpenMP waits for another futex.
-`disk` is an uninterruptible wait (state D) in a call on a file, or outside any call: a page being read in.
+From /proc/PID/task/TID/syscall: the system call that a thread sits in and its arguments; it says
+`running` for a thread that runs or waits for a core. A futex inside CPython's `_PyRuntime` is the
+GIL: its condition variable lies there (3.8 to 3.14, main interpreter), and no other lock that
+Python code waits for does. A thread at a barrier of OpenMP waits for another futex. `disk` is an
+uninterruptible wait (state D) in a call on a file, or outside any call: a page being read in.
 """
 
 import math
@@ -24,7 +26,9 @@ MOST_NEWCOMERS = 2
 """Taken in with one look: finding `_PyRuntime` takes a millisecond or two."""
 ROLES = ("main", "loader-worker")
 GOLDEN = (math.sqrt(5) - 1) / 2
-"""Looks come a little early or late by multiples of it, so that they never keep step with a loop of the same period."""
+"""Looks come a little early or late by multiples of it, so that they never keep step with a loop of
+the same period.
+"""
 OUTSIDE_ANY_CALL = -1
 
 
@@ -53,7 +57,10 @@ class MainThread:
         return "disk" if what == "file" and self.letter() == "D" else what
 
     def in_runtime(self, address: int) -> bool:
-        return self.runtime is not None and self.runtime[0] <= address < self.runtime[0] + self.runtime[1]
+        return (
+            self.runtime is not None
+            and self.runtime[0] <= address < self.runtime[0] + self.runtime[1]
+        )
 
     def kind_of(self, descriptor: int) -> str:
         # Asked anew each time: numbers are used again for other files, and one link costs 3 us.
@@ -82,7 +89,9 @@ class Watched(MainThread):
 
 
 def runtime_range(pid: int) -> tuple[int, int] | None:
-    """(address, size) of the process's `_PyRuntime`; None when it has none or it cannot be found."""
+    """(address, size) of the process's `_PyRuntime`; None when it has none or it cannot be
+    found.
+    """
     try:
         return symbol_range(pid, "_PyRuntime")
     except (CannotEnter, OSError):
@@ -95,14 +104,18 @@ class ThreadStates:
     NAME = "thread_states"
 
     def start(self, job: Job) -> None:
-        """Raises CollectorUnavailable where the kernel does not tell, or on an architecture whose calls are not known."""
+        """Raises CollectorUnavailable where the kernel does not tell, or on an architecture whose
+        calls are not known.
+        """
         meaning = meanings()
         if meaning is None:
-            raise CollectorUnavailable("the system calls of this processor architecture are not known to perfscope")
+            raise CollectorUnavailable(
+                "the system calls of this processor architecture are not known to perfscope"
+            )
         if proc.read(f"/proc/{job.root_pid}/syscall") is None:
             raise CollectorUnavailable(
-                "the kernel does not let us read what the threads wait for: it needs the same right as ptrace "
-                "(`perfscope doctor` says how to get it)"
+                "the kernel does not let us read what the threads wait for: it needs the same right"
+                " as ptrace (`perfscope doctor` says how to get it)"
             )
         self.job, self.meaning = job, meaning
         self.watched: dict[int, Watched] = {}
@@ -137,6 +150,10 @@ class ThreadStates:
         for one in self.watched.values():
             one.close()
         blind = len(self.without_runtime)
-        unsure = f"no _PyRuntime in {blind} processes: waits for the GIL there count as lock" if blind else None
+        unsure = (
+            f"no _PyRuntime in {blind} processes: waits for the GIL there count as lock"
+            if blind
+            else None
+        )
         reason = "; ".join(why for why in (self.pace.slowed, unsure) if why) or None
         return SourceStatus(self.NAME, "partial" if reason else "ok", reason, self.pace.share)

@@ -1,1 +1,3 @@
-"""How the probe gets into a process, from outside or by itself, and the line on which it reports."""
+"""How the probe gets into a process, from outside or by itself, and the line on which it
+reports.
+"""

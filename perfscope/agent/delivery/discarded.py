@@ -1,8 +1,8 @@
 """Closes what strangers have sent us without waiting for it.
 
-Closing the last reference to a socket with SO_LINGER and unsent data sleeps for as long as its sender chose, and a descriptor
-of such a socket can be on its way to us in any connection. A process that ends does not wait: so the last reference is left to a
-child that ends at once.
+Closing the last reference to a socket with SO_LINGER and unsent data sleeps for as long as its
+sender chose, and a descriptor of such a socket can be on its way to us in any connection. A process
+that ends does not wait: so the last reference is left to a child that ends at once.
 """
 
 import os
@@ -14,12 +14,16 @@ discarded: list[int] = []
 
 
 def discard(file: int | socket.socket) -> None:
-    """Have a descriptor or socket closed at the next `close_discarded`; it must not be used again."""
+    """Have a descriptor or socket closed at the next `close_discarded`; it must not be used
+    again.
+    """
     discarded.append(file if isinstance(file, int) else file.detach())
 
 
 def discard_files(notes: list[dict[str, Any]]) -> None:
-    """Discard the descriptors that came with notes which nobody will use; the list is empty afterwards."""
+    """Discard the descriptors that came with notes which nobody will use; the list is empty
+    afterwards.
+    """
     while notes:
         file = notes.pop().get("file", -1)
         if isinstance(file, int) and file >= 0:
@@ -27,7 +31,8 @@ def discard_files(notes: list[dict[str, Any]]) -> None:
 
 
 def close_discarded() -> None:
-    """Close what was discarded. To be called once per poll: it starts a process when there is anything.
+    """Close what was discarded. To be called once per poll: it starts a process when there is
+    anything.
 
     Raises OSError when no process can be started; the descriptors are then kept for the next call.
     """

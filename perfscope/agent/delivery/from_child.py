@@ -1,8 +1,10 @@
-"""Enters a process from processes of our own: a tracer that may be killed or frozen, and a watcher that replaces it.
+"""Enters a process from processes of our own: a tracer that may be killed or frozen, and a watcher
+that replaces it.
 
-Neither a kill nor a freeze of the agent reaches them: each is a session of its own, lives for a fraction of a second, and ends
-with the other. The watcher kills a tracer whose target has been stopped for MOST_STOPPED_NS, and starts another one
-where a tracer was killed: the target has restored itself by then (`agent.entry.remote_call`).
+Neither a kill nor a freeze of the agent reaches them: each is a session of its own, lives for a
+fraction of a second, and ends with the other. The watcher kills a tracer whose target has been
+stopped for MOST_STOPPED_NS, and starts another one where a tracer was killed: the target has
+restored itself by then (`agent.entry.remote_call`).
 """
 
 import contextlib
@@ -101,20 +103,29 @@ def enter_apart(pid: int, source: str, deadline_s: float) -> Entering:
 
 
 def watch(task: EntryTask) -> bytes:
-    """Have the task done by tracers, one after another while they are killed; return the report, empty for none."""
+    """Have the task done by tracers, one after another while they are killed; return the report,
+    empty for none.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     for _ in range(MOST_TRACERS):
         watcher, tracer = os.getpid(), os.fork()
         if not tracer:
             trace(task, watcher)
         killed = os.WIFSIGNALED(end_of(tracer, task))
-        if task.progress.report or task.progress.script_requested or not killed or task.left_s < SHORTEST_S:
+        if (
+            task.progress.report
+            or task.progress.script_requested
+            or not killed
+            or task.left_s < SHORTEST_S
+        ):
             break
     return task.progress.report
 
 
 def end_of(tracer: int, task: EntryTask) -> int:
-    """Wait for the tracer's end, and kill it when it keeps the target stopped; return its wait status."""
+    """Wait for the tracer's end, and kill it when it keeps the target stopped; return its wait
+    status.
+    """
     visit = seen_ns = 0
     while True:
         signal.sigtimedwait({signal.SIGCHLD}, CHECK_S)
@@ -159,7 +170,9 @@ def trace(task: EntryTask, watcher: int) -> None:
 
 
 def begin_session() -> None:
-    """Leave the session and the process group: what is sent to those does not reach this process."""
+    """Leave the session and the process group: what is sent to those does not reach this
+    process.
+    """
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -173,9 +186,13 @@ def end_with(parent: int) -> None:
 
 
 def keep_only(writing: int) -> None:
-    """Close what was inherited: an open copy of our sockets would hide our death from the probes."""
+    """Close what was inherited: an open copy of our sockets would hide our death from the
+    probes.
+    """
     os.closerange(3, writing)
-    os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
+    os.closerange(
+        writing + 1, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536
+    )
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)

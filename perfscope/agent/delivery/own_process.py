@@ -12,8 +12,12 @@ from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.profiler_windows.window import Window
 
 
-def begin(door: Door, window: Window | None, begun: Callable[[Any], None], over: Callable[[], None]) -> None:
-    """Start it; `begun` is called with the probe once its patches are in place, `over` when it has left or never came."""
+def begin(
+    door: Door, window: Window | None, begun: Callable[[Any], None], over: Callable[[], None]
+) -> None:
+    """Start it; `begun` is called with the probe once its patches are in place, `over` when it has
+    left or never came.
+    """
     config = configuration(door.address_for(os.getpid()), window)
 
     def visit() -> None:
@@ -29,7 +33,10 @@ def begin(door: Door, window: Window | None, begun: Callable[[Any], None], over:
 def codes(windowed: bool) -> dict[str, CodeType]:
     """Its files, compiled under the names by which its frames are known and left out of stacks."""
     texts = sources_for(Window() if windowed else None)
-    return {name: compile(text, f"<perfscope {name}>", "exec", dont_inherit=True) for name, text in texts.items()}
+    return {
+        name: compile(text, f"<perfscope {name}>", "exec", dont_inherit=True)
+        for name, text in texts.items()
+    }
 
 
 def run(config: dict[str, Any], parts: dict[str, CodeType]) -> None:

@@ -1,4 +1,6 @@
-"""Who is at the other end of a unix socket: the credentials that the kernel reports to both sides, before a byte is read."""
+"""Who is at the other end of a unix socket: the credentials that the kernel reports to both sides,
+before a byte is read.
+"""
 
 import contextlib
 import fcntl
@@ -20,14 +22,18 @@ OVERFLOW_UID = 65534
 
 @dataclass(frozen=True)
 class Peer:
-    """A process that has connected to us; `start_ticks` tells it from a later one with the same pid."""
+    """A process that has connected to us; `start_ticks` tells it from a later one with the same
+    pid.
+    """
 
     pid: int
     uid: int
     start_ticks: int
 
     def is_process(self, pid: int, start_ticks: int) -> bool:
-        """Return whether this is that process. For a process that has ended only the pid is compared."""
+        """Return whether this is that process. For a process that has ended only the pid is
+        compared.
+        """
         return self.pid == pid and self.start_ticks in (0, start_ticks)
 
 
@@ -59,10 +65,12 @@ class TrustedUsers:
 
 @dataclass(frozen=True)
 class AgentAddress:
-    """Whom a probe calls: an abstract socket name, the token that shows it is one of ours, and who must be listening.
+    """Whom a probe calls: an abstract socket name, the token that shows it is one of ours, and who
+    must be listening.
 
-    `listener` is that process as SO_PEERCRED shows it to the probe: `pid` (0: not visible there), `start`
-    (clock ticks since boot, 0 if unknown) and `uid`. A name in the abstract namespace can be taken by anybody.
+    `listener` is that process as SO_PEERCRED shows it to the probe: `pid` (0: not visible there),
+    `start` (clock ticks since boot, 0 if unknown) and `uid`. A name in the abstract namespace can
+    be taken by anybody.
     """
 
     address: str
@@ -99,7 +107,9 @@ def uid_seen_by(pid: int) -> int:
 
 
 def is_memory_file(file: int) -> bool:
-    """Return whether a received descriptor is a memory file: reading anything else could block us, or never end."""
+    """Return whether a received descriptor is a memory file: reading anything else could block us,
+    or never end.
+    """
     try:
         fcntl.fcntl(file, fcntl.F_GET_SEALS)
         return stat.S_ISREG(os.fstat(file).st_mode)

@@ -1,4 +1,6 @@
-"""Makes the text that is run in the target: the probe's modules, its constants, and the address to report to."""
+"""Makes the text that is run in the target: the probe's modules, its constants, and the address to
+report to.
+"""
 
 from dataclasses import asdict
 from functools import cache
@@ -25,7 +27,14 @@ PARTS = (
     "startup_shutdown",
 )
 NEEDED_BY_CORE = ("connection", "guard", "imports", "patches", "presence", "compilation")
-WINDOW_PARTS = ("quiesce", "torch_profiler_api", "profiler_sessions", "cuda_state", "user_profiler", "kernels")
+WINDOW_PARTS = (
+    "quiesce",
+    "torch_profiler_api",
+    "profiler_sessions",
+    "cuda_state",
+    "user_profiler",
+    "kernels",
+)
 """Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
 NAMES = ("core", *NEEDED_BY_CORE, *WINDOW_PARTS[:-1], *PARTS)
 
@@ -59,10 +68,11 @@ def sources() -> dict[str, str]:
 
 
 def bundle(agent_address: AgentAddress, window: Window | None = None, **more: Any) -> str:
-    """The whole text for one target, which calls at `agent_address`, a name in the target's network namespace.
+    """The whole text for one target, which calls at `agent_address`, a name in the target's network
+    namespace.
 
-    Without a `window` to take, the part that takes them stays out of the target. More that the probe may be told: `nvtx`,
-    "injected" where a library in the process tells of NVTX.
+    Without a `window` to take, the part that takes them stays out of the target. More that the
+    probe may be told: `nvtx`, "injected" where a library in the process tells of NVTX.
     """
     config = configuration(agent_address, window) | more
     return START.format(sources=sources_for(window), config=config)
@@ -70,7 +80,11 @@ def bundle(agent_address: AgentAddress, window: Window | None = None, **more: An
 
 def sources_for(window: Window | None) -> dict[str, str]:
     """The files that are needed."""
-    return {name: text for name, text in sources().items() if window is not None or name not in WINDOW_PARTS}
+    return {
+        name: text
+        for name, text in sources().items()
+        if window is not None or name not in WINDOW_PARTS
+    }
 
 
 def configuration(agent_address: AgentAddress, window: Window | None) -> dict[str, Any]:

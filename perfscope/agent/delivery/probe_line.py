@@ -1,4 +1,6 @@
-"""The agent's end of the probes' connections: an abstract socket in the target's network namespace, and frames."""
+"""The agent's end of the probes' connections: an abstract socket in the target's network namespace,
+and frames.
+"""
 
 import array
 import contextlib
@@ -35,7 +37,9 @@ MOST_UNAUTHENTICATED = 512
 
 
 def listen(pid: int) -> tuple[socket.socket, str]:
-    """A listening socket that `pid` can reach, and its name. Raises CollectorUnavailable with the reason."""
+    """A listening socket that `pid` can reach, and its name. Raises CollectorUnavailable with the
+    reason.
+    """
     address = f"perfscope-{os.getpid()}-{secrets.token_hex(8)}"
     theirs, ours = f"/proc/{pid}/ns/net", "/proc/self/ns/net"
     try:
@@ -53,7 +57,9 @@ def listen(pid: int) -> tuple[socket.socket, str]:
             os.close(home)
             os.close(there)
     except OSError as error:
-        raise CollectorUnavailable(f"no socket in the network namespace of pid {pid}: {error.strerror}") from None
+        raise CollectorUnavailable(
+            f"no socket in the network namespace of pid {pid}: {error.strerror}"
+        ) from None
 
 
 def bound(address: str) -> socket.socket:
@@ -73,7 +79,8 @@ def set_network(namespace: int) -> None:
 class ProbeLine:
     """One probe's connection; `peer` is who the kernel says is at the other end.
 
-    Until `trusted` is set, by whoever has seen its token, it is read up to `FIRST_BYTES` and no further.
+    Until `trusted` is set, by whoever has seen its token, it is read up to `FIRST_BYTES` and no
+    further.
     """
 
     connection: socket.socket
@@ -91,7 +98,9 @@ class ProbeLine:
         return self.peer.pid
 
     def send(self, word: bytes) -> None:
-        """Say it if it can be said; a probe that hears no more may have sent its last, which is still to be read."""
+        """Say it if it can be said; a probe that hears no more may have sent its last, which is
+        still to be read.
+        """
         with contextlib.suppress(OSError):
             self.connection.send(word)
 
@@ -108,7 +117,9 @@ class ProbeLine:
                 if kind == b"R" and len(payload) % (8 * WIDTH) == 0:
                     records.frombytes(payload)
                 elif kind == b"J":
-                    notes += map(self.with_file, msgspec.json.decode(payload, type=list[dict[str, Any]]))
+                    notes += map(
+                        self.with_file, msgspec.json.decode(payload, type=list[dict[str, Any]])
+                    )
                 else:
                     self.give_up()
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -117,7 +128,11 @@ class ProbeLine:
 
     def receive(self) -> None:
         """Take in what the kernel holds for us, within the bounds of one poll."""
-        until = min(len(self.buffer) + MOST_BYTES_PER_POLL, LARGEST_BUFFER_BYTES) if self.trusted else FIRST_BYTES
+        until = (
+            min(len(self.buffer) + MOST_BYTES_PER_POLL, LARGEST_BUFFER_BYTES)
+            if self.trusted
+            else FIRST_BYTES
+        )
         while self.open and len(self.buffer) < until:
             try:
                 room = min(until - len(self.buffer), 1 << 20)
@@ -154,7 +169,9 @@ class ProbeLine:
         self.buffer = bytearray()
 
     def with_file(self, note: dict[str, Any]) -> dict[str, Any]:
-        """A note that says it comes with an open file: the file's number here, -1 for one without or of another kind."""
+        """A note that says it comes with an open file: the file's number here, -1 for one without
+        or of another kind.
+        """
         if "file" in note:
             file = self.files.pop(0) if note["file"] and self.files else -1
             if file >= 0 and not is_memory_file(file):
@@ -170,8 +187,12 @@ class ProbeLine:
         discard(self.connection)
 
 
-def accept(listening: socket.socket, trusted: set[int], most: int = MOST_UNAUTHENTICATED) -> list[ProbeLine]:
-    """Accept waiting connections of the users `trusted`, at most `most`; close the others unread."""
+def accept(
+    listening: socket.socket, trusted: set[int], most: int = MOST_UNAUTHENTICATED
+) -> list[ProbeLine]:
+    """Accept waiting connections of the users `trusted`, at most `most`; close the others
+    unread.
+    """
     lines: list[ProbeLine] = []
     for _ in range(MOST_BATCHES_PER_POLL):
         callers = waiting_connections(listening)

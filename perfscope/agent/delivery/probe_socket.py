@@ -1,4 +1,6 @@
-"""Where probes call that come by themselves: those of a command that `perfscope run` starts, and of `perfscope.profile()`."""
+"""Where probes call that come by themselves: those of a command that `perfscope run` starts, and of
+`perfscope.profile()`.
+"""
 
 import os
 import secrets
@@ -11,7 +13,9 @@ from perfscope.agent.delivery.probe_line import bound
 
 @dataclass(frozen=True)
 class Door:
-    """A listening socket in our own network namespace, its abstract name, and the word by which callers are known."""
+    """A listening socket in our own network namespace, its abstract name, and the word by which
+    callers are known.
+    """
 
     listening: socket.socket
     address: str
@@ -19,7 +23,9 @@ class Door:
     owner: int = field(default_factory=os.getpid)
     """The process that listens, as the kernel tells whoever calls."""
     patience_s: float = 15.0
-    """A process that has torch and has not called by then is entered; importing torch may take long."""
+    """A process that has torch and has not called by then is entered; importing torch may take
+    long.
+    """
     nvtx: str | None = None
     """"injected": the processes have our NVTX library."""
 

@@ -1,4 +1,6 @@
-"""What a command is started with so that the probe comes along: a folder that Python finds through PYTHONPATH."""
+"""What a command is started with so that the probe comes along: a folder that Python finds through
+PYTHONPATH.
+"""
 
 import os
 import secrets
@@ -24,24 +26,32 @@ HOOK = "sitecustomize.py"
 def nvtx_environment(door: Door) -> dict[str, str]:
     """Return the variables with which every NVTX in the command loads our library.
 
-    None where another tool's library is set, or ours is not built. The token is in the environment: only processes of the
-    same uid (and root) may read it there, and these may read the command's memory as well.
+    None where another tool's library is set, or ours is not built. The token is in the environment:
+    only processes of the same uid (and root) may read it there, and these may read the command's
+    memory as well.
     """
     path = library()
     if path is None or PATH_VARIABLE in os.environ:
         return {}
-    return {PATH_VARIABLE: str(path), ADDRESS_VARIABLE: f"{door.address} {door.token} {door.owner} {os.geteuid()}"}
+    return {
+        PATH_VARIABLE: str(path),
+        ADDRESS_VARIABLE: f"{door.address} {door.token} {door.owner} {os.geteuid()}",
+    }
 
 
 @contextmanager
-def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Yield the environment to start the command with, `nvtx` included; the folder it names is removed afterwards.
+def start_folder(
+    door: Door, window: Window | None, nvtx: dict[str, str]
+) -> Iterator[dict[str, str]]:
+    """Yield the environment to start the command with, `nvtx` included; the folder it names is
+    removed afterwards.
 
     Folders of agents that were killed are removed first. The token is in a file of mode 0600.
 
-    A process that the command leaves running keeps PYTHONPATH when the folder is gone. In /tmp any user could then make a
-    folder of that name for its next Python. So the folder is in a place of our own user where there is one, and PYTHONPATH
-    names a folder inside it, by a name that only our own user can learn.
+    A process that the command leaves running keeps PYTHONPATH when the folder is gone. In /tmp any
+    user could then make a folder of that name for its next Python. So the folder is in a place of
+    our own user where there is one, and PYTHONPATH names a folder inside it, by a name that only
+    our own user can learn.
     """
     place = own_place() or Path(tempfile.gettempdir()).resolve()
     remove_dead(place, PREFIX)
@@ -61,7 +71,12 @@ def start_folder(door: Door, window: Window | None, nvtx: dict[str, str]) -> Ite
 def own_place() -> Path | None:
     """Return a folder in which only this user can make anything; None when there is none."""
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nowhere")
-    if runtime.is_absolute() and runtime.is_dir() and is_private(runtime) and is_safe_parent(runtime.parent):
+    if (
+        runtime.is_absolute()
+        and runtime.is_dir()
+        and is_private(runtime)
+        and is_safe_parent(runtime.parent)
+    ):
         return runtime
     try:
         return create_cache_folder("start")
@@ -70,6 +85,10 @@ def own_place() -> Path | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a new file that only its owner can read. Raises OSError, also where there is one already."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    """Write a new file that only its owner can read. Raises OSError, also where there is one
+    already.
+    """
+    with open(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(text)

@@ -1,4 +1,6 @@
-"""Enters through ptrace: a pending call where the main thread runs, a direct call where it only waits."""
+"""Enters through ptrace: a pending call where the main thread runs, a direct call where it only
+waits.
+"""
 
 import os
 import time
@@ -32,9 +34,11 @@ STATE_LOOKS = 20
 def enter_by_ptrace(
     target: Target, source: str, deadline_ns: int, progress: EntryProgress | None = None
 ) -> tuple[str, int, int]:
-    """(way, longest stop in ns, stops), within CLOCK_MONOTONIC `deadline_ns`. Raises CannotEnter, SyntaxError.
+    """(way, longest stop in ns, stops), within CLOCK_MONOTONIC `deadline_ns`. Raises CannotEnter,
+    SyntaxError.
 
-    To be called on a thread that ends soon after: its end detaches from a target that could not be stopped.
+    To be called on a thread that ends soon after: its end detaches from a target that could not be
+    stopped.
     """
     ptrace.sleep_exactly()
     pid, progress = target.pid, progress or EntryProgress()
@@ -62,12 +66,17 @@ def call_site(target: Target, errno_location: int) -> CallSite:
     if site is None:
         if main_thread_state(target.pid) in ("", "Z", "X"):
             raise ProcessGone
-        raise CannotEnter(f"pid {target.pid} has no room for code in its mapped files: start it under `perfscope run`")
+        raise CannotEnter(
+            f"pid {target.pid} has no room for code in its mapped files: start it under `perfscope"
+            " run`"
+        )
     return site
 
 
 def visit(visitor: Visitor) -> str:
-    """Try, wait, try the other way, until the source has been handed over or the time is up; the way that it went."""
+    """Try, wait, try the other way, until the source has been handed over or the time is up; the
+    way that it went.
+    """
     idle = IdleWatch(visitor.pid).settle()
     why = ""
     while time.monotonic_ns() < visitor.deadline_ns:
@@ -121,14 +130,18 @@ def wait_for(visitor: Visitor) -> Wait | None:
 
 
 def landed(visitor: Visitor) -> bool:
-    """Has the thread been started? Raises CannotEnter when the target could not start one, ProcessGone when it ended."""
+    """Has the thread been started? Raises CannotEnter when the target could not start one,
+    ProcessGone when it ended.
+    """
     if not visitor.landing.base:
         return False
     state = visitor.state()
     if state is not None and state.claimed and state.failed:
         reason = os.strerror(state.failed)
         take_back(visitor)
-        raise CannotEnter(f"pid {visitor.pid} could not start a thread ({reason}): raise its pids or memory limit")
+        raise CannotEnter(
+            f"pid {visitor.pid} could not start a thread ({reason}): raise its pids or memory limit"
+        )
     if state is None and main_thread_state(visitor.pid) in ("", "Z", "X"):
         raise ProcessGone
     return state is None or state.claimed
@@ -138,14 +151,25 @@ def never_came(pid: int, why: str) -> str:
     """The line for a time that ran out, by what the main thread does."""
     state = settled_state(pid)
     if state in ("T", "t"):
-        return f"pid {pid} was stopped by a signal during the entry: let it run with `kill -CONT {pid}`, and try again"
+        return (
+            f"pid {pid} was stopped by a signal during the entry: let it run with `kill -CONT"
+            f" {pid}`, and try again"
+        )
     if state == "D":
-        return f"the main thread of pid {pid} is stuck in the kernel (state D, slow storage?): try again when it moves"
-    return f"the main thread of pid {pid} reached no safe point in time{why}: it is inside native code; try again"
+        return (
+            f"the main thread of pid {pid} is stuck in the kernel (state D, slow storage?): try"
+            " again when it moves"
+        )
+    return (
+        f"the main thread of pid {pid} reached no safe point in time{why}: it is inside native"
+        " code; try again"
+    )
 
 
 def settled_state(pid: int) -> str:
-    """Return the main thread's state; one that a signal stops runs for a moment when its tracer leaves it."""
+    """Return the main thread's state; one that a signal stops runs for a moment when its tracer
+    leaves it.
+    """
     for _ in range(STATE_LOOKS):
         state = main_thread_state(pid)
         if state != "R":
@@ -157,26 +181,37 @@ def settled_state(pid: int) -> str:
 def refuse_what_ptrace_cannot(pid: int) -> None:
     """Raise CannotEnter for the rare builds and machines where the calls would harm."""
     if os.uname().machine != "x86_64":
-        raise CannotEnter(f"entering pid {pid} by ptrace works on x86-64 only: start it under `perfscope run`")
+        raise CannotEnter(
+            f"entering pid {pid} by ptrace works on x86-64 only: start it under `perfscope run`"
+        )
     status = status_of(pid)
     if "shstk" in status.get("x86_Thread_features", ""):
-        raise CannotEnter(f"pid {pid} runs with a shadow stack: start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off")
+        raise CannotEnter(
+            f"pid {pid} runs with a shadow stack: start it with"
+            " GLIBC_TUNABLES=glibc.cpu.x86_shstk=off"
+        )
 
 
 def refuse_free_threaded(target: Target, runtime: int, version: int) -> None:
-    """Raise CannotEnter for a Python without the GIL: other threads run while the main thread is stopped. Raises OSError."""
+    """Raise CannotEnter for a Python without the GIL: other threads run while the main thread is
+    stopped. Raises OSError.
+    """
     if read_runtime_state(target.memory, runtime, version).is_free_threaded():
         advice = (
-            "enter it while its main thread runs Python code" if version >= REMOTE_EXEC_SINCE else "use 3.14 or newer"
+            "enter it while its main thread runs Python code"
+            if version >= REMOTE_EXEC_SINCE
+            else "use 3.14 or newer"
         )
         raise CannotEnter(
-            f"pid {target.pid} is a free-threaded Python, which cannot be entered by ptrace: {advice}, "
-            "or start it under `perfscope run`"
+            f"pid {target.pid} is a free-threaded Python, which cannot be entered by ptrace:"
+            f" {advice}, or start it under `perfscope run`"
         )
 
 
 def target_functions(pid: int) -> dict[str, int]:
-    """The address of each function that an entry needs. Raises CannotEnter naming the missing one, OSError."""
+    """The address of each function that an entry needs. Raises CannotEnter naming the missing one,
+    OSError.
+    """
     python = (*injected_page.PYTHON_FUNCTIONS, "Py_AddPendingCall", "_PyRuntime")
     c_names = (*injected_page.C_FUNCTIONS, "mmap", "mprotect", "__errno_location")
     executable = python_files(pid)
@@ -187,5 +222,7 @@ def target_functions(pid: int) -> dict[str, int]:
         if main_thread_state(pid) in ("", "Z", "X"):
             raise ProcessGone
         advice = "start it under `perfscope run`"
-        raise CannotEnter(f"pid {pid} is a static or stripped build without the symbol {missing[0]}: {advice}")
+        raise CannotEnter(
+            f"pid {pid} is a static or stripped build without the symbol {missing[0]}: {advice}"
+        )
     return {name: place[0] for name, place in found.items()}

@@ -1,7 +1,8 @@
-"""Finds room for a few hundred bytes of code in a running process: the unused end of a page of code that is mapped anyway.
+"""Finds room for a few hundred bytes of code in a running process: the unused end of a page of code
+that is mapped anyway.
 
-The kernel gives the process a private copy of that page when it is written to. Nothing is mapped, and nothing that the program
-runs lies there. The code stays; the next entry finds it again.
+The kernel gives the process a private copy of that page when it is written to. Nothing is mapped,
+and nothing that the program runs lies there. The code stays; the next entry finds it again.
 """
 
 import os
@@ -18,7 +19,9 @@ ALIGNMENT = 16
 
 @dataclass(frozen=True)
 class CodeMapping:
-    """One private mapping of executable code; `image` is where the first byte of its ELF file is mapped."""
+    """One private mapping of executable code; `image` is where the first byte of its ELF file is
+    mapped.
+    """
 
     name: str
     start: int
@@ -60,7 +63,9 @@ def rooms(pid: int, memory: int, size: int) -> Iterator[tuple[int, bytes]]:
 
 
 def end_of_code(memory: int, mapping: CodeMapping) -> int | None:
-    """Return where the code of the mapping ends by its ELF header; None when that cannot be read or does not fit."""
+    """Return where the code of the mapping ends by its ELF header; None when that cannot be read or
+    does not fit.
+    """
     head = os.pread(memory, HEADER.size, mapping.image)
     if len(head) != HEADER.size:
         return None
@@ -71,7 +76,11 @@ def end_of_code(memory: int, mapping: CodeMapping) -> int | None:
     if len(table) != size * count:
         return None
     for kind, rights, offset, _, _, length, *_ in SEGMENT.iter_unpack(table):
-        if kind == PT_LOAD and rights & EXECUTABLE and mapping.offset <= offset < mapping.offset + 4096:
+        if (
+            kind == PT_LOAD
+            and rights & EXECUTABLE
+            and mapping.offset <= offset < mapping.offset + 4096
+        ):
             end = mapping.start + offset - mapping.offset + length
             return int(end) if end <= mapping.end else None
     return None

@@ -1,7 +1,9 @@
-"""The fields of CPython 3.14 and newer through which a debugger asks for a script (PEP 768), in another process's memory.
+"""The fields of CPython 3.14 and newer through which a debugger asks for a script (PEP 768), in
+another process's memory.
 
-CPython describes where they are in a table at the start of `_PyRuntime` (`_Py_DebugOffsets`). Nothing of the target's is
-executed for it, and the target is not stopped: this is what `sys.remote_exec` does.
+CPython describes where they are in a table at the start of `_PyRuntime` (`_Py_DebugOffsets`).
+Nothing of the target's is executed for it, and the target is not stopped: this is what
+`sys.remote_exec` does.
 """
 
 import os
@@ -11,7 +13,9 @@ from dataclasses import dataclass
 COOKIE = b"xdebugpy"
 VERSION_AT, INTERPRETERS_HEAD_AT, THREADS_MAIN_AT = 8, 40, 80
 SUPPORT_AT = {0x030E: 712, 0x030F: 840}
-"""Where the table's last part begins, by minor version (offsetof in pycore_debug_offsets.h of 3.14.10 and 3.15.2)."""
+"""Where the table's last part begins, by minor version (offsetof in pycore_debug_offsets.h of
+3.14.10 and 3.15.2).
+"""
 SUPPORT = struct.Struct("<6Q")
 POINTER = struct.Struct("<Q")
 FLAG = struct.Struct("<i")
@@ -34,11 +38,15 @@ class DebuggerFields:
     eval_breaker: int
 
     def is_pending(self) -> bool:
-        """Return whether the target has not yet begun with the script. Raises OSError when it is gone."""
+        """Return whether the target has not yet begun with the script. Raises OSError when it is
+        gone.
+        """
         return bool(FLAG.unpack(read_memory(self.memory, self.pending, FLAG.size))[0])
 
     def request_script(self, path: str) -> None:
-        """Ask for the script at `path`. Raises NoDebuggerFields when it is too long or another one is waiting, OSError."""
+        """Ask for the script at `path`. Raises NoDebuggerFields when it is too long or another one
+        is waiting, OSError.
+        """
         text = os.fsencode(path) + b"\0"
         if len(text) > self.script_bytes:
             raise NoDebuggerFields("the path of the script is too long")

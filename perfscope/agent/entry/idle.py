@@ -1,8 +1,8 @@
 """The idle rule: is the main thread waiting and nothing else?
 
-Idle means the same waiting system call, the same stack pointer and not one context switch for IDLE_NS. A thread like this
-reaches no bytecode boundary, so a pending call would never run; and it is inside no allocator and holds no short lock, so a
-function may be called on it.
+Idle means the same waiting system call, the same stack pointer and not one context switch for
+IDLE_NS. A thread like this reaches no bytecode boundary, so a pending call would never run; and it
+is inside no allocator and holds no short lock, so a function may be called on it.
 """
 
 import time
@@ -11,18 +11,21 @@ from dataclasses import dataclass
 IDLE_NS = 200_000_000
 SAMPLE_S = 0.01
 RESTART_SYSCALL = 219
-# read write poll readv writev select pause nanosleep accept connect sendto recvfrom sendmsg recvmsg wait4 semop msgrcv flock
-# fcntl rt_sigtimedwait rt_sigsuspend futex semtimedop restart_syscall clock_nanosleep epoll_wait mq_timedreceive waitid
-# pselect6 ppoll epoll_pwait accept4 recvmmsg io_uring_enter epoll_pwait2 futex_waitv futex_wait
+# read write poll readv writev select pause nanosleep accept connect sendto recvfrom sendmsg recvmsg
+# wait4 semop msgrcv flock fcntl rt_sigtimedwait rt_sigsuspend futex semtimedop restart_syscall
+# clock_nanosleep epoll_wait mq_timedreceive waitid pselect6 ppoll epoll_pwait accept4 recvmmsg
+# io_uring_enter epoll_pwait2 futex_waitv futex_wait
 WAITING_NUMBERS = """
 0 1 7 19 20 23 34 35 42 43 44 45 46 47 61 65 70 72 73 128 130 202 219 220 230 232 243 247 270 271 281 288 299 426 441 449 455
-"""
+"""  # noqa: E501
 WAITING = frozenset(map(int, WAITING_NUMBERS.split()))
 
 
 @dataclass(frozen=True)
 class Wait:
-    """One look at a thread that waits: system call number, stack pointer, context switches so far."""
+    """One look at a thread that waits: system call number, stack pointer, context switches so
+    far.
+    """
 
     call: int
     stack: int
@@ -35,7 +38,9 @@ class Wait:
 
 
 class IdleWatch:
-    """Looks at one thread again and again; `idle` is the wait once it has lasted IDLE_NS without a break."""
+    """Looks at one thread again and again; `idle` is the wait once it has lasted IDLE_NS without a
+    break.
+    """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -44,7 +49,9 @@ class IdleWatch:
         self.idle: Wait | None = None
 
     def look(self) -> Wait | None:
-        """One look: the wait under way, None when the thread does not wait. Raises OSError when it cannot be looked at."""
+        """One look: the wait under way, None when the thread does not wait. Raises OSError when it
+        cannot be looked at.
+        """
         now_ns, now = time.monotonic_ns(), waiting(self.pid)
         if now is None or self.first is None or not now.same_as(self.first):
             self.first, self.since_ns, self.idle = now, now_ns, None
@@ -66,7 +73,9 @@ class IdleWatch:
 
 
 def waiting(pid: int) -> Wait | None:
-    """The wait that the main thread is in, None when it is in none. Raises OSError when it cannot be looked at."""
+    """The wait that the main thread is in, None when it is in none. Raises OSError when it cannot
+    be looked at.
+    """
     place = f"/proc/{pid}/task/{pid}"
     with open(f"{place}/syscall", encoding="ascii") as stream:
         fields = stream.read().split()

@@ -1,16 +1,21 @@
-"""What is laid into the target: a page of machine code, and behind it a page of data with the text to run.
+"""What is laid into the target: a page of machine code, and behind it a page of data with the
+text to run.
 
-The code is `injected_page.s` beside this file, assembled (a test assembles it again). Its four entry points:
+The code is `injected_page.s` beside this file, assembled (a test assembles it again). Its four
+entry points:
 
 arrive       called on the stopped thread: makes the data pages writable, queues the pending call when asked to.
 start        called on the stopped thread where that only waits: starts the native thread directly.
 pending      the pending call: on the main thread, at a bytecode boundary, with the GIL. Starts a native thread, nothing else:
-             no Python runs on the main thread, so nothing of ours can meet a signal handler, a recursion limit or a tracer there.
+             no Python runs on the main thread, so nothing of ours can meet a signal handler, a
+             recursion limit or a tracer there.
 thread_main  the thread: takes the GIL, runs the text in a dict of its own, drops what it raised,
-             and gives the memory back. When a pending call is still queued (the idle way was used meanwhile), that call frees it.
+             and gives the memory back. When a pending call is still queued (the idle way was
+             used meanwhile), that call frees it.
 
-`claimed` makes it happen once: it is set on the main thread only, and reset by the tracer while that is stopped.
-"""
+`claimed` makes it happen once: it is set on the main thread only, and reset by the tracer while
+that is stopped.
+"""  # noqa: E501
 
 import mmap
 import secrets
@@ -44,7 +49,14 @@ PAGE_BYTES = mmap.PAGESIZE
 
 C_FUNCTIONS = ("pthread_create", "pthread_self", "pthread_detach", "pthread_sigmask", "munmap")
 PYTHON_FUNCTIONS = (
-    *("Py_IsInitialized", "PyGILState_Ensure", "PyGILState_Release", "PyDict_New", "PyRun_String", "PyErr_Clear"),
+    *(
+        "Py_IsInitialized",
+        "PyGILState_Ensure",
+        "PyGILState_Release",
+        "PyDict_New",
+        "PyRun_String",
+        "PyErr_Clear",
+    ),
     "Py_DecRef",
 )
 TABLE_NAMES = (*C_FUNCTIONS, *PYTHON_FUNCTIONS, "mprotect", "Py_AddPendingCall")
@@ -54,14 +66,25 @@ CLAIMED_AT, PENDING_AT, LEAVING_AT = 16, 20, 24
 TABLE = struct.Struct("<3Q14Q128s")  # base, length, thread_main, the functions, the signal mask
 TABLE_AT = 48
 TEXT_AT = 512
-# A blocked fault would end the process past faulthandler; everything else is for the threads that the user started.
-FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS)
+# A blocked fault would end the process past faulthandler; everything else is for the threads that
+# the user started.
+FAULTS = (
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGTRAP,
+    signal.SIGABRT,
+    signal.SIGSYS,
+)
 THREAD_MASK = ((1 << 64) - 1) & ~sum(1 << (number - 1) for number in FAULTS)
 
 
 @dataclass(frozen=True)
 class State:
-    """What the data page says: `claimed` the thread was started, `pending` the pending call is queued and has not run."""
+    """What the data page says: `claimed` the thread was started, `pending` the pending call is
+    queued and has not run.
+    """
 
     claimed: bool
     pending: bool
@@ -108,7 +131,9 @@ class Landing:
         return bytes(image) + self.text + b"\0"
 
     def state(self, image: bytes) -> State | None:
-        """What STATE.size bytes read at `data` say; None when the memory is no longer ours: the text has run, all is freed."""
+        """What STATE.size bytes read at `data` say; None when the memory is no longer ours: the
+        text has run, all is freed.
+        """
         if len(image) < STATE.size:
             return None
         token, claimed, pending, _leaving, failed, began = STATE.unpack_from(image)

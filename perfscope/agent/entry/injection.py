@@ -28,7 +28,10 @@ NOWHERE = (1 << 64) - 1
 
 
 def no_memory(pid: int) -> str:
-    return f"pid {pid} may map no executable memory: raise its memory limit (`ulimit -v`), or allow SELinux `execmem`"
+    return (
+        f"pid {pid} may map no executable memory: raise its memory limit (`ulimit -v`), or allow"
+        " SELinux `execmem`"
+    )
 
 
 class NotIdleAnyMore(Exception):
@@ -62,7 +65,9 @@ class Visitor:
 
     @contextmanager
     def stopped(self) -> Iterator[StoppedThread]:
-        """The main thread stopped, and let go whatever happens. Raises CannotEnter where the kernel refuses."""
+        """The main thread stopped, and let go whatever happens. Raises CannotEnter where the kernel
+        refuses.
+        """
         until_ns = max(self.deadline_ns, time.monotonic_ns()) + STOP_WITHIN_NS
         self.progress.visit = time.monotonic_ns()
         try:
@@ -78,7 +83,9 @@ class Visitor:
                 raise CallFailed("in a restartable sequence")
             if thread.in_earlier_call(self.site):
                 raise CallFailed("still in a call of an earlier entry")
-            self.runtime = read_runtime_state(self.memory, self.functions["_PyRuntime"], self.version)
+            self.runtime = read_runtime_state(
+                self.memory, self.functions["_PyRuntime"], self.version
+            )
             self.check_main_thread(thread)
             yield thread
         finally:
@@ -87,20 +94,24 @@ class Visitor:
             self.stops_ns.append(time.monotonic_ns() - thread.since_ns)
 
     def check_main_thread(self, thread: StoppedThread) -> None:
-        """Raise CannotEnter where the stopped thread is not the one that runs pending calls, CallFailed where that is open."""
+        """Raise CannotEnter where the stopped thread is not the one that runs pending calls,
+        CallFailed where that is open.
+        """
         runtime = self.runtime
         if runtime.has_another_main_thread(thread.saved.fs_base):
             raise CannotEnter(
-                f"pid {self.pid} runs Python on a thread that is not its main thread: start it under `perfscope run`"
+                f"pid {self.pid} runs Python on a thread that is not its main thread: start it"
+                " under `perfscope run`"
             )
         if not runtime.knows_thread(thread.saved.fs_base):
             raise CallFailed("Python is starting up or shutting down there")
 
     def lock_may_be_ours(self) -> bool:
-        """Return whether the stopped thread may itself hold the lock that queuing a call needs, as far as that is known.
+        """Return whether the stopped thread may itself hold the lock that queuing a call needs, as
+        far as that is known.
 
-        Raises CallFailed where the lock is taken, or must not be waited for unseen: a waiter of a PyMutex (3.13 and newer)
-        cannot be taken away.
+        Raises CallFailed where the lock is taken, or must not be waited for unseen: a waiter of a
+        PyMutex (3.13 and newer) cannot be taken away.
         """
         locked = self.runtime.queue_is_locked()
         if locked:
@@ -110,7 +121,9 @@ class Visitor:
         return locked is None
 
     def state(self) -> State | None:
-        """What the target says of the entry; None when the source has run and the memory is given back."""
+        """What the target says of the entry; None when the source has run and the memory is given
+        back.
+        """
         try:
             image = os.pread(self.memory, injected_page.STATE.size, self.landing.data)
         except OSError:
@@ -119,16 +132,24 @@ class Visitor:
             raise ProcessGone
         return self.landing.state(image)
 
-    def call(self, thread: StoppedThread, address: int, *arguments: int, may_abandon: bool = False) -> int:
+    def call(
+        self, thread: StoppedThread, address: int, *arguments: int, may_abandon: bool = False
+    ) -> int:
         """Call a function on the stopped thread. Raises CallFailed, LeftRunning."""
-        return thread.call(self.site, address, *arguments, limit_ns=CALL_NS, may_abandon=may_abandon)
+        return thread.call(
+            self.site, address, *arguments, limit_ns=CALL_NS, may_abandon=may_abandon
+        )
 
     def arrive(self, thread: StoppedThread, how: int) -> None:
-        """Lay the memory, once, and call `arrive` in it. Raises CallFailed to try again, CannotEnter."""
+        """Lay the memory, once, and call `arrive` in it. Raises CallFailed to try again,
+        CannotEnter.
+        """
         if not self.landing.base:
             self.map(thread)
         may_abandon = how == QUEUE and self.lock_may_be_ours()
-        answer = self.call(thread, self.landing.arrive_door, self.landing.data, how, may_abandon=may_abandon)
+        answer = self.call(
+            thread, self.landing.arrive_door, self.landing.data, how, may_abandon=may_abandon
+        )
         answer &= 0xFFFFFFFF
         if answer == injected_page.NO_MEMORY:
             self.unmap(thread)
@@ -139,9 +160,13 @@ class Visitor:
             raise CallFailed("its queue of pending calls is full")
 
     def map(self, thread: StoppedThread) -> None:
-        """Code page and data pages in one piece; `arrive` makes the latter writable, never both at once, which hardened
-        systems forbid. What we write goes past the protection, as a debugger's breakpoints do."""
-        base = self.call(thread, self.functions["mmap"], 0, self.landing.length, READ_EXECUTE, PRIVATE)
+        """Code page and data pages in one piece; `arrive` makes the latter writable, never both at
+        once, which hardened systems forbid. What we write goes past the protection, as a debugger's
+        breakpoints do.
+        """
+        base = self.call(
+            thread, self.functions["mmap"], 0, self.landing.length, READ_EXECUTE, PRIVATE
+        )
         if base > NOWHERE - injected_page.PAGE_BYTES:
             raise CannotEnter(no_memory(self.pid))
         thread.write(base, injected_page.CODE)
@@ -154,7 +179,9 @@ class Visitor:
         self.call(thread, self.functions["munmap"], self.landing.base, self.landing.length)
 
     def queue(self) -> None:
-        """Leave a pending call; the main thread runs it at its next bytecode boundary. Raises CallFailed to try again."""
+        """Leave a pending call; the main thread runs it at its next bytecode boundary. Raises
+        CallFailed to try again.
+        """
         with self.stopped() as thread:
             state = self.state() if self.landing.base else NOTHING_YET
             if state is None or state.claimed:
@@ -171,7 +198,9 @@ class Visitor:
             self.queued = True
 
     def start_directly(self, wait: Wait) -> str:
-        """Start the thread on the idle main thread itself; the way that it went. Raises NotIdleAnyMore, CallFailed."""
+        """Start the thread on the idle main thread itself; the way that it went. Raises
+        NotIdleAnyMore, CallFailed.
+        """
         before_ns, waited_before_ns = time.monotonic_ns(), waited_ns(self.pid)
         with self.stopped() as thread:
             call = thread.in_system_call

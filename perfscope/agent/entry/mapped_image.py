@@ -1,7 +1,9 @@
-"""The symbols that a mapped ELF file exports, read from the process's memory: for files that cannot be opened any more.
+"""The symbols that a mapped ELF file exports, read from the process's memory: for files that cannot
+be opened any more.
 
-A file may have been deleted or replaced, be outside the target's root directory, or be readable for another user only. The
-tables that the dynamic linker uses are always mapped. `.symtab` is not: a name that is not exported is not found here.
+A file may have been deleted or replaced, be outside the target's root directory, or be readable for
+another user only. The tables that the dynamic linker uses are always mapped. `.symtab` is not: a
+name that is not exported is not found here.
 """
 
 import os
@@ -27,7 +29,9 @@ class UnreadableImage(Exception):
 
 @dataclass(frozen=True)
 class MappedImage:
-    """An ELF file as it is mapped; `segments` as in the file: (file offset, address, bytes) of each PT_LOAD."""
+    """An ELF file as it is mapped; `segments` as in the file: (file offset, address, bytes) of each
+    PT_LOAD.
+    """
 
     relocatable: bool
     segments: tuple[tuple[int, int, int], ...]
@@ -36,14 +40,18 @@ class MappedImage:
 
 
 def read_mapped_image(pid: int, start: int) -> MappedImage:
-    """Read the tables of the image whose first byte is mapped at `start`. Raises UnreadableImage, OSError."""
+    """Read the tables of the image whose first byte is mapped at `start`. Raises UnreadableImage,
+    OSError.
+    """
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         return ImageReader(memory.fileno(), start).read_tables()
 
 
 @dataclass
 class ImageReader:
-    """Reads one image; every size and address in it comes from the target and is checked or bounded."""
+    """Reads one image; every size and address in it comes from the target and is checked or
+    bounded.
+    """
 
     memory: int
     start: int
@@ -59,7 +67,9 @@ class ImageReader:
 
     def read_tables(self) -> MappedImage:
         """Read it all. Raises UnreadableImage, OSError."""
-        magic, kind, _, _, _, table_at, *_, size, count = HEADER.unpack(self.read(self.start, HEADER.size))
+        magic, kind, _, _, _, table_at, *_, size, count = HEADER.unpack(
+            self.read(self.start, HEADER.size)
+        )
         if magic != b"\x7fELF" or size != SEGMENT.size or not 0 < count <= MOST_SEGMENTS:
             raise UnreadableImage
         parts = list(SEGMENT.iter_unpack(self.read(self.start + table_at, size * count)))
@@ -70,13 +80,18 @@ class ImageReader:
         bias = self.start - (loads[0][1] - loads[0][0]) if kind == ET_DYN else 0
         if dynamic[6] > LARGEST_DYNAMIC_BYTES:
             raise UnreadableImage
-        tags = dict(ENTRY.iter_unpack(self.read(dynamic[3] + bias, dynamic[6] // ENTRY.size * ENTRY.size)))
-        # The dynamic linker has made absolute addresses of these; before it ran they are the file's.
+        tags = dict(
+            ENTRY.iter_unpack(self.read(dynamic[3] + bias, dynamic[6] // ENTRY.size * ENTRY.size))
+        )
+        # The dynamic linker has made absolute addresses of these; before it ran they are the
+        # file's.
         place = {tag: value if value >= self.start else value + bias for tag, value in tags.items()}
         if DT_SYMTAB not in tags or DT_STRTAB not in tags:
             raise UnreadableImage
         symbols = self.read(place[DT_SYMTAB], self.symbol_count(place) * SYMBOL_BYTES)
-        return MappedImage(kind == ET_DYN, loads, symbols, self.read(place[DT_STRTAB], tags.get(DT_STRSZ, 0)))
+        return MappedImage(
+            kind == ET_DYN, loads, symbols, self.read(place[DT_STRTAB], tags.get(DT_STRSZ, 0))
+        )
 
     def symbol_count(self, place: dict[int, int]) -> int:
         """Return how many symbols the hash table covers. Raises UnreadableImage, OSError."""
@@ -91,7 +106,9 @@ class ImageReader:
         if last < first:
             return int(first)
         chains_at = buckets_at + 4 * buckets
-        while not WORD.unpack(self.read(chains_at + 4 * (last - first), 4))[0] & 1:  # the end of its chain
+        while (
+            not WORD.unpack(self.read(chains_at + 4 * (last - first), 4))[0] & 1
+        ):  # the end of its chain
             last += 1
             if last - first > LARGEST_TABLE_BYTES // SYMBOL_BYTES:
                 raise UnreadableImage

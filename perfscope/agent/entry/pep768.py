@@ -1,7 +1,8 @@
-"""Enters CPython 3.14 and newer by the debugger interface of PEP 768: a script that is asked for in the target's memory.
+"""Enters CPython 3.14 and newer by the debugger interface of PEP 768: a script that is asked for in
+the target's memory.
 
-The script is laid out with the rights of the target's user, and only starts a thread. Running it and taking it back are the same
-act, the renaming of one file, so that the source runs once.
+The script is laid out with the rights of the target's user, and only starts a thread. Running it
+and taking it back are the same act, the renaming of one file, so that the source runs once.
 """
 
 import contextlib
@@ -10,7 +11,11 @@ import time
 from dataclasses import dataclass
 
 from perfscope.agent.entry import stub
-from perfscope.agent.entry.debugger_fields import DebuggerFields, NoDebuggerFields, find_debugger_fields
+from perfscope.agent.entry.debugger_fields import (
+    DebuggerFields,
+    NoDebuggerFields,
+    find_debugger_fields,
+)
 from perfscope.agent.entry.idle import IdleWatch
 from perfscope.agent.entry.injected_page import FAULTS
 from perfscope.agent.entry.process_identity import Target
@@ -30,7 +35,8 @@ BEGINS_WITHIN_S = 1.0
 OPENS_WITHIN_S = 0.2
 """How long a target may still take to open the script after the request is cancelled."""
 
-# All of it inside the try, from the first instruction on: a signal handler of the user's may raise anywhere in it.
+# All of it inside the try, from the first instruction on: a signal handler of the user's may raise
+# anywhere in it.
 SCRIPT = """\
 try:
     import _signal, _thread, os
@@ -84,12 +90,14 @@ except BaseException as error:
             if callable(_signal.getsignal(number)):
                 hand_on(number, _signal.getsignal(number), error, _thread.get_ident(), globals())
                 break
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
 class ScriptFolder:
-    """The folder with script and source: `name` in `place`, both as the target sees them; `folder` is it, open."""
+    """The folder with script and source: `name` in `place`, both as the target sees them; `folder`
+    is it, open.
+    """
 
     user: TargetUser
     place: str
@@ -103,11 +111,15 @@ class ScriptFolder:
 
     def was_taken(self) -> bool:
         """Return whether the target's thread has begun. Raises OSError."""
-        return not call_as(self.user, files.has_entry, self.folder, "fresh", files=(self.folder,)).value
+        return not call_as(
+            self.user, files.has_entry, self.folder, "fresh", files=(self.folder,)
+        ).value
 
     def withdraw(self) -> bool:
         """Take it back; False when the target was quicker. Raises OSError."""
-        renamed = call_as(self.user, files.rename_entry, self.folder, "fresh", "withdrawn", files=(self.folder,))
+        renamed = call_as(
+            self.user, files.rename_entry, self.folder, "fresh", "withdrawn", files=(self.folder,)
+        )
         return bool(renamed.value)
 
     def remove(self) -> None:
@@ -118,7 +130,8 @@ class ScriptFolder:
 
 
 def enter_by_debugger_fields(target: Target, source: str, version: int, deadline_ns: int) -> bool:
-    """Hand `source` over; False where that cannot be done or the main thread is idle: then another way is needed.
+    """Hand `source` over; False where that cannot be done or the main thread is idle: then another
+    way is needed.
 
     version: PY_VERSION_HEX of the target. Raises SyntaxError.
     """
@@ -145,21 +158,29 @@ def create_script_folder(user: TargetUser, text: str) -> ScriptFolder:
 
 
 def create_as_user(root: int, name: str, text: str) -> Reply:
-    """Make the folder in the first place that can be written, run as the target's user. Raises OSError."""
+    """Make the folder in the first place that can be written, run as the target's user. Raises
+    OSError.
+    """
     for place in CANDIDATE_FOLDERS:
         files.remove_dead_folders(root, place, PREFIX)
     failure = OSError()
     for place in CANDIDATE_FOLDERS:
         script = SCRIPT.format(here=f"{place}/{name}", faults=set(map(int, FAULTS)))
         try:
-            return files.make_folder(root, place, name, {"script.py": script, "source": text, "fresh": ""})
+            return files.make_folder(
+                root, place, name, {"script.py": script, "source": text, "fresh": ""}
+            )
         except OSError as error:
             failure = error
     raise failure
 
 
-def hand_over(fields: DebuggerFields, script_folder: ScriptFolder, watch: IdleWatch, deadline_ns: int) -> bool:
-    """Ask for the script and wait until it runs; True when it has. Raises OSError, NoDebuggerFields; leaves no folder."""
+def hand_over(
+    fields: DebuggerFields, script_folder: ScriptFolder, watch: IdleWatch, deadline_ns: int
+) -> bool:
+    """Ask for the script and wait until it runs; True when it has. Raises OSError,
+    NoDebuggerFields; leaves no folder.
+    """
     taken = False
     try:
         fields.request_script(f"{script_folder.path}/script.py")
@@ -176,7 +197,9 @@ def hand_over(fields: DebuggerFields, script_folder: ScriptFolder, watch: IdleWa
 
 
 def has_begun(fields: DebuggerFields, script_folder: ScriptFolder) -> bool:
-    """Return whether the script, which the target has begun with, has started its thread. Raises OSError."""
+    """Return whether the script, which the target has begun with, has started its thread. Raises
+    OSError.
+    """
     until_s = time.monotonic() + BEGINS_WITHIN_S
     while not fields.is_pending() and time.monotonic() < until_s:
         if script_folder.was_taken():
@@ -190,5 +213,7 @@ def cancelled_in_time(fields: DebuggerFields, script_folder: ScriptFolder) -> bo
     fields.cancel_request()
     taken_back = script_folder.withdraw()
     if taken_back:
-        time.sleep(OPENS_WITHIN_S)  # CPython prints an error when a script that it wants to open is gone
+        time.sleep(
+            OPENS_WITHIN_S
+        )  # CPython prints an error when a script that it wants to open is gone
     return taken_back

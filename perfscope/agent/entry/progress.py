@@ -1,6 +1,8 @@
-"""What a tracer and the process that watches it share: so that a tracer that was killed or frozen does no harm.
+"""What a tracer and the process that watches it share: so that a tracer that was killed or frozen
+does no harm.
 
-The tracer writes, the watcher reads; the next tracer of the same entry continues with the memory that the first one mapped.
+The tracer writes, the watcher reads; the next tracer of the same entry continues with the memory
+that the first one mapped.
 """
 
 import mmap
@@ -46,7 +48,9 @@ class EntryProgress:
 
     @property
     def script_requested(self) -> bool:
-        """Whether the target may still run a script that a tracer has asked for: no other one may continue the entry."""
+        """Whether the target may still run a script that a tracer has asked for: no other one may
+        continue the entry.
+        """
         return bool(self.word(SCRIPT_AT))
 
     @script_requested.setter

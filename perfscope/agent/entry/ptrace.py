@@ -1,6 +1,7 @@
 """The raw ptrace calls (x86-64 Linux), for one thread of another process.
 
-All calls about one tracee must come from one OS thread: the kernel knows the tracer by its thread id.
+All calls about one tracee must come from one OS thread: the kernel knows the tracer by its thread
+id.
 """
 
 import ctypes
@@ -23,9 +24,9 @@ EVENT_STOP = 128
 XSTATE_BYTES = 16384  # AMX tiles make it 11 KB; the kernel says how much it filled
 SIGINFO_BYTES = 128
 SPIN_NS = 50_000  # most remote calls return within this
-SHORT_SLEEP_S = (
-    20e-6  # a tracer that spins on keeps the thread it waits for off a crowded host's cores (2 to 30 ms a call)
-)
+# a tracer that spins on keeps the thread it waits for off a crowded host's cores (2 to 30 ms a
+# call)
+SHORT_SLEEP_S = 20e-6
 LONG_SLEEP_S = 200e-6
 LONG_WAIT_NS = 20_000_000
 PR_SET_TIMERSLACK = 29
@@ -37,8 +38,37 @@ class Registers(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_ulonglong)
         for name in (
-            *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
-            *("orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"),
+            *(
+                "r15",
+                "r14",
+                "r13",
+                "r12",
+                "rbp",
+                "rbx",
+                "r11",
+                "r10",
+                "r9",
+                "r8",
+                "rax",
+                "rcx",
+                "rdx",
+                "rsi",
+                "rdi",
+            ),
+            *(
+                "orig_rax",
+                "rip",
+                "cs",
+                "eflags",
+                "rsp",
+                "ss",
+                "fs_base",
+                "gs_base",
+                "ds",
+                "es",
+                "fs",
+                "gs",
+            ),
         )
     ]
 
@@ -59,7 +89,9 @@ class TimeUp(Exception):
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a thread is stopped: `event` is EVENT_STOP for a trap of ours or a group stop, 0 for a signal."""
+    """Why a thread is stopped: `event` is EVENT_STOP for a trap of ours or a group stop, 0 for a
+    signal.
+    """
 
     signal: int
     event: int
@@ -83,7 +115,9 @@ def request(code: int, tid: int, address: int = 0, data: object = 0) -> int:
 
 
 def seize(tid: int) -> None:
-    """Become the tracer without stopping the thread. Raises OSError EPERM where that is not allowed."""
+    """Become the tracer without stopping the thread. Raises OSError EPERM where that is not
+    allowed.
+    """
     request(SEIZE, tid)
 
 
@@ -156,7 +190,9 @@ def set_signal_mask(tid: int, mask: int) -> None:
 
 
 def rseq_area(tid: int) -> int:
-    """Address of the thread's struct rseq; 0 when it has none, or on a kernel before 5.13, which does not say."""
+    """Address of the thread's struct rseq; 0 when it has none, or on a kernel before 5.13, which
+    does not say.
+    """
     area = (ctypes.c_ulonglong * 3)()
     try:
         request(GET_RSEQ_CONFIGURATION, tid, ctypes.sizeof(area), ctypes.addressof(area))
@@ -179,7 +215,9 @@ def wait(tid: int, until_ns: int) -> Stop:
     while True:
         try:
             # Only looked at: an exit status belongs to the parent, which may be this very process.
-            seen = os.waitid(os.P_PID, tid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT | WAIT_ALL)
+            seen = os.waitid(
+                os.P_PID, tid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT | WAIT_ALL
+            )
         except ChildProcessError:
             raise ProcessGone from None
         if seen:

@@ -1,11 +1,13 @@
-"""The code that calls a function on a stopped thread and restores the thread by itself (`restoring_call.s`, assembled).
+"""The code that calls a function on a stopped thread and restores the thread by itself
+(`restoring_call.s`, assembled).
 
-A tracer can be killed at any moment; the thread then runs on from wherever it is. So the thread saves its registers, vector
-state and errno before the function, and restores them and the signal mask after it. A tracer that lives stops it in between,
-at RETURNED, and restores everything exactly as it was.
+A tracer can be killed at any moment; the thread then runs on from wherever it is. So the thread
+saves its registers, vector state and errno before the function, and restores them and the signal
+mask after it. A tracer that lives stops it in between, at RETURNED, and restores everything exactly
+as it was.
 
-Everything that depends on the call is written into the head of the code before the registers are set, and read from there
-before the function is called.
+Everything that depends on the call is written into the head of the code before the registers are
+set, and read from there before the function is called.
 """
 
 import struct
@@ -36,8 +38,8 @@ ARGUMENTS = 4
 class RestoringCall:
     """One call: `return_to`, `flags` and `signal_mask` are what the thread gets back afterwards.
 
-    waking: the signals (a mask) that end an interrupted wait; 0 when none does. signal: sent to the process `pid` (as it sees
-    itself) when the function has returned.
+    waking: the signals (a mask) that end an interrupted wait; 0 when none does. signal: sent to the
+    process `pid` (as it sees itself) when the function has returned.
     """
 
     function: int
@@ -55,7 +57,9 @@ class RestoringCall:
         """Return the words in front of the code."""
         arguments = (*self.arguments, *[0] * (ARGUMENTS - len(self.arguments)))
         state = (self.return_to, self.flags, self.signal_mask, self.waking, self.xstate_bytes)
-        return HEAD.pack(self.function, *arguments, *state, self.errno_location, self.pid, self.signal)
+        return HEAD.pack(
+            self.function, *arguments, *state, self.errno_location, self.pid, self.signal
+        )
 
 
 def stack_at_entry(stack: int) -> int:
@@ -64,6 +68,8 @@ def stack_at_entry(stack: int) -> int:
 
 
 def return_slot(stack: int, xstate_bytes: int) -> int:
-    """Return where the function's return address lies while it runs, for a thread whose own stack pointer is `stack`."""
+    """Return where the function's return address lies while it runs, for a thread whose own stack
+    pointer is `stack`.
+    """
     vectors = stack - RED_ZONE_BYTES - SAVED_BYTES - xstate_bytes
     return vectors // VECTOR_ALIGNMENT * VECTOR_ALIGNMENT - 8

@@ -1,7 +1,9 @@
-"""What the tracer reads of a stopped CPython's own state (`_PyRuntime`): its main thread, and the lock of its pending calls.
+"""What the tracer reads of a stopped CPython's own state (`_PyRuntime`): its main thread, and the
+lock of its pending calls.
 
-A thread that is stopped while it holds that lock would wait for itself in `Py_AddPendingCall`. The places are not part of
-CPython's interface: a value is believed only where what surrounds it is as it must be.
+A thread that is stopped while it holds that lock would wait for itself in `Py_AddPendingCall`. The
+places are not part of CPython's interface: a value is believed only where what surrounds it is as
+it must be.
 """
 
 import contextlib
@@ -16,7 +18,9 @@ FREE_THREADED_AT = 16
 """In `_Py_DebugOffsets` of 3.13 and newer, the start of `_PyRuntime`."""
 
 MUTEX_SINCE = 0x030D
-QUEUE = struct.Struct("<B3xiii")  # mutex, npending, max, maxloop of `_PyRuntime.ceval.pending_mainthread`
+QUEUE = struct.Struct(
+    "<B3xiii"
+)  # mutex, npending, max, maxloop of `_PyRuntime.ceval.pending_mainthread`
 MOST_PENDING = 32
 QUEUE_LIMITS = struct.pack("<ii", MOST_PENDING, 0)
 MUTEX_LOCKED, MUTEX_VALUES = 1, 3
@@ -47,7 +51,9 @@ class RuntimeState:
         return at >= 0
 
     def has_another_main_thread(self, thread: int) -> bool:
-        """Return whether Python was initialized by another thread than the one with this pthread_t."""
+        """Return whether Python was initialized by another thread than the one with this
+        pthread_t.
+        """
         at = MAIN_THREAD_AT.get(self.version >> 16)
         return at is not None and self.word(at) != 0 and not self.knows_thread(thread)
 
@@ -57,8 +63,14 @@ class RuntimeState:
         return is_table and bool(WORD.unpack_from(self.content, FREE_THREADED_AT)[0])
 
     def queue_is_locked(self) -> bool | None:
-        """Return whether some thread holds the lock of the pending calls; None when its place is not known."""
-        return self.mutex_is_locked() if self.version >> 16 >= MUTEX_SINCE else self.semaphore_is_locked()
+        """Return whether some thread holds the lock of the pending calls; None when its place is
+        not known.
+        """
+        return (
+            self.mutex_is_locked()
+            if self.version >> 16 >= MUTEX_SINCE
+            else self.semaphore_is_locked()
+        )
 
     def mutex_is_locked(self) -> bool | None:
         """Return whether the PyMutex of 3.13 and newer is locked, None when it is not found."""
@@ -81,7 +93,9 @@ class RuntimeState:
             lock = self.word(LOCK_OF_RUNTIME_AT[minor])
         elif minor in INTERPRETER_AT:
             interpreter = self.word(INTERPRETER_AT[minor])
-            lock = int.from_bytes(self.read(interpreter + LOCK_OF_INTERPRETER_AT[minor], WORD.size), "little")
+            lock = int.from_bytes(
+                self.read(interpreter + LOCK_OF_INTERPRETER_AT[minor], WORD.size), "little"
+            )
         else:
             return None
         semaphore = self.read(lock, SEMAPHORE.size)
@@ -102,5 +116,9 @@ class RuntimeState:
 
 
 def read_runtime_state(memory: int, runtime: int, version: int) -> RuntimeState:
-    """Read the state at address `runtime` (`_PyRuntime`) through an open /proc/PID/mem. Raises OSError."""
-    return RuntimeState(memory, os.pread(memory, SEARCHED_BYTES, runtime).ljust(SEARCHED_BYTES, b"\0"), version)
+    """Read the state at address `runtime` (`_PyRuntime`) through an open /proc/PID/mem. Raises
+    OSError.
+    """
+    return RuntimeState(
+        memory, os.pread(memory, SEARCHED_BYTES, runtime).ljust(SEARCHED_BYTES, b"\0"), version
+    )

@@ -1,6 +1,8 @@
-"""Judges seccomp filters: may the code that is placed into a process make the system calls that it needs?
+"""Judges seccomp filters: may the code that is placed into a process make the system calls that it
+needs?
 
-A filter is a small program of the classic BPF machine over the number and the arguments of a system call (seccomp(2)).
+A filter is a small program of the classic BPF machine over the number and the arguments of a system
+call (seccomp(2)).
 """
 
 import ctypes
@@ -100,16 +102,24 @@ USED = {
 
 
 def refuse_by_seccomp(pid: int, status: dict[str, str]) -> None:
-    """Raise CannotEnter where seccomp forbids what entering needs, as far as that shows without a stop.
+    """Raise CannotEnter where seccomp forbids what entering needs, as far as that shows without a
+    stop.
 
     status: /proc/PID/status. A filter that `must_be_judged` is left to `judge`.
     """
     mode = status.get("Seccomp", "0")
     if mode == STRICT:
-        raise CannotEnter(f"pid {pid} runs in seccomp's strict mode, which ends it for any call: use `--depth observe`")
+        raise CannotEnter(
+            f"pid {pid} runs in seccomp's strict mode, which ends it for any call: use `--depth"
+            " observe`"
+        )
     if mode == FILTER and not may_be_entered_unseen(status) and not can_read_filters():
-        advice = "run perfscope with sudo, use `--depth observe`, or insist with `--even-with-seccomp`"
-        raise CannotEnter(f"pid {pid} has a seccomp filter that may end it for what entering does: {advice}")
+        advice = (
+            "run perfscope with sudo, use `--depth observe`, or insist with `--even-with-seccomp`"
+        )
+        raise CannotEnter(
+            f"pid {pid} has a seccomp filter that may end it for what entering does: {advice}"
+        )
 
 
 def must_be_judged(status: dict[str, str]) -> bool:
@@ -118,20 +128,27 @@ def must_be_judged(status: dict[str, str]) -> bool:
 
 
 def may_be_entered_unseen(status: dict[str, str]) -> bool:
-    """Return whether its filters are those of this process too (a container's), or the user insists."""
+    """Return whether its filters are those of this process too (a container's), or the user
+    insists.
+    """
     own = proc.status(os.getpid())
-    ours = own.get("Seccomp") == FILTER and own.get("Seccomp_filters", "") == status.get("Seccomp_filters", "0")
+    ours = own.get("Seccomp") == FILTER and own.get("Seccomp_filters", "") == status.get(
+        "Seccomp_filters", "0"
+    )
     return ours or os.environ.get(INSIST, "") not in ("", "0")
 
 
 def can_read_filters() -> bool:
     """Return whether the kernel lets this process read the filters of others."""
     pid = os.getpid()
-    return bool(proc.capabilities(pid) & CAP_SYS_ADMIN) and proc.status(pid).get("Seccomp", "0") == "0"
+    return (
+        bool(proc.capabilities(pid) & CAP_SYS_ADMIN) and proc.status(pid).get("Seccomp", "0") == "0"
+    )
 
 
 def judge(target: Target, deadline_ns: int, progress: EntryProgress) -> None:
-    """Stop the main thread for its filters, and raise CannotEnter where they forbid what entering needs.
+    """Stop the main thread for its filters, and raise CannotEnter where they forbid what entering
+    needs.
 
     To be called on a thread that ends soon after. Raises OSError where it cannot be traced.
     """
@@ -144,22 +161,29 @@ def judge(target: Target, deadline_ns: int, progress: EntryProgress) -> None:
         finally:
             thread.let_go()
     except TimeUp:
-        raise CannotEnter(f"the main thread of pid {pid} could not be stopped in time: try again") from None
+        raise CannotEnter(
+            f"the main thread of pid {pid} could not be stopped in time: try again"
+        ) from None
     except ProcessGone:
         raise CannotEnter(f"pid {pid} has exited: start it again, or attach to another") from None
     finally:
         progress.visit = 0
     if filters is None:
-        raise CannotEnter(f"the seccomp filter of pid {pid} cannot be read here: use `--depth observe`")
+        raise CannotEnter(
+            f"the seccomp filter of pid {pid} cannot be read here: use `--depth observe`"
+        )
     forbidden = forbidden_call(filters)
     if forbidden:
         raise CannotEnter(
-            f"the seccomp filter of pid {pid} forbids {forbidden}, which entering needs: use `--depth observe`"
+            f"the seccomp filter of pid {pid} forbids {forbidden}, which entering needs: use"
+            " `--depth observe`"
         )
 
 
 def read_filters(tid: int) -> list[bytes] | None:
-    """Return the filters of a thread that is stopped by this tracer; None where the kernel does not give them."""
+    """Return the filters of a thread that is stopped by this tracer; None where the kernel does not
+    give them.
+    """
     found: list[bytes] = []
     for number in range(MOST_FILTERS):
         buffer = ctypes.create_string_buffer(MOST_INSTRUCTIONS * INSTRUCTION.size)
@@ -186,16 +210,23 @@ def forbidden_call(filters: Sequence[bytes]) -> str | None:
 
 
 def action(filters: Sequence[bytes], number: int, arguments: tuple[int, ...]) -> int:
-    """Return what the filters do with one system call: the strictest of their answers, with its data."""
+    """Return what the filters do with one system call: the strictest of their answers, with its
+    data.
+    """
     words = [argument & (1 << 64) - 1 for argument in (*arguments, *[0] * (6 - len(arguments)))]
     data = DATA.pack(number, ARCH_X86_64, 0, *words)
     answers = [run(list(INSTRUCTION.iter_unpack(program)), data) for program in filters]
-    # As the kernel orders them: by the signed value, KILL_PROCESS (0x80000000) before KILL_THREAD (0).
-    return min(answers, key=lambda answer: ctypes.c_int32(answer & ACTION_MASK).value, default=ALLOW)
+    # As the kernel orders them: by the signed value, KILL_PROCESS (0x80000000) before KILL_THREAD
+    # (0).
+    return min(
+        answers, key=lambda answer: ctypes.c_int32(answer & ACTION_MASK).value, default=ALLOW
+    )
 
 
 def run(program: list[tuple[int, int, int, int]], data: bytes) -> int:
-    """Return the answer of one filter; 0 (kill) for a program that the kernel would not have taken."""
+    """Return the answer of one filter; 0 (kill) for a program that the kernel would not have
+    taken.
+    """
     accumulator = index = at = 0
     memory = [0] * 16
     while at < len(program):
@@ -213,7 +244,11 @@ def run(program: list[tuple[int, int, int, int]], data: bytes) -> int:
             accumulator = computed(code, accumulator, index if code & 8 else constant)
         elif kind == 5:
             operand = index if code & 8 else constant
-            at += constant if code & 0xF0 == 0 else (if_true if jumps(code, accumulator, operand) else if_false)
+            at += (
+                constant
+                if code & 0xF0 == 0
+                else (if_true if jumps(code, accumulator, operand) else if_false)
+            )
         elif code & 0x80:
             accumulator = index
         else:

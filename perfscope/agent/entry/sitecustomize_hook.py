@@ -1,10 +1,12 @@
-"""Runs first in every Python that a command of `perfscope run` starts, imported there as `sitecustomize`.
+"""Runs first in every Python that a command of `perfscope run` starts, imported there as
+`sitecustomize`.
 
-It removes its folder from `sys.path`, starts `torch_import_watch` (the file `WATCH` of the folder) in a Python that the probe
-supports, and imports the sitecustomize that would have run without it. PYTHONPATH stays, for the Python processes that
-this one will start.
+It removes its folder from `sys.path`, starts `torch_import_watch` (the file `WATCH` of the folder)
+in a Python that the probe supports, and imports the sitecustomize that would have run without it.
+PYTHONPATH stays, for the Python processes that this one will start.
 
-A command may start any Python, so this file is valid Python 2.7 and 3.0: plain ASCII, no annotations, no functions.
+A command may start any Python, so this file is valid Python 2.7 and 3.0: plain ASCII, no
+annotations, no functions.
 """
 
 import os
@@ -13,7 +15,9 @@ import sys
 WATCH = "torch_import_watch.txt"
 
 if __name__ == "sitecustomize":
-    ours = sys.modules.pop(__name__)  # held: Python 2 clears the names of a module that nothing refers to
+    ours = sys.modules.pop(
+        __name__
+    )  # held: Python 2 clears the names of a module that nothing refers to
     home = os.path.dirname(__file__)  # exactly the entry of sys.path; no call that could fail
     sys.path[:] = [entry for entry in sys.path if entry != home]
     sys.path_importer_cache.pop(home, None)

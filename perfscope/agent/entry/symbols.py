@@ -1,7 +1,8 @@
 """Finds the functions and data of a running CPython in the ELF symbol tables of its mapped files.
 
-The files belong to the target's user and are read with that user's rights (`target_user`). Tables are searched as bytes, not
-walked: a whole libpython costs milliseconds and its file's size once, and only the answers are kept.
+The files belong to the target's user and are read with that user's rights (`target_user`). Tables
+are searched as bytes, not walked: a whole libpython costs milliseconds and its file's size once,
+and only the answers are kept.
 """
 
 import errno
@@ -28,7 +29,16 @@ PYTHON = re.compile(r"/libpython3\.\d+[a-z]*\.so[.\d]*$")
 C_LIBRARY = re.compile(r"/(libpthread[-.][^/]*|libc[-.][^/]*|ld-musl-[^/]*)$")
 MOST_FILES_KEPT = 4096
 TYPE_FLAGS_AT, TYPE_READY = 168, 1 << 12  # tp_flags of a type object, and Py_TPFLAGS_READY
-DAMAGED = (ELFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error, MemoryError)
+DAMAGED = (
+    ELFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    struct.error,
+    MemoryError,
+)
 """What the ELF reader raises on files that are cut short or made up."""
 
 
@@ -45,7 +55,9 @@ class MappedFile:
 
 @dataclass(frozen=True)
 class ElfFile:
-    """What is known of a file: the address and size of each symbol asked for so far (None: it has none)."""
+    """What is known of a file: the address and size of each symbol asked for so far (None: it has
+    none).
+    """
 
     relocatable: bool
     segments: tuple[tuple[int, int, int], ...]  # (file offset, address, bytes) of each PT_LOAD
@@ -53,31 +65,39 @@ class ElfFile:
 
 
 known_files: dict[tuple[int, MappedFile], ElfFile] = {}
-"""By user and mapping: a file of another user's is not opened just to see that it is still the same."""
+"""By user and mapping: a file of another user's is not opened just to see that it is still the
+same.
+"""
 parsed_files: dict[tuple[int, int, int], ElfFile] = {}
 """By device, inode and modification time."""
 
 
 def mapped_files(pid: int) -> list[MappedFile]:
-    """The files mapped into `pid`, each once, at its lowest address. Raises OSError where maps cannot be read."""
+    """The files mapped into `pid`, each once, at its lowest address. Raises OSError where maps
+    cannot be read.
+    """
     found: dict[str, MappedFile] = {}
     with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
         for line in maps:
             fields = line.rstrip("\n").split(None, 5)
             if len(fields) == 6 and fields[5].startswith("/") and fields[5] not in found:
                 start = int(fields[0].split("-")[0], 16)
-                found[fields[5]] = MappedFile(fields[5], start, int(fields[2], 16), fields[3], int(fields[4]))
+                found[fields[5]] = MappedFile(
+                    fields[5], start, int(fields[2], 16), fields[3], int(fields[4])
+                )
     return list(found.values())
 
 
 def python_files(pid: int) -> list[MappedFile]:
     """Where CPython's own symbols can be: libpython when there is one, then the executable.
 
-    A process can have loaded a second CPython that does not run: only the one that was initialized is returned, none of
-    several that were. Raises OSError where the process cannot be looked at.
+    A process can have loaded a second CPython that does not run: only the one that was initialized
+    is returned, none of several that were. Raises OSError where the process cannot be looked at.
     """
     files = possible_python_files(pid)
-    interpreters = [file for file in files if initialized(pid, file) is not None] if len(files) > 1 else []
+    interpreters = (
+        [file for file in files if initialized(pid, file) is not None] if len(files) > 1 else []
+    )
     if len(interpreters) < 2:
         return files
     running = [file for file in interpreters if initialized(pid, file)]
@@ -93,9 +113,11 @@ def possible_python_files(pid: int) -> list[MappedFile]:
 
 
 def initialized(pid: int, file: MappedFile) -> bool | None:
-    """Return whether the CPython in this file has been initialized; None when there is none in it. Raises OSError.
+    """Return whether the CPython in this file has been initialized; None when there is none in it.
+    Raises OSError.
 
-    The functions of a second copy may use the data of the first one, so its own data stays as it is in the file.
+    The functions of a second copy may use the data of the first one, so its own data stays as it is
+    in the file.
     """
     found = addresses(pid, [file], ("PyRun_String", "PyType_Type"))
     if len(found) < 2:
@@ -106,13 +128,16 @@ def initialized(pid: int, file: MappedFile) -> bool | None:
 
 
 def c_library_files(pid: int) -> list[MappedFile]:
-    """Where libc's symbols can be: libpthread (glibc before 2.34) first, since libc then holds only forwarders."""
+    """Where libc's symbols can be: libpthread (glibc before 2.34) first, since libc then holds only
+    forwarders.
+    """
     files = [one for one in mapped_files(pid) if C_LIBRARY.search(one.path)]
     return sorted(files, key=lambda one: "libpthread" not in one.path)
 
 
 def symbol_range(pid: int, name: str) -> tuple[int, int] | None:
-    """(address, size in bytes) of CPython's symbol `name` in `pid`, function or data; None when it has none.
+    """(address, size in bytes) of CPython's symbol `name` in `pid`, function or data; None when it
+    has none.
 
     Raises OSError where the process cannot be looked at (gone, another user's).
     """
@@ -120,7 +145,8 @@ def symbol_range(pid: int, name: str) -> tuple[int, int] | None:
 
 
 def python_version(pid: int) -> int | None:
-    """PY_VERSION_HEX of `pid`, from its memory (3.11 and newer) or else its file names, then without the patch level.
+    """PY_VERSION_HEX of `pid`, from its memory (3.11 and newer) or else its file names, then
+    without the patch level.
 
     None when neither tells. Raises OSError where the process cannot be looked at.
     """
@@ -135,8 +161,12 @@ def python_version(pid: int) -> int | None:
     return None
 
 
-def addresses(pid: int, files: Iterable[MappedFile], names: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """(address, size) of each of `names` that one of `files` defines; the first file wins. Raises OSError."""
+def addresses(
+    pid: int, files: Iterable[MappedFile], names: Iterable[str]
+) -> dict[str, tuple[int, int]]:
+    """(address, size) of each of `names` that one of `files` defines; the first file wins. Raises
+    OSError.
+    """
     wanted = set(names)
     found: dict[str, tuple[int, int]] = {}
     with target_user(pid) as user:
@@ -154,7 +184,9 @@ def addresses(pid: int, files: Iterable[MappedFile], names: Iterable[str]) -> di
 
 
 def load_bias(elf: ElfFile, mapped: MappedFile) -> int:
-    """What to add to the file's addresses. Raises nothing: an odd mapping gives the bias of its first segment."""
+    """What to add to the file's addresses. Raises nothing: an odd mapping gives the bias of its
+    first segment.
+    """
     if not elf.relocatable:
         return 0
     for offset, address, size in elf.segments:
@@ -165,13 +197,17 @@ def load_bias(elf: ElfFile, mapped: MappedFile) -> int:
 
 
 def elf_file(pid: int, user: TargetUser, mapped: MappedFile, names: set[str]) -> ElfFile | None:
-    """Return the file with all `names` looked up; None when it is not an ELF file that can be read."""
+    """Return the file with all `names` looked up; None when it is not an ELF file that can be
+    read.
+    """
     known = known_files.get((user.uid, mapped))
     if known is not None and names <= known.symbols.keys():
         return known
     wanted = sorted(names | (known.symbols.keys() if known else set()))
     try:
-        reply = call_as(user, look_up_in_file, user.root, path_in_target(pid, mapped.path), mapped.inode, wanted)
+        reply = call_as(
+            user, look_up_in_file, user.root, path_in_target(pid, mapped.path), mapped.inode, wanted
+        )
         found = msgspec.convert(reply.value, ElfFile)
     except (OSError, msgspec.ValidationError):
         found_in_memory = exported_symbols(pid, mapped, wanted)
@@ -185,13 +221,17 @@ def elf_file(pid: int, user: TargetUser, mapped: MappedFile, names: set[str]) ->
 
 
 def path_in_target(pid: int, path: str) -> str:
-    """Return a mapped file's path as the process sees it: the kernel reports it as this process sees it. Raises OSError."""
+    """Return a mapped file's path as the process sees it: the kernel reports it as this process
+    sees it. Raises OSError.
+    """
     root = os.readlink(f"/proc/{pid}/root")
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 def look_up_in_file(root: int, path: str, inode: int, names: list[str]) -> Reply:
-    """Look up `names` in the ELF file `path` below `root`. Raises OSError when it is another file by now, or damaged."""
+    """Look up `names` in the ELF file `path` below `root`. Raises OSError when it is another file
+    by now, or damaged.
+    """
     with open(open_regular(root, path), "rb") as stream:
         stat = os.fstat(stream.fileno())
         if stat.st_ino != inode:
@@ -207,7 +247,9 @@ def look_up_in_file(root: int, path: str, inode: int, names: list[str]) -> Reply
 
 
 def exported_symbols(pid: int, mapped: MappedFile, names: list[str]) -> ElfFile | None:
-    """Look up `names` in what is mapped of the file: for one that cannot be opened; None when that cannot be read."""
+    """Look up `names` in what is mapped of the file: for one that cannot be opened; None when that
+    cannot be read.
+    """
     try:
         image = read_mapped_image(pid, mapped.start)
     except (UnreadableImage, OSError, struct.error):
@@ -243,7 +285,9 @@ def look_up(table: bytes, strings: bytes, names: set[str]) -> dict[str, tuple[in
             offsets[at] = name
             at = strings.find(pattern, at + 1)
     found: dict[str, tuple[int, int] | None] = {}
-    for name_at, _info, _other, section, value, size in SYMBOL.iter_unpack(table[: len(table) // 24 * 24]):
+    for name_at, _info, _other, section, value, size in SYMBOL.iter_unpack(
+        table[: len(table) // 24 * 24]
+    ):
         if name_at in offsets and section != 0:
             found.setdefault(offsets[name_at], (value, size))
     return found

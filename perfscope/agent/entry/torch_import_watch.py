@@ -1,7 +1,8 @@
 """Starts the probe once the program has imported torch, on a thread of its own.
 
-`sitecustomize_hook` runs this text in every Python that a command of `perfscope run` starts; `perfscope.profile()` imports it.
-It loads no module that Python has not loaded by itself. None of its own failures reaches the program.
+`sitecustomize_hook` runs this text in every Python that a command of `perfscope run` starts;
+`perfscope.profile()` imports it. It loads no module that Python has not loaded by itself. None of
+its own failures reaches the program.
 """
 
 import os
@@ -21,7 +22,9 @@ POLL_S = 0.02
 
 
 class TorchImportWatch:
-    """A finder that finds nothing of its own: it sees when torch is imported, and calls `begin` afterwards."""
+    """A finder that finds nothing of its own: it sees when torch is imported, and calls `begin`
+    afterwards.
+    """
 
     def __init__(self, begin: "Callable[[], None]") -> None:
         self.begin = begin
@@ -45,7 +48,9 @@ class TorchImportWatch:
         attributes = getattr(loader, "__dict__", None)
         if run is None or not isinstance(attributes, dict):
             return
-        before = attributes.get("exec_module")  # of a second watch, where one `perfscope run` starts another
+        before = attributes.get(
+            "exec_module"
+        )  # of a second watch, where one `perfscope run` starts another
 
         def exec_module(module: "Any") -> None:
             if before is None:
@@ -67,7 +72,9 @@ def watch_for_torch(home: str) -> None:
 
 
 def start_probe(home: str) -> None:
-    """Start the probe, and wait until its patches are in place: the program's first step is recorded."""
+    """Start the probe, and wait until its patches are in place: the program's first step is
+    recorded.
+    """
     placed = allocate_lock()
     placed.acquire()
     start_new_thread(run_probe, (home, placed))
@@ -97,12 +104,16 @@ def run_probe(home: str, placed: "Any") -> None:
 
 
 def may_become_worker() -> bool:
-    """Return whether multiprocessing started this process: its purpose is known only some time after it has imported torch."""
+    """Return whether multiprocessing started this process: its purpose is known only some time
+    after it has imported torch.
+    """
     return any("multiprocessing" in word for word in getattr(sys, "orig_argv", ())[:4])
 
 
 def wait_for_role() -> None:
-    """Wait until multiprocessing has received what the process is to run, and a loader worker its number."""
+    """Wait until multiprocessing has received what the process is to run, and a loader worker its
+    number.
+    """
     process, until = sys.modules.get("multiprocessing.process"), time.monotonic() + ROLE_WITHIN_S
     while time.monotonic() < until:
         target = getattr(getattr(process, "_current_process", None), "_target", None)

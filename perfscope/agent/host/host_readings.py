@@ -21,15 +21,21 @@ class HostReadings:
         self.memory: cgroup.Group | None = None
 
     def read(self) -> Row:
-        """All of it; cumulative over cores and since boot, but usable_memory_bytes, host_cpu_count."""
+        """All of it; cumulative over cores and since boot, but usable_memory_bytes,
+        host_cpu_count.
+        """
         return self.cores() | self.usable_memory() | self.network() | self.held_back()
 
     def cores(self) -> Row:
-        """host_cpu_busy_ns, host_cpu_kernel_ns of it, host_cpu_idle_ns, iowait_ns (idle with I/O under way), host_cpu_count."""
+        """host_cpu_busy_ns, host_cpu_kernel_ns of it, host_cpu_idle_ns, iowait_ns (idle with I/O
+        under way), host_cpu_count.
+        """
         words = pread(self.stat, 512).split()
         if len(words) < 9 or words[0] != "cpu":
             return {}
-        user, nice, system, idle, iowait, irq, soft, steal = (int(word) * TICK_NS for word in words[1:9])
+        user, nice, system, idle, iowait, irq, soft, steal = (
+            int(word) * TICK_NS for word in words[1:9]
+        )
         busy = user + nice + system + irq + soft + steal
         count = os.sysconf("SC_NPROCESSORS_ONLN")
         return {
@@ -51,7 +57,9 @@ class HostReadings:
         return {}
 
     def network(self) -> Row:
-        """Bytes in and out by network cards; by all but the loopback where none is to be seen (a container)."""
+        """Bytes in and out by network cards; by all but the loopback where none is to be seen (a
+        container).
+        """
         counted: dict[str, tuple[int, int]] = {}
         for line in pread(self.net, LARGEST).splitlines()[2:]:
             name, _, values = line.partition(":")
@@ -59,9 +67,16 @@ class HostReadings:
             if name.strip() != "lo" and len(fields) > 8:
                 counted[name.strip()] = int(fields[0]), int(fields[8])
         # A bond or bridge counts the bytes of its cards again.
-        cards = [pair for name, pair in counted.items() if os.path.exists(f"/sys/class/net/{name}/device")]
+        cards = [
+            pair
+            for name, pair in counted.items()
+            if os.path.exists(f"/sys/class/net/{name}/device")
+        ]
         pairs = cards or list(counted.values())
-        return {"net_rx_bytes": sum(pair[0] for pair in pairs), "net_tx_bytes": sum(pair[1] for pair in pairs)}
+        return {
+            "net_rx_bytes": sum(pair[0] for pair in pairs),
+            "net_tx_bytes": sum(pair[1] for pair in pairs),
+        }
 
     def held_back(self) -> Row:
         """nr_throttled and throttled_ns (summed over cores) of the target's control groups."""

@@ -1,4 +1,6 @@
-"""How many sockets a process listens on: a loop in a process that nobody can connect to fetches its inputs itself."""
+"""How many sockets a process listens on: a loop in a process that nobody can connect to fetches its
+inputs itself.
+"""
 
 import os
 
@@ -9,7 +11,9 @@ UNIX_ACCEPTS = 1 << 16  # __SO_ACCEPTCON
 
 
 def listening_sockets(pid: int) -> int | None:
-    """TCP and Unix sockets of the process that accept connections, in its own network namespace; None when it hides them."""
+    """TCP and Unix sockets of the process that accept connections, in its own network namespace;
+    None when it hides them.
+    """
     accepting = accepting_inodes(pid)
     try:
         files = os.listdir(f"/proc/{pid}/fd")

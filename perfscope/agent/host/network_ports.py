@@ -1,7 +1,8 @@
-"""The network ports of a host as the kernel tells of them: InfiniBand and RoCE ports in /sys, interfaces of the target's network.
+"""The network ports of a host as the kernel tells of them: InfiniBand and RoCE ports in /sys,
+interfaces of the target's network.
 
-An interface's bytes and errors come from /proc/PID/net/dev, which is of the target's own network namespace; its speed is asked
-through a socket that was made there.
+An interface's bytes and errors come from /proc/PID/net/dev, which is of the target's own network
+namespace; its speed is asked through a socket that was made there.
 """
 
 import array
@@ -26,14 +27,38 @@ WORD_BYTES: Final = 4
 """InfiniBand counts data in words of four bytes, over all lanes."""
 IB_NAMES: Final = {"port_rcv_data": "rx_bytes", "port_xmit_data": "tx_bytes"}
 IB_ERRORS: Final = (
-    *("symbol_error", "link_error_recovery", "link_downed", "port_rcv_errors", "port_xmit_discards"),
+    *(
+        "symbol_error",
+        "link_error_recovery",
+        "link_downed",
+        "port_rcv_errors",
+        "port_xmit_discards",
+    ),
     *("local_link_integrity_errors", "excessive_buffer_overrun_errors", "port_xmit_wait"),
 )
 HW_ERRORS: Final = (
-    *("out_of_sequence", "packet_seq_err", "local_ack_timeout_err", "rnr_nak_retry_err", "roce_slow_restart"),
-    *("rx_icrc_encapsulated", "implied_nak_seq_err", "np_ecn_marked_roce_packets", "rp_cnp_handled"),
+    *(
+        "out_of_sequence",
+        "packet_seq_err",
+        "local_ack_timeout_err",
+        "rnr_nak_retry_err",
+        "roce_slow_restart",
+    ),
+    *(
+        "rx_icrc_encapsulated",
+        "implied_nak_seq_err",
+        "np_ecn_marked_roce_packets",
+        "rp_cnp_handled",
+    ),
 )
-NET_FIELDS: Final = {0: "rx_bytes", 2: "rx_errors", 3: "rx_dropped", 8: "tx_bytes", 10: "tx_errors", 11: "tx_dropped"}
+NET_FIELDS: Final = {
+    0: "rx_bytes",
+    2: "rx_errors",
+    3: "rx_dropped",
+    8: "tx_bytes",
+    10: "tx_errors",
+    11: "tx_dropped",
+}
 RATE: Final = re.compile(r"([\d.]+) Gb/sec")
 SIOCETHTOOL: Final = 0x8946
 ETHTOOL_GSET: Final = 1
@@ -102,7 +127,9 @@ class Interfaces:
         return found
 
     def facts(self, name: str) -> PortFacts:
-        """What is known of one interface. What /sys shows is of our own network: of another only the speed is told."""
+        """What is known of one interface. What /sys shows is of our own network: of another only
+        the speed is told.
+        """
         folder = self.sys / "class" / "net" / name
         card = self.same and (folder / "device").exists()
         kind = "loopback" if name == "lo" else "ethernet" if card else "virtual"
@@ -161,7 +188,9 @@ def socket_in_network_of(pid: int, *, same: bool) -> socket.socket | None:
 
 
 def neighbours(port: PortFacts, devices: list[DeviceFacts], sys: Path) -> list[int]:
-    """Accelerators below the same PCIe switch or bridge as a port; where there are none, those at its NUMA node."""
+    """Accelerators below the same PCIe switch or bridge as a port; where there are none, those at
+    its NUMA node.
+    """
     own = path_of(port.bus_id, sys)
     whole = [one for one in devices if one.parent < 0]
     shared = {one.device: common(own, path_of(one.bus_id, sys)) for one in whole}
@@ -172,7 +201,9 @@ def neighbours(port: PortFacts, devices: list[DeviceFacts], sys: Path) -> list[i
 
 
 def path_of(bus_id: str | None, sys: Path) -> list[str]:
-    """The bridges from the root complex down to a PCI device, itself left out; empty where the kernel does not show it."""
+    """The bridges from the root complex down to a PCI device, itself left out; empty where the
+    kernel does not show it.
+    """
     link = sys / "bus" / "pci" / "devices" / (bus_id or "none")
     if not link.exists():
         return []
@@ -184,7 +215,8 @@ def path_of(bus_id: str | None, sys: Path) -> list[str]:
 def common(first: list[str], second: list[str]) -> int:
     """How many steps from the root two ways share."""
     return next(
-        (at for at, (one, other) in enumerate(pairs(first, second)) if one != other), min(len(first), len(second))
+        (at for at, (one, other) in enumerate(pairs(first, second)) if one != other),
+        min(len(first), len(second)),
     )
 
 

@@ -1,4 +1,6 @@
-"""Plain reads of /proc: one process's identity, environment and what it has mapped. A process that is gone gives None."""
+"""Plain reads of /proc: one process's identity, environment and what it has mapped. A process that
+is gone gives None.
+"""
 
 import os
 from dataclasses import dataclass
@@ -12,8 +14,9 @@ NO_IMAGE = (0, 0)
 class Stat:
     """From /proc/PID/stat: thread name, state letter, parent, start in clock ticks since boot.
 
-    `image` (where the program's code and stack begin) is the same in a forked child and changes with every exec;
-    (1, 0) where the kernel hides it from us, NO_IMAGE for a kernel thread and once a process has begun to end.
+    `image` (where the program's code and stack begin) is the same in a forked child and changes
+    with every exec; (1, 0) where the kernel hides it from us, NO_IMAGE for a kernel thread and once
+    a process has begun to end.
     """
 
     name: str
@@ -40,18 +43,24 @@ def status(pid: int) -> dict[str, str]:
 
 
 def capabilities(pid: int) -> int:
-    """Return the effective capabilities of a process as a bit mask. Raises OSError when it is gone."""
+    """Return the effective capabilities of a process as a bit mask. Raises OSError when it is
+    gone.
+    """
     return int(status(pid)["CapEff"], 16)
 
 
 def stat(pid: int) -> Stat | None:
-    """Identity of a process; the name may hold spaces and brackets, so the fields are counted from the last one."""
+    """Identity of a process; the name may hold spaces and brackets, so the fields are counted from
+    the last one.
+    """
     text = read(f"/proc/{pid}/stat")
     if not text:
         return None
     fields = text[text.rindex(")") + 2 :].split()
     name = text[text.index("(") + 1 : text.rindex(")")]
-    return Stat(name, fields[0], int(fields[1]), int(fields[19]), (int(fields[23]), int(fields[25])))
+    return Stat(
+        name, fields[0], int(fields[1]), int(fields[19]), (int(fields[23]), int(fields[25]))
+    )
 
 
 def command_line(pid: int) -> list[str]:
@@ -79,7 +88,9 @@ def own_pid(pid: int) -> int:
 
 
 def process_of(tid: int) -> int:
-    """The process that a thread belongs to: /proc answers to a thread's number too, and `htop` shows these."""
+    """The process that a thread belongs to: /proc answers to a thread's number too, and `htop`
+    shows these.
+    """
     for line in (read(f"/proc/{tid}/status") or "").splitlines():
         if line.startswith("Tgid:"):
             return int(line.split()[-1])
@@ -125,7 +136,9 @@ def children(pid: int) -> list[int]:
 
 
 def children_by_parent(pid: int) -> list[int]:
-    """The same where the kernel keeps no lists of children (CONFIG_PROC_CHILDREN is off): every process is asked."""
+    """The same where the kernel keeps no lists of children (CONFIG_PROC_CHILDREN is off): every
+    process is asked.
+    """
     return [one for one in everyone() if (found := stat(one)) is not None and found.parent == pid]
 
 

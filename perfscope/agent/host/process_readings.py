@@ -1,8 +1,9 @@
-"""What the kernel counts for one process: CPU, waiting for a core, memory, I/O, faults, switches. Files are kept open.
+"""What the kernel counts for one process: CPU, waiting for a core, memory, I/O, faults, switches.
+Files are kept open.
 
-`cpu_ns` is the process's CPU clock (nanoseconds, all threads, also those that ended; a running thread counts up to the last
-scheduler tick). It costs a tenth of reading /proc/PID/stat, whose utime + stime come in steps of 10 ms;
-/proc/PID/schedstat covers the main thread only.
+`cpu_ns` is the process's CPU clock (nanoseconds, all threads, also those that ended; a running
+thread counts up to the last scheduler tick). It costs a tenth of reading /proc/PID/stat, whose
+utime + stime come in steps of 10 ms; /proc/PID/schedstat covers the main thread only.
 """
 
 import os
@@ -51,7 +52,9 @@ class ProcessReadings:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.clock = ~pid << 3 | 2  # CPUCLOCK_SCHED of a process: what clock_getcpuclockid(3) returns
+        self.clock = (
+            ~pid << 3 | 2
+        )  # CPUCLOCK_SCHED of a process: what clock_getcpuclockid(3) returns
         self.stat = opened(f"/proc/{pid}/stat")
         self.io = opened(f"/proc/{pid}/io")
         self.status = opened(f"/proc/{pid}/status")
@@ -61,11 +64,15 @@ class ProcessReadings:
 
     @property
     def io_hidden(self) -> bool:
-        """May we not see its I/O (another user's process)? One that was gone before we could look hides nothing."""
+        """May we not see its I/O (another user's process)? One that was gone before we could look
+        hides nothing.
+        """
         return self.io < 0 <= self.status
 
     def quick(self) -> Row | None:
-        """cpu_ns, rss_bytes, major_faults, threads, rchar, read_bytes, write_bytes; None when the process is gone."""
+        """cpu_ns, rss_bytes, major_faults, threads, rchar, read_bytes, write_bytes; None when the
+        process is gone.
+        """
         text = pread(self.stat, 1024)
         if not text:
             return None

@@ -1,6 +1,7 @@
 """What a thread in a system call waits for, by the call's number on this machine's architecture.
 
-Numbers: the kernel's arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h (aarch64).
+Numbers: the kernel's arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h
+(aarch64).
 """
 
 import platform
@@ -12,9 +13,10 @@ X86_64: Final[dict[str, tuple[int, ...]]] = {
     FUTEX: (202, 449, 454, 455, 456),  # futex futex_waitv futex_wake futex_wait futex_requeue
     # read write readv writev sendfile pread64 pwrite64 preadv pwritev preadv2 pwritev2 splice
     DESCRIPTOR: (0, 1, 19, 20, 40, 17, 18, 295, 296, 327, 328, 275),
-    # open close stat fstat lstat lseek access msync flock fsync fdatasync truncate ftruncate getdents getcwd
-    # rename mkdir unlink readlink sync getdents64 openat newfstatat unlinkat renameat fallocate syncfs
-    # copy_file_range statx io_getevents io_pgetevents io_uring_enter sync_file_range readahead
+    # open close stat fstat lstat lseek access msync flock fsync fdatasync truncate ftruncate
+    # getdents getcwd rename mkdir unlink readlink sync getdents64 openat newfstatat unlinkat
+    # renameat fallocate syncfs copy_file_range statx io_getevents io_pgetevents io_uring_enter
+    # sync_file_range readahead
     "file": (
         (2, 3, 4, 5, 6, 8, 21, 26, 73, 74, 75, 76, 77, 78, 79)
         + (82, 83, 87, 89, 162, 217, 257, 262, 263, 264, 285, 306)
@@ -22,7 +24,15 @@ X86_64: Final[dict[str, tuple[int, ...]]] = {
     ),
     # connect accept sendto recvfrom sendmsg recvmsg accept4 recvmmsg sendmmsg
     "network": (42, 43, 44, 45, 46, 47, 288, 299, 307),
-    "poll": (7, 23, 232, 270, 271, 281, 441),  # poll select epoll_wait pselect6 ppoll epoll_pwait epoll_pwait2
+    "poll": (
+        7,
+        23,
+        232,
+        270,
+        271,
+        281,
+        441,
+    ),  # poll select epoll_wait pselect6 ppoll epoll_pwait epoll_pwait2
     "sleep": (34, 35, 230),  # pause nanosleep clock_nanosleep
     "lock": (65, 220),  # semop semtimedop
 }
@@ -45,11 +55,17 @@ TABLES: Final = {"x86_64": X86_64, "aarch64": AARCH64}
 def meanings() -> dict[int, str] | None:
     """What each number means on this machine; None on one whose numbers are not known here."""
     table = TABLES.get(platform.machine())
-    return None if table is None else {number: what for what, numbers in table.items() for number in numbers}
+    return (
+        None
+        if table is None
+        else {number: what for what, numbers in table.items() for number in numbers}
+    )
 
 
 def kind_of_file(link: str) -> str:
-    """What waiting for an open file means, by where its /proc/PID/fd link points (which never touches the file itself)."""
+    """What waiting for an open file means, by where its /proc/PID/fd link points (which never
+    touches the file itself).
+    """
     if link.startswith("socket:"):
         return "network"
     if link.startswith("pipe:"):

@@ -1,4 +1,6 @@
-"""The Python processes of this machine and whether they can be attached to: what `perfscope ps` shows."""
+"""The Python processes of this machine and whether they can be attached to: what `perfscope ps`
+shows.
+"""
 
 import os
 import time
@@ -49,10 +51,16 @@ def refusal(pid: int) -> str | None:
 
 
 def candidates() -> list[Candidate]:
-    """Python processes other than ourselves and loader workers, those with torch first. Takes a moment to see who is busy."""
+    """Python processes other than ourselves and loader workers, those with torch first. Takes a
+    moment to see who is busy.
+    """
     python = {}
     for name in os.listdir("/proc"):
-        if name.isdecimal() and int(name) != os.getpid() and is_python(int(name), mapped := proc.mapped(int(name))):
+        if (
+            name.isdecimal()
+            and int(name) != os.getpid()
+            and is_python(int(name), mapped := proc.mapped(int(name)))
+        ):
             python[int(name)] = has_torch(mapped)
     before = {pid: cpu_ticks(pid) for pid in python}
     time.sleep(LOOK_S)
@@ -62,14 +70,20 @@ def candidates() -> list[Candidate]:
         if (
             stat is None
             or not command
-            or (stat.parent in python and python[stat.parent] and torch and forked(pid, stat.parent))
+            or (
+                stat.parent in python and python[stat.parent] and torch and forked(pid, stat.parent)
+            )
         ):
             continue
         rank = said_place(proc.environment(pid, SAID), "RANK")
         workers = sum(child in python and python[child] for child in proc.children(pid))
         busy = (cpu_ticks(pid) - before[pid]) / TICKS / LOOK_S
         its_rank = rank if rank >= 0 else None
-        found.append(Candidate(pid, its_rank, torch, workers, busy, rss_bytes(pid), script(command), refusal(pid)))
+        found.append(
+            Candidate(
+                pid, its_rank, torch, workers, busy, rss_bytes(pid), script(command), refusal(pid)
+            )
+        )
     return sorted(found, key=lambda one: (not one.torch, one.pid))
 
 

@@ -1,7 +1,8 @@
 """What a process of the job is for: main (a rank), loader-worker, launcher or other.
 
-Told from outside, by its command line, by whether it was forked (same program image as its parent) or started anew, and by
-the name that torch's loader workers give their main thread (`pt_data_worker`, torch >= 2.6).
+Told from outside, by its command line, by whether it was forked (same program image as its parent)
+or started anew, and by the name that torch's loader workers give their main thread
+(`pt_data_worker`, torch >= 2.6).
 """
 
 import os
@@ -16,10 +17,17 @@ from perfscope.traces.secret_masking import mask_text
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
-"""What srun gives each task of a step, in the order of the above (srun manual page, "output environment variables")."""
+"""What srun gives each task of a step, in the order of the above (srun manual page, "output
+environment variables").
+"""
 SAID = (*RANK_VARIABLES, *SLURM_VARIABLES)
 LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "horovodrun", "mpirun", "mpiexec")
-LAUNCHER_MODULES = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands", "deepspeed.launcher")
+LAUNCHER_MODULES = (
+    "torch.distributed.run",
+    "torch.distributed.launch",
+    "accelerate.commands",
+    "deepspeed.launcher",
+)
 LAUNCHER_THREAD = "pt_elastic"  # what torchrun calls its main thread
 WORKER_THREAD = "pt_data_worker"
 LONGEST_SOURCE_BYTES = 1 << 20
@@ -52,11 +60,15 @@ class Sight:
         return number(self.said, name)
 
     def place(self, name: str) -> int:
-        """The same, else that of the SLURM task it runs in; a child by multiprocessing may be one of several in a task."""
+        """The same, else that of the SLURM task it runs in; a child by multiprocessing may be one
+        of several in a task.
+        """
         return said_place(self.said, name) if not is_spawned(self) else self.number(name)
 
     def forked_from(self, other: "Sight") -> bool:
-        """A forked child that has not started another program: `image` tells, the command line where that is hidden."""
+        """A forked child that has not started another program: `image` tells, the command line
+        where that is hidden.
+        """
         if min(*self.image, *other.image) > 1:
             return self.image == other.image
         return self.command == other.command
@@ -64,7 +76,9 @@ class Sight:
 
 @dataclass(frozen=True)
 class Family:
-    """The living processes of a job, parents first; `above` is the nearest Python ancestor in the job."""
+    """The living processes of a job, parents first; `above` is the nearest Python ancestor in the
+    job.
+    """
 
     sights: dict[int, Sight] = field(default_factory=dict)
     above: dict[int, int | None] = field(default_factory=dict)
@@ -74,7 +88,9 @@ class Family:
         return [self.sights[one] for one, over in self.above.items() if over == pid]
 
     def name(self, pid: int) -> str:
-        """A short name for people: the script; a child that multiprocessing started runs its parent's."""
+        """A short name for people: the script; a child that multiprocessing started runs its
+        parent's.
+        """
         over = self.above[pid]
         while over is not None and (is_spawned(self.sights[pid]) or is_bystander(self.sights[pid])):
             pid, over = over, self.above[over]
@@ -85,7 +101,9 @@ def look(pid: int, found: proc.Stat) -> Sight:
     """Everything about a process that costs more than one line of /proc."""
     command, paths = proc.command_line(pid), proc.mapped_paths(pid)
     names = {os.path.basename(path) for path in paths}
-    torch = next((path for path in paths if os.path.basename(path).startswith(TORCH_LIBRARIES)), None)
+    torch = next(
+        (path for path in paths if os.path.basename(path).startswith(TORCH_LIBRARIES)), None
+    )
     return Sight(
         pid=pid,
         ns_pid=proc.own_pid(pid),
@@ -108,9 +126,13 @@ def number(said: Mapping[str, str], name: str) -> int:
 
 
 def said_place(said: Mapping[str, str], name: str) -> int:
-    """RANK, LOCAL_RANK or WORLD_SIZE as a launcher for torch says it, else as SLURM does of a step with several tasks."""
+    """RANK, LOCAL_RANK or WORLD_SIZE as a launcher for torch says it, else as SLURM does of a step
+    with several tasks.
+    """
     own, tasks = number(said, name), number(said, SLURM_VARIABLES[-1])
-    return number(said, SLURM_VARIABLES[RANK_VARIABLES.index(name)]) if own < 0 and tasks > 1 else own
+    return (
+        number(said, SLURM_VARIABLES[RANK_VARIABLES.index(name)]) if own < 0 and tasks > 1 else own
+    )
 
 
 def sight_of(pid: int) -> Sight | None:
@@ -120,7 +142,9 @@ def sight_of(pid: int) -> Sight | None:
 
 
 def is_python(pid: int, mapped: set[str]) -> bool:
-    """Is it CPython: its interpreter's name, or its library in the map? By its command line where both are hidden."""
+    """Is it CPython: its interpreter's name, or its library in the map? By its command line where
+    both are hidden.
+    """
     name = proc.executable(pid)
     if not name and not mapped:
         name = os.path.basename((proc.command_line(pid) or [""])[0])
@@ -137,14 +161,18 @@ known_torch: dict[tuple[int, int, int, str], bool] = {}
 
 
 def names_workers(pid: int, library: str) -> bool:
-    """Does the torch that `library` (.../torch/lib/libtorch_cpu.so) belongs to give its loader workers a name?"""
+    """Does the torch that `library` (.../torch/lib/libtorch_cpu.so) belongs to give its loader
+    workers a name?
+    """
     home = os.path.dirname(os.path.dirname(library))
     try:
         with target_user(pid) as user:
             root = os.fstat(user.root)
             key = (user.uid, root.st_dev, root.st_ino, home)
             if key not in known_torch:
-                known_torch[key] = WORKER_THREAD in text_of(user, f"{home}/utils/data/_utils/worker.py")
+                known_torch[key] = WORKER_THREAD in text_of(
+                    user, f"{home}/utils/data/_utils/worker.py"
+                )
             return known_torch[key]
     except OSError:  # it has ended
         return False
@@ -159,7 +187,9 @@ def text_of(user: TargetUser, path: str) -> str:
 
 
 def script(command: list[str]) -> str:
-    """Return a short name for people, secrets masked: the script or module that runs, else the program."""
+    """Return a short name for people, secrets masked: the script or module that runs, else the
+    program.
+    """
     return mask_text(program_of(command))
 
 
@@ -179,8 +209,12 @@ def program_of(command: list[str]) -> str:
 
 
 def is_launcher(sight: Sight) -> bool:
-    """torchrun, accelerate launch and their like: by the program that runs, not by a word in its arguments."""
-    name = script(sight.command) if sight.is_python else (sight.command or ["?"])[0].rsplit("/", 1)[-1]
+    """torchrun, accelerate launch and their like: by the program that runs, not by a word in its
+    arguments.
+    """
+    name = (
+        script(sight.command) if sight.is_python else (sight.command or ["?"])[0].rsplit("/", 1)[-1]
+    )
     return sight.thread == LAUNCHER_THREAD or name in LAUNCHERS or name.startswith(LAUNCHER_MODULES)
 
 
@@ -192,15 +226,23 @@ def is_spawned(sight: Sight) -> bool:
 def same_world(one: Sight, other: Sight) -> bool:
     """Two ranks of one job: different ranks of a world of the same size."""
     worlds = one.place("WORLD_SIZE"), other.place("WORLD_SIZE")
-    return worlds[0] == worlds[1] and -1 not in worlds and -1 < one.place("RANK") != other.place("RANK")
+    return (
+        worlds[0] == worlds[1]
+        and -1 not in worlds
+        and -1 < one.place("RANK") != other.place("RANK")
+    )
 
 
 def assign(family: Family, launchers: set[int]) -> dict[int, str]:
-    """The role of each process of a family; `launchers` are those known to be so by what they do."""
+    """The role of each process of a family; `launchers` are those known to be so by what they
+    do.
+    """
     roles: dict[int, str] = {}
     for pid, sight in family.sights.items():
         over = family.above[pid]
-        if sight.is_python and (pid in launchers or is_launcher(sight) or starts_programs(sight, family.below(pid))):
+        if sight.is_python and (
+            pid in launchers or is_launcher(sight) or starts_programs(sight, family.below(pid))
+        ):
             roles[pid] = "launcher"
         elif over is None:
             roles[pid] = "main" if sight.is_python else "other"
@@ -210,11 +252,14 @@ def assign(family: Family, launchers: set[int]) -> dict[int, str]:
 
 
 def starts_programs(sight: Sight, below: list[Sight]) -> bool:
-    """A script that starts the training as programs of their own: it has no torch and they have, or each has its own RANK.
+    """A script that starts the training as programs of their own: it has no torch and they have, or
+    each has its own RANK.
 
     (A RANK alone does not make a rank: every helper of a rank inherits its environment.)
     """
-    own = [one for one in below if one.has_torch and not one.forked_from(sight) and not is_spawned(one)]
+    own = [
+        one for one in below if one.has_torch and not one.forked_from(sight) and not is_spawned(one)
+    ]
     ranks = {one.number("RANK") for one in own} - {-1}
     return len(ranks) > 1 or bool(own and not sight.has_torch)
 
@@ -222,7 +267,8 @@ def starts_programs(sight: Sight, below: list[Sight]) -> bool:
 def role(sight: Sight, above: Sight, role_above: str) -> str:
     """The role of a process below another of the job (its nearest Python ancestor).
 
-    UNDECIDED is a multiprocessing child that has no name yet, or none because it is no loader worker: spawned_ranks.py decides.
+    UNDECIDED is a multiprocessing child that has no name yet, or none because it is no loader
+    worker: spawned_ranks.py decides.
     """
     if not sight.is_python or (is_bystander(sight) and not sight.forked_from(above)):
         return "other"
@@ -235,7 +281,9 @@ def role(sight: Sight, above: Sight, role_above: str) -> str:
 
 
 def role_of_child(sight: Sight, above: Sight, role_above: str) -> str:
-    """A child by multiprocessing, forked or spawned: of a launcher, a fork server or a training process."""
+    """A child by multiprocessing, forked or spawned: of a launcher, a fork server or a training
+    process.
+    """
     if role_above == "launcher":
         return "main" if sight.has_torch else "other"
     if role_above != "main" and not (is_bystander(above) and FORKSERVER in " ".join(above.command)):

@@ -1,4 +1,6 @@
-"""What to attach to instead of a shell, a tmux server, make, `uv run` or `conda run`: the programs that run below it."""
+"""What to attach to instead of a shell, a tmux server, make, `uv run` or `conda run`: the programs
+that run below it.
+"""
 
 import os
 from collections.abc import Sequence
@@ -21,17 +23,29 @@ def instead(pid: int, name: str) -> str:
     told = f"process {pid} ({name}) is not Python: "
     if not best:
         listed = "`perfscope ps` lists what can be attached to"
-        return told + (f"what {name} starts has another parent; there {listed}." if name in ELSEWHERE else f"{listed}.")
+        return told + (
+            f"what {name} starts has another parent; there {listed}."
+            if name in ELSEWHERE
+            else f"{listed}."
+        )
     if len(best) == 1:
         return told + f"attach to {called(best[0])} below it."
     if of_one_job(best):
-        return told + f"attach to {called(best[0])} below it, with --all-ranks for the {len(best)} ranks of its job."
+        return (
+            told
+            + f"attach to {called(best[0])} below it, with --all-ranks for the {len(best)} ranks of"
+            " its job."
+        )
     more = f" and {len(best) - MOST_NAMED} more (`perfscope ps`)" if len(best) > MOST_NAMED else ""
-    return told + f"attach to one of those below it: {', '.join(map(called, best[:MOST_NAMED]))}{more}."
+    return (
+        told
+        + f"attach to one of those below it: {', '.join(map(called, best[:MOST_NAMED]))}{more}."
+    )
 
 
 def ranks_below(pid: int) -> Sight | None:
-    """The program below `pid` that is meant by 'all ranks': the only one that computes, or one of the ranks of one job.
+    """The program below `pid` that is meant by 'all ranks': the only one that computes, or one of
+    the ranks of one job.
 
     None where `pid` is Python itself or there is nothing to be told apart.
     """
@@ -43,7 +57,9 @@ def ranks_below(pid: int) -> Sight | None:
 
 
 def worth_below(pid: int, passed_over: frozenset[int]) -> list[Sight]:
-    """The uppermost Python processes below `pid` with torch, or that start ranks; where there are none, without."""
+    """The uppermost Python processes below `pid` with torch, or that start ranks; where there are
+    none, without.
+    """
     found: list[Sight] = []
     for child in proc.children(pid):
         sight = sight_of(child)
@@ -60,7 +76,9 @@ def worth_below(pid: int, passed_over: frozenset[int]) -> list[Sight]:
 
 
 def computes(sight: Sight) -> bool:
-    """Is it a process that perfscope is for: torch is loaded, or it starts the ranks in which it is?"""
+    """Is it a process that perfscope is for: torch is loaded, or it starts the ranks in which it
+    is?
+    """
     return sight.has_torch or is_launcher(sight)
 
 
@@ -95,4 +113,7 @@ def called(sight: Sight) -> str:
     words = mask_secrets([name if word.endswith(f"/{name}") else word for word in sight.command])
     words[:1] = [os.path.basename(word) for word in words[:1]]
     text = "".join(one if one.isprintable() else "?" for one in " ".join(words)) or sight.thread
-    return f"{sight.pid} ({text if len(text) <= LONGEST_COMMAND else text[: LONGEST_COMMAND - 1] + '…'})"
+    return (
+        f"{sight.pid}"
+        f" ({text if len(text) <= LONGEST_COMMAND else text[: LONGEST_COMMAND - 1] + '…'})"
+    )

@@ -1,1 +1,3 @@
-"""What the NVIDIA driver's management library (NVML) tells of the devices of this host; `collectors/nvml.py` records it."""
+"""What the NVIDIA driver's management library (NVML) tells of the devices of this host;
+`collectors/nvml.py` records it.
+"""

@@ -1,5 +1,6 @@
-"""Whether the Python bindings of the NVIDIA driver (nvidia-ml-py) can be used here. The other modules of this package import
-them, so `check` comes first: an old version lacks names that are read at import.
+"""Whether the Python bindings of the NVIDIA driver (nvidia-ml-py) can be used here. The other
+modules of this package import them, so `check` comes first: an old version lacks names that are
+read at import.
 """
 
 import ctypes
@@ -27,7 +28,9 @@ class UnusableBindings(CollectorUnavailable):
 
 
 def check() -> None:
-    """Raise UnusableBindings where the bindings are absent, too old, hidden by another package or broken."""
+    """Raise UnusableBindings where the bindings are absent, too old, hidden by another package or
+    broken.
+    """
     try:
         pynvml = importlib.import_module("pynvml")
     except ModuleNotFoundError as error:
@@ -39,20 +42,28 @@ def check() -> None:
     if not hasattr(pynvml, NEWEST_NAME):
         raise unsuitable(pynvml)
     try:
-        importlib.import_module("perfscope.agent.nvml.watch")  # and with it whatever names a binding
+        importlib.import_module(
+            "perfscope.agent.nvml.watch"
+        )  # and with it whatever names a binding
     except IMPORT_FAILURES as error:
         raise broken(error) from None
 
 
 def unsuitable(pynvml: Any) -> UnusableBindings:
-    """Return the error for a module that is not the one that is needed: an old one, or the package pynvml in its place.
+    """Return the error for a module that is not the one that is needed: an old one, or the package
+    pynvml in its place.
 
-    That package, up to version 11.5, is a folder with its own copy of old bindings; Python prefers it to nvidia-ml-py's file.
+    That package, up to version 11.5, is a folder with its own copy of old bindings; Python prefers
+    it to nvidia-ml-py's file.
     """
     if hasattr(pynvml, "__path__"):
         version = text_of(getattr(pynvml, "__version__", "")) or installed("pynvml")
-        return UnusableBindings(f"the package pynvml {version} hides {PACKAGE}", f"{UNINSTALL} && {INSTALL}")
-    return UnusableBindings(f"{PACKAGE} {installed(PACKAGE)} is too old, {OLDEST} is the oldest usable", INSTALL)
+        return UnusableBindings(
+            f"the package pynvml {version} hides {PACKAGE}", f"{UNINSTALL} && {INSTALL}"
+        )
+    return UnusableBindings(
+        f"{PACKAGE} {installed(PACKAGE)} is too old, {OLDEST} is the oldest usable", INSTALL
+    )
 
 
 def broken(error: BaseException) -> UnusableBindings:
@@ -61,7 +72,9 @@ def broken(error: BaseException) -> UnusableBindings:
 
 
 def installed(package: str) -> str:
-    """Return the version of an installed package, "of an unknown version" where that cannot be read."""
+    """Return the version of an installed package, "of an unknown version" where that cannot be
+    read.
+    """
     try:
         return text_of(metadata.version(package)) or "of an unknown version"
     except metadata.PackageNotFoundError:

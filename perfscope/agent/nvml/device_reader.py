@@ -1,4 +1,6 @@
-"""One device (or MIG instance) while it is recorded: which ways work, and a row of readings when asked."""
+"""One device (or MIG instance) while it is recorded: which ways work, and a row of readings when
+asked.
+"""
 
 import time
 from typing import Any
@@ -12,13 +14,17 @@ from perfscope.agent.nvml.readings import Call, Ways, found
 from perfscope.traces.device_facts import DeviceFacts
 
 BY_GPM = "sm_active, tensor_active, dram_active and the other GPM counters"
-RATES = frozenset(f"{link}_{way}_bytes_per_s" for link in ("pcie", "nvlink") for way in ("tx", "rx"))
+RATES = frozenset(
+    f"{link}_{way}_bytes_per_s" for link in ("pcie", "nvlink") for way in ("tx", "rx")
+)
 
 
 class Card:
     """What is asked of one device, and what it does not have."""
 
-    def __init__(self, door: Door, handle: Any, facts: DeviceFacts, whole: "Card | None" = None) -> None:
+    def __init__(
+        self, door: Door, handle: Any, facts: DeviceFacts, whole: "Card | None" = None
+    ) -> None:
         self.handle, self.facts, self.whole = handle, facts, whole
         self.ways: Ways = found(door, handle)
         self.samples: SamplePair | None = None
@@ -39,7 +45,10 @@ class Card:
         instance = self.facts.gpu_instance if self.whole is not None else None
         counted = {name for name, _ in self.ways.slow_fields.factors}
         self.samples = SamplePair(
-            door, asked, instance, frozenset(one for one in RATES if one[: -len("_per_s")] in counted)
+            door,
+            asked,
+            instance,
+            frozenset(one for one in RATES if one[: -len("_per_s")] in counted),
         )
         for link in ("pcie", "nvlink"):
             self.facts.missing.pop(f"{link}_tx_bytes", None)
@@ -91,7 +100,9 @@ def called(door: Door, handle: Any, calls: list[Call], row: dict[str, float]) ->
 
 
 def cards(door: Door, silent: dict[int, str] | None = None) -> list[Card]:
-    """Every device that answers; the instances of MIG behind the whole devices. `silent` takes why the others do not."""
+    """Every device that answers; the instances of MIG behind the whole devices. `silent` takes why
+    the others do not.
+    """
     driver = door.query(pynvml.nvmlSystemGetDriverVersion)
     whole: list[Card] = []
     count = door.query(pynvml.nvmlDeviceGetCount) or 0

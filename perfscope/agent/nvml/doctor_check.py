@@ -16,7 +16,8 @@ GROUPS = {
 
 
 def offer() -> tuple[str, list[str]]:
-    """Devices by name, what can be read of them, and what cannot with the reason; and which devices do not answer, with why.
+    """Devices by name, what can be read of them, and what cannot with the reason; and which devices
+    do not answer, with why.
 
     Raises CollectorUnavailable.
     """
@@ -29,13 +30,17 @@ def offer() -> tuple[str, list[str]]:
     names: dict[str, int] = {}
     for card in whole:
         names[card.facts.name] = names.get(card.facts.name, 0) + 1
-    devices = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in names.items())
+    devices = ", ".join(
+        name if count == 1 else f"{count} x {name}" for name, count in names.items()
+    )
     parts = f" and {len(found) - len(whole)} MIG instances" if len(found) > len(whole) else ""
     can: list[str] = []
     cannot: list[str] = []
     for group, counters in GROUPS.items():
         reason = why_not(found, counters)
-        (can if reason is None else cannot).append(group if reason is None else f"{group}: {reason}")
+        (can if reason is None else cannot).append(
+            group if reason is None else f"{group}: {reason}"
+        )
     for card in found:
         card.close(door)
     text = f"works: {devices}{parts}, driver {whole[0].facts.driver}; {', '.join(can)}"
@@ -45,6 +50,7 @@ def offer() -> tuple[str, list[str]]:
 def why_not(found: list[Card], counters: tuple[str, ...]) -> str | None:
     """Why none of the devices has these counters; None where one has."""
     reasons = [
-        next((card.facts.missing[name] for name in counters if name in card.facts.missing), None) for card in found
+        next((card.facts.missing[name] for name in counters if name in card.facts.missing), None)
+        for card in found
     ]
     return None if None in reasons else reasons[0]

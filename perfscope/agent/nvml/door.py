@@ -21,7 +21,9 @@ NEVER: Final = {
 AWAY: Final = {
     pynvml.NVML_ERROR_UNINITIALIZED: "the driver went away",
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "the driver is not loaded",
-    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the driver was changed: it and its library are of different versions",
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
+        "the driver was changed: it and its library are of different versions"
+    ),
 }
 """Nothing answers until the library has been initialised again."""
 LOST: Final = {
@@ -32,7 +34,8 @@ LOST: Final = {
 
 
 class Door:
-    """Asks NVML and never raises for what it answers. `last` is the code of the last answer, 0 for a value.
+    """Asks NVML and never raises for what it answers. `last` is the code of the last answer, 0 for
+    a value.
 
     One thread's: another thread has a door of its own.
     """
@@ -76,21 +79,28 @@ class Door:
 
 
 def opened() -> Door:
-    """A door to a driver that answers and has a device. Raises CollectorUnavailable with what to do."""
+    """A door to a driver that answers and has a device. Raises CollectorUnavailable with what to
+    do.
+    """
     door = Door()
     if not has_driver():
         raise CollectorUnavailable(f"no NVIDIA driver here ({DRIVER_LIBRARY} is not installed)")
     if not door.open():
         raise CollectorUnavailable(f"the NVIDIA driver's library is here, but {why_not(door)}")
     if not door.query(pynvml.nvmlDeviceGetCount):
-        raise CollectorUnavailable("the NVIDIA driver shows no device (a container needs to be started with `--gpus`)")
+        raise CollectorUnavailable(
+            "the NVIDIA driver shows no device (a container needs to be started with `--gpus`)"
+        )
     return door
 
 
 def why_not(door: Door) -> str:
     """Why the library could not be initialised, and what helps."""
     if door.last == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
-        return "the driver is not loaded: does `nvidia-smi` work? (a container needs to be started with `--gpus`)"
+        return (
+            "the driver is not loaded: does `nvidia-smi` work? (a container needs to be started"
+            " with `--gpus`)"
+        )
     if door.last == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
         return "it is of another version than the loaded driver: reload the driver or reboot"
     return door.reason

@@ -1,4 +1,6 @@
-"""GPM (Hopper and newer): means over the interval between two samples of a device, or of a MIG instance."""
+"""GPM (Hopper and newer): means over the interval between two samples of a device, or of a MIG
+instance.
+"""
 
 from typing import Any, Final
 
@@ -33,17 +35,27 @@ def why_not(door: Door, handle: Any) -> str | None:
 
 
 class SamplePair:
-    """Two samples in turn. The first look, and one after a gap, gives nothing: there is no interval yet."""
+    """Two samples in turn. The first look, and one after a gap, gives nothing: there is no interval
+    yet.
+    """
 
     def __init__(
-        self, door: Door, handle: Any, instance: int | None = None, without: frozenset[str] = frozenset()
+        self,
+        door: Door,
+        handle: Any,
+        instance: int | None = None,
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self.handle, self.instance = handle, instance
         self.older = door.query(pynvml.nvmlGpmSampleAlloc)
         self.newer = door.query(pynvml.nvmlGpmSampleAlloc)
         self.begun = False
         self.get = pynvml.c_nvmlGpmMetricsGet_t()
-        asked = [(metric, name, factor) for metric, (name, factor) in METRICS.items() if name not in without]
+        asked = [
+            (metric, name, factor)
+            for metric, (name, factor) in METRICS.items()
+            if name not in without
+        ]
         self.wanted = tuple(enumerate(asked))
 
     def read(self, door: Door, row: dict[str, float]) -> None:
@@ -61,7 +73,10 @@ class SamplePair:
             return False
         if self.instance is None:
             return door.query(pynvml.nvmlGpmSampleGet, self.handle, self.newer) is not None
-        return door.query(pynvml.nvmlGpmMigSampleGet, self.handle, self.instance, self.newer) is not None
+        return (
+            door.query(pynvml.nvmlGpmMigSampleGet, self.handle, self.instance, self.newer)
+            is not None
+        )
 
     def compare(self, door: Door, row: dict[str, float]) -> None:
         get = self.get

@@ -1,4 +1,6 @@
-"""Who uses a device: the processes that the driver lists; those of the job by their code, the others by name where it is seen."""
+"""Who uses a device: the processes that the driver lists; those of the job by their code, the
+others by name where it is seen.
+"""
 
 import contextlib
 import os
@@ -17,18 +19,24 @@ from perfscope.agent.nvml.door import Door
 
 NODES: Final = pathlib.Path("/sys/devices/system/node")
 PROCESSOR: Final = 36
-"""Place in /proc/PID/stat, counted behind the name, of the core that the process ran on last (field 39)."""
+"""Place in /proc/PID/stat, counted behind the name, of the core that the process ran on last (field
+39).
+"""
 
 
 class Holders:
-    """The processes on the devices. Pids are the driver's: it translates them to our pid namespace, older drivers do not."""
+    """The processes on the devices. Pids are the driver's: it translates them to our pid namespace,
+    older drivers do not.
+    """
 
     def __init__(self) -> None:
         self.seen_us: dict[int, int] = {}
         self.nodes = cores_of_nodes()
         self.last: dict[int, list[int]] = {}
 
-    def rows(self, door: Door, card: Card, job: Mapping[int, TargetProcess], now_ns: int) -> list[dict[str, Any]]:
+    def rows(
+        self, door: Door, card: Card, job: Mapping[int, TargetProcess], now_ns: int
+    ) -> list[dict[str, Any]]:
         """A row of `device.processes` for each process on the device."""
         running = door.query(pynvml.nvmlDeviceGetComputeRunningProcesses_v3, card.handle)
         if running is None and door.last == pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
@@ -41,8 +49,15 @@ class Holders:
         return [self.row(card.number, one, job, shares, now_ns) for one in running]
 
     def places(self, job: Mapping[int, TargetProcess], now_ns: int) -> list[dict[str, Any]]:
-        """Where the job's processes run now, between two of the driver's lists; what only the driver says is left unknown."""
-        known = [(device, pid, job[pid]) for device, pids in self.last.items() for pid in pids if pid in job]
+        """Where the job's processes run now, between two of the driver's lists; what only the
+        driver says is left unknown.
+        """
+        known = [
+            (device, pid, job[pid])
+            for device, pids in self.last.items()
+            for pid in pids
+            if pid in job
+        ]
         return [
             {
                 "ts": now_ns,
@@ -73,7 +88,12 @@ class Holders:
         return {pid: sum(values) / len(values) for pid, values in sums.items()}
 
     def row(
-        self, device: int, one: Any, job: Mapping[int, TargetProcess], shares: dict[int, float], now_ns: int
+        self,
+        device: int,
+        one: Any,
+        job: Mapping[int, TargetProcess],
+        shares: dict[int, float],
+        now_ns: int,
     ) -> dict[str, Any]:
         pid, target = int(one.pid), job.get(int(one.pid))
         memory = getattr(one, "usedGpuMemory", None)
@@ -121,5 +141,7 @@ def cores_of_nodes() -> dict[int, int]:
         with contextlib.suppress(OSError, ValueError):
             for part in (folder / "cpulist").read_text().strip().split(","):
                 first, _, last = part.partition("-")
-                cores.update(dict.fromkeys(range(int(first), int(last or first) + 1), int(folder.name[4:])))
+                cores.update(
+                    dict.fromkeys(range(int(first), int(last or first) + 1), int(folder.name[4:]))
+                )
     return cores

@@ -1,4 +1,6 @@
-"""What stays as it is of each device: name, place, limits, links. Read once, when a recording begins."""
+"""What stays as it is of each device: name, place, limits, links. Read once, when a recording
+begins.
+"""
 
 import pathlib
 from typing import Any, Final
@@ -39,9 +41,13 @@ def device_facts(door: Door, handle: Any, number: int, driver: str | None) -> De
         pcie_generation=whole(ask(pynvml.nvmlDeviceGetMaxPcieLinkGeneration, handle)),
         pcie_generation_of_device=whole(ask(pynvml.nvmlDeviceGetGpuMaxPcieLinkGeneration, handle)),
         pcie_width=whole(ask(pynvml.nvmlDeviceGetMaxPcieLinkWidth, handle)),
-        base_clock_mhz=whole(ask(pynvml.nvmlDeviceGetDefaultApplicationsClock, handle, pynvml.NVML_CLOCK_GRAPHICS)),
+        base_clock_mhz=whole(
+            ask(pynvml.nvmlDeviceGetDefaultApplicationsClock, handle, pynvml.NVML_CLOCK_GRAPHICS)
+        ),
         boost_clock_mhz=whole(ask(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM)),
-        memory_clock_mhz=whole(ask(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM)),
+        memory_clock_mhz=whole(
+            ask(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM)
+        ),
         power_limit_w=watts(ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
         power_default_limit_w=watts(ask(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
         links=links(door, handle),
@@ -73,7 +79,9 @@ def instances(door: Door, handle: Any) -> list[Any]:
     if mode is None or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
         return []
     most = door.query(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0
-    found = [door.query(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, at) for at in range(most)]
+    found = [
+        door.query(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, at) for at in range(most)
+    ]
     return [one for one in found if one is not None]
 
 
@@ -95,7 +103,9 @@ def links(door: Door, handle: Any) -> list[LinkFacts]:
 
 
 def link_rate(door: Door, handle: Any) -> float:
-    """Bytes a second that the driver says of each link and direction (raw: with what the encoding takes); -1 unknown."""
+    """Bytes a second that the driver says of each link and direction (raw: with what the encoding
+    takes); -1 unknown.
+    """
     values = door.query(pynvml.nvmlDeviceGetFieldValues, handle, [SPEED_OF_ALL])
     if values is None or values[0].nvmlReturn != pynvml.NVML_SUCCESS:
         return -1.0
@@ -111,7 +121,9 @@ def numa_node(door: Door, handle: Any, bus_id: str | None) -> int:
             node = -1
         if node >= 0:
             return node
-    nodes = door.query(pynvml.nvmlDeviceGetMemoryAffinity, handle, 1, pynvml.NVML_AFFINITY_SCOPE_NODE)
+    nodes = door.query(
+        pynvml.nvmlDeviceGetMemoryAffinity, handle, 1, pynvml.NVML_AFFINITY_SCOPE_NODE
+    )
     mask = 0 if nodes is None else int(nodes[0])
     return mask.bit_length() - 1 if mask and mask & (mask - 1) == 0 else -1
 

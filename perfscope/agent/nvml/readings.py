@@ -1,6 +1,8 @@
-"""Every counter that is read, and the ways to it, best first: field values, calls, and what each gives in which unit.
+"""Every counter that is read, and the ways to it, best first: field values, calls, and what each
+gives in which unit.
 
-Which way works is found out once for each device (`found`). A way's cost is measured then, too: what is dear is read less often.
+Which way works is found out once for each device (`found`). A way's cost is measured then, too:
+what is dear is read less often.
 """
 
 import time
@@ -14,7 +16,9 @@ from perfscope.agent.nvml.door import Door
 
 ALL_LINKS: Final = 0xFFFFFFFF
 DEAR_NS: Final = 100_000
-"""A reading that takes longer is none for ten times a second: eight devices would need a tenth of a core."""
+"""A reading that takes longer is none for ten times a second: eight devices would need a tenth of a
+core.
+"""
 VALUES: Final = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
@@ -28,7 +32,9 @@ VALUES: Final = {
 
 @dataclass(frozen=True)
 class Field:
-    """A field value: `factor` brings it to the counter's unit, `links` says that it is a sum over these scopes."""
+    """A field value: `factor` brings it to the counter's unit, `links` says that it is a sum over
+    these scopes.
+    """
 
     field: int
     factor: float = 1.0
@@ -49,9 +55,18 @@ EACH_LINK: Final = tuple(range(18))
 FIELDS: Final[dict[str, tuple[Field, ...]]] = {
     "power_w": (Field(186, 1e-3),),
     "energy_j": (Field(83, 1e-3), Field(191, 1e-3)),
-    # 138 and 139 count KiB over all links at once; newer links count bytes, some drivers link by link only.
-    "nvlink_tx_bytes": (Field(138, 1024.0, (ALL_LINKS,)), Field(202, 1.0, (ALL_LINKS,)), Field(202, 1.0, EACH_LINK)),
-    "nvlink_rx_bytes": (Field(139, 1024.0, (ALL_LINKS,)), Field(204, 1.0, (ALL_LINKS,)), Field(204, 1.0, EACH_LINK)),
+    # 138 and 139 count KiB over all links at once; newer links count bytes, some drivers link by
+    # link only.
+    "nvlink_tx_bytes": (
+        Field(138, 1024.0, (ALL_LINKS,)),
+        Field(202, 1.0, (ALL_LINKS,)),
+        Field(202, 1.0, EACH_LINK),
+    ),
+    "nvlink_rx_bytes": (
+        Field(139, 1024.0, (ALL_LINKS,)),
+        Field(204, 1.0, (ALL_LINKS,)),
+        Field(204, 1.0, EACH_LINK),
+    ),
     "pcie_tx_bytes": (Field(197),),
     "pcie_rx_bytes": (Field(198),),
     "pcie_replay_count": (Field(94),),
@@ -63,7 +78,9 @@ FIELDS: Final[dict[str, tuple[Field, ...]]] = {
     "held_brake_ns": (Field(271),),
 }
 ERRORS: Final = (38, 45, 52, 59, 215, 221)
-"""CRC errors of flits and data, replays, recoveries; on newer links recoveries and symbol errors: together nvlink_error_count."""
+"""CRC errors of flits and data, replays, recoveries; on newer links recoveries and symbol errors:
+together nvlink_error_count.
+"""
 
 UTILIZATION: Final = Call(
     ("kernel_time_share", "memory_time_share"),
@@ -81,18 +98,44 @@ QUICK: Final[tuple[tuple[Call, ...], ...]] = (
 )
 """Wanted ten times a second; each with its ways, best first."""
 SLOW: Final[tuple[tuple[Call, ...], ...]] = (
-    (Call(("memory_used_bytes",), pynvml.nvmlDeviceGetMemoryInfo, values=lambda memory: (float(memory.used),)),),
+    (
+        Call(
+            ("memory_used_bytes",),
+            pynvml.nvmlDeviceGetMemoryInfo,
+            values=lambda memory: (float(memory.used),),
+        ),
+    ),
     (Call(("memory_clock_mhz",), pynvml.nvmlDeviceGetClockInfo, (pynvml.NVML_CLOCK_MEM,)),),
     (Call(("temperature_c",), pynvml.nvmlDeviceGetTemperature, (pynvml.NVML_TEMPERATURE_GPU,)),),
-    (Call(("power_limit_w",), pynvml.nvmlDeviceGetEnforcedPowerLimit, values=lambda mw: (mw / 1e3,)),),
+    (
+        Call(
+            ("power_limit_w",),
+            pynvml.nvmlDeviceGetEnforcedPowerLimit,
+            values=lambda mw: (mw / 1e3,),
+        ),
+    ),
     (Call(("pcie_generation",), pynvml.nvmlDeviceGetCurrPcieLinkGeneration),),
     (Call(("pcie_width",), pynvml.nvmlDeviceGetCurrPcieLinkWidth),),
-    (Call(("ecc_corrected_count",), pynvml.nvmlDeviceGetTotalEccErrors, (0, pynvml.NVML_VOLATILE_ECC)),),
-    (Call(("ecc_uncorrected_count",), pynvml.nvmlDeviceGetTotalEccErrors, (1, pynvml.NVML_VOLATILE_ECC)),),
+    (
+        Call(
+            ("ecc_corrected_count",),
+            pynvml.nvmlDeviceGetTotalEccErrors,
+            (0, pynvml.NVML_VOLATILE_ECC),
+        ),
+    ),
+    (
+        Call(
+            ("ecc_uncorrected_count",),
+            pynvml.nvmlDeviceGetTotalEccErrors,
+            (1, pynvml.NVML_VOLATILE_ECC),
+        ),
+    ),
 )
 INSTEAD: Final[dict[str, Call]] = {
     "power_w": Call(("power_w",), pynvml.nvmlDeviceGetPowerUsage, values=lambda mw: (mw / 1e3,)),
-    "energy_j": Call(("energy_j",), pynvml.nvmlDeviceGetTotalEnergyConsumption, values=lambda mj: (mj / 1e3,)),
+    "energy_j": Call(
+        ("energy_j",), pynvml.nvmlDeviceGetTotalEnergyConsumption, values=lambda mj: (mj / 1e3,)
+    ),
 }
 """Where the device has no field value for it."""
 
@@ -128,7 +171,9 @@ def number(value: Any) -> float:
 
 @dataclass
 class Ways:
-    """How one device is read: ten times a second and less often; `missing` says why of what cannot be read."""
+    """How one device is read: ten times a second and less often; `missing` says why of what cannot
+    be read.
+    """
 
     quick: list[Call]
     quick_fields: Fields
@@ -161,7 +206,9 @@ def found(door: Door, handle: Any) -> Ways:
     return Ways(quick, Fields(cheap), slow, Fields(rest), missing, power_is)
 
 
-def first_that_works(door: Door, handle: Any, ways: tuple[Call, ...], missing: dict[str, str]) -> Call | None:
+def first_that_works(
+    door: Door, handle: Any, ways: tuple[Call, ...], missing: dict[str, str]
+) -> Call | None:
     """The first of these calls that gives a value; else the reason of the last is kept."""
     for call in ways:
         if door.query(call.fn, handle, *call.args) is not None:
@@ -190,23 +237,33 @@ def chosen_fields(door: Door, handle: Any) -> tuple[dict[str, list[Field]], dict
                 reasons.pop(name, None)
                 break
     errors = [
-        Field(one, 1.0, scopes) for one in ERRORS if (scopes := answering_scopes(door, handle, Field(one), {}, ""))
+        Field(one, 1.0, scopes)
+        for one in ERRORS
+        if (scopes := answering_scopes(door, handle, Field(one), {}, ""))
     ]
     if errors:
         chosen["nvlink_error_count"] = errors
     return chosen, reasons
 
 
-def answering_scopes(door: Door, handle: Any, field: Field, reasons: dict[str, str], name: str) -> tuple[int, ...]:
+def answering_scopes(
+    door: Door, handle: Any, field: Field, reasons: dict[str, str], name: str
+) -> tuple[int, ...]:
     """The scopes (links) of a field for which the device has a value."""
-    values = door.query(pynvml.nvmlDeviceGetFieldValues, handle, [(field.field, scope) for scope in field.scopes])
+    values = door.query(
+        pynvml.nvmlDeviceGetFieldValues, handle, [(field.field, scope) for scope in field.scopes]
+    )
     if values is None:
         reasons[name] = door.reason
         return ()
     if name.endswith("_bytes") and values[0].valueType == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT:
         reasons[name] = "its counter has 32 bits: a fast link overflows it between two looks"
         return ()
-    good = [scope for one, scope in zip(values, field.scopes, strict=True) if one.nvmlReturn == pynvml.NVML_SUCCESS]
+    good = [
+        scope
+        for one, scope in zip(values, field.scopes, strict=True)
+        if one.nvmlReturn == pynvml.NVML_SUCCESS
+    ]
     if not good:
         door.last = int(values[0].nvmlReturn)
         reasons[name] = door.reason

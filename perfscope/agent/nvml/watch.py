@@ -1,7 +1,8 @@
 """Looks at every device on a thread of its own: the recorder is never held up by the driver.
 
-Three rounds, each with its period and its share of a core, which it keeps to by looking less often: what is cheap ten times a
-second, what is dear twice a second, who is on the devices once a second. Rows wait here until the recorder's thread takes them.
+Three rounds, each with its period and its share of a core, which it keeps to by looking less often:
+what is cheap ten times a second, what is dear twice a second, who is on the devices once a second.
+Rows wait here until the recorder's thread takes them.
 """
 
 import ctypes
@@ -26,7 +27,8 @@ HOLDERS_NS: Final = 1_000_000_000
 AGAIN_NS: Final = 500_000_000
 """Pause between tries while the driver is away."""
 QUICK_SHARE, SLOW_SHARE, HOLDERS_SHARE = 0.0045, 0.003, 0.001
-"""Of a core: together just below the hundredth that watching may cost on a host of eight devices."""
+"""Of a core: together just below the hundredth that watching may cost on a host of eight devices.
+"""
 AT_ONCE_NS: Final = 30_000_000
 OTHERS: Final = 4
 """Devices that the job does not use are looked at with each fourth slow round only."""
@@ -86,11 +88,16 @@ class Watch:
         self.thread = GuardedThread(target=self.run, name="nvml", daemon=True)
 
     def run(self) -> None:
-        """Until told to end. The driver may hang in a call: the recorder does not wait for this thread for ever."""
+        """Until told to end. The driver may hang in a call: the recorder does not wait for this
+        thread for ever.
+        """
         self.cards = cards(self.door, self.silent)
         self.listen()
         self.ready.set()
-        quick, slow = Round(QUICK_NS, QUICK_SHARE, self.quick), Round(SLOW_NS, SLOW_SHARE, self.slow)
+        quick, slow = (
+            Round(QUICK_NS, QUICK_SHARE, self.quick),
+            Round(SLOW_NS, SLOW_SHARE, self.slow),
+        )
         who = Round(HOLDERS_NS, HOLDERS_SHARE, self.who)
         who.at_once = (
             len(self.cards) if len(self.cards) > 1 else 0
@@ -112,13 +119,19 @@ class Watch:
     def quick(self, now_ns: int) -> int:
         """The cheap counters of the devices in use; of all while that is not known."""
         turned = self.rounds[2].looks >= len(self.cards)  # every device has been asked who is on it
-        looked = [card for card in self.cards if not (turned and self.used) or card.number in self.used]
+        looked = [
+            card for card in self.cards if not (turned and self.used) or card.number in self.used
+        ]
         return self.look(looked, Card.quick)
 
     def slow(self, now_ns: int) -> int:
         """The dear counters; devices that the job does not use take turns."""
         at = self.rounds[1].looks
-        due = [c for c in self.cards if not self.used or c.number in self.used or (at + c.number) % OTHERS == 0]
+        due = [
+            c
+            for c in self.cards
+            if not self.used or c.number in self.used or (at + c.number) % OTHERS == 0
+        ]
         self.hear(now_ns)
         self.processes += self.holders.places(self.job.processes, now_ns)
         return self.look(due, Card.slow)
@@ -149,7 +162,9 @@ class Watch:
         rows = self.holders.rows(self.door, card, self.job.processes, now_ns)
         self.processes += rows
         if any(row["process"] >= 0 for row in rows):
-            self.used |= {card.number} | {c.number for c in self.cards if c.facts.device == card.facts.parent}
+            self.used |= {card.number} | {
+                c.number for c in self.cards if c.facts.device == card.facts.parent
+            }
         elif not self.door.lost:
             self.used.discard(card.number)
         return 1
@@ -160,7 +175,10 @@ class Watch:
         for card in self.cards:
             if self.events is not None and card.whole is None:
                 self.door.query(
-                    pynvml.nvmlDeviceRegisterEvents, card.handle, pynvml.nvmlEventTypeXidCriticalError, self.events
+                    pynvml.nvmlDeviceRegisterEvents,
+                    card.handle,
+                    pynvml.nvmlEventTypeXidCriticalError,
+                    self.events,
                 )
 
     def hear(self, now_ns: int) -> None:
@@ -169,9 +187,13 @@ class Watch:
             event = self.door.query(pynvml.nvmlEventSetWait_v2, self.events, 0)
             if event is None:
                 return
-            whose = next((one for one in self.cards if address(one.handle) == address(event.device)), None)
+            whose = next(
+                (one for one in self.cards if address(one.handle) == address(event.device)), None
+            )
             if whose is not None:
-                self.counters.append({"ts": now_ns, "device": whose.number, "xid": int(event.eventData)})
+                self.counters.append(
+                    {"ts": now_ns, "device": whose.number, "xid": int(event.eventData)}
+                )
 
     def begin_gap(self, device: int, ts: int, reason: str) -> None:
         self.open_gaps.setdefault(device, (ts, reason))
@@ -225,7 +247,9 @@ def address(handle: Any) -> int | None:
 
 
 class Throughput:
-    """PCIe traffic of devices without counters of it, on a thread of its own: each call blocks for 20 ms, two a device."""
+    """PCIe traffic of devices without counters of it, on a thread of its own: each call blocks for
+    20 ms, two a device.
+    """
 
     PERIOD_S = 1.0
 
@@ -241,9 +265,14 @@ class Throughput:
                 continue
             card, at = cards[at % len(cards)], at + 1
             row: dict[str, Any] = {}
-            for name, which in (("tx", pynvml.NVML_PCIE_UTIL_TX_BYTES), ("rx", pynvml.NVML_PCIE_UTIL_RX_BYTES)):
+            for name, which in (
+                ("tx", pynvml.NVML_PCIE_UTIL_TX_BYTES),
+                ("rx", pynvml.NVML_PCIE_UTIL_RX_BYTES),
+            ):
                 value = self.door.query(pynvml.nvmlDeviceGetPcieThroughput, card.handle, which)
                 if value is not None:
                     row[f"pcie_{name}_bytes_per_s"] = float(value) * 1e3
             if row:
-                self.watch.counters.append({"ts": time.monotonic_ns(), "device": card.number, **row})
+                self.watch.counters.append(
+                    {"ts": time.monotonic_ns(), "device": card.number, **row}
+                )

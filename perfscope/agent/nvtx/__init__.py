@@ -1,4 +1,6 @@
-"""NVTX without Nsight: a C library that any process with NVTX loads by itself (NVTX_INJECTION64_PATH), and where it lies."""
+"""NVTX without Nsight: a C library that any process with NVTX loads by itself
+(NVTX_INJECTION64_PATH), and where it lies.
+"""
 
 from importlib.resources import files
 from pathlib import Path

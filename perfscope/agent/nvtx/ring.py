@@ -1,5 +1,5 @@
-"""Reads the ring that the injection library of a process writes (`ring.c`): never mapped here, so that nothing it does to
-its own memory can hurt us.
+"""Reads the ring that the injection library of a process writes (`ring.c`): never mapped here, so
+that nothing it does to its own memory can hurt us.
 """
 
 import array
@@ -21,7 +21,9 @@ LENGTH = struct.Struct("=I")
 
 
 class Ring:
-    """One process's ring, given as an open memory file. What it says is taken as it comes and never trusted with a size."""
+    """One process's ring, given as an open memory file. What it says is taken as it comes and never
+    trusted with a size.
+    """
 
     def __init__(self, file: int) -> None:
         self.file = file
@@ -67,7 +69,9 @@ class Ring:
         self.names_read += at
 
     def unread(self) -> int:
-        """Records that their writer was ended in, and those behind them: once it has gone nobody finishes them."""
+        """Records that their writer was ended in, and those behind them: once it has gone nobody
+        finishes them.
+        """
         return max(self.counter(HEAD_AT) - self.tail, 0)
 
     def close(self) -> None:

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 
 def install(probe: "Probe") -> None:
@@ -28,7 +30,9 @@ def install(probe: "Probe") -> None:
         probe.compilation.put(scaler, "step", timed(probe, vars(scaler)["step"], "SCALER"))
 
 
-def timed(probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1) -> Any:
+def timed(
+    probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1
+) -> Any:
     """`original` with a record of `kind_name` behind each call."""
     kind, put = probe.kinds[kind_name], probe.records.append
     now, ident, tids, own = time.monotonic_ns, get_ident, probe.tids, get_native_id
@@ -38,13 +42,17 @@ def timed(probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_
 
     def end(begun: int, args: Any, answer: Any, raised: Any) -> None:
         took = now() - begun
-        put((kind, tids.get(ident()) or own(), begun, took, first_value, -1, -1, -1, -1, -1, -1, -1))
+        put(
+            (kind, tids.get(ident()) or own(), begun, took, first_value, -1, -1, -1, -1, -1, -1, -1)
+        )
 
     return probe.around(original, begin, end)
 
 
 def timed_engine(probe: "Probe", original: "Callable[..., Any]") -> Any:
-    """The engine's run with a record behind it where it accumulates into `.grad`; `torch.autograd.grad` does not."""
+    """The engine's run with a record behind it where it accumulates into `.grad`;
+    `torch.autograd.grad` does not.
+    """
     kind, put = probe.kinds["BACKWARD"], probe.records.append
     now, ident, tids, own = time.monotonic_ns, get_ident, probe.tids, get_native_id
 
@@ -52,7 +60,9 @@ def timed_engine(probe: "Probe", original: "Callable[..., Any]") -> Any:
         return now() if kwargs.get("accumulate_grad") is True else None
 
     def end(begun: int, args: Any, answer: Any, raised: Any) -> None:
-        put((kind, tids.get(ident()) or own(), begun, now() - begun, -1, -1, -1, -1, -1, -1, -1, -1))
+        put(
+            (kind, tids.get(ident()) or own(), begun, now() - begun, -1, -1, -1, -1, -1, -1, -1, -1)
+        )
 
     return probe.around(original, begin, end)
 
@@ -64,7 +74,9 @@ class Trial:
         return None
 
 
-def trials(probe: "Probe") -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
+def trials(
+    probe: "Probe",
+) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """(timed, original, arguments) of what happens once a step: a backward."""
     if "torch" not in sys.modules or SHELF["presence"].in_worker():
         return []

@@ -1,7 +1,7 @@
 """Times checkpoint writes: torch.save, distributed checkpoints, safetensors, fsync.
 
-The patches sit on what those functions call, not on the functions themselves: programs hold, pickle and wrap the public ones, and
-many have imported them by name.
+The patches sit on what those functions call, not on the functions themselves: programs hold, pickle
+and wrap the public ones, and many have imported them by name.
 """
 
 import os
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 TORCH = "torch.serialization"
 WRITERS = ("_open_zipfile_writer_file", "_open_zipfile_writer_buffer")
@@ -40,7 +42,9 @@ class Saves:
         self.seen: set[str] = set()
         self.watches = {
             TORCH: self.watch_torch,
-            DISTRIBUTED: lambda: self.time_calls(DISTRIBUTED, "_save_state_dict", "torch.distributed.checkpoint.save"),
+            DISTRIBUTED: lambda: self.time_calls(
+                DISTRIBUTED, "_save_state_dict", "torch.distributed.checkpoint.save"
+            ),
             TENSORS: self.watch_safetensors,
             "os": self.watch_fsync,
         }
@@ -52,7 +56,9 @@ class Saves:
                 watch()
 
     def watch_torch(self) -> None:
-        """`torch.save` opens a writer and leaves it again; the old format is written by a function."""
+        """`torch.save` opens a writer and leaves it again; the old format is written by a
+        function.
+        """
         module = sys.modules[TORCH]
         code = self.probe.code(("saver", "torch.save"), "saver", "torch.save")
         if hasattr(module, "_open_zipfile_writer"):
@@ -103,7 +109,9 @@ class Saves:
 
         return self.probe.around(original, begin, end)
 
-    def put(self, owner: Any, name: str, begin: "Callable[..., Any]", end: "Callable[..., None]") -> None:
+    def put(
+        self, owner: Any, name: str, begin: "Callable[..., Any]", end: "Callable[..., None]"
+    ) -> None:
         self.probe.patches.put(owner, name, self.probe.around(vars(owner)[name], begin, end))
 
 
@@ -113,7 +121,9 @@ def kept(args: Any, kwargs: Any) -> bool:
 
 
 def path_of(target: Any) -> str | None:
-    """The path that a plain string or a path of pathlib is; None for anything else, which is neither asked nor kept."""
+    """The path that a plain string or a path of pathlib is; None for anything else, which is
+    neither asked nor kept.
+    """
     if type(target) is str:
         return target
     return str(target) if type(target).__module__.startswith("pathlib") else None

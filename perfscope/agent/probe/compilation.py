@@ -1,9 +1,11 @@
-"""What torch.compile has to do with our patches: what it compiles must hold none of them, and nothing may be compiled again.
+"""What torch.compile has to do with our patches: what it compiles must hold none of them, and
+nothing may be compiled again.
 
-Dynamo traces Python functions and guards on the objects that they read. So patches that it could meet (*traceable*: at
-modules, tensors, backward, optimizers) are put in only while nothing in the process was handed to it, and they go for good
-with the first thing that is: `OptimizeContext` is made wherever something is compiled, decorated or exported. Optimizers are
-often left uncompiled beside a compiled model; their hooks ask `free_of` and are out while anything is being compiled.
+Dynamo traces Python functions and guards on the objects that they read. So patches that it could
+meet (*traceable*: at modules, tensors, backward, optimizers) are put in only while nothing in the
+process was handed to it, and they go for good with the first thing that is: `OptimizeContext` is
+made wherever something is compiled, decorated or exported. Optimizers are often left uncompiled
+beside a compiled model; their hooks ask `free_of` and are out while anything is being compiled.
 """
 
 import sys
@@ -16,18 +18,24 @@ if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
     from perfscope.agent.probe.patches import Patch
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 QUIET_NS = 1_000_000_000
 
 
 def dynamo(part: str) -> Any:
-    """A module of torch._dynamo, None where the program has not imported it to the end: that takes an optimizer a second."""
+    """A module of torch._dynamo, None where the program has not imported it to the end: that takes
+    an optimizer a second.
+    """
     return SHELF["imports"].imported(f"torch._dynamo.{part}")
 
 
 def used() -> bool:
-    """Whether anything was handed to torch.compile or compiled; True where this torch does not tell."""
+    """Whether anything was handed to torch.compile or compiled; True where this torch does not
+    tell.
+    """
     frames = dynamo("eval_frame")
     if frames is None:
         return False
@@ -35,7 +43,11 @@ def used() -> bool:
     if backends is None:
         return True
     counted = getattr(dynamo("utils"), "counters", {}).get("frames")
-    return bool(counted) or any(one not in (None, False) for one in tuple(backends.values())) or bool(compiled_codes())
+    return (
+        bool(counted)
+        or any(one not in (None, False) for one in tuple(backends.values()))
+        or bool(compiled_codes())
+    )
 
 
 def compiled_codes() -> "list[Any]":
@@ -47,8 +59,8 @@ def compiled_codes() -> "list[Any]":
 def free_of(module: str) -> bool:
     """Whether nothing that was compiled reads the globals of `module`, as far as can be told.
 
-    Dynamo puts an alias of a module into the globals of the function that it compiled when that function reaches it, and keeps
-    the code of what it compiled.
+    Dynamo puts an alias of a module into the globals of the function that it compiled when that
+    function reaches it, and keeps the code of what it compiled.
     """
     alias = "__import_" + module.replace(".", "_dot_")
     if any(alias in vars(one) for one in tuple(sys.modules.values()) if type(one) is type(sys)):
@@ -58,7 +70,9 @@ def free_of(module: str) -> bool:
 
 
 class Compilation:
-    """Sees to it that Dynamo meets no patch of ours. `handed_over` is True once anything was handed to it."""
+    """Sees to it that Dynamo meets no patch of ours. `handed_over` is True once anything was handed
+    to it.
+    """
 
     def __init__(self, probe: "Probe") -> None:
         self.probe = probe
@@ -70,7 +84,9 @@ class Compilation:
         self.last_ns = 0
         self.watched: set[str] = set()
         self.door: Any = None
-        """The patch at `torch.compile`, which is the only way in while Dynamo has not been imported yet."""
+        """The patch at `torch.compile`, which is the only way in while Dynamo has not been imported
+        yet.
+        """
         self.begin = probe.guard.one("compilation began", self.began)
         self.finish = probe.guard.one("compilation ended", self.ended)
 
@@ -117,7 +133,9 @@ class Compilation:
         return hasattr(getattr(dynamo("callback"), "callback_handler", None), "start_callbacks")
 
     def tick(self, now_ns: int) -> None:
-        """Look for Dynamo, which the program may import later, and for what it was handed past our patch."""
+        """Look for Dynamo, which the program may import later, and for what it was handed past our
+        patch.
+        """
         if not self.handed_over and used():
             self.give_way()
         self.watch_contexts()
@@ -125,7 +143,10 @@ class Compilation:
 
     def watch_contexts(self) -> None:
         """Be called before anything is handed over."""
-        torch, context = sys.modules.get("torch"), getattr(dynamo("eval_frame"), "OptimizeContext", None)
+        torch, context = (
+            sys.modules.get("torch"),
+            getattr(dynamo("eval_frame"), "OptimizeContext", None),
+        )
         if context is not None and "context" not in self.watched:
             self.watched.add("context")
             self.probe.patches.put(context, "__init__", self.giving_way(vars(context)["__init__"]))
@@ -142,7 +163,9 @@ class Compilation:
         return self.probe.around(original, begin, SHELF["guard"].nothing)
 
     def listen(self) -> None:
-        """Be called when a compilation begins and ends; `torch._dynamo.reset` forgets whom to call."""
+        """Be called when a compilation begins and ends; `torch._dynamo.reset` forgets whom to
+        call.
+        """
         handler = getattr(dynamo("callback"), "callback_handler", None)
         for name, ours in (("start_callbacks", self.begin), ("end_callbacks", self.finish)):
             known = getattr(handler, name, None)

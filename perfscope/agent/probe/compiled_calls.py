@@ -1,7 +1,9 @@
-"""Times the calls of what torch.compile made, where anything was compiled: there no module may be touched.
+"""Times the calls of what torch.compile made, where anything was compiled: there no module may be
+touched.
 
-Whatever way it is called (a compiled function, an OptimizedModule, `Module.compile()`), Dynamo sets its frame evaluation before
-and sets it back behind. Both go through functions of its own module that no compiled code holds or guards on: those are watched.
+Whatever way it is called (a compiled function, an OptimizedModule, `Module.compile()`), Dynamo sets
+its frame evaluation before and sets it back behind. Both go through functions of its own module
+that no compiled code holds or guards on: those are watched.
 """
 
 import sys
@@ -16,13 +18,17 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 BEFORE, BEHIND = "_callback_from_stance", "_maybe_set_eval_frame"
 CALLERS = ("compile_wrapper", "_fn")
 FRAMES_TO_LOOK_UP = 8
 FRAMES_BETWEEN = 4
-"""This function, the one of ours that asks it, its guard, the wrapper; then the function that called."""
+"""This function, the one of ours that asks it, its guard, the wrapper; then the function that
+called.
+"""
 
 
 def install(probe: "Probe") -> None:
@@ -35,7 +41,9 @@ def install(probe: "Probe") -> None:
 
 
 class CompiledCalls:
-    """The outermost calls of compiled functions, one record each. One compiled function is one callback of Dynamo's."""
+    """The outermost calls of compiled functions, one record each. One compiled function is one
+    callback of Dynamo's.
+    """
 
     def __init__(self, probe: "Probe", torch: Any) -> None:
         self.probe, self.torch = probe, torch
@@ -53,7 +61,9 @@ class CompiledCalls:
         if hasattr(frames, BEFORE) and hasattr(frames, BEHIND):
             for name, begin in ((BEFORE, self.before), (BEHIND, self.behind)):
                 self.probe.patches.put(
-                    frames, name, self.probe.around(vars(frames)[name], begin, SHELF["guard"].nothing)
+                    frames,
+                    name,
+                    self.probe.around(vars(frames)[name], begin, SHELF["guard"].nothing),
                 )
 
     def before(self, args: Any, kwargs: Any) -> None:
@@ -73,7 +83,9 @@ class CompiledCalls:
         under_way.append((id(callback), time.monotonic_ns(), get_native_id()))
 
     def behind(self, args: Any, kwargs: Any) -> None:
-        """It is set: on the way in, right after it was asked for, or on the way out, to what it was before."""
+        """It is set: on the way in, right after it was asked for, or on the way out, to what it was
+        before.
+        """
         here = get_ident()
         if here in self.entering:
             self.entering.discard(here)
@@ -88,20 +100,28 @@ class CompiledCalls:
         training = 1 if vars(module() or self).get("training") is True else 0
         grad = 1 if self.torch.is_grad_enabled() else 0
         kind = self.probe.kinds["FORWARD"]
-        self.probe.records.append((kind, tid, first, took, code, training, grad, -1, -1, -1, -1, -1))
+        self.probe.records.append(
+            (kind, tid, first, took, code, training, grad, -1, -1, -1, -1, -1)
+        )
 
     def learn(self, callback: Any, frame: "FrameType | None") -> None:
-        """Find out what a callback stands for: the frame that asks for it knows the function that was compiled."""
+        """Find out what a callback stands for: the frame that asks for it knows the function that
+        was compiled.
+        """
         function = compiled_function(frame)
         module = getattr(function, "__self__", None)
         is_module = isinstance(module, self.torch.nn.Module)
-        name = type(module).__name__ if is_module else str(getattr(function, "__name__", "compiled"))
+        name = (
+            type(module).__name__ if is_module else str(getattr(function, "__name__", "compiled"))
+        )
         code = self.probe.code(("module", id(callback)), "module", name)
         self.known[id(callback)] = (code, weakref.ref(module) if is_module else lambda: None)
 
 
 def called_from_dynamo() -> bool:
-    """Whether the call that we were called around stands in what Dynamo made of a function: one way in, one way out."""
+    """Whether the call that we were called around stands in what Dynamo made of a function: one way
+    in, one way out.
+    """
     return sys._getframe(FRAMES_BETWEEN).f_code.co_name in CALLERS
 
 

@@ -1,4 +1,6 @@
-"""The connection to the agent: who listens is checked, frames go out, heartbeats and orders come in."""
+"""The connection to the agent: who listens is checked, frames go out, heartbeats and orders come
+in.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ CONNECTS_WITHIN_S = 20
 
 
 class Line:
-    """The connection to the agent: frames out, heartbeats in; never blocks, drops and counts when full."""
+    """The connection to the agent: frames out, heartbeats in; never blocks, drops and counts when
+    full.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -24,11 +28,14 @@ class Line:
         self.heard_s = time.monotonic()
         self.open = True
         self.told_to_leave = False
-        # windows of the profiler: from which step on, how many events at most, was all closed at the end of the last (0, 1)
+        # windows of the profiler: from which step on, how many events at most, was all closed at
+        # the end of the last (0, 1)
         self.asked: list[tuple[int, int, int]] = []
 
     def add(self, kind: bytes, payload: bytes, records: int = 0) -> None:
-        """Queue a frame for the next push: each system call lets go of the interpreter and has to get it back."""
+        """Queue a frame for the next push: each system call lets go of the interpreter and has to
+        get it back.
+        """
         if len(self.pending) + len(payload) > PENDING_LIMIT_BYTES:
             self.dropped += max(records, 1)
             return
@@ -60,7 +67,9 @@ class Line:
             return
         except OSError:
             heard = b""
-        self.open = self.open and (bool(heard) or self.told_to_leave)  # at the program's end we close our own ear
+        self.open = self.open and (
+            bool(heard) or self.told_to_leave
+        )  # at the program's end we close our own ear
         self.told_to_leave = self.told_to_leave or b"L" in heard
         for order in heard.split(b"W")[1:]:
             at, events, closed = order.partition(b";")[0].split(b",")
@@ -68,12 +77,16 @@ class Line:
         self.heard_s = time.monotonic()
 
     def hand_over(self, note: dict[str, Any], file: int) -> bool:
-        """Send a note together with an open file (-1: none), which is closed here. False while the line is full."""
+        """Send a note together with an open file (-1: none), which is closed here. False while the
+        line is full.
+        """
         if self.pending and self.open:
             return False
         payload = encoded([note | {"file": file >= 0}])
         frame = struct.pack("<cI", b"J", len(payload)) + payload
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file))] if file >= 0 else []
+        rights = (
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file))] if file >= 0 else []
+        )
         try:
             self.pending += frame[self.connection.sendmsg([frame], rights) :]
         except BlockingIOError:
@@ -91,8 +104,11 @@ class Line:
 def connect(config: dict[str, Any]) -> socket.socket:
     """Call the agent. Raises OSError when nobody listens, or somebody else does."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # A blocking connect waits for its turn when many others call; with a timeout of Python's it would be refused at once.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", CONNECTS_WITHIN_S, 0))
+    # A blocking connect waits for its turn when many others call; with a timeout of Python's it
+    # would be refused at once.
+    connection.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", CONNECTS_WITHIN_S, 0)
+    )
     try:
         connection.connect("\0" + config["address"])
     except OSError:
@@ -120,5 +136,7 @@ def is_listener(connection: socket.socket, expected: dict[str, int]) -> bool:
 
 
 def encoded(notes: list[dict[str, Any]]) -> bytes:
-    """Return JSON; what is not valid Unicode (a path in another encoding) becomes question marks."""
+    """Return JSON; what is not valid Unicode (a path in another encoding) becomes question
+    marks.
+    """
     return json.dumps(notes, ensure_ascii=False).encode("utf-8", "replace")

@@ -1,7 +1,8 @@
-"""The probe's life inside the target: connect, install, report, hold the lease, leave with every patch undone.
+"""The probe's life inside the target: connect, install, report, hold the lease, leave with every
+patch undone.
 
-Everything runs on one raw thread of ours; the patched functions only read clocks and append a tuple to a list,
-which may be done inside any bytecode, garbage collection or signal handler.
+Everything runs on one raw thread of ours; the patched functions only read clocks and append a tuple
+to a list, which may be done inside any bytecode, garbage collection or signal handler.
 """
 
 import itertools
@@ -26,14 +27,18 @@ if TYPE_CHECKING:
     from perfscope.agent.probe.patches import Patches
     from perfscope.agent.probe.presence import OwnFile
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
-# Our thread looks at the stacks this often, in a loader worker more seldom, and in neither more often than MOST_SHARE of the
-# time allows: meanwhile it holds the interpreter, and each time it takes and returns it costs the loop two thread switches.
+# Our thread looks at the stacks this often, in a loader worker more seldom, and in neither more
+# often than MOST_SHARE of the time allows: meanwhile it holds the interpreter, and each time it
+# takes and returns it costs the loop two thread switches.
 TICK_S = 0.1
 WORKER_TICK_S = 0.25
 LONGEST_TICK_S = 0.5
-# The workers of a short epoch are gone within a fraction of a second, and what they have not sent goes with them.
+# The workers of a short epoch are gone within a fraction of a second, and what they have not sent
+# goes with them.
 YOUNG_S = 2.0
 YOUNG_TICK_S = 0.05
 MOST_SHARE = 0.002
@@ -45,7 +50,15 @@ SMOOTHING = 8
 FIRST_WAKINGS = 3
 """Say nothing of the later ones: code that is new to us is looked up."""
 FAREWELL_S = 1.0
-FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT}
+FAULTS = {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGTRAP,
+    signal.SIGSYS,
+    signal.SIGABRT,
+}
 WORKER_STARTS_S = 30.0
 WORKER_LOOK_S = 0.001
 RECORD = struct.Struct("=12q")
@@ -66,7 +79,9 @@ class OwnPid:
 
 
 def marker() -> Any:
-    """A byte that is 1 here and 0 in every child forked from here: a page that the kernel wipes on fork. Costs no system call."""
+    """A byte that is 1 here and 0 in every child forked from here: a page that the kernel wipes on
+    fork. Costs no system call.
+    """
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
         page.madvise(MADV_WIPEONFORK)
@@ -83,12 +98,14 @@ class Probe:
         self.config = config
         self.kinds: dict[str, int] = config["kinds"]
         self.pid = os.getpid()
-        # its first byte is what the patched functions ask: 0 in a forked child, and once we leave, so that a wrapper
-        # that outlives us (somebody patched over it) only passes its call on
+        # its first byte is what the patched functions ask: 0 in a forked child, and once we leave,
+        # so that a wrapper that outlives us (somebody patched over it) only passes its call on
         self.live = marker()
-        # a list: append and del of a slice are single steps of the interpreter, and cheaper than any queue
+        # a list: append and del of a slice are single steps of the interpreter, and cheaper than
+        # any queue
         self.records: list[tuple[int, ...]] = []
-        # the main thread's kernel id without a system call; other threads come and go, and their idents come back
+        # the main thread's kernel id without a system call; other threads come and go, and their
+        # idents come back
         main = getattr(sys.modules.get("threading"), "_main_thread", None)
         self.tids: dict[int, int] = {main.ident: self.pid} if main is not None else {}
         self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
@@ -102,8 +119,12 @@ class Probe:
         self.ticks: list[Callable[[int], None]] = guarded(self.guard, "tick")
         self.forward_began: list[Callable[[], None]] = guarded(self.guard, "forward hook")
         self.optimizer_ended: list[Callable[[], None]] = guarded(self.guard, "optimizer hook")
-        self.outlived: Callable[..., None] = self.guard.one("wrapper that outlived its visit", self.look_again)
-        self.last_word: Callable[[], None] = SHELF["guard"].nothing  # called at the end of the program
+        self.outlived: Callable[..., None] = self.guard.one(
+            "wrapper that outlived its visit", self.look_again
+        )
+        self.last_word: Callable[[], None] = SHELF[
+            "guard"
+        ].nothing  # called at the end of the program
         self.compilation: Compilation = SHELF["compilation"].Compilation(self)
         self.connection: socket.socket | None = None
         self.own_socket: OwnFile | None = None
@@ -125,7 +146,9 @@ class Probe:
         return SHELF["patches"].around(self, original, begin, end)
 
     def leave(self) -> list[str]:
-        """From now on record nothing, take everything back; names of the patches that could not be taken back yet."""
+        """From now on record nothing, take everything back; names of the patches that could not be
+        taken back yet.
+        """
         self.leaving = True
         for ended in self.endings:
             ended()
@@ -137,14 +160,18 @@ class Probe:
         return [str(patch) for patch in self.patches.stuck]
 
     def look_again(self, *_: Any) -> None:
-        """A patched function was called though we are gone: a child was forked unseen, or somebody had patched over it."""
+        """A patched function was called though we are gone: a child was forked unseen, or somebody
+        had patched over it.
+        """
         self.forked()
         self.patches.try_again()
 
     def forked(self) -> None:
-        """In a forked child: take out what came along. The parent's connection and files are not ours any more.
+        """In a forked child: take out what came along. The parent's connection and files are not
+        ours any more.
 
-        A loader worker gets a visit of its own: those of a short epoch are gone before they could be entered from outside.
+        A loader worker gets a visit of its own: those of a short epoch are gone before they could
+        be entered from outside.
         """
         if self.pid == os.getpid() or self.forgotten:
             return
@@ -160,7 +187,9 @@ class Probe:
 
 def becomes_a_worker() -> bool:
     """Whether this child was forked by torch's data loader, or already works for one."""
-    loader = getattr(sys.modules.get("torch.utils.data.dataloader"), "_MultiProcessingDataLoaderIter", None)
+    loader = getattr(
+        sys.modules.get("torch.utils.data.dataloader"), "_MultiProcessingDataLoaderIter", None
+    )
     starts = getattr(vars(loader or object).get("__init__"), "__code__", None)
     frame = sys._getframe()
     while frame is not None and starts is not None:
@@ -171,7 +200,9 @@ def becomes_a_worker() -> bool:
 
 
 def run_in_worker(config: dict[str, Any], parts: list[ModuleType]) -> None:
-    """A visit of a worker that was forked a moment ago, as soon as torch has told it which one it is."""
+    """A visit of a worker that was forked a moment ago, as soon as torch has told it which one it
+    is.
+    """
     until = time.monotonic() + WORKER_STARTS_S
     while not SHELF["presence"].in_worker() and time.monotonic() < until:
         time.sleep(WORKER_LOOK_S)
@@ -193,7 +224,9 @@ def drain(probe: Probe, line: "Line") -> int:
 
 
 def cost_ns(config: dict[str, Any], parts: list[ModuleType]) -> float:
-    """What one record costs the thread that makes it: the parts' own wrappers around nothing, the least of ten short trials."""
+    """What one record costs the thread that makes it: the parts' own wrappers around nothing, the
+    least of ten short trials.
+    """
     apart = Probe(config)  # its records are nobody's, and it patches nothing
 
     def least(call: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
@@ -206,7 +239,10 @@ def cost_ns(config: dict[str, Any], parts: list[ModuleType]) -> float:
         return min(trial() for _ in range(10))
 
     tried = [one for part in parts if hasattr(part, "trials") for one in part.trials(apart)]
-    costs = [(least(timed, arguments) - least(original, arguments)) / 20 for timed, original, arguments in tried]
+    costs = [
+        (least(timed, arguments) - least(original, arguments)) / 20
+        for timed, original, arguments in tried
+    ]
     apart.leave()  # the files that a worker's wrappers read
     return sum(costs) / max(len(costs), 1)
 
@@ -238,7 +274,9 @@ def hello(probe: Probe) -> dict[str, Any]:
 
 
 class Pace:
-    """When to wake next: what the last wakings cost, wall time and thread switches, is kept to MOST_SHARE of the time."""
+    """When to wake next: what the last wakings cost, wall time and thread switches, is kept to
+    MOST_SHARE of the time.
+    """
 
     def __init__(self, normal_s: float) -> None:
         self.normal_ns = int(normal_s * 1e9)
@@ -297,11 +335,19 @@ def stay(probe: Probe, line: "Line") -> None:
 
 
 def farewell(probe: Probe, line: "Line", stuck: list[str]) -> None:
-    """What came in since, and that we are gone; given up after a moment: the target matters more."""
+    """What came in since, and that we are gone; given up after a moment: the target matters
+    more.
+    """
     time.sleep(0.02)
     drain(probe, line)
     line.push()
-    bye = {"bye": 1, "dropped": line.dropped, "stuck": stuck, "mono": time.monotonic_ns(), "real": time.time_ns()}
+    bye = {
+        "bye": 1,
+        "dropped": line.dropped,
+        "stuck": stuck,
+        "mono": time.monotonic_ns(),
+        "real": time.time_ns(),
+    }
     line.send_notes([bye])
     until = time.monotonic() + FAREWELL_S
     while line.open and line.pending and time.monotonic() < until:
@@ -311,7 +357,8 @@ def farewell(probe: Probe, line: "Line", stuck: list[str]) -> None:
 
 def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     """The whole visit; called on a raw thread of the target."""
-    # signals are for the target's own threads; a fault of ours is still answered as the program has asked for
+    # signals are for the target's own threads; a fault of ours is still answered as the program has
+    # asked for
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULTS)
     probe = Probe(config)
     probe.guard.own_thread = get_ident()

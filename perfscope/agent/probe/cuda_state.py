@@ -1,13 +1,16 @@
 """Whether CUDA or ROCm allow a window of torch's profiler now.
 
-Before CUDA is initialized a window would be one of the CPU only, and the first session decides for the life of the process
-whether Kineto can record kernels: later windows, and the program's own profiles, would have none.
+Before CUDA is initialized a window would be one of the CPU only, and the first session decides for
+the life of the process whether Kineto can record kernels: later windows, and the program's own
+profiles, would have none.
 
-While a CUDA graph is captured no window begins or ends. torch keeps no flag that another thread can read: the state of a
-capture belongs to a stream, and any library may capture on a stream of its own. So the two Python methods that begin and end
-a capture count. They are never traced by torch.compile, and a capture that began before the probe came is not seen.
+While a CUDA graph is captured no window begins or ends. torch keeps no flag that another thread can
+read: the state of a capture belongs to a stream, and any library may capture on a stream of its
+own. So the two Python methods that begin and end a capture count. They are never traced by
+torch.compile, and a capture that began before the probe came is not seen.
 
-Graphs that were captured before the first session crash or hang in CUDA older than 12.4 (pytorch #75504, #107744, #135003).
+Graphs that were captured before the first session crash or hang in CUDA older than 12.4 (pytorch
+#75504, #107744, #135003).
 """
 
 import os
@@ -70,8 +73,9 @@ class CudaState:
         if not version or version >= OLDEST_WITH_GRAPHS:
             return None
         return (
-            f"CUDA {self.version} is older than 12.4: programs with CUDA graphs crash or hang in torch's profiler there, "
-            "and whether this one captured graphs is " + ("certain" if self.captured else "not known")
+            f"CUDA {self.version} is older than 12.4: programs with CUDA graphs crash or hang in"
+            " torch's profiler there, and whether this one captured graphs is "
+            + ("certain" if self.captured else "not known")
         )
 
     def not_yet(self) -> str | None:
@@ -81,11 +85,16 @@ class CudaState:
         if self.captures:
             return "a CUDA graph is being captured"
         if not self.torch.cuda.is_initialized() and device_visible():
-            return "CUDA is not initialized yet: a window now would leave torch's profiler without kernels for good"
+            return (
+                "CUDA is not initialized yet: a window now would leave torch's profiler without"
+                " kernels for good"
+            )
         return None
 
 
 def device_visible() -> bool:
-    """Return whether this process can use a device. Asks neither the driver nor torch: that would initialize CUDA."""
+    """Return whether this process can use a device. Asks neither the driver nor torch: that would
+    initialize CUDA.
+    """
     chosen = [os.environ[name] for name in VISIBLE if name in os.environ]
     return not any(one in HIDDEN for one in chosen) and any(map(os.path.exists, DEVICES))

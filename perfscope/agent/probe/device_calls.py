@@ -1,4 +1,6 @@
-"""Times waits for the device and copies to and from it; only where a device is in use and nothing is compiled."""
+"""Times waits for the device and copies to and from it; only where a device is in use and nothing
+is compiled.
+"""
 
 import sys
 import time
@@ -8,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 
 def install(probe: "Probe") -> None:
@@ -29,7 +33,11 @@ def install(probe: "Probe") -> None:
 
 def time_device_calls(probe: "Probe", torch: Any) -> None:
     timed = SHELF["backward"].timed
-    for owner, name in ((torch.Tensor, "item"), (torch.Tensor, "tolist"), (torch.cuda, "synchronize")):
+    for owner, name in (
+        (torch.Tensor, "item"),
+        (torch.Tensor, "tolist"),
+        (torch.cuda, "synchronize"),
+    ):
         code = probe.code(("sync", name), "sync", name)
         probe.compilation.put(owner, name, timed(probe, getattr(owner, name), "SYNC", code))
     for name in ("to", "cuda", "cpu"):
@@ -39,7 +47,9 @@ def time_device_calls(probe: "Probe", torch: Any) -> None:
 def timed_copy(probe: "Probe", torch: Any, name: str) -> Any:
     kind, put, now = probe.kinds["COPY"], probe.records.append, time.monotonic_ns
     plain = (torch.Tensor, torch.nn.Parameter)  # what a subclass answers is the program's code
-    transformed = torch._C._functorch.maybe_current_level if hasattr(torch._C, "_functorch") else lambda: None
+    transformed = (
+        torch._C._functorch.maybe_current_level if hasattr(torch._C, "_functorch") else lambda: None
+    )
 
     def begin(args: Any, kwargs: Any) -> tuple[int, bool] | None:
         seen = bool(args) and type(args[0]) in plain and transformed() is None
@@ -53,6 +63,21 @@ def timed_copy(probe: "Probe", torch: Any, name: str) -> Any:
             size = answer.numel() * answer.element_size()
             direction = 1 if host is tensor else 2
             pinned = int(host.is_pinned())
-            put((kind, get_native_id(), first, took, size, direction, pinned, int(asked), -1, -1, -1, -1))
+            put(
+                (
+                    kind,
+                    get_native_id(),
+                    first,
+                    took,
+                    size,
+                    direction,
+                    pinned,
+                    int(asked),
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                )
+            )
 
     return probe.around(getattr(torch.Tensor, name), begin, end)

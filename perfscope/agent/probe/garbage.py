@@ -1,8 +1,10 @@
-"""Times garbage collections through gc.callbacks, without losing an exception of the user's on the way.
+"""Times garbage collections through gc.callbacks, without losing an exception of the user's on the
+way.
 
-A signal handler of the user's may run, and raise, inside our callback, where the interpreter swallows exceptions: they go to
-sys.unraisablehook. Those are kept and raised again in the thread they belong to. While that is under way the callback is
-out: in a loop that does little but collect, every bytecode at which the exception could arrive would be the callback's own.
+A signal handler of the user's may run, and raise, inside our callback, where the interpreter
+swallows exceptions: they go to sys.unraisablehook. Those are kept and raised again in the thread
+they belong to. While that is under way the callback is out: in a loop that does little but collect,
+every bytecode at which the exception could arrive would be the callback's own.
 """
 
 import gc
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 SHORTEST_NS = 50_000
 
@@ -49,7 +53,22 @@ def timer(probe: "Probe") -> "Callable[[str, dict[str, int]], None]":
             return
         took = now() - began[0]
         if began[0] and took >= SHORTEST_NS:
-            put((kind, own(), began[0], took, info["generation"], info["collected"], -1, -1, -1, -1, -1, -1))
+            put(
+                (
+                    kind,
+                    own(),
+                    began[0],
+                    took,
+                    info["generation"],
+                    info["collected"],
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                )
+            )
         began[0] = 0
 
     return collection
@@ -77,15 +96,21 @@ def catcher(
 
 
 def placeholder(place: int) -> bool:
-    """Whether a placeholder of ours stands there in gc.callbacks: a function of the interpreter that does nothing."""
+    """Whether a placeholder of ours stands there in gc.callbacks: a function of the interpreter
+    that does nothing.
+    """
     known: Any = gc.callbacks[place]
     return type(known) is BuiltinMethodType and known.__name__ == "get" and known.__self__ == {}
 
 
 class Returning:
-    """Gives caught exceptions back, on our own thread: a tick to take the callback out, a tick to raise, a tick to resume."""
+    """Gives caught exceptions back, on our own thread: a tick to take the callback out, a tick to
+    raise, a tick to resume.
+    """
 
-    def __init__(self, callback: Any, caught: "SimpleQueue[tuple[int, BaseException]]", ctypes: Any) -> None:
+    def __init__(
+        self, callback: Any, caught: "SimpleQueue[tuple[int, BaseException]]", ctypes: Any
+    ) -> None:
         self.callback, self.caught, self.ctypes = callback, caught, ctypes
         self.pid = os.getpid()
 
@@ -98,8 +123,9 @@ class Returning:
         gc.callbacks.append(self.callback)
 
     def remove(self) -> None:
-        """Take the callback out. The interpreter walks over the list by number, and a shorter list would make it skip one of the
-        program's own: where those stand behind ours a placeholder is left, for the next callback of ours.
+        """Take the callback out. The interpreter walks over the list by number, and a shorter list
+        would make it skip one of the program's own: where those stand behind ours a placeholder is
+        left, for the next callback of ours.
         """
         for place, known in enumerate(gc.callbacks):
             if known is self.callback:
@@ -117,7 +143,9 @@ class Returning:
             self.remove()
 
     def finish(self) -> None:
-        """On leaving: nothing may stay behind, neither the callback nor what it caught, which is not a forked child's."""
+        """On leaving: nothing may stay behind, neither the callback nor what it caught, which is
+        not a forked child's.
+        """
         self.remove()
         if os.getpid() != self.pid:
             return
@@ -126,7 +154,13 @@ class Returning:
             self.give_back()
 
     def give_back(self) -> None:
-        """The interpreter takes only a class, so it gets one whose instance is the very exception."""
+        """The interpreter takes only a class, so it gets one whose instance is the very
+        exception.
+        """
         ident, exception = self.caught.get_nowait()
-        again = type(type(exception).__name__, (type(exception),), {"__new__": lambda *_: exception})
-        self.ctypes.pythonapi.PyThreadState_SetAsyncExc(self.ctypes.c_ulong(ident), self.ctypes.py_object(again))
+        again = type(
+            type(exception).__name__, (type(exception),), {"__new__": lambda *_: exception}
+        )
+        self.ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            self.ctypes.c_ulong(ident), self.ctypes.py_object(again)
+        )

@@ -1,7 +1,9 @@
-"""The one place inside the target where what our own code raises is caught: counted, told, and that code is not called again.
+"""The one place inside the target where what our own code raises is caught: counted, told, and that
+code is not called again.
 
-What the program raises passes: KeyboardInterrupt, and what a signal handler of the program, or another of its threads
-(PyThreadState_SetAsyncExc), raises while code of ours happens to run in its thread.
+What the program raises passes: KeyboardInterrupt, and what a signal handler of the program, or
+another of its threads (PyThreadState_SetAsyncExc), raises while code of ours happens to run in its
+thread.
 """
 
 import signal
@@ -28,11 +30,15 @@ class Guard:
         """On our own thread nothing of the program's runs, so all that is raised there is ours."""
 
     def one(self, name: str, function: "Callable[..., Any]") -> "Callable[..., Any]":
-        """Return `function` made safe to call in a thread of the program's: None when it failed, now or before."""
+        """Return `function` made safe to call in a thread of the program's: None when it failed,
+        now or before.
+        """
         return self.together(name, function)[0]
 
     def together(self, name: str, *functions: "Callable[..., Any]") -> "list[Callable[..., Any]]":
-        """Return functions that belong together, made safe: when one of them fails none of them is called again."""
+        """Return functions that belong together, made safe: when one of them fails none of them is
+        called again.
+        """
         called = list(functions)
 
         def safe(place: int) -> "Callable[..., Any]":
@@ -51,12 +57,16 @@ class Guard:
         return [safe(place) for place in range(len(functions))]
 
     def report(self, name: str, raised: Exception) -> None:
-        """Report a failure by the class of its exception: the text could hold something of the program's."""
+        """Report a failure by the class of its exception: the text could hold something of the
+        program's.
+        """
         self.tell({"failed": name, "error": type(raised).__name__})
 
 
 class Guarded(list):  # type: ignore[type-arg]
-    """Functions of ours that are called one after the other; each is guarded by itself from when it is added."""
+    """Functions of ours that are called one after the other; each is guarded by itself from when it
+    is added.
+    """
 
     def __init__(self, guard: Guard, name: str) -> None:
         super().__init__()
@@ -67,7 +77,9 @@ class Guarded(list):  # type: ignore[type-arg]
 
 
 def from_the_program(raised: BaseException) -> bool:
-    """Whether it was not our code that raised this, nor what our code called, but the program itself in the middle of it."""
+    """Whether it was not our code that raised this, nor what our code called, but the program
+    itself in the middle of it.
+    """
     handlers = codes_of_handlers()
     step = raised.__traceback__
     while step is not None:
@@ -76,7 +88,8 @@ def from_the_program(raised: BaseException) -> bool:
             return True
         step = step.tb_next
     here = raised.__traceback__ is None or last.co_filename.startswith(OWN_FILE)
-    # what our code can raise by itself are the interpreter's own exceptions, and it waits for nothing
+    # what our code can raise by itself are the interpreter's own exceptions, and it waits for
+    # nothing
     return here and (type(raised).__module__ != "builtins" or type(raised) is TimeoutError)
 
 
@@ -88,7 +101,9 @@ def codes_of_handlers() -> "set[CodeType]":
 
 
 def code_of(handler: Any) -> "CodeType | None":
-    """Return the code that runs when `handler` is called: of a function, a method, a partial or an object with __call__."""
+    """Return the code that runs when `handler` is called: of a function, a method, a partial or an
+    object with __call__.
+    """
     for _ in range(8):
         code = getattr(handler, "__code__", None)
         if code is not None:

@@ -1,11 +1,13 @@
-"""One short window of torch's own profiler: operators and kernels of every thread, requested by the agent.
+"""One short window of torch's own profiler: operators and kernels of every thread, requested by the
+agent.
 
-A window runs on a raw thread of its own (`torch_profiler_api` switches it on and off). The trace is written into a memory file
-that is handed to the agent; no file of any directory is touched.
+A window runs on a raw thread of its own (`torch_profiler_api` switches it on and off). The trace is
+written into a memory file that is handed to the agent; no file of any directory is touched.
 
-A process gets one window, and another one only where that is known to be safe (`profiler_sessions`). No window begins while
-CUDA is not ready for it (`cuda_state`). A profiler of the program's own always goes first (`user_profiler`): none is started
-beside one that is on or prepared, and a window that is on ends before theirs begins. What is not known means: no window.
+A process gets one window, and another one only where that is known to be safe
+(`profiler_sessions`). No window begins while CUDA is not ready for it (`cuda_state`). A profiler of
+the program's own always goes first (`user_profiler`): none is started beside one that is on or
+prepared, and a window that is on ends before theirs begins. What is not known means: no window.
 """
 
 import itertools
@@ -18,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 NEVER = -1
 FIXED_S = 0.1
@@ -26,7 +30,9 @@ GIL_FIXED_S = 0.02
 """How long a window lasts where the operators recorded cannot be counted while it is on."""
 GIL_MARGIN = 0.6
 GIL_S_PER_OPERATOR = 20e-6
-"""Of the allowed stall so much is planned for; ending a window with the GIL took 17 to 30 us per operator."""
+"""Of the allowed stall so much is planned for; ending a window with the GIL took 17 to 30 us per
+operator.
+"""
 RECORDS_PER_OPERATOR = 3
 """With CUDA: an operator, about one runtime call and one kernel."""
 SOONEST_LOOK_S = 0.005
@@ -34,9 +40,13 @@ LATEST_LOOK_S = 0.1
 SETTLE_S = 1.0
 SETTLE_MARKS = 2
 SETTLE_IDLE_S = 0.1
-"""After the callbacks are out: two steps, so that operators and ranges that are open close; less where there are no steps."""
+"""After the callbacks are out: two steps, so that operators and ranges that are open close; less
+where there are no steps.
+"""
 HURRIED_OPERATORS = 25_000
-"""More take over half a second to be ended: a window of that size is dropped when the program's profiler waits for it."""
+"""More take over half a second to be ended: a window of that size is dropped when the program's
+profiler waits for it.
+"""
 ASK_AGAIN_S = 5.0
 MAKE_WAY_S = 1.0
 ENDING_S = 60.0
@@ -44,10 +54,15 @@ LEFT_S = 60.0
 STEP_WAIT_S = 30.0
 TELL_NS = 500_000_000
 EVEN = 3
-"""Calls of a server that come further apart than so many times the middle one are no steps: their gaps tell of no stall."""
+"""Calls of a server that come further apart than so many times the middle one are no steps: their
+gaps tell of no stall.
+"""
 OVERTAKEN = "another profiler took the window's place"
 GAVE_WAY = "a profiler of the program's own began, or the program ended: the window was dropped"
-NOT_QUIET = "the window was dropped: a thread of the program got no core for a minute, and could be inside the profiler"
+NOT_QUIET = (
+    "the window was dropped: a thread of the program got no core for a minute, and could be inside"
+    " the profiler"
+)
 
 
 def install(probe: "Probe") -> None:
@@ -65,7 +80,9 @@ def install(probe: "Probe") -> None:
 
 
 def forget_in_child(windows: "Windows") -> None:
-    """In a forked child: take out the copy of a window's callbacks, before the child runs anything. May be called again."""
+    """In a forked child: take out the copy of a window's callbacks, before the child runs anything.
+    May be called again.
+    """
     if windows.on and windows.probe.pid != os.getpid():
         windows.on = False
         windows.doors.forget_in_child()
@@ -101,7 +118,7 @@ class Windows:
         except LookupError as reason:
             self.refusal = str(reason)
 
-    # -- what the program's threads call: they count, ring a bell, or wait for ours to be gone before theirs begins
+    # -- what the program's threads call: they count, ring a bell, or wait for ours to be gone before theirs begins  # noqa: E501
 
     def stepped(self) -> None:
         """An optimizer step ended."""
@@ -133,9 +150,11 @@ class Windows:
         self.ring()
 
     def make_way(self) -> None:
-        """End the window within a second, unsaved if need be; called by threads of the program that wait for it.
+        """End the window within a second, unsaved if need be; called by threads of the program that
+        wait for it.
 
-        It takes longer only where C++ is about to switch the session on or off: interrupting that is not possible.
+        It takes longer only where C++ is about to switch the session on or off: interrupting that
+        is not possible.
         """
         until = time.monotonic() + MAKE_WAY_S
         while self.on and time.monotonic() < until:
@@ -151,11 +170,15 @@ class Windows:
     # -- what our own thread does
 
     def tick(self, now_ns: int) -> None:
-        """Begin a window that was asked for, once nothing is in the way; hand over one that is over."""
+        """Begin a window that was asked for, once nothing is in the way; hand over one that is
+        over.
+        """
         line = self.probe.line
         if line is None:
             return
-        self.several = self.several or among_ranks()  # a program that we came with has not said so yet
+        self.several = (
+            self.several or among_ranks()
+        )  # a program that we came with has not said so yet
         if self.several and self.latest[0] and now_ns >= self.told_ns + TELL_NS:
             self.told_ns = now_ns
             self.probe.notes.put(dict(zip(("updates", "at"), self.latest, strict=True)))
@@ -172,12 +195,18 @@ class Windows:
         elif for_good is not None or now_ns - self.asked_ns >= ASK_AGAIN_S * 1e9:
             self.asked_ns = 0
             del line.asked[0]
-            more = {"for_good": True} if for_good is not None else {"later": for_now == self.cuda.not_yet()}
+            more = (
+                {"for_good": True}
+                if for_good is not None
+                else {"later": for_now == self.cuda.not_yet()}
+            )
             reason = self.refusal or self.theirs.in_the_way() or for_good or for_now
             self.done.append(({"refused": reason, **more}, -1))
 
     def for_good(self, closed: bool) -> str | None:
-        """Return why this process gets no window any more; `closed`: nothing was open at the end of the last one."""
+        """Return why this process gets no window any more; `closed`: nothing was open at the end of
+        the last one.
+        """
         return self.refusal or self.cuda.refusal() or self.sessions.refusal(closed)
 
     def for_now(self) -> str | None:
@@ -210,9 +239,11 @@ class Windows:
             self.bell.acquire(True, 1.0)
 
     def record(self, at: int, events: int, closed: int) -> tuple[dict[str, Any], int]:
-        """Switch on, wait for the steps or a limit, switch off, save; return the note and the memory file or -1.
+        """Switch on, wait for the steps or a limit, switch off, save; return the note and the
+        memory file or -1.
 
-        With `at` it ends with a step of a number that is the same in all ranks, however long switching on takes in each.
+        With `at` it ends with a step of a number that is the same in all ranks, however long
+        switching on takes in each.
         """
         doors = self.doors
         clock = {"mono": time.monotonic_ns(), "real": time.time_ns()}
@@ -236,7 +267,13 @@ class Windows:
             self.sessions.ours_ended()
         finally:
             self.on = False
-        times = {**clock, "first": clock["mono"], "begin": begin, "end": end, "off": time.monotonic_ns()}
+        times = {
+            **clock,
+            "first": clock["mono"],
+            "begin": begin,
+            "end": end,
+            "off": time.monotonic_ns(),
+        }
         file = self.saved(result)
         del result
         last = time.monotonic_ns()
@@ -272,12 +309,20 @@ class Windows:
         }
 
     def most_operators(self, events: int) -> int:
-        """Return how many operators a window may record so that ending it stays within the stall and the memory."""
-        allowed = float(events) if self.doors.free else GIL_MARGIN * self.wanted["stall"] / GIL_S_PER_OPERATOR
+        """Return how many operators a window may record so that ending it stays within the stall
+        and the memory.
+        """
+        allowed = (
+            float(events)
+            if self.doors.free
+            else GIL_MARGIN * self.wanted["stall"] / GIL_S_PER_OPERATOR
+        )
         return int(min(events, allowed)) // (RECORDS_PER_OPERATOR if self.doors.with_device else 1)
 
     def await_end(self, at: int, events: int) -> None:
-        """Wait for the steps asked for, the time limit, or the number of operators that can be afforded."""
+        """Wait for the steps asked for, the time limit, or the number of operators that can be
+        afforded.
+        """
         first, began = self.doors.operators(), time.monotonic()
         most, lasts_s = self.most_operators(events), float(self.wanted["seconds"])
         if first is None:
@@ -326,9 +371,15 @@ class Windows:
         return not self.doors.owners
 
     def too_slow(self) -> bool:
-        """Return whether ending the window would take longer than the program's profiler should wait."""
+        """Return whether ending the window would take longer than the program's profiler should
+        wait.
+        """
         operators = self.doors.operators()
-        return self.hurried and operators is not None and operators - self.sessions.operators() > HURRIED_OPERATORS
+        return (
+            self.hurried
+            and operators is not None
+            and operators - self.sessions.operators() > HURRIED_OPERATORS
+        )
 
     def settle(self) -> None:
         """Wait until the steps that were under way are over, and with them what they opened."""
@@ -338,7 +389,8 @@ class Windows:
             time.sleep(SOONEST_LOOK_S)
 
     def stall_ns(self, end: int, calm: int, last: int) -> int | None:
-        """The longest step in which the window was being ended, less the middle one within it; None without steps.
+        """The longest step in which the window was being ended, less the middle one within it; None
+        without steps.
 
         Where the GIL was held meanwhile, at most so long, and so long where there are no steps.
         """
@@ -347,13 +399,19 @@ class Windows:
         gaps = [(after, after - before) for before, after in itertools.pairwise(marks)]
         ending = [gap for after, gap in gaps if after > end]
         within = sorted(gap for after, gap in gaps if after <= end)
-        if not ending or not within or (not self.updates and within[-1] > EVEN * within[len(within) // 2]):
+        if (
+            not ending
+            or not within
+            or (not self.updates and within[-1] > EVEN * within[len(within) // 2])
+        ):
             return held
         longest = max(max(ending) - within[len(within) // 2], 0)
         return longest if held is None else min(longest, held)
 
     def leave(self) -> None:
-        """Before the probe goes: end the window, or drop it. A forked child has only a copy of its callbacks."""
+        """Before the probe goes: end the window, or drop it. A forked child has only a copy of its
+        callbacks.
+        """
         if self.probe.pid != os.getpid():
             forget_in_child(self)
             return
@@ -369,7 +427,9 @@ class Windows:
 
 
 def next_look_s(seen: int, most: int, passed_s: float) -> float:
-    """Return when to look at the count again: after half of the time that the operators left would take."""
+    """Return when to look at the count again: after half of the time that the operators left would
+    take.
+    """
     if not seen:
         return SOONEST_LOOK_S
     return min(max(0.5 * (most - seen) * passed_s / seen, SOONEST_LOOK_S), LATEST_LOOK_S)

@@ -1,8 +1,9 @@
-"""Times the data loader: in the training process each wait for a batch, in each worker each fetch of a batch.
+"""Times the data loader: in the training process each wait for a batch, in each worker each fetch
+of a batch.
 
-The patches sit on torch's classes, so iterators and workers that already run are timed from their next batch on. Nothing
-that a user wrote is asked anything (samplers, datasets and indices may be of any class): only what torch's own objects
-hold, and the lengths of plain lists.
+The patches sit on torch's classes, so iterators and workers that already run are timed from their
+next batch on. Nothing that a user wrote is asked anything (samplers, datasets and indices may be of
+any class): only what torch's own objects hold, and the lengths of plain lists.
 """
 
 import os
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
-# What costs a system call is read at most this often: a quick loop's steps and fetches are then a sample, a slow one's are all.
+# What costs a system call is read at most this often: a quick loop's steps and fetches are then a
+# sample, a slow one's are all.
 CPU_EVERY_NS = 10_000_000
 METERS_EVERY_NS = 5_000_000
 MAJOR_FAULTS = 9
-"""In /proc/PID/stat, counted from behind the name (proc(5): field 12). The module `resource` would stay in the program."""
+"""In /proc/PID/stat, counted from behind the name (proc(5): field 12). The module `resource` would
+stay in the program.
+"""
 SIZED = (list, tuple, range)
 
 
@@ -53,7 +59,9 @@ def install(probe: "Probe") -> None:
 
 
 def held(thing: Any, name: str) -> Any:
-    """What an object holds under a name, None where it holds nothing: no property or __getattr__ of its class is run for that."""
+    """What an object holds under a name, None where it holds nothing: no property or __getattr__ of
+    its class is run for that.
+    """
     try:
         return object.__getattribute__(thing, "__dict__").get(name)
     except AttributeError:  # it has __slots__
@@ -66,17 +74,25 @@ def plain(value: Any) -> int | None:
 
 
 class Passes:
-    """The passes over loaders that are under way, each known by its iterator, which is not kept alive."""
+    """The passes over loaders that are under way, each known by its iterator, which is not kept
+    alive.
+    """
 
     def __init__(self, probe: "Probe") -> None:
         self.probe = probe
         self.known: dict[int, tuple[Any, tuple[int, int, int], Callable[[Any], int]]] = {}
 
     def of(self, iterator: Any) -> "tuple[tuple[int, int, int], Callable[[Any], int]]":
-        """Return (iterator code, loader code, workers), told to the agent once, and what counts the ready batches."""
+        """Return (iterator code, loader code, workers), told to the agent once, and what counts the
+        ready batches.
+        """
         here = self.known.get(id(iterator))
         if here is None or here[0]() is not iterator:
-            here = self.known[id(iterator)] = (weakref.ref(iterator), self.describe(iterator), counter(iterator))
+            here = self.known[id(iterator)] = (
+                weakref.ref(iterator),
+                self.describe(iterator),
+                counter(iterator),
+            )
         return here[1], here[2]
 
     def forget_ended(self, now_ns: int) -> None:
@@ -96,7 +112,10 @@ class Passes:
             type(iterator).__name__,
             loader=loader,
             workers=workers,
-            worker_pids=[plain(held(held(worker, "_popen"), "pid")) for worker in held(iterator, "_workers") or ()],
+            worker_pids=[
+                plain(held(held(worker, "_popen"), "pid"))
+                for worker in held(iterator, "_workers") or ()
+            ],
             batch_size=plain(held(sampler, "batch_size")),
             prefetch_factor=plain(held(iterator, "_prefetch_factor")),
             pin_memory=held(iterator, "_pin_memory") is True,
@@ -106,9 +125,15 @@ class Passes:
 
 
 def counter(iterator: Any) -> "Callable[[Any], int]":
-    """Return what says how many batches an iterator has ready now, -1 where that cannot be told: cheap and without a lock."""
+    """Return what says how many batches an iterator has ready now, -1 where that cannot be told:
+    cheap and without a lock.
+    """
     queue = held(iterator, "_data_queue")
-    if type(queue).__module__ not in ("queue", "multiprocessing.queues", "torch.multiprocessing.queue"):
+    if type(queue).__module__ not in (
+        "queue",
+        "multiprocessing.queues",
+        "torch.multiprocessing.queue",
+    ):
         return lambda iterator: -1
     if held(queue, "queue") is not None:
         return lambda iterator: len(iterator._data_queue.queue)
@@ -121,7 +146,13 @@ def counter(iterator: Any) -> "Callable[[Any], int]":
 
 def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
     kind, put, known = probe.kinds["NEXT"], probe.records.append, passes.of
-    now, cpu, ident, tids, own = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids, get_native_id
+    now, cpu, ident, tids, own = (
+        time.monotonic_ns,
+        time.thread_time_ns,
+        get_ident,
+        probe.tids,
+        get_native_id,
+    )
     read_ns = [0]
 
     def begin(args: Any, kwargs: Any) -> Any:
@@ -136,7 +167,20 @@ def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes)
         took, after = now() - first, cpu() if before >= 0 else -1
         if raised is None or issubclass(raised, StopIteration):
             over = 0 if raised is None else 1
-            put((kind, tids.get(ident()) or own(), first, took, *codes, depth, over, before, after, -1))
+            put(
+                (
+                    kind,
+                    tids.get(ident()) or own(),
+                    first,
+                    took,
+                    *codes,
+                    depth,
+                    over,
+                    before,
+                    after,
+                    -1,
+                )
+            )
 
     return probe.around(original, begin, end)
 
@@ -150,11 +194,28 @@ def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes)
         return now()
 
     def end(begun: int, args: Any, answer: Any, raised: Any) -> None:
-        if iterators in type(answer).__mro__:  # a loader of the program's own class may give back anything
+        if (
+            iterators in type(answer).__mro__
+        ):  # a loader of the program's own class may give back anything
             took = now() - begun
-            passes.known.pop(id(answer), None)  # persistent workers: the iterator of the last pass again
+            passes.known.pop(
+                id(answer), None
+            )  # persistent workers: the iterator of the last pass again
             codes, _ = known(answer)
-            put((kind, tids.get(ident()) or get_native_id(), begun, took, *codes, -1, -1, -1, -1, -1))
+            put(
+                (
+                    kind,
+                    tids.get(ident()) or get_native_id(),
+                    begun,
+                    took,
+                    *codes,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                )
+            )
 
     return probe.around(original, begin, end)
 
@@ -192,7 +253,9 @@ class Meters:
         return delay, read, self.field(self.stat, MAJOR_FAULTS)
 
     def field(self, file: Any, place: int) -> int:
-        """One of the numbers in a file, behind a name in brackets if there is one; -1 where it cannot be read."""
+        """One of the numbers in a file, behind a name in brackets if there is one; -1 where it
+        cannot be read.
+        """
         if file is None:
             return -1
         try:
@@ -207,7 +270,9 @@ def grown(before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[in
     return moved[0], moved[1], moved[2]
 
 
-def timed_fetch(probe: "Probe", original: "Callable[..., Any]", passes: "Passes | None" = None) -> Any:
+def timed_fetch(
+    probe: "Probe", original: "Callable[..., Any]", passes: "Passes | None" = None
+) -> Any:
     kind, put, meters = probe.kinds["FETCH"], probe.records.append, Meters(probe)
     now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
     worker: int = getattr(SHELF["presence"].worker_info(), "id", -1)
@@ -233,10 +298,14 @@ def timed_fetch(probe: "Probe", original: "Callable[..., Any]", passes: "Passes 
     return probe.around(collating(probe, original, collated), begin, end)
 
 
-def collating(probe: "Probe", original: "Callable[..., Any]", collated: "dict[int, int]") -> "Callable[..., Any]":
-    """Return `original` (a fetcher's `fetch`) with the time that its collate function takes put into `collated`, by thread.
+def collating(
+    probe: "Probe", original: "Callable[..., Any]", collated: "dict[int, int]"
+) -> "Callable[..., Any]":
+    """Return `original` (a fetcher's `fetch`) with the time that its collate function takes put
+    into `collated`, by thread.
 
-    The fetcher is the program's and is not changed: a copy of it that has another collate function does its work.
+    The fetcher is the program's and is not changed: a copy of it that has another collate function
+    does its work.
     """
     now, ident = time.monotonic_ns, get_ident
 
@@ -275,7 +344,9 @@ def collating(probe: "Probe", original: "Callable[..., Any]", collated: "dict[in
 
 
 class Trial:
-    """Stands for an iterator and for a fetcher whose work is nothing: what remains is the price of the record."""
+    """Stands for an iterator and for a fetcher whose work is nothing: what remains is the price of
+    the record.
+    """
 
     collate_fn = staticmethod(lambda data: data)
 
@@ -286,7 +357,9 @@ class Trial:
         return self.collate_fn(index)
 
 
-def trials(probe: "Probe") -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
+def trials(
+    probe: "Probe",
+) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """(timed, original, arguments) of what happens once a batch here."""
     one, passes = Trial(), Passes(probe)
     if SHELF["presence"].in_worker():

@@ -1,7 +1,8 @@
-"""Times top-level module calls, where nothing is compiled (`compiled_calls` does where something is).
+"""Times top-level module calls, where nothing is compiled (`compiled_calls` does where something
+is).
 
-Nested module calls are not timed: for a moment after entry `Module.__call__` is watched to learn which classes are called
-from outside any other module, then only those classes are patched.
+Nested module calls are not timed: for a moment after entry `Module.__call__` is watched to learn
+which classes are called from outside any other module, then only those classes are patched.
 """
 
 import sys
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
     from perfscope.agent.probe.patches import Patch
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 FIRST_WATCH_NS = 3_000_000_000
 LATER_WATCH_NS = 300_000_000
@@ -48,11 +51,15 @@ class Roots:
         self.begin, self.end = self.recorder(grad_enabled)
 
     def tick(self, now_ns: int) -> None:
-        """Watch for roots for a moment, first after entry, then now and again: another model may have come."""
+        """Watch for roots for a moment, first after entry, then now and again: another model may
+        have come.
+        """
         if self.probe.compilation.handed_over:
             return  # ours are out, and none is put in any more
         if self.watching is not None and not (self.found or self.called):
-            self.until_ns = now_ns + FIRST_WATCH_NS  # the program still loads: a watch over nothing costs nothing
+            self.until_ns = (
+                now_ns + FIRST_WATCH_NS
+            )  # the program still loads: a watch over nothing costs nothing
         elif self.watching is not None and (now_ns > self.until_ns or self.calls > CALLS_TO_LEARN):
             self.stop_watching()
         elif self.watching is None and now_ns > self.next_ns:
@@ -82,7 +89,9 @@ class Roots:
         return self.begin(args, kwargs)
 
     def time_class(self, owner: Any) -> None:
-        """Time the calls of one class. Where it has no `__call__` of its own the next class's is asked for at each call."""
+        """Time the calls of one class. Where it has no `__call__` of its own the next class's is
+        asked for at each call.
+        """
         self.timed.add(owner)
         own = vars(owner).get("__call__")
 
@@ -94,9 +103,18 @@ class Roots:
         SHELF["patches"].named_as(called, original)
         self.probe.compilation.put(owner, "__call__", SHELF["patches"].Replaced(called, original))
 
-    def recorder(self, grad_enabled: "Callable[[], bool]") -> "tuple[Callable[..., Any], Callable[..., None]]":
-        """What is called before and after a root. Everything it needs is at hand: it runs each step."""
-        kind, put, known, tids = self.probe.kinds["FORWARD"], self.probe.records.append, self.codes.get, self.probe.tids
+    def recorder(
+        self, grad_enabled: "Callable[[], bool]"
+    ) -> "tuple[Callable[..., Any], Callable[..., None]]":
+        """What is called before and after a root. Everything it needs is at hand: it runs each
+        step.
+        """
+        kind, put, known, tids = (
+            self.probe.kinds["FORWARD"],
+            self.probe.records.append,
+            self.codes.get,
+            self.probe.tids,
+        )
         inside, now, own, ident = self.inside, time.monotonic_ns, get_native_id, get_ident
         began_too = self.probe.forward_began
 
@@ -118,18 +136,37 @@ class Roots:
             code = self.learn(module) if code is None else code
             training = 1 if vars(module).get("training") is True else 0
             grad = 1 if grad_enabled() else 0
-            put((kind, tids.get(here) or own(), first, took, code, training, grad, -1, -1, -1, -1, -1))
+            put(
+                (
+                    kind,
+                    tids.get(here) or own(),
+                    first,
+                    took,
+                    code,
+                    training,
+                    grad,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                )
+            )
 
         return begin, end
 
     def learn(self, module: Any) -> int:
         """The code of a module seen for the first time."""
-        code = self.codes[id(module)] = self.probe.code(("module", id(module)), "module", type(module).__name__)
+        code = self.codes[id(module)] = self.probe.code(
+            ("module", id(module)), "module", type(module).__name__
+        )
         return code
 
 
 def under_a_module(frame: "FrameType | None") -> bool:
-    """Was the call made from within a module's call that began before we came, or from within backward?"""
+    """Was the call made from within a module's call that began before we came, or from within
+    backward?
+    """
     for _ in range(FRAMES_TO_LOOK_UP):
         if frame is None:
             return False
@@ -148,7 +185,9 @@ class Trial:
         return None
 
 
-def trials(probe: "Probe") -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
+def trials(
+    probe: "Probe",
+) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """(timed, original, arguments) of what happens once a step: a call of a root."""
     torch = sys.modules.get("torch")
     if torch is None or SHELF["presence"].in_worker():

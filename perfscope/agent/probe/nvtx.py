@@ -1,8 +1,10 @@
-"""NVTX in a process that first used it without a tool: the Python-level calls of the `nvtx` package and of torch.cuda.nvtx.
+"""NVTX in a process that first used it without a tool: the Python-level calls of the `nvtx` package
+and of torch.cuda.nvtx.
 
-NVTX looks for a tool once; afterwards its calls do nothing, and only what Python says to them can still be heard. Not told are
-ranges that were open when we came, and what cannot be known without a tool: functions that `annotate` decorated (they are plain
-functions then), ranges of `nvtx.start_range` (they have no number), methods of a Domain (it has no name).
+NVTX looks for a tool once; afterwards its calls do nothing, and only what Python says to them can
+still be heard. Not told are ranges that were open when we came, and what cannot be known without a
+tool: functions that `annotate` decorated (they are plain functions then), ranges of
+`nvtx.start_range` (they have no number), methods of a Domain (it has no name).
 """
 
 import sys
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 BY_PUSH, BY_START, BY_MARK = range(3)
 NOTHING, SIGNED, UNSIGNED, REAL = range(4)
@@ -34,7 +38,9 @@ def install(probe: "Probe") -> None:
 
 
 class Heard:
-    """The ranges of one process. The program may import `nvtx` later, so it is looked for now and again."""
+    """The ranges of one process. The program may import `nvtx` later, so it is looked for now and
+    again.
+    """
 
     def __init__(self, probe: "Probe") -> None:
         self.probe = probe
@@ -56,22 +62,31 @@ class Heard:
         """The code of a name, -1 for none; past MOST_NAMES that of OTHER_NAMES."""
         if text is None:
             return -1
-        key = ("nvtx", text if type(text) is str else type(text).__name__)  # nothing of the program's is called
+        key = (
+            "nvtx",
+            text if type(text) is str else type(text).__name__,
+        )  # nothing of the program's is called
         if key not in self.probe.codes:
             self.names += 1
             if self.names > MOST_NAMES:
                 key = ("nvtx", OTHER_NAMES)
         return self.probe.code(key, "nvtx", key[1])
 
-    def event(self, name: Any, domain: Any = None, category: Any = None, payload: Any = None) -> tuple[int, ...]:
+    def event(
+        self, name: Any, domain: Any = None, category: Any = None, payload: Any = None
+    ) -> tuple[int, ...]:
         number = category if type(category) is int else -1
         said = -1 if number >= 0 else self.code(category)
         bits, kind = number_bits(payload)
         return self.code("" if name is None else name), self.code(domain), said, number, bits, kind
 
-    def put(self, event: tuple[int, ...], tid: int, first: int, took: int, way: int, end_tid: int = -1) -> None:
+    def put(
+        self, event: tuple[int, ...], tid: int, first: int, took: int, way: int, end_tid: int = -1
+    ) -> None:
         if self.probe.live[0]:
-            self.probe.records.append((self.probe.kinds["NVTX"], tid, first, took, *event, way, end_tid))
+            self.probe.records.append(
+                (self.probe.kinds["NVTX"], tid, first, took, *event, way, end_tid)
+            )
 
     def push(self, event: tuple[int, ...]) -> None:
         self.stacks.setdefault(get_ident(), []).append((*event, time.monotonic_ns()))
@@ -101,7 +116,9 @@ class Heard:
     # -- whom it is heard from
 
     def after(self, owner: Any, name: str, tell: "Callable[..., Any]", *others: Any) -> None:
-        """`tell(answer, *arguments)` behind each call that succeeded; `others` have the same function under the same name."""
+        """`tell(answer, *arguments)` behind each call that succeeded; `others` have the same
+        function under the same name.
+        """
 
         def begin(args: Any, kwargs: Any) -> Any:
             return kwargs
@@ -120,7 +137,9 @@ class Heard:
         self.after(module, "range_push", lambda _, msg, *more, **named: self.push(self.event(msg)))
         self.after(module, "range_pop", lambda _, *more, **named: self.pop())
         self.after(module, "range_start", self.torch_started)
-        self.after(module, "range_end", lambda _, range_id, *more, **named: self.end(("torch", range_id)))
+        self.after(
+            module, "range_end", lambda _, range_id, *more, **named: self.end(("torch", range_id))
+        )
         self.after(module, "mark", lambda _, msg, *more, **named: self.mark(self.event(msg)))
 
     def torch_started(self, answer: Any, msg: Any, *more: Any, **named: Any) -> None:
@@ -129,7 +148,11 @@ class Heard:
     def to_package(self, module: Any) -> None:
         annotate = module.annotate
         if "__reduce__" in vars(annotate):  # what it was given is kept for that
-            self.after(annotate, "__enter__", lambda _, one: self.push(self.event(*without_colour(one.init_args))))
+            self.after(
+                annotate,
+                "__enter__",
+                lambda _, one: self.push(self.event(*without_colour(one.init_args))),
+            )
             self.after(annotate, "__exit__", lambda _, one, *raised: self.pop(one.init_args[2]))
         top = sys.modules.get("nvtx")
         self.after(module, "push_range", lambda _, *a, **k: self.push(self.described(*a, **k)), top)
@@ -150,7 +173,9 @@ class Heard:
         return self.event(message, domain, category, payload)
 
     def package_started(self, answer: Any, *args: Any, **kwargs: Any) -> None:
-        """Without a tool it answers None for every range: which of them ends later cannot be told then."""
+        """Without a tool it answers None for every range: which of them ends later cannot be told
+        then.
+        """
         if answer is not None:
             self.start(answer[0], self.described(*args, **kwargs))
 
@@ -159,7 +184,9 @@ class Heard:
 
 
 def without_colour(said: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What `annotate` was made with (message, color, domain, category, payload, ...) less the color."""
+    """What `annotate` was made with (message, color, domain, category, payload, ...) less the
+    color.
+    """
     return said[0], *said[2:5]
 
 

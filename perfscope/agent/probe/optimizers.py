@@ -1,5 +1,6 @@
-"""Times optimizer steps through torch's global optimizer hooks: every optimizer of whatever class, also where a scheduler wrapped
-`step`. Beside a compiled model too, but not where an optimizer step itself was compiled: Dynamo guards on these hooks.
+"""Times optimizer steps through torch's global optimizer hooks: every optimizer of whatever class,
+also where a scheduler wrapped `step`. Beside a compiled model too, but not where an optimizer step
+itself was compiled: Dynamo guards on these hooks.
 """
 
 import sys
@@ -13,17 +14,21 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 MODULE = "torch.optim.optimizer"
 TABLES = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
 
 
 class Hooks(OrderedDict):  # type: ignore[type-arg]
-    """Stands in for one of torch's global hook tables: whoever walks over its values meets the same hooks, and ours last.
+    """Stands in for one of torch's global hook tables: whoever walks over its values meets the same
+    hooks, and ours last.
 
-    Adding an entry to the real table could change it while another thread walks over it; swapping the name cannot.
-    In everything else it is the real table: whoever registers or removes a hook meanwhile changes that one.
+    Adding an entry to the real table could change it while another thread walks over it; swapping
+    the name cannot. In everything else it is the real table: whoever registers or removes a hook
+    meanwhile changes that one.
     """
 
     def __init__(self, real: Any, ours: Any) -> None:
@@ -35,7 +40,8 @@ class Hooks(OrderedDict):  # type: ignore[type-arg]
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.real[key] = value
-        # The handle that removes the hook one day refers to this table, and weakly: it must live as long as the real one.
+        # The handle that removes the hook one day refers to this table, and weakly: it must live as
+        # long as the real one.
         vars(self.real).setdefault("stand_ins", []).append(self)
 
     def __delitem__(self, key: Any) -> None:
@@ -134,8 +140,25 @@ def hooks(probe: "Probe") -> "tuple[Callable[..., None], Callable[..., None]]":
         if first:
             code = codes.get(id(optimizer), -1)
             if code < 0:
-                code = probe.code(("optimizer", id(optimizer)), "optimizer", type(optimizer).__name__)
+                code = probe.code(
+                    ("optimizer", id(optimizer)), "optimizer", type(optimizer).__name__
+                )
                 codes[id(optimizer)] = code
-            put((kind, tids.get(ident()) or own(), first, now() - first, code, -1, -1, -1, -1, -1, -1, -1))
+            put(
+                (
+                    kind,
+                    tids.get(ident()) or own(),
+                    first,
+                    now() - first,
+                    code,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                )
+            )
 
     return before, after

@@ -1,8 +1,10 @@
-"""Functions of ours put in the place of the program's: how they are made, put in, told apart and taken out again.
+"""Functions of ours put in the place of the program's: how they are made, put in, told apart and
+taken out again.
 
-A patch is known by the identity of its wrapper, never by an attribute: `functools.wraps` copies those and proxies pass them
-on. One that somebody has patched over since cannot be taken out: it stays, passes its calls on, and is looked at again until
-it stands in its place once more, by our own thread while we are in and by the wrapper itself after that.
+A patch is known by the identity of its wrapper, never by an attribute: `functools.wraps` copies
+those and proxies pass them on. One that somebody has patched over since cannot be taken out: it
+stays, passes its calls on, and is looked at again until it stands in its place once more, by our
+own thread while we are in and by the wrapper itself after that.
 """
 
 from operator import itemgetter
@@ -18,7 +20,9 @@ ABSENT = object()
 
 
 class Patch:
-    """`now` stands at `owner.name` in the place of `was`, which is ABSENT where the owner only inherits one."""
+    """`now` stands at `owner.name` in the place of `was`, which is ABSENT where the owner only
+    inherits one.
+    """
 
     __slots__ = ("name", "now", "owner", "was")
 
@@ -45,7 +49,9 @@ class Patch:
 
 
 class Patches:
-    """All patches of one visit. Any thread may take some back: whoever takes one out of the table undoes it."""
+    """All patches of one visit. Any thread may take some back: whoever takes one out of the table
+    undoes it.
+    """
 
     def __init__(self) -> None:
         self.placed: dict[int, Patch] = {}
@@ -80,7 +86,8 @@ class Patches:
 
 
 class Replaced:
-    """Stands for what may be pickled as what it is: a method in a class of the program's own, a function of the interpreter.
+    """Stands for what may be pickled as what it is: a method in a class of the program's own, a
+    function of the interpreter.
 
     It is called and looked up like a function, and pickled it is the original.
     """
@@ -103,13 +110,16 @@ class Replaced:
 
 
 def around(
-    probe: "Probe", original: "Callable[..., Any]", begin: "Callable[..., Any]", end: "Callable[..., None]"
+    probe: "Probe",
+    original: "Callable[..., Any]",
+    begin: "Callable[..., Any]",
+    end: "Callable[..., None]",
 ) -> "Callable[..., Any]":
     """Return a function that does what `original` does and has its name.
 
-    Before it `begin(args, kwargs)` is called; unless it returns None, `end(begun, args, answer, raised)` is called behind it,
-    where `raised` is the class of the exception that the call ended with, or None. Both are guarded; once the probe is gone
-    neither is called.
+    Before it `begin(args, kwargs)` is called; unless it returns None, `end(begun, args, answer,
+    raised)` is called behind it, where `raised` is the class of the exception that the call ended
+    with, or None. Both are guarded; once the probe is gone neither is called.
     """
     live, outlived = probe.live, probe.outlived
     first, last = probe.guard.together(name_of(original), begin, end)
@@ -126,7 +136,9 @@ def around(
             answer = original(*args, **kwargs)
             return answer
         except BaseException as error:
-            raised = type(error)  # the exception itself would keep this frame, and all that the call held, alive
+            raised = type(
+                error
+            )  # the exception itself would keep this frame, and all that the call held, alive
             raise
         finally:
             last(begun, args, answer, raised)
@@ -136,7 +148,9 @@ def around(
 
 
 def named_as(wrapper: Any, original: Any) -> None:
-    """Give `wrapper` what a reader, a pickler or `inspect` asks a function for; not its dictionary, which is the program's."""
+    """Give `wrapper` what a reader, a pickler or `inspect` asks a function for; not its dictionary,
+    which is the program's.
+    """
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         value = getattr(original, name, None)
         if value is None or type(value) is str:
@@ -146,4 +160,4 @@ def named_as(wrapper: Any, original: Any) -> None:
 
 def name_of(function: Any) -> str:
     """Return the name by which a function is told of."""
-    return f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', type(function).__name__)}"
+    return f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', type(function).__name__)}"  # noqa: E501

@@ -1,9 +1,11 @@
-"""Which visit of ours is in this process, what its forked children do first (take everything of ours out), and what it does last.
+"""Which visit of ours is in this process, what its forked children do first (take everything of
+ours out), and what it does last.
 
-The interpreter cannot be told to forget an at-fork handler, and keeps an empty slot for each function that atexit was told to
-forget. So there is one of each for the life of the process, however often it is attached to: loops over a list that is empty
-while nobody is in. A process that forks without Python's knowledge (a library in C) does not come by here; there the first
-patched function that is called sees that the process is another one.
+The interpreter cannot be told to forget an at-fork handler, and keeps an empty slot for each
+function that atexit was told to forget. So there is one of each for the life of the process,
+however often it is attached to: loops over a list that is empty while nobody is in. A process that
+forks without Python's knowledge (a library in C) does not come by here; there the first patched
+function that is called sees that the process is another one.
 """
 
 import _thread
@@ -32,7 +34,9 @@ def at_the_end() -> None:
 
 
 def visits_here() -> "list[Probe]":
-    """The list of the visits that this process has: one or none; it is made with the first visit and stays."""
+    """The list of the visits that this process has: one or none; it is made with the first visit
+    and stays.
+    """
     known = vars(_thread).get(VISITS)
     if known is None:
         known = []
@@ -54,7 +58,9 @@ def other_visit(probe: "Probe") -> str | None:
 
 
 class OwnFile:
-    """A descriptor of ours. A forked child may have closed the number and opened a file of its own under it: that one stays."""
+    """A descriptor of ours. A forked child may have closed the number and opened a file of its own
+    under it: that one stays.
+    """
 
     __slots__ = ("identity", "number")
 

@@ -1,7 +1,8 @@
-"""Samples the Python stacks of the target's threads from our own thread: no stop, the same clock as everything else.
+"""Samples the Python stacks of the target's threads from our own thread: no stop, the same clock as
+everything else.
 
-Everything it keeps in the target is bounded: how many stacks and labels it knows, how long a label is, and how much of
-the time samples take.
+Everything it keeps in the target is bounded: how many stacks and labels it knows, how long a label
+is, and how much of the time samples take.
 """
 
 import itertools
@@ -23,14 +24,16 @@ FORGOTTEN_NS = 180_000_000_000
 SWEEP_NS = 10_000_000_000
 OWN_FILE = "<perfscope "
 
-# Meanwhile this thread holds the interpreter. There is no longest pause: with thousands of threads samples become rare.
-# Only where a sample lasts because this thread lost its core there is one: else nothing would be seen on a crowded machine.
+# Meanwhile this thread holds the interpreter. There is no longest pause: with thousands of threads
+# samples become rare. Only where a sample lasts because this thread lost its core there is one:
+# else nothing would be seen on a crowded machine.
 MOST_SHARE = 0.002
 LONGEST_CROWDED_PAUSE_NS = 500_000_000
 MOST_THREADS = 32
 LONGEST_SAMPLE_NS = 2_000_000
 SMOOTHING = 8
-# A thread that waits so long for a core each time it wakes shows that the cores are full: then a sample delays the target.
+# A thread that waits so long for a core each time it wakes shows that the cores are full: then a
+# sample delays the target.
 FULL_CORES_WAIT_NS = 300_000
 FULL_CORES_PAUSE_NS = 300_000_000
 CORES_EVERY_NS = 5_000_000_000
@@ -42,7 +45,9 @@ def install(probe: "Probe") -> None:
 
 
 def has_gil() -> bool:
-    """Return whether only one thread at a time runs Python code here; a free-threaded build says so from 3.13 on."""
+    """Return whether only one thread at a time runs Python code here; a free-threaded build says so
+    from 3.13 on.
+    """
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
@@ -67,14 +72,18 @@ class Pace:
         self.due_ns = ended_ns + max(int(self.cpu_ns / MOST_SHARE), crowded_ns, full_ns)
 
     def ask_for_cores(self, now_ns: int) -> None:
-        """Judge from this thread's own waits for a core. Reading them lets go of the interpreter, so it is done rarely."""
+        """Judge from this thread's own waits for a core. Reading them lets go of the interpreter,
+        so it is done rarely.
+        """
         self.asked_ns, before, self.waits = now_ns, self.waits, run_queue_waits()
         turns = self.waits[1] - before[1]
         self.full_cores = turns > 0 and (self.waits[0] - before[0]) / turns > FULL_CORES_WAIT_NS
 
 
 def run_queue_waits() -> "tuple[int, int]":
-    """Return (ns this thread has waited for a core, how often it got one); zeros where the kernel does not count."""
+    """Return (ns this thread has waited for a core, how often it got one); zeros where the kernel
+    does not count.
+    """
     try:
         with open(f"/proc/{os.getpid()}/task/{get_native_id()}/schedstat", "rb") as file:
             _, waited, turns = file.read().split()
@@ -91,7 +100,8 @@ class Sampler:
         self.own = get_ident()
         self.main = main_ident()
         self.labels: dict[int, tuple[Any, dict[int, str]]] = {}
-        # by the hash of a stack: its number, and when it was seen last; the least recently seen first
+        # by the hash of a stack: its number, and when it was seen last; the least recently seen
+        # first
         self.known: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self.numbers = itertools.count()
         self.pace = Pace()
@@ -117,7 +127,9 @@ class Sampler:
         self.pace.took(time.thread_time_ns() - began_cpu_ns, ended_ns - began_ns, ended_ns)
 
     def chosen(self, frames: "dict[int, Any]") -> "list[int]":
-        """Return the threads of this sample: the main one, and of the others as many as are allowed, the next ones each time."""
+        """Return the threads of this sample: the main one, and of the others as many as are
+        allowed, the next ones each time.
+        """
         others = [ident for ident in frames if ident not in (self.own, self.main)]
         first = [self.main] if self.main in frames else []
         if len(others) <= MOST_THREADS:
@@ -128,7 +140,9 @@ class Sampler:
         return first + (others[at:] + others[:at])[:MOST_THREADS]
 
     def weight(self, ident: int, now_ns: int) -> int:
-        """Return the time that this sample stands for: since the thread's last one, or since the last sample of any."""
+        """Return the time that this sample stands for: since the thread's last one, or since the
+        last sample of any.
+        """
         weight = now_ns - self.sampled_ns.get(ident, self.last_ns)
         self.sampled_ns[ident] = now_ns
         return weight
@@ -148,7 +162,9 @@ class Sampler:
         notes.put({"ts": now_ns, "tid": native, "weight_ns": weight, "stack": number})
 
     def sweep(self, now_ns: int, frames: "dict[int, Any]") -> None:
-        """Forget what was not seen for minutes, ended threads, and code objects, which would else live as long as the probe."""
+        """Forget what was not seen for minutes, ended threads, and code objects, which would else
+        live as long as the probe.
+        """
         self.swept_ns = now_ns
         old = [key for key, (_, seen_ns) in self.known.items() if now_ns - seen_ns > FORGOTTEN_NS]
         self.forget([self.known.pop(key)[0] for key in old])
@@ -172,7 +188,8 @@ class Sampler:
         return ";".join(label for label in reversed(labels) if label)
 
     def label(self, code: Any, at: int) -> str:
-        """Return `function (file:line)` of an instruction, and remember it: to find its line a table is decoded.
+        """Return `function (file:line)` of an instruction, and remember it: to find its line a
+        table is decoded.
 
         The code object is kept along, so that its id stays its own.
         """
@@ -181,7 +198,9 @@ class Sampler:
         _, labels = self.labels.setdefault(id(code), (code, {}))
         ours = code.co_filename.startswith(OWN_FILE)
         place = f" ({short(code.co_filename)[-LONGEST_LABEL:]}:{line_of(code, at)})"
-        label = labels[at] = "" if ours else (code.co_name[:LONGEST_LABEL] + place).replace(";", ",")
+        label = labels[at] = (
+            "" if ours else (code.co_name[:LONGEST_LABEL] + place).replace(";", ",")
+        )
         return label
 
 

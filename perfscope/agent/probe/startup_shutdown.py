@@ -1,6 +1,7 @@
-"""The first and the last moment: whoever waits for the patches to be in place is told, and when the program ends by itself the
-probe leaves first. What was not yet sent is sent, and nothing of ours runs beside the end of the interpreter (hundredths of a
-second; longer only where a window of the profiler has to be over).
+"""The first and the last moment: whoever waits for the patches to be in place is told, and when the
+program ends by itself the probe leaves first. What was not yet sent is sent, and nothing of ours
+runs beside the end of the interpreter (hundredths of a second; longer only where a window of the
+profiler has to be over).
 """
 
 import os
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get("SHELF", {})  # the probe's modules by name; put here before this is run
+SHELF: "dict[str, Any]" = globals().get(
+    "SHELF", {}
+)  # the probe's modules by name; put here before this is run
 
 LAST_WORD_S = 60.0
 LOOK_S = 0.005
@@ -37,13 +40,17 @@ def install(probe: "Probe") -> None:
     threads = [first["intra_op_threads"]] if first is not None else []
 
     def ask() -> None:
-        """On the loop's own thread: the number of threads is a thread's own (OpenMP), and ours keeps what it saw first."""
+        """On the loop's own thread: the number of threads is a thread's own (OpenMP), and ours
+        keeps what it saw first.
+        """
         torch = sys.modules.get("torch")
         if torch is not None:
             threads[:] = [torch.get_num_threads()]
 
     def tick(now_ns: int) -> None:
-        """What was true of torch when the probe began may have changed in a program that has only just started."""
+        """What was true of torch when the probe began may have changed in a program that has only
+        just started.
+        """
         facts = of_torch()
         if facts is not None and threads:
             facts["intra_op_threads"] = threads[0]

@@ -1,7 +1,9 @@
-"""Torch's profiler, switched on and off: through torch's Python doors, and where they are found through exported C++ functions.
+"""Torch's profiler, switched on and off: through torch's Python doors, and where they are found
+through exported C++ functions.
 
-`Doors` ends a window by three functions called by ctypes, which lets go of the GIL; `GilDoors` is for a torch that lacks one
-of them: it ends by torch's Python door, which holds the GIL about ten microseconds an operator.
+`Doors` ends a window by three functions called by ctypes, which lets go of the GIL; `GilDoors` is
+for a torch that lacks one of them: it ends by torch's Python door, which holds the GIL about ten
+microseconds an operator.
 """
 
 import os
@@ -17,7 +19,7 @@ DESTROY = AUTOGRAD + "14ProfilerResultD1Ev"
 ANY_ON = AUTOGRAD + "29isProfilerEnabledInMainThreadEv"
 REMOVE = "_ZN5torch8profiler4impl17ProfilerStateBase14removeCallbackEv"
 POP = "_ZN5torch8profiler4impl17ProfilerStateBase3popEb"
-STATE = "_ZZN5torch8profiler4impl18GlobalStateManagerINS1_17ProfilerStateBaseEE9singletonEvE10singleton_"
+STATE = "_ZZN5torch8profiler4impl18GlobalStateManagerINS1_17ProfilerStateBaseEE9singletonEvE10singleton_"  # noqa: E501
 BLOCKS = (
     "_ZZN5torch8profiler4impl19ThreadLocalSubqueue14TorchOpStorage10EventBlock"
     "INS1_21KinetoObserverContext5EventELm512EEC4EvE8counter_"
@@ -26,19 +28,23 @@ OPERATORS_PER_BLOCK = 512
 SEVERITY = "_ZN9libkineto6Logger14severityLevel_E"
 API = "_ZN9libkineto3apiEv"
 REGISTRAR_AT = 24
-"""Where `api()` keeps the thread that loaded torch: behind a reference to the configuration, the proxy and the client."""
+"""Where `api()` keeps the thread that loaded torch: behind a reference to the configuration, the
+proxy and the client.
+"""
 PROXY = "_ZN9libkineto21ActivityProfilerProxy8isActiveEv"
 PROXY_TABLE = "_ZTVN9libkineto21ActivityProfilerProxyE"
-# Where the proxy stands among the words of `api()`, its controller among those of the proxy, and the head of a table of
-# virtual functions: held against PROXY_TABLE before anything is read.
+# Where the proxy stands among the words of `api()`, its controller among those of the proxy, and
+# the head of a table of virtual functions: held against PROXY_TABLE before anything is read.
 PROXY_AT, CONTROLLER_AT, TABLE_HEAD = 8, 24, 16
 LOADER = "_ZN9libkineto12ConfigLoader8instanceEv"
 LOADER_STOP = "_ZN9libkineto12ConfigLoader10stopThreadEv"
 LOW_32 = 0xFFFFFFFF
 QUIET = 6
 TRIM_BELOW_BYTES = 1 << 30
-"""Anonymous memory of the process up to which freed pages are given back to the kernel: malloc_trim visits every free page
-of the process under the allocator's locks, 120 ms were measured for a heap of 1 GiB with holes, 390 ms for one of 4 GiB."""
+"""Anonymous memory of the process up to which freed pages are given back to the kernel: malloc_trim
+visits every free page of the process under the allocator's locks, 120 ms were measured for a heap
+of 1 GiB with holes, 390 ms for one of 4 GiB.
+"""
 OLDEST_TORCH = (2, 4)
 
 
@@ -48,14 +54,18 @@ def typed(function: Any, result: Any, *arguments: Any) -> Any:
 
 
 def mapped(path: str) -> bool:
-    """Is the library at `path` one of those loaded? Opening another would bring a second torch in."""
+    """Is the library at `path` one of those loaded? Opening another would bring a second torch
+    in.
+    """
     real = os.path.realpath(path)
     with open("/proc/self/maps") as maps:
         return any(line.rstrip().endswith(real) for line in maps)
 
 
 def too_old(version: str) -> bool:
-    """Return whether this torch is older than the oldest with which windows are tried; False for a version that is unclear."""
+    """Return whether this torch is older than the oldest with which windows are tried; False for a
+    version that is unclear.
+    """
     try:
         major, minor = version.split(".")[:2]
         return (int(major), int(minor)) < OLDEST_TORCH
@@ -64,7 +74,9 @@ def too_old(version: str) -> bool:
 
 
 class GilDoors:
-    """The doors of the torch that is loaded. Raises LookupError with the reason where not even these are there."""
+    """The doors of the torch that is loaded. Raises LookupError with the reason where not even
+    these are there.
+    """
 
     free = False
 
@@ -75,22 +87,34 @@ class GilDoors:
         self.autograd: Any = getattr(torch._C, "_autograd", None)
         self.stacks = stacks
         if os.uname().machine != "x86_64":
-            raise LookupError("kernel windows are taken on x86-64 only: C++ functions are called by its conventions")
+            raise LookupError(
+                "kernel windows are taken on x86-64 only: C++ functions are called by its"
+                " conventions"
+            )
         path = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so")
         self.version = getattr(torch, "__version__", "?")
         if too_old(str(self.version)):
             raise LookupError(
-                "torch {} is too old for kernel windows, {}.{} is the oldest".format(self.version, *OLDEST_TORCH)
+                "torch {} is too old for kernel windows, {}.{} is the oldest".format(
+                    self.version, *OLDEST_TORCH
+                )
             )
         if ctypes is None or self.profiler is None or self.autograd is None or not mapped(path):
-            raise LookupError(f"this build of torch {self.version} has no profiler that can be reached")
+            raise LookupError(
+                f"this build of torch {self.version} has no profiler that can be reached"
+            )
         self.ctypes = ctypes
         try:
-            self.experimental = self.profiler._ExperimentalConfig(profile_all_threads=True, trace_only=True)
+            self.experimental = self.profiler._ExperimentalConfig(
+                profile_all_threads=True, trace_only=True
+            )
         except TypeError:
-            raise LookupError(f"torch {self.version} cannot profile all threads at once (2.13 can)") from None
+            raise LookupError(
+                f"torch {self.version} cannot profile all threads at once (2.13 can)"
+            ) from None
         self.library, pointer = ctypes.CDLL(path), ctypes.c_void_p
-        # These two hold the GIL: no thread forks meanwhile, so that a child never finds the locks inside them taken.
+        # These two hold the GIL: no thread forks meanwhile, so that a child never finds the locks
+        # inside them taken.
         held = ctypes.PyDLL(path)
         try:
             self.remove = typed(getattr(held, REMOVE), None, pointer)
@@ -99,7 +123,9 @@ class GilDoors:
             self.api = typed(getattr(self.library, API), pointer)()
             self.severity = ctypes.c_int.in_dll(self.library, SEVERITY)
         except (AttributeError, ValueError):
-            raise LookupError(f"torch {self.version} does not let its profiler be ended safely") from None
+            raise LookupError(
+                f"torch {self.version} does not let its profiler be ended safely"
+            ) from None
         self.blocks = self.find_blocks()
         self.spoken = self.severity.value
         self.active, self.table, self.loader = self.find_proxy()
@@ -110,20 +136,26 @@ class GilDoors:
         self.prepare_ns = self.enable_ns = 0
         self.with_device = False
         libc = ctypes.CDLL(None)
-        self.give_back, self.trim = typed(libc.free, None, pointer), getattr(libc, "malloc_trim", None)
+        self.give_back, self.trim = (
+            typed(libc.free, None, pointer),
+            getattr(libc, "malloc_trim", None),
+        )
 
     def find_blocks(self) -> Any:
-        """Return the counter of blocks of 512 operators that any session made since the process began; None without."""
+        """Return the counter of blocks of 512 operators that any session made since the process
+        began; None without.
+        """
         try:
             return self.ctypes.c_uint64.in_dll(self.library, BLOCKS)
         except ValueError:
             return None
 
     def find_registrar(self) -> Any:
-        """Return the word of Kineto's `api()` that names the thread that loaded torch; None where the layout is not known.
+        """Return the word of Kineto's `api()` that names the thread that loaded torch; None where
+        the layout is not known.
 
-        The layout is the known one when the first word is the configuration that the library itself returns, when no word
-        of the proxy contradicts it, and when the word names a living thread.
+        The layout is the known one when the first word is the configuration that the library itself
+        returns, when no word of the proxy contradicts it, and when the word names a living thread.
         """
         word, place = self.ctypes.c_uint64.from_address, self.api + REGISTRAR_AT
         if self.loader is None or word(self.api).value != self.configuration():
@@ -136,7 +168,9 @@ class GilDoors:
         return registrar if registrar.value in living else None
 
     def find_proxy(self) -> tuple[Any, int, Any]:
-        """(is one at work?, where its virtual functions stand, what ends Kineto's thread); (None, 0, None) without."""
+        """(is one at work?, where its virtual functions stand, what ends Kineto's thread); (None,
+        0, None) without.
+        """
         ctypes, pointer = self.ctypes, self.ctypes.c_void_p
         try:
             table = ctypes.addressof(ctypes.c_char.in_dll(self.library, PROXY_TABLE)) + TABLE_HEAD
@@ -157,11 +191,15 @@ class GilDoors:
         return int(at)
 
     def initialized(self) -> bool | None:
-        """Return whether Kineto was ever prepared in this process; None where this torch does not show it."""
+        """Return whether Kineto was ever prepared in this process; None where this torch does not
+        show it.
+        """
         return None if not self.table else bool(self.proxy())
 
     def operators(self) -> int | None:
-        """Return how many operators all sessions recorded so far, at most 512 per thread too many; None if unknown."""
+        """Return how many operators all sessions recorded so far, at most 512 per thread too many;
+        None if unknown.
+        """
         return None if self.blocks is None else int(self.blocks.value) * OPERATORS_PER_BLOCK
 
     def busy(self) -> bool | None:
@@ -185,7 +223,9 @@ class GilDoors:
         )
 
     def start(self) -> int:
-        """Switch it on for every thread, with shapes and memory; return what tells it from another. Raises LookupError."""
+        """Switch it on for every thread, with shapes and memory; return what tells it from another.
+        Raises LookupError.
+        """
         door, slot = self.profiler, self.registrar
         asked = door.ProfilerConfig(
             door.ProfilerState.KINETO, True, True, self.stacks, False, False, self.experimental, ""
@@ -193,13 +233,23 @@ class GilDoors:
         kinds = door.ProfilerActivity
         activities = {kinds.CPU, kinds.CUDA} if self.torch.cuda.is_initialized() else {kinds.CPU}
         if len(activities) > 1 and os.environ.get("TEARDOWN_CUPTI") == "1":
-            # torch itself avoids it where there are CUDA graphs: they crash when CUPTI comes back after being torn down
-            raise LookupError("TEARDOWN_CUPTI=1 is set in the process: CUDA graphs may crash after a window")
+            # torch itself avoids it where there are CUDA graphs: they crash when CUPTI comes back
+            # after being torn down
+            raise LookupError(
+                "TEARDOWN_CUPTI=1 is set in the process: CUDA graphs may crash after a window"
+            )
         if slot is None and not self.severity.value:
-            raise LookupError("torch's profiler would write a line into the program's stderr when first started")
+            raise LookupError(
+                "torch's profiler would write a line into the program's stderr when first started"
+            )
         self.with_device = len(activities) > 1
-        # Its first use starts a thread that waits for orders from a file or a daemon: that one goes with the window
-        self.threaded = not self.table or bool(self.proxy()) or any(one.startswith("KINETO_") for one in os.environ)
+        # Its first use starts a thread that waits for orders from a file or a daemon: that one goes
+        # with the window
+        self.threaded = (
+            not self.table
+            or bool(self.proxy())
+            or any(one.startswith("KINETO_") for one in os.environ)
+        )
         began = time.monotonic_ns()
         self.prepare_quietly(asked, activities)
         prepared = time.monotonic_ns()
@@ -213,9 +263,11 @@ class GilDoors:
         return int(state)
 
     def prepare_quietly(self, asked: Any, activities: Any) -> None:
-        """Prepare Kineto while it is silent: without CUPTI it would write three lines into the program's stderr.
+        """Prepare Kineto while it is silent: without CUPTI it would write three lines into the
+        program's stderr.
 
-        Kineto asks to be initialized by the thread that loaded torch, and complains otherwise; what that does is the same.
+        Kineto asks to be initialized by the thread that loaded torch, and complains otherwise; what
+        that does is the same.
         """
         slot, before = self.registrar, self.severity.value
         kept = slot.value if slot is not None else 0
@@ -237,7 +289,9 @@ class GilDoors:
         return bool(self.state.value == state)
 
     def claim(self) -> bool:
-        """Return whether the caller may end the session: the first one to ask, of our thread and a thread of the program's."""
+        """Return whether the caller may end the session: the first one to ask, of our thread and a
+        thread of the program's.
+        """
         try:
             self.owners.pop()
         except IndexError:
@@ -245,7 +299,9 @@ class GilDoors:
         return True
 
     def stop_recording(self) -> None:
-        """Take its callbacks out, once: no operator that begins from now on is recorded. It is still on."""
+        """Take its callbacks out, once: no operator that begins from now on is recorded. It is
+        still on.
+        """
         try:
             state = self.recording.pop()
         except IndexError:
@@ -255,14 +311,17 @@ class GilDoors:
     def abandon(self) -> None:
         """Let go of the session without ending or saving it; after `claim`.
 
-        Its memory is never freed: operators that are open, and threads inside a callback, still write there.
+        Its memory is never freed: operators that are open, and threads inside a callback, still
+        write there.
         """
         self.stop_recording()
         self.pop(self.ctypes.byref((self.ctypes.c_uint64 * 2)()), True)
         self.severity.value = self.spoken
 
     def forget_in_child(self) -> None:
-        """In a forked child: take out the copy of our callbacks, and only ours, and let go of the copy of the session."""
+        """In a forked child: take out the copy of our callbacks, and only ours, and let go of the
+        copy of the session.
+        """
         state = self.state.value
         if state:
             self.remove(state)
@@ -270,18 +329,23 @@ class GilDoors:
         self.severity.value = self.spoken
 
     def end(self) -> Any:
-        """Switch it off, once no thread is inside a callback any more. Raises RuntimeError where none is on."""
+        """Switch it off, once no thread is inside a callback any more. Raises RuntimeError where
+        none is on.
+        """
         return self.autograd_off()
 
     def save(self, result: Any, file: int) -> None:
         """Write the trace into a file of ours, and give its memory back.
 
-        Kineto writes to NAME.tmp and renames it; a zero byte behind the name ends it for the kernel before the `.tmp`.
+        Kineto writes to NAME.tmp and renames it; a zero byte behind the name ends it for the kernel
+        before the `.tmp`.
         """
         result.save(f"/proc/self/fd/{file}\0")
 
     def tidy(self) -> None:
-        """Set back the level of Kineto's messages, end the thread that came with it, and give back the freed memory."""
+        """Set back the level of Kineto's messages, end the thread that came with it, and give back
+        the freed memory.
+        """
         self.severity.value = self.spoken
         if not self.threaded:
             self.loader()
@@ -298,7 +362,9 @@ def anonymous_bytes() -> int:
 
 
 class Doors(GilDoors):
-    """The same, ended without the GIL. Raises LookupError with the reason where a function is missing."""
+    """The same, ended without the GIL. Raises LookupError with the reason where a function is
+    missing.
+    """
 
     free = True
 
@@ -311,7 +377,9 @@ class Doors(GilDoors):
             self.destroy = typed(getattr(library, DESTROY), None, pointer)
             self.main_on = typed(getattr(library, ANY_ON), self.ctypes.c_bool)
         except (AttributeError, ValueError):
-            raise LookupError(f"torch {self.version} has no way to end a window without the GIL") from None
+            raise LookupError(
+                f"torch {self.version} has no way to end a window without the GIL"
+            ) from None
 
     def busy(self) -> bool | None:
         return True if self.any_on() else super().busy()
@@ -336,7 +404,9 @@ class Doors(GilDoors):
 
 
 def doors(torch: Any, stacks: bool) -> GilDoors:
-    """The best there are. Python stacks are put together under the GIL, so a window with them is ended with it."""
+    """The best there are. Python stacks are put together under the GIL, so a window with them is
+    ended with it.
+    """
     if not stacks:
         try:
             return Doors(torch)

@@ -1,4 +1,6 @@
-"""A profiler of the program's own has the way: who has one on or prepared, and what makes ours end before theirs begins."""
+"""A profiler of the program's own has the way: who has one on or prepared, and what makes ours end
+before theirs begins.
+"""
 
 import sys
 from _thread import get_ident
@@ -11,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class Theirs:
-    """Watches the functions by which Python begins and ends a profile, and ends `windows` that are on before theirs begins."""
+    """Watches the functions by which Python begins and ends a profile, and ends `windows` that are
+    on before theirs begins.
+    """
 
     def __init__(self, windows: "Windows") -> None:
         self.windows = windows
@@ -30,10 +34,14 @@ class Theirs:
                 if name in vars(owner):
                     self.probe.patches.put(owner, name, self.giving_way(vars(owner)[name]))
             if "_disable_profiler" in vars(owner):
-                self.probe.patches.put(owner, "_disable_profiler", self.over_after(vars(owner)["_disable_profiler"]))
+                self.probe.patches.put(
+                    owner, "_disable_profiler", self.over_after(vars(owner)["_disable_profiler"])
+                )
 
     def giving_way(self, original: "Callable[..., Any]") -> Any:
-        """Return `original`, which begins or prepares a profile of theirs, made to wait for the end of ours."""
+        """Return `original`, which begins or prepares a profile of theirs, made to wait for the end
+        of ours.
+        """
 
         def begins(args: Any, kwargs: Any) -> bool:
             count = len(self.begun)
@@ -73,7 +81,9 @@ class Theirs:
 
 
 def preparing() -> bool:
-    """Has the program a profiler that is prepared and not yet ended? Walks over all objects: only where Kineto does not tell."""
+    """Has the program a profiler that is prepared and not yet ended? Walks over all objects: only
+    where Kineto does not tell.
+    """
     made = getattr(sys.modules.get("torch.autograd.profiler"), "profile", None)
     gc = sys.modules.get("gc")
     if made is None or gc is None:

@@ -1,7 +1,8 @@
-"""One step for the windows of all ranks of a job, agreed ahead: each rank counts its updates from the moment it was entered.
+"""One step for the windows of all ranks of a job, agreed ahead: each rank counts its updates from
+the moment it was entered.
 
-Ranks that reduce their gradients together end each update at about the same time, so the updates of two of them are paired by
-when they ended. Where they cannot be paired there is no such step.
+Ranks that reduce their gradients together end each update at about the same time, so the updates of
+two of them are paired by when they ended. Where they cannot be paired there is no such step.
 """
 
 import math
@@ -15,12 +16,15 @@ PAIRS = 24
 FEWEST_PAIRS = 4
 MOST_KEPT = 512
 AGREEING = 0.8
-"""So large a share of the pairs must show the same difference: else these ranks do not go in step."""
+"""So large a share of the pairs must show the same difference: else these ranks do not go in step.
+"""
 
 
 @dataclass
 class Updates:
-    """The updates of one rank: when they ended (CLOCK_MONOTONIC, ns, in order), and the number of one that was told."""
+    """The updates of one rank: when they ended (CLOCK_MONOTONIC, ns, in order), and the number of
+    one that was told.
+    """
 
     ends: list[int] = field(default_factory=list)
     told: tuple[int, int] | None = None
@@ -31,7 +35,9 @@ class Updates:
             del self.ends[:-MOST_KEPT]
 
     def last_number(self) -> int | None:
-        """The number of the last of `ends`. The told one is the first that ended no sooner than it was told to."""
+        """The number of the last of `ends`. The told one is the first that ended no sooner than it
+        was told to.
+        """
         if self.told is None or not self.ends or self.ends[-1] < self.told[1]:
             return None
         number, at_ns = self.told
@@ -40,7 +46,9 @@ class Updates:
 
 
 def difference(one: Updates, other: Updates) -> int | None:
-    """By how much the numbers of `other` are ahead of those of `one`, None where most pairs do not agree."""
+    """By how much the numbers of `other` are ahead of those of `one`, None where most pairs do not
+    agree.
+    """
     numbers = (one.last_number(), other.last_number())
     if numbers[0] is None or numbers[1] is None:
         return None
@@ -57,7 +65,9 @@ def nearest(ends: Sequence[int], at_ns: int) -> int:
 
 
 def agreed(ranks: Sequence[Updates]) -> list[int] | None:
-    """A number of an update still to come for each rank, the same step for all; None where there is none."""
+    """A number of an update still to come for each rank, the same step for all; None where there is
+    none.
+    """
     first = ranks[0]
     number, ends = first.last_number(), first.ends
     if number is None or len(ends) < FEWEST_PAIRS:

@@ -1,9 +1,11 @@
-"""The part of dynolog, the daemon that Kineto knows, that hands a process the order for a trace: messages and the socket.
+"""The part of dynolog, the daemon that Kineto knows, that hands a process the order for a trace:
+messages and the socket.
 
-A process started with KINETO_USE_DAEMON=1 asks every ten seconds at the abstract datagram socket `dynolog` and a zero byte.
-A message is {uint64 size of the payload; char type[32]; payload}. `req` asks for a configuration, with
-{int32 what; int32 count; int64 job; int32 pids[count]}, and is answered by text, empty for nothing to do; `ctxt` registers
-{int32 device; int32 pid; int64 job} and is answered by how many are registered. (Kineto's IPC fabric, as torch 2.13 speaks it.)
+A process started with KINETO_USE_DAEMON=1 asks every ten seconds at the abstract datagram socket
+`dynolog` and a zero byte. A message is {uint64 size of the payload; char type[32]; payload}. `req`
+asks for a configuration, with {int32 what; int32 count; int64 job; int32 pids[count]}, and is
+answered by text, empty for nothing to do; `ctxt` registers {int32 device; int32 pid; int64 job} and
+is answered by how many are registered. (Kineto's IPC fabric, as torch 2.13 speaks it.)
 """
 
 import errno
@@ -45,7 +47,9 @@ class Message:
 
 
 def listen(pid: int) -> socket.socket:
-    """A socket under the daemon's name, where `pid` looks for it. Raises CollectorUnavailable with the reason."""
+    """A socket under the daemon's name, where `pid` looks for it. Raises CollectorUnavailable with
+    the reason.
+    """
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     there = None
     try:
@@ -60,7 +64,8 @@ def listen(pid: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             said = (
-                "dynolog (or another perfscope) has the name: ask it for the trace (`dyno gputrace`), or end it first"
+                "dynolog (or another perfscope) has the name: ask it for the trace (`dyno"
+                " gputrace`), or end it first"
             )
             raise CollectorUnavailable(said) from None
         said = f"no socket for Kineto in the network namespace of pid {pid}: {error.strerror}"
@@ -84,7 +89,9 @@ def bound() -> socket.socket:
 
 
 def other_network(pid: int) -> int | None:
-    """The network namespace of `pid` where it is not ours; where we may not look, ours is the one to try."""
+    """The network namespace of `pid` where it is not ours; where we may not look, ours is the one
+    to try.
+    """
     try:
         if os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat("/proc/self/ns/net").st_ino:
             return None
@@ -94,7 +101,9 @@ def other_network(pid: int) -> int | None:
 
 
 class Inbox:
-    """Receives on a thread of its own: dropping a descriptor that somebody sent along can sleep as long as the sender chose."""
+    """Receives on a thread of its own: dropping a descriptor that somebody sent along can sleep as
+    long as the sender chose.
+    """
 
     def __init__(self, here: socket.socket) -> None:
         self.here = here
@@ -104,12 +113,16 @@ class Inbox:
         self.thread.start()
 
     def take(self) -> list[Message]:
-        """Return what has arrived since the last call. Raises StepFailed when the thread has failed."""
+        """Return what has arrived since the last call. Raises StepFailed when the thread has
+        failed.
+        """
         self.thread.raise_failure()
         return [self.messages.popleft() for _ in range(len(self.messages))]
 
     def stop(self) -> None:
-        """Receive no more. The name is free only once the thread has left its wait, which is normally within `POLL_S`."""
+        """Receive no more. The name is free only once the thread has left its wait, which is
+        normally within `POLL_S`.
+        """
         self.stopped = True
         self.thread.join(10 * POLL_S)
 
@@ -120,7 +133,9 @@ class Inbox:
 
 
 def heard(here: socket.socket) -> list[Message]:
-    """Return what has arrived: at most `MOST_MESSAGES`, those without a sender to answer left out."""
+    """Return what has arrived: at most `MOST_MESSAGES`, those without a sender to answer left
+    out.
+    """
     found: list[Message] = []
     for _ in range(MOST_MESSAGES):
         try:
@@ -133,9 +148,17 @@ def heard(here: socket.socket) -> list[Message]:
     return found
 
 
-def parsed(text: bytes, rights: list[tuple[int, int, bytes]], address: bytes | None) -> Message | None:
-    """Return one message; None when it is not whole, or its sender has no address or no credentials."""
-    sender = [data for level, kind, data in rights if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)]
+def parsed(
+    text: bytes, rights: list[tuple[int, int, bytes]], address: bytes | None
+) -> Message | None:
+    """Return one message; None when it is not whole, or its sender has no address or no
+    credentials.
+    """
+    sender = [
+        data
+        for level, kind, data in rights
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
+    ]
     if len(text) < HEAD.size or not sender or not address:
         return None
     _, kind = HEAD.unpack_from(text)
@@ -155,7 +178,9 @@ def answer(here: socket.socket, to: Message, payload: bytes) -> bool:
 
 
 def order(path: Path, seconds: float, *, stacks: bool) -> bytes:
-    """The text that asks for one trace, from now on, into `path` (Kineto puts `_PID` before its suffix)."""
+    """The text that asks for one trace, from now on, into `path` (Kineto puts `_PID` before its
+    suffix).
+    """
     wanted = {
         "ACTIVITIES_LOG_FILE": path,
         "PROFILE_START_TIME": 0,

@@ -1,4 +1,6 @@
-"""The traces of windows in the run folder: packed on threads of their own, told of in a stream, the oldest dropped at last."""
+"""The traces of windows in the run folder: packed on threads of their own, told of in a stream, the
+oldest dropped at last.
+"""
 
 import contextlib
 import os
@@ -47,7 +49,9 @@ class Packed:
 
 
 class TraceStore:
-    """`kineto/` of one run folder. `write_down` belongs to the recorder's thread, which writes the streams."""
+    """`kineto/` of one run folder. `write_down` belongs to the recorder's thread, which writes the
+    streams.
+    """
 
     def __init__(self, run: RunWriter) -> None:
         self.run = run
@@ -89,7 +93,10 @@ class TraceStore:
         name = note["name"]
         fresh = f"{name}.new"
         try:
-            with os.fdopen(file, "rb", buffering=0), os.fdopen(self.held.create(fresh), "wb") as out:
+            with (
+                os.fdopen(file, "rb", buffering=0),
+                os.fdopen(self.held.create(fresh), "wb") as out,
+            ):
                 contents = pack(file, out)
                 size = out.tell()
             self.held.rename(fresh, name)
@@ -121,7 +128,9 @@ class TraceStore:
                 self.trouble.append(not_stored(thread.failure.reason))
 
     def look_into(self, trace: Packed) -> None:
-        """Keep what the trace shows: whether all was closed at its end, whether the kernels are missing."""
+        """Keep what the trace shows: whether all was closed at its end, whether the kernels are
+        missing.
+        """
         contents = trace.contents
         self.closed[trace.process] = contents.is_whole and not contents.has_open
         if trace.note.get("device") and contents.is_whole and not contents.has_kernels:
@@ -132,18 +141,26 @@ class TraceStore:
             self.without_operators = True
 
     def all_closed(self, process: int) -> bool | None:
-        """Return whether the last trace of a process shows that nothing was open at its end; None while it is packed."""
+        """Return whether the last trace of a process shows that nothing was open at its end; None
+        while it is packed.
+        """
         return None if self.threads else self.closed.get(process, False)
 
     def tell_cut(self) -> None:
         """Say that a trace was larger than is kept."""
         self.cut += 1
         limit = f"{LARGEST_TRACE_BYTES >> 20} MB"
-        self.trouble.append(f"the trace of a window is larger than {limit}: what follows was cut off")
-        self.run.tell_dropped("the end of", f"the end of {self.cut} traces of windows, larger than {limit}")
+        self.trouble.append(
+            f"the trace of a window is larger than {limit}: what follows was cut off"
+        )
+        self.run.tell_dropped(
+            "the end of", f"the end of {self.cut} traces of windows, larger than {limit}"
+        )
 
     def make_room(self) -> None:
-        """Drop the oldest traces beyond the limit; when those windows were stays known, for the steps they distorted."""
+        """Drop the oldest traces beyond the limit; when those windows were stays known, for the
+        steps they distorted.
+        """
         while len(self.kept) > 1 and sum(one.size for one in self.kept) > MOST_STORED_BYTES:
             trace = self.kept.pop(0)
             if self.held is not None:
@@ -166,7 +183,9 @@ def not_stored(reason: str) -> str:
 
 
 def pack(file: int, out: Any) -> Contents:
-    """Compress a memory file into the binary file `out`; of one that is too large the end is left out. Raises OSError."""
+    """Compress a memory file into the binary file `out`; of one that is too large the end is left
+    out. Raises OSError.
+    """
     packer = isal_zlib.compressobj(FASTEST, isal_zlib.DEFLATED, GZIP)
     offset, before = 0, b""
     has_open = has_kernels = has_operators = False

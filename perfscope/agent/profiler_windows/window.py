@@ -1,4 +1,6 @@
-"""How long a window of torch's profiler in the target lasts, what may be spent on it, and when it is taken."""
+"""How long a window of torch's profiler in the target lasts, what may be spent on it, and when it
+is taken.
+"""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +8,9 @@ from dataclasses import dataclass
 from perfscope.errors import UsageError
 
 STALL_NS_PER_EVENT = 2_500
-"""What ending a window can hold up a step, by events it holds: at worst 554 ms were seen for 200,000."""
+"""What ending a window can hold up a step, by events it holds: at worst 554 ms were seen for
+200,000.
+"""
 MEMORY_PER_EVENT_BYTES = 8_000
 """Twice what recording, ending and saving took together, with shapes: 400 MB for 94,000 events."""
 MEMORY_SHARE = 0.5
@@ -29,7 +33,8 @@ LATEST_S = 30.0
 
 @dataclass(frozen=True)
 class Window:
-    """It ends after `steps` whole steps, after `seconds`, or where more events would stall a step beyond `stall_s`.
+    """It ends after `steps` whole steps, after `seconds`, or where more events would stall a step
+    beyond `stall_s`.
 
     `every_s` takes one again and again; `stacks` records Python stacks too.
     """
@@ -64,7 +69,10 @@ def window_of(text: str) -> Window:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)s?", value) if unit == "seconds" else None
     if match and 0.0 < float(match[1]) <= LONGEST_ASKED_S:
         return Window(MANY_STEPS, float(match[1]))
-    raise UsageError(f"{text!r} is neither steps=N (1 to {MOST_STEPS}) nor seconds=S (at most {LONGEST_ASKED_S:.0f})")
+    raise UsageError(
+        f"{text!r} is neither steps=N (1 to {MOST_STEPS}) nor seconds=S (at most"
+        f" {LONGEST_ASKED_S:.0f})"
+    )
 
 
 def text_of(window: Window) -> str:
@@ -75,9 +83,11 @@ def text_of(window: Window) -> str:
 
 
 def due(here_s: float, steps: int, total_s: float | None) -> bool:
-    """Is it time for the first window? `total_s`: how long the recording lasts at most, None: until it is stopped.
+    """Is it time for the first window? `total_s`: how long the recording lasts at most, None: until
+    it is stopped.
 
-    After enough undisturbed steps; where steps are long, in the middle of the recording; in a short one sooner.
+    After enough undisturbed steps; where steps are long, in the middle of the recording; in a short
+    one sooner.
     """
     soonest_s = SOONEST_S if total_s is None else min(SOONEST_S, 0.4 * total_s)
     latest_s = LATEST_S if total_s is None else min(LATEST_S, 0.5 * total_s)

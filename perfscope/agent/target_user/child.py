@@ -1,7 +1,8 @@
-"""Runs one function with the rights of a target's user, in a child process that lives for that call.
+"""Runs one function with the rights of a target's user, in a child process that lives for that
+call.
 
-The child is not trusted: the user may stop, kill or delay it, and decides what its files hold. It has a time limit, its answer
-is bounded JSON, and what it opened comes back as descriptors.
+The child is not trusted: the user may stop, kill or delay it, and decides what its files hold. It
+has a time limit, its answer is bounded JSON, and what it opened comes back as descriptors.
 """
 
 import array
@@ -27,12 +28,16 @@ MOST_FILES = 4
 POLL_S = 0.001
 PAUSE_S = 60.0
 unresponsive_until_s: dict[int, float] = {}
-"""By uid: a user who stops our helpers, or whose files do not answer, costs one time limit a minute and not one per file."""
+"""By uid: a user who stops our helpers, or whose files do not answer, costs one time limit a minute
+and not one per file.
+"""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a function gives back: JSON-compatible data, and open files that now belong to the caller."""
+    """What a function gives back: JSON-compatible data, and open files that now belong to the
+    caller.
+    """
 
     value: Any = None
     files: Sequence[int] = field(default=())
@@ -52,10 +57,11 @@ def call_as(
     files: tuple[int, ...] = (),
     limit_s: float = LIMIT_S,
 ) -> Reply:
-    """Return `function(*arguments)`, run as `user`. Raises OSError, TimeoutError after `limit_s` seconds.
+    """Return `function(*arguments)`, run as `user`. Raises OSError, TimeoutError after `limit_s`
+    seconds.
 
-    The child has no open files but `user.root` and the descriptors in `files`. Where the files are our
-    own it is a plain call in this process, without a time limit.
+    The child has no open files but `user.root` and the descriptors in `files`. Where the files are
+    our own it is a plain call in this process, without a time limit.
     """
     if not user.foreign:
         return function(*arguments)
@@ -77,7 +83,9 @@ def call_as(
         kill_and_reap(child)
 
 
-def serve(user: TargetUser, connection: socket.socket, keep: set[int], work: Callable[[], Reply]) -> None:
+def serve(
+    user: TargetUser, connection: socket.socket, keep: set[int], work: Callable[[], Reply]
+) -> None:
     """Run in the child, which ends here; what is not an OSError ends it without an answer."""
     try:
         os.setsid()
@@ -115,7 +123,9 @@ def send(connection: socket.socket, text: bytes, files: Sequence[int]) -> None:
 
 
 def reply_from(connection: socket.socket, until_s: float) -> Reply:
-    """Read one reply until `until_s` (time.monotonic). Raises OSError with what failed in the child."""
+    """Read one reply until `until_s` (time.monotonic). Raises OSError with what failed in the
+    child.
+    """
     received, files = bytearray(), array.array("i")
     try:
         while len(received) < 8 or len(received) < 8 + int.from_bytes(received[:8], "little"):

@@ -1,6 +1,8 @@
-"""Functions over the files of a target's user; each is run by `child.call_as` and finds its paths below a root directory.
+"""Functions over the files of a target's user; each is run by `child.call_as` and finds its paths
+below a root directory.
 
-Nothing here follows a link out of that root, waits on a FIFO, or assumes that a name still refers to the same file.
+Nothing here follows a link out of that root, waits on a FIFO, or assumes that a name still refers
+to the same file.
 """
 
 import contextlib
@@ -52,7 +54,9 @@ def open_without_links(root: int, path: str, flags: int) -> int:
     folder = os.dup(root)
     try:
         for part in parts[:-1]:
-            inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            inner = os.open(
+                part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder
+            )
             os.close(folder)
             folder = inner
         return os.open(parts[-1] if parts else ".", flags | os.O_NOFOLLOW, dir_fd=folder)
@@ -89,7 +93,9 @@ def filesystem_bytes(root: int, path: str) -> Reply:
 
 
 def make_folder(root: int, place: str, name: str, files: Mapping[str, str]) -> Reply:
-    """Make the folder `name` (mode 0700) with `files` in `place`; return the place and the open folder. Raises OSError."""
+    """Make the folder `name` (mode 0700) with `files` in `place`; return the place and the open
+    folder. Raises OSError.
+    """
     parent = open_below(root, place, FOLDER)
     try:
         return Reply(place, [new_folder(parent, name, files)])
@@ -98,7 +104,9 @@ def make_folder(root: int, place: str, name: str, files: Mapping[str, str]) -> R
 
 
 def new_folder(parent: int, name: str, files: Mapping[str, str]) -> int:
-    """Make a folder below the open folder `parent`; return its descriptor. Raises OSError, leaving nothing."""
+    """Make a folder below the open folder `parent`; return its descriptor. Raises OSError, leaving
+    nothing.
+    """
     os.mkdir(name, 0o700, dir_fd=parent)
     made = None
     try:
@@ -153,8 +161,9 @@ def remove_dead_folders(root: int, place: str, prefix: str) -> None:
 def copy_first(folder: int, prefix: str, suffix: str, most_bytes: int) -> Reply:
     """Copy the first regular file of this user's in an open folder into a memory file.
 
-    Returns its size in bytes and the memory file, or None and no descriptor while no such file exists. Only the
-    copy is handed on: reading the file itself could block, or show something else later. Raises OSError.
+    Returns its size in bytes and the memory file, or None and no descriptor while no such file
+    exists. Only the copy is handed on: reading the file itself could block, or show something else
+    later. Raises OSError.
     """
     for name in sorted(os.listdir(folder)):
         if not (name.startswith(prefix) and name.endswith(suffix)):

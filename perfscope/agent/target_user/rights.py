@@ -20,7 +20,8 @@ PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
 CAP_SYS_PTRACE = 1 << 19
 CAPABILITY_VERSION_3 = 0x20080522
 MORE_MEMORY_BYTES = 1 << 30
-"""A child may use this much beyond what it inherits: a symbol table of a large libpython is 100 MB."""
+"""A child may use this much beyond what it inherits: a symbol table of a large libpython is 100 MB.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class TargetUser:
 def user_of(pid: int) -> TargetUser:
     """Return the user of process `pid`, to be closed. Raises OSError when the process is gone.
 
-    Where the kernel does not show us the root directory of the process, our own is used, and its files count as foreign.
+    Where the kernel does not show us the root directory of the process, our own is used, and its
+    files count as foreign.
     """
     status = proc.status(pid)
     uid, gid = (int(status[name].split()[1]) for name in ("Uid", "Gid"))
@@ -72,11 +74,14 @@ def shares_root(pid: int, root: int) -> bool:
     """Return whether a path means the same file to process `pid` as to us."""
     theirs, ours = os.fstat(root), os.stat("/")
     same_root = (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
-    return same_root and os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+    return (
+        same_root and os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+    )
 
 
 def take_rights(user: TargetUser) -> None:
-    """Become `user` for good: its ids, no capabilities, bounded memory, and not readable by that user.
+    """Become `user` for good: its ids, no capabilities, bounded memory, and not readable by that
+    user.
 
     Raises OSError where that is not permitted; the caller must then end the process.
     """
@@ -91,7 +96,8 @@ def take_rights(user: TargetUser) -> None:
 
 
 def take_rights_to_trace(user: TargetUser) -> None:
-    """Become `user` before a program of ours is executed, with the right to read other processes' memory if we have it.
+    """Become `user` before a program of ours is executed, with the right to read other processes'
+    memory if we have it.
 
     The program opens files as the user does. Raises OSError.
     """
@@ -125,7 +131,9 @@ def control(option: int, value: int, third: int = 0) -> None:
 
 
 def keep_capabilities(kept: int) -> None:
-    """Keep only the capabilities `kept` (a bit mask below 2**32), also in a program that is executed. Raises OSError."""
+    """Keep only the capabilities `kept` (a bit mask below 2**32), also in a program that is
+    executed. Raises OSError.
+    """
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     if LIBC.capset(header, (ctypes.c_uint32 * 6)(kept, kept, kept)) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -1,4 +1,6 @@
-"""What a window of torch's profiler says of a process without an accelerator: how much of its time goes into operators."""
+"""What a window of torch's profiler says of a process without an accelerator: how much of its time
+goes into operators.
+"""
 
 from dataclasses import dataclass
 
@@ -19,8 +21,9 @@ TORCH_CALLS = ("forward", "backward", "optimizer", "scaler")
 
 @dataclass(frozen=True)
 class ComputeShares:
-    """Shares (0 to 1) of the loop's time in which operators compute, and of the rest in which it is in collectives or waits for
-    them: inside forward, backward and optimizer, and outside. `other_calls`: outside, where the loop's thread calls operators.
+    """Shares (0 to 1) of the loop's time in which operators compute, and of the rest in which it is
+    in collectives or waits for them: inside forward, backward and optimizer, and outside.
+    `other_calls`: outside, where the loop's thread calls operators.
     """
 
     torch: float
@@ -31,11 +34,13 @@ class ComputeShares:
 
 
 def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
-    """By process code, over the whole steps of its windows, or over the windows where no whole step lies within one.
+    """By process code, over the whole steps of its windows, or over the windows where no whole step
+    lies within one.
 
     A step without a single operator was over before the profiler recorded.
 
-    Proportions only: inside a window everything takes longer. Nothing for a process that uses an accelerator.
+    Proportions only: inside a window everything takes longer. Nothing for a process that uses an
+    accelerator.
     """
     windows, frame = table(trace, "windows"), trace.fact(steps)
     windows = None if windows is None else windows[windows["kept"]]
@@ -47,7 +52,10 @@ def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
         begin, end = column(own, "begin"), column(own, "end")
         rows = frame[frame["process"] == process]
         first, last = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
-        inside = np.array([bool(((begin <= a) & (b <= end)).any()) for a, b in zip(first, last, strict=True)], bool)
+        inside = np.array(
+            [bool(((begin <= a) & (b <= end)).any()) for a, b in zip(first, last, strict=True)],
+            bool,
+        )
         whole = inside & with_operators(trace, int(process), first, last)
         spans = (first[whole], last[whole]) if whole.any() else (begin, end)
         shares = _shares(trace, int(process), *spans)
@@ -56,8 +64,12 @@ def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
     return found
 
 
-def with_operators(trace: Trace, process: int, begin: Ints, end: Ints) -> "np.typing.NDArray[np.bool_]":
-    """In which of these windows an operator was recorded: the profiler says that it is on before it records anything."""
+def with_operators(
+    trace: Trace, process: int, begin: Ints, end: Ints
+) -> "np.typing.NDArray[np.bool_]":
+    """In which of these windows an operator was recorded: the profiler says that it is on before it
+    records anything.
+    """
     ts = np.sort(column(rows_of(trace, "ops", process), "ts"))
     found: np.typing.NDArray[np.bool_] = np.searchsorted(ts, end) > np.searchsorted(ts, begin)
     return found
@@ -67,16 +79,26 @@ def _shares(trace: Trace, process: int, begin: Ints, end: Ints) -> ComputeShares
     kinds = dict(cpu_kinds(trace, Unit(process, NO_DEVICE, 0, int(begin.min()), int(end.max()))))
     if DEVICE_COMPUTE not in kinds:
         return None
-    computing, talks, loop = (kinds.pop(one) for one in (DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND))
+    computing, talks, loop = (
+        kinds.pop(one) for one in (DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND)
+    )
     known = merged(*kinds.values())
     ops = rows_of(trace, "ops", process)
-    calls = merged() if ops is None else called(ops[column(ops, "tid") == busiest_tid(column(ops, "tid"))])
+    calls = (
+        merged()
+        if ops is None
+        else called(ops[column(ops, "tid") == busiest_tid(column(ops, "tid"))])
+    )
     torch = spans_of(of_category(rows_of(trace, "ranges", process), *TORCH_CALLS))
-    _, computes, talking = (int(each.sum()) for each in exclusive([known, computing, talks], begin, end))
+    _, computes, talking = (
+        int(each.sum()) for each in exclusive([known, computing, talks], begin, end)
+    )
     _, inside, computes_outside, talks_outside = (
         int(each.sum()) for each in exclusive([known, torch, computing, talks], begin, end)
     )
-    *_, calls_outside = (int(each.sum()) for each in exclusive([known, torch, talks, calls], begin, end))
+    *_, calls_outside = (
+        int(each.sum()) for each in exclusive([known, torch, talks, calls], begin, end)
+    )
     if not computes:
         return None
     outside = int(np.sum(exclusive([known, loop], begin, end)[1])) - inside

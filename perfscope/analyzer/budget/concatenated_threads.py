@@ -1,4 +1,6 @@
-"""Several threads of a process laid end to end on one time axis, so that interval algebra handles them in one go."""
+"""Several threads of a process laid end to end on one time axis, so that interval algebra handles
+them in one go.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ from perfscope.traces.intervals import Ints
 
 @dataclass(frozen=True)
 class Lanes:
-    """Threads (sorted ids) and the length of the axis that each gets, ns; a single thread keeps its own times."""
+    """Threads (sorted ids) and the length of the axis that each gets, ns; a single thread keeps its
+    own times.
+    """
 
     tids: Ints
     length: int

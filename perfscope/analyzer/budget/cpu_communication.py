@@ -1,9 +1,10 @@
-"""Where ranks on CPUs talk to each other: what a thread spends in collectives and in waiting for them.
+"""Where ranks on CPUs talk to each other: what a thread spends in collectives and in waiting for
+them.
 
-The operators `c10d::...` only ask for a collective; threads of the library (gloo, MPI) do it, and the thread that asked does
-nothing until it is done. Where a profiler sees all threads those of the library say what they do.
-What the thread computes itself meanwhile (Python between asking and waiting) cannot be told from waiting here: samples do, in
-`time_budget`.
+The operators `c10d::...` only ask for a collective; threads of the library (gloo, MPI) do it, and
+the thread that asked does nothing until it is done. Where a profiler sees all threads those of the
+library say what they do. What the thread computes itself meanwhile (Python between asking and
+waiting) cannot be told from waiting here: samples do, in `time_budget`.
 """
 
 from collections.abc import Callable
@@ -17,20 +18,25 @@ from perfscope.traces.intervals import EMPTY, Ints, Spans, intersected, merged
 from perfscope.traces.naming import COLLECTIVE_RUNS
 
 COLLECTIVE, AUTOGRAD = ("c10d::", "_c10d_functional::", "c10d_functional::"), "autograd::engine"
-"""Operators that ask for a collective, or wait for one (`wait_tensor`, of those that DTensor and compiled code ask for)."""
+"""Operators that ask for a collective, or wait for one (`wait_tensor`, of those that DTensor and
+compiled code ask for).
+"""
 TAKEN_OUT = "torch.distributed.ddp.reducer::copy_bucket_to_grad"
-"""What DDP does with each gradient once a bucket of them has been reduced, at the end of backward."""
+"""What DDP does with each gradient once a bucket of them has been reduced, at the end of backward.
+"""
 VIEW = "aten::as_strided"
 
 
 def communication(ops: pd.DataFrame, runs: Spans = EMPTY) -> Spans:
     """The stretches of one thread's `ops`: operators that ask for a collective, and waits for them.
 
-    Where it is known when collectives ran (`runs`, each one's begin and end): a wait is a stretch without operators in which one
-    ended, as far as one ran; all of it up to that end where who asked had to wait (`asyncOp` False).
+    Where it is known when collectives ran (`runs`, each one's begin and end): a wait is a stretch
+    without operators in which one ended, as far as one ran; all of it up to that end where who
+    asked had to wait (`asyncOp` False).
 
-    Elsewhere: what lies between an operator that asks and that autograd did not call, and the thread's next operator (outside of
-    backward who asks mostly waits there and then); and what lies before DDP takes reduced gradients out.
+    Elsewhere: what lies between an operator that asks and that autograd did not call, and the
+    thread's next operator (outside of backward who asks mostly waits there and then); and what lies
+    before DDP takes reduced gradients out.
     """
     ops = ops.sort_values(["ts", "dur"], ascending=[True, False], kind="stable")
     first, last = column(ops, "ts"), column(ops, "ts") + column(ops, "dur")
@@ -52,12 +58,18 @@ def communication(ops: pd.DataFrame, runs: Spans = EMPTY) -> Spans:
 
 
 def in_lockstep(ops: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which of `ops` say that they are waited for (`asyncOp` is the only truth value among what a collective is asked with)."""
-    return np.array([isinstance(one, str) and '"False"' in one for one in ops["concrete"].tolist()], bool)
+    """Which of `ops` say that they are waited for (`asyncOp` is the only truth value among what a
+    collective is asked with).
+    """
+    return np.array(
+        [isinstance(one, str) and '"False"' in one for one in ops["concrete"].tolist()], bool
+    )
 
 
 def collectives_run(ranges: pd.DataFrame | None) -> Spans:
-    """Begin and end of each collective that the library's threads say is under way, among the `ranges` of one process."""
+    """Begin and end of each collective that the library's threads say is under way, among the
+    `ranges` of one process.
+    """
     if ranges is None or not len(ranges):
         return EMPTY
     runs = ranges[said(ranges, lambda name: name.startswith(COLLECTIVE_RUNS))]
@@ -65,7 +77,9 @@ def collectives_run(ranges: pd.DataFrame | None) -> Spans:
 
 
 def arrivals(ops: pd.DataFrame) -> Ints:
-    """Where (positions) the thread goes on with reduced gradients: it lays views over their bucket, then takes them out."""
+    """Where (positions) the thread goes on with reduced gradients: it lays views over their bucket,
+    then takes them out.
+    """
     takes, views = said(ops, lambda name: name == TAKEN_OUT), said(ops, lambda name: name == VIEW)
     outermost = np.flatnonzero(column(ops, "parent") < 0)
     takes, views = takes[outermost], views[outermost]

@@ -33,10 +33,11 @@ def most_steps(trace: Trace) -> int:
 
 
 def critical_rank(trace: Trace, limits: Limits) -> int | None:
-    """Process code of the rank that holds the others up: steady steps clearly longer, of equals the one that loses
-    most.
+    """Process code of the rank that holds the others up: steady steps clearly longer, of equals the
+    one that loses most.
 
-    Ranks that synchronise gradients take equally long; the one that waits for input or writes checkpoints is the cause.
+    Ranks that synchronise gradients take equally long; the one that waits for input or writes
+    checkpoints is the cause.
     """
     means = trace.fact(step_means)
     means = means[means["count"] >= limits.fewest_steps]
@@ -76,7 +77,11 @@ def rank_of_process(trace: Trace, process: int | None) -> int | None:
         return int(sums.sort_values([PEER_WAIT, "rank"])["rank"].iloc[0]) if len(sums) else None
     if process is None:
         seen = trace.fact(observed_budget)
-        return seen.rank if seen is not None and not len(trace.fact(steady_budget)) else _only_rank(trace)
+        return (
+            seen.rank
+            if seen is not None and not len(trace.fact(steady_budget))
+            else _only_rank(trace)
+        )
     return dict(trainers(trace)).get(process)
 
 

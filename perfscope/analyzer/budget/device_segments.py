@@ -1,4 +1,6 @@
-"""Every instant of every device from the first event of its process to the last: what it did, or why it stood idle."""
+"""Every instant of every device from the first event of its process to the last: what it did, or
+why it stood idle.
+"""
 
 import numpy as np
 import pandas as pd
@@ -23,27 +25,30 @@ from perfscope.traces.trace import Trace
 CATEGORY = pd.CategoricalDtype(list(CATEGORY_IDS))
 CODES = {name: code for code, name in enumerate(CATEGORY_IDS)}
 COLUMNS = ("process", "device", "rank", "ts", "dur", "category", "tid", "launch", "call")
-# Host and device clocks of a trace are matched to about this; a call that returns so little before the device's work ended
-# still waited for it.
+# Host and device clocks of a trace are matched to about this; a call that returns so little before
+# the device's work ended still waited for it.
 CLOCKS_NS = 2_000
-# A kernel that starts this long after its launch call returned was held up by the device and not by the way there (HTA calls
-# launch delays from 100 us on unusual; an idle device starts a kernel within about 10).
+# A kernel that starts this long after its launch call returned was held up by the device and not by
+# the way there (HTA calls launch delays from 100 us on unusual; an idle device starts a kernel
+# within about 10).
 LAUNCH_NS = 100_000
 
 
 def segments(trace: Trace) -> pd.DataFrame:
-    """The time of every unit in pieces that do not overlap and leave nothing out, in order of rank and time.
+    """The time of every unit in pieces that do not overlap and leave nothing out, in order of rank
+    and time.
 
-    Columns: process, device (-1: the CPU), rank, ts and dur (int64 ns), category (of the time budget); for idle pieces
-    also `tid` (the thread that launched what came next), `launch` (row of `launches` that did, -1 unknown) and `call` (row of
-    `launches`: the synchronising call that drained the device, for sync-wait inside and behind it), else -1.
+    Columns: process, device (-1: the CPU), rank, ts and dur (int64 ns), category (of the time
+    budget); for idle pieces also `tid` (the thread that launched what came next), `launch` (row of
+    `launches` that did, -1 unknown) and `call` (row of `launches`: the synchronising call that
+    drained the device, for sync-wait inside and behind it), else -1.
 
-    Idle time is attributed by what the thread that launches the next work did meanwhile; the first that applies wins:
-    the work had been launched, so the device itself made it wait: it waits for another stream, device or peer, or runs
-    what is not in the trace (other-idle); the profiler's own work
-    (profiler-overhead); writing checkpoints; waiting for the loader (input-wait); a call that waited for the device, and
-    all from its return to the next work (sync-wait); anything else the thread did since its first recorded event
-    (host-bound). The rest is other-idle.
+    Idle time is attributed by what the thread that launches the next work did meanwhile; the first
+    that applies wins: the work had been launched, so the device itself made it wait: it waits for
+    another stream, device or peer, or runs what is not in the trace (other-idle); the profiler's
+    own work (profiler-overhead); writing checkpoints; waiting for the loader (input-wait); a call
+    that waited for the device, and all from its return to the next work (sync-wait); anything else
+    the thread did since its first recorded event (host-bound). The rest is other-idle.
     """
     parts = [_of_unit(trace, unit) for unit in units(trace)]
     if not parts:
@@ -80,7 +85,14 @@ def _coded(kinds: list[tuple[str, Spans]]) -> Ints:
 
 def _pieces(start: Ints, end: Ints, code: Ints, **others: object) -> pd.DataFrame:
     category = pd.Categorical.from_codes(code, dtype=CATEGORY)
-    rows = {"ts": start, "dur": end - start, "category": category, "tid": -1, "launch": -1, "call": -1}
+    rows = {
+        "ts": start,
+        "dur": end - start,
+        "category": category,
+        "tid": -1,
+        "launch": -1,
+        "call": -1,
+    }
     return pd.DataFrame({**rows, **others})
 
 
@@ -96,10 +108,16 @@ def _of_thread(trace: Trace, unit: Unit, found: Idle, tid: int) -> pd.DataFrame:
     work = thread_work(trace, unit.process, tid)
     drained = _drained_by(work.waits, begin)
     inside = merged((work.waits.begin, work.waits.end))
-    ready = np.where(end - returned > LAUNCH_NS, np.maximum(returned, begin), np.where(returned <= begin, begin, end))
+    ready = np.where(
+        end - returned > LAUNCH_NS,
+        np.maximum(returned, begin),
+        np.where(returned <= begin, begin, end),
+    )
     ready = np.where(found.launch[own] >= 0, ready, end)
     active = (
-        merged((np.array([work.first_ns or 0]), np.array([unit.end_ns]))) if work.first_ns is not None else merged()
+        merged((np.array([work.first_ns or 0]), np.array([unit.end_ns])))
+        if work.first_ns is not None
+        else merged()
     )
     kinds = [
         (OTHER_IDLE, merged((ready, end))),
@@ -121,7 +139,9 @@ def _of_thread(trace: Trace, unit: Unit, found: Idle, tid: int) -> pd.DataFrame:
 
 
 def _drained_by(waits: Calls, begin: Ints) -> Ints:
-    """For each gap the row of the call during which it began, -1 for none: that call emptied the queue."""
+    """For each gap the row of the call during which it began, -1 for none: that call emptied the
+    queue.
+    """
     if not len(waits.row):
         return np.full(len(begin), -1, np.int64)
     at = np.searchsorted(waits.begin, begin, side="right") - 1

@@ -13,17 +13,18 @@ from perfscope.traces.trace import Trace
 DOING = ("driver", "allocating", "launching", "operators", "python", "unrecorded")
 DONE = pd.CategoricalDtype(list(DOING))
 COLUMNS = ("process", "device", "rank", "ts", "dur", "tid", "launch", "doing")
-# A runtime call usually takes microseconds. One of a millisecond loads code, initialises or waits inside the driver; it happens
-# once and not every step.
+# A runtime call usually takes microseconds. One of a millisecond loads code, initialises or waits
+# inside the driver; it happens once and not every step.
 SLOW_CALL_NS = 1_000_000
 
 
 def host_gaps(trace: Trace) -> pd.DataFrame:
     """The host-bound pieces of `segments`, cut by what the thread that launched next was doing.
 
-    Columns: process, device, rank, ts, dur, tid, launch, doing: in a runtime call of a millisecond or more (`driver`), in one
-    that gets or returns device memory (`allocating`), in any other runtime call (`launching`), else in an operator
-    (`operators`), else in a Python function where those are recorded (`python`), else `unrecorded`.
+    Columns: process, device, rank, ts, dur, tid, launch, doing: in a runtime call of a millisecond
+    or more (`driver`), in one that gets or returns device memory (`allocating`), in any other
+    runtime call (`launching`), else in an operator (`operators`), else in a Python function where
+    those are recorded (`python`), else `unrecorded`.
     """
     pieces = trace.fact(segments)
     pieces = pieces[pieces["category"] == HOST_BOUND]
@@ -37,7 +38,9 @@ def host_gaps(trace: Trace) -> pd.DataFrame:
 
 
 def _doing(trace: Trace, process: int, tid: int) -> list[Spans]:
-    """What the thread did, in order of DOING without the last; the first that covers an instant counts."""
+    """What the thread did, in order of DOING without the last; the first that covers an instant
+    counts.
+    """
     calls = _of(trace, "launches", process, tid, "kind")
     ops, ranges = _of(trace, "ops", process, tid), _of(trace, "ranges", process, tid, "category")
     slow = column(calls, "dur") >= SLOW_CALL_NS
@@ -68,6 +71,8 @@ def _cut(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
     at = np.searchsorted(begin, start, side="right") - 1
     within = (at >= 0) & (start < end[np.maximum(at, 0)])
     start, stop, label, at = start[within], stop[within], label[within], at[within]
-    rows = {name: column(pieces, name)[at] for name in ("process", "device", "rank", "tid", "launch")}
+    rows = {
+        name: column(pieces, name)[at] for name in ("process", "device", "rank", "tid", "launch")
+    }
     doing = pd.Categorical.from_codes(label, dtype=DONE)
     return pd.DataFrame({**rows, "ts": start, "dur": stop - start, "doing": doing})[list(COLUMNS)]

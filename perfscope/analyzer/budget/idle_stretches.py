@@ -1,4 +1,6 @@
-"""Each stretch in which a device stood idle, and what ended it: the next thing that ran, who launched it and when."""
+"""Each stretch in which a device stood idle, and what ended it: the next thing that ran, who
+launched it and when.
+"""
 
 from dataclasses import dataclass
 
@@ -13,10 +15,11 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Idle:
-    """One entry a gap. `launch` is the row of `launches` that started what came next, -1 unknown or nothing came.
+    """One entry a gap. `launch` is the row of `launches` that started what came next, -1 unknown or
+    nothing came.
 
-    `tid` is the thread that made it, else the one that launches most (-1: none does); `launched` and `returned` are when
-    that call began and ended, the end of the gap where it is not known.
+    `tid` is the thread that made it, else the one that launches most (-1: none does); `launched`
+    and `returned` are when that call began and ended, the end of the gap where it is not known.
     """
 
     begin: Ints
@@ -34,9 +37,15 @@ def idle(trace: Trace, unit: Unit, gaps: Spans) -> Idle:
     calls = table(trace, "launches")
     if calls is None or not len(calls):
         nothing = np.full(len(begin), -1, np.int64)
-        return Idle(begin, end, nothing, np.full(len(begin), _main_tid(trace, unit), np.int64), end, end)
+        return Idle(
+            begin, end, nothing, np.full(len(begin), _main_tid(trace, unit), np.int64), end, end
+        )
     known = launch >= 0
-    ts, dur, tid = column(calls, "ts")[launch], column(calls, "dur")[launch], column(calls, "tid")[launch]
+    ts, dur, tid = (
+        column(calls, "ts")[launch],
+        column(calls, "dur")[launch],
+        column(calls, "tid")[launch],
+    )
     usual = busiest_tid(tid[known]) if known.any() else _main_tid(trace, unit)
     return Idle(
         begin=begin,
@@ -49,7 +58,9 @@ def idle(trace: Trace, unit: Unit, gaps: Spans) -> Idle:
 
 
 def _launch_of_next(trace: Trace, unit: Unit, instants: Ints) -> Ints:
-    """For each instant the launch of the first kernel or copy that starts then or later, -1 where none is known."""
+    """For each instant the launch of the first kernel or copy that starts then or later, -1 where
+    none is known.
+    """
     frames = [rows_on(trace, name, unit) for name in ("kernels", "copies")]
     ts = np.concatenate([column(frame, "ts") for frame in frames])
     launch = np.concatenate([column(frame, "launch") for frame in frames])

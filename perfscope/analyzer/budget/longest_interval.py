@@ -17,7 +17,9 @@ class Stretch:
 
 
 def longest_stretch(trace: Trace) -> dict[tuple[int, str], Stretch]:
-    """(rank, category) -> its longest steady step; categories that take no time of a rank are left out."""
+    """(rank, category) -> its longest steady step; categories that take no time of a rank are left
+    out.
+    """
     rows = trace.fact(steady_budget)
     found = {}
     for rank, own in rows.groupby("rank"):

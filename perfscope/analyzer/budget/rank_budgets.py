@@ -12,7 +12,8 @@ from perfscope.traces.trace import Trace
 
 
 def budgets(trace: Trace) -> list[RankBudget]:
-    """The time budget of each rank over its steady steps (from outside: of the main thread's samples); shares sum to
+    """The time budget of each rank over its steady steps (from outside: of the main thread's
+    samples); shares sum to
     1.
     """
     if trace.has_profiled_work:
@@ -26,13 +27,19 @@ def budgets(trace: Trace) -> list[RankBudget]:
         if len(own):
             sums = {name: int(column(own, name).sum()) for name in CATEGORY_IDS}
             own_host = hosts.get(process) if several else None
-            ranks.append(RankBudget(rank, entries({name: ns / 1e9 for name, ns in sums.items()}), own_host))
+            ranks.append(
+                RankBudget(rank, entries({name: ns / 1e9 for name, ns in sums.items()}), own_host)
+            )
     if ranks:
         return ranks
     seen = trace.fact(observed_budget)
     if seen is None:
         return []
-    return [RankBudget(seen.rank, entries({name: share * seen.span_s for name, share in seen.shares.items()}))]
+    return [
+        RankBudget(
+            seen.rank, entries({name: share * seen.span_s for name, share in seen.shares.items()})
+        )
+    ]
 
 
 def of_whole_trace(trace: Trace) -> list[RankBudget]:

@@ -1,4 +1,6 @@
-"""The time of each rank of a recorded trace, from its first event to its last, by category; and of any windows of it."""
+"""The time of each rank of a recorded trace, from its first event to its last, by category; and of
+any windows of it.
+"""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,9 @@ from perfscope.traces.trace import Trace
 
 
 def span_budget(trace: Trace) -> pd.DataFrame:
-    """One row a rank: process, device, rank, then nanoseconds (int64) of each category, which sum to its span."""
+    """One row a rank: process, device, rank, then nanoseconds (int64) of each category, which sum
+    to its span.
+    """
     pieces = trace.fact(segments)
     keys = ["rank", "process", "device"]
     sums = pieces.groupby([*keys, "category"], observed=True)["dur"].sum().unstack(fill_value=0)
@@ -21,9 +25,13 @@ def span_budget(trace: Trace) -> pd.DataFrame:
 
 
 def in_windows(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str, Ints]:
-    """Nanoseconds of each category in each window [begin, end) of one unit; zero outside its span."""
+    """Nanoseconds of each category in each window [begin, end) of one unit; zero outside its
+    span.
+    """
     pieces = trace.fact(segments)
-    own = pieces[(column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)]
+    own = pieces[
+        (column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)
+    ]
     ts, dur = column(own, "ts"), column(own, "dur")
     code = own["category"].cat.codes.to_numpy()
     found = {}

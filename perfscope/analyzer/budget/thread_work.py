@@ -1,4 +1,6 @@
-"""What a thread of the host did, as interval sets: the grounds on which a device's idle time is attributed."""
+"""What a thread of the host did, as interval sets: the grounds on which a device's idle time is
+attributed.
+"""
 
 import re
 from dataclasses import dataclass
@@ -12,13 +14,17 @@ from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans
 from perfscope.traces.trace import Trace
 
-SAVES = re.compile(r"torch/serialization\.py\(\d+\): (save|_save)$|torch/distributed/checkpoint/.*: (async_)?save$")
+SAVES = re.compile(
+    r"torch/serialization\.py\(\d+\): (save|_save)$|torch/distributed/checkpoint/.*: (async_)?save$"
+)
 """Python functions, as the profiler names them, that write checkpoints."""
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls that waited for the device, in order of `begin`: rows of `launches`, begin and end in ns."""
+    """Calls that waited for the device, in order of `begin`: rows of `launches`, begin and end in
+    ns.
+    """
 
     row: Ints
     begin: Ints
@@ -27,7 +33,9 @@ class Calls:
 
 @dataclass(frozen=True)
 class ThreadWork:
-    """Sorted disjoint interval sets of one thread, ns; `first` is its first recorded event (None: nothing recorded)."""
+    """Sorted disjoint interval sets of one thread, ns; `first` is its first recorded event (None:
+    nothing recorded).
+    """
 
     overhead: Spans
     checkpoint: Spans
@@ -39,8 +47,13 @@ class ThreadWork:
 def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     """What one thread did."""
     wanted = {"ops": (), "launches": ("kind",), "ranges": ("category", "name"), "loader": ()}
-    own = {name: _of_thread(table(trace, name), process, tid, others) for name, others in wanted.items()}
-    starts = [int(column(frame, "ts").min()) for frame in own.values() if frame is not None and len(frame)]
+    own = {
+        name: _of_thread(table(trace, name), process, tid, others)
+        for name, others in wanted.items()
+    }
+    starts = [
+        int(column(frame, "ts").min()) for frame in own.values() if frame is not None and len(frame)
+    ]
     return ThreadWork(
         overhead=spans_of(of_category(own["ranges"], "overhead")),
         checkpoint=spans_of(saves(own["ranges"])),
@@ -50,7 +63,9 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     )
 
 
-def _of_thread(frame: pd.DataFrame | None, process: int, tid: int, others: tuple[str, ...]) -> pd.DataFrame | None:
+def _of_thread(
+    frame: pd.DataFrame | None, process: int, tid: int, others: tuple[str, ...]
+) -> pd.DataFrame | None:
     """`ts`, `dur` and the columns asked for, of the rows of one thread."""
     if frame is None:
         return None
@@ -64,7 +79,9 @@ def saves(ranges: pd.DataFrame | None) -> pd.DataFrame | None:
     if ranges is None:
         return None
     by_name = pd.Index([name for name in ranges["name"].cat.categories if SAVES.search(name)])
-    found: pd.DataFrame = ranges[(ranges["category"] == "checkpoint") | ranges["name"].isin(by_name)]
+    found: pd.DataFrame = ranges[
+        (ranges["category"] == "checkpoint") | ranges["name"].isin(by_name)
+    ]
     return found
 
 

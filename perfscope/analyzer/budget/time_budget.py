@@ -42,40 +42,56 @@ TABLES_READ = ("loader", "ranges", "copies", "thread_states", "stacks")
 
 
 def time_budget(trace: Trace) -> pd.DataFrame:
-    """The steps with their time cut into exclusive categories, int64 ns, which sum to `dur` in every row.
+    """The steps with their time cut into exclusive categories, int64 ns, which sum to `dur` in
+    every row.
 
-    Columns: those of `steps`, then every category, and two parts of host_bound: `gc` (garbage collections of the loop's
-    thread) and `gil` (waiting for the GIL). For a recorded trace: see `traced_budget`. For recordings of our own only
-    checkpoint, input-wait, exposed-copy, host-bound, other-idle and compute-or-host (the rest: what computes and what
-    merely dispatches share one thread on a CPU) are told apart. The first that applies wins: checkpoint,
-    input-wait (asking the loader, building an iterator), copies, GC. Of the rest and of input-wait samples of the
-    thread's state give shares: `gil` becomes host-bound; of the rest outside torch calls waiting becomes other-idle.
-    Where no PyTorch loader is asked, the time between the last torch call of a step and the first of the next is
-    input-wait as far as samples show the user's code or a wait there (in a server a wait is other_idle: see `pull_loop`), and
-    compute-or-host else; not where a window of torch's profiler shows that it calls operators. Where such a window
-    shows how much of the time operators compute, compute-or-host becomes device-compute, exposed-communication (collectives
-    and waits for them, no more than samples show the thread in a lock) and host-bound in that proportion. Samples in which the
-    thread waits, beyond what its operators compute, are other-idle then. What ranks that go in step wait for each other is
+    Columns: those of `steps`, then every category, and two parts of host_bound: `gc` (garbage
+    collections of the loop's thread) and `gil` (waiting for the GIL). For a recorded trace: see
+    `traced_budget`. For recordings of our own only checkpoint, input-wait, exposed-copy,
+    host-bound, other-idle and compute-or-host (the rest: what computes and what merely dispatches
+    share one thread on a CPU) are told apart. The first that applies wins: checkpoint, input-wait
+    (asking the loader, building an iterator), copies, GC. Of the rest and of input-wait samples of
+    the thread's state give shares: `gil` becomes host-bound; of the rest outside torch calls
+    waiting becomes other-idle. Where no PyTorch loader is asked, the time between the last torch
+    call of a step and the first of the next is input-wait as far as samples show the user's code or
+    a wait there (in a server a wait is other_idle: see `pull_loop`), and compute-or-host else; not
+    where a window of torch's profiler shows that it calls operators. Where such a window shows how
+    much of the time operators compute, compute-or-host becomes device-compute,
+    exposed-communication (collectives and waits for them, no more than samples show the thread in a
+    lock) and host-bound in that proportion. Samples in which the thread waits, beyond what its
+    operators compute, are other-idle then. What ranks that go in step wait for each other is
     peer-wait (see rank_waiting).
     """
     frame = trace.fact(steps)
     if len(frame) and trace.has_profiled_work:
         return traced_budget(trace, frame)
     if not len(frame):
-        return frame.assign(**{name: pd.Series(dtype="int64") for name in (*CATEGORY_IDS, "gc", "gil")})
+        return frame.assign(
+            **{name: pd.Series(dtype="int64") for name in (*CATEGORY_IDS, "gc", "gil")}
+        )
     processes = column(frame, "process")
-    parts = [_of_process(trace, int(code), frame[processes == code]) for code in np.unique(processes)]
+    parts = [
+        _of_process(trace, int(code), frame[processes == code]) for code in np.unique(processes)
+    ]
     return with_peer_waits(trace, pd.concat(parts).sort_index())
 
 
 def with_peer_waits(trace: Trace, budget: pd.DataFrame) -> pd.DataFrame:
-    """What ranks that go in step wait for each other, taken out of the time in which nothing tells waiting from computing."""
+    """What ranks that go in step wait for each other, taken out of the time in which nothing tells
+    waiting from computing.
+    """
     waits = trace.fact(rank_waiting)
     for process, share in zip(waits["process"], waits["peer_share"], strict=True):
         own = (budget["process"] == process).to_numpy(bool)
         left = _part(column(budget, "dur")[own], float(share))
         kept = {HOST_BOUND: column(budget, "gc") + column(budget, "gil")}
-        for name in (EXPOSED_COMMUNICATION, COMPUTE_OR_HOST, OTHER_IDLE, HOST_BOUND, DEVICE_COMPUTE):
+        for name in (
+            EXPOSED_COMMUNICATION,
+            COMPUTE_OR_HOST,
+            OTHER_IDLE,
+            HOST_BOUND,
+            DEVICE_COMPUTE,
+        ):
             taken = np.minimum(left, np.maximum(column(budget, name) - kept.get(name, 0), 0)[own])
             budget.loc[own, name] -= taken
             budget.loc[own, PEER_WAIT] += taken
@@ -96,21 +112,31 @@ def _of_process(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
     end = begin + column(rows, "dur") + column(rows, "cut")
     found = zones(laid["loader"], laid["ranges"], laid["copies"], int(begin.min()), int(end.max()))
     shares = trace.fact(compute_shares).get(process)
-    asked = "inference" in set(rows["phase"]) and not pull_loop(trace, process, rows["tid"], found.gap)
+    asked = "inference" in set(rows["phase"]) and not pull_loop(
+        trace, process, rows["tid"], found.gap
+    )
     runnable = _runnable(trace, process, rows)
-    return _cut(rows, laid["thread_states"], laid["stacks"], found, begin, end, shares, asked, runnable)
+    return _cut(
+        rows, laid["thread_states"], laid["stacks"], found, begin, end, shares, asked, runnable
+    )
 
 
 def _runnable(trace: Trace, process: int, rows: pd.DataFrame) -> float | None:
-    """The share of the steady steps in which the loop's thread had a core or waited for one; None where that was not read."""
+    """The share of the steady steps in which the loop's thread had a core or waited for one; None
+    where that was not read.
+    """
     own = steady(rows)
     tids = own["tid"].unique()
     if len(tids) != 1:
         return None
     begin = column(own, "ts")
     loop = merged((begin, begin + column(own, "dur") + column(own, "cut")))
-    had, wanted = (grown_in(trace, name, process, int(tids[0]), loop) for name in ("cpu_ns", "run_delay_ns"))
-    return None if had is None or wanted is None else (had + wanted) / float((loop[1] - loop[0]).sum())
+    had, wanted = (
+        grown_in(trace, name, process, int(tids[0]), loop) for name in ("cpu_ns", "run_delay_ns")
+    )
+    return (
+        None if had is None or wanted is None else (had + wanted) / float((loop[1] - loop[0]).sum())
+    )
 
 
 def _cut(
@@ -138,7 +164,10 @@ def _cut(
     rest = shares["gap"].waiting if asked else 0.0
     talks, calls = _in_gaps(out, shares["gap"], None if serving else computing)
     fed, gil_gap, idle_gap = _split_gap(out["gap"], shares["gap"], users, rest, talks, calls)
-    gil_torch, gil_other = _part(out["torch"], shares["torch"].gil), _part(out["other"], shares["other"].gil)
+    gil_torch, gil_other = (
+        _part(out["torch"], shares["torch"].gil),
+        _part(out["other"], shares["other"].gil),
+    )
     idle = shares["other"].waiting if serving else shares["other"].sleeping + shares["other"].io
     idle_other = _part(out["other"], min(idle, 1.0 - shares["other"].gil))
     gil_input = _part(out[INPUT_WAIT], shares["input"].gil)
@@ -154,7 +183,11 @@ def _cut(
     assert (budget[COMPUTE_OR_HOST] >= 0).all(), "a step's categories exceed the step"
     if computing is not None:
         # between the calls of a server nobody can tell a busy host from one that waits for requests
-        aside = out["other"] + out["gap"] - gil_other - gil_gap - idle_other - idle_gap - fed if serving else 0
+        aside = (
+            out["other"] + out["gap"] - gil_other - gil_gap - idle_other - idle_gap - fed
+            if serving
+            else 0
+        )
         room = np.maximum(budget[COMPUTE_OR_HOST] - aside, 0)
         if serving:
             computing = replace(computing, other=0.0, other_talks=0.0)
@@ -171,8 +204,8 @@ def _by_window(
     room: Ints,
     of_gaps: tuple[float, float],
 ) -> dict[str, Ints]:
-    """The categories that change where a window shows what operators do in `room` ns of compute-or-host; `of_gaps`: see
-    `_in_gaps`.
+    """The categories that change where a window shows what operators do in `room` ns of
+    compute-or-host; `of_gaps`: see `_in_gaps`.
     """
     talks, calls = of_gaps
     computes = _part(out["torch"], computing.torch) + _part(out["other"], computing.other)
@@ -180,7 +213,9 @@ def _by_window(
     told = min(computing.torch_talks, shares["torch"].locked_at_most)
     outside = _part(out["other"] + out["gap"], computing.other_talks)
     room_outside = _part(out["other"], shares["other"].locked_at_most) + _part(out["gap"], talks)
-    exposed = np.minimum(_part(out["torch"], told) + np.minimum(outside, room_outside), room - computes)
+    exposed = np.minimum(
+        _part(out["torch"], told) + np.minimum(outside, room_outside), room - computes
+    )
     left = room - computes - exposed
     # A thread that waits while no operator of its own computes neither computes nor dispatches.
     waits = shares["torch"].waiting - computing.torch - told
@@ -194,20 +229,35 @@ def _by_window(
     }
 
 
-def _amounts(found: Zones, evals: Spans, begin: Ints, end: Ints, is_eval: NDArray[np.bool_]) -> dict[str, Ints]:
+def _amounts(
+    found: Zones, evals: Spans, begin: Ints, end: Ints, is_eval: NDArray[np.bool_]
+) -> dict[str, Ints]:
     """Nanoseconds per step and zone, evaluation left out of the steps it interrupts."""
-    kinds = [found.checkpoint, found.input_wait, found.exposed_copy, found.gc, found.gap, found.torch]
+    kinds = [
+        found.checkpoint,
+        found.input_wait,
+        found.exposed_copy,
+        found.gc,
+        found.gap,
+        found.torch,
+    ]
     names = (CHECKPOINT, INPUT_WAIT, EXPOSED_COPY, "gc", "gap", "torch")
     whole = exclusive(kinds, begin, end)
     without = exclusive([evals, *kinds], begin, end)
-    amounts = {name: np.where(is_eval, a, b) for name, a, b in zip(names, whole, without[1:], strict=True)}
+    amounts = {
+        name: np.where(is_eval, a, b) for name, a, b in zip(names, whole, without[1:], strict=True)
+    }
     dur = end - begin - np.where(is_eval, 0, without[0])
     amounts["other"] = dur - np.sum(list(amounts.values()), axis=0)
     return amounts
 
 
-def shares_by_zone(states: pd.DataFrame, found: Zones, loop: Spans, runnable: float | None) -> dict[str, Shares]:
-    """State shares of one thread inside torch calls, in gaps, and in the rest of the loop's time."""
+def shares_by_zone(
+    states: pd.DataFrame, found: Zones, loop: Spans, runnable: float | None
+) -> dict[str, Shares]:
+    """State shares of one thread inside torch calls, in gaps, and in the rest of the loop's
+    time.
+    """
     ts, state = column(states, "ts"), states["state"].astype(str).to_numpy()
     weights = weights_by_core(state, inside(loop, ts), runnable)
     taken = merged(found.checkpoint, found.input_wait, found.exposed_copy, found.gc)
@@ -223,9 +273,11 @@ def shares_by_zone(states: pd.DataFrame, found: Zones, loop: Spans, runnable: fl
     }
 
 
-def _in_gaps(out: dict[str, Ints], gap: Shares, computing: ComputeShares | None) -> tuple[float, float]:
-    """Shares of the gaps in which, by a window, the thread waits for collectives, and in which it calls operators: no waiting for
-    data. No more of either than samples leave room for.
+def _in_gaps(
+    out: dict[str, Ints], gap: Shares, computing: ComputeShares | None
+) -> tuple[float, float]:
+    """Shares of the gaps in which, by a window, the thread waits for collectives, and in which it
+    calls operators: no waiting for data. No more of either than samples leave room for.
     """
     length = float(out["gap"].sum())
     if computing is None or not length:
@@ -240,9 +292,11 @@ def _in_gaps(out: dict[str, Ints], gap: Shares, computing: ComputeShares | None)
 def _split_gap(
     gap: Ints, shares: Shares, users: float | None, rest: float, talks: float, calls: float
 ) -> tuple[Ints, Ints, Ints]:
-    """(input-wait, waiting for the GIL, idle) parts of the gaps, ns: the rest stays compute-or-host.
+    """(input-wait, waiting for the GIL, idle) parts of the gaps, ns: the rest stays
+    compute-or-host.
 
-    `rest`: the share of the waits in which the loop has nothing to do; `talks` and `calls`: see `_in_gaps`.
+    `rest`: the share of the waits in which the loop has nothing to do; `talks` and `calls`: see
+    `_in_gaps`.
     """
     running = max(1.0 - shares.gil - shares.waiting - shares.io, 0.0)
     making = min(running * (users or 0.0), max(running - calls, 0.0))

@@ -1,4 +1,6 @@
-"""The device of a recorded trace as the findings see it: its time by category, names of places, evidence that can be shown."""
+"""The device of a recorded trace as the findings see it: its time by category, names of places,
+evidence that can be shown.
+"""
 
 from dataclasses import dataclass
 
@@ -15,14 +17,21 @@ from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.trace import Trace
 
-WANTS_TRACE = "needs the device's own times: a trace by torch.profiler or Nsight Systems, `perfscope analyze TRACE`"
-NO_ACCELERATOR = "no accelerator is in the trace: on a CPU operators compute on the thread that calls them"
+WANTS_TRACE = (
+    "needs the device's own times: a trace by torch.profiler or Nsight Systems, `perfscope analyze"
+    " TRACE`"
+)
+NO_ACCELERATOR = (
+    "no accelerator is in the trace: on a CPU operators compute on the thread that calls them"
+)
 NO_KERNELS = "kernels were launched but none is in the trace, so what the device did is not known"
 
 
 @dataclass(frozen=True)
 class Case:
-    """The rank that the answer is told of: its unit, its pieces of `segments`, and its steps (0: none known)."""
+    """The rank that the answer is told of: its unit, its pieces of `segments`, and its steps (0:
+    none known).
+    """
 
     trace: Trace
     unit: Unit
@@ -38,7 +47,9 @@ class Case:
         """The pieces of these categories."""
         return self.pieces[self.pieces["category"].isin(categories)]
 
-    def place(self, text: str, row: "pd.Series[int] | None" = None, *, value_ns: float, lane: str) -> Evidence:
+    def place(
+        self, text: str, row: "pd.Series[int] | None" = None, *, value_ns: float, lane: str
+    ) -> Evidence:
         """Evidence in ms; with a row that has ts and dur, the place on the timeline."""
         begin = None if row is None else int(row["ts"])
         return Evidence(
@@ -64,7 +75,9 @@ class Case:
         actions: list[Action],
         cause: str | None = None,
     ) -> Finding:
-        """A finding of this rank that costs `lost_ns` of its span; of the gain only the ceiling is known."""
+        """A finding of this rank that costs `lost_ns` of its span; of the gain only the ceiling is
+        known.
+        """
         share = lost_ns / self.span_ns
         return Finding(
             id=id,
@@ -89,7 +102,11 @@ def no_device(trace: Trace) -> str | None:
     if any(unit.device != NO_DEVICE for unit in units(trace)):
         return None
     calls = table(trace, "launches")
-    return NO_KERNELS if calls is not None and bool((calls["kind"] == "kernel").any()) else NO_ACCELERATOR
+    return (
+        NO_KERNELS
+        if calls is not None and bool((calls["kind"] == "kernel").any())
+        else NO_ACCELERATOR
+    )
 
 
 def case_of(trace: Trace, limits: Limits) -> Case:
@@ -103,7 +120,9 @@ def case_of_unit(trace: Trace, unit: Unit) -> Case:
     """The case of one device."""
     own = trace.fact(pieces_by_unit)[unit.process, unit.device]
     rows = trace.fact(steady_budget)
-    return Case(trace, unit, own, int((column(rows, "process") == unit.process).sum()) if len(rows) else 0)
+    return Case(
+        trace, unit, own, int((column(rows, "process") == unit.process).sum()) if len(rows) else 0
+    )
 
 
 def pieces_by_unit(trace: Trace) -> dict[tuple[int, int], pd.DataFrame]:
@@ -112,11 +131,16 @@ def pieces_by_unit(trace: Trace) -> dict[tuple[int, int], pd.DataFrame]:
     if len(found) == 1:
         return {(found[0].process, found[0].device): pieces}
     process, device = column(pieces, "process"), column(pieces, "device")
-    return {(one.process, one.device): pieces[(process == one.process) & (device == one.device)] for one in found}
+    return {
+        (one.process, one.device): pieces[(process == one.process) & (device == one.device)]
+        for one in found
+    }
 
 
 def ceiling(share: float) -> Speedup:
-    """Only the most that removing this share of the time can give: what then stands in its place is not known."""
+    """Only the most that removing this share of the time can give: what then stands in its place is
+    not known.
+    """
     return Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3))
 
 
@@ -130,8 +154,12 @@ def a_step(case: Case, ns: float) -> float:
     return ns / case.steps if case.steps else ns
 
 
-def op_names(trace: Trace, launches: "np.ndarray[tuple[int], np.dtype[np.int64]]", *, outermost: bool) -> list[str]:
-    """The operator around each of these launches (rows, -1 none), "" for none: the innermost, or the one around them all."""
+def op_names(
+    trace: Trace, launches: "np.ndarray[tuple[int], np.dtype[np.int64]]", *, outermost: bool
+) -> list[str]:
+    """The operator around each of these launches (rows, -1 none), "" for none: the innermost, or
+    the one around them all.
+    """
     ops, calls = table(trace, "ops"), table(trace, "launches")
     if ops is None or calls is None or not len(ops):
         return [""] * len(launches)
@@ -144,7 +172,9 @@ def op_names(trace: Trace, launches: "np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def module_names(trace: Trace, launches: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> list[str]:
-    """The module in whose call each of these launches was made, "" for none or where Python stacks were not recorded."""
+    """The module in whose call each of these launches was made, "" for none or where Python stacks
+    were not recorded.
+    """
     ranges, calls = table(trace, "ranges"), table(trace, "launches")
     found = [""] * len(launches)
     if ranges is None or calls is None:

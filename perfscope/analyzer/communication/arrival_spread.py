@@ -7,14 +7,24 @@ from perfscope.analyzer.run.matched_collectives import matched_collectives, rank
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
-COLUMNS = ("rank", "collectives", "low_ns", "median_ns", "high_ns", "latest_ns", "last_share", "latest_ts")
+COLUMNS = (
+    "rank",
+    "collectives",
+    "low_ns",
+    "median_ns",
+    "high_ns",
+    "latest_ns",
+    "last_share",
+    "latest_ts",
+)
 
 
 def arrival_spread(trace: Trace) -> pd.DataFrame:
     """One row a rank, over the collectives that other ranks are seen in too; empty without any.
 
-    How long after the first rank it came, ns on the job's clock: the 5th, 50th and 95th percentile (low_ns, median_ns,
-    high_ns) and the latest (latest_ns, at latest_ts); last_share: of these collectives it came last to.
+    How long after the first rank it came, ns on the job's clock: the 5th, 50th and 95th percentile
+    (low_ns, median_ns, high_ns) and the latest (latest_ns, at latest_ts); last_share: of these
+    collectives it came last to.
     """
     found = trace.fact(matched_collectives)
     frame = table(trace, "collectives")

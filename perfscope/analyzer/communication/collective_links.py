@@ -1,7 +1,7 @@
 """Each kind of collective in each group against the peak of the links between its members.
 
-What counts is how much of the time in which something is moved goes near the peak, not the mean: one slow small collective
-does not unsay nine large ones.
+What counts is how much of the time in which something is moved goes near the peak, not the mean:
+one slow small collective does not unsay nine large ones.
 """
 
 import numpy as np
@@ -12,19 +12,40 @@ from perfscope.analyzer.communication.group_path import GroupPath, group_path
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
 
-COLUMNS = ("group", "kind", "path", "technology", "device", "peak_bytes_per_s", "peak_source", "peak_why", "peak_at_most",
-           "reduced", "near_ns", "busy_ns", "near_share", "bus_bytes_per_s", "carried_bytes_per_s", "at_least", "count",
-           "group_size", "exposed_ns")  # fmt: skip
+COLUMNS = (
+    "group",
+    "kind",
+    "path",
+    "technology",
+    "device",
+    "peak_bytes_per_s",
+    "peak_source",
+    "peak_why",
+    "peak_at_most",
+    "reduced",
+    "near_ns",
+    "busy_ns",
+    "near_share",
+    "bus_bytes_per_s",
+    "carried_bytes_per_s",
+    "at_least",
+    "count",
+    "group_size",
+    "exposed_ns",
+)
 REDUCED = ("all_reduce",)
-"""Where switches reduce and multicast, a rank gives and takes each byte of these about once; of the others it takes as much."""
+"""Where switches reduce and multicast, a rank gives and takes each byte of these about once; of the
+others it takes as much.
+"""
 
 
 def collective_links(trace: Trace) -> pd.DataFrame:
     """One row for each row of `collective_rates`.
 
-    `path`, `technology`, `device`, `peak_*`: as GroupPath says; `carried_bytes_per_s`: what the links carry at least, which is
-    the bus bandwidth but where switches may reduce; `reduced`: they may; `near_ns`: time of collectives that carry at least
-    `near_bus_peak` of the peak, `near_share`: of `busy_ns` (NaN where peak or bytes are unknown).
+    `path`, `technology`, `device`, `peak_*`: as GroupPath says; `carried_bytes_per_s`: what the
+    links carry at least, which is the bus bandwidth but where switches may reduce; `reduced`: they
+    may; `near_ns`: time of collectives that carry at least `near_bus_peak` of the peak,
+    `near_share`: of `busy_ns` (NaN where peak or bytes are unknown).
     """
     rates, each = trace.fact(collective_rates), trace.fact(near_peak)
     if not len(rates):
@@ -32,7 +53,10 @@ def collective_links(trace: Trace) -> pd.DataFrame:
     kinds = each.groupby(["group", "kind"], dropna=False, observed=True, sort=True)
     sums = kinds[["near_ns", "carried_bytes"]].sum(min_count=1).reset_index(drop=True)
     rows = rates.reset_index(drop=True)
-    paths = [path_of(trace, group, int(size)) for group, size in zip(rows["group"], rows["group_size"], strict=True)]
+    paths = [
+        path_of(trace, group, int(size))
+        for group, size in zip(rows["group"], rows["group_size"], strict=True)
+    ]
     busy = rows["busy_ns"].to_numpy(np.float64)
     near = sums["near_ns"].to_numpy(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -46,7 +70,9 @@ def collective_links(trace: Trace) -> pd.DataFrame:
         "peak_source": [one.source for one in paths],
         "peak_why": [one.why for one in paths],
         "peak_at_most": [one.at_most for one in paths],
-        "reduced": [one.reduces and kind in REDUCED for one, kind in zip(paths, rows["kind"], strict=True)],
+        "reduced": [
+            one.reduces and kind in REDUCED for one, kind in zip(paths, rows["kind"], strict=True)
+        ],
         "near_ns": near,
         "near_share": share,
         "carried_bytes_per_s": np.where(rows["bus_bytes_per_s"].notna(), carried, np.nan),
@@ -55,7 +81,9 @@ def collective_links(trace: Trace) -> pd.DataFrame:
 
 
 def near_peak(trace: Trace) -> pd.DataFrame:
-    """`each_collective` with carried_bytes (NaN unknown), path, and near_ns: its time if near the peak, else 0; NaN unknown."""
+    """`each_collective` with carried_bytes (NaN unknown), path, and near_ns: its time if near the
+    peak, else 0; NaN unknown.
+    """
     each = trace.fact(each_collective)
     if not len(each):
         return each.assign(carried_bytes=[], path=[], near_ns=[])

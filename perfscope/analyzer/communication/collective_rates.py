@@ -1,8 +1,8 @@
 """How fast each kind of collective goes in each process group, and what of it is exposed.
 
-Bus bandwidth as nccl-tests counts it: bytes times a factor that says how much of them has to cross the slowest link in the
-best algorithm, so that it can be held against the link's peak. A convention: where switches reduce (NVLS, SHARP) less
-crosses, and the figure may exceed the link.
+Bus bandwidth as nccl-tests counts it: bytes times a factor that says how much of them has to cross
+the slowest link in the best algorithm, so that it can be held against the link's peak. A
+convention: where switches reduce (NVLS, SHARP) less crosses, and the figure may exceed the link.
 """
 
 import numpy as np
@@ -28,22 +28,37 @@ COLUMNS = (
     "bus_bytes_per_s",
     "at_least",
 )
-EACH = ("group", "kind", "group_size", "ranks", "arrival_ns", "end_ns", "busy_ns", "waited_ns", "exposed_ns", "size_bytes",
-        "crossed_bytes", "at_least")  # fmt: skip
+EACH = (
+    "group",
+    "kind",
+    "group_size",
+    "ranks",
+    "arrival_ns",
+    "end_ns",
+    "busy_ns",
+    "waited_ns",
+    "exposed_ns",
+    "size_bytes",
+    "crossed_bytes",
+    "at_least",
+)
 
 
 def collective_rates(trace: Trace) -> pd.DataFrame:
     """One row for each group and kind of collective.
 
-    `count`: collectives, each counted once however many ranks saw it; `bytes`: the size nccl-tests reckons with, of all
-    of them, -1 where one is unknown; `busy_ns`: from the last arrival to the last end, of all of them; `waited_ns`: before
-    the last arrival, and `exposed_ns`: not hidden behind computation, both summed over the ranks; `bus_bytes_per_s`:
-    NaN where bytes or the size of the group are unknown; `at_least`: not all ranks of the group were recorded, so that
-    waiting for the missing ones is in `busy_ns`.
+    `count`: collectives, each counted once however many ranks saw it; `bytes`: the size nccl-tests
+    reckons with, of all of them, -1 where one is unknown; `busy_ns`: from the last arrival to the
+    last end, of all of them; `waited_ns`: before the last arrival, and `exposed_ns`: not hidden
+    behind computation, both summed over the ranks; `bus_bytes_per_s`: NaN where bytes or the size
+    of the group are unknown; `at_least`: not all ranks of the group were recorded, so that waiting
+    for the missing ones is in `busy_ns`.
     """
     once = trace.fact(each_collective)
     rows = []
-    for (group, kind), own in once.groupby(["group", "kind"], dropna=False, observed=True, sort=True):
+    for (group, kind), own in once.groupby(
+        ["group", "kind"], dropna=False, observed=True, sort=True
+    ):
         sized = bool((own["size_bytes"] >= 0).all())
         busy_ns, crossed = int(own["busy_ns"].sum()), float(own["crossed_bytes"].sum(skipna=False))
         size = int(own["group_size"].max())
@@ -66,10 +81,12 @@ def collective_rates(trace: Trace) -> pd.DataFrame:
 
 
 def each_collective(trace: Trace) -> pd.DataFrame:
-    """Each collective once, by its number (see collective_numbers): from its last arrival to its last end.
+    """Each collective once, by its number (see collective_numbers): from its last arrival to its
+    last end.
 
-    Columns: group, kind, group_size, ranks (that saw it), arrival_ns, end_ns, busy_ns, waited_ns, exposed_ns (both summed over
-    the ranks), size_bytes, crossed_bytes (size times nccl-tests' factor, NaN unknown), at_least.
+    Columns: group, kind, group_size, ranks (that saw it), arrival_ns, end_ns, busy_ns, waited_ns,
+    exposed_ns (both summed over the ranks), size_bytes, crossed_bytes (size times nccl-tests'
+    factor, NaN unknown), at_least.
     """
     frame = table(trace, "collectives")
     if frame is None or not len(frame):
@@ -105,7 +122,9 @@ def each_collective(trace: Trace) -> pd.DataFrame:
 
 
 def collective_numbers(trace: Trace) -> Ints:
-    """For each row of `collectives` the number of its collective: the same on all ranks that took part."""
+    """For each row of `collectives` the number of its collective: the same on all ranks that took
+    part.
+    """
     match = column(trace.fact(matched_collectives), "match")
     alone = match < 0
     numbers: Ints = np.where(alone, match.max(initial=-1) + np.cumsum(alone), match)
@@ -124,19 +143,27 @@ def _hidden_ns(trace: Trace, frame: pd.DataFrame) -> Ints:
 
 
 def reckoned_bytes(frame: pd.DataFrame) -> Ints:
-    """The size that nccl-tests divides by time: what a rank ends with for all_gather, what it begins with for the others."""
+    """The size that nccl-tests divides by time: what a rank ends with for all_gather, what it
+    begins with for the others.
+    """
     gathers = (frame["kind"] == "all_gather").to_numpy()
     size: Ints = np.where(gathers, column(frame, "out_bytes"), column(frame, "in_bytes"))
     return size
 
 
 def bus_factor(kinds: "np.typing.NDArray[np.str_]", size: Ints) -> "np.typing.NDArray[np.float64]":
-    """Bus bandwidth over algorithm bandwidth (nccl-tests, doc/PERFORMANCE.md), NaN where the size of the group is unknown."""
+    """Bus bandwidth over algorithm bandwidth (nccl-tests, doc/PERFORMANCE.md), NaN where the size
+    of the group is unknown.
+    """
     ranks = np.where(size > 0, size, 1).astype(np.float64)
     part = (ranks - 1.0) / ranks
     whole = np.isin(kinds, ("broadcast", "reduce", "send", "recv", "send_recv"))
     factor = np.select(
-        [kinds == "all_reduce", np.isin(kinds, ("all_gather", "reduce_scatter", "all_to_all")), whole],
+        [
+            kinds == "all_reduce",
+            np.isin(kinds, ("all_gather", "reduce_scatter", "all_to_all")),
+            whole,
+        ],
         [2.0 * part, part, np.ones(len(ranks))],
         default=np.nan,
     )

@@ -1,4 +1,6 @@
-"""What collectives in recorded traces say of a link: full, not full, or not to be told, and why. For the findings of links."""
+"""What collectives in recorded traces say of a link: full, not full, or not to be told, and why.
+For the findings of links.
+"""
 
 from dataclasses import dataclass
 
@@ -18,16 +20,16 @@ from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 
 CONVENTION = (
-    "bus bandwidth is nccl-tests' convention: bytes times what of them has to cross the slowest link, over the time from the "
-    "last arrival to the end"
+    "bus bandwidth is nccl-tests' convention: bytes times what of them has to cross the slowest"
+    " link, over the time from the last arrival to the end"
 )
 MOST_KINDS = 4
 
 
 @dataclass(frozen=True)
 class LinkUse:
-    """The collectives on one kind of path. `near_share`: of their time near the peak; `exposed_ns`: what of them the rank of the
-    case does not hide behind computation.
+    """The collectives on one kind of path. `near_share`: of their time near the peak; `exposed_ns`:
+    what of them the rank of the case does not hide behind computation.
     """
 
     rows: pd.DataFrame
@@ -52,11 +54,17 @@ def why_not(trace: Trace, path: str, limits: Limits) -> str | None:
         return None
     first = largest(mine)
     if mine["at_least"].any():
-        return f"{against_peak(first)}: from one rank's trace this can show a full link, never clear it; give those of all ranks"
+        return (
+            f"{against_peak(first)}: from one rank's trace this can show a full link, never clear"
+            " it; give those of all ranks"
+        )
     if mine["peak_at_most"].any():
         return f"{against_peak(first)}, and which links lie between these devices is not recorded"
     if mine["reduced"].any():
-        return f"{against_peak(first)}, and its switches may reduce (NVLink SHARP), so that more may cross them"
+        return (
+            f"{against_peak(first)}, and its switches may reduce (NVLink SHARP), so that more may"
+            " cross them"
+        )
     return None
 
 
@@ -77,7 +85,9 @@ def link_use(case: Case, path: str) -> LinkUse:
 
 
 def exposed_on(case: Case, path: str) -> int:
-    """Time of the case's rank in which the device only communicates, of the collectives on this path, ns."""
+    """Time of the case's rank in which the device only communicates, of the collectives on this
+    path, ns.
+    """
     talks = case.trace.fact(exposed_collectives)
     if not len(talks):
         return 0
@@ -87,7 +97,11 @@ def exposed_on(case: Case, path: str) -> int:
     exposed = column(talks, "exposed_ns")
     mine = (paths.loc[number] == path).to_numpy()
     whole = int(exposed.sum())
-    return round(total(case.of(EXPOSED_COMMUNICATION)) * int(exposed[mine].sum()) / whole) if whole else 0
+    return (
+        round(total(case.of(EXPOSED_COMMUNICATION)) * int(exposed[mine].sum()) / whole)
+        if whole
+        else 0
+    )
 
 
 def full_share(rows: pd.DataFrame) -> float:
@@ -105,7 +119,10 @@ def largest(rows: pd.DataFrame) -> "pd.Series[float]":
 def rate_of(row: "pd.Series[float]") -> str:
     """`all_reduce in group 0 [0, 1]: bus bandwidth at least 6.56 GB/s`."""
     least = "at least " if row["at_least"] else ""
-    return f"{row['kind']} in group {row['group']}: bus bandwidth {least}{gigabytes(float(row['bus_bytes_per_s']))}"
+    return (
+        f"{row['kind']} in group {row['group']}: bus bandwidth"
+        f" {least}{gigabytes(float(row['bus_bytes_per_s']))}"
+    )
 
 
 def against_peak(row: "pd.Series[float]") -> str:
@@ -113,8 +130,8 @@ def against_peak(row: "pd.Series[float]") -> str:
     most = "at most " if row["peak_at_most"] else ""
     share = float(row["carried_bytes_per_s"]) / float(row["peak_bytes_per_s"])
     return (
-        f"{rate_of(row)}, {percent(share)} of the {most}{gigabytes(float(row['peak_bytes_per_s']))} of {row['technology']} of "
-        f"{row['device']} ({row['peak_source']})"
+        f"{rate_of(row)}, {percent(share)} of the {most}{gigabytes(float(row['peak_bytes_per_s']))}"
+        f" of {row['technology']} of {row['device']} ({row['peak_source']})"
     )
 
 
@@ -122,13 +139,18 @@ def evidence(case: Case, use: LinkUse) -> list[Evidence]:
     """Each kind of collective against the peak, the longest first."""
     found = []
     for _, row in use.rows.sort_values("busy_ns", ascending=False).head(MOST_KINDS).iterrows():
-        near = f"{plural(int(row['count']), 'collective')}, {percent(float(row['near_share']))} of their time near it"
+        near = (
+            f"{plural(int(row['count']), 'collective')}, {percent(float(row['near_share']))} of"
+            " their time near it"
+        )
         found.append(_share(case, row, f"{against_peak(row)}; {near}"))
     return [*found, Evidence(CONVENTION)]
 
 
 def rates(case: Case) -> list[Evidence]:
-    """What the largest kinds of collectives reach of their links' peak, of those whose peak is known."""
+    """What the largest kinds of collectives reach of their links' peak, of those whose peak is
+    known.
+    """
     rows = case.trace.fact(collective_links)
     known = rows[rows["near_share"].notna()] if len(rows) else rows
     most = known.sort_values("busy_ns", ascending=False).head(2)

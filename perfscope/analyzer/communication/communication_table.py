@@ -1,4 +1,6 @@
-"""Collectives by group and kind: how often, how much, how long, what computation does not hide, what was waiting for peers."""
+"""Collectives by group and kind: how often, how much, how long, what computation does not hide,
+what was waiting for peers.
+"""
 
 from typing import Any
 
@@ -9,23 +11,36 @@ from perfscope.analyzer.communication.overlap import exposed_collectives
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
 
-COLUMNS = ("rank", "group", "kind", "count", "sum_ns", "mean_ns", "exposed_ns", "wait_ns", "bytes", "longest_ts")
+COLUMNS = (
+    "rank",
+    "group",
+    "kind",
+    "count",
+    "sum_ns",
+    "mean_ns",
+    "exposed_ns",
+    "wait_ns",
+    "bytes",
+    "longest_ts",
+)
 UNKNOWN = "not recorded"
 
 
 def communication_table(trace: Trace) -> pd.DataFrame:
     """One row for each rank, process group and kind of collective, the longest in sum first.
 
-    Columns: rank, group, kind (text), count, sum_ns, mean_ns, exposed_ns (not behind computation), wait_ns (before the last
-    of the recorded ranks came; -1 where no peer was recorded), bytes (inputs; -1 unknown), longest_ts (where the longest
-    starts).
+    Columns: rank, group, kind (text), count, sum_ns, mean_ns, exposed_ns (not behind computation),
+    wait_ns (before the last of the recorded ranks came; -1 where no peer was recorded), bytes
+    (inputs; -1 unknown), longest_ts (where the longest starts).
     """
     rows = exposed_collectives(trace)
     if not len(rows):
         return pd.DataFrame(columns=list(COLUMNS))
     match = trace.fact(matched_collectives).loc[rows.index]
     known = match["arrival_ns"].to_numpy() >= 0
-    waited = np.clip(match["arrival_ns"].to_numpy() - rows["ts"].to_numpy(), 0, rows["dur"].to_numpy())
+    waited = np.clip(
+        match["arrival_ns"].to_numpy() - rows["ts"].to_numpy(), 0, rows["dur"].to_numpy()
+    )
     told = rows.assign(
         group=rows["group"].astype(object).where(rows["group"].notna(), UNKNOWN),
         kind=rows["kind"].astype(object).where(rows["kind"].notna(), UNKNOWN),
@@ -47,7 +62,9 @@ def communication_table(trace: Trace) -> pd.DataFrame:
     found["wait_ns"] = found["wait_ns"].where(found["any_known"], -1)
     found["bytes"] = found["bytes"].where(found["any_size"] >= 0, -1)
     found["longest_ts"] = told["ts"].to_numpy()[first_longest(told, groups)]
-    return found.sort_values(["rank", "sum_ns"], ascending=[True, False], ignore_index=True)[list(COLUMNS)]
+    return found.sort_values(["rank", "sum_ns"], ascending=[True, False], ignore_index=True)[
+        list(COLUMNS)
+    ]
 
 
 def first_longest(rows: pd.DataFrame, groups: Any) -> list[int]:

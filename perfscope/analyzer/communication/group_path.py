@@ -9,7 +9,8 @@ from perfscope.traces.trace import Trace
 
 DEVICE_LINKS, NETWORK, UNKNOWN = "device-links", "network", "unknown"
 MEMBERS = re.compile(r"\[([\d, ]+)\]$")
-# Boards of four A100 or H100 have no switches: each device has a third of its links to each of the others.
+# Boards of four A100 or H100 have no switches: each device has a third of its links to each of the
+# others.
 FEWEST_ON_SWITCH = 8
 
 
@@ -17,9 +18,10 @@ FEWEST_ON_SWITCH = 8
 class GroupPath:
     """The way between the members of one group.
 
-    `kind`: DEVICE_LINKS, NETWORK or UNKNOWN. `peak_bytes_per_s`: one device's, in each direction; NaN unknown. `source`:
-    where the peak is from; `why`: why the kind or the peak is unknown, or what was assumed. `at_most`: the peak is that of
-    all links, of which fewer may lie between these members. `reduces`: switches may reduce on the way.
+    `kind`: DEVICE_LINKS, NETWORK or UNKNOWN. `peak_bytes_per_s`: one device's, in each direction;
+    NaN unknown. `source`: where the peak is from; `why`: why the kind or the peak is unknown, or
+    what was assumed. `at_most`: the peak is that of all links, of which fewer may lie between these
+    members. `reduces`: switches may reduce on the way.
     """
 
     kind: str
@@ -43,12 +45,20 @@ def group_path(trace: Trace, group: str, size: int) -> GroupPath:
     if hosts is None:
         return GroupPath(UNKNOWN, why=how)
     if hosts > 1:
-        return GroupPath(NETWORK, "network", why=f"{how}; what its network can carry is not in the trace")
+        return GroupPath(
+            NETWORK, "network", why=f"{how}; what its network can carry is not in the trace"
+        )
     if len(set(names)) > 1:
-        return GroupPath(UNKNOWN, why=f"devices of different kinds: {', '.join(sorted(set(names)))}")
+        return GroupPath(
+            UNKNOWN, why=f"devices of different kinds: {', '.join(sorted(set(names)))}"
+        )
     found = link_peak(names[0])
     if found is None:
-        return GroupPath(UNKNOWN, device=names[0], why=f"the links of {names[0]} are not in perfscope's list of peaks")
+        return GroupPath(
+            UNKNOWN,
+            device=names[0],
+            why=f"the links of {names[0]} are not in perfscope's list of peaks",
+        )
     return _between(found, names[0], size, len(names), how)
 
 
@@ -56,10 +66,18 @@ def _between(found: LinkPeak, device: str, size: int, devices: int, how: str) ->
     """The links of these devices between `size` of the `devices` on one host."""
     if found.technology == PCIE:
         return GroupPath(
-            UNKNOWN, PCIE, device, why=f"{device} has no links of its own: its peers are reached over PCIe"
+            UNKNOWN,
+            PCIE,
+            device,
+            why=f"{device} has no links of its own: its peers are reached over PCIe",
         )
     if found.shape == "bridge" and size > 2:
-        return GroupPath(UNKNOWN, PCIE, device, why=f"a bridge joins two {device}; {size} are reached over PCIe too")
+        return GroupPath(
+            UNKNOWN,
+            PCIE,
+            device,
+            why=f"a bridge joins two {device}; {size} are reached over PCIe too",
+        )
     links = min(size - 1, found.links) if found.shape == "mesh" else found.links
     sure = found.shape == "mesh" or (found.shape == "switch" and devices >= FEWEST_ON_SWITCH)
     of = f"{links} links of {found.gb_per_s:g} GB/s"
@@ -77,7 +95,12 @@ def _between(found: LinkPeak, device: str, size: int, devices: int, how: str) ->
 
 def _names(trace: Trace) -> list[str]:
     """The names of all accelerators on the host, used or not."""
-    said = [one.name for part in trace.manifests[:1] for one in part.devices if one.name and one.parent < 0]
+    said = [
+        one.name
+        for part in trace.manifests[:1]
+        for one in part.devices
+        if one.name and one.parent < 0
+    ]
     if said:
         return said
     frame = table(trace, "devices")
@@ -94,7 +117,10 @@ def _hosts(trace: Trace, members: list[int], size: int, devices: int) -> tuple[i
     """(hosts that the group spans or None, how that is known or why not)."""
     processes = table(trace, "processes")
     if processes is not None and members:
-        known = {int(rank): str(host or "") for rank, host in zip(processes["rank"], processes["host"], strict=True)}
+        known = {
+            int(rank): str(host or "")
+            for rank, host in zip(processes["rank"], processes["host"], strict=True)
+        }
         hosts = [known.get(rank, "") for rank in members]
         if all(hosts):
             return len(set(hosts)), f"its ranks are on {', '.join(sorted(set(hosts)))}"

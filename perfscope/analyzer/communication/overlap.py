@@ -11,8 +11,9 @@ from perfscope.traces.trace import Trace
 
 
 def overlap(trace: Trace) -> pd.DataFrame:
-    """One row for each device: rank, process, device, communication_ns, hidden_ns (of it behind computation), hidden_share
-    (NaN without communication), copy_ns, copy_hidden_ns, copy_hidden_share.
+    """One row for each device: rank, process, device, communication_ns, hidden_ns (of it behind
+    computation), hidden_share (NaN without communication), copy_ns, copy_hidden_ns,
+    copy_hidden_share.
 
     Times are of the union: two collectives side by side count once.
     """
@@ -21,7 +22,10 @@ def overlap(trace: Trace) -> pd.DataFrame:
         if unit.device == NO_DEVICE:
             continue
         did = activity(trace, unit)
-        talks, hidden = _length(did.communication), _length(intersected(did.communication, did.compute))
+        talks, hidden = (
+            _length(did.communication),
+            _length(intersected(did.communication, did.compute)),
+        )
         copies, copies_hidden = _length(did.copy), _length(intersected(did.copy, did.compute))
         rows.append(
             {
@@ -40,7 +44,9 @@ def overlap(trace: Trace) -> pd.DataFrame:
 
 
 def exposed_collectives(trace: Trace) -> pd.DataFrame:
-    """Rows of `collectives` of every unit with `rank` and `exposed_ns`: what of each computation does not hide."""
+    """Rows of `collectives` of every unit with `rank` and `exposed_ns`: what of each computation
+    does not hide.
+    """
     parts = []
     for unit in units(trace):
         own = rows_on(trace, "collectives", unit)

@@ -1,4 +1,6 @@
-"""How the ranks differ: who comes last to the collectives, how long the others wait for it, what it spends more time on."""
+"""How the ranks differ: who comes last to the collectives, how long the others wait for it, what it
+spends more time on.
+"""
 
 import numpy as np
 import pandas as pd
@@ -17,11 +19,13 @@ COLUMNS = ("rank", "process", "device", "matched", "last", "caused_ns", "waited_
 
 
 def rank_skew(trace: Trace) -> pd.DataFrame:
-    """One row a rank (a device of a process), all int64, over its steady steps or, without steps, its whole recording.
+    """One row a rank (a device of a process), all int64, over its steady steps or, without steps,
+    its whole recording.
 
-    `matched`: collectives that other ranks are seen in too; `last`: to how many of these it came last; `caused_ns`: what
-    the others waited for it together, device time that nothing else filled; `waited_ns`: what it waited for others;
-    `window_ns`: the time all this is of; then the time in each category of the time budget. Empty without matches.
+    `matched`: collectives that other ranks are seen in too; `last`: to how many of these it came
+    last; `caused_ns`: what the others waited for it together, device time that nothing else filled;
+    `waited_ns`: what it waited for others; `window_ns`: the time all this is of; then the time in
+    each category of the time budget. Empty without matches.
     """
     found = trace.fact(matched_collectives)
     frame = table(trace, "collectives")
@@ -75,7 +79,9 @@ def _unit_of_rows(frame: pd.DataFrame, everyone: list[Unit]) -> Ints:
     return found
 
 
-def _waited_for(trace: Trace, unit: Unit, rows: "np.typing.NDArray[np.bool_]", begin: Ints, end: Ints) -> int:
+def _waited_for(
+    trace: Trace, unit: Unit, rows: "np.typing.NDArray[np.bool_]", begin: Ints, end: Ints
+) -> int:
     """Exposed waiting of one device inside these rows of `collectives`, ns in its windows."""
     frame = table(trace, "collectives")
     ts, ends = column(frame, "ts")[rows], (column(frame, "ts") + column(frame, "dur"))[rows]
@@ -89,8 +95,8 @@ def _waited_for(trace: Trace, unit: Unit, rows: "np.typing.NDArray[np.bool_]", b
 def slower_kernels(trace: Trace, rank: int) -> pd.DataFrame:
     """Kernels that take one rank longer than the others, the largest excess first.
 
-    Columns: name, own_ns (its time in them, per window time of the others), usual_ns (the median of the others), more_ns.
-    Only computation counts: a longer collective is waiting.
+    Columns: name, own_ns (its time in them, per window time of the others), usual_ns (the median of
+    the others), more_ns. Only computation counts: a longer collective is waiting.
     """
     skew = trace.fact(rank_skew)
     sums = {}
@@ -105,7 +111,11 @@ def slower_kernels(trace: Trace, rank: int) -> pd.DataFrame:
         return pd.DataFrame({"name": [], "own_ns": [], "usual_ns": [], "more_ns": []})
     usual = others.median(axis=1)
     made = pd.DataFrame(
-        {"name": table_.index.astype(str), "own_ns": table_[rank].to_numpy(), "usual_ns": usual.to_numpy()}
+        {
+            "name": table_.index.astype(str),
+            "own_ns": table_[rank].to_numpy(),
+            "usual_ns": usual.to_numpy(),
+        }
     )
     made["more_ns"] = made["own_ns"] - made["usual_ns"]
     return made[made["more_ns"] > 0].sort_values("more_ns", ascending=False, ignore_index=True)

@@ -1,20 +1,23 @@
 """Many small collectives, each of which costs its latency and hardly moves anything.
 
 What it means
-    A collective takes some tens of microseconds however few bytes it moves. One for each parameter, or for each number that is
-    averaged, spends the time on starting and on meeting; the links stay empty.
+    A collective takes some tens of microseconds however few bytes it moves. One for each parameter,
+    or for each number that is averaged, spends the time on starting and on meeting; the links stay
+    empty.
 
 How it is detected
-    Collectives of less than 1 MiB (below that the time of an all-reduce is its latency, on NVLink and on InfiniBand), at least
-    10 a step, whose exposed time is at least 3 % of the span. Needs the sizes that NCCL's and RCCL's metadata give.
+    Collectives of less than 1 MiB (below that the time of an all-reduce is its latency, on NVLink
+    and on InfiniBand), at least 10 a step, whose exposed time is at least 3 % of the span. Needs
+    the sizes that NCCL's and RCCL's metadata give.
 
 What to do
-    Put them together: DDP's buckets, `torch.cat` before one `all_reduce`, `all_reduce_coalesced`, `foreach` reductions
-    of metrics once in many steps. Faster links would not help.
+    Put them together: DDP's buckets, `torch.cat` before one `all_reduce`, `all_reduce_coalesced`,
+    `foreach` reductions of metrics once in many steps. Faster links would not help.
 
 When it is wrong
-    Small collectives of tensor parallelism in decoding are the algorithm's own; there only fewer ranks a model help, or
-    one-shot kernels. The gain is a ceiling: the larger collective takes time too.
+    Small collectives of tensor parallelism in decoding are the algorithm's own; there only fewer
+    ranks a model help, or one-shot kernels. The gain is a ceiling: the larger collective takes time
+    too.
 """
 
 import numpy as np
@@ -71,29 +74,37 @@ def _found(case: Case, small: pd.DataFrame, lost: int, share: float, limits: Lim
         lost,
         limits,
         message=Message(
-            f"Small collectives: {percent(share)} of the time is spent in {digits(count)} collectives {each}",
-            f"They move {megabytes(usual)} each, so that latency and not bandwidth determines their time.",
+            f"Small collectives: {percent(share)} of the time is spent in {digits(count)}"
+            f" collectives {each}",
+            f"They move {megabytes(usual)} each, so that latency and not bandwidth determines their"
+            " time.",
             "Faster links would not help; fewer and larger collectives would.",
         ),
         evidence=[
             case.place(
-                f"longest of them: {ms(int(worst['dur']))} for {megabytes(float(worst['in_bytes']))}",
+                f"longest of them: {ms(int(worst['dur']))} for"
+                f" {megabytes(float(worst['in_bytes']))}",
                 worst,
                 value_ns=int(worst["dur"]),
                 lane="device",
             ),
             case.place(
-                f"{digits(count)} collectives {each} move {megabytes(moved)} together in {ms(a_step(case, lost))}",
+                f"{digits(count)} collectives {each} move {megabytes(moved)} together in"
+                f" {ms(a_step(case, lost))}",
                 value_ns=a_step(case, lost),
                 lane="device",
             ),
         ],
         actions=[
             Action(
-                f"put them together into buckets of 25 MB or more ({digits(np.ceil(moved / 25e6))} would do)",
+                f"put them together into buckets of 25 MB or more ({digits(np.ceil(moved / 25e6))}"
+                " would do)",
                 "DistributedDataParallel(model, bucket_cap_mb=25)",
             ),
-            Action("or join tensors before one call", "dist.all_reduce(torch.cat([t.flatten() for t in tensors]))"),
+            Action(
+                "or join tensors before one call",
+                "dist.all_reduce(torch.cat([t.flatten() for t in tensors]))",
+            ),
         ],
     )
 

@@ -1,30 +1,33 @@
 """One rank comes last to the collectives, and all the others wait for it.
 
 What it means
-    Ranks that train together go at the pace of the slowest: at each collective the devices of the others stand in it,
-    busy waiting, until the last has come.
+    Ranks that train together go at the pace of the slowest: at each collective the devices of the
+    others stand in it, busy waiting, until the last has come.
 
 How it is detected
-    The same collective is found in the traces of the ranks by its place in the sequence of its process group, and the
-    clocks are brought together by the instants at which ranks leave collectives. What a device does in a collective
-    before the last rank has come is waiting (`peer-wait` in the time budget), as far as no computation hides it. One rank
-    causes at least half of all that waiting, and it is 3 % of the others' time or more. The loss is what the others wait
-    for that rank, on average: with it as fast as they are, that time is gone.
-    In a live recording of several ranks (also of several hosts, each with its run folder) whose steps are equally long:
-    how much of them each rank's loop waits outside its loader, from samples of its main thread. The rank that waits
-    least is the one that the others wait for, as far as they wait longer than chance. A thread that sleeps outside of
-    torch's calls waits for no peer, and processes that ran one after the other are no ranks of one job.
+    The same collective is found in the traces of the ranks by its place in the sequence of its
+    process group, and the clocks are brought together by the instants at which ranks leave
+    collectives. What a device does in a collective before the last rank has come is waiting
+    (`peer-wait` in the time budget), as far as no computation hides it. One rank causes at least
+    half of all that waiting, and it is 3 % of the others' time or more. The loss is what the others
+    wait for that rank, on average: with it as fast as they are, that time is gone. In a live
+    recording of several ranks (also of several hosts, each with its run folder) whose steps are
+    equally long: how much of them each rank's loop waits outside its loader, from samples of its
+    main thread. The rank that waits least is the one that the others wait for, as far as they wait
+    longer than chance. A thread that sleeps outside of torch's calls waits for no peer, and
+    processes that ran one after the other are no ranks of one job.
 
 What to do
-    Look at what that rank does more than the others (the evidence names it): a slower or throttled device, more or longer
-    samples, a late input pipeline, a busy host.
+    Look at what that rank does more than the others (the evidence names it): a slower or throttled
+    device, more or longer samples, a late input pipeline, a busy host.
 
 When it is wrong
-    A rank that leaves every collective later than the others by the same time would be taken for a clock that is off. On one
-    host whose cores are full ranks wait for a core in turn; which of them had to is chance, and that part is
-    left to the findings about cores. Ranks that are not in the recording are not seen: the last of those recorded is named.
-    On a GPU a live recording shows it only where the host waits for its peers, as with gloo; what waits in NCCL's kernels
-    needs traces.
+    A rank that leaves every collective later than the others by the same time would be taken for a
+    clock that is off. On one host whose cores are full ranks wait for a core in turn; which of them
+    had to is chance, and that part is left to the findings about cores. Ranks that are not in the
+    recording are not seen: the last of those recorded is named. On a GPU a live recording shows it
+    only where the host waits for its peers, as with gloo; what waits in NCCL's kernels needs
+    traces.
 """
 
 import numpy as np
@@ -56,8 +59,10 @@ from perfscope.traces.trace import Trace
 
 ID = "straggler"
 ADVICE = {
-    DEVICE_COMPUTE: "compare clocks, temperature and power limit of its device, and the sizes of its batches, with the "
-    "other ranks'",
+    DEVICE_COMPUTE: (
+        "compare clocks, temperature and power limit of its device, and the sizes of its batches,"
+        " with the other ranks'"
+    ),
     INPUT_WAIT: "look at the data loader of that rank: its shard, its storage, its cores",
     HOST_BOUND: "look at what else runs on the host of that rank, and at its cores",
     SYNC_WAIT: "look for `.item()` or logging that only that rank does",
@@ -92,7 +97,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     category, more_ns = differs(last, others)
     what, action = CATEGORY[category].longer, ADVICE[category]
     longer = (
-        percent(more_ns / max(float(others[category].median()), 1.0)) if category == DEVICE_COMPUTE else ms(more_ns)
+        percent(more_ns / max(float(others[category].median()), 1.0))
+        if category == DEVICE_COMPUTE
+        else ms(more_ns)
     )
     doing = what.format(longer)
     worst = longest_wait(trace, rank)
@@ -105,8 +112,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=round(share, 4),
         speedup=ceiling(share),
         headline=f"Straggler: the other ranks wait {percent(share)} of the time for rank {rank}",
-        explanation=f"It is the last to arrive at {int(last['last'])} of {plural(int(last['matched']), 'collective')}: "
-        f"{doing}{'' if category == CHECKPOINT else ' than the others'}.",
+        explanation=(
+            f"It is the last to arrive at {int(last['last'])} of"
+            f" {plural(int(last['matched']), 'collective')}:"
+            f" {doing}{'' if category == CHECKPOINT else ' than the others'}."
+        ),
         evidence=[
             *waits(worst, rank, lost_ns, int(last["process"]), int(last["device"])),
             *kernels(trace, rank, int(last["process"]), int(last["device"]), category),
@@ -116,13 +126,17 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 
 def differs(last: "pd.Series[int]", others: pd.DataFrame) -> tuple[str, float]:
-    """The category of its time budget that this rank spends most more in than the others do, and how much, ns."""
+    """The category of its time budget that this rank spends most more in than the others do, and
+    how much, ns.
+    """
     more = {name: float(last[name]) - float(others[name].median()) for name in ADVICE}
     category = max(more, key=lambda name: more[name])
     return category, max(more[category], 0.0)
 
 
-def waits(worst: LongestWait | None, rank: int, lost_ns: float, process: int, device: int) -> list[Evidence]:
+def waits(
+    worst: LongestWait | None, rank: int, lost_ns: float, process: int, device: int
+) -> list[Evidence]:
     """What the others wait on average, and the longest single wait."""
     told = [
         Evidence(
@@ -138,7 +152,10 @@ def waits(worst: LongestWait | None, rank: int, lost_ns: float, process: int, de
         told.insert(
             0,
             Evidence(
-                text=f"longest: rank {worst.rank} waits {ms(worst.end_ns - worst.start_ns)} in {worst.kind} for rank {rank}",
+                text=(
+                    f"longest: rank {worst.rank} waits {ms(worst.end_ns - worst.start_ns)} in"
+                    f" {worst.kind} for rank {rank}"
+                ),
                 value=round((worst.end_ns - worst.start_ns) / 1e6, 3),
                 unit="ms",
                 start_ns=worst.start_ns,
@@ -166,7 +183,9 @@ def kernels(trace: Trace, rank: int, process: int, device: int, category: str) -
             process=process,
             device=device,
         )
-        for name, own_ns, usual_ns in zip(slower["name"], slower["own_ns"], slower["usual_ns"], strict=True)
+        for name, own_ns, usual_ns in zip(
+            slower["name"], slower["own_ns"], slower["usual_ns"], strict=True
+        )
     ]
 
 
@@ -175,7 +194,10 @@ def balance(category: str) -> list[Action]:
     if category not in (DEVICE_COMPUTE, INPUT_WAIT):
         return []
     return [
-        Action("if its samples are larger: group samples by size, so that every rank gets as much work in each step")
+        Action(
+            "if its samples are larger: group samples by size, so that every rank gets as much work"
+            " in each step"
+        )
     ]
 
 

@@ -1,4 +1,6 @@
-"""Ranks of a live job that go in step: which one the others wait for, what it does longer, and on which host it is."""
+"""Ranks of a live job that go in step: which one the others wait for, what it does longer, and on
+which host it is.
+"""
 
 import numpy as np
 import pandas as pd
@@ -29,7 +31,15 @@ from perfscope.traces.trace import Trace
 
 CAUSES = {INPUT_WAIT: "input", CHECKPOINT: "checkpoint"}
 """What a rank does longer that has a finding of its own, and the straggler's cause then."""
-COMPARED = (COMPUTE_OR_HOST, DEVICE_COMPUTE, HOST_BOUND, INPUT_WAIT, CHECKPOINT, EXPOSED_COPY, OTHER_IDLE)
+COMPARED = (
+    COMPUTE_OR_HOST,
+    DEVICE_COMPUTE,
+    HOST_BOUND,
+    INPUT_WAIT,
+    CHECKPOINT,
+    EXPOSED_COPY,
+    OTHER_IDLE,
+)
 """Categories in which a rank can be slower than its peers."""
 
 
@@ -38,12 +48,14 @@ def why_not(trace: Trace) -> str | None:
     rows = trace.fact(rank_waiting)
     if len(rows) < 2 and not trace.has_profiled_work and ranks_at_once(trace) < 2:
         if len(main_processes(trace)) > 1:
-            return "the processes of the job ran one after the other: none of them waited for another"
+            return (
+                "the processes of the job ran one after the other: none of them waited for another"
+            )
         return "one process was recorded: nobody waits for it"
     if len(rows) < 2:
         return (
-            "needs two ranks or more: the traces of all (name their folder, or all their files), or recordings of all "
-            "(`--all-ranks`, and every host's run folder)"
+            "needs two ranks or more: the traces of all (name their folder, or all their files), or"
+            " recordings of all (`--all-ranks`, and every host's run folder)"
         )
     if not len(most_waiting(rows)):
         return "the ranks' steps are not equally long: they do not wait for each other in each step"
@@ -51,9 +63,13 @@ def why_not(trace: Trace) -> str | None:
 
 
 def most_waiting(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of ranks that worked at the same time and go in step: those of `rank_waiting` that wait most for one of them, or none."""
+    """Of ranks that worked at the same time and go in step: those of `rank_waiting` that wait most
+    for one of them, or none.
+    """
     groups = [own for _, own in rows.groupby("group") if in_step(own)]
-    return max(groups, key=lambda own: float(own["peer_share"].mean()), default=rows.iloc[:0]).reset_index(drop=True)
+    return max(
+        groups, key=lambda own: float(own["peer_share"].mean()), default=rows.iloc[:0]
+    ).reset_index(drop=True)
 
 
 def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
@@ -73,7 +89,11 @@ def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
     where = _where(last, slow, rows)
     category, doing = longer(budget, slow, rows)
     waiting = rows[~rows["rank"].isin(slow["rank"])]
-    who = "the other rank waits" if len(waiting) == 1 else f"the {plural(len(waiting), 'other rank')} wait"
+    who = (
+        "the other rank waits"
+        if len(waiting) == 1
+        else f"the {plural(len(waiting), 'other rank')} wait"
+    )
     waited = percent(float(waiting["peer_share"].mean()))
     return Finding(
         id=id,
@@ -94,26 +114,41 @@ def _in_turn(waited_ns: float) -> list[Evidence]:
     """What of the waiting is left to the findings about cores."""
     if waited_ns <= 0.0:
         return []
-    text = f"{ms(waited_ns)} of it, not counted here, the slow rank itself waits longer for a core: the cores are full"
+    text = (
+        f"{ms(waited_ns)} of it, not counted here, the slow rank itself waits longer for a core:"
+        " the cores are full"
+    )
     return [Evidence(text, round(waited_ns / 1e6, 3), "ms")]
 
 
 def _actions(category: str, where: str) -> list[Action]:
     """What to look at, by what the rank does longer."""
     if category == CHECKPOINT:
-        return [Action("write in the background, or less often: the other ranks wait for the one that writes")]
+        return [
+            Action(
+                "write in the background, or less often: the other ranks wait for the one that"
+                " writes"
+            )
+        ]
     found = [
         Action(
-            f"look at {where}: its cores and their clock, what else runs there, its storage, the size of its batches"
+            f"look at {where}: its cores and their clock, what else runs there, its storage, the"
+            " size of its batches"
         )
     ]
-    even = "if its samples are larger: group samples by size, so that every rank gets as much work in each step"
+    even = (
+        "if its samples are larger: group samples by size, so that every rank gets as much work in"
+        " each step"
+    )
     return [*found, Action(even)]
 
 
-def longer_without_a_core(trace: Trace, slow: pd.DataFrame, rows: pd.DataFrame, limits: Limits) -> float:
-    """Nanoseconds a step that the slow ranks' loops wait longer for a core than the others', where the cores of their one host
-    are full: which of its ranks that hits is chance, and the findings of the cores tell of it.
+def longer_without_a_core(
+    trace: Trace, slow: pd.DataFrame, rows: pd.DataFrame, limits: Limits
+) -> float:
+    """Nanoseconds a step that the slow ranks' loops wait longer for a core than the others', where
+    the cores of their one host are full: which of its ranks that hits is chance, and the findings
+    of the cores tell of it.
     """
     if rows["host"].nunique() > 1 or not trace.fact(host_load).full(limits.idle_share):
         return 0.0
@@ -134,7 +169,9 @@ def _where(last: "pd.Series[float]", slow: pd.DataFrame, rows: pd.DataFrame) -> 
 
 
 def longer(budget: pd.DataFrame, slow: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str]:
-    """What the slow ranks spend more of each step in than the others: its category and the words, "" for nothing."""
+    """What the slow ranks spend more of each step in than the others: its category and the words,
+    "" for nothing.
+    """
     if not len(budget) or len(slow) == len(rows):
         return "", ""
     means = budget.groupby("process")[list(COMPARED)].mean()
@@ -160,7 +197,17 @@ def _waits(rows: pd.DataFrame, budget: pd.DataFrame) -> list[Evidence]:
         own = budget[column(budget, "process") == int(one["process"])]
         begin = int(own["ts"].iloc[0]) if len(own) else None
         end = None if begin is None else begin + int(own["dur"].iloc[0])
-        found.append(Evidence(text, round(wait_ns / 1e6, 3), "ms", begin, end, int(one["rank"]), int(one["process"])))
+        found.append(
+            Evidence(
+                text,
+                round(wait_ns / 1e6, 3),
+                "ms",
+                begin,
+                end,
+                int(one["rank"]),
+                int(one["process"]),
+            )
+        )
     return found
 
 
@@ -172,10 +219,25 @@ def _cores(trace: Trace, rows: pd.DataFrame) -> list[Evidence]:
     for one in rows.to_dict("records"):
         waited = delay.get(int(one["process"]), 0.0) / max(end - begin, 1)
         if waited >= 0.1:
-            text = f"rank {one['rank']} on {one['host']}: its threads wait {digits(waited)} s in each second for a core"
-            found.append(Evidence(text, round(waited, 3), "s/s", rank=int(one["rank"]), process=int(one["process"])))
-    cores = {one.host: one.usable_cores.cores for one in trace.manifests if one.usable_cores is not None}
+            text = (
+                f"rank {one['rank']} on {one['host']}: its threads wait {digits(waited)} s in each"
+                " second for a core"
+            )
+            found.append(
+                Evidence(
+                    text,
+                    round(waited, 3),
+                    "s/s",
+                    rank=int(one["rank"]),
+                    process=int(one["process"]),
+                )
+            )
+    cores = {
+        one.host: one.usable_cores.cores for one in trace.manifests if one.usable_cores is not None
+    }
     if len(set(cores.values())) > 1:
-        text = "usable cores: " + ", ".join(f"{host} {digits(count)}" for host, count in cores.items())
+        text = "usable cores: " + ", ".join(
+            f"{host} {digits(count)}" for host, count in cores.items()
+        )
         found.append(Evidence(text, min(cores.values()), "cores"))
     return found

@@ -1,4 +1,6 @@
-"""The work of the rank that is told of, as the findings of rooflines see it: calls, their share of the step, places."""
+"""The work of the rank that is told of, as the findings of rooflines see it: calls, their share of
+the step, places.
+"""
 
 from dataclasses import dataclass
 
@@ -24,7 +26,10 @@ from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-NO_WORK = "no operator was recorded: attach with `--depth kernels`, or record a trace with `record_shapes=True`"
+NO_WORK = (
+    "no operator was recorded: attach with `--depth kernels`, or record a trace with"
+    " `record_shapes=True`"
+)
 NO_COSTS = "no operator has FLOPs and bytes: record with `record_shapes=True`"
 NO_SHARE = "the window of the profiler has no steps to compare with"
 COMPUTING = tuple(category.id for category in CATEGORIES if category.resource == "compute")
@@ -34,8 +39,9 @@ MOST_NAMES = 3
 
 @dataclass(frozen=True)
 class WorkCase:
-    """One device's calls with a cost (`roofed_calls`), what limits its work, its peaks or why there are none, and of the step
-    (of a recorded trace: of the whole) the share that it computes and the seconds that shares are of.
+    """One device's calls with a cost (`roofed_calls`), what limits its work, its peaks or why there
+    are none, and of the step (of a recorded trace: of the whole) the share that it computes and the
+    seconds that shares are of.
     """
 
     trace: Trace
@@ -51,9 +57,13 @@ class WorkCase:
         return self.busy_share * ns / self.limits.whole if self.limits.whole else 0.0
 
     def ceiling(self, ns: float, limits: Limits) -> Speedup:
-        """The most that it gives when this much of the work goes: on a CPU the rest has the caches for itself then."""
+        """The most that it gives when this much of the work goes: on a CPU the rest has the caches
+        for itself then.
+        """
         share = self.share(ns)
-        return ceiling(share if self.unit.device != NO_DEVICE else share + limits.calmer * (1.0 - share))
+        return ceiling(
+            share if self.unit.device != NO_DEVICE else share + limits.calmer * (1.0 - share)
+        )
 
     def finding(
         self,
@@ -67,7 +77,9 @@ class WorkCase:
         speedup: Speedup | None = None,
         cause: str | None = None,
     ) -> Finding:
-        """A finding that costs `lost_ns` of the work; unless said otherwise only the ceiling of the gain is known."""
+        """A finding that costs `lost_ns` of the work; unless said otherwise only the ceiling of the
+        gain is known.
+        """
         share = self.share(lost_ns)
         return Finding(
             id=id,
@@ -85,7 +97,9 @@ class WorkCase:
         )
 
     def place(self, text: str, row: "pd.Series[int] | None" = None, *, ns: float) -> Evidence:
-        """Evidence in ms; with a row that has ts and span_ns (or dur), the place on the timeline."""
+        """Evidence in ms; with a row that has ts and span_ns (or dur), the place on the
+        timeline.
+        """
         begin = None if row is None else int(row["ts"])
         wide = 0 if row is None else int(row["span_ns"] if "span_ns" in row else row["dur"])
         return Evidence(
@@ -103,8 +117,12 @@ class WorkCase:
     def top(self, calls: pd.DataFrame) -> str:
         """The operators that take most of these calls' time."""
         whole = float(calls["work_ns"].sum()) or 1.0
-        sums = largest([str(one) for one in calls["name"]], calls["work_ns"].to_numpy(np.int64), MOST_NAMES)
-        return ", ".join(f"`{name.removeprefix('aten::')}` {percent(ns / whole)}" for name, ns in sums)
+        sums = largest(
+            [str(one) for one in calls["name"]], calls["work_ns"].to_numpy(np.int64), MOST_NAMES
+        )
+        return ", ".join(
+            f"`{name.removeprefix('aten::')}` {percent(ns / whole)}" for name, ns in sums
+        )
 
     def blamed(self, calls: pd.DataFrame) -> list[Evidence]:
         """Operators and modules that take most of these calls' time."""
@@ -112,7 +130,10 @@ class WorkCase:
             return []
         longest = calls.iloc[int(np.argmax(calls["work_ns"].to_numpy()))]
         total = int(calls["work_ns"].sum())
-        text = f"operators: {self.top(calls)} of it; the longest call takes {ms(int(longest['work_ns']))}"
+        text = (
+            f"operators: {self.top(calls)} of it; the longest call takes"
+            f" {ms(int(longest['work_ns']))}"
+        )
         found = [self.place(text, longest, ns=total)]
         names = places_of(self.trace, calls["op"].to_numpy(np.int64))
         most = largest(names, calls["work_ns"].to_numpy(np.int64), MOST_NAMES)
@@ -130,7 +151,9 @@ def no_work(trace: Trace) -> str | None:
 
 
 def work_case(trace: Trace, limits: Limits) -> WorkCase | None:
-    """Of the critical rank; of the first that was seen at work where that was not. None where its budget is not known."""
+    """Of the critical rank; of the first that was seen at work where that was not. None where its
+    budget is not known.
+    """
     rank = rank_of_process(trace, critical_rank(trace, limits))
     seen = work_units(trace)
     unit = next((one for one in seen if one.rank == rank), seen[0])
@@ -147,8 +170,9 @@ def work_case(trace: Trace, limits: Limits) -> WorkCase | None:
 
 
 def places_of(trace: Trace, op: Ints) -> list[str]:
-    """For each of these rows of `ops` where it was called: the module (of a backward operator the module of its forward) where
-    Python stacks were recorded, else the phase of the step; "" unknown.
+    """For each of these rows of `ops` where it was called: the module (of a backward operator the
+    module of its forward) where Python stacks were recorded, else the phase of the step; ""
+    unknown.
     """
     ranges, ops = table(trace, "ranges"), table(trace, "ops")
     found = [""] * len(op)
@@ -166,6 +190,8 @@ def places_of(trace: Trace, op: Ints) -> list[str]:
     rows, where = np.unique(at, return_inverse=True)
     inside = innermost(named, ops.iloc[rows])[where.ravel()]
     names = (
-        named["name"].to_numpy(object) if named["category"].iloc[0] == "python" else named["category"].to_numpy(object)
+        named["name"].to_numpy(object)
+        if named["category"].iloc[0] == "python"
+        else named["category"].to_numpy(object)
     )
     return [str(names[row]) if row >= 0 else "" for row in inside]

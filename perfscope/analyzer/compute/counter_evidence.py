@@ -1,11 +1,17 @@
-"""What a device's counters say of being bound by memory or arithmetic: beside what operators tell, or (memory) without them."""
+"""What a device's counters say of being bound by memory or arithmetic: beside what operators tell,
+or (memory) without them.
+"""
 
 from typing import Final
 
 import msgspec
 
 from perfscope.analyzer.counters.bound_by_counters import busiest
-from perfscope.analyzer.counters.counter_bound import CounterBound, counter_bound, why_not_measurable
+from perfscope.analyzer.counters.counter_bound import (
+    CounterBound,
+    counter_bound,
+    why_not_measurable,
+)
 from perfscope.analyzer.counters.device_finding import called, evidence, finding
 from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
@@ -22,7 +28,9 @@ ACTIONS: Final = (
 
 
 def why_not(trace: Trace, reason: str) -> str | None:
-    """Why memory cannot be told to be what limits, when operators do not tell: nothing where counters do."""
+    """Why memory cannot be told to be what limits, when operators do not tell: nothing where
+    counters do.
+    """
     if trace.has_profiled_work or not trace.fact(device_use):
         return reason
     unmeasured = why_not_measurable(trace)
@@ -30,7 +38,8 @@ def why_not(trace: Trace, reason: str) -> str | None:
 
 
 def with_counters(found: Finding | None, trace: Trace, id: str, limits: Limits) -> Finding | None:
-    """The finding that operators give, with the counters of its device beside it; without it what counters alone show.
+    """The finding that operators give, with the counters of its device beside it; without it what
+    counters alone show.
 
     They do not say what could be had back: then no loss is given.
     """
@@ -44,8 +53,10 @@ def with_counters(found: Finding | None, trace: Trace, id: str, limits: Limits) 
         limits,
         info=True,
         message=Message(
-            f"Memory-bound: {called(told.use, trace)} uses {percent(told.use.means['dram_active'])} of its memory bandwidth",
-            "About 80 % is the most that can be reached. Its arithmetic units are far from their peak.",
+            f"Memory-bound: {called(told.use, trace)} uses {percent(told.use.means['dram_active'])}"
+            " of its memory bandwidth",
+            "About 80 % is the most that can be reached. Its arithmetic units are far from their"
+            " peak.",
             "Faster arithmetic would not help.",
         ),
         evidence=facts(told),
@@ -71,7 +82,17 @@ def facts(told: CounterBound) -> list[Evidence]:
     """DRAM, arithmetic and SM activity: warps that wait for memory count as active."""
     means = told.use.means
     return [
-        evidence(told.use, "DRAM bandwidth of its peak (about 0.8 can be reached)", means["dram_active"], "share"),
-        evidence(told.use, f"busiest pipe ({told.pipe.removesuffix('_active')})", means.get(told.pipe), "share"),
+        evidence(
+            told.use,
+            "DRAM bandwidth of its peak (about 0.8 can be reached)",
+            means["dram_active"],
+            "share",
+        ),
+        evidence(
+            told.use,
+            f"busiest pipe ({told.pipe.removesuffix('_active')})",
+            means.get(told.pipe),
+            "share",
+        ),
         evidence(told.use, "SM activity; warps that wait count as active", told.sm_active, "share"),
     ]

@@ -8,19 +8,28 @@ from perfscope.analyzer.run.table_access import table
 from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
-NOT_CALIBRATED = "this CPU was not calibrated: `perfscope doctor --calibrate` on the idle machine does it"
+NOT_CALIBRATED = (
+    "this CPU was not calibrated: `perfscope doctor --calibrate` on the idle machine does it"
+)
 
 
 def roofs(trace: Trace) -> dict[tuple[int, int], Peaks | str]:
     """By process and device (-1: the CPU)."""
-    return {(unit.process, unit.device): _roof(trace, unit.process, unit.device) for unit in work_units(trace)}
+    return {
+        (unit.process, unit.device): _roof(trace, unit.process, unit.device)
+        for unit in work_units(trace)
+    }
 
 
 def _roof(trace: Trace, process: int, device: int) -> Peaks | str:
     if device == NO_DEVICE:
         return calibrated_peaks(trace.manifest) or NOT_CALIBRATED
     devices = table(trace, "devices")
-    rows = None if devices is None else devices[(devices["process"] == process) & (devices["device"] == device)]
+    rows = (
+        None
+        if devices is None
+        else devices[(devices["process"] == process) & (devices["device"] == device)]
+    )
     if rows is None or not len(rows):
         rows = None if devices is None else devices[devices["device"] == device]
     if rows is None or not len(rows):

@@ -1,4 +1,6 @@
-"""Operators behind each other that each read and write the same large tensors: one kernel could do a run of them at once."""
+"""Operators behind each other that each read and write the same large tensors: one kernel could do
+a run of them at once.
+"""
 
 import numpy as np
 import pandas as pd
@@ -18,19 +20,24 @@ NUMBER_BYTES = 64
 
 
 def fusable_runs(trace: Trace) -> pd.DataFrame:
-    """One row for each run of two or more calls: process, device, ts, dur (to the end of its last), calls, work_ns, spare_ns
-    (all but the longest: what fusing them can give back), names (the operators in order).
+    """One row for each run of two or more calls: process, device, ts, dur (to the end of its last),
+    calls, work_ns, spare_ns (all but the longest: what fusing them can give back), names (the
+    operators in order).
 
-    Only calls that memory limits; any other work between, or another size, ends a run. Operators on lists of parameters are
-    left out: their neighbours are other parameters.
+    Only calls that memory limits; any other work between, or another size, ends a run. Operators on
+    lists of parameters are left out: their neighbours are other parameters.
     """
-    empty = pd.DataFrame(columns=["process", "device", "ts", "dur", "calls", "work_ns", "spare_ns", "names"])
+    empty = pd.DataFrame(
+        columns=["process", "device", "ts", "dur", "calls", "work_ns", "spare_ns", "names"]
+    )
     calls, work, ops = trace.fact(roofed_calls), trace.fact(device_work), table(trace, "ops")
     calls = calls[~(calls["bytes"] < NUMBER_BYTES)]
     if not len(calls) or ops is None:
         return empty
     names = np.append(ops["name"].to_numpy(object), "")
-    listed = np.array([str(one).startswith(LISTS) for one in names[column(ops, "parent")[calls["op"]]]], bool)
+    listed = np.array(
+        [str(one).startswith(LISTS) for one in names[column(ops, "parent")[calls["op"]]]], bool
+    )
     fits = calls["family"].isin(FUSABLE).to_numpy() & (limited_by(calls) == MEMORY) & ~listed
     rows = calls.assign(fits=fits).sort_values(["process", "device", "ts"], ignore_index=True)
     size = rows["bytes"].to_numpy(np.float64)
@@ -43,14 +50,24 @@ def fusable_runs(trace: Trace) -> pd.DataFrame:
     rows = rows.assign(run=np.cumsum(~together), end=rows["ts"] + rows["span_ns"])[ok]
     groups = rows.groupby("run", sort=True)
     runs = groups.agg(
-        process=("process", "first"), device=("device", "first"), ts=("ts", "min"), end=("end", "max"),
-        calls=("op", "size"), work_ns=("work_ns", "sum"), longest=("work_ns", "max"), names=("name", tuple),
-    )  # fmt: skip
+        process=("process", "first"),
+        device=("device", "first"),
+        ts=("ts", "min"),
+        end=("end", "max"),
+        calls=("op", "size"),
+        work_ns=("work_ns", "sum"),
+        longest=("work_ns", "max"),
+        names=("name", tuple),
+    )
     runs = runs[runs["calls"] > 1]
-    return runs.assign(dur=runs["end"] - runs["ts"], spare_ns=runs["work_ns"] - runs["longest"])[list(empty.columns)]
+    return runs.assign(dur=runs["end"] - runs["ts"], spare_ns=runs["work_ns"] - runs["longest"])[
+        list(empty.columns)
+    ]
 
 
-def _other_work_before(rows: pd.DataFrame, other: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> "pd.Series[bool]":
+def _other_work_before(
+    rows: pd.DataFrame, other: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+) -> "pd.Series[bool]":
     """For each call: did work without a cost begin between the call before and this one?"""
     ts, others = rows["ts"].to_numpy(np.int64), np.sort(other)
     count = np.searchsorted(others, ts)

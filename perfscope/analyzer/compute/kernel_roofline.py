@@ -10,17 +10,34 @@ from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
 COLUMNS = (
-    "rank", "process", "device", "name", "operator", "count", "work_ns", "flops", "bytes", "attainable_ns", "alone", "intensity",
-    "flops_per_s", "bytes_per_s", "roof_share", "side", "mark", "longest_ts", "longest_ns",
-)  # fmt: skip
+    "rank",
+    "process",
+    "device",
+    "name",
+    "operator",
+    "count",
+    "work_ns",
+    "flops",
+    "bytes",
+    "attainable_ns",
+    "alone",
+    "intensity",
+    "flops_per_s",
+    "bytes_per_s",
+    "roof_share",
+    "side",
+    "mark",
+    "longest_ts",
+    "longest_ns",
+)
 
 
 def kernel_roofline(trace: Trace) -> pd.DataFrame:
     """One row for each kernel and operator on each device; of a rank the longest in sum first.
 
-    An operator's FLOPs and bytes are shared among its kernels by their time, so all of them show the rate of the operator;
-    `alone` is the share of a kernel's time in which it was the operator's only one, and its figures its own. Further columns as
-    those of `roofline_table`.
+    An operator's FLOPs and bytes are shared among its kernels by their time, so all of them show
+    the rate of the operator; `alone` is the share of a kernel's time in which it was the operator's
+    only one, and its figures its own. Further columns as those of `roofline_table`.
     """
     work, calls, kernels, ops = (
         trace.fact(device_work),
@@ -33,7 +50,13 @@ def kernel_roofline(trace: Trace) -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS))
     keys = ["process", "device", "op"]
     pieces = pd.DataFrame(
-        {"process": work.process, "device": work.device, "op": work.op, "ts": work.ts, "dur": work.dur}
+        {
+            "process": work.process,
+            "device": work.device,
+            "op": work.op,
+            "ts": work.ts,
+            "dur": work.dur,
+        }
     )
     pieces = pieces.assign(kernel=work.kernel)[keep]
     costs = calls[[*keys, "work_ns", "kernels", "flops", "bytes", "attainable_ns", "side"]]
@@ -47,13 +70,20 @@ def kernel_roofline(trace: Trace) -> pd.DataFrame:
     )
     groups = pieces.groupby(["process", "device", "name", "operator"], sort=False)
     sums = groups.agg(
-        count=("dur", "size"), work=("dur", "sum"), own=("own", "sum"), bytes=("bytes", "sum"), side=("side", "first"),
-        flops=("flops", lambda of: of.sum(skipna=False)), attainable_ns=("attainable_ns", lambda of: of.sum(skipna=False)),
-    )  # fmt: skip
+        count=("dur", "size"),
+        work=("dur", "sum"),
+        own=("own", "sum"),
+        bytes=("bytes", "sum"),
+        side=("side", "first"),
+        flops=("flops", lambda of: of.sum(skipna=False)),
+        attainable_ns=("attainable_ns", lambda of: of.sum(skipna=False)),
+    )
     longest = pieces.loc[groups["dur"].idxmax()]
     found = with_rates(sums.rename(columns={"work": "work_ns"}).reset_index())
     found = found.assign(alone=found["own"] / found["work_ns"].clip(lower=1), mark=marks(found))
     found = found.assign(longest_ts=longest["ts"].to_numpy(), longest_ns=longest["dur"].to_numpy())
     ranks = rank_of_work(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
-    return found.sort_values(["rank", "work_ns"], ascending=[True, False], ignore_index=True)[list(COLUMNS)]
+    return found.sort_values(["rank", "work_ns"], ascending=[True, False], ignore_index=True)[
+        list(COLUMNS)
+    ]

@@ -18,7 +18,9 @@ def detect(trace: Trace, id: str, limits: Limits) -> Finding | None:
     empty = [
         one
         for one in trace.fact(counter_bound)
-        if one.id == "idle-sms" and one.kernel_time_share is not None and one.kernel_time_share >= limits.busy_share
+        if one.id == "idle-sms"
+        and one.kernel_time_share is not None
+        and one.kernel_time_share >= limits.busy_share
     ]
     if not empty:
         return None
@@ -30,11 +32,14 @@ def detect(trace: Trace, id: str, limits: Limits) -> Finding | None:
         busy * (1.0 - worst.sm_active),
         limits,
         message=Message(
-            f"Low occupancy: {percent(worst.sm_active)} of the multiprocessors of {called(use, trace)} have work",
+            f"Low occupancy: {percent(worst.sm_active)} of the multiprocessors of"
+            f" {called(use, trace)} have work",
             f"It runs kernels {percent(busy)} of the time, but they are too small to fill it.",
         ),
         evidence=[
-            evidence(use, "time with any kernel (what nvidia-smi calls utilization)", busy, "share"),
+            evidence(
+                use, "time with any kernel (what nvidia-smi calls utilization)", busy, "share"
+            ),
             evidence(use, "SM activity", worst.sm_active, "share"),
             evidence(use, "tensor-core activity", use.means.get("tensor_active"), "share"),
             evidence(use, "DRAM bandwidth of its peak", use.means.get("dram_active"), "share"),

@@ -1,27 +1,31 @@
 """Memory limits the operators, and several in a row read and write the same tensors.
 
 What it means
-    An operator that does little arithmetic for each byte waits for memory, however fast the device computes. Elementwise
-    operators, normalisation, reductions and copies all do. Where several follow each other on tensors of one size, each
-    writes to memory what the next reads back: one fused kernel would read once and write once.
+    An operator that does little arithmetic for each byte waits for memory, however fast the device
+    computes. Elementwise operators, normalisation, reductions and copies all do. Where several
+    follow each other on tensors of one size, each writes to memory what the next reads back: one
+    fused kernel would read once and write once.
 
 How it is detected
-    FLOPs and bytes of each call from its shapes (docs/roofline.md); memory is the nearer roof and the call comes near it
-    (without known peaks: at most 1 FLOP per byte, and more than caches hold; on a CPU so much data however far below the
-    roof: for pages that are new). Runs of such calls behind each other, without other work between them: all but the
-    longest of each run could be had back, at least 3 % of the step. The gain is a ceiling: a product or reduction beside
-    a run may take all of it in. While attached to a device with GPM (Hopper and newer): at least half of what its memory
-    reaches in practice (0.8 of its peak) is used and more of it than of the arithmetic's ceiling; SM activity is not
-    asked, as warps that wait count as active. Then what could be had back is not known, and no loss is given.
+    FLOPs and bytes of each call from its shapes (docs/roofline.md); memory is the nearer roof and
+    the call comes near it (without known peaks: at most 1 FLOP per byte, and more than caches hold;
+    on a CPU so much data however far below the roof: for pages that are new). Runs of such calls
+    behind each other, without other work between them: all but the longest of each run could be had
+    back, at least 3 % of the step. The gain is a ceiling: a product or reduction beside a run may
+    take all of it in. While attached to a device with GPM (Hopper and newer): at least half of what
+    its memory reaches in practice (0.8 of its peak) is used and more of it than of the arithmetic's
+    ceiling; SM activity is not asked, as warps that wait count as active. Then what could be had
+    back is not known, and no loss is given.
 
 What to do
     `torch.compile` fuses them; so do functions that exist as one operator (`gelu`, `layer_norm`,
-    `scaled_dot_product_attention`) and fused optimizers. Half the bytes: bfloat16. Copies between layouts: keep one layout
-    (`channels_last` for convolutions).
+    `scaled_dot_product_attention`) and fused optimizers. Half the bytes: bfloat16. Copies between
+    layouts: keep one layout (`channels_last` for convolutions).
 
 When it is wrong
-    Operators behind each other need not depend on each other. Data that stay in a cache between two operators cost less
-    than memory traffic. Inside a window of the profiler everything takes a little longer; proportions are told.
+    Operators behind each other need not depend on each other. Data that stay in a cache between two
+    operators cost less than memory traffic. Inside a window of the profiler everything takes a
+    little longer; proportions are told.
 """
 
 import numpy as np
@@ -49,7 +53,9 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """What fusing could give back, when it is enough; what the device's counters say beside it or without it."""
+    """What fusing could give back, when it is enough; what the device's counters say beside it or
+    without it.
+    """
     by_operators = None if no_work(trace) else of_operators(trace, limits)
     return counter_evidence.with_counters(by_operators, trace, ID, limits)
 
@@ -66,9 +72,10 @@ def of_operators(trace: Trace, limits: Limits) -> Finding | None:
         return None
     calls = case.calls[limited_by(case.calls) == MEMORY]
     message = Message(
-        f"Memory-bound: operators that wait for memory take {percent(case.share(case.limits.memory))} of the time",
-        f"{case.top(calls)}{rate(case, calls)}. Many follow each other on the same tensors: fusing them would save "
-        f"{percent(case.share(spare))} of the time.",
+        "Memory-bound: operators that wait for memory take"
+        f" {percent(case.share(case.limits.memory))} of the time",
+        f"{case.top(calls)}{rate(case, calls)}. Many follow each other on the same tensors: fusing"
+        f" them would save {percent(case.share(spare))} of the time.",
         "Faster arithmetic would not help.",
     )
     return case.finding(
@@ -95,9 +102,16 @@ def rate(case: WorkCase, calls: pd.DataFrame) -> str:
 def evidence(case: WorkCase, calls: pd.DataFrame, runs: pd.DataFrame) -> list[Evidence]:
     worst = runs.iloc[int(np.argmax(runs["spare_ns"].to_numpy()))]
     names = [f"`{name.removeprefix('aten::')}`" for name in worst["names"][:LONGEST_RUN]]
-    more = f" and {len(worst['names']) - LONGEST_RUN} more" if len(worst["names"]) > LONGEST_RUN else ""
+    more = (
+        f" and {len(worst['names']) - LONGEST_RUN} more"
+        if len(worst["names"]) > LONGEST_RUN
+        else ""
+    )
     kept = ms(int(worst["work_ns"] - worst["spare_ns"]))
-    text = f"the dearest run: {', '.join(names)}{more} in {ms(int(worst['work_ns']))}, the longest of them {kept}"
+    text = (
+        f"the dearest run: {', '.join(names)}{more} in {ms(int(worst['work_ns']))}, the longest of"
+        f" them {kept}"
+    )
     return [case.place(text, worst, ns=int(worst["spare_ns"])), *case.blamed(calls)]
 
 
@@ -105,12 +119,20 @@ def actions(case: WorkCase, calls: pd.DataFrame) -> list[Action]:
     """What to change, by what there is."""
     found = [Action("fuse operators that follow each other", "model = torch.compile(model)")]
     found.append(
-        Action("or call one operator where there is one: `gelu`, `silu`, `layer_norm`, `cross_entropy`, attention")
+        Action(
+            "or call one operator where there is one: `gelu`, `silu`, `layer_norm`,"
+            " `cross_entropy`, attention"
+        )
     )
     if (calls["dtype"] == "float32").any():
         found.append(Action("halve the bytes", "torch.autocast(device_type, dtype=torch.bfloat16)"))
     if case.calls["family"].eq("convolutions").any():
-        found.append(Action("keep one layout through all convolutions", "model.to(memory_format=torch.channels_last)"))
+        found.append(
+            Action(
+                "keep one layout through all convolutions",
+                "model.to(memory_format=torch.channels_last)",
+            )
+        )
     return found
 
 

@@ -1,4 +1,6 @@
-"""Host and device time by operator: an operator's device time is that of what it, or an operator inside it, launched."""
+"""Host and device time by operator: an operator's device time is that of what it, or an operator
+inside it, launched.
+"""
 
 import numpy as np
 import pandas as pd
@@ -11,12 +13,14 @@ from perfscope.traces.trace import Trace
 
 
 def operator_table(trace: Trace) -> pd.DataFrame:
-    """One row for each process and name of an operator; of a rank most device time first, else most host time.
+    """One row for each process and name of an operator; of a rank most device time first, else most
+    host time.
 
-    Columns: rank, process, name, parent (the operator around its longest call, "" for none), count, host_ns, host_self_ns
-    (outside operators that it calls), device_ns (kernels and copies that it and those inside it launched), device_self_ns (it
-    alone), backward_device_ns (what its backward launched), kernels (kernels and copies launched), longest_ts (where its
-    longest call starts). An operator inside another of the same name counts in `count` and the self times only.
+    Columns: rank, process, name, parent (the operator around its longest call, "" for none), count,
+    host_ns, host_self_ns (outside operators that it calls), device_ns (kernels and copies that it
+    and those inside it launched), device_self_ns (it alone), backward_device_ns (what its backward
+    launched), kernels (kernels and copies launched), longest_ts (where its longest call starts). An
+    operator inside another of the same name counts in `count` and the self times only.
     """
     ops = table(trace, "ops")
     if ops is None or not len(ops):

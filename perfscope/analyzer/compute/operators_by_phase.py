@@ -1,4 +1,6 @@
-"""Operators of the windows in a recording of our own, by phase of the step, name and shapes of what they were given."""
+"""Operators of the windows in a recording of our own, by phase of the step, name and shapes of what
+they were given.
+"""
 
 import numpy as np
 import pandas as pd
@@ -13,16 +15,28 @@ from perfscope.traces.trace import Trace
 
 PHASES = {"forward": ("forward",), "backward": ("backward",), "optimizer": ("optimizer", "scaler")}
 ENGINE = "autograd::engine::evaluate_function"
-COLUMNS = ("rank", "process", "phase", "name", "shapes", "count", "host_ns", "host_self_ns", "device_ns")
+COLUMNS = (
+    "rank",
+    "process",
+    "phase",
+    "name",
+    "shapes",
+    "count",
+    "host_ns",
+    "host_self_ns",
+    "device_ns",
+)
 
 
 def operators_by_phase(trace: Trace) -> pd.DataFrame:
-    """One row for each process, phase, name and shapes; of a process most own time first. Empty without windows.
+    """One row for each process, phase, name and shapes; of a process most own time first. Empty
+    without windows.
 
-    Columns: COLUMNS. `phase` is forward, backward or optimizer by the probe's ranges around the operator's middle, else backward
-    where autograd's engine called it (it calls also where no probe is, and for `torch.autograd.grad`), else other;
-    `host_self_ns` is without the operators that it calls, `device_ns` what it launched itself. Inside a window everything
-    takes longer: proportions, not times.
+    Columns: COLUMNS. `phase` is forward, backward or optimizer by the probe's ranges around the
+    operator's middle, else backward where autograd's engine called it (it calls also where no probe
+    is, and for `torch.autograd.grad`), else other; `host_self_ns` is without the operators that it
+    calls, `device_ns` what it launched itself. Inside a window everything takes longer:
+    proportions, not times.
     """
     ops = table(trace, "ops")
     if ops is None or not len(ops) or table(trace, "windows") is None:
@@ -51,15 +65,25 @@ def operators_by_phase(trace: Trace) -> pd.DataFrame:
     ranks = rank_by_process(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
     order = ["rank", "process", "device_ns", "host_self_ns"]
-    return found.sort_values(order, ascending=[True, True, False, False], ignore_index=True)[list(COLUMNS)]
+    return found.sort_values(order, ascending=[True, True, False, False], ignore_index=True)[
+        list(COLUMNS)
+    ]
 
 
 def phase_of(trace: Trace, ops: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
-    """The phase of each operator, by the ranges of its own thread; one that has none (autograd's) works for the others."""
-    process, tid, middle = column(ops, "process"), column(ops, "tid"), column(ops, "ts") + column(ops, "dur") // 2
+    """The phase of each operator, by the ranges of its own thread; one that has none (autograd's)
+    works for the others.
+    """
+    process, tid, middle = (
+        column(ops, "process"),
+        column(ops, "tid"),
+        column(ops, "ts") + column(ops, "dur") // 2,
+    )
     phase = np.full(len(ops), "other", object)
     for code in np.unique(process):
-        ranges = of_category(rows_of(trace, "ranges", int(code)), *(one for of in PHASES.values() for one in of))
+        ranges = of_category(
+            rows_of(trace, "ranges", int(code)), *(one for of in PHASES.values() for one in of)
+        )
         if ranges is None or not len(ranges):
             continue
         own = np.unique(column(ranges, "tid"))
@@ -75,7 +99,9 @@ def phase_of(trace: Trace, ops: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtyp
 
 
 def called_by(these: NDArray[np.bool_], parent: Ints) -> NDArray[np.bool_]:
-    """The operators that are among `these` or inside one of them; `parent`: the row of the one around each, -1 for none."""
+    """The operators that are among `these` or inside one of them; `parent`: the row of the one
+    around each, -1 for none.
+    """
     found, at = these.copy(), parent
     while (at >= 0).any():
         inner = at >= 0

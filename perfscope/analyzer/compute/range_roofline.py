@@ -1,4 +1,6 @@
-"""FLOPs, bytes and roofs by module and by annotated range (record_function, NVTX), their backward included."""
+"""FLOPs, bytes and roofs by module and by annotated range (record_function, NVTX), their backward
+included.
+"""
 
 import numpy as np
 import pandas as pd
@@ -19,19 +21,28 @@ COLUMNS = ("rank", "process", "kind", "name", "count", *SUMS, *RATES, "longest_t
 
 
 def range_roofline(trace: Trace) -> pd.DataFrame:
-    """One row for each process, kind (`module`, or the category of a range) and name; of a rank modules first, then by work.
+    """One row for each process, kind (`module`, or the category of a range) and name; of a rank
+    modules first, then by work.
 
-    Columns: rank, process, kind, name, count (its calls), work_ns (device work, of calls with a cost, launched while it was
-    open, and by the backward of operators that ran in it), flops, bytes and attainable_ns (sums of those; NaN where one is not
-    known), intensity, flops_per_s, bytes_per_s and roof_share of the sums, longest_ts and longest_ns (its longest call).
+    Columns: rank, process, kind, name, count (its calls), work_ns (device work, of calls with a
+    cost, launched while it was open, and by the backward of operators that ran in it), flops, bytes
+    and attainable_ns (sums of those; NaN where one is not known), intensity, flops_per_s,
+    bytes_per_s and roof_share of the sums, longest_ts and longest_ns (its longest call).
     """
     ranges, calls, ops = table(trace, "ranges"), trace.fact(roofed_calls), table(trace, "ops")
     if ranges is None or ops is None or not len(calls):
         return pd.DataFrame(columns=list(COLUMNS))
     forward = trace.fact(forward_ops)[calls["op"].to_numpy(np.int64)]
     at = np.where(forward >= 0, forward, calls["op"].to_numpy(np.int64))
-    kinds = [("module", modules(ranges)), *((kind, of_category(ranges, kind)) for kind in ANNOTATED)]
-    parts = [_of_kind(kind, rows, calls, ops, at) for kind, rows in kinds if rows is not None and len(rows)]
+    kinds = [
+        ("module", modules(ranges)),
+        *((kind, of_category(ranges, kind)) for kind in ANNOTATED),
+    ]
+    parts = [
+        _of_kind(kind, rows, calls, ops, at)
+        for kind, rows in kinds
+        if rows is not None and len(rows)
+    ]
     parts = [one for one in parts if len(one)]
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS))
@@ -44,7 +55,9 @@ def range_roofline(trace: Trace) -> pd.DataFrame:
     return found[list(COLUMNS)]
 
 
-def _of_kind(kind: str, ranges: pd.DataFrame, calls: pd.DataFrame, ops: pd.DataFrame, at: Ints) -> pd.DataFrame:
+def _of_kind(
+    kind: str, ranges: pd.DataFrame, calls: pd.DataFrame, ops: pd.DataFrame, at: Ints
+) -> pd.DataFrame:
     """`at`: the row of `ops` that each call is told of."""
     rows, where = np.unique(at, return_inverse=True)
     inside = innermost(ranges, ops.iloc[rows])[where.ravel()]
@@ -54,12 +67,18 @@ def _of_kind(kind: str, ranges: pd.DataFrame, calls: pd.DataFrame, ops: pd.DataF
     sums = {name: summed(inside, parent, calls[name].to_numpy(np.float64)) for name in SUMS}
     seen = summed(inside, parent, np.ones(len(inside))) > 0
     frame = pd.DataFrame({"process": ranges["process"].to_numpy(np.int64), "code": code, **sums})
-    frame = frame.assign(ts=ranges["ts"].to_numpy(np.int64), dur=ranges["dur"].to_numpy(np.int64))[outer & seen]
+    frame = frame.assign(ts=ranges["ts"].to_numpy(np.int64), dur=ranges["dur"].to_numpy(np.int64))[
+        outer & seen
+    ]
     groups = frame.groupby(["process", "code"], sort=True)
     found = groups[list(SUMS)].agg("sum", skipna=False).reset_index()
     longest = frame.loc[groups["dur"].idxmax()]
     names = ranges["name"].cat.categories.to_numpy(object)
-    told = {"name": names[found["code"]], "count": groups.size().to_numpy(), "longest_ts": longest["ts"].to_numpy()}
+    told = {
+        "name": names[found["code"]],
+        "count": groups.size().to_numpy(),
+        "longest_ts": longest["ts"].to_numpy(),
+    }
     return found.assign(kind=kind, **told, longest_ns=longest["dur"].to_numpy())
 
 

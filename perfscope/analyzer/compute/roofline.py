@@ -1,8 +1,9 @@
 """The roofline: how fast operators ran against what memory and arithmetic of their device allow.
 
-A call's attainable time is the longer of bytes / memory rate and FLOPs / arithmetic rate (Williams, Waterman, Patterson 2009);
-the side that is longer bounds it. Bytes are the least that must move, so a call whose data were in a cache already may run
-above the roof of memory: it is marked, never hidden.
+A call's attainable time is the longer of bytes / memory rate and FLOPs / arithmetic rate (Williams,
+Waterman, Patterson 2009); the side that is longer bounds it. Bytes are the least that must move, so
+a call whose data were in a cache already may run above the roof of memory: it is marked, never
+hidden.
 """
 
 import numpy as np
@@ -21,9 +22,13 @@ from perfscope.traces.trace import Trace
 Floats = NDArray[np.float64]
 COMPUTE, MEMORY = "compute", "memory-bandwidth"
 CACHED = "above the roof of memory: its data came from a cache"
-FASTER = "above the roof of arithmetic: less was computed, or in a smaller type, than its shapes and types say"
+FASTER = (
+    "above the roof of arithmetic: less was computed, or in a smaller type, than its shapes and"
+    " types say"
+)
 SHORT = "above its roof: too short for the clock"
-# Times come in microseconds, and on a CPU less what a call costs: of less than this nothing is left to divide by.
+# Times come in microseconds, and on a CPU less what a call costs: of less than this nothing is left
+# to divide by.
 SHORTEST_NS = 2_000
 GROUP = ["process", "device", "name", "shapes", "dtype", "matrix"]
 
@@ -31,8 +36,9 @@ GROUP = ["process", "device", "name", "shapes", "dtype", "matrix"]
 def roofed_calls(trace: Trace) -> pd.DataFrame:
     """`call_costs` with four more columns.
 
-    side (compute or memory-bandwidth; "" not known), attainable_ns (NaN without peaks), roof_share (attainable by measured
-    time, NaN without peaks), reached (the share of its roof that good code reaches there, NaN without peaks).
+    side (compute or memory-bandwidth; "" not known), attainable_ns (NaN without peaks), roof_share
+    (attainable by measured time, NaN without peaks), reached (the share of its roof that good code
+    reaches there, NaN without peaks).
     """
     calls = trace.fact(call_costs)
     flops, moved = calls["flops"].to_numpy(np.float64), calls["bytes"].to_numpy(np.float64)
@@ -41,31 +47,43 @@ def roofed_calls(trace: Trace) -> pd.DataFrame:
     moving = moved / bandwidth
     known = ~np.isnan(moving) & (~np.isnan(computing) | np.isnan(flops))
     attainable = np.where(known, np.fmax(computing, moving), np.nan)
-    side = np.where(~known | np.isnan(flops), "", np.where(computing > moving, COMPUTE, MEMORY)).astype(object)
+    side = np.where(
+        ~known | np.isnan(flops), "", np.where(computing > moving, COMPUTE, MEMORY)
+    ).astype(object)
     unknown = side == ""
     side[unknown] = _certain_side(flops, moved, calls["device"].to_numpy(np.int64))[unknown]
     work = calls["work_ns"].to_numpy(np.float64)
     share = np.divide(attainable * 1e9, work, out=np.full(len(work), np.nan), where=work > 0)
-    return calls.assign(side=side, attainable_ns=attainable * 1e9, roof_share=share, reached=reached)
+    return calls.assign(
+        side=side, attainable_ns=attainable * 1e9, roof_share=share, reached=reached
+    )
 
 
 def _rates(trace: Trace, calls: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
-    """FLOP/s and bytes/s of each call's device, and the share of them that good code reaches; NaN unknown."""
+    """FLOP/s and bytes/s of each call's device, and the share of them that good code reaches; NaN
+    unknown.
+    """
     rate, bandwidth, reached = (np.full(len(calls), np.nan) for _ in range(3))
     found = trace.fact(roofs)
     keys = calls[["process", "device", "dtype", "matrix"]]
     of = keys.groupby(list(keys), sort=False).ngroup().to_numpy()
-    for number, (process, device, dtype, matrix) in enumerate(keys.drop_duplicates().itertuples(index=False)):
+    for number, (process, device, dtype, matrix) in enumerate(
+        keys.drop_duplicates().itertuples(index=False)
+    ):
         peaks, mine = found.get((int(process), int(device)), ""), of == number
         if isinstance(peaks, Peaks):
             rate[mine] = peaks.flops_per_s(str(dtype), matrix=bool(matrix)) or np.nan
             bandwidth[mine] = peaks.bytes_per_s
-            reached[mine] = LIMITS.reached_of_measured if peaks.measured else LIMITS.reached_of_data_sheet
+            reached[mine] = (
+                LIMITS.reached_of_measured if peaks.measured else LIMITS.reached_of_data_sheet
+            )
     return rate, bandwidth, reached
 
 
 def _certain_side(flops: Floats, moved: Floats, device: Ints) -> NDArray[np.object_]:
-    """The side where no peaks are needed to tell it: no machine's ridge lies beyond these intensities."""
+    """The side where no peaks are needed to tell it: no machine's ridge lies beyond these
+    intensities.
+    """
     intensity = np.divide(flops, moved, out=np.full(len(moved), np.nan), where=moved > 0)
     enough = np.where(device == NO_DEVICE, LIMITS.surely_compute_on_a_cpu, LIMITS.surely_compute)
     low, high = intensity <= LIMITS.surely_memory, intensity >= enough
@@ -73,14 +91,26 @@ def _certain_side(flops: Floats, moved: Floats, device: Ints) -> NDArray[np.obje
 
 
 def roofline_table(trace: Trace) -> pd.DataFrame:
-    """One row for each operator, shapes and type on each device; of a rank the longest in sum first.
+    """One row for each operator, shapes and type on each device; of a rank the longest in sum
+    first.
 
-    Columns: rank, process, device, name, shapes, dtype, matrix, count, work_ns, flops and bytes (sums), intensity (FLOP per
-    byte), flops_per_s and bytes_per_s (achieved), attainable_ns, roof_share (1 is the roof), side (what bounds it), mark (why
-    it is above its roof, "" for one that is not), longest_ts, longest_ns (its longest call).
+    Columns: rank, process, device, name, shapes, dtype, matrix, count, work_ns, flops and bytes
+    (sums), intensity (FLOP per byte), flops_per_s and bytes_per_s (achieved), attainable_ns,
+    roof_share (1 is the roof), side (what bounds it), mark (why it is above its roof, "" for one
+    that is not), longest_ts, longest_ns (its longest call).
     """
     calls = trace.fact(roofed_calls)
-    names = ["rank", *GROUP, "count", "work_ns", "flops", "bytes", "attainable_ns", "intensity", "flops_per_s"]
+    names = [
+        "rank",
+        *GROUP,
+        "count",
+        "work_ns",
+        "flops",
+        "bytes",
+        "attainable_ns",
+        "intensity",
+        "flops_per_s",
+    ]
     names += ["bytes_per_s", "roof_share", "side", "mark", "longest_ts", "longest_ns"]
     if not len(calls):
         return pd.DataFrame(columns=names)
@@ -95,7 +125,9 @@ def roofline_table(trace: Trace) -> pd.DataFrame:
         side=("side", "first"),
     )
     longest = calls.loc[groups["work_ns"].idxmax()]
-    found = sums.reset_index().assign(longest_ts=longest["ts"].to_numpy(), longest_ns=longest["span_ns"].to_numpy())
+    found = sums.reset_index().assign(
+        longest_ts=longest["ts"].to_numpy(), longest_ns=longest["span_ns"].to_numpy()
+    )
     found = with_rates(found)
     ranks = rank_of_work(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])

@@ -1,4 +1,6 @@
-"""How much of each device's time has a model of its FLOPs and bytes, and what has none, with the reason."""
+"""How much of each device's time has a model of its FLOPs and bytes, and what has none, with the
+reason.
+"""
 
 import numpy as np
 import pandas as pd
@@ -12,17 +14,23 @@ from perfscope.traces.trace import Trace
 
 MODELLED, SIZES, NO_SIZES = "modelled", "bytes of the trace", "sizes not recorded"
 NO_MODEL, NO_INPUTS = "no model", "its inputs do not tell"
-REPLAYED, BEFORE, OUTSIDE = "replayed as a graph", "launched before the recording", "launched outside of operators"
+REPLAYED, BEFORE, OUTSIDE = (
+    "replayed as a graph",
+    "launched before the recording",
+    "launched outside of operators",
+)
 WITH_COST = (MODELLED, SIZES)
 UNREACHABLE = (REPLAYED, BEFORE, OUTSIDE)
 
 
 def roof_coverage(trace: Trace) -> pd.DataFrame:
-    """One row for each device, reason and name; of a rank the longest first. Work side by side counts whole.
+    """One row for each device, reason and name; of a rank the longest first. Work side by side
+    counts whole.
 
-    Columns: rank, process, device, why (MODELLED: its operator has a cost; SIZES: copies and collectives whose bytes the trace
-    tells; else why it has none), name (the family of what is modelled, the operator or kernel of what is not), count, work_ns,
-    share (of all work of that device).
+    Columns: rank, process, device, why (MODELLED: its operator has a cost; SIZES: copies and
+    collectives whose bytes the trace tells; else why it has none), name (the family of what is
+    modelled, the operator or kernel of what is not), count, work_ns, share (of all work of that
+    device).
     """
     work = trace.fact(device_work)
     columns = ["rank", "process", "device", "why", "name", "count", "work_ns", "share"]
@@ -30,35 +38,57 @@ def roof_coverage(trace: Trace) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     why, name = _told(trace, work)
     frame = pd.DataFrame(
-        {"process": work.process, "device": work.device, "why": why, "name": name, "work_ns": work.dur}
+        {
+            "process": work.process,
+            "device": work.device,
+            "why": why,
+            "name": name,
+            "work_ns": work.dur,
+        }
     )
     keys = ["process", "device"]
-    found = frame.groupby([*keys, "why", "name"], sort=False)["work_ns"].agg(count="size", work_ns="sum").reset_index()
-    found["share"] = found["work_ns"] / found.groupby(keys)["work_ns"].transform("sum").clip(lower=1)
+    found = (
+        frame.groupby([*keys, "why", "name"], sort=False)["work_ns"]
+        .agg(count="size", work_ns="sum")
+        .reset_index()
+    )
+    found["share"] = found["work_ns"] / found.groupby(keys)["work_ns"].transform("sum").clip(
+        lower=1
+    )
     ranks = rank_of_work(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
-    return found.sort_values(["rank", "device", "work_ns"], ascending=[True, True, False], ignore_index=True)[columns]
+    return found.sort_values(
+        ["rank", "device", "work_ns"], ascending=[True, True, False], ignore_index=True
+    )[columns]
 
 
 def covered(rows: pd.DataFrame, *, reachable: bool) -> float:
-    """The share of these rows' time that has a cost, 0..1; `reachable`: of what an operator of the recording launched, as the
-    inputs of the rest are not in the trace. NaN where there is none.
+    """The share of these rows' time that has a cost, 0..1; `reachable`: of what an operator of the
+    recording launched, as the inputs of the rest are not in the trace. NaN where there is none.
     """
     some = rows[~rows["why"].isin(UNREACHABLE)] if reachable else rows
     whole = float(some["work_ns"].sum())
-    return float(some[some["why"].isin(WITH_COST)]["work_ns"].sum()) / whole if whole > 0 else float("nan")
+    return (
+        float(some[some["why"].isin(WITH_COST)]["work_ns"].sum()) / whole
+        if whole > 0
+        else float("nan")
+    )
 
 
 def _told(trace: Trace, work: Work) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     """Why and name of each piece."""
     ops, kernels, copies = table(trace, "ops"), table(trace, "kernels"), table(trace, "copies")
     op_names = np.append(np.empty(0, object) if ops is None else ops["name"].to_numpy(object), "")
-    kernel_names = np.append(np.empty(0, object) if kernels is None else kernels["name"].to_numpy(object), "")
+    kernel_names = np.append(
+        np.empty(0, object) if kernels is None else kernels["name"].to_numpy(object), ""
+    )
     operator, kernel = op_names[work.op], kernel_names[work.kernel]
     families = {one: family_of(str(one)) for one in set(operator)}
     family = np.array([families[one] for one in operator], object)
     modelled = np.array([has_model(str(one)) for one in operator], bool)
-    graph = np.append(np.zeros(0, bool) if kernels is None else kernels["graph"].to_numpy(bool), False)[work.kernel]
+    graph = np.append(
+        np.zeros(0, bool) if kernels is None else kernels["graph"].to_numpy(bool), False
+    )[work.kernel]
     launch = np.append(column(kernels, "launch"), -1)[work.kernel]
     is_copy, link, talks = work.copy >= 0, over_a_link(trace, work), communicates(trace, work)
     sized = np.append(column(copies, "bytes"), -1)[work.copy] >= 0
@@ -82,14 +112,22 @@ def _told(trace: Trace, work: Work) -> tuple[NDArray[np.object_], NDArray[np.obj
     ).astype(object)
     why[(why == NO_MODEL) & graph] = REPLAYED
     unnamed = np.isin(why, UNREACHABLE)
-    name = np.where(talks, "communication", np.where(moves, "copies", np.where(work.costed, family, operator)))
+    name = np.where(
+        talks, "communication", np.where(moves, "copies", np.where(work.costed, family, operator))
+    )
     return why, np.where(unnamed & ~talks & ~moves, kernel, name)
 
 
 def _sizes_of_collectives(trace: Trace, kernels: int) -> NDArray[np.bool_]:
-    """For each row of `kernels`, and once more for none: is it a collective whose bytes are known?"""
+    """For each row of `kernels`, and once more for none: is it a collective whose bytes are
+    known?
+    """
     found, rows = np.zeros(kernels + 1, bool), table(trace, "collectives")
     if rows is not None:
-        known = (column(rows, "in_bytes") >= 0) & (column(rows, "out_bytes") >= 0) & (column(rows, "kernel") >= 0)
+        known = (
+            (column(rows, "in_bytes") >= 0)
+            & (column(rows, "out_bytes") >= 0)
+            & (column(rows, "kernel") >= 0)
+        )
         found[column(rows, "kernel")[known]] = True
     return found

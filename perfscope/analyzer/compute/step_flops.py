@@ -20,11 +20,13 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class StepFlops:
-    """Of one device: whole steps that were counted, what each does on average (`flops` products, convolutions and attention
-    only), the time of a step (not of those inside a window), and `utilisation`: FLOPs by what the device could have done in
-    that time, each type by its own peak; None where a peak is not known or too much of the work has no cost.
+    """Of one device: whole steps that were counted, what each does on average (`flops` products,
+    convolutions and attention only), the time of a step (not of those inside a window), and
+    `utilisation`: FLOPs by what the device could have done in that time, each type by its own peak;
+    None where a peak is not known or too much of the work has no cost.
 
-    It counts what ran: with activation checkpointing the recomputation too (then it is called hardware FLOPs utilisation).
+    It counts what ran: with activation checkpointing the recomputation too (then it is called
+    hardware FLOPs utilisation).
     """
 
     rank: int
@@ -64,14 +66,27 @@ def _of_unit(trace: Trace, unit: Unit) -> StepFlops | None:
     used = None if possible is None else possible / steps / (step_ns / 1e9)
     flops = float(products["flops"].sum()) / steps
     return StepFlops(
-        unit.rank, unit.process, unit.device, steps, flops, float(own["bytes"].sum()) / steps, step_ns, used
+        unit.rank,
+        unit.process,
+        unit.device,
+        steps,
+        flops,
+        float(own["bytes"].sum()) / steps,
+        step_ns,
+        used,
     )
 
 
 def _mostly_known(trace: Trace, unit: Unit) -> bool:
-    """Has nearly all of the work a cost? What was launched before the recording belongs to no step of it."""
+    """Has nearly all of the work a cost? What was launched before the recording belongs to no step
+    of it.
+    """
     rows = trace.fact(roof_coverage)
-    rows = rows[(rows["process"] == unit.process) & (rows["device"] == unit.device) & (rows["why"] != BEFORE)]
+    rows = rows[
+        (rows["process"] == unit.process)
+        & (rows["device"] == unit.device)
+        & (rows["why"] != BEFORE)
+    ]
     return covered(rows, reachable=False) >= LIMITS.enough_costs
 
 

@@ -15,8 +15,9 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class WorkLimits:
-    """Nanoseconds of a device's work (communication and copies over links left out): in all, limited by arithmetic, limited
-    by memory, and in calls that are far below both roofs. The rest has no model, or a side that is not known.
+    """Nanoseconds of a device's work (communication and copies over links left out): in all,
+    limited by arithmetic, limited by memory, and in calls that are far below both roofs. The rest
+    has no model, or a side that is not known.
     """
 
     whole: int
@@ -36,7 +37,9 @@ def work_limits(trace: Trace) -> dict[tuple[int, int], WorkLimits]:
         by = limited_by(rows)
         ns = rows["work_ns"].to_numpy(np.int64)
         sums = {name: int(ns[by == name].sum()) for name in (COMPUTE, MEMORY, BELOW)}
-        found[process, device] = WorkLimits(int(work.dur[mine].sum()), sums[COMPUTE], sums[MEMORY], sums[BELOW])
+        found[process, device] = WorkLimits(
+            int(work.dur[mine].sum()), sums[COMPUTE], sums[MEMORY], sums[BELOW]
+        )
     return found
 
 
@@ -44,11 +47,12 @@ BELOW = "below"
 
 
 def limited_by(calls: pd.DataFrame) -> NDArray[np.object_]:
-    """For each of `roofed_calls`: compute, memory-bandwidth, below (far below its roof: something else holds it up), or "".
+    """For each of `roofed_calls`: compute, memory-bandwidth, below (far below its roof: something
+    else holds it up), or "".
 
-    Without a roof the side is told only where the intensity leaves no doubt, and memory only where the data do not fit into a
-    core's own caches. What is as large on a CPU and far below memory's roof waits for memory all the same: for pages that are new
-    to it, for a layout.
+    Without a roof the side is told only where the intensity leaves no doubt, and memory only where
+    the data do not fit into a core's own caches. What is as large on a CPU and far below memory's
+    roof waits for memory all the same: for pages that are new to it, for a layout.
     """
     side, share = calls["side"].to_numpy(object), calls["roof_share"].to_numpy(np.float64)
     roofed, known = ~np.isnan(share), side != ""

@@ -1,4 +1,6 @@
-"""What was seen at work: the devices of a recorded trace, and those (or the CPU) that a run's windows looked at."""
+"""What was seen at work: the devices of a recorded trace, and those (or the CPU) that a run's
+windows looked at.
+"""
 
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, device_pairs, units
@@ -6,8 +8,8 @@ from perfscope.traces.trace import Trace
 
 
 def work_units(trace: Trace) -> list[Unit]:
-    """`units` of a recorded trace; of a recording of our own one for each process and device in its windows, -1 for the CPU
-    of a process without a device. Their span is that of the windows.
+    """`units` of a recorded trace; of a recording of our own one for each process and device in its
+    windows, -1 for the CPU of a process without a device. Their span is that of the windows.
     """
     if trace.has_profiled_work:
         return units(trace)
@@ -16,9 +18,12 @@ def work_units(trace: Trace) -> list[Unit]:
     if windows is None or not len(windows):
         return []
     begin, end = int(column(windows, "begin").min()), int(column(windows, "end").max())
-    ranks = {} if processes is None else dict(zip(processes["process"], processes["rank"], strict=True))
+    ranks = (
+        {} if processes is None else dict(zip(processes["process"], processes["rank"], strict=True))
+    )
     return [
-        Unit(process, device, max(int(ranks.get(process, 0)), 0), begin, end) for process, device in device_pairs(trace)
+        Unit(process, device, max(int(ranks.get(process, 0)), 0), begin, end)
+        for process, device in device_pairs(trace)
     ]
 
 

@@ -1,4 +1,6 @@
-"""What bounds the run by the counters of its devices, which outrank what the host alone can tell."""
+"""What bounds the run by the counters of its devices, which outrank what the host alone can
+tell.
+"""
 
 from typing import Final
 
@@ -18,15 +20,18 @@ BY_COUNTERS: Final = 0.7
 def with_devices(bound: BoundBy, trace: Trace) -> BoundBy:
     """The host's answer, or that of the devices where their counters carry one.
 
-    A device with kernels nearly all the time is what limits: by its memory or its arithmetic where GPM says so, by its links
-    where they are full. Kernels alone ("100 % utilisation") say nothing of what limits them: then, and where the host only
-    dispatches to a device that was not timed, what looks like computation is not known.
+    A device with kernels nearly all the time is what limits: by its memory or its arithmetic where
+    GPM says so, by its links where they are full. Kernels alone ("100 % utilisation") say nothing
+    of what limits them: then, and where the host only dispatches to a device that was not timed,
+    what looks like computation is not known.
     """
     uses = trace.fact(device_use)
     if trace.has_profiled_work or not uses:
         return bound
     if any(lost.use is use for lost in trace.fact(losses) for use in uses):
-        return BoundBy("unknown", None, 0.0)  # one of its devices is gone: what the others do is no answer
+        return BoundBy(
+            "unknown", None, 0.0
+        )  # one of its devices is gone: what the others do is no answer
     links = [one for one in trace.fact(link_use) if one.near_share >= LIMITS.explains]
     if links:
         return BoundBy("communication", round(max(one.near_share for one in links), 4), BY_COUNTERS)
@@ -39,11 +44,14 @@ def with_devices(bound: BoundBy, trace: Trace) -> BoundBy:
 
 
 def busiest(found: list[CounterBound]) -> CounterBound | None:
-    """The device whose memory or arithmetic is nearest to its ceiling, of those that work nearly all the time."""
+    """The device whose memory or arithmetic is nearest to its ceiling, of those that work nearly
+    all the time.
+    """
     bound = [
         one
         for one in found
-        if one.id in ("compute", "memory-bandwidth") and (one.kernel_time_share or 0.0) >= LIMITS.busy_share
+        if one.id in ("compute", "memory-bandwidth")
+        and (one.kernel_time_share or 0.0) >= LIMITS.busy_share
     ]
     return max(bound, key=lambda one: max(one.compute, one.memory), default=None)
 

@@ -1,7 +1,8 @@
 """What a device was busy with, by its counters (GPM): its memory, its arithmetic, or neither.
 
-Warps that wait count as active, so SM activity alone says little: a kernel that waits for memory keeps it at one. What tells is
-how near the memory and the arithmetic pipes came to what they reach in practice.
+Warps that wait count as active, so SM activity alone says little: a kernel that waits for memory
+keeps it at one. What tells is how near the memory and the arithmetic pipes came to what they reach
+in practice.
 """
 
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from perfscope.traces.trace import Trace
 DRAM_CEILING: Final = 0.8
 """Of the theoretical bandwidth, in practice (NVIDIA's DCGM guide)."""
 TENSOR_CEILING: Final = 0.93
-"""What NVIDIA's own stress test (dcgmproftester) reaches, as KempnerPulse's documentation has it."""
+"""What NVIDIA's own stress test (dcgmproftester) reaches, as KempnerPulse's documentation has it.
+"""
 BOUND: Final = 0.5
-"""Of its ceiling: from here on a pipe is what the work goes into (METHODS: pipe ratio of at least a half)."""
+"""Of its ceiling: from here on a pipe is what the work goes into (METHODS: pipe ratio of at least a
+half).
+"""
 FILLED: Final = 0.5
 """SM activity below it is "likely ineffective use of the GPU" (DCGM guide)."""
 PIPES: Final = ("tensor_active", "fp64_active", "fp32_active", "fp16_active")
@@ -24,9 +28,11 @@ WANTED: Final = ("sm_active", "dram_active", "tensor_active")
 
 @dataclass(frozen=True)
 class CounterBound:
-    """`id`: memory-bandwidth, compute, latency (SMs full, neither near its ceiling) or idle-sms (most SMs empty).
+    """`id`: memory-bandwidth, compute, latency (SMs full, neither near its ceiling) or idle-sms
+    (most SMs empty).
 
-    `memory` and `compute`: how near their ceilings, 0..1. `kernel_time_share` is what `nvidia-smi` calls GPU utilisation.
+    `memory` and `compute`: how near their ceilings, 0..1. `kernel_time_share` is what `nvidia-smi`
+    calls GPU utilisation.
     """
 
     use: DeviceUse
@@ -40,7 +46,11 @@ class CounterBound:
 
 def counter_bound(trace: Trace) -> list[CounterBound]:
     """One for each device of the job with GPM counters."""
-    return [of_device(use) for use in trace.fact(device_use) if all(name in use.means for name in WANTED)]
+    return [
+        of_device(use)
+        for use in trace.fact(device_use)
+        if all(name in use.means for name in WANTED)
+    ]
 
 
 def of_device(use: DeviceUse) -> CounterBound:

@@ -1,4 +1,6 @@
-"""A finding about a device as the findings make it: whose it is, over what time, and what it may cost at most."""
+"""A finding about a device as the findings make it: whose it is, over what time, and what it may
+cost at most.
+"""
 
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.counters.counter_bound import counter_bound
@@ -20,10 +22,15 @@ def no_devices(trace: Trace) -> str | None:
         return "no device was read"
     if not trace.fact(device_use):
         refused = [
-            one.facts.missing["processes"] for one in trace.fact(all_devices) if "processes" in one.facts.missing
+            one.facts.missing["processes"]
+            for one in trace.fact(all_devices)
+            if "processes" in one.facts.missing
         ]
         if refused:
-            return f"which devices the job uses is not known: no list of the processes on them, because: {refused[0]}"
+            return (
+                "which devices the job uses is not known: no list of the processes on them,"
+                f" because: {refused[0]}"
+            )
         return "no process of the job is on any of this host's devices, as far as the driver says"
     return None
 
@@ -40,22 +47,36 @@ def rank_of(use: DeviceUse) -> int | None:
 
 
 def at_most(trace: Trace, use: DeviceUse, share: float) -> float:
-    """A share of the time that waiting for a link may cost, less what the device's own work takes at its ceilings (GPM)."""
+    """A share of the time that waiting for a link may cost, less what the device's own work takes
+    at its ceilings (GPM).
+    """
     told = next((one for one in trace.fact(counter_bound) if one.use is use), None)
     return share if told is None else min(share, 1.0 - max(told.memory, told.compute))
 
 
 def evidence(
-    use: DeviceUse, text: str, value: float | None, unit: str | None, at: tuple[int, int] | None = None
+    use: DeviceUse,
+    text: str,
+    value: float | None,
+    unit: str | None,
+    at: tuple[int, int] | None = None,
 ) -> Evidence:
-    """One fact about the device, over its window or over the stretch that shows it; its value stands in the text too."""
+    """One fact about the device, over its window or over the stretch that shows it; its value
+    stands in the text too.
+    """
     said = (
-        "not known" if value is None else percent(value) if unit == "share" else f"{digits(value)} {unit or ''}".strip()
+        "not known"
+        if value is None
+        else percent(value)
+        if unit == "share"
+        else f"{digits(value)} {unit or ''}".strip()
     )
     begin, end = at if at is not None else (use.begin_ns, use.end_ns)
     rounded = None if value is None else round(value, 4)
     process = use.processes[0] if use.processes else None
-    return Evidence(f"{text}: {said}", rounded, unit, begin, end, rank_of(use), process, LANE, use.device)
+    return Evidence(
+        f"{text}: {said}", rounded, unit, begin, end, rank_of(use), process, LANE, use.device
+    )
 
 
 def finding(

@@ -1,4 +1,6 @@
-"""The devices of the hosts: which of them the job uses, for which ranks, and what their counters say over the steady steps."""
+"""The devices of the hosts: which of them the job uses, for which ranks, and what their counters
+say over the steady steps.
+"""
 
 from dataclasses import dataclass, field
 
@@ -16,8 +18,9 @@ from perfscope.traces.trace import Trace
 class DeviceUse:
     """One device over [begin_ns, end_ns): the steady steps, or everything recorded.
 
-    `ranks`: of the job's processes on it, in order. `certain` is False where the driver does not say who uses a device and this
-    is the only one. `means` are over time; `missing` says why of what could not be read.
+    `ranks`: of the job's processes on it, in order. `certain` is False where the driver does not
+    say who uses a device and this is the only one. `means` are over time; `missing` says why of
+    what could not be read.
     """
 
     host: str
@@ -42,7 +45,10 @@ class DeviceUse:
     def why_missing(self, *names: str) -> str:
         """Why none of these counters was read, `not measurable on this device, because ...`."""
         reasons = self.facts.missing
-        told = next((why for name, why in reasons.items() if any(one in name for one in names)), "it was not read")
+        told = next(
+            (why for name, why in reasons.items() if any(one in name for one in names)),
+            "it was not read",
+        )
         return f"not measurable on this device ({self.facts.name}), because: {told}"
 
 
@@ -56,10 +62,14 @@ def all_devices(trace: Trace) -> list[DeviceUse]:
             own = series[(series["host"] == manifest.host) & (series["device"] == facts.device)]
             processes, certain = users(trace, manifest.host, facts, len(manifest.devices))
             names = own["name"].unique().tolist()
-            means = {n: mean(within(own, manifest.host, facts.device, n, begin, end)) for n in names}
+            means = {
+                n: mean(within(own, manifest.host, facts.device, n, begin, end)) for n in names
+            }
             known = {name: value for name, value in means.items() if value is not None}
             ranks = ranks_of(trace, processes)
-            found.append(DeviceUse(manifest.host, facts, begin, end, processes, ranks, certain, known))
+            found.append(
+                DeviceUse(manifest.host, facts, begin, end, processes, ranks, certain, known)
+            )
     return found
 
 
@@ -68,11 +78,15 @@ def device_use(trace: Trace) -> list[DeviceUse]:
     return [one for one in trace.fact(all_devices) if one.processes or not one.certain]
 
 
-def users(trace: Trace, host: str, facts: DeviceFacts, devices: int) -> tuple[tuple[int, ...], bool]:
+def users(
+    trace: Trace, host: str, facts: DeviceFacts, devices: int
+) -> tuple[tuple[int, ...], bool]:
     """Codes of the job's processes on a device, and whether the driver says so."""
     listed = table(trace, "device_processes")
     if listed is not None and len(listed):
-        own = listed[(listed["host"] == host) & (listed["device"] == facts.device) & (listed["process"] >= 0)]
+        own = listed[
+            (listed["host"] == host) & (listed["device"] == facts.device) & (listed["process"] >= 0)
+        ]
         return tuple(int(code) for code in np.unique(column(own, "process"))), True
     return (), devices > 1
 

@@ -1,4 +1,6 @@
-"""What the findings about full links share: which link is full, why one cannot be cleared, and the finding itself."""
+"""What the findings about full links share: which link is full, why one cannot be cleared, and the
+finding itself.
+"""
 
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.counters.device_finding import LANE, at_most, called, no_devices, rank_of
@@ -18,7 +20,9 @@ MISSING = {"nvlink": "nvlink_tx_bytes", "pcie": "pcie_tx_bytes"}
 
 
 def why_not(trace: Trace, kind: str, limits: Limits) -> str | None:
-    """Why nothing can be said of links of this kind (nvlink, pcie, network); of links that were not seen full nothing can."""
+    """Why nothing can be said of links of this kind (nvlink, pcie, network); of links that were not
+    seen full nothing can.
+    """
     if kind == "network":
         if table(trace, "network_counters") is None:
             return f"network_counters: {trace.why_absent('network_counters')}"
@@ -37,15 +41,25 @@ def why_not(trace: Trace, kind: str, limits: Limits) -> str | None:
     return not_full(trace, kind, limits)
 
 
-def detect(trace: Trace, kind: str, id: str, limits: Limits, *, title: str, actions: list[Action]) -> Finding | None:
+def detect(
+    trace: Trace, kind: str, id: str, limits: Limits, *, title: str, actions: list[Action]
+) -> Finding | None:
     """The finding about the fullest link of this kind, None when none was full."""
     link = fullest(trace, kind, limits)
-    return None if link is None else of_full_link(trace, link, id, limits, title=title, actions=actions)
+    return (
+        None
+        if link is None
+        else of_full_link(trace, link, id, limits, title=title, actions=actions)
+    )
 
 
 def fullest(trace: Trace, kind: str, limits: Limits) -> LinkUse | None:
     """The link of this kind that was near its peak longest, None when none was for long enough."""
-    full = [one for one in trace.fact(link_use) if one.kind == kind and one.near_share >= limits.full_link_share]
+    full = [
+        one
+        for one in trace.fact(link_use)
+        if one.kind == kind and one.near_share >= limits.full_link_share
+    ]
     return max(full, key=lambda one: (one.near_share, one.share_of_peak), default=None)
 
 
@@ -58,16 +72,20 @@ def not_full(trace: Trace, kind: str, limits: Limits) -> str | None:
     if not most.believed:
         nominal = " (that of a virtual port is nominal)" if kind == "network" else ""
         return (
-            f"{most.name} counted {digits(most.most_bytes_per_s / GB)} GB/s, more than the "
-            f"{digits(most.peak_bytes_per_s / GB)} GB/s that {most.path} can carry: the counter or the peak is wrong{nominal}"
+            f"{most.name} counted {digits(most.most_bytes_per_s / GB)} GB/s, more than the"
+            f" {digits(most.peak_bytes_per_s / GB)} GB/s that {most.path} can carry: the counter or"
+            f" the peak is wrong{nominal}"
         )
     return (
-        f"{most.name} carried {percent(most.share_of_peak)} of its peak ({digits(most.peak_bytes_per_s / GB)} GB/s): "
+        f"{most.name} carried {percent(most.share_of_peak)} of its peak"
+        f" ({digits(most.peak_bytes_per_s / GB)} GB/s): "
         + NEVER_CLEARED.format(hz=most.readings_per_s)
     )
 
 
-def of_full_link(trace: Trace, link: LinkUse, id: str, limits: Limits, *, title: str, actions: list[Action]) -> Finding:
+def of_full_link(
+    trace: Trace, link: LinkUse, id: str, limits: Limits, *, title: str, actions: list[Action]
+) -> Finding:
     """The finding: the time in which the link was full is the most that it can cost."""
     use = link.use
     share = min(link.near_share if use is None else at_most(trace, use, link.near_share), 0.95)
@@ -80,7 +98,14 @@ def of_full_link(trace: Trace, link: LinkUse, id: str, limits: Limits, *, title:
 
     def fact(text: str, rate: float, at: tuple[int, int] = (begin, end)) -> Evidence:
         return Evidence(
-            f"{text}: {digits(rate / GB)} GB/s", round(rate / GB, 3), "GB/s", *at, rank, process, LANE, device
+            f"{text}: {digits(rate / GB)} GB/s",
+            round(rate / GB, 3),
+            "GB/s",
+            *at,
+            rank,
+            process,
+            LANE,
+            device,
         )
 
     whole = (use.begin_ns, use.end_ns) if use is not None else trace.span_ns
@@ -92,9 +117,14 @@ def of_full_link(trace: Trace, link: LinkUse, id: str, limits: Limits, *, title:
         lost_s=round(share * span_s, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / (1.0 - share), 3)),
-        headline=f"{title}: {where} is near the peak of {link.path} {percent(link.near_share)} of the time",
-        explanation=f"It moves {digits(link.near_bytes_per_s / GB)} of {digits(link.peak_bytes_per_s / GB)} GB/s in one "
-        "direction then.",
+        headline=(
+            f"{title}: {where} is near the peak of {link.path} {percent(link.near_share)} of the"
+            " time"
+        ),
+        explanation=(
+            f"It moves {digits(link.near_bytes_per_s / GB)} of {digits(link.peak_bytes_per_s / GB)}"
+            " GB/s in one direction then."
+        ),
         evidence=[
             fact("while near the peak", link.near_bytes_per_s),
             fact("out, over the whole time", link.tx_bytes_per_s, whole),

@@ -14,8 +14,8 @@ FEWEST: int = 10
 
 @dataclass(frozen=True)
 class HostAndDevice:
-    """Shares of the window, 0..1: `device_busy` with any kernel on the device, `host_busy` with the main thread of the first of
-    its processes running or waiting for a core or the GIL.
+    """Shares of the window, 0..1: `device_busy` with any kernel on the device, `host_busy` with the
+    main thread of the first of its processes running or waiting for a core or the GIL.
     """
 
     use: DeviceUse
@@ -39,13 +39,17 @@ def host_busy(trace: Trace, use: DeviceUse) -> float | None:
     if states is None or not use.processes:
         return None
     ts = column(states, "ts")
-    inside = (column(states, "process") == use.processes[0]) & (ts >= use.begin_ns) & (ts < use.end_ns)
+    inside = (
+        (column(states, "process") == use.processes[0]) & (ts >= use.begin_ns) & (ts < use.end_ns)
+    )
     own = states["state"][inside].astype(str)
     return float(np.mean(own.isin(("running", "gil")))) if len(own) >= FEWEST else None
 
 
 def idle_share(trace: Trace, process: int) -> float | None:
-    """The share of the steady steps in which no kernel ran on any device of a process; None where that was not read."""
+    """The share of the steady steps in which no kernel ran on any device of a process; None where
+    that was not read.
+    """
     own = [use for use in trace.fact(device_use) if process in use.processes or not use.certain]
     busy = [use.means["kernel_time_share"] for use in own if "kernel_time_share" in use.means]
     return 1.0 - max(busy) if busy and len(busy) == len(own) else None

@@ -1,6 +1,8 @@
-"""How full the links in use were: NVLink and PCIe of each device of the job, and the network ports, against their peaks.
+"""How full the links in use were: NVLink and PCIe of each device of the job, and the network ports,
+against their peaks.
 
-A counter that is read a few times a second averages bursts away: it can show that a link was full, never that it was not.
+A counter that is read a few times a second averages bursts away: it can show that a link was full,
+never that it was not.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,13 @@ from numpy.typing import NDArray
 from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.counters.network_ports import SOURCE, rates_of
 from perfscope.analyzer.counters.pcie_links import PcieLink, pcie_links, peak_at
-from perfscope.analyzer.counters.series import device_series, longest_at, mean, share_of_time, within
+from perfscope.analyzer.counters.series import (
+    device_series,
+    longest_at,
+    mean,
+    share_of_time,
+    within,
+)
 from perfscope.analyzer.hardware.link_generations import PCIE_SOURCE, nvlink_bytes_per_s
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.table_access import column, table
@@ -23,18 +31,20 @@ from perfscope.traces.trace import Trace
 Floats = NDArray[np.float64]
 SWITCH: Final = "switch"
 NEVER_CLEARED: Final = (
-    "no stretch near the peak was seen in counters that are read {hz:.2g} times a second; they average bursts away, so that "
-    "cannot clear it"
+    "no stretch near the peak was seen in counters that are read {hz:.2g} times a second; they"
+    " average bursts away, so that cannot clear it"
 )
 
 
 @dataclass(frozen=True)
 class LinkUse:
-    """A link over the window of its device: bytes a second in each direction, `near_share` of the time within reach of the peak.
+    """A link over the window of its device: bytes a second in each direction, `near_share` of the
+    time within reach of the peak.
 
-    `kind`: nvlink, pcie or network. `path` says which links were counted. `near_bytes_per_s` is the fuller direction's mean while
-    near the peak, `full` the longest stretch of that, ns. Not `believed`: more was counted than the peak, so that one of the two
-    is wrong, and `near_share` is 0.
+    `kind`: nvlink, pcie or network. `path` says which links were counted. `near_bytes_per_s` is the
+    fuller direction's mean while near the peak, `full` the longest stretch of that, ns. Not
+    `believed`: more was counted than the peak, so that one of the two is wrong, and `near_share` is
+    0.
     """
 
     kind: str
@@ -64,7 +74,11 @@ def link_use(trace: Trace) -> list[LinkUse]:
     uses = trace.fact(device_use)
     found = [nvlink(trace, use, uses) for use in uses]
     found += [pcie(trace, link) for link in trace.fact(pcie_links)]
-    found += [network(trace, manifest.host, port) for manifest in trace.manifests for port in manifest.ports]
+    found += [
+        network(trace, manifest.host, port)
+        for manifest in trace.manifests
+        for port in manifest.ports
+    ]
     return [one for one in found if one is not None]
 
 
@@ -73,7 +87,16 @@ def network(trace: Trace, host: str, port: PortFacts) -> LinkUse | None:
     if port.bytes_per_s <= 0:
         return None
     ways = rates_of(trace, host, port.port)
-    return summed_up("network", host, f"port {port.port}", None, port.bytes_per_s, SOURCE, f"port {port.port}", ways)
+    return summed_up(
+        "network",
+        host,
+        f"port {port.port}",
+        None,
+        port.bytes_per_s,
+        SOURCE,
+        f"port {port.port}",
+        ways,
+    )
 
 
 def pcie(trace: Trace, link: PcieLink) -> LinkUse | None:
@@ -104,13 +127,21 @@ def nvlink(trace: Trace, use: DeviceUse, uses: list[DeviceUse]) -> LinkUse | Non
 
 
 def occupied(trace: Trace) -> list[DeviceUse]:
-    """Devices with anybody's process, as far as it is known: ranks that were not recorded may talk to ours, and the counters are
-    of all links.
+    """Devices with anybody's process, as far as it is known: ranks that were not recorded may talk
+    to ours, and the counters are of all links.
     """
     listed = table(trace, "device_processes")
-    rows = () if listed is None else zip(listed["host"].astype(str), column(listed, "device").tolist(), strict=True)
+    rows = (
+        ()
+        if listed is None
+        else zip(listed["host"].astype(str), column(listed, "device").tolist(), strict=True)
+    )
     who = set(rows)
-    return [one for one in trace.fact(all_devices) if (one.host, one.device) in who or "processes" in one.facts.missing]
+    return [
+        one
+        for one in trace.fact(all_devices)
+        if (one.host, one.device) in who or "processes" in one.facts.missing
+    ]
 
 
 def links_in_use(use: DeviceUse, uses: list[DeviceUse]) -> tuple[list[LinkFacts], str]:
@@ -126,9 +157,13 @@ def links_in_use(use: DeviceUse, uses: list[DeviceUse]) -> tuple[list[LinkFacts]
     return links, f"all {len(links)} links"
 
 
-def of_counters(trace: Trace, use: DeviceUse, kind: str, peak: float, source: str, path: str) -> LinkUse | None:
+def of_counters(
+    trace: Trace, use: DeviceUse, kind: str, peak: float, source: str, path: str
+) -> LinkUse | None:
     """The link as the counters of its device say; None where there are none of it."""
-    return summed_up(kind, use.host, f"device {use.device}", use, peak, source, path, rates(trace, use, kind))
+    return summed_up(
+        kind, use.host, f"device {use.device}", use, peak, source, path, rates(trace, use, kind)
+    )
 
 
 def rates(trace: Trace, use: DeviceUse, kind: str) -> list[pd.DataFrame]:
@@ -151,18 +186,26 @@ def summed_up(
     ways: list[pd.DataFrame],
     peaks: list[Floats] | None = None,
 ) -> LinkUse | None:
-    """The figures of one link from the rates of its two directions; `peaks`: of each reading, where they differ."""
+    """The figures of one link from the rates of its two directions; `peaks`: of each reading, where
+    they differ.
+    """
     if not all(len(one) for one in ways):
         return None
-    parts = [one.assign(value=one["value"] / (peaks[at] if peaks else peak)) for at, one in enumerate(ways)]
+    parts = [
+        one.assign(value=one["value"] / (peaks[at] if peaks else peak))
+        for at, one in enumerate(ways)
+    ]
     beyond = max(share_of_time(one, LIMITS.impossible_link) for one in parts)
     kept = [one["value"] < LIMITS.impossible_link for one in parts]
     if beyond < LIMITS.full_link_share:  # a counter that jumped: what else was read stands
-        parts, ways = ([one[own] for one, own in zip(both, kept, strict=True)] for both in (parts, ways))
+        parts, ways = (
+            [one[own] for one, own in zip(both, kept, strict=True)] for both in (parts, ways)
+        )
     if not all(len(one) for one in ways):
         return None
     most = max(
-        range(len(parts)), key=lambda at: (share_of_time(parts[at], LIMITS.near_link_peak), mean(parts[at]) or 0.0)
+        range(len(parts)),
+        key=lambda at: (share_of_time(parts[at], LIMITS.near_link_peak), mean(parts[at]) or 0.0),
     )
     fuller = parts[most]
     near = ways[most][fuller["value"] >= LIMITS.near_link_peak]
@@ -179,7 +222,9 @@ def summed_up(
         rx_bytes_per_s=mean(ways[1]) or 0.0,
         most_bytes_per_s=float(np.max([one["value"].max() for one in ways])),
         near_bytes_per_s=mean(near) or 0.0,
-        near_share=share_of_time(fuller, LIMITS.near_link_peak) if beyond < LIMITS.full_link_share else 0.0,
+        near_share=(
+            share_of_time(fuller, LIMITS.near_link_peak) if beyond < LIMITS.full_link_share else 0.0
+        ),
         believed=beyond < LIMITS.full_link_share,
         full=longest_at(fuller, LIMITS.near_link_peak),
         readings_per_s=len(fuller) / span_s if span_s > 0 else 0.0,

@@ -9,14 +9,18 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Loss:
-    """One device, and from when until when it did not answer; `recorded_ns` is the span of all devices' readings."""
+    """One device, and from when until when it did not answer; `recorded_ns` is the span of all
+    devices' readings.
+    """
 
     use: DeviceUse
     begin_ns: int
     end_ns: int
     recorded_ns: tuple[int, int]
     reason: str
-    xids: tuple[tuple[int, int], ...]  # (when, code) of the critical errors that the driver reported of it
+    xids: tuple[
+        tuple[int, int], ...
+    ]  # (when, code) of the critical errors that the driver reported of it
 
     @property
     def after_s(self) -> float:
@@ -30,7 +34,9 @@ class Loss:
 
 
 def losses(trace: Trace) -> list[Loss]:
-    """Every time a single device did not answer, in order; times at which no device did are the driver's and left out."""
+    """Every time a single device did not answer, in order; times at which no device did are the
+    driver's and left out.
+    """
     gaps, counters = table(trace, "device_gaps"), table(trace, "device_counters")
     if gaps is None or counters is None or not len(counters):
         return []
@@ -39,7 +45,9 @@ def losses(trace: Trace) -> list[Loss]:
     for use in trace.fact(all_devices):
         own = gaps[(gaps["host"] == use.host) & (gaps["device"] == use.device)]
         mine = counters[
-            (counters["host"] == use.host) & (counters["device"] == use.device) & (counters["name"] == "xid")
+            (counters["host"] == use.host)
+            & (counters["device"] == use.device)
+            & (counters["name"] == "xid")
         ]
         xids = tuple((int(row["ts"]), int(row["value"])) for row in mine.to_dict("records"))
         for row in own.to_dict("records"):

@@ -13,9 +13,11 @@ SOURCE = "the kernel: the rate that the port came up with"
 
 
 def port_rates(trace: Trace) -> pd.DataFrame:
-    """Columns host, port, name (str: rx_bytes_per_s, tx_bytes_per_s), ts, span (int64 ns), value (float64 bytes/s).
+    """Columns host, port, name (str: rx_bytes_per_s, tx_bytes_per_s), ts, span (int64 ns), value
+    (float64 bytes/s).
 
-    One row for each reading but the first of a port: the mean over the `span` before `ts`. A counter that fell gives none.
+    One row for each reading but the first of a port: the mean over the `span` before `ts`. A
+    counter that fell gives none.
     """
     columns = ("host", "port", "name", "ts", "span", "value")
     counters = table(trace, "network_counters")
@@ -24,7 +26,11 @@ def port_rates(trace: Trace) -> pd.DataFrame:
         own = counters[counters["name"].isin(("rx_bytes", "tx_bytes"))]
         for keys, rows in own.groupby(["host", "port", "name"], observed=True, sort=False):
             parts.append(_rates(_three(keys), rows))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({name: [] for name in columns})
+    return (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame({name: [] for name in columns})
+    )
 
 
 def _three(keys: Any) -> tuple[str, str, str]:

@@ -19,11 +19,13 @@ LONGEST_NS: Final = 20_000_000_000
 
 
 def device_series(trace: Trace) -> pd.DataFrame:
-    """Columns host, name (str), device, ts, span (int64, ns), value (float64); empty without counters.
+    """Columns host, name (str), device, ts, span (int64, ns), value (float64); empty without
+    counters.
 
-    One row for each reading, which stands for the `span` before its `ts`. A total becomes a rate: energy_j is `energy_w` (W),
-    X_bytes is `X_bytes_per_s`, X_ns is `X_share` (of the time), X_count is `X_per_s`. Where the driver or the device was away
-    (device_gaps), or a total fell (it was reset), there is no row.
+    One row for each reading, which stands for the `span` before its `ts`. A total becomes a rate:
+    energy_j is `energy_w` (W), X_bytes is `X_bytes_per_s`, X_ns is `X_share` (of the time), X_count
+    is `X_per_s`. Where the driver or the device was away (device_gaps), or a total fell (it was
+    reset), there is no row.
     """
     counters = table(trace, "device_counters")
     parts: list[pd.DataFrame] = []
@@ -40,7 +42,9 @@ def _key(keys: Any) -> tuple[str, int, str]:
     return str(host), int(device), str(name)
 
 
-def one_series(host: str, device: int, name: str, rows: pd.DataFrame, gaps: list[tuple[int, int]]) -> pd.DataFrame:
+def one_series(
+    host: str, device: int, name: str, rows: pd.DataFrame, gaps: list[tuple[int, int]]
+) -> pd.DataFrame:
     """The series of one counter of one device."""
     ts, value = column(rows, "ts"), rows["value"].to_numpy(np.float64)
     span = np.diff(ts, prepend=ts[0])
@@ -73,7 +77,10 @@ def gaps_of(trace: Trace, host: str, device: int) -> list[tuple[int, int]]:
     if gaps is None:
         return []
     own = gaps[(gaps["host"] == host) & gaps["device"].isin((device, -1))]
-    return [(int(ts), int(ts + dur)) for ts, dur in zip(column(own, "ts"), column(own, "dur"), strict=True)]
+    return [
+        (int(ts), int(ts + dur))
+        for ts, dur in zip(column(own, "ts"), column(own, "dur"), strict=True)
+    ]
 
 
 def crossing(gaps: list[tuple[int, int]], begin: Ints, end: Ints) -> NDArray[np.bool_]:
@@ -84,7 +91,9 @@ def crossing(gaps: list[tuple[int, int]], begin: Ints, end: Ints) -> NDArray[np.
     return inside
 
 
-def within(series: pd.DataFrame, host: str, device: int, name: str, begin: int, end: int) -> pd.DataFrame:
+def within(
+    series: pd.DataFrame, host: str, device: int, name: str, begin: int, end: int
+) -> pd.DataFrame:
     """The rows of one counter whose time lies in a window."""
     own = (series["host"] == host) & (series["device"] == device) & (series["name"] == name)
     return series[own & (series["ts"] > begin) & (series["ts"] - series["span"] < end)]
@@ -109,7 +118,9 @@ def longest_at(rows: pd.DataFrame, at_least: float) -> tuple[int, int] | None:
     """The longest stretch of readings in a row that are at least so much, (begin, end) ns."""
     best: tuple[int, int] | None = None
     begin: int | None = None
-    for ts, span, value in zip(column(rows, "ts"), column(rows, "span"), rows["value"], strict=True):
+    for ts, span, value in zip(
+        column(rows, "ts"), column(rows, "span"), rows["value"], strict=True
+    ):
         if value < at_least:
             begin = None
             continue

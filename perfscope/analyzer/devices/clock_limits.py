@@ -1,4 +1,6 @@
-"""What held the clocks of each device down, for how long, and how far below the clock that it would have run at."""
+"""What held the clocks of each device down, for how long, and how far below the clock that it would
+have run at.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -14,7 +16,9 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason: the driver's counter of the time it held, and its bits in `clock_events` (nvmlClocksEventReasons)."""
+    """One reason: the driver's counter of the time it held, and its bits in `clock_events`
+    (nvmlClocksEventReasons).
+    """
 
     name: str
     counter: str
@@ -23,19 +27,26 @@ class Reason:
 
 
 THERMAL: Final = Reason("thermal", "held_thermal_share", 0x60, "temperature")
-BRAKE: Final = Reason("brake", "held_brake_share", 0x80, "the power brake from outside (the server's power supply)")
-HARDWARE: Final = Reason("hardware", "", 0x08, "the hardware's own slowdown (too much power or heat)")
+BRAKE: Final = Reason(
+    "brake", "held_brake_share", 0x80, "the power brake from outside (the server's power supply)"
+)
+HARDWARE: Final = Reason(
+    "hardware", "", 0x08, "the hardware's own slowdown (too much power or heat)"
+)
 POWER: Final = Reason("power", "held_power_share", 0x04, "the power limit")
-SYNC: Final = Reason("sync-boost", "held_sync_boost_share", 0x10, "another device of its sync-boost group")
+SYNC: Final = Reason(
+    "sync-boost", "held_sync_boost_share", 0x10, "another device of its sync-boost group"
+)
 REASONS: Final = (THERMAL, BRAKE, HARDWARE, POWER, SYNC)
 
 
 @dataclass(frozen=True)
 class ClockHold:
-    """A reason that held: its share of the time that was read and seconds of that; the clock meanwhile and without it (MHz, None:
-    unknown).
+    """A reason that held: its share of the time that was read and seconds of that; the clock
+    meanwhile and without it (MHz, None: unknown).
 
-    `counted`: by the driver without a pause, else from samples. `at` is the longest stretch in samples, ns.
+    `counted`: by the driver without a pause, else from samples. `at` is the longest stretch in
+    samples, ns.
     """
 
     use: DeviceUse
@@ -49,7 +60,9 @@ class ClockHold:
 
     @property
     def slower(self) -> float:
-        """By how much the clock was lower while it was held, as a share; 0 where it is not known."""
+        """By how much the clock was lower while it was held, as a share; 0 where it is not
+        known.
+        """
         if self.clock_mhz is None or not self.free_mhz:
             return 0.0
         return max(1.0 - self.clock_mhz / self.free_mhz, 0.0)
@@ -57,17 +70,28 @@ class ClockHold:
 
 def clock_holds(trace: Trace) -> list[ClockHold]:
     """Every reason that held a device of the job for any time, the longest first."""
-    found = [hold for use in clocked(trace) for reason in REASONS if (hold := held(trace, use, reason)) is not None]
+    found = [
+        hold
+        for use in clocked(trace)
+        for reason in REASONS
+        if (hold := held(trace, use, reason)) is not None
+    ]
     return sorted(found, key=lambda one: -one.share * one.slower)
 
 
 def clocked(trace: Trace) -> list[DeviceUse]:
-    """The devices of the job; an instance of MIG runs at the clocks of its whole device, which then stands for it."""
+    """The devices of the job; an instance of MIG runs at the clocks of its whole device, which then
+    stands for it.
+    """
     whole = {(one.host, one.device): one for one in trace.fact(all_devices)}
     found: dict[tuple[str, int], DeviceUse] = {}
     for use in trace.fact(device_use):
         over = whole.get((use.host, use.facts.parent))
-        stands = use if over is None else replace(over, processes=use.processes, ranks=use.ranks, certain=use.certain)
+        stands = (
+            use
+            if over is None
+            else replace(over, processes=use.processes, ranks=use.ranks, certain=use.certain)
+        )
         found.setdefault((stands.host, stands.device), stands)
     return list(found.values())
 
@@ -90,13 +114,19 @@ def held(trace: Trace, use: DeviceUse, reason: Reason) -> ClockHold | None:
     share = min(share, 1.0)
     clock, free = clocks(trace, use, flags)
     at = longest_at(flags, 0.5) if bits.any() else None
-    of = events if counted is None else within(series, use.host, use.device, reason.counter, use.begin_ns, use.end_ns)
+    of = (
+        events
+        if counted is None
+        else within(series, use.host, use.device, reason.counter, use.begin_ns, use.end_ns)
+    )
     read_s = min(float(of["span"].sum()) / 1e9, use.span_s)
     return ClockHold(use, reason, share, share * read_s, counted is not None, clock, free, at)
 
 
 def clocks(trace: Trace, use: DeviceUse, flags: pd.DataFrame) -> tuple[float | None, float | None]:
-    """The mean SM clock while held, and the clock without: the highest while not held and working, else the boost clock."""
+    """The mean SM clock while held, and the clock without: the highest while not held and working,
+    else the boost clock.
+    """
     series = trace.fact(device_series)
     clock = within(series, use.host, use.device, "sm_clock_mhz", use.begin_ns, use.end_ns)
     if not len(clock):
@@ -121,6 +151,8 @@ def sampled_at(
 
 
 def no_clock_reasons(trace: Trace) -> str | None:
-    """Why no device of the job tells what holds its clocks, None where one does; there is at least one device."""
+    """Why no device of the job tells what holds its clocks, None where one does; there is at least
+    one device.
+    """
     uses = clocked(trace)
     return None if any(map(clocks_known, uses)) else uses[0].why_missing("clock_events")

@@ -1,21 +1,24 @@
 """A device stops answering while the job runs: it fell off the bus, or needs a reset.
 
 What it means
-    The driver no longer reaches the device. What was on it is gone, every call to it fails or hangs from then on, and ranks that
-    wait for the one that used it wait until their collectives time out. The host or the run has to be started again.
+    The driver no longer reaches the device. What was on it is gone, every call to it fails or hangs
+    from then on, and ranks that wait for the one that used it wait until their collectives time
+    out. The host or the run has to be started again.
 
 How it is detected
-    NVML answers that the device is lost, or that it needs a reset; a critical error (Xid, often 79) that the driver reported of
-    it is told with it. A driver that goes away as a whole (reloaded, or changed under its library) is another matter: that
-    leaves a gap in the recording and says nothing about the devices.
+    NVML answers that the device is lost, or that it needs a reset; a critical error (Xid, often 79)
+    that the driver reported of it is told with it. A driver that goes away as a whole (reloaded, or
+    changed under its library) is another matter: that leaves a gap in the recording and says
+    nothing about the devices.
 
 What to do
-    End the run and start it again from its last checkpoint, on other devices. Have the host looked at (power, seating, riser,
-    temperature): a device that was lost once is usually lost again.
+    End the run and start it again from its last checkpoint, on other devices. Have the host looked
+    at (power, seating, riser, temperature): a device that was lost once is usually lost again.
 
 When it is wrong
-    Which device the job uses is told by the driver: where it does not list processes, a lost device that the job never used may
-    be counted as its own when it is the only one. The cost runs from the loss to the end of the recording and not of the run.
+    Which device the job uses is told by the driver: where it does not list processes, a lost device
+    that the job never used may be counted as its own when it is the only one. The cost runs from
+    the loss to the end of the recording and not of the run.
 """
 
 import msgspec
@@ -46,8 +49,16 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     used = in_use(first, trace)
     span_ns = max(first.recorded_ns[1] - first.recorded_ns[0], 1)
     lost_ns = first.recorded_ns[1] - first.begin_ns if used else 0
-    back = "" if first.end_ns >= first.recorded_ns[1] else f" It answered again {digits(first.dur_s)} s later."
-    effect = "Work on it is lost, and ranks that wait for it will hang." if used else "The job does not use it."
+    back = (
+        ""
+        if first.end_ns >= first.recorded_ns[1]
+        else f" It answered again {digits(first.dur_s)} s later."
+    )
+    effect = (
+        "Work on it is lost, and ranks that wait for it will hang."
+        if used
+        else "The job does not use it."
+    )
     return Finding(
         id=ID,
         cause=None,
@@ -56,7 +67,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(lost_ns / 1e9, 4),
         share=round(lost_ns / span_ns, 4),
         speedup=None,
-        headline=f"Device lost: {called(first.use, trace)} stopped answering {digits(first.after_s)} s into the recording",
+        headline=(
+            f"Device lost: {called(first.use, trace)} stopped answering {digits(first.after_s)} s"
+            " into the recording"
+        ),
         explanation=f"The driver reports: {first.reason}. {effect}{back}",
         evidence=[shown for one in found[:8] for shown in evidence_of(one)],
         actions=[
@@ -77,14 +91,26 @@ def in_use(loss: Loss, trace: Trace) -> bool:
 def evidence_of(loss: Loss) -> list[Evidence]:
     """When it did not answer, and what the driver reported of it."""
     at = loss.begin_ns, loss.end_ns
-    found = [evidence(loss.use, f"device {loss.use.device} did not answer ({loss.reason})", loss.dur_s, "s", at)]
+    found = [
+        evidence(
+            loss.use,
+            f"device {loss.use.device} did not answer ({loss.reason})",
+            loss.dur_s,
+            "s",
+            at,
+        )
+    ]
     return found + [
         msgspec.structs.replace(
-            evidence(loss.use, "critical error that the driver reported", float(code), "Xid", (ts, ts)),
+            evidence(
+                loss.use, "critical error that the driver reported", float(code), "Xid", (ts, ts)
+            ),
             text=f"the driver reported critical error Xid {code}",
         )
         for ts, code in loss.xids
     ]
 
 
-RULE = Rule(ID, not_applicable, detect, needs=("device_counters",), in_traces=False, ends_the_run=True)
+RULE = Rule(
+    ID, not_applicable, detect, needs=("device_counters",), in_traces=False, ends_the_run=True
+)

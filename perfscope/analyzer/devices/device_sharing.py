@@ -13,9 +13,11 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Stranger:
-    """A process of another job on a device; name and user are None where they cannot be seen from here (another container).
+    """A process of another job on a device; name and user are None where they cannot be seen from
+    here (another container).
 
-    `sm_share`: of the time that was looked at its kernels ran, 0 in the looks in which it was not there; None unknown.
+    `sm_share`: of the time that was looked at its kernels ran, 0 in the looks in which it was not
+    there; None unknown.
     """
 
     use: DeviceUse
@@ -35,7 +37,9 @@ def strangers(trace: Trace) -> list[Stranger]:
     found = []
     for use in trace.fact(device_use):
         here = listed[(listed["host"] == use.host) & (listed["device"] == use.device)]
-        looks = np.unique(column(here, "ts")[(here["memory_bytes"] >= 0) | here["sm_share"].notna()])
+        looks = np.unique(
+            column(here, "ts")[(here["memory_bytes"] >= 0) | here["sm_share"].notna()]
+        )
         own = here[here["process"] < 0]
         for pid in np.unique(column(own, "pid")):
             found.append(_stranger(use, own[own["pid"] == pid], looks))
@@ -63,10 +67,16 @@ def said(value: object) -> str | None:
 
 
 def crowded(trace: Trace) -> list[tuple[DeviceUse, list[DeviceUse]]]:
-    """Devices with more than one rank of the job while others of the same host have none of anybody: (device, empty ones)."""
+    """Devices with more than one rank of the job while others of the same host have none of
+    anybody: (device, empty ones).
+    """
     found = []
     for use in trace.fact(device_use):
-        empty = [one for one in trace.fact(all_devices) if one.host == use.host and not holders(trace, one)]
+        empty = [
+            one
+            for one in trace.fact(all_devices)
+            if one.host == use.host and not holders(trace, one)
+        ]
         if len(use.ranks) > 1 and use.facts.parent < 0 and empty:
             found.append((use, [one for one in empty if one.facts.parent < 0]))
     return [pair for pair in found if pair[1]]
@@ -81,9 +91,11 @@ def holders(trace: Trace, use: DeviceUse) -> int:
 
 
 def strays(trace: Trace) -> list[tuple[int, DeviceUse, DeviceUse, int]]:
-    """Ranks that also hold memory of a device where another rank works: (rank, its own device, the other's, bytes there).
+    """Ranks that also hold memory of a device where another rank works: (rank, its own device, the
+    other's, bytes there).
 
-    The usual cause is `torch.load` or `.cuda()` before the rank has set its device: every rank then has a context on device 0.
+    The usual cause is `torch.load` or `.cuda()` before the rank has set its device: every rank then
+    has a context on device 0.
     """
     listed, processes = table(trace, "device_processes"), table(trace, "processes")
     if listed is None or processes is None:
@@ -91,7 +103,11 @@ def strays(trace: Trace) -> list[tuple[int, DeviceUse, DeviceUse, int]]:
     ranks = dict(zip(column(processes, "process"), column(processes, "rank"), strict=True))
     uses = {(one.host, one.device): one for one in trace.fact(device_use)}
     mine = listed[listed["process"] >= 0]
-    largest = mine.groupby(["host", "device", "process"], observed=True)["memory_bytes"].max().reset_index()
+    largest = (
+        mine.groupby(["host", "device", "process"], observed=True)["memory_bytes"]
+        .max()
+        .reset_index()
+    )
     found = []
     for process, rows in largest.groupby("process"):
         if len(rows) < 2:

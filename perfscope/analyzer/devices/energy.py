@@ -1,6 +1,7 @@
 """Energy of each device of the job: over the steady steps, per step and per sample, and over time.
 
-Stated over a second or more only: the driver's counter moves every 20 to 100 ms, power readings are means over up to a second.
+Stated over a second or more only: the driver's counter moves every 20 to 100 ms, power readings are
+means over up to a second.
 """
 
 from dataclasses import dataclass
@@ -20,13 +21,24 @@ from perfscope.traces.trace import Trace
 
 SHORTEST_NS: Final = 1_000_000_000
 HOLE_NS: Final = SHORTEST_NS // 100
-"""Time between two steady steps from which on something else ran there: a hundredth of a stretch."""
-WINDOW_COLUMNS: Final = ("host", "device", "ts", "dur", "energy_j", "power_w", "steps", "energy_j_per_step")
+"""Time between two steady steps from which on something else ran there: a hundredth of a stretch.
+"""
+WINDOW_COLUMNS: Final = (
+    "host",
+    "device",
+    "ts",
+    "dur",
+    "energy_j",
+    "power_w",
+    "steps",
+    "energy_j_per_step",
+)
 
 
 @dataclass(frozen=True)
 class DeviceEnergy:
-    """Joules of one device over `seconds`; per step and sample where steps (and batch sizes) are known.
+    """Joules of one device over `seconds`; per step and sample where steps (and batch sizes) are
+    known.
 
     `counted`: by the energy counter, else the power readings summed up.
     """
@@ -49,7 +61,9 @@ class DeviceEnergy:
 
 
 def energy(trace: Trace) -> list[DeviceEnergy]:
-    """One for each device of the job whose energy or power was read over a second or more of the window."""
+    """One for each device of the job whose energy or power was read over a second or more of the
+    window.
+    """
     found = []
     for use in trace.fact(device_use):
         rows, counted = power(trace, use)
@@ -58,12 +72,15 @@ def energy(trace: Trace) -> list[DeviceEnergy]:
         if watts is None or covered_ns < SHORTEST_NS or use.end_ns - use.begin_ns < SHORTEST_NS:
             continue
         per_step, per_sample = per_work(trace, use, watts)
-        found.append(DeviceEnergy(use, watts * use.span_s, use.span_s, counted, per_step, per_sample))
+        found.append(
+            DeviceEnergy(use, watts * use.span_s, use.span_s, counted, per_step, per_sample)
+        )
     return found
 
 
 def energy_windows(trace: Trace) -> pd.DataFrame:
-    """Columns WINDOW_COLUMNS: energy over stretches of whole steps of at least a second, or of a second where no steps are known.
+    """Columns WINDOW_COLUMNS: energy over stretches of whole steps of at least a second, or of a
+    second where no steps are known.
 
     ts, dur: ns. `steps` is -1 and `energy_j_per_step` NaN without steps.
     """
@@ -78,7 +95,9 @@ def windows_of(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for begin, end, steps in stretches(trace, use) if len(series) else ():
         edges = np.array([begin, end])
-        covered, summed = (float(np.diff(integral(series, weight, edges))[0]) for weight in weights(series)[:2])
+        covered, summed = (
+            float(np.diff(integral(series, weight, edges))[0]) for weight in weights(series)[:2]
+        )
         if covered < SHORTEST_NS // 2:
             continue
         watts = summed / covered
@@ -90,7 +109,9 @@ def windows_of(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
 
 
 def stretches(trace: Trace, use: DeviceUse) -> list[tuple[int, int, int]]:
-    """(begin, end, steps) of at least a second each, of steps right behind each other: none over what is no steady step."""
+    """(begin, end, steps) of at least a second each, of steps right behind each other: none over
+    what is no steady step.
+    """
     rows = steps_on(trace, use)
     if not len(rows):
         edges = np.arange(use.begin_ns, use.end_ns, SHORTEST_NS)
@@ -109,7 +130,9 @@ def stretches(trace: Trace, use: DeviceUse) -> list[tuple[int, int, int]]:
 
 
 def power(trace: Trace, use: DeviceUse) -> tuple[pd.DataFrame, bool]:
-    """Watts over time: growth of the energy counter, else power readings; and whether it is the counter."""
+    """Watts over time: growth of the energy counter, else power readings; and whether it is the
+    counter.
+    """
     series = trace.fact(device_series)
     counter = within(series, use.host, use.device, "energy_w", use.begin_ns, use.end_ns)
     if len(counter):
@@ -125,7 +148,9 @@ def steps_on(trace: Trace, use: DeviceUse) -> pd.DataFrame:
 
 
 def per_work(trace: Trace, use: DeviceUse, watts: float) -> tuple[float | None, float | None]:
-    """(joules a step, joules a sample); None where there are no steps, or the size of a batch is not known."""
+    """(joules a step, joules a sample); None where there are no steps, or the size of a batch is
+    not known.
+    """
     rows = steps_on(trace, use)
     if not len(rows):
         return None, None

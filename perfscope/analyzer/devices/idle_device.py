@@ -1,21 +1,23 @@
 """The device stands idle while the host works.
 
 What it means
-    For much of the time no kernel ran on the device of the job, while the main thread computed: Python, preprocessing in the
-    training process, or the calling of operators feeds the device too slowly.
+    For much of the time no kernel ran on the device of the job, while the main thread computed:
+    Python, preprocessing in the training process, or the calling of operators feeds the device too
+    slowly.
 
 How it is detected
-    Looked at from outside (`--depth observe`, or a program without torch): the driver's share of time with a kernel is below
-    a half, and samples of the main thread show it running or waiting for a core at least half of the time. A kernel of any
-    size counts as work of the device, so what is idle here is idle.
+    Looked at from outside (`--depth observe`, or a program without torch): the driver's share of
+    time with a kernel is below a half, and samples of the main thread show it running or waiting
+    for a core at least half of the time. A kernel of any size counts as work of the device, so what
+    is idle here is idle.
 
 What to do
-    Attach at depth `probe`: it times steps, the loader's waits and the workers, and tells which of them it is. Then move work
-    off the main thread, into workers or onto the device.
+    Attach at depth `probe`: it times steps, the loader's waits and the workers, and tells which of
+    them it is. Then move work off the main thread, into workers or onto the device.
 
 When it is wrong
-    A job that computes on the CPU on purpose and uses the device now and then. The driver's share is over its last sixth of a
-    second to a second: short idle times between kernels do not show.
+    A job that computes on the CPU on purpose and uses the device now and then. The driver's share
+    is over its last sixth of a second to a second: short idle times between kernels do not show.
 """
 
 from perfscope.analyzer.budget.time_budget import time_budget
@@ -61,15 +63,21 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share,
         limits,
         message=Message(
-            f"Idle device: {called(worst.use, trace)} runs no kernel {percent(1.0 - worst.device_busy)} of the time",
-            f"The main thread of its process is busy {percent(worst.host_busy)} of the time: the CPU launches work too slowly.",
+            f"Idle device: {called(worst.use, trace)} runs no kernel"
+            f" {percent(1.0 - worst.device_busy)} of the time",
+            f"The main thread of its process is busy {percent(worst.host_busy)} of the time: the"
+            " CPU launches work too slowly.",
         ),
         evidence=[
             evidence(worst.use, "time with any kernel", worst.device_busy, "share"),
-            evidence(worst.use, "the main thread runs or waits for a core", worst.host_busy, "share"),
+            evidence(
+                worst.use, "the main thread runs or waits for a core", worst.host_busy, "share"
+            ),
         ],
         actions=[
-            Action("measure what the host does", "perfscope attach PID   # without --depth observe"),
+            Action(
+                "measure what the host does", "perfscope attach PID   # without --depth observe"
+            ),
             Action("move work from the main thread into loader workers or onto the device"),
         ],
     )

@@ -1,4 +1,6 @@
-"""What the job did while counters were read: its steps, and stretches that are no training, to be drawn behind them."""
+"""What the job did while counters were read: its steps, and stretches that are no training, to be
+drawn behind them.
+"""
 
 from dataclasses import dataclass
 

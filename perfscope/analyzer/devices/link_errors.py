@@ -1,19 +1,22 @@
 """A link corrects errors or comes up again: NVLink, PCIe or network.
 
 What it means
-    Packets that arrive damaged are sent again; a link that is lost and comes up again stops all traffic for milliseconds to
-    seconds. A bad cable, connector or riser does that long before anything fails.
+    Packets that arrive damaged are sent again; a link that is lost and comes up again stops all
+    traffic for milliseconds to seconds. A bad cable, connector or riser does that long before
+    anything fails.
 
 How it is detected
-    The counters of CRC errors, replays and recoveries of NVLink, of replays of PCIe, and of errors and discards of network
-    ports grow during the recording: at least one a second, or any link that went down. Critical errors that the driver
-    reported (Xid) are told with it.
+    The counters of CRC errors, replays and recoveries of NVLink, of replays of PCIe, and of errors
+    and discards of network ports grow during the recording: at least one a second, or any link that
+    went down. Critical errors that the driver reported (Xid) are told with it.
 
 What to do
-    Tell whoever runs the machine, with the link: `nvidia-smi nvlink -e`, `nvidia-smi -q -d PCIE`, `ibdiagnet`, `ethtool -S`.
+    Tell whoever runs the machine, with the link: `nvidia-smi nvlink -e`, `nvidia-smi -q -d PCIE`,
+    `ibdiagnet`, `ethtool -S`.
 
 When it is wrong
-    Single corrected errors are ordinary on fast links. How much time they cost is not counted by anybody: no loss is given.
+    Single corrected errors are ordinary on fast links. How much time they cost is not counted by
+    anybody: no loss is given.
 """
 
 from perfscope.analyzer.counters.device_finding import LANE
@@ -46,7 +49,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     ]
     if not bad:
         return None
-    return as_finding(max(bad, key=lambda one: (one.used, one.xid is not None, one.went_down, one.per_s)), bad)
+    return as_finding(
+        max(bad, key=lambda one: (one.used, one.xid is not None, one.went_down, one.per_s)), bad
+    )
 
 
 def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
@@ -54,7 +59,10 @@ def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
     if worst.xid is not None:
         headline = f"Critical error: the driver reported Xid {worst.xid} for {worst.where}"
     else:
-        headline = f"Link errors: {worst.kind} of {worst.where} reports {digits(worst.per_s)} {worst.what} per second"
+        headline = (
+            f"Link errors: {worst.kind} of {worst.where} reports {digits(worst.per_s)} {worst.what}"
+            " per second"
+        )
     return Finding(
         id=ID,
         cause=worst.kind.lower(),
@@ -68,7 +76,8 @@ def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
         caveat="The driver does not measure what errors cost, so no time is given.",
         evidence=[
             Evidence(
-                f"{one.where}: {one.kind}, {one.what}" + (f" (Xid {one.xid})" if one.xid is not None else ""),
+                f"{one.where}: {one.kind}, {one.what}"
+                + (f" (Xid {one.xid})" if one.xid is not None else ""),
                 round(one.count, 1),
                 "count",
                 one.begin_ns,
@@ -79,7 +88,10 @@ def as_finding(worst: LinkErrors, bad: list[LinkErrors]) -> Finding:
             for one in bad[:8]
         ],
         actions=[
-            Action("report the link to the operator of the machine", LOOK_AT.get(worst.kind, "dmesg | grep -i xid"))
+            Action(
+                "report the link to the operator of the machine",
+                LOOK_AT.get(worst.kind, "dmesg | grep -i xid"),
+            )
         ],
     )
 

@@ -1,4 +1,6 @@
-"""Which devices, switches, processors and network ports of a host are joined by what, and how full each link in use was."""
+"""Which devices, switches, processors and network ports of a host are joined by what, and how full
+each link in use was.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -26,7 +28,9 @@ class Knot:
 
 @dataclass(frozen=True)
 class Edge:
-    """A link, or several side by side, between two knots. `share`: mean of the fuller direction over the peak, None not known."""
+    """A link, or several side by side, between two knots. `share`: mean of the fuller direction
+    over the peak, None not known.
+    """
 
     first: str
     second: str
@@ -62,7 +66,8 @@ def _of_host(manifest: Manifest, uses: list[DeviceUse], full: list[LinkUse]) -> 
         knots.append(Knot(SWITCH, SWITCH, "NVSwitch"))
     nodes = sorted({one.facts.numa_node for one in whole})
     knots += [
-        Knot(node_name(node), NODE, f"processor, NUMA node {node}" if node >= 0 else "processor") for node in nodes
+        Knot(node_name(node), NODE, f"processor, NUMA node {node}" if node >= 0 else "processor")
+        for node in nodes
     ]
     for port in manifest.ports:
         if port.kind not in ("loopback", "virtual"):
@@ -88,7 +93,9 @@ def device_text(use: DeviceUse) -> str:
 
 
 def port_text(port: PortFacts) -> str:
-    rate = f", {digits(port.bytes_per_s / 1e9)} GB/s in each direction" if port.bytes_per_s > 0 else ""
+    rate = (
+        f", {digits(port.bytes_per_s / 1e9)} GB/s in each direction" if port.bytes_per_s > 0 else ""
+    )
     return f"{port.kind}{rate}{', ' + port.state if port.state else ''}"
 
 
@@ -96,13 +103,16 @@ def _nvlinks(use: DeviceUse, whole: list[DeviceUse], full: list[LinkUse]) -> lis
     """Its links: to the switches, or to each other device once."""
     names = {one.facts.bus_id: name_of(one) for one in whole if one.facts.bus_id}
     counted = Counter(
-        SWITCH if link.peer == SWITCH else names.get(link.peer_bus_id or "", "") for link in use.facts.links
+        SWITCH if link.peer == SWITCH else names.get(link.peer_bus_id or "", "")
+        for link in use.facts.links
     )
     found = []
     for other, links in counted.items():
         if other and (other == SWITCH or name_of(use) < other):
             share = share_of(use, "nvlink", full)
-            rate = next((link.bytes_per_s for link in use.facts.links if link.bytes_per_s > 0), -1.0)
+            rate = next(
+                (link.bytes_per_s for link in use.facts.links if link.bytes_per_s > 0), -1.0
+            )
             each = f" of {digits(rate / 1e9)} GB/s raw" if rate > 0 else ""
             text = f"{plural(links, 'NVLink')}{each}{filled(share)}"
             found.append(Edge(name_of(use), other, text, links, share))
@@ -112,8 +122,12 @@ def _nvlinks(use: DeviceUse, whole: list[DeviceUse], full: list[LinkUse]) -> lis
 def _pcie(use: DeviceUse, full: list[LinkUse]) -> list[Edge]:
     """Its way to the processor."""
     facts, share = use.facts, share_of(use, "pcie", full)
-    link = pcie_name(facts.pcie_generation, facts.pcie_width) if facts.pcie_generation > 0 else "PCIe"
-    return [Edge(name_of(use), node_name(facts.numa_node), f"{link} at most{filled(share)}", 1, share)]
+    link = (
+        pcie_name(facts.pcie_generation, facts.pcie_width) if facts.pcie_generation > 0 else "PCIe"
+    )
+    return [
+        Edge(name_of(use), node_name(facts.numa_node), f"{link} at most{filled(share)}", 1, share)
+    ]
 
 
 def share_of(use: DeviceUse, kind: str, full: list[LinkUse]) -> float | None:
@@ -122,7 +136,11 @@ def share_of(use: DeviceUse, kind: str, full: list[LinkUse]) -> float | None:
 
 def port_share(host: str, port: PortFacts, full: list[LinkUse]) -> float | None:
     return next(
-        (one.share_of_peak for one in full if (one.kind, one.host, one.name) == ("network", host, f"port {port.port}")),
+        (
+            one.share_of_peak
+            for one in full
+            if (one.kind, one.host, one.name) == ("network", host, f"port {port.port}")
+        ),
         None,
     )
 

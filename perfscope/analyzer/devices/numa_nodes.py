@@ -14,7 +14,9 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class FarProcess:
-    """A process of the job that ran on `node` while its device is at another: at this share of the looks."""
+    """A process of the job that ran on `node` while its device is at another: at this share of the
+    looks.
+    """
 
     use: DeviceUse
     process: int
@@ -30,14 +32,24 @@ def far_processes(trace: Trace) -> list[FarProcess]:
         return []
     found = []
     for use in trace.fact(device_use):
-        own = listed[(listed["host"] == use.host) & (listed["device"] == use.device) & (listed["cpu_node"] >= 0)]
+        own = listed[
+            (listed["host"] == use.host)
+            & (listed["device"] == use.device)
+            & (listed["cpu_node"] >= 0)
+        ]
         for process in use.processes:
             nodes = column(own[own["process"] == process], "cpu_node")
             far = nodes[nodes != use.facts.numa_node]
             if use.facts.numa_node >= 0 and len(nodes) >= FEWEST and len(far):
                 values, counts = np.unique(far, return_counts=True)
                 found.append(
-                    FarProcess(use, process, int(values[np.argmax(counts)]), len(far) / len(nodes), len(nodes))
+                    FarProcess(
+                        use,
+                        process,
+                        int(values[np.argmax(counts)]),
+                        len(far) / len(nodes),
+                        len(nodes),
+                    )
                 )
     return found
 

@@ -1,20 +1,22 @@
 """The device runs slower than it could because its power limit is reached.
 
 What it means
-    The clocks are lowered so that the board keeps to its limit. With the limit that the product has this is how a heavily
-    used device runs, and is only told of; a limit that somebody lowered costs speed that can be had back.
+    The clocks are lowered so that the board keeps to its limit. With the limit that the product has
+    this is how a heavily used device runs, and is only told of; a limit that somebody lowered costs
+    speed that can be had back.
 
 How it is detected
-    The driver counts the time in which the power limit held the clocks, and says the limit and the default one; a limit that
-    comes and goes is the one that stood while it held. The loss is that time times how far the clock lay below the one without.
+    The driver counts the time in which the power limit held the clocks, and says the limit and the
+    default one; a limit that comes and goes is the one that stood while it held. The loss is that
+    time times how far the clock lay below the one without.
 
 What to do
-    Raise the limit to the default where power and cooling allow it. Lower is right where the whole rack has a limit, or where
-    joules count: the last watts buy little speed.
+    Raise the limit to the default where power and cooling allow it. Lower is right where the whole
+    rack has a limit, or where joules count: the last watts buy little speed.
 
 When it is wrong
-    Work that waits for memory hardly slows with the SM clock: the loss is a ceiling. Some GeForce drivers report the power
-    limit as a reason before clocks fall.
+    Work that waits for memory hardly slows with the SM clock: the loss is a ceiling. Some GeForce
+    drivers report the power limit as a reason before clocks fall.
 """
 
 import pandas as pd
@@ -38,7 +40,11 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The device that the limit slows most; with its default limit it is only told of."""
-    holds = [one for one in trace.fact(clock_holds) if one.reason is POWER and one.share >= limits.held_share]
+    holds = [
+        one
+        for one in trace.fact(clock_holds)
+        if one.reason is POWER and one.share >= limits.held_share
+    ]
     slowed = [one for one in holds if one.slower >= limits.worth_share]
     if not slowed:
         return None
@@ -47,7 +53,13 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     limit, usual = limit_w(trace, worst), use.facts.power_default_limit_w
     least = lowered(trace, worst)
     its_limit = f"its limit of {digits(limit)} W" if limit > 0 else "its power limit"
-    usual_limit = f"; the default is {digits(usual)} W" if least else ", which is the default" if usual > 0 else ""
+    usual_limit = (
+        f"; the default is {digits(usual)} W"
+        if least
+        else ", which is the default"
+        if usual > 0
+        else ""
+    )
     return finding(
         use,
         ID,
@@ -56,8 +68,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         info=not least,
         cause="limit-lowered" if least else None,
         message=Message(
-            f"Power-capped: {called(use, trace)} runs at reduced clocks {percent(worst.share)} of the time",
-            f"It reaches {its_limit}{usual_limit}. Its SM clock is {percent(worst.slower)} lower meanwhile.",
+            f"Power-capped: {called(use, trace)} runs at reduced clocks {percent(worst.share)} of"
+            " the time",
+            f"It reaches {its_limit}{usual_limit}. Its SM clock is {percent(worst.slower)} lower"
+            " meanwhile.",
         ),
         evidence=[
             evidence(
@@ -72,9 +86,15 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             evidence(use, "SM clock meanwhile", worst.clock_mhz, "MHz", worst.at),
             evidence(use, "SM clock without", worst.free_mhz, "MHz"),
         ],
-        actions=[Action("raise the limit to the default", f"nvidia-smi -i {use.device} -pl {usual:.0f}")]
-        if least
-        else [],
+        actions=(
+            [
+                Action(
+                    "raise the limit to the default", f"nvidia-smi -i {use.device} -pl {usual:.0f}"
+                )
+            ]
+            if least
+            else []
+        ),
     )
 
 
@@ -84,7 +104,9 @@ def lowered(trace: Trace, hold: ClockHold) -> bool:
 
 
 def limit_w(trace: Trace, hold: ClockHold) -> float:
-    """The limit that stood in most of the longest stretch in which it held, else that of the recording's begin; -1 unknown."""
+    """The limit that stood in most of the longest stretch in which it held, else that of the
+    recording's begin; -1 unknown.
+    """
     rows = meanwhile(trace, hold, "power_limit_w")
     return float(rows["value"].median()) if len(rows) else hold.use.facts.power_limit_w
 
@@ -95,7 +117,9 @@ def power_w(trace: Trace, hold: ClockHold) -> float | None:
 
 
 def meanwhile(trace: Trace, hold: ClockHold, name: str) -> pd.DataFrame:
-    """The readings of one counter in the longest stretch of the hold, or in the whole window where samples show none."""
+    """The readings of one counter in the longest stretch of the hold, or in the whole window where
+    samples show none.
+    """
     begin, end = hold.at if hold.at is not None else (hold.use.begin_ns, hold.use.end_ns)
     rows = within(trace.fact(device_series), hold.use.host, hold.use.device, name, begin, end)
     inside = rows[rows["ts"] <= end]

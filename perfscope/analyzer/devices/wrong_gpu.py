@@ -1,16 +1,18 @@
-"""Ranks are on the wrong devices: two on one while another is free, or each with memory on the first.
+"""Ranks are on the wrong devices: two on one while another is free, or each with memory on the
+first.
 
 What it means
-    Each rank should have a device of its own. Two ranks on one device take turns on it. A rank that also holds memory of
-    another rank's device (often device 0) takes half a gigabyte there for each, which is missing where the largest batch has
-    to fit.
+    Each rank should have a device of its own. Two ranks on one device take turns on it. A rank that
+    also holds memory of another rank's device (often device 0) takes half a gigabyte there for
+    each, which is missing where the largest batch has to fit.
 
 How it is detected
     The driver lists which processes are on which device, with the memory that each holds.
 
 What to do
-    `torch.cuda.set_device(local_rank)` before anything touches CUDA, `torch.load(..., map_location="cpu")`, and
-    `init_process_group(device_id=...)`; `CUDA_VISIBLE_DEVICES` for each rank where a library insists on device 0.
+    `torch.cuda.set_device(local_rank)` before anything touches CUDA, `torch.load(...,
+    map_location="cpu")`, and `init_process_group(device_id=...)`; `CUDA_VISIBLE_DEVICES` for each
+    rank where a library insists on device 0.
 
 When it is wrong
     Ranks that share a device on purpose (a test, MPS).
@@ -26,7 +28,10 @@ from perfscope.traces.trace import Trace
 
 ID = "wrong-gpu"
 ACTIONS = (
-    Action("set the device before anything touches CUDA", "torch.cuda.set_device(int(os.environ['LOCAL_RANK']))"),
+    Action(
+        "set the device before anything touches CUDA",
+        "torch.cuda.set_device(int(os.environ['LOCAL_RANK']))",
+    ),
     Action("load checkpoints to the host", "torch.load(path, map_location='cpu')"),
 )
 
@@ -53,7 +58,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
                 f"Wrong GPU: ranks {', '.join(map(str, use.ranks))} share {called(use, trace)}",
                 f"No process uses device {free}.",
             ),
-            evidence=[evidence(use, f"{plural(count, 'rank')} of the job on it", float(count), "ranks")],
+            evidence=[
+                evidence(use, f"{plural(count, 'rank')} of the job on it", float(count), "ranks")
+            ],
             actions=list(ACTIONS),
         )
     held = trace.fact(strays)
@@ -62,7 +69,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     rank, home, other, _ = held[0]
     total = sum(size for *_, size in held)
     facts: list[Evidence] = [
-        evidence(there, f"rank {who} works on device {mine.device} and holds memory here", size / 1e9, "GB")
+        evidence(
+            there,
+            f"rank {who} works on device {mine.device} and holds memory here",
+            size / 1e9,
+            "GB",
+        )
         for who, mine, there, size in held[:8]
     ]
     return finding(
@@ -73,12 +85,16 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         warns=True,
         cause="memory-on-another",
         message=Message(
-            f"Wrong GPU: rank {rank} of device {home.device} also holds memory of {called(other, trace)}",
-            f"{plural(len(held), 'rank')} hold {megabytes(total)} on devices that other ranks compute on.",
+            f"Wrong GPU: rank {rank} of device {home.device} also holds memory of"
+            f" {called(other, trace)}",
+            f"{plural(len(held), 'rank')} hold {megabytes(total)} on devices that other ranks"
+            " compute on.",
         ),
         evidence=facts,
         actions=list(ACTIONS),
     )
 
 
-RULE = Rule(ID, not_applicable, detect, needs=("device_counters", "device_processes"), in_traces=False)
+RULE = Rule(
+    ID, not_applicable, detect, needs=("device_counters", "device_processes"), in_traces=False
+)

@@ -1,4 +1,6 @@
-"""The roofs of a CPU: the calibration that went into the run when it was recorded, else one made since on this machine."""
+"""The roofs of a CPU: the calibration that went into the run when it was recorded, else one made
+since on this machine.
+"""
 
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.number_text import percent
@@ -9,10 +11,14 @@ VECTOR = ("float32", "float64")
 
 
 def calibrated_peaks(manifest: Manifest) -> Peaks | None:
-    """None without a calibration for just these. Products and all other arithmetic share the CPU's units: one rate for both."""
+    """None without a calibration for just these. Products and all other arithmetic share the CPU's
+    units: one rate for both.
+    """
     if manifest.torch is None or not manifest.host:
         return None
-    found = manifest.calibration or recall(manifest.host, manifest.torch.version, manifest.torch.intra_op_threads)
+    found = manifest.calibration or recall(
+        manifest.host, manifest.torch.version, manifest.torch.intra_op_threads
+    )
     if found is None:
         return None
     vector = {name: rate for name, rate in found.flops_per_s.items() if name in VECTOR}

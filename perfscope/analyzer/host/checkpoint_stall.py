@@ -1,22 +1,22 @@
 """Training stands still while checkpoints are written.
 
 What it means
-    `torch.save` (or a distributed or safetensors save, or an fsync) runs on the training thread, and no step is made
-    until it returns.
+    `torch.save` (or a distributed or safetensors save, or an fsync) runs on the training thread,
+    and no step is made until it returns.
 
 How it is detected
-    The probe times the save calls of the training thread. They, and the waits for ranks that step with it while those write,
-    are at least 3 % of the steady steps. Without them each
-    step would be shorter by their mean: that is the gain; its width comes from a bootstrap over steps, since writes are
-    rare.
+    The probe times the save calls of the training thread. They, and the waits for ranks that step
+    with it while those write, are at least 3 % of the steady steps. Without them each step would be
+    shorter by their mean: that is the gain; its width comes from a bootstrap over steps, since
+    writes are rare.
 
 What to do
-    Copy the state to host memory and write it in a background thread or process, write less often, or write less (no
-    optimizer state in every checkpoint, one rank only).
+    Copy the state to host memory and write it in a background thread or process, write less often,
+    or write less (no optimizer state in every checkpoint, one rank only).
 
 When it is wrong
-    A recording that happens to hold the only checkpoint of an hour overstates its share; the count of writes is in the
-    evidence.
+    A recording that happens to hold the only checkpoint of an hour overstates its share; the count
+    of writes is in the evidence.
 """
 
 import pandas as pd
@@ -33,13 +33,18 @@ from perfscope.analyzer.run.table_access import column, longest, of_category, ro
 from perfscope.traces.trace import Trace
 
 ID = "checkpoint-stall"
-# A write in the background still has to copy the state first; memory is an order of magnitude faster than storage.
+# A write in the background still has to copy the state first; memory is an order of magnitude
+# faster than storage.
 COPY_SHARE = 0.1
 
 
 def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs steps; of a profiler's trace also Python stacks, which name the functions that write."""
-    if trace.has_profiled_work and not len(column(of_category(table(trace, "ranges"), "python", "checkpoint"), "ts")):
+    """Needs steps; of a profiler's trace also Python stacks, which name the functions that
+    write.
+    """
+    if trace.has_profiled_work and not len(
+        column(of_category(table(trace, "ranges"), "python", "checkpoint"), "ts")
+    ):
         return "the trace holds no Python stacks (`with_stack=True`)"
     return few_steps(trace, limits)
 
@@ -62,14 +67,19 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(pause.lost_s, 4),
         share=round(pause.share, 4),
         speedup=pause.gain(COPY_SHARE, limits),
-        headline=f"Checkpoint stall: training waits {percent(pause.share)} of the time for checkpoints",
-        explanation=f"Checkpoints are written in {hit} of {len(pause.rows)} steps, on the training thread. The longest "
-        f"write{sized} took {lasted}.",
+        headline=(
+            f"Checkpoint stall: training waits {percent(pause.share)} of the time for checkpoints"
+        ),
+        explanation=(
+            f"Checkpoints are written in {hit} of {len(pause.rows)} steps, on the training thread."
+            f" The longest write{sized} took {lasted}."
+        ),
         caveat="A faster model would not help.",
         evidence=pause.evidence(
             worst,
             f"longest write: {lasted}{sized}",
-            f"{ms(pause.own_ns)} of each {ms(pause.step_ns)} step on average, {plural(len(writes), 'write')} in all",
+            f"{ms(pause.own_ns)} of each {ms(pause.step_ns)} step on average,"
+            f" {plural(len(writes), 'write')} in all",
             "write",
         ),
         actions=[
@@ -96,4 +106,11 @@ def _writes(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
     return written[~nested]
 
 
-RULE = Rule(ID, not_applicable, detect, needs=("ranges",), category=CHECKPOINT, explains=("straggler/checkpoint",))
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    needs=("ranges",),
+    category=CHECKPOINT,
+    explains=("straggler/checkpoint",),
+)

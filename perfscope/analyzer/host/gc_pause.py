@@ -1,18 +1,19 @@
 """Training stops for Python's garbage collector.
 
 What it means
-    The collector walks over every tracked object, on the training thread, with the GIL held. Many long-lived objects (a
-    data set held as Python objects, a large cache) make each full collection slow; many short-lived ones make them
-    frequent.
+    The collector walks over every tracked object, on the training thread, with the GIL held. Many
+    long-lived objects (a data set held as Python objects, a large cache) make each full collection
+    slow; many short-lived ones make them frequent.
 
 How it is detected
-    The probe times each collection from 50 microseconds on; those on the training thread inside steady steps are at
-    least 3 % of them, together with what it waits for ranks that step with it while they collect.
+    The probe times each collection from 50 microseconds on; those on the training thread inside
+    steady steps are at least 3 % of them, together with what it waits for ranks that step with it
+    while they collect.
 
 What to do
-    After set-up call `gc.collect(); gc.freeze()`, so that long-lived objects are no longer walked over; raise the
-    thresholds; or turn the collector off and collect between epochs. Hold data in arrays and tensors, not in lists of
-    Python objects.
+    After set-up call `gc.collect(); gc.freeze()`, so that long-lived objects are no longer walked
+    over; raise the thresholds; or turn the collector off and collect between epochs. Hold data in
+    arrays and tensors, not in lists of Python objects.
 
 When it is wrong
     A collection inside a wait for input or a checkpoint is counted there and not here.
@@ -46,7 +47,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     ranges = of_category(rows_of(trace, "ranges", pause.process), "gc")
     assert ranges is not None
     begin, end = int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
-    pauses = ranges[ranges["tid"].isin(rows["tid"].unique()) & (ranges["ts"] >= begin) & (ranges["ts"] < end)]
+    pauses = ranges[
+        ranges["tid"].isin(rows["tid"].unique()) & (ranges["ts"] >= begin) & (ranges["ts"] < end)
+    ]
     worst = longest(pauses)
     lasted = ms(float(worst["dur"]))
     return Finding(
@@ -57,9 +60,14 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(pause.lost_s, 4),
         share=round(pause.share, 4),
         speedup=pause.gain(STAYS, limits),
-        headline=f"GC pauses: Python's garbage collector stops training {percent(pause.share)} of the time",
-        explanation=f"It ran {plural(len(pauses), 'time')} in {count} steps; the longest collection took {lasted}. The time "
-        "goes into walking over objects that live as long as the run.",
+        headline=(
+            f"GC pauses: Python's garbage collector stops training {percent(pause.share)} of the"
+            " time"
+        ),
+        explanation=(
+            f"It ran {plural(len(pauses), 'time')} in {count} steps; the longest collection took"
+            f" {lasted}. The time goes into walking over objects that live as long as the run."
+        ),
         evidence=pause.evidence(
             worst,
             f"longest collection: {lasted}, generation {int(worst['object'])}, "
@@ -69,7 +77,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ),
         actions=[
             Action(
-                "exclude objects that live as long as the run, once, before the first step", "gc.collect(); gc.freeze()"
+                "exclude objects that live as long as the run, once, before the first step",
+                "gc.collect(); gc.freeze()",
             ),
             Action("or turn the collector off and collect every few hundred steps", "gc.disable()"),
         ],

@@ -1,28 +1,44 @@
-"""The training thread waits for Python's global interpreter lock while other threads of the process hold it.
+"""The training thread waits for Python's global interpreter lock while other threads of the process
+hold it.
 
 What it means
-    Another Python thread of the same process (logging, metrics, a prefetcher, a server) runs Python code, and only one
-    thread at a time may. The training thread is ready to go on and cannot.
+    Another Python thread of the same process (logging, metrics, a prefetcher, a server) runs Python
+    code, and only one thread at a time may. The training thread is ready to go on and cannot.
 
 How it is detected
-    The state of the training thread is sampled: the share of samples inside steady steps in which it waits for the GIL,
-    with its binomial interval. At least 2 % of the step, and the interval's lower end above zero.
+    The state of the training thread is sampled: the share of samples inside steady steps in which
+    it waits for the GIL, with its binomial interval. At least 2 % of the step, and the interval's
+    lower end above zero.
 
 What to do
-    Move that thread's work to a process (multiprocessing), let it do less or larger pieces in code that releases the
-    GIL (numpy, torch, I/O), or sleep longer between its rounds. `perfscope` shows the stacks of the other threads.
+    Move that thread's work to a process (multiprocessing), let it do less or larger pieces in code
+    that releases the GIL (numpy, torch, I/O), or sleep longer between its rounds. `perfscope` shows
+    the stacks of the other threads.
 
 When it is wrong
-    Waiting for the GIL is told by what the thread sleeps on; a lock of a library that looks the same may be counted
-    with it. The figure is a share of samples, so short recordings leave it wide.
+    Waiting for the GIL is told by what the thread sleeps on; a lock of a library that looks the
+    same may be counted with it. The figure is a share of samples, so short recordings leave it
+    wide.
 """
 
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
+from perfscope.analyzer.budget.critical_rank import (
+    critical_rank,
+    few_steps,
+    rank_of,
+    severity_of,
+    steps_of,
+)
 from perfscope.analyzer.budget.observed_budget import observed_budget
-from perfscope.analyzer.categories import COMPUTE_OR_HOST, DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND, PEER_WAIT
+from perfscope.analyzer.categories import (
+    COMPUTE_OR_HOST,
+    DEVICE_COMPUTE,
+    EXPOSED_COMMUNICATION,
+    HOST_BOUND,
+    PEER_WAIT,
+)
 from perfscope.analyzer.closed_forms import After, left_alone, speedup
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.host.launch_bound_on_cpu import waiting_for_a_core
@@ -37,8 +53,14 @@ from perfscope.traces.trace import Trace
 
 ID = "gil-contention"
 ACTIONS = [
-    Action("move the other thread's Python work into a process of its own", "multiprocessing.Process(target=...)"),
-    Action("or let it run less often, or in calls that release the GIL (numpy, torch, file and socket I/O)"),
+    Action(
+        "move the other thread's Python work into a process of its own",
+        "multiprocessing.Process(target=...)",
+    ),
+    Action(
+        "or let it run less often, or in calls that release the GIL (numpy, torch, file and socket"
+        " I/O)"
+    ),
 ]
 
 
@@ -51,7 +73,9 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
     process = critical_rank(trace, limits)
     seen = 0 if process is None else samples(trace, process)
     return (
-        None if seen >= FEWEST_SAMPLES else f"needs {FEWEST_SAMPLES} state samples of the training thread, {seen} taken"
+        None
+        if seen >= FEWEST_SAMPLES
+        else f"needs {FEWEST_SAMPLES} state samples of the training thread, {seen} taken"
     )
 
 
@@ -81,8 +105,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     rank = rank_of(rows)
     evidence = [
         Evidence(
-            text=f"{percent(share)} (+-{percent(error)}) of {count} samples of the training thread wait for the GIL: "
-            f"{ms(cost)} a step",
+            text=(
+                f"{percent(share)} (+-{percent(error)}) of {count} samples of the training thread"
+                f" wait for the GIL: {ms(cost)} a step"
+            ),
             value=round(share, 4),
             unit="share",
             rank=rank,
@@ -92,7 +118,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     ]
     if other is not None:
         evidence.append(
-            Evidence(f"another thread was seen in `{other.frame}` in {percent(other.share)} of its samples")
+            Evidence(
+                f"another thread was seen in `{other.frame}` in {percent(other.share)} of its"
+                " samples"
+            )
         )
     who = f" Most likely it is the thread in `{other.frame}`." if other is not None else ""
     return Finding(
@@ -103,7 +132,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=round(cost * len(rows) / 1e9, 4),
         share=round(share, 4),
         speedup=speedup(step, after),
-        headline=f"GIL contention: the training thread waits for the GIL {percent(share)} of the time",
+        headline=(
+            f"GIL contention: the training thread waits for the GIL {percent(share)} of the time"
+        ),
         explanation=f"Other Python threads of its process hold it: {ms(cost)} per step.{who}",
         caveat="More cores would not help: one thread runs Python at a time.",
         evidence=evidence,
@@ -111,31 +142,42 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     )
 
 
-def without_contention(trace: Trace, rows: pd.DataFrame, error: float, taken: float, limits: Limits) -> After:
-    """The step when nobody else holds the lock; `error` is that of the share, `taken` the cores that the other thread uses."""
+def without_contention(
+    trace: Trace, rows: pd.DataFrame, error: float, taken: float, limits: Limits
+) -> After:
+    """The step when nobody else holds the lock; `error` is that of the share, `taken` the cores
+    that the other thread uses.
+    """
     step, cost = float(rows["dur"].mean()), float(rows["gil"].mean())
     given, most_given = cores_given_back(trace, taken, ranks_at_once(trace))
-    # Where there are cores for all, what the thread waits for one is its waking after a wait for the lock, and goes with it.
-    waking = 0.0 if given else min(waiting_for_a_core(trace, int(rows["process"].iloc[0])), step - cost)
+    # Where there are cores for all, what the thread waits for one is its waking after a wait for
+    # the lock, and goes with it.
+    waking = (
+        0.0 if given else min(waiting_for_a_core(trace, int(rows["process"].iloc[0])), step - cost)
+    )
     computing = float((rows[COMPUTE_OR_HOST] + rows[DEVICE_COMPUTE]).mean())
     by = (limits.interrupted, limits.most_interrupted)
     warm, warmest = (left_alone(cost / step, one, on_device=uses_device(trace)) for one in by)
-    # What goes into waiting for ranks that have the same thread beside them grows and shrinks with the rest.
+    # What goes into waiting for ranks that have the same thread beside them grows and shrinks with
+    # the rest.
     rest = step - float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean())
     return After(
-        # What the other thread held the lock for may in part be needed by training itself: half of it stays, pessimistically.
+        # What the other thread held the lock for may in part be needed by training itself: half of
+        # it stays, pessimistically.
         step - 0.5 * max(cost - error * step, 0.0),
         max(1.0 - (cost + waking + computing * given) / rest, 0.05) * step * warm,
-        max(1.0 - (cost + waking + error * step + computing * most_given) / rest, 0.05) * step * warmest,
+        max(1.0 - (cost + waking + error * step + computing * most_given) / rest, 0.05)
+        * step
+        * warmest,
     )
 
 
 def cores_given_back(trace: Trace, taken: float, ranks: int) -> tuple[float, float]:
-    """By which part of itself the computation of each rank shrinks when `taken` cores are no longer used beside it, likely and
-    at most. 0 where there was room for all ranks.
+    """By which part of itself the computation of each rank shrinks when `taken` cores are no longer
+    used beside it, likely and at most. 0 where there was room for all ranks.
 
-    Likely all of it was taken from torch's threads; at most every parallel region waited for the one of them that had to
-    share its core.
+    Likely all of it was taken from torch's threads; at most every parallel region waited for the
+    one of them that had to share its core.
     """
     cores, torch = manifest(trace).usable_cores, manifest(trace).torch
     threads = torch.intra_op_threads if torch is not None else 1
@@ -163,7 +205,10 @@ def _from_outside(trace: Trace, limits: Limits) -> Finding | None:
         caveat="More cores would not help: one thread runs Python at a time.",
         evidence=[
             Evidence(
-                text=f"{percent(share)} of {seen.state_samples} samples of the main thread wait for the GIL",
+                text=(
+                    f"{percent(share)} of {seen.state_samples} samples of the main thread wait for"
+                    " the GIL"
+                ),
                 value=round(share, 4),
                 unit="share",
                 rank=seen.rank,

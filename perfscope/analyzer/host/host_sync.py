@@ -1,22 +1,24 @@
 """The host waits for the device in the middle of a step, so that the device runs dry afterwards.
 
 What it means
-    `.item()`, `.cpu()`, boolean masks and `synchronize()` wait until the device has done everything queued; until the host has
-    queued new work, the device is idle.
+    `.item()`, `.cpu()`, boolean masks and `synchronize()` wait until the device has done everything
+    queued; until the host has queued new work, the device is idle.
 
 How it is detected
-    Only with device timing: the device's idle time inside synchronising calls (and copies whose call returns only when
-    they are done) and behind them, up to the first new work; at least 3 % of the span. A wait after which nothing more
-    was launched is the end of the recording and left out. Host timers alone cannot tell, since the wait is where the device's
-    work is being done.
+    Only with device timing: the device's idle time inside synchronising calls (and copies whose
+    call returns only when they are done) and behind them, up to the first new work; at least 3 % of
+    the span. A wait after which nothing more was launched is the end of the recording and left out.
+    Host timers alone cannot tell, since the wait is where the device's work is being done.
 
 What to do
-    Read losses every n-th step, keep counters and conditions on the device, copy with `non_blocking=True` into pinned
-    memory and read later. The finding names the operator, and the Python function where stacks were recorded.
+    Read losses every n-th step, keep counters and conditions on the device, copy with
+    `non_blocking=True` into pinned memory and read later. The finding names the operator, and the
+    Python function where stacks were recorded.
 
 When it is wrong
-    A server that waits for its next request inside a synchronising call looks alike, if its device has nothing to do. Without
-    the wait the host may turn out to be late all the same: the gain is a ceiling.
+    A server that waits for its next request inside a synchronising call looks alike, if its device
+    has nothing to do. Without the wait the host may turn out to be late all the same: the gain is a
+    ceiling.
 """
 
 import re
@@ -49,18 +51,30 @@ ID = "host-sync"
 ACTIONS = (
     (
         r"aten::(item|_local_scalar_dense|is_nonzero|equal)",
-        "a tensor becomes a Python number (`.item()`, `float()`, `if tensor:`): keep it on the device, read it every n-th step",
+        (
+            "a tensor becomes a Python number (`.item()`, `float()`, `if tensor:`): keep it on the"
+            " device, read it every n-th step"
+        ),
         "total += loss.detach()  # and total.item() once in a hundred steps",
     ),
     (
         r"aten::(nonzero|masked_select|unique|_unique|index)",
-        "the size of a result depends on values (boolean mask, `nonzero`, `unique`): use a fixed size",
+        (
+            "the size of a result depends on values (boolean mask, `nonzero`, `unique`): use a"
+            " fixed size"
+        ),
         "torch.where(mask, x, 0)  # in place of x[mask]",
     ),
     (
         r"aten::(copy_|_to_copy|to|cpu)|[Mm]emcpy",
-        "a copy to or from the host that waits: pinned memory on the host's side, and read it later",
-        "host = x.to('cpu', non_blocking=True); event.record()  # event.synchronize() when it is needed",
+        (
+            "a copy to or from the host that waits: pinned memory on the host's side, and read it"
+            " later"
+        ),
+        (
+            "host = x.to('cpu', non_blocking=True); event.record()  # event.synchronize() when it"
+            " is needed"
+        ),
     ),
     (
         r"Synchronize|synchronize",
@@ -90,9 +104,16 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     dur = column(waits, "dur")
     spelled = calls["name"].to_numpy(object)
     inner = op_names(trace, rows, outermost=False)
-    named = [f"{op} ({spelled[row]})" if op else str(spelled[row]) for op, row in zip(inner, rows, strict=True)]
+    named = [
+        f"{op} ({spelled[row]})" if op else str(spelled[row])
+        for op, row in zip(inner, rows, strict=True)
+    ]
     top = largest(named, dur)
-    action = next(Action(text, snippet) for pattern, text, snippet in (*ACTIONS, ANY) if re.search(pattern, top[0][0]))
+    action = next(
+        Action(text, snippet)
+        for pattern, text, snippet in (*ACTIONS, ANY)
+        if re.search(pattern, top[0][0])
+    )
     count = len(np.unique(rows))
     often = how_often(count, case.steps)
     return case.finding(
@@ -101,8 +122,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         limits,
         message=Message(
             f"Host sync: synchronizing calls leave the device idle {percent(share)} of the time",
-            f"The host waits for the device {often}, mostly in {top[0][0]}, and launches no work meanwhile.",
-            "The call is slow because it waits for everything queued before it; the fix is not to wait at all.",
+            f"The host waits for the device {often}, mostly in {top[0][0]}, and launches no work"
+            " meanwhile.",
+            "The call is slow because it waits for everything queued before it; the fix is not to"
+            " wait at all.",
         ),
         evidence=_evidence(case, waits, top),
         actions=[action],
@@ -130,7 +153,8 @@ def _evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -> li
             lane="device",
         ),
         case.place(
-            f"{ms(a_step(case, lost))}{each}: " + ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top),
+            f"{ms(a_step(case, lost))}{each}: "
+            + ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top),
             value_ns=a_step(case, lost),
             lane="host",
         ),
@@ -143,7 +167,11 @@ def _evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -> li
         places = largest(names, dur, 2)
         if places:
             found.append(
-                case.place(f"{what} {', '.join(name for name, _ in places)}", value_ns=places[0][1], lane="host")
+                case.place(
+                    f"{what} {', '.join(name for name, _ in places)}",
+                    value_ns=places[0][1],
+                    lane="host",
+                )
             )
     return found
 

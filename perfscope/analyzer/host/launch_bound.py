@@ -1,26 +1,28 @@
 """The device stands idle because the host has not launched anything yet.
 
 What it means
-    Each operator costs the host some microseconds (Python, dispatch, the launch call). When kernels take less than that, or
-    the host does something else between them, the queue of launched kernels is empty and the device waits. The cause says
-    what the host does meanwhile: `short-kernels` (it launches, and each kernel is over before the next is ready), `dispatch`
-    (it is inside operators), `python` (it is outside of them, in Python code).
+    Each operator costs the host some microseconds (Python, dispatch, the launch call). When kernels
+    take less than that, or the host does something else between them, the queue of launched kernels
+    is empty and the device waits. The cause says what the host does meanwhile: `short-kernels` (it
+    launches, and each kernel is over before the next is ready), `dispatch` (it is inside
+    operators), `python` (it is outside of them, in Python code).
 
 How it is detected
-    Idle time of the device that the thread launching the next work spent on anything but waiting for the device or the
-    loader, at least 3 % of the span (XProf's limit for kernel launch). Runtime calls of a millisecond or more are left
-    out: they load code and initialise, once. So is what allocating memory takes. The gain is a ceiling. On a CPU the same
-    thread dispatches and computes: there it is the share of a step in which it does neither operators' own work nor wait,
+    Idle time of the device that the thread launching the next work spent on anything but waiting
+    for the device or the loader, at least 3 % of the span (XProf's limit for kernel launch).
+    Runtime calls of a millisecond or more are left out: they load code and initialise, once. So is
+    what allocating memory takes. The gain is a ceiling. On a CPU the same thread dispatches and
+    computes: there it is the share of a step in which it does neither operators' own work nor wait,
     told from a window of the profiler, from 35 % on.
 
 What to do
-    Few, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused kernels (`torch.compile`,
-    `fused=True` optimizers, foreach), larger batches. Python between operators: take logging, conversions and checks out of
-    the loop. A faster GPU would only wait longer.
+    Few, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused kernels
+    (`torch.compile`, `fused=True` optimizers, foreach), larger batches. Python between operators:
+    take logging, conversions and checks out of the loop. A faster GPU would only wait longer.
 
 When it is wrong
-    A profiler slows the host: recording Python stacks can double its time, so the share without it is smaller. A trace that
-    begins or ends far from the steps has idle ends.
+    A profiler slows the host: recording Python stacks can double its time, so the share without it
+    is smaller. A trace that begins or ends far from the steps has idle ends.
 """
 
 import re
@@ -69,7 +71,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return of_cpu_dispatch(trace, limits, ID)
     case = case_of(trace, limits)
     gaps = trace.fact(host_gaps)
-    mine = (column(gaps, "process") == case.unit.process) & (column(gaps, "device") == case.unit.device)
+    mine = (column(gaps, "process") == case.unit.process) & (
+        column(gaps, "device") == case.unit.device
+    )
     gaps = gaps[mine & ~gaps["doing"].isin(ONCE).to_numpy() & (column(gaps, "launch") >= 0)]
     lost = total(gaps)
     share = lost / case.span_ns
@@ -93,7 +97,9 @@ def _cause(gaps: pd.DataFrame, fed: QueueSummary | None, limits: Limits) -> str:
     outside = int(sums.get("python", 0)) + int(sums.get("unrecorded", 0))
     if outside >= limits.explains * int(sums.sum()):
         return "python"
-    short = fed is not None and (fed.shorter_share >= limits.explains or fed.kernel_ns < fed.call_ns)
+    short = fed is not None and (
+        fed.shorter_share >= limits.explains or fed.kernel_ns < fed.call_ns
+    )
     return "short-kernels" if short else "dispatch"
 
 
@@ -101,16 +107,22 @@ def _message(share: float, cause: str, fed: QueueSummary | None) -> Message:
     text = f"The CPU launches work too slowly: {SAYS[cause]}."
     if fed is not None:
         text += (
-            f" A kernel takes {ms(fed.kernel_ns)} on average and its launch {ms(fed.call_ns)}; the launch queue is empty "
-            f"{percent(fed.empty_share)} of the time."
+            f" A kernel takes {ms(fed.kernel_ns)} on average and its launch {ms(fed.call_ns)}; the"
+            f" launch queue is empty {percent(fed.empty_share)} of the time."
         )
     headline = f"Launch-bound: the device is idle {percent(share)} of the time"
     return Message(headline, text, "A faster device would only wait longer.")
 
 
 def _whole(gaps: pd.DataFrame) -> pd.DataFrame:
-    """One row for each launch that the device waited for: the stretch before it, and its idle time."""
-    ends = gaps.assign(end=gaps["ts"] + gaps["dur"]).groupby("launch").agg(ts=("ts", "min"), end=("end", "max"))
+    """One row for each launch that the device waited for: the stretch before it, and its idle
+    time.
+    """
+    ends = (
+        gaps.assign(end=gaps["ts"] + gaps["dur"])
+        .groupby("launch")
+        .agg(ts=("ts", "min"), end=("end", "max"))
+    )
     return ends.assign(dur=ends["end"] - ends["ts"])
 
 
@@ -119,7 +131,9 @@ def _evidence(case: Case, gaps: pd.DataFrame, fed: QueueSummary | None) -> list[
     worst = longest(_whole(gaps))
     doing = gaps.groupby("doing", observed=True)["dur"].sum().sort_values(ascending=False)
     said = ", ".join(
-        f"{NAMES[str(name)]} {ms(a_step(case, float(ns)))}" for name, ns in doing.items() if ns >= 0.02 * lost
+        f"{NAMES[str(name)]} {ms(a_step(case, float(ns)))}"
+        for name, ns in doing.items()
+        if ns >= 0.02 * lost
     )
     each = " a step" if case.steps else ""
     found = [
@@ -147,7 +161,10 @@ def _evidence(case: Case, gaps: pd.DataFrame, fed: QueueSummary | None) -> list[
     stacks = of_category(table(case.trace, "ranges"), "python")
     if stacks is not None and len(stacks):
         found.append(
-            Evidence("Python stacks were recorded, which slows the host: without the profiler the share is smaller")
+            Evidence(
+                "Python stacks were recorded, which slows the host: without the profiler the share"
+                " is smaller"
+            )
         )
     return found
 
@@ -162,15 +179,24 @@ NAMES = {
 
 
 def _actions(case: Case, cause: str) -> list[Action]:
-    """What to do, not what is done already: a compiled step is not to be compiled, a graph not to be captured."""
+    """What to do, not what is done already: a compiled step is not to be compiled, a graph not to
+    be captured.
+    """
     kernels, ops = rows_on(case.trace, "kernels", case.unit), table(case.trace, "ops")
     if kernels is not None and bool(kernels["graph"].any()):
-        rest = "some of it is replayed as graphs already: put what is launched between them into graphs too"
-        return [Action(rest), Action("or give each launch more to do: a larger batch, fewer micro-batches")]
+        rest = (
+            "some of it is replayed as graphs already: put what is launched between them into"
+            " graphs too"
+        )
+        return [
+            Action(rest),
+            Action("or give each launch more to do: a larger batch, fewer micro-batches"),
+        ]
     names = [] if ops is None else list(ops["name"].cat.categories)
     compiled = any(COMPILED.search(name) for name in names)
     graphs = Action(
-        "replay the step as a CUDA graph, which launches it at once", 'torch.compile(model, mode="reduce-overhead")'
+        "replay the step as a CUDA graph, which launches it at once",
+        'torch.compile(model, mode="reduce-overhead")',
     )
     fuse = Action(
         "fuse small kernels, and update all parameters in one",
@@ -180,7 +206,10 @@ def _actions(case: Case, cause: str) -> list[Action]:
         fuse = Action("update all parameters in one kernel", "torch.optim.AdamW(..., fused=True)")
     larger = Action("or give each launch more to do: a larger batch, fewer micro-batches")
     if cause == "python":
-        outside = Action("take Python work out of the loop between operators (logging, conversions, checks of values)")
+        outside = Action(
+            "take Python work out of the loop between operators (logging, conversions, checks of"
+            " values)"
+        )
         return [outside, graphs, larger]
     return [graphs, fuse, larger]
 

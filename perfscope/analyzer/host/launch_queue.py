@@ -1,4 +1,6 @@
-"""How far the host runs ahead of the device: kernels launched and not started yet, and how long each waits."""
+"""How far the host runs ahead of the device: kernels launched and not started yet, and how long
+each waits.
+"""
 
 from dataclasses import dataclass
 
@@ -26,7 +28,9 @@ class Launched:
 
 @dataclass(frozen=True)
 class QueueSummary:
-    """How one device was fed. Depth counts kernels launched and not started; shares are of kernels whose launch is known."""
+    """How one device was fed. Depth counts kernels launched and not started; shares are of kernels
+    whose launch is known.
+    """
 
     rank: int
     process: int
@@ -41,7 +45,9 @@ class QueueSummary:
 
 
 def launch_queue(trace: Trace) -> pd.DataFrame:
-    """The depth of the launch queue over time: rank, process, device, ts, depth (from this instant on)."""
+    """The depth of the launch queue over time: rank, process, device, ts, depth (from this instant
+    on).
+    """
     parts = []
     for unit in units(trace):
         known = launched(trace, unit)
@@ -91,14 +97,17 @@ def launched(trace: Trace, unit: Unit) -> Launched | None:
     row = column(own, "launch")
     together = np.bincount(row, minlength=len(calls))[row]  # a graph launch starts many
     begun = column(calls, "ts")[row]
-    # Clocks of host and device are matched to about a microsecond: nothing starts before it was launched.
+    # Clocks of host and device are matched to about a microsecond: nothing starts before it was
+    # launched.
     start = np.maximum(column(own, "ts"), begun)
     return Launched(begun, column(calls, "dur")[row] // together, start, column(own, "dur"))
 
 
 def depths(known: Launched) -> tuple[Ints, Ints]:
     """(instants, launched kernels that wait from each of them on)."""
-    change = np.concatenate((np.ones(len(known.start), np.int64), np.full(len(known.start), -1, np.int64)))
+    change = np.concatenate(
+        (np.ones(len(known.start), np.int64), np.full(len(known.start), -1, np.int64))
+    )
     at = np.concatenate((known.launched, known.start))
     instants, where = np.unique(at, return_inverse=True)
     steps = np.bincount(where, weights=change, minlength=len(instants)).astype(np.int64)

@@ -19,8 +19,8 @@ SETTLED_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class MemoryTrend:
-    """Resident memory of the whole tree: a line through its readings, with the 95 % interval of its slope by
-    bootstrap.
+    """Resident memory of the whole tree: a line through its readings, with the 95 % interval of its
+    slope by bootstrap.
     """
 
     first_bytes: float
@@ -29,25 +29,32 @@ class MemoryTrend:
     low: float
     high: float
     span_s: float
-    parts: tuple[float, ...]  # slopes of both halves, and of what lies before, between and behind windows
+    parts: tuple[
+        float, ...
+    ]  # slopes of both halves, and of what lies before, between and behind windows
     processes: int  # of which it is the sum
 
 
 def memory_trend(trace: Trace) -> MemoryTrend | None:
     """Slope of the tree's resident memory over the steady steps.
 
-    A window of torch's profiler takes memory and gives it back: readings from it are left out, and the line before it may lie
-    higher or lower than the one behind it.
+    A window of torch's profiler takes memory and gives it back: readings from it are left out, and
+    the line before it may lie higher or lower than the one behind it.
     """
     frame = readings(trace, "rss_bytes")
     if frame is None:
         return None
     begin, end = window(trace)
     rows = frame[(frame["process"] != HOST) & (frame["tid"] == WHOLE)]
-    series = [(column(part, "ts"), part["value"].to_numpy(np.float64)) for _, part in rows.groupby("process")]
+    series = [
+        (column(part, "ts"), part["value"].to_numpy(np.float64))
+        for _, part in rows.groupby("process")
+    ]
     # Only processes that lived through: a worker that starts is not a leak.
     whole = [
-        (ts, value) for ts, value in series if len(ts) >= 2 and ts[0] <= begin + SECOND_NS and ts[-1] >= end - SECOND_NS
+        (ts, value)
+        for ts, value in series
+        if len(ts) >= 2 and ts[0] <= begin + SECOND_NS and ts[-1] >= end - SECOND_NS
     ]
     if not whole:
         return None
@@ -59,15 +66,30 @@ def memory_trend(trace: Trace) -> MemoryTrend | None:
         return None
     slope, low, high = slope_with_interval(at, level, piece)
     half = len(at) // 2
-    parts = [np.arange(half), np.arange(half, len(at)), *(np.flatnonzero(piece == one) for one in np.unique(piece))]
-    slopes = tuple(slope_of(centred(at[one], piece[one]), level[one]) for one in parts if len(one) >= FEWEST)
+    parts = [
+        np.arange(half),
+        np.arange(half, len(at)),
+        *(np.flatnonzero(piece == one) for one in np.unique(piece)),
+    ]
+    slopes = tuple(
+        slope_of(centred(at[one], piece[one]), level[one]) for one in parts if len(one) >= FEWEST
+    )
     return MemoryTrend(
-        float(level[0]), float(level[-1]), slope, low, high, float(at[-1] - at[0]), slopes or (slope,), len(whole)
+        float(level[0]),
+        float(level[-1]),
+        slope,
+        low,
+        high,
+        float(at[-1] - at[0]),
+        slopes or (slope,),
+        len(whole),
     )
 
 
 def pieces(trace: Trace, grid: Floats) -> NDArray[np.int64]:
-    """For each instant how many windows of the profiler are over, -1 inside one and until its memory has gone back."""
+    """For each instant how many windows of the profiler are over, -1 inside one and until its
+    memory has gone back.
+    """
     windows = table(trace, "windows")
     if windows is None:
         return np.zeros(len(grid), np.int64)
@@ -86,13 +108,19 @@ def centred(at: Floats, piece: NDArray[np.int64]) -> Floats:
 
 
 def slope_of(moved: Floats, value: Floats) -> float:
-    """Least-squares slope of `value` over instants centred within their pieces: one slope, a level for each piece."""
+    """Least-squares slope of `value` over instants centred within their pieces: one slope, a level
+    for each piece.
+    """
     weight = float((moved**2).sum())
     return float((moved * value).sum()) / weight if weight > 0.0 else 0.0
 
 
-def slope_with_interval(at: Floats, value: Floats, piece: NDArray[np.int64]) -> tuple[float, float, float]:
-    """Least-squares slope with its 95 % interval, residuals resampled in blocks of neighbours (they are correlated)."""
+def slope_with_interval(
+    at: Floats, value: Floats, piece: NDArray[np.int64]
+) -> tuple[float, float, float]:
+    """Least-squares slope with its 95 % interval, residuals resampled in blocks of neighbours (they
+    are correlated).
+    """
     moved = centred(at, piece)
     weight = float((moved**2).sum())
     if weight <= 0.0:

@@ -1,4 +1,6 @@
-"""A training thread that stands still now and then (garbage collections, checkpoints), alone or while its peers do."""
+"""A training thread that stands still now and then (garbage collections, checkpoints), alone or
+while its peers do.
+"""
 
 from dataclasses import dataclass
 
@@ -21,7 +23,9 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Pause:
-    """One rank's pauses of a category of its time budget; `own`, and `theirs` (waits for peers that pause): ns of each step."""
+    """One rank's pauses of a category of its time budget; `own`, and `theirs` (waits for peers that
+    pause): ns of each step.
+    """
 
     process: int
     rank: int
@@ -56,25 +60,40 @@ class Pause:
         return self.cost_ns * len(self.rows) / 1e9
 
     def gain(self, stays: float, limits: Limits) -> Speedup:
-        """Without them; pessimistically this share of its own stays, optimistically the loop has the caches for itself."""
+        """Without them; pessimistically this share of its own stays, optimistically the loop has
+        the caches for itself.
+        """
         left = self.step_ns - self.cost_ns
         quiet = left_alone(self.share, limits.most_interrupted, on_device=self.on_device)
         after = After(self.step_ns - (1.0 - stays) * self.own_ns, left, left * quiet)
         return speedup(self.step_ns, after, self.own + self.theirs, self.rows["dur"])
 
-    def evidence(self, worst: "pd.Series[int]", longest: str, mean: str, doing: str) -> list[Evidence]:
-        """The longest one with its place, what they cost a step, and the waits for peers that are `doing` the same."""
+    def evidence(
+        self, worst: "pd.Series[int]", longest: str, mean: str, doing: str
+    ) -> list[Evidence]:
+        """The longest one with its place, what they cost a step, and the waits for peers that are
+        `doing` the same.
+        """
         begin, dur = int(worst["ts"]), int(worst["dur"])
         ms_of = round(dur / 1e6, 3)
         found = [
             Evidence(longest, ms_of, "ms", begin, begin + dur, self.rank, self.process, "main"),
-            Evidence(mean, round(self.own_ns / 1e6, 3), "ms/step", rank=self.rank, process=self.process),
+            Evidence(
+                mean, round(self.own_ns / 1e6, 3), "ms/step", rank=self.rank, process=self.process
+            ),
         ]
         waits_ns = float(self.theirs.mean())
         if waits_ns > 0.0:
             text = f"{ms(waits_ns)} of each step it waits for other ranks while they {doing}"
             found.append(
-                Evidence(text, round(waits_ns / 1e6, 3), "ms/step", rank=self.rank, process=self.process, lane="main")
+                Evidence(
+                    text,
+                    round(waits_ns / 1e6, 3),
+                    "ms/step",
+                    rank=self.rank,
+                    process=self.process,
+                    lane="main",
+                )
             )
         return found
 
@@ -91,8 +110,8 @@ def pause_of(trace: Trace, category: str, limits: Limits) -> Pause | None:
 
 
 def pauses_of_peers(trace: Trace, process: int, category: str) -> Ints:
-    """Per steady step of this rank, ns in which another one stands still for `category` (gc, checkpoint) and this one does not:
-    no more than it waits for others in that step.
+    """Per steady step of this rank, ns in which another one stands still for `category` (gc,
+    checkpoint) and this one does not: no more than it waits for others in that step.
     """
     budget = trace.fact(steady_budget)
     own = budget[budget["process"] == process]
@@ -100,8 +119,13 @@ def pauses_of_peers(trace: Trace, process: int, category: str) -> Ints:
     end = begin + column(own, "dur") + column(own, "cut")
     mine = spans_of(of_category(rows_of(trace, "ranges", process), category))
     paused = [
-        spans_of(of_category(rows_of(trace, "ranges", other), category)) for other in peers_in_step(trace, process)
+        spans_of(of_category(rows_of(trace, "ranges", other), category))
+        for other in peers_in_step(trace, process)
     ]
-    theirs = exclusive([mine, merged(*paused)], begin, end)[1] if paused else np.zeros(len(own), np.int64)
+    theirs = (
+        exclusive([mine, merged(*paused)], begin, end)[1]
+        if paused
+        else np.zeros(len(own), np.int64)
+    )
     waited: Ints = column(own, EXPOSED_COMMUNICATION) + column(own, PEER_WAIT)
     return np.minimum(theirs, waited)

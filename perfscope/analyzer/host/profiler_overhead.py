@@ -1,18 +1,22 @@
 """The profiler itself took a good part of the recorded time.
 
 What it means
-    While the profiler writes its own records (flushing buffers, ending a window) the device stands idle. A run without the
-    profiler does not pay this; shares of the other categories are larger there.
+    While the profiler writes its own records (flushing buffers, ending a window) the device stands
+    idle. A run without the profiler does not pay this; shares of the other categories are larger
+    there.
 
 How it is detected
-    Idle time of the device while the trace has the profiler's own overhead on the thread that launches next, at least 5 % of
-    the span. For information only: nothing is lost in a run without it.
+    Idle time of the device while the trace has the profiler's own overhead on the thread that
+    launches next, at least 5 % of the span. For information only: nothing is lost in a run without
+    it.
 
 What to do
-    Record less: fewer steps after a warm-up, without stacks, shapes and memory unless they are needed.
+    Record less: fewer steps after a warm-up, without stacks, shapes and memory unless they are
+    needed.
 
 When it is wrong
-    Only what the profiler itself marks is seen; that it slows every operator and Python call is not.
+    Only what the profiler itself marks is seen; that it slows every operator and Python call is
+    not.
 """
 
 from perfscope.analyzer.budget.trace_case import case_of, no_device, total
@@ -48,13 +52,24 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=0.0,
         share=0.0,
         speedup=None,
-        headline=f"Profiler overhead: the profiler stalls the device {percent(share)} of the recorded time",
-        explanation="A run without it is faster, and the shares of the other categories are larger there.",
-        evidence=[case.place(f"longest: {ms(int(worst['dur']))}", worst, value_ns=int(worst["dur"]), lane="host")],
+        headline=(
+            f"Profiler overhead: the profiler stalls the device {percent(share)} of the recorded"
+            " time"
+        ),
+        explanation=(
+            "A run without it is faster, and the shares of the other categories are larger there."
+        ),
+        evidence=[
+            case.place(
+                f"longest: {ms(int(worst['dur']))}", worst, value_ns=int(worst["dur"]), lane="host"
+            )
+        ],
         actions=[
             Action(
-                "record fewer steps, after a warm-up, without stacks and memory unless they are needed",
-                "torch.profiler.profile(schedule=torch.profiler.schedule(wait=5, warmup=2, active=5))",
+                "record fewer steps, after a warm-up, without stacks and memory unless they are"
+                " needed",
+                "torch.profiler.profile(schedule=torch.profiler.schedule(wait=5, warmup=2,"
+                " active=5))",
             )
         ],
     )

@@ -1,4 +1,6 @@
-"""Which code runs (or waits) between the steps of a loop that asks no PyTorch loader, from stack samples."""
+"""Which code runs (or waits) between the steps of a loop that asks no PyTorch loader, from stack
+samples.
+"""
 
 from dataclasses import dataclass
 
@@ -14,7 +16,9 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class GapCode:
-    """The innermost frame, `function (file:line)`, in which most of the samples between steps were, and its share of them."""
+    """The innermost frame, `function (file:line)`, in which most of the samples between steps were,
+    and its share of them.
+    """
 
     frame: str
     share: float
@@ -31,10 +35,14 @@ def gap_code(trace: Trace) -> dict[int, GapCode]:
         torch = None if ranges is None else of_category(ranges[ranges["tid"] == tid], *TORCH)
         if stacks is None or torch is None or not len(torch):
             continue
-        between = gaps(torch, int(column(own, "ts").min()), int((column(own, "ts") + column(own, "dur")).max()))
+        between = gaps(
+            torch, int(column(own, "ts").min()), int((column(own, "ts") + column(own, "dur")).max())
+        )
         rows = stacks[(column(stacks, "tid") == tid) & inside(between, column(stacks, "ts"))]
         if len(rows) < FEWEST_SAMPLES:
             continue
-        weight = rows.groupby(rows["stack"].astype(str).str.rsplit(";", n=1).str[-1])["weight_ns"].sum()
+        weight = rows.groupby(rows["stack"].astype(str).str.rsplit(";", n=1).str[-1])[
+            "weight_ns"
+        ].sum()
         found[int(process)] = GapCode(str(weight.idxmax()), float(weight.max() / weight.sum()))
     return found

@@ -1,36 +1,46 @@
 """The run waits for its data.
 
 What it means
-    Training (or inference) asks for the next batch and gets none for a while: nothing computes meanwhile. The cause
-    says what keeps the batches: `in-process-loading` (no workers), `too-few-workers`, `decode-bound` (the cores are
-    full of decoding), `storage-bound`, `collate-bound`, `transfer-bound` (batches are ready but slow to take over),
-    `worker-restart` (the wait is at the start of each epoch), `unknown-loader` (the wait lies between steps, in code
+    Training (or inference) asks for the next batch and gets none for a while: nothing computes
+    meanwhile. The cause says what keeps the batches: `in-process-loading` (no workers),
+    `too-few-workers`, `decode-bound` (the cores are full of decoding), `storage-bound`,
+    `collate-bound`, `transfer-bound` (batches are ready but slow to take over), `worker-restart`
+    (the wait is at the start of each epoch), `unknown-loader` (the wait lies between steps, in code
     that is no PyTorch loader).
 
 How it is detected
-    The time in the loader's `next` (and in building iterators) is at least 5 % of the steady steps, not counting up to
+    The time in the loader's `next` (and in building iterators) is at least 5 % of the steady steps,
+    not counting up to
     1.5 ms that taking over a ready batch costs with any worker. Each worker's fetch
-    is split into time on a core, waiting for a core, waiting for storage and the rest; the cause is the most specific
-    one with evidence. The gain is the slower of consumer and workers after the change, never less than the remaining
-    CPU time on the usable cores. From outside (depth observe) the share comes from stack samples, and only a ceiling is
-    given.
+    is split into time on a core, waiting for a core, waiting for storage and the rest; the cause is
+    the most specific one with evidence. The gain is the slower of consumer and workers after the
+    change, never less than the remaining CPU time on the usable cores. From outside (depth observe)
+    the share comes from stack samples, and only a ceiling is given.
 
 What to do
-    Follow the cause: more workers only where cores are idle or fetches wait; cheaper decoding where the cores are full;
-    a cache or larger reads where storage is slow; `persistent_workers=True` where epochs are short.
+    Follow the cause: more workers only where cores are idle or fetches wait; cheaper decoding where
+    the cores are full; a cache or larger reads where storage is slow; `persistent_workers=True`
+    where epochs are short.
 
 When it is wrong
-    On a GPU a wait of the host may hide behind work that is still queued on the device: without device timing the wait
-    is an upper bound, is marked so, and is no verdict. Where the driver's counters show the device idle for as long, it
-    hides behind nothing. In a trace of the device only waits that leave it idle count.
-    A loop that sleeps between steps on purpose looks like an unknown loader.
-    So does a forward pass made of torch's functions before its first module, where no window shows what operators compute there.
+    On a GPU a wait of the host may hide behind work that is still queued on the device: without
+    device timing the wait is an upper bound, is marked so, and is no verdict. Where the driver's
+    counters show the device idle for as long, it hides behind nothing. In a trace of the device
+    only waits that leave it idle count. A loop that sleeps between steps on purpose looks like an
+    unknown loader. So does a forward pass made of torch's functions before its first module, where
+    no window shows what operators compute there.
 """
 
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.critical_rank import critical_rank, few_steps, rank_of, severity_of, steps_of
+from perfscope.analyzer.budget.critical_rank import (
+    critical_rank,
+    few_steps,
+    rank_of,
+    severity_of,
+    steps_of,
+)
 from perfscope.analyzer.budget.observed_budget import ObservedBudget, observed_budget
 from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.closed_forms import Machine, speedup
@@ -80,7 +90,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if cause is None:
         return _unexplained(rows, case, share, limits)
     remedy = cause.remedy(case)
-    # Exposed is what this rank waits, itself or (in backward) for another rank that waits for its input.
+    # Exposed is what this rank waits, itself or (in backward) for another rank that waits for its
+    # input.
     exposed = max(line.input_wait, line.step - line.consumer)
     lost_ns = min(max(line.step - remedy.after.likely, 0.0), exposed)
     device = device_hides(trace, process, share)
@@ -96,7 +107,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         speedup=Speedup(None, None, gain.high) if device else gain,
         headline=_headline(share, device),
         explanation=remedy.text,
-        caveat=remedy.caveat if not device else "The device may work meanwhile, so this is an upper bound.",
+        caveat=(
+            remedy.caveat
+            if not device
+            else "The device may work meanwhile, so this is an upper bound."
+        ),
         evidence=[*remedy.evidence, _longest(trace, rows)],
         actions=remedy.actions,
     )
@@ -111,7 +126,8 @@ def _headline(share: float, device: bool) -> str:
 def device_hides(trace: Trace, process: int, share: float) -> bool:
     """Does work queued on a device make host waits of this share of the time an upper bound?
 
-    Not where the driver says that its devices were idle for as long: a kernel of any size counts as work there.
+    Not where the driver says that its devices were idle for as long: a kernel of any size counts as
+    work there.
     """
     if not uses_device(trace):
         return False
@@ -124,7 +140,9 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
     load, ranks, same_time = trace.fact(host_load), ranks_at_once(trace), mates(trace, line.process)
     torch, cores = manifest(trace).torch, reachable(load)
     if cores is not None and ranks > 1:
-        cores *= limits.headroom  # ranks that wait for each other in each step never keep all cores busy
+        cores *= (
+            limits.headroom
+        )  # ranks that wait for each other in each step never keep all cores busy
     unasked = line.workers < 0 or line.loader_wait < limits.explains * line.input_wait
     return Case(
         pipeline=line,
@@ -132,7 +150,9 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
         load=load,
         limits=limits,
         ranks=ranks,
-        delay=sum(other.main_delay for other in trace.fact(input_pipelines) if other.process in same_time),
+        delay=sum(
+            other.main_delay for other in trace.fact(input_pipelines) if other.process in same_time
+        ),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
         gap_is_input=unasked,
         between=trace.fact(gap_code).get(line.process) if unasked else None,
@@ -141,7 +161,9 @@ def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
 
 
 def reachable(load: HostLoad) -> float | None:
-    """Cores the job has or could have: what it uses, what is idle, and half of what others use (the scheduler is fair)."""
+    """Cores the job has or could have: what it uses, what is idle, and half of what others use (the
+    scheduler is fair).
+    """
     if load.tree_cores is None or load.idle_cores is None or load.usable_cores is None:
         return load.usable_cores
     others = max(load.usable_cores - load.tree_cores - load.idle_cores, 0.0)
@@ -155,7 +177,9 @@ def _longest(trace: Trace, rows: pd.DataFrame) -> Evidence:
     loader = table(trace, "loader")
     end = begin + int(row["dur"])
     if loader is not None:
-        inside = loader[(loader["process"] == process) & (loader["ts"] >= begin) & (loader["ts"] < end)]
+        inside = loader[
+            (loader["process"] == process) & (loader["ts"] >= begin) & (loader["ts"] < end)
+        ]
         if len(inside):
             wait = longest(inside)
             begin, end = int(wait["ts"]), int(wait["ts"] + wait["dur"])
@@ -213,11 +237,19 @@ def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding
         lost_s=round(share * seen.span_s, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3)),
-        headline=f"Input-bound: {percent(share)} of the main thread's stack samples are in the data loader",
-        explanation=f"It has {plural(workers, 'worker process')}. The time that a batch takes {blind}.",
+        headline=(
+            f"Input-bound: {percent(share)} of the main thread's stack samples are in the data"
+            " loader"
+        ),
+        explanation=(
+            f"It has {plural(workers, 'worker process')}. The time that a batch takes {blind}."
+        ),
         evidence=[
             Evidence(
-                text=f"{seen.stack_samples} stack samples of the main thread, {percent(share)} of them in the loader",
+                text=(
+                    f"{seen.stack_samples} stack samples of the main thread, {percent(share)} of"
+                    " them in the loader"
+                ),
                 value=round(share, 4),
                 unit="share",
                 rank=seen.rank,

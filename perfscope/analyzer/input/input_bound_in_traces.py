@@ -1,4 +1,6 @@
-"""`input-bound` in a recorded trace: waits for PyTorch's loader that left the device (or, without one, the thread) idle."""
+"""`input-bound` in a recorded trace: waits for PyTorch's loader that left the device (or, without
+one, the thread) idle.
+"""
 
 import pandas as pd
 
@@ -12,11 +14,15 @@ from perfscope.analyzer.run.table_access import column, longest, rows_of, table
 from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
-NO_LOADER = "no loader of PyTorch's was asked; another's cannot be told from other Python code in a trace"
+NO_LOADER = (
+    "no loader of PyTorch's was asked; another's cannot be told from other Python code in a trace"
+)
 
 
 def not_applicable(trace: Trace) -> str | None:
-    """Needs waits for a loader in the trace. Time in unknown code between steps is no evidence of one."""
+    """Needs waits for a loader in the trace. Time in unknown code between steps is no evidence of
+    one.
+    """
     loader = table(trace, "loader")
     return None if loader is not None and len(loader) else NO_LOADER
 
@@ -35,7 +41,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     hidden = total(asked) - lost
     what = "the device is idle" if case.unit.device != NO_DEVICE else "the run waits"
     behind = (
-        f" Another {ms(hidden)} of waiting overlaps with queued work and costs nothing." if hidden > lost / 10 else ""
+        f" Another {ms(hidden)} of waiting overlaps with queued work and costs nothing."
+        if hidden > lost / 10
+        else ""
     )
     why = " It loads batches in the training process itself." if alone else ""
     return Finding(
@@ -74,7 +82,15 @@ def _evidence(case: Case, waits: pd.DataFrame, asked: pd.DataFrame) -> list[Evid
 
 def _actions(alone: bool) -> list[Action]:
     if alone:
-        return [Action("make batches in worker processes", "DataLoader(..., num_workers=4, persistent_workers=True)")]
+        return [
+            Action(
+                "make batches in worker processes",
+                "DataLoader(..., num_workers=4, persistent_workers=True)",
+            )
+        ]
     return [
-        Action("see what the workers do, and how many the cores carry: attach to the run", "perfscope attach PID"),
+        Action(
+            "see what the workers do, and how many the cores carry: attach to the run",
+            "perfscope attach PID",
+        ),
     ]

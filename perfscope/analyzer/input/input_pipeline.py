@@ -1,4 +1,6 @@
-"""The input pipeline of each rank: what the consumer needs, what a batch costs to make, and where that goes."""
+"""The input pipeline of each rank: what the consumer needs, what a batch costs to make, and where
+that goes.
+"""
 
 from dataclasses import dataclass
 
@@ -18,15 +20,19 @@ from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, inside, merged
 from perfscope.traces.trace import Trace
 
-# Bytes read from block devices per fetch below which a read is metadata or logging, not the data set.
+# Bytes read from block devices per fetch below which a read is metadata or logging, not the data
+# set.
 READS_DATA = 16_384
-# Batches that each worker may be ahead where the loader does not tell its prefetch_factor: PyTorch's default.
+# Batches that each worker may be ahead where the loader does not tell its prefetch_factor:
+# PyTorch's default.
 PREFETCH = 2
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """Making one batch, mean nanoseconds: wall = cpu + run_delay + io + waiting. dataset and collate split wall too."""
+    """Making one batch, mean nanoseconds: wall = cpu + run_delay + io + waiting. dataset and
+    collate split wall too.
+    """
 
     count: int
     wall: float
@@ -37,7 +43,8 @@ class Fetch:
     io: float
     waiting: float  # off the CPU, no I/O seen: network, locks, sleep
     read_bytes: float
-    handover: float  # from the end of one fetch to the start of the next in a busy worker: sending the batch on
+    # from the end of one fetch to the start of the next in a busy worker: sending the batch on
+    handover: float
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,17 @@ class Pipeline:
     steps: int
     step: float
     input_wait: float
-    consumer: float  # the step without waiting for input: what is left when batches are always ready
+    consumer: (
+        float  # the step without waiting for input: what is left when batches are always ready
+    )
     loader_wait: float  # the part of input-wait in a PyTorch loader
     received: float  # CPU time of taking a ready batch over
-    ready_wait: float  # waiting although a batch lay ready and no fetch ended meanwhile: handing it over
-    core_wait: float  # of ready_wait what may be waiting for a core that making batches does not fill
+    ready_wait: (
+        float  # waiting although a batch lay ready and no fetch ended meanwhile: handing it over
+    )
+    core_wait: (
+        float  # of ready_wait what may be waiting for a core that making batches does not fill
+    )
     restart: float  # building iterators and their first batch, beyond a usual wait
     restarts: int
     workers: int  # of the training loader, -1 when no PyTorch loader is asked
@@ -84,7 +97,9 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     loop = merged((begin, end))
     tid = int(rows["tid"].mode().iloc[0])
     asked = rows_of(trace, "loader", process)
-    asked = None if asked is None else asked[(asked["tid"] == tid) & inside(loop, column(asked, "ts"))]
+    asked = (
+        None if asked is None else asked[(asked["tid"] == tid) & inside(loop, column(asked, "ts"))]
+    )
     evals = _evaluation(trace, process)
     asked = None if asked is None else asked[~inside(evals, column(asked, "ts"))]
     nexts = None if asked is None else asked[(asked["kind"] == "next") & (asked["end"] != 1)]
@@ -98,7 +113,9 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     fetch = _fetch(trace, fetches)
     batches = len(nexts) / count if nexts is not None and len(nexts) else 1.0
     ready_wait = _ready_waits(nexts, fetches) / count if workers > 0 else 0.0
-    crowded = fetch is not None and _others_fill_cores(trace, process, fetch.cpu * batches / float(dur.mean()))
+    crowded = fetch is not None and _others_fill_cores(
+        trace, process, fetch.cpu * batches / float(dur.mean())
+    )
     consumer = min(float((dur - np.maximum(waited, peers)).mean()) + received, float(dur.mean()))
     return Pipeline(
         process=process,
@@ -122,9 +139,13 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
 
 
 def _others_fill_cores(trace: Trace, process: int, making: float) -> bool:
-    """Is making batches (cores of each rank) the smaller part of what keeps the job's cores busy?"""
+    """Is making batches (cores of each rank) the smaller part of what keeps the job's cores
+    busy?
+    """
     load = trace.fact(host_load)
-    return load.tree_cores is not None and making * len(mates(trace, process)) < 0.5 * load.tree_cores
+    return (
+        load.tree_cores is not None and making * len(mates(trace, process)) < 0.5 * load.tree_cores
+    )
 
 
 def _evaluation(trace: Trace, process: int) -> tuple[Ints, Ints]:
@@ -132,9 +153,11 @@ def _evaluation(trace: Trace, process: int) -> tuple[Ints, Ints]:
     return spans_of(budget[(budget["process"] == process) & (budget["phase"] == "eval")])
 
 
-def fetches_of(trace: Trace, process: int, begin: int, end: int, evals: tuple[Ints, Ints]) -> pd.DataFrame | None:
-    """Fetches for one rank's training: by its worker processes or itself, between two instants; None when none was
-    seen.
+def fetches_of(
+    trace: Trace, process: int, begin: int, end: int, evals: tuple[Ints, Ints]
+) -> pd.DataFrame | None:
+    """Fetches for one rank's training: by its worker processes or itself, between two instants;
+    None when none was seen.
 
     Workers that fetch mostly while the rank evaluates belong to the evaluation's loader.
     """
@@ -142,7 +165,9 @@ def fetches_of(trace: Trace, process: int, begin: int, end: int, evals: tuple[In
     if frame is None:
         return None
     own = [process, *_started_by(trace, process)]
-    rows = frame[frame["process"].isin(own) & (frame["ts"] >= begin) & (frame["ts"] + frame["dur"] <= end)]
+    rows = frame[
+        frame["process"].isin(own) & (frame["ts"] >= begin) & (frame["ts"] + frame["dur"] <= end)
+    ]
     if len(evals[0]) and len(rows):
         during = pd.Series(inside(evals, column(rows, "ts")), index=rows.index)
         mostly = during.groupby(rows["process"]).transform("mean") > 0.5
@@ -152,7 +177,9 @@ def fetches_of(trace: Trace, process: int, begin: int, end: int, evals: tuple[In
 
 
 def _started_by(trace: Trace, process: int) -> list[int]:
-    """The children of a rank, and those that a helper of Python's (its fork server) forked for it."""
+    """The children of a rank, and those that a helper of Python's (its fork server) forked for
+    it.
+    """
     processes = table(trace, "processes")
     if processes is None:
         return []
@@ -195,7 +222,9 @@ def _known_mean(rows: pd.DataFrame, name: str) -> float:
 
 
 def _io_share(trace: Trace, rows: pd.DataFrame) -> float | None:
-    """Of the samples in which a fetching thread was off the CPU by its own doing: the share in file or disk I/O."""
+    """Of the samples in which a fetching thread was off the CPU by its own doing: the share in file
+    or disk I/O.
+    """
     states = table(trace, "thread_states")
     if states is None:
         return None
@@ -211,8 +240,8 @@ def _io_share(trace: Trace, rows: pd.DataFrame) -> float | None:
 
 
 def _handover(rows: pd.DataFrame) -> float:
-    """Lower quartile of the pause between two fetches of one worker: what is left of it when the worker is never
-    idle.
+    """Lower quartile of the pause between two fetches of one worker: what is left of it when the
+    worker is never idle.
     """
     pauses = []
     for _, part in rows[rows["worker"] >= 0].sort_values("ts").groupby("process"):
@@ -236,9 +265,9 @@ def _received(nexts: pd.DataFrame | None) -> float:
 def _ready_waits(nexts: pd.DataFrame | None, fetches: pd.DataFrame | None) -> float:
     """Nanoseconds of waits that began with the wanted batch ready.
 
-    Batches come in order, worker by worker, each up to its prefetch_factor ahead: with more ready than the other workers can
-    have made the wanted one is among them. With fewer, a wait in which a fetch ends may have been for that very batch, so
-    only what follows the last such end counts.
+    Batches come in order, worker by worker, each up to its prefetch_factor ahead: with more ready
+    than the other workers can have made the wanted one is among them. With fewer, a wait in which a
+    fetch ends may have been for that very batch, so only what follows the last such end counts.
     """
     if nexts is None:
         return 0.0
@@ -250,19 +279,28 @@ def _ready_waits(nexts: pd.DataFrame | None, fetches: pd.DataFrame | None) -> fl
         told = column(ready, "prefetch")
         ahead = np.where(told > 0, told, PREFETCH)
         sure = column(ready, "queue_depth") > ahead * (column(ready, "workers") - 1)
-        begin = np.maximum(begin, np.where((before >= 0) & ~sure, done[np.maximum(before, 0)], begin))
+        begin = np.maximum(
+            begin, np.where((before >= 0) & ~sure, done[np.maximum(before, 0)], begin)
+        )
     return float(np.maximum(end - begin, 0).sum())
 
 
 def _restarts(asked: pd.DataFrame | None) -> tuple[float, int]:
-    """(nanoseconds spent on ending and building iterators and their first batches, beyond usual waits; how many)."""
+    """(nanoseconds spent on ending and building iterators and their first batches, beyond usual
+    waits; how many).
+    """
     if asked is None or not len(asked):
         return 0.0, 0
-    kind, dur, iterator = asked["kind"].to_numpy(str), column(asked, "dur"), column(asked, "iterator")
+    kind, dur, iterator = (
+        asked["kind"].to_numpy(str),
+        column(asked, "dur"),
+        column(asked, "iterator"),
+    )
     starts = kind == "start"
     first = np.zeros(len(asked), bool)
     ended = column(asked, "end") == 1
-    # Each worker starts by itself, so the first batch of each comes late; closing down the old ones is part of it.
+    # Each worker starts by itself, so the first batch of each comes late; closing down the old ones
+    # is part of it.
     late = max(int(column(asked, "workers").max()), 1)
     for code in np.unique(iterator[starts]):
         rows = np.flatnonzero((iterator == code) & ~starts & ~ended)

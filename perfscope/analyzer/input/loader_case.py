@@ -1,4 +1,6 @@
-"""One rank's input problem as the causes of `input-bound` see it, and the arithmetic that they share."""
+"""One rank's input problem as the causes of `input-bound` see it, and the arithmetic that they
+share.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -24,7 +26,9 @@ class Case:
     limits: Limits
     ranks: int  # at the same time
     intra_op_threads: int | None
-    delay: float  # run-queue delay of the loops of all ranks, ns per step: they wait for each other, so it adds up
+    # run-queue delay of the loops of all ranks, ns per step: they wait for each other, so it adds
+    # up
+    delay: float
     gap_is_input: bool  # the waits lie between steps and not in a PyTorch loader
     between: GapCode | None  # the code most seen there
     on_device: bool  # the program uses a device of torch's
@@ -38,18 +42,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What a cause reports: the times after it is removed, what was measured, the advice, the evidence."""
+    """What a cause reports: the times after it is removed, what was measured, the advice, the
+    evidence.
+    """
 
     after: After
     text: str
     actions: list[Action]
     evidence: list[Evidence]
     caveat: str | None = None
-    removed: pd.Series | None = None  # per-step nanoseconds that go, for the width of the prediction
+    removed: pd.Series | None = (
+        None  # per-step nanoseconds that go, for the width of the prediction
+    )
 
 
 def handed_over(line: Pipeline) -> float:
-    """Nanoseconds per step that go into taking ready batches over: the wait for them, at least its CPU time."""
+    """Nanoseconds per step that go into taking ready batches over: the wait for them, at least its
+    CPU time.
+    """
     return min(max(line.ready_wait, line.received), line.loader_wait) if line.workers > 0 else 0.0
 
 
@@ -59,21 +69,29 @@ def ordinary(line: Pipeline, limits: Limits) -> float:
 
 
 def unavoidable(line: Pipeline, limits: Limits) -> float:
-    """The same and, of the rest, the waits for a core that making batches does not cause; less where no workers are better."""
+    """The same and, of the rest, the waits for a core that making batches does not cause; less
+    where no workers are better.
+    """
     taken = min(handed_over(line), ordinary(line, limits) + line.core_wait)
-    return min(taken, line.input_wait - line.step + in_process(line)) if needless(line, limits) else taken
+    return (
+        min(taken, line.input_wait - line.step + in_process(line))
+        if needless(line, limits)
+        else taken
+    )
 
 
 def in_process(line: Pipeline, cost: float = 1.0) -> float:
-    """Nanoseconds per step where the loop makes its batches itself, one after the other, each at `cost` of what it costs now. Its
-    waits for a core stay.
+    """Nanoseconds per step where the loop makes its batches itself, one after the other, each at
+    `cost` of what it costs now. Its waits for a core stay.
     """
     made = 0.0 if line.fetch is None else line.needed(line.fetch.wall * cost)
     return line.consumer - line.received + line.core_wait + made
 
 
 def keeps_up(line: Pipeline, limits: Limits) -> bool:
-    """Could the workers make batches twice as fast as the loop could take them? Then it is not their making that it waits for."""
+    """Could the workers make batches twice as fast as the loop could take them? Then it is not
+    their making that it waits for.
+    """
     if line.workers < 1 or line.fetch is None:
         return False
     return line.needed(line.fetch.wall) / line.workers <= limits.explains * line.consumer
@@ -98,12 +116,15 @@ def supply(case: Case, workers: int, wall: float) -> float:
 def is_cpu_work(case: Case) -> bool:
     """Does making a batch need the CPU more than anything else?
 
-    Waiting for a core that another job holds is no work of this one: a fetch that sleeps waits for a core each time it wakes.
+    Waiting for a core that another job holds is no work of this one: a fetch that sleeps waits for
+    a core each time it wakes.
     """
     fetch, load = case.fetch, case.load
     elsewhere = load.used_elsewhere()
     foreign = fetch.run_delay * elsewhere / max(elsewhere + (load.tree_cores or 0.0), 1e-9)
-    return fetch.cpu + fetch.run_delay - foreign >= case.limits.cpu_dominated * (fetch.wall - foreign)
+    return fetch.cpu + fetch.run_delay - foreign >= case.limits.cpu_dominated * (
+        fetch.wall - foreign
+    )
 
 
 def io_bound(case: Case) -> bool:
@@ -112,10 +133,11 @@ def io_bound(case: Case) -> bool:
 
 
 def recommended_workers(case: Case) -> int:
-    """The least number with which fetching fits into the consumer's time (with headroom), bounded by cores for CPU
-    work.
+    """The least number with which fetching fits into the consumer's time (with headroom), bounded
+    by cores for CPU work.
 
-    Where the cores are the limit, more workers than reach that limit help nobody: the target is then the cores' time.
+    Where the cores are the limit, more workers than reach that limit help nobody: the target is
+    then the cores' time.
     """
     target = case.limits.headroom * max(case.pipeline.consumer, case.machine.share_floor())
     handover = case.fetch.handover if case.pipeline.workers > 0 else 0.0
@@ -127,9 +149,16 @@ def recommended_workers(case: Case) -> int:
 
 
 def beside(
-    case: Case, supplied: float, saved_cpu: float = 0.0, *, freed: float = 0.0, price: float | None = None
+    case: Case,
+    supplied: float,
+    saved_cpu: float = 0.0,
+    *,
+    freed: float = 0.0,
+    price: float | None = None,
 ) -> After:
-    """The consumer beside workers that take `supplied` ns per step, its own time `freed` ns shorter. `price`: of `taken_over`."""
+    """The consumer beside workers that take `supplied` ns per step, its own time `freed` ns
+    shorter. `price`: of `taken_over`.
+    """
     saved_cpu *= max(case.ranks, 1)  # every rank changes
     consumer = relieved(case, saved_cpu)
     consumer = max(consumer - freed, min(alone(case), consumer))
@@ -137,57 +166,86 @@ def beside(
     cold = pipelined(consumer + price, supplied, case.machine, saved_cpu)
     consumer *= warm(case, case.limits.warmer)
     best = min(undelayed(case), consumer)
-    return replace(pipelined(consumer + price, supplied, case.machine, saved_cpu, undelayed=best), slow=cold.slow)
+    return replace(
+        pipelined(consumer + price, supplied, case.machine, saved_cpu, undelayed=best),
+        slow=cold.slow,
+    )
 
 
 def taken_over(case: Case, saved_cpu: float = 0.0) -> float:
-    """Nanoseconds per step that taking batches over from workers takes beyond its CPU time: all waiting where they are far ahead,
-    else that for batches that lay ready.
-    More workers do not change it, and cheaper batches only as far as they leave the cores free. Where there are no workers yet:
-    its ordinary price.
+    """Nanoseconds per step that taking batches over from workers takes beyond its CPU time: all
+    waiting where they are far ahead, else that for batches that lay ready. More workers do not
+    change it, and cheaper batches only as far as they leave the cores free. Where there are no
+    workers yet: its ordinary price.
     """
     line, limits = case.pipeline, case.limits
     if line.workers > 0:
-        waits = line.step - line.consumer if keeps_up(line, limits) else handed_over(line) - line.received
+        waits = (
+            line.step - line.consumer
+            if keeps_up(line, limits)
+            else handed_over(line) - line.received
+        )
         return max(waits, 0.0) * (1.0 - relief(case, saved_cpu))
-    return line.batches * (limits.ordinary_handover_ns if cores_full(case) else limits.least_handover_ns)
+    return line.batches * (
+        limits.ordinary_handover_ns if cores_full(case) else limits.least_handover_ns
+    )
 
 
 def relief(case: Case, saved_cpu: float) -> float:
-    """The part of its waits for a core that the loop is rid of once the whole job needs `saved_cpu` ns of CPU less a step."""
+    """The part of its waits for a core that the loop is rid of once the whole job needs `saved_cpu`
+    ns of CPU less a step.
+    """
     line, load = case.pipeline, case.load
     wanted = load.wanted_by_others(line.process)
-    used = sum(cores for code, cores in load.process_cores.items() if code != line.process) * line.step
+    used = (
+        sum(cores for code, cores in load.process_cores.items() if code != line.process) * line.step
+    )
     if saved_cpu <= 0.0 or wanted <= 0.0 or used <= 0.0:
         return 0.0
     return min(saved_cpu / used, 1.0) * wanted / (wanted + load.used_elsewhere())
 
 
 def relieved(case: Case, saved_cpu: float) -> float:
-    """The consumer's time once the whole job needs `saved_cpu` ns of CPU less a step: it waits less for its core.
+    """The consumer's time once the whole job needs `saved_cpu` ns of CPU less a step: it waits less
+    for its core.
 
-    Its run-queue delay is shared out over those who want the cores (the job's other processes, other jobs on the machine);
-    the part of those that no longer want them goes. Never below its own CPU time on its intra-op threads.
+    Its run-queue delay is shared out over those who want the cores (the job's other processes,
+    other jobs on the machine); the part of those that no longer want them goes. Never below its own
+    CPU time on its intra-op threads.
     """
     line, part = case.pipeline, relief(case, saved_cpu)
-    return min(max(line.consumer - part * case.delay, alone(case)), line.consumer) if part > 0.0 else line.consumer
+    return (
+        min(max(line.consumer - part * case.delay, alone(case)), line.consumer)
+        if part > 0.0
+        else line.consumer
+    )
 
 
 def kernels_part(case: Case) -> float:
-    """Nanoseconds per step that the loop waits for a core because the kernel's own threads (of disks, of networks) have it."""
+    """Nanoseconds per step that the loop waits for a core because the kernel's own threads (of
+    disks, of networks) have it.
+    """
     load, kernel = case.load, case.load.used_by_kernel()
-    return case.delay * kernel / max(load.wanted_by_others(case.pipeline.process) + load.used_elsewhere(), kernel, 1e-9)
+    return (
+        case.delay
+        * kernel
+        / max(load.wanted_by_others(case.pipeline.process) + load.used_elsewhere(), kernel, 1e-9)
+    )
 
 
 def undelayed(case: Case) -> float:
     """The consumer if nobody took its core away and its core never slept, optimistically."""
     line = case.pipeline
-    return max(line.consumer - case.delay, 0.5 * line.consumer) * warm(case, case.limits.most_warmer)
+    return max(line.consumer - case.delay, 0.5 * line.consumer) * warm(
+        case, case.limits.most_warmer
+    )
 
 
 def warm(case: Case, by: float) -> float:
     """The factor on the consumer's time when it no longer waits in between."""
-    return warmed(case.pipeline.input_wait / max(case.pipeline.step, 1.0), by, on_device=case.on_device)
+    return warmed(
+        case.pipeline.input_wait / max(case.pipeline.step, 1.0), by, on_device=case.on_device
+    )
 
 
 def left_to_itself(case: Case, by: float) -> float:
@@ -224,7 +282,11 @@ def cores_text(case: Case) -> str:
     if load.usable_cores is None or load.idle_cores is None:
         return "how busy the cores are is not known"
     busy = 1.0 - load.idle_cores / load.usable_cores
-    many = "the one usable core is" if load.usable_cores == 1 else f"the {plural(load.usable_cores, 'usable core')} are"
+    many = (
+        "the one usable core is"
+        if load.usable_cores == 1
+        else f"the {plural(load.usable_cores, 'usable core')} are"
+    )
     return f"{many} {percent(busy)} busy"
 
 
@@ -235,7 +297,11 @@ def by_others(case: Case) -> str:
         return ""
     others = load.usable_cores - load.idle_cores - load.tree_cores
     them = "it" if load.usable_cores == 1 else "them"
-    return f", {digits(others)} of {them} by other jobs" if others >= case.limits.idle_share * load.usable_cores else ""
+    return (
+        f", {digits(others)} of {them} by other jobs"
+        if others >= case.limits.idle_share * load.usable_cores
+        else ""
+    )
 
 
 def wait_evidence(case: Case) -> Evidence:
@@ -284,5 +350,8 @@ def core_evidence(case: Case) -> list[Evidence]:
     load = case.load
     if load.tree_cores is None or load.usable_cores is None:
         return []
-    text = f"the job keeps {plural(load.tree_cores, 'core')} of {plural(load.usable_cores, 'usable core')} busy"
+    text = (
+        f"the job keeps {plural(load.tree_cores, 'core')} of"
+        f" {plural(load.usable_cores, 'usable core')} busy"
+    )
     return [Evidence(text=text, value=round(load.tree_cores, 2), unit="cores")]

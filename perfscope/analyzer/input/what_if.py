@@ -1,4 +1,6 @@
-"""What a step would take with other loader workers or batches that are cheaper to make: the closed forms, asked freely."""
+"""What a step would take with other loader workers or batches that are cheaper to make: the closed
+forms, asked freely.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +17,9 @@ MOST_WORKERS = 32
 
 @dataclass(frozen=True)
 class WhatIf:
-    """Step times in ns: as measured, and with the change; `why_not` says why nothing can be told."""
+    """Step times in ns: as measured, and with the change; `why_not` says why nothing can be
+    told.
+    """
 
     step: float
     after: After | None
@@ -29,14 +33,20 @@ def pipeline_of(trace: Trace, rank: int) -> Pipeline | None:
 
 
 def what_if(trace: Trace, rank: int, workers: int, cost: float, limits: Limits = LIMITS) -> WhatIf:
-    """`workers` loader workers, each batch costing `cost` (0 to 1) of what it costs now to make. Never below what cores allow."""
+    """`workers` loader workers, each batch costing `cost` (0 to 1) of what it costs now to make.
+    Never below what cores allow.
+    """
     line = pipeline_of(trace, rank)
     if line is None:
         return WhatIf(0.0, None, "no steady step was seen")
     if line.fetch is None:
         return WhatIf(line.step, None, "no fetch of a batch was seen")
     if device_hides(trace, line.process, line.input_wait / line.step):
-        return WhatIf(line.step, None, "a device works beside the host, whose waits are no measure of the loss")
+        return WhatIf(
+            line.step,
+            None,
+            "a device works beside the host, whose waits are no measure of the loss",
+        )
     if workers == line.workers and cost == 1.0:
         return WhatIf(line.step, After(line.step, line.step, line.step))
     case = case_of(trace, line, limits)

@@ -1,4 +1,6 @@
-"""The device's allocator over time, what it holds at its peak, and which operators ask it for memory."""
+"""The device's allocator over time, what it holds at its peak, and which operators ask it for
+memory.
+"""
 
 from dataclasses import dataclass
 
@@ -15,7 +17,9 @@ NOBODY = "outside operators"
 
 @dataclass(frozen=True)
 class Allocator:
-    """One device (-1: host memory) of one process. `unused_share`: of what is reserved at the peak, held and not in use."""
+    """One device (-1: host memory) of one process. `unused_share`: of what is reserved at the peak,
+    held and not in use.
+    """
 
     process: int
     device: int
@@ -47,12 +51,17 @@ def allocators(trace: Trace) -> list[Allocator]:
         ts = column(rows, "ts")
         asked = int((column(rows, "bytes") > 0).sum())
         peak = int(allocated[at])
-        found.append(Allocator(process, device, ts, allocated, reserved, int(ts[at]), peak, held, unused, asked))
+        found.append(
+            Allocator(
+                process, device, ts, allocated, reserved, int(ts[at]), peak, held, unused, asked
+            )
+        )
     return sorted(found, key=lambda one: -one.peak_bytes)
 
 
 def memory_owners(trace: Trace) -> pd.DataFrame:
-    """Columns device, name (operator, text), count, bytes (asked for in all), largest_bytes, largest_ts; most bytes first.
+    """Columns device, name (operator, text), count, bytes (asked for in all), largest_bytes,
+    largest_ts; most bytes first.
 
     An allocation belongs to the operator of its process that began last and was still running.
     """
@@ -67,15 +76,23 @@ def memory_owners(trace: Trace) -> pd.DataFrame:
         name[owner >= 0] = ops["name"].astype(object).to_numpy()[owner[owner >= 0]]
     told = asked.assign(name=name)
     groups = told.groupby(["device", "name"], sort=False)
-    found = groups.agg(count=("bytes", "count"), total=("bytes", "sum"), largest_bytes=("bytes", "max")).reset_index()
+    found = groups.agg(
+        count=("bytes", "count"), total=("bytes", "sum"), largest_bytes=("bytes", "max")
+    ).reset_index()
     found["largest_ts"] = told.loc[groups["bytes"].idxmax(), "ts"].to_numpy()
-    return found.rename(columns={"total": "bytes"}).sort_values("bytes", ascending=False, ignore_index=True)[columns]
+    return found.rename(columns={"total": "bytes"}).sort_values(
+        "bytes", ascending=False, ignore_index=True
+    )[columns]
 
 
 def owners(asked: pd.DataFrame, ops: pd.DataFrame) -> Ints:
     """Row of `ops` for each allocation, -1 for none."""
     owner = np.full(len(asked), -1, np.int64)
-    begin, end, parent = column(ops, "ts"), column(ops, "ts") + column(ops, "dur"), column(ops, "parent")
+    begin, end, parent = (
+        column(ops, "ts"),
+        column(ops, "ts") + column(ops, "dur"),
+        column(ops, "parent"),
+    )
     process = column(ops, "process")
     for code in np.unique(column(asked, "process")):
         here = np.flatnonzero(column(asked, "process") == code)
@@ -83,7 +100,11 @@ def owners(asked: pd.DataFrame, ops: pd.DataFrame) -> Ints:
         own = own[np.lexsort((-end[own], begin[own]))]
         when = column(asked, "ts")[here]
         place = np.searchsorted(begin[own], when, side="right") - 1
-        row = np.where(place >= 0, own[np.maximum(place, 0)], -1) if len(own) else np.full(len(here), -1, np.int64)
+        row = (
+            np.where(place >= 0, own[np.maximum(place, 0)], -1)
+            if len(own)
+            else np.full(len(here), -1, np.int64)
+        )
         for _ in range(DEEPEST):
             over = (row >= 0) & (end[row] < when)
             if not over.any():

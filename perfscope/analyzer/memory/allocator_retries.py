@@ -1,16 +1,19 @@
 """Steps wait for the driver to give or take back device memory.
 
 What it means
-    PyTorch keeps what it has allocated and normally asks the driver for nothing once the first steps are over. When memory runs
-    short it gives cached blocks back (`cudaFree`, which waits for the device) and asks again (`cudaMalloc`): milliseconds each.
+    PyTorch keeps what it has allocated and normally asks the driver for nothing once the first
+    steps are over. When memory runs short it gives cached blocks back (`cudaFree`, which waits for
+    the device) and asks again (`cudaMalloc`): milliseconds each.
 
 How it is detected
-    Calls of the driver's allocator (`cudaMalloc`, `cudaFree`, `hipMalloc`, `hipFree`) inside steady steps: the device's idle time
-    while they run and behind those that drain it, at least 3 % of the steps.
+    Calls of the driver's allocator (`cudaMalloc`, `cudaFree`, `hipMalloc`, `hipFree`) inside steady
+    steps: the device's idle time while they run and behind those that drain it, at least 3 % of the
+    steps.
 
 What to do
-    Leave memory free: smaller batch, activation checkpointing. Where sizes change from step to step, let segments grow:
-    `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True`. Never call `torch.cuda.empty_cache()` in the loop: it causes just this.
+    Leave memory free: smaller batch, activation checkpointing. Where sizes change from step to
+    step, let segments grow: `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True`. Never call
+    `torch.cuda.empty_cache()` in the loop: it causes just this.
 
 When it is wrong
     Sizes that come for the first time (the longest sequence so far) allocate once and never again.
@@ -32,9 +35,7 @@ from perfscope.traces.intervals import inside, intersected, merged
 from perfscope.traces.trace import Trace
 
 ID = "allocator-retries"
-DRIVERS = (
-    r"^(cuda|hip|cu)(Malloc(Async|Managed)?|Free(Async)?|MemCreate|MemUnmap|MemRelease|MemAlloc(_v2)?|MemFree(_v2)?)$"
-)
+DRIVERS = r"^(cuda|hip|cu)(Malloc(Async|Managed)?|Free(Async)?|MemCreate|MemUnmap|MemRelease|MemAlloc(_v2)?|MemFree(_v2)?)$"  # noqa: E501
 IDLE = (HOST_BOUND, SYNC_WAIT, OTHER_IDLE)
 
 
@@ -50,8 +51,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     calls, steps = table(trace, "launches"), steps_of(trace, case.unit.process)
     if calls is None or not len(steps):
         return None
-    mine = calls[(column(calls, "process") == case.unit.process) & (calls["kind"] == "memory").to_numpy()]
-    mine = mine[mine["name"].astype(str).str.match(DRIVERS) & inside(spans_of(steps), column(mine, "ts"))]
+    mine = calls[
+        (column(calls, "process") == case.unit.process) & (calls["kind"] == "memory").to_numpy()
+    ]
+    mine = mine[
+        mine["name"].astype(str).str.match(DRIVERS) & inside(spans_of(steps), column(mine, "ts"))
+    ]
     if not len(mine):
         return None
     idle = case.of(*IDLE)
@@ -73,21 +78,31 @@ def _found(case: Case, calls: pd.DataFrame, lost: int, share: float, limits: Lim
         lost,
         limits,
         message=Message(
-            f"Allocator retries: allocating device memory leaves the device idle {percent(share)} of the time",
-            f"There are {said} in {plural(case.steps, 'step')}. PyTorch asks the driver for memory because it ran short or was "
-            "released.",
+            f"Allocator retries: allocating device memory leaves the device idle {percent(share)}"
+            " of the time",
+            f"There are {said} in {plural(case.steps, 'step')}. PyTorch asks the driver for memory"
+            " because it ran short or was released.",
             "Emptying the cache more often would make it worse.",
         ),
         evidence=[
             case.place(
-                f"longest: {worst['name']}, {ms(int(worst['dur']))}", worst, value_ns=int(worst["dur"]), lane="host"
+                f"longest: {worst['name']}, {ms(int(worst['dur']))}",
+                worst,
+                value_ns=int(worst["dur"]),
+                lane="host",
             ),
-            case.place(f"{ms(lost / case.steps)} a step", value_ns=lost / case.steps, lane="device"),
+            case.place(
+                f"{ms(lost / case.steps)} a step", value_ns=lost / case.steps, lane="device"
+            ),
         ],
         actions=[
-            Action("let segments of memory grow in place", "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"),
             Action(
-                "or need less: a smaller batch, activation checkpointing; and no torch.cuda.empty_cache() in the loop"
+                "let segments of memory grow in place",
+                "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+            ),
+            Action(
+                "or need less: a smaller batch, activation checkpointing; and no"
+                " torch.cuda.empty_cache() in the loop"
             ),
         ],
     )

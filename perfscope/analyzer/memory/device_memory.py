@@ -1,4 +1,6 @@
-"""How full the memory of the job's devices was, as the driver says it: everybody's on the device, and the driver's own."""
+"""How full the memory of the job's devices was, as the driver says it: everybody's on the device,
+and the driver's own.
+"""
 
 from dataclasses import dataclass
 

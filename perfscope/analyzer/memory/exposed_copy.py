@@ -1,16 +1,18 @@
 """The device waits for copies between host and device that no computation hides.
 
 What it means
-    Batches go to the device, results come back. On the stream of the computation, or before it can start, a copy adds to
-    the step; on a stream of its own, one batch ahead, it costs nothing.
+    Batches go to the device, results come back. On the stream of the computation, or before it can
+    start, a copy adds to the step; on a stream of its own, one batch ahead, it costs nothing.
 
 How it is detected
-    The time in which a copy from or to the host, or to another device, runs and no kernel does, at least 3 % of the span. Copies
-    within the device and memsets are part of the model's own work and not counted.
+    The time in which a copy from or to the host, or to another device, runs and no kernel does, at
+    least 3 % of the span. Copies within the device and memsets are part of the model's own work and
+    not counted.
 
 What to do
-    Copy the next batch while this one computes: `pin_memory=True` and `non_blocking=True`, on a stream of its own. Send less:
-    uint8 images converted on the device, indices in place of one-hot vectors.
+    Copy the next batch while this one computes: `pin_memory=True` and `non_blocking=True`, on a
+    stream of its own. Send less: uint8 images converted on the device, indices in place of one-hot
+    vectors.
 
 When it is wrong
     A single large copy at the start of a short trace is loading and not the loop's.
@@ -70,7 +72,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             case.place(
                 f"{ms(a_step(case, lost))} {each} exposed of {ms(a_step(case, total(across)))}: "
                 + ", ".join(
-                    f"{NAMES[name]} {ms(a_step(case, ns))}" for name, ns in by_way.items() if ns >= 0.01 * lost
+                    f"{NAMES[name]} {ms(a_step(case, ns))}"
+                    for name, ns in by_way.items()
+                    if ns >= 0.01 * lost
                 ),
                 value_ns=a_step(case, lost),
                 lane="device",
@@ -89,19 +93,25 @@ def overlapped(copies: pd.DataFrame, spans: Spans) -> int:
 def _longest(row: "pd.Series[int]") -> str:
     size, dur = float(row["bytes"]), int(row["dur"])
     text = f"longest: {ms(dur)}"
-    return text if size < 0 or dur <= 0 else f"{text} for {megabytes(size)}, {digits(size / dur)} GB/s"
+    return (
+        text if size < 0 or dur <= 0 else f"{text} for {megabytes(size)}, {digits(size / dur)} GB/s"
+    )
 
 
 def _actions(case: Case, way: str) -> list[Action]:
     if way == "d2h":
         return [
-            Action("read results later, from pinned memory", "host.copy_(x, non_blocking=True); event.record()"),
+            Action(
+                "read results later, from pinned memory",
+                "host.copy_(x, non_blocking=True); event.record()",
+            ),
             Action("or read fewer: every n-th step, reduced on the device first"),
         ]
     return [
         Action(
             "copy the next batch while this one computes, on a stream of its own",
-            "with torch.cuda.stream(copier): batch = batch.to(device, non_blocking=True)  # of pinned memory",
+            "with torch.cuda.stream(copier): batch = batch.to(device, non_blocking=True)  # of"
+            " pinned memory",
         ),
         Action("or send less: uint8 images converted on the device, smaller types"),
     ]

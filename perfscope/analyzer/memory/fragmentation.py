@@ -1,19 +1,21 @@
 """The allocator holds much more device memory than tensors use: free pieces that fit nothing.
 
 What it means
-    Blocks of many different sizes leave holes. PyTorch keeps them, cannot use them for larger tensors, and asks for more: out of
-    memory with memory to spare.
+    Blocks of many different sizes leave holes. PyTorch keeps them, cannot use them for larger
+    tensors, and asks for more: out of memory with memory to spare.
 
 How it is detected
-    At the moment of the most tensors in use, what the allocator holds is at least twice that (TraceML's ratio) and at
-    least 1 GiB more. Needs memory events (`profile_memory=True`).
+    At the moment of the most tensors in use, what the allocator holds is at least twice that
+    (TraceML's ratio) and at least 1 GiB more. Needs memory events (`profile_memory=True`).
 
 What to do
-    `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True`; pad or bucket input lengths so that sizes repeat.
+    `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True`; pad or bucket input lengths so that sizes
+    repeat.
 
 When it is wrong
-    Memory that an earlier, larger phase left behind (loading, compiling, an evaluation) is held too, and free for the next
-    phase: then nothing is fragmented. The trace does not tell the two apart.
+    Memory that an earlier, larger phase left behind (loading, compiling, an evaluation) is held
+    too, and free for the next phase: then nothing is fragmented. The trace does not tell the two
+    apart.
 """
 
 import numpy as np
@@ -37,7 +39,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     """The device on which most is held and not used at the peak of use; it loses no time yet."""
     peaks = trace.fact(memory_peaks)
     spare = peaks["held_at_use"] - peaks["used_bytes"]
-    apart = (peaks["held_at_use"] >= limits.held_to_used * peaks["used_bytes"]) & (spare >= limits.spare_bytes)
+    apart = (peaks["held_at_use"] >= limits.held_to_used * peaks["used_bytes"]) & (
+        spare >= limits.spare_bytes
+    )
     if not apart.any():
         return None
     row = peaks.iloc[int(np.argmax(np.where(apart, spare, -1)))]
@@ -50,7 +54,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_s=0.0,
         share=0.0,
         speedup=None,
-        headline=f"Fragmentation: the allocator holds {digits(held / max(used, 1.0))} times the memory that tensors use",
+        headline=(
+            f"Fragmentation: the allocator holds {digits(held / max(used, 1.0))} times the memory"
+            " that tensors use"
+        ),
         explanation=f"When tensors use most ({megabytes(used)}), it holds {megabytes(held)}.",
         caveat="A device with more memory would only hide it.",
         evidence=[
@@ -67,7 +74,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             )
         ],
         actions=[
-            Action("let segments of memory grow in place", "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"),
+            Action(
+                "let segments of memory grow in place",
+                "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+            ),
             Action("or make sizes repeat: pad or bucket inputs by length"),
         ],
     )

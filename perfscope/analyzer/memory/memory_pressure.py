@@ -1,19 +1,21 @@
 """The device's memory is nearly full.
 
 What it means
-    The next longer sequence or larger batch ends in an out-of-memory error, and before that the allocator starts giving blocks
-    back and asking for them again, which stalls steps.
+    The next longer sequence or larger batch ends in an out-of-memory error, and before that the
+    allocator starts giving blocks back and asking for them again, which stalls steps.
 
 How it is detected
-    The most that PyTorch's allocator held at once is at least 92 % of the device's memory (TraceML; TensorBoard's plugin says
-    90 %): from memory events (`profile_memory=True`). While attached the driver says how much of a device is in use, by all
-    processes on it and the driver itself.
+    The most that PyTorch's allocator held at once is at least 92 % of the device's memory (TraceML;
+    TensorBoard's plugin says 90 %): from memory events (`profile_memory=True`). While attached the
+    driver says how much of a device is in use, by all processes on it and the driver itself.
 
 What to do
-    Activation checkpointing, a smaller micro-batch with gradient accumulation, sharding the optimizer's state.
+    Activation checkpointing, a smaller micro-batch with gradient accumulation, sharding the
+    optimizer's state.
 
 When it is wrong
-    Memory set aside on purpose (a server's cache of keys and values takes what it is allowed to) is full by design.
+    Memory set aside on purpose (a server's cache of keys and values takes what it is allowed to) is
+    full by design.
 """
 
 import numpy as np
@@ -35,7 +37,10 @@ ACTIONS = (
         "recompute activations in place of keeping them",
         "torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)",
     ),
-    Action("or smaller micro-batches with gradient accumulation; or shard the optimizer's state (FSDP, ZeRO)"),
+    Action(
+        "or smaller micro-batches with gradient accumulation; or shard the optimizer's state (FSDP,"
+        " ZeRO)"
+    ),
 )
 
 
@@ -48,7 +53,11 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
     peaks = trace.fact(memory_peaks)
     if not len(peaks):
         return "no memory event of a device is in the trace"
-    return None if (peaks["memory_bytes"] > 0).any() else "how much memory the device has is not in the trace"
+    return (
+        None
+        if (peaks["memory_bytes"] > 0).any()
+        else "how much memory the device has is not in the trace"
+    )
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
@@ -69,11 +78,16 @@ def _of_driver(trace: Trace, limits: Limits) -> Finding | None:
         limits,
         warns=True,
         message=Message(
-            f"Memory pressure: {percent(most.share)} of the memory of {called(use, trace)} is in use",
+            f"Memory pressure: {percent(most.share)} of the memory of {called(use, trace)} is"
+            " in use",
             f"{megabytes(used)} of {megabytes(whole)} are in use. A longer input may fail.",
             "No time is lost; do not increase the batch size.",
         ),
-        evidence=[evidence(use, "device memory in use, by all processes", used / 1e9, "GB", (most.ts, most.ts))],
+        evidence=[
+            evidence(
+                use, "device memory in use, by all processes", used / 1e9, "GB", (most.ts, most.ts)
+            )
+        ],
         actions=list(ACTIONS),
     )
 
@@ -99,11 +113,17 @@ def _of_allocator(trace: Trace, limits: Limits) -> Finding | None:
         share=0.0,
         speedup=None,
         headline=f"Memory pressure: the allocator holds {percent(full[at])} of the device's memory",
-        explanation=f"At its peak it holds {megabytes(held)} of {megabytes(whole)}. A longer input may fail.",
+        explanation=(
+            f"At its peak it holds {megabytes(held)} of {megabytes(whole)}. A longer input may"
+            " fail."
+        ),
         caveat="No time is lost; do not increase the batch size.",
         evidence=[
             Evidence(
-                text=f"peak: {megabytes(held)} held, {megabytes(float(row['allocated_bytes']))} of it in use",
+                text=(
+                    f"peak: {megabytes(held)} held, {megabytes(float(row['allocated_bytes']))} of"
+                    " it in use"
+                ),
                 value=round(held / 1e9, 3),
                 unit="GB",
                 start_ns=int(row["ts"]),

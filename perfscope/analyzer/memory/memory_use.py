@@ -15,8 +15,9 @@ COLUMNS = ("rank", "process", "device", *HELD, *USED, "memory_bytes")
 def memory_peaks(trace: Trace) -> pd.DataFrame:
     """One row for each device with memory events.
 
-    `ts`, `reserved_bytes` and `allocated_bytes` of the moment at which the allocator held most, `used_ts`, `used_bytes` and
-    `held_at_use` of that at which tensors used most, `memory_bytes` of the device (-1 unknown).
+    `ts`, `reserved_bytes` and `allocated_bytes` of the moment at which the allocator held most,
+    `used_ts`, `used_bytes` and `held_at_use` of that at which tensors used most, `memory_bytes` of
+    the device (-1 unknown).
     """
     events = table(trace, "memory")
     if events is None:

@@ -1,20 +1,21 @@
 """Copies between host and device go through pageable memory.
 
 What it means
-    The driver copies pageable memory into a pinned buffer first, piece by piece, and the call returns only then: the copy runs
-    at a fraction of the link's rate, overlaps with nothing, and holds the host up. `non_blocking=True` has no effect on it.
+    The driver copies pageable memory into a pinned buffer first, piece by piece, and the call
+    returns only then: the copy runs at a fraction of the link's rate, overlaps with nothing, and
+    holds the host up. `non_blocking=True` has no effect on it.
 
 How it is detected
-    Copies that the trace says are of pageable memory. Their cost is the time in which such a copy runs, or its call holds the
-    host, while no kernel runs on the device; at least 3 % of the span.
+    Copies that the trace says are of pageable memory. Their cost is the time in which such a copy
+    runs, or its call holds the host, while no kernel runs on the device; at least 3 % of the span.
 
 What to do
-    `pin_memory=True` in the loader (or `.pin_memory()` once for a buffer that is used again) together with
-    `.to(device, non_blocking=True)`.
+    `pin_memory=True` in the loader (or `.pin_memory()` once for a buffer that is used again)
+    together with `.to(device, non_blocking=True)`.
 
 When it is wrong
-    A read of a result to the host waits for the kernels before it: that wait is `host-sync` and not counted here. Small
-    copies (below 64 KiB) are staged without waiting and cost little.
+    A read of a result to the host waits for the kernels before it: that wait is `host-sync` and not
+    counted here. Small copies (below 64 KiB) are staged without waiting and cost little.
 """
 
 import numpy as np
@@ -45,7 +46,9 @@ def not_applicable(trace: Trace, limits: Limits) -> str | None:
     if across is None or not len(across):
         return "no copy between host and device is in the trace"
     return (
-        None if (column(across, "pinned") >= 0).any() else "the trace does not say whether copies are of pinned memory"
+        None
+        if (column(across, "pinned") >= 0).any()
+        else "the trace does not say whether copies are of pinned memory"
     )
 
 
@@ -55,7 +58,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     copies = rows_on(trace, "copies", case.unit)
     if copies is None:
         return None
-    pageable = copies[(column(copies, "pinned") == 0) & copies["direction"].isin(("h2d", "d2h")).to_numpy()]
+    pageable = copies[
+        (column(copies, "pinned") == 0) & copies["direction"].isin(("h2d", "d2h")).to_numpy()
+    ]
     sent = pageable[(pageable["direction"] == "h2d") & (pageable["launch"] >= 0)]
     calls = table(trace, "launches")
     held = merged()
@@ -74,7 +79,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost,
         limits,
         message=Message(
-            f"Pageable copies: copies of memory that is not pinned take {percent(share)} of the time",
+            f"Pageable copies: copies of memory that is not pinned take {percent(share)} of the"
+            " time",
             "The device computes nothing meanwhile.",
             "`non_blocking=True` alone does not help: it needs pinned memory.",
         ),

@@ -1,6 +1,8 @@
-"""How much slower steps are while everything is instrumented than in the blocks in which steps are only counted.
+"""How much slower steps are while everything is instrumented than in the blocks in which steps are
+only counted.
 
-Both kinds of blocks alternate within one recording (docs/decisions/0019), so that what else changes in the run cancels.
+Both kinds of blocks alternate within one recording (docs/decisions/0019), so that what else changes
+in the run cancels.
 """
 
 from dataclasses import dataclass
@@ -15,9 +17,12 @@ Floats = NDArray[np.float64]
 FEWEST_CYCLES = 4
 """With fewer there is no spread to tell an interval from."""
 TRIMMED = 0.2
-"""Of the cycles at each end: those with a checkpoint, a log or an evaluation in one kind of block."""
+"""Of the cycles at each end: those with a checkpoint, a log or an evaluation in one kind of block.
+"""
 CAP_SHARE, CAP_NS = 2.0, 20_000_000
-"""A step counts as at most so much longer than the usual one: what is longer is not an effect of sampling."""
+"""A step counts as at most so much longer than the usual one: what is longer is not an effect of
+sampling.
+"""
 LEAST_SPREAD = 0.02
 """A cycle whose steps all have nearly the same exposure says nothing."""
 RESAMPLES = 2000
@@ -28,7 +33,9 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Contrast:
-    """`share`: by how much a fully instrumented step is longer than one that is only counted, of the latter."""
+    """`share`: by how much a fully instrumented step is longer than one that is only counted, of
+    the latter.
+    """
 
     share: float
     low: float
@@ -37,10 +44,11 @@ class Contrast:
 
 
 def block_contrast(begin: Ints, dur: Ints, counting: Spans) -> Contrast | None:
-    """Compare steps (sorted `begin` and `dur`, ns) by how much of each lies in the `counting` blocks (sorted, ns).
+    """Compare steps (sorted `begin` and `dur`, ns) by how much of each lies in the `counting`
+    blocks (sorted, ns).
 
-    Returns None where too few cycles hold both kinds of steps. A cycle reaches from the middle between two counting blocks to the
-    next such middle: a steady drift cancels within it.
+    Returns None where too few cycles hold both kinds of steps. A cycle reaches from the middle
+    between two counting blocks to the next such middle: a steady drift cancels within it.
     """
     if len(dur) < 2 * FEWEST_CYCLES or len(counting[0]) < FEWEST_CYCLES:
         return None

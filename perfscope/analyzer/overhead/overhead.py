@@ -1,7 +1,9 @@
-"""What recording cost the run: the share of its time that it lost, with an interval, and what that is made of.
+"""What recording cost the run: the share of its time that it lost, with an interval, and what that
+is made of.
 
-Where there are steps, blocks in which they were only counted alternate with blocks of full instrumentation, and the
-difference is the cost of everything that can be switched off (docs/decisions/0019). What cannot is measured and added.
+Where there are steps, blocks in which they were only counted alternate with blocks of full
+instrumentation, and the difference is the cost of everything that can be switched off
+(docs/decisions/0019). What cannot is measured and added.
 """
 
 from dataclasses import dataclass, field
@@ -26,13 +28,17 @@ from perfscope.traces.trace import Trace
 
 LOOP_PHASES = ("train", "inference")
 LEAST_HALF_WIDTH = 0.01
-"""What outlasts a block (a warm cache, a filled queue) does not show in the difference between blocks."""
+"""What outlasts a block (a warm cache, a filled queue) does not show in the difference between
+blocks.
+"""
 FULL_CORES_IDLE = 0.05
 NS_PER_S = 1e9
 
 
 def overhead(trace: Trace) -> Overhead | None:
-    """Return the overhead of the process that holds the others up; None for traces that other tools recorded."""
+    """Return the overhead of the process that holds the others up; None for traces that other tools
+    recorded.
+    """
     return None if trace.has_profiled_work else trace.fact(measured_overhead)
 
 
@@ -48,7 +54,9 @@ def measured_overhead(trace: Trace) -> Overhead | None:
 
 
 def process_with_steps(trace: Trace) -> int | None:
-    """Return the process that the diagnosis is about, else the one with most steps, None without any."""
+    """Return the process that the diagnosis is about, else the one with most steps, None without
+    any.
+    """
     process = critical_rank(trace, LIMITS)
     if process is not None:
         return process
@@ -57,20 +65,28 @@ def process_with_steps(trace: Trace) -> int | None:
 
 
 def cost_of(trace: Trace, process: int | None) -> ProbeCost | None:
-    """Return what the probe in `process` measured; in the process whose probe cost most where it is None."""
+    """Return what the probe in `process` measured; in the process whose probe cost most where it is
+    None.
+    """
     costs = manifest(trace).costs if len(trace.manifests) == 1 else []
-    costs = [one for one in costs if (process is None or one.process == process) and is_plausible(one)]
+    costs = [
+        one for one in costs if (process is None or one.process == process) and is_plausible(one)
+    ]
     return max(costs, key=lambda one: one.records_ns + one.sampling_ns, default=None)
 
 
 def is_plausible(cost: ProbeCost) -> bool:
-    """Return whether these can be durations of a recording: a manifest is a file that anybody may have written."""
+    """Return whether these can be durations of a recording: a manifest is a file that anybody may
+    have written.
+    """
     return all(0 <= value < LARGEST_NS for value in msgspec.structs.astuple(cost))
 
 
 @dataclass(frozen=True)
 class Loop:
-    """The steps of one process (ns): when they began, how long they took, which were in no profiling window, counting blocks."""
+    """The steps of one process (ns): when they began, how long they took, which were in no
+    profiling window, counting blocks.
+    """
 
     begin: Ints
     dur: Ints
@@ -81,9 +97,9 @@ class Loop:
     @classmethod
     def of(cls, trace: Trace, process: int) -> "Loop":
         rows: pd.DataFrame = trace.fact(steps)
-        rows = rows[(rows["process"] == process) & rows["phase"].isin(LOOP_PHASES) & (rows["dur"] > 0)].sort_values(
-            "ts"
-        )
+        rows = rows[
+            (rows["process"] == process) & rows["phase"].isin(LOOP_PHASES) & (rows["dur"] > 0)
+        ].sort_values("ts")
         blocks = rows_of(trace, "counting_blocks", process)
         counting = merged((column(blocks, "ts"), column(blocks, "ts") + column(blocks, "dur")))
         begin, dur = column(rows, "ts"), column(rows, "dur")
@@ -96,23 +112,33 @@ class Loop:
         return float(self.begin[-1] + self.dur[-1] - self.begin[0])
 
     def window_ns(self) -> tuple[float, float]:
-        """(time that steps in and next to windows took beyond the usual, its standard deviation)."""
+        """(time that steps in and next to windows took beyond the usual, its standard
+        deviation).
+        """
         inside, usual = self.dur[~self.clean].astype(float), capped(self.dur[self.clean])
         if not len(inside):
             return 0.0, 0.0
-        return float(inside.sum() - usual.mean() * len(inside)), float(usual.std() * np.sqrt(len(inside)))
+        return float(inside.sum() - usual.mean() * len(inside)), float(
+            usual.std() * np.sqrt(len(inside))
+        )
 
     def counted_rate(self, *, first_half: bool) -> float | None:
-        """Return steps per second in the counting blocks of one half; None with too few steps there."""
+        """Return steps per second in the counting blocks of one half; None with too few steps
+        there.
+        """
         middle = self.begin[0] + self.span_ns / 2
         picked = self.clean & (self.exposure < 0.5) & ((self.begin < middle) == first_half)
-        return float(NS_PER_S / self.dur[picked].mean()) if picked.sum() >= LIMITS.fewest_steps else None
+        return (
+            float(NS_PER_S / self.dur[picked].mean())
+            if picked.sum() >= LIMITS.fewest_steps
+            else None
+        )
 
 
 @dataclass(frozen=True)
 class CpuTaken:
-    """CPU time of ours on full cores (ns): the run lost `most_ns` of it where all its threads waited for the one that made
-    room, and `least_ns` where each went on by itself.
+    """CPU time of ours on full cores (ns): the run lost `most_ns` of it where all its threads
+    waited for the one that made room, and `least_ns` where each went on by itself.
     """
 
     least_ns: float
@@ -120,9 +146,16 @@ class CpuTaken:
 
 
 def cpu_taken(trace: Trace) -> CpuTaken | None:
-    """Return the CPU time that the agent and all probes used; None where a core was idle for them, or it was not measured."""
+    """Return the CPU time that the agent and all probes used; None where a core was idle for them,
+    or it was not measured.
+    """
     agent_ns, cores = manifest(trace).agent_cpu_ns, manifest(trace).usable_cores
-    if len(trace.manifests) != 1 or agent_ns is None or not 0 <= agent_ns < LARGEST_NS or cores is None:
+    if (
+        len(trace.manifests) != 1
+        or agent_ns is None
+        or not 0 <= agent_ns < LARGEST_NS
+        or cores is None
+    ):
         return None
     if not trace.fact(host_load).full(FULL_CORES_IDLE):
         return None
@@ -131,11 +164,13 @@ def cpu_taken(trace: Trace) -> CpuTaken | None:
     return CpuTaken((agent_ns + inside_ns) / max(cores.cores, 1.0), float(agent_ns + inside_ns))
 
 
-def from_blocks(loop: Loop, contrast: Contrast, cost: ProbeCost | None, taken: CpuTaken | None) -> Overhead:
+def from_blocks(
+    loop: Loop, contrast: Contrast, cost: ProbeCost | None, taken: CpuTaken | None
+) -> Overhead:
     """Return the overhead from the difference between blocks, and what was measured directly.
 
-    The difference does not hold what goes on in both kinds of blocks: the agent's own start, or one that delays the next block,
-    too. On full cores the CPU time that was `taken` bounds that.
+    The difference does not hold what goes on in both kinds of blocks: the agent's own start, or one
+    that delays the next block, too. On full cores the CPU time that was `taken` bounds that.
     """
     window_ns, window_deviation_ns = loop.window_ns()
     counted_ns = float(covered(loop.counting, loop.begin[:1], loop.begin[-1:] + loop.dur[-1:])[0])
@@ -177,7 +212,8 @@ def from_blocks(loop: Loop, contrast: Contrast, cost: ProbeCost | None, taken: C
 def from_parts(trace: Trace, process: int | None) -> Overhead | None:
     """Return the sum of the measured parts, for recordings without enough steps.
 
-    What the agent used counts where the job's cores were full; else it ran on cores that nobody wanted.
+    What the agent used counts where the job's cores were full; else it ran on cores that nobody
+    wanted.
     """
     cost, agent_ns = cost_of(trace, process), manifest(trace).agent_cpu_ns
     if cost is None and agent_ns is None:

@@ -1,1 +1,3 @@
-"""What a recording holds, before any question is asked of it: steps, threads, samples, counters, the work of devices."""
+"""What a recording holds, before any question is asked of it: steps, threads, samples, counters,
+the work of devices.
+"""

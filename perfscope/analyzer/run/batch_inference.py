@@ -1,4 +1,6 @@
-"""Does a loop of calls fetch its inputs itself, or do requests come to it? One wait is a loss in the first, rest in the other."""
+"""Does a loop of calls fetch its inputs itself, or do requests come to it? One wait is a loss in
+the first, rest in the other.
+"""
 
 import pandas as pd
 
@@ -9,15 +11,22 @@ from perfscope.analyzer.run.table_access import column, rows_of
 from perfscope.traces.intervals import Spans, inside
 from perfscope.traces.trace import Trace
 
-# A loop of either kind may sleep; the other waits of the library are for what somebody else hands over.
-FOR_OTHERS = tuple(one for one in RESTING if one != "sleep (") + ("recv (", "recv_bytes (", "_recv (")
+# A loop of either kind may sleep; the other waits of the library are for what somebody else hands
+# over.
+FOR_OTHERS = tuple(one for one in RESTING if one != "sleep (") + (
+    "recv (",
+    "recv_bytes (",
+    "_recv (",
+)
 
 
 def pull_loop(trace: Trace, process: int, tids: pd.Series, gap: Spans) -> bool:
-    """True when nothing could hand this loop a request: its process listens on no socket, no other Python thread was ever
-    sampled in it, and between its calls it was never seen in a wait of the library (for a queue, an event, a connection).
+    """True when nothing could hand this loop a request: its process listens on no socket, no other
+    Python thread was ever sampled in it, and between its calls it was never seen in a wait of the
+    library (for a queue, an event, a connection).
 
-    `tids`: the loop's threads; `gap`: the time between its calls. False with too few samples to say.
+    `tids`: the loop's threads; `gap`: the time between its calls. False with too few samples to
+    say.
     """
     stacks, counted = rows_of(trace, "stacks", process), readings(trace, "listening_sockets")
     if stacks is None or counted is None or not stacks["tid"].isin(tids).all():

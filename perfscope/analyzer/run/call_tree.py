@@ -1,4 +1,6 @@
-"""Sums over nested calls by name: time of the host, and of the device work that was launched inside them."""
+"""Sums over nested calls by name: time of the host, and of the device work that was launched inside
+them.
+"""
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,15 @@ SUMS = ("host_ns", "host_self_ns", "device_ns", "device_self_ns", "backward_devi
 COLUMNS = ("process", "name", "parent", "count", *SUMS, "longest_ts")
 
 
-def by_name(calls: pd.DataFrame, parent: Ints, work: Ints, behind: Ints, work_ns: Ints) -> pd.DataFrame:
+def by_name(
+    calls: pd.DataFrame, parent: Ints, work: Ints, behind: Ints, work_ns: Ints
+) -> pd.DataFrame:
     """One row for each process and name, with COLUMNS.
 
-    `calls` has process, ts, dur and a categorical name; `parent` is the position of the call around each, -1 for none. Of each
-    piece of device work, `work_ns` long, `work` is the position of the innermost call that launched it and `behind` of the
-    call whose backward it is (-1: none). A call inside another of its name adds to `count` and the self times only.
+    `calls` has process, ts, dur and a categorical name; `parent` is the position of the call around
+    each, -1 for none. Of each piece of device work, `work_ns` long, `work` is the position of the
+    innermost call that launched it and `behind` of the call whose backward it is (-1: none). A call
+    inside another of its name adds to `count` and the self times only.
     """
     dur, ts = calls["dur"].to_numpy(np.int64), calls["ts"].to_numpy(np.int64)
     code = np.asarray(calls["name"].cat.codes, np.int64)
@@ -23,7 +28,9 @@ def by_name(calls: pd.DataFrame, parent: Ints, work: Ints, behind: Ints, work_ns
     outer = ~inside_same_name(code, parent)
     own, whole, kernels = climbed(work, parent, work_ns)
     _, backward, _ = climbed(behind, parent, work_ns)
-    inner = np.bincount(parent[parent >= 0], weights=dur[parent >= 0], minlength=len(dur)).astype(np.int64)
+    inner = np.bincount(parent[parent >= 0], weights=dur[parent >= 0], minlength=len(dur)).astype(
+        np.int64
+    )
     frame = pd.DataFrame(
         {
             "process": calls["process"].to_numpy(np.int64),
@@ -38,7 +45,9 @@ def by_name(calls: pd.DataFrame, parent: Ints, work: Ints, behind: Ints, work_ns
         }
     )
     sums = frame.groupby(["process", "code"], sort=True).sum().reset_index()
-    longest = frame.assign(dur=dur).groupby(["process", "code"], sort=True)["dur"].idxmax().to_numpy()
+    longest = (
+        frame.assign(dur=dur).groupby(["process", "code"], sort=True)["dur"].idxmax().to_numpy()
+    )
     around = np.where(parent[longest] >= 0, code[parent[longest]], -1)
     spelled = np.append(names.to_numpy(object), "")
     sums = sums.assign(name=spelled[sums["code"]], parent=spelled[around], longest_ts=ts[longest])
@@ -46,7 +55,9 @@ def by_name(calls: pd.DataFrame, parent: Ints, work: Ints, behind: Ints, work_ns
 
 
 def climbed(at: Ints, parent: Ints, amount: Ints) -> tuple[Ints, Ints, Ints]:
-    """For each call: the amounts at it; at it and at all calls inside it; and how many those are. `at` is -1 for nowhere."""
+    """For each call: the amounts at it; at it and at all calls inside it; and how many those are.
+    `at` is -1 for nowhere.
+    """
     at, amount = at[at >= 0], amount[at >= 0]
     own = np.bincount(at, weights=amount, minlength=len(parent)).astype(np.int64)
     whole, count = np.zeros(len(parent), np.int64), np.zeros(len(parent), np.int64)

@@ -1,4 +1,6 @@
-"""Cumulative counters over a window of time: how much each process used, read from the samples around it."""
+"""Cumulative counters over a window of time: how much each process used, read from the samples
+around it.
+"""
 
 import numpy as np
 import pandas as pd
@@ -12,16 +14,20 @@ Floats = NDArray[np.float64]
 
 HOST = -1
 WHOLE = -1
-# A process first seen later than this after the first reading of all was born in the recording: what it had used by
-# then belongs to it. Collectors read every process at least once a second.
+# A process first seen later than this after the first reading of all was born in the recording:
+# what it had used by then belongs to it. Collectors read every process at least once a second.
 BORN_NS = 1_500_000_000
 
 
-def used(trace: Trace, name: str, begin: int, end: int, *, threads: bool = False) -> dict[tuple[int, int], float]:
-    """(process, tid) -> growth of the cumulative counter `name` between two instants (ns), linear between readings.
+def used(
+    trace: Trace, name: str, begin: int, end: int, *, threads: bool = False
+) -> dict[tuple[int, int], float]:
+    """(process, tid) -> growth of the cumulative counter `name` between two instants (ns), linear
+    between readings.
 
-    tid is -1 for a whole process, which is what is given unless `threads`; process -1 is the host. The window is cut to
-    what the readings cover and the growth scaled to the whole of it, where they cover at least half.
+    tid is -1 for a whole process, which is what is given unless `threads`; process -1 is the host.
+    The window is cut to what the readings cover and the growth scaled to the whole of it, where
+    they cover at least half.
     """
     frame = readings(trace, name)
     if frame is None or not len(frame) or end <= begin:
@@ -41,22 +47,27 @@ def used(trace: Trace, name: str, begin: int, end: int, *, threads: bool = False
         if high <= low:
             continue
         lives_on = ts[-1] >= end - BORN_NS
-        scale = (end - begin) / (high - low) if lives_on and high - low >= (end - begin) / 2 else 1.0
+        scale = (
+            (end - begin) / (high - low) if lives_on and high - low >= (end - begin) / 2 else 1.0
+        )
         grown[process, tid] = growth(ts, value, low, high) * scale
     return grown
 
 
 def growth(ts: Ints, value: Floats, begin: int, end: int) -> float:
-    """Growth between two instants; a sum over threads falls when one of them ends, which is no growth."""
+    """Growth between two instants; a sum over threads falls when one of them ends, which is no
+    growth.
+    """
     low, high = np.interp([begin, end], ts, value)
     return max(float(high - low), 0.0)
 
 
 def grown_in(trace: Trace, name: str, process: int, tid: int, spans: Spans) -> float | None:
-    """Growth of one counter inside sorted spans that do not overlap (ns), linear between readings; what happens between the
-    spans does not count.
+    """Growth of one counter inside sorted spans that do not overlap (ns), linear between readings;
+    what happens between the spans does not count.
 
-    The part of the spans that the readings cover stands for all of it; None where that is less than half.
+    The part of the spans that the readings cover stands for all of it; None where that is less than
+    half.
     """
     frame = readings(trace, name)
     rows = None if frame is None else frame[(frame["process"] == process) & (frame["tid"] == tid)]
@@ -79,7 +90,9 @@ def readings(trace: Trace, name: str) -> pd.DataFrame | None:
 
 def total(trace: Trace, name: str, begin: int, end: int) -> float | None:
     """Growth summed over all processes of the job; None when nothing was read."""
-    grown = [value for (process, _), value in used(trace, name, begin, end).items() if process != HOST]
+    grown = [
+        value for (process, _), value in used(trace, name, begin, end).items() if process != HOST
+    ]
     return sum(grown) if grown else None
 
 

@@ -1,11 +1,18 @@
-"""What a device was busy with: computation first, then communication that it does not hide, then copies."""
+"""What a device was busy with: computation first, then communication that it does not hide, then
+copies.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, EXPOSED_COPY, PEER_WAIT
+from perfscope.analyzer.categories import (
+    DEVICE_COMPUTE,
+    EXPOSED_COMMUNICATION,
+    EXPOSED_COPY,
+    PEER_WAIT,
+)
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import Unit
@@ -15,7 +22,9 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Activity:
-    """Sorted disjoint interval sets, ns. `communication` and `copy` are whole: what computation hides is still in them."""
+    """Sorted disjoint interval sets, ns. `communication` and `copy` are whole: what computation
+    hides is still in them.
+    """
 
     compute: Spans
     communication: Spans
@@ -39,7 +48,9 @@ class Activity:
 def activity(trace: Trace, unit: Unit) -> Activity:
     """The activity of one device."""
     kernels, copies = rows_on(trace, "kernels", unit), rows_on(trace, "copies", unit)
-    talks = np.zeros(0, bool) if kernels is None else (kernels["kind"] == "communication").to_numpy()
+    talks = (
+        np.zeros(0, bool) if kernels is None else (kernels["kind"] == "communication").to_numpy()
+    )
     ts, end = column(kernels, "ts"), column(kernels, "ts") + column(kernels, "dur")
     communication = merged((ts[talks], end[talks]))
     moved = column(copies, "ts")
@@ -56,12 +67,16 @@ def rows_on(trace: Trace, name: str, unit: Unit) -> pd.DataFrame | None:
     frame = table(trace, name)
     if frame is None:
         return None
-    own: pd.DataFrame = frame[(column(frame, "process") == unit.process) & (column(frame, "device") == unit.device)]
+    own: pd.DataFrame = frame[
+        (column(frame, "process") == unit.process) & (column(frame, "device") == unit.device)
+    ]
     return own
 
 
 def _before_the_last(trace: Trace, unit: Unit) -> Spans:
-    """When this device was in a collective that its last rank had not reached, and in no other that ran."""
+    """When this device was in a collective that its last rank had not reached, and in no other that
+    ran.
+    """
     own = rows_on(trace, "collectives", unit)
     if own is None or not len(own):
         return merged()

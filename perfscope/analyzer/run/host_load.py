@@ -12,7 +12,9 @@ SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class HostLoad:
-    """Over the steady steps, or the whole recording where there are none; None where nothing tells."""
+    """Over the steady steps, or the whole recording where there are none; None where nothing
+    tells.
+    """
 
     begin_ns: int
     end_ns: int
@@ -21,19 +23,29 @@ class HostLoad:
     tree_cores: float | None  # cores the job's processes keep busy
     host_busy: float | None  # 0..1, everyone on the machine
     host_cores: float | None  # cores of the machine
-    kernel_cores: float  # cores the kernel keeps busy, whoever it works for; 0 where that was not read
+    kernel_cores: (
+        float  # cores the kernel keeps busy, whoever it works for; 0 where that was not read
+    )
     idle_cores: float | None  # cores the job could still use
     delay: dict[
         int, float
     ]  # process -> seconds per second its threads were runnable without a core, summed over threads
     thread_delay: dict[tuple[int, int], float]  # (process, tid) -> the same for one thread
     process_cores: dict[int, float]  # process -> cores kept busy
-    throttled_share: float | None  # of the time, in which the cgroup was held back; over 1 where several cores were
+    throttled_share: (
+        float | None
+    )  # of the time, in which the cgroup was held back; over 1 where several cores were
     throttled_events: float | None
 
     def wanted_by_others(self, process: int) -> float:
-        """Cores that the job's other processes (its loader workers first of all) use or would use if they could."""
-        return sum(c + self.delay.get(code, 0.0) for code, c in self.process_cores.items() if code != process)
+        """Cores that the job's other processes (its loader workers first of all) use or would use
+        if they could.
+        """
+        return sum(
+            c + self.delay.get(code, 0.0)
+            for code, c in self.process_cores.items()
+            if code != process
+        )
 
     def used_elsewhere(self) -> float:
         """Cores that other jobs on this machine use."""
@@ -42,11 +54,15 @@ class HostLoad:
         return max(self.host_busy * self.host_cores - self.tree_cores, 0.0)
 
     def used_by_kernel(self) -> float:
-        """Cores that the kernel's own threads use at most: its time, as far as it is not the job's processes'."""
+        """Cores that the kernel's own threads use at most: its time, as far as it is not the job's
+        processes'.
+        """
         return min(self.kernel_cores, self.used_elsewhere())
 
     def full(self, idle_share: float) -> bool:
-        """Is at most this share (or a quarter of a core) of the cores that the job may use idle? Not where that is not known."""
+        """Is at most this share (or a quarter of a core) of the cores that the job may use idle?
+        Not where that is not known.
+        """
         if self.idle_cores is None or not self.usable_cores:
             return False
         return self.idle_cores <= max(idle_share * self.usable_cores, 0.25)
@@ -68,7 +84,9 @@ def window(trace: Trace) -> tuple[int, int]:
         if (frame := table(trace, name)) is not None
     ]
     ends = [ts for ts in ends if len(ts)]
-    return (int(min(ts.min() for ts in ends)), int(max(ts.max() for ts in ends))) if ends else (0, 0)
+    return (
+        (int(min(ts.min() for ts in ends)), int(max(ts.max() for ts in ends))) if ends else (0, 0)
+    )
 
 
 def host_load(trace: Trace) -> HostLoad:
@@ -92,8 +110,14 @@ def host_load(trace: Trace) -> HostLoad:
         host_cores=count,
         kernel_cores=(of_host(trace, "host_cpu_kernel_ns", begin, end) or 0.0) / span,
         idle_cores=_idle(usable, tree, host_busy, count),
-        delay={p: v / span for (p, _), v in used(trace, "run_delay_ns", begin, end).items() if p != HOST},
-        thread_delay={k: v / span for k, v in used(trace, "run_delay_ns", begin, end, threads=True).items()},
+        delay={
+            p: v / span
+            for (p, _), v in used(trace, "run_delay_ns", begin, end).items()
+            if p != HOST
+        },
+        thread_delay={
+            k: v / span for k, v in used(trace, "run_delay_ns", begin, end, threads=True).items()
+        },
         process_cores={p: v / span for p, v in cpu.items()},
         throttled_share=None if throttled is None else throttled / span,
         throttled_events=throttling(trace, "nr_throttled", begin, end),
@@ -106,7 +130,9 @@ def host_cores(trace: Trace) -> float | None:
     return float(frame["value"].iloc[-1]) if frame is not None and len(frame) else None
 
 
-def _idle(usable: float | None, tree: float | None, host_busy: float | None, count: float | None) -> float | None:
+def _idle(
+    usable: float | None, tree: float | None, host_busy: float | None, count: float | None
+) -> float | None:
     """Cores that are free for the job: within its limit, and not taken by others on the machine."""
     if usable is None or tree is None:
         return None
@@ -117,7 +143,9 @@ def _idle(usable: float | None, tree: float | None, host_busy: float | None, cou
 
 
 def throttling(trace: Trace, name: str, begin: int, end: int) -> float | None:
-    """Growth of a cgroup counter: the processes of one job share the group, so the largest reading stands for it."""
+    """Growth of a cgroup counter: the processes of one job share the group, so the largest reading
+    stands for it.
+    """
     grown = list(used(trace, name, begin, end).values())
     return max(grown) if grown else None
 

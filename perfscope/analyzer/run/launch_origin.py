@@ -1,4 +1,6 @@
-"""Which operator launched each kernel and copy, and which forward operator a backward one belongs to."""
+"""Which operator launched each kernel and copy, and which forward operator a backward one belongs
+to.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Origin:
-    """For each row of `kernels` and of `copies` (in that order) its time, launch and operator; -1 where it is not known."""
+    """For each row of `kernels` and of `copies` (in that order) its time, launch and operator; -1
+    where it is not known.
+    """
 
     process: Ints
     device: Ints
@@ -42,9 +46,9 @@ def work_origin(trace: Trace) -> Origin:
 def forward_ops(trace: Trace) -> Ints:
     """For each row of `ops` the row of the forward operator it is the backward of, -1 for none.
 
-    Autograd gives a forward operator and the backward of it one number, counted for each forward thread. Several nested
-    operators of the forward carry the number; the one that started last made the node. Operators inside a backward one
-    belong where it does.
+    Autograd gives a forward operator and the backward of it one number, counted for each forward
+    thread. Several nested operators of the forward carry the number; the one that started last made
+    the node. Operators inside a backward one belong where it does.
     """
     ops = table(trace, "ops")
     if ops is None or not len(ops):
@@ -69,7 +73,9 @@ def _keys(*columns: Ints) -> list[tuple[int, ...]]:
 
 
 def _forward_threads(trace: Trace, ahead: Ints, behind: Ints) -> Ints:
-    """The tid of each backward operator's forward thread: torch numbers threads its own way, so the one whose numbers fit."""
+    """The tid of each backward operator's forward thread: torch numbers threads its own way, so the
+    one whose numbers fit.
+    """
     ops = table(trace, "ops")
     process, tid, sequence = column(ops, "process"), column(ops, "tid"), column(ops, "sequence")
     number = column(ops, "forward_tid")
@@ -81,7 +87,9 @@ def _forward_threads(trace: Trace, ahead: Ints, behind: Ints) -> Ints:
     for key in set(_keys(process[behind], number[behind])):
         mine = (process[behind] == key[0]) & (number[behind] == key[1])
         wanted = np.unique(sequence[behind[mine]])
-        fits = {t: int(np.isin(wanted, have).sum()) for (p, t), have in threads.items() if p == key[0]}
+        fits = {
+            t: int(np.isin(wanted, have).sum()) for (p, t), have in threads.items() if p == key[0]
+        }
         if fits:
             chosen[mine] = max(fits, key=lambda t: fits[t])
     return chosen

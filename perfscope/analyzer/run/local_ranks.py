@@ -1,4 +1,6 @@
-"""The training (or serving) processes of the job on this host, which of them ran at the same time, and its loader workers."""
+"""The training (or serving) processes of the job on this host, which of them ran at the same time,
+and its loader workers.
+"""
 
 import numpy as np
 
@@ -11,12 +13,16 @@ ALL_ALONG: Span = (-np.inf, np.inf)
 
 
 def main_processes(trace: Trace) -> list[tuple[int, int]]:
-    """(process, rank) of each: those the probe saw working, else those that the recorder called main."""
+    """(process, rank) of each: those the probe saw working, else those that the recorder called
+    main.
+    """
     return trainers(trace) or called_main(trace)
 
 
 def called_main(trace: Trace) -> list[tuple[int, int]]:
-    """(process, rank) of those that the recorder called main, whether they were seen working or not."""
+    """(process, rank) of those that the recorder called main, whether they were seen working or
+    not.
+    """
     processes = table(trace, "processes")
     if processes is None:
         return []
@@ -25,7 +31,9 @@ def called_main(trace: Trace) -> list[tuple[int, int]]:
 
 
 def ranks_at_once(trace: Trace) -> int:
-    """How many of the main processes worked at the same time at most: what a script starts one after the other shares no core."""
+    """How many of the main processes worked at the same time at most: what a script starts one
+    after the other shares no core.
+    """
     return _at_once(trace, main_processes(trace))
 
 
@@ -35,8 +43,8 @@ def mains_at_once(trace: Trace) -> int:
 
 
 def together(trace: Trace) -> list[list[int]]:
-    """The main processes in groups of those that worked at the same time, each with one of its group at least, the earliest
-    first: only they can be ranks of one job.
+    """The main processes in groups of those that worked at the same time, each with one of its
+    group at least, the earliest first: only they can be ranks of one job.
     """
     spans = sorted((worked(trace, process), process) for process, _ in main_processes(trace))
     groups: list[list[int]] = []
@@ -55,12 +63,17 @@ def mates(trace: Trace, process: int) -> list[int]:
 
 
 def worked(trace: Trace, process: int) -> Span:
-    """(begin, end) ns of a process's loader waits and torch calls; without any, of the readings of it; else all along."""
+    """(begin, end) ns of a process's loader waits and torch calls; without any, of the readings of
+    it; else all along.
+    """
     for names in (("loader", "ranges"), ("counters",)):
         rows = [rows_of(trace, name, process) for name in names]
         begin = np.concatenate([column(one, "ts") for one in rows])
         if len(begin):
-            dur = [column(one, "dur") if one is not None and "dur" in one else 0 * column(one, "ts") for one in rows]
+            dur = [
+                column(one, "dur") if one is not None and "dur" in one else 0 * column(one, "ts")
+                for one in rows
+            ]
             return float(begin.min()), float((begin + np.concatenate(dur)).max()) + 1.0
     return ALL_ALONG
 
@@ -68,7 +81,11 @@ def worked(trace: Trace, process: int) -> Span:
 def loader_workers(trace: Trace) -> list[int]:
     """Process codes of those that the recorder called loader workers."""
     processes = table(trace, "processes")
-    return [] if processes is None else processes.loc[processes["role"] == "loader-worker", "process"].tolist()
+    return (
+        []
+        if processes is None
+        else processes.loc[processes["role"] == "loader-worker", "process"].tolist()
+    )
 
 
 def _at_once(trace: Trace, mains: list[tuple[int, int]]) -> int:

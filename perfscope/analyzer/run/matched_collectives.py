@@ -1,4 +1,6 @@
-"""Which collectives of the ranks belong together, and when the last rank came to each: before that the others wait."""
+"""Which collectives of the ranks belong together, and when the last rank came to each: before that
+the others wait.
+"""
 
 import numpy as np
 import pandas as pd
@@ -14,9 +16,10 @@ COLUMNS = ("match", "arrival_ns", "last_rank", "ranks", "last_row")
 def matched_collectives(trace: Trace) -> pd.DataFrame:
     """One row for each row of table `collectives`, in its order; all int64.
 
-    `match`: the same number on all rows that are one collective, -1 for none (one rank only, point to point, nothing
-    that says which belong together). `arrival_ns`: when the last rank of those recorded came, job time, -1 without a
-    match. `last_rank`: the rank that came last, `last_row` its row. `ranks`: how many ranks of it were recorded.
+    `match`: the same number on all rows that are one collective, -1 for none (one rank only, point
+    to point, nothing that says which belong together). `arrival_ns`: when the last rank of those
+    recorded came, job time, -1 without a match. `last_rank`: the rank that came last, `last_row`
+    its row. `ranks`: how many ranks of it were recorded.
     """
     frame = table(trace, "collectives")
     if frame is None:
@@ -28,7 +31,9 @@ def matched_collectives(trace: Trace) -> pd.DataFrame:
     # By match, in it by arrival: the last row of each match is that of the last rank.
     rows = rows[np.lexsort((ts[rows], match[rows]))]
     if len(rows):
-        _, begin, place, count = np.unique(match[rows], return_index=True, return_inverse=True, return_counts=True)
+        _, begin, place, count = np.unique(
+            match[rows], return_index=True, return_inverse=True, return_counts=True
+        )
         final = rows[begin + count - 1]
         arrival[rows] = ts[final][place]
         last[rows] = rank_of_rows(trace, frame)[final][place]
@@ -43,7 +48,9 @@ def rank_of_rows(trace: Trace, frame: pd.DataFrame) -> Ints:
     ranks = table(trace, "processes") if ranks is None else ranks
     if ranks is None:
         return np.full(len(frame), -1, np.int64)
-    known = dict(zip(column(ranks, "process").tolist(), column(ranks, "rank").tolist(), strict=True))
+    known = dict(
+        zip(column(ranks, "process").tolist(), column(ranks, "rank").tolist(), strict=True)
+    )
     codes, place = np.unique(column(frame, "process"), return_inverse=True)
     of_code = np.array([known.get(int(code), -1) for code in codes], np.int64)
     found: Ints = of_code[place]

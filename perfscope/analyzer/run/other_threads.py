@@ -9,12 +9,23 @@ from perfscope.analyzer.run.table_access import column, rows_of
 from perfscope.traces.trace import Trace
 
 # Python functions in which a thread waits and holds no lock.
-RESTING = ("wait (", "_wait_for_tstate_lock (", "select (", "poll (", "accept (", "get (", "join (", "sleep (")
+RESTING = (
+    "wait (",
+    "_wait_for_tstate_lock (",
+    "select (",
+    "poll (",
+    "accept (",
+    "get (",
+    "join (",
+    "sleep (",
+)
 
 
 @dataclass(frozen=True)
 class OtherThread:
-    """The innermost frame seen most often in a thread beside the loop's, and its share of that thread's samples."""
+    """The innermost frame seen most often in a thread beside the loop's, and its share of that
+    thread's samples.
+    """
 
     tid: int
     frame: str
@@ -22,8 +33,8 @@ class OtherThread:
 
 
 def busiest_other_thread(trace: Trace, process: int, tid: int) -> OtherThread | None:
-    """The other thread with the most samples that are not in a waiting function; None when all rest or none was
-    sampled.
+    """The other thread with the most samples that are not in a waiting function; None when all rest
+    or none was sampled.
     """
     stacks = rows_of(trace, "stacks", process)
     if stacks is None:

@@ -1,4 +1,6 @@
-"""The outer loop of one process: where its steps begin and end. Pure int64 arrays in, int64 arrays out."""
+"""The outer loop of one process: where its steps begin and end. Pure int64 arrays in, int64 arrays
+out.
+"""
 
 from dataclasses import dataclass
 
@@ -7,14 +9,17 @@ from numpy.typing import NDArray
 
 from perfscope.traces.intervals import EMPTY, Ints, Spans
 
-# An optimizer called less often than this share of the busiest one is an auxiliary (an EMA, a scheduler of its own),
-# not the outer loop: critics in a GAN commonly run 5 times per generator step, so 0.1 leaves room.
+# An optimizer called less often than this share of the busiest one is an auxiliary (an EMA, a
+# scheduler of its own), not the outer loop: critics in a GAN commonly run 5 times per generator
+# step, so 0.1 leaves room.
 RAREST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Batches:
-    """What one thread asked of its PyTorch loaders, sorted by time: one row per `next` or iterator start, ns."""
+    """What one thread asked of its PyTorch loaders, sorted by time: one row per `next` or iterator
+    start, ns.
+    """
 
     ts: Ints
     end: Ints
@@ -29,13 +34,20 @@ class Batches:
     def where(self, mask: NDArray[np.bool_]) -> "Batches":
         """The rows of `mask`."""
         return Batches(
-            self.ts[mask], self.end[mask], self.iterator[mask], self.loader[mask], self.start[mask], self.last[mask]
+            self.ts[mask],
+            self.end[mask],
+            self.iterator[mask],
+            self.loader[mask],
+            self.start[mask],
+            self.last[mask],
         )
 
 
 @dataclass(frozen=True)
 class Loop:
-    """Periods of the outer loop, ns: `begin`, `end` per step, and the intervals (an evaluation) cut out of them."""
+    """Periods of the outer loop, ns: `begin`, `end` per step, and the intervals (an evaluation) cut
+    out of them.
+    """
 
     begin: Ints
     end: Ints
@@ -46,10 +58,11 @@ NO_LOOP = Loop(*EMPTY)
 
 
 def trained(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
-    """Rows of iterators that feed training: a mark (optimizer, scaler or backward) falls between two of its rows.
+    """Rows of iterators that feed training: a mark (optimizer, scaler or backward) falls between
+    two of its rows.
 
-    An iterator seen once only, or cut off by the end of the recording, is judged by its loader's others, else by
-    whether a mark follows it before any other row.
+    An iterator seen once only, or cut off by the end of the recording, is judged by its loader's
+    others, else by whether a mark follows it before any other row.
     """
     if not len(batches):
         return np.zeros(0, bool)
@@ -75,9 +88,10 @@ def trained(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
 def evaluations(batches: Batches, others: Ints, quiet_until: Ints) -> tuple[Spans, Spans]:
     """Runs of evaluation batches, uninterrupted by `others` (times of training rows).
 
-    Returns (the runs, the single batches in them) as (starts, ends) in ns. A batch lasts until the next row of its run,
-    or until the iterator said it was exhausted, or, when the loop was left early, until the last of `quiet_until` (ends
-    of module calls in evaluation mode) before training goes on.
+    Returns (the runs, the single batches in them) as (starts, ends) in ns. A batch lasts until the
+    next row of its run, or until the iterator said it was exhausted, or, when the loop was left
+    early, until the last of `quiet_until` (ends of module calls in evaluation mode) before training
+    goes on.
     """
     if not len(batches):
         return EMPTY, EMPTY
@@ -86,11 +100,16 @@ def evaluations(batches: Batches, others: Ints, quiet_until: Ints) -> tuple[Span
     final = np.concatenate((first[1:], [True]))
     resumes = np.append(others, np.iinfo(np.int64).max)[group]
     at = np.searchsorted(quiet_until, resumes, side="right") - 1
-    worked = quiet_until[np.maximum(at, 0)] if len(quiet_until) else np.zeros(len(batches), np.int64)
-    left = np.where((at >= 0) & ~batches.last & ~batches.start, np.maximum(worked, batches.end), batches.end)
+    worked = (
+        quiet_until[np.maximum(at, 0)] if len(quiet_until) else np.zeros(len(batches), np.int64)
+    )
+    left = np.where(
+        (at >= 0) & ~batches.last & ~batches.start, np.maximum(worked, batches.end), batches.end
+    )
     until = np.where(final, left, np.append(batches.ts[1:], 0))
     real = ~batches.start & ~batches.last
-    # A batch begins with the start of its iterator and ends with the iterator's end, so that the batches tile the run.
+    # A batch begins with the start of its iterator and ends with the iterator's end, so that the
+    # batches tile the run.
     after_start = np.concatenate(([False], batches.start[:-1])) & ~first
     begin = np.where(after_start, np.concatenate(([0], batches.ts[:-1])), batches.ts)
     before_last = np.append(batches.last[1:], False) & ~final
@@ -101,10 +120,11 @@ def evaluations(batches: Batches, others: Ints, quiet_until: Ints) -> tuple[Span
 def by_loader(batches: Batches, marks: Ints, evals: Spans, work: Ints) -> Loop:
     """One step per outer iteration: it begins at the first loader row that follows a mark.
 
-    `marks` are the times of what makes progress (an optimizer or scaler step; without any, a batch delivered), so
-    accumulation, several optimizers, optimizers inside backward, skipped steps and fetching one batch ahead all give
-    one step. `work` are starts of training-mode torch calls: an evaluation between a boundary and the first of them
-    belongs before the boundary, so that the step begins where the evaluation ends.
+    `marks` are the times of what makes progress (an optimizer or scaler step; without any, a batch
+    delivered), so accumulation, several optimizers, optimizers inside backward, skipped steps and
+    fetching one batch ahead all give one step. `work` are starts of training-mode torch calls: an
+    evaluation between a boundary and the first of them belongs before the boundary, so that the
+    step begins where the evaluation ends.
     """
     seen = np.searchsorted(marks, batches.ts, side="right")
     boundary = batches.ts[1:][seen[1:] > seen[:-1]] if len(seen) else batches.ts
@@ -112,8 +132,8 @@ def by_loader(batches: Batches, marks: Ints, evals: Spans, work: Ints) -> Loop:
 
 
 def between(boundary: Ints, marks: Ints, evals: Spans, work: Ints) -> Loop:
-    """Steps from boundary to boundary; an evaluation comes between two steps, or is cut out where it falls inside
-    one.
+    """Steps from boundary to boundary; an evaluation comes between two steps, or is cut out where
+    it falls inside one.
     """
     if len(boundary) < 2:
         return NO_LOOP
@@ -127,7 +147,9 @@ def between(boundary: Ints, marks: Ints, evals: Spans, work: Ints) -> Loop:
         until = boundary[step + 1] if step + 1 < len(boundary) else np.iinfo(np.int64).max
         before = np.searchsorted(busy, start) - np.searchsorted(busy, boundary[step])
         later = np.searchsorted(busy, until) - np.searchsorted(busy, start)
-        if not before:  # nothing was trained since the boundary: the step begins behind the evaluation
+        if (
+            not before
+        ):  # nothing was trained since the boundary: the step begins behind the evaluation
             if step > 0 and end[step - 1] == boundary[step]:
                 end[step - 1] = start
             if step < len(begin):
@@ -145,12 +167,12 @@ def between(boundary: Ints, marks: Ints, evals: Spans, work: Ints) -> Loop:
 
 
 def anchor(ts: Ints, objects: Ints, *, last: bool) -> Ints:
-    """Times of the object that marks the outer loop: the one called least often; of equals the last (or first) in
-    order.
+    """Times of the object that marks the outer loop: the one called least often; of equals the last
+    (or first) in order.
 
-    A GAN's critic runs several times per generator step, so the rarest closes the outer iteration. A loop has no first
-    member, so the order is read from the longest pause: between the last of an iteration and the first of the next.
-    `ts` is sorted, ns.
+    A GAN's critic runs several times per generator step, so the rarest closes the outer iteration.
+    A loop has no first member, so the order is read from the longest pause: between the last of an
+    iteration and the first of the next. `ts` is sorted, ns.
     """
     if not len(ts):
         return ts
@@ -170,5 +192,7 @@ def anchor(ts: Ints, objects: Ints, *, last: bool) -> Ints:
 
 
 def every_nth(ts: Ints, n: int) -> Ints:
-    """Every n-th instant, the last one kept: GradScaler.step with n optimizers runs n times an iteration."""
+    """Every n-th instant, the last one kept: GradScaler.step with n optimizers runs n times an
+    iteration.
+    """
     return ts[(len(ts) - 1) % n :: n] if n > 1 and len(ts) else ts

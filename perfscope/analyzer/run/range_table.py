@@ -18,11 +18,13 @@ ANNOTATED = ("annotation", "nvtx", "step", "forward", "backward", "optimizer")
 def range_table(trace: Trace) -> pd.DataFrame:
     """One row for each process, kind and name; of a rank modules first, then by device time.
 
-    Columns: rank, process, kind (`module`, or the category of a range: annotation, nvtx, step ...), name (a module's without
-    "nn.Module: "), parent (what of the same kind is around its longest call, "" for none), count, host_ns, host_self_ns
-    (outside ranges of the kind inside it), device_ns (kernels and copies launched from its thread while it was open),
-    device_self_ns (and no range of the kind inside it was), backward_device_ns (launched by the backward of operators that ran
-    in it), kernels (kernels and copies launched), longest_ts (where its longest call starts).
+    Columns: rank, process, kind (`module`, or the category of a range: annotation, nvtx, step ...),
+    name (a module's without "nn.Module: "), parent (what of the same kind is around its longest
+    call, "" for none), count, host_ns, host_self_ns (outside ranges of the kind inside it),
+    device_ns (kernels and copies launched from its thread while it was open), device_self_ns (and
+    no range of the kind inside it was), backward_device_ns (launched by the backward of operators
+    that ran in it), kernels (kernels and copies launched), longest_ts (where its longest call
+    starts).
     """
     ranges = table(trace, "ranges")
     if ranges is None or not len(ranges):
@@ -39,27 +41,36 @@ def range_table(trace: Trace) -> pd.DataFrame:
 
 
 def modules(ranges: pd.DataFrame) -> pd.DataFrame:
-    """The ranges that are calls of modules, as the profiler's Python stacks name them; the name is the module's alone."""
+    """The ranges that are calls of modules, as the profiler's Python stacks name them; the name is
+    the module's alone.
+    """
     names = [name for name in ranges["name"].cat.categories if name.startswith(MODULE)]
     found = ranges[(ranges["category"] == "python") & ranges["name"].isin(names)]
     kept = found["name"].cat.remove_unused_categories()
     return found.assign(
-        name=kept.cat.rename_categories({name: name.removeprefix(MODULE) for name in kept.cat.categories})
+        name=kept.cat.rename_categories(
+            {name: name.removeprefix(MODULE) for name in kept.cat.categories}
+        )
     )
 
 
 def around(ranges: pd.DataFrame) -> Ints:
-    """For each range the position of the innermost other one around it on its thread, -1 for none."""
+    """For each range the position of the innermost other one around it on its thread, -1 for
+    none.
+    """
     ts = column(ranges, "ts")
     return enclosing(_threads(ranges), ts, ts + column(ranges, "dur"))
 
 
 def innermost(ranges: pd.DataFrame, calls: pd.DataFrame | None) -> Ints:
-    """For each row of `calls` (launches, operators) the position of the innermost range that its thread had open, or -1."""
+    """For each row of `calls` (launches, operators) the position of the innermost range that its
+    thread had open, or -1.
+    """
     if calls is None or not len(calls):
         return np.empty(0, np.int64)
     start = np.concatenate([column(ranges, "ts"), column(calls, "ts")])
-    # A call is an instant here, so that one which ends a little late by the clock's grain still lies inside.
+    # A call is an instant here, so that one which ends a little late by the clock's grain still
+    # lies inside.
     end = np.concatenate([column(ranges, "ts") + column(ranges, "dur"), column(calls, "ts")])
     return enclosing(_threads(ranges, calls), start, end)[len(ranges) :]
 
@@ -86,7 +97,9 @@ def _of_kind(trace: Trace, kind: str, ranges: pd.DataFrame | None) -> pd.DataFra
 
 
 def _backward(trace: Trace, ranges: pd.DataFrame) -> Ints:
-    """For each piece of device work that a backward operator launched, the range in which its forward operator ran."""
+    """For each piece of device work that a backward operator launched, the range in which its
+    forward operator ran.
+    """
     origin, ops = trace.fact(work_origin), table(trace, "ops")
     found = np.full(len(origin.op), -1, np.int64)
     if ops is None or not len(ops):

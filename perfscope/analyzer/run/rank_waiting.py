@@ -1,9 +1,11 @@
-"""How much each rank of a live job waits for its peers, from what its main thread does while they go in step.
+"""How much each rank of a live job waits for its peers, from what its main thread does while they
+go in step.
 
-Ranks that synchronise have equally long steps; what differs is how much of them each spends waiting. The rank that waits least
-is the one the others wait for: what they wait more than it is waiting for peers. (A wait at a barrier of the rank's own
-threads is on all of them and falls out.) A thread that sleeps outside torch's calls waits for a time, not for a peer: gloo
-waits in locks and on sockets, and NCCL's blocking wait sleeps inside a call.
+Ranks that synchronise have equally long steps; what differs is how much of them each spends
+waiting. The rank that waits least is the one the others wait for: what they wait more than it is
+waiting for peers. (A wait at a barrier of the rank's own threads is on all of them and falls out.)
+A thread that sleeps outside torch's calls waits for a time, not for a peer: gloo waits in locks and
+on sockets, and NCCL's blocking wait sleeps inside a call.
 """
 
 import numpy as np
@@ -19,17 +21,21 @@ from perfscope.traces.trace import Trace
 
 COLUMNS = ("rank", "process", "host", "group", "step_ns", "samples", "waiting_share", "peer_share")
 IN_STEP = 0.95
-"""The shortest mean step over the longest, from which on the ranks are taken to wait for each other."""
+"""The shortest mean step over the longest, from which on the ranks are taken to wait for each
+other.
+"""
 SURE = 2.0
 """Standard errors that two shares must differ by."""
 
 
 def rank_waiting(trace: Trace) -> pd.DataFrame:
-    """One row for each rank with steady steps, of those that worked at the same time as another; empty where nothing was sampled.
+    """One row for each rank with steady steps, of those that worked at the same time as another;
+    empty where nothing was sampled.
 
-    `group`: the least process code of those that worked at the same time (those that ran one after the other wait for nobody);
-    `step_ns`: its mean step; `waiting_share`: of its samples in these steps those in which its loop's thread waits outside of the
-    loader, checkpoints and copies; `peer_share`: what of the steps it waits longer than the rank that waits least, 0 where the
+    `group`: the least process code of those that worked at the same time (those that ran one after
+    the other wait for nobody); `step_ns`: its mean step; `waiting_share`: of its samples in these
+    steps those in which its loop's thread waits outside of the loader, checkpoints and copies;
+    `peer_share`: what of the steps it waits longer than the rank that waits least, 0 where the
     ranks do not go in step or the difference is no larger than chance.
     """
     states, rows = table(trace, "thread_states"), trace.fact(steps)
@@ -45,10 +51,23 @@ def rank_waiting(trace: Trace) -> pd.DataFrame:
             rank, step = int(own["rank"].iloc[0]), float(own["dur"].mean())
             group = min(mates(trace, int(process)))
             found.append(
-                (rank, int(process), hosts.get(int(process), ""), group, step, samples, waiting / samples, 0.0)
+                (
+                    rank,
+                    int(process),
+                    hosts.get(int(process), ""),
+                    group,
+                    step,
+                    samples,
+                    waiting / samples,
+                    0.0,
+                )
             )
     table_ = pd.DataFrame(found, columns=list(COLUMNS)).sort_values("rank", ignore_index=True)
-    groups = [own.assign(peer_share=_peer_shares(own)) for _, own in table_.groupby("group") if len(own) > 1]
+    groups = [
+        own.assign(peer_share=_peer_shares(own))
+        for _, own in table_.groupby("group")
+        if len(own) > 1
+    ]
     return pd.concat(groups).sort_values("rank", ignore_index=True) if groups else table_.iloc[:0]
 
 
@@ -57,11 +76,16 @@ def host_by_process(trace: Trace) -> dict[int, str]:
     processes = table(trace, "processes")
     if processes is None:
         return {}
-    return {int(code): str(host) for code, host in zip(processes["process"], processes["host"], strict=True)}
+    return {
+        int(code): str(host)
+        for code, host in zip(processes["process"], processes["host"], strict=True)
+    }
 
 
 def _sampled(trace: Trace, process: int, own: pd.DataFrame) -> tuple[int, int]:
-    """(samples of the loop's thread in its steps, those that may wait for peers: not for loader, checkpoint, copy, time)."""
+    """(samples of the loop's thread in its steps, those that may wait for peers: not for loader,
+    checkpoint, copy, time).
+    """
     tid = int(own["tid"].iloc[0])
     states = rows_of(trace, "thread_states", process)
     if states is None:
@@ -72,7 +96,9 @@ def _sampled(trace: Trace, process: int, own: pd.DataFrame) -> tuple[int, int]:
     here = inside(merged((begin, begin + column(own, "dur"))), ts)
     mine = (rows_of(trace, name, process) for name in ("loader", "ranges", "copies"))
     loop = [None if one is None else one[column(one, "tid") == tid] for one in mine]
-    known = zones(loop[0], loop[1], loop[2], int(begin.min()), int((begin + column(own, "dur")).max()))
+    known = zones(
+        loop[0], loop[1], loop[2], int(begin.min()), int((begin + column(own, "dur")).max())
+    )
     accounted = inside(merged(known.checkpoint, known.input_wait, known.exposed_copy, known.gc), ts)
     waits = states["state"].isin(WAITING).to_numpy(bool)
     sleeps = (states["state"] == "sleep").to_numpy(bool) & ~inside(known.torch, ts)
@@ -91,5 +117,7 @@ def _peer_shares(rows: pd.DataFrame) -> "np.typing.NDArray[np.float64]":
     variance = share * (1.0 - share) / count
     least = int(np.argmin(share))
     more = share - share[least]
-    sure: np.typing.NDArray[np.float64] = np.where(more > SURE * np.sqrt(variance + variance[least]), more, 0.0)
+    sure: np.typing.NDArray[np.float64] = np.where(
+        more > SURE * np.sqrt(variance + variance[least]), more, 0.0
+    )
     return sure

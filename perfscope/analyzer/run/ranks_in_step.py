@@ -1,4 +1,6 @@
-"""The other ranks that step together with one: data-parallel ranks wait for each other in every step, so their delays add up."""
+"""The other ranks that step together with one: data-parallel ranks wait for each other in every
+step, so their delays add up.
+"""
 
 import numpy as np
 
@@ -18,7 +20,11 @@ def peers_in_step(trace: Trace, process: int) -> list[int]:
     means = trace.fact(steady_steps).groupby("process")["dur"].mean()
     found = []
     for other in mates(trace, process):
-        if other == process or other not in means or abs(means[other] / means[process] - 1.0) > IN_STEP:
+        if (
+            other == process
+            or other not in means
+            or abs(means[other] / means[process] - 1.0) > IN_STEP
+        ):
             continue
         trains = of_category(rows_of(trace, "ranges", other), "backward")
         if trains is not None and len(trains):
@@ -30,5 +36,7 @@ def longest_input_wait(trace: Trace, process: int, begin: Ints, end: Ints) -> In
     """Per step, the longest wait for input of any of them, ns."""
     longest = np.zeros(len(begin), np.int64)
     for other in peers_in_step(trace, process):
-        longest = np.maximum(longest, covered(spans_of(rows_of(trace, "loader", other)), begin, end))
+        longest = np.maximum(
+            longest, covered(spans_of(rows_of(trace, "loader", other)), begin, end)
+        )
     return longest

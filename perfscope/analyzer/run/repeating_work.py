@@ -1,4 +1,6 @@
-"""The period of a sequence of kernels or operators: where nothing marks the steps, what runs tells them."""
+"""The period of a sequence of kernels or operators: where nothing marks the steps, what runs tells
+them.
+"""
 
 import numpy as np
 
@@ -10,18 +12,25 @@ from perfscope.traces.trace import Trace
 
 # Three distances are the fewest that can agree and not by chance of two.
 FEWEST_TIMES = 4
-# A step runs the same program again: distances between two calls of one kernel, counted in kernels, differ by no more than
-# this share (a branch now and then), and its calls span at least COVERS of the sequence.
+# A step runs the same program again: distances between two calls of one kernel, counted in kernels,
+# differ by no more than this share (a branch now and then), and its calls span at least COVERS of
+# the sequence.
 IRREGULAR = 0.02
 COVERS = 0.5
 SHORTEST = 2
 
 
 def period_starts(trace: Trace, unit: Unit) -> tuple[Ints, str]:
-    """(instants in ns at which the sequence begins anew, `kernel sequence` or `operator sequence`); empty without a period."""
+    """(instants in ns at which the sequence begins anew, `kernel sequence` or `operator sequence`);
+    empty without a period.
+    """
     if unit.device == NO_DEVICE:
         ops = table(trace, "ops")
-        frame = None if ops is None else ops[(column(ops, "process") == unit.process) & (column(ops, "parent") < 0)]
+        frame = (
+            None
+            if ops is None
+            else ops[(column(ops, "process") == unit.process) & (column(ops, "parent") < 0)]
+        )
         what = "operator sequence"
     else:
         frame, what = rows_on(trace, "kernels", unit), "kernel sequence"
@@ -33,7 +42,9 @@ def period_starts(trace: Trace, unit: Unit) -> tuple[Ints, str]:
 
 
 def anchors(codes: Ints) -> Ints:
-    """Positions of the name that comes back most regularly at the longest distance; empty when none does."""
+    """Positions of the name that comes back most regularly at the longest distance; empty when none
+    does.
+    """
     order = np.argsort(codes, kind="stable")
     bounds = np.flatnonzero(np.diff(codes[order])) + 1
     best, longest = np.empty(0, np.int64), 0.0
@@ -42,6 +53,10 @@ def anchors(codes: Ints) -> Ints:
             continue
         distance = np.diff(positions)
         usual = float(np.median(distance))
-        if usual >= SHORTEST and usual > longest and np.ptp(distance) <= max(IRREGULAR * usual, 0.0):
+        if (
+            usual >= SHORTEST
+            and usual > longest
+            and np.ptp(distance) <= max(IRREGULAR * usual, 0.0)
+        ):
             best, longest = positions, usual
     return best

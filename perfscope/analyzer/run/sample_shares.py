@@ -1,5 +1,5 @@
-"""Shares of samples: what state a thread was in, and whether its code was torch's or the user's. Shares, never
-intervals.
+"""Shares of samples: what state a thread was in, and whether its code was torch's or the user's.
+Shares, never intervals.
 """
 
 import math
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Spans, inside
 
-# With fewer samples than this a share says nothing: at 20 the 95 % interval of a half is already +-0.22.
+# With fewer samples than this a share says nothing: at 20 the 95 % interval of a half is already
+# +-0.22.
 FEWEST_SAMPLES = 20
 # Standard errors within which a share may be another than the one that was sampled.
 ERRORS = 2.0
@@ -27,19 +28,25 @@ class Shares:
     samples: int
     gil: float
     waiting: float  # sleep, poll, network, pipe, lock
-    sleeping: float  # the same without lock: a lock may be the end of a parallel region of torch's own
+    sleeping: (
+        float  # the same without lock: a lock may be the end of a parallel region of torch's own
+    )
     io: float  # file, disk
 
     @property
     def locked_at_most(self) -> float:
-        """In a lock, as a thread is that waits for a collective of gloo: no more than the samples leave room for."""
+        """In a lock, as a thread is that waits for a collective of gloo: no more than the samples
+        leave room for.
+        """
         return at_most(max(self.waiting - self.sleeping, 0.0), self.samples)
 
 
 NOTHING_SAMPLED = Shares(0, 0.0, 0.0, 0.0, 0.0)
 
 
-def state_shares(state: NDArray[np.object_], where: NDArray[np.bool_], weights: NDArray[np.float64]) -> Shares:
+def state_shares(
+    state: NDArray[np.object_], where: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> Shares:
     """The states of the samples in `where`, each with its weight."""
     seen, weight = state[where], weights[where]
     if len(seen) < FEWEST_SAMPLES:
@@ -55,7 +62,8 @@ def state_shares(state: NDArray[np.object_], where: NDArray[np.bool_], weights: 
 
 
 def at_most(share: float, samples: int) -> float:
-    """The largest share that samples leave room for: the upper end of Wilson's interval (1927) for two standard errors.
+    """The largest share that samples leave room for: the upper end of Wilson's interval (1927) for
+    two standard errors.
 
     1 with too few samples to say.
     """
@@ -64,15 +72,21 @@ def at_most(share: float, samples: int) -> float:
     width = ERRORS * ERRORS / samples
     centre = share + width / 2
     return min(
-        (centre + ERRORS * math.sqrt(share * (1.0 - share) / samples + width / samples / 4)) / (1.0 + width), 1.0
+        (centre + ERRORS * math.sqrt(share * (1.0 - share) / samples + width / samples / 4))
+        / (1.0 + width),
+        1.0,
     )
 
 
-def weights_by_core(state: NDArray[np.object_], loop: NDArray[np.bool_], runnable: float | None) -> NDArray[np.float64]:
-    """A weight for each sample of a thread, with which those in `loop` show it running as often as the kernel counted it.
+def weights_by_core(
+    state: NDArray[np.object_], loop: NDArray[np.bool_], runnable: float | None
+) -> NDArray[np.float64]:
+    """A weight for each sample of a thread, with which those in `loop` show it running as often as
+    the kernel counted it.
 
-    `runnable`: the share of that time in which the thread was on a core or waited for one, by the kernel's counters (None: not
-    read, all weigh the same). Samples tell what a thread waits for, counters how much it waits without an error of sampling.
+    `runnable`: the share of that time in which the thread was on a core or waited for one, by the
+    kernel's counters (None: not read, all weigh the same). Samples tell what a thread waits for,
+    counters how much it waits without an error of sampling.
     """
     weights = np.ones(len(state))
     sampled = float(np.mean(state[loop] == "running")) if loop.sum() >= FEWEST_SAMPLES else 0.0
@@ -83,10 +97,11 @@ def weights_by_core(state: NDArray[np.object_], loop: NDArray[np.bool_], runnabl
 
 
 def user_code_share(stacks: pd.DataFrame | None, within: Spans) -> float | None:
-    """Weight of a thread's stack samples in `within` whose innermost frame is not torch's; None with too few.
+    """Weight of a thread's stack samples in `within` whose innermost frame is not torch's; None
+    with too few.
 
-    The innermost frame stands as `function (file:line)`; torch's files begin with
-    `torch/`, from their package or from the root.
+    The innermost frame stands as `function (file:line)`; torch's files begin with `torch/`, from
+    their package or from the root.
     """
     if stacks is None:
         return None

@@ -10,7 +10,9 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Node:
-    """A frame under its callers: `path` is its place, `parent` that of its caller ("" at the top), `weight_s` with callees."""
+    """A frame under its callers: `path` is its place, `parent` that of its caller ("" at the top),
+    `weight_s` with callees.
+    """
 
     path: str
     parent: str
@@ -19,7 +21,8 @@ class Node:
 
 
 def stack_tree(trace: Trace) -> dict[str, list[Node]]:
-    """Role of the process (main, loader-worker) -> nodes, callers before callees; empty without stack samples.
+    """Role of the process (main, loader-worker) -> nodes, callers before callees; empty without
+    stack samples.
 
     For a main process only its main thread counts: helpers that sleep would bury it.
     """
@@ -48,4 +51,7 @@ def nodes(rows: pd.DataFrame) -> list[Node]:
             path = ";".join(frames[:depth])
             weights[path] = weights.get(path, 0.0) + float(weight) / 1e9
     ordered = sorted(weights, key=lambda path: path.count(";"))
-    return [Node(path, path.rpartition(";")[0], path.rpartition(";")[2], weights[path]) for path in ordered]
+    return [
+        Node(path, path.rpartition(";")[0], path.rpartition(";")[2], weights[path])
+        for path in ordered
+    ]

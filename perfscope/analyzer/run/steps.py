@@ -22,9 +22,20 @@ from perfscope.analyzer.run.warm_up import warm_up
 from perfscope.traces.intervals import EMPTY, Ints, Spans, covered, inside, merged
 from perfscope.traces.trace import Trace
 
-COLUMNS = ("process", "rank", "index", "ts", "dur", "phase", "micro_steps", "distorted", "tid", "cut")
-# Fewer periods than this from the loader while the optimizer shows more: the loader is not the outer loop (a replay
-# buffer filled once, then many updates).
+COLUMNS = (
+    "process",
+    "rank",
+    "index",
+    "ts",
+    "dur",
+    "phase",
+    "micro_steps",
+    "distorted",
+    "tid",
+    "cut",
+)
+# Fewer periods than this from the loader while the optimizer shows more: the loader is not the
+# outer loop (a replay buffer filled once, then many updates).
 FEW_PERIODS = 3
 STEADY = ("train", "inference")
 
@@ -32,10 +43,10 @@ STEADY = ("train", "inference")
 def steps(trace: Trace) -> pd.DataFrame:
     """Every whole step of every process that trains or serves, in order of process and time.
 
-    Columns: those of table `steps` (process, rank, index, ts ns, dur ns, phase, micro_steps batches, distorted), and
-    `tid` (the thread whose loop it is) and `cut` (ns of evaluation inside [ts, ts + dur + cut) that do not belong to
-    the step: `dur` is without them). Periods cut off by the ends of the recording are no steps. Empty without probe
-    tables.
+    Columns: those of table `steps` (process, rank, index, ts ns, dur ns, phase, micro_steps
+    batches, distorted), and `tid` (the thread whose loop it is) and `cut` (ns of evaluation inside
+    [ts, ts + dur + cut) that do not belong to the step: `dur` is without them). Periods cut off by
+    the ends of the recording are no steps. Empty without probe tables.
     """
     if trace.has_profiled_work:
         frame = traced_steps(trace)
@@ -52,7 +63,9 @@ def steps(trace: Trace) -> pd.DataFrame:
 
 
 def steady(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that times are told from: training or inference, not warm-up, not disturbed by us."""
+    """The rows that times are told from: training or inference, not warm-up, not disturbed by
+    us.
+    """
     return rows[rows["phase"].isin(STEADY) & ~rows["distorted"]]
 
 
@@ -62,7 +75,9 @@ def steady_steps(trace: Trace) -> pd.DataFrame:
 
 
 def beside_windows(frame: pd.DataFrame, trace: Trace) -> pd.DataFrame:
-    """The steps with `distorted` set for those in a window of torch's profiler and the one on either side of it."""
+    """The steps with `distorted` set for those in a window of torch's profiler and the one on
+    either side of it.
+    """
     windows = table(trace, "windows")
     if windows is None:
         return frame
@@ -80,11 +95,15 @@ def beside_windows(frame: pd.DataFrame, trace: Trace) -> pd.DataFrame:
 
 def nothing() -> pd.DataFrame:
     """No steps."""
-    return pd.DataFrame({name: pd.Series(dtype="int64") for name in COLUMNS}).astype({"phase": "str"})
+    return pd.DataFrame({name: pd.Series(dtype="int64") for name in COLUMNS}).astype(
+        {"phase": "str"}
+    )
 
 
 def trainers(trace: Trace) -> list[tuple[int, int]]:
-    """(process, rank) of each process that trains or serves: it has module calls, optimizer steps or loader waits."""
+    """(process, rank) of each process that trains or serves: it has module calls, optimizer steps
+    or loader waits.
+    """
     if trace.has_profiled_work:
         return list(dict.fromkeys((unit.process, unit.rank) for unit in units(trace)))
     seen: set[int] = set()
@@ -96,7 +115,11 @@ def trainers(trace: Trace) -> list[tuple[int, int]]:
     if processes is None:
         return [(code, 0) for code in sorted(seen)]
     mains = processes[(processes["role"] == "main") | (processes["role"] == "other")]
-    rows = [(int(p), max(int(r), 0)) for p, r in zip(mains["process"], mains["rank"], strict=True) if int(p) in seen]
+    rows = [
+        (int(p), max(int(r), 0))
+        for p, r in zip(mains["process"], mains["rank"], strict=True)
+        if int(p) in seen
+    ]
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
@@ -107,7 +130,8 @@ def busiest(tids: Ints) -> int:
 
 
 def training_tid(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> int:
-    """The thread whose loop is timed: it calls backward, else the optimizer, else the loader, else the modules.
+    """The thread whose loop is timed: it calls backward, else the optimizer, else the loader, else
+    the modules.
 
     A loader asked from another thread (one that prefetches) does not keep this one waiting.
     """
@@ -139,8 +163,8 @@ def batches_of(loader: pd.DataFrame | None, tid: int) -> Batches:
 
 
 def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> pd.DataFrame:
-    """The steps of one process from its rows of `loader` and `ranges`, sorted by time (no process or rank column
-    yet).
+    """The steps of one process from its rows of `loader` and `ranges`, sorted by time (no process
+    or rank column yet).
     """
     said = of_category(ranges, "step")
     if len(column(said, "ts")) > FEW_PERIODS:
@@ -156,13 +180,22 @@ def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> p
     if len(delivered) >= FEW_PERIODS:
         loop = by_loader(batches, delivered, EMPTY, delivered)
         return _frame(
-            tid, loop, "inference", _counted(loop, batches.ts[~batches.start & ~batches.last]), batches, ranges
+            tid,
+            loop,
+            "inference",
+            _counted(loop, batches.ts[~batches.start & ~batches.last]),
+            batches,
+            ranges,
         )
     return _calls(of_category(ranges, "forward"), ranges)
 
 
-def _said(said: pd.DataFrame | None, loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> pd.DataFrame:
-    """Where the program says itself that a step ends (`scope.step()`): from one such moment to the next."""
+def _said(
+    said: pd.DataFrame | None, loader: pd.DataFrame | None, ranges: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Where the program says itself that a step ends (`scope.step()`): from one such moment to the
+    next.
+    """
     tid = busiest(column(said, "tid"))
     ts, tids = column(said, "ts"), column(said, "tid")
     ends = np.sort(ts[tids == tid])
@@ -180,7 +213,9 @@ def _training(tid: int, batches: Batches, ranges: pd.DataFrame | None, marks: In
     feeds = trained(batches, np.sort(np.concatenate((marks, column(backward, "ts")))))
     work = np.concatenate((starts[flags != 0], column(backward, "ts")))
     feeding = batches.where(feeds)
-    runs, single = evaluations(batches.where(~feeds), np.sort(np.concatenate((feeding.ts, work))), ends[flags == 0])
+    runs, single = evaluations(
+        batches.where(~feeds), np.sort(np.concatenate((feeding.ts, work))), ends[flags == 0]
+    )
     if not len(runs[0]):
         runs, single = evaluation_calls(forward, np.sort(np.concatenate((work, marks))))
     loop = by_loader(feeding, marks, runs, work) if len(feeding) else NO_LOOP
@@ -190,10 +225,14 @@ def _training(tid: int, batches: Batches, ranges: pd.DataFrame | None, marks: In
     batch_ts = feeding.ts[~feeding.start & ~feeding.last]
     counted = _counted(loop, batch_ts if len(batch_ts) else column(backward, "ts"))
     train = _frame(tid, loop, "train", counted, feeding, ranges)
-    evaluation = _frame(tid, Loop(*single), "eval", np.ones(len(single[0]), np.int64), batches, None)
+    evaluation = _frame(
+        tid, Loop(*single), "eval", np.ones(len(single[0]), np.int64), batches, None
+    )
     if not len(evaluation):
         return train
-    both = pd.concat([train, evaluation], ignore_index=True).sort_values("ts", kind="stable", ignore_index=True)
+    both = pd.concat([train, evaluation], ignore_index=True).sort_values(
+        "ts", kind="stable", ignore_index=True
+    )
     return both.assign(index=np.arange(len(both)))
 
 
@@ -212,10 +251,11 @@ def _anchors(ranges: pd.DataFrame | None, marks: Ints) -> Ints:
 
 
 def evaluation_calls(forward: pd.DataFrame | None, trains: Ints) -> tuple[Spans, Spans]:
-    """Evaluation loops that no PyTorch loader shows: two or more calls in evaluation mode of a module that is also
-    trained.
+    """Evaluation loops that no PyTorch loader shows: two or more calls in evaluation mode of a
+    module that is also trained.
 
-    A frozen teacher is only ever called in evaluation mode, so it does not count. Returns (runs, single calls), ns.
+    A frozen teacher is only ever called in evaluation mode, so it does not count. Returns (runs,
+    single calls), ns.
     """
     objects, flags = column(forward, "object"), column(forward, "value")
     quiet = (flags == 0) & np.isin(objects, np.unique(objects[flags == 1]))
@@ -235,14 +275,18 @@ def evaluation_calls(forward: pd.DataFrame | None, trains: Ints) -> tuple[Spans,
 
 
 def _calls(forward: pd.DataFrame | None, ranges: pd.DataFrame | None) -> pd.DataFrame:
-    """Inference without a loader: from module call to module call, or the calls themselves where threads overlap."""
+    """Inference without a loader: from module call to module call, or the calls themselves where
+    threads overlap.
+    """
     ts, tids = column(forward, "ts"), column(forward, "tid")
     ends = ts + column(forward, "dur")
     no_batches = batches_of(None, -1)
     reach = np.maximum.accumulate(ends) if len(ends) else ends
     overlapping = (ts[1:] < reach[:-1]) & (tids[1:] != tids[:-1])
     if overlapping.any():
-        frame = _frame(-1, Loop(ts, ends), "inference", np.ones(len(ts), np.int64), no_batches, ranges)
+        frame = _frame(
+            -1, Loop(ts, ends), "inference", np.ones(len(ts), np.int64), no_batches, ranges
+        )
         return frame.assign(tid=tids)
     starts = anchor(ts, column(forward, "object"), last=False)
     loop = between(starts, starts, EMPTY, starts)
@@ -256,7 +300,12 @@ def _counted(loop: Loop, ts: Ints) -> Ints:
 
 
 def _frame(
-    tid: int, loop: Loop, phase: str, micro_steps: Ints, batches: Batches, ranges: pd.DataFrame | None
+    tid: int,
+    loop: Loop,
+    phase: str,
+    micro_steps: Ints,
+    batches: Batches,
+    ranges: pd.DataFrame | None,
 ) -> pd.DataFrame:
     """The steps as rows; warm-up is recognised where the phase repeats."""
     cut = covered(merged(loop.cut), loop.begin, loop.end)
@@ -265,5 +314,13 @@ def _frame(
     own = np.sort(np.concatenate((batches.ts[batches.start], rare)))
     warm = warm_up(dur, _counted(loop, own) > 0) if phase != "eval" else np.zeros(len(dur), bool)
     distorted: NDArray[np.bool_] = np.zeros(len(dur), bool)
-    frame = pd.DataFrame({"ts": loop.begin, "dur": dur, "micro_steps": micro_steps, "distorted": distorted, "cut": cut})
+    frame = pd.DataFrame(
+        {
+            "ts": loop.begin,
+            "dur": dur,
+            "micro_steps": micro_steps,
+            "distorted": distorted,
+            "cut": cut,
+        }
+    )
     return frame.assign(phase=np.where(warm, "warmup", phase), index=np.arange(len(dur)), tid=tid)

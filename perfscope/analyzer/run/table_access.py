@@ -1,4 +1,6 @@
-"""What facts read: a table or nothing, its rows of one process or category, the manifest and what it says of a device."""
+"""What facts read: a table or nothing, its rows of one process or category, the manifest and what
+it says of a device.
+"""
 
 from typing import Any
 
@@ -11,7 +13,9 @@ from perfscope.traces.trace import Trace
 
 
 def manifest(trace: Trace) -> Manifest:
-    """The manifest of the trace's first part; an empty one where a trace has none (made by hand, a foreign file)."""
+    """The manifest of the trace's first part; an empty one where a trace has none (made by hand, a
+    foreign file).
+    """
     return trace.manifests[0] if trace.manifests else Manifest("", "", "", 0, 0, "", [], 0, "")
 
 
@@ -29,7 +33,11 @@ def table(trace: Trace, name: str) -> pd.DataFrame | None:
 def rows_of(trace: Trace, name: str, process: int) -> pd.DataFrame | None:
     """The rows of one process sorted by time, None when the table is absent."""
     frame = table(trace, name)
-    return None if frame is None else frame[frame["process"] == process].sort_values("ts", kind="stable")
+    return (
+        None
+        if frame is None
+        else frame[frame["process"] == process].sort_values("ts", kind="stable")
+    )
 
 
 def column(frame: pd.DataFrame | None, name: str) -> Ints:

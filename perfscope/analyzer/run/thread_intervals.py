@@ -1,4 +1,6 @@
-"""What the thread of a loop was doing, as interval sets: the ground the time budget and the sample shares stand on."""
+"""What the thread of a loop was doing, as interval sets: the ground the time budget and the sample
+shares stand on.
+"""
 
 from dataclasses import dataclass
 
@@ -13,15 +15,17 @@ TORCH = ("forward", "backward", "optimizer", "scaler")
 
 @dataclass(frozen=True)
 class Zones:
-    """Disjoint sorted interval sets (ns) of one thread; they may overlap each other, the first named wins in a
-    budget.
+    """Disjoint sorted interval sets (ns) of one thread; they may overlap each other, the first
+    named wins in a budget.
     """
 
     checkpoint: Spans
     input_wait: Spans
     exposed_copy: Spans
     gc: Spans
-    gap: Spans  # from the last torch call of an iteration to the first of the next, where no PyTorch loader is asked
+    # from the last torch call of an iteration to the first of the next, where no PyTorch loader is
+    # asked
+    gap: Spans
     torch: Spans
 
 
@@ -38,7 +42,9 @@ def zones(
     begin: int,
     end: int,
 ) -> Zones:
-    """The zones of a thread (or of several, laid end to end) between two instants, ns, from its rows of each table."""
+    """The zones of a thread (or of several, laid end to end) between two instants, ns, from its
+    rows of each table.
+    """
     torch = of_category(ranges, *TORCH)
     has_loader = loader is not None and bool((loader["kind"] == "next").any())
     return Zones(
@@ -52,10 +58,12 @@ def zones(
 
 
 def gaps(torch: pd.DataFrame | None, begin: int, end: int) -> Spans:
-    """From the end of an iteration's last torch call to the first module call of the next, within [begin, end).
+    """From the end of an iteration's last torch call to the first module call of the next, within
+    [begin, end).
 
-    In training an iteration ends with an optimizer, scaler or backward call; in inference with every module call.
-    Without module calls to see there are no gaps: a forward pass that is not a module's cannot be told from a loader.
+    In training an iteration ends with an optimizer, scaler or backward call; in inference with
+    every module call. Without module calls to see there are no gaps: a forward pass that is not a
+    module's cannot be told from a loader.
     """
     forward = of_category(torch, "forward")
     if torch is None or forward is None or not len(forward):
@@ -66,5 +74,7 @@ def gaps(torch: pd.DataFrame | None, begin: int, end: int) -> Spans:
     follows = is_forward[1:] & (~is_forward[:-1] | is_forward.all())
     starts: Ints = np.where(ts[1:] > reach[:-1], reach[:-1], ts[1:])[follows]
     first = np.array([begin] if is_forward[0] else [], np.int64)
-    spans = merged((np.concatenate((first, starts)), np.concatenate((ts[:1][: len(first)], ts[1:][follows]))))
+    spans = merged(
+        (np.concatenate((first, starts)), np.concatenate((ts[:1][: len(first)], ts[1:][follows])))
+    )
     return np.clip(spans[0], begin, end), np.clip(spans[1], begin, end)

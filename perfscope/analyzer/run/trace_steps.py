@@ -1,4 +1,6 @@
-"""Steps of a recorded trace: from the profiler's marks, else from ranges, optimizer steps or the period of what ran."""
+"""Steps of a recorded trace: from the profiler's marks, else from ranges, optimizer steps or the
+period of what ran.
+"""
 
 import re
 from dataclasses import dataclass
@@ -16,19 +18,23 @@ from perfscope.traces.trace import Trace
 
 # Two marks have one step between them, which nothing confirms.
 FEWEST_MARKS = 3
-STEP_NAME = re.compile(r"^(?!Optimizer\.).*\b(train(ing)?[ _-]?)?(step|iter(ation)?|batch)\b[ _#:-]*\d*$", re.I)
+STEP_NAME = re.compile(
+    r"^(?!Optimizer\.).*\b(train(ing)?[ _-]?)?(step|iter(ation)?|batch)\b[ _#:-]*\d*$", re.I
+)
 OPTIMIZER = re.compile(r"^Optimizer\.step#")
 TRAINS = re.compile(r"Backward|^Optimizer\.step#|autograd::engine")
-# Marks that follow each other this closely (share of a step) leave no time between steps that is worth a name.
+# Marks that follow each other this closely (share of a step) leave no time between steps that is
+# worth a name.
 CLOSE = 0.05
-# A float64 of microseconds since 1970 holds times to a quarter of a microsecond; some writers cut to whole ones.
+# A float64 of microseconds since 1970 holds times to a quarter of a microsecond; some writers cut
+# to whole ones.
 ROUNDING_NS = 1_000
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Begin and end of each step of one process in ns, the thread they were seen on (-1: none), what they come from; how many
-    more overlap these.
+    """Begin and end of each step of one process in ns, the thread they were seen on (-1: none),
+    what they come from; how many more overlap these.
     """
 
     begin: Ints
@@ -39,9 +45,13 @@ class Marks:
 
 
 def traced_steps(trace: Trace) -> pd.DataFrame:
-    """The steps of every process with a time budget, as `steps` gives them for recordings of our own (`cut` is 0)."""
+    """The steps of every process with a time budget, as `steps` gives them for recordings of our
+    own (`cut` is 0).
+    """
     parts = [
-        _framed(trace, unit, marks) for unit, marks in trace.fact(step_marks) if marks is not None and len(marks.begin)
+        _framed(trace, unit, marks)
+        for unit, marks in trace.fact(step_marks)
+        if marks is not None and len(marks.begin)
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
@@ -71,14 +81,24 @@ def _marks(trace: Trace, unit: Unit) -> Marks | None:
         ends = np.sort(column(updates, "ts") + column(updates, "dur"))
         return Marks(ends[:-1], ends[1:], int(updates["tid"].iloc[0]), "the optimizer's steps")
     starts, what = period_starts(trace, unit)
-    return Marks(starts[:-1], starts[1:], -1, f"the period of the {what}") if len(starts) > FEWEST_MARKS else None
+    return (
+        Marks(starts[:-1], starts[1:], -1, f"the period of the {what}")
+        if len(starts) > FEWEST_MARKS
+        else None
+    )
 
 
 def _of_names(ranges: pd.DataFrame | None, pattern: re.Pattern[str]) -> pd.DataFrame | None:
-    """The ranges of the one name (numbers aside) on the one thread that covers most time and comes often enough."""
+    """The ranges of the one name (numbers aside) on the one thread that covers most time and comes
+    often enough.
+    """
     if ranges is None or not len(ranges):
         return None
-    wanted = {name: re.sub(r"[\d ]+", "", name) for name in ranges["name"].cat.categories if pattern.search(name)}
+    wanted = {
+        name: re.sub(r"[\d ]+", "", name)
+        for name in ranges["name"].cat.categories
+        if pattern.search(name)
+    }
     rows = ranges[ranges["name"].isin(list(wanted))]
     best: pd.DataFrame | None = None
     for _, part in rows.groupby([rows["name"].astype(object).map(wanted), rows["tid"]]):
@@ -88,7 +108,9 @@ def _of_names(ranges: pd.DataFrame | None, pattern: re.Pattern[str]) -> pd.DataF
 
 
 def _from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
-    """Ranges that are steps; a short pause behind one belongs to it. Of nested or overlapping ones the outer count."""
+    """Ranges that are steps; a short pause behind one belongs to it. Of nested or overlapping ones
+    the outer count.
+    """
     rows = ranges.sort_values("ts", kind="stable")
     apart = _apart(rows)
     if not apart.all() and rows["tid"].nunique() > 1:
@@ -108,8 +130,9 @@ def _from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
 
 
 def _apart(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which ranges (in the order of time) begin when all before have ended. Marks that follow each other at once may overlap by
-    what times are rounded to, or by what leaving one step and entering the next takes.
+    """Which ranges (in the order of time) begin when all before have ended. Marks that follow each
+    other at once may overlap by what times are rounded to, or by what leaving one step and entering
+    the next takes.
     """
     begin, dur = column(rows, "ts"), column(rows, "dur")
     before = np.concatenate((begin[:1], np.maximum.accumulate(begin + dur)[:-1]))
@@ -142,7 +165,11 @@ def _trains(trace: Trace, process: int) -> bool:
     for name in ("ops", "ranges"):
         frame = table(trace, name)
         if frame is not None:
-            names = frame.loc[column(frame, "process") == process, "name"].cat.remove_unused_categories().cat.categories
+            names = (
+                frame.loc[column(frame, "process") == process, "name"]
+                .cat.remove_unused_categories()
+                .cat.categories
+            )
             if any(TRAINS.search(one) for one in names):
                 return True
     return False

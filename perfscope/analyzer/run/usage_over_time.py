@@ -21,10 +21,12 @@ COARSEST_NS = 800_000_000
 
 
 def usage_over_time(trace: Trace) -> pd.DataFrame:
-    """Columns process (int64), role, name (str), ts (int64 ns), value (float64), in long form; empty without counters.
+    """Columns process (int64), role, name (str), ts (int64 ns), value (float64), in long form;
+    empty without counters.
 
-    name: cores (CPU-seconds per second), waiting_cores (threads runnable without a core), read_bytes_per_s,
-    write_bytes_per_s, rss_bytes. A rate stands at the end of the interval it was taken over, at least 0.8 s.
+    name: cores (CPU-seconds per second), waiting_cores (threads runnable without a core),
+    read_bytes_per_s, write_bytes_per_s, rss_bytes. A rate stands at the end of the interval it was
+    taken over, at least 0.8 s.
     """
     counters, processes = table(trace, "counters"), table(trace, "processes")
     empty = pd.DataFrame({"process": [], "role": [], "name": [], "ts": [], "value": []})
@@ -42,7 +44,13 @@ def usage_over_time(trace: Trace) -> pd.DataFrame:
         label = RATES.get(str(name), str(name))
         parts.append(
             pd.DataFrame(
-                {"process": process, "role": roles.get(process, "other"), "name": label, "ts": ts, "value": value}
+                {
+                    "process": process,
+                    "role": roles.get(process, "other"),
+                    "name": label,
+                    "ts": ts,
+                    "value": value,
+                }
             )
         )
     return pd.concat(parts, ignore_index=True) if parts else empty

@@ -5,6 +5,8 @@ from perfscope.traces.trace import Trace
 
 
 def windows_taken(trace: Trace) -> int:
-    """Those whose operators are in the run, of all its processes; trials and dropped ones are none."""
+    """Those whose operators are in the run, of all its processes; trials and dropped ones are
+    none.
+    """
     windows = table(trace, "windows")
     return 0 if windows is None else int(windows["kept"].sum())

@@ -1,7 +1,8 @@
-"""Tracks of counters: load, power, clocks, memory and links of devices, and what the allocator holds, each as levels over time.
+"""Tracks of counters: load, power, clocks, memory and links of devices, and what the allocator
+holds, each as levels over time.
 
-A reading is an event that lasts to the next one, named after its value; how high it is drawn is its level, in 255ths of the
-counter's limit where that is known, else of its largest reading.
+A reading is an event that lasts to the next one, named after its value; how high it is drawn is its
+level, in 255ths of the counter's limit where that is known, else of its largest reading.
 """
 
 from collections.abc import Iterator
@@ -51,19 +52,28 @@ COUNTERS = (
     Counter("power", ("power_w",), "W", INPUT_WAIT),
     Counter("clock", ("sm_clock_mhz",), "MHz", HOST_BOUND),
     Counter("memory in use", ("memory_used_bytes",), "bytes", "checkpoint"),
-    Counter("NVLink", ("nvlink_tx_bytes_per_s", "nvlink_rx_bytes_per_s"), "bytes/s", EXPOSED_COMMUNICATION),
+    Counter(
+        "NVLink",
+        ("nvlink_tx_bytes_per_s", "nvlink_rx_bytes_per_s"),
+        "bytes/s",
+        EXPOSED_COMMUNICATION,
+    ),
     Counter("PCIe", ("pcie_tx_bytes_per_s", "pcie_rx_bytes_per_s"), "bytes/s", EXPOSED_COPY),
 )
 
 
 def counter_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
-    """Below everything else of the process that a device works for; where that is not told, of the first."""
+    """Below everything else of the process that a device works for; where that is not told, of the
+    first.
+    """
     yield from device_tracks(trace, names)
     yield from allocator_tracks(trace, names)
 
 
 def device_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
-    """A track for each counter of the devices that the job uses; of all where it is not known which these are."""
+    """A track for each counter of the devices that the job uses; of all where it is not known which
+    these are.
+    """
     series, uses = trace.fact(device_series), trace.fact(device_use) or trace.fact(all_devices)
     first = first_process(trace)
     for use in uses:
@@ -78,14 +88,20 @@ def device_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
             end = largest.index.to_numpy(np.int64)
             limit = limit_of(trace, use, one)
             # A reading stands for the time before it.
-            begin = np.maximum(end - largest["span"].to_numpy(np.int64), np.concatenate(([end[0] - 1], end[:-1])))
-            events = levels(names, one, begin, end - begin, largest["value"].to_numpy(np.float64), limit)
+            begin = np.maximum(
+                end - largest["span"].to_numpy(np.int64), np.concatenate(([end[0] - 1], end[:-1]))
+            )
+            events = levels(
+                names, one, begin, end - begin, largest["value"].to_numpy(np.float64), limit
+            )
             title = f"GPU {use.device} {one.title}{of_limit(limit, one.unit)}"
             yield Draft(process, (4, use.device, at), COUNTER, title, [events], device=use.device)
 
 
 def lost_track(trace: Trace, names: Names, use: DeviceUse, process: int) -> Iterator[Draft]:
-    """When it did not answer, above what it said: full height, whatever the counters below missed meanwhile."""
+    """When it did not answer, above what it said: full height, whatever the counters below missed
+    meanwhile.
+    """
     own = [one for one in trace.fact(losses) if one.use is use]
     if not own:
         return
@@ -96,7 +112,14 @@ def lost_track(trace: Trace, names: Names, use: DeviceUse, process: int) -> Iter
     source = np.full(len(own), SOURCES.index("device_counters"), np.uint8)
     nowhere, full = np.full(len(own), NOT_IN_A_TABLE, np.int32), np.full(len(own), FULL, np.uint8)
     events = Events(begin, dur, code, source, nowhere, full)
-    yield Draft(process, (4, use.device, -1), COUNTER, f"GPU {use.device} does not answer", [events], device=use.device)
+    yield Draft(
+        process,
+        (4, use.device, -1),
+        COUNTER,
+        f"GPU {use.device} does not answer",
+        [events],
+        device=use.device,
+    )
 
 
 def allocator_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
@@ -118,7 +141,11 @@ def allocator_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
         where = "host" if int(str(device)) < 0 else f"GPU {device}"
         title = f"{where} memory of tensors{of_limit(limit, 'bytes')}"
         yield Draft(
-            int(str(process)), (5, int(str(device))), COUNTER, title, [levels(names, what, ts, dur, held, limit)]
+            int(str(process)),
+            (5, int(str(device))),
+            COUNTER,
+            title,
+            [levels(names, what, ts, dur, held, limit)],
         )
 
 
@@ -163,7 +190,14 @@ def limit_of(trace: Trace, use: DeviceUse, of: Counter) -> float:
     if of.names[0] in known:
         return known[of.names[0]]
     kind = of.names[0].partition("_")[0]
-    return next((one.peak_bytes_per_s for one in trace.fact(link_use) if one.kind == kind and one.use is use), -1.0)
+    return next(
+        (
+            one.peak_bytes_per_s
+            for one in trace.fact(link_use)
+            if one.kind == kind and one.use is use
+        ),
+        -1.0,
+    )
 
 
 def first_process(trace: Trace) -> int:

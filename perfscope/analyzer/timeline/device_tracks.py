@@ -14,7 +14,9 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 MOST_ROWS = 8
-"""Rows of one stream: more than a few kernels of one queue side by side are a recorder's fault or a graph's branches."""
+"""Rows of one stream: more than a few kernels of one queue side by side are a recorder's fault or a
+graph's branches.
+"""
 COPIES = {
     "h2d": "copy, host to device",
     "d2h": "copy, device to host",
@@ -40,11 +42,16 @@ def device_events(trace: Trace, names: Names) -> Iterator[Placed]:
         rows = np.flatnonzero(copies["device"].to_numpy(np.int64) >= 0)
         if len(rows):
             words = copies["direction"].iloc[rows].astype(str).map(lambda one: COPIES.get(one, one))
-            yield events_of(copies, "copies", names.of(words, EXPOSED_COPY), rows), places(copies, rows)
+            yield (
+                events_of(copies, "copies", names.of(words, EXPOSED_COPY), rows),
+                places(copies, rows),
+            )
 
 
 def places(frame: pd.DataFrame, rows: Ints) -> Ints:
-    return np.stack([frame[name].to_numpy(np.int64)[rows] for name in ("process", "device", "stream")])
+    return np.stack(
+        [frame[name].to_numpy(np.int64)[rows] for name in ("process", "device", "stream")]
+    )
 
 
 def stream_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
@@ -64,4 +71,13 @@ def stream_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
         rows, hidden = serial_rows(joined([own]), MOST_ROWS)
         title = f"stream {number}" if number >= 0 else "device"
         title = f"GPU {device}, {title}" if several and device >= 0 else title
-        yield Draft(process, (3, device, number), "stream", title, rows, hidden, device=device, stream=number)
+        yield Draft(
+            process,
+            (3, device, number),
+            "stream",
+            title,
+            rows,
+            hidden,
+            device=device,
+            stream=number,
+        )

@@ -49,7 +49,9 @@ class Event:
     category: str
     source: str
     details: dict[str, Any]
-    causes: list[Place] = field(default_factory=list)  # from the operator down to what is just above this event
+    causes: list[Place] = field(
+        default_factory=list
+    )  # from the operator down to what is just above this event
     effects: list[Place] = field(default_factory=list)  # what it launched
     hidden_effects: int = 0
 
@@ -70,11 +72,24 @@ def event_at(trace: Trace, lanes: Lanes, number: int, instant_ns: int) -> Event 
     said = frame.iloc[row]
     dur = dur if source in ("fetches", "steps") else int(said["dur"])
     causes, effects, more = flow(trace, lanes, source, row)
-    return Event(number, int(lane.ts[at]), dur, name, colour, source, details(said, source), causes, effects, more)
+    return Event(
+        number,
+        int(lane.ts[at]),
+        dur,
+        name,
+        colour,
+        source,
+        details(said, source),
+        causes,
+        effects,
+        more,
+    )
 
 
 def table_of(trace: Trace, source: str) -> pd.DataFrame | None:
-    return trace.fact(steps) if source == "steps" and len(trace.fact(steps)) else trace.table(source)
+    return (
+        trace.fact(steps) if source == "steps" and len(trace.fact(steps)) else trace.table(source)
+    )
 
 
 def details(row: "pd.Series[Any]", source: str) -> dict[str, Any]:
@@ -100,7 +115,9 @@ def flow(trace: Trace, lanes: Lanes, source: str, row: int) -> tuple[list[Place]
     if source == "launches":
         own = np.array([row])
         op = int(launches["op"].iloc[row])
-        causes = [place for place in [of_row(trace, lanes, "ops", op, "operator")] if place is not None]
+        causes = [
+            place for place in [of_row(trace, lanes, "ops", op, "operator")] if place is not None
+        ]
     elif source == "ops":
         own, causes = launched_by(trace, row), []
     else:
@@ -127,7 +144,10 @@ def above(trace: Trace, lanes: Lanes, launch: int) -> list[Place]:
     if launches is None or launch < 0:
         return []
     op = int(launches["op"].iloc[launch])
-    both = (of_row(trace, lanes, "ops", op, "operator"), of_row(trace, lanes, "launches", launch, "launch"))
+    both = (
+        of_row(trace, lanes, "ops", op, "operator"),
+        of_row(trace, lanes, "launches", launch, "launch"),
+    )
     return [place for place in both if place is not None]
 
 
@@ -137,7 +157,9 @@ def launched_by(trace: Trace, op: int) -> np.ndarray:
     assert ops is not None and launches is not None
     row = ops.iloc[op]
     ts = launches["ts"].to_numpy(np.int64)
-    same = (launches["process"].to_numpy() == row["process"]) & (launches["tid"].to_numpy() == row["tid"])
+    same = (launches["process"].to_numpy() == row["process"]) & (
+        launches["tid"].to_numpy() == row["tid"]
+    )
     return np.flatnonzero(same & (ts >= row["ts"]) & (ts < row["ts"] + max(row["dur"], 1)))
 
 
@@ -149,9 +171,14 @@ def of_row(trace: Trace, lanes: Lanes, source: str, row: int, role: str) -> Plac
     said = frame.iloc[row]
     ts, code = int(said["ts"]), SOURCES.index(source)
     for track in lanes.tracks:
-        if track.process != said["process"] or (source in ("ops", "launches") and track.tid != said["tid"]):
+        if track.process != said["process"] or (
+            source in ("ops", "launches") and track.tid != said["tid"]
+        ):
             continue
-        if source in ("kernels", "copies") and (track.device, track.stream) != (said["device"], said["stream"]):
+        if source in ("kernels", "copies") and (track.device, track.stream) != (
+            said["device"],
+            said["stream"],
+        ):
             continue
         for number in range(track.first, track.first + track.rows):
             lane = lanes.lanes[number]

@@ -1,16 +1,32 @@
-"""Tracks of threads: ranges and operators nested, Python functions, calls of the runtime; and of loader workers."""
+"""Tracks of threads: ranges and operators nested, Python functions, calls of the runtime; and of
+loader workers.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.categories import COMPUTE_OR_HOST, EXPOSED_COPY, HOST_BOUND, INPUT_WAIT, OTHER_IDLE, SYNC_WAIT
+from perfscope.analyzer.categories import (
+    COMPUTE_OR_HOST,
+    EXPOSED_COPY,
+    HOST_BOUND,
+    INPUT_WAIT,
+    OTHER_IDLE,
+    SYNC_WAIT,
+)
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.timeline.lane import Events, joined, together
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.nest import depths
-from perfscope.analyzer.timeline.track import MOST_ROWS, SOURCES, Draft, events_of, has_device, is_one_of
+from perfscope.analyzer.timeline.track import (
+    MOST_ROWS,
+    SOURCES,
+    Draft,
+    events_of,
+    has_device,
+    is_one_of,
+)
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
@@ -24,8 +40,15 @@ RANGES = (
     (("overhead",), OTHER_IDLE),
     (("annotation",), "step_0"),
 )
-"""Category of a range and the colour of the time it stands for; ranges that only name a stretch are neutral."""
-DIRECTIONS = {"h2d": "host to device", "d2h": "device to host", "d2d": "device to device", "p2p": "device to device"}
+"""Category of a range and the colour of the time it stands for; ranges that only name a stretch are
+neutral.
+"""
+DIRECTIONS = {
+    "h2d": "host to device",
+    "d2h": "device to host",
+    "d2d": "device to device",
+    "p2p": "device to device",
+}
 MOST_THREADS = 400
 """More threads than can be looked at: those with the most events are shown, the rest is counted."""
 
@@ -41,13 +64,20 @@ def step_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
     whole = frame.assign(dur=frame["dur"] + frame["cut"])
     for process in whole["process"].unique():
         rows = np.flatnonzero((whole["process"] == process).to_numpy(bool))
-        numbers, phases = whole["index"].to_numpy(np.int64)[rows], whole["phase"].astype(str).to_numpy()[rows]
+        numbers, phases = (
+            whole["index"].to_numpy(np.int64)[rows],
+            whole["phase"].astype(str).to_numpy()[rows],
+        )
         code = [
-            names.code(f"step {number}" + ("" if phase == "train" else f", {phase}"), f"step_{number % 2}")
+            names.code(
+                f"step {number}" + ("" if phase == "train" else f", {phase}"), f"step_{number % 2}"
+            )
             for number, phase in zip(numbers.tolist(), phases.tolist(), strict=True)
         ]
         found = joined([events_of(whole, "steps", np.array(code, np.int64), rows)])
-        yield Draft(int(process), (0,), "steps", "steps", [found], tid=int(whole["tid"].iloc[rows[0]]))
+        yield Draft(
+            int(process), (0,), "steps", "steps", [found], tid=int(whole["tid"].iloc[rows[0]])
+        )
 
 
 def marked_steps(trace: Trace, names: Names) -> Iterator[Draft]:
@@ -60,9 +90,13 @@ def marked_steps(trace: Trace, names: Names) -> Iterator[Draft]:
         rows = np.flatnonzero(marked & (ranges["process"] == process).to_numpy(bool))
         rows = rows[np.argsort(ranges["ts"].to_numpy()[rows], kind="stable")]
         texts = [str(one).replace("ProfilerStep#", "step ") for one in ranges["name"].iloc[rows]]
-        code = np.array([names.code(text, f"step_{at % 2}") for at, text in enumerate(texts)], np.int64)
+        code = np.array(
+            [names.code(text, f"step_{at % 2}") for at, text in enumerate(texts)], np.int64
+        )
         found = joined([events_of(ranges, "ranges", code, rows)])
-        flat = found.where(np.append(found.ts[1:] >= np.maximum.accumulate(found.ts + found.dur)[:-1], True))
+        flat = found.where(
+            np.append(found.ts[1:] >= np.maximum.accumulate(found.ts + found.dur)[:-1], True)
+        )
         yield Draft(int(process), (0,), "steps", "steps", [flat])
 
 
@@ -73,13 +107,22 @@ def piles(trace: Trace, names: Names) -> Iterator[Pile]:
     yield from of_ranges(trace, names)
     loader = trace.table("loader")
     if loader is not None and len(loader):
-        kinds = loader["kind"].astype(str).map({"next": "waiting for a batch", "start": "starting the loader"})
+        kinds = (
+            loader["kind"]
+            .astype(str)
+            .map({"next": "waiting for a batch", "start": "starting the loader"})
+        )
         yield pile(loader, "loader", names.of(kinds, INPUT_WAIT), np.arange(len(loader)), THREAD)
     copies = trace.table("copies")
     if copies is not None:
         rows = np.flatnonzero(copies["device"].to_numpy(np.int64) < 0)
         if len(rows):
-            words = copies["direction"].iloc[rows].astype(str).map(lambda one: f"copy, {DIRECTIONS.get(one, one)}")
+            words = (
+                copies["direction"]
+                .iloc[rows]
+                .astype(str)
+                .map(lambda one: f"copy, {DIRECTIONS.get(one, one)}")
+            )
             yield pile(copies, "copies", names.of(words, EXPOSED_COPY), rows, THREAD)
 
 
@@ -93,7 +136,9 @@ def of_ops(trace: Trace, names: Names, host: str) -> Iterator[Pile]:
         for chosen, colour in ((waits, SYNC_WAIT), (~waits, HOST_BOUND)):
             rows = np.flatnonzero(chosen)
             if len(rows):
-                yield pile(launches, "launches", names.of(launches["name"].iloc[rows], colour), rows, CALLS)
+                yield pile(
+                    launches, "launches", names.of(launches["name"].iloc[rows], colour), rows, CALLS
+                )
 
 
 def of_ranges(trace: Trace, names: Names) -> Iterator[Pile]:
@@ -117,14 +162,18 @@ def pile(frame: pd.DataFrame, source: str, code: Ints, rows: Ints, layer: int) -
 
 
 def thread_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterator[Draft]:
-    """Four tracks at most for each thread, NVTX ranges above the rest; of very many threads those with the most events."""
+    """Four tracks at most for each thread, NVTX ranges above the rest; of very many threads those
+    with the most events.
+    """
     found = list(piles(trace, names))
     if not found:
         return
     events = together([one[0] for one in found])
     process, tid = (np.concatenate([one[at] for one in found]) for at in (1, 2))
     layer = np.concatenate([np.full(len(one[0]), one[3], np.int64) for one in found])
-    threads, thread, counts = np.unique(np.stack((process, tid)), axis=1, return_inverse=True, return_counts=True)
+    threads, thread, counts = np.unique(
+        np.stack((process, tid)), axis=1, return_inverse=True, return_counts=True
+    )
     thread = np.asarray(thread).reshape(-1)
     busiest = np.argsort(-counts, kind="stable")[:MOST_THREADS]
     kept = np.isin(thread, busiest)
@@ -154,7 +203,9 @@ def split(events: Events, track: Ints) -> Iterator[tuple[int, int, list[Events],
     depth = depths(track, events.ts, events.dur)
     order = np.lexsort((-events.dur, events.ts, depth, track))
     events, track, depth = events.where(order), track[order], depth[order]
-    begins = np.flatnonzero(np.concatenate(([True], (track[1:] != track[:-1]) | (depth[1:] != depth[:-1]))))
+    begins = np.flatnonzero(
+        np.concatenate(([True], (track[1:] != track[:-1]) | (depth[1:] != depth[:-1])))
+    )
     stops = np.append(begins[1:], len(track))
     rows: dict[int, list[Events]] = {}
     hidden: dict[int, int] = {}
@@ -173,7 +224,9 @@ def slice_of(begin: int, stop: int) -> Ints:
 
 
 def main_threads(trace: Trace) -> set[tuple[int, int]]:
-    """(process, thread) of every main thread: as the trace says, or by the number that it shares with its process."""
+    """(process, thread) of every main thread: as the trace says, or by the number that it shares
+    with its process.
+    """
     found: set[tuple[int, int]] = set()
     threads, processes = trace.table("threads"), trace.table("processes")
     if threads is not None:
@@ -191,7 +244,10 @@ def of_workers(trace: Trace) -> dict[int, str]:
         return {}
     own = processes[processes["role"] == "loader-worker"]
     numbers = zip(own["process"], own["worker"], strict=True)
-    return {int(code): f"worker {number}" if number >= 0 else "loader worker" for code, number in numbers}
+    return {
+        int(code): f"worker {number}" if number >= 0 else "loader worker"
+        for code, number in numbers
+    }
 
 
 def thread_name(trace: Trace, process: int, tid: int, main: set[tuple[int, int]]) -> str:
@@ -207,11 +263,16 @@ def thread_name(trace: Trace, process: int, tid: int, main: set[tuple[int, int]]
 
 
 def worker_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterator[Draft]:
-    """Each loader worker: the time in the dataset, then in collate; under the process that it works for."""
+    """Each loader worker: the time in the dataset, then in collate; under the process that it works
+    for.
+    """
     fetches = trace.table("fetches")
     if fetches is None or not len(fetches):
         return
-    dataset, collate = names.code("dataset", "input_dataset"), names.code("collate", "input_collate")
+    dataset, collate = (
+        names.code("dataset", "input_dataset"),
+        names.code("collate", "input_collate"),
+    )
     processes = fetches["process"].to_numpy(np.int64)
     for process in np.unique(processes):
         rows = np.flatnonzero(processes == process)
@@ -224,7 +285,14 @@ def worker_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterat
         events = joined(found)
         events = events.where(events.dur > 0)
         home = parents.get(int(process), int(process))
-        yield Draft(home, (2, worker, int(process)), "loader", title, [without_overlap(events)], tid=int(process))
+        yield Draft(
+            home,
+            (2, worker, int(process)),
+            "loader",
+            title,
+            [without_overlap(events)],
+            tid=int(process),
+        )
 
 
 def half(fetches: pd.DataFrame, rows: Ints, column: str, code: int, after: str | None) -> Events:
@@ -238,7 +306,9 @@ def half(fetches: pd.DataFrame, rows: Ints, column: str, code: int, after: str |
 
 
 def without_overlap(events: Events) -> Events:
-    """Each event cut where the next begins: a worker does one thing at a time, its clock readings may cross by little."""
+    """Each event cut where the next begins: a worker does one thing at a time, its clock readings
+    may cross by little.
+    """
     if not len(events):
         return events
     room = np.append(events.ts[1:], np.iinfo(np.int64).max) - events.ts

@@ -1,8 +1,9 @@
-"""One row of the timeline: events that never overlap, in the columns from which every window is answered.
+"""One row of the timeline: events that never overlap, in the columns from which every window is
+answered.
 
-Beside `ts` an event has one packed key, `dur << bits | name`, so that the longest event of a pixel, and with it its name, is a
-maximum; a running sum of durations, so that the busy share of a pixel is a difference; and the maxima of the key per 8 and
-per 64 events, for windows with very many.
+Beside `ts` an event has one packed key, `dur << bits | name`, so that the longest event of a pixel,
+and with it its name, is a maximum; a running sum of durations, so that the busy share of a pixel is
+a difference; and the maxima of the key per 8 and per 64 events, for windows with very many.
 """
 
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from perfscope.traces.intervals import Ints
 
 BLOCKS = (8, 64)
 COLOURS = (*CATEGORY_IDS, "input_dataset", "input_collate", "step_0", "step_1")
-"""What an event is coloured by: a category of the time budget, a half of a fetch, or neutral (steps, ranges, functions)."""
+"""What an event is coloured by: a category of the time budget, a half of a fetch, or neutral
+(steps, ranges, functions).
+"""
 
 
 @dataclass(frozen=True)
 class Events:
-    """Columns of the events of one row or of several, before they are laid out: int64 ns, codes into `Names`."""
+    """Columns of the events of one row or of several, before they are laid out: int64 ns, codes
+    into `Names`.
+    """
 
     ts: Ints
     dur: Ints
@@ -34,11 +39,17 @@ class Events:
 
     def where(self, rows: NDArray[np.bool_] | Ints) -> "Events":
         """Some of them; not of a counter's."""
-        return Events(self.ts[rows], self.dur[rows], self.code[rows], self.source[rows], self.row[rows])
+        return Events(
+            self.ts[rows], self.dur[rows], self.code[rows], self.source[rows], self.row[rows]
+        )
 
 
 NOTHING = Events(
-    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.int32)
+    np.empty(0, np.int64),
+    np.empty(0, np.int64),
+    np.empty(0, np.int64),
+    np.empty(0, np.uint8),
+    np.empty(0, np.int32),
 )
 
 
@@ -115,6 +126,9 @@ def lane(events: Events) -> Lane:
     dur = np.clip(events.dur, 0, (1 << (62 - bits)) - 1)
     key = (dur << bits) | local[events.code]
     total = np.concatenate(([0], np.cumsum(dur)))
-    blocks = tuple(np.maximum.reduceat(key, np.arange(0, len(key), size)) if len(key) else key for size in BLOCKS)
+    blocks = tuple(
+        np.maximum.reduceat(key, np.arange(0, len(key), size)) if len(key) else key
+        for size in BLOCKS
+    )
     codes = used.astype(np.int32)
     return Lane(events.ts, key, total, blocks, bits, codes, events.source, events.row, events.level)

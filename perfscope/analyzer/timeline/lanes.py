@@ -1,4 +1,6 @@
-"""The fact `timeline_lanes`: every lane of a trace, by rank and process; steps above, then threads, workers, streams."""
+"""The fact `timeline_lanes`: every lane of a trace, by rank and process; steps above, then threads,
+workers, streams.
+"""
 
 import pandas as pd
 
@@ -23,7 +25,9 @@ def timeline_lanes(trace: Trace) -> Lanes:
         *counter_tracks(trace, names),
     ]
     drafts = [one for one in drafts if any(map(len, one.rows))]
-    rank = {code: max(of_rank, 0) for code, of_rank in zip(known["process"], known["rank"], strict=True)}
+    rank = {
+        code: max(of_rank, 0) for code, of_rank in zip(known["process"], known["rank"], strict=True)
+    }
     drafts.sort(key=lambda one: (rank.get(one.process, 0), one.process, one.order))
     return numbered(trace, names, drafts, known)
 

@@ -1,4 +1,6 @@
-"""Which row of its track an event lies in: by nesting on threads, by what is free on streams. Rows never hold an overlap."""
+"""Which row of its track an event lies in: by nesting on threads, by what is free on streams. Rows
+never hold an overlap.
+"""
 
 import heapq
 
@@ -9,7 +11,8 @@ from perfscope.analyzer.timeline.lane import Events
 from perfscope.traces.intervals import Ints
 from perfscope.traces.nesting import enclosing
 
-# Recorders that write microseconds round a start and a duration each: two kernels back to back may then overlap by this.
+# Recorders that write microseconds round a start and a duration each: two kernels back to back may
+# then overlap by this.
 ROUNDING_NS = 1_000
 
 
@@ -27,12 +30,16 @@ def depths(thread: Ints, ts: Ints, dur: Ints) -> Ints:
 
 
 def serial_rows(events: Events, most: int) -> tuple[list[Events], int]:
-    """The events of a queue, which run one behind the other: one row, and further ones where they really overlap."""
+    """The events of a queue, which run one behind the other: one row, and further ones where they
+    really overlap.
+    """
     if not len(events):
         return [], 0
     after = np.append(events.ts[1:], np.iinfo(np.int64).max)
     over = events.ts + events.dur - after
-    clipped = np.where((over > 0) & (over <= ROUNDING_NS), np.maximum(after - events.ts, 0), events.dur)
+    clipped = np.where(
+        (over > 0) & (over <= ROUNDING_NS), np.maximum(after - events.ts, 0), events.dur
+    )
     events = Events(events.ts, clipped, events.code, events.source, events.row)
     row = free_rows(events.ts, events.ts + clipped)
     rows = min(int(row.max()) + 1, most)
@@ -40,7 +47,9 @@ def serial_rows(events: Events, most: int) -> tuple[list[Events], int]:
 
 
 def free_rows(ts: Ints, end: Ints) -> NDArray[np.int64]:
-    """Per event (sorted by start) the first row that is free then; only events that overlap are looked at one by one."""
+    """Per event (sorted by start) the first row that is free then; only events that overlap are
+    looked at one by one.
+    """
     row = np.zeros(len(ts), np.int64)
     reach = np.maximum.accumulate(end)
     alone = np.concatenate(([True], ts[1:] >= reach[:-1]))

@@ -1,4 +1,6 @@
-"""Statistics of a stretch of chosen lanes by module or annotated range: whose call each event was made in."""
+"""Statistics of a stretch of chosen lanes by module or annotated range: whose call each event was
+made in.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -18,11 +20,16 @@ NEUTRAL, IDLE = "step_0", OTHER_IDLE
 
 
 def annotated(ranges: pd.DataFrame) -> pd.DataFrame:
-    """The ranges that somebody named: record_function, NVTX, and those of the probe; steps only divide time."""
+    """The ranges that somebody named: record_function, NVTX, and those of the probe; steps only
+    divide time.
+    """
     return ranges[ranges["category"].isin([kind for kind in ANNOTATED if kind != "step"])]
 
 
-PLACES: Final[dict[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {"module": modules, "range": annotated}
+PLACES: Final[dict[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
+    "module": modules,
+    "range": annotated,
+}
 
 
 def places_of(trace: Trace) -> list[str]:
@@ -34,10 +41,11 @@ def places_of(trace: Trace) -> list[str]:
 def selection_by_place(
     trace: Trace, lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int], kind: str
 ) -> pd.DataFrame:
-    """One row a module or range (`kind`), columns as `selection`; events that ran in none are one row.
+    """One row a module or range (`kind`), columns as `selection`; events that ran in none are one
+    row.
 
-    An event of a thread belongs to the innermost place that is open there when it begins, work of a device to that in which
-    it was launched. Raises KeyError for another kind.
+    An event of a thread belongs to the innermost place that is open there when it begins, work of a
+    device to that in which it was launched. Raises KeyError for another kind.
     """
     of = PLACES[kind]
     ranges = table(trace, "ranges")
@@ -45,8 +53,13 @@ def selection_by_place(
     if ranges is None or not found:
         return pd.DataFrame(columns=list(COLUMNS))
     places = of(ranges)
-    of_lane = {number: one for one in lanes.tracks for number in range(one.first, one.first + one.rows)}
-    at = innermost(places, pd.concat([begun(trace, of_lane[one.number], one) for one in found], ignore_index=True))
+    of_lane = {
+        number: one for one in lanes.tracks for number in range(one.first, one.first + one.rows)
+    }
+    at = innermost(
+        places,
+        pd.concat([begun(trace, of_lane[one.number], one) for one in found], ignore_index=True),
+    )
     names = np.append(places["name"].to_numpy(object), f"{OUTSIDE} {kind}")
     rows = pd.DataFrame(
         {
@@ -65,7 +78,9 @@ def selection_by_place(
 
 
 def begun(trace: Trace, track: Track, one: Stretch) -> pd.DataFrame:
-    """Thread (process, tid) and instant at which each event, or the launch of it, began; tid -1 unknown."""
+    """Thread (process, tid) and instant at which each event, or the launch of it, began; tid -1
+    unknown.
+    """
     ts = one.lane.ts[one.part]
     process, tid = np.full(len(ts), track.process), np.full(len(ts), track.tid)
     if track.kind != "stream":
@@ -79,6 +94,10 @@ def begun(trace: Trace, track: Track, one: Stretch) -> pd.DataFrame:
             continue
         launch = column(started, "launch")[row[own]]
         own, launch = own[launch >= 0], launch[launch >= 0]
-        process[own], tid[own], ts = column(calls, "process")[launch], column(calls, "tid")[launch], ts.copy()
+        process[own], tid[own], ts = (
+            column(calls, "process")[launch],
+            column(calls, "tid")[launch],
+            ts.copy(),
+        )
         ts[own] = column(calls, "ts")[launch]
     return pd.DataFrame({"process": process, "tid": tid, "ts": ts})

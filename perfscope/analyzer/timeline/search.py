@@ -1,4 +1,6 @@
-"""Where a word occurs in the names on the timeline: how often, how densely, and the next hit from here."""
+"""Where a word occurs in the names on the timeline: how often, how densely, and the next hit from
+here.
+"""
 
 from dataclasses import dataclass
 
@@ -36,7 +38,9 @@ class Hits:
 def search(lanes: Lanes, words: str) -> Hits:
     """Hits of `words` anywhere in a name, capitals or not; none for no words."""
     wanted = words.strip().lower()
-    codes = [code for code, text in enumerate(lanes.names.texts) if wanted and wanted in text.lower()]
+    codes = [
+        code for code, text in enumerate(lanes.names.texts) if wanted and wanted in text.lower()
+    ]
     flags = np.zeros(len(lanes.names), bool)
     flags[codes] = True
     begin, end = lanes.span_ns
@@ -55,7 +59,9 @@ def search(lanes: Lanes, words: str) -> Hits:
 
 
 def next_hit(lanes: Lanes, hits: Hits, after: tuple[int, int], forward: bool = True) -> Hit | None:
-    """The hit behind (or before) the place `after`, an instant and a lane: in order of time, then of lanes; None at the end."""
+    """The hit behind (or before) the place `after`, an instant and a lane: in order of time, then
+    of lanes; None at the end.
+    """
     best: tuple[int, int, int] | None = None
     for number, ts in hits.ts.items():
         side = "right" if (number <= after[1]) == forward else "left"

@@ -1,4 +1,6 @@
-"""Statistics of a stretch of chosen lanes: count, sum, share and exclusive time by name or colour (by range: places.py)."""
+"""Statistics of a stretch of chosen lanes: count, sum, share and exclusive time by name or colour
+(by range: places.py).
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +16,15 @@ BY = ("name", "category")
 COLUMNS = ("name", "category", "count", "sum_ns", "share", "exclusive_ns", "longest_ns")
 
 
-def selection(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int], by: str = "name") -> pd.DataFrame:
+def selection(
+    lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int], by: str = "name"
+) -> pd.DataFrame:
     """One row a name (or category), the largest exclusive time first.
 
-    Columns: name, category, count (events that touch the stretch), sum_ns (their time inside it), share (exclusive_ns
-    of the stretch's length times its tracks, so that what runs on two streams at once is not above 1), exclusive_ns
-    (without the events nested inside them), longest_ns (whole, also what lies outside).
+    Columns: name, category, count (events that touch the stretch), sum_ns (their time inside it),
+    share (exclusive_ns of the stretch's length times its tracks, so that what runs on two streams
+    at once is not above 1), exclusive_ns (without the events nested inside them), longest_ns
+    (whole, also what lies outside).
     """
     names = len(lanes.names)
     count, total, alone = (np.zeros(names, np.int64) for _ in range(3))
@@ -30,12 +35,16 @@ def selection(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int], b
         total += sums(code, one.inside, names)
         alone += sums(code, one.alone, names)
         np.maximum.at(longest, code, one.lane.dur(one.part))
-    return framed(lanes, by, (count, total, alone, longest), whole_ns(lanes, begin_ns, end_ns, chosen))
+    return framed(
+        lanes, by, (count, total, alone, longest), whole_ns(lanes, begin_ns, end_ns, chosen)
+    )
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """The events of one lane that touch the selection: ns of each inside of it, and of that outside of nested events."""
+    """The events of one lane that touch the selection: ns of each inside of it, and of that outside
+    of nested events.
+    """
 
     number: int
     lane: Lane
@@ -46,9 +55,14 @@ class Stretch:
 
 def stretches(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -> Iterator[Stretch]:
     """Of every chosen lane that has any."""
-    below = {one.first + row: one.first + row + 1 for one in lanes.tracks for row in range(one.rows - 1)}
+    below = {
+        one.first + row: one.first + row + 1 for one in lanes.tracks for row in range(one.rows - 1)
+    }
     nests = {
-        number for one in lanes.tracks if one.kind != "stream" for number in range(one.first, one.first + one.rows)
+        number
+        for one in lanes.tracks
+        if one.kind != "stream"
+        for number in range(one.first, one.first + one.rows)
     }
     for number in chosen:
         lane = lanes.lanes[number]
@@ -59,7 +73,11 @@ def stretches(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -
             continue
         start, stop = clipped(lane, part, begin_ns, end_ns)
         inner = lanes.lanes[below[number]] if number in below and number in nests else None
-        nested = np.zeros(len(start), np.int64) if inner is None else busy(inner, stop) - busy(inner, start)
+        nested = (
+            np.zeros(len(start), np.int64)
+            if inner is None
+            else busy(inner, stop) - busy(inner, start)
+        )
         yield Stretch(number, lane, part, stop - start, stop - start - nested)
 
 
@@ -92,7 +110,9 @@ def sums(code: np.ndarray, amount: Ints, names: int) -> Ints:
     return np.rint(np.bincount(code, weights=amount, minlength=names)).astype(np.int64)
 
 
-def framed(lanes: Lanes, by: str, amounts: tuple[Ints, Ints, Ints, Ints], of_ns: int) -> pd.DataFrame:
+def framed(
+    lanes: Lanes, by: str, amounts: tuple[Ints, Ints, Ints, Ints], of_ns: int
+) -> pd.DataFrame:
     count, total, alone, longest = amounts
     seen = np.flatnonzero(count)
     frame = pd.DataFrame(
@@ -116,6 +136,6 @@ def framed(lanes: Lanes, by: str, amounts: tuple[Ints, Ints, Ints, Ints], of_ns:
 def ordered(frame: pd.DataFrame, of_ns: int) -> pd.DataFrame:
     """With shares of `of_ns`, the largest exclusive time first."""
     frame = frame.assign(share=frame["exclusive_ns"] / max(of_ns, 1))
-    return frame.sort_values(["exclusive_ns", "sum_ns"], ascending=False, kind="stable", ignore_index=True)[
-        list(COLUMNS)
-    ]
+    return frame.sort_values(
+        ["exclusive_ns", "sum_ns"], ascending=False, kind="stable", ignore_index=True
+    )[list(COLUMNS)]

@@ -1,4 +1,6 @@
-"""The whole span in a few hundred columns, each cut into what it was spent on: the strip above the timeline."""
+"""The whole span in a few hundred columns, each cut into what it was spent on: the strip above the
+timeline.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,9 @@ from perfscope.analyzer.timeline.track import Lanes
 from perfscope.traces.intervals import Ints, Spans, exclusive, merged
 
 EXACT_EVENTS = 3_000_000
-"""Above this many events the union over lanes is not formed; each category is told by its busiest lane."""
+"""Above this many events the union over lanes is not formed; each category is told by its busiest
+lane.
+"""
 
 
 def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
@@ -21,7 +25,12 @@ def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
     """
     kinds = ("stream",) if any(one.kind == "stream" for one in lanes.tracks) else ("thread",)
     edges = edges_of(*lanes.span_ns, columns)
-    rows = [number for one in lanes.tracks if one.kind in kinds for number in range(one.first, one.first + one.rows)]
+    rows = [
+        number
+        for one in lanes.tracks
+        if one.kind in kinds
+        for number in range(one.first, one.first + one.rows)
+    ]
     colour = lanes.names.colour_codes()
     found = [lanes.lanes[number] for number in rows]
     if sum(map(len, found)) > EXACT_EVENTS:
@@ -29,7 +38,9 @@ def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
     spans = [spans_of(found, colour, COLOURS.index(name)) for name in PRECEDENCE]
     shares = exclusive(spans, edges[:-1], edges[1:])
     wide = np.maximum(np.diff(edges), 1)
-    return {name: share / wide for name, share in zip(PRECEDENCE, shares, strict=True) if share.any()}
+    return {
+        name: share / wide for name, share in zip(PRECEDENCE, shares, strict=True) if share.any()
+    }
 
 
 def spans_of(rows: list[Lane], colour: NDArray[np.uint8], wanted: int) -> Spans:
@@ -42,7 +53,9 @@ def spans_of(rows: list[Lane], colour: NDArray[np.uint8], wanted: int) -> Spans:
     return merged(*parts)
 
 
-def by_busiest(rows: list[Lane], colour: NDArray[np.uint8], edges: Ints) -> dict[str, NDArray[np.float64]]:
+def by_busiest(
+    rows: list[Lane], colour: NDArray[np.uint8], edges: Ints
+) -> dict[str, NDArray[np.float64]]:
     """The share of the busiest lane, in the colour that most of the lane's names have."""
     wide = np.maximum(np.diff(edges), 1)
     shares: dict[str, NDArray[np.float64]] = {}

@@ -1,17 +1,22 @@
-"""What a window of the timeline looks like at a width in pixels, as bytes: the level of detail is decided here, per lane.
+"""What a window of the timeline looks like at a width in pixels, as bytes: the level of detail is
+decided here, per lane.
 
-A lane with few events in the window is answered with its rectangles; a fuller one with, per pixel, the name of the longest
-event that touches it and the share of the pixel that is busy. No pyramid is kept: both come from the lane's columns.
+A lane with few events in the window is answered with its rectangles; a fuller one with, per pixel,
+the name of the longest event that touches it and the share of the pixel that is busy. No pyramid is
+kept: both come from the lane's columns.
 
-Format, little endian, version 1. Header: `PFTL`, uint16 version, uint16 0, uint32 lanes, uint32 pixels. Then per lane:
-uint32 number of the lane, uint8 kind, uint8 width of an index in bytes (1 or 2), uint16 0, uint32 n, uint32 p, then uint32[p]
-palette: codes of names that indices point into. Then by kind, and zeros up to a multiple of 4:
+Format, little endian, version 1. Header: `PFTL`, uint16 version, uint16 0, uint32 lanes, uint32
+pixels. Then per lane: uint32 number of the lane, uint8 kind, uint8 width of an index in bytes (1 or
+2), uint16 0, uint32 n, uint32 p, then uint32[p] palette: codes of names that indices point into.
+Then by kind, and zeros up to a multiple of 4:
 
 - 0 empty: nothing
 - 1 rectangles: uint16[n] left edge and uint16[n] width, both in eighths of a pixel; index[n]
-- 2 pixels: index[n]; uint8[n] busy share in 255ths (0: nothing; the least for an event however short is 1); n = pixels
+- 2 pixels: index[n]; uint8[n] busy share in 255ths (0: nothing; the least for an event however
+  short is 1); n = pixels
 - 3 runs of equal pixels: uint16[n] length in pixels; index[n]; uint8[n] busy share
-- 4 levels of a counter: uint8[n] highest level in the pixel in 255ths of its limit; n = pixels, the palette holds one name
+- 4 levels of a counter: uint8[n] highest level in the pixel in 255ths of its limit; n = pixels, the
+  palette holds one name
 """
 
 import struct
@@ -31,7 +36,9 @@ FULL = 255
 Bytes = NDArray[np.uint8]
 
 
-def tile(lanes: Sequence[Lane], begin_ns: int, end_ns: int, pixels: int, numbers: Sequence[int]) -> bytes:
+def tile(
+    lanes: Sequence[Lane], begin_ns: int, end_ns: int, pixels: int, numbers: Sequence[int]
+) -> bytes:
     """The window [begin_ns, end_ns) of the lanes with these numbers, `pixels` wide."""
     parts = [struct.pack("<4sHHII", MAGIC, VERSION, 0, len(numbers), pixels)]
     edges = edges_of(begin_ns, end_ns, pixels)
@@ -69,14 +76,18 @@ def level_part(number: int, lane: Lane, level: Bytes, part: slice, edges: Ints) 
     first = np.searchsorted(end, edges[:-1], side="right")
     until = np.searchsorted(ts, edges[1:], side="left")
     padded = np.append(level[part], np.uint8(0))
-    bounds = np.stack([np.minimum(first, len(ts)), np.minimum(np.maximum(until, first), len(ts))], axis=1).ravel()
+    bounds = np.stack(
+        [np.minimum(first, len(ts)), np.minimum(np.maximum(until, first), len(ts))], axis=1
+    ).ravel()
     highest = np.maximum.reduceat(padded, bounds)[::2]
     shown = np.where(until > first, np.maximum(highest, 1), 0).astype(np.uint8)
     palette = lane.codes[:1].astype("<u4")
     return assembled(number, LEVELS, len(shown), palette, np.zeros(0, np.uint8), shown.tobytes())
 
 
-def rectangles(number: int, lane: Lane, part: slice, begin_ns: int, end_ns: int, pixels: int) -> bytes:
+def rectangles(
+    number: int, lane: Lane, part: slice, begin_ns: int, end_ns: int, pixels: int
+) -> bytes:
     scale = EIGHTHS * pixels / (end_ns - begin_ns)
     start = (lane.ts[part] - begin_ns) * scale
     stop = start + lane.dur(part) * scale
@@ -89,7 +100,9 @@ def rectangles(number: int, lane: Lane, part: slice, begin_ns: int, end_ns: int,
 
 
 def columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
-    """Per pixel the busy share in 255ths, and the number in the lane of the name of its longest event."""
+    """Per pixel the busy share in 255ths, and the number in the lane of the name of its longest
+    event.
+    """
     ts, key = lane.ts[: part.stop], lane.key[: part.stop]
     at = np.searchsorted(ts[part], edges) + part.start
     before = np.maximum(at - 1, 0)
@@ -102,11 +115,15 @@ def columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
     longest = np.maximum(np.where(begins, longest, -1), np.where(carried, key[before[:-1]], -1))
     busy = np.ceil(np.clip(share, 0, 1) * FULL).astype(np.uint8)
     taken = begins | carried
-    return np.where(taken, np.maximum(busy, 1), 0).astype(np.uint8), np.where(taken, longest & lane.mask, 0)
+    return np.where(taken, np.maximum(busy, 1), 0).astype(np.uint8), np.where(
+        taken, longest & lane.mask, 0
+    )
 
 
 def longest_from(lane: Lane, part: slice, at: Ints, pixels: int) -> Ints:
-    """The largest key from each of `at` to the next; where a pixel holds several blocks of events, from whole blocks."""
+    """The largest key from each of `at` to the next; where a pixel holds several blocks of events,
+    from whole blocks.
+    """
     size, keys = 1, lane.key
     for block, maxima in zip(BLOCKS, lane.blocks, strict=True):
         if part.stop - part.start > 2 * block * pixels:
@@ -116,7 +133,9 @@ def longest_from(lane: Lane, part: slice, at: Ints, pixels: int) -> Ints:
     return longest
 
 
-def compacted(lane: Lane, local: Ints) -> tuple[NDArray[np.uint32], NDArray[np.uint8] | NDArray[np.uint16]]:
+def compacted(
+    lane: Lane, local: Ints
+) -> tuple[NDArray[np.uint32], NDArray[np.uint8] | NDArray[np.uint16]]:
     """A palette of the names that occur, and indices into it."""
     flags = np.zeros(len(lane.codes), bool)
     flags[local] = True
@@ -139,7 +158,12 @@ def pixel_part(number: int, lane: Lane, busy: Bytes, local: Ints) -> bytes:
 
 
 def assembled(
-    number: int, kind: int, n: int, palette: NDArray[np.uint32], index: NDArray[np.generic], body: bytes
+    number: int,
+    kind: int,
+    n: int,
+    palette: NDArray[np.uint32],
+    index: NDArray[np.generic],
+    body: bytes,
 ) -> bytes:
     head = struct.pack("<IBBHII", number, kind, index.itemsize, 0, n, len(palette))
     return head + palette.tobytes() + body + b"\0" * (-len(body) % 4)

@@ -1,4 +1,6 @@
-"""A track: what has one name on the timeline, a thread, a stream, a worker; its lanes lie one below the other."""
+"""A track: what has one name on the timeline, a thread, a stream, a worker; its lanes lie one below
+the other.
+"""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +13,17 @@ from perfscope.analyzer.timeline.names import Names
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-SOURCES = ("ops", "launches", "kernels", "copies", "ranges", "loader", "fetches", "steps", "device_counters")
+SOURCES = (
+    "ops",
+    "launches",
+    "kernels",
+    "copies",
+    "ranges",
+    "loader",
+    "fetches",
+    "steps",
+    "device_counters",
+)
 """Where an event comes from: a table of the trace, or the fact `steps`."""
 COUNTER = "counter"
 """The kind of a track whose events are levels and not work: statistics leave it out."""
@@ -23,7 +35,9 @@ MOST_ROWS = 48
 
 @dataclass(frozen=True)
 class Draft:
-    """A track before its lanes have numbers. `order` sorts the tracks of a process, smallest first."""
+    """A track before its lanes have numbers. `order` sorts the tracks of a process, smallest
+    first.
+    """
 
     process: int
     order: tuple[int, ...]
@@ -82,7 +96,9 @@ class Lanes:
 
 
 def events_of(frame: pd.DataFrame, source: str, code: Ints, rows: Ints | None = None) -> Events:
-    """The rows (positions; all without) of a table as events; `code` has one entry for each of them."""
+    """The rows (positions; all without) of a table as events; `code` has one entry for each of
+    them.
+    """
     at = np.arange(len(frame)) if rows is None else rows
     return Events(
         frame["ts"].to_numpy(np.int64)[at],

@@ -1,1 +1,3 @@
-"""The sentence at the top: which finding bounds the run, that none does, or why it cannot be told; and how sure that is."""
+"""The sentence at the top: which finding bounds the run, that none does, or why it cannot be told;
+and how sure that is.
+"""

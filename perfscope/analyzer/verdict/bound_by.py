@@ -9,7 +9,8 @@ from perfscope.analyzer.findings import RULES
 from perfscope.analyzer.verdict.confidence import FROM_OUTSIDE, Standing
 from perfscope.traces.trace import Trace
 
-# From this share of the work on, and more than arithmetic limits, memory is said to bound it; the rest may be in small calls.
+# From this share of the work on, and more than arithmetic limits, memory is said to bound it; the
+# rest may be in small calls.
 MOSTLY_MEMORY = 0.25
 
 
@@ -23,17 +24,23 @@ def bound_by(
 ) -> BoundBy:
     """The largest resource of the budget; time lost for want of a core counts as the host's.
 
-    `dark`: compute-or-host says nothing of computing: kernels were launched and not recorded, or it lies between the calls of
-    a server. `work`: what limits the
-    device's work where that is known; where it is memory for most of it, memory is what limits and not arithmetic.
+    `dark`: compute-or-host says nothing of computing: kernels were launched and not recorded, or it
+    lies between the calls of a server. `work`: what limits the device's work where that is known;
+    where it is memory for most of it, memory is what limits and not arithmetic.
     """
     shares: dict[str, float] = {}
     for entry in budget:
-        resource = "unknown" if dark and entry.category == COMPUTE_OR_HOST else CATEGORY[entry.category].resource
+        resource = (
+            "unknown"
+            if dark and entry.category == COMPUTE_OR_HOST
+            else CATEGORY[entry.category].resource
+        )
         shares[resource] = shares.get(resource, 0.0) + entry.share
     if not shares:
         return BoundBy("unknown", None, 0.0)
-    starved = max((finding.share for finding in found if RULES[finding.id].starves_compute), default=0.0)
+    starved = max(
+        (finding.share for finding in found if RULES[finding.id].starves_compute), default=0.0
+    )
     moved = min(starved, shares.get("compute", 0.0))
     if moved > 0.0:
         shares["compute"] -= moved
@@ -44,12 +51,17 @@ def bound_by(
     # A lead of a fifth of the time is clear; a smaller one is less sure in proportion.
     sure = min(1.0, 0.5 + 2.5 * margin)
     if best == "compute" and work is not None and work.whole:
-        memory, rest = work.memory / work.whole, (work.whole - work.memory - work.compute) / work.whole
+        memory, rest = (
+            work.memory / work.whole,
+            (work.whole - work.memory - work.compute) / work.whole,
+        )
         known = 1.0 - rest
         if work.memory > work.compute and memory >= MOSTLY_MEMORY:
             best, shares[MEMORY] = MEMORY, shares["compute"] * memory
         sure *= min(1.0, 0.5 + known)
-    return BoundBy(best, round(shares[best], 4), round(sure * max(standing.confidence, FROM_OUTSIDE), 3))
+    return BoundBy(
+        best, round(shares[best], 4), round(sure * max(standing.confidence, FROM_OUTSIDE), 3)
+    )
 
 
 def work_of_rank(trace: Trace, rank: int | None) -> WorkLimits | None:

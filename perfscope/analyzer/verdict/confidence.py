@@ -1,4 +1,6 @@
-"""How sure the verdict is: bootstrap over steps, lowered where steps are few or another finding costs as much."""
+"""How sure the verdict is: bootstrap over steps, lowered where steps are few or another finding
+costs as much.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +15,11 @@ from perfscope.analyzer.limits import Limits
 
 # What could be had back, input-wait first: above its limit a run is not healthy.
 RECOVERABLE = (INPUT_WAIT, CHECKPOINT, "gc", "gil")
-IN_TRACES = tuple(category.id for category in CATEGORIES if category.recoverable and category.id not in RECOVERABLE)
+IN_TRACES = tuple(
+    category.id
+    for category in CATEGORIES
+    if category.recoverable and category.id not in RECOVERABLE
+)
 # Nothing seen once is certain.
 MOST = 0.99
 # Without steps to resample (looked at from outside) samples of the main thread are all there is.
@@ -24,7 +30,9 @@ UNREPEATED = 0.8
 
 @dataclass(frozen=True)
 class Standing:
-    """Confidence 0..1 of the first finding (or of there being none), and the finding that it cannot be told from."""
+    """Confidence 0..1 of the first finding (or of there being none), and the finding that it cannot
+    be told from.
+    """
 
     confidence: float
     rival: str | None = None
@@ -40,9 +48,9 @@ def confidence_of(
 ) -> Standing:
     """The share of resamples in which the first of `found` costs enough and more than the second.
 
-    `rows` are the steady steps of the critical rank with their budget; `ordinary_ns` of input-wait a step is no loss
-    (taking a batch over). Without findings it is the share of resamples in
-    which no category that could be recovered reaches its limit.
+    `rows` are the steady steps of the critical rank with their budget; `ordinary_ns` of input-wait
+    a step is no loss (taking a batch over). Without findings it is the share of resamples in which
+    no category that could be recovered reaches its limit.
     """
     if rows is None or not len(rows):
         return Standing(FROM_OUTSIDE if found else 0.0)
@@ -66,7 +74,9 @@ def confidence_of(
 
 
 def losses(finding: Finding, rows: pd.DataFrame) -> Floats:
-    """What a finding costs in each step, ns: its column scaled to its lost share, else that share of every step."""
+    """What a finding costs in each step, ns: its column scaled to its lost share, else that share
+    of every step.
+    """
     step = rows["dur"].to_numpy(np.float64)
     name = RULES[finding.id].category
     if name is None or float(rows[name].sum()) <= 0.0:

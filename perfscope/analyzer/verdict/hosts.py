@@ -1,4 +1,6 @@
-"""A job on several hosts, host by host: what is said of a machine's cores, memory or storage is said of one of them."""
+"""A job on several hosts, host by host: what is said of a machine's cores, memory or storage is
+said of one of them.
+"""
 
 from typing import Any
 
@@ -18,7 +20,8 @@ Outcome = Finding | Clear | NotApplicable | Failed
 
 
 def host_views(trace: Trace) -> list[Trace]:
-    """The trace itself where there is one host (or no recording of ours); else one Trace for each host, in the manifests' order.
+    """The trace itself where there is one host (or no recording of ours); else one Trace for each
+    host, in the manifests' order.
 
     Process codes and times stay those of the job.
     """
@@ -39,11 +42,19 @@ def _of_host(trace: Trace, number: int) -> Trace:
         for name in TABLES
         if (frame := table(trace, name)) is not None
     }
-    tables = {name: _renumbered(frame[rows], name, kept) for name, (frame, rows) in kept.items() if rows.any()}
+    tables = {
+        name: _renumbered(frame[rows], name, kept)
+        for name, (frame, rows) in kept.items()
+        if rows.any()
+    }
     absent = {name: trace.why_absent(name) for name in TABLES if name not in tables}
     waits = trace.fact(rank_waiting)
-    known: dict[Any, Any] = {rank_waiting: waits[waits["process"].isin(mine)].reset_index(drop=True)}
-    return Trace(tables, absent, [manifest], span_ns=span(tables.values()), path=trace.path, facts=known)
+    known: dict[Any, Any] = {
+        rank_waiting: waits[waits["process"].isin(mine)].reset_index(drop=True)
+    }
+    return Trace(
+        tables, absent, [manifest], span_ns=span(tables.values()), path=trace.path, facts=known
+    )
 
 
 def _rows(
@@ -73,7 +84,9 @@ def _renumbered(
 
 
 def together(outcomes: list[tuple[str, Outcome]]) -> Outcome:
-    """One outcome of those of the hosts (name, outcome): the dearest finding, with its host; else what was not looked for."""
+    """One outcome of those of the hosts (name, outcome): the dearest finding, with its host; else
+    what was not looked for.
+    """
     found = [(host, one) for host, one in outcomes if isinstance(one, Finding)]
     if found:
         host, worst = max(found, key=lambda pair: pair[1].lost_s)

@@ -1,4 +1,6 @@
-"""The operators of the diagnosis: of each phase those that take the most, of the rank whose budget is shown."""
+"""The operators of the diagnosis: of each phase those that take the most, of the rank whose budget
+is shown.
+"""
 
 from collections.abc import Mapping
 from typing import Any

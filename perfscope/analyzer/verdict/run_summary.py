@@ -11,12 +11,16 @@ from perfscope.traces.trace import Trace
 
 
 def step_summary(trace: Trace, process: int | None) -> StepSummary:
-    """Steady steps of the critical rank, ms; of the first rank when there are too few to choose one."""
+    """Steady steps of the critical rank, ms; of the first rank when there are too few to choose
+    one.
+    """
     frame = trace.fact(time_budget)
     rows = steady(frame)
     code = process if process is not None else (int(rows["process"].iloc[0]) if len(rows) else None)
     own = rows[rows["process"] == code]["dur"] / 1e6
-    source = next((marks.source for unit, marks in marks_of(trace) if unit.process == code and marks), None)
+    source = next(
+        (marks.source for unit, marks in marks_of(trace) if unit.process == code and marks), None
+    )
     distorted = int(frame["distorted"].sum()) if len(frame) else 0
     if not len(own):
         return StepSummary(0, None, None, None, distorted)
@@ -31,12 +35,16 @@ def step_summary(trace: Trace, process: int | None) -> StepSummary:
 
 
 def marks_of(trace: Trace) -> list[tuple[Unit, Marks | None]]:
-    """What the steps of a recorded trace were told from, by process; nothing for recordings of our own."""
+    """What the steps of a recorded trace were told from, by process; nothing for recordings of our
+    own.
+    """
     return trace.fact(step_marks) if trace.has_profiled_work else []
 
 
 def steps_left_out(trace: Trace) -> list[str]:
-    """A line on marks of steps that count as none, because they overlap others by more than a little."""
+    """A line on marks of steps that count as none, because they overlap others by more than a
+    little.
+    """
     count = sum(marks.left_out for _, marks in marks_of(trace) if marks is not None)
     return [f"{count} marks of steps left out: they overlap others"] if count else []
 

@@ -1,4 +1,6 @@
-"""Verdicts of recorded traces beside those of findings: nothing to recover, a start only, idle for reasons not recorded."""
+"""Verdicts of recorded traces beside those of findings: nothing to recover, a start only, idle for
+reasons not recorded.
+"""
 
 from dataclasses import dataclass
 
@@ -22,7 +24,8 @@ MOSTLY = 0.5
 # From this share on it is said that the device stood idle for reasons that the trace does not hold.
 WORTH_SAYING = 0.10
 BUSY = tuple(category.id for category in CATEGORIES if category.on_device)
-# The device has begun when it has done this share of all its work: a lone small kernel or copy is no beginning.
+# The device has begun when it has done this share of all its work: a lone small kernel or copy is
+# no beginning.
 EARLY = 0.001
 
 
@@ -39,14 +42,18 @@ class Apart:
 
 
 def told_apart(trace: Trace, unit: Unit) -> Apart | None:
-    """What of a device's idle time is start-up, and what it waited for something that is not in the trace."""
+    """What of a device's idle time is start-up, and what it waited for something that is not in the
+    trace.
+    """
     if unit.device == NO_DEVICE:
         return None
     span = max(unit.end_ns - unit.begin_ns, 1)
     gaps, pieces = trace.fact(host_gaps), trace.fact(segments)
     gaps = gaps[(column(gaps, "process") == unit.process) & (column(gaps, "device") == unit.device)]
     once = int(column(gaps[gaps["doing"].isin(("driver", "allocating"))], "dur").sum())
-    own = pieces[(column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)]
+    own = pieces[
+        (column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)
+    ]
     idle = own[(own["category"] == OTHER_IDLE) & (own["launch"] >= 0)]
     if not len(idle):
         return Apart(once / span, 0.0, 0.0, 0.0, 0, "")
@@ -69,7 +76,9 @@ def _of_graphs(trace: Trace, pieces: pd.DataFrame) -> "np.typing.NDArray[np.bool
 
 
 def _ahead(pieces: pd.DataFrame) -> int:
-    """When the device began its work: before that it can only have worked off what was launched before the recording."""
+    """When the device began its work: before that it can only have worked off what was launched
+    before the recording.
+    """
     busy = pieces[pieces["category"].isin(BUSY)]
     amount = np.cumsum(column(busy, "dur"))
     return int(column(busy, "ts")[np.searchsorted(amount, EARLY * amount[-1])]) if len(busy) else 0
@@ -78,67 +87,97 @@ def _ahead(pieces: pd.DataFrame) -> int:
 def _next_kernel(trace: Trace, unit: Unit, instant: int) -> str:
     kernels = rows_on(trace, "kernels", unit)
     later = None if kernels is None else kernels[column(kernels, "ts") >= instant]
-    return "" if later is None or not len(later) else str(later.iloc[int(np.argmin(column(later, "ts")))]["name"])[:60]
+    return (
+        ""
+        if later is None or not len(later)
+        else str(later.iloc[int(np.argmin(column(later, "ts")))]["name"])[:60]
+    )
 
 
 def of_start(seen: Apart) -> Verdict:
     """Most of the recorded time is start-up, which says nothing about the rest of the run."""
     headline = f"This trace mostly covers start-up: {percent(seen.start_up)} of its time"
     explanation = "The driver initializes, loads code, or allocates memory for the first time."
-    caveat = "Record some steps after a warm-up: `schedule=torch.profiler.schedule(wait=5, warmup=2, active=5)`."
+    caveat = (
+        "Record some steps after a warm-up: `schedule=torch.profiler.schedule(wait=5, warmup=2,"
+        " active=5)`."
+    )
     return Verdict("unknown", None, headline, explanation, caveat, 0.0)
 
 
 def of_quiet_trace(ranks: list[RankBudget], unit: Unit | None, standing: Standing) -> Verdict:
-    """A recorded trace in which nothing recoverable is above its limit, or from which that cannot be told."""
+    """A recorded trace in which nothing recoverable is above its limit, or from which that cannot
+    be told.
+    """
     shares = {
-        e.category: e.share for one in ranks if unit is not None and one.rank == unit.rank for e in one.time_budget
+        e.category: e.share
+        for one in ranks
+        if unit is not None and one.rank == unit.rank
+        for e in one.time_budget
     }
     if shares.get(COMPUTE_OR_HOST, 0.0) > 0.0:
         headline = "No kernels in the trace, although kernels were launched"
-        caveat = "Record again with `ProfilerActivity.CUDA` and with permission to read the device's counters."
+        caveat = (
+            "Record again with `ProfilerActivity.CUDA` and with permission to read the device's"
+            " counters."
+        )
         return Verdict("unknown", None, headline, "What the device did is not known.", caveat, 0.0)
     computing = shares.get(DEVICE_COMPUTE, 0.0)
     if unit is not None and unit.device == NO_DEVICE:
-        headline = f"No accelerator in the trace; operators compute on the CPU {percent(computing)} of the time"
+        headline = (
+            f"No accelerator in the trace; operators compute on the CPU {percent(computing)} of the"
+            " time"
+        )
         caveat = "To see what the rest is, sample the thread: `perfscope attach PID`."
-        return Verdict("unknown", None, headline, "The rest is calling operators, and Python.", caveat, 0.0)
+        return Verdict(
+            "unknown", None, headline, "The rest is calling operators, and Python.", caveat, 0.0
+        )
     headline = f"the device computes {percent(computing)} of the time"
     if computing >= MOSTLY:
         explanation = "Nothing recoverable is above its limit."
-        return Verdict("healthy", None, f"Healthy: {headline}", explanation, None, standing.confidence)
+        return Verdict(
+            "healthy", None, f"Healthy: {headline}", explanation, None, standing.confidence
+        )
     explanation = "No cause of the rest that the trace shows is large enough."
     return Verdict("unknown", None, headline.capitalize(), explanation, None, 0.0)
 
 
 def with_unexplained(verdict: Verdict, seen: Apart | None) -> Verdict:
-    """The verdict with what it leaves unexplained, where that is much of the time; it is only as sure as the rest is large."""
+    """The verdict with what it leaves unexplained, where that is much of the time; it is only as
+    sure as the rest is large.
+    """
     if seen is None:
         return verdict
     said = ""
     if seen.ahead >= WORTH_SAYING:
         said += (
-            f" {percent(seen.ahead)} of the time lies before the device's first work, which was launched already: it "
-            "presumably ran what was launched before the recording."
+            f" {percent(seen.ahead)} of the time lies before the device's first work, which was"
+            " launched already: it presumably ran what was launched before the recording."
         )
     if seen.held >= WORTH_SAYING:
         before = f" before {seen.after}" if seen.after else ""
         said += (
-            f" {percent(seen.held)} of the time it is idle although its next work is launched (longest {ms(seen.longest_ns)}"
-            f"{before}): {_why_held(seen)}"
+            f" {percent(seen.held)} of the time it is idle although its next work is launched"
+            f" (longest {ms(seen.longest_ns)}{before}): {_why_held(seen)}"
         )
     if not said:
         return verdict
     explained = max(1.0 - seen.ahead - seen.held, 0.0)
     caveat = f"{verdict.caveat or ''}{said}".strip()
-    return msgspec.structs.replace(verdict, caveat=caveat, confidence=round(verdict.confidence * explained, 3))
+    return msgspec.structs.replace(
+        verdict, caveat=caveat, confidence=round(verdict.confidence * explained, 3)
+    )
 
 
 def _why_held(seen: Apart) -> str:
     """What the device does while its next work is launched and does not begin."""
     if seen.in_graphs < MOSTLY * seen.held:
-        return "it waits for another stream or a peer, or runs what was not recorded, such as parts of a graph."
+        return (
+            "it waits for another stream or a peer, or runs what was not recorded, such as parts of"
+            " a graph."
+        )
     return (
-        f"for {percent(seen.in_graphs / seen.held)} of that the next work is part of a CUDA graph, most of whose kernels "
-        "are then not in the trace: the device presumably ran them. To see them record one window without graphs."
+        f"for {percent(seen.in_graphs / seen.held)} of that the next work is part of a CUDA graph,"
+        " most of whose kernels are then not in the trace: the device presumably ran them. To see"
+        " them record one window without graphs."
     )

@@ -1,7 +1,7 @@
 """The reader's own cache folder: where it is, and whether it is safe to use.
 
-Nothing is kept anywhere else. A run folder, or any other folder that a trace is in, may belong to somebody else: nothing is
-written into it or deleted from it.
+Nothing is kept anywhere else. A run folder, or any other folder that a trace is in, may belong to
+somebody else: nothing is written into it or deleted from it.
 """
 
 import hashlib
@@ -23,22 +23,28 @@ READABLE_BY_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def table_folder(path: Path) -> Path | None:
-    """Return the folder for the tables of the trace at `path`; None without a safe cache. Raises OSError."""
+    """Return the folder for the tables of the trace at `path`; None without a safe cache. Raises
+    OSError.
+    """
     root = safe_cache_folder(TABLES)
     return root / cache_key(path) if root is not None else None
 
 
 def answer_file(path: Path) -> Path | None:
-    """Return the file for the answer to the trace at `path`; None without a safe cache. Raises OSError."""
+    """Return the file for the answer to the trace at `path`; None without a safe cache. Raises
+    OSError.
+    """
     root = safe_cache_folder(ANSWERS)
     return root / f"{cache_key(path)}.json" if root is not None else None
 
 
 def safe_cache_folder(name: str) -> Path | None:
-    """Return a folder of the reader's cache, which may not exist yet; None where it is not safe to use.
+    """Return a folder of the reader's cache, which may not exist yet; None where it is not safe to
+    use.
 
-    It is not safe when another user could put files there or exchange it: when it is a link, belongs to somebody else (a HOME
-    that sudo kept), or one of its parents is writable by others. Such a cache is neither read nor written.
+    It is not safe when another user could put files there or exchange it: when it is a link,
+    belongs to somebody else (a HOME that sudo kept), or one of its parents is writable by others.
+    Such a cache is neither read nor written.
     """
     cache = user_cache()
     if cache is None or not is_safe_parent(cache.parent):
@@ -63,7 +69,9 @@ def create_cache_folder(name: str) -> Path | None:
 
 
 def user_cache() -> Path | None:
-    """Return the user's cache folder for perfscope, links of its parents resolved; None where there is no home."""
+    """Return the user's cache folder for perfscope, links of its parents resolved; None where there
+    is no home.
+    """
     home = os.environ.get("XDG_CACHE_HOME") or ""
     try:
         parent = Path(home) if os.path.isabs(home) else Path.home() / ".cache"
@@ -73,9 +81,11 @@ def user_cache() -> Path | None:
 
 
 def is_safe_parent(folder: Path) -> bool:
-    """Return whether only root and the reader can put entries into `folder`, create it, and exchange its parents.
+    """Return whether only root and the reader can put entries into `folder`, create it, and
+    exchange its parents.
 
-    A shared folder with the sticky bit, such as /tmp, is a safe parent of a folder that exists and is the reader's.
+    A shared folder with the sticky bit, such as /tmp, is a safe parent of a folder that exists and
+    is the reader's.
     """
     missing = False
     for each in (folder, *folder.parents):
@@ -88,27 +98,39 @@ def is_safe_parent(folder: Path) -> bool:
             return False
         if not stat.S_ISDIR(info.st_mode) or info.st_uid not in (0, os.geteuid()):
             return False
-        if info.st_mode & WRITABLE_BY_OTHERS and (missing or each == folder or not info.st_mode & stat.S_ISVTX):
+        if info.st_mode & WRITABLE_BY_OTHERS and (
+            missing or each == folder or not info.st_mode & stat.S_ISVTX
+        ):
             return False
         missing = False
     return True
 
 
 def is_private(folder: Path) -> bool:
-    """Return whether `folder` is missing, or is the reader's own and nobody else can write into it."""
+    """Return whether `folder` is missing, or is the reader's own and nobody else can write into
+    it.
+    """
     try:
         info = folder.lstat()
     except FileNotFoundError:
         return True
     except OSError:
         return False
-    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and not info.st_mode & WRITABLE_BY_OTHERS
+    return (
+        stat.S_ISDIR(info.st_mode)
+        and info.st_uid == os.geteuid()
+        and not info.st_mode & WRITABLE_BY_OTHERS
+    )
 
 
 def cache_key(path: Path) -> str:
-    """Return 32 hex digits that change with the file, with the reader and with the schema. Raises OSError."""
+    """Return 32 hex digits that change with the file, with the reader and with the schema. Raises
+    OSError.
+    """
     with open_regular(path, follow_links=True) as file:
         status = os.fstat(file.fileno())
         start = file.read(HEAD_BYTES)
-    facts = f"{READER_VERSION} {SCHEMA_VERSION} {path.resolve()} {status.st_size} {status.st_mtime_ns} "
+    facts = (
+        f"{READER_VERSION} {SCHEMA_VERSION} {path.resolve()} {status.st_size} {status.st_mtime_ns} "
+    )
     return hashlib.sha256(facts.encode("utf-8", "surrogateescape") + start).hexdigest()[:32]

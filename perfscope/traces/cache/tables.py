@@ -1,7 +1,8 @@
-"""The tables of a large trace, kept in the reader's own cache folder: one Arrow file per table, found by what the trace file is.
+"""The tables of a large trace, kept in the reader's own cache folder: one Arrow file per table,
+found by what the trace file is.
 
-Folders that were used longest ago are removed when the cache grows beyond its bound. What cannot be written or read back is
-as if it had never been kept.
+Folders that were used longest ago are removed when the cache grows beyond its bound. What cannot be
+written or read back is as if it had never been kept.
 """
 
 import os
@@ -25,7 +26,15 @@ from perfscope.traces.trace import Trace
 MOST_BYTES: Final = 4 << 30
 ABOUT: Final = "about.json"
 NAME: Final = re.compile(r"[0-9a-f]{32}")
-DAMAGED: Final = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError, MemoryError)
+DAMAGED: Final = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    msgspec.MsgspecError,
+    MemoryError,
+)
 
 
 class About(msgspec.Struct):
@@ -49,7 +58,9 @@ def recalled(path: Path) -> Trace | None:
         os.utime(folder)
     except DAMAGED:
         return None
-    return Trace(tables, about.absent, about.manifests, span_ns=about.span_ns, torn=about.torn, path=path)
+    return Trace(
+        tables, about.absent, about.manifests, span_ns=about.span_ns, torn=about.torn, path=path
+    )
 
 
 def framed_again(name: str, folder: Path) -> Any:
@@ -58,13 +69,17 @@ def framed_again(name: str, folder: Path) -> Any:
     read = feather.read_table(folder / f"{name}.arrow", memory_map=False)
     read.validate(full=True)
     frame = read.to_pandas(split_blocks=True, self_destruct=True)
-    if [(one.name, one.dtype) for one in columns] != [(one, str(frame[one].dtype)) for one in frame.columns]:
+    if [(one.name, one.dtype) for one in columns] != [
+        (one, str(frame[one].dtype)) for one in frame.columns
+    ]:
         raise ValueError(name)
     return frame
 
 
 def keep(trace: Trace, path: Path) -> None:
-    """Keep the tables of the trace that was read from `path`; does nothing where that fails or the cache is not safe."""
+    """Keep the tables of the trace that was read from `path`; does nothing where that fails or the
+    cache is not safe.
+    """
     scratch = None
     try:
         root, folder = create_cache_folder(FOLDER), table_folder(path)
@@ -100,7 +115,8 @@ def write(trace: Trace, folder: Path) -> None:
 def thin_out(root: Path, most_bytes: int = MOST_BYTES) -> None:
     """Remove the folders that were used longest ago until the rest is within the bound.
 
-    Only what `keep` made is counted and removed: folders with a name of 32 hex digits that hold `about.json`.
+    Only what `keep` made is counted and removed: folders with a name of 32 hex digits that hold
+    `about.json`.
     """
     kept = [one for one in root.iterdir() if NAME.fullmatch(one.name) and not one.is_symlink()]
     folders = [one for one in kept if one.is_dir() and is_regular(one / ABOUT)]

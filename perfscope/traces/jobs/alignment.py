@@ -1,7 +1,9 @@
-"""The clocks of a job's parts brought together by the collectives they share: ranks leave a collective at one instant.
+"""The clocks of a job's parts brought together by the collectives they share: ranks leave a
+collective at one instant.
 
-Nothing else ties clocks of different hosts closer than milliseconds. What cannot be seen is a rank that leaves every
-collective later than the others by the same amount: that would be taken for its clock.
+Nothing else ties clocks of different hosts closer than milliseconds. What cannot be seen is a rank
+that leaves every collective later than the others by the same amount: that would be taken for its
+clock.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,9 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class Alignment:
-    """What brings a part's times onto those of its set's first part; `set` and `residual_ns` -1 where it shares nothing."""
+    """What brings a part's times onto those of its set's first part; `set` and `residual_ns` -1
+    where it shares nothing.
+    """
 
     shift: Shift
     residual_ns: int
@@ -34,7 +38,8 @@ class Alignment:
 def aligned(parts: Sequence[Trace]) -> list[Alignment]:
     """One for each part.
 
-    Parts that share collectives, directly or through others, form a set; a set is aligned to its first part.
+    Parts that share collectives, directly or through others, form a set; a set is aligned to its
+    first part.
     """
     ends = common_ends(parts)
     found = [Alignment(Shift.constant(0), -1, 0, -1) for _ in parts]
@@ -50,12 +55,21 @@ def aligned(parts: Sequence[Trace]) -> list[Alignment]:
     return found
 
 
-def one_set(ends: NDArray[np.float64], shared: Ints, first: int, number: int) -> dict[int, Alignment]:
-    """The parts that hang together with `first`: each tied to the one it shares most with, then to the middle of all."""
+def one_set(
+    ends: NDArray[np.float64], shared: Ints, first: int, number: int
+) -> dict[int, Alignment]:
+    """The parts that hang together with `first`: each tied to the one it shares most with, then to
+    the middle of all.
+    """
     shifts = {first: Shift.constant(0)}
     while True:
         tie = max(
-            ((int(shared[a, b]), -b, -a) for a in shifts for b in range(len(shared)) if b not in shifts),
+            (
+                (int(shared[a, b]), -b, -a)
+                for a in shifts
+                for b in range(len(shared))
+                if b not in shifts
+            ),
             default=(0, 0, 0),
         )
         if tie[0] == 0:
@@ -66,7 +80,9 @@ def one_set(ends: NDArray[np.float64], shared: Ints, first: int, number: int) ->
         for part in list(shifts)[1:]:
             shifts[part] = onto(ends[:, part], middle_of_others(ends, shifts, part))
     return {
-        part: Alignment(shift, left_ns(ends, shifts, part), int((~np.isnan(ends[:, part])).sum()), number)
+        part: Alignment(
+            shift, left_ns(ends, shifts, part), int((~np.isnan(ends[:, part])).sum()), number
+        )
         for part, shift in shifts.items()
     }
 
@@ -86,8 +102,12 @@ def moved(ends: NDArray[np.float64], shift: Shift) -> NDArray[np.float64]:
     return after
 
 
-def middle_of_others(ends: NDArray[np.float64], shifts: dict[int, Shift], part: int) -> NDArray[np.float64]:
-    """When the other parts of the set left each collective: their median; NaN where none of them has it."""
+def middle_of_others(
+    ends: NDArray[np.float64], shifts: dict[int, Shift], part: int
+) -> NDArray[np.float64]:
+    """When the other parts of the set left each collective: their median; NaN where none of them
+    has it.
+    """
     others = np.stack([moved(ends[:, one], shift) for one, shift in shifts.items() if one != part])
     middle = np.full(ends.shape[0], np.nan)
     some = ~np.isnan(others).all(axis=0)
@@ -104,7 +124,9 @@ def left_ns(ends: NDArray[np.float64], shifts: dict[int, Shift], part: int) -> i
 
 
 def common_ends(parts: Sequence[Trace]) -> NDArray[np.float64]:
-    """A row for each collective that several parts share, a column a part: its end there, in its own time; NaN without."""
+    """A row for each collective that several parts share, a column a part: its end there, in its
+    own time; NaN without.
+    """
     frames, names = [], []
     for number, part in enumerate(parts):
         own, kernels = part.table("collectives"), part.table("kernels")
@@ -114,7 +136,9 @@ def common_ends(parts: Sequence[Trace]) -> NDArray[np.float64]:
         frames.append(own.assign(process=number))
     if len(frames) < 2:
         return np.empty((0, len(parts)))
-    rows = pd.concat([frame.astype({"kind": object, "group": object}) for frame in frames], ignore_index=True)
+    rows = pd.concat(
+        [frame.astype({"kind": object, "group": object}) for frame in frames], ignore_index=True
+    )
     rows["kernel"] = np.arange(len(rows))
     match = matched(rows, pd.DataFrame({"name": pd.concat(names, ignore_index=True).to_numpy()}))
     rows = rows.assign(match=match, end=rows["ts"] + rows["dur"])[match >= 0]

@@ -1,4 +1,6 @@
-"""Where the members of a job are read side by side: the workers of a Dask cluster that is already there (`[dask]`)."""
+"""Where the members of a job are read side by side: the workers of a Dask cluster that is already
+there (`[dask]`).
+"""
 
 import ipaddress
 import os
@@ -17,10 +19,14 @@ CONNECT_S = 10
 
 
 @contextmanager
-def dask_cluster(address: str, paths: Sequence[Path], *, insecure: bool = False) -> Iterator[Executor]:
-    """The cluster's own Executor, once every worker is known to run this version and to see the same files.
+def dask_cluster(
+    address: str, paths: Sequence[Path], *, insecure: bool = False
+) -> Iterator[Executor]:
+    """The cluster's own Executor, once every worker is known to run this version and to see the
+    same files.
 
-    Raises UsageError, PerfscopeError with what to do. Nothing is sent over plain tcp to another machine unless `insecure`.
+    Raises UsageError, PerfscopeError with what to do. Nothing is sent over plain tcp to another
+    machine unless `insecure`.
     """
     checked(address, insecure)
     try:
@@ -39,7 +45,9 @@ def dask_cluster(address: str, paths: Sequence[Path], *, insecure: bool = False)
             with client.get_executor(pure=False) as executor:
                 yield executor
         except (dask.KilledWorker, dask.client.FutureCancelledError) as error:
-            raise PerfscopeError(f"the Dask cluster gave up ({said(error)}); look at its workers' logs") from None
+            raise PerfscopeError(
+                f"the Dask cluster gave up ({said(error)}); look at its workers' logs"
+            ) from None
 
 
 def connected(client: Any, address: str) -> Any:
@@ -55,11 +63,14 @@ def checked(address: str, insecure: bool) -> None:
     except ValueError:
         host, port = None, None
     if not host or port is None:
-        raise UsageError(f"--dask wants the scheduler's address, tcp://HOST:PORT or tls://HOST:PORT, not {address}")
+        raise UsageError(
+            "--dask wants the scheduler's address, tcp://HOST:PORT or tls://HOST:PORT, not"
+            f" {address}"
+        )
     if parts.scheme not in ("tls", "wss") and not insecure and not is_here(host):
         raise UsageError(
-            f"{address} is another machine over {parts.scheme} without encryption: use tls://, or --insecure on a network "
-            "that you trust"
+            f"{address} is another machine over {parts.scheme} without encryption: use tls://, or"
+            " --insecure on a network that you trust"
         )
 
 
@@ -67,13 +78,17 @@ def is_here(host: str) -> bool:
     """Is it this machine's loopback?"""
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
-        return bool(found) and all(ipaddress.ip_address(str(one).split("%")[0]).is_loopback for one in found)
+        return bool(found) and all(
+            ipaddress.ip_address(str(one).split("%")[0]).is_loopback for one in found
+        )
     except (OSError, ValueError):
         return False
 
 
 def seen_alike(client: Any, paths: Sequence[Path]) -> None:
-    """Raises UsageError unless every worker has this version of perfscope and sees each file as it is here."""
+    """Raises UsageError unless every worker has this version of perfscope and sees each file as it
+    is here.
+    """
     here = {str(path.resolve()): size_and_time(str(path.resolve())) for path in paths}
     answers = client.run(worker_view, list(here), on_error="return")
     if not answers:
@@ -81,17 +96,22 @@ def seen_alike(client: Any, paths: Sequence[Path]) -> None:
     for worker, answer in answers.items():
         if isinstance(answer, BaseException):
             raise UsageError(
-                f"Dask worker {worker} cannot run perfscope ({said(answer)}): install perfscope-ml {__version__}"
+                f"Dask worker {worker} cannot run perfscope ({said(answer)}): install perfscope-ml"
+                f" {__version__}"
             )
         version, files = answer
         if version != __version__:
             raise UsageError(
-                f"Dask worker {worker} has perfscope-ml {version}, here is {__version__}: install the same"
+                f"Dask worker {worker} has perfscope-ml {version}, here is {__version__}: install"
+                " the same"
             )
         for path, own in here.items():
             if files.get(path) != own:
                 how = "does not see" if files.get(path) is None else "has another file at"
-                raise UsageError(f"Dask worker {worker} {how} {path}: put the traces on a file system that all share")
+                raise UsageError(
+                    f"Dask worker {worker} {how} {path}: put the traces on a file system that all"
+                    " share"
+                )
 
 
 def worker_view(paths: list[str]) -> tuple[str, dict[str, tuple[int, int] | None]]:

@@ -30,7 +30,8 @@ Processes = Callable[[Sequence[Path]], AbstractContextManager[Executor]]
 def load_job(paths: Sequence[Path], processes: Processes | None = None) -> Trace:
     """The Trace of all that the paths hold. Raises UnreadableRun, UsageError.
 
-    `processes` opens the Executor that reads several files; without one they are read side by side on this machine.
+    `processes` opens the Executor that reads several files; without one they are read side by side
+    on this machine.
     """
     found = members(paths)
     if len(found) == 1 and processes is None:
@@ -50,8 +51,8 @@ def chosen_of(found: Sequence[Member], processes: Processes) -> Chosen:
 
 
 def read_all(found: Sequence[Member], processes: Processes) -> tuple[list[Recording], list[str]]:
-    """Every member that can be read, and a line on each entry of a folder that cannot; raises UnreadableRun for a file
-    that was named, or when nothing can be read.
+    """Every member that can be read, and a line on each entry of a folder that cannot; raises
+    UnreadableRun for a file that was named, or when nothing can be read.
     """
     read, left_out = [], []
     first: UnreadableRun | None = None
@@ -62,7 +63,9 @@ def read_all(found: Sequence[Member], processes: Processes) -> tuple[list[Record
             try:
                 read.append(recording(member.path, member.named, future.result()))
                 done_bytes += size_of(member.path)
-                if heard is not None and not isinstance(executor, ThreadPoolExecutor):  # threads tell it themselves
+                if heard is not None and not isinstance(
+                    executor, ThreadPoolExecutor
+                ):  # threads tell it themselves
                     heard(done_bytes, whole_bytes, done_bytes)
             except UnreadableRun as error:
                 if member.named:
@@ -79,7 +82,9 @@ def size_of(path: Path) -> int:
 
 
 def merged(job: Chosen, path: Path | None) -> Trace:
-    """One Trace of the parts, which are taken out of `job`: each loses a table as soon as it is merged."""
+    """One Trace of the parts, which are taken out of `job`: each loses a table as soon as it is
+    merged.
+    """
     parts = [one.trace for one in job.parts]
     alignments = aligned(parts)
     times = job_times(parts, alignments)
@@ -91,7 +96,10 @@ def merged(job: Chosen, path: Path | None) -> Trace:
         )
     ]
     absent = {name: part.why_absent(name) for part in reversed(parts) for name in TABLES}
-    torn, residual_ns = sum(part.torn for part in parts), max(part.clock_residual_ns for part in parts)
+    torn, residual_ns = (
+        sum(part.torn for part in parts),
+        max(part.clock_residual_ns for part in parts),
+    )
     manifests = [on_job_zero(part.manifest, times.zero_ns) for part in parts]
     manifests[0] = msgspec.structs.replace(manifests[0], sources=sources, dropped=dropped)
     job.parts.clear()
@@ -129,5 +137,7 @@ def on_job_zero(manifest: Manifest, zero_ns: int) -> Manifest:
     return msgspec.structs.replace(
         manifest,
         zero_realtime_ns=zero_ns,
-        zero_monotonic_ns=manifest.zero_monotonic_ns + later_ns if manifest.zero_monotonic_ns else 0,
+        zero_monotonic_ns=manifest.zero_monotonic_ns + later_ns
+        if manifest.zero_monotonic_ns
+        else 0,
     )

@@ -1,4 +1,6 @@
-"""The job's time: one zero, the wall clock of its first part, and what brings the times of each part to it."""
+"""The job's time: one zero, the wall clock of its first part, and what brings the times of each
+part to it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +15,9 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class JobTimes:
-    """A shift for each part, from its times to the job's; what that adds to the wall clock of its host; the job's zero
-    on the first part's wall clock; the parts whose clocks have nothing to do with the first's.
+    """A shift for each part, from its times to the job's; what that adds to the wall clock of its
+    host; the job's zero on the first part's wall clock; the parts whose clocks have nothing to do
+    with the first's.
     """
 
     shifts: list[Shift]
@@ -24,10 +27,11 @@ class JobTimes:
 
 
 def job_times(parts: Sequence[Trace], alignments: Sequence[Alignment]) -> JobTimes:
-    """Aligned parts follow the first of their set, sets and the other parts their hosts' wall clocks.
+    """Aligned parts follow the first of their set, sets and the other parts their hosts' wall
+    clocks.
 
-    A part without a common collective whose clock is hours off (it counts from the start of its host) is laid beside the
-    first from its start on.
+    A part without a common collective whose clock is hours off (it counts from the start of its
+    host) is laid beside the first from its start on.
     """
     zeros_ns = [part.manifest.zero_realtime_ns for part in parts]
     firsts: dict[int, int] = {}
@@ -45,4 +49,6 @@ def job_times(parts: Sequence[Trace], alignments: Sequence[Alignment]) -> JobTim
         int(shift.offset_ns(start)[0]) + zeros_ns[0] - zero
         for shift, start, zero in zip(shifts, starts, zeros_ns, strict=True)
     ]
-    return JobTimes([shift.then(-begin_ns) for shift in shifts], offsets, zeros_ns[0] + begin_ns, unrelated)
+    return JobTimes(
+        [shift.then(-begin_ns) for shift in shifts], offsets, zeros_ns[0] + begin_ns, unrelated
+    )

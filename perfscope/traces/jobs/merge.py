@@ -1,4 +1,6 @@
-"""The tables of a job's parts put one behind the other: codes made unique, row numbers shifted, times on one clock."""
+"""The tables of a job's parts put one behind the other: codes made unique, row numbers shifted,
+times on one clock.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ from perfscope.traces.schema import ROW_NUMBERS, TABLES, Column
 
 @dataclass
 class Piece:
-    """The tables of one part, which lose each table as it is merged, and what brings its times to the job's."""
+    """The tables of one part, which lose each table as it is merged, and what brings its times to
+    the job's.
+    """
 
     tables: dict[str, pd.DataFrame]
     shift: Shift
@@ -51,12 +55,19 @@ def number_processes(pieces: Sequence[Piece]) -> None:
     first = 0
     for piece in pieces:
         piece.first_process = first
-        highest = max((int(t["process"].max()) for t in piece.tables.values() if "process" in t and len(t)), default=-1)
+        highest = max(
+            (int(t["process"].max()) for t in piece.tables.values() if "process" in t and len(t)),
+            default=-1,
+        )
         first += highest + 1
 
 
 def joined(
-    pieces: Sequence[Piece], having: list[int], name: str, column: Column, rows: dict[str, list[int]]
+    pieces: Sequence[Piece],
+    having: list[int],
+    name: str,
+    column: Column,
+    rows: dict[str, list[int]],
 ) -> "NDArray[np.generic] | pd.Categorical[str]":
     """One column of all pieces that have the table."""
     if column.dtype == "category":
@@ -92,7 +103,9 @@ def behind(values: Ints, first: int) -> Ints:
 
 
 def stretched(piece: Piece, name: str, dur: Ints) -> Ints:
-    """Durations on the other clock: where it drifts ends are moved as starts are, so that what nests still nests."""
+    """Durations on the other clock: where it drifts ends are moved as starts are, so that what
+    nests still nests.
+    """
     if not piece.shift.drifts:
         return dur
     ts = piece.tables[name]["ts"].to_numpy(np.int64)
@@ -107,4 +120,6 @@ def categories(columns: "Sequence[pd.Series[str]]") -> "pd.Categorical[str]":
     for column in columns:
         place = [places.setdefault(str(value), len(places)) for value in column.cat.categories]
         codes.append(np.array([*place, -1], np.int32)[column.cat.codes.to_numpy()])
-    return pd.Categorical.from_codes(np.concatenate(codes).tolist(), categories=pd.Index(list(places), dtype=object))
+    return pd.Categorical.from_codes(
+        np.concatenate(codes).tolist(), categories=pd.Index(list(places), dtype=object)
+    )

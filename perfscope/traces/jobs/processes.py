@@ -1,7 +1,8 @@
 """Where the members of a job are read side by side on this machine.
 
-By threads where the compiled reader lets go of the interpreter: nothing has to be started, and no table travels. By processes
-where Python itself parses, and for very much on many cores: the tables of each file are made by Python either way.
+By threads where the compiled reader lets go of the interpreter: nothing has to be started, and no
+table travels. By processes where Python itself parses, and for very much on many cores: the tables
+of each file are made by Python either way.
 """
 
 import multiprocessing
@@ -19,9 +20,13 @@ from perfscope.traces.kineto.file import estimated_bytes, usable_cores
 from perfscope.traces.reading_options import Heard, one_of, read_here, way
 
 MOST_THREADS: Final = 4
-"""About a quarter of what a file takes holds the interpreter: more threads than this wait for each other."""
+"""About a quarter of what a file takes holds the interpreter: more threads than this wait for each
+other.
+"""
 WORTH_PROCESSES: Final = 1 << 30
-"""Bytes of text from which on processes of their own pay, where there are cores for more of them than threads."""
+"""Bytes of text from which on processes of their own pay, where there are cores for more of them
+than threads.
+"""
 
 
 def side_by_side(paths: Sequence[Path]) -> AbstractContextManager[Executor]:
@@ -38,7 +43,9 @@ def text_bytes(path: Path) -> int:
 def local_threads(paths: Sequence[Path]) -> Iterator[Executor]:
     """An Executor with a thread a core, never more than there are files; each parses by itself."""
     count = max(min(usable_cores(), len(paths), MOST_THREADS), 1)
-    pool = Threads(count, way().progress, sum(path.stat().st_size for path in paths if path.is_file()))
+    pool = Threads(
+        count, way().progress, sum(path.stat().st_size for path in paths if path.is_file())
+    )
     try:
         yield pool
     finally:
@@ -77,19 +84,26 @@ class Threads(ThreadPoolExecutor):
 
 @contextmanager
 def local_processes(paths: Sequence[Path]) -> Iterator[Executor]:
-    """An Executor with one process a core, never more than there are files. Raises PerfscopeError when one dies."""
-    with ProcessPoolExecutor(max(min(usable_cores(), len(paths)), 1), mp_context=way_to_start()) as pool:
+    """An Executor with one process a core, never more than there are files. Raises PerfscopeError
+    when one dies.
+    """
+    with ProcessPoolExecutor(
+        max(min(usable_cores(), len(paths)), 1), mp_context=way_to_start()
+    ) as pool:
         try:
             yield pool
         except BrokenProcessPool:
             raise PerfscopeError(
-                "a process that read one of the traces was killed, most likely for want of memory; name fewer ranks at once"
+                "a process that read one of the traces was killed, most likely for want of memory;"
+                " name fewer ranks at once"
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def way_to_start() -> "multiprocessing.context.BaseContext":
-    """Fork, which has everything imported already; not from a process with threads, whose locks a child would inherit."""
+    """Fork, which has everything imported already; not from a process with threads, whose locks a
+    child would inherit.
+    """
     safe = threading.active_count() == 1 and "fork" in multiprocessing.get_all_start_methods()
     return multiprocessing.get_context("fork" if safe else "spawn")

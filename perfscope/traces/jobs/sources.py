@@ -1,4 +1,6 @@
-"""What a job's sources say together: those of its parts, which ranks are there, what ties their clocks."""
+"""What a job's sources say together: those of its parts, which ranks are there, what ties their
+clocks.
+"""
 
 from collections.abc import Sequence
 
@@ -8,7 +10,8 @@ from perfscope.traces.naming import path_text
 from perfscope.traces.run.manifest import SourceStatus
 
 MOST_NAMED = 8
-# Waits for the last rank are told to this; hosts' wall clocks alone (NTP in one network) are hardly worse.
+# Waits for the last rank are told to this; hosts' wall clocks alone (NTP in one network) are hardly
+# worse.
 MOST_RESIDUAL_NS = 500_000
 
 
@@ -18,17 +21,29 @@ def job_sources(
     """The sources of the whole job, and what is missing, a line each."""
     labels = [label(one) for one in job.parts]
     sources = [
-        one for one in (*of_parts(job.parts, labels), ranks(job), clocks(job.parts, alignments, unrelated)) if one
+        one
+        for one in (
+            *of_parts(job.parts, labels),
+            ranks(job),
+            clocks(job.parts, alignments, unrelated),
+        )
+        if one
     ]
     dropped = [
-        f"{who}: {line}" for one, who in zip(job.parts, labels, strict=True) for line in one.trace.manifest.dropped
+        f"{who}: {line}"
+        for one, who in zip(job.parts, labels, strict=True)
+        for line in one.trace.manifest.dropped
     ]
     return sources, [*dropped, *(f"left out: {line}" for line in job.left_out)]
 
 
 def label(one: Recording) -> str:
     """How a part is called."""
-    return f"rank {one.rank}" if one.rank is not None else one.trace.manifest.host or path_text(one.path.name)
+    return (
+        f"rank {one.rank}"
+        if one.rank is not None
+        else one.trace.manifest.host or path_text(one.path.name)
+    )
 
 
 def of_parts(parts: Sequence[Recording], labels: Sequence[str]) -> list[SourceStatus]:
@@ -63,37 +78,57 @@ def ranks(job: Chosen) -> SourceStatus | None:
     absent = sorted(set(range(max(world, 0))) - {one.rank for one in job.parts})
     if absent:
         names = ", ".join(shortened([str(rank) for rank in absent]))
-        reasons.insert(0, f"{len(job.parts)} of {world} ranks are here (missing: {names}): what these wait for the others "
-                       "counts as communication")  # fmt: skip
+        reasons.insert(
+            0,
+            f"{len(job.parts)} of {world} ranks are here (missing: {names}): what these wait for"
+            " the others counts as communication",
+        )
     return SourceStatus("ranks", "partial" if reasons else "ok", "; ".join(reasons) or None)
 
 
-def clocks(parts: Sequence[Recording], alignments: Sequence[Alignment], unrelated: Sequence[int]) -> SourceStatus:
+def clocks(
+    parts: Sequence[Recording], alignments: Sequence[Alignment], unrelated: Sequence[int]
+) -> SourceStatus:
     """What ties the clocks of the parts."""
     manifests = [one.trace.manifest for one in parts]
-    loose = [number for number, one in enumerate(alignments) if one.set < 0 and number not in unrelated]
+    loose = [
+        number for number, one in enumerate(alignments) if one.set < 0 and number not in unrelated
+    ]
     one_host = len({(one.host, one.boot_id) for one in manifests}) == 1 and manifests[0].host != ""
     sets = len({one.set for one in alignments if one.set >= 0})
     reasons = []
     if loose and not one_host:
         names = ", ".join(shortened([label(parts[number]) for number in loose]))
-        reasons.append(f"{names}: {unmatched(parts, loose)}, so the times rest on the hosts' wall clocks")
+        reasons.append(
+            f"{names}: {unmatched(parts, loose)}, so the times rest on the hosts' wall clocks"
+        )
     if unrelated:
         names = ", ".join(shortened([label(parts[number]) for number in unrelated]))
         reasons.append(f"{names}: no common clock at all; shown from the same start")
     if sets > 1 and not one_host:
-        reasons.append(f"the ranks fall into {sets} sets without a common collective, tied by the hosts' wall clocks")
+        reasons.append(
+            f"the ranks fall into {sets} sets without a common collective, tied by the hosts' wall"
+            " clocks"
+        )
     left_ns = [one.residual_ns for one in alignments if one.set >= 0]
     apart = [number for number, one in enumerate(alignments) if one.residual_ns > MOST_RESIDUAL_NS]
     if apart:
         names = ", ".join(shortened([label(parts[number]) for number in apart]))
-        reasons.append(f"{names}: leave matched collectives at other times than the others, so waits are uncertain")
+        reasons.append(
+            f"{names}: leave matched collectives at other times than the others, so waits are"
+            " uncertain"
+        )
     told = (
-        [f"aligned by collectives, which the ranks leave within {max(left_ns) / 1e3:,.1f} us (nine of ten)"]
+        [
+            f"aligned by collectives, which the ranks leave within {max(left_ns) / 1e3:,.1f} us"
+            " (nine of ten)"
+        ]
         if left_ns
         else []
     )
-    return SourceStatus("clocks", "partial" if reasons else "ok", "; ".join([*reasons, *told]) or None)
+    return SourceStatus(
+        "clocks", "partial" if reasons else "ok", "; ".join([*reasons, *told]) or None
+    )
 
 
 def unmatched(parts: Sequence[Recording], loose: Sequence[int]) -> str:

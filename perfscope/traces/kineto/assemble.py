@@ -11,7 +11,9 @@ from perfscope.traces.kineto.layout import Column, Part
 
 
 class Group:
-    """The columns of one group of events of a whole file; absent ones are as if there were no events."""
+    """The columns of one group of events of a whole file; absent ones are as if there were no
+    events.
+    """
 
     def __init__(self, columns: dict[str, Column]) -> None:
         self.columns = columns
@@ -41,7 +43,12 @@ def taken(column: Column, mask: Any) -> Column:
 def joined(groups: list[Group]) -> Group:
     """Several groups with the same columns as one."""
     some = [group.columns for group in groups if len(group)]
-    return Group({name: together([columns[name] for columns in some if name in columns]) for name in (some or [{}])[0]})
+    return Group(
+        {
+            name: together([columns[name] for columns in some if name in columns])
+            for name in (some or [{}])[0]
+        }
+    )
 
 
 def assembled(parts: list[Part], name: str) -> Group:

@@ -1,4 +1,6 @@
-"""Lists of whatever a trace holds to typed columns. The fast way where all is well, one value at a time where not."""
+"""Lists of whatever a trace holds to typed columns. The fast way where all is well, one value at a
+time where not.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from perfscope.traces.intervals import Ints
 
 MISSING = -1
-# A float holds microseconds to the nanosecond up to here (2**43: its last digit is worth half a nanosecond).
+# A float holds microseconds to the nanosecond up to here (2**43: its last digit is worth half a
+# nanosecond).
 EXACT_FLOAT_US = 8.7e12
 # No time is beyond (the year 2096); the difference of two such times in ns still fits into 63 bits.
 LATEST_US = 4e15
@@ -45,8 +48,8 @@ def integer(value: Any) -> int:
 
 
 def nanoseconds(values: Sequence[Any]) -> tuple[Ints, list[int]]:
-    """Microseconds, as numbers or text, to ns; `BAD` for what is no time. Beside it the rows of floats too large to hold a
-    time to the nanosecond: theirs has to come from their text.
+    """Microseconds, as numbers or text, to ns; `BAD` for what is no time. Beside it the rows of
+    floats too large to hold a time to the nanosecond: theirs has to come from their text.
     """
     if set(map(type, values)) <= {int, float}:
         array = np.array(values)
@@ -55,7 +58,11 @@ def nanoseconds(values: Sequence[Any]) -> tuple[Ints, list[int]]:
             return np.where(good, np.where(good, array, 0) * 1000, BAD).astype(np.int64), []
         if array.dtype == np.float64:
             return from_floats(array), np.flatnonzero(np.abs(array) >= EXACT_FLOAT_US).tolist()
-    inexact = [at for at, value in enumerate(values) if isinstance(value, float) and abs(value) >= EXACT_FLOAT_US]
+    inexact = [
+        at
+        for at, value in enumerate(values)
+        if isinstance(value, float) and abs(value) >= EXACT_FLOAT_US
+    ]
     return np.array([nanosecond(value) for value in values], np.int64), inexact
 
 
@@ -82,7 +89,11 @@ def exactly(text: str) -> int:
     """Microseconds in decimal digits, in quotes or not, to ns without passing through a float."""
     try:
         us = Decimal(text.strip().strip('"'))
-        return int((us * 1000).to_integral_value()) if us.is_finite() and abs(us) < LATEST_US else int(BAD)
+        return (
+            int((us * 1000).to_integral_value())
+            if us.is_finite() and abs(us) < LATEST_US
+            else int(BAD)
+        )
     except DecimalException:  # not a number, or one with an exponent beyond those of a Decimal
         return int(BAD)
 

@@ -1,7 +1,8 @@
-"""A piece of text to columns by the compiled reader (compiled/), for text that is plain JSON with the usual types.
+"""A piece of text to columns by the compiled reader (compiled/), for text that is plain JSON with
+the usual types.
 
-It refuses everything else, and is not there where the package was installed without a compiler: part.py then does the
-same in Python. Both give the same columns.
+It refuses everything else, and is not there where the package was installed without a compiler:
+part.py then does the same in Python. Both give the same columns.
 """
 
 from typing import Any
@@ -12,7 +13,15 @@ import numpy as np
 from perfscope.traces.kineto import groups
 from perfscope.traces.kineto.columns import Coded
 from perfscope.traces.kineto.events import ONE, Args, meta
-from perfscope.traces.kineto.layout import IMPOSSIBLE, NAMES, NUMBERS, TEXTS, WITH_CATEGORY, Column, Part
+from perfscope.traces.kineto.layout import (
+    IMPOSSIBLE,
+    NAMES,
+    NUMBERS,
+    TEXTS,
+    WITH_CATEGORY,
+    Column,
+    Part,
+)
 
 try:
     from perfscope.traces.kineto import compiled_reader
@@ -61,7 +70,9 @@ def compiled_part(piece: bytes | memoryview) -> Part | None:
         part.meta = [meta(ONE.decode(text)) for text in metadata]
         for group, values in zip(GROUPS, columns, strict=True):
             if values is not None:
-                part.groups[group] = dict(zip(column_names(group), map(column, values), strict=True))
+                part.groups[group] = dict(
+                    zip(column_names(group), map(column, values), strict=True)
+                )
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return part
@@ -69,7 +80,12 @@ def compiled_part(piece: bytes | memoryview) -> Part | None:
 
 def column_names(group: str) -> tuple[str, ...]:
     """The columns of a group in the compiled reader's order."""
-    coded = ("name", *(("cat",) if group in WITH_CATEGORY else ()), *NAMES.get(group, ()), *TEXTS.get(group, ()))
+    coded = (
+        "name",
+        *(("cat",) if group in WITH_CATEGORY else ()),
+        *NAMES.get(group, ()),
+        *TEXTS.get(group, ()),
+    )
     return ("ts", "dur", "pid", "tid", *NUMBERS[group], *coded)
 
 
@@ -77,5 +93,7 @@ def column(value: Any) -> Column:
     if isinstance(value, bytes):
         return np.frombuffer(value, np.int64)
     codes, texts = value
-    names = [text if isinstance(text, str) else msgspec.json.decode(b'"%b"' % text) for text in texts]
+    names = [
+        text if isinstance(text, str) else msgspec.json.decode(b'"%b"' % text) for text in texts
+    ]
     return Coded(np.frombuffer(codes, np.int32), names)

@@ -40,7 +40,9 @@ def separated(kernels: Group, copies: Group) -> tuple[Group, Group]:
     transfers = kernels.where(is_copy)
     transfers.columns["name"] = transfers.names("direction")
     transfers.columns["bytes"] = np.full(len(transfers), -1, np.int64)
-    wanted = copies.columns or {name: transfers.columns[name] for name in (*SHARED, "name", "bytes")}
+    wanted = copies.columns or {
+        name: transfers.columns[name] for name in (*SHARED, "name", "bytes")
+    }
     transfers = Group({name: transfers.columns[name] for name in wanted})
     return kernels.where(~is_copy & ~no_work), joined([copies, transfers])
 
@@ -48,7 +50,9 @@ def separated(kernels: Group, copies: Group) -> tuple[Group, Group]:
 SHARED = ("ts", "dur", "pid", "tid", "device", "stream", "correlation")
 
 
-def kernel_table(group: Group, process: Ints, launch: Ints, graph: NDArray[np.bool_]) -> pd.DataFrame:
+def kernel_table(
+    group: Group, process: Ints, launch: Ints, graph: NDArray[np.bool_]
+) -> pd.DataFrame:
     """Table `kernels`, in the order of the group."""
     name = group.names("name")
     kinds, kind_names = by_name(name.codes, name.names, kernel_kind)
@@ -82,14 +86,20 @@ def product(text: str) -> int:
         sizes = json.loads(text)
     except (ValueError, RecursionError):
         return -1
-    if not isinstance(sizes, list) or not sizes or not all(type(one) is int and 0 < one < 1 << 31 for one in sizes):
+    if (
+        not isinstance(sizes, list)
+        or not sizes
+        or not all(type(one) is int and 0 < one < 1 << 31 for one in sizes)
+    ):
         return -1
     found = math.prod(sizes)
     return found if found < 1 << 62 else -1
 
 
 def device_of(group: Group) -> Ints:
-    """The device a row ran on: as said, else the number that stands where a host row has its process."""
+    """The device a row ran on: as said, else the number that stands where a host row has its
+    process.
+    """
     said = group.numbers("device")
     return np.where(said >= 0, said, group.numbers("pid"))
 
@@ -124,16 +134,22 @@ def copy_table(group: Group, process: Ints, launch: Ints) -> pd.DataFrame:
 
 
 def pinnedness(name: str) -> int:
-    """From `Memcpy HtoD (Pageable -> Device)`: 0 pageable, 1 pinned, -1 not said (ROCm) or no host memory."""
+    """From `Memcpy HtoD (Pageable -> Device)`: 0 pageable, 1 pinned, -1 not said (ROCm) or no host
+    memory.
+    """
     if "Pageable" in name:
         return 0
     return 1 if "Pinned" in name else -1
 
 
 def collective_table(group: Group, process: Ints) -> pd.DataFrame | None:
-    """Table `collectives`: the kernels that communicate, with what the trace says of them; None without any."""
+    """Table `collectives`: the kernels that communicate, with what the trace says of them; None
+    without any.
+    """
     name = group.names("name")
-    talks = np.array([kernel_kind(one) == "communication" for one in name.names] + [False], bool)[name.codes]
+    talks = np.array([kernel_kind(one) == "communication" for one in name.names] + [False], bool)[
+        name.codes
+    ]
     rows = np.flatnonzero(talks)
     if not len(rows):
         return None
@@ -169,7 +185,9 @@ def element_bytes(dtype: Coded) -> Ints:
 
 
 def what_is_done(group: Group) -> tuple[NDArray[np.int32], list[str]]:
-    """The kind: as the metadata names the collective (`_allgather_base`), else as the kernel's name does."""
+    """The kind: as the metadata names the collective (`_allgather_base`), else as the kernel's name
+    does.
+    """
     said, kernel = group.names("collective"), group.names("name")
     texts = [*said.names, *kernel.names]
     codes = np.where(said.codes >= 0, said.codes, kernel.codes + len(said.names)).astype(np.int32)
@@ -182,7 +200,11 @@ def group_of(group: Group) -> tuple[NDArray[np.int32], list[str]]:
     pairs = np.stack([name.codes, ranks.codes], axis=1)
     unique, place = np.unique(pairs, axis=0, return_inverse=True)
     texts = [
-        " ".join(part for part in (name.names[n] if n >= 0 else "", ranks.names[r] if r >= 0 else "") if part)
+        " ".join(
+            part
+            for part in (name.names[n] if n >= 0 else "", ranks.names[r] if r >= 0 else "")
+            if part
+        )
         for n, r in unique
     ]
     different = {text: code for code, text in enumerate(dict.fromkeys(filter(None, texts)))}

@@ -1,6 +1,7 @@
 """One event of a Kineto trace as far as it is read, and how a piece of text becomes a list of them.
 
-All values are `Any`: writers differ in what they give as number or text, and a wrong one must not cost the others.
+All values are `Any`: writers differ in what they give as number or text, and a wrong one must not
+cost the others.
 """
 
 import codecs
@@ -11,7 +12,8 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 NOT_JSON = re.compile(rb"(?<=[:\[,\s])-?(?:NaN|Infinity)(?=\s*[,}\]])")
-# Every escape in turn, so that an escaped backslash before a `u` is not taken for one; the group: half a pair alone.
+# Every escape in turn, so that an escaped backslash before a `u` is not taken for one; the group:
+# half a pair alone.
 ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)")
 TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 
@@ -66,7 +68,9 @@ class Event(Struct, gc=False):
 
 
 class Exact(Struct, gc=False):
-    """The times of an event as text, for traces whose numbers a float cannot hold to the nanosecond."""
+    """The times of an event as text, for traces whose numbers a float cannot hold to the
+    nanosecond.
+    """
 
     ts: Raw = field(default=Raw())
     dur: Raw = field(default=Raw())
@@ -81,7 +85,8 @@ EXACT = msgspec.json.Decoder(list[Exact])
 
 
 def decoded(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
-    """(events, None or their texts where each was parsed alone, events left out because they are no objects).
+    """(events, None or their texts where each was parsed alone, events left out because they are no
+    objects).
 
     `text` is an array in brackets. Raises msgspec.DecodeError where that is no JSON.
     """
@@ -102,9 +107,9 @@ def decoded(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
 
 
 def mended(text: bytes) -> bytes:
-    """Without what some writers put into JSON that does not belong there: NaN and infinity become an empty text, bytes
-    that are no UTF-8 question marks, halves of surrogate pairs the replacement character.
-    As long as before, so that what follows stays where it was.
+    """Without what some writers put into JSON that does not belong there: NaN and infinity become
+    an empty text, bytes that are no UTF-8 question marks, halves of surrogate pairs the replacement
+    character. As long as before, so that what follows stays where it was.
     """
     text = NOT_JSON.sub(lambda found: b'""'.ljust(len(found[0])), text)
     text = ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)
@@ -123,7 +128,9 @@ codecs.register_error(QUESTION_MARKS, question_marks)
 
 
 def one_by_one(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
-    """Where some events have the wrong shape: the others, and those without arguments that are none."""
+    """Where some events have the wrong shape: the others, and those without arguments that are
+    none.
+    """
     events, texts, left_out = [], [], 0
     try:
         raws = RAW.decode(text)
@@ -138,14 +145,18 @@ def one_by_one(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 left_out += 1
                 continue
-            event = Event(*(whole.get(name) for name in ("ph", "cat", "name", "pid", "tid", "ts", "dur")))
+            event = Event(
+                *(whole.get(name) for name in ("ph", "cat", "name", "pid", "tid", "ts", "dur"))
+            )
         events.append(event)
         texts.append(raw)
     return events, texts, left_out
 
 
 def meta(event: Event) -> tuple[Any, Any, str, Any]:
-    """(pid, tid, what, value) of a metadata event: names of processes and threads, labels of devices."""
+    """(pid, tid, what, value) of a metadata event: names of processes and threads, labels of
+    devices.
+    """
     args = event.args or NO_ARGS
     return (
         event.pid,

@@ -1,4 +1,6 @@
-"""One trace file to its columns: pieces parsed side by side, wrong cuts mended, what is missing said."""
+"""One trace file to its columns: pieces parsed side by side, wrong cuts mended, what is missing
+said.
+"""
 
 import os
 from collections import deque
@@ -28,7 +30,9 @@ MOST_JOINED = 8
 
 @dataclass
 class Columns:
-    """What a file holds: parts in order, the object around the events, and why it is not whole (None when it is)."""
+    """What a file holds: parts in order, the object around the events, and why it is not whole
+    (None when it is).
+    """
 
     parts: list[Part] = field(default_factory=list)
     around: dict[str, Any] = field(default_factory=dict)
@@ -55,7 +59,9 @@ def read_columns(path: Path, workers: int, progress: Heard | None = None) -> Col
 
 
 def pool_for(path: Path, workers: int) -> Executor:
-    """Who parses: threads where the compiled reader lets go of the interpreter, else processes where they pay."""
+    """Who parses: threads where the compiled reader lets go of the interpreter, else processes
+    where they pay.
+    """
     if workers > 1 and compiled_part.is_there():
         return ThreadPoolExecutor(workers, "perfscope-parse")
     if workers > 1 and estimated_bytes(path) > WORTH_PROCESSES:
@@ -81,9 +87,13 @@ class Here(Executor):
 
 
 class Parser:
-    """Parses pieces a window ahead; afterwards `tail` is the text behind the array and `torn` why there is none."""
+    """Parses pieces a window ahead; afterwards `tail` is the text behind the array and `torn` why
+    there is none.
+    """
 
-    def __init__(self, path: Path, pieces: Iterator[memoryview], pool: Executor, window: int) -> None:
+    def __init__(
+        self, path: Path, pieces: Iterator[memoryview], pool: Executor, window: int
+    ) -> None:
         self.path, self.pieces, self.pool, self.window = path, pieces, pool, window
         self.ahead: deque[tuple[memoryview, Future[Part]]] = deque()
         self.done_bytes = 0
@@ -109,7 +119,9 @@ class Parser:
             if piece is None:
                 return
             processes = isinstance(self.pool, ProcessPoolExecutor)
-            self.ahead.append((piece, self.pool.submit(part_of, bytes(piece) if processes else piece)))
+            self.ahead.append(
+                (piece, self.pool.submit(part_of, bytes(piece) if processes else piece))
+            )
 
     def parsed(self, piece: memoryview, future: "Future[Part]") -> tuple[memoryview, Part]:
         """A piece and its part; where it was cut inside an event, of it and those that follow."""
@@ -137,7 +149,8 @@ class Parser:
 
     def malformed(self, error: BaseException | None) -> UnreadableRun:
         return UnreadableRun(
-            f"{self.path}: is not valid JSON after {self.done_bytes / 1e6:.1f} MB of events ({error}); record it again"
+            f"{self.path}: is not valid JSON after {self.done_bytes / 1e6:.1f} MB of events"
+            f" ({error}); record it again"
         )
 
     def rest(self, tail: memoryview) -> bytes:
@@ -148,15 +161,22 @@ class Parser:
             parts.append(piece)
             size += len(piece)
             if size > LONGEST_TAIL:
-                raise UnreadableRun(f"{self.path}: goes on for long after its events; is it several files in one?")
+                raise UnreadableRun(
+                    f"{self.path}: goes on for long after its events; is it several files in one?"
+                )
         return b",".join(parts)
 
 
 def around(path: Path, head: bytes, tail: bytes, *, whole: bool) -> dict[str, Any]:
-    """The object around the events, from its two halves. Raises UnreadableRun when it goes on after its end."""
+    """The object around the events, from its two halves. Raises UnreadableRun when it goes on after
+    its end.
+    """
     before = head.strip().rstrip(b",")
     found: dict[str, Any] = {}
-    for text in (before + b"}" if before else b"{}", b"{" + tail.strip().lstrip(b",") if before and whole else b"{}"):
+    for text in (
+        before + b"}" if before else b"{}",
+        b"{" + tail.strip().lstrip(b",") if before and whole else b"{}",
+    ):
         try:
             more = msgspec.json.decode(text.replace(b"\x00", b""))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -170,7 +190,9 @@ def around(path: Path, head: bytes, tail: bytes, *, whole: bool) -> dict[str, An
 
 
 def usable_cores() -> int:
-    """The cores that this process may use; one for a process that was itself started to read, beside others."""
+    """The cores that this process may use; one for a process that was itself started to read,
+    beside others.
+    """
     if parent_process() is not None:
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

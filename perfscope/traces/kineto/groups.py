@@ -1,4 +1,6 @@
-"""Which event of a Kineto trace goes into which table, in all dialects since 2021 (names changed between versions)."""
+"""Which event of a Kineto trace goes into which table, in all dialects since 2021 (names changed
+between versions).
+"""
 
 from typing import Any, Final
 
@@ -35,7 +37,9 @@ COMPLETE: Final[dict[Any, str]] = {
     "python_function": RANGES,
     "overhead": RANGES,
 }
-"""By category of events with a duration (`ph` X); the others say nothing that is not said elsewhere."""
+"""By category of events with a duration (`ph` X); the others say nothing that is not said
+elsewhere.
+"""
 MEMORY_NAME: Final = "[memory]"
 
 

@@ -16,12 +16,19 @@ from perfscope.traces.trace import framed, unlabelled
 
 STEP = re.compile(r"^ProfilerStep\s*#\s*\d+$")
 ON_A_DEVICE = (1, 6, 9, 12, 13, 15, 18, 19, 20)
-"""c10::DeviceType of CUDA, HIP, XLA, XPU, MPS, HPU, IPU, MTIA and privateuse1: those with memory of their own."""
+"""c10::DeviceType of CUDA, HIP, XLA, XPU, MPS, HPU, IPU, MTIA and privateuse1: those with memory of
+their own.
+"""
 
 
 def nested(process: Ints, ops: Group, launches: Group) -> tuple[Ints, Ints]:
-    """(row of the operator around each operator, row of the operator around each launch), -1 for none."""
-    both = {name: np.concatenate([ops.numbers(name), launches.numbers(name)]) for name in ("pid", "tid", "ts", "dur")}
+    """(row of the operator around each operator, row of the operator around each launch), -1 for
+    none.
+    """
+    both = {
+        name: np.concatenate([ops.numbers(name), launches.numbers(name)])
+        for name in ("pid", "tid", "ts", "dur")
+    }
     pid, tid = pd.factorize(both["pid"])[0], pd.factorize(both["tid"])[0]
     thread = pid * (tid.max(initial=0) + 1) + tid
     holds = np.arange(len(both["ts"])) < len(ops)
@@ -41,7 +48,10 @@ def op_table(group: Group, process: Ints, parent: Ints) -> pd.DataFrame:
             "parent": parent,
             "sequence": group.numbers("sequence"),
             "forward_tid": group.numbers("forward_tid"),
-            **{column: category(group.names(said).codes, group.names(said).names) for column, said in texts.items()},
+            **{
+                column: category(group.names(said).codes, group.names(said).names)
+                for column, said in texts.items()
+            },
         },
     )
 
@@ -94,15 +104,21 @@ def is_step(name: Coded) -> NDArray[np.bool_]:
 
 def is_loader(name: Coded) -> NDArray[np.bool_]:
     """Rows that are waits for PyTorch's data loader."""
-    return np.array([bool(LOADER_WAIT.match(one)) for one in name.names] + [False], bool)[name.codes]
+    return np.array([bool(LOADER_WAIT.match(one)) for one in name.names] + [False], bool)[
+        name.codes
+    ]
 
 
 def loader_table(group: Group, process: Ints) -> pd.DataFrame | None:
-    """Table `loader`: the waits for batches that torch itself annotates; nothing is known of queue and workers."""
+    """Table `loader`: the waits for batches that torch itself annotates; nothing is known of queue
+    and workers.
+    """
     if not len(group):
         return None
     name = group.names("name")
-    alone = np.array([0 if "SingleProcess" in one else -1 for one in name.names] + [-1], np.int64)[name.codes]
+    alone = np.array([0 if "SingleProcess" in one else -1 for one in name.names] + [-1], np.int64)[
+        name.codes
+    ]
     missing = np.full(len(group), -1, np.int64)
     columns = {
         "iterator": missing * 0,
@@ -112,7 +128,9 @@ def loader_table(group: Group, process: Ints) -> pd.DataFrame | None:
         "queue_depth": missing,
     }
     columns |= {"end": missing * 0, "cpu_before_ns": missing, "cpu_after_ns": missing}
-    return framed("loader", {**where_and_when(group, process), "kind": ["next"] * len(group), **columns})
+    return framed(
+        "loader", {**where_and_when(group, process), "kind": ["next"] * len(group), **columns}
+    )
 
 
 def memory_table(group: Group, process: Ints) -> pd.DataFrame | None:

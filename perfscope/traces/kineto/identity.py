@@ -51,7 +51,11 @@ class Identity:
     def process_table(self) -> pd.DataFrame:
         count = max(len(self.pids), 1)
         pids = self.pids if len(self.pids) else np.array([-1])
-        names = {integer(pid): told(value) or "" for pid, _, what, value in self.meta if what == "process_name"}
+        names = {
+            integer(pid): told(value) or ""
+            for pid, _, what, value in self.meta
+            if what == "process_name"
+        }
         host = self.around.get("host_name")
         return framed(
             "processes",
@@ -95,7 +99,9 @@ class Identity:
         ]
         if not rows:
             return None
-        process, tid, name = zip(*dict(zip([row[:2] for row in rows], rows, strict=True)).values(), strict=True)
+        process, tid, name = zip(
+            *dict(zip([row[:2] for row in rows], rows, strict=True)).values(), strict=True
+        )
         main = [one == int(self.pids[code]) for code, one in zip(process, tid, strict=True)]
         return framed("threads", {"process": process, "tid": tid, "name": name, "main": main})
 
@@ -105,12 +111,14 @@ class Identity:
             return None
         listed = self.around.get("deviceProperties")
         known = (
-            {integer(one.get("id")): one for one in listed if isinstance(one, dict)} if isinstance(listed, list) else {}
+            {integer(one.get("id")): one for one in listed if isinstance(one, dict)}
+            if isinstance(listed, list)
+            else {}
         )
         rows = [known.get(int(device), {}) for device in used]
         if not any(
             rows
-        ):  # ROCm numbers the devices of kernels its own way: where all listed are alike, these are like them
+        ):  # ROCm numbers the devices of kernels its own way: where all listed are alike, these are like them  # noqa: E501
             alike = {
                 (told(one.get("name")), told(one.get("numSms")), told(one.get("totalGlobalMem")))
                 for one in known.values()
@@ -135,7 +143,11 @@ class Identity:
     def kind(self) -> str:
         if of_amd(self.around):
             return "hip"
-        return "mtia" if any((told(value) or "").startswith("MTIA") for *_, value in self.meta) else "cuda"
+        return (
+            "mtia"
+            if any((told(value) or "").startswith("MTIA") for *_, value in self.meta)
+            else "cuda"
+        )
 
 
 def identified(

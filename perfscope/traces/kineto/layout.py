@@ -14,7 +14,15 @@ DAY_NS: Final = 86_400_000_000_000
 NUMBERS: Final[dict[str, tuple[str, ...]]] = {
     groups.OPS: ("sequence", "forward_tid"),
     groups.LAUNCHES: ("correlation",),
-    groups.KERNELS: ("correlation", "device", "stream", "sent", "received", "group_size", "occupancy"),
+    groups.KERNELS: (
+        "correlation",
+        "device",
+        "stream",
+        "sent",
+        "received",
+        "group_size",
+        "occupancy",
+    ),
     groups.COPIES: ("correlation", "device", "stream", "bytes"),
     groups.MEMORY: ("memory_bytes", "allocated", "reserved", "device_id", "device_type"),
     groups.RANGES: (),
@@ -32,8 +40,8 @@ WITH_CATEGORY: Final = (groups.RANGES, groups.KERNELS)
 
 @dataclass
 class Part:
-    """Columns by group, metadata rows (pid, tid, name, value), how many events were left out, by reason, and where in the
-    text the array ended, None when it goes on.
+    """Columns by group, metadata rows (pid, tid, name, value), how many events were left out, by
+    reason, and where in the text the array ended, None when it goes on.
     """
 
     groups: dict[str, dict[str, Column]] = field(default_factory=dict)

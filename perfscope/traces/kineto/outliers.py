@@ -9,5 +9,9 @@ def within_reach(rows: dict[str, Group]) -> tuple[dict[str, Group], int]:
     found = lonely([group.numbers("ts") for group in rows.values()])
     if found is None:
         return rows, 0
-    near = {name: group.where(~found.holds(group.numbers("ts"))) for name, group in rows.items() if len(group)}
+    near = {
+        name: group.where(~found.holds(group.numbers("ts")))
+        for name, group in rows.items()
+        if len(group)
+    }
     return {**rows, **near}, found.count

@@ -12,7 +12,16 @@ from msgspec import Raw
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto import compiled_part, groups
 from perfscope.traces.kineto.columns import BAD, coded, exactly, integers, nanoseconds
-from perfscope.traces.kineto.events import EXACT, NO_ARGS, TRAILING, Args, Event, decoded, mended, meta
+from perfscope.traces.kineto.events import (
+    EXACT,
+    NO_ARGS,
+    TRAILING,
+    Args,
+    Event,
+    decoded,
+    mended,
+    meta,
+)
 from perfscope.traces.kineto.layout import (
     DAY_NS,
     IMPOSSIBLE,
@@ -27,7 +36,9 @@ from perfscope.traces.kineto.layout import (
 
 
 def part_of(piece: bytes | memoryview) -> Part:
-    """The columns of a piece of the event array, with or without what follows the array. Raises msgspec.DecodeError."""
+    """The columns of a piece of the event array, with or without what follows the array. Raises
+    msgspec.DecodeError.
+    """
     part = compiled_part.compiled_part(piece) if compiled_part.is_there() else None
     return part or python_part(bytes(piece))
 
@@ -41,7 +52,8 @@ def python_part(piece: bytes) -> Part:
         trailing = TRAILING.search(str(error))
         if trailing is None:
             raise
-        # It counts from 1, in a text that is one byte longer in front: what it names is at that place less two.
+        # It counts from 1, in a text that is one byte longer in front: what it names is at that
+        # place less two.
         ended_at = piece.rindex(b"]", 0, int(trailing[1]) - 2)
         text = b"[" + piece[: ended_at + 1]
         ended_at += 1
@@ -76,7 +88,9 @@ def sorted_out(events: list[Event]) -> dict[str, list[int]]:
 
 
 class Times:
-    """`ts` and `dur` of events in ns; where a float cannot hold them to the nanosecond, from their text."""
+    """`ts` and `dur` of events in ns; where a float cannot hold them to the nanosecond, from their
+    text.
+    """
 
     def __init__(self, text: bytes, events: list[Event], texts: Sequence[Any] | None) -> None:
         self.text, self.events, self.texts = text, events, texts
@@ -95,12 +109,17 @@ class Times:
     def written(self) -> dict[str, list[str]]:
         """Both of every event as they stand in the text."""
         if self.raws is None:
-            text = self.text if self.texts is None else b"[" + b",".join(map(bytes, self.texts)) + b"]"
+            text = (
+                self.text if self.texts is None else b"[" + b",".join(map(bytes, self.texts)) + b"]"
+            )
             try:
                 raws = EXACT.decode(text)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 raws = EXACT.decode(mended(text))
-            self.raws = {"ts": [written(raw.ts) for raw in raws], "dur": [written(raw.dur) for raw in raws]}
+            self.raws = {
+                "ts": [written(raw.ts) for raw in raws],
+                "dur": [written(raw.dur) for raw in raws],
+            }
         return self.raws
 
 
@@ -108,7 +127,9 @@ def written(raw: Raw) -> str:
     return bytes(raw).decode("utf-8", "replace")
 
 
-def columns(group: str, events: list[Event], part: Part, times: Times, rows: list[int]) -> dict[str, Column]:
+def columns(
+    group: str, events: list[Event], part: Part, times: Times, rows: list[int]
+) -> dict[str, Column]:
     """The columns of one group, without the events whose times are impossible."""
     ts, dur = times.of("ts", rows), times.of("dur", rows)
     good = (ts != BAD) & (dur >= 0) & (dur < DAY_NS)
@@ -127,7 +148,9 @@ def columns(group: str, events: list[Event], part: Part, times: Times, rows: lis
     for name in NAMES.get(group, ()):
         made[name] = coded(list(map(GET[name], args)))
     for name in TEXTS.get(group, ()):
-        made[name] = coded([bytes(value).decode("utf-8", "replace") or None for value in map(GET[name], args)])
+        made[name] = coded(
+            [bytes(value).decode("utf-8", "replace") or None for value in map(GET[name], args)]
+        )
     return made
 
 
@@ -137,7 +160,9 @@ def ids(values: list[Any]) -> Ints:
     if (numbers == -1).any():
         for at in np.flatnonzero(numbers == -1):
             if isinstance(values[at], str):
-                numbers[at] = -2 - sum(ord(letter) << (7 * place) for place, letter in enumerate(values[at][:8]))
+                numbers[at] = -2 - sum(
+                    ord(letter) << (7 * place) for place, letter in enumerate(values[at][:8])
+                )
     return numbers
 
 

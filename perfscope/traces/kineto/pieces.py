@@ -1,7 +1,9 @@
-"""Cuts the text of a trace into what stands around its events and pieces of whole events, without parsing them.
+"""Cuts the text of a trace into what stands around its events and pieces of whole events, without
+parsing them.
 
-A piece ends where one object ends and the next begins. That may also be inside an event (a list of objects in its
-arguments); such a piece does not parse, which whoever parses it notices: `Pieces.longer` then joins it with the next.
+A piece ends where one object ends and the next begins. That may also be inside an event (a list of
+objects in its arguments); such a piece does not parse, which whoever parses it notices:
+`Pieces.longer` then joins it with the next.
 """
 
 import re
@@ -27,10 +29,11 @@ class NoEvents(Exception):
 
 
 class Pieces:
-    """Iterates over pieces of the event array, each without its brackets; the last holds all that follows it too.
+    """Iterates over pieces of the event array, each without its brackets; the last holds all that
+    follows it too.
 
-    Raises NoEvents, also where one event does not end within `LONGEST_PIECE` bytes. `head` is the text before the array, a JSON
-    object without its end.
+    Raises NoEvents, also where one event does not end within `LONGEST_PIECE` bytes. `head` is the
+    text before the array, a JSON object without its end.
     """
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
@@ -61,7 +64,8 @@ class Pieces:
     def past_head(self) -> bytes:
         """Find the array; returns what has been read of it so far.
 
-        The text is searched whenever it has become twice as long, so that the whole search is linear in its length.
+        The text is searched whenever it has become twice as long, so that the whole search is
+        linear in its length.
         """
         held: list[bytes] = []
         size, wanted = 0, 1
@@ -85,7 +89,9 @@ class Pieces:
 
 
 def array_begin(text: bytes) -> re.Match[bytes] | None:
-    """Return where the event array begins: at the start of the text, or as a member of the outermost object."""
+    """Return where the event array begins: at the start of the text, or as a member of the
+    outermost object.
+    """
     if bare := BARE.match(text):
         return bare
     first = BEGIN.search(text)
@@ -96,7 +102,9 @@ def array_begin(text: bytes) -> re.Match[bytes] | None:
 
 
 def depth(text: bytes) -> NDArray[np.int32]:
-    """Return for each byte how many objects and arrays it is in, -1 for the bytes of a string after its opening quote."""
+    """Return for each byte how many objects and arrays it is in, -1 for the bytes of a string after
+    its opening quote.
+    """
     byte = np.frombuffer(text, np.uint8)
     at = np.arange(len(byte), dtype=np.int32)
     last_other = np.maximum.accumulate(np.where(byte == ord("\\"), np.int32(-1), at))
@@ -111,9 +119,11 @@ def depth(text: bytes) -> NDArray[np.int32]:
 
 
 def last_boundary(text: bytes, start: int = 0) -> int | None:
-    """Return where the last `}` is that a comma and the next object follow, from `start` on; None where there is none.
+    """Return where the last `}` is that a comma and the next object follow, from `start` on; None
+    where there is none.
 
-    The regular expression does the search: a loop over each `}` takes half a minute for a text of nothing else.
+    The regular expression does the search: a loop over each `}` takes half a minute for a text of
+    nothing else.
     """
     end = len(text)
     while end > start:

@@ -12,7 +12,12 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto import groups
 from perfscope.traces.kineto.assemble import Group, assembled, joined, totals
 from perfscope.traces.kineto.columns import Coded, told
-from perfscope.traces.kineto.device_tables import collective_table, copy_table, kernel_table, separated
+from perfscope.traces.kineto.device_tables import (
+    collective_table,
+    copy_table,
+    kernel_table,
+    separated,
+)
 from perfscope.traces.kineto.file import Columns
 from perfscope.traces.kineto.host_tables import (
     is_loader,
@@ -44,9 +49,14 @@ def trace_of(path: Path, columns: Columns) -> Trace:
     left_out = totals(part.left_out for part in parts)
     meta = [row for part in parts for row in part.meta]
     rows = {name: assembled(parts, name) for name in (*BY_HOST, groups.KERNELS, groups.COPIES)}
-    lasting = [group.numbers("dur") for name, group in rows.items() if name != groups.MEMORY and len(group)]
+    lasting = [
+        group.numbers("dur") for name, group in rows.items() if name != groups.MEMORY and len(group)
+    ]
     if lasting and not any(dur.any() for dur in lasting):
-        raise UnreadableRun(f"{path}: no durations: none of its events says how long it took, so nothing can be said")
+        raise UnreadableRun(
+            f"{path}: no durations: none of its events says how long it took, so nothing can be"
+            " said"
+        )
     rows, far_away = within_reach(rows)
     if far_away:
         left_out[FAR_AWAY] = far_away
@@ -60,10 +70,14 @@ def trace_of(path: Path, columns: Columns) -> Trace:
     manifest = manifest_of(columns, left_out, zero_ns if abs(zero_ns) < LATEST_NS else 0)
     absent = {name: why_absent(name) for name in TABLES if name not in tables}
     whole = span(tables.values())
-    return Trace(masked_tables(tables), absent, [masked_manifest(manifest)], span_ns=whole, path=path)
+    return Trace(
+        masked_tables(tables), absent, [masked_manifest(manifest)], span_ns=whole, path=path
+    )
 
 
-def tables_of(rows: dict[str, Group], around: dict[str, Any], meta: list[Any], path: Path) -> dict[str, pd.DataFrame]:
+def tables_of(
+    rows: dict[str, Group], around: dict[str, Any], meta: list[Any], path: Path
+) -> dict[str, pd.DataFrame]:
     """Every table that has rows."""
     kernels, copies = separated(rows[groups.KERNELS], rows[groups.COPIES])
     launches = rows[groups.LAUNCHES]
@@ -88,7 +102,9 @@ BY_HOST = (groups.OPS, groups.LAUNCHES, groups.RANGES, groups.MEMORY)
 
 
 def with_marks(rows: dict[str, Group]) -> dict[str, Group]:
-    """Marks of steps and waits for the loader among the annotations, also of versions that had them among the operators."""
+    """Marks of steps and waits for the loader among the annotations, also of versions that had them
+    among the operators.
+    """
     ops = rows[groups.OPS]
     marks = is_step(ops.names("name")) | is_loader(ops.names("name"))
     if not marks.any():
@@ -96,7 +112,11 @@ def with_marks(rows: dict[str, Group]) -> dict[str, Group]:
     moved = ops.where(marks)
     moved.columns["cat"] = Coded(np.zeros(len(moved), np.int32), ["user_annotation"])
     kept = {name: moved.columns[name] for name in ("ts", "dur", "pid", "tid", "name", "cat")}
-    return {**rows, groups.OPS: ops.where(~marks), groups.RANGES: joined([rows[groups.RANGES], Group(kept)])}
+    return {
+        **rows,
+        groups.OPS: ops.where(~marks),
+        groups.RANGES: joined([rows[groups.RANGES], Group(kept)]),
+    }
 
 
 def annotated(rows: dict[str, Group], who: Identity) -> dict[str, pd.DataFrame | None]:
@@ -110,10 +130,15 @@ def annotated(rows: dict[str, Group], who: Identity) -> dict[str, pd.DataFrame |
     }
 
 
-def started(kernels: Group, copies: Group, launches: Group, who: Identity) -> dict[str, pd.DataFrame | None]:
+def started(
+    kernels: Group, copies: Group, launches: Group, who: Identity
+) -> dict[str, pd.DataFrame | None]:
     """What ran on the devices, each row with the launch that started it."""
     found = Launched(launches)
-    by_kernel, by_copy = found.rows(kernels.numbers("correlation")), found.rows(copies.numbers("correlation"))
+    by_kernel, by_copy = (
+        found.rows(kernels.numbers("correlation")),
+        found.rows(copies.numbers("correlation")),
+    )
     process = who.processes(launches)
     of_kernel, of_copy = who.of_launch(by_kernel, process), who.of_launch(by_copy, process)
     kinds = launch_table(launches, process, process)["kind"] == "graph"

@@ -23,13 +23,18 @@ def head(path: Path, size: int = 1 << 16) -> bytes:
     try:
         with open_regular(path, follow_links=True) as file:
             raw = file.read(size)
-        return isal_zlib.decompressobj(GZIP_WINDOW).decompress(raw, size) if raw.startswith(GZIP) else raw
+        return (
+            isal_zlib.decompressobj(GZIP_WINDOW).decompress(raw, size)
+            if raw.startswith(GZIP)
+            else raw
+        )
     except (OSError, IsalError):  # type: ignore[misc]
         return b""
 
 
 class Text:
-    """Iterates over a file's unpacked blocks. After the last one `torn` says why the file ends early, None when it does not.
+    """Iterates over a file's unpacked blocks. After the last one `torn` says why the file ends
+    early, None when it does not.
 
     Raises UnreadableRun for a file that cannot be opened or that unpacks without end.
     """
@@ -58,7 +63,8 @@ class Text:
         size_bytes, unpacked_bytes = self.path.stat().st_size, 0
         unpacker, fed = isal_zlib.decompressobj(GZIP_WINDOW), False
         for block in blocks:
-            # Between members, and after the last, may be zeros: files are padded to whole blocks of a tape or a disk.
+            # Between members, and after the last, may be zeros: files are padded to whole blocks of
+            # a tape or a disk.
             while block := block if fed else block.lstrip(b"\0"):
                 try:
                     text = unpacker.decompress(block, BLOCK)
@@ -68,13 +74,17 @@ class Text:
                 unpacked_bytes += len(text)
                 if unpacked_bytes > max(UNSUSPECTED, MOST_PACKED * size_bytes):
                     raise UnreadableRun(
-                        f"{self.path}: unpacks to more than {MOST_PACKED} times its size, as no trace does; "
-                        "if it is one, unpack it yourself and give the .json"
+                        f"{self.path}: unpacks to more than {MOST_PACKED} times its size, as no"
+                        " trace does; if it is one, unpack it yourself and give the .json"
                     )
                 if text:
                     yield text
                 block, fed = unpacker.unconsumed_tail, True
                 if unpacker.eof:  # a gzip file may have several members
-                    block, unpacker, fed = unpacker.unused_data, isal_zlib.decompressobj(GZIP_WINDOW), False
+                    block, unpacker, fed = (
+                        unpacker.unused_data,
+                        isal_zlib.decompressobj(GZIP_WINDOW),
+                        False,
+                    )
         if fed:
             self.torn = "its compressed data ends early"

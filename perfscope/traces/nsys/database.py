@@ -1,8 +1,10 @@
-"""The SQLite file that `nsys export` writes: opened so that nothing in it can act, asked only for the columns it has.
+"""The SQLite file that `nsys export` writes: opened so that nothing in it can act, asked only for
+the columns it has.
 
-Versions differ in tables and columns; what is missing reads as -1 or no name. Views and virtual tables are not read: a real
-export has none, and a hostile one could compute for ever in them. Pages may also be named as their own children, which makes
-billions of rows of a few kilobytes: steps, rows and text are bounded by the size of the file.
+Versions differ in tables and columns; what is missing reads as -1 or no name. Views and virtual
+tables are not read: a real export has none, and a hostile one could compute for ever in them. Pages
+may also be named as their own children, which makes billions of rows of a few kilobytes: steps,
+rows and text are bounded by the size of the file.
 """
 
 import os
@@ -40,29 +42,44 @@ LONGEST_ROW = 16 << 20
 
 @contextmanager
 def opened(path: Path) -> Iterator["Database"]:
-    """The database, closed at the end. Raises UnreadableRun, also for what goes wrong while it is read."""
+    """The database, closed at the end. Raises UnreadableRun, also for what goes wrong while it is
+    read.
+    """
     if not path.is_file():
-        raise UnreadableRun(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
-    # Nobody writes to an export, so no lock is needed and a read-only folder will do; unless a journal lies beside it.
+        raise UnreadableRun(
+            f"{path} does not exist" if not path.exists() else f"{path} is not a file"
+        )
+    # Nobody writes to an export, so no lock is needed and a read-only folder will do; unless a
+    # journal lies beside it.
     log = path.with_name(path.name + "-wal")
     fixed = "" if log.exists() else "&immutable=1"
     try:
         with closing(
             sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{fixed}", uri=True)
         ) as connection:
-            yield Database(connection, path.stat().st_size + (log.stat().st_size if log.exists() else 0))
+            yield Database(
+                connection, path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+            )
     except (
         sqlite3.Error,
         UnicodeDecodeError,
         MemoryError,
     ) as error:  # the latter: a message of SQLite that quotes a damaged name
-        why = "its schema is no text" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())[:200]
-        raise UnreadableRun(f"{path}: is a damaged SQLite file ({why}); export it again from the .nsys-rep") from error
+        why = (
+            "its schema is no text"
+            if isinstance(error, UnicodeDecodeError)
+            else " ".join(str(error).split())[:200]
+        )
+        raise UnreadableRun(
+            f"{path}: is a damaged SQLite file ({why}); export it again from the .nsys-rep"
+        ) from error
 
 
 @dataclass
 class Rows:
-    """The rows of one table in the order of their start. `left_out` counts those whose times are impossible."""
+    """The rows of one table in the order of their start. `left_out` counts those whose times are
+    impossible.
+    """
 
     columns: dict[str, Ints]
     names: dict[str, "Named"]
@@ -76,7 +93,10 @@ class Rows:
 
     def where(self, mask: Any) -> "Rows":
         """The rows of a bool mask or an index."""
-        return Rows({k: v[mask] for k, v in self.columns.items()}, {k: v.where(mask) for k, v in self.names.items()})
+        return Rows(
+            {k: v[mask] for k, v in self.columns.items()},
+            {k: v.where(mask) for k, v in self.names.items()},
+        )
 
 
 @dataclass
@@ -95,7 +115,11 @@ class Named:
 
     def either(self, other: "Named") -> "Named":
         """These names, and where there is none the other's."""
-        codes = np.where(self.codes >= 0, self.codes, np.where(other.codes >= 0, other.codes + len(self.texts), -1))
+        codes = np.where(
+            self.codes >= 0,
+            self.codes,
+            np.where(other.codes >= 0, other.codes + len(self.texts), -1),
+        )
         return named(codes, [*self.texts, *other.texts])
 
 
@@ -118,8 +142,13 @@ class Database:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_ROW)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
-        ordinary = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
-        self.tables = {str(name): self.columns_of(str(name)) for (name,) in connection.execute(ordinary).fetchall()}
+        ordinary = (
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
+        )
+        self.tables = {
+            str(name): self.columns_of(str(name))
+            for (name,) in connection.execute(ordinary).fetchall()
+        }
         self.strings: dict[int, str] | None = None
 
     def has_ended(self) -> bool:
@@ -136,7 +165,9 @@ class Database:
         while batch := cursor.fetchmany(TEXTS_AT_ONCE if text else ROWS_AT_ONCE):
             count += len(batch)
             if text:
-                self.text_left -= sum(len(cell) for row in batch for cell in row if isinstance(cell, str))
+                self.text_left -= sum(
+                    len(cell) for row in batch for cell in row if isinstance(cell, str)
+                )
             if count > self.size_bytes // BYTES_A_ROW + ROWS_AT_ONCE or self.text_left < 0:
                 raise sqlite3.DatabaseError("it holds more rows or text than its size allows")
             yield batch
@@ -154,16 +185,23 @@ class Database:
             return []
         there = [bounded(name) if name in self.tables[table] else "NULL" for name in columns]
         sql = f"SELECT {', '.join(there)} FROM {quoted(table)}"
-        return self.in_any_encoding(lambda: [row for batch in self.batches(sql, text=True) for row in batch])
+        return self.in_any_encoding(
+            lambda: [row for batch in self.batches(sql, text=True) for row in batch]
+        )
 
     def settings(self, table: str, name: str, value: str = "*") -> list[tuple[str, str]]:
-        """Return (name, value) of the rows of a table of settings in which both are texts of these forms (GLOB).
+        """Return (name, value) of the rows of a table of settings in which both are texts of these
+        forms (GLOB).
 
-        Such tables hold the whole environment that was recorded, access tokens included: only what is named is read.
+        Such tables hold the whole environment that was recorded, access tokens included: only what
+        is named is read.
         """
         if not self.has(table, "name", "value"):
             return []
-        sql = f"SELECT name, value FROM {quoted(table)} WHERE typeof(name) = 'text' AND typeof(value) = 'text'"
+        sql = (
+            f"SELECT name, value FROM {quoted(table)} WHERE typeof(name) = 'text' AND typeof(value)"
+            " = 'text'"
+        )
         sql += " AND name GLOB ? AND value GLOB ?"
         return self.in_any_encoding(lambda: self.connection.execute(sql, (name, value)).fetchall())
 
@@ -176,26 +214,36 @@ class Database:
         end: str = "end",
         open_ends: bool = False,
     ) -> Rows:
-        """The events of a table: `start` and `dur`, whole numbers (-1 for what is none), names (text, or ids of names).
+        """The events of a table: `start` and `dur`, whole numbers (-1 for what is none), names
+        (text, or ids of names).
 
         With `open_ends` an event without an end stays, its `dur` is -1; else it counts as left out.
         """
         if not self.has(table, "start", end):
             none = np.empty(0, np.int64)
-            return Rows(dict.fromkeys(("start", "dur", *numbers), none), {name: named(none, []) for name in texts})
+            return Rows(
+                dict.fromkeys(("start", "dur", *numbers), none),
+                {name: named(none, []) for name in texts},
+            )
         wanted = ("start", end, *numbers, *texts)
         whole = {
-            name: NO_TIME if at < 2 else -1 for at, name in enumerate(wanted) if self.holds(table, name, "integer")
+            name: NO_TIME if at < 2 else -1
+            for at, name in enumerate(wanted)
+            if self.holds(table, name, "integer")
         }
         written = [name for name in texts if self.holds(table, name, "text")]
         asked = [
-            f"CASE typeof({quoted(n)}) WHEN 'integer' THEN {quoted(n)} ELSE {other} END" for n, other in whole.items()
+            f"CASE typeof({quoted(n)}) WHEN 'integer' THEN {quoted(n)} ELSE {other} END"
+            for n, other in whole.items()
         ]
         asked += [
-            f"CASE typeof({quoted(n)}) WHEN 'text' THEN substr({quoted(n)}, 1, {LONGEST_NAME}) END" for n in written
+            f"CASE typeof({quoted(n)}) WHEN 'text' THEN substr({quoted(n)}, 1, {LONGEST_NAME}) END"
+            for n in written
         ]
         sql = f"SELECT {', '.join(asked or ['1'])} FROM {quoted(table)}"
-        arrays, spelled, count = self.in_any_encoding(lambda: self.fetched(sql, len(whole), len(written)))
+        arrays, spelled, count = self.in_any_encoding(
+            lambda: self.fetched(sql, len(whole), len(written))
+        )
         found = dict(zip(whole, arrays, strict=True))
         times = [found.get(name, np.full(count, NO_TIME)) for name in ("start", end)]
         missing = np.full(count, -1, np.int64)
@@ -205,7 +253,9 @@ class Database:
         return plausible(times[0], times[1], rows, open_ends)
 
     def holds(self, table: str, name: str, kind: str) -> bool:
-        """Is there a cell of this type in a column? Whole columns of nothing are common and need not be fetched."""
+        """Is there a cell of this type in a column? Whole columns of nothing are common and need
+        not be fetched.
+        """
         if name not in self.tables[table]:
             return False
         asked = f"SELECT 1 FROM {quoted(table)} WHERE typeof({quoted(name)}) = '{kind}' LIMIT 1"
@@ -232,9 +282,15 @@ class Database:
             for at in range(numbers):
                 parts[at].append(np.array(columns[at], np.int64))
             for at, place in enumerate(places, numbers):
-                parts[at].append(np.array([place.setdefault(word, len(place)) for word in columns[at]], np.int64))
+                parts[at].append(
+                    np.array([place.setdefault(word, len(place)) for word in columns[at]], np.int64)
+                )
         whole = [np.concatenate(part) for part in parts]
-        return whole[:numbers], [named(codes, list(p)) for codes, p in zip(whole[numbers:], places, strict=True)], count
+        return (
+            whole[:numbers],
+            [named(codes, list(p)) for codes, p in zip(whole[numbers:], places, strict=True)],
+            count,
+        )
 
     def ids_to_names(self, ids: Ints) -> Named:
         """Ids of `StringIds` to names."""
@@ -246,18 +302,26 @@ class Database:
         if self.strings is None:
             rows = self.rows("StringIds", "id", "value")
             self.strings = {
-                key: text[:LONGEST_NAME] for key, text in rows if isinstance(key, int) and isinstance(text, str)
+                key: text[:LONGEST_NAME]
+                for key, text in rows
+                if isinstance(key, int) and isinstance(text, str)
             }
         return self.strings
 
-    def labels(self, table: str, otherwise: dict[int, str], column: str = "label") -> dict[int, str]:
+    def labels(
+        self, table: str, otherwise: dict[int, str], column: str = "label"
+    ) -> dict[int, str]:
         """What the numbers of an enumeration mean: from its table where the export has one."""
         rows = self.rows(table, "id", column)
-        return {key: text for key, text in rows if isinstance(key, int) and isinstance(text, str)} or otherwise
+        return {
+            key: text for key, text in rows if isinstance(key, int) and isinstance(text, str)
+        } or otherwise
 
 
 def plausible(start: Ints, end: Ints, rows: Rows, open_ends: bool) -> Rows:
-    """The rows with possible times, in the order of their start, with the columns `start` and `dur`."""
+    """The rows with possible times, in the order of their start, with the columns `start` and
+    `dur`.
+    """
     never = end == NO_TIME
     real = (np.minimum(start, end) > -LATEST_NS) & (np.maximum(start, end) < LATEST_NS)
     dur = np.where(real, end - start, -1)
@@ -273,7 +337,9 @@ def plausible(start: Ints, end: Ints, rows: Rows, open_ends: bool) -> Rows:
 
 
 def bounded(name: str) -> str:
-    """Return the expression for a cell of a small table: a number, or at most LONGEST_NAME characters of a text."""
+    """Return the expression for a cell of a small table: a number, or at most LONGEST_NAME
+    characters of a text.
+    """
     cell = quoted(name)
     text = f"WHEN 'text' THEN substr({cell}, 1, {LONGEST_NAME})"
     return f"CASE typeof({cell}) {text} WHEN 'blob' THEN NULL ELSE {cell} END"

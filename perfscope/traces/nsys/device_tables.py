@@ -16,20 +16,41 @@ from perfscope.traces.trace import framed
 GRID, BLOCK = ("gridX", "gridY", "gridZ"), ("blockX", "blockY", "blockZ")
 WHERE = ("globalPid", "deviceId", "streamId", "correlationId")
 COPY_KINDS = {
-    1: "Host-to-Device", 2: "Device-to-Host", 3: "Host-to-Array", 4: "Array-to-Host", 5: "Array-to-Array",
-    6: "Array-to-Device", 7: "Device-to-Array", 8: "Device-to-Device", 9: "Host-to-Host", 10: "Peer-to-Peer",
-    11: "Unified Host-to-Device", 12: "Unified Device-to-Host", 13: "Unified Device-to-Device",
-}  # fmt: skip
-MEMORY_KINDS = {0: "Pageable", 1: "Pinned", 2: "Device", 3: "Array", 4: "Managed", 5: "Device Static"}
+    1: "Host-to-Device",
+    2: "Device-to-Host",
+    3: "Host-to-Array",
+    4: "Array-to-Host",
+    5: "Array-to-Array",
+    6: "Array-to-Device",
+    7: "Device-to-Array",
+    8: "Device-to-Device",
+    9: "Host-to-Host",
+    10: "Peer-to-Peer",
+    11: "Unified Host-to-Device",
+    12: "Unified Device-to-Host",
+    13: "Unified Device-to-Device",
+}
+MEMORY_KINDS = {
+    0: "Pageable",
+    1: "Pinned",
+    2: "Device",
+    3: "Array",
+    4: "Managed",
+    5: "Device Static",
+}
 ON_DEVICE = ("Device", "Device Static", "Array")
 OPERATIONS = {0: "Allocation", 1: "Deallocation"}
 TORCH_CALL = "nccl:"
-"""torch's range around a collective, in the words of its API: an all-to-all that NCCL does as sends and receives."""
+"""torch's range around a collective, in the words of its API: an all-to-all that NCCL does as sends
+and receives.
+"""
 
 
 @dataclass
 class OnDevice:
-    """Rows that ran on a device with what is known of each: its process, its device's number, the launch that started it."""
+    """Rows that ran on a device with what is known of each: its process, its device's number, the
+    launch that started it.
+    """
 
     rows: Rows
     process: Ints
@@ -49,7 +70,9 @@ class OnDevice:
 
 
 def kernel_rows(database: Database) -> Rows:
-    """Kernels, and graphs that were recorded whole; the column `graph` is 1 for what a graph launch started."""
+    """Kernels, and graphs that were recorded whole; the column `graph` is 1 for what a graph launch
+    started.
+    """
     kernels = database.events(
         "CUPTI_ACTIVITY_KIND_KERNEL",
         (*WHERE, "graphNodeId", *GRID, *BLOCK),
@@ -60,10 +83,15 @@ def kernel_rows(database: Database) -> Rows:
     kernels.columns["graph"] = (kernels.columns.pop("graphNodeId") > 0).astype(np.int64)
     graphs = database.events("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", (*WHERE, "graphId"))
     numbers, place = np.unique(graphs.columns.pop("graphId"), return_inverse=True)
-    whole = named(place.ravel(), [f"graph {one}" if one >= 0 else "graph" for one in numbers.tolist()])
+    whole = named(
+        place.ravel(), [f"graph {one}" if one >= 0 else "graph" for one in numbers.tolist()]
+    )
     graphs.columns["graph"] = np.ones(len(graphs), np.int64)
     graphs.columns |= dict.fromkeys((*GRID, *BLOCK), np.full(len(graphs), -1, np.int64))
-    columns = {key: np.concatenate([column, graphs.columns[key]]) for key, column in kernels.columns.items()}
+    columns = {
+        key: np.concatenate([column, graphs.columns[key]])
+        for key, column in kernels.columns.items()
+    }
     codes = np.concatenate([name.codes, whole.codes + len(name.texts)])
     together = Rows(columns, {"name": named(codes, [*name.texts, *whole.texts])})
     found = together.where(np.argsort(columns["start"], kind="stable"))
@@ -77,7 +105,10 @@ def copy_rows(database: Database) -> Rows:
     copies = database.events("CUPTI_ACTIVITY_KIND_MEMCPY", wanted)
     memsets = database.events("CUPTI_ACTIVITY_KIND_MEMSET", wanted)
     memsets.columns["copyKind"] = np.full(len(memsets), -2, np.int64)
-    columns = {key: np.concatenate([column, memsets.columns[key]]) for key, column in copies.columns.items()}
+    columns = {
+        key: np.concatenate([column, memsets.columns[key]])
+        for key, column in copies.columns.items()
+    }
     found = Rows(columns, {}).where(np.argsort(columns["start"], kind="stable"))
     found.left_out = copies.left_out + memsets.left_out
     return found
@@ -90,7 +121,10 @@ def kernel_table(kernels: OnDevice, by_graph: NDArray[np.bool_]) -> pd.DataFrame
     columns = kernels.shared() | {"name": name.category(), "kind": Named(kinds, meant).category()}
     graph = {"graph": (kernels.rows.numbers("graph") > 0) | by_graph}
     sizes = {"blocks": product_of(kernels.rows, GRID), "threads": product_of(kernels.rows, BLOCK)}
-    return framed("kernels", columns | graph | sizes | {"occupancy_percent": np.full(len(by_graph), -1, np.int64)})
+    return framed(
+        "kernels",
+        columns | graph | sizes | {"occupancy_percent": np.full(len(by_graph), -1, np.int64)},
+    )
 
 
 def product_of(rows: Rows, names: tuple[str, ...]) -> Ints:
@@ -121,7 +155,9 @@ def copy_table(copies: OnDevice, database: Database) -> pd.DataFrame:
 
 
 def way(label: str | None) -> str | None:
-    """The direction of a kind of copy as Nsight labels it (`Unified Host-to-Device`), None for one it does not know."""
+    """The direction of a kind of copy as Nsight labels it (`Unified Host-to-Device`), None for one
+    it does not know.
+    """
     if label is None or "Unknown" in label:
         return None
     plain = label.replace("-", "").replace("Array", "Device")
@@ -131,8 +167,8 @@ def way(label: str | None) -> str | None:
 def pinnedness(rows: Rows, ways: Named, database: Database) -> Ints:
     """Of the host's side: 1 pinned, 0 pageable, -1 not said, or not between host and device.
 
-    Without the table of kinds the numbers are believed only where the other side is a device by them: CUPTI counts
-    otherwise.
+    Without the table of kinds the numbers are believed only where the other side is a device by
+    them: CUPTI counts otherwise.
     """
     kinds = database.labels("ENUM_CUDA_MEM_KIND", MEMORY_KINDS)
     of_way = np.array([*ways.texts, ""], object)[ways.codes]
@@ -145,10 +181,14 @@ def pinnedness(rows: Rows, ways: Named, database: Database) -> Ints:
     return np.where(sure & pinned, 1, np.where(sure & pageable, 0, -1)).astype(np.int64)
 
 
-def collective_table(kernels: OnDevice, ops: pd.DataFrame | None, launch_op: Ints, said: Said) -> pd.DataFrame | None:
+def collective_table(
+    kernels: OnDevice, ops: pd.DataFrame | None, launch_op: Ints, said: Said
+) -> pd.DataFrame | None:
     """Table `collectives`: the kernels that communicate; None without any."""
     name = kernels.rows.names["name"]
-    talks = np.array([kernel_kind(one) == "communication" for one in name.texts] + [False], bool)[name.codes]
+    talks = np.array([kernel_kind(one) == "communication" for one in name.texts] + [False], bool)[
+        name.codes
+    ]
     at = np.flatnonzero(talks)
     if not len(at):
         return None
@@ -174,7 +214,9 @@ def collective_table(kernels: OnDevice, ops: pd.DataFrame | None, launch_op: Int
 
 
 def as_torch_calls_it(ops: pd.DataFrame | None, op: Ints) -> Named:
-    """The kind of collective from the innermost operator around the launch that begins with `nccl:`."""
+    """The kind of collective from the innermost operator around the launch that begins with
+    `nccl:`.
+    """
     if ops is None or not len(ops):
         return named(np.full(len(op), -1), [])
     texts = [str(one) for one in ops["name"].cat.categories]
@@ -191,17 +233,23 @@ def as_torch_calls_it(ops: pd.DataFrame | None, op: Ints) -> Named:
 
 
 def sizes(kind: Named, message: Ints, ranks: Ints) -> tuple[Ints, Ints]:
-    """Bytes in and out of this rank from NCCL's message size: what one rank sends, but in a reduce-scatter what it gets."""
+    """Bytes in and out of this rank from NCCL's message size: what one rank sends, but in a
+    reduce-scatter what it gets.
+    """
     name = np.array([*kind.texts, ""], object)[kind.codes]
     times = np.where((message >= 0) & (ranks > 0), message * ranks, -1)
     same = np.isin(name, ["all_reduce", "broadcast", "all_to_all"])
     sent = np.where(same | np.isin(name, ["all_gather", "reduce", "send", "gather"]), message, -1)
     received = np.where(same | np.isin(name, ["recv", "reduce_scatter", "scatter"]), message, -1)
-    return np.where(name == "reduce_scatter", times, sent), np.where(name == "all_gather", times, received)
+    return np.where(name == "reduce_scatter", times, sent), np.where(
+        name == "all_gather", times, received
+    )
 
 
 def memory_table(database: Database, who: Identity) -> tuple[pd.DataFrame | None, int]:
-    """Table `memory`: what the process asked of the driver, and how much it then held; how many rows are left out."""
+    """Table `memory`: what the process asked of the driver, and how much it then held; how many
+    rows are left out.
+    """
     wanted = ("globalPid", "deviceId", "bytes", "memKind", "memoryOperationType")
     rows = database.events("CUDA_GPU_MEMORY_USAGE_EVENTS", wanted, end="start")
     kinds = database.labels("ENUM_CUDA_MEM_KIND", MEMORY_KINDS)
@@ -210,28 +258,45 @@ def memory_table(database: Database, who: Identity) -> tuple[pd.DataFrame | None
     if not len(rows):
         return None, rows.left_out
     what = database.labels("ENUM_CUDA_DEV_MEM_EVENT_OPER", OPERATIONS)
-    frees = [number for number, label in what.items() if label.lower().startswith(("dealloc", "free"))]
-    size = np.where(np.isin(rows.numbers("memoryOperationType"), frees), -rows.numbers("bytes"), rows.numbers("bytes"))
+    frees = [
+        number for number, label in what.items() if label.lower().startswith(("dealloc", "free"))
+    ]
+    size = np.where(
+        np.isin(rows.numbers("memoryOperationType"), frees),
+        -rows.numbers("bytes"),
+        rows.numbers("bytes"),
+    )
     process = who.processes(rows.numbers("globalPid"))
     device = who.devices(process, rows.numbers("deviceId"))
     held = pd.Series(size).groupby([process, device])
     total, lowest = held.cumsum(), held.cumsum().groupby([process, device]).transform("min")
     columns = {"process": process, "device": device, "ts": rows.numbers("start"), "bytes": size}
-    # What was freed but not seen allocated says that the recording began in the middle: then the level is unknown.
-    columns |= {"allocated_bytes": np.full(len(size), -1), "reserved_bytes": np.where(lowest < 0, -1, total)}
+    # What was freed but not seen allocated says that the recording began in the middle: then the
+    # level is unknown.
+    columns |= {
+        "allocated_bytes": np.full(len(size), -1),
+        "reserved_bytes": np.where(lowest < 0, -1, total),
+    }
     return framed("memory", columns), rows.left_out
 
 
 def launched(rows: Rows, calls: Rows) -> Ints:
-    """The call that started each row, by process and correlation id; by the id alone where no process is told; -1 for none."""
+    """The call that started each row, by process and correlation id; by the id alone where no
+    process is told; -1 for none.
+    """
     wanted, ids = rows.numbers("correlationId"), calls.numbers("correlationId")
-    of_row, of_call = process_key(rows.numbers("globalPid")), process_key(calls.numbers("globalTid"))
+    of_row, of_call = (
+        process_key(rows.numbers("globalPid")),
+        process_key(calls.numbers("globalTid")),
+    )
     if not len(ids) or not len(wanted):
         return np.full(len(wanted), -1, np.int64)
     exact = first_match(np.stack([of_call, ids]), np.stack([of_row, wanted]))
     several = len(np.unique(of_call)) > 1
     alone = exact if several else first_match(np.stack([ids]), np.stack([wanted]))
-    return np.where((wanted > 0) & (of_row >= 0), exact, np.where((wanted > 0) & (of_row < 0), alone, -1))
+    return np.where(
+        (wanted > 0) & (of_row >= 0), exact, np.where((wanted > 0) & (of_row < 0), alone, -1)
+    )
 
 
 def first_match(keys: Ints, wanted: Ints) -> Ints:

@@ -1,4 +1,6 @@
-"""Tables of what ran on the host beside NVTX: calls into CUDA, into the operating system, and what both cost the profiler."""
+"""Tables of what ran on the host beside NVTX: calls into CUDA, into the operating system, and what
+both cost the profiler.
+"""
 
 import re
 
@@ -52,7 +54,9 @@ def launch_table(calls: Rows, who: Identity, op: Ints) -> pd.DataFrame:
 
 
 def other_ranges(database: Database, who: Identity) -> tuple[list[pd.DataFrame], int]:
-    """Tables `ranges` of calls into the system and libraries and of the profiler's own work; how many rows are left out."""
+    """Tables `ranges` of calls into the system and libraries and of the profiler's own work; how
+    many rows are left out.
+    """
     frames, left_out = [], 0
     for table, category in LIBRARIES:
         rows = database.events(table, ("globalTid",), ("nameId",))
@@ -64,7 +68,10 @@ def other_ranges(database: Database, who: Identity) -> tuple[list[pd.DataFrame],
         labels = database.labels("ENUM_CUPTI_OVERHEAD_TYPE", OVERHEADS)
         types, place = np.unique(rows.numbers("overheadType"), return_inverse=True)
         texts = [labels.get(one) for one in types.tolist()]
-        owner = ["driver" if text is not None and text.endswith("(CUDA)") else "overhead" for text in texts]
+        owner = [
+            "driver" if text is not None and text.endswith("(CUDA)") else "overhead"
+            for text in texts
+        ]
         name = named(place, texts).either(rows.names["nameId"])
         frames.append(range_table(rows, who, named(place, owner), name))
         left_out += rows.left_out
@@ -72,9 +79,13 @@ def other_ranges(database: Database, who: Identity) -> tuple[list[pd.DataFrame],
 
 
 def loader_table(ranges: Rows, who: Identity) -> pd.DataFrame | None:
-    """Table `loader` of torch's own annotations, None without any; nothing is known of queue and workers."""
+    """Table `loader` of torch's own annotations, None without any; nothing is known of queue and
+    workers.
+    """
     name = ranges.names["name"]
-    waits = np.array([bool(LOADER_WAIT.match(text)) for text in name.texts] + [False], bool)[name.codes]
+    waits = np.array([bool(LOADER_WAIT.match(text)) for text in name.texts] + [False], bool)[
+        name.codes
+    ]
     rows = ranges.where(waits)
     if not len(rows):
         return None

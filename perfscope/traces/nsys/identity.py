@@ -1,7 +1,7 @@
 """Who is who in an export: processes, ranks, threads, devices.
 
-Nsight packs host, virtual machine, pid and thread into one number: 24 bits each for pid and thread. What stands above the
-thread names a process even where pids of two hosts coincide.
+Nsight packs host, virtual machine, pid and thread into one number: 24 bits each for pid and thread.
+What stands above the thread names a process even where pids of two hosts coincide.
 """
 
 import re
@@ -39,16 +39,29 @@ class Member:
 
 
 class Identity:
-    """The processes of an export: codes from 0, first those that use a device, in the order of their ranks."""
+    """The processes of an export: codes from 0, first those that use a device, in the order of
+    their ranks.
+    """
 
     def __init__(self, keys: list[int], leading: int, database: Database, path: Path) -> None:
         self.keys, self.leading, self.path = np.array(keys, np.int64), max(leading, 1), path
         self.order = np.argsort(self.keys, kind="stable")
         listed = database.rows("PROCESSES", "globalPid", "pid", "name")
-        self.pids = {key >> TID_BITS: pid for key, pid, _ in listed if isinstance(key, int) and isinstance(pid, int)}
-        self.called = {key >> TID_BITS: str(name) for key, _, name in listed if isinstance(key, int)}
-        self.host = next((value for _, value in database.settings("TARGET_INFO_SYSTEM_ENV", "Hostname")), "")
-        self.cards = {row[:2]: row[2] for row in numbers(database, "TARGET_INFO_CUDA_DEVICE", "pid", "cudaId", "gpuId")}
+        self.pids = {
+            key >> TID_BITS: pid
+            for key, pid, _ in listed
+            if isinstance(key, int) and isinstance(pid, int)
+        }
+        self.called = {
+            key >> TID_BITS: str(name) for key, _, name in listed if isinstance(key, int)
+        }
+        self.host = next(
+            (value for _, value in database.settings("TARGET_INFO_SYSTEM_ENV", "Hostname")), ""
+        )
+        self.cards = {
+            row[:2]: row[2]
+            for row in numbers(database, "TARGET_INFO_CUDA_DEVICE", "pid", "cudaId", "gpuId")
+        }
         self.environment = environment(database)
         self.members: dict[int, Member] = {}
 
@@ -66,7 +79,9 @@ class Identity:
         return self.pids.get(key, key & LOW_24)
 
     def devices(self, process: Ints, device: Ints) -> Ints:
-        """Numbers of devices on the host. A process counts only those it may see: two may both call theirs 0."""
+        """Numbers of devices on the host. A process counts only those it may see: two may both call
+        theirs 0.
+        """
         if not self.cards or not len(device):
             return device
         pairs, place = np.unique(np.stack([process, device]), axis=1, return_inverse=True)
@@ -74,7 +89,9 @@ class Identity:
         return np.array(card, np.int64)[place.ravel()]
 
     def rank(self, code: int) -> int:
-        """As the process said, else (alone in its file) its environment or the file's name, else its place in order."""
+        """As the process said, else (alone in its file) its environment or the file's name, else
+        its place in order.
+        """
         said = self.members.get(code, Member()).rank
         if said >= 0 or code >= self.leading:
             return said
@@ -131,21 +148,33 @@ class Identity:
         rows = {
             (known[key], tid): strings[name]
             for name, packed in numbers(database, "ThreadNames", "nameId", "globalTid")
-            if (key := packed >> TID_BITS) in known and (tid := packed & LOW_24) >= 0 and name in strings
+            if (key := packed >> TID_BITS) in known
+            and (tid := packed & LOW_24) >= 0
+            and name in strings
         }
         if not rows:
             return None
-        columns = {"process": [code for code, _ in rows], "tid": [tid for _, tid in rows], "name": list(rows.values())}
+        columns = {
+            "process": [code for code, _ in rows],
+            "tid": [tid for _, tid in rows],
+            "name": list(rows.values()),
+        }
         return framed("threads", {**columns, "main": [tid == self.pid(code) for code, tid in rows]})
 
-    def device_table(self, database: Database, used: list[tuple[Ints, Ints]]) -> pd.DataFrame | None:
+    def device_table(
+        self, database: Database, used: list[tuple[Ints, Ints]]
+    ) -> pd.DataFrame | None:
         """`used`: processes and devices of all rows that ran on one."""
         pairs = np.concatenate([np.stack(one, axis=1) for one in used])
         pairs = np.unique(pairs[pairs[:, 1] >= 0], axis=0)
         if not len(pairs):
             return None
         columns = ("id", "name", "totalMemory", "smCount")
-        known = {card[0]: card for card in database.rows("TARGET_INFO_GPU", *columns) if isinstance(card[0], int)}
+        known = {
+            card[0]: card
+            for card in database.rows("TARGET_INFO_GPU", *columns)
+            if isinstance(card[0], int)
+        }
         rows = [known.get(int(device), (-1, None, -1, -1)) for _, device in pairs]
         return framed(
             "devices",
@@ -162,28 +191,42 @@ class Identity:
 
 def numbers(database: Database, table: str, *columns: str) -> list[tuple[int, ...]]:
     """The rows of a small table in which all these columns are whole numbers."""
-    return [row for row in database.rows(table, *columns) if all(isinstance(value, int) for value in row)]
+    return [
+        row
+        for row in database.rows(table, *columns)
+        if all(isinstance(value, int) for value in row)
+    ]
 
 
 def environment(database: Database) -> dict[str, int]:
-    """Numbers in the environment that the profiler was started in: torchrun's RANK and WORLD_SIZE where it started nsys."""
+    """Numbers in the environment that the profiler was started in: torchrun's RANK and WORLD_SIZE
+    where it started nsys.
+    """
     wanted = ("RANK", "WORLD_SIZE")
     rows = [
-        row for name in wanted for row in database.settings("META_DATA_CAPTURE", "*:ENVIRONMENT_VARIABLE", f"{name}=*")
+        row
+        for name in wanted
+        for row in database.settings("META_DATA_CAPTURE", "*:ENVIRONMENT_VARIABLE", f"{name}=*")
     ]
     set_to = (ASSIGNED.match(value) for _, value in rows)
     return {found[1]: int(found[2]) for found in set_to if found and found[1] in wanted}
 
 
-def identified(on_device: list[Rows], on_host: list[Rows], database: Database, path: Path) -> Identity:
-    """The processes of these rows: those with work on a device by device and id, then the others, busiest first."""
+def identified(
+    on_device: list[Rows], on_host: list[Rows], database: Database, path: Path
+) -> Identity:
+    """The processes of these rows: those with work on a device by device and id, then the others,
+    busiest first.
+    """
     lowest: dict[int, int] = {}
     for rows in on_device:
         keys, devices = process_key(rows.numbers("globalPid")), rows.numbers("deviceId")
         for key in np.unique(keys[keys >= 0]).tolist():
             lowest[key] = min(lowest.get(key, 1 << 62), int(devices[keys == key].min()))
     leading = sorted(lowest, key=lambda key: (lowest[key], key))
-    host = np.concatenate([process_key(rows.numbers("globalTid")) for rows in on_host] + [np.empty(0, np.int64)])
+    host = np.concatenate(
+        [process_key(rows.numbers("globalTid")) for rows in on_host] + [np.empty(0, np.int64)]
+    )
     keys, counts = np.unique(host[host >= 0], return_counts=True)
     others = [key for key in keys[np.argsort(-counts, kind="stable")].tolist() if key not in lowest]
     return Identity([*leading, *others] or [-1], len(leading), database, path)

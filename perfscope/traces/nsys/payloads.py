@@ -1,7 +1,8 @@
-"""What NCCL says of its calls in the payloads of its NVTX ranges, where the export has them (`--include-json true`).
+"""What NCCL says of its calls in the payloads of its NVTX ranges, where the export has them
+(`--include-json true`).
 
-The message size is in bytes of one rank's part; a communicator is announced with its ranks when it is made. The names of the
-fields are NCCL's own.
+The message size is in bytes of one rank's part; a communicator is announced with its ranks when it
+is made. The names of the fields are NCCL's own.
 """
 
 from dataclasses import dataclass
@@ -15,12 +16,19 @@ from perfscope.traces.nsys.database import Named, Rows, named
 from perfscope.traces.nsys.identity import Identity, Member
 from perfscope.traces.nsys.nvtx import around
 
-COMMUNICATOR, SIZE, RANKS, RANK = "NCCL communicator ID", "Message size [bytes]", "No. of ranks", "Rank"
+COMMUNICATOR, SIZE, RANKS, RANK = (
+    "NCCL communicator ID",
+    "Message size [bytes]",
+    "No. of ranks",
+    "Rank",
+)
 
 
 @dataclass
 class Said:
-    """For each call what the NCCL range around it says: bytes and ranks (-1 unknown), and the communicator."""
+    """For each call what the NCCL range around it says: bytes and ranks (-1 unknown), and the
+    communicator.
+    """
 
     message_bytes: Ints
     group_size: Ints
@@ -29,11 +37,15 @@ class Said:
     def of(self, call: Ints) -> "Said":
         """For rows of calls, where -1 is none."""
         group = Named(np.append(self.group.codes, np.int32(-1))[call], self.group.texts)
-        return Said(np.append(self.message_bytes, -1)[call], np.append(self.group_size, -1)[call], group)
+        return Said(
+            np.append(self.message_bytes, -1)[call], np.append(self.group_size, -1)[call], group
+        )
 
 
 def payload(text: str) -> dict[str, Any]:
-    """The fields of a payload, also where the writer put them one object deeper; none for what is no JSON object."""
+    """The fields of a payload, also where the writer put them one object deeper; none for what is
+    no JSON object.
+    """
     try:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -54,14 +66,18 @@ def count(value: Any) -> int:
 
 
 def said_by_nccl(calls: Rows, ranges: Rows, who: Identity) -> Said:
-    """What NCCL says of the calls it makes. Tells `who` the ranks that were said, those of the largest communicator."""
+    """What NCCL says of the calls it makes. Tells `who` the ranks that were said, those of the
+    largest communicator.
+    """
     codes = ranges.names["payload"].codes
     fields = [payload(text) for text in ranges.names["payload"].texts]
     tells = np.array([COMMUNICATOR in one for one in fields] + [False], bool)[codes]
     talking = ranges.where(tells)
     fields_of = [fields[code] for code in talking.names["payload"].codes]
     rank_counts: dict[str, int] = {}
-    for process, one in zip(who.processes(talking.numbers("globalTid")).tolist(), fields_of, strict=True):
+    for process, one in zip(
+        who.processes(talking.numbers("globalTid")).tolist(), fields_of, strict=True
+    ):
         ranks = count(one.get(RANKS))
         if ranks > 0:
             rank_counts[str(one[COMMUNICATOR])] = ranks

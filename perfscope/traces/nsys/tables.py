@@ -19,7 +19,12 @@ from perfscope.traces.nsys.device_tables import (
     launched,
     memory_table,
 )
-from perfscope.traces.nsys.host_tables import launch_table, loader_table, other_ranges, runtime_calls
+from perfscope.traces.nsys.host_tables import (
+    launch_table,
+    loader_table,
+    other_ranges,
+    runtime_calls,
+)
 from perfscope.traces.nsys.identity import identified
 from perfscope.traces.nsys.nvtx import Nvtx, around, nvtx_events, op_table, range_rows
 from perfscope.traces.nsys.payloads import said_by_nccl
@@ -30,37 +35,54 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace
 
-OF_AN_EXPORT = ("StringIds", "NVTX_EVENTS", "CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_RUNTIME", "OSRT_API")
+OF_AN_EXPORT = (
+    "StringIds",
+    "NVTX_EVENTS",
+    "CUPTI_ACTIVITY_KIND_KERNEL",
+    "CUPTI_ACTIVITY_KIND_RUNTIME",
+    "OSRT_API",
+)
 Tables = dict[str, pd.DataFrame]
 
 
 def read_export(path: Path) -> Trace:
-    """The Trace of one export: every process in it that used a device is a rank. Raises UnreadableRun."""
+    """The Trace of one export: every process in it that used a device is a rank. Raises
+    UnreadableRun.
+    """
     refuse_what_is_no_export(path)
     with opened(path) as database:
         if not any(table in database.tables for table in OF_AN_EXPORT):
             raise UnreadableRun(
-                f"{path}: is an SQLite file, but no export of Nsight Systems: it has none of its tables"
+                f"{path}: is an SQLite file, but no export of Nsight Systems: it has none of its"
+                " tables"
             )
         parts = Parts(database, path)
-        tables = {name: frame for name, frame in parts.tables().items() if frame is not None and len(frame)}
+        tables = {
+            name: frame
+            for name, frame in parts.tables().items()
+            if frame is not None and len(frame)
+        }
         if not any("ts" in frame for frame in tables.values()):
             raise UnreadableRun(
-                f"{path}: the export holds no event; was anything recorded (`nsys profile --trace=cuda,nvtx`)?"
+                f"{path}: the export holds no event; was anything recorded (`nsys profile"
+                " --trace=cuda,nvtx`)?"
             )
         tables, parts.far_away = tables_within_reach(tables)
         zero_ns = on_job_time(tables)
         manifest = manifest_of(database, parts, zero_ns)
     absent = {name: why_absent(name) for name in TABLES if name not in tables}
     whole = span(tables.values())
-    return Trace(masked_tables(tables), absent, [masked_manifest(manifest)], span_ns=whole, path=path)
+    return Trace(
+        masked_tables(tables), absent, [masked_manifest(manifest)], span_ns=whole, path=path
+    )
 
 
 def refuse_what_is_no_export(path: Path) -> None:
     """Raises UnreadableRun for reports, for what is no SQLite file, and for what cannot be read."""
     if path.name.endswith(REPORTS):
         raise UnreadableRun(
-            f"{path}: is a report in Nsight's own format; export it: nsys export --type sqlite {path.name}"
+            f"{path}: is a report in Nsight's own format; export it: nsys export --type sqlite"
+            f" {path.name}"
         )
     try:
         with open(path, "rb") as file:
@@ -69,7 +91,9 @@ def refuse_what_is_no_export(path: Path) -> None:
         raise UnreadableRun(f"{path}: {error.strerror}") from error
     if head != MAGIC:
         what = "is empty" if not head else "is no SQLite file"
-        raise UnreadableRun(f"{path}: {what}; export the report again: nsys export --type sqlite REPORT.nsys-rep")
+        raise UnreadableRun(
+            f"{path}: {what}; export the report again: nsys export --type sqlite REPORT.nsys-rep"
+        )
 
 
 @dataclass
@@ -118,7 +142,9 @@ class Parts:
         }
 
     def placed(self, rows: Rows) -> OnDevice:
-        """Rows of a device with their launches; a row that names no process has that of its launch."""
+        """Rows of a device with their launches; a row that names no process has that of its
+        launch.
+        """
         launch = launched(rows, self.calls)
         own = rows.numbers("globalPid")
         of_launch = np.append(self.calls.numbers("globalTid"), -1)[launch]
@@ -133,13 +159,15 @@ class Parts:
         if self.far_away:
             notes.append(f"{self.far_away} events left out: they {FAR_AWAY}")
         if self.nvtx.open:
-            notes.append(f"{self.nvtx.open} NVTX ranges were open when the recording ended: they end there")
+            notes.append(
+                f"{self.nvtx.open} NVTX ranges were open when the recording ended: they end there"
+            )
         if self.database.has("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", "start") and len(
             self.database.events("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", ())
         ):
             notes.append(
-                "CUDA graphs were recorded whole: their kernels are not told apart, nor communication in them "
-                "(`nsys profile --cuda-graph-trace=node` tells)"
+                "CUDA graphs were recorded whole: their kernels are not told apart, nor"
+                " communication in them (`nsys profile --cuda-graph-trace=node` tells)"
             )
         return notes
 
@@ -150,7 +178,9 @@ def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     if len(some) < 2:
         return some[0] if some else frames[0]
     names = ("category", "name")
-    whole = {name: pd.api.types.union_categoricals([frame[name] for frame in some]) for name in names}
+    whole = {
+        name: pd.api.types.union_categoricals([frame[name] for frame in some]) for name in names
+    }
     together = pd.concat([frame.drop(columns=list(names)) for frame in some], ignore_index=True)
     for name in names:
         together[name] = whole[name]
@@ -158,17 +188,31 @@ def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def last_instant(rows: tuple[Rows, ...]) -> int:
-    """The end of the last event. (The recording says its end itself, but an excerpt says that of the whole.)"""
+    """The end of the last event. (The recording says its end itself, but an excerpt says that of
+    the whole.)
+    """
     far = lonely([one.numbers("start") for one in rows])
-    near = rows if far is None else [one.where(~far.holds(one.numbers("start"))) for one in rows if len(one)]
-    last = [int((one.numbers("start") + np.maximum(one.numbers("dur"), 0)).max()) for one in near if len(one)]
+    near = (
+        rows
+        if far is None
+        else [one.where(~far.holds(one.numbers("start"))) for one in rows if len(one)]
+    )
+    last = [
+        int((one.numbers("start") + np.maximum(one.numbers("dur"), 0)).max())
+        for one in near
+        if len(one)
+    ]
     return max(last, default=0)
 
 
 def manifest_of(database: Database, parts: Parts, zero_ns: int) -> Manifest:
-    """Who was recorded, as far as an export tells. Of the command line only the program: the rest may hold secrets."""
+    """Who was recorded, as far as an export tells. Of the command line only the program: the rest
+    may hold secrets.
+    """
     notes = parts.notes()
-    program = [value for _, value in database.settings("META_DATA_CAPTURE", "PROCESS_0:COMMAND")][:1]
+    program = [value for _, value in database.settings("META_DATA_CAPTURE", "PROCESS_0:COMMAND")][
+        :1
+    ]
     return Manifest(
         job_id="",
         host=parts.who.host,
@@ -186,12 +230,17 @@ def manifest_of(database: Database, parts: Parts, zero_ns: int) -> Manifest:
 
 
 def realtime_of(database: Database, at_ns: int) -> int:
-    """An instant of the recording on the wall clock; 0 where the export does not say when it began."""
+    """An instant of the recording on the wall clock; 0 where the export does not say when it
+    began.
+    """
     began = database.rows("TARGET_INFO_SESSION_START_TIME", "utcEpochNs", "systemClockNs")
     details = database.rows("ANALYSIS_DETAILS", "startTime")
     if not began or not isinstance(began[0][0], int):
         return 0
-    first = next((one for one in (began[0][1], details[0][0] if details else None) if isinstance(one, int)), 0)
+    first = next(
+        (one for one in (began[0][1], details[0][0] if details else None) if isinstance(one, int)),
+        0,
+    )
     found = int(began[0][0]) + at_ns - first
     return found if 0 < found < 1 << 61 else 0
 

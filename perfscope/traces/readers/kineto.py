@@ -22,7 +22,9 @@ BEGINS = re.compile(rb"^\s*[\[{]")
 
 def sniff(path: Path) -> bool:
     """Is this a JSON file that may be a trace?"""
-    return path.is_file() and (path.name.endswith((".json", ".json.gz")) or bool(BEGINS.match(head(path, 64))))
+    return path.is_file() and (
+        path.name.endswith((".json", ".json.gz")) or bool(BEGINS.match(head(path, 64)))
+    )
 
 
 def worth_keeping(path: Path) -> bool:
@@ -65,7 +67,9 @@ def is_kept(path: Path) -> bool:
 
 
 def give_back() -> None:
-    """Hand the allocator's free pages back: building the tables leaves three times their size of them (glibc only)."""
+    """Hand the allocator's free pages back: building the tables leaves three times their size of
+    them (glibc only).
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,4 +1,6 @@
-"""Exports of Nsight Systems (`nsys export --type sqlite`): all processes and devices of one host."""
+"""Exports of Nsight Systems (`nsys export --type sqlite`): all processes and devices of one
+host.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +27,9 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path) -> "Trace":
-    """The Trace of one export: every process in it that used a device is a rank. Raises UnreadableRun."""
+    """The Trace of one export: every process in it that used a device is a rank. Raises
+    UnreadableRun.
+    """
     from perfscope.traces.nsys.tables import read_export
 
     return read_export(path)

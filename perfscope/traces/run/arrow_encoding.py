@@ -1,6 +1,8 @@
-"""Encodes rows of int64 columns as messages of the Arrow IPC stream format, with the standard library alone.
+"""Encodes rows of int64 columns as messages of the Arrow IPC stream format, with the standard
+library alone.
 
-Importing pyarrow takes a third of a second of CPU time, which a recording would take from its target.
+Importing pyarrow takes a third of a second of CPU time, which a recording would take from its
+target.
 """
 
 import array
@@ -68,7 +70,9 @@ class FlatbufferWriter:
         position = len(self.data)
         if isinstance(item, FlatStructs):
             self.data += struct.pack("<I", len(item.pairs))
-            self.data += struct.pack(f"<{2 * len(item.pairs)}q", *(number for pair in item.pairs for number in pair))
+            self.data += struct.pack(
+                f"<{2 * len(item.pairs)}q", *(number for pair in item.pairs for number in pair)
+            )
         else:
             text = item.encode()
             self.data += struct.pack("<I", len(text)) + text + b"\0"
@@ -112,7 +116,10 @@ def message(header_type: int, header: FlatTable, body_bytes: int) -> bytes:
 def schema_message(names: Sequence[str]) -> bytes:
     """Return the message with which a stream of these int64 columns begins."""
     int64 = FlatTable({0: ("i", 64), 1: ("B", 1)})
-    columns = [FlatTable({0: name, 1: ("B", 1), 2: ("B", INT_TYPE), 3: int64, 5: FlatVector([])}) for name in names]
+    columns = [
+        FlatTable({0: name, 1: ("B", 1), 2: ("B", INT_TYPE), 3: int64, 5: FlatVector([])})
+        for name in names
+    ]
     return message(SCHEMA_HEADER, FlatTable({0: ("h", 0), 1: FlatVector(columns)}), 0)
 
 
@@ -120,7 +127,13 @@ def batch_message(flat: "array.array[int]", width: int) -> bytes:
     """Return the record batch of rows one behind the other, each of `width` int64."""
     rows = len(flat) // width
     column_bytes = rows * CELL_BYTES
-    buffers = [pair for at in range(width) for pair in ((at * column_bytes, 0), (at * column_bytes, column_bytes))]
-    header = FlatTable({0: ("q", rows), 1: FlatStructs([(rows, 0)] * width), 2: FlatStructs(buffers)})
+    buffers = [
+        pair
+        for at in range(width)
+        for pair in ((at * column_bytes, 0), (at * column_bytes, column_bytes))
+    ]
+    header = FlatTable(
+        {0: ("q", rows), 1: FlatStructs([(rows, 0)] * width), 2: FlatStructs(buffers)}
+    )
     body = b"".join(flat[at::width].tobytes() for at in range(width))
     return message(RECORD_BATCH_HEADER, header, len(body)) + body

@@ -1,8 +1,10 @@
-"""Reads the Arrow streams of run folders: int64 columns without gaps, and nothing else that Arrow can hold.
+"""Reads the Arrow streams of run folders: int64 columns without gaps, and nothing else that Arrow
+can hold.
 
-Only the schema is handed to pyarrow. Of a record batch the header is read here (a flatbuffer), and the bytes of its columns are
-appended to what was read before: nothing is decompressed, no dictionary is followed, no count in the file sets how much memory
-is taken. The bound on memory is the segment that is read (`LARGEST_SEGMENT_BYTES`) and as much again for its columns.
+Only the schema is handed to pyarrow. Of a record batch the header is read here (a flatbuffer), and
+the bytes of its columns are appended to what was read before: nothing is decompressed, no
+dictionary is followed, no count in the file sets how much memory is taken. The bound on memory is
+the segment that is read (`LARGEST_SEGMENT_BYTES`) and as much again for its columns.
 """
 
 import struct
@@ -29,7 +31,9 @@ class ForeignMessage(Exception):
 
 @dataclass(frozen=True)
 class Flatbuffer:
-    """Bounds-checked access to the tables of a flatbuffer. Every method raises ForeignMessage outside the bytes."""
+    """Bounds-checked access to the tables of a flatbuffer. Every method raises ForeignMessage
+    outside the bytes.
+    """
 
     data: bytes
 
@@ -68,12 +72,17 @@ class Flatbuffer:
         if count > most:
             raise ForeignMessage
         begin = vector + 4
-        return [(self.number("<q", begin + 16 * n), self.number("<q", begin + 16 * n + 8)) for n in range(count)]
+        return [
+            (self.number("<q", begin + 16 * n), self.number("<q", begin + 16 * n + 8))
+            for n in range(count)
+        ]
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a stream: its kind, its header as bytes and as a table, where its body is, and where it ends."""
+    """One message of a stream: its kind, its header as bytes and as a table, where its body is, and
+    where it ends.
+    """
 
     kind: int
     header: bytes
@@ -88,7 +97,8 @@ class Message:
 
 
 def message_at(data: bytes, at: int) -> Message | None:
-    """Return the message that begins at `at`; None for the mark of the end of a stream, and where the rest is missing.
+    """Return the message that begins at `at`; None for the mark of the end of a stream, and where
+    the rest is missing.
 
     Raises ForeignMessage.
     """
@@ -115,15 +125,21 @@ def message_at(data: bytes, at: int) -> Message | None:
     found = buffer.field(root, 2)
     if found is None:
         raise ForeignMessage
-    message = Message(buffer.value(root, 1, "<B"), buffer.data, buffer.follow(found), begin + size, body_bytes)
+    message = Message(
+        buffer.value(root, 1, "<B"), buffer.data, buffer.follow(found), begin + size, body_bytes
+    )
     return message if message.end <= len(data) else None
 
 
 def schema_of(message: Message, data: bytes, at: int) -> pa.Schema:
-    """Return the schema in the message at `at`: int64 columns with different names. Raises ForeignMessage."""
+    """Return the schema in the message at `at`: int64 columns with different names. Raises
+    ForeignMessage.
+    """
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(data[at : message.end]))
-        plain = all(field.type == pa.int64() for field in schema) and len(set(schema.names)) == len(schema)
+        plain = all(field.type == pa.int64() for field in schema) and len(set(schema.names)) == len(
+            schema
+        )
     except (pa.ArrowException, OSError, ValueError, MemoryError, UnicodeDecodeError):
         raise ForeignMessage from None
     if message.body_bytes or not plain or not 0 < len(schema) <= MOST_COLUMNS:
@@ -134,7 +150,8 @@ def schema_of(message: Message, data: bytes, at: int) -> pa.Schema:
 def places_of(message: Message, columns: int) -> tuple[int, list[int]]:
     """Return the rows of a record batch, and where in the body each column begins.
 
-    Raises ForeignMessage for a compressed batch, one with gaps, and one whose columns are not all in its body.
+    Raises ForeignMessage for a compressed batch, one with gaps, and one whose columns are not all
+    in its body.
     """
     buffer = Flatbuffer(message.header)
     rows = buffer.value(message.table, 0, "<q")
@@ -144,7 +161,9 @@ def places_of(message: Message, columns: int) -> tuple[int, list[int]]:
     if is_compressed or rows < 0 or nodes != [(rows, 0)] * columns or len(buffers) != 2 * columns:
         raise ForeignMessage
     size = rows * CELL_BYTES
-    if size * columns > message.body_bytes:  # several columns in the same bytes would take more memory than the file
+    if (
+        size * columns > message.body_bytes
+    ):  # several columns in the same bytes would take more memory than the file
         raise ForeignMessage
     for offset, length in buffers[1::2]:
         if offset < 0 or offset % CELL_BYTES or length < size or offset + size > message.body_bytes:
@@ -156,8 +175,9 @@ def places_of(message: Message, columns: int) -> tuple[int, list[int]]:
 class ArrowReader:
     """Reads one segment, also while it grows.
 
-    `columns` are the bytes of the int64 columns of all batches so far. `refused` is set by the first message that is foreign
-    or damaged: nothing after it is read. `used` is how much of the data of the last call was read.
+    `columns` are the bytes of the int64 columns of all batches so far. `refused` is set by the
+    first message that is foreign or damaged: nothing after it is read. `used` is how much of the
+    data of the last call was read.
     """
 
     names: tuple[str, ...] | None = None
@@ -166,7 +186,9 @@ class ArrowReader:
     used: int = 0
 
     def read(self, data: bytes) -> None:
-        """Append the whole record batches in `data`, which begins where the last call's `used` bytes ended."""
+        """Append the whole record batches in `data`, which begins where the last call's `used`
+        bytes ended.
+        """
         self.used = 0
         try:
             while not self.refused and (message := message_at(data, self.used)) is not None:

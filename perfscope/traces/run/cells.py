@@ -1,4 +1,6 @@
-"""Which values of a JSON row a table can hold: rows come from files that anybody may have written."""
+"""Which values of a JSON row a table can hold: rows come from files that anybody may have
+written.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeGuard
@@ -59,7 +61,9 @@ CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
 
 def checks_of(columns: Sequence[Column]) -> list[tuple[str, Callable[[Any], bool]]]:
     """Return the check of each of these columns, by name."""
-    return [(one.name, is_time if one.name in ("ts", "dur") else CHECKS[one.dtype]) for one in columns]
+    return [
+        (one.name, is_time if one.name in ("ts", "dur") else CHECKS[one.dtype]) for one in columns
+    ]
 
 
 def holds(row: dict[str, Any], checks: Sequence[tuple[str, Callable[[Any], bool]]]) -> bool:

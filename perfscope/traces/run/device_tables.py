@@ -1,7 +1,9 @@
-"""What was read of accelerators and network ports: device_counters, device_processes, device_gaps, network_counters.
+"""What was read of accelerators and network ports: device_counters, device_processes, device_gaps,
+network_counters.
 
-Streams of the host (`@host`), JSON lines: `device.counters` and `network.counters` hold many names a row, which become a row
-each; the others hold a table's columns but `host`. The agent takes the time, so no offset of a process applies.
+Streams of the host (`@host`), JSON lines: `device.counters` and `network.counters` hold many names
+a row, which become a row each; the others hold a table's columns but `host`. The agent takes the
+time, so no offset of a process applies.
 """
 
 from array import array
@@ -31,14 +33,18 @@ def spread(run: Run, clock: Clock, table: str, stream: str, key: str) -> pd.Data
         ts, of = row.get("ts"), row.get(key)
         code = (keys.code(of) if isinstance(of, str) else None) if is_text else of
         if is_time(ts) and is_whole(code):
-            readings.add((code, -1), ts, ((name, row[name]) for name in row if name not in ("ts", key)))
+            readings.add(
+                (code, -1), ts, ((name, row[name]) for name in row if name not in ("ts", key))
+            )
     codes = whole_numbers(readings.first)
     named = keys.category(array("i", readings.first)) if is_text else codes
     return in_job_time(run, clock, table, {key: named, **readings.columns()})
 
 
 def whole(run: Run, clock: Clock, table: str, stream: str) -> pd.DataFrame | None:
-    """A table from rows that hold its columns; a row that lacks one, or holds one of another kind, is left out."""
+    """A table from rows that hold its columns; a row that lacks one, or holds one of another kind,
+    is left out.
+    """
     checks = checks_of([column for column in TABLES[table] if column.name != "host"])
     rows = [row for _, row in run.rows(stream) if holds(row, checks)]
     return in_job_time(run, clock, table, {name: [row[name] for row in rows] for name, _ in checks})
@@ -57,8 +63,12 @@ def in_job_time(run: Run, clock: Clock, table: str, columns: dict[str, Any]) -> 
 def makers(run: Run, clock: Clock) -> dict[str, Callable[[], pd.DataFrame | None]]:
     """Name of each table -> what makes it."""
     return {
-        "device_counters": lambda: spread(run, clock, "device_counters", "device.counters", "device"),
+        "device_counters": lambda: spread(
+            run, clock, "device_counters", "device.counters", "device"
+        ),
         "device_processes": lambda: whole(run, clock, "device_processes", "device.processes"),
         "device_gaps": lambda: whole(run, clock, "device_gaps", "device.gaps"),
-        "network_counters": lambda: spread(run, clock, "network_counters", "network.counters", "port"),
+        "network_counters": lambda: spread(
+            run, clock, "network_counters", "network.counters", "port"
+        ),
     }

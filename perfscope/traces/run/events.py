@@ -1,10 +1,12 @@
 """The vocabulary of the probe's records: what each kind means and what its values are.
 
-A record is twelve int64: `kind, tid, ts, dur, v0 .. v7`. `ts` is CLOCK_MONOTONIC nanoseconds as read in the recording
-process, `dur` nanoseconds, `tid` the kernel's thread id in the process's own pid namespace. A value that is not known is -1.
-A *code* refers to a row of the `names` stream of the same process.
+A record is twelve int64: `kind, tid, ts, dur, v0 .. v7`. `ts` is CLOCK_MONOTONIC nanoseconds as
+read in the recording process, `dur` nanoseconds, `tid` the kernel's thread id in the process's own
+pid namespace. A value that is not known is -1. A *code* refers to a row of the `names` stream of
+the same process.
 
-The probe cannot import this package (it runs inside the target), so the agent hands it KINDS as constants on entry.
+The probe cannot import this package (it runs inside the target), so the agent hands it KINDS as
+constants on entry.
 """
 
 from typing import Final
@@ -46,7 +48,16 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     # the training process asks its loader for a batch
     NEXT: ("iterator", "loader", "workers", "queue_depth", "end", "cpu_before_ns", "cpu_after_ns"),
     # a worker (or the training process, worker = -1) makes one batch
-    FETCH: ("worker", "dataset_ns", "collate_ns", "cpu_ns", "run_delay_ns", "read_bytes", "major_faults", "samples"),
+    FETCH: (
+        "worker",
+        "dataset_ns",
+        "collate_ns",
+        "cpu_ns",
+        "run_delay_ns",
+        "read_bytes",
+        "major_faults",
+        "samples",
+    ),
     # an iterator is built: its workers are started
     LOADER_START: ("iterator", "loader", "workers"),
     # a top-level module call
@@ -63,8 +74,18 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     COPY: ("bytes", "direction", "pinned", "non_blocking"),
     # `scope.step()`: the program says that a step ends here
     STEP: (),
-    # a range or mark; of the injection library in a stream of its own, whose codes are rows of `nvtx.names`.
-    # domain and category are codes, payload_type 0 none, 1 int64, 2 uint64, 3 the bits of a double; way 0 push and pop,
-    # 1 start and end, 2 mark; end_tid the thread that ended it when it is another
-    NVTX: ("name", "domain", "category", "category_id", "payload", "payload_type", "way", "end_tid"),
+    # a range or mark; of the injection library in a stream of its own, whose codes are rows of
+    # `nvtx.names`. domain and category are codes, payload_type 0 none, 1 int64, 2 uint64, 3 the
+    # bits of a double; way 0 push and pop, 1 start and end, 2 mark; end_tid the thread that ended
+    # it when it is another
+    NVTX: (
+        "name",
+        "domain",
+        "category",
+        "category_id",
+        "payload",
+        "payload_type",
+        "way",
+        "end_tid",
+    ),
 }

@@ -1,7 +1,8 @@
-"""Writes a run folder: a manifest and one folder of segments per stream (source x process), bounded, safe against SIGKILL.
+"""Writes a run folder: a manifest and one folder of segments per stream (source x process),
+bounded, safe against SIGKILL.
 
-The folder is held open from its creation on (`held_folder`). Light: the agent uses it beside the training, so no pandas, numpy or
-pyarrow here.
+The folder is held open from its creation on (`held_folder`). Light: the agent uses it beside the
+training, so no pandas, numpy or pyarrow here.
 """
 
 import contextlib
@@ -35,9 +36,13 @@ REASONS = {
 
 
 class RunWriter:
-    """The one writer of a run folder. After an I/O error (`stopped` says which) everything is accepted and dropped."""
+    """The one writer of a run folder. After an I/O error (`stopped` says which) everything is
+    accepted and dropped.
+    """
 
-    def __init__(self, path: Path, held: HeldFolder, manifest: Manifest, cap_bytes: int = CAP_BYTES) -> None:
+    def __init__(
+        self, path: Path, held: HeldFolder, manifest: Manifest, cap_bytes: int = CAP_BYTES
+    ) -> None:
         self.path, self.held, self.manifest, self.cap_bytes = path, held, manifest, cap_bytes
         self.streams: dict[tuple[str, int], Stream] = {}
         self.stream_folders: HeldFolder | None = None
@@ -47,7 +52,9 @@ class RunWriter:
 
     @classmethod
     def create(cls, path: Path, manifest: Manifest, cap_bytes: int = CAP_BYTES) -> "RunWriter":
-        """Make the folder and write the manifest. Raises UsageError where that is impossible, naming the way out."""
+        """Make the folder and write the manifest. Raises UsageError where that is impossible,
+        naming the way out.
+        """
         try:
             writer = cls(path, create_run_folder(path), manifest, cap_bytes)
             try:
@@ -56,11 +63,15 @@ class RunWriter:
                 writer.held.close()
                 raise
         except OSError as error:
-            raise UsageError(f"cannot write to {path}: {error.strerror}; choose another --out") from None
+            raise UsageError(
+                f"cannot write to {path}: {error.strerror}; choose another --out"
+            ) from None
         return writer
 
     def begin(self) -> None:
-        """Take the folder and write the first manifest. Raises OSError, and UsageError as `take_room`."""
+        """Take the folder and write the first manifest. Raises OSError, and UsageError as
+        `take_room`.
+        """
         self.take_room()
         try:
             self.replace_manifest()
@@ -69,12 +80,16 @@ class RunWriter:
             raise
 
     def take_room(self) -> None:
-        """Raises UsageError where another writer has begun here in this moment, as tasks of one launcher may."""
+        """Raises UsageError where another writer has begun here in this moment, as tasks of one
+        launcher may.
+        """
         try:
             with open(self.held.create(ROOM), "wb") as file:
                 file.write(bytes(ROOM_BYTES))
         except FileExistsError:
-            raise UsageError(f"{self.path} is being written by another recording; choose another --out") from None
+            raise UsageError(
+                f"{self.path} is being written by another recording; choose another --out"
+            ) from None
         except OSError:
             self.give_back()
             raise
@@ -90,7 +105,9 @@ class RunWriter:
         stream = self.streams.get((source, process))
         if not isinstance(stream, JsonLines):
             name = stream_name(source, process)
-            stream = self.streams[source, process] = JsonLines(name, self.folder_of_streams, self.give_up)
+            stream = self.streams[source, process] = JsonLines(
+                name, self.folder_of_streams, self.give_up
+            )
         return stream
 
     def arrow(self, source: str, process: int, columns: tuple[str, ...]) -> ArrowRows:
@@ -98,11 +115,15 @@ class RunWriter:
         stream = self.streams.get((source, process))
         if not isinstance(stream, ArrowRows):
             name = stream_name(source, process)
-            stream = self.streams[source, process] = ArrowRows(name, columns, self.folder_of_streams, self.give_up)
+            stream = self.streams[source, process] = ArrowRows(
+                name, columns, self.folder_of_streams, self.give_up
+            )
         return stream
 
     def folder_of_streams(self) -> HeldFolder:
-        """The folder that holds a folder for each stream, created when the first of them is written. Raises OSError."""
+        """The folder that holds a folder for each stream, created when the first of them is
+        written. Raises OSError.
+        """
         if self.stream_folders is None:
             self.stream_folders = self.held.folder(STREAMS)
         return self.stream_folders
@@ -117,7 +138,9 @@ class RunWriter:
 
     def is_deleted(self) -> bool:
         """Return whether the run folder, or what it holds, was removed."""
-        return self.held.is_deleted() or (self.stream_folders is not None and self.stream_folders.is_deleted())
+        return self.held.is_deleted() or (
+            self.stream_folders is not None and self.stream_folders.is_deleted()
+        )
 
     def reason_of(self, error: OSError) -> str:
         """What kept us from writing."""
@@ -142,8 +165,13 @@ class RunWriter:
         self.keep_to_cap()
 
     def keep_to_cap(self) -> None:
-        """Drop whole oldest sealed segments of the largest streams while the run is over its cap."""
-        sizes = {key: sum(size for _, size in one.sealed) + one.bytes for key, one in self.streams.items()}
+        """Drop whole oldest sealed segments of the largest streams while the run is over its
+        cap.
+        """
+        sizes = {
+            key: sum(size for _, size in one.sealed) + one.bytes
+            for key, one in self.streams.items()
+        }
         while sum(sizes.values()) > self.cap_bytes:
             full = [key for key in sizes if self.streams[key].sealed]
             if not full:
@@ -152,16 +180,22 @@ class RunWriter:
             sizes[largest] -= self.streams[largest].drop_oldest()
             self.dropped_segments += 1
             self.tell_dropped(
-                "over the cap", f"{self.dropped_segments} oldest segments over the cap of {self.cap_bytes >> 20} MB"
+                "over the cap",
+                f"{self.dropped_segments} oldest segments over the cap of"
+                f" {self.cap_bytes >> 20} MB",
             )
 
     def tell_dropped(self, kind: str, line: str) -> None:
-        """Say in the manifest what of the recording is missing: `line` replaces the one that holds `kind`."""
+        """Say in the manifest what of the recording is missing: `line` replaces the one that holds
+        `kind`.
+        """
         self.manifest.dropped = [*(one for one in self.manifest.dropped if kind not in one), line]
 
     def replace_manifest(self) -> None:
         """Write a new manifest and put it in the place of the old one. Raises OSError."""
-        masked = mask_values(msgspec.to_builtins(self.manifest)) | {"command": mask_secrets(self.manifest.command)}
+        masked = mask_values(msgspec.to_builtins(self.manifest)) | {
+            "command": mask_secrets(self.manifest.command)
+        }
         self.held.remove(NEW_MANIFEST)
         with open(self.held.create(NEW_MANIFEST), "wb") as file:
             file.write(msgspec.json.format(encode(masked), indent=2))
@@ -175,13 +209,17 @@ class RunWriter:
             self.give_up(error)
 
     def close(self) -> None:
-        """Seal every segment and write the last manifest, on a full disk into the room kept for it."""
+        """Seal every segment and write the last manifest, on a full disk into the room kept for
+        it.
+        """
         self.seal()
         self.finish()
         self.let_go()
 
     def seal(self) -> None:
-        """Write what is held and seal every segment; where recording has stopped they stay as they are."""
+        """Write what is held and seal every segment; where recording has stopped they stay as they
+        are.
+        """
         for stream in self.streams.values():
             if self.stopped is None:
                 stream.close()

@@ -1,4 +1,5 @@
-"""A run folder that is still being written, read as it grows: no byte twice, and only the last seconds are kept.
+"""A run folder that is still being written, read as it grows: no byte twice, and only the last
+seconds are kept.
 
 It has the face of StoredRun, so that the tables are made by the same code.
 """
@@ -17,7 +18,12 @@ import pyarrow.compute as pc
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.regular_file import open_regular
-from perfscope.traces.run.arrow_messages import CONTINUATION, LARGEST_BODY, LONGEST_HEADER, ArrowReader
+from perfscope.traces.run.arrow_messages import (
+    CONTINUATION,
+    LARGEST_BODY,
+    LONGEST_HEADER,
+    ArrowReader,
+)
 from perfscope.traces.run.cells import LARGEST_NS, is_time
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import (
@@ -35,7 +41,9 @@ READ_AT_ONCE: Final = LARGEST_BODY + LONGEST_HEADER + 8
 """Of an Arrow segment: a whole message."""
 LINES_AT_ONCE: Final = 4 << 20
 MOST_HELD_BYTES: Final = 256 << 20
-"""Of rows of all streams, as they are in the file; of the largest stream the oldest are dropped first."""
+"""Of rows of all streams, as they are in the file; of the largest stream the oldest are dropped
+first.
+"""
 TEXT_WEIGHT: Final = 8
 """A row of JSON takes about so many times its text."""
 MOST_STREAMS: Final = 4096
@@ -43,7 +51,9 @@ MOST_STREAMS: Final = 4096
 
 @dataclass
 class Tail:
-    """What was read of one stream: how far, and the rows (JSON) or record batches (Arrow) that are kept."""
+    """What was read of one stream: how far, and the rows (JSON) or record batches (Arrow) that are
+    kept.
+    """
 
     folder: Path
     segment: int = -1
@@ -63,7 +73,9 @@ class Tail:
             named = [SEGMENT.fullmatch(name) for name in os.listdir(self.folder)]
         except OSError:
             return
-        numbers = sorted((int(one[1]), one[0]) for one in named if one and int(one[1]) >= self.segment)
+        numbers = sorted(
+            (int(one[1]), one[0]) for one in named if one and int(one[1]) >= self.segment
+        )
         for number, name in numbers[:MOST_SEGMENTS]:
             if number > self.segment:
                 self.segment, self.offset, self.reader = number, 0, ArrowReader()
@@ -71,7 +83,11 @@ class Tail:
 
     def read_segment(self, segment: Path) -> None:
         """Read on in a segment."""
-        is_arrow = segment.suffix == ".arrow" or self.reader.names is not None or self.begins_arrow(segment)
+        is_arrow = (
+            segment.suffix == ".arrow"
+            or self.reader.names is not None
+            or self.begins_arrow(segment)
+        )
         used = 1
         while used and not self.reader.refused:
             data = read_from(segment, self.offset, READ_AT_ONCE if is_arrow else LINES_AT_ONCE)
@@ -138,11 +154,17 @@ class Tail:
         return self.reader.used
 
     def drop_older(self, window_ns: int) -> None:
-        """Drop what is older than the window, counted from now: a stream that ended grows old too."""
+        """Drop what is older than the window, counted from now: a stream that ended grows old
+        too.
+        """
         oldest = self.newest_ns - window_ns + int((time.monotonic() - self.grew_s) * 1e9)
         while self.rows and is_time(ts := self.rows[0].get("ts")) and ts < oldest:
             self.drop_row()
-        while self.batches and "ts" in self.batches[0].schema.names and newest_time(self.batches[0]) < oldest:
+        while (
+            self.batches
+            and "ts" in self.batches[0].schema.names
+            and newest_time(self.batches[0]) < oldest
+        ):
             self.drop_batch()
         if self.batches and "ts" in self.batches[0].schema.names:
             first = self.batches[0]
@@ -165,7 +187,9 @@ def newest_time(batch: pa.RecordBatch) -> np.int64:
 
 
 def read_from(segment: Path, offset: int, most: int) -> bytes:
-    """Return what a segment holds beyond `offset`, at most so much; nothing of what is not a regular file."""
+    """Return what a segment holds beyond `offset`, at most so much; nothing of what is not a
+    regular file.
+    """
     try:
         with open_regular(segment) as file:
             file.seek(offset)
@@ -227,8 +251,14 @@ class GrowingRun:
                 yield process, row
 
     def columns(self, source: str, names: tuple[str, ...]) -> Iterator[tuple[int, pa.Table]]:
-        """(process code, int64 table with the columns `names`) of an Arrow stream, one a process."""
+        """(process code, int64 table with the columns `names`) of an Arrow stream, one a
+        process.
+        """
         for process, tail in self.tails.get(source, {}).items():
-            fitting = [batch for batch in tail.batches if tuple(batch.schema.names) == names and batch.num_rows]
+            fitting = [
+                batch
+                for batch in tail.batches
+                if tuple(batch.schema.names) == names and batch.num_rows
+            ]
             if fitting:
                 yield process, pa.Table.from_batches(fitting)

@@ -1,8 +1,9 @@
-"""A directory that is held open. Everything in it is created, renamed and removed relative to its descriptor.
+"""A directory that is held open. Everything in it is created, renamed and removed relative to its
+descriptor.
 
-A recording often runs as root inside a directory of another user's. That user can rename the run folder, or put a link or
-a folder of their own in its place, at any moment. A path is therefore used once, to create the folder; from then on only
-descriptors are used, and no link is followed.
+A recording often runs as root inside a directory of another user's. That user can rename the run
+folder, or put a link or a folder of their own in its place, at any moment. A path is therefore used
+once, to create the folder; from then on only descriptors are used, and no link is followed.
 """
 
 import contextlib
@@ -50,7 +51,9 @@ class HeldFolder:
         """
         known = self.inside.get(name)
         descriptor = (
-            new_folder(name, self.descriptor) if known is None else os.open(name, DIRECTORY, dir_fd=self.descriptor)
+            new_folder(name, self.descriptor)
+            if known is None
+            else os.open(name, DIRECTORY, dir_fd=self.descriptor)
         )
         found = identity(descriptor)
         if found != self.inside.setdefault(name, found):
@@ -97,7 +100,8 @@ class HeldFolder:
 
 
 def create_run_folder(path: Path) -> HeldFolder:
-    """Create the folder at `path`, and those above it that are missing; an empty one of our own is taken as it is.
+    """Create the folder at `path`, and those above it that are missing; an empty one of our own is
+    taken as it is.
 
     Raises UsageError when it is a link, another user's, or not empty, and OSError.
     """
@@ -116,7 +120,9 @@ def create_run_folder(path: Path) -> HeldFolder:
 
 
 def held_parent(path: Path) -> int:
-    """Return a descriptor of the folder at `path`; what is missing on the way is created, and there no link is followed."""
+    """Return a descriptor of the folder at `path`; what is missing on the way is created, and there
+    no link is followed.
+    """
     try:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -134,7 +140,8 @@ def held_parent(path: Path) -> int:
 def new_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
     """Create a folder and return its descriptor.
 
-    What is opened could have been put there in place of the new folder: only an empty one of our own is accepted.
+    What is opened could have been put there in place of the new folder: only an empty one of our
+    own is accepted.
     """
     os.mkdir(name, mode, dir_fd=parent)
     descriptor = os.open(name, DIRECTORY, dir_fd=parent)
@@ -152,7 +159,9 @@ def new_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
 
 
 def existing_folder(path: Path, name: str, parent: int) -> int:
-    """Return the descriptor of a folder that was there before. Raises UsageError unless it is ours and empty."""
+    """Return the descriptor of a folder that was there before. Raises UsageError unless it is ours
+    and empty.
+    """
     try:
         descriptor = os.open(name, DIRECTORY, dir_fd=parent)
     except OSError as error:
@@ -165,7 +174,9 @@ def existing_folder(path: Path, name: str, parent: int) -> int:
         if owner not in (os.geteuid(), caller_of_sudo()[0]):
             raise UsageError(f"{path} belongs to another user (uid {owner}); choose another --out")
         if os.listdir(descriptor):
-            raise UsageError(f"{path} is not empty; choose another --out, so that no recording is overwritten")
+            raise UsageError(
+                f"{path} is not empty; choose another --out, so that no recording is overwritten"
+            )
         with contextlib.suppress(PermissionError):  # a file system without modes
             os.fchmod(descriptor, FOLDER_MODE)
     except (OSError, UsageError):
@@ -181,7 +192,9 @@ def identity(descriptor: int) -> tuple[int, int]:
 
 
 def caller_of_sudo() -> tuple[int, int]:
-    """Return (uid, gid) of the user who called sudo, (-1, -1) when we do not run as root through it."""
+    """Return (uid, gid) of the user who called sudo, (-1, -1) when we do not run as root through
+    it.
+    """
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
     if os.geteuid() != 0 or not (uid.isdecimal() and gid.isdecimal()):
         return -1, -1
@@ -189,7 +202,9 @@ def caller_of_sudo() -> tuple[int, int]:
 
 
 def give_to_caller_of_sudo(descriptor: int) -> None:
-    """Make the user who called sudo the owner of a file that was created just now, so that they can read the recording."""
+    """Make the user who called sudo the owner of a file that was created just now, so that they can
+    read the recording.
+    """
     uid, gid = caller_of_sudo()
     if uid > 0:
         with contextlib.suppress(OSError):  # a file system without owners: it stays as it is

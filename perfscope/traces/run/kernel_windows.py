@@ -1,7 +1,8 @@
-"""The windows of torch's profiler in a run folder: their traces as tables of the run, in the run's time and process codes.
+"""The windows of torch's profiler in a run folder: their traces as tables of the run, in the run's
+time and process codes.
 
-Kineto writes wall-clock times; the probe wrote down one pair of both clocks when it opened the window, and by that pair the
-times become those of the process's monotonic clock, and of the job.
+Kineto writes wall-clock times; the probe wrote down one pair of both clocks when it opened the
+window, and by that pair the times become those of the process's monotonic clock, and of the job.
 """
 
 import re
@@ -27,7 +28,9 @@ FOLDER = "kineto"
 NAME = re.compile(r"rank\d+(-\d+)?\.json\.gz")
 NUMBERS = ("mono", "real", "first", "begin", "end", "last", "steps")
 ROWS_OF = {"ops": ("parent", "ops"), "launches": ("op", "ops"), "kernels": ("launch", "launches")}
-"""Columns that hold rows of another table: these move when several traces are put behind each other."""
+"""Columns that hold rows of another table: these move when several traces are put behind each
+other.
+"""
 TAKEN = (*ROWS_OF, "collectives", "memory", "devices", "threads")
 OF_WINDOWS = (*TAKEN, "windows")
 KEPT = 32
@@ -42,8 +45,8 @@ def window_tables(
 ) -> tuple[dict[str, pd.DataFrame], int]:
     """`windows`, and the wanted ones of the tables that the traces of those windows fill.
 
-    And how many could not be read. Of very many the newest are read; the others, a trial, and a trace that was dropped to make
-    room have but their row in `windows`.
+    And how many could not be read. Of very many the newest are read; the others, a trial, and a
+    trace that was dropped to make room have but their row in `windows`.
     """
     rows: list[tuple[int, dict[str, int], bool]] = []
     torn = 0
@@ -57,7 +60,12 @@ def window_tables(
         name = row.get("name")
         dropped = (isinstance(name, str) and name in gone) or row.get("trial") is True
         path = None if dropped else stored(run.path, name)
-        if (path is None and not dropped) or not has_times(row) or path in taken or len(rows) >= MOST_WINDOWS:
+        if (
+            (path is None and not dropped)
+            or not has_times(row)
+            or path in taken
+            or len(rows) >= MOST_WINDOWS
+        ):
             torn += 1
             continue
         rows.append((process, row, path is not None))
@@ -66,20 +74,27 @@ def window_tables(
         taken.add(path)
         torn += not taken_from(path, parts, (process, row), clock)
     tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items() if found}
-    made = {name: framed(name, {str(one): frame[one] for one in frame}) for name, frame in tables.items()}
+    made = {
+        name: framed(name, {str(one): frame[one] for one in frame})
+        for name, frame in tables.items()
+    }
     made |= {"windows": window_rows(rows, clock)} if rows else {}
     return {name: frame for name, frame in made.items() if name in wanted}, torn
 
 
 def has_times(row: dict[str, Any]) -> bool:
     """Return whether the note on a window has all its clock readings."""
-    return is_wall_time(row.get("real")) and all(is_time(row.get(one)) for one in NUMBERS if one != "real")
+    return is_wall_time(row.get("real")) and all(
+        is_time(row.get(one)) for one in NUMBERS if one != "real"
+    )
 
 
 def taken_from(
     path: Path, parts: dict[str, list[pd.DataFrame]], note: tuple[int, dict[str, Any]], clock: Clock
 ) -> bool:
-    """Add the trace at `path` to the parts; False where it cannot be read, or is not of a window."""
+    """Add the trace at `path` to the parts; False where it cannot be read, or is not of a
+    window.
+    """
     process, row = note
     try:
         trace = whole(path, path.stat().st_mtime_ns)
@@ -103,7 +118,9 @@ def older(told: list[tuple[int, dict[str, Any]]]) -> set[Any]:
 
 @lru_cache(KEPT)
 def whole(path: Path, written_ns: int) -> Trace:
-    """A trace as Kineto's reader has it; remembered, for a run that is looked at again and again while it grows."""
+    """A trace as Kineto's reader has it; remembered, for a run that is looked at again and again
+    while it grows.
+    """
     return kineto.read(path)
 
 
@@ -112,10 +129,14 @@ def stored(folder: Path, name: object) -> Path | None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         return None
     path = folder / FOLDER / name
-    return path if path.is_file() and not path.is_symlink() and not path.parent.is_symlink() else None
+    return (
+        path if path.is_file() and not path.is_symlink() and not path.parent.is_symlink() else None
+    )
 
 
-def taken_in(parts: dict[str, list[pd.DataFrame]], trace: Trace, process: int, zero_ns: int, clock: Clock) -> None:
+def taken_in(
+    parts: dict[str, list[pd.DataFrame]], trace: Trace, process: int, zero_ns: int, clock: Clock
+) -> None:
     """Add one trace: `zero_ns` is its time zero on the monotonic clock of the process."""
     before = {name: sum(map(len, parts[name])) for name in TAKEN}
     for name in parts:
@@ -140,7 +161,10 @@ def window_rows(rows: list[tuple[int, dict[str, int], bool]], clock: Clock) -> p
     """The table `windows`."""
 
     def instants(name: str) -> Ints:
-        return np.array([int(clock.job_ns(process, np.array([row[name]]))[0]) for process, row, _ in rows], np.int64)
+        return np.array(
+            [int(clock.job_ns(process, np.array([row[name]]))[0]) for process, row, _ in rows],
+            np.int64,
+        )
 
     first = instants("first")
     stalls: list[Any] = [row.get("stall") for _, row, _ in rows]

@@ -7,7 +7,9 @@ from perfscope.traces.schema import SCHEMA_VERSION
 
 
 class SourceStatus(msgspec.Struct):
-    """A source of evidence: status ok, partial, off, unavailable or failed, with the reason for all but the first."""
+    """A source of evidence: status ok, partial, off, unavailable or failed, with the reason for all
+    but the first.
+    """
 
     name: str
     status: str
@@ -48,7 +50,9 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 class ProbeCost(msgspec.Struct, frozen=True):
-    """What a probe cost its process, in nanoseconds, as far as it was measured directly; the rest shows in the steps."""
+    """What a probe cost its process, in nanoseconds, as far as it was measured directly; the rest
+    shows in the steps.
+    """
 
     process: int
     stopped_ns: int  # the main thread stood still for the entry

@@ -1,4 +1,6 @@
-"""NVTX records of our own recordings, by the injection library or by the probe, as columns of table `ranges`."""
+"""NVTX records of our own recordings, by the injection library or by the probe, as columns of table
+`ranges`.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,13 +14,20 @@ SIGNED, UNSIGNED, REAL = 1, 2, 3
 
 
 def nvtx_columns(records: pd.DataFrame, names: Names) -> dict[str, Any]:
-    """Columns of `ranges` for rows of kind NVTX (events.VALUES says what v0 .. v7 are); `names` by (process, code)."""
+    """Columns of `ranges` for rows of kind NVTX (events.VALUES says what v0 .. v7 are); `names` by
+    (process, code).
+    """
     process = records["process"].to_numpy(np.int64)
     name = told(process, records["v0"], names)
     domain = told(process, records["v1"], names)
-    shown = [text if not where else f"{where}:{text or ''}" for where, text in zip(domain, name, strict=True)]
+    shown = [
+        text if not where else f"{where}:{text or ''}"
+        for where, text in zip(domain, name, strict=True)
+    ]
     return {
-        **{column: records[column].to_numpy(np.int64) for column in ("process", "tid", "ts", "dur")},
+        **{
+            column: records[column].to_numpy(np.int64) for column in ("process", "tid", "ts", "dur")
+        },
         "category": np.full(len(records), "nvtx", object),
         "name": np.array(shown, object),
         "object": np.full(len(records), -1, np.int64),
@@ -43,7 +52,11 @@ def label(process: NDArray[np.int64], records: pd.DataFrame, names: Names) -> ND
     named = told(process, records["v2"], names)
     number = records["v3"].to_numpy(np.int64)
     return np.array(
-        [said or (f"#{one}" if one >= 0 else None) for said, one in zip(named, number.tolist(), strict=True)], object
+        [
+            said or (f"#{one}" if one >= 0 else None)
+            for said, one in zip(named, number.tolist(), strict=True)
+        ],
+        object,
     )
 
 

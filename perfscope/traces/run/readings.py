@@ -1,4 +1,6 @@
-"""Numbers read from rows that hold many, one entry for each, in 36 bytes: a row of JSON is far larger as Python objects."""
+"""Numbers read from rows that hold many, one entry for each, in 36 bytes: a row of JSON is far
+larger as Python objects.
+"""
 
 from array import array
 from collections.abc import Iterable
@@ -31,7 +33,9 @@ class Texts:
     def category(self, codes: "array[int]") -> "pd.Categorical[str]":
         """Return the column of these codes, -1 for none."""
         values: Any = np.frombuffer(codes, np.int32)
-        return pd.Categorical.from_codes(values, categories=pd.Index(list(self.places), dtype=object))
+        return pd.Categorical.from_codes(
+            values, categories=pd.Index(list(self.places), dtype=object)
+        )
 
 
 @dataclass
@@ -62,7 +66,11 @@ class Readings:
     def columns(self) -> dict[str, Any]:
         """Return the columns `ts`, `name` and `value`."""
         value = np.frombuffer(self.values, np.float64)
-        return {"ts": whole_numbers(self.ts), "name": self.texts.category(self.names), "value": value}
+        return {
+            "ts": whole_numbers(self.ts),
+            "name": self.texts.category(self.names),
+            "value": value,
+        }
 
 
 def whole_numbers(values: "array[int]") -> Ints:

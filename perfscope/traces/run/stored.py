@@ -1,8 +1,10 @@
-"""Reads the files of a run folder, finished, growing or cut short: the manifest and the rows of its streams.
+"""Reads the files of a run folder, finished, growing or cut short: the manifest and the rows of its
+streams.
 
-Nothing in the folder is trusted. Links are not followed, pipes and devices are not opened. What does not parse, and what is
-beyond the bounds below, is counted as torn. No file sets how much memory is taken but by its size: `MOST_BYTES` of segments are
-read of a run, their JSON rows hold at most `MOST_CELLS` values, and a value takes at most about 200 bytes.
+Nothing in the folder is trusted. Links are not followed, pipes and devices are not opened. What
+does not parse, and what is beyond the bounds below, is counted as torn. No file sets how much
+memory is taken but by its size: `MOST_BYTES` of segments are read of a run, their JSON rows hold at
+most `MOST_CELLS` values, and a value takes at most about 200 bytes.
 """
 
 import os
@@ -60,7 +62,10 @@ def read_manifest(path: Path) -> Manifest:
     if not path.exists():
         raise UnreadableRun(f"{path} does not exist")
     if path.is_dir() and not os.access(path, os.X_OK):
-        raise UnreadableRun(f"cannot read {path}: no permission to open the folder; ask its owner, or read it as root")
+        raise UnreadableRun(
+            f"cannot read {path}: no permission to open the folder; ask its owner, or read it as"
+            " root"
+        )
     if not is_run(path):
         why = "is not a regular file" if os.path.lexists(file) else "is missing"
         raise UnreadableRun(f"{path} is not a run folder: its {MANIFEST} {why}")
@@ -79,12 +84,14 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def decoded_manifest(path: Path, text: bytes) -> Manifest:
-    """Return the manifest in `text`. Raises UnreadableRun for a newer format, and what is in `NOT_JSON`."""
+    """Return the manifest in `text`. Raises UnreadableRun for a newer format, and what is in
+    `NOT_JSON`.
+    """
     version = msgspec.json.decode(text, type=Version)
     if version.schema > SCHEMA_VERSION:
         raise UnreadableRun(
-            f"{path} was written by perfscope-ml {version.tool_version} in format {version.schema}; this one reads up to "
-            f"format {SCHEMA_VERSION}: upgrade perfscope-ml"
+            f"{path} was written by perfscope-ml {version.tool_version} in format {version.schema};"
+            f" this one reads up to format {SCHEMA_VERSION}: upgrade perfscope-ml"
         )
     manifest = msgspec.json.decode(text, type=Manifest)
     plausible = is_time(manifest.zero_monotonic_ns) and is_wall_time(manifest.zero_realtime_ns)
@@ -103,7 +110,8 @@ def fits(value: Any) -> bool:
 
 
 def stream_folders(path: Path) -> list[tuple[str, int, Path]]:
-    """Return (source, process code, folder) of every stream of a run folder, in order. Raises OSError.
+    """Return (source, process code, folder) of every stream of a run folder, in order. Raises
+    OSError.
 
     Links are left out, and names that no writer gives.
     """
@@ -118,13 +126,17 @@ def stream_folders(path: Path) -> list[tuple[str, int, Path]]:
         for entry in entries:
             named = STREAM.fullmatch(entry.name)
             if named and entry.is_dir(follow_symlinks=False):
-                found.append((named[1], -1 if named[2] == "host" else int(named[2]), Path(entry.path)))
+                found.append(
+                    (named[1], -1 if named[2] == "host" else int(named[2]), Path(entry.path))
+                )
     return sorted(found, key=lambda one: one[2])
 
 
 @dataclass
 class StoredRun:
-    """An opened run folder. `torn` counts records and segments that could not be read, or were beyond a bound."""
+    """An opened run folder. `torn` counts records and segments that could not be read, or were
+    beyond a bound.
+    """
 
     path: Path
     manifest: Manifest
@@ -201,14 +213,22 @@ class StoredRun:
         self.torn += count
 
     def columns(self, source: str, names: tuple[str, ...]) -> Iterator[tuple[int, pa.Table]]:
-        """Yield (process code, int64 table with the columns `names`) of an Arrow stream, one for each process."""
+        """Yield (process code, int64 table with the columns `names`) of an Arrow stream, one for
+        each process.
+        """
         for process, folder in self.streams.get(source, ()):
-            batches = [batch for segment in self.segments(folder) if (batch := self.batch(segment, names)) is not None]
+            batches = [
+                batch
+                for segment in self.segments(folder)
+                if (batch := self.batch(segment, names)) is not None
+            ]
             if batches:
                 yield process, pa.Table.from_batches(batches)
 
     def batch(self, segment: BinaryIO, names: tuple[str, ...]) -> pa.RecordBatch | None:
-        """Return the rows of one segment, None without any; what is not whole record batches of these columns is torn."""
+        """Return the rows of one segment, None without any; what is not whole record batches of
+        these columns is torn.
+        """
         data = segment.read(LARGEST_SEGMENT_BYTES)
         reader = ArrowReader()
         reader.read(data)

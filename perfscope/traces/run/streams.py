@@ -1,7 +1,9 @@
-"""One stream of a run folder: numbered segments, the open one sealed by a rename. JSON lines for little, Arrow for much.
+"""One stream of a run folder: numbered segments, the open one sealed by a rename. JSON lines for
+little, Arrow for much.
 
-`NNNNNN.open` is being written, `NNNNNN.jsonl` or `NNNNNN.arrow` is whole and never changes again. A writer that is killed
-leaves an open segment whose last record may be torn; readers count it and go on. Rows wait in memory until `flush`.
+`NNNNNN.open` is being written, `NNNNNN.jsonl` or `NNNNNN.arrow` is whole and never changes again. A
+writer that is killed leaves an open segment whose last record may be torn; readers count it and go
+on. Rows wait in memory until `flush`.
 """
 
 import array
@@ -21,15 +23,18 @@ NUMBERS = frozenset((int, float, bool, type(None)))
 
 
 class Stream:
-    """Life of the segments; what a segment holds is the subclass's. An I/O error ends in `give_up`, never in the caller.
+    """Life of the segments; what a segment holds is the subclass's. An I/O error ends in `give_up`,
+    never in the caller.
 
-    `name` is the stream's folder in the one that `folders` returns; it is opened for each segment, so that a job of many
-    processes does not use twice as many descriptors.
+    `name` is the stream's folder in the one that `folders` returns; it is opened for each segment,
+    so that a job of many processes does not use twice as many descriptors.
     """
 
     SUFFIX = ""
 
-    def __init__(self, name: str, folders: Callable[[], HeldFolder], give_up: Callable[[OSError], None]) -> None:
+    def __init__(
+        self, name: str, folders: Callable[[], HeldFolder], give_up: Callable[[OSError], None]
+    ) -> None:
         self.name, self.folders, self.give_up = name, folders, give_up
         self.number = 0
         self.file: BinaryIO | None = None
@@ -47,7 +52,9 @@ class Stream:
         return f"{self.number:06d}.open"
 
     def write(self, data: bytes) -> None:
-        """Append to the open segment, opening one if there is none; seal it when it is full or old."""
+        """Append to the open segment, opening one if there is none; seal it when it is full or
+        old.
+        """
         try:
             if self.file is None:
                 self.file = self.open()
@@ -120,7 +127,9 @@ class JsonLines(Stream):
 
     SUFFIX = ".jsonl"
 
-    def __init__(self, name: str, folders: Callable[[], HeldFolder], give_up: Callable[[OSError], None]) -> None:
+    def __init__(
+        self, name: str, folders: Callable[[], HeldFolder], give_up: Callable[[OSError], None]
+    ) -> None:
         super().__init__(name, folders, give_up)
         self.held = bytearray()
 
@@ -135,7 +144,9 @@ class JsonLines(Stream):
 
 def masked_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return the row with the secrets in its texts masked; most rows hold numbers only."""
-    texts = {name: mask_values(value) for name, value in row.items() if value.__class__ not in NUMBERS}
+    texts = {
+        name: mask_values(value) for name, value in row.items() if value.__class__ not in NUMBERS
+    }
     return row | texts if texts else row
 
 

@@ -33,7 +33,12 @@ CATEGORIES = {
     events.SYNC: "sync",
     events.STEP: "step",
 }
-NAME_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.SYNC: "v0", events.CHECKPOINT: "v1"}
+NAME_VALUE = {
+    events.FORWARD: "v0",
+    events.OPTIMIZER: "v0",
+    events.SYNC: "v0",
+    events.CHECKPOINT: "v1",
+}
 OBJECT_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}
 NUMBER_VALUE = {events.FORWARD: "v1", events.CHECKPOINT: "v0", events.GC: "v1", events.SYNC: "v1"}
 NAMES = "probe.names"
@@ -57,10 +62,14 @@ def read_run(path: Path) -> Trace:
 
 
 def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
-    """The Trace of what was read of a run: all tables that it has, or only the wanted ones (what is looked at often)."""
+    """The Trace of what was read of a run: all tables that it has, or only the wanted ones (what is
+    looked at often).
+    """
     clock = clock_of(run)
     records = probe_records(run, clock)
-    told = {(process, row["code"]): row for process, row in run.rows(NAMES) if is_whole(row.get("code"))}
+    told = {
+        (process, row["code"]): row for process, row in run.rows(NAMES) if is_whole(row.get("code"))
+    }
     names = {key: name_in(row) for key, row in told.items()}
     make: dict[str, Callable[[], pd.DataFrame | None]] = {
         "processes": lambda: listed(run, "processes"),
@@ -95,7 +104,12 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
 
 def both(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """The rows of two tables `ranges`, in order of time."""
-    rows = pd.concat([frame.astype({"name": object, "category": object, "label": object}) for frame in (one, other)])
+    rows = pd.concat(
+        [
+            frame.astype({"name": object, "category": object, "label": object})
+            for frame in (one, other)
+        ]
+    )
     rows = rows.sort_values("ts", kind="stable", ignore_index=True)
     return framed("ranges", {str(name): rows[name] for name in rows})
 
@@ -104,7 +118,9 @@ def why(run: Run, table: str) -> str:
     """Why a table is not there, from what the sources said of themselves."""
     if table in OF_WINDOWS and run.manifest.depth != "kernels":
         asked = [one.reason for one in run.manifest.sources if one.name == "kernels" and one.reason]
-        return asked[0] if asked else "recorded without a window of torch's profiler (--depth kernels)"
+        return (
+            asked[0] if asked else "recorded without a window of torch's profiler (--depth kernels)"
+        )
     source = SOURCES.get(table, "probe")
     for one in run.manifest.sources:
         if one.name == source and one.reason:
@@ -157,12 +173,19 @@ def probe_records(run: Run, clock: Clock, source: str = "probe.records") -> pd.D
             columns[name].append(clock.job_ns(code, kept) if name == "ts" else kept)
     nothing = [np.empty(0, np.int64)]
     return pd.DataFrame(
-        {name: np.concatenate(each or nothing) for name, each in {"process": process, **columns}.items()}
+        {
+            name: np.concatenate(each or nothing)
+            for name, each in {"process": process, **columns}.items()
+        }
     )
 
 
 def of_kinds(records: pd.DataFrame, kinds: Iterable[int]) -> pd.DataFrame:
-    return records[records["kind"].isin(list(kinds))].sort_values("ts", kind="stable").reset_index(drop=True)
+    return (
+        records[records["kind"].isin(list(kinds))]
+        .sort_values("ts", kind="stable")
+        .reset_index(drop=True)
+    )
 
 
 def named_values(rows: pd.DataFrame, kind: int) -> dict[str, Any]:
@@ -174,7 +197,11 @@ def named_values(rows: pd.DataFrame, kind: int) -> dict[str, Any]:
 def loader(records: pd.DataFrame, told: dict[tuple[int, int], dict[str, Any]]) -> pd.DataFrame:
     rows = of_kinds(records, (events.NEXT, events.LOADER_START))
     columns = named_values(rows, events.NEXT)
-    ahead = {key: row["prefetch_factor"] for key, row in told.items() if is_whole(row.get("prefetch_factor"))}
+    ahead = {
+        key: row["prefetch_factor"]
+        for key, row in told.items()
+        if is_whole(row.get("prefetch_factor"))
+    }
     passes = zip(rows["process"].tolist(), columns["iterator"].tolist(), strict=True)
     columns["prefetch"] = np.array([ahead.get(one, -1) for one in passes], np.int64)
     columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
@@ -190,23 +217,35 @@ def copies(records: pd.DataFrame) -> pd.DataFrame:
     columns = named_values(rows, events.COPY)
     columns["direction"] = np.where(rows["v1"] == 1, "h2d", "d2h")
     unknown = np.full(len(rows), -1, np.int64)
-    return framed("copies", columns | dict.fromkeys(("device", "stream", "correlation", "launch"), unknown))
+    return framed(
+        "copies", columns | dict.fromkeys(("device", "stream", "correlation", "launch"), unknown)
+    )
 
 
 def ranges(
-    records: pd.DataFrame, names: dict[tuple[int, int], str], injected: tuple[pd.DataFrame, dict[tuple[int, int], str]]
+    records: pd.DataFrame,
+    names: dict[tuple[int, int], str],
+    injected: tuple[pd.DataFrame, dict[tuple[int, int], str]],
 ) -> pd.DataFrame:
-    """Table `ranges`; `injected`: NVTX records of the injection library and the names of their codes."""
+    """Table `ranges`; `injected`: NVTX records of the injection library and the names of their
+    codes.
+    """
     rows = of_kinds(records, CATEGORIES)
     kind = rows["kind"].to_numpy()
     code = picked(rows, kind, NAME_VALUE)
     pairs = (
-        pd.MultiIndex.from_arrays([rows["process"], code]) if len(rows) else pd.MultiIndex.from_tuples([], names=[0, 1])
+        pd.MultiIndex.from_arrays([rows["process"], code])
+        if len(rows)
+        else pd.MultiIndex.from_tuples([], names=[0, 1])
     )
     known = pd.Series(names, dtype=object)
     known.index = pd.MultiIndex.from_tuples(list(names), names=[0, 1]) if names else pairs[:0]
     category = pd.Series(kind).map(CATEGORIES)
-    name = pd.Series(known.reindex(pairs).to_numpy(), dtype=object) if len(rows) else pd.Series(dtype=object)
+    name = (
+        pd.Series(known.reindex(pairs).to_numpy(), dtype=object)
+        if len(rows)
+        else pd.Series(dtype=object)
+    )
     columns = {
         **{column: rows[column] for column in ("process", "tid", "ts", "dur")},
         "category": category,
@@ -216,7 +255,10 @@ def ranges(
         **unlabelled(len(rows)),
     }
     said = [nvtx_columns(of_kinds(records, (events.NVTX,)), names), nvtx_columns(*injected)]
-    whole = {key: np.concatenate([np.asarray(columns[key]), *(one[key] for one in said)]) for key in columns}
+    whole = {
+        key: np.concatenate([np.asarray(columns[key]), *(one[key] for one in said)])
+        for key in columns
+    }
     order = np.argsort(whole["ts"], kind="stable")
     return framed("ranges", {key: values[order] for key, values in whole.items()})
 
@@ -235,7 +277,11 @@ def listed(run: Run, source: str) -> pd.DataFrame | None:
     rows = {row["process"]: row for _, row in run.rows(source) if is_whole(row.get("process"))}
     checks = checks_of(TABLES["processes"])
     whole = [row for row in rows.values() if holds(row, checks)]
-    return framed("processes", {name: [row[name] for row in whole] for name, _ in checks}) if whole else None
+    return (
+        framed("processes", {name: [row[name] for row in whole] for name, _ in checks})
+        if whole
+        else None
+    )
 
 
 def sampled(run: Run, clock: Clock, name: str, sources: tuple[str, ...]) -> pd.DataFrame | None:
@@ -261,12 +307,16 @@ def converted(frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
 
 
 def counters(run: Run, clock: Clock) -> pd.DataFrame | None:
-    """Every number of every reading as a row of its own. The agent takes the time, so no offset of the process applies."""
+    """Every number of every reading as a row of its own. The agent takes the time, so no offset of
+    the process applies.
+    """
     readings = Readings()
     for process, row in run.rows("host.counters"):
         ts, tid = row.get("ts"), row.get("tid", -1)
         if is_time(ts) and is_whole(tid):
-            readings.add((process, tid), ts, ((name, row[name]) for name in row if name not in ("ts", "tid")))
+            readings.add(
+                (process, tid), ts, ((name, row[name]) for name in row if name not in ("ts", "tid"))
+            )
     if not readings:
         return None
     keys = {"process": whole_numbers(readings.first), "tid": whole_numbers(readings.second)}

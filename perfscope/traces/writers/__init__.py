@@ -1,4 +1,6 @@
-"""Writers of other tools' formats: each has `NAME`, `SUFFIX` of what it writes ("" for a folder), `write(trace, path)`."""
+"""Writers of other tools' formats: each has `NAME`, `SUFFIX` of what it writes ("" for a folder),
+`write(trace, path)`.
+"""
 
 from perfscope.traces.writers import csv, parquet, perfetto, speedscope
 

@@ -22,6 +22,8 @@ def write_table(name: str, frame: pd.DataFrame, file: BinaryIO) -> None:
     """Numbers as they are, names in quotes where needed, a missing one as nothing."""
     text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
     for begin in range(0, max(len(frame), 1), ROWS_AT_ONCE):
-        frame.iloc[begin : begin + ROWS_AT_ONCE].to_csv(text, index=False, header=begin == 0, lineterminator="\n")
+        frame.iloc[begin : begin + ROWS_AT_ONCE].to_csv(
+            text, index=False, header=begin == 0, lineterminator="\n"
+        )
     text.flush()
     text.detach()

@@ -1,4 +1,6 @@
-"""A folder of Parquet files, one a table, with units and comments in the metadata of each column."""
+"""A folder of Parquet files, one a table, with units and comments in the metadata of each
+column.
+"""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -31,9 +33,14 @@ def write_table(name: str, frame: pd.DataFrame, file: BinaryIO) -> None:
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for begin in range(0, max(len(frame), 1), ROWS_AT_ONCE):
             part = frame.iloc[begin : begin + ROWS_AT_ONCE]
-            columns = [pa.array(part[one.name], from_pandas=True).cast(TYPES[one.dtype]) for one in TABLES[name]]
+            columns = [
+                pa.array(part[one.name], from_pandas=True).cast(TYPES[one.dtype])
+                for one in TABLES[name]
+            ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
 
 def field(column: Column) -> pa.Field:
-    return pa.field(column.name, TYPES[column.dtype], metadata={"unit": column.unit, "comment": column.comment})
+    return pa.field(
+        column.name, TYPES[column.dtype], metadata={"unit": column.unit, "comment": column.comment}
+    )

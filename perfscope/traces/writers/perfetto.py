@@ -1,7 +1,9 @@
-"""Chrome's trace event format in the words of the PyTorch profiler: ui.perfetto.dev opens it, and so do we.
+"""Chrome's trace event format in the words of the PyTorch profiler: ui.perfetto.dev opens it, and
+so do we.
 
-Threads are threads of their process; a device of a process is a process of its own, its streams are the threads. Arrows lead
-from launches to what they started. Times are microseconds with nanoseconds behind the point.
+Threads are threads of their process; a device of a process is a process of its own, its streams are
+the threads. Arrows lead from launches to what they started. Times are microseconds with nanoseconds
+behind the point.
 """
 
 import gzip
@@ -24,9 +26,14 @@ FIRST_OF_DEVICES = 1 << 23
 LANE_STEP = 1 << 24
 """Added to a tid for each further lane: above every tid and stream."""
 CATEGORY = {
-    "ops": "cpu_op", "launches": "cuda_runtime", "ranges": "user_annotation", "loader": "user_annotation",
-    "fetches": "fetch", "kernels": "kernel", "copies": "gpu_memcpy",
-}  # fmt: skip
+    "ops": "cpu_op",
+    "launches": "cuda_runtime",
+    "ranges": "user_annotation",
+    "loader": "user_annotation",
+    "fetches": "fetch",
+    "kernels": "kernel",
+    "copies": "gpu_memcpy",
+}
 OF_RANGES = {"python": "python_function", "overhead": "overhead"}
 DEVICE_TYPE = 1
 """c10::DeviceType of CUDA and HIP."""
@@ -56,7 +63,9 @@ class Event(msgspec.Struct, omit_defaults=True):
 
 def write(trace: Trace, path: Path) -> None:
     """Writes one file, packed when its name ends in .gz."""
-    with gzip.open(path, "wb", compresslevel=4) if path.name.endswith(".gz") else open(path, "wb") as file:
+    with (
+        gzip.open(path, "wb", compresslevel=4) if path.name.endswith(".gz") else open(path, "wb")
+    ) as file:
         file.write(b'{"schemaVersion":1,"displayTimeUnit":"ns",')
         file.write(b'"baseTimeNanoseconds":%d,"host_name":' % trace.manifest.zero_realtime_ns)
         file.write(msgspec.json.encode(clean(trace.manifest.host)))
@@ -88,9 +97,15 @@ def around(trace: Trace) -> dict[str, Any]:
     if devices is not None:
         rows = devices.drop_duplicates("device")
         names = ("id", "name", "totalGlobalMem", "numSms")
-        cells = zip(rows["device"], rows["name"], rows["memory_bytes"], rows["multiprocessors"], strict=True)
+        cells = zip(
+            rows["device"], rows["name"], rows["memory_bytes"], rows["multiprocessors"], strict=True
+        )
         found["deviceProperties"] = [
-            {key: clean(v) if isinstance(v, str) else int(v) for key, v in zip(names, row, strict=True) if known(v)}
+            {
+                key: clean(v) if isinstance(v, str) else int(v)
+                for key, v in zip(names, row, strict=True)
+                if known(v)
+            }
             for row in cells
         ]
     if ranks is not None and len(ranks) == 1:
@@ -131,20 +146,48 @@ class Events:
 
     def names(self) -> Iterator[Event]:
         processes, threads = self.trace.table("processes"), self.trace.table("threads")
-        called = {} if processes is None else dict(zip(processes["process"], processes["name"], strict=True))
-        rank = {} if processes is None else dict(zip(processes["process"], processes["rank"], strict=True))
+        called = (
+            {}
+            if processes is None
+            else dict(zip(processes["process"], processes["name"], strict=True))
+        )
+        rank = (
+            {}
+            if processes is None
+            else dict(zip(processes["process"], processes["rank"], strict=True))
+        )
         for (process, device), pid in self.pids.items():
             text = clean(called.get(process, "process"))
-            label = f"{text}, rank {rank.get(process, 0)}" if device < 0 else f"GPU {device} of {text}"
+            label = (
+                f"{text}, rank {rank.get(process, 0)}" if device < 0 else f"GPU {device} of {text}"
+            )
             yield Event("M", "process_name", pid, 0, args={"name": text if device < 0 else label})
-            yield Event("M", "process_labels", pid, 0, args={"labels": label if device < 0 else f"GPU {device}"})
             yield Event(
-                "M", "process_sort_index", pid, 0, args={"sort_index": process if device < 0 else 1_000_000 + device}
+                "M",
+                "process_labels",
+                pid,
+                0,
+                args={"labels": label if device < 0 else f"GPU {device}"},
+            )
+            yield Event(
+                "M",
+                "process_sort_index",
+                pid,
+                0,
+                args={"sort_index": process if device < 0 else 1_000_000 + device},
             )
         if threads is not None:
-            for process, tid, name in zip(threads["process"], threads["tid"], threads["name"], strict=True):
+            for process, tid, name in zip(
+                threads["process"], threads["tid"], threads["name"], strict=True
+            ):
                 if (int(process), -1) in self.pids:
-                    yield Event("M", "thread_name", self.pids[int(process), -1], int(tid), args={"name": clean(name)})
+                    yield Event(
+                        "M",
+                        "thread_name",
+                        self.pids[int(process), -1],
+                        int(tid),
+                        args={"name": clean(name)},
+                    )
         for track, (pid, tid) in zip(self.layout.tracks, self.where, strict=True):
             if track.device >= 0:
                 yield Event("M", "thread_name", pid, tid, args={"name": f"stream {track.number}"})
@@ -159,13 +202,25 @@ class Events:
             categories = categories_of(slices.table, rows)
             more = arguments(slices.table, rows)
             if collectives is not None:
-                more = [a | collectives.get(row, {}) for a, row in zip(more, slices.rows[part].tolist(), strict=True)]
+                more = [
+                    a | collectives.get(row, {})
+                    for a, row in zip(more, slices.rows[part].tolist(), strict=True)
+                ]
             columns = (slices.track, slices.lane, slices.codes, slices.ts, slices.dur)
-            cells = zip(*(column[part].tolist() for column in columns), categories, more, strict=True)
+            cells = zip(
+                *(column[part].tolist() for column in columns), categories, more, strict=True
+            )
             for track, lane, code, ts, dur, category, args in cells:
                 pid, tid = self.where[track]
                 yield Event(
-                    "X", slices.names[code], pid, tid + lane * LANE_STEP, ts / 1e3, dur / 1e3, category, args=args
+                    "X",
+                    slices.names[code],
+                    pid,
+                    tid + lane * LANE_STEP,
+                    ts / 1e3,
+                    dur / 1e3,
+                    category,
+                    args=args,
                 )
 
     def collectives(self) -> dict[int, dict[str, Any]]:
@@ -174,7 +229,10 @@ class Events:
         if frame is None:
             return {}
         names = ("kernel", "kind", "in_bytes", "out_bytes", "dtype", "group", "group_size")
-        return {int(row[0]): said_of_collective(*row[1:]) for row in zip(*(frame[name] for name in names), strict=True)}
+        return {
+            int(row[0]): said_of_collective(*row[1:])
+            for row in zip(*(frame[name] for name in names), strict=True)
+        }
 
     def arrows(self) -> Iterator[Event]:
         """From the launch to what it started."""
@@ -194,14 +252,25 @@ class Events:
                     pid, tid = self.where[side.track[index]]
                     tid += int(side.lane[index]) * LANE_STEP
                     ts = int(side.ts[index]) / 1e3
-                    yield Event(phase, "launch", pid, tid, ts, cat="ac2g", id=number, bp="e" if phase == "f" else None)
+                    yield Event(
+                        phase,
+                        "launch",
+                        pid,
+                        tid,
+                        ts,
+                        cat="ac2g",
+                        id=number,
+                        bp="e" if phase == "f" else None,
+                    )
 
     def memory(self) -> Iterator[Event]:
         frame = self.trace.table("memory")
         if frame is None:
             return
         names = ("process", "device", "ts", "bytes", "allocated_bytes", "reserved_bytes")
-        for process, device, ts, size, used, held in zip(*(frame[name].tolist() for name in names), strict=True):
+        for process, device, ts, size, used, held in zip(
+            *(frame[name].tolist() for name in names), strict=True
+        ):
             args = {
                 "Device Type": DEVICE_TYPE,
                 "Device Id": device,
@@ -211,7 +280,9 @@ class Events:
             }
             pid = self.pids[process, -1]
             yield Event("i", "[memory]", pid, 0, ts / 1e3, s="t", args=args)
-            level = {key: value for key, value in (("allocated", used), ("reserved", held)) if value >= 0}
+            level = {
+                key: value for key, value in (("allocated", used), ("reserved", held)) if value >= 0
+            }
             if level:
                 yield Event("C", f"memory of GPU {device}", pid, 0, ts / 1e3, args=level)
 
@@ -220,16 +291,24 @@ class Events:
         if frame is None:
             return
         rows = frame[np.isfinite(frame["value"])]
-        for process, ts, name, value in zip(rows["process"], rows["ts"], rows["name"], rows["value"], strict=True):
+        for process, ts, name, value in zip(
+            rows["process"], rows["ts"], rows["name"], rows["value"], strict=True
+        ):
             pid = self.pids.get((int(process), -1))
             if pid is not None:
                 yield Event("C", clean(name), pid, 0, int(ts) / 1e3, args={"value": float(value)})
 
 
 def pids(trace: Trace, layout: Layout) -> dict[tuple[int, int], int]:
-    """The number that each process, and each device of one, is written with; -1 stands for no device."""
+    """The number that each process, and each device of one, is written with; -1 stands for no
+    device.
+    """
     processes, found = trace.table("processes"), {}
-    own = {} if processes is None else dict(zip(processes["process"].tolist(), processes["pid"].tolist(), strict=True))
+    own = (
+        {}
+        if processes is None
+        else dict(zip(processes["process"].tolist(), processes["pid"].tolist(), strict=True))
+    )
     used = set()
     for process in sorted({*own, *(track.process for track in layout.tracks)}):
         pid = own.get(process, -1)
@@ -237,7 +316,9 @@ def pids(trace: Trace, layout: Layout) -> dict[tuple[int, int], int]:
             pid = FIRST_OF_DEVICES * 2 + process
         used.add(pid)
         found[process, -1] = pid
-    devices = sorted({(track.process, track.device) for track in layout.tracks if track.device >= 0})
+    devices = sorted(
+        {(track.process, track.device) for track in layout.tracks if track.device >= 0}
+    )
     return found | {pair: FIRST_OF_DEVICES + at for at, pair in enumerate(devices)}
 
 
@@ -247,17 +328,28 @@ def categories_of(table: str, rows: pd.DataFrame) -> list[str]:
     if table == "copies":
         host = (rows["device"] < 0).tolist()
         memset = (rows["direction"] == "memset").tolist()
-        return ["copy_call" if h else "gpu_memset" if m else CATEGORY[table] for h, m in zip(host, memset, strict=True)]
+        return [
+            "copy_call" if h else "gpu_memset" if m else CATEGORY[table]
+            for h, m in zip(host, memset, strict=True)
+        ]
     return [CATEGORY[table]] * len(rows)
 
 
 def arguments(table: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The arguments of each event: under the profiler's names where it has some; what is unknown is left out."""
+    """The arguments of each event: under the profiler's names where it has some; what is unknown is
+    left out.
+    """
     titles = ARGUMENTS[table]
     columns = [rows[name].astype(object).tolist() for name in titles]
     found = []
     for cells in zip(*columns, strict=True):
-        found.append({title: plain(title, v) for title, v in zip(titles.values(), cells, strict=True) if known(v)})
+        found.append(
+            {
+                title: plain(title, v)
+                for title, v in zip(titles.values(), cells, strict=True)
+                if known(v)
+            }
+        )
     return found
 
 
@@ -269,11 +361,32 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "dtypes": "Input type",
     },
     "launches": {"correlation": "correlation"},
-    "kernels": {"correlation": "correlation", "device": "device", "stream": "stream", "graph": "graph"},
-    "copies": {"correlation": "correlation", "device": "device", "stream": "stream", "bytes": "bytes"},
-    "ranges": {"category": "category", "object": "object", "value": "value", "label": "label", "payload": "payload"},
+    "kernels": {
+        "correlation": "correlation",
+        "device": "device",
+        "stream": "stream",
+        "graph": "graph",
+    },
+    "copies": {
+        "correlation": "correlation",
+        "device": "device",
+        "stream": "stream",
+        "bytes": "bytes",
+    },
+    "ranges": {
+        "category": "category",
+        "object": "object",
+        "value": "value",
+        "label": "label",
+        "payload": "payload",
+    },
     "loader": {"workers": "workers", "queue_depth": "queue depth"},
-    "fetches": {"worker": "worker", "dataset_ns": "dataset ns", "collate_ns": "collate ns", "read_bytes": "read bytes"},
+    "fetches": {
+        "worker": "worker",
+        "dataset_ns": "dataset ns",
+        "collate_ns": "collate ns",
+        "read_bytes": "read bytes",
+    },
 }
 
 
@@ -290,8 +403,12 @@ def plain(title: str, value: Any) -> Any:
     return clean(value)
 
 
-def said_of_collective(kind: Any, sent: int, received: int, dtype: Any, group: Any, ranks: int) -> dict[str, Any]:
-    """As the profiler writes it: elements and their type; bytes are elements of one byte where the type is not known."""
+def said_of_collective(
+    kind: Any, sent: int, received: int, dtype: Any, group: Any, ranks: int
+) -> dict[str, Any]:
+    """As the profiler writes it: elements and their type; bytes are elements of one byte where the
+    type is not known.
+    """
     size = BYTES_OF.get(str(dtype).lower(), 0)
     whole = size and all(number < 0 or number % size == 0 for number in (sent, received))
     said = {
@@ -302,4 +419,8 @@ def said_of_collective(kind: Any, sent: int, received: int, dtype: Any, group: A
         "Process Group Name": group,
         "Group size": ranks,
     }
-    return {key: clean(value) if isinstance(value, str) else int(value) for key, value in said.items() if known(value)}
+    return {
+        key: clean(value) if isinstance(value, str) else int(value)
+        for key, value in said.items()
+        if known(value)
+    }

@@ -1,4 +1,6 @@
-"""speedscope's file format: one profile a thread or stream, in nanoseconds; stack samples as profiles of their own."""
+"""speedscope's file format: one profile a thread or stream, in nanoseconds; stack samples as
+profiles of their own.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,14 +23,23 @@ def write(trace: Trace, path: Path) -> None:
     """Writes one file. The frames stand last, since only then all are known."""
     frames = Frames()
     with open(path, "wb") as file:
-        file.write(b'{"$schema":' + encoded(SCHEMA) + b',"exporter":"perfscope","name":' + encoded(title(trace, path)))
+        file.write(
+            b'{"$schema":'
+            + encoded(SCHEMA)
+            + b',"exporter":"perfscope","name":'
+            + encoded(title(trace, path))
+        )
         file.write(b',"activeProfileIndex":0,"profiles":[')
         first = True
         for profile in (*timelines(trace, frames), *samples(trace, frames)):
             file.write(b"\n" if first else b",\n")
             first = False
             profile(file)
-        file.write(b'\n],"shared":{"frames":' + encoded([{"name": name} for name in frames.places]) + b"}}\n")
+        file.write(
+            b'\n],"shared":{"frames":'
+            + encoded([{"name": name} for name in frames.places])
+            + b"}}\n"
+        )
 
 
 def encoded(value: Any) -> bytes:
@@ -56,7 +67,8 @@ def timelines(trace: Trace, frames: Frames) -> Iterator[Any]:
         return
     every = layout.slices
     track, lane, ts, dur = (
-        np.concatenate([getattr(one, name) for one in every]) for name in ("track", "lane", "ts", "dur")
+        np.concatenate([getattr(one, name) for one in every])
+        for name in ("track", "lane", "ts", "dur")
     )
     code = np.concatenate([frame_codes(one, frames) for one in every])
     order = np.lexsort((-dur, ts, lane, track))
@@ -78,14 +90,22 @@ class Titles:
     def __init__(self, trace: Trace) -> None:
         processes, threads = trace.table("processes"), trace.table("threads")
         self.process = (
-            {} if processes is None else dict(zip(processes["process"], map(clean, processes["name"]), strict=True))
+            {}
+            if processes is None
+            else dict(zip(processes["process"], map(clean, processes["name"]), strict=True))
         )
-        self.pid = {} if processes is None else dict(zip(processes["process"], processes["pid"], strict=True))
+        self.pid = (
+            {}
+            if processes is None
+            else dict(zip(processes["process"], processes["pid"], strict=True))
+        )
         keys = [] if threads is None else zip(threads["process"], threads["tid"], strict=True)
-        self.thread = {} if threads is None else dict(zip(keys, map(clean, threads["name"]), strict=True))
+        self.thread = (
+            {} if threads is None else dict(zip(keys, map(clean, threads["name"]), strict=True))
+        )
 
     def of(self, track: Track, lane: int) -> str:
-        owner = f"{self.process.get(track.process, 'process')} {self.pid.get(track.process, '')}".strip()
+        owner = f"{self.process.get(track.process, 'process')} {self.pid.get(track.process, '')}".strip()  # noqa: E501
         called = self.thread.get((track.process, track.number))
         line = f"thread {track.number}" + (f" {called}" if called else "")
         if track.device >= 0:
@@ -113,13 +133,18 @@ class Evented:
         file.write((b"" if first or not batch else b",") + encoded(batch)[1:-1] + b"]}")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """In order; at one instant the closing ones first. The rows are sorted by start and falling length."""
+        """In order; at one instant the closing ones first. The rows are sorted by start and falling
+        length.
+        """
         open_calls: list[tuple[int, int]] = []
-        for start, end, frame in zip(self.start.tolist(), self.end.tolist(), self.frame.tolist(), strict=True):
+        for start, end, frame in zip(
+            self.start.tolist(), self.end.tolist(), self.frame.tolist(), strict=True
+        ):
             while open_calls and open_calls[-1][0] <= start:
                 at, closing = open_calls.pop()
                 yield {"type": "C", "frame": closing, "at": at}
-            # On the last lane, where all the rest is, a call may outlast the one around it: cut there.
+            # On the last lane, where all the rest is, a call may outlast the one around it: cut
+            # there.
             end = min(end, open_calls[-1][0]) if open_calls else end
             open_calls.append((end, frame))
             yield {"type": "O", "frame": frame, "at": start}
@@ -142,6 +167,12 @@ def samples(trace: Trace, frames: Frames) -> Iterator[Any]:
         picked = [stacks[code] if code >= 0 else [] for code in rows["stack"].cat.codes]
         weights = rows["weight_ns"].tolist()
         name = names.of(Track(int(process), -1, int(tid)), 0) + " (samples)"
-        profile = {"type": "sampled", "name": name, "unit": UNIT, "startValue": 0, "endValue": sum(weights)}
+        profile = {
+            "type": "sampled",
+            "name": name,
+            "unit": UNIT,
+            "startValue": 0,
+            "endValue": sum(weights),
+        }
         profile |= {"samples": picked, "weights": weights}
         yield lambda file, profile=profile: file.write(encoded(profile))

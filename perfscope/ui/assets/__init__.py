@@ -1,1 +1,3 @@
-"""Style and script of the report, the dashboard and, in a folder of its own, the timeline that both show."""
+"""Style and script of the report, the dashboard and, in a folder of its own, the timeline that both
+show.
+"""

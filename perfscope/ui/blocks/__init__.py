@@ -1,1 +1,3 @@
-"""What the HTML report and the dashboard's pages are both built of: cards, charts with their notes, tables."""
+"""What the HTML report and the dashboard's pages are both built of: cards, charts with their notes,
+tables.
+"""

@@ -1,4 +1,6 @@
-"""How the ranks talk: bus bandwidth against the links, who comes late, each kind of collective. For the page and the report."""
+"""How the ranks talk: bus bandwidth against the links, who comes late, each kind of collective. For
+the page and the report.
+"""
 
 from typing import Any
 
@@ -24,16 +26,24 @@ COLUMNS = (
     Column("count", "calls", "how often", count),
     Column("sum_ns", "in all", "sum of durations on the device", time),
     Column("exposed_ns", "exposed", "not hidden behind computation", time),
-    Column("wait_ns", "waiting for peers", "before the last of the recorded ranks came", known_time),
+    Column(
+        "wait_ns", "waiting for peers", "before the last of the recorded ranks came", known_time
+    ),
     Column("mean_ns", "mean", "mean duration", time),
     Column("bytes", "sent", "inputs of this rank", known_bytes),
     Column("bandwidth", "bus bandwidth", CONVENTION),
-    Column("peak", "peak of the links", "of one device, in each direction, between the members of the group"),
+    Column(
+        "peak",
+        "peak of the links",
+        "of one device, in each direction, between the members of the group",
+    ),
 )
 
 
 def communication(trace: Trace, rank: int) -> list[Section | Table]:
-    """Collectives of a rank, group by group, and of all ranks what the links carry and who comes late."""
+    """Collectives of a rank, group by group, and of all ranks what the links carry and who comes
+    late.
+    """
     rows = trace.fact(communication_table)
     if not len(rows):
         return []
@@ -56,7 +66,9 @@ def hidden(trace: Trace, rank: int) -> str:
     mine = trace.fact(overlap)
     mine = mine[mine["rank"] == rank] if len(mine) else mine
     share = float(mine["hidden_share"].iloc[0]) if len(mine) else float("nan")
-    note = "" if share != share else f"{percent(share)} of the communication runs behind computation. "
+    note = (
+        "" if share != share else f"{percent(share)} of the communication runs behind computation. "
+    )
     if (trace.fact(matched_collectives)["match"] >= 0).any():
         return note + "The traces of its peers tell waiting for them apart."
     return note + "Without its peers' traces a rank's collectives include waiting for them."
@@ -64,7 +76,11 @@ def hidden(trace: Trace, rank: int) -> str:
 
 def of_links(links: pd.DataFrame) -> list[Section]:
     """Bus bandwidth beside the peak."""
-    known = links[links["bus_bytes_per_s"].notna()].sort_values("busy_ns", ascending=False).head(MOST_BARS)
+    known = (
+        links[links["bus_bytes_per_s"].notna()]
+        .sort_values("busy_ns", ascending=False)
+        .head(MOST_BARS)
+    )
     if not len(known):
         return []
     first = known.iloc[0]
@@ -85,7 +101,10 @@ def of_arrivals(trace: Trace) -> list[Section]:
         return []
     ranks = trace.table("ranks")
     left = -1 if ranks is None else int(ranks["clock_residual_ns"].max())
-    note = "How long after the first rank each came to the collectives: the dot is the middle, the line nine of ten. "
+    note = (
+        "How long after the first rank each came to the collectives: the dot is the middle, the"
+        " line nine of ten. "
+    )
     note += f"The clocks of the ranks agree to {ms(left)}." if left >= 0 else ""
     return [Section("arrivals", "Who comes late", note, arrivals(spread))]
 
@@ -93,7 +112,10 @@ def of_arrivals(trace: Trace) -> list[Section]:
 def with_rates(own: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:
     """The rows of a rank with the bandwidth of their kind and the peak of their group."""
     by_name = {(str(one["group"]), str(one["kind"])): one for one in links.to_dict("records")}
-    mine = [by_name.get((str(group), str(kind))) for group, kind in zip(own["group"], own["kind"], strict=True)]
+    mine = [
+        by_name.get((str(group), str(kind)))
+        for group, kind in zip(own["group"], own["kind"], strict=True)
+    ]
     return own.assign(bandwidth=[bandwidth(one) for one in mine], peak=[peak(one) for one in mine])
 
 
@@ -106,4 +128,8 @@ def bandwidth(row: dict[Any, Any] | None) -> str:
 def peak(row: dict[Any, Any] | None) -> str:
     if row is None or row["peak_bytes_per_s"] != row["peak_bytes_per_s"]:
         return "not known"
-    return ("at most " if row["peak_at_most"] else "") + gigabytes(row["peak_bytes_per_s"]) + f", {row['technology']}"
+    return (
+        ("at most " if row["peak_at_most"] else "")
+        + gigabytes(row["peak_bytes_per_s"])
+        + f", {row['technology']}"
+    )

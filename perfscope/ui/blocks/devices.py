@@ -1,4 +1,6 @@
-"""The devices of a job over time: their counters with the job's steps behind them, and their links. For page and report."""
+"""The devices of a job over time: their counters with the job's steps behind them, and their links.
+For page and report.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ GB = 1e-9
 
 @dataclass(frozen=True)
 class Chart:
-    """One counter of all devices; of several names (two directions) the larger. `limit` is that of the first device."""
+    """One counter of all devices; of several names (two directions) the larger. `limit` is that of
+    the first device.
+    """
 
     id: str
     title: str
@@ -38,24 +42,88 @@ class Chart:
 
 
 CHARTS = (
-    Chart("kernels", "A kernel ran", "Share of the time in which any kernel ran, however small: not how busy the SMs were.",
-          ("kernel_time_share",), "%", 100.0),
-    Chart("sms", "SMs with work", "Mean share of SMs with a warp on them; waiting warps count (GPM).", ("sm_active",), "%",
-          100.0),
-    Chart("tensor", "Tensor cores", "Share of cycles in which they were fed (GPM).", ("tensor_active",), "%", 100.0),
-    Chart("dram", "Memory bandwidth", "Of its theoretical peak; about 80 % is the practical ceiling (GPM).", ("dram_active",),
-          "%", 100.0, lambda one: 80.0, "practical ceiling"),
-    Chart("power", "Power", "Of the board.", ("power_w",), "W", 1.0, lambda one: one.facts.power_limit_w, "limit"),
-    Chart("clock", "Clock of the SMs", "It falls when power or temperature hold it.", ("sm_clock_mhz",), "MHz", 1.0,
-          lambda one: float(one.facts.boost_clock_mhz), "highest"),
+    Chart(
+        "kernels",
+        "A kernel ran",
+        "Share of the time in which any kernel ran, however small: not how busy the SMs were.",
+        ("kernel_time_share",),
+        "%",
+        100.0,
+    ),
+    Chart(
+        "sms",
+        "SMs with work",
+        "Mean share of SMs with a warp on them; waiting warps count (GPM).",
+        ("sm_active",),
+        "%",
+        100.0,
+    ),
+    Chart(
+        "tensor",
+        "Tensor cores",
+        "Share of cycles in which they were fed (GPM).",
+        ("tensor_active",),
+        "%",
+        100.0,
+    ),
+    Chart(
+        "dram",
+        "Memory bandwidth",
+        "Of its theoretical peak; about 80 % is the practical ceiling (GPM).",
+        ("dram_active",),
+        "%",
+        100.0,
+        lambda one: 80.0,
+        "practical ceiling",
+    ),
+    Chart(
+        "power",
+        "Power",
+        "Of the board.",
+        ("power_w",),
+        "W",
+        1.0,
+        lambda one: one.facts.power_limit_w,
+        "limit",
+    ),
+    Chart(
+        "clock",
+        "Clock of the SMs",
+        "It falls when power or temperature hold it.",
+        ("sm_clock_mhz",),
+        "MHz",
+        1.0,
+        lambda one: float(one.facts.boost_clock_mhz),
+        "highest",
+    ),
     Chart("temperature", "Temperature", "Of the chip.", ("temperature_c",), "°C"),
-    Chart("memory", "Memory in use", "By all processes and the driver.", ("memory_used_bytes",), "GB", GB,
-          lambda one: one.facts.memory_bytes * GB, "all of it"),
-    Chart("nvlink", "NVLink", "The fuller direction of all links; readings average bursts away.",
-          ("nvlink_tx_bytes_per_s", "nvlink_rx_bytes_per_s"), "GB/s", GB),
-    Chart("pcie", "PCIe", "The fuller direction, packet headers included.", ("pcie_tx_bytes_per_s", "pcie_rx_bytes_per_s"),
-          "GB/s", GB),
-)  # fmt: skip
+    Chart(
+        "memory",
+        "Memory in use",
+        "By all processes and the driver.",
+        ("memory_used_bytes",),
+        "GB",
+        GB,
+        lambda one: one.facts.memory_bytes * GB,
+        "all of it",
+    ),
+    Chart(
+        "nvlink",
+        "NVLink",
+        "The fuller direction of all links; readings average bursts away.",
+        ("nvlink_tx_bytes_per_s", "nvlink_rx_bytes_per_s"),
+        "GB/s",
+        GB,
+    ),
+    Chart(
+        "pcie",
+        "PCIe",
+        "The fuller direction, packet headers included.",
+        ("pcie_tx_bytes_per_s", "pcie_rx_bytes_per_s"),
+        "GB/s",
+        GB,
+    ),
+)
 LINKS = ("nvlink", "pcie")
 SHORT_S = 0.5
 """A gap that ends this near to the recording's end is told of as having no end."""
@@ -68,20 +136,26 @@ COLUMNS = (
     Column("memory", "memory", "mean in use, of all"),
     Column("power", "power", "mean, of its limit"),
     Column("clock", "clock", "mean, of the highest"),
-    Column("energy", "energy a step", "joules, over the steady steps; told over a second or more only"),
+    Column(
+        "energy", "energy a step", "joules, over the steady steps; told over a second or more only"
+    ),
     Column("per_sample", "a sample", "joules for each sample, where the size of a batch is known"),
 )
 
 
 def devices(trace: Trace) -> list[Section | Table]:
-    """Everything there is to show; empty where no device was read (a profiler's trace only names them)."""
+    """Everything there is to show; empty where no device was read (a profiler's trace only names
+    them).
+    """
     uses = trace.fact(all_devices)
     if not uses or not trace.has("device_counters"):
         return []
     told = trace.fact(marks)
     several = len({one.host for one in uses}) > 1
     shown = trace.fact(device_use) or uses
-    charts = [chart for one in CHARTS if (chart := drawn(trace, one, shown, told, several)) is not None]
+    charts = [
+        chart for one in CHARTS if (chart := drawn(trace, one, shown, told, several)) is not None
+    ]
     charts += of_energy(trace, told, several)
     halves = [*charts[: len(charts) - len(charts) % 2]]
     rest = charts[len(halves) :]
@@ -93,22 +167,32 @@ def devices(trace: Trace) -> list[Section | Table]:
     ]
 
 
-def drawn(trace: Trace, chart: Chart, uses: list[DeviceUse], told: Marks, several: bool) -> Section | None:
+def drawn(
+    trace: Trace, chart: Chart, uses: list[DeviceUse], told: Marks, several: bool
+) -> Section | None:
     """One chart, None where no device has the counter."""
     series = trace.fact(device_series)
     lines = []
     for use in uses:
-        own = series[(series["host"] == use.host) & (series["device"] == use.device) & series["name"].isin(chart.names)]
+        own = series[
+            (series["host"] == use.host)
+            & (series["device"] == use.device)
+            & series["name"].isin(chart.names)
+        ]
         if len(own):
             largest = own.groupby("ts")["value"].max() * chart.scale
-            broken = pd.Series(np.nan, [begin for begin, _ in gaps_of(trace, use.host, use.device)], np.float64)
+            broken = pd.Series(
+                np.nan, [begin for begin, _ in gaps_of(trace, use.host, use.device)], np.float64
+            )
             largest = pd.concat([largest, broken]).sort_index()
             at = largest.index.to_numpy(np.int64) / 1e9
             lines.append(Line(called(use, several), at, largest.to_numpy(np.float64)))
     if not lines:
         return None
     limit = limit_of(trace, chart, uses)
-    figure = counter_lines(lines, chart.unit, span_s(trace), told, limit=limit, limit_name=chart.limit_name or "peak")
+    figure = counter_lines(
+        lines, chart.unit, span_s(trace), told, limit=limit, limit_name=chart.limit_name or "peak"
+    )
     shaded = ", ".join(dict.fromkeys(what for _, _, what in told.stretches))
     note = f"{chart.note} Shaded: {shaded}." if shaded else chart.note
     return Section(f"device-{chart.id}", chart.title, note, figure, half=True)
@@ -131,8 +215,18 @@ def of_devices(trace: Trace, uses: list[DeviceUse], several: bool) -> Table:
     lost = [one.use for one in trace.fact(losses)]
     rows = pd.DataFrame([row(one, several, joules.get((one.host, one.device))) for one in uses])
     rows["device"] += ["" if all(one is not use for one in lost) else ", lost" for use in uses]
-    note = "Means over the steady steps. That a kernel ran does not say that the device was busy: a small one uses few SMs."
-    return Table("devices", "The devices", " ".join([note, *unread(trace, several)]), COLUMNS, rows, wraps=True)
+    note = (
+        "Means over the steady steps. That a kernel ran does not say that the device was busy: a"
+        " small one uses few SMs."
+    )
+    return Table(
+        "devices",
+        "The devices",
+        " ".join([note, *unread(trace, several)]),
+        COLUMNS,
+        rows,
+        wraps=True,
+    )
 
 
 def unread(trace: Trace, several: bool) -> list[str]:
@@ -163,8 +257,10 @@ def row(use: DeviceUse, several: bool, joules: DeviceEnergy | None) -> dict[str,
     return {
         "device": called(use, several),
         "name": facts.name,
-        "ranks": ", ".join(f"rank {one}" for one in use.ranks)
-        or ("not told" if not use.certain else "not by this job"),
+        "ranks": (
+            ", ".join(f"rank {one}" for one in use.ranks)
+            or ("not told" if not use.certain else "not by this job")
+        ),
         "kernels": of("kernel_time_share", percent),
         "sms": of("sm_active", percent),
         "memory": of("memory_used_bytes", lambda value: digits(value * GB), whole),
@@ -192,7 +288,13 @@ def of_energy(trace: Trace, told: Marks, several: bool) -> list[Section]:
         return []
     note = "Each point is a second or more of whole steps: the driver's counter is no finer."
     return [
-        Section("device-energy", "Energy of a step", note, counter_lines(lines, "J", span_s(trace), told), half=True)
+        Section(
+            "device-energy",
+            "Energy of a step",
+            note,
+            counter_lines(lines, "J", span_s(trace), told),
+            half=True,
+        )
     ]
 
 
@@ -202,10 +304,16 @@ def called(use: DeviceUse, several: bool) -> str:
 
 def of_links(trace: Trace, several: bool) -> list[Section]:
     """The map of each host."""
-    note = "What joins the devices; a darker line is a fuller link, a dotted one only nearness. Hover for what each is."
+    note = (
+        "What joins the devices; a darker line is a fuller link, a dotted one only nearness. Hover"
+        " for what each is."
+    )
     return [
         Section(
-            f"link-map-{number}", f"How {one.host} is wired" if several else "How they are wired", note, link_map(one)
+            f"link-map-{number}",
+            f"How {one.host} is wired" if several else "How they are wired",
+            note,
+            link_map(one),
         )
         for number, one in enumerate(trace.fact(link_maps))
     ]

@@ -13,7 +13,9 @@ def findings(diagnosis: Diagnosis) -> str:
         nothing = "Nothing was found that would win a noticeable part of the time."
         return f'<section class="card"><h2>What to change</h2><p>{nothing}</p></section>'
     rows = "".join(finding(one, diagnosis) for one in diagnosis.findings)
-    return f'<section class="card" id="changes"><h2>What to change, by time won</h2>{rows}</section>'
+    return (
+        f'<section class="card" id="changes"><h2>What to change, by time won</h2>{rows}</section>'
+    )
 
 
 def finding(one: Finding, diagnosis: Diagnosis) -> str:
@@ -24,15 +26,19 @@ def finding(one: Finding, diagnosis: Diagnosis) -> str:
     snippet = "".join(code(way) for way in one.actions[:1])
     ways = "".join(f"<li>{prose(way.text)}{code(way)}</li>" for way in one.actions[1:])
     proof = "".join(
-        f"<li>{prose(fact.text)} {door(fact.start_ns, fact.end_ns, 'show me')}</li>" for fact in one.evidence
+        f"<li>{prose(fact.text)} {door(fact.start_ns, fact.end_ns, 'show me')}</li>"
+        for fact in one.evidence
     )
     mark = mark_of(one.id)
     return (
-        f'<article class="finding" style="--mark:var(--{mark})"><div class="costs"><b>{now}</b>{share}</div>'
-        f"<div><h3>{prose(capital(title(one)))}</h3>{''.join(f'<p>{prose(text)}</p>' for text in told)}{snippet}"
-        f'<div class="lost" title="{percent(one.share)} of the time"><i style="width:{100 * min(one.share, 1):.1f}%"></i></div>'
+        f'<article class="finding" style="--mark:var(--{mark})"><div'
+        f' class="costs"><b>{now}</b>{share}</div>'
+        f"<div><h3>{prose(capital(title(one)))}</h3>{''.join(f'<p>{prose(text)}</p>' for text in told)}{snippet}"  # noqa: E501
+        f'<div class="lost" title="{percent(one.share)} of the time"><i'
+        f' style="width:{100 * min(one.share, 1):.1f}%"></i></div>'
         f'{f"<ul>{ways}</ul>" if ways else ""}<p class="id">{escape(name_of(one))}</p>'
-        f'<ul class="proof">{proof}</ul></div><div class="won"><b>{likely}</b>{span}</div></article>'
+        f'<ul class="proof">{proof}</ul></div><div'
+        f' class="won"><b>{likely}</b>{span}</div></article>'
     )
 
 

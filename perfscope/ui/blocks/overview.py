@@ -1,4 +1,6 @@
-"""The top of every page: the verdict as a sentence, the predicted gain, where a step goes, what to change, what is unknown."""
+"""The top of every page: the verdict as a sentence, the predicted gain, where a step goes, what to
+change, what is unknown.
+"""
 
 from perfscope.analyzer.budget.longest_interval import Stretch, longest_stretch
 from perfscope.analyzer.categories import CATEGORY
@@ -28,7 +30,9 @@ NS_PER_MS = 1e6
 
 
 def overview(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
-    """HTML of the overview; `budget_chart` stands under the bar. What was not measured is a part of its own, `unknowns`."""
+    """HTML of the overview; `budget_chart` stands under the bar. What was not measured is a part of
+    its own, `unknowns`.
+    """
     return header(trace, diagnosis) + the_answer(trace, diagnosis, budget_chart)
 
 
@@ -52,7 +56,10 @@ def changes_and_ranks(diagnosis: Diagnosis) -> str:
 
 def header(trace: Trace, diagnosis: Diagnosis) -> str:
     """The first line of the report."""
-    switch = '<button id="theme" type="button" aria-label="switch between light and dark">light / dark</button>'
+    switch = (
+        '<button id="theme" type="button" aria-label="switch between light and dark">light /'
+        " dark</button>"
+    )
     return f"<header>{who(trace, diagnosis)}{switch}</header>"
 
 
@@ -62,15 +69,29 @@ def who(trace: Trace, diagnosis: Diagnosis) -> str:
     cost = overhead(diagnosis)
     rest += [] if cost is None else [f"overhead {cost}"]
     words = "".join(f"<span>{escape(one)}</span>" for one in rest)
-    return f'<div><b>{escape(name)}</b>{words}<span class="pill">{escape(trace.manifest.depth)}</span></div>'
+    return (
+        f"<div><b>{escape(name)}</b>{words}<span"
+        f' class="pill">{escape(trace.manifest.depth)}</span></div>'
+    )
 
 
 def verdict(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:
     """The largest thing on the page."""
     rest = " ".join(filter(None, [diagnosis.verdict.explanation, diagnosis.verdict.caveat]))
-    top = diagnosis.findings[0] if diagnosis.findings and diagnosis.findings[0].id == diagnosis.verdict.id else None
-    sure = f"{bound_by(diagnosis)}; {diagnosis.verdict.confidence:.2f} confident, from {diagnosis.steps.count} steps"
-    places = [(one.start_ns, one.end_ns) for one in top.evidence if one.start_ns is not None] if top is not None else []
+    top = (
+        diagnosis.findings[0]
+        if diagnosis.findings and diagnosis.findings[0].id == diagnosis.verdict.id
+        else None
+    )
+    sure = (
+        f"{bound_by(diagnosis)}; {diagnosis.verdict.confidence:.2f} confident, from"
+        f" {diagnosis.steps.count} steps"
+    )
+    places = (
+        [(one.start_ns, one.end_ns) for one in top.evidence if one.start_ns is not None]
+        if top is not None
+        else []
+    )
     longest = stretches.get(mark_of(diagnosis.verdict.id)) if top is not None else None
     places += [(longest.start_ns, longest.end_ns)] if longest is not None else []
     doors = door(*places[0], "Show me", "button main") if places else ""
@@ -100,15 +121,20 @@ def predicted(speedup: Speedup | None) -> str:
     width = max(at(speedup.high) - at(begin), 1.0)
     words = f"between {span.replace(' to ', ' and ')}" if span else "the most there is to win"
     return (
-        f'<aside><div class="muted">Predicted speed without it</div><div class="factor">{likely}</div>'
-        f'<div class="strip"><i style="left:{at(begin):.1f}%;width:{width:.1f}%"></i>{knob}</div>'
-        f'<div class="ends"><span>1×</span><span>{factor(end)}×</span></div><div class="muted">{words}</div></aside>'
+        '<aside><div class="muted">Predicted speed without it</div><div'
+        f' class="factor">{likely}</div><div class="strip"><i'
+        f' style="left:{at(begin):.1f}%;width:{width:.1f}%"></i>{knob}</div><div'
+        f' class="ends"><span>1×</span><span>{factor(end)}×</span></div><div'
+        f' class="muted">{words}</div></aside>'
     )
 
 
 def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch], chart: str) -> str:
     """Where a step goes, as one bar; a part opens the timeline on the step where it was longest."""
-    parts = sorted((one for one in diagnosis.time_budget if one.share >= SMALLEST_SHARE), key=lambda one: -one.share)
+    parts = sorted(
+        (one for one in diagnosis.time_budget if one.share >= SMALLEST_SHARE),
+        key=lambda one: -one.share,
+    )
     if not parts:
         return ""
     mean_ms, p95_ms = step_ms(diagnosis), diagnosis.steps.p95_ms
@@ -116,31 +142,48 @@ def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch], chart: str) -> s
     what += f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
     bar = "".join(bar_part(one, mean_ms, stretches.get(one.category)) for one in parts)
     legend = "".join(legend_entry(one, mean_ms) for one in parts)
-    hint = '<span class="hint">click a part: the timeline opens where it was longest</span>' if stretches else ""
+    hint = (
+        '<span class="hint">click a part: the timeline opens where it was longest</span>'
+        if stretches
+        else ""
+    )
     return (
-        f'<section class="card"><h2>{"Where a step goes" if mean_ms is not None else "Where the time goes"}'
-        f'<small>{what}</small></h2><div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>{chart}</section>'
+        "<section"
+        f' class="card"><h2>{"Where a step goes" if mean_ms is not None else "Where the time goes"}<small>{what}</small></h2><div'  # noqa: E501
+        f' class="bar">{bar}</div><div class="legend">{legend}{hint}</div>{chart}</section>'
     )
 
 
 def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) -> str:
     mark = part.category
     full = f"{label(part.category)} {time_of(part, mean_ms)}"
-    words = full if part.share >= FULL_LABEL_SHARE else label(part.category) if part.share >= LABEL_SHARE else ""
+    words = (
+        full
+        if part.share >= FULL_LABEL_SHARE
+        else label(part.category)
+        if part.share >= LABEL_SHARE
+        else ""
+    )
     css = f"part {texture(part.category)}"
     style = f"flex:{part.share:.5f};--c:var(--{mark});--ink:var(--{mark}-ink)"
-    about_it = escape(f"{label(part.category)}: {amount(part, mean_ms)}. {CATEGORY[part.category].meaning}")
+    about_it = escape(
+        f"{label(part.category)}: {amount(part, mean_ms)}. {CATEGORY[part.category].meaning}"
+    )
     inside = f"<span>{escape(words)}</span>"
     if longest is None:
         return f'<div class="{css}" style="{style}" title="{about_it}">{inside}</div>'
     place = f'data-from="{longest.start_ns / 1e9:.6f}" data-to="{longest.end_ns / 1e9:.6f}"'
-    return f'<a class="{css}" style="{style}" title="{about_it}" href="#section-timeline" {place}>{inside}</a>'
+    return (
+        f'<a class="{css}" style="{style}" title="{about_it}" href="#section-timeline"'
+        f" {place}>{inside}</a>"
+    )
 
 
 def legend_entry(part: BudgetEntry, mean_ms: float | None) -> str:
     mark = part.category
     css = f' class="{texture(part.category)}"'
     return (
-        f'<span title="{escape(CATEGORY[part.category].meaning)}"><i{css} style="--c:var(--{mark})"></i>'
-        f"{escape(label(part.category))} {amount(part, mean_ms)}</span>"
+        f'<span title="{escape(CATEGORY[part.category].meaning)}"><i{css}'
+        f' style="--c:var(--{mark})"></i>{escape(label(part.category))}'
+        f" {amount(part, mean_ms)}</span>"
     )

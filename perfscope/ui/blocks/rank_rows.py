@@ -1,4 +1,6 @@
-"""The budgets of a job's ranks on the page, a row each, the one that the verdict is about named so."""
+"""The budgets of a job's ranks on the page, a row each, the one that the verdict is about named
+so.
+"""
 
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
 from perfscope.analyzer.number_text import percent
@@ -25,11 +27,14 @@ def row(one: RankBudget, own: bool) -> str:
     """Name, bar and the largest parts in words."""
     parts = largest_first(one.time_budget)
     bar = "".join(map(part, parts))
-    words = ", ".join(f"{label(each.category)} {percent(each.share)}" for each in parts[:MOST_NAMED])
+    words = ", ".join(
+        f"{label(each.category)} {percent(each.share)}" for each in parts[:MOST_NAMED]
+    )
     name = escape(f"rank {one.rank}" + (f" on {one.host}" if one.host else ""))
     name += ", of which the verdict speaks" if own else ""
     return (
-        f'<tr><th>{name}</th><td style="width:50%"><div class="bar" style="height:18px;border-radius:4px">{bar}</div></td>'
+        f'<tr><th>{name}</th><td style="width:50%"><div class="bar"'
+        f' style="height:18px;border-radius:4px">{bar}</div></td>'
         f"<td>{escape(words or 'nothing was measured')}</td></tr>"
     )
 
@@ -37,4 +42,7 @@ def row(one: RankBudget, own: bool) -> str:
 def part(each: BudgetEntry) -> str:
     css = f"part {texture(each.category)}"
     told = escape(f"{label(each.category)} {percent(each.share)}")
-    return f'<div class="{css}" style="flex:{each.share:.5f};--c:var(--{each.category})" title="{told}"></div>'
+    return (
+        f'<div class="{css}" style="flex:{each.share:.5f};--c:var(--{each.category})"'
+        f' title="{told}"></div>'
+    )

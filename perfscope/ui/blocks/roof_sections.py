@@ -1,4 +1,6 @@
-"""The roofline of a rank: figure, operators against their roofs, and what has no model. For pages and the report."""
+"""The roofline of a rank: figure, operators against their roofs, and what has no model. For pages
+and the report.
+"""
 
 import math
 
@@ -51,10 +53,20 @@ COLUMNS = (
     Column("dtype", "type", "the type whose arithmetic limits it"),
     Column("count", "calls", "how often it was called with these", count),
     Column("work_ns", "time", "sum of its work on the device (on a CPU: its own)", time),
-    Column("intensity", "FLOP/byte", "arithmetic intensity: operations for each byte that must move", per_byte),
+    Column(
+        "intensity",
+        "FLOP/byte",
+        "arithmetic intensity: operations for each byte that must move",
+        per_byte,
+    ),
     Column("flops_per_s", "arithmetic", "operations a second", rate),
     Column("bytes_per_s", "traffic", "bytes a second that at least moved", bandwidth),
-    Column("roof_share", "of its roof", "the time it would take at its roof, by the time it took", of_roof),
+    Column(
+        "roof_share",
+        "of its roof",
+        "the time it would take at its roof, by the time it took",
+        of_roof,
+    ),
     Column("side", "limited by", "the roof that is nearer"),
     Column("mark", "remark", "why it is above its roof"),
 )
@@ -63,7 +75,12 @@ RANGE_COLUMNS = (
     Column("name", "range", "as the program names it"),
     Column("kind", "kind", "module, annotation or NVTX"),
     Column("count", "calls", "how often", count),
-    Column("work_ns", "time", "work of operators with a cost that ran in it, their backward included", time),
+    Column(
+        "work_ns",
+        "time",
+        "work of operators with a cost that ran in it, their backward included",
+        time,
+    ),
     Column("flops", "FLOP", "operations in all", operations),
     Column("bytes", "bytes", "that at least moved", known_bytes),
     *RATES,
@@ -101,20 +118,36 @@ def roof_sections(trace: Trace, rank: int) -> list[Section | Table]:
     rows = rows[(rows["process"] == process) & (rows["device"] == device)]
     peaks = trace.fact(roofs).get((process, device), "")
     table = rows.assign(
-        sizes=[shapes(text) for text in rows["shapes"]], side=rows["side"].replace({MEMORY: "memory", "": "not known"})
+        sizes=[shapes(text) for text in rows["shapes"]],
+        side=rows["side"].replace({MEMORY: "memory", "": "not known"}),
     )
     note = (
-        "FLOPs and bytes from shapes and types; bytes are the least that must move. What is far below its roof is held up by "
-        "something else: too little work for the device, or how it goes about it."
+        "FLOPs and bytes from shapes and types; bytes are the least that must move. What is far"
+        " below its roof is held up by something else: too little work for the device, or how it"
+        " goes about it."
     )
     drawn = roofline(rows, peaks if isinstance(peaks, Peaks) else None)
     found: list[Section | Table] = [
         Section("roofline", "Roofline", said(trace, peaks, process, device), drawn),
-        Table("roofs", "Operators against their roofs", note, remarked(COLUMNS, table), table, PLACE),
+        Table(
+            "roofs", "Operators against their roofs", note, remarked(COLUMNS, table), table, PLACE
+        ),
     ]
     for fact, name, title, words, columns in (
-        (kernel_roofline, "kernel-roofs", "Kernels against their roofs", KERNELS_NOTE, KERNEL_COLUMNS),
-        (range_roofline, "range-roofs", "Modules and ranges against their roofs", RANGES_NOTE, RANGE_COLUMNS),
+        (
+            kernel_roofline,
+            "kernel-roofs",
+            "Kernels against their roofs",
+            KERNELS_NOTE,
+            KERNEL_COLUMNS,
+        ),
+        (
+            range_roofline,
+            "range-roofs",
+            "Modules and ranges against their roofs",
+            RANGES_NOTE,
+            RANGE_COLUMNS,
+        ),
     ):
         more = trace.fact(fact)
         more = more[more["process"] == process] if len(more) else more
@@ -141,25 +174,40 @@ def said(trace: Trace, peaks: Peaks | str, process: int, device: int) -> str:
     """What is drawn, under which roofs, and of how much of the time."""
     rows = of_device(trace.fact(roof_coverage), process, device)
     whole, reach = covered(rows, reachable=False), covered(rows, reachable=True)
-    text = "Each point is an operator with its shapes, its area its time. Click one to see its longest call on the timeline. "
+    text = (
+        "Each point is an operator with its shapes, its area its time. Click one to see its longest"
+        " call on the timeline. "
+    )
     text += f"FLOPs and bytes are known for {percent(whole)} of the device's time"
     if reach - whole > 0.005:
         text += f" ({percent(reach)} of what an operator of the recording launched)"
     text += ". "
     text += of_a_step(trace, process, device)
     if isinstance(peaks, Peaks):
-        measured = "measured on this machine" if peaks.measured else "by its maker's data, without sparsity"
+        measured = (
+            "measured on this machine"
+            if peaks.measured
+            else "by its maker's data, without sparsity"
+        )
         return text + f"The roofs are those of {peaks.source}, {measured}."
     return text + f"No roofs are drawn: {peaks}."
 
 
 def of_a_step(trace: Trace, process: int, device: int) -> str:
     """What a step computes, and the share of the peak that is."""
-    one = next((one for one in trace.fact(step_flops) if (one.process, one.device) == (process, device)), None)
+    one = next(
+        (one for one in trace.fact(step_flops) if (one.process, one.device) == (process, device)),
+        None,
+    )
     if one is None or one.flops <= 0:
         return ""
-    text = f"A step of {ms(one.step_ns)} does {operations(one.flops)} in products, convolutions and attention"
-    return text + (". " if one.utilisation is None else f": {percent(one.utilisation)} of the peak (MFU). ")
+    text = (
+        f"A step of {ms(one.step_ns)} does {operations(one.flops)} in products, convolutions and"
+        " attention"
+    )
+    return text + (
+        ". " if one.utilisation is None else f": {percent(one.utilisation)} of the peak (MFU). "
+    )
 
 
 def without_model(trace: Trace, process: int, device: int) -> list[Table]:

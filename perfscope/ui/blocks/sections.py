@@ -1,4 +1,6 @@
-"""The charts of a report, in order; a chart whose facts are missing is left out, the page's end says why."""
+"""The charts of a report, in order; a chart whose facts are missing is left out, the page's end
+says why.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +21,10 @@ from perfscope.ui.figures.step_times import step_times
 from perfscope.ui.figures.usage import Line, of_each_role, usage
 from perfscope.ui.figures.worker_timeline import Lanes, worker_timeline
 
-STACK_TITLES = {"main": "Stacks of the main thread", "loader-worker": "Stacks of the loader workers"}
+STACK_TITLES = {
+    "main": "Stacks of the main thread",
+    "loader-worker": "Stacks of the loader workers",
+}
 EVALUATION = "eval"  # its steps are numbered by themselves
 
 
@@ -35,7 +40,9 @@ class Section:
 
 
 def sections(trace: Trace, diagnosis: Diagnosis) -> list[Section]:
-    """All charts that this run has facts for; the one called `budget` belongs under the budget's bar."""
+    """All charts that this run has facts for; the one called `budget` belongs under the budget's
+    bar.
+    """
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     return [
         *of_budget(trace, rank),
@@ -67,7 +74,9 @@ def of_budget(trace: Trace, rank: int) -> list[Section]:
 
 
 def gaps(everything: pd.DataFrame, drawn: pd.DataFrame) -> str:
-    """Why there is no column for some of the steps between the first and the last that are drawn."""
+    """Why there is no column for some of the steps between the first and the last that are
+    drawn.
+    """
     left = everything.drop(drawn.index)
     left = left[left["ts"].between(*drawn["ts"].iloc[[0, -1]]) & (left["phase"] != EVALUATION)]
     slowed = ["a window of torch's profiler slowed them"] if left["distorted"].any() else []
@@ -79,7 +88,10 @@ def of_steps(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
     own = of_rank(trace, steps, rank)
     if not len(own):
         return []
-    note = "A point a step. Slow steps at regular distances are something that happens every so many steps."
+    note = (
+        "A point a step. Slow steps at regular distances are something that happens every so many"
+        " steps."
+    )
     figure = step_times(own, diagnosis.steps, span_s(trace))
     return [Section("steps", "How long each step took", note, figure)]
 
@@ -102,7 +114,10 @@ def recent_workers(trace: Trace) -> list[Section]:
     if not any(rows is not None and len(rows) for rows in found.values()):
         return []
     figure = worker_timeline(Lanes(**found), ((end - RECENT_NS) / 1e9, end / 1e9))
-    note = "Waits for batches, work of the training thread and each worker's fetches; made anew now and then: the axis says when."
+    note = (
+        "Waits for batches, work of the training thread and each worker's fetches; made anew now"
+        " and then: the axis says when."
+    )
     of = f" of rank {rank}" if len(mains) > 1 else ""
     return [Section("recent", f"Three seconds{of}", note, figure)]
 
@@ -113,11 +128,14 @@ def of_processes(table: pd.DataFrame | None, processes: set[int]) -> pd.DataFram
 
 def of_stacks(trace: Trace) -> list[Section]:
     note = (
-        "Sampled Python stacks, callers above, width by time. Click a frame to zoom in, the top row to go back. "
-        "Green is torch, grey is Python's own, amber is the rest."
+        "Sampled Python stacks, callers above, width by time. Click a frame to zoom in, the top row"
+        " to go back. Green is torch, grey is Python's own, amber is the rest."
     )
     trees = trace.fact(stack_tree)
-    return [Section(f"stacks-{role}", STACK_TITLES[role], note, stack_icicle(tree)) for role, tree in trees.items()]
+    return [
+        Section(f"stacks-{role}", STACK_TITLES[role], note, stack_icicle(tree))
+        for role, tree in trees.items()
+    ]
 
 
 def of_host(trace: Trace) -> list[Section]:
@@ -146,9 +164,17 @@ def of_one_host(trace: Trace) -> list[Section]:
     most = trace.manifest.memory_limit_bytes
     charts = [
         ("cpu", "Cores in use", usage(rows, of_each_role("cores"), "cores", span, limit=limit)),
-        ("delay", "Threads waiting for a core", usage(rows, of_each_role("waiting_cores"), "threads", span)),
+        (
+            "delay",
+            "Threads waiting for a core",
+            usage(rows, of_each_role("waiting_cores"), "threads", span),
+        ),
         ("disk", "Disk", usage(rows, disk, "MB/s", span, scale=1e-6)),
-        ("memory", "Memory", usage(rows, of_each_role("rss_bytes"), "GB", span, scale=1e-9, least=0.1, limit=most)),
+        (
+            "memory",
+            "Memory",
+            usage(rows, of_each_role("rss_bytes"), "GB", span, scale=1e-9, least=0.1, limit=most),
+        ),
     ]
     usable = f"; the job may use {limit:g}." if limit is not None else "."
     notes = {
@@ -157,5 +183,9 @@ def of_one_host(trace: Trace) -> list[Section]:
         "disk": "Of the block device; what the page cache served is not in it.",
         "memory": "Resident; pages shared between processes count in each.",
     }
-    drawn = [Section(name, title, notes[name], chart, half=True) for name, title, chart in charts if len(chart.data)]
+    drawn = [
+        Section(name, title, notes[name], chart, half=True)
+        for name, title, chart in charts
+        if len(chart.data)
+    ]
     return drawn if len(drawn) % 2 == 0 else [*drawn[:-1], replace(drawn[-1], half=False)]

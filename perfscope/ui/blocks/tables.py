@@ -1,4 +1,6 @@
-"""Tables of the pages and the report: each column says what it means, any can be sorted by, the whole saved as CSV."""
+"""Tables of the pages and the report: each column says what it means, any can be sorted by, the
+whole saved as CSV.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ LONGEST_NAME = 400
 
 @dataclass(frozen=True)
 class Column:
-    """`name` in the frame, the head, what it means, how a value is told (None: as text, set as code)."""
+    """`name` in the frame, the head, what it means, how a value is told (None: as text, set as
+    code).
+    """
 
     name: str
     head: str
@@ -45,7 +49,9 @@ def share(value: float) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` are already in order; `longest` names the column that holds the instant a row's `show me` leads to, if any."""
+    """`rows` are already in order; `longest` names the column that holds the instant a row's `show
+    me` leads to, if any.
+    """
 
     id: str
     title: str
@@ -57,10 +63,12 @@ class Table:
 
 
 def table_card(table: Table) -> str:
-    """HTML of the card; the script sorts and saves it. Beyond 120 rows the number of those left out stands below."""
+    """HTML of the card; the script sorts and saves it. Beyond 120 rows the number of those left out
+    stands below.
+    """
     heads = "".join(
-        f'<th class="{"text" if one.told is None else "number"}" title="{escape(one.meaning)}" tabindex="0" data-sort="{at}">'
-        f"{escape(one.head)}</th>"
+        f'<th class="{"text" if one.told is None else "number"}" title="{escape(one.meaning)}"'
+        f' tabindex="0" data-sort="{at}">{escape(one.head)}</th>'
         for at, one in enumerate(table.columns)
     )
     heads += "<th></th>" if table.place is not None else ""
@@ -68,10 +76,15 @@ def table_card(table: Table) -> str:
     body = "".join(row(table, one) for one in shown.to_dict("records"))
     wraps = ' class="wraps"' if table.wraps else ""
     left = len(table.rows) - len(shown)
-    more = f'<p class="muted">and {count(left)} more rows, each smaller than these.</p>' if left > 0 else ""
+    more = (
+        f'<p class="muted">and {count(left)} more rows, each smaller than these.</p>'
+        if left > 0
+        else ""
+    )
     return (
         f'<section class="card table" id="section-{table.id}"><h2>{escape(table.title)}'
-        f'<button type="button" class="save" data-csv="{table.id}">CSV</button></h2><p class="note">{escape(table.note)}</p>'
+        f'<button type="button" class="save" data-csv="{table.id}">CSV</button></h2><p'
+        f' class="note">{escape(table.note)}</p>'
         f'<div class="wide"><table id="table-{table.id}"{wraps}><thead><tr>{heads}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         f"{more}</section>"
@@ -91,6 +104,7 @@ def cell(column: Column, value: Any) -> str:
         text = str(value)
         short = text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…"
         return (
-            f'<td class="text" data-value="{escape(short)}" title="{escape(short)}"><code>{escape(short)}</code></td>'
+            f'<td class="text" data-value="{escape(short)}"'
+            f' title="{escape(short)}"><code>{escape(short)}</code></td>'
         )
     return f'<td class="number" data-value="{float(value):.9g}">{escape(column.told(value))}</td>'

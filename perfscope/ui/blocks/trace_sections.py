@@ -1,4 +1,6 @@
-"""Charts and tables of recorded traces: kernels, operators, ranges, communication, the allocator. For pages and the report."""
+"""Charts and tables of recorded traces: kernels, operators, ranges, communication, the allocator.
+For pages and the report.
+"""
 
 import pandas as pd
 
@@ -30,7 +32,12 @@ KERNEL_COLUMNS = (
 OPERATOR_COLUMNS = (
     Column("name", "operator", NAME),
     Column("count", "calls", "how often it was called", count),
-    Column("device_ns", "device", "kernels and copies that it and the operators inside it launched", time),
+    Column(
+        "device_ns",
+        "device",
+        "kernels and copies that it and the operators inside it launched",
+        time,
+    ),
     Column("device_self_ns", "device, itself", "what it launched itself", time),
     Column("backward_device_ns", "its backward", "what the backward of it launched", time),
     Column("host_ns", "host", "time inside it on its thread", time),
@@ -60,7 +67,12 @@ def of_rank(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
 
 def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
     """All of them, in the order of the pages."""
-    return [*device_work(trace, rank), *host_work(trace, rank), *communication(trace, rank), *memory(trace)]
+    return [
+        *device_work(trace, rank),
+        *host_work(trace, rank),
+        *communication(trace, rank),
+        *memory(trace),
+    ]
 
 
 def device_work(trace: Trace, rank: int) -> list[Section | Table]:
@@ -69,12 +81,20 @@ def device_work(trace: Trace, rank: int) -> list[Section | Table]:
     if not len(kernels):
         return []
     classes = of_rank(trace.fact(kernel_classes), rank)
-    note = f"Everything that ran on the device of rank {int(kernels['rank'].iloc[0])}, by sort of work."
+    note = (
+        f"Everything that ran on the device of rank {int(kernels['rank'].iloc[0])}, by sort of"
+        " work."
+    )
     return [
         Section("classes", "What the device's time went to", note, class_bars(classes)),
         *queue(trace, rank),
         Table(
-            "kernels", "Kernels and copies", "Longest in sum first.", KERNEL_COLUMNS, kernels, ("longest_ts", "max_ns")
+            "kernels",
+            "Kernels and copies",
+            "Longest in sum first.",
+            KERNEL_COLUMNS,
+            kernels,
+            ("longest_ts", "max_ns"),
         ),
     ]
 
@@ -82,15 +102,27 @@ def device_work(trace: Trace, rank: int) -> list[Section | Table]:
 def queue(trace: Trace, rank: int) -> list[Section]:
     """How far the host ran ahead of the device."""
     depth = of_rank(trace.fact(launch_queue), rank)
-    one = next((one for one in trace.fact(queue_summaries) if len(depth) and one.rank == depth["rank"].iloc[0]), None)
+    one = next(
+        (
+            one
+            for one in trace.fact(queue_summaries)
+            if len(depth) and one.rank == depth["rank"].iloc[0]
+        ),
+        None,
+    )
     if one is None:
         return []
     note = (
-        f"The host ran {digits(one.mean_depth)} kernels ahead on average; {percent(one.empty_share)} of the time none was "
-        f"waiting. From launch to start {ms(one.latency_ns)} (median), a launch call takes {ms(one.call_ns)}, a kernel "
-        f"{ms(one.kernel_ns)}."
+        f"The host ran {digits(one.mean_depth)} kernels ahead on average;"
+        f" {percent(one.empty_share)} of the time none was waiting. From launch to start"
+        f" {ms(one.latency_ns)} (median), a launch call takes {ms(one.call_ns)}, a kernel"
+        f" {ms(one.kernel_ns)}."
     )
-    return [Section("launch-queue", "Kernels that are launched and wait", note, launch_queue_line(depth))]
+    return [
+        Section(
+            "launch-queue", "Kernels that are launched and wait", note, launch_queue_line(depth)
+        )
+    ]
 
 
 def host_work(trace: Trace, rank: int) -> list[Section | Table]:
@@ -131,17 +163,24 @@ def memory(trace: Trace) -> list[Section | Table]:
     for at, one in enumerate(trace.fact(allocators)[:MOST_ALLOCATORS]):
         where = "Host memory" if one.device < 0 else f"Device {one.device}"
         note = f"At its peak {megabytes(one.peak_bytes)} are in use"
-        note += "." if one.unused_share is None else f" of {megabytes(one.reserved_bytes)} reserved: "
+        note += (
+            "." if one.unused_share is None else f" of {megabytes(one.reserved_bytes)} reserved: "
+        )
         note += (
             ""
             if one.unused_share is None
             else f"{percent(one.unused_share)} is held and not used (fragmentation and cache)."
         )
-        found.append(Section(f"allocator-{at}", f"{where}: what tensors use", note, allocator_lines(one)))
+        found.append(
+            Section(f"allocator-{at}", f"{where}: what tensors use", note, allocator_lines(one))
+        )
     owners = trace.fact(memory_owners)
     if len(owners):
         title = "Who asks for memory"
-        note = "By the operator that was running. Memory freed at once counts too: it still costs the call."
+        note = (
+            "By the operator that was running. Memory freed at once counts too: it still costs the"
+            " call."
+        )
         rows = owners.assign(wide=1_000_000)
         found.append(Table("owners", title, note, OWNER_COLUMNS, rows, ("largest_ts", "wide")))
     return found

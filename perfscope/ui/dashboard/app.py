@@ -1,4 +1,6 @@
-"""The dashboard: a Dash application over a library of runs. Every page, figure and script comes from this machine."""
+"""The dashboard: a Dash application over a library of runs. Every page, figure and script comes
+from this machine.
+"""
 
 import logging
 from importlib.resources import files
@@ -28,7 +30,7 @@ INDEX = """<!doctype html>
 <script src="/own/script.js"></script><script src="/timeline/component.js"></script>
 </head><body>{%app_entry%}<noscript>The dashboard needs JavaScript; the HTML report answers without.</noscript>
 <div hidden>{%config%}{%scripts%}{%renderer%}</div></body></html>
-"""
+"""  # noqa: E501
 
 
 def create_app(source: Source) -> Dash:
@@ -54,14 +56,18 @@ def create_app(source: Source) -> Dash:
         one.register(app, source.library)
     serve_files(app.server, source.library)
     library = source.library
-    timeline_routes.register(app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis)
+    timeline_routes.register(
+        app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis
+    )
     guard(app.server, source.access, lambda: list(app.csp_hashes()))
     check_callbacks(app)
     return app
 
 
 def register(app: Dash, source: Source) -> None:
-    """What every page shares: from the address to the page, and from a stored figure to a drawn one."""
+    """What every page shares: from the address to the page, and from a stored figure to a drawn
+    one.
+    """
     where = (Input("url", "pathname"), Input("url", "search"))
     what = (
         Output("links", "children"),
@@ -71,7 +77,11 @@ def register(app: Dash, source: Source) -> None:
     )
 
     def go(path: object, search: object) -> tuple[Any, ...]:
-        found = shown(source, path if isinstance(path, str) else "/", search if isinstance(search, str) else None)
+        found = shown(
+            source,
+            path if isinstance(path, str) else "/",
+            search if isinstance(search, str) else None,
+        )
         return found.links, found.page, found.title, None
 
     app.callback(*what, *where)(go)

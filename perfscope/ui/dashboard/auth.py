@@ -1,4 +1,6 @@
-"""Access to the dashboard: its token, the cookie that a browser keeps instead, and the host names it is served under."""
+"""Access to the dashboard: its token, the cookie that a browser keeps instead, and the host names
+it is served under.
+"""
 
 import hmac
 import ipaddress
@@ -25,7 +27,9 @@ class Access:
 
     port: int
     address: str = "127.0.0.1"
-    token: str | None = field(default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES), repr=False)
+    token: str | None = field(
+        default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES), repr=False
+    )
 
     def __post_init__(self) -> None:
         if self.token is None:
@@ -33,19 +37,25 @@ class Access:
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie. Browsers send cookies to every port of a host, so the name holds the port."""
+        """The name of the cookie. Browsers send cookies to every port of a host, so the name holds
+        the port.
+        """
         return f"perfscope-{self.port}"
 
     @property
     def hosts(self) -> frozenset[str]:
-        """The `Host` headers that are answered. Others come from a page whose name resolves to us (DNS rebinding)."""
+        """The `Host` headers that are answered. Others come from a page whose name resolves to us
+        (DNS rebinding).
+        """
         names = {*LOOPBACK_NAMES, in_url(self.address)}
         if not is_loopback(self.address):
             names |= {socket.gethostname(), socket.getfqdn(), *interface_addresses()}
         return frozenset(f"{name}:{self.port}".lower() for name in names)
 
     def accepts(self, given: str) -> bool:
-        """Return whether `given` is the token, in a time that does not depend on where it differs."""
+        """Return whether `given` is the token, in a time that does not depend on where it
+        differs.
+        """
         if self.token is None:
             return True
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
@@ -53,12 +63,15 @@ class Access:
     def admits(self, request: flask.Request) -> bool:
         """Return whether the browser holds the cookie.
 
-        Several may have the name: a server on another port of this host can set one for a longer path.
+        Several may have the name: a server on another port of this host can set one for a longer
+        path.
         """
         return self.token is None or any(map(self.accepts, request.cookies.getlist(self.cookie)))
 
     def remember(self, response: flask.Response) -> flask.Response:
-        """Make the browser keep the token where no script can read it and no other site can use it."""
+        """Make the browser keep the token where no script can read it and no other site can use
+        it.
+        """
         if self.token is not None:
             response.set_cookie(self.cookie, self.token, path="/", httponly=True, samesite="Strict")
         return response
@@ -67,7 +80,9 @@ class Access:
         """Return the address of a page, with the token where one is needed."""
         unspecified = {"0.0.0.0": "127.0.0.1", "::": "::1"}
         host = in_url(unspecified.get(self.address, self.address))
-        return f"http://{host}:{self.port}{path}" + (f"?{PARAMETER}={self.token}" if self.token is not None else "")
+        return f"http://{host}:{self.port}{path}" + (
+            f"?{PARAMETER}={self.token}" if self.token is not None else ""
+        )
 
 
 def is_loopback(address: str) -> bool:
@@ -83,7 +98,9 @@ def is_loopback(address: str) -> bool:
 def refuse_without_token(address: str) -> None:
     """Raise UsageError where a server without a token could be reached from another machine."""
     if not is_loopback(address):
-        raise UsageError(f"--no-token works on loopback only: leave out --host {address}, or --no-token")
+        raise UsageError(
+            f"--no-token works on loopback only: leave out --host {address}, or --no-token"
+        )
 
 
 def in_url(address: str) -> str:
@@ -100,7 +117,9 @@ def interface_addresses() -> Iterable[str]:
 
 
 def without_token(target: str) -> str:
-    """Return a path with its query as an address on this server, without a token, whatever `target` holds."""
+    """Return a path with its query as an address on this server, without a token, whatever `target`
+    holds.
+    """
     path, _, query = target.partition("?")
     return local_place(path, parse_qsl(query, keep_blank_values=True))
 
@@ -110,6 +129,8 @@ def local_place(path: str, query: Iterable[tuple[str, str]]) -> str:
 
     A path that begins with two slashes or backslashes would be another host's.
     """
-    kept = urlencode([(name, value) for name, value in query if name != PARAMETER], errors="replace")
+    kept = urlencode(
+        [(name, value) for name, value in query if name != PARAMETER], errors="replace"
+    )
     place = "/" + quote(path.lstrip("/\\"), safe=UNQUOTED, errors="replace")
     return f"{place}?{kept}" if kept else place

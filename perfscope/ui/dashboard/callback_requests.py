@@ -1,4 +1,5 @@
-"""What a browser sends to a callback, checked before Dash dispatches it: a request that no page of ours makes is refused.
+"""What a browser sends to a callback, checked before Dash dispatches it: a request that no page of
+ours makes is refused.
 
 Dash trusts the names in a request, and answers what does not fit with a traceback.
 """
@@ -16,10 +17,14 @@ ENDPOINT = "/_dash-update-component"
 
 
 def check_callbacks(app: Dash) -> None:
-    """Refuse requests to callbacks that do not name a callback, its inputs, state and outputs as they were registered."""
+    """Refuse requests to callbacks that do not name a callback, its inputs, state and outputs as
+    they were registered.
+    """
 
     def before() -> None:
-        if flask.request.endpoint == ENDPOINT and not fits(app.callback_map, body_of(flask.request)):
+        if flask.request.endpoint == ENDPOINT and not fits(
+            app.callback_map, body_of(flask.request)
+        ):
             raise BadRequest("no callback is asked for like this")
 
     app.server.before_request(before)
@@ -57,11 +62,15 @@ def fits(callbacks: Mapping[str, Mapping[str, Any]], body: Any) -> bool:
 
 
 def same_properties(given: Any, registered: list[dict[str, Any]]) -> bool:
-    """Return whether the inputs or the state are those that were registered; their values are for the callback to check."""
+    """Return whether the inputs or the state are those that were registered; their values are for
+    the callback to check.
+    """
     if not isinstance(given, list) or len(given) != len(registered):
         return False
     return all(
-        isinstance(one, dict) and one.get("id") == wanted["id"] and one.get("property") == wanted["property"]
+        isinstance(one, dict)
+        and one.get("id") == wanted["id"]
+        and one.get("property") == wanted["property"]
         for one, wanted in zip(given, registered, strict=True)
     )
 
@@ -79,13 +88,24 @@ def same_output(given: Any, wanted: Output) -> bool:
     """Return whether it is that output; for one of all elements of a kind, a list of such."""
     pattern = wanted.component_id
     if isinstance(pattern, dict) and ALL in pattern.values():
-        return isinstance(given, list) and all(is_one_of(each, pattern, wanted.component_property) for each in given)
-    return isinstance(given, dict) and given == {"id": pattern, "property": wanted.component_property}
+        return isinstance(given, list) and all(
+            is_one_of(each, pattern, wanted.component_property) for each in given
+        )
+    return isinstance(given, dict) and given == {
+        "id": pattern,
+        "property": wanted.component_property,
+    }
 
 
 def is_one_of(given: Any, pattern: dict[str, Any], name: str) -> bool:
-    """Return whether an output is the property `name` of an element whose id matches the pattern."""
-    if not isinstance(given, dict) or given.get("property") != name or not isinstance(given.get("id"), dict):
+    """Return whether an output is the property `name` of an element whose id matches the
+    pattern.
+    """
+    if (
+        not isinstance(given, dict)
+        or given.get("property") != name
+        or not isinstance(given.get("id"), dict)
+    ):
         return False
     found = given["id"]
     return found.keys() == pattern.keys() and all(

@@ -1,4 +1,6 @@
-"""A figure on a page of the dashboard: its data in a store, drawn by the browser in the colours of the theme."""
+"""A figure on a page of the dashboard: its data in a store, drawn by the browser in the colours of
+the theme.
+"""
 
 import json
 from typing import Any
@@ -18,9 +20,15 @@ def graphs(sections: list[Section]) -> dict[str, Component]:
 
 
 def graph(section: Section) -> Component:
-    """A store and a graph that belong together by `name`; the script fills the graph from the store."""
+    """A store and a graph that belong together by `name`; the script fills the graph from the
+    store.
+    """
     label = f"{section.title}. {section.note}"
-    drawn = dcc.Graph(id={"kind": "graph", "name": section.id}, config=CONFIG, style={"height": height(section.figure)})
+    drawn = dcc.Graph(
+        id={"kind": "graph", "name": section.id},
+        config=CONFIG,
+        style={"height": height(section.figure)},
+    )
     stored = dcc.Store(id={"kind": "figure", "name": section.id}, data=plain(section))
     props: dict[str, Any] = {"role": "img", "aria-label": label, "data-chart": section.id}
     return html.Div([stored, drawn], className="chart", **props)
@@ -28,5 +36,7 @@ def graph(section: Section) -> Component:
 
 def plain(section: Section) -> dict[str, Any]:
     figure: dict[str, Any] = json.loads(section.figure.to_json())
-    figure["layout"]["uirevision"] = section.id  # what the viewer has zoomed to stays when the data change
+    figure["layout"]["uirevision"] = (
+        section.id
+    )  # what the viewer has zoomed to stays when the data change
     return figure

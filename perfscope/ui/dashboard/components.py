@@ -1,6 +1,7 @@
 """HTML that the report prints, as components of the dashboard: one markup, two ways to show it.
 
-What comes out are React elements: whatever a run is called by reaches the page as text, never as markup.
+What comes out are React elements: whatever a run is called by reaches the page as text, never as
+markup.
 """
 
 from collections.abc import Mapping
@@ -11,12 +12,19 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 VOID = {"br", "hr", "img", "input"}
-RENAMED = {"class": "className", "colspan": "colSpan", "rowspan": "rowSpan", "tabindex": "tabIndex", "for": "htmlFor"}
+RENAMED = {
+    "class": "className",
+    "colspan": "colSpan",
+    "rowspan": "rowSpan",
+    "tabindex": "tabIndex",
+    "for": "htmlFor",
+}
 KEPT = {"id", "title", "href", "role", "hidden", "open", "download", "type"}
 
 
 def components(markup: str, base: str, charts: Mapping[str, Component] | None = None) -> list[Any]:
-    """The components of trusted, escaped markup; a door onto the timeline leads to it under `base`, the run's address.
+    """The components of trusted, escaped markup; a door onto the timeline leads to it under `base`,
+    the run's address.
 
     `charts`: id of an element of class `chart` -> what stands in its place.
     """
@@ -59,7 +67,9 @@ class Builder(HTMLParser):
 
 def element(tag: str, given: dict[str, str], children: list[Any], base: str) -> Component:
     """One element; links inside the dashboard change the page without loading it anew."""
-    props: dict[str, Any] = {RENAMED.get(name, name): value for name, value in given.items() if is_kept(name)}
+    props: dict[str, Any] = {
+        RENAMED.get(name, name): value for name, value in given.items() if is_kept(name)
+    }
     if "style" in given:
         props["style"] = style_of(given["style"])
     if tag == "input":
@@ -84,7 +94,9 @@ def link(href: str, props: dict[str, Any], children: list[Any]) -> Component:
 
 def search_field(given: dict[str, str]) -> Component:
     """A field to type into; what it does is told by its class."""
-    return dcc.Input(type="search", placeholder=given.get("placeholder", ""), className=given.get("class", ""))
+    return dcc.Input(
+        type="search", placeholder=given.get("placeholder", ""), className=given.get("class", "")
+    )
 
 
 def style_of(text: str) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""The checks before every request and the headers of every response, decided by the route that answers."""
+"""The checks before every request and the headers of every response, decided by the route that
+answers.
+"""
 
 from collections.abc import Callable
 
@@ -17,7 +19,14 @@ COMPONENT_FILES = "/_dash-component-suites/<string:package_name>/<path:fingerpri
 ALLOWED_METHODS = ("GET", "HEAD", "POST")
 LARGEST_BODY_BYTES = 1 << 20
 STATIC_FILES = frozenset(
-    ("own-style", "own-script", "timeline.script", "timeline.style", "/_favicon.ico", COMPONENT_FILES)
+    (
+        "own-style",
+        "own-script",
+        "timeline.script",
+        "timeline.style",
+        "/_favicon.ico",
+        COMPONENT_FILES,
+    )
 )
 """The routes of files that hold nothing of a run: the browser may keep them, plotly among them."""
 LOAD_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -27,7 +36,8 @@ Hashes = Callable[[], list[str]]
 def guard(server: flask.Flask, access: Access, hashes: Hashes) -> None:
     """Check every request to `server`, and set the headers of every response.
 
-    `hashes` gives the content security policy's hashes of the scripts that stand in the application's page.
+    `hashes` gives the content security policy's hashes of the scripts that stand in the
+    application's page.
     """
     hosts = access.hosts
     server.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
@@ -46,15 +56,24 @@ def guard(server: flask.Flask, access: Access, hashes: Hashes) -> None:
             return None
         if asks_for_page(request):
             return sign_in.form(local_place(request.path, request.args.items(multi=True)))
-        return text_response("perfscope: this needs the token; open the address that the terminal printed", 401)
+        return text_response(
+            "perfscope: this needs the token; open the address that the terminal printed", 401
+        )
 
     def after(response: flask.Response) -> flask.Response:
         return with_headers(response, flask.request.endpoint, hashes, is_loopback(access.address))
 
     server.before_request(before)
     server.after_request(after)
-    server.register_error_handler(DependencyException, lambda _: text_response("perfscope: no such file", 404))
-    server.add_url_rule(sign_in.PATH, sign_in.ENDPOINT, lambda: sign_in.answer(access, flask.request), methods=["POST"])
+    server.register_error_handler(
+        DependencyException, lambda _: text_response("perfscope: no such file", 404)
+    )
+    server.add_url_rule(
+        sign_in.PATH,
+        sign_in.ENDPOINT,
+        lambda: sign_in.answer(access, flask.request),
+        methods=["POST"],
+    )
 
 
 def asks_for_page(request: flask.Request) -> bool:
@@ -71,20 +90,29 @@ def refusal(request: flask.Request, hosts: frozenset[str]) -> str | None:
         return "a request that changes something must name its origin"
     if origin is not None and origin.lower() != f"http://{host}":
         return "the request comes from a page of another site"
-    if "Transfer-Encoding" in request.headers:  # no browser sends a request so, and a malformed one ends in a traceback
+    if (
+        "Transfer-Encoding" in request.headers
+    ):  # no browser sends a request so, and a malformed one ends in a traceback
         return "a request must say its length"
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") and not is_navigation(request):
+    if request.headers.get("Sec-Fetch-Site", "none") not in (
+        "same-origin",
+        "none",
+    ) and not is_navigation(request):
         return "the request comes from a page of another site"
     return None
 
 
 def is_navigation(request: flask.Request) -> bool:
-    """Return whether a browser opens a page of ours in a tab, as it does for a link on another site."""
+    """Return whether a browser opens a page of ours in a tab, as it does for a link on another
+    site.
+    """
     fetch = [request.headers.get(f"Sec-Fetch-{name}") for name in ("Mode", "Dest")]
     return asks_for_page(request) and fetch == ["navigate", "document"]
 
 
-def with_headers(response: flask.Response, endpoint: str | None, hashes: Hashes, local: bool) -> flask.Response:
+def with_headers(
+    response: flask.Response, endpoint: str | None, hashes: Hashes, local: bool
+) -> flask.Response:
     """Set what a browser may do with a response. A view's own policy stays."""
     headers = response.headers
     if "Content-Security-Policy" not in headers:
@@ -103,17 +131,27 @@ def with_headers(response: flask.Response, endpoint: str | None, hashes: Hashes,
 
 
 def policy_of(endpoint: str | None, hashes: Hashes) -> str:
-    """Return the content security policy of a route: what its page may load. What is not a page may load nothing."""
+    """Return the content security policy of a route: what its page may load. What is not a page may
+    load nothing.
+    """
     if endpoint in APP_ROUTES:
         scripts = " ".join(["'self'", *(f"'{one.strip(chr(39))}'" for one in hashes())])
         loads = (
-            f"default-src 'self'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:"
+            f"default-src 'self'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src"
+            " 'self' data: blob:"
         )
-        return f"{loads}; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        return (
+            f"{loads}; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self';"
+            " frame-ancestors 'none'"
+        )
     if endpoint == REPORT_ROUTE:
         scripts = " ".join(f"'{one}'" for one in script_hashes())
-        loads = f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:"
-        # In the sandbox the report has an origin of its own: it could not ask the dashboard for anything.
+        loads = (
+            f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:"
+            " blob:"
+        )
+        # In the sandbox the report has an origin of its own: it could not ask the dashboard for
+        # anything.
         return f"{loads}; sandbox allow-scripts allow-downloads; {LOAD_NOTHING.partition('; ')[2]}"
     return LOAD_NOTHING
 

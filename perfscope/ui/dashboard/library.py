@@ -1,4 +1,5 @@
-"""The runs that the dashboard may show: which there are, each opened once for all viewers, a few kept in memory.
+"""The runs that the dashboard may show: which there are, each opened once for all viewers, a few
+kept in memory.
 
 An address names a run by its id; only ids of what was found under the opened folder lead to a path.
 """
@@ -35,7 +36,9 @@ class Library:
 
     def __init__(self, root: Path) -> None:
         if not root.exists():
-            raise UsageError(f"{root} does not exist; name a run folder, a trace or a folder of them")
+            raise UsageError(
+                f"{root} does not exist; name a run folder, a trace or a folder of them"
+            )
         self.root = root
         self.lock = threading.Lock()
         self.seen: dict[str, Found] = {}
@@ -58,7 +61,9 @@ class Library:
             return list(self.seen.values())
 
     def get(self, run_id: str) -> Opened:
-        """The run, read and diagnosed, again when its files have changed. Raises UsageError where there is none to read."""
+        """The run, read and diagnosed, again when its files have changed. Raises UsageError where
+        there is none to read.
+        """
         found = next((one for one in self.runs() if one.id == run_id), None)
         if found is None:
             raise UsageError(f"there is no run {run_id!r} under {self.root}")
@@ -90,6 +95,8 @@ class Library:
 
 
 def refuse_links(found: Found, root: Path) -> None:
-    """Raise UsageError where a run would be read from outside the opened folder; looked at just before it is read."""
+    """Raise UsageError where a run would be read from outside the opened folder; looked at just
+    before it is read.
+    """
     if found.leads_out or any(leads_out(path, root) for path in found.paths):
         raise UsageError(OUTSIDE)

@@ -1,4 +1,6 @@
-"""A run while it is recorded: charts that move, the verdict of the last half minute, and the buttons that steer it."""
+"""A run while it is recorded: charts that move, the verdict of the last half minute, and the
+buttons that steer it.
+"""
 
 import threading
 import time
@@ -23,18 +25,23 @@ from perfscope.ui.report import block
 
 PATH = "/live"
 WINDOW = (
-    "Torch's profiler for a few steps: operators, shapes, memory. Those steps take longer and are left out of every time. "
-    "A process gets a second window only where that is known to be safe; the source `kernels` gives the reason."
+    "Torch's profiler for a few steps: operators, shapes, memory. Those steps take longer and are"
+    " left out of every time. A process gets a second window only where that is known to be safe;"
+    " the source `kernels` gives the reason."
 )
 CHARTED_S = WINDOW_NS / 1e9
 NOTHING_SEEN: dict[str, Any] = {"tick": 0, "diagnosed": 0, "drawn": 0, "charts": []}
 REDRAWN_S = 12.0
-"""How often charts that do not move with the beat are made anew: they cost as much as a diagnosis and change slower."""
+"""How often charts that do not move with the beat are made anew: they cost as much as a diagnosis
+and change slower.
+"""
 
 
 @dataclass
 class Made:
-    """What one look looks like, made once for all viewers; `figures` as plain data, `drawn` counts how often all were made."""
+    """What one look looks like, made once for all viewers; `figures` as plain data, `drawn` counts
+    how often all were made.
+    """
 
     look: Look
     sections: list[Section]
@@ -44,7 +51,9 @@ class Made:
 
 @dataclass
 class Drawing:
-    """Remembers the newest. All figures are made with a diagnosis now and then; in between the beat's points move."""
+    """Remembers the newest. All figures are made with a diagnosis now and then; in between the
+    beat's points move.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: Made | None = None
@@ -61,7 +70,9 @@ class Drawing:
             return self.made
 
     def due(self, look: Look) -> bool:
-        """Are all charts to be made anew? Each time that there is a diagnosis, but not more often than they are worth."""
+        """Are all charts to be made anew? Each time that there is a diagnosis, but not more often
+        than they are worth.
+        """
         if self.made is None or self.made.look.ended != look.ended:
             return True
         if self.made.look.diagnosed == look.diagnosed:
@@ -90,7 +101,9 @@ def whole(look: Look, number: int) -> Made:
 
 
 def moved_on(made: Made, look: Look) -> Made:
-    """The beat of a newer look; a rank or worker that came meanwhile shows with the next diagnosis."""
+    """The beat of a newer look; a rank or worker that came meanwhile shows with the next
+    diagnosis.
+    """
     rows, span = look.recent.fact(batch_times), span_of(look)
     figures = dict(made.figures)
     for name, series in (("beat", beats(rows)), ("queue", depths(rows))):
@@ -110,7 +123,12 @@ def layout(live: Live) -> list[Any]:
                         html.Span(id="live-status"),
                         html.Span(
                             [
-                                html.Button("Take a window now", id="live-window", className="button", title=WINDOW),
+                                html.Button(
+                                    "Take a window now",
+                                    id="live-window",
+                                    className="button",
+                                    title=WINDOW,
+                                ),
                                 html.Button("Stop recording", id="live-stop", className="button"),
                             ],
                             id="live-controls",
@@ -123,7 +141,10 @@ def layout(live: Live) -> list[Any]:
         html.Div(id="live-said", role="status"),
         html.Div(
             html.Section(
-                [html.H1("Watching …"), html.P("The first whole steps are awaited.", className="muted")],
+                [
+                    html.H1("Watching …"),
+                    html.P("The first whole steps are awaited.", className="muted"),
+                ],
                 className="card",
             ),
             id="live-answer",
@@ -155,43 +176,87 @@ def register(app: Dash, live: Live) -> None:
         if ctx.triggered_id == "live-stop":
             live.recording.stop()
             return "Stopping …"
-        return "A window of torch's profiler was asked for." if live.recording.window() else "The recording has ended."
+        return (
+            "A window of torch's profiler was asked for."
+            if live.recording.window()
+            else "The recording has ended."
+        )
 
     names = ("live-who", "live-status", "live-answer", "live-cards", "live-changes")
     outputs = [Output(name, "children") for name in names]
     figures = Output({"kind": "figure", "name": ALL}, "data")
     seen = Output("live-seen", "data")
     clock = Input("live-clock", "n_intervals")
-    app.callback(*outputs, Output("live-controls", "hidden"), seen, figures, clock, State("live-seen", "data"))(ticked)
+    app.callback(
+        *outputs,
+        Output("live-controls", "hidden"),
+        seen,
+        figures,
+        clock,
+        State("live-seen", "data"),
+    )(ticked)
     buttons = (Input("live-stop", "n_clicks"), Input("live-window", "n_clicks"))
     app.callback(Output("live-said", "children"), *buttons)(steer)
 
 
 def seen_by(sent: object) -> dict[str, Any]:
-    """Return what a viewer has seen, as `news` told it; nothing where its browser sends something else."""
+    """Return what a viewer has seen, as `news` told it; nothing where its browser sends something
+    else.
+    """
     given = sent if isinstance(sent, dict) else {}
-    fitting = {name: given[name] for name, value in NOTHING_SEEN.items() if type(given.get(name)) is type(value)}
+    fitting = {
+        name: given[name]
+        for name, value in NOTHING_SEEN.items()
+        if type(given.get(name)) is type(value)
+    }
     return {**NOTHING_SEEN, **fitting}
 
 
 def news(made: Made, seen: dict[str, Any]) -> tuple[Any, ...]:
-    """What of a look a viewer has not seen: the answer when there is a new one, cards when there are others, figures always."""
+    """What of a look a viewer has not seen: the answer when there is a new one, cards when there
+    are others, figures always.
+    """
     look, charts = made.look, [one.id for one in made.sections]
     base = f"/run/{identity(look.trace.path.name)}" if look.trace.path is not None else ""
     fresh = look.diagnosed != seen["diagnosed"] or look.ended is not None
     people = components(who(look.trace, look.diagnosis), base) if fresh else no_update
-    answer: Any = components(verdict_and_budget(look.trace, look.diagnosis), base) if fresh else no_update
+    answer: Any = (
+        components(verdict_and_budget(look.trace, look.diagnosis), base) if fresh else no_update
+    )
     changes: Any = components(changes_and_ranks(look.diagnosis), base) if fresh else no_update
     cards: Any = no_update
     if charts != seen["charts"]:
         cards = components(
-            f'<div class="charts">{"".join(map(block, made.sections))}</div>', base, graphs(made.sections)
+            f'<div class="charts">{"".join(map(block, made.sections))}</div>',
+            base,
+            graphs(made.sections),
         )
     asked = [one["id"]["name"] for one in ctx.outputs_list[-1]]
-    moving = asked if made.drawn != seen["drawn"] else [name for name in asked if name in ("beat", "queue")]
-    figures = [made.figures[name] if name in moving and name in made.figures else no_update for name in asked]
-    now_seen = {"tick": look.tick, "diagnosed": look.diagnosed, "drawn": made.drawn, "charts": charts}
-    return people, status(look, base), answer, cards, changes, look.ended is not None, now_seen, figures
+    moving = (
+        asked
+        if made.drawn != seen["drawn"]
+        else [name for name in asked if name in ("beat", "queue")]
+    )
+    figures = [
+        made.figures[name] if name in moving and name in made.figures else no_update
+        for name in asked
+    ]
+    now_seen = {
+        "tick": look.tick,
+        "diagnosed": look.diagnosed,
+        "drawn": made.drawn,
+        "charts": charts,
+    }
+    return (
+        people,
+        status(look, base),
+        answer,
+        cards,
+        changes,
+        look.ended is not None,
+        now_seen,
+        figures,
+    )
 
 
 def said_only(error: str) -> tuple[Any, ...]:
@@ -208,4 +273,7 @@ def status(look: Look, base: str) -> list[Any]:
         taken = look.trace.fact(windows_taken)
         shown = f", {plural(taken, 'window')}" if taken else ""
         return [html.I(className="recording"), f"recording {minutes}:{seconds:02d}{shown}"]
-    return [f"ended after {minutes}:{seconds:02d}: {look.ended}. ", dcc.Link("The whole run", href=f"{base}/overview")]
+    return [
+        f"ended after {minutes}:{seconds:02d}: {look.ended}. ",
+        dcc.Link("The whole run", href=f"{base}/overview"),
+    ]

@@ -1,4 +1,6 @@
-"""A recording that runs beside the dashboard in a process of its own: looking never slows it, and it outlives no dashboard."""
+"""A recording that runs beside the dashboard in a process of its own: looking never slows it, and
+it outlives no dashboard.
+"""
 
 import subprocess
 import sys
@@ -17,20 +19,35 @@ class Recording:
 
     def __init__(self, pid: int, out: Path, options: list[str]) -> None:
         self.pid, self.out = pid, out
-        command = [sys.executable, "-m", "perfscope", "attach", str(pid), "--steered", f"--out={out}", *options]
+        command = [
+            sys.executable,
+            "-m",
+            "perfscope",
+            "attach",
+            str(pid),
+            "--steered",
+            f"--out={out}",
+            *options,
+        ]
         # A session of its own: Ctrl-C in the terminal is for the dashboard, which says `stop`.
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def appeared(self) -> None:
-        """Wait until there is a run folder. Raises PerfscopeError when the recording ends before (its message is on stderr)."""
+        """Wait until there is a run folder. Raises PerfscopeError when the recording ends before
+        (its message is on stderr).
+        """
         deadline = time.monotonic() + APPEARS_S
         while not is_run(self.out):
             code = self.process.poll()
             if code is not None:
-                raise PerfscopeError(f"the recording of process {self.pid} did not start, see above")
+                raise PerfscopeError(
+                    f"the recording of process {self.pid} did not start, see above"
+                )
             if time.monotonic() > deadline:
                 self.stop()
-                raise PerfscopeError(f"the recording of process {self.pid} has not started within {APPEARS_S:g} s")
+                raise PerfscopeError(
+                    f"the recording of process {self.pid} has not started within {APPEARS_S:g} s"
+                )
             time.sleep(0.05)
 
     def window(self) -> bool:

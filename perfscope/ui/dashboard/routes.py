@@ -23,16 +23,22 @@ class Shown:
 
 
 def shown(source: Source, path: str, search: str | None) -> Shown:
-    """The page at an address; one that says why where there is none. Never raises for what an address holds."""
+    """The page at an address; one that says why where there is none. Never raises for what an
+    address holds.
+    """
     library, live = source.library, source.live is not None
     only = library.single
     parts = [part for part in path.split("/") if part]
     if not parts and only is not None:
         parts = ["run", only.id]
     if not parts:
-        return Shown(links(None, "", False, live), run_list.layout(library, source.verdicts), "runs")
+        return Shown(
+            links(None, "", False, live), run_list.layout(library, source.verdicts), "runs"
+        )
     if parts == ["live"] and source.live is not None:
-        return Shown(links(None, "live", only is not None, live), live_page.layout(source.live), "live")
+        return Shown(
+            links(None, "live", only is not None, live), live_page.layout(source.live), "live"
+        )
     if parts[0] != "run" or len(parts) not in (2, 3):
         return nowhere(source, "There is no such page", f"Nothing is at {path}.")
     try:
@@ -49,7 +55,9 @@ def of_run(view: View, name: str, single: bool, live: bool) -> Shown:
         pages = ", ".join(one.TITLE for one in PAGES)
         body: list[Any] = [notice("There is no such page", f"A run has these: {pages}.", overview)]
     elif (why := page.not_applicable(view.trace)) is not None:
-        body = [notice(f"No {page.TITLE.lower()} of this run", f"{why[:1].upper()}{why[1:]}.", overview)]
+        body = [
+            notice(f"No {page.TITLE.lower()} of this run", f"{why[:1].upper()}{why[1:]}.", overview)
+        ]
     else:
         body = page.layout(view)
     title = f"{page.TITLE if page is not None else 'perfscope'}: {view.opened.found.name}"
@@ -59,4 +67,6 @@ def of_run(view: View, name: str, single: bool, live: bool) -> Shown:
 def nowhere(source: Source, title: str, words: str) -> Shown:
     single = source.library.single is not None
     door = ("Overview" if single else "All runs", "/")
-    return Shown(links(None, "-", single, source.live is not None), [notice(title, words, door)], title)
+    return Shown(
+        links(None, "-", single, source.live is not None), [notice(title, words, door)], title
+    )

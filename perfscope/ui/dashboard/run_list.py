@@ -34,14 +34,19 @@ def layout(library: Library, verdicts: Verdicts) -> list[Any]:
 
 def register(app: Dash, library: Library, verdicts: Verdicts) -> None:
     """The list asks again every two seconds."""
-    app.callback(Output("runs", "children"), Input("runs-clock", "n_intervals"))(lambda _: rows(library, verdicts))
+    app.callback(Output("runs", "children"), Input("runs-clock", "n_intervals"))(
+        lambda _: rows(library, verdicts)
+    )
 
 
 def rows(library: Library, verdicts: Verdicts) -> Component:
     """The table, or what to do where there is nothing yet."""
     runs = library.runs()
     if not runs:
-        words = "Record one with `perfscope attach PID`, or put a PyTorch profiler's trace here: it shows up by itself."
+        words = (
+            "Record one with `perfscope attach PID`, or put a PyTorch profiler's trace here: it"
+            " shows up by itself."
+        )
         return notice("No run here yet", words)
     known = verdicts.of(runs)
     head = html.Thead(html.Tr([html.Th(name) for name in HEADS]))
@@ -54,19 +59,32 @@ def row(run: Found, judged: Judged | None) -> Component:
     name = html.Td(
         [
             dcc.Link(run.name, href=f"/run/{run.id}/overview"),
-            html.Div(", ".join([*(judged.who[:1] if judged else []), age(run), size(run)]), className="muted"),
+            html.Div(
+                ", ".join([*(judged.who[:1] if judged else []), age(run), size(run)]),
+                className="muted",
+            ),
         ]
     )
     if judged is None:
         return html.Tr([name, html.Td("looking …", className="muted waiting", colSpan=4)])
     if judged.diagnosis is None:
-        return html.Tr([name, html.Td(f"cannot be read: {judged.error}", className="muted", colSpan=4)])
+        return html.Tr(
+            [name, html.Td(f"cannot be read: {judged.error}", className="muted", colSpan=4)]
+        )
     found = judged.diagnosis
     first = found.verdict.headline
     mark = html.I(className="dot", style={"--c": f"var(--{mark_of(found.verdict.id)})"})
-    sure = bound_by(found) + (f"; {found.verdict.confidence:.2f} confident" if found.verdict.confidence > 0 else "")
-    verdict = html.Td([html.Div([mark, *components(prose(first), "")]), html.Div(sure, className="muted")])
-    step = ms(found.steps.mean_ms * 1e6) if found.steps.mean_ms is not None else f"{digits(found.span_s)} s"
+    sure = bound_by(found) + (
+        f"; {found.verdict.confidence:.2f} confident" if found.verdict.confidence > 0 else ""
+    )
+    verdict = html.Td(
+        [html.Div([mark, *components(prose(first), "")]), html.Div(sure, className="muted")]
+    )
+    step = (
+        ms(found.steps.mean_ms * 1e6)
+        if found.steps.mean_ms is not None
+        else f"{digits(found.span_s)} s"
+    )
     steps = f"{found.steps.count} steps" if found.steps.count else "recorded"
     win = gain(found.findings[0].speedup, "×")[0] if found.findings else ""
     return html.Tr(

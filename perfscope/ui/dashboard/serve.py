@@ -63,7 +63,9 @@ class Dashboard:
         with_token: bool = True,
     ) -> None:
         """Raises UsageError where `address` is not loopback and there is no token."""
-        usual = Access(0, address) if with_token else Access(0, address, None)  # refused before a port is taken
+        usual = (
+            Access(0, address) if with_token else Access(0, address, None)
+        )  # refused before a port is taken
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.library, self.verdicts = Library(root), Verdicts()
         self.socket = listening(address, port)
@@ -71,7 +73,9 @@ class Dashboard:
         self.live = live
         self.app = create_app(Source(self.library, self.verdicts, self.access, live))
         self.socket.app = self.app.server
-        self.thread = threading.Thread(target=self.socket.serve_forever, daemon=True, name="dashboard")
+        self.thread = threading.Thread(
+            target=self.socket.serve_forever, daemon=True, name="dashboard"
+        )
         self.thread.start()
 
     @property
@@ -86,18 +90,26 @@ class Dashboard:
 
 
 def listening(address: str, port: int | None) -> BaseWSGIServer:
-    """A socket on the port; without one on the usual, or where that is taken on any. Raises UsageError."""
+    """A socket on the port; without one on the usual, or where that is taken on any. Raises
+    UsageError.
+    """
     if port is not None and not 0 <= port <= LAST_PORT:
         raise UsageError(f"cannot listen on port {port}: ports end at {LAST_PORT}")
     wanted = [PORT, 0] if port is None else [port]
     for one in wanted:
         try:
-            socket.create_server((address, one), family=family(address)).close()  # werkzeug would print and exit
+            socket.create_server(
+                (address, one), family=family(address)
+            ).close()  # werkzeug would print and exit
             return make_server(address, one, nothing, threaded=True, request_handler=Handler)
         except OSError as error:
             if one == wanted[-1]:
                 busy = error.errno == errno.EADDRINUSE
-                why = f"port {one} is taken; name another with --port" if busy else f"{error}; see --port and --host"
+                why = (
+                    f"port {one} is taken; name another with --port"
+                    if busy
+                    else f"{error}; see --port and --host"
+                )
                 raise UsageError(f"cannot listen on {address}: {why}") from None
     raise AssertionError("one of them was tried last")
 

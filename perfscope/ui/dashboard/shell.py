@@ -1,4 +1,6 @@
-"""The frame around every page: the navigation, the line that says who was looked at, what stands where a page cannot."""
+"""The frame around every page: the navigation, the line that says who was looked at, what stands
+where a page cannot.
+"""
 
 from typing import Any
 
@@ -30,7 +32,10 @@ def frame() -> Component:
             dcc.Store(id="title"),
             html.Nav([brand(), html.Div(id="links"), foot()], id="nav"),
             html.Div([html.Div(id="failure", role="alert"), html.Main(id="page")], id="room"),
-            html.Dialog([html.H2("Keys"), html.Table(keys), html.P("Esc closes this.", className="muted")], id="keys"),
+            html.Dialog(
+                [html.H2("Keys"), html.Table(keys), html.P("Esc closes this.", className="muted")],
+                id="keys",
+            ),
         ],
         id="frame",
     )
@@ -52,12 +57,16 @@ def foot() -> Component:
 
 def links(view: View | None, here: str, single: bool, live: bool) -> list[Any]:
     """The pages that this run has facts for, the one that is shown marked."""
-    shown: list[Any] = [entry([html.I(className="recording"), "Live"], "/live", here == "live")] if live else []
+    shown: list[Any] = (
+        [entry([html.I(className="recording"), "Live"], "/live", here == "live")] if live else []
+    )
     shown += [] if single else [entry("All runs", "/", here == "")]
     if view is None:
         return shown
     if not single:
-        shown.append(html.Div(view.opened.found.name, className="run-name", title=view.opened.found.name))
+        shown.append(
+            html.Div(view.opened.found.name, className="run-name", title=view.opened.found.name)
+        )
     for page in PAGES:
         if page.not_applicable(view.trace) is None:
             shown.append(entry(page.TITLE, f"{view.base}/{page.PATH}", here == page.PATH))
@@ -70,11 +79,20 @@ def entry(words: Any, href: str, here: bool) -> Component:
 
 def headline(view: View) -> Component:
     """Who was looked at, and the door to the file that can be sent to a colleague."""
-    save = html.A("save as HTML", href=f"{view.base}.html", download=f"{view.opened.found.id}.html", className="tool")
+    save = html.A(
+        "save as HTML",
+        href=f"{view.base}.html",
+        download=f"{view.opened.found.id}.html",
+        className="tool",
+    )
     return html.Header([*view.shown(who(view.trace, view.diagnosis)), save])
 
 
 def notice(title: str, words: str, door: tuple[str, str] | None = None) -> Component:
     """A page that is not there: what and why, and where to go instead."""
-    more = [] if door is None else [html.P(dcc.Link(door[0], href=door[1], className="button"), className="doors")]
+    more = (
+        []
+        if door is None
+        else [html.P(dcc.Link(door[0], href=door[1], className="button"), className="doors")]
+    )
     return html.Section([html.H1(title), html.P(words), *more], className="card notice")

@@ -1,4 +1,6 @@
-"""What a browser without the cookie gets: a form for the token. It needs no other file and holds nothing of any run."""
+"""What a browser without the cookie gets: a form for the token. It needs no other file and holds
+nothing of any run.
+"""
 
 import base64
 import hashlib
@@ -15,13 +17,13 @@ PATH, ENDPOINT = "/own/token", "own-token"
 WRONG = "That is not the token of this dashboard."
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>perfscope</title>"""
+<title>perfscope</title>"""  # noqa: E501
 FORM = """<style>{style}</style></head><body><main><h1>This dashboard needs its token</h1>
 <p>The command that started it printed an address with <code>?token=…</code>. Open that address, or paste the token here.</p>
 <form method="post" action="{action}"><input type="hidden" name="next" value="{next}">
 <input type="password" name="token" aria-label="Token" placeholder="Token" autocomplete="off" autofocus required>
 <button>Open</button></form><p role="alert">{message}</p></main></body></html>
-"""
+"""  # noqa: E501
 FORWARD = """<meta http-equiv="refresh" content="0;url={place}"></head>
 <body><p><a href="{place}">Open the dashboard</a></p></body></html>
 """
@@ -29,12 +31,17 @@ FORWARD = """<meta http-equiv="refresh" content="0;url={place}"></head>
 
 def form(place: str, message: str = "") -> flask.Response:
     """Return the page that asks for the token and leads to `place` afterwards."""
-    text = HEAD + FORM.format(style=style(), action=PATH, next=escape(place), message=escape(message))
+    text = HEAD + FORM.format(
+        style=style(), action=PATH, next=escape(place), message=escape(message)
+    )
     response = flask.Response(text, 401, mimetype="text/html")
     digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'"
-    response.headers["Content-Security-Policy"] = f"{policy}; base-uri 'none'; frame-ancestors 'none'"
-    # Under `no-referrer` a browser sends the form with `Origin: null`, as a page of another site could.
+    response.headers["Content-Security-Policy"] = (
+        f"{policy}; base-uri 'none'; frame-ancestors 'none'"
+    )
+    # Under `no-referrer` a browser sends the form with `Origin: null`, as a page of another site
+    # could.
     response.headers["Referrer-Policy"] = "strict-origin"
     return response
 
@@ -55,7 +62,9 @@ def answer(access: Access, request: flask.Request) -> flask.Response:
 
 
 def by_address(access: Access, request: flask.Request, given: str) -> flask.Response:
-    """Answer an address that holds a token: set the cookie and lead to the same address without the token."""
+    """Answer an address that holds a token: set the cookie and lead to the same address without the
+    token.
+    """
     place = local_place(request.path, request.args.items(multi=True))
     if not access.accepts(given):
         return form(place, WRONG)
@@ -70,6 +79,7 @@ def redirect(place: str) -> flask.Response:
 def forward(place: str) -> flask.Response:
     """Return a page that leads on by itself.
 
-    After a link on another site a browser would follow a redirect without the new cookie, which is `SameSite=Strict`.
+    After a link on another site a browser would follow a redirect without the new cookie, which is
+    `SameSite=Strict`.
     """
     return flask.Response(HEAD + FORWARD.format(place=escape(place)), 200, mimetype="text/html")

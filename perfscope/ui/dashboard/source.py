@@ -1,4 +1,6 @@
-"""What a dashboard stands on: the runs, their verdicts, who may ask, and the recording that is under way, if one is."""
+"""What a dashboard stands on: the runs, their verdicts, who may ask, and the recording that is
+under way, if one is.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ from perfscope.ui.dashboard.watch import Watch
 
 @dataclass(frozen=True)
 class Live:
-    """A recording under way; without `recording` it is another process's, and can be watched but not steered."""
+    """A recording under way; without `recording` it is another process's, and can be watched but
+    not steered.
+    """
 
     watch: Watch
     recording: Recording | None = None

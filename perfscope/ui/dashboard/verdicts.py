@@ -1,4 +1,6 @@
-"""The verdicts of a folder's runs, found one after the other in a process of its own, newest first, and remembered."""
+"""The verdicts of a folder's runs, found one after the other in a process of its own, newest first,
+and remembered.
+"""
 
 import signal
 import threading
@@ -19,7 +21,9 @@ from perfscope.ui.phrases import subject
 
 @dataclass(frozen=True)
 class Judged:
-    """What the list of runs tells of one: who was looked at and the answer, or why there is none."""
+    """What the list of runs tells of one: who was looked at and the answer, or why there is
+    none.
+    """
 
     stamp: str
     who: list[str]
@@ -40,9 +44,13 @@ class Verdicts:
     def of(self, runs: list[Found]) -> dict[str, Judged]:
         """What is known of these runs now (of a growing one perhaps as it was a moment ago)."""
         with self.lock:
-            refused = {one.id: Judged(one.stamp, [], None, OUTSIDE) for one in runs if one.leads_out}
+            refused = {
+                one.id: Judged(one.stamp, [], None, OUTSIDE) for one in runs if one.leads_out
+            }
             known = {**self.known, **refused}
-            self.wanted = [one for one in runs if one.id not in known or known[one.id].stamp != one.stamp]
+            self.wanted = [
+                one for one in runs if one.id not in known or known[one.id].stamp != one.stamp
+            ]
             known = {one.id: known[one.id] for one in runs if one.id in known}
         self.go_on()
         return known

@@ -1,4 +1,6 @@
-"""What a page gets to lay itself out: one run, read and diagnosed, and what the address asks for."""
+"""What a page gets to lay itself out: one run, read and diagnosed, and what the address asks
+for.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -41,14 +43,19 @@ class View:
         return self.diagnosis.budget_rank if self.diagnosis.budget_rank is not None else 0
 
     def shown(self, markup: str, sections: list[Section] | None = None) -> list[Any]:
-        """Markup of the report as components, the charts of `sections` where it has places for them."""
+        """Markup of the report as components, the charts of `sections` where it has places for
+        them.
+        """
         return components(markup, self.base, graphs(sections or []))
 
     def evidence(self, parts: list[Section | Table]) -> list[Any]:
         """Charts and tables in their order, a card each; says so where nothing is to be told."""
         markup = "".join(table_card(one) if isinstance(one, Table) else block(one) for one in parts)
         if not markup:
-            markup = '<section class="card"><p class="muted">The recording holds nothing to tell here.</p></section>'
+            markup = (
+                '<section class="card"><p class="muted">The recording holds nothing to tell'
+                " here.</p></section>"
+            )
         return self.shown(markup, [one for one in parts if isinstance(one, Section)])
 
     def cards(self, sections: list[Section]) -> list[Any]:

@@ -1,7 +1,9 @@
-"""What all viewers of a growing run see: one thread reads on, makes the charts twice a second and the diagnosis now and then.
+"""What all viewers of a growing run see: one thread reads on, makes the charts twice a second and
+the diagnosis now and then.
 
-However many look, the work is done once a tick; a viewer gets the remembered result. The diagnosis of a window costs more
-than its charts, so its pace follows its price: it never takes more than a small share of a core.
+However many look, the work is done once a tick; a viewer gets the remembered result. The diagnosis
+of a window costs more than its charts, so its pace follows its price: it never takes more than a
+small share of a core.
 """
 
 import threading
@@ -27,7 +29,9 @@ BEAT_TABLES = ("loader", "ranges")
 
 @dataclass(frozen=True)
 class Look:
-    """The run as of one tick; `diagnosed` counts the diagnoses, so that a viewer knows whether there is a new one."""
+    """The run as of one tick; `diagnosed` counts the diagnoses, so that a viewer knows whether
+    there is a new one.
+    """
 
     tick: int
     recent: Trace
@@ -42,7 +46,9 @@ class Watch:
     """Life: `start`, then `look` as often as wanted, `close`."""
 
     def __init__(self, path: Path, alive: Callable[[], bool] = lambda: True) -> None:
-        """`alive`: does whoever writes the run still live? One that was killed cannot say that it ends."""
+        """`alive`: does whoever writes the run still live? One that was killed cannot say that it
+        ends.
+        """
         self.path, self.alive = path, alive
         self.run = GrowingRun(path, WINDOW_NS)
         self.look: Look | None = None
@@ -76,13 +82,17 @@ class Watch:
                     self.error = str(error)
                     return
                 if due:
-                    next_s = time.monotonic() + min(max(cost_s / DIAGNOSIS_SHARE, SOONEST_S), LATEST_S)
+                    next_s = time.monotonic() + min(
+                        max(cost_s / DIAGNOSIS_SHARE, SOONEST_S), LATEST_S
+                    )
                 if self.look is not None and self.look.ended is not None:
                     return
             self.stopped.wait(TICK_S)
 
     def beat(self, before: Look | None) -> Trace:
-        """What the beat is read from, and no more; who the processes are is known from the last diagnosis."""
+        """What the beat is read from, and no more; who the processes are is known from the last
+        diagnosis.
+        """
         known = None if before is None else before.trace.table("processes")
         recent = trace_of(self.run, ("loader",) if known is not None else BEATING)
         if not recent.has("loader"):
@@ -90,7 +100,13 @@ class Watch:
         if known is None:
             return recent
         tables = {name: table for name in BEAT_TABLES if (table := recent.table(name)) is not None}
-        return Trace({**tables, "processes": known}, {}, recent.manifests, span_ns=recent.span_ns, path=recent.path)
+        return Trace(
+            {**tables, "processes": known},
+            {},
+            recent.manifests,
+            span_ns=recent.span_ns,
+            path=recent.path,
+        )
 
     def over(self) -> bool:
         """Will nothing more be written?"""
@@ -109,7 +125,8 @@ class Watch:
         else:
             trace, diagnosis, count = before.trace, before.diagnosis, before.diagnosed
         manifest = self.run.manifest
-        # Told as ended only once everything that was written before the end has been read and diagnosed.
+        # Told as ended only once everything that was written before the end has been read and
+        # diagnosed.
         ended = (manifest.end_reason or "it was cut short") if over and diagnose_too else None
         number = 1 + (before.tick if before is not None else 0)
         elapsed_s = max(recent.span_ns[1], trace.span_ns[1]) / 1e9

@@ -1,1 +1,3 @@
-"""Figures: pure functions from facts and tables to plotly Figures, one a file; pages and the HTML report share them."""
+"""Figures: pure functions from facts and tables to plotly Figures, one a file; pages and the HTML
+report share them.
+"""

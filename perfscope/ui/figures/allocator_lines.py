@@ -35,7 +35,10 @@ def allocator_lines(one: Allocator) -> go.Figure:
     top = max(int(one.allocated.max()), int(one.reserved.max())) / unit
     fig.update_layout(yaxis={"range": [0, 1.12 * max(top, 1e-6)], "nticks": 5}, hovermode="x")
     return key_above(
-        time_axis(fig, (float(one.ts[0]) / 1e9, max(float(one.ts[-1]) / 1e9, float(one.ts[0]) / 1e9 + 1e-6)))
+        time_axis(
+            fig,
+            (float(one.ts[0]) / 1e9, max(float(one.ts[-1]) / 1e9, float(one.ts[0]) / 1e9 + 1e-6)),
+        )
     )
 
 
@@ -44,5 +47,7 @@ def thinned(values: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(values) <= 2 * MOST_BUCKETS:
         return np.arange(len(values), dtype=np.int64)
     edges = np.linspace(0, len(values), MOST_BUCKETS + 1).astype(np.int64)
-    pairs = [(a + int(values[a:b].argmin()), a + int(values[a:b].argmax())) for a, b in pairwise(edges)]
+    pairs = [
+        (a + int(values[a:b].argmin()), a + int(values[a:b].argmax())) for a, b in pairwise(edges)
+    ]
     return np.unique(np.array(pairs, np.int64))

@@ -1,4 +1,6 @@
-"""How late each rank comes to the collectives: a dot at the middle, a line from the 5th to the 95th percentile."""
+"""How late each rank comes to the collectives: a dot at the middle, a line from the 5th to the 95th
+percentile.
+"""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -18,7 +20,8 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
     fig = figure(70 + ROW_HEIGHT * max(len(rows), 1), x_title="ms after the first rank")
     middle = (rows["median_ns"] / 1e6).round(4)
     told = [
-        f"{name}: {ms(one['median_ns'])} in the middle, {ms(one['latest_ns'])} at most, last to {percent(one['last_share'])}"
+        f"{name}: {ms(one['median_ns'])} in the middle, {ms(one['latest_ns'])} at most, last to"
+        f" {percent(one['last_share'])}"
         for name, one in zip(names, rows.to_dict("records"), strict=True)
     ]
     fig.add_scatter(

@@ -10,7 +10,10 @@ from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 RANK_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
-NAMES = {"period": ("from batch to batch", "accent"), "wait": ("of it waiting for the batch", "input-wait")}
+NAMES = {
+    "period": ("from batch to batch", "accent"),
+    "wait": ("of it waiting for the batch", "input-wait"),
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,9 @@ class Series:
 
 
 def beats(batch_times: pd.DataFrame) -> list[Series]:
-    """`batch_times`: the fact of this name. Per rank what a batch took, and of it the wait where that is known; ms."""
+    """`batch_times`: the fact of this name. Per rank what a batch took, and of it the wait where
+    that is known; ms.
+    """
     found = []
     for rank, rows in batch_times.groupby("rank"):
         for column in ("period", "wait"):
@@ -37,7 +42,10 @@ def beats(batch_times: pd.DataFrame) -> list[Series]:
 def depths(batch_times: pd.DataFrame) -> list[Series]:
     """Per rank the batches that lay ready when the loop asked for one."""
     groups = batch_times[batch_times["queue_depth"] >= 0].groupby("rank")
-    return [Series(int(str(rank)), "queue_depth", seconds(rows), rows["queue_depth"].tolist()) for rank, rows in groups]
+    return [
+        Series(int(str(rank)), "queue_depth", seconds(rows), rows["queue_depth"].tolist())
+        for rank, rows in groups
+    ]
 
 
 def seconds(rows: pd.DataFrame) -> list[float]:
@@ -59,7 +67,12 @@ def beat(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
             mode="markers",
             name=name + of,
             meta={"category": category},
-            marker={"size": 5, "symbol": mark, "color": LIGHT.category.get(category, LIGHT.accent), "opacity": 0.75},
+            marker={
+                "size": 5,
+                "symbol": mark,
+                "color": LIGHT.category.get(category, LIGHT.accent),
+                "opacity": 0.75,
+            },
             hovertemplate=f"{name}{of}: %{{y:.4g}} ms<extra></extra>",
         )
     fig.update_layout(yaxis={"range": top_of(series), "nticks": 5})
@@ -89,12 +102,26 @@ def top_of(series: list[Series]) -> list[float]:
     if not values:
         return [0.0, 1.0]
     counts = series[0].column == "queue_depth"
-    return [0.0, 1.25 * max(values[-1], 1.0) if counts else 1.25 * max(values[int(0.99 * (len(values) - 1))], 1e-3)]
+    return [
+        0.0,
+        1.25 * max(values[-1], 1.0)
+        if counts
+        else 1.25 * max(values[int(0.99 * (len(values) - 1))], 1e-3),
+    ]
 
 
-def moved(drawn: dict[str, Any], series: list[Series], span_s: tuple[float, float]) -> dict[str, Any]:
-    """The same figure (as plain data) with newer points: what a running page needs twice a second."""
-    points = [{**trace, "x": one.x, "y": one.y} for trace, one in zip(drawn["data"], series, strict=True)]
+def moved(
+    drawn: dict[str, Any], series: list[Series], span_s: tuple[float, float]
+) -> dict[str, Any]:
+    """The same figure (as plain data) with newer points: what a running page needs twice a
+    second.
+    """
+    points = [
+        {**trace, "x": one.x, "y": one.y} for trace, one in zip(drawn["data"], series, strict=True)
+    ]
     layout = drawn["layout"]
-    xaxis, yaxis = {**layout["xaxis"], "range": list(span_s)}, {**layout["yaxis"], "range": top_of(series)}
+    xaxis, yaxis = (
+        {**layout["xaxis"], "range": list(span_s)},
+        {**layout["yaxis"], "range": top_of(series)},
+    )
     return {"data": points, "layout": {**layout, "xaxis": xaxis, "yaxis": yaxis}}

@@ -1,4 +1,6 @@
-"""The time budget of each step, one column a step; over a few hundred steps, the mean of neighbours."""
+"""The time budget of each step, one column a step; over a few hundred steps, the mean of
+neighbours.
+"""
 
 import numpy as np
 import pandas as pd
@@ -34,16 +36,25 @@ def budget_over_steps(budget: pd.DataFrame) -> go.Figure:
             meta={"category": name},
             marker={"color": LIGHT.category[name], "line": {"width": 0}, "pattern": hatch(name)},
             customdata=at,
-            hovertemplate=f"{CATEGORY[name].label}: %{{y:.4g}} ms<br>step %{{x}}, at %{{customdata:.2f}} s<extra></extra>",
+            hovertemplate=(
+                f"{CATEGORY[name].label}: %{{y:.4g}} ms<br>step %{{x}}, at %{{customdata:.2f}}"
+                " s<extra></extra>"
+            ),
         )
-    top = float(np.percentile(grouped[list(CATEGORY_IDS)].sum(axis=1), 99)) / 1e6 if len(grouped) else 1.0
+    top = (
+        float(np.percentile(grouped[list(CATEGORY_IDS)].sum(axis=1), 99)) / 1e6
+        if len(grouped)
+        else 1.0
+    )
     fig.update_layout(
         barmode="stack",
         bargap=0.12 if len(first) <= MOST_WITH_GAPS else 0,
         yaxis={"range": [0, 1.15 * top], "nticks": 5},
     )
     if len(first):
-        fig.update_xaxes(range=[float(first.iloc[0]) - together / 2, float(first.iloc[-1]) + together / 2])
+        fig.update_xaxes(
+            range=[float(first.iloc[0]) - together / 2, float(first.iloc[-1]) + together / 2]
+        )
     return fig
 
 
@@ -52,6 +63,12 @@ def hatch(name: str) -> dict[str, object]:
     overlaid: dict[str, object] = {"fillmode": "overlay", "size": 6}
     textures = {
         "wait": {"shape": "/", "fgcolor": "#ffffff", "fgopacity": 0.3, "solidity": 0.3, **overlaid},
-        "undivided": {"shape": ".", "fgcolor": "#000000", "fgopacity": 0.22, "solidity": 0.22, **overlaid},
+        "undivided": {
+            "shape": ".",
+            "fgcolor": "#000000",
+            "fgopacity": 0.22,
+            "solidity": 0.22,
+            **overlaid,
+        },
     }
     return textures.get(texture(name), {"shape": ""})

@@ -1,4 +1,6 @@
-"""Bus bandwidth of each kind of collective in each group, a bar each, with the peak of its links marked behind."""
+"""Bus bandwidth of each kind of collective in each group, a bar each, with the peak of its links
+marked behind.
+"""
 
 from typing import Any
 
@@ -43,7 +45,9 @@ def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
     )
     longest = max([*rate.dropna(), *peak.dropna()], default=0.0) or 1.0
     fig.update_layout(bargap=0.45, margin={"l": 20, "r": 20}, xaxis={"range": [0, 1.3 * longest]})
-    fig.update_yaxes(tickmode="array", tickvals=places, ticktext=labels, showgrid=False, automargin=True)
+    fig.update_yaxes(
+        tickmode="array", tickvals=places, ticktext=labels, showgrid=False, automargin=True
+    )
     return key_above(fig)
 
 

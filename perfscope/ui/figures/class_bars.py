@@ -17,11 +17,17 @@ def class_bars(classes: pd.DataFrame) -> go.Figure:
     fig = figure(40 + BAR_HEIGHT * max(len(rows), 1), x_title="ms")
     marks = ["communication", "copy", ""]
     for mark in marks:
-        part = rows[rows["kernel_class"] == mark] if mark else rows[~rows["kernel_class"].isin(marks[:2])]
+        part = (
+            rows[rows["kernel_class"] == mark]
+            if mark
+            else rows[~rows["kernel_class"].isin(marks[:2])]
+        )
         if not len(part):
             continue
         category = COLOURED.get(mark, "device-compute")
-        told = [f"{ms(s)}, {percent(p)}" for s, p in zip(part["sum_ns"], part["share"], strict=True)]
+        told = [
+            f"{ms(s)}, {percent(p)}" for s, p in zip(part["sum_ns"], part["share"], strict=True)
+        ]
         fig.add_bar(
             orientation="h",
             y=part["kernel_class"].tolist(),
@@ -34,7 +40,12 @@ def class_bars(classes: pd.DataFrame) -> go.Figure:
         )
     longest_ms = float(rows["sum_ns"].max()) / 1e6 if len(rows) else 1.0
     fig.update_layout(
-        barmode="overlay", bargap=0.25, margin={"l": 110, "r": 20}, xaxis={"range": [0, 1.16 * longest_ms]}
+        barmode="overlay",
+        bargap=0.25,
+        margin={"l": 110, "r": 20},
+        xaxis={"range": [0, 1.16 * longest_ms]},
     )
-    fig.update_yaxes(categoryorder="array", categoryarray=rows["kernel_class"].tolist(), showgrid=False)
+    fig.update_yaxes(
+        categoryorder="array", categoryarray=rows["kernel_class"].tolist(), showgrid=False
+    )
     return fig

@@ -1,4 +1,6 @@
-"""Readings over time, a line a device, with the job's steps as ticks below and what is no training shaded behind."""
+"""Readings over time, a line a device, with the job's steps as ticks below and what is no training
+shaded behind.
+"""
 
 from dataclasses import dataclass
 
@@ -14,9 +16,21 @@ MOST_POINTS = 1000
 MOST_STEPS = 120
 KEY_ROW = 19
 DASHES = ("solid", "dash", "dot", "dashdot")
-LINES = ("device-compute", "host-bound", "input-wait", "exposed-communication", "exposed-copy", "sync-wait", "checkpoint",
-         "input_collate")  # fmt: skip
-SHADED = {"evaluation": "exposed-communication", "warm-up": "other-idle", "checkpoint": "checkpoint"}
+LINES = (
+    "device-compute",
+    "host-bound",
+    "input-wait",
+    "exposed-communication",
+    "exposed-copy",
+    "sync-wait",
+    "checkpoint",
+    "input_collate",
+)
+SHADED = {
+    "evaluation": "exposed-communication",
+    "warm-up": "other-idle",
+    "checkpoint": "checkpoint",
+}
 Floats = NDArray[np.float64]
 
 
@@ -42,20 +56,38 @@ def counter_lines(
     fig = figure(200 + KEY_ROW * (len(lines) // 3), y_title=unit)
     for number, one in enumerate(lines):
         draw(fig, one, number, unit)
-    top = max([float(np.nanmax(one.value)) for one in lines if len(one.value)] + [limit or 0.0, 1e-9])
+    top = max(
+        [float(np.nanmax(one.value)) for one in lines if len(one.value)] + [limit or 0.0, 1e-9]
+    )
     for begin, end, what in marks.stretches:
         colour = LIGHT.category[SHADED.get(what, "other-idle")]
         fig.add_vrect(
-            x0=begin / 1e9, x1=max(end, begin + 1) / 1e9, fillcolor=colour, opacity=0.14, line_width=0, layer="below"
+            x0=begin / 1e9,
+            x1=max(end, begin + 1) / 1e9,
+            fillcolor=colour,
+            opacity=0.14,
+            line_width=0,
+            layer="below",
         )
     if len(marks.steps) <= MOST_STEPS:
         at_s = [one / 1e9 for one in marks.steps]
         ticks = {"symbol": "line-ns", "size": 5, "line": {"width": 1, "color": LIGHT.muted}}
-        fig.add_scatter(x=at_s, y=[0.0] * len(at_s), mode="markers", name="steps begin", marker=ticks, hoverinfo="skip",
-                        meta={"category": "muted"})  # fmt: skip
+        fig.add_scatter(
+            x=at_s,
+            y=[0.0] * len(at_s),
+            mode="markers",
+            name="steps begin",
+            marker=ticks,
+            hoverinfo="skip",
+            meta={"category": "muted"},
+        )
     if limit is not None:
-        fig.add_hline(y=limit, line={"width": 1, "dash": "dash", "color": LIGHT.muted}, annotation_text=limit_name,
-                      annotation_position="top right")  # fmt: skip
+        fig.add_hline(
+            y=limit,
+            line={"width": 1, "dash": "dash", "color": LIGHT.muted},
+            annotation_text=limit_name,
+            annotation_position="top right",
+        )
     fig.update_yaxes(range=[0, 1.12 * top], nticks=5)
     return key_above(time_axis(fig, span_s))
 
@@ -77,7 +109,14 @@ def draw(fig: go.Figure, line: Line, number: int, unit: str) -> None:
     if dots.any():
         y = [float(f"{each:.5g}") for each in value[dots]]
         marker = {"size": 4, "color": colour}
-        fig.add_scatter(x=at[dots].round(3).tolist(), y=y, mode="markers", marker=marker, showlegend=False, **said)
+        fig.add_scatter(
+            x=at[dots].round(3).tolist(),
+            y=y,
+            mode="markers",
+            marker=marker,
+            showlegend=False,
+            **said,
+        )
 
 
 def alone(value: Floats) -> NDArray[np.bool_]:
@@ -87,7 +126,9 @@ def alone(value: Floats) -> NDArray[np.bool_]:
 
 
 def thinned(at: Floats, value: Floats) -> tuple[Floats, Floats]:
-    """At most about MOST_POINTS points that keep every peak: the least and the largest of each bucket. Breaks (NaN) stay."""
+    """At most about MOST_POINTS points that keep every peak: the least and the largest of each
+    bucket. Breaks (NaN) stay.
+    """
     if len(at) <= MOST_POINTS:
         return at, value
     breaks = np.flatnonzero(np.isnan(value))
@@ -99,10 +140,16 @@ def thinned(at: Floats, value: Floats) -> tuple[Floats, Floats]:
     edges = np.linspace(0, len(at), MOST_POINTS // 2 + 1).astype(np.int64)[:-1]
     sizes = np.diff(np.append(edges, len(at)))
     low = np.array(
-        [begin + int(np.argmin(value[begin : begin + size])) for begin, size in zip(edges, sizes, strict=True)]
+        [
+            begin + int(np.argmin(value[begin : begin + size]))
+            for begin, size in zip(edges, sizes, strict=True)
+        ]
     )
     high = np.array(
-        [begin + int(np.argmax(value[begin : begin + size])) for begin, size in zip(edges, sizes, strict=True)]
+        [
+            begin + int(np.argmax(value[begin : begin + size]))
+            for begin, size in zip(edges, sizes, strict=True)
+        ]
     )
     kept = np.unique(np.concatenate((low, high)))
     return at[kept], value[kept]

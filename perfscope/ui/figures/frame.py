@@ -1,4 +1,5 @@
-"""What every figure has in common: no plotly look, room for labels, colours that follow the page's theme.
+"""What every figure has in common: no plotly look, room for labels, colours that follow the page's
+theme.
 
 A trace names its category in `meta`; the page's script repaints it when the theme changes.
 """
@@ -54,7 +55,13 @@ def key_above(fig: go.Figure) -> go.Figure:
     """The key of colours, above the plot on the left."""
     fig.update_layout(
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "itemsizing": "constant"},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1.0,
+            "yanchor": "bottom",
+            "itemsizing": "constant",
+        },
         margin={"t": 30},
     )
     return fig

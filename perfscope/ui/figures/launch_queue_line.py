@@ -1,4 +1,6 @@
-"""How many kernels were launched and had not started, over time: at zero the device waits for the host."""
+"""How many kernels were launched and had not started, over time: at zero the device waits for the
+host.
+"""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,7 +11,9 @@ from perfscope.ui.theme import LIGHT
 
 
 def launch_queue_line(queue: pd.DataFrame) -> go.Figure:
-    """`queue`: rows of the fact `launch_queue` of one device. Thinned to the least and the most of some 500 stretches."""
+    """`queue`: rows of the fact `launch_queue` of one device. Thinned to the least and the most of
+    some 500 stretches.
+    """
     fig = figure(170, y_title="kernels")
     depth = queue["depth"].to_numpy()
     kept = thinned(depth)

@@ -1,4 +1,6 @@
-"""The links of one host drawn: devices in a row, switches above, processors and network ports below; fuller links are darker."""
+"""The links of one host drawn: devices in a row, switches above, processors and network ports
+below; fuller links are darker.
+"""
 
 import plotly.graph_objects as go
 
@@ -23,18 +25,24 @@ def link_map(of: LinkMap) -> go.Figure:
         middle = ((x0 + x1) / 2, (y0 + y1) / 2 + (0.35 * abs(x1 - x0) ** 0.5 if y0 == y1 else 0.0))
         nearby = HEIGHTS[PORT] in (y0, y1)
         strength = FAINTEST + (1 - FAINTEST) * min(edge.share or 0.0, 1.0)
-        category = "exposed-communication" if max(y0, y1) > HEIGHTS[DEVICE] or y0 == y1 else "exposed-copy"
+        category = (
+            "exposed-communication" if max(y0, y1) > HEIGHTS[DEVICE] or y0 == y1 else "exposed-copy"
+        )
         fig.add_scatter(
             x=[x0, middle[0], x1],
             y=[y0, middle[1], y1],
             mode="lines",
             opacity=strength,
             meta={"category": category},
-            line={"width": min(1.0 + edge.links / 3.0, 8.0), "color": LIGHT.category[category], "shape": "spline",
-                  "dash": "dot" if nearby else "solid"},
+            line={
+                "width": min(1.0 + edge.links / 3.0, 8.0),
+                "color": LIGHT.category[category],
+                "shape": "spline",
+                "dash": "dot" if nearby else "solid",
+            },
             text=[f"{edge.first} to {edge.second}: {edge.text}"] * 3,
             hovertemplate="%{text}<extra></extra>",
-        )  # fmt: skip
+        )
     for kind in SYMBOLS:
         for used in (True, False):
             ends(fig, [one for one in of.knots if one.kind == kind and one.used is used], places)

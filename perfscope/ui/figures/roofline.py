@@ -1,4 +1,6 @@
-"""The roofline: each point an operator with its shapes, under the roofs of memory and arithmetic of its device."""
+"""The roofline: each point an operator with its shapes, under the roofs of memory and arithmetic of
+its device.
+"""
 
 import numpy as np
 import pandas as pd
@@ -23,11 +25,13 @@ SIDES = (
 
 
 def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
-    """`rows`: of the fact roofline_table of one device, those with FLOPs and bytes; the 200 longest are drawn, none of less
-    than a thousandth of the time.
+    """`rows`: of the fact roofline_table of one device, those with FLOPs and bytes; the 200 longest
+    are drawn, none of less than a thousandth of the time.
     """
     worth = rows["work_ns"] >= SMALLEST_SHARE * float(rows["work_ns"].sum())
-    shown = rows[(rows["flops"] > 0) & (rows["bytes"] > 0) & (rows["work_ns"] > 0) & worth].head(MOST_POINTS)
+    shown = rows[(rows["flops"] > 0) & (rows["bytes"] > 0) & (rows["work_ns"] > 0) & worth].head(
+        MOST_POINTS
+    )
     fig = figure(460, x_title="arithmetic intensity, FLOP per byte", y_title="TFLOP/s achieved")
     x, y = shown["intensity"].to_numpy(float), shown["flops_per_s"].to_numpy(float) / 1e12
     span = (float(x.min()) / 10**DECADES, float(x.max()) * 10**DECADES) if len(x) else (0.1, 1000.0)
@@ -41,21 +45,46 @@ def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
             add_points(fig, part, label, symbol, category, longest)
     low = float(y.min()) if len(y) else 0.001
     fig.update_xaxes(type="log", range=list(np.log10(span)), dtick=1, exponentformat="power")
-    fig.update_yaxes(type="log", range=[np.log10(low) - 0.5, np.log10(top) + 0.5], dtick=1, exponentformat="power")
+    fig.update_yaxes(
+        type="log",
+        range=[np.log10(low) - 0.5, np.log10(top) + 0.5],
+        dtick=1,
+        exponentformat="power",
+    )
     fig.update_layout(margin={"r": 20, "l": 70})
     return key_above(fig)
 
 
-def add_points(fig: go.Figure, part: pd.DataFrame, label: str, symbol: str, category: str, whole: float) -> None:
-    """Area by time. A click finds the longest call by its place: begin and end in seconds stand first in `customdata`."""
+def add_points(
+    fig: go.Figure, part: pd.DataFrame, label: str, symbol: str, category: str, whole: float
+) -> None:
+    """Area by time. A click finds the longest call by its place: begin and end in seconds stand
+    first in `customdata`.
+    """
     share = part["work_ns"].to_numpy(float) / whole
     told = [
-        [ts / 1e9, (ts + max(ns, 1)) / 1e9, name, shapes(text), dtype, ms(work), percent(part_of), roof(of_roof)]
+        [
+            ts / 1e9,
+            (ts + max(ns, 1)) / 1e9,
+            name,
+            shapes(text),
+            dtype,
+            ms(work),
+            percent(part_of),
+            roof(of_roof),
+        ]
         for ts, ns, name, text, dtype, work, part_of, of_roof in zip(
-            part["longest_ts"], part["longest_ns"], part["name"], part["shapes"], part["dtype"], part["work_ns"], share,
-            part["roof_share"], strict=True,
+            part["longest_ts"],
+            part["longest_ns"],
+            part["name"],
+            part["shapes"],
+            part["dtype"],
+            part["work_ns"],
+            share,
+            part["roof_share"],
+            strict=True,
         )
-    ]  # fmt: skip
+    ]
     fig.add_scatter(
         x=part["intensity"].to_numpy(float),
         y=part["flops_per_s"].to_numpy(float) / 1e12,
@@ -70,45 +99,72 @@ def add_points(fig: go.Figure, part: pd.DataFrame, label: str, symbol: str, cate
         },
         customdata=told,
         hovertemplate=(
-            "<b>%{customdata[2]}</b> %{customdata[4]}<br>%{customdata[3]}<br>%{customdata[5]}, %{customdata[6]} of the "
-            "time here<br>%{x:.3g} FLOP per byte, %{y:.3g} TFLOP/s%{customdata[7]}<extra></extra>"
+            "<b>%{customdata[2]}</b> %{customdata[4]}<br>%{customdata[3]}<br>%{customdata[5]},"
+            " %{customdata[6]} of the time here<br>%{x:.3g} FLOP per byte, %{y:.3g}"
+            " TFLOP/s%{customdata[7]}<extra></extra>"
         ),
     )
 
 
 def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[float, float]) -> float:
-    """The roof of memory, and that of arithmetic for every sort of it that takes some of the time; the highest, TFLOP/s."""
+    """The roof of memory, and that of arithmetic for every sort of it that takes some of the time;
+    the highest, TFLOP/s.
+    """
     kinds = rows.groupby(["dtype", "matrix"], sort=False)["work_ns"].sum().reset_index()
     rates: dict[float, list[str]] = {}
     whole = float(rows["work_ns"].sum()) or 1.0
     for dtype, matrix, of_time in kinds.itertuples(index=False):
         rate = peaks.flops_per_s(str(dtype), matrix=bool(matrix))
         if rate and of_time >= WORTH_A_ROOF * whole:
-            rates.setdefault(rate, []).append(f"products of {dtype}" if matrix else "outside of products")
+            rates.setdefault(rate, []).append(
+                f"products of {dtype}" if matrix else "outside of products"
+            )
     if not rates:
         return 0.0
     ridge = max(rates) / peaks.bytes_per_s
     left = [span[0], max(span[0], min(ridge, span[1]))]
     fig.add_scatter(
-        x=left, y=[one * peaks.bytes_per_s / 1e12 for one in left], mode="lines", hoverinfo="skip", showlegend=False,
-        line={"color": LIGHT.muted, "width": 1.4}, meta={"category": "other-idle"},
-    )  # fmt: skip
+        x=left,
+        y=[one * peaks.bytes_per_s / 1e12 for one in left],
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        line={"color": LIGHT.muted, "width": 1.4},
+        meta={"category": "other-idle"},
+    )
     for rate, names in rates.items():
         begin = max(span[0], rate / peaks.bytes_per_s)
         fig.add_scatter(
-            x=[begin, max(span[1], begin)], y=[rate / 1e12] * 2, mode="lines", hoverinfo="skip", showlegend=False,
-            line={"color": LIGHT.muted, "width": 1.4, "dash": "solid" if rate == max(rates) else "dot"},
+            x=[begin, max(span[1], begin)],
+            y=[rate / 1e12] * 2,
+            mode="lines",
+            hoverinfo="skip",
+            showlegend=False,
+            line={
+                "color": LIGHT.muted,
+                "width": 1.4,
+                "dash": "solid" if rate == max(rates) else "dot",
+            },
             meta={"category": "other-idle"},
-        )  # fmt: skip
+        )
         fig.add_annotation(
-            x=np.log10(span[1]), y=np.log10(rate / 1e12), text=f"{rate / 1e12:.3g} TFLOP/s: {', '.join(sorted(set(names)))}",
-            showarrow=False, xanchor="right", yanchor="bottom",
-        )  # fmt: skip
+            x=np.log10(span[1]),
+            y=np.log10(rate / 1e12),
+            text=f"{rate / 1e12:.3g} TFLOP/s: {', '.join(sorted(set(names)))}",
+            showarrow=False,
+            xanchor="right",
+            yanchor="bottom",
+        )
     beside = span[0] * 10 ** (DECADES / 3)
     fig.add_annotation(
-        x=np.log10(beside), y=np.log10(beside * peaks.bytes_per_s / 1e12), showarrow=False, xanchor="left", yanchor="top",
-        text=f"memory: {peaks.bytes_per_s / 1e9:.4g} GB/s", xshift=12,
-    )  # fmt: skip
+        x=np.log10(beside),
+        y=np.log10(beside * peaks.bytes_per_s / 1e12),
+        showarrow=False,
+        xanchor="left",
+        yanchor="top",
+        text=f"memory: {peaks.bytes_per_s / 1e9:.4g} GB/s",
+        xshift=12,
+    )
     return max(rates) / 1e12
 
 

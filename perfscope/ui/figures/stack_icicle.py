@@ -17,14 +17,20 @@ KINDS = {"torch": "#a9cdbd", "own": "#f3cf94", "library": "#c3cad6"}
 
 
 def stack_icicle(nodes: list[Node]) -> go.Figure:
-    """`nodes` of one role from the fact stack_tree; what is narrower than 0.4 % of the whole is left out.
+    """`nodes` of one role from the fact stack_tree; what is narrower than 0.4 % of the whole is
+    left out.
 
-    A long trunk that everything stands under (the interpreter's start, a worker's fork) is folded into its last frame.
+    A long trunk that everything stands under (the interpreter's start, a worker's fork) is folded
+    into its last frame.
     """
     whole = sum(node.weight_s for node in nodes if not node.parent)
     trunk = trunk_of(nodes, whole)
     deepest = max((node.path.count(";") + 1 for node in nodes), default=0)
-    folded = trunk[: min(len(trunk) - 1, max(deepest - FEWEST_ROWS, 0))] if len(trunk) >= SHORTEST_TRUNK else []
+    folded = (
+        trunk[: min(len(trunk) - 1, max(deepest - FEWEST_ROWS, 0))]
+        if len(trunk) >= SHORTEST_TRUNK
+        else []
+    )
     top = trunk[len(folded)].path if folded else ""
     gone = {node.path for node in folded}
     kept = [
@@ -40,7 +46,9 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
     above = f"{len(folded)} callers, " if folded else ""
     labels = [(above if folded and node.path == top else "") + plain(node.frame) for node in kept]
     tops = sum(node.parent not in numbers for node in kept)
-    fig = figure(12 + ROW_HEIGHT * (depth + (tops > 1)))  # several tops get a row of their own above them
+    fig = figure(
+        12 + ROW_HEIGHT * (depth + (tops > 1))
+    )  # several tops get a row of their own above them
     fig.add_icicle(
         ids=[numbers[node.path] for node in kept],
         labels=labels,
@@ -60,7 +68,9 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
         root={"color": LIGHT.line},
         sort=False,
     )
-    fig.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, uniformtext={"minsize": 9, "mode": "hide"})
+    fig.update_layout(
+        margin={"l": 0, "r": 0, "t": 4, "b": 4}, uniformtext={"minsize": 9, "mode": "hide"}
+    )
     return fig
 
 
@@ -82,5 +92,13 @@ def kind(frame: str) -> str:
     """Whose frame it is: torch's, a library's (installed or standard), or the user's own."""
     if "(torch/" in frame:
         return "torch"
-    library = ("site-packages", "(python3.", "(multiprocessing/", "(<frozen", "(threading.py", "(numpy/", "(PIL/")
+    library = (
+        "site-packages",
+        "(python3.",
+        "(multiprocessing/",
+        "(<frozen",
+        "(threading.py",
+        "(numpy/",
+        "(PIL/",
+    )
     return "library" if any(mark in frame for mark in library) else "own"

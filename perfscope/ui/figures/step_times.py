@@ -1,4 +1,6 @@
-"""How long each step took over the run, by phase, with the median and the 95th percentile of the steady ones."""
+"""How long each step took over the run, by phase, with the median and the 95th percentile of the
+steady ones.
+"""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -20,11 +22,15 @@ PHASES = {
 
 
 def step_times(steps: pd.DataFrame, summary: StepSummary, span_s: tuple[float, float]) -> go.Figure:
-    """`steps`: rows of the fact steps of one rank. Beyond 2,500 the slowest of each group of neighbours stands for it."""
+    """`steps`: rows of the fact steps of one rank. Beyond 2,500 the slowest of each group of
+    neighbours stands for it.
+    """
     together = max(1, -(-len(steps) // MOST_POINTS))
     rows = steps
     if together > 1:
-        rows = steps.sort_values("dur").groupby(steps["index"] // together).tail(1).sort_values("ts")
+        rows = (
+            steps.sort_values("dur").groupby(steps["index"] // together).tail(1).sort_values("ts")
+        )
     fig = figure(230, y_title="ms per step")
     for phase, (name, category) in PHASES.items():
         of_phase = rows[rows["phase"] == phase]
@@ -51,9 +57,13 @@ def step_times(steps: pd.DataFrame, summary: StepSummary, span_s: tuple[float, f
 
 
 def add_levels(fig: go.Figure, summary: StepSummary, top_ms: float) -> None:
-    """Median and 95th percentile as dotted lines, named on the right; one name where they lie together."""
+    """Median and 95th percentile as dotted lines, named on the right; one name where they lie
+    together.
+    """
     levels = [
-        (value, words) for value, words in ((summary.p95_ms, "p95"), (summary.p50_ms, "median")) if value is not None
+        (value, words)
+        for value, words in ((summary.p95_ms, "p95"), (summary.p50_ms, "median"))
+        if value is not None
     ]
     labels = [(value, f"{words} {ms(value * 1e6)}") for value, words in levels]
     for value, _ in levels:
@@ -62,5 +72,12 @@ def add_levels(fig: go.Figure, summary: StepSummary, top_ms: float) -> None:
         labels = [((labels[0][0] + labels[1][0]) / 2, "<br>".join(text for _, text in labels))]
     for value, text in labels:
         fig.add_annotation(
-            x=1, xref="paper", y=value, text=text, showarrow=False, xanchor="left", align="left", xshift=6
+            x=1,
+            xref="paper",
+            y=value,
+            text=text,
+            showarrow=False,
+            xanchor="left",
+            align="left",
+            xshift=6,
         )

@@ -9,7 +9,9 @@ from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 FAR_AWAY = 2.5
-"""A limit further above the highest reading than this factor is not drawn: it would press the lines flat."""
+"""A limit further above the highest reading than this factor is not drawn: it would press the lines
+flat.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ def usage(
     least: float = 1.0,
     limit: float | None = None,
 ) -> go.Figure:
-    """`least`: the axis reaches at least this far; `limit` (in the counter's unit) is drawn as a dotted line."""
+    """`least`: the axis reaches at least this far; `limit` (in the counter's unit) is drawn as a
+    dotted line.
+    """
     fig = figure(190, y_title=unit)
     highest = least
     for line in lines:

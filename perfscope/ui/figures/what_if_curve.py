@@ -1,4 +1,6 @@
-"""The predicted step time for each number of loader workers, with its range, beside what was measured."""
+"""The predicted step time for each number of loader workers, with its range, beside what was
+measured.
+"""
 
 import plotly.graph_objects as go
 
@@ -7,8 +9,12 @@ from perfscope.ui.figures.frame import figure, key_above
 from perfscope.ui.theme import LIGHT
 
 
-def what_if_curve(predicted: dict[int, WhatIf], chosen: int, measured: tuple[int, float]) -> go.Figure:
-    """`predicted`: workers -> what comes out; `measured`: workers and step time (ns) as they are."""
+def what_if_curve(
+    predicted: dict[int, WhatIf], chosen: int, measured: tuple[int, float]
+) -> go.Figure:
+    """`predicted`: workers -> what comes out; `measured`: workers and step time (ns) as they
+    are.
+    """
     known = {workers: one.after for workers, one in predicted.items() if one.after is not None}
     at = list(known)
     fig = figure(250, x_title="loader workers", y_title="ms a step")

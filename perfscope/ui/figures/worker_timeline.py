@@ -12,7 +12,11 @@ from perfscope.ui.theme import LIGHT
 LANE_HEIGHT = 30
 MAIN, STEPS = "main", "steps"
 RANGES = (
-    (("forward", "backward", "optimizer", "scaler"), "forward, backward, optimizer", "compute-or-host"),
+    (
+        ("forward", "backward", "optimizer", "scaler"),
+        "forward, backward, optimizer",
+        "compute-or-host",
+    ),
     (("sync",), "synchronising", "sync-wait"),
     (("gc",), "garbage collection", "host-bound"),
     (("checkpoint",), "checkpoint", "checkpoint"),
@@ -21,7 +25,9 @@ RANGES = (
 
 @dataclass(frozen=True)
 class Lanes:
-    """What there is to draw, each or None: tables of one rank and its workers (columns of the schema), ns."""
+    """What there is to draw, each or None: tables of one rank and its workers (columns of the
+    schema), ns.
+    """
 
     steps: pd.DataFrame | None
     loader: pd.DataFrame | None
@@ -39,8 +45,12 @@ def worker_timeline(lanes: Lanes, view_s: tuple[float, float]) -> go.Figure:
     add_main(fig, lanes)
     if lanes.fetches is not None:
         add_workers(fig, lanes.fetches)
-    fig.update_layout(barmode="overlay", uniformtext={"minsize": 10, "mode": "hide"}, dragmode="pan")
-    fig.update_yaxes(categoryorder="array", categoryarray=order[::-1], showgrid=False, fixedrange=True, ticklen=0)
+    fig.update_layout(
+        barmode="overlay", uniformtext={"minsize": 10, "mode": "hide"}, dragmode="pan"
+    )
+    fig.update_yaxes(
+        categoryorder="array", categoryarray=order[::-1], showgrid=False, fixedrange=True, ticklen=0
+    )
     return key_above(time_axis(fig, view_s))
 
 
@@ -49,7 +59,13 @@ def rows(table: pd.DataFrame | None) -> int:
 
 
 def bars(
-    fig: go.Figure, lane: list[str], ts: pd.Series, dur: pd.Series, name: str, category: str, shown: bool = True
+    fig: go.Figure,
+    lane: list[str],
+    ts: pd.Series,
+    dur: pd.Series,
+    name: str,
+    category: str,
+    shown: bool = True,
 ) -> None:
     """One kind of bar; `ts` and `dur` in ns."""
     if not len(ts):
@@ -63,9 +79,15 @@ def bars(
         name=name,
         showlegend=shown,
         meta={"category": category},
-        marker={"color": LIGHT.category[category], "line": {"width": 0}, "pattern": hatch(category)},
+        marker={
+            "color": LIGHT.category[category],
+            "line": {"width": 0},
+            "pattern": hatch(category),
+        },
         customdata=[round(one / 1e6, 3) for one in dur],
-        hovertemplate=f"{name}: %{{customdata:.4g}} ms<br>from %{{base:.4f}} s<extra>%{{y}}</extra>",
+        hovertemplate=(
+            f"{name}: %{{customdata:.4g}} ms<br>from %{{base:.4f}} s<extra>%{{y}}</extra>"
+        ),
     )
 
 
@@ -73,14 +95,24 @@ def add_steps(fig: go.Figure, steps: pd.DataFrame) -> None:
     """The steps with their numbers, every other one lighter."""
     for odd in (0, 1):
         part = steps[steps["index"] % 2 == odd]
-        bars(fig, [STEPS] * len(part), part["ts"], part["dur"] + part["cut"], "step", f"step_{odd}", shown=False)
+        bars(
+            fig,
+            [STEPS] * len(part),
+            part["ts"],
+            part["dur"] + part["cut"],
+            "step",
+            f"step_{odd}",
+            shown=False,
+        )
         if len(part):
             fig.data[-1].update(
                 text=[str(one) for one in part["index"]],
                 textposition="inside",
                 insidetextanchor="middle",
                 textangle=0,
-                hovertemplate="step %{text}: %{customdata:.4g} ms<br>from %{base:.4f} s<extra></extra>",
+                hovertemplate=(
+                    "step %{text}: %{customdata:.4g} ms<br>from %{base:.4f} s<extra></extra>"
+                ),
             )
 
 
@@ -91,17 +123,30 @@ def add_main(fig: go.Figure, lanes: Lanes) -> None:
             part = lanes.ranges[lanes.ranges["category"].isin(categories)]
             bars(fig, [MAIN] * len(part), part["ts"], part["dur"], name, category)
     if lanes.copies is not None:
-        bars(fig, [MAIN] * len(lanes.copies), lanes.copies["ts"], lanes.copies["dur"], "copy", "exposed-copy")
+        bars(
+            fig,
+            [MAIN] * len(lanes.copies),
+            lanes.copies["ts"],
+            lanes.copies["dur"],
+            "copy",
+            "exposed-copy",
+        )
     if lanes.loader is not None:
         asked = lanes.loader
-        bars(fig, [MAIN] * len(asked), asked["ts"], asked["dur"], "waiting for a batch", "input-wait")
+        bars(
+            fig, [MAIN] * len(asked), asked["ts"], asked["dur"], "waiting for a batch", "input-wait"
+        )
 
 
 def worker_lanes(fetches: pd.DataFrame | None) -> dict[int, str]:
-    """Process code -> its lane, by worker number; two loaders may both have a worker 0, their processes tell them apart."""
+    """Process code -> its lane, by worker number; two loaders may both have a worker 0, their
+    processes tell them apart.
+    """
     if fetches is None or not len(fetches):
         return {}
-    pairs = sorted({(int(w), int(p)) for w, p in zip(fetches["worker"], fetches["process"], strict=True)})
+    pairs = sorted(
+        {(int(w), int(p)) for w, p in zip(fetches["worker"], fetches["process"], strict=True)}
+    )
     workers = [worker for worker, _ in pairs]
     lanes = {}
     for worker, process in pairs:

@@ -1,4 +1,6 @@
-"""The time budget as one bar of characters, its parts labelled where they lie, and a legend with all of them."""
+"""The time budget as one bar of characters, its parts labelled where they lie, and a legend with
+all of them.
+"""
 
 from rich.text import Text
 
@@ -12,8 +14,13 @@ INDENT = 10
 
 
 def budget_bar(diagnosis: Diagnosis, width: int, colour: bool) -> list[Text]:
-    """The bar and its legend; no lines without a budget. `colour` False: the same words, fills as blocks."""
-    parts = sorted((one for one in diagnosis.time_budget if one.share >= SMALLEST_SHARE), key=lambda one: -one.share)
+    """The bar and its legend; no lines without a budget. `colour` False: the same words, fills as
+    blocks.
+    """
+    parts = sorted(
+        (one for one in diagnosis.time_budget if one.share >= SMALLEST_SHARE),
+        key=lambda one: -one.share,
+    )
     if not parts:
         return []
     mean_ms = step_ms(diagnosis)
@@ -53,7 +60,9 @@ def legend(parts: list[BudgetEntry], mean_ms: float | None, width: int, colour: 
 
 
 def shared_out(parts: list[BudgetEntry], cells: int) -> list[int]:
-    """Whole cells for each part, at least one, together `cells`; the largest takes what rounding leaves."""
+    """Whole cells for each part, at least one, together `cells`; the largest takes what rounding
+    leaves.
+    """
     sizes = [max(1, round(one.share * cells)) for one in parts]
     sizes[0] += cells - sum(sizes)
     return sizes

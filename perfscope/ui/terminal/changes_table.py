@@ -1,4 +1,6 @@
-"""What to change, by time won: a row a finding with what it costs now, what it wins and why; the code to change below it."""
+"""What to change, by time won: a row a finding with what it costs now, what it wins and why; the
+code to change below it.
+"""
 
 import re
 import textwrap
@@ -16,7 +18,9 @@ UNIT = re.compile(r"(\d) (%|ms|s|µs|MB|GB|cores?|steps?)(?!\w)")
 
 
 def changes_table(diagnosis: Diagnosis, width: int) -> list[Text]:
-    """No lines without findings. Below 92 columns the reasons stand under the row instead of beside it."""
+    """No lines without findings. Below 92 columns the reasons stand under the row instead of beside
+    it.
+    """
     if not diagnosis.findings:
         return []
     widths = columns(width)
@@ -36,10 +40,16 @@ def columns(width: int) -> list[int]:
     return [what, COST_CELLS, GAIN_CELLS, left - GAP - what]
 
 
-def row(number: int, finding: Finding, diagnosis: Diagnosis, widths: list[int], width: int) -> list[Text]:
+def row(
+    number: int, finding: Finding, diagnosis: Diagnosis, widths: list[int], width: int
+) -> list[Text]:
     """One finding: the cells side by side, then the snippet, the other ways and its name."""
     why = reasons(finding, diagnosis)[:MOST_REASONS]
-    cells = [wrapped(title(finding), widths[0] - 2), [*cost(finding, diagnosis)], gain_cell(finding)]
+    cells = [
+        wrapped(title(finding), widths[0] - 2),
+        [*cost(finding, diagnosis)],
+        gain_cell(finding),
+    ]
     if len(widths) == 4:
         cells.append([line for one in why for line in wrapped(one, widths[3])])
     lines = []
@@ -51,8 +61,16 @@ def row(number: int, finding: Finding, diagnosis: Diagnosis, widths: list[int], 
         elif at < len(cells[0]):
             lines[at].stylize("bold", 0, 2 + widths[0])
     if len(widths) < 4:
-        lines += [Text(line) for line in wrapped("because: " + "; ".join(why), width, "    ", "    ") if why]
-    return [*lines, *ways(finding, width), Text(f"    perfscope explain {name_of(finding)}", style="bright_black")]
+        lines += [
+            Text(line)
+            for line in wrapped("because: " + "; ".join(why), width, "    ", "    ")
+            if why
+        ]
+    return [
+        *lines,
+        *ways(finding, width),
+        Text(f"    perfscope explain {name_of(finding)}", style="bright_black"),
+    ]
 
 
 def gain_cell(finding: Finding) -> list[str]:
@@ -75,7 +93,9 @@ def ways(finding: Finding, width: int) -> list[Text]:
 def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
     """Lines of at most `width` columns; a number keeps its unit."""
     held = UNIT.sub("\\1\N{NO-BREAK SPACE}\\2", text)
-    whole = textwrap.wrap(held, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    whole = textwrap.wrap(
+        held, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in whole]
 
 

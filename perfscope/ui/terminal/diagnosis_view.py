@@ -1,4 +1,6 @@
-"""The diagnosis in a terminal: the sentence first, then where a step goes, what to change, and what was not seen."""
+"""The diagnosis in a terminal: the sentence first, then where a step goes, what to change, and what
+was not seen.
+"""
 
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -28,29 +30,40 @@ def show(
 ) -> None:
     """Print it: with colour on a terminal, the same words without elsewhere and under NO_COLOR.
 
-    `most_lines` cuts the end off, so that the top stays in sight where the view is refreshed in place; `who` was looked at,
-    where there is no trace to tell it from.
+    `most_lines` cuts the end off, so that the top stays in sight where the view is refreshed in
+    place; `who` was looked at, where there is no trace to tell it from.
     """
     console = filtered_console(stream, soft_wrap=True)
     width = max(NARROWEST, min(console.width, WIDEST)) if stream.isatty() else IN_A_PIPE
     colour = console.color_system is not None and not console.no_color
     shown = lines(diagnosis, trace, width, colour, who)
     if most_lines is not None and len(shown) > most_lines:
-        shown = [*shown[: most_lines - 1], Text("  ... the rest does not fit here", style="bright_black")]
+        shown = [
+            *shown[: most_lines - 1],
+            Text("  ... the rest does not fit here", style="bright_black"),
+        ]
     for line in shown:
         console.print(harmless(line))
 
 
 def harmless(line: Text) -> Text:
-    """Return the line as `one_line` cleans it, its styles kept. Cleaned before it is laid out, it keeps its width."""
+    """Return the line as `one_line` cleans it, its styles kept. Cleaned before it is laid out, it
+    keeps its width.
+    """
     line.plain = one_line(line.plain)
     return line
 
 
 def lines(
-    diagnosis: Diagnosis, trace: "Trace | None", width: int, colour: bool, who: list[str] | None = None
+    diagnosis: Diagnosis,
+    trace: "Trace | None",
+    width: int,
+    colour: bool,
+    who: list[str] | None = None,
 ) -> list[Text]:
-    """The whole view, one Text a line, none wider than `width` (but for what cannot be broken, such as a path)."""
+    """The whole view, one Text a line, none wider than `width` (but for what cannot be broken, such
+    as a path).
+    """
     return [
         *headline(diagnosis, about(diagnosis, trace) if who is None else who, width),
         *budget_bar(diagnosis, width, colour),
@@ -65,7 +78,8 @@ def headline(diagnosis: Diagnosis, who: list[str], width: int) -> list[Text]:
     """Who was looked at, and the verdict: its first sentence stands out."""
     verdict = diagnosis.verdict
     rest = " ".join(filter(None, [verdict.explanation, verdict.caveat]))
-    # Named colours: they follow the terminal's own theme, so that the sentence reads on light and on dark.
+    # Named colours: they follow the terminal's own theme, so that the sentence reads on light and
+    # on dark.
     style = {"healthy": "bold green", "unknown": "bold"}.get(diagnosis.verdict.id, "bold yellow")
     sure = f"{bound_by(diagnosis)}; sure: {diagnosis.verdict.confidence:.2f}"
     return [
@@ -82,7 +96,9 @@ def limits(diagnosis: Diagnosis, trace: "Trace | None", width: int) -> list[Text
     """What was looked for and not there, what was not measured and why, what looking cost."""
     found: list[str] = []
     if diagnosis.clear:
-        found += wrapped("looked for and not there: " + ", ".join(diagnosis.clear), width, "  ", "    ")
+        found += wrapped(
+            "looked for and not there: " + ", ".join(diagnosis.clear), width, "  ", "    "
+        )
     for what, why in missing(diagnosis):
         found += wrapped(f"not measured: {what} ({why})", width, "  ", "    ")
     agreement = clock_agreement(diagnosis)
@@ -106,4 +122,7 @@ def way_on(diagnosis: Diagnosis) -> list[Text]:
     """Where the run is kept, and what to ask next."""
     if diagnosis.run is None:
         return []
-    return [Text(f"  run   {diagnosis.run}"), Text(f"  next  perfscope report {diagnosis.run} -o report.html")]
+    return [
+        Text(f"  run   {diagnosis.run}"),
+        Text(f"  next  perfscope report {diagnosis.run} -o report.html"),
+    ]

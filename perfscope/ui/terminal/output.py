@@ -1,8 +1,10 @@
-"""Filters for text that is printed to the terminal. What was written by others (names, paths, arguments, errors) cannot move the
-cursor, change colors or turn the direction of the text around; printed with `print_line` it cannot begin a line of its own.
+"""Filters for text that is printed to the terminal. What was written by others (names, paths,
+arguments, errors) cannot move the cursor, change colors or turn the direction of the text around;
+printed with `print_line` it cannot begin a line of its own.
 
-`protect_streams` puts a filter around stdout and stderr once, in `cli.main`: nothing needs to remember it. What draws on the
-terminal itself writes to `unfiltered(stream)`, and prints with `filtered_console`.
+`protect_streams` puts a filter around stdout and stderr once, in `cli.main`: nothing needs to
+remember it. What draws on the terminal itself writes to `unfiltered(stream)`, and prints with
+`filtered_console`.
 """
 
 import io
@@ -23,8 +25,8 @@ UNUSUAL = re.compile(r"[^\n\t -~]")
 def clean(text: str) -> str:
     """Return the text with a question mark for each control character but newline and tab.
 
-    Controls are those of ASCII and of Latin-1, marks that change the direction of the text, halves of surrogate pairs, and
-    whatever else Python does not call printable.
+    Controls are those of ASCII and of Latin-1, marks that change the direction of the text, halves
+    of surrogate pairs, and whatever else Python does not call printable.
     """
     return UNUSUAL.sub(lambda match: match[0] if match[0].isprintable() else "?", text)
 
@@ -89,18 +91,26 @@ def filtered(stream: TextIO) -> TextIO:
 
 
 def unfiltered(stream: TextIO) -> TextIO:
-    """Return the stream itself, for escape sequences of our own; texts from elsewhere must be cleaned first."""
+    """Return the stream itself, for escape sequences of our own; texts from elsewhere must be
+    cleaned first.
+    """
     return stream.stream if isinstance(stream, FilteredStream) else stream
 
 
-def print_traceback(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    """Print it without the colors that newer Pythons add, which the filter would take for somebody's escape sequences."""
+def print_traceback(
+    kind: type[BaseException], error: BaseException, where: TracebackType | None
+) -> None:
+    """Print it without the colors that newer Pythons add, which the filter would take for
+    somebody's escape sequences.
+    """
     sys.stderr.write("".join(traceback.format_exception(kind, error, where)))
 
 
 def filtered_console(stream: TextIO, **options: Any) -> "Console":
     """Return a console that cleans every text it renders and keeps its own styles."""
-    made: Console = console_class()(file=unfiltered(stream), highlight=False, emoji=False, markup=False, **options)
+    made: Console = console_class()(
+        file=unfiltered(stream), highlight=False, emoji=False, markup=False, **options
+    )
     return made
 
 
@@ -113,7 +123,9 @@ def console_class() -> Any:
     class FilteredConsole(Console):
         """Cleans what is rendered just before it becomes characters."""
 
-        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else Segment(clean(segment.text), segment.style)
 

@@ -21,7 +21,12 @@ def rank_bars(diagnosis: Diagnosis, colour: bool) -> list[Text]:
         return []
     lines = [line(one, diagnosis, colour) for one in ranks[:MOST_RANKS]]
     if len(ranks) > MOST_RANKS:
-        lines.append(Text(f"  and {len(ranks) - MOST_RANKS} more ranks: --json has them all", style="bright_black"))
+        lines.append(
+            Text(
+                f"  and {len(ranks) - MOST_RANKS} more ranks: --json has them all",
+                style="bright_black",
+            )
+        )
     note = "  > the rank that the verdict is about"
     note += "; they ran one after the other: ranks only number them" if diagnosis.in_a_row else ""
     return [*lines, Text(note, style="bright_black"), Text("")]
@@ -42,7 +47,9 @@ def line(one: RankBudget, diagnosis: Diagnosis, colour: bool) -> Text:
             shown.append(("╱" if wait else " ") * cells, style=f"#7a4d16 on {fill}")
         else:
             shown.append(("▒" if wait else "█") * cells)
-    words = ", ".join(f"{label(part.category)} {percent(part.share)}" for part in parts[:MOST_NAMED])
+    words = ", ".join(
+        f"{label(part.category)} {percent(part.share)}" for part in parts[:MOST_NAMED]
+    )
     return shown.append(f"  {words}")
 
 
@@ -52,4 +59,6 @@ def named(one: RankBudget) -> str:
 
 
 def largest_first(budget: list[BudgetEntry]) -> list[BudgetEntry]:
-    return sorted((part for part in budget if part.share >= SMALLEST_SHARE), key=lambda part: -part.share)
+    return sorted(
+        (part for part in budget if part.share >= SMALLEST_SHARE), key=lambda part: -part.share
+    )

@@ -1,4 +1,6 @@
-"""How far the reading of a large trace is: a bar on a terminal, a line now and then elsewhere, nothing for what takes no time."""
+"""How far the reading of a large trace is: a bar on a terminal, a line now and then elsewhere,
+nothing for what takes no time.
+"""
 
 import time
 from collections.abc import Iterator
@@ -33,11 +35,19 @@ class ReadingBar:
         elif passed_s >= self.next_line_s:
             self.next_line_s = passed_s + LINE_EVERY_S
             share = done_bytes / max(file_bytes, 1)
-            print(f"reading: {share:.0%} after {passed_s:.0f} s, {rate}", file=self.stream, flush=True)
+            print(
+                f"reading: {share:.0%} after {passed_s:.0f} s, {rate}", file=self.stream, flush=True
+            )
 
     def draw(self, done_bytes: int, file_bytes: int, rate: str) -> None:
         if self.bar is None:
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TaskProgressColumn,
+                TextColumn,
+                TimeRemainingColumn,
+            )
 
             self.bar = Progress(
                 TextColumn("reading"),

@@ -1,4 +1,6 @@
-"""How a recording goes, on stderr while it runs: one line that is rewritten, or a plain line every five seconds."""
+"""How a recording goes, on stderr while it runs: one line that is rewritten, or a plain line every
+five seconds.
+"""
 
 import os
 import time
@@ -9,7 +11,9 @@ from perfscope.ui.terminal.output import print_line, unfiltered
 
 PLAIN_EVERY_S = 5.0
 LINES_BELOW = 4
-"""The clock above a diagnosis that is refreshed in place, the line of progress below it, and some room."""
+"""The clock above a diagnosis that is refreshed in place, the line of progress below it, and some
+room.
+"""
 
 BAR_CELLS = 30
 CLEAR_LINE, CLEAR_SCREEN = "\r\x1b[K", "\x1b[H\x1b[J"
@@ -46,7 +50,10 @@ class LiveView:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        where: TracebackType | None,
     ) -> None:
         if self.terminal:
             self.control(CLEAR_LINE)
@@ -65,7 +72,11 @@ class LiveView:
             self.line(self.words(at))
 
     def words(self, at: Standing) -> str:
-        steps = f"{at.steps} steps, {at.step_ms:.1f} ms each" if at.step_ms is not None else "no whole step yet"
+        steps = (
+            f"{at.steps} steps, {at.step_ms:.1f} ms each"
+            if at.step_ms is not None
+            else "no whole step yet"
+        )
         if at.depth == "entering":
             steps = "entering"
         if at.depth == "observe":
@@ -90,10 +101,16 @@ class LiveView:
         self.cursor.flush()
 
     def diagnosis(self, diagnosis: Any, trace: Any) -> None:
-        """The diagnosis so far, in place of the last one on a terminal, cut to its height; one after the other elsewhere."""
+        """The diagnosis so far, in place of the last one on a terminal, cut to its height; one
+        after the other elsewhere.
+        """
         from perfscope.ui.terminal.diagnosis_view import show
 
-        rows = os.get_terminal_size(self.stream.fileno()).lines - LINES_BELOW if self.terminal else None
+        rows = (
+            os.get_terminal_size(self.stream.fileno()).lines - LINES_BELOW
+            if self.terminal
+            else None
+        )
         if self.terminal:
             self.control(CLEAR_SCREEN)
         self.line(time.strftime("%H:%M:%S"))

@@ -1,4 +1,6 @@
-"""`perfscope top` as text: a line a device, a line a process, each with its word; what the words mean below."""
+"""`perfscope top` as text: a line a device, a line a process, each with its word; what the words
+mean below.
+"""
 
 from collections.abc import Callable
 
@@ -30,13 +32,29 @@ UNKNOWN = "-"
 
 def top_view(seen: Glances, when: str) -> Group:
     """The whole picture."""
-    words = [(word, PROCESS_WORDS[word]) for word in (process_word(one, seen.devices) for one in seen.processes)]
+    words = [
+        (word, PROCESS_WORDS[word])
+        for word in (process_word(one, seen.devices) for one in seen.processes)
+    ]
     words += [(word, DEVICE_WORDS[word]) for word in (device_word(one) for one in seen.devices)]
-    told = [Text(f"{word}: {meaning}", style="bright_black") for word, meaning in dict.fromkeys(words)]
+    told = [
+        Text(f"{word}: {meaning}", style="bright_black") for word, meaning in dict.fromkeys(words)
+    ]
     parts: list[Table | Text] = [Text(f"perfscope top   {when}", style="bold")]
-    parts.append(devices(seen.devices) if seen.devices else Text(f"no device: {seen.no_devices}", style="bright_black"))
-    parts += [Text(f"gpu {one.device}: {one.lost}", style="yellow") for one in seen.devices if one.lost is not None]
-    nothing = Text("no Python process with torch is running; name others: perfscope top PID", style="bright_black")
+    parts.append(
+        devices(seen.devices)
+        if seen.devices
+        else Text(f"no device: {seen.no_devices}", style="bright_black")
+    )
+    parts += [
+        Text(f"gpu {one.device}: {one.lost}", style="yellow")
+        for one in seen.devices
+        if one.lost is not None
+    ]
+    nothing = Text(
+        "no Python process with torch is running; name others: perfscope top PID",
+        style="bright_black",
+    )
     parts.append(processes(seen.processes, seen.devices) if seen.processes else nothing)
     return Group(*parts, *told)
 
@@ -64,11 +82,25 @@ def devices(rows: list[DeviceGlance]) -> Table:
 
 def processes(rows: list[ProcessGlance], of: list[DeviceGlance]) -> Table:
     """A line a process."""
-    table = grid("pid", "", "verdict", "rank", "gpu", "cores", "no core", "main thread", "workers", "memory", "reads")
+    table = grid(
+        "pid",
+        "",
+        "verdict",
+        "rank",
+        "gpu",
+        "cores",
+        "no core",
+        "main thread",
+        "workers",
+        "memory",
+        "reads",
+    )
     for one in rows:
         most = sorted(one.states.items(), key=lambda pair: -pair[1])[:2]
         workers = f"{one.workers} ({digits(one.worker_cores)} cores)" if one.workers else "0"
-        on_device = f" + {megabytes(one.device_memory_bytes)} gpu" if one.device_memory_bytes > 0 else ""
+        on_device = (
+            f" + {megabytes(one.device_memory_bytes)} gpu" if one.device_memory_bytes > 0 else ""
+        )
         table.add_row(
             str(one.pid),
             harmless(Text(one.name)),
@@ -88,12 +120,21 @@ def processes(rows: list[ProcessGlance], of: list[DeviceGlance]) -> Table:
 def grid(*heads: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bright_black", padding=(0, 2, 0, 0))
     for at, head in enumerate(heads):
-        table.add_column(head, no_wrap=True, justify="left" if at in (1, 2) or head == "main thread" else "right")
+        table.add_column(
+            head, no_wrap=True, justify="left" if at in (1, 2) or head == "main thread" else "right"
+        )
     return table
 
 
 def verdict(word: str) -> Text:
-    return Text(word, style="bold yellow" if word in ILL else "bold green" if word in ("busy", "computing") else "bold")
+    return Text(
+        word,
+        style="bold yellow"
+        if word in ILL
+        else "bold green"
+        if word in ("busy", "computing")
+        else "bold",
+    )
 
 
 def known(value: float, told: Callable[[float], str], unit: str = "") -> str:

@@ -1,4 +1,6 @@
-"""What the timeline component is told before it asks for pixels, and answers as JSON: for routes and reports alike."""
+"""What the timeline component is told before it asks for pixels, and answers as JSON: for routes
+and reports alike.
+"""
 
 import base64
 from collections.abc import Sequence
@@ -25,20 +27,31 @@ VERSION = 1
 NAMES_AT_ONCE = 4096
 """Names in the first answer; the others are asked for when they are about to be read."""
 MOST_CODES = 20_000
-EXTRA_LABELS = {"input_dataset": "dataset", "input_collate": "collate", "step_0": "range", "step_1": "range"}
+EXTRA_LABELS = {
+    "input_dataset": "dataset",
+    "input_collate": "collate",
+    "step_0": "range",
+    "step_1": "range",
+}
 TRACK = ("group", "kind", "title", "first", "rows", "events", "hidden", "shut", "tid")
 STATED_COLUMNS = ("count", "sum_ns", "share", "exclusive_ns", "longest_ns")
 
 
-def meta(lanes: Lanes, diagnosis: Diagnosis | None = None, places: Sequence[str] = ()) -> dict[str, Any]:
-    """Tracks, groups, colours and the first names: everything but events; `places` are what else a selection is told by."""
+def meta(
+    lanes: Lanes, diagnosis: Diagnosis | None = None, places: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Tracks, groups, colours and the first names: everything but events; `places` are what else a
+    selection is told by.
+    """
     texts = lanes.names.texts
     return {
         "version": VERSION,
         "span": list(lanes.span_ns),
         "events": lanes.events,
         "colours": list(COLOURS),
-        "labels": [CATEGORY[one].label if one in CATEGORY else EXTRA_LABELS[one] for one in COLOURS],
+        "labels": [
+            CATEGORY[one].label if one in CATEGORY else EXTRA_LABELS[one] for one in COLOURS
+        ],
         "waits": [texture(one) == "wait" for one in COLOURS],
         "names": texts[:NAMES_AT_ONCE],
         "name_count": len(texts),
@@ -53,7 +66,9 @@ def meta(lanes: Lanes, diagnosis: Diagnosis | None = None, places: Sequence[str]
 
 
 def key(names: Names) -> list[int]:
-    """The colours that the key explains: those of work and waits; what levels are drawn in says nothing of them."""
+    """The colours that the key explains: those of work and waits; what levels are drawn in says
+    nothing of them.
+    """
     return sorted({colour for code, colour in enumerate(names.colours) if code not in names.levels})
 
 
@@ -80,7 +95,11 @@ def marks(diagnosis: Diagnosis) -> list[dict[str, Any]]:
 def of_selection(frame: pd.DataFrame, most: int) -> dict[str, Any]:
     """The first rows of a selection's statistics, and how many there are."""
     rows = [
-        [str(one["name"]), COLOURS.index(one["category"]), *(float(one[name]) for name in STATED_COLUMNS)]
+        [
+            str(one["name"]),
+            COLOURS.index(one["category"]),
+            *(float(one[name]) for name in STATED_COLUMNS),
+        ]
         for one in frame.head(most).to_dict("records")
     ]
     return {"rows": rows, "more": max(len(frame) - most, 0)}

@@ -1,9 +1,11 @@
-"""The timeline inside one HTML file: every event where that is few enough, else pixels of the whole and events where it matters.
+"""The timeline inside one HTML file: every event where that is few enough, else pixels of the whole
+and events where it matters.
 
-What is embedded is gzip of: uint32 length of the header (little endian), the header as JSON, zeros to a multiple of 4, then
-the blobs it names by [offset, length]. A lane's events are five columns of variable-length integers (7 bits a byte, low ones
-first): gaps since the last event's end and durations in the lane's unit, palette indices, causes and notes. The page reads
-it with assets/timeline/embedded.js.
+What is embedded is gzip of: uint32 length of the header (little endian), the header as JSON, zeros
+to a multiple of 4, then the blobs it names by [offset, length]. A lane's events are five columns of
+variable-length integers (7 bits a byte, low ones first): gaps since the last event's end and
+durations in the lane's unit, palette indices, causes and notes. The page reads it with
+assets/timeline/embedded.js.
 """
 
 import base64
@@ -32,7 +34,8 @@ MOST_EXACT = 150_000
 LEVELS = ((2048, 1), (2048, 8))
 """(pixels of a tile, tiles) of each level that shows the whole where events are too many."""
 MOST_TILED = 800_000
-"""Bytes of all tiles before compression; a trace of very many lanes keeps its coarser level only."""
+"""Bytes of all tiles before compression; a trace of very many lanes keeps its coarser level only.
+"""
 STRIP_COLUMNS = 480
 AROUND = 0.8
 """Room left and right of an interval that the page points at, in lengths of the interval."""
@@ -55,7 +58,8 @@ def embedded_timeline(trace: Trace, diagnosis: Diagnosis) -> str:
     header["held"] = held
     header["whole"] = whole
     header["strip"] = {
-        name: [round(float(one), 3) for one in shares] for name, shares in strip(lanes, STRIP_COLUMNS).items()
+        name: [round(float(one), 3) for one in shares]
+        for name, shares in strip(lanes, STRIP_COLUMNS).items()
     }
     header["notes_of_events"], header["lanes"] = exact(trace, lanes, held, blobs)
     header["tiles"] = [] if whole else pyramid(lanes, blobs)
@@ -95,13 +99,21 @@ def added(blobs: list[bytes], blob: bytes) -> list[int]:
 def pointed_at(trace: Trace, lanes: Lanes, diagnosis: Diagnosis) -> Intervals:
     """The stretches that sentences and bars of the page lead to, as long as their events fit."""
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
-    places = [(one.start_ns, one.end_ns) for finding in diagnosis.findings for one in finding.evidence]
+    places = [
+        (one.start_ns, one.end_ns) for finding in diagnosis.findings for one in finding.evidence
+    ]
     wanted = [(begin, end) for begin, end in places if begin is not None and end is not None]
-    wanted += [(one.start_ns, one.end_ns) for (of, _), one in trace.fact(longest_stretch).items() if of == rank]
+    wanted += [
+        (one.start_ns, one.end_ns)
+        for (of, _), one in trace.fact(longest_stretch).items()
+        if of == rank
+    ]
     held: Intervals = []
     for begin, end in wanted or [middle(lanes)]:
         room = int(AROUND * (end - begin)) + 1000
-        wide = fitting(lanes, (begin - room, end + room), held) or fitting(lanes, (begin, end), held)
+        wide = fitting(lanes, (begin - room, end + room), held) or fitting(
+            lanes, (begin, end), held
+        )
         held = joined([*held, wide]) if wide is not None else held
     return held
 
@@ -118,7 +130,11 @@ def fitting(lanes: Lanes, interval: tuple[int, int], held: Intervals) -> tuple[i
     if end <= begin:
         return None
     both = joined([*held, (begin, end)])
-    events = sum(part.stop - part.start for one in lanes.lanes for part in (one.window(*each) for each in both))
+    events = sum(
+        part.stop - part.start
+        for one in lanes.lanes
+        for part in (one.window(*each) for each in both)
+    )
     return (begin, end) if events <= MOST_EXACT else None
 
 
@@ -133,8 +149,12 @@ def joined(intervals: Intervals) -> Intervals:
     return found
 
 
-def exact(trace: Trace, lanes: Lanes, held: Intervals, blobs: list[bytes]) -> tuple[list[str], list[Any]]:
-    """(notes, lanes): per lane [first start, unit, events, palette, [begin, length] of its five columns]."""
+def exact(
+    trace: Trace, lanes: Lanes, held: Intervals, blobs: list[bytes]
+) -> tuple[list[str], list[Any]]:
+    """(notes, lanes): per lane [first start, unit, events, palette, [begin, length] of its five
+    columns].
+    """
     rows = [chosen(one, held) for one in lanes.lanes]
     place = places(trace, lanes, rows)
     notes: dict[str, int] = {"": 0}
@@ -149,7 +169,12 @@ def exact(trace: Trace, lanes: Lanes, held: Intervals, blobs: list[bytes]) -> tu
         used, index = np.unique(local, return_inverse=True)
         cause = causes(trace, lane, at, place)
         zigzag = np.diff(cause, prepend=0)
-        columns = (gaps // unit, dur // unit, index, np.where(zigzag < 0, -2 * zigzag - 1, 2 * zigzag))
+        columns = (
+            gaps // unit,
+            dur // unit,
+            index,
+            np.where(zigzag < 0, -2 * zigzag - 1, 2 * zigzag),
+        )
         stored = [added(blobs, varints(one)) for one in columns]
         stored.append(added(blobs, varints(noted(trace, lane, at, notes))))
         told.append([int(ts[0]), unit, len(at), lane.codes[used].tolist(), stored])
@@ -164,7 +189,9 @@ def chosen(lane: Lane, held: Intervals) -> Ints:
 
 
 def places(trace: Trace, lanes: Lanes, rows: list[Ints]) -> dict[str, Ints]:
-    """Per table the number in the file of each row's event, from 1; 0 for rows that are not in it."""
+    """Per table the number in the file of each row's event, from 1; 0 for rows that are not in
+    it.
+    """
     found = {}
     for source in ("ops", "launches"):
         frame = trace.table(source)
@@ -197,19 +224,27 @@ def causes(trace: Trace, lane: Lane, at: Ints, place: dict[str, Ints]) -> Ints:
 
 
 def noted(trace: Trace, lane: Lane, at: Ints, notes: dict[str, int]) -> Ints:
-    """Per event the number of its note: what the trace says of it, as JSON; equal ones are stored once."""
+    """Per event the number of its note: what the trace says of it, as JSON; equal ones are stored
+    once.
+    """
     found = np.zeros(len(at), np.int64)
     for number, source in enumerate(SOURCES):
         own = np.flatnonzero(lane.source[at] == number)
         frame = table_of(trace, source)
-        columns = [one for one in SHOWN[source] if one not in UNIQUE and frame is not None and one in frame]
+        columns = [
+            one for one in SHOWN[source] if one not in UNIQUE and frame is not None and one in frame
+        ]
         if frame is None or not len(own) or not columns:
             continue
         part = frame[columns].iloc[lane.row[at[own]]]
         group = part.groupby(columns, dropna=False, observed=True, sort=False).ngroup().to_numpy()
         _, firsts = np.unique(group, return_index=True)
-        words = [json.dumps(details(part.iloc[one], source), separators=(",", ":")) for one in firsts]
-        codes = np.array([notes.setdefault("" if one == "{}" else one, len(notes)) for one in words], np.int64)
+        words = [
+            json.dumps(details(part.iloc[one], source), separators=(",", ":")) for one in firsts
+        ]
+        codes = np.array(
+            [notes.setdefault("" if one == "{}" else one, len(notes)) for one in words], np.int64
+        )
         found[own] = codes[group]
     return found
 
@@ -230,7 +265,9 @@ def varints(values: Ints) -> bytes:
 
 
 def pyramid(lanes: Lanes, blobs: list[bytes]) -> list[Any]:
-    """Tiles of the whole: per level [[from, to, [begin, length]], ...], as long as there is room for a level."""
+    """Tiles of the whole: per level [[from, to, [begin, length]], ...], as long as there is room
+    for a level.
+    """
     levels: list[Any] = []
     room = MOST_TILED
     for pixels, count in LEVELS:
@@ -240,5 +277,7 @@ def pyramid(lanes: Lanes, blobs: list[bytes]) -> list[Any]:
         room -= sum(map(len, bodies))
         if room < 0 and levels:
             break
-        levels.append([[*one, added(blobs, body)] for one, body in zip(windows, bodies, strict=True)])
+        levels.append(
+            [[*one, added(blobs, body)] for one, body in zip(windows, bodies, strict=True)]
+        )
     return levels

@@ -1,4 +1,6 @@
-"""Routes of the timeline on a Flask server: what the component in the browser asks for, checked, and answered from the lanes."""
+"""Routes of the timeline on a Flask server: what the component in the browser asks for, checked,
+and answered from the lanes.
+"""
 
 import time
 from collections.abc import Callable
@@ -42,7 +44,9 @@ Diagnosed = Callable[[str], Diagnosis | None]
 
 def script() -> str:
     """The whole component, in the order in which its parts build on each other."""
-    return "\n".join(files("perfscope.ui.assets").joinpath(name).read_text("utf-8") for name in SCRIPTS)
+    return "\n".join(
+        files("perfscope.ui.assets").joinpath(name).read_text("utf-8") for name in SCRIPTS
+    )
 
 
 def stylesheet() -> str:
@@ -50,12 +54,21 @@ def stylesheet() -> str:
 
 
 def register(server: Flask, lookup: Lookup, diagnosed: Diagnosed | None = None) -> None:
-    """Mount the routes under `/timeline`. `lookup` gives the Trace of a run id; KeyError or PerfscopeError: there is none."""
-    routes, answers = Blueprint("timeline", __name__, url_prefix="/timeline"), Answers(lookup, diagnosed)
+    """Mount the routes under `/timeline`. `lookup` gives the Trace of a run id; KeyError or
+    PerfscopeError: there is none.
+    """
+    routes, answers = (
+        Blueprint("timeline", __name__, url_prefix="/timeline"),
+        Answers(lookup, diagnosed),
+    )
     for name in ("meta", "tile", "names", "strip", "select", "search", "hit", "event"):
         routes.add_url_rule(f"/<path:run>/{name}", name, getattr(answers, name))
-    routes.add_url_rule("/component.js", "script", lambda: Response(script(), mimetype="text/javascript"))
-    routes.add_url_rule("/component.css", "style", lambda: Response(stylesheet(), mimetype="text/css"))
+    routes.add_url_rule(
+        "/component.js", "script", lambda: Response(script(), mimetype="text/javascript")
+    )
+    routes.add_url_rule(
+        "/component.css", "style", lambda: Response(stylesheet(), mimetype="text/css")
+    )
     server.register_blueprint(routes)
 
 
@@ -89,11 +102,15 @@ class Answers:
 
     def names(self, run: str) -> Response:
         first = number("first", 0, FAR)
-        return jsonify(self.lanes(run).names.texts[first : first + number("count", 1, NAMES_AT_ONCE)])
+        return jsonify(
+            self.lanes(run).names.texts[first : first + number("count", 1, NAMES_AT_ONCE)]
+        )
 
     def strip(self, run: str) -> Response:
         shares = strip(self.lanes(run), number("columns", 1, 2048))
-        return jsonify({name: [round(float(one), 4) for one in share] for name, share in shares.items()})
+        return jsonify(
+            {name: [round(float(one), 4) for one in share] for name, share in shares.items()}
+        )
 
     def select(self, run: str) -> Response:
         lanes, by = self.lanes(run), request.args.get("by", "name")
@@ -104,7 +121,9 @@ class Answers:
         return jsonify(of_selection(found, number("most", 1, MOST_ROWS)))
 
     def hits(self, run: str) -> tuple[Lanes, Hits]:
-        """What the words of the query occur in; the last few answers are kept, the next-button asks again and again."""
+        """What the words of the query occur in; the last few answers are kept, the next-button asks
+        again and again.
+        """
         lanes, words = self.lanes(run), request.args.get("words", "")[:MOST_WORDS]
         found = self.found.get((run, words))
         if found is None or found[0] is not lanes:
@@ -121,7 +140,9 @@ class Answers:
         lanes, hits = self.hits(run)
         place = number("at", -ALWAYS, ALWAYS), number("lane", -1, FAR)
         hit = next_hit(lanes, hits, place, forward=request.args.get("back") != "1")
-        return jsonify(None if hit is None else {"lane": hit.lane, "ts_ns": hit.ts_ns, "dur_ns": hit.dur_ns})
+        return jsonify(
+            None if hit is None else {"lane": hit.lane, "ts_ns": hit.ts_ns, "dur_ns": hit.dur_ns}
+        )
 
     def event(self, run: str) -> Response:
         trace, lanes = self.trace(run), self.lanes(run)

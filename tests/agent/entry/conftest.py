@@ -13,7 +13,9 @@ from tests.agent.entry.target import Start
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """start(program, *arguments, python=...) runs Python text and returns once it has printed its first line, "ready"."""
+    """start(program, *arguments, python=...) runs Python text and returns once it has printed its
+    first line, "ready".
+    """
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(
@@ -41,5 +43,7 @@ def python_3_14() -> str:
     """A CPython 3.14 or newer; skips aloud where there is none."""
     found = os.environ.get("PERFSCOPE_PYTHON314") or shutil.which("python3.14")
     if not found:
-        pytest.skip("no CPython 3.14 here: set PERFSCOPE_PYTHON314 to one, or put python3.14 on PATH")
+        pytest.skip(
+            "no CPython 3.14 here: set PERFSCOPE_PYTHON314 to one, or put python3.14 on PATH"
+        )
     return found

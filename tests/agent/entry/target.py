@@ -50,7 +50,9 @@ def feed(target: subprocess.Popen[bytes], content: bytes) -> None:
 
 
 class Footprint:
-    """What a process holds: threads, descriptors, and anonymous executable memory (where the code is laid)."""
+    """What a process holds: threads, descriptors, and anonymous executable memory (where the code
+    is laid).
+    """
 
     def __init__(self, pid: int) -> None:
         self.threads = len(os.listdir(f"/proc/{pid}/task"))

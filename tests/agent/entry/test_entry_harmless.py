@@ -14,12 +14,26 @@ import pytest
 from perfscope.agent.entry import enter
 from perfscope.agent.entry.idle import waiting
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import BUSY, READY, SLEEP, Start, eventually, feed, line_of, said, writing
+from tests.agent.entry.target import (
+    BUSY,
+    READY,
+    SLEEP,
+    Start,
+    eventually,
+    feed,
+    line_of,
+    said,
+    writing,
+)
 
 
-@pytest.mark.parametrize("source", ["raise SystemExit(3)", "raise KeyboardInterrupt", "1 / 0", "import os; os.nothing"])
+@pytest.mark.parametrize(
+    "source", ["raise SystemExit(3)", "raise KeyboardInterrupt", "1 / 0", "import os; os.nothing"]
+)
 @pytest.mark.parametrize("program", [BUSY, SLEEP], ids=["busy", "idle"])
-def test_what_the_source_raises_is_dropped(start: Start, tmp_path: Path, program: str, source: str) -> None:
+def test_what_the_source_raises_is_dropped(
+    start: Start, tmp_path: Path, program: str, source: str
+) -> None:
     target = start(program, stderr=subprocess.PIPE)
     enter(target.pid, source)
     enter(target.pid, writing(tmp_path / "out"))
@@ -32,7 +46,8 @@ def test_what_the_source_raises_is_dropped(start: Start, tmp_path: Path, program
 
 def test_a_sleep_lasts_as_long_as_it_was_told(start: Start) -> None:
     target = start(
-        f"import time\n{READY}\nt = time.monotonic()\ntime.sleep(2)\nprint(time.monotonic() - t, flush=True)"
+        f"import time\n{READY}\nt = time.monotonic()\ntime.sleep(2)\nprint(time.monotonic() - t,"
+        " flush=True)"
     )
     for _ in range(4):
         enter(target.pid, "pass")
@@ -41,12 +56,17 @@ def test_a_sleep_lasts_as_long_as_it_was_told(start: Start) -> None:
 
 
 C_WAITS = {
-    "nanosleep": "t = (ctypes.c_long * 2)(2, 0); ctypes.set_errno(0); print(c.nanosleep(t, None), ctypes.get_errno())",
+    "nanosleep": (
+        "t = (ctypes.c_long * 2)(2, 0); ctypes.set_errno(0); print(c.nanosleep(t, None),"
+        " ctypes.get_errno())"
+    ),
     "usleep": "print(c.usleep(900_000), ctypes.get_errno())",
     "poll": "p = (ctypes.c_int * 2)(0, 1); print(c.poll(p, 1, 60_000), ctypes.get_errno())",
     "read": "b = ctypes.create_string_buffer(1); print(c.read(0, b, 1), ctypes.get_errno())",
-    "epoll_wait": "e = select.epoll(); e.register(0, 1); b = ctypes.create_string_buffer(64)\n"
-    "print(c.epoll_wait(e.fileno(), b, 1, -1), ctypes.get_errno())",
+    "epoll_wait": (
+        "e = select.epoll(); e.register(0, 1); b = ctypes.create_string_buffer(64)\n"
+        "print(c.epoll_wait(e.fileno(), b, 1, -1), ctypes.get_errno())"
+    ),
 }
 
 
@@ -54,7 +74,8 @@ C_WAITS = {
 def test_a_wait_in_c_is_not_cut_short(start: Start, wait: str) -> None:
     """C code that knows nothing of EINTR: 0 from a sleep, 1 from what was waited for, errno 0."""
     program = (
-        f"import ctypes, select\nc = ctypes.CDLL(None, use_errno=True)\n{READY}\n{C_WAITS[wait]}\nprint('', flush=True)"
+        "import ctypes, select\nc = ctypes.CDLL(None,"
+        f" use_errno=True)\n{READY}\n{C_WAITS[wait]}\nprint('', flush=True)"
     )
     target = start(program)
     for _ in range(3):
@@ -66,10 +87,15 @@ def test_a_wait_in_c_is_not_cut_short(start: Start, wait: str) -> None:
 LIMIT_S = 4
 LIMITED_WAITS = {
     "epoll_wait": "e = select.epoll(); r = c.epoll_wait(e.fileno(), b, 1, LIMIT_S * 1000)",
-    "semtimedop": "s = c.semget(0, 1, 0o1600); t = (ctypes.c_long * 2)(LIMIT_S, 0)\n"
-    "r = c.semtimedop(s, struct.pack('Hhh', 0, -1, 0), 1, t); e = ctypes.get_errno(); c.semctl(s, 0, 0); ctypes.set_errno(e)",
-    "sigtimedwait": "m = (ctypes.c_ulong * 16)(1 << 9); t = (ctypes.c_long * 2)(LIMIT_S, 0)\n"
-    "signal.pthread_sigmask(0, {10}); r = c.sigtimedwait(m, None, t)",
+    "semtimedop": (
+        "s = c.semget(0, 1, 0o1600); t = (ctypes.c_long * 2)(LIMIT_S, 0)\nr = c.semtimedop(s,"
+        " struct.pack('Hhh', 0, -1, 0), 1, t); e = ctypes.get_errno(); c.semctl(s, 0, 0);"
+        " ctypes.set_errno(e)"
+    ),
+    "sigtimedwait": (
+        "m = (ctypes.c_ulong * 16)(1 << 9); t = (ctypes.c_long * 2)(LIMIT_S, 0)\n"
+        "signal.pthread_sigmask(0, {10}); r = c.sigtimedwait(m, None, t)"
+    ),
 }
 OUTCOMES = {
     "epoll_wait": (0, 0),
@@ -80,7 +106,9 @@ OUTCOMES = {
 
 @pytest.mark.parametrize("wait", LIMITED_WAITS)
 def test_a_wait_with_a_limit_is_not_cut_short_and_ends_in_time(start: Start, wait: str) -> None:
-    """Waits that the kernel ends with EINTR at any stop: the result is that of the limit, which has not begun again."""
+    """Waits that the kernel ends with EINTR at any stop: the result is that of the limit, which has
+    not begun again.
+    """
     target = start(f"""
 import ctypes, select, signal, struct, time
 LIMIT_S = {LIMIT_S}
@@ -101,13 +129,21 @@ print(r, ctypes.get_errno(), time.monotonic() - began, flush=True)
 
 
 UNLIMITED_WAITS = {
-    "semop": "s = c.semget(0, 1, 0o1600); print('waits', s, flush=True); r = c.semop(s, struct.pack('Hhh', 0, -1, 0), 1)",
-    "recv": "x, y = socket.socketpair(); x.setsockopt(1, socket.SO_RCVTIMEO, struct.pack('ll', 600, 0))\n"
-    "threading.Thread(target=lambda: (sys.stdin.read(1), y.send(b'x'))).start(); print('waits', 0, flush=True)\n"
-    "r = c.recv(x.fileno(), b, 8, 0)",
-    "accept": "x = socket.create_server(('127.0.0.1', 0)); x.setsockopt(1, socket.SO_RCVTIMEO, struct.pack('ll', 600, 0))\n"
-    "threading.Thread(target=lambda: (sys.stdin.read(1), socket.create_connection(x.getsockname()))).start()\n"
-    "print('waits', 0, flush=True); r = min(c.accept(x.fileno(), None, None), 1)",
+    "semop": (
+        "s = c.semget(0, 1, 0o1600); print('waits', s, flush=True); r = c.semop(s,"
+        " struct.pack('Hhh', 0, -1, 0), 1)"
+    ),
+    "recv": (
+        "x, y = socket.socketpair(); x.setsockopt(1, socket.SO_RCVTIMEO, struct.pack('ll', 600,"
+        " 0))\nthreading.Thread(target=lambda: (sys.stdin.read(1), y.send(b'x'))).start();"
+        " print('waits', 0, flush=True)\nr = c.recv(x.fileno(), b, 8, 0)"
+    ),
+    "accept": (
+        "x = socket.create_server(('127.0.0.1', 0)); x.setsockopt(1, socket.SO_RCVTIMEO,"
+        " struct.pack('ll', 600, 0))\nthreading.Thread(target=lambda: (sys.stdin.read(1),"
+        " socket.create_connection(x.getsockname()))).start()\nprint('waits', 0, flush=True); r ="
+        " min(c.accept(x.fileno(), None, None), 1)"
+    ),
 }
 
 
@@ -175,17 +211,21 @@ HEARD = {signal.SIGTERM: "Told", signal.SIGINT: "KeyboardInterrupt"}
 
 
 @pytest.mark.parametrize("wait", ["sum(range(100))", "time.sleep(1000)", "signal.pause()"])
-def test_signals_during_entries_reach_the_users_code(start: Start, tmp_path: Path, wait: str) -> None:
+def test_signals_during_entries_reach_the_users_code(
+    start: Start, tmp_path: Path, wait: str
+) -> None:
     target = start(RAISING.replace("WAIT", wait))
     said_by_target: list[str] = []
     sent = []
     for number in range(40):
         if "sum" not in wait:
-            # Python itself loses the wake-up of a signal that comes between its last look and the system call.
+            # Python itself loses the wake-up of a signal that comes between its last look and the
+            # system call.
             eventually(lambda: waiting(target.pid) is not None, "its wait")
         entering = threading.Thread(target=enter, args=(target.pid, writing(tmp_path / "out")))
         entering.start()
-        # Somewhere in the entry: its looks, its stop, or the thread's work. Which of them is all the same to the user.
+        # Somewhere in the entry: its looks, its stop, or the thread's work. Which of them is all
+        # the same to the user.
         time.sleep(number * 0.0003 if "sum" in wait else 0.2 + number * 0.0005)
         sent.append((signal.SIGTERM, signal.SIGINT)[number % 2])
         os.kill(target.pid, sent[-1])
@@ -224,7 +264,8 @@ while True:
     for count in range(1, 41):
         enter(
             target.pid,
-            "import os\n" + f"with open({str(tmp_path / 'out')!r}, 'a') as out: out.write(f'{{os.getpid()}} ')",
+            "import os\n"
+            + f"with open({str(tmp_path / 'out')!r}, 'a') as out: out.write(f'{{os.getpid()}} ')",
         )
         eventually(lambda: len(said(tmp_path / "out").split()) >= count, "the source")  # noqa: B023
     assert said(tmp_path / "out").split() == [str(target.pid)] * 40
@@ -236,7 +277,8 @@ while True:
 def test_a_target_that_ends_meanwhile_ends_as_it_would_have(start: Start, life_s: float) -> None:
     for _ in range(5):
         target = start(
-            f"import sys, time\n{READY}\nt = time.monotonic()\nwhile time.monotonic() - t < {life_s}: pass\nsys.exit(7)"
+            f"import sys, time\n{READY}\nt = time.monotonic()\nwhile time.monotonic() - t <"
+            f" {life_s}: pass\nsys.exit(7)"
         )
         for _ in range(40):
             try:

@@ -71,7 +71,10 @@ def test_a_python_process_is_not_refused(start: Start) -> None:
 def test_no_such_pid() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
-    assert reason(child.pid) == f"no process with pid {child.pid}: `perfscope ps` lists what can be attached to"
+    assert (
+        reason(child.pid)
+        == f"no process with pid {child.pid}: `perfscope ps` lists what can be attached to"
+    )
 
 
 VFORK = """
@@ -96,7 +99,9 @@ def test_a_child_that_has_its_parents_memory(tmp_path: Path) -> None:
     try:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        assert reason(child).startswith(f"pid {child} has the memory of its parent, pid {parent.pid}")
+        assert reason(child).startswith(
+            f"pid {child} has the memory of its parent, pid {parent.pid}"
+        )
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
         parent.communicate()
@@ -106,7 +111,9 @@ def test_a_zombie() -> None:
     child = subprocess.Popen(["true"])
     eventually(lambda: "State:\tZ" in Path(f"/proc/{child.pid}/status").read_text(), "the zombie")
     assert (
-        reason(child.pid) == f"pid {child.pid} is a zombie, it has exited: its parent, pid {os.getpid()}, must reap it"
+        reason(child.pid)
+        == f"pid {child.pid} is a zombie, it has exited: its parent, pid {os.getpid()}, must"
+        " reap it"
     )
     child.wait()
 
@@ -120,7 +127,9 @@ def run(tmp_path: Path) -> Iterator[Callable[..., int]]:
         started.append(subprocess.Popen(command, **options))
         program = os.path.realpath(shutil.which(command[0]) or command[0])
         eventually(lambda: os.readlink(f"/proc/{started[-1].pid}/exe") == program, "its program")
-        eventually(lambda: "sleep" in Path(f"/proc/{started[-1].pid}/status").read_text(), "its wait")
+        eventually(
+            lambda: "sleep" in Path(f"/proc/{started[-1].pid}/status").read_text(), "its wait"
+        )
         return started[-1].pid
 
     yield begin
@@ -131,7 +140,10 @@ def run(tmp_path: Path) -> Iterator[Callable[..., int]]:
 
 def test_not_python(run: Callable[..., int]) -> None:
     pid = run("sleep", "1000")
-    assert reason(pid) == f"pid {pid} (sleep) is not Python: `perfscope ps` lists what can be attached to"
+    assert (
+        reason(pid)
+        == f"pid {pid} (sleep) is not Python: `perfscope ps` lists what can be attached to"
+    )
 
 
 def test_stopped_by_a_signal(start: Start) -> None:
@@ -140,7 +152,9 @@ def test_stopped_by_a_signal(start: Start) -> None:
     eventually(lambda: "State:\tT" in Path(f"/proc/{target.pid}/status").read_text(), "the stop")
     assert f"`kill -CONT {target.pid}`" in reason(target.pid)
     target.send_signal(signal.SIGCONT)
-    eventually(lambda: "State:\tR" in Path(f"/proc/{target.pid}/status").read_text(), "it running on")
+    eventually(
+        lambda: "State:\tR" in Path(f"/proc/{target.pid}/status").read_text(), "it running on"
+    )
     enter(target.pid, "pass")
 
 
@@ -165,7 +179,10 @@ def test_traced_by_another(start: Start) -> None:
     finally:
         let_go.set()
         tracer.join()
-    eventually(lambda: "TracerPid:\t0" in Path(f"/proc/{target.pid}/status").read_text(), "the tracer's end")
+    eventually(
+        lambda: "TracerPid:\t0" in Path(f"/proc/{target.pid}/status").read_text(),
+        "the tracer's end",
+    )
     check(target.pid)
 
 
@@ -195,13 +212,16 @@ def test_a_setuid_program(run: Callable[..., int], tmp_path: Path) -> None:
     pid = run(program, "1000", user=NOBODY)
     if f"Uid:\t{NOBODY}\t0" not in Path(f"/proc/{pid}/status").read_text():
         pytest.skip("the temporary folder is mounted nosuid")
-    assert as_nobody(lambda: check(pid)) == (
-        f"pid {pid} runs a setuid program, which the kernel protects: run perfscope with sudo"
+    assert (
+        as_nobody(lambda: check(pid))
+        == f"pid {pid} runs a setuid program, which the kernel protects: run perfscope with sudo"
     )
 
 
 def test_the_container_hint_names_both_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The words only: whether this is a container is decided by the environment variable that Kubernetes sets."""
+    """The words only: whether this is a container is decided by the environment variable that
+    Kubernetes sets.
+    """
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     line = (
         as_nobody(lambda: (_ for _ in ()).throw(refused_by_kernel(1)))
@@ -218,9 +238,18 @@ def test_ptrace_forbidden_by_a_seccomp_filter(start: Start) -> None:
 
     def ask() -> None:
         load, equal, give = 0x20, 0x15, 0x06
-        steps = [(load, 0, 0, 0), (equal, 0, 1, 101), (give, 0, 0, 0x00050001), (give, 0, 0, 0x7FFF0000)]
-        program = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *step) for step in steps))
-        header = ctypes.create_string_buffer(struct.pack("<H6xQ", len(steps), ctypes.addressof(program)))
+        steps = [
+            (load, 0, 0, 0),
+            (equal, 0, 1, 101),
+            (give, 0, 0, 0x00050001),
+            (give, 0, 0, 0x7FFF0000),
+        ]
+        program = ctypes.create_string_buffer(
+            b"".join(struct.pack("<HBBI", *step) for step in steps)
+        )
+        header = ctypes.create_string_buffer(
+            struct.pack("<H6xQ", len(steps), ctypes.addressof(program))
+        )
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
         assert libc.prctl(22, 2, header) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
@@ -235,7 +264,28 @@ def elf_32() -> bytes:
     """A whole 32-bit program: pause() for ever."""
     code = bytes.fromhex("b81d000000cd80ebf7")  # mov eax, 29; int 0x80; jmp back
     base, size = 0x08048000, 84 + len(code)
-    header = struct.pack("<4s5B7x2HI3II6H", b"\x7fELF", 1, 1, 1, 0, 0, 2, 3, 1, base + 84, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    header = struct.pack(
+        "<4s5B7x2HI3II6H",
+        b"\x7fELF",
+        1,
+        1,
+        1,
+        0,
+        0,
+        2,
+        3,
+        1,
+        base + 84,
+        52,
+        0,
+        0,
+        52,
+        32,
+        1,
+        0,
+        0,
+        0,
+    )
     return header + struct.pack("<8I", 1, 0, base, base, size, size, 5, 0x1000) + code
 
 
@@ -254,7 +304,9 @@ def test_a_python_without_symbols(run: Callable[..., int], tmp_path: Path) -> No
     """A program that is called python3.11 and has none of its symbols."""
     program = tmp_path / "python3.11"
     shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
-    assert "static Python without symbols: start it under `perfscope run`" in reason(run(program, "1000"))
+    assert "static Python without symbols: start it under `perfscope run`" in reason(
+        run(program, "1000")
+    )
 
 
 def test_gone_in_the_middle(start: Start) -> None:
@@ -275,14 +327,19 @@ def test_a_process_that_ends_is_gone_not_changed(start: Start) -> None:
     memory = os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
     entered = Target(target.pid, memory, identity_of(target.pid))
     target.kill()
-    os.waitid(os.P_PID, target.pid, os.WEXITED | os.WNOWAIT)  # a zombie: its /proc/PID/stat is still there
+    os.waitid(
+        os.P_PID, target.pid, os.WEXITED | os.WNOWAIT
+    )  # a zombie: its /proc/PID/stat is still there
     with pytest.raises(ProcessLookupError):
         entered.refuse_if_changed()
     os.close(memory)
 
 
 def test_a_target_that_may_not_map_memory(start: Start) -> None:
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1, resource.getrlimit(resource.RLIMIT_AS)[1]))"
+    limit = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (1,"
+        " resource.getrlimit(resource.RLIMIT_AS)[1]))"
+    )
     target = start(f"{limit}; {READY}\nwhile True: pass")
     with pytest.raises(CannotEnter, match="raise its memory limit"):
         enter(target.pid, "pass")
@@ -291,17 +348,21 @@ def test_a_target_that_may_not_map_memory(start: Start) -> None:
 
 @as_root
 @pytest.mark.parametrize("inside", [False, True], ids=["its files outside", "its files inside"])
-def test_a_process_with_another_root_directory_is_entered(start: Start, tmp_path: Path, inside: bool) -> None:
+def test_a_process_with_another_root_directory_is_entered(
+    start: Start, tmp_path: Path, inside: bool
+) -> None:
     root = sys.base_prefix if inside else str(tmp_path)
     target = start(
-        f"import os, sys\nos.chroot({root!r})\n{READY}\nwhile not hasattr(sys, 'entered'): pass\nprint('entered', flush=True)"
+        f"import os, sys\nos.chroot({root!r})\n{READY}\nwhile not hasattr(sys, 'entered'):"
+        " pass\nprint('entered', flush=True)"
     )
     files = python_files(target.pid)
     assert files != []
     if inside:
         paths = [path_in_target(target.pid, file.path) for file in files]
         assert all(
-            Path(root, path.lstrip("/")).exists() and path != file.path for path, file in zip(paths, files, strict=True)
+            Path(root, path.lstrip("/")).exists() and path != file.path
+            for path, file in zip(paths, files, strict=True)
         )
     enter(target.pid, "import sys; sys.entered = True")
     assert line_of(target) == "entered"
@@ -311,7 +372,10 @@ def test_stopped_by_a_signal_during_the_entry(start: Start) -> None:
     target = start(BUSY)
 
     def stop_when_traced() -> None:
-        eventually(lambda: "TracerPid:\t0" not in Path(f"/proc/{target.pid}/status").read_text(), "the tracer")
+        eventually(
+            lambda: "TracerPid:\t0" not in Path(f"/proc/{target.pid}/status").read_text(),
+            "the tracer",
+        )
         os.kill(target.pid, signal.SIGSTOP)
 
     stopper = threading.Thread(target=stop_when_traced)
@@ -327,5 +391,7 @@ def test_stopped_by_a_signal_during_the_entry(start: Start) -> None:
     assert f"`kill -CONT {target.pid}`" in refused
     assert target.poll() is None
     target.send_signal(signal.SIGCONT)
-    eventually(lambda: "State:\tR" in Path(f"/proc/{target.pid}/status").read_text(), "it running on")
+    eventually(
+        lambda: "State:\tR" in Path(f"/proc/{target.pid}/status").read_text(), "it running on"
+    )
     enter(target.pid, "pass")

@@ -1,4 +1,6 @@
-"""CPython 3.14 and newer: through the fields for debuggers, and past them where that cannot work."""
+"""CPython 3.14 and newer: through the fields for debuggers, and past them where that cannot
+work.
+"""
 
 import ctypes
 import os
@@ -43,20 +45,26 @@ def test_a_busy_target(start: Start, tmp_path: Path, python_3_14: str) -> None:
     assert target.poll() is None
 
 
-def test_an_idle_target_is_entered_by_ptrace(start: Start, tmp_path: Path, python_3_14: str) -> None:
+def test_an_idle_target_is_entered_by_ptrace(
+    start: Start, tmp_path: Path, python_3_14: str
+) -> None:
     target = start(SLEEP, python=python_3_14)
     assert enter(target.pid, writing(tmp_path / "out")).way == "idle-call"
     eventually(lambda: said(tmp_path / "out") == "x", "the source")
 
 
-def test_a_target_that_switched_it_off_is_entered_by_ptrace(start: Start, tmp_path: Path, python_3_14: str) -> None:
+def test_a_target_that_switched_it_off_is_entered_by_ptrace(
+    start: Start, tmp_path: Path, python_3_14: str
+) -> None:
     target = start(BUSY, python=python_3_14, env={**os.environ, "PYTHON_DISABLE_REMOTE_DEBUG": "1"})
     assert enter(target.pid, writing(tmp_path / "out")).way == "pending-call"
     eventually(lambda: said(tmp_path / "out") == "x", "the source")
 
 
 @pytest.mark.parametrize("source", ["raise SystemExit(3)", "raise KeyboardInterrupt", "1 / 0"])
-def test_what_the_source_raises_is_dropped(start: Start, tmp_path: Path, python_3_14: str, source: str) -> None:
+def test_what_the_source_raises_is_dropped(
+    start: Start, tmp_path: Path, python_3_14: str, source: str
+) -> None:
     target = start(BUSY, python=python_3_14)
     enter(target.pid, source)
     enter(target.pid, writing(tmp_path / "out"))
@@ -64,8 +72,12 @@ def test_what_the_source_raises_is_dropped(start: Start, tmp_path: Path, python_
     assert target.poll() is None
 
 
-def test_a_raising_handler_reaches_the_users_code(start: Start, tmp_path: Path, python_3_14: str) -> None:
-    """The handler fires inside our script: an audit hook of the target's sends the signal just there."""
+def test_a_raising_handler_reaches_the_users_code(
+    start: Start, tmp_path: Path, python_3_14: str
+) -> None:
+    """The handler fires inside our script: an audit hook of the target's sends the signal just
+    there.
+    """
     target = start(
         f"""
 import os, signal, sys
@@ -94,10 +106,14 @@ while True: pass
     assert target.poll() is None
 
 
-NATIVE = f"{READY}\nwhile True: sum(range(400_000_000))"  # seconds in C, without a look at what is asked
+NATIVE = (  # seconds in C, without a look at what is asked
+    f"{READY}\nwhile True: sum(range(400_000_000))"
+)
 
 
-def test_a_target_that_ends_before_it_looks_leaves_no_folder(start: Start, python_3_14: str) -> None:
+def test_a_target_that_ends_before_it_looks_leaves_no_folder(
+    start: Start, python_3_14: str
+) -> None:
     target, folders = start(NATIVE, python=python_3_14), left_behind()
     with ThreadPoolExecutor(1) as pool:
         entering = pool.submit(enter, target.pid, "pass")
@@ -108,11 +124,15 @@ def test_a_target_that_ends_before_it_looks_leaves_no_folder(start: Start, pytho
     assert left_behind() == folders
 
 
-def test_a_request_that_is_not_looked_at_is_taken_back(start: Start, tmp_path: Path, python_3_14: str) -> None:
+def test_a_request_that_is_not_looked_at_is_taken_back(
+    start: Start, tmp_path: Path, python_3_14: str
+) -> None:
     target, folders = start(NATIVE, python=python_3_14), left_behind()
     version, memory = known_version(target.pid), os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
     entered = Target(target.pid, memory, identity_of(target.pid))
-    assert not enter_by_debugger_fields(entered, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9)
+    assert not enter_by_debugger_fields(
+        entered, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9
+    )
     os.close(memory)
     assert left_behind() == folders
     enter(target.pid, writing(tmp_path / "out"), deadline_s=PATIENCE_S)
@@ -139,7 +159,12 @@ def test_a_script_of_another_debugger_is_left_alone(start: Start, python_3_14: s
 
 @pytest.mark.parametrize(
     ("table", "version"),
-    [(b"", 0x030E0AF0), (b"x" * 1000, 0x030E0AF0), (b"xdebugpy" + b"\xff" * 1000, 0x030E0AF0), (b"", 0x03630000)],
+    [
+        (b"", 0x030E0AF0),
+        (b"x" * 1000, 0x030E0AF0),
+        (b"xdebugpy" + b"\xff" * 1000, 0x030E0AF0),
+        (b"", 0x03630000),
+    ],
 )
 def test_a_table_that_is_made_up_is_not_believed(table: bytes, version: int) -> None:
     """Our own memory stands in for a target that lies about where things are."""

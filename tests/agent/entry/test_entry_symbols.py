@@ -28,7 +28,9 @@ def test_addresses_in_another_process(start: Start) -> None:
 
 
 def test_functions_of_the_c_library() -> None:
-    found = addresses(os.getpid(), c_library_files(os.getpid()), ("mmap", "pthread_create", "no_such_function"))
+    found = addresses(
+        os.getpid(), c_library_files(os.getpid()), ("mmap", "pthread_create", "no_such_function")
+    )
     library = ctypes.CDLL(None)
     for name in ("mmap", "pthread_create"):
         assert found[name][0] == ctypes.cast(getattr(library, name), ctypes.c_void_p).value

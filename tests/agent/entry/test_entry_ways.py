@@ -15,11 +15,25 @@ import pytest
 from perfscope.agent.entry import enter
 from perfscope.agent.entry.idle import IdleWatch
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import BUSY, READY, SLEEP, Footprint, Start, eventually, feed, line_of, said, writing
+from tests.agent.entry.target import (
+    BUSY,
+    READY,
+    SLEEP,
+    Footprint,
+    Start,
+    eventually,
+    feed,
+    line_of,
+    said,
+    writing,
+)
 
 IDLE = {
     "sleep": "import time; READY; time.sleep(1000)",
-    "join": "import threading, time; t = threading.Thread(target=time.sleep, args=(1000,)); t.start(); READY; t.join()",
+    "join": (
+        "import threading, time; t = threading.Thread(target=time.sleep, args=(1000,)); t.start();"
+        " READY; t.join()"
+    ),
     "lock": "import threading; l = threading.Lock(); l.acquire(); READY; l.acquire()",
     "event": "import threading; READY; threading.Event().wait()",
     "pipe": "import os; r, w = os.pipe(); READY; os.read(r, 1)",
@@ -27,10 +41,14 @@ IDLE = {
     "epoll": "import select; e = select.epoll(); READY; e.poll()",
     "epoll with a time limit": "import select; e = select.epoll(); READY; e.poll(500)",
     "select": "import os, select; r, w = os.pipe(); READY; select.select([r], [], [])",
-    "poll": "import os, select; r, w = os.pipe(); p = select.poll(); p.register(r); READY; p.poll()",
+    "poll": (
+        "import os, select; r, w = os.pipe(); p = select.poll(); p.register(r); READY; p.poll()"
+    ),
     "child": "import subprocess; p = subprocess.Popen(['sleep', '1000']); READY; p.wait()",
     "asyncio": "import asyncio; READY; asyncio.run(asyncio.sleep(1000))",
-    "signals blocked": "import signal as s; s.pthread_sigmask(0, s.valid_signals()); READY; s.sigwait({10})",
+    "signals blocked": (
+        "import signal as s; s.pthread_sigmask(0, s.valid_signals()); READY; s.sigwait({10})"
+    ),
 }
 
 
@@ -58,8 +76,9 @@ def test_an_idle_main_thread_is_entered_directly(start: Start, tmp_path: Path, w
     before = Footprint(target.pid)
     out, ways = tmp_path / "out", []
     for count in range(1, 5):
-        # On a busy machine the thread may not be back in its wait after an entry. Then a pending call is queued as well, and
-        # one that finds the source started gives its memory back when the thread wakes, which some of these never do.
+        # On a busy machine the thread may not be back in its wait after an entry. Then a pending
+        # call is queued as well, and one that finds the source started gives its memory back when
+        # the thread wakes, which some of these never do.
         eventually(lambda: IdleWatch(target.pid).settle() is not None, "its wait")
         ways.append(enter(target.pid, writing(out)).way)
         eventually(lambda: said(out) == "x" * count, "the source, once each")  # noqa: B023
@@ -94,7 +113,10 @@ def unread(target: subprocess.Popen[bytes]) -> int:
 
 def test_a_queued_call_of_a_thread_that_turns_idle_runs_once(start: Start, tmp_path: Path) -> None:
     # One call into C: it wakes for each piece and reaches no bytecode in between.
-    target = start(f"import sys; {READY}; sys.stdin.buffer.read(40); print('read', flush=True)\nwhile True: pass")
+    target = start(
+        f"import sys; {READY}; sys.stdin.buffer.read(40); print('read', flush=True)\nwhile True:"
+        " pass"
+    )
     before = Footprint(target.pid)
     feed(target, b"x")
     eventually(lambda: unread(target) == 0, "the target inside its read")
@@ -185,9 +207,14 @@ def test_source_that_is_no_python_is_refused_here(start: Start) -> None:
 
 
 def test_the_source_sees_the_target_and_a_dict_of_its_own(start: Start, tmp_path: Path) -> None:
-    target = start(f"mark = 41\n{READY}\nbefore = None\nbefore = set(globals())\nwhile set(globals()) == before: pass")
+    target = start(
+        f"mark = 41\n{READY}\nbefore = None\nbefore = set(globals())\nwhile set(globals()) =="
+        " before: pass"
+    )
     look = "import os, __main__\n" + f"with open({str(tmp_path / 'out')!r}, 'w') as out: "
     enter(target.pid, look + "out.write(f'{os.getpid()} {__main__.mark} {__name__}')")
-    eventually(lambda: said(tmp_path / "out") == f"{target.pid} 41 __perfscope__", "what the source saw")
+    eventually(
+        lambda: said(tmp_path / "out") == f"{target.pid} 41 __perfscope__", "what the source saw"
+    )
     assert target.poll() is None
     assert os.getpid() != target.pid

@@ -19,9 +19,15 @@ def assemble(source: Path, folder: Path) -> tuple[bytes, dict[str, int]]:
     if not shutil.which("as") or not shutil.which("objcopy"):
         pytest.skip("no assembler (binutils) here")
     subprocess.run(["as", source, "-o", folder / "object.o"], check=True)
-    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", folder / "object.o", folder / "code"], check=True)
-    symbols = subprocess.run(["nm", folder / "object.o"], capture_output=True, text=True, check=True).stdout
-    return (folder / "code").read_bytes(), {line.split()[2]: int(line.split()[0], 16) for line in symbols.splitlines()}
+    subprocess.run(
+        ["objcopy", "-O", "binary", "-j", ".text", folder / "object.o", folder / "code"], check=True
+    )
+    symbols = subprocess.run(
+        ["nm", folder / "object.o"], capture_output=True, text=True, check=True
+    ).stdout
+    return (folder / "code").read_bytes(), {
+        line.split()[2]: int(line.split()[0], 16) for line in symbols.splitlines()
+    }
 
 
 def test_the_code_is_the_assembled_source(tmp_path: Path) -> None:
@@ -41,8 +47,21 @@ def test_the_code_of_the_calls_is_the_assembled_source(tmp_path: Path) -> None:
     assert places["time_limit"] == restoring_call.TIME_LIMIT == restoring_call.HEAD.size
     assert places["returned"] == restoring_call.RETURNED
     assert places["RED_ZONE"] == restoring_call.RED_ZONE_BYTES
-    names = ("function", "arguments", "return_to", "flags", "signal_mask", "waking", "xstate_bytes", "errno_location")
-    words = {name: 1000 + number for number, name in enumerate((*names, "pid", "signal")) if name != "arguments"}
+    names = (
+        "function",
+        "arguments",
+        "return_to",
+        "flags",
+        "signal_mask",
+        "waking",
+        "xstate_bytes",
+        "errno_location",
+    )
+    words = {
+        name: 1000 + number
+        for number, name in enumerate((*names, "pid", "signal"))
+        if name != "arguments"
+    }
     head = restoring_call.RestoringCall(arguments=(1, 2), **words).head()
     assert head[places["arguments"] :][:32] == struct.pack("<4Q", 1, 2, 0, 0)
     for name, value in words.items():
@@ -51,7 +70,9 @@ def test_the_code_of_the_calls_is_the_assembled_source(tmp_path: Path) -> None:
 
 
 def test_both_sides_agree_on_the_data_page() -> None:
-    offsets = {name: int(at) for name, at in re.findall(r"\.set\s+(\w+), (\d+)", SOURCE.read_text())}
+    offsets = {
+        name: int(at) for name, at in re.findall(r"\.set\s+(\w+), (\d+)", SOURCE.read_text())
+    }
     assert offsets["CLAIMED"] == injected_page.CLAIMED_AT
     assert offsets["PENDING"] == injected_page.PENDING_AT
     assert offsets["LEAVING"] == injected_page.LEAVING_AT
@@ -60,7 +81,10 @@ def test_both_sides_agree_on_the_data_page() -> None:
     names = injected_page.TABLE_NAMES
     laid = injected_page.Landing(b"text", base=0x10000)
     image = laid.data_image({name: 1000 + number for number, name in enumerate(names)})
-    words = {at: int.from_bytes(image[at : at + 8], "little") for at in range(0, injected_page.TEXT_AT, 8)}
+    words = {
+        at: int.from_bytes(image[at : at + 8], "little")
+        for at in range(0, injected_page.TEXT_AT, 8)
+    }
     assert words[offsets["BASE"]] == 0x10000
     assert words[offsets["LENGTH"]] == 2 * injected_page.PAGE_BYTES
     assert words[offsets["THREAD_MAIN"]] == 0x10000 + injected_page.THREAD_DOOR
@@ -75,14 +99,18 @@ def test_both_sides_agree_on_the_data_page() -> None:
     )
     table += ("GIL_ENSURE", "GIL_RELEASE", "DICT_NEW", "RUN_STRING", "ERR_CLEAR", "DEC_REF")
     table += ("MPROTECT", "ADD_PENDING_CALL")
-    assert [words[offsets[name]] for name in table] == [1000 + number for number in range(len(names))]
+    assert [words[offsets[name]] for name in table] == [
+        1000 + number for number in range(len(names))
+    ]
     assert image[injected_page.TEXT_AT :] == b"text\0"
 
 
 def test_state_is_only_believed_with_its_token() -> None:
     laid = injected_page.Landing(b"")
     image = laid.data_image(dict.fromkeys(injected_page.TABLE_NAMES, 0))
-    assert laid.state(image) == injected_page.State(claimed=False, pending=False, failed=0, began=False)
+    assert laid.state(image) == injected_page.State(
+        claimed=False, pending=False, failed=0, began=False
+    )
     assert injected_page.Landing(b"").state(image) is None
     assert laid.state(image[:10]) is None
 
@@ -90,7 +118,9 @@ def test_state_is_only_believed_with_its_token() -> None:
 @pytest.mark.parametrize("version", [None, 0x030B00A1, 0x02070CF0])
 def test_a_source_for_another_version_travels_as_source(version: int | None) -> None:
     namespace: dict[str, object] = {}
-    stub_text = stub.text("import __main__; __main__.entry_test_mark = 'é' * 3", __import__("os").getpid(), version)
+    stub_text = stub.text(
+        "import __main__; __main__.entry_test_mark = 'é' * 3", __import__("os").getpid(), version
+    )
     exec(stub_text, namespace)
     import __main__
 

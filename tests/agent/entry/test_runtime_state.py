@@ -1,4 +1,6 @@
-"""What is read of CPython's own state: its main thread, the lock of its pending calls, and whether it has a GIL."""
+"""What is read of CPython's own state: its main thread, the lock of its pending calls, and whether
+it has a GIL.
+"""
 
 import ctypes
 import os
@@ -80,7 +82,9 @@ def content(at: int, what: bytes) -> bytes:
     return (bytes(at) + what).ljust(SEARCHED_BYTES, b"\0")
 
 
-@pytest.mark.parametrize(("mutex", "locked"), [(0, False), (1, True), (2, False), (3, True), (4, None)])
+@pytest.mark.parametrize(
+    ("mutex", "locked"), [(0, False), (1, True), (2, False), (3, True), (4, None)]
+)
 def test_a_mutex(mutex: int, locked: bool | None) -> None:
     """Of 3.13 and newer, wherever it lies: the place differs between patch releases."""
     for at in (2648, 2672):
@@ -114,18 +118,28 @@ def test_a_semaphore(version: int, value: int, locked: bool | None) -> None:
 
 
 def test_a_python_without_the_gil_is_refused(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flag of `_Py_DebugOffsets` says so; the process here has a GIL, since such builds are rare."""
-    assert RuntimeState(-1, content(0, b"xdebugpy" + struct.pack("<QQ", 0x030D00F0, 1)), 0x030D00F0).is_free_threaded()
+    """The flag of `_Py_DebugOffsets` says so; the process here has a GIL, since such builds are
+    rare.
+    """
+    assert RuntimeState(
+        -1, content(0, b"xdebugpy" + struct.pack("<QQ", 0x030D00F0, 1)), 0x030D00F0
+    ).is_free_threaded()
     assert not RuntimeState(
         -1, content(0, b"xdebugpy" + struct.pack("<QQ", 0x030D00F0, 0)), 0x030D00F0
     ).is_free_threaded()
-    assert not RuntimeState(-1, content(0, struct.pack("<QQQ", 1, 1, 1)), 0x030B00F0).is_free_threaded()
+    assert not RuntimeState(
+        -1, content(0, struct.pack("<QQQ", 1, 1, 1)), 0x030B00F0
+    ).is_free_threaded()
     monkeypatch.setattr(RuntimeState, "is_free_threaded", lambda self: True)
     target = start(BUSY)
     memory = os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
     try:
         with pytest.raises(CannotEnter, match="free-threaded"):
-            enter_by_ptrace(Target(target.pid, memory, identity_of(target.pid)), "pass", time.monotonic_ns() + 10**10)
+            enter_by_ptrace(
+                Target(target.pid, memory, identity_of(target.pid)),
+                "pass",
+                time.monotonic_ns() + 10**10,
+            )
     finally:
         os.close(memory)
 

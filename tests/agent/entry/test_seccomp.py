@@ -1,4 +1,6 @@
-"""Targets with a seccomp filter of their own: entered where it permits what entering needs, refused with the reason elsewhere."""
+"""Targets with a seccomp filter of their own: entered where it permits what entering needs, refused
+with the reason elsewhere.
+"""
 
 import os
 import struct
@@ -20,7 +22,9 @@ KILL_PROCESS, KILL_THREAD, TRAP, DENY, NO_SUCH_CALL, ALLOW = (
     0x7FFF0000,
 )
 NOBODY = 65534
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to read filters, or to give that up")
+as_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root to read filters, or to give that up"
+)
 FILTERED = f"""
 import ctypes, struct, sys, os
 answer, numbers = int(sys.argv[1]), [int(word) for word in sys.argv[2].split(",")]
@@ -39,7 +43,7 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code)))) == 0
 {READY}
 while True: pass
-"""
+"""  # noqa: E501
 
 
 def filter_of(answer: int, *numbers: int) -> bytes:
@@ -62,7 +66,9 @@ def filter_of(answer: int, *numbers: int) -> bytes:
         (KILL_PROCESS, "319", "memfd_create"),
     ],
 )
-def test_a_filter_that_forbids_what_entering_needs(start: Start, answer: int, numbers: str, name: str) -> None:
+def test_a_filter_that_forbids_what_entering_needs(
+    start: Start, answer: int, numbers: str, name: str
+) -> None:
     target = start(FILTERED, str(answer), numbers)
     with pytest.raises(CannotEnter, match=f"forbids {name},"):
         enter(target.pid, "pass")
@@ -71,7 +77,9 @@ def test_a_filter_that_forbids_what_entering_needs(start: Start, answer: int, nu
 
 @as_root
 def test_a_filter_that_permits_it(start: Start, tmp_path: Path) -> None:
-    """As a container's: it refuses some calls, clone3 and memfd_create among them, with an error."""
+    """As a container's: it refuses some calls, clone3 and memfd_create among them, with an
+    error.
+    """
     target = start(FILTERED, str(NO_SUCH_CALL), "165,166,435,319")
     enter(target.pid, writing(tmp_path / "out"))
     eventually(lambda: said(tmp_path / "out") == "x", "the source")
@@ -79,7 +87,9 @@ def test_a_filter_that_permits_it(start: Start, tmp_path: Path) -> None:
 
 
 @as_root
-def test_a_filter_that_cannot_be_read(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_that_cannot_be_read(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = start(FILTERED, str(KILL_PROCESS), "56,435", str(NOBODY))
     child = os.fork()
     if child == 0:
@@ -110,7 +120,10 @@ def test_no_filter_is_no_reason(start: Start) -> None:
 
 def test_the_strictest_answer_counts() -> None:
     assert action([], 9, ()) == ALLOW
-    assert action([filter_of(DENY, 9), filter_of(KILL_PROCESS, 9), filter_of(TRAP, 9)], 9, ()) == KILL_PROCESS
+    assert (
+        action([filter_of(DENY, 9), filter_of(KILL_PROCESS, 9), filter_of(TRAP, 9)], 9, ())
+        == KILL_PROCESS
+    )
     assert action([filter_of(DENY, 9), filter_of(KILL_THREAD, 9)], 9, ()) == KILL_THREAD
     assert action([filter_of(DENY, 9), filter_of(KILL_THREAD, 8)], 9, ()) == DENY
 
@@ -126,7 +139,15 @@ def test_every_call_that_entering_needs_is_judged() -> None:
 def test_a_filter_that_looks_at_arguments() -> None:
     """As docker's for clone: new namespaces are refused, threads are not."""
     load_flags, mask, equal = (0x20, 0, 0, 16), (0x54, 0, 0, 0x7E020000), (0x15, 0, 1, 0)
-    steps = [(0x20, 0, 0, 0), (0x15, 0, 5, 56), load_flags, mask, equal, (0x06, 0, 0, ALLOW), (0x06, 0, 0, DENY)]
+    steps = [
+        (0x20, 0, 0, 0),
+        (0x15, 0, 5, 56),
+        load_flags,
+        mask,
+        equal,
+        (0x06, 0, 0, ALLOW),
+        (0x06, 0, 0, DENY),
+    ]
     program = b"".join(struct.pack("<HBBI", *step) for step in [*steps, (0x06, 0, 0, ALLOW)])
     assert forbidden_call([program]) is None
     assert action([program], 56, (0x10000000,)) == DENY

@@ -40,7 +40,9 @@ def test_timers_keep_their_values(start: Start, tmp_path: Path) -> None:
         pytest.skip("needs gcc")
     (tmp_path / "timers.c").write_text(LIBRARY)
     library = tmp_path / "timers.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "timers.c", "-lrt"], check=True)
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "timers.c", "-lrt"], check=True
+    )
     target = start(f"""
 import ctypes, select
 timers = ctypes.CDLL({str(library)!r})

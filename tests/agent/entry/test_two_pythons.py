@@ -1,4 +1,6 @@
-"""A process that has loaded a second libpython: the one that runs is entered, or the true reason is reported."""
+"""A process that has loaded a second libpython: the one that runs is entered, or the true reason is
+reported.
+"""
 
 import os
 import shutil
@@ -46,7 +48,9 @@ def copy(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_second_copy_is_not_the_one_that_is_entered(start: Start, tmp_path: Path, copy: Path) -> None:
+def test_a_second_copy_is_not_the_one_that_is_entered(
+    start: Start, tmp_path: Path, copy: Path
+) -> None:
     target = start(LOADED, str(copy))
     enter(target.pid, writing(tmp_path / "out"))
     eventually(lambda: said(tmp_path / "out") == "x", "the source")
@@ -65,7 +69,10 @@ def test_other_versions_beside_it(start: Start, tmp_path: Path) -> None:
 
 
 def test_an_idle_process_with_a_second_copy(start: Start, tmp_path: Path, copy: Path) -> None:
-    target = start(SLEEP.replace("import time;", "import ctypes, sys, time; ctypes.CDLL(sys.argv[1]);"), str(copy))
+    target = start(
+        SLEEP.replace("import time;", "import ctypes, sys, time; ctypes.CDLL(sys.argv[1]);"),
+        str(copy),
+    )
     enter(target.pid, writing(tmp_path / "out"))
     eventually(lambda: said(tmp_path / "out") == "x", "the source")
     assert target.poll() is None

@@ -1,4 +1,6 @@
-"""NVTX in the ways that are allowed and rare: names in a forked child, NULL texts, calls of an ending thread."""
+"""NVTX in the ways that are allowed and rare: names in a forked child, NULL texts, calls of an
+ending thread.
+"""
 
 from pathlib import Path
 
@@ -14,7 +16,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(compiled(tmp_path_factory.mktemp("hostile"), "hostile.c"))
 
 
-def test_names_that_a_forked_child_registers_are_not_given_to_its_parents_ranges(program: str, tmp_path: Path) -> None:
+def test_names_that_a_forked_child_registers_are_not_given_to_its_parents_ranges(
+    program: str, tmp_path: Path
+) -> None:
     found, said = ranges(tmp_path, program, "child")
     assert said == "child\n"
     assert sorted(found["name"]) == ["first", *["name of the parent"] * 5]
@@ -26,7 +30,9 @@ def test_null_in_the_place_of_a_text_ends_no_program(program: str, tmp_path: Pat
     assert set(found["name"]) == {"(other names)"} and len(found) == 5
 
 
-def test_calls_after_a_thread_has_given_up_its_stack_write_nowhere(program: str, tmp_path: Path) -> None:
+def test_calls_after_a_thread_has_given_up_its_stack_write_nowhere(
+    program: str, tmp_path: Path
+) -> None:
     found, said = ranges(tmp_path, program, "late")
     assert said == "late\n"
     counts = found["name"].value_counts()

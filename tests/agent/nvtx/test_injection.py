@@ -33,7 +33,10 @@ for number in range(200_000):
 
 def ranges(folder: Path, *command: str) -> tuple[pd.DataFrame, str]:
     done = subprocess.run(
-        [*perfscope("run", "--out", folder / "run", "--"), *command], capture_output=True, text=True, timeout=120
+        [*perfscope("run", "--out", folder / "run", "--"), *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     found = load(folder / "run").table("ranges")
@@ -56,15 +59,23 @@ def test_what_a_c_program_says_by_every_call(tmp_path: Path) -> None:
     first = found[(found["name"] == "engine:registered") & (found["label"] == "decoding")].iloc[0]
     assert first["payload"] == float(1 << 63) and first["dur"] > 1_900_000
     inside = found[found["name"] == "deeper"].iloc[0]
-    assert first["ts"] <= inside["ts"] and inside["ts"] + inside["dur"] <= first["ts"] + first["dur"] + 1_000_000
+    assert (
+        first["ts"] <= inside["ts"]
+        and inside["ts"] + inside["dur"] <= first["ts"] + first["dur"] + 1_000_000
+    )
     mark = found[found["label"] == "#9"].iloc[0]
     assert (mark["dur"], mark["payload"], mark["name"]) == (0, 0.25, "engine:registered")
     main = first["tid"]
-    crossing = found[(found["name"] == "engine:registered") & found["label"].isna() & (found["tid"] == main)]
+    crossing = found[
+        (found["name"] == "engine:registered") & found["label"].isna() & (found["tid"] == main)
+    ]
     assert len(crossing) == 1 and math.isnan(crossing.iloc[0]["payload"])
     assert found[found["name"] == "in a thread"].iloc[0]["tid"] != main
     child = found[found["process"] != first["process"]]
-    assert sorted(child["name"]) == ["engine:registered", "only in the child"] and child["payload"].min() == -5
+    assert (
+        sorted(child["name"]) == ["engine:registered", "only in the child"]
+        and child["payload"].min() == -5
+    )
 
 
 def test_the_nvtx_package_without_cuda_and_without_torch(tmp_path: Path) -> None:
@@ -74,7 +85,12 @@ def test_the_nvtx_package_without_cuda_and_without_torch(tmp_path: Path) -> None
     path.write_text(PYTHON)
     found, _ = ranges(tmp_path, sys.executable, str(path))
     counts = found["name"].value_counts().to_dict()
-    assert counts == {"mine:outer": 3, "inner": 3, "here": 1, "many": 200_000 - dropped(tmp_path / "run")}
+    assert counts == {
+        "mine:outer": 3,
+        "inner": 3,
+        "here": 1,
+        "many": 200_000 - dropped(tmp_path / "run"),
+    }
     outer = found[found["name"] == "mine:outer"]
     assert outer["label"].tolist() == ["loading"] * 3 and outer["payload"].tolist() == [0, 1, 2]
 
@@ -82,7 +98,10 @@ def test_the_nvtx_package_without_cuda_and_without_torch(tmp_path: Path) -> None
 def test_what_was_dropped_is_told_in_manifest_and_diagnosis(tmp_path: Path) -> None:
     need_library()
     pytest.importorskip("nvtx")
-    deep = "import nvtx\nfor _ in range(200): nvtx.push_range('deeper')\nfor _ in range(200): nvtx.pop_range()"
+    deep = (
+        "import nvtx\nfor _ in range(200): nvtx.push_range('deeper')\nfor _ in range(200):"
+        " nvtx.pop_range()"
+    )
     deep += "\nimport time; time.sleep(0.5)"  # one that ends at once may be gone before it is met
     found, _ = ranges(tmp_path, sys.executable, "-c", deep)
     assert len(found) == 128

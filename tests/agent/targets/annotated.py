@@ -1,4 +1,6 @@
-"""A loop that speaks NVTX by the nvtx package; one line a step to the file named first: its number, and what is patched."""
+"""A loop that speaks NVTX by the nvtx package; one line a step to the file named first: its number,
+and what is patched.
+"""
 
 import sys
 import time
@@ -18,6 +20,9 @@ while True:
     nvtx.mark("here")
     parameter.sum().backward()
     optimizer.step()
-    patched = [hasattr(one, "__wrapped__") for one in (nvtx.push_range, nvtx.nvtx.mark, nvtx.annotate.__enter__)]
+    patched = [
+        hasattr(one, "__wrapped__")
+        for one in (nvtx.push_range, nvtx.nvtx.mark, nvtx.annotate.__enter__)
+    ]
     out.write(f"{step} {any(patched)}\n")
     step += 1

@@ -1,4 +1,6 @@
-"""A loop without a data loader around something compiled; a line with the clock after each step, to the file named first."""
+"""A loop without a data loader around something compiled; a line with the clock after each step, to
+the file named first.
+"""
 
 import sys
 import time

@@ -1,4 +1,6 @@
-"""Small operators in four threads without pause: `crowded.py OUT`. The first writes a line a hundred rounds to OUT."""
+"""Small operators in four threads without pause: `crowded.py OUT`. The first writes a line a
+hundred rounds to OUT.
+"""
 
 import sys
 import threading

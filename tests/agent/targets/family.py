@@ -1,4 +1,5 @@
-"""A training loop as its processes are: `single` or `spawn` (two ranks by mp.spawn), WORKERS loader workers, their start method.
+"""A training loop as its processes are: `single` or `spawn` (two ranks by mp.spawn), WORKERS loader
+workers, their start method.
 
 Prints "ready" when the loop turns (single) or the ranks are started (spawn).
 """
@@ -26,9 +27,13 @@ def train(rank, workers, method, ready):
     os.environ["RANK"], os.environ["WORLD_SIZE"] = str(rank), "2"
     torch.set_num_threads(1)
     method = None if method == "none" else method
-    batches = iter(DataLoader(Waiting(), batch_size=4, num_workers=workers, multiprocessing_context=method))
+    batches = iter(
+        DataLoader(Waiting(), batch_size=4, num_workers=workers, multiprocessing_context=method)
+    )
     model = torch.nn.Linear(8, 8)
-    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]) if ready else None
+    helper = (
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]) if ready else None
+    )
     while helper is None or helper.poll() is None:
         model(next(batches)).sum().backward()
         if ready:

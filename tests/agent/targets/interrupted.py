@@ -1,5 +1,7 @@
-"""A training loop whose signal handlers matter: `interrupted.py OUT`. SIGTERM raises Preempted, Ctrl-C KeyboardInterrupt;
-each is caught by the loop, written to OUT as `caught NAME`, and the loop goes on."""
+"""A training loop whose signal handlers matter: `interrupted.py OUT`. SIGTERM raises Preempted,
+Ctrl-C KeyboardInterrupt; each is caught by the loop, written to OUT as `caught NAME`, and the loop
+goes on.
+"""
 
 import signal
 import sys

@@ -1,7 +1,9 @@
-"""A deterministic training loop for the attach tests: `looping.py OUT [--kind K] [--workers N] [--steps N] [--stripped]`.
+"""A deterministic training loop for the attach tests: `looping.py OUT [--kind K] [--workers N]
+[--steps N] [--stripped]`.
 
-Writes one line per step to OUT: the loss as hex, seconds waited for the batch, seconds of the step, and the monotonic time at
-which it ended. SIGUSR1: appends what is patched, open and running in this process as a JSON line to OUT.state, between two steps.
+Writes one line per step to OUT: the loss as hex, seconds waited for the batch, seconds of the step,
+and the monotonic time at which it ended. SIGUSR1: appends what is patched, open and running in this
+process as a JSON line to OUT.state, between two steps.
 """
 
 import argparse
@@ -59,7 +61,9 @@ def loader(kind: str, workers: int) -> DataLoader[Any]:
 
 
 class Stripped(ctypes.CDLL):
-    """A library that lacks the function by which a profile ends without the GIL, as builds of torch may."""
+    """A library that lacks the function by which a profile ends without the GIL, as builds of torch
+    may.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if "disableProfiler" in name:
@@ -146,7 +150,9 @@ def main() -> None:
                 optimizer.step()
                 schedule.step()
                 ended = time.monotonic()
-                lines.write(f"{loss.item().hex()} {got - began:.6f} {ended - began:.6f} {ended:.6f}\n")
+                lines.write(
+                    f"{loss.item().hex()} {got - began:.6f} {ended - began:.6f} {ended:.6f}\n"
+                )
                 step += 1
                 if asked:
                     asked.clear()

@@ -1,8 +1,8 @@
 """A training loop that uses torch's profiler itself: `profiled.py OUT always|schedule|thread`.
 
-Writes to OUT, a line each: `step LOSS`, and for every trace of its own `trace OPERATORS` (how many matrix products the trace
-holds). `schedule` takes a trace of 5 steps every 50, `thread` profiles a second thread again and again, `always` keeps one
-profiler on until a file OUT.stop exists.
+Writes to OUT, a line each: `step LOSS`, and for every trace of its own `trace OPERATORS` (how many
+matrix products the trace holds). `schedule` takes a trace of 5 steps every 50, `thread` profiles a
+second thread again and again, `always` keeps one profiler on until a file OUT.stop exists.
 """
 
 import os

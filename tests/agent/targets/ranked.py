@@ -1,4 +1,6 @@
-"""Two ranks that train together: `ranked.py OUT PORT`. Every step is a range `step N`; rank 0 writes a line a step to OUT."""
+"""Two ranks that train together: `ranked.py OUT PORT`. Every step is a range `step N`; rank 0
+writes a line a step to OUT.
+"""
 
 import os
 import subprocess
@@ -18,7 +20,9 @@ def train() -> None:
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(32, 8))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     step = 0
-    with open(sys.argv[1] if distributed.get_rank() == 0 else os.devnull, "w", buffering=1) as lines:
+    with open(
+        sys.argv[1] if distributed.get_rank() == 0 else os.devnull, "w", buffering=1
+    ) as lines:
         while True:
             with torch.profiler.record_function(f"step {step}"):
                 optimizer.zero_grad()
@@ -33,9 +37,16 @@ def train() -> None:
 def main() -> None:
     if "RANK" in os.environ:
         train()
-    shared = os.environ | {"WORLD_SIZE": str(RANKS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2]}
+    shared = os.environ | {
+        "WORLD_SIZE": str(RANKS),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": sys.argv[2],
+    }
     command = [sys.executable, *sys.argv]
-    ranks = [subprocess.Popen(command, env=shared | {"RANK": str(one), "LOCAL_RANK": str(one)}) for one in range(RANKS)]
+    ranks = [
+        subprocess.Popen(command, env=shared | {"RANK": str(one), "LOCAL_RANK": str(one)})
+        for one in range(RANKS)
+    ]
     for rank in ranks:
         rank.wait()
 

@@ -1,7 +1,8 @@
-"""A small inference server: `serving.py OUT threads|asyncio`. Writes its port to OUT; each line sent to it is answered by a loss.
+"""A small inference server: `serving.py OUT threads|asyncio`. Writes its port to OUT; each line
+sent to it is answered by a loss.
 
-`threads` has one thread a connection; `asyncio` answers every other request in the event loop's thread, the others in two
-threads of an executor.
+`threads` has one thread a connection; `asyncio` answers every other request in the event loop's
+thread, the others in two threads of an executor.
 """
 
 import asyncio
@@ -15,7 +16,9 @@ import torch
 
 torch.manual_seed(3)
 torch.set_num_threads(1)
-MODEL = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10)).eval()
+MODEL = torch.nn.Sequential(
+    torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10)
+).eval()
 
 
 def served(number: int) -> bytes:

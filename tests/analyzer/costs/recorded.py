@@ -1,4 +1,6 @@
-"""Operators recorded by the real profiler while real torch runs them, as the calls that the models see."""
+"""Operators recorded by the real profiler while real torch runs them, as the calls that the models
+see.
+"""
 
 import json
 import tempfile
@@ -23,11 +25,17 @@ def recorded(work: Callable[[], Any]) -> Trace:
         return load(path)
 
 
-def inputs(*tensors: tuple[list[int], str] | None, values: dict[int, Any] | None = None) -> tuple[str, str, str, str]:
-    """The texts of `ops` for these inputs (shape and type as torch writes it; None: no tensor), values by place."""
+def inputs(
+    *tensors: tuple[list[int], str] | None, values: dict[int, Any] | None = None
+) -> tuple[str, str, str, str]:
+    """The texts of `ops` for these inputs (shape and type as torch writes it; None: no tensor),
+    values by place.
+    """
     said = values or {}
     shapes = [[] if one is None else one[0] for one in tensors]
-    types = ["Scalar" if at in said else "" if one is None else one[1] for at, one in enumerate(tensors)]
+    types = [
+        "Scalar" if at in said else "" if one is None else one[1] for at, one in enumerate(tensors)
+    ]
     concrete = [str(said[at]) if at in said else "" for at in range(len(tensors))]
     return json.dumps(shapes), json.dumps(types), "null", json.dumps(concrete)
 

@@ -1,4 +1,6 @@
-"""FLOPs, bytes and intensity of single operators against numbers derived by hand; what is not known has no cost."""
+"""FLOPs, bytes and intensity of single operators against numbers derived by hand; what is not known
+has no cost.
+"""
 
 import json
 from dataclasses import replace
@@ -28,9 +30,27 @@ def cost(name: str, *tensors: tuple[list[int], str] | None, **said: Any) -> Cost
     ("name", "tensors", "said", "flops", "moved"),
     [
         # 2 m k n; (m k + k n + m n) elements of 2 bytes
-        ("aten::mm", [([512, 256], H), ([256, 128], H)], {}, 2 * 512 * 256 * 128, 2 * (131072 + 32768 + 65536)),
-        ("aten::bmm", [([4, 8, 16], F), ([4, 16, 32], F)], {}, 4 * 2 * 8 * 16 * 32, 4 * 4 * (128 + 512 + 256)),
-        ("aten::addmm", [([32], F), ([8, 16], F), ([16, 32], F)], {}, 8192, 4 * (32 + 128 + 512 + 256)),
+        (
+            "aten::mm",
+            [([512, 256], H), ([256, 128], H)],
+            {},
+            2 * 512 * 256 * 128,
+            2 * (131072 + 32768 + 65536),
+        ),
+        (
+            "aten::bmm",
+            [([4, 8, 16], F), ([4, 16, 32], F)],
+            {},
+            4 * 2 * 8 * 16 * 32,
+            4 * 4 * (128 + 512 + 256),
+        ),
+        (
+            "aten::addmm",
+            [([32], F), ([8, 16], F), ([16, 32], F)],
+            {},
+            8192,
+            4 * (32 + 128 + 512 + 256),
+        ),
         ("aten::mv", [([64, 32], F), ([32], F)], {}, 4096, 4 * (2048 + 32 + 64)),
         ("aten::add", [([64, 32], F), ([32], F)], {}, 2048, 4 * (2048 + 32 + 2048)),
         ("aten::mul_", [([64], H), ([], "double")], {}, 64, 2 * 64 + 8 + 2 * 64),
@@ -39,16 +59,34 @@ def cost(name: str, *tensors: tuple[list[int], str] | None, **said: Any) -> Cost
         ("aten::fill_", [([64], F), None], {}, 0, 256),
         ("aten::sum", [([8, 16], F), None, None, None], {"v1": [1], "v2": False}, 128, 512 + 32),
         ("aten::_softmax", [([8, 16], F), None, None], {"v1": -1, "v2": False}, 640, 1024),
-        ("aten::native_layer_norm", [([8, 16], F), None, ([16], F), ([16], F), None], {}, 7 * 128, 1024 + 128),
+        (
+            "aten::native_layer_norm",
+            [([8, 16], F), None, ([16], F), ([16], F), None],
+            {},
+            7 * 128,
+            1024 + 128,
+        ),
         ("aten::embedding", [([100, 16], F), ([5, 7], L)], {}, 0, 35 * 8 + 2 * 35 * 64),
-        ("aten::max_pool2d_with_indices", [([1, 1, 8, 8], F), None, None, None, None, None],
-         {"v1": [2, 2], "v2": [2, 2], "v3": [0, 0], "v4": [1, 1], "v5": False}, 64, 256 + 16 * 4 + 16 * 8),
-        ("aten::cudnn_convolution", [([2, 4, 8, 8], F), ([8, 4, 3, 3], F), None, None, None, None],
-         {"v2": [1, 1], "v3": [1, 1], "v4": [1, 1], "v5": 1}, 2 * 1024 * 36, 4 * (512 + 288 + 1024)),
+        (
+            "aten::max_pool2d_with_indices",
+            [([1, 1, 8, 8], F), None, None, None, None, None],
+            {"v1": [2, 2], "v2": [2, 2], "v3": [0, 0], "v4": [1, 1], "v5": False},
+            64,
+            256 + 16 * 4 + 16 * 8,
+        ),
+        (
+            "aten::cudnn_convolution",
+            [([2, 4, 8, 8], F), ([8, 4, 3, 3], F), None, None, None, None],
+            {"v2": [1, 1], "v3": [1, 1], "v4": [1, 1], "v5": 1},
+            2 * 1024 * 36,
+            4 * (512 + 288 + 1024),
+        ),
         ("_C::silu_and_mul", [([8, 16], H), ([8, 32], H)], {}, 640, 2 * (128 + 256)),
     ],
-)  # fmt: skip
-def test_known_operators(name: str, tensors: list[Any], said: dict[str, Any], flops: int, moved: int) -> None:
+)
+def test_known_operators(
+    name: str, tensors: list[Any], said: dict[str, Any], flops: int, moved: int
+) -> None:
     found = cost(name, *tensors, **said)
     assert found is not None
     assert (found.flops, found.bytes) == (flops, moved)
@@ -76,7 +114,9 @@ def test_lists_of_parameters_have_the_type_that_is_known_of_them() -> None:
 
 
 def test_an_expanded_input_lies_in_memory_once() -> None:
-    call = call_of("aten::mul", "[[64, 32], [64, 32]]", '["float", "float"]', "[[32, 1], [0, 1]]", None)
+    call = call_of(
+        "aten::mul", "[[64, 32], [64, 32]]", '["float", "float"]', "[[32, 1], [0, 1]]", None
+    )
     assert call is not None
     found = cost_of(call)
     assert found is not None
@@ -96,15 +136,25 @@ def test_a_collective_costs_what_goes_in_and_out() -> None:
         ("aten::mm", ("[[4, 5], [6, 7]]", '["float", "float"]', None, None)),  # do not fit
         ("aten::mm", ("[[4, 5]]", '["float"]', None, None)),  # one is missing
         ("aten::mm", ("[[4, -5], [-5, 7]]", '["float", "float"]', None, None)),  # no sizes
-        ("aten::add", ("[[4], [4]]", '["float", "mystery"]', None, None)),  # a type of another torch
+        # a type of another torch
+        ("aten::add", ("[[4], [4]]", '["float", "mystery"]', None, None)),
         ("aten::add", ("[[4], [3]]", '["float", "float"]', None, None)),
-        ("aten::sum", ("[[4, 4], [], [], []]", '["float", "ScalarList", "Scalar", ""]', None, None)),  # over what?
-        ("aten::cat", ("[[[4], [4]], []]", '["TensorList", "Scalar"]', None, '["", "0"]')),  # of what type?
-        ("aten::convolution", ("[[2, 4, 8, 8], [8, 4, 3, 3]]", '["float", "float"]', None, None)),  # which stride?
-        ("aten::_flash_attention_forward", ("[[2, 8, 4, 16], [2, 8, 4, 16], [2, 8, 4, 16]]", THREE, None, None)),
+        # over what?
+        (
+            "aten::sum",
+            ("[[4, 4], [], [], []]", '["float", "ScalarList", "Scalar", ""]', None, None),
+        ),
+        # of what type?
+        ("aten::cat", ("[[[4], [4]], []]", '["TensorList", "Scalar"]', None, '["", "0"]')),
+        # which stride?
+        ("aten::convolution", ("[[2, 4, 8, 8], [8, 4, 3, 3]]", '["float", "float"]', None, None)),
+        (
+            "aten::_flash_attention_forward",
+            ("[[2, 8, 4, 16], [2, 8, 4, 16], [2, 8, 4, 16]]", THREE, None, None),
+        ),
         ("vllm::moe_forward", ("[[8, 16], [8, 4]]", '["float", "float"]', None, None)),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_known_has_no_cost(name: str, texts: tuple[Any, ...]) -> None:
     call = call_of(name, *texts)
     assert call is not None
@@ -112,7 +162,14 @@ def test_what_is_not_known_has_no_cost(name: str, texts: tuple[Any, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    "texts", [(None, None), ("[[4]]", None), ("[[4]", '["float"]'), ("7", '["float"]'), ("[[4]]", '["float", "x"]')]
+    "texts",
+    [
+        (None, None),
+        ("[[4]]", None),
+        ("[[4]", '["float"]'),
+        ("7", '["float"]'),
+        ("[[4]]", '["float", "x"]'),
+    ],
 )
 def test_odd_texts_are_no_call(texts: tuple[Any, Any]) -> None:
     assert call_of("aten::relu", *texts, None, None) is None
@@ -150,7 +207,12 @@ def test_no_operator_has_two_models() -> None:
 
 
 EXPERTS = [([1000, 512], H), ([1000, 16], H), None]
-BUFFERS = {(1000, 2), (1000, 512), (2240, 256), (2240, 512)}  # 1000 x 2 rows, and 16 x 15 to fill up tiles of 16
+BUFFERS = {
+    (1000, 2),
+    (1000, 512),
+    (2240, 256),
+    (2240, 512),
+}  # 1000 x 2 rows, and 16 x 15 to fill up tiles of 16
 
 
 def of_experts(buffers: set[tuple[int, ...]]) -> Cost | None:
@@ -160,10 +222,15 @@ def of_experts(buffers: set[tuple[int, ...]]) -> Cost | None:
 
 
 def test_a_mixture_of_experts_costs_what_its_buffers_tell() -> None:
-    """Gate, up and down: three products of 2000 rows, 512 x 256 each; tokens in and out, 16 experts' weights of four bits."""
+    """Gate, up and down: three products of 2000 rows, 512 x 256 each; tokens in and out, 16
+    experts' weights of four bits.
+    """
     found = of_experts(BUFFERS)
     assert found is not None and found.matrix
-    assert (found.flops, found.bytes) == (3 * 2 * 2000 * 512 * 256, 2 * 1000 * 512 * 2 + 16 * 3 * 512 * 256 / 2)
+    assert (found.flops, found.bytes) == (
+        3 * 2 * 2000 * 512 * 256,
+        2 * 1000 * 512 * 2 + 16 * 3 * 512 * 256 / 2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,7 +240,11 @@ def test_a_mixture_of_experts_costs_what_its_buffers_tell() -> None:
         BUFFERS - {(1000, 2)},
         BUFFERS | {(1000, 4)},
         BUFFERS - {(2240, 512)},
-        {(1000, 2), (2120, 256), (2120, 512)},  # filled up for 8 of the 16 experts: the others are on another device
+        {
+            (1000, 2),
+            (2120, 256),
+            (2120, 512),
+        },  # filled up for 8 of the 16 experts: the others are on another device
     ],
 )
 def test_without_all_of_them_it_has_no_cost(buffers: set[tuple[int, ...]]) -> None:

@@ -1,4 +1,6 @@
-"""FLOPs of everything that torch's own counter knows are those that it counts, from what the real profiler recorded."""
+"""FLOPs of everything that torch's own counter knows are those that it counts, from what the real
+profiler recorded.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,16 +60,22 @@ def test_attention_costs_what_torch_says_of_it() -> None:
     q, k, v = (torch.randn(2, 4, n, 16, requires_grad=True) for n in (32, 48, 48))
     flops = matrix_flops(lambda: functional.scaled_dot_product_attention(q, k, v).sum().backward())
     shapes = (q.shape, k.shape, v.shape)
-    assert flops == sdpa_flop_count(*shapes) + sdpa_backward_flop_count(v.new_empty(2, 4, 32, 16).shape, *shapes)
+    assert flops == sdpa_flop_count(*shapes) + sdpa_backward_flop_count(
+        v.new_empty(2, 4, 32, 16).shape, *shapes
+    )
 
 
 def test_a_causal_mask_leaves_the_pairs_on_and_below_the_diagonal() -> None:
     q = torch.randn(1, 1, 8, 16)
-    assert matrix_flops(lambda: functional.scaled_dot_product_attention(q, q, q, is_causal=True)) == 2 * 36 * (16 + 16)
+    assert matrix_flops(
+        lambda: functional.scaled_dot_product_attention(q, q, q, is_causal=True)
+    ) == 2 * 36 * (16 + 16)
 
 
 def test_groups_divide_the_channels_that_meet() -> None:
-    """torch's counter takes a grouped weight's gradient for one that is not grouped; it is as dear as the forward."""
+    """torch's counter takes a grouped weight's gradient for one that is not grouped; it is as dear
+    as the forward.
+    """
     layer, x = nn.Conv2d(6, 12, (3, 5), groups=3), torch.randn(2, 6, 10, 11, requires_grad=True)
     forward = 2 * (2 * 12 * 8 * 7) * 2 * 15
     assert matrix_flops(lambda: layer(x).sum().backward()) == 3 * forward
@@ -82,7 +90,11 @@ def test_a_sparse_tensor_has_no_cost_for_its_elements_are_not_known() -> None:
         torch.cat([few, few])
 
     trace = recorded(work)
-    on_sparse = table(trace, "ops")["name"].isin(["aten::mm", "aten::addmm", "aten::add", "aten::cat"]).to_numpy()
+    on_sparse = (
+        table(trace, "ops")["name"]
+        .isin(["aten::mm", "aten::addmm", "aten::add", "aten::cat"])
+        .to_numpy()
+    )
     assert on_sparse.sum() >= 4
     assert np.isnan(trace.fact(op_costs).bytes[on_sparse]).all()
     assert matrix_flops(lambda: torch.mm(dense.T, dense)) == 2 * 32 * 64 * 32
@@ -91,7 +103,10 @@ def test_a_sparse_tensor_has_no_cost_for_its_elements_are_not_known() -> None:
 def test_a_recurrent_layer_costs_its_two_products_at_each_element() -> None:
     """T x B elements, 4 gates: 2 T B 4 H (I + H) in a layer, twice that in its backward."""
     length, batch, inputs, hidden = 7, 3, 16, 24
-    layer, x = nn.LSTM(inputs, hidden, num_layers=2), torch.randn(length, batch, inputs, requires_grad=True)
+    layer, x = (
+        nn.LSTM(inputs, hidden, num_layers=2),
+        torch.randn(length, batch, inputs, requires_grad=True),
+    )
     once = sum(2 * length * batch * 4 * hidden * (width + hidden) for width in (inputs, hidden))
     trace = recorded(lambda: layer(x)[0].sum().backward())
     names, flops = table(trace, "ops")["name"].astype(str).to_numpy(), trace.fact(op_costs).flops

@@ -1,4 +1,6 @@
-"""Peaks of accelerators: told by their whole name, refused for parts of them and for what is not known."""
+"""Peaks of accelerators: told by their whole name, refused for parts of them and for what is not
+known.
+"""
 
 import re
 
@@ -41,7 +43,9 @@ def test_known_devices(name: str, kind: str, units: int, memory: int, bfloat16: 
         ("ARTEMIS", "mtia", -1, -1),
     ],
 )
-def test_others_have_no_peaks_and_it_is_said_why(name: str, kind: str, units: int, memory: int) -> None:
+def test_others_have_no_peaks_and_it_is_said_why(
+    name: str, kind: str, units: int, memory: int
+) -> None:
     assert isinstance(device_peaks(name, kind, units, memory), str)
 
 
@@ -49,7 +53,11 @@ def test_float32_products_may_run_in_tf32_and_halves_compute_elsewhere_in_float3
     found = device_peaks("NVIDIA H100 80GB HBM3", "cuda", 132, -1)
     assert isinstance(found, Peaks)
     assert found.flops_per_s("float32", matrix=True) == 494.7e12
-    assert found.flops_per_s("bfloat16", matrix=False) == found.flops_per_s("float32", matrix=False) == 67e12
+    assert (
+        found.flops_per_s("bfloat16", matrix=False)
+        == found.flops_per_s("float32", matrix=False)
+        == 67e12
+    )
     assert found.ridge("bfloat16", matrix=True) == pytest.approx(989.4e12 / 3350e9)
 
 
@@ -57,5 +65,12 @@ def test_every_line_has_its_sources_and_only_one_fits_a_name() -> None:
     for one in devices():
         assert one.sources and one.memory_gb_per_s > 0 and one.tera_per_s
         others = [two for two in devices() if two is not one]
-        names = [pattern.replace("?", "") for pattern in one.called if not re.search(r"[\\(\[]", pattern)]
-        assert not any(re.fullmatch(pattern, name) for two in others for pattern in two.called for name in names)
+        names = [
+            pattern.replace("?", "") for pattern in one.called if not re.search(r"[\\(\[]", pattern)
+        ]
+        assert not any(
+            re.fullmatch(pattern, name)
+            for two in others
+            for pattern in two.called
+            for name in names
+        )

@@ -1,4 +1,6 @@
-"""Lanes of a trace: who stands where, nested how deep, in which colour; statistics, search and flow on them."""
+"""Lanes of a trace: who stands where, nested how deep, in which colour; statistics, search and flow
+on them.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -27,20 +29,67 @@ GPU = {"process": 0, "device": 0, "stream": 7}
 
 
 def gpu_run() -> Trace:
-    """An operator in an operator that launches two kernels, one of them a collective, then waits."""
+    """An operator in an operator that launches two kernels, one of them a collective, then
+    waits.
+    """
     return trace(
         ops=[
-            {**HOST, "ts": 100, "dur": 100, "name": "aten::linear", "parent": -1, "shapes": "[[2,3]]"},
+            {
+                **HOST,
+                "ts": 100,
+                "dur": 100,
+                "name": "aten::linear",
+                "parent": -1,
+                "shapes": "[[2,3]]",
+            },
             {**HOST, "ts": 110, "dur": 50, "name": "aten::addmm", "parent": 0},
         ],
         launches=[
-            {**HOST, "ts": 120, "dur": 10, "name": "cudaLaunchKernel", "kind": "kernel", "op": 1, "correlation": 5},
-            {**HOST, "ts": 140, "dur": 10, "name": "cudaLaunchKernel", "kind": "kernel", "op": 1, "correlation": 6},
-            {**HOST, "ts": 210, "dur": 300, "name": "cudaDeviceSynchronize", "kind": "sync", "op": -1},
+            {
+                **HOST,
+                "ts": 120,
+                "dur": 10,
+                "name": "cudaLaunchKernel",
+                "kind": "kernel",
+                "op": 1,
+                "correlation": 5,
+            },
+            {
+                **HOST,
+                "ts": 140,
+                "dur": 10,
+                "name": "cudaLaunchKernel",
+                "kind": "kernel",
+                "op": 1,
+                "correlation": 6,
+            },
+            {
+                **HOST,
+                "ts": 210,
+                "dur": 300,
+                "name": "cudaDeviceSynchronize",
+                "kind": "sync",
+                "op": -1,
+            },
         ],
         kernels=[
-            {**GPU, "ts": 200, "dur": 100, "name": "gemm", "kind": "compute", "launch": 0, "correlation": 5},
-            {**GPU, "ts": 300, "dur": 200, "name": "nccl_all_reduce", "kind": "communication", "launch": 1},
+            {
+                **GPU,
+                "ts": 200,
+                "dur": 100,
+                "name": "gemm",
+                "kind": "compute",
+                "launch": 0,
+                "correlation": 5,
+            },
+            {
+                **GPU,
+                "ts": 300,
+                "dur": 200,
+                "name": "nccl_all_reduce",
+                "kind": "communication",
+                "launch": 1,
+            },
         ],
         ranges=[{**HOST, "ts": 90, "dur": 500, "category": "annotation", "name": "<b>forward</b>"}],
     )
@@ -52,14 +101,24 @@ def titles(lanes: Lanes) -> list[tuple[str, str, int]]:
 
 def test_a_gpu_trace_has_its_thread_nested_its_calls_and_its_stream() -> None:
     lanes = gpu_run().fact(timeline_lanes)
-    assert titles(lanes) == [("thread", "main thread", 3), ("calls", "runtime calls", 1), ("stream", "stream 7", 1)]
-    assert [[lanes.names.texts[code] for code in one.code(slice(None))] for one in lanes.lanes[:3]] == [
+    assert titles(lanes) == [
+        ("thread", "main thread", 3),
+        ("calls", "runtime calls", 1),
+        ("stream", "stream 7", 1),
+    ]
+    assert [
+        [lanes.names.texts[code] for code in one.code(slice(None))] for one in lanes.lanes[:3]
+    ] == [
         ["<b>forward</b>"],
         ["aten::linear"],
         ["aten::addmm"],
     ]
-    colour = {text: COLOURS[at] for text, at in zip(lanes.names.texts, lanes.names.colours, strict=True)}
-    assert colour["gemm"] == "device-compute" and colour["nccl_all_reduce"] == "exposed-communication"
+    colour = {
+        text: COLOURS[at] for text, at in zip(lanes.names.texts, lanes.names.colours, strict=True)
+    }
+    assert (
+        colour["gemm"] == "device-compute" and colour["nccl_all_reduce"] == "exposed-communication"
+    )
     assert colour["cudaDeviceSynchronize"] == "sync-wait" and colour["aten::addmm"] == "host-bound"
 
 
@@ -80,7 +139,11 @@ def test_nvtx_ranges_have_a_track_of_their_own_above_their_thread() -> None:
     ops = [{**HOST, "ts": 100, "dur": 100, "name": "aten::linear", "parent": -1}]
     said = [(90, 500, "step"), (120, 700, "crosses its end"), (100, 50, "inside")]
     lanes = trace(
-        ops=ops, ranges=[{**HOST, "ts": ts, "dur": dur, "category": "nvtx", "name": name} for ts, dur, name in said]
+        ops=ops,
+        ranges=[
+            {**HOST, "ts": ts, "dur": dur, "category": "nvtx", "name": name}
+            for ts, dur, name in said
+        ],
     ).fact(timeline_lanes)
     assert titles(lanes) == [("nvtx", "NVTX, main thread", 3), ("thread", "main thread", 1)]
 
@@ -88,7 +151,9 @@ def test_nvtx_ranges_have_a_track_of_their_own_above_their_thread() -> None:
 def test_a_stretch_is_told_by_the_module_and_the_range_that_launched_it() -> None:
     run = gpu_run()
     names = ("ops", "launches", "kernels", "ranges")
-    tables: Any = {name: frame.to_dict("records") for name in names if (frame := run.table(name)) is not None}
+    tables: Any = {
+        name: frame.to_dict("records") for name in names if (frame := run.table(name)) is not None
+    }
     module = {**HOST, "ts": 95, "dur": 35, "category": "python", "name": "nn.Module: Linear_0"}
     run = trace(**{**tables, "ranges": [*tables["ranges"], module]})
     lanes = run.fact(timeline_lanes)
@@ -98,9 +163,14 @@ def test_a_stretch_is_told_by_the_module_and_the_range_that_launched_it() -> Non
         ("outside of any module", 1, 100, 100, 200),
         ("Linear_0", 1, 50, 50, 100),
     ]
-    assert stated(selection_by_place(run, lanes, 250, 400, stream, "range")) == [("<b>forward</b>", 2, 150, 150, 200)]
+    assert stated(selection_by_place(run, lanes, 250, 400, stream, "range")) == [
+        ("<b>forward</b>", 2, 150, 150, 200)
+    ]
     thread = [
-        number for one in lanes.tracks if one.kind == "thread" for number in range(one.first, one.first + one.rows)
+        number
+        for one in lanes.tracks
+        if one.kind == "thread"
+        for number in range(one.first, one.first + one.rows)
     ]
     rows = selection_by_place(run, lanes, 90, 590, thread, "range")
     assert rows["exclusive_ns"].sum() == 500 and set(rows["name"]) == {"<b>forward</b>"}
@@ -108,13 +178,22 @@ def test_a_stretch_is_told_by_the_module_and_the_range_that_launched_it() -> Non
 
 
 def stated(rows: pd.DataFrame) -> list[tuple[object, ...]]:
-    return list(rows[["name", "count", "sum_ns", "exclusive_ns", "longest_ns"]].itertuples(index=False, name=None))
+    return list(
+        rows[["name", "count", "sum_ns", "exclusive_ns", "longest_ns"]].itertuples(
+            index=False, name=None
+        )
+    )
 
 
 def test_statistics_of_a_stretch_are_cut_at_its_ends_and_leave_out_what_is_inside() -> None:
     lanes = gpu_run().fact(timeline_lanes)
     rows = selection(lanes, 150, 400, [1, 2, 4]).set_index("name")
-    assert rows.loc["aten::linear", ["count", "sum_ns", "exclusive_ns", "longest_ns"]].tolist() == [1, 50, 40, 100]
+    assert rows.loc["aten::linear", ["count", "sum_ns", "exclusive_ns", "longest_ns"]].tolist() == [
+        1,
+        50,
+        40,
+        100,
+    ]
     assert rows.loc["nccl_all_reduce", ["sum_ns", "exclusive_ns"]].tolist() == [100, 100]
     assert rows.loc["gemm", "share"] == pytest.approx(100 / (2 * 250)), "of two tracks"
     by_colour = selection(lanes, 150, 400, range(5), "category").set_index("category")
@@ -136,7 +215,10 @@ def test_search_finds_every_hit_in_order_and_back() -> None:
 
 
 def test_hits_at_one_instant_on_several_lanes_are_all_visited() -> None:
-    same = [{"process": 0, "tid": tid, "ts": 50, "dur": 5, "name": "aten::add", "parent": -1} for tid in (1, 2, 3)]
+    same = [
+        {"process": 0, "tid": tid, "ts": 50, "dur": 5, "name": "aten::add", "parent": -1}
+        for tid in (1, 2, 3)
+    ]
     lanes = trace(ops=same).fact(timeline_lanes)
     hits, seen, place = search(lanes, "add"), [], (0, -1)
     while (hit := next_hit(lanes, hits, place)) is not None:
@@ -178,10 +260,16 @@ def test_a_trace_without_events_has_no_lanes() -> None:
 
 
 def test_too_many_threads_are_counted_and_the_busiest_shown() -> None:
-    ops = [{"process": 0, "tid": tid, "ts": 10 * tid, "dur": 5, "name": "aten::add"} for tid in range(1, 1001)]
+    ops = [
+        {"process": 0, "tid": tid, "ts": 10 * tid, "dur": 5, "name": "aten::add"}
+        for tid in range(1, 1001)
+    ]
     ops += [{"process": 0, "tid": 1000, "ts": 20_000, "dur": 5, "name": "aten::mul"}]
     lanes = trace(ops=ops).fact(timeline_lanes)
-    assert len(lanes.tracks) == 400 and [one.title for one in lanes.tracks[:2]] == ["main thread", "thread 1000"]
+    assert len(lanes.tracks) == 400 and [one.title for one in lanes.tracks[:2]] == [
+        "main thread",
+        "thread 1000",
+    ]
     assert lanes.notes == ["Not drawn: 600 more threads with 600 events."]
 
 
@@ -200,7 +288,9 @@ def test_events_of_one_depth_never_overlap_however_they_cross() -> None:
 
 @pytest.mark.shared_traces
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded traces are not here")
-@pytest.mark.parametrize("path", sorted(SHARED.glob("*.json.gz")), ids=lambda path: path.name.split(".")[0])
+@pytest.mark.parametrize(
+    "path", sorted(SHARED.glob("*.json.gz")), ids=lambda path: path.name.split(".")[0]
+)
 def test_a_recorded_trace_is_shown_whole_in_lanes_without_overlap(path: Path) -> None:
     run = load(path)
     lanes = run.fact(timeline_lanes)

@@ -1,4 +1,6 @@
-"""Tiles against a count by hand: every pixel's busy share and longest event, whatever the window."""
+"""Tiles against a count by hand: every pixel's busy share and longest event, whatever the
+window.
+"""
 
 from itertools import pairwise
 
@@ -17,7 +19,15 @@ def random_lane(events: int, names: int = 40) -> Lane:
     gap, dur = RNG.integers(0, 9, events), RNG.integers(0, 30, events)
     ts = np.cumsum(gap + np.concatenate(([0], dur[:-1]))).astype(np.int64)
     code = RNG.integers(5, 5 + names, events)
-    return lane(Events(ts, dur.astype(np.int64), code, np.zeros(events, np.uint8), np.arange(events, dtype=np.int32)))
+    return lane(
+        Events(
+            ts,
+            dur.astype(np.int64),
+            code,
+            np.zeros(events, np.uint8),
+            np.arange(events, dtype=np.int32),
+        )
+    )
 
 
 def by_hand(one: Lane, edges: np.ndarray) -> tuple[list[int], list[set[int]]]:
@@ -81,7 +91,15 @@ def test_a_gap_is_empty_and_lanes_keep_their_numbers() -> None:
 
 def test_equal_pixels_are_sent_as_runs() -> None:
     many = np.arange(3000, dtype=np.int64)
-    one = lane(Events(many, np.ones(3000, np.int64), np.full(3000, 3), many.astype(np.uint8), many.astype(np.int32)))
+    one = lane(
+        Events(
+            many,
+            np.ones(3000, np.int64),
+            np.full(3000, 3),
+            many.astype(np.uint8),
+            many.astype(np.int32),
+        )
+    )
     body = tile([one], 0, 3000, 1000, [0])
     assert unpacked(body)[0]["kind"] == 3 and len(body) < 100
     assert unpacked(body)[0]["busy"].tolist() == [255] * 1000

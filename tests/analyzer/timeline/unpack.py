@@ -7,7 +7,9 @@ import numpy as np
 
 
 def unpacked(body: bytes) -> dict[int, dict[str, Any]]:
-    """Number of the lane -> its kind, and arrays with one entry an event (x, w in pixels) or a pixel (busy), and codes."""
+    """Number of the lane -> its kind, and arrays with one entry an event (x, w in pixels) or a
+    pixel (busy), and codes.
+    """
     magic, version, _, count, pixels = struct.unpack_from("<4sHHII", body)
     assert (magic, version) == (b"PFTL", 1)
     at, found = 16, {}
@@ -17,7 +19,10 @@ def unpacked(body: bytes) -> dict[int, dict[str, Any]]:
         at += 16 + 4 * p
         index_type = f"<u{wide}"
         if kind == 1:
-            x, w = np.frombuffer(body, "<u2", n, at) / 8, np.frombuffer(body, "<u2", n, at + 2 * n) / 8
+            x, w = (
+                np.frombuffer(body, "<u2", n, at) / 8,
+                np.frombuffer(body, "<u2", n, at + 2 * n) / 8,
+            )
             size = (4 + wide) * n
             found[number] = {
                 "kind": kind,
@@ -27,14 +32,21 @@ def unpacked(body: bytes) -> dict[int, dict[str, Any]]:
             }
         elif kind == 2:
             size = (1 + wide) * n
-            code, busy = palette[np.frombuffer(body, index_type, n, at)], np.frombuffer(body, "u1", n, at + wide * n)
+            code, busy = (
+                palette[np.frombuffer(body, index_type, n, at)],
+                np.frombuffer(body, "u1", n, at + wide * n),
+            )
             found[number] = {"kind": kind, "code": code, "busy": busy}
         elif kind == 3:
             size = (3 + wide) * n
             length = np.frombuffer(body, "<u2", n, at)
             code = palette[np.frombuffer(body, index_type, n, at + 2 * n)]
             busy = np.frombuffer(body, "u1", n, at + (2 + wide) * n)
-            found[number] = {"kind": kind, "code": np.repeat(code, length), "busy": np.repeat(busy, length)}
+            found[number] = {
+                "kind": kind,
+                "code": np.repeat(code, length),
+                "busy": np.repeat(busy, length),
+            }
             assert length.sum() == pixels
         else:
             size = 0

@@ -1,4 +1,6 @@
-"""Builds a trace of one GPU as a timetable: operators, launches with the kernels they start, calls that wait. Times in us."""
+"""Builds a trace of one GPU as a timetable: operators, launches with the kernels they start, calls
+that wait. Times in us.
+"""
 
 from typing import Any
 
@@ -25,7 +27,9 @@ class Gpu:
     def op(self, at: float, dur: float, name: str = "aten::mm", **columns: Any) -> "Gpu":
         return self.add("ops", at, dur, **{"tid": MAIN_TID, "name": name, **columns})
 
-    def span(self, at: float, dur: float, category: str, name: str = "", tid: int = MAIN_TID) -> "Gpu":
+    def span(
+        self, at: float, dur: float, category: str, name: str = "", tid: int = MAIN_TID
+    ) -> "Gpu":
         return self.add("ranges", at, dur, tid=tid, category=category, name=name or category)
 
     def sync(self, at: float, dur: float, tid: int = MAIN_TID) -> "Gpu":
@@ -44,15 +48,26 @@ class Gpu:
     ) -> "Gpu":
         """A kernel that runs `at` for `dur`, launched by a call at `call`."""
         kind = "communication" if name.startswith("nccl") else "compute"
-        self.add("launches", call, call_dur, tid=tid, name="cudaLaunchKernel", kind=kernel.pop("call_kind", "kernel"))
+        self.add(
+            "launches",
+            call,
+            call_dur,
+            tid=tid,
+            name="cudaLaunchKernel",
+            kind=kernel.pop("call_kind", "kernel"),
+        )
         place = {"device": self.device, "stream": STREAM, "launch": len(self.rows["launches"]) - 1}
         return self.add("kernels", at, dur, **{**place, "name": name, "kind": kind, **kernel})
 
-    def copied(self, call: float, at: float, dur: float, direction: str = "h2d", *, call_dur: float = 5) -> "Gpu":
+    def copied(
+        self, call: float, at: float, dur: float, direction: str = "h2d", *, call_dur: float = 5
+    ) -> "Gpu":
         """A copy, likewise."""
         self.add("launches", call, call_dur, tid=MAIN_TID, name="cudaMemcpyAsync", kind="copy")
         launch = len(self.rows["launches"]) - 1
-        return self.add("copies", at, dur, device=self.device, stream=STREAM, direction=direction, launch=launch)
+        return self.add(
+            "copies", at, dur, device=self.device, stream=STREAM, direction=direction, launch=launch
+        )
 
     def trace(self, **others: Any) -> Trace:
         return trace(**self.rows, **others)

@@ -1,4 +1,5 @@
-"""The time budget of one device counted the slow way: instant by instant over the edges of events, without interval algebra.
+"""The time budget of one device counted the slow way: instant by instant over the edges of events,
+without interval algebra.
 
 Written from what the docstring of `segments` says, and from nothing of how it does it.
 """
@@ -31,7 +32,9 @@ def rows(trace: Trace, name: str, unit: Unit, *, on_device: bool = False) -> lis
 
 
 def arrivals(trace: Trace) -> dict[int, int]:
-    """Row of `kernels` -> when the last of the ranks came to that collective: the n-th of a kind and group is the same on all."""
+    """Row of `kernels` -> when the last of the ranks came to that collective: the n-th of a kind
+    and group is the same on all.
+    """
     frame = trace.table("collectives")
     if frame is None or frame["process"].nunique() < 2:
         return {}
@@ -43,7 +46,12 @@ def arrivals(trace: Trace) -> dict[int, int]:
     for (_, kind, group), one in order.items():
         for number, row in enumerate(one):
             same[kind, group, number].append(row)
-    return {row["kernel"]: max(one["ts"] for one in some) for some in same.values() if len(some) > 1 for row in some}
+    return {
+        row["kernel"]: max(one["ts"] for one in some)
+        for some in same.values()
+        if len(some) > 1
+        for row in some
+    }
 
 
 class Thread:
@@ -64,11 +72,16 @@ class Thread:
         )
         spans = lambda some: sorted((row["ts"], row["ts"] + row["dur"]) for row in some)  # noqa: E731
         self.kinds: list[tuple[str, list[Interval]]] = [
-            ("profiler-overhead", spans(row for row in own["ranges"] if row["category"] == "overhead")),
+            (
+                "profiler-overhead",
+                spans(row for row in own["ranges"] if row["category"] == "overhead"),
+            ),
             (
                 "checkpoint",
                 spans(
-                    row for row in own["ranges"] if row["category"] == "checkpoint" or SAVES.search(str(row["name"]))
+                    row
+                    for row in own["ranges"]
+                    if row["category"] == "checkpoint" or SAVES.search(str(row["name"]))
                 ),
             ),
             ("input-wait", spans(own["loader"])),
@@ -78,7 +91,9 @@ class Thread:
 
 def counted(trace: Trace, unit: Unit) -> dict[str, int]:
     """Nanoseconds of each category over the span of the unit."""
-    work = rows(trace, "kernels", unit, on_device=True) + rows(trace, "copies", unit, on_device=True)
+    work = rows(trace, "kernels", unit, on_device=True) + rows(
+        trace, "copies", unit, on_device=True
+    )
     sums: Counter[str] = Counter()
     edges: dict[int, Counter[str]] = defaultdict(Counter)
     last = arrivals(trace)
@@ -86,7 +101,11 @@ def counted(trace: Trace, unit: Unit) -> dict[str, int]:
         does = {"compute": "device-compute", "communication": "exposed-communication"}
         doing = does.get(row.get("kind", ""), "exposed-copy")
         begin, end = row["ts"], row["ts"] + row["dur"]
-        come = min(max(last.get(row["row"], begin), begin), end) if doing == "exposed-communication" else begin
+        come = (
+            min(max(last.get(row["row"], begin), begin), end)
+            if doing == "exposed-communication"
+            else begin
+        )
         for kind, now, then in (("peer-wait", begin, come), (doing, come, end)):
             if then > now:
                 edges[now][kind] += 1
@@ -107,15 +126,21 @@ def counted(trace: Trace, unit: Unit) -> dict[str, int]:
     return {kind: ns for kind, ns in sums.items() if ns}
 
 
-def _idle(trace: Trace, unit: Unit, work: list[dict[str, Any]], gaps: list[Interval], sums: Counter[str]) -> None:
+def _idle(
+    trace: Trace, unit: Unit, work: list[dict[str, Any]], gaps: list[Interval], sums: Counter[str]
+) -> None:
     calls = {row["row"]: row for row in rows(trace, "launches", unit)}
-    order = sorted(((row["ts"], row["launch"] < 0, row["launch"]) for row in work), key=lambda one: one[:2])
+    order = sorted(
+        ((row["ts"], row["launch"] < 0, row["launch"]) for row in work), key=lambda one: one[:2]
+    )
     starts = [one[0] for one in order]
     nexts = []
     for _, end in gaps:
         at = bisect_left(starts, end)
         nexts.append(calls.get(order[at][2]) if at < len(order) else None)
-    tids = Counter(call["tid"] for call in nexts if call is not None) or Counter(call["tid"] for call in calls.values())
+    tids = Counter(call["tid"] for call in nexts if call is not None) or Counter(
+        call["tid"] for call in calls.values()
+    )
     usual = min((tid for tid, count in tids.items() if count == max(tids.values())), default=-1)
     threads: dict[int, Thread] = {}
     for (begin, end), call in zip(gaps, nexts, strict=True):
@@ -131,7 +156,10 @@ def _gap(thread: Thread, begin: int, end: int, returned: int | None, sums: Count
         ready = max(returned, begin)
     at = bisect_right(thread.waits, (begin, 1 << 62)) - 1
     drained = at >= 0 and thread.waits[at][1] + CLOCKS_NS >= begin
-    near = [(name, [one for one in some if one[0] < end and one[1] > begin]) for name, some in thread.kinds]
+    near = [
+        (name, [one for one in some if one[0] < end and one[1] > begin])
+        for name, some in thread.kinds
+    ]
     cuts = {begin, end, ready, *(edge for _, some in near for one in some for edge in one)}
     if thread.first is not None:
         cuts.add(thread.first)
@@ -139,8 +167,12 @@ def _gap(thread: Thread, begin: int, end: int, returned: int | None, sums: Count
     for now, then in itertools.pairwise(inside):
         kind = "other-idle" if now >= ready else None
         for name, some in near:
-            if kind is None and (any(a <= now < b for a, b in some) or (name == "sync-wait" and drained)):
+            if kind is None and (
+                any(a <= now < b for a, b in some) or (name == "sync-wait" and drained)
+            ):
                 kind = name
         if kind is None:
-            kind = "host-bound" if thread.first is not None and now >= thread.first else "other-idle"
+            kind = (
+                "host-bound" if thread.first is not None and now >= thread.first else "other-idle"
+            )
         sums[kind] += then - now

@@ -1,4 +1,6 @@
-"""The budget of every recorded trace counted a second way, and against the peer's figures over the same kernels."""
+"""The budget of every recorded trace counted a second way, and against the peer's figures over the
+same kernels.
+"""
 
 import json
 from pathlib import Path
@@ -54,23 +56,35 @@ def test_what_ranks_wait_for_each_other_is_accounted_for_to_the_nanosecond(tmp_p
     agrees(trace)
     for unit, waited_us in zip(units(trace), made.waited_us, strict=True):
         told = by_category(trace, unit.process, unit.device).get("peer-wait", 0)
-        assert told == pytest.approx(waited_us * 1e3, abs=2e4), "the clocks are brought together to a microsecond"
+        assert told == pytest.approx(waited_us * 1e3, abs=2e4), (
+            "the clocks are brought together to a microsecond"
+        )
 
 
 @absent
 @pytest.mark.shared_traces
 def test_recorded_ranks_that_wait_for_each_other_are_accounted_for_too(tmp_path: Path) -> None:
-    warped_ranks(SHARED / "kineto" / "a100_nccl_metadata_rank0.json.gz", tmp_path / "job", 2, slow=1)
+    warped_ranks(
+        SHARED / "kineto" / "a100_nccl_metadata_rank0.json.gz", tmp_path / "job", 2, slow=1
+    )
     trace = load(tmp_path / "job")
     agrees(trace)
-    assert sum(by_category(trace, unit.process, unit.device).get("peer-wait", 0) for unit in units(trace)) > 0
+    assert (
+        sum(
+            by_category(trace, unit.process, unit.device).get("peer-wait", 0)
+            for unit in units(trace)
+        )
+        > 0
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["kernel", "nccl", "copy", "sync", "overhead", "loader", "other thread"]),
+            st.sampled_from(
+                ["kernel", "nccl", "copy", "sync", "overhead", "loader", "other thread"]
+            ),
             st.integers(0, 400),
             st.integers(0, 300),
             st.integers(1, 250),
@@ -79,12 +93,21 @@ def test_recorded_ranks_that_wait_for_each_other_are_accounted_for_too(tmp_path:
         max_size=30,
     )
 )
-def test_any_timetable_is_accounted_for_to_the_nanosecond(events: list[tuple[str, int, int, int]]) -> None:
+def test_any_timetable_is_accounted_for_to_the_nanosecond(
+    events: list[tuple[str, int, int, int]],
+) -> None:
     gpu = Gpu().started(0, 5, 1)
     for kind, at, later, dur in events:
         if kind in ("kernel", "nccl", "other thread"):
             name = "ncclDevKernel" if kind == "nccl" else "gemm"
-            gpu.started(at, at + later, dur, name, tid=101 if kind == "other thread" else 100, stream=later % 3)
+            gpu.started(
+                at,
+                at + later,
+                dur,
+                name,
+                tid=101 if kind == "other thread" else 100,
+                stream=later % 3,
+            )
         elif kind == "copy":
             gpu.copied(at, at + later, dur, call_dur=dur)
         elif kind == "sync":
@@ -107,17 +130,27 @@ def references() -> dict[str, Any]:
 
 
 def as_the_peer_sees(trace: Trace) -> dict[str, Spans]:
-    """Kernels and copies in whole us (start up, end down); with several steps only those launched before the last of them."""
+    """Kernels and copies in whole us (start up, end down); with several steps only those launched
+    before the last of them.
+    """
     frames = [trace.table(name) for name in ("kernels", "copies")]
     ts, dur, launch = (
-        np.concatenate([np.empty(0, np.int64) if one is None else one[name].to_numpy(np.int64) for one in frames])
+        np.concatenate(
+            [
+                np.empty(0, np.int64) if one is None else one[name].to_numpy(np.int64)
+                for one in frames
+            ]
+        )
         for name in ("ts", "dur", "launch")
     )
     kernels = frames[0]
     assert kernels is not None
     kind = np.full(len(ts), "MEMORY", object)
-    # The peer knows NCCL's and RCCL's kernels only; all-reduces of other libraries are computation to it.
-    kind[: len(kernels)] = np.where(kernels["name"].str.startswith("nccl"), "COMMUNICATION", "COMPUTATION")
+    # The peer knows NCCL's and RCCL's kernels only; all-reduces of other libraries are computation
+    # to it.
+    kind[: len(kernels)] = np.where(
+        kernels["name"].str.startswith("nccl"), "COMMUNICATION", "COMPUTATION"
+    )
     ranges, calls = trace.table("ranges"), trace.table("launches")
     steps = None if ranges is None else ranges[ranges["category"] == "step"]
     kept = np.ones(len(ts), bool)
@@ -127,7 +160,9 @@ def as_the_peer_sees(trace: Trace) -> dict[str, Spans]:
     begin = -(-ts // 1000)
     end = np.maximum((ts + dur) // 1000, begin)
     names = ("COMPUTATION", "COMMUNICATION", "MEMORY")
-    return {name: merged((begin[kept & (kind == name)], end[kept & (kind == name)])) for name in names}
+    return {
+        name: merged((begin[kept & (kind == name)], end[kept & (kind == name)])) for name in names
+    }
 
 
 def length(spans: Spans) -> int:

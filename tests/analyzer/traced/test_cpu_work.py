@@ -1,4 +1,6 @@
-"""What operators compute on a CPU, in traces that the real profiler recorded: their own time is in it, whatever they call."""
+"""What operators compute on a CPU, in traces that the real profiler recorded: their own time is in
+it, whatever they call.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -30,7 +30,14 @@ SQUARE, TYPES = json.dumps([[N, N], [N, N]]), json.dumps(["c10::BFloat16"] * 2)
 def on_h100(*ops: tuple[str, str, str, int]) -> Trace:
     """One kernel for each operator: its name, shapes, types, and how long its kernel takes."""
     rows = [
-        {"name": name, "ts": 10_000 * at, "dur": 8_000, "parent": -1, "shapes": shapes, "dtypes": types}
+        {
+            "name": name,
+            "ts": 10_000 * at,
+            "dur": 8_000,
+            "parent": -1,
+            "shapes": shapes,
+            "dtypes": types,
+        }
         for at, (name, shapes, types, _) in enumerate(ops)
     ]
     starts = [20_000 + sum(one[3] for one in ops[:at]) for at in range(len(ops))]
@@ -39,14 +46,29 @@ def on_h100(*ops: tuple[str, str, str, int]) -> Trace:
         devices=[H100],
         ops=rows,
         launches=[
-            {"name": "cudaLaunchKernel", "kind": "kernel", "ts": 10_000 * at + 1_000, "dur": 2_000, "correlation": at, "op": at}
+            {
+                "name": "cudaLaunchKernel",
+                "kind": "kernel",
+                "ts": 10_000 * at + 1_000,
+                "dur": 2_000,
+                "correlation": at,
+                "op": at,
+            }
             for at in range(len(ops))
         ],
         kernels=[
-            {"name": f"k{at}", "kind": "compute", "device": 0, "stream": 7, "ts": starts[at], "dur": ns, "launch": at}
+            {
+                "name": f"k{at}",
+                "kind": "compute",
+                "device": 0,
+                "stream": 7,
+                "ts": starts[at],
+                "dur": ns,
+                "launch": at,
+            }
             for at, (*_, ns) in enumerate(ops)
         ],
-    )  # fmt: skip
+    )
 
 
 def test_a_product_at_half_of_its_roof_is_at_half_of_its_roof() -> None:
@@ -70,15 +92,19 @@ def test_a_wrapper_does_not_count_what_it_calls_twice() -> None:
     ops = made.table("ops")
     assert ops is not None
     ops = ops.assign(parent=[1, -1])
-    rows = Trace({**{n: made.table(n) for n in ("processes", "devices", "launches", "kernels")}, "ops": ops},
-                 {}, list(made.manifests), span_ns=made.span_ns).fact(roofline_table)  # fmt: skip
+    rows = Trace(
+        {**{n: made.table(n) for n in ("processes", "devices", "launches", "kernels")}, "ops": ops},
+        {},
+        list(made.manifests),
+        span_ns=made.span_ns,
+    ).fact(roofline_table)
     assert rows["name"].tolist() == ["aten::mm"]
 
 
 def test_what_has_no_model_is_listed_with_the_reason() -> None:
-    rows = on_h100(("aten::mm", SQUARE, TYPES, 600), ("vllm::unified_attention", SQUARE, TYPES, 400)).fact(
-        roof_coverage
-    )
+    rows = on_h100(
+        ("aten::mm", SQUARE, TYPES, 600), ("vllm::unified_attention", SQUARE, TYPES, 400)
+    ).fact(roof_coverage)
     assert covered(rows, reachable=False) == pytest.approx(0.6)
     assert rows[["why", "name"]].to_numpy().tolist()[1] == [NO_MODEL, "vllm::unified_attention"]
 
@@ -109,12 +135,16 @@ def test_recorded_traces_of_gpus(name: str) -> None:
 @WHERE
 @pytest.mark.shared_traces
 def test_what_a_server_replays_without_telling_its_sizes_is_most_of_its_time_and_listed() -> None:
-    replayed = load(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz").fact(roof_coverage)
+    replayed = load(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz").fact(
+        roof_coverage
+    )
     assert replayed[replayed["why"] == REPLAYED]["share"].sum() == pytest.approx(0.96, abs=0.01)
 
 
 def in_modules() -> Trace:
-    """Two products and an addition: the first product in Inner, which is in Outer as the second is; all in one step."""
+    """Two products and an addition: the first product in Inner, which is in Outer as the second is;
+    all in one step.
+    """
     gpu, at = Gpu(), 100.0
     product = ("mm", "c10::BFloat16", 278.0)
     for number, (name, dtype, dur) in enumerate((product, product, ("add", "float", 60.0))):
@@ -147,10 +177,16 @@ def test_kernels_share_what_their_operator_costs_by_their_time() -> None:
     names = ("processes", "devices", "ops", "kernels", "ranges")
     tables = {name: table for name in names if (table := made.table(name)) is not None}
     shared = Trace(
-        {**tables, "launches": launches.assign(op=[0, 0, 2])}, {}, list(made.manifests), span_ns=made.span_ns
+        {**tables, "launches": launches.assign(op=[0, 0, 2])},
+        {},
+        list(made.manifests),
+        span_ns=made.span_ns,
     )
     rows = shared.fact(kernel_roofline).set_index("name")
-    assert rows.loc["k0", "flops"] == rows.loc["k1", "flops"] == N**3 and rows.loc["k0", "alone"] == 0.0
+    assert (
+        rows.loc["k0", "flops"] == rows.loc["k1", "flops"] == N**3
+        and rows.loc["k0", "alone"] == 0.0
+    )
 
 
 def steps_of_products() -> Trace:
@@ -159,7 +195,10 @@ def steps_of_products() -> Trace:
     for step in range(6):
         at = 1000.0 * step
         gpu.span(at, 999, "step", f"ProfilerStep#{step}")
-        for name, dtype, begin, dur in (("mm", "c10::BFloat16", 100.0, 278.0), ("add", "float", 400.0, 60.0)):
+        for name, dtype, begin, dur in (
+            ("mm", "c10::BFloat16", 100.0, 278.0),
+            ("add", "float", 400.0, 60.0),
+        ):
             texts = {"shapes": SQUARE, "dtypes": json.dumps([dtype] * 2)}
             gpu.op(at + begin / 10, 8, f"aten::{name}", parent=-1, **texts)
             gpu.started(at + begin / 10 + 1, at + begin, dur, name)

@@ -36,7 +36,11 @@ def test_a_gap_before_a_kernel_that_was_launched_long_ago_is_not_the_hosts() -> 
 def test_kernels_of_one_graph_do_not_make_the_host_slow() -> None:
     gpu = Gpu().started(0, 10, 20, graph=True, call_kind="graph")
     gpu.add("kernels", 34, 6, device=0, stream=7, name="norm", kind="compute", launch=0, graph=True)
-    assert pieces(gpu.trace())[1:] == [(10, 30, "device-compute"), (30, 34, "other-idle"), (34, 40, "device-compute")]
+    assert pieces(gpu.trace())[1:] == [
+        (10, 30, "device-compute"),
+        (30, 34, "other-idle"),
+        (34, 40, "device-compute"),
+    ]
 
 
 def test_what_follows_a_call_that_drained_the_queue_is_its_doing_too() -> None:
@@ -59,7 +63,11 @@ def test_a_call_on_an_idle_device_is_not_to_blame() -> None:
 
 def test_a_copy_whose_call_outlasts_it_waited_for_it() -> None:
     gpu = Gpu().started(0, 10, 10).copied(12, 20, 5, "d2h", call_dur=15).started(40, 45, 5)
-    assert pieces(gpu.trace())[2:] == [(20, 25, "exposed-copy"), (25, 45, "sync-wait"), (45, 50, "device-compute")]
+    assert pieces(gpu.trace())[2:] == [
+        (20, 25, "exposed-copy"),
+        (25, 45, "sync-wait"),
+        (45, 50, "device-compute"),
+    ]
 
 
 def test_waiting_for_the_loader_wins_over_the_call_before_it() -> None:
@@ -74,7 +82,9 @@ def test_waiting_for_the_loader_wins_over_the_call_before_it() -> None:
 
 
 def test_the_thread_that_launches_next_decides() -> None:
-    """The main thread waits for its loader while the autograd thread is the one that has not launched."""
+    """The main thread waits for its loader while the autograd thread is the one that has not
+    launched.
+    """
     gpu = Gpu().started(0, 10, 10)
     gpu.add("loader", 20, 30, tid=100, kind="next").started(55, 60, 5, tid=200)
     gpu.op(15, 40, "MulBackward0", tid=200)
@@ -92,7 +102,12 @@ def test_the_profilers_own_work_is_named() -> None:
 
 
 def test_saving_is_a_checkpoint_where_python_functions_are_recorded() -> None:
-    gpu = Gpu().started(0, 10, 10).span(22, 60, "python", "torch/serialization.py(933): save").started(85, 90, 5)
+    gpu = (
+        Gpu()
+        .started(0, 10, 10)
+        .span(22, 60, "python", "torch/serialization.py(933): save")
+        .started(85, 90, 5)
+    )
     assert (22, 82, "checkpoint") in pieces(gpu.trace())
 
 
@@ -112,11 +127,19 @@ def test_nothing_is_known_of_the_time_before_the_first_event_of_the_thread() -> 
 
 def test_without_a_device_operators_compute_and_the_rest_is_the_hosts() -> None:
     gpu = Gpu().op(0, 100, "aten::linear").op(10, 80, "aten::addmm", parent=0)
-    assert pieces(gpu.trace()) == [(0, 11, "host-bound"), (11, 90, "device-compute"), (90, 100, "host-bound")]
+    assert pieces(gpu.trace()) == [
+        (0, 11, "host-bound"),
+        (11, 90, "device-compute"),
+        (90, 100, "host-bound"),
+    ]
 
 
 def test_kernels_that_were_launched_and_not_recorded_are_not_guessed_at() -> None:
-    gpu = Gpu().op(0, 100, "aten::addmm").add("launches", 10, 5, tid=100, name="cudaLaunchKernel", kind="kernel")
+    gpu = (
+        Gpu()
+        .op(0, 100, "aten::addmm")
+        .add("launches", 10, 5, tid=100, name="cudaLaunchKernel", kind="kernel")
+    )
     assert pieces(gpu.trace()) == [(0, 100, "compute-or-host")]
     # Copies that were recorded do not tell what the kernels did meanwhile.
     assert pieces(gpu.copied(20, 30, 10).trace()) == [(0, 100, "compute-or-host")]

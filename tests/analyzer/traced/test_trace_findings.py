@@ -1,4 +1,6 @@
-"""Findings of recorded traces: each fires on a timetable that has the illness, is silent on one that has not, and abstains."""
+"""Findings of recorded traces: each fires on a timetable that has the illness, is silent on one
+that has not, and abstains.
+"""
 
 from types import ModuleType
 
@@ -13,7 +15,13 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.host import checkpoint_stall, host_sync, launch_bound, profiler_overhead
 from perfscope.analyzer.input import input_bound
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.memory import allocator_retries, exposed_copy, fragmentation, memory_pressure, pageable_copy
+from perfscope.analyzer.memory import (
+    allocator_retries,
+    exposed_copy,
+    fragmentation,
+    memory_pressure,
+    pageable_copy,
+)
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.traced.gpu import US, Gpu
@@ -80,7 +88,9 @@ def test_launch_bound_when_the_host_is_late() -> None:
 
 def test_what_the_host_did_in_gaps_is_told_apart() -> None:
     gpu = Gpu().op(0, 40).started(20, 30, 10, call_dur=5).span(40, 20, "python", "f")
-    gpu.add("launches", 70, 2000, tid=100, name="cudaFuncLoad", kind="other").started(2080, 2090, 10)
+    gpu.add("launches", 70, 2000, tid=100, name="cudaFuncLoad", kind="other").started(
+        2080, 2090, 10
+    )
     gaps = host_gaps(gpu.trace())
     assert gaps.groupby("doing")["dur"].sum().to_dict() == {
         "operators": 25 * US,  # 0 to 20, 25 to 30
@@ -114,7 +124,8 @@ def synchronising(*, launched_after: bool) -> Gpu:
 
 def test_host_sync_names_the_operator_and_how_often() -> None:
     finding = found(host_sync, synchronising(launched_after=True).trace())
-    # Behind each of the first five calls the device is idle from 510 to the kernel of the next step at 1010.
+    # Behind each of the first five calls the device is idle from 510 to the kernel of the next step
+    # at 1010.
     assert finding.lost_s == pytest.approx(5 * 500e-6)
     assert "aten::item (cudaStreamSynchronize)" in finding.explanation
     assert ".item()" in finding.actions[0].text
@@ -125,13 +136,22 @@ def test_host_sync_names_the_operator_and_how_often() -> None:
 def test_exposed_communication_by_kind_and_what_one_rank_cannot_tell() -> None:
     gpu = busy(4).started(380, 460, 300, "ncclDevKernel_AllReduce", stream=9)
     gpu.add(
-        "collectives", 460, 300, device=0, kind="all_reduce", in_bytes=50_000_000, group="0", group_size=8, kernel=4
+        "collectives",
+        460,
+        300,
+        device=0,
+        kind="all_reduce",
+        in_bytes=50_000_000,
+        group="0",
+        group_size=8,
+        kernel=4,
     )
     finding = found(exposed_communication, gpu.trace())
     assert finding.lost_s == pytest.approx(300e-6)
     assert "other ranks" in finding.explanation
     assert any(
-        one.text.startswith("all_reduce in group 0: 1 collective") and "50 MB" in one.text for one in finding.evidence
+        one.text.startswith("all_reduce in group 0: 1 collective") and "50 MB" in one.text
+        for one in finding.evidence
     )
     assert reason(exposed_communication, busy().trace()) == "no communication ran on the device"
     hidden = busy(4).started(100, 160, 100, "ncclDevKernel_AllReduce", stream=9)
@@ -143,7 +163,9 @@ def many_small(size: int) -> Gpu:
     for number in range(40):
         at = 460 + 25 * number
         gpu.started(at - 30, at, 25, "ncclDevKernel_AllReduce", stream=9)
-        gpu.add("collectives", at, 25, device=0, kind="all_reduce", in_bytes=size, kernel=4 + number)
+        gpu.add(
+            "collectives", at, 25, device=0, kind="all_reduce", in_bytes=size, kernel=4 + number
+        )
     return gpu
 
 
@@ -190,7 +212,9 @@ def test_allocator_calls_in_steps_and_not_before_them() -> None:
 
 
 def held(reserved: int, allocated: int, whole: int = 80 * GIB) -> Trace:
-    memory = [{"device": 0, "ts": 5, "bytes": 1, "allocated_bytes": allocated, "reserved_bytes": reserved}]
+    memory = [
+        {"device": 0, "ts": 5, "bytes": 1, "allocated_bytes": allocated, "reserved_bytes": reserved}
+    ]
     devices = [{"device": 0, "memory_bytes": whole, "name": "H100", "kind": "cuda"}]
     return busy().trace(memory=memory, devices=devices)
 
@@ -212,12 +236,16 @@ def test_only_waits_for_input_that_leave_the_device_idle_count() -> None:
     assert finding.cause == "in-process-loading"
     assert finding.lost_s == pytest.approx(500e-6)
     assert (finding.evidence[0].start_ns, finding.evidence[0].end_ns) == (470 * US, 970 * US)
-    assert clear(input_bound, busy(4).add("loader", 100, 90, tid=100, kind="next", workers=0).trace())
+    assert clear(
+        input_bound, busy(4).add("loader", 100, 90, tid=100, kind="next", workers=0).trace()
+    )
     assert "loader" in reason(input_bound, busy().trace())
 
 
 def test_the_profilers_own_time_is_told_and_is_no_loss() -> None:
-    finding = found(profiler_overhead, busy(4).span(470, 400, "overhead").started(880, 885, 10).trace())
+    finding = found(
+        profiler_overhead, busy(4).span(470, 400, "overhead").started(880, 885, 10).trace()
+    )
     assert (finding.severity, finding.lost_s) == ("info", 0.0)
     assert clear(profiler_overhead, busy().trace())
 
@@ -225,7 +253,10 @@ def test_the_profilers_own_time_is_told_and_is_no_loss() -> None:
 @pytest.mark.parametrize("module", OF_DEVICES, ids=lambda module: str(module.RULE.id))
 def test_without_a_device_they_say_why(module: ModuleType) -> None:
     assert reason(module, build.trace()) == WANTS_TRACE
-    assert reason(module, build.trace(ops=[{"tid": 1, "ts": 0, "dur": 9, "name": "aten::mm"}])) == NO_ACCELERATOR
+    assert (
+        reason(module, build.trace(ops=[{"tid": 1, "ts": 0, "dur": 9, "name": "aten::mm"}]))
+        == NO_ACCELERATOR
+    )
     launches = [{"tid": 1, "ts": 0, "dur": 9, "name": "cudaLaunchKernel", "kind": "kernel"}]
     assert reason(module, build.trace(launches=launches)) == NO_KERNELS
 
@@ -233,7 +264,13 @@ def test_without_a_device_they_say_why(module: ModuleType) -> None:
 def test_what_a_profilers_trace_cannot_show_is_not_called_clear() -> None:
     trace = busy().trace()
     silent = {rule.id for rule in FINDINGS if not rule.in_traces}
-    of_the_host = {"gc-pause", "gil-contention", "cpu-oversubscription", "cpu-throttled", "memory-growth"}
+    of_the_host = {
+        "gc-pause",
+        "gil-contention",
+        "cpu-oversubscription",
+        "cpu-throttled",
+        "memory-growth",
+    }
     of_counters = {
         *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),
         *("shared-gpu", "wrong-gpu", "numa-mismatch", "link-errors", "device-lost"),

@@ -1,4 +1,6 @@
-"""Where a trace's steps come from: the profiler's marks, ranges, the optimizer, or the period of what ran."""
+"""Where a trace's steps come from: the profiler's marks, ranges, the optimizer, or the period of
+what ran.
+"""
 
 import numpy as np
 import pytest
@@ -72,7 +74,11 @@ def test_between_two_steps_of_the_optimizer_lies_a_step() -> None:
         )
     trace = gpu.trace()
     assert source(trace) == "the optimizer's steps"
-    assert (trace.fact(steps)[["ts", "dur"]] / US).to_numpy().tolist() == [[90, 100], [190, 100], [290, 100]]
+    assert (trace.fact(steps)[["ts", "dur"]] / US).to_numpy().tolist() == [
+        [90, 100],
+        [190, 100],
+        [290, 100],
+    ]
     assert set(trace.fact(steps)["phase"]) == {"train"}
 
 

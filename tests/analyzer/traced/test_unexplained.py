@@ -5,7 +5,9 @@ from tests.analyzer.traced.gpu import Gpu
 
 
 def busy_after(idle_us: float) -> Gpu:
-    """A device whose first work, launched at once, starts late, and which then computes without a gap."""
+    """A device whose first work, launched at once, starts late, and which then computes without a
+    gap.
+    """
     gpu = Gpu()
     for number in range(60):
         gpu.started(5 * number, idle_us + 1000 * number, 1000, f"kernel{number % 7}")

@@ -1,8 +1,9 @@
-"""Attaches to twelve programs again and again, kills what attaches, and checks that no program is harmed.
+"""Attaches to twelve programs again and again, kills what attaches, and checks that no program is
+harmed.
 
-`python -m tests.safety.soak --python .venv-soak/bin/python` (or `make soak`). Each target is attached to twice. Results
-are appended to a file; the same command goes on where an earlier one stopped. `--growth` measures memory instead. The exit
-code is 1 when anything was harmed.
+`python -m tests.safety.soak --python .venv-soak/bin/python` (or `make soak`). Each target is
+attached to twice. Results are appended to a file; the same command goes on where an earlier one
+stopped. `--growth` measures memory instead. The exit code is 1 when anything was harmed.
 """
 
 import argparse
@@ -30,15 +31,23 @@ ENDING_S = 2.0
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cycles", type=int, default=600)
-    parser.add_argument("--minutes", type=float, default=120.0, help="no new target is started after this long")
+    parser.add_argument(
+        "--minutes", type=float, default=120.0, help="no new target is started after this long"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", type=int, default=2, help="targets at the same time")
     parser.add_argument("--out", type=Path, default=Path(".soak/results.jsonl"))
-    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="the Python of the programs")
+    parser.add_argument(
+        "--python", type=Path, default=Path(sys.executable), help="the Python of the programs"
+    )
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument("--keep", action="store_true", help="keep the folders of harmed targets")
-    parser.add_argument("--summary", action="store_true", help="only print the figures of an earlier run")
-    parser.add_argument("--growth", action="store_true", help="measure memory over --attaches to one program")
+    parser.add_argument(
+        "--summary", action="store_true", help="only print the figures of an earlier run"
+    )
+    parser.add_argument(
+        "--growth", action="store_true", help="measure memory over --attaches to one program"
+    )
     parser.add_argument("--attaches", type=int, default=400)
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -154,16 +163,22 @@ class Soak:
 
     def report(self, outcome: Outcome) -> None:
         """One line of progress on stderr."""
-        said = "; ".join(outcome.harmed)[:300] or f"{outcome.level}{' with a window' if outcome.window else ''}"
+        said = (
+            "; ".join(outcome.harmed)[:300]
+            or f"{outcome.level}{' with a window' if outcome.window else ''}"
+        )
         left = f"{len(self.results.rows)} of {self.args.cycles}"
         print(
-            f"{left}: {outcome.program} attach {outcome.attach}, {outcome.hit or 'no kill'}, {outcome.took_s:.1f} s: {said}",
+            f"{left}: {outcome.program} attach {outcome.attach}, {outcome.hit or 'no kill'},"
+            f" {outcome.took_s:.1f} s: {said}",
             file=sys.stderr,
             flush=True,
         )
 
     def reference(self, program: str) -> dict[int, str]:
-        """Loss by step within a period, from two runs without perfscope; empty where these differ."""
+        """Loss by step within a period, from two runs without perfscope; empty where these
+        differ.
+        """
         found = []
         for number in range(2):
             folder = self.shared / "reference" / f"{program}-{number}"
@@ -173,19 +188,33 @@ class Soak:
                 self.wait_for_reference(run)
                 (folder / "whole").touch()
             lines = (line.split() for line in (folder / "out").read_text().splitlines())
-            found.append({int(step): value for step, value, _ in lines if int(step) < REFERENCE_STEPS})
-        same = all(found[0][step] == run[step % PERIOD] for run in found for step in range(REFERENCE_STEPS))
-        print(f"{program}: losses of two runs without perfscope are {'' if same else 'not '}identical", file=sys.stderr)
+            found.append(
+                {int(step): value for step, value, _ in lines if int(step) < REFERENCE_STEPS}
+            )
+        same = all(
+            found[0][step] == run[step % PERIOD] for run in found for step in range(REFERENCE_STEPS)
+        )
+        print(
+            f"{program}: losses of two runs without perfscope are"
+            f" {'' if same else 'not '}identical",
+            file=sys.stderr,
+        )
         return {step: found[0][step] for step in range(PERIOD)} if same else {}
 
     def wait_for_reference(self, run: Started) -> None:
         """Wait until a program that ends by itself, or is ended here, has logged all its steps."""
         end = time.monotonic() + REFERENCE_S
-        while len(run.lines()) < REFERENCE_STEPS and run.process.poll() is None and time.monotonic() < end:
+        while (
+            len(run.lines()) < REFERENCE_STEPS
+            and run.process.poll() is None
+            and time.monotonic() < end
+        ):
             time.sleep(0.1)
         run.end()
         if len(run.lines()) < REFERENCE_STEPS:
-            raise SystemExit(f"{run.program} did not make {REFERENCE_STEPS} steps: {run.errors()[-800:]}")
+            raise SystemExit(
+                f"{run.program} did not make {REFERENCE_STEPS} steps: {run.errors()[-800:]}"
+            )
 
 
 if __name__ == "__main__":

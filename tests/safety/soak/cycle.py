@@ -1,4 +1,6 @@
-"""One cycle: measure, look, attach, perhaps kill, and check that nothing of it is left in the target."""
+"""One cycle: measure, look, attach, perhaps kill, and check that nothing of it is left in the
+target.
+"""
 
 import json
 import os
@@ -74,7 +76,8 @@ def run_cycle(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -
 
 
 def rate(run: Started) -> float:
-    """Steps per second from now on, over RATE_S and a whole period of steps, or RATE_MOST_S. Raises TargetEnded.
+    """Steps per second from now on, over RATE_S and a whole period of steps, or RATE_MOST_S. Raises
+    TargetEnded.
 
     Steps of a period differ, so that a part of one would be no measure.
     """
@@ -83,7 +86,9 @@ def rate(run: Started) -> float:
     while True:
         times = sorted(line.at for line in run.lines() if line.at >= began)
         waited_s = time.monotonic() - began
-        if len(times) >= 3 and ((waited_s >= RATE_S and len(times) > PERIOD) or waited_s >= RATE_MOST_S):
+        if len(times) >= 3 and (
+            (waited_s >= RATE_S and len(times) > PERIOD) or waited_s >= RATE_MOST_S
+        ):
             return (len(times) - 1) / (times[-1] - times[0])
         run.until(lambda: True, 1.0)
         if waited_s > 2 * RATE_MOST_S:
@@ -94,12 +99,26 @@ def rate(run: Started) -> float:
 def attach(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -> None:
     """Run `perfscope attach` to its end, or until it is killed."""
     marker = f"{outcome.program}-{outcome.cycle}-{os.getpid()}"
-    command = [sys.executable, "-m", "perfscope", "attach", str(run.pid), "--duration", str(DURATION_S), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "perfscope",
+        "attach",
+        str(run.pid),
+        "--duration",
+        str(DURATION_S),
+        "--json",
+    ]
     command += ["--depth", kill.depth if kill is not None else "kernels"]
     command += ["--out", str(run.folder / f"run{outcome.cycle}")]
     env = environment(run.folder, shared) | {MARKER: marker}
     agent = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     killer = Killer(kill, agent, run.pid) if kill is not None else None
     try:
@@ -113,11 +132,17 @@ def attach(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -> N
         outcome.hit = killer.done
     killed = outcome.hit is not None and not outcome.hit.startswith("missed")
     if agent.returncode and not killed:
-        outcome.notes.append(f"attach ended with {agent.returncode}: {err.decode(errors='replace')[-300:]}")
-    wait_for_none(lambda: processes_marked(f"{MARKER}={marker}"), outcome, "process of the attach left")
+        outcome.notes.append(
+            f"attach ended with {agent.returncode}: {err.decode(errors='replace')[-300:]}"
+        )
+    wait_for_none(
+        lambda: processes_marked(f"{MARKER}={marker}"), outcome, "process of the attach left"
+    )
 
 
-def wait_for_none(find: Callable[[], list[str]], outcome: Outcome, name: str, seconds: float = 12.0) -> None:
+def wait_for_none(
+    find: Callable[[], list[str]], outcome: Outcome, name: str, seconds: float = 12.0
+) -> None:
     """Wait until `find` finds nothing; what it still finds at the end is harm."""
     end = time.monotonic() + seconds
     while (found := find()) and time.monotonic() < end:
@@ -128,9 +153,17 @@ def wait_for_none(find: Callable[[], list[str]], outcome: Outcome, name: str, se
 def read_recording(folder: Path, outcome: Outcome) -> None:
     """Take level, stops and window from the run folder, as far as there is one."""
     for path in folder.glob("streams/agent.events@host/*"):
-        rows = [json.loads(line) for line in path.read_text(errors="replace").split("\n") if line.endswith("}")]
-        outcome.stopped_ms += [row["stopped_ns"] / 1e6 for row in rows if row.get("event") == "entered"]
-        outcome.notes += [f"not entered: {row['reason']}" for row in rows if row.get("event") == "refused"]
+        rows = [
+            json.loads(line)
+            for line in path.read_text(errors="replace").split("\n")
+            if line.endswith("}")
+        ]
+        outcome.stopped_ms += [
+            row["stopped_ns"] / 1e6 for row in rows if row.get("event") == "entered"
+        ]
+        outcome.notes += [
+            f"not entered: {row['reason']}" for row in rows if row.get("event") == "refused"
+        ]
     outcome.window = any(folder.glob("kineto/*"))
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -152,7 +185,9 @@ def check_log(run: Started, outcome: Outcome, began: float, settled: float) -> N
     new = sorted(lines[run.checked :], key=lambda line: line.step)
     run.checked = len(lines)
     outcome.steps = len(new)
-    wrong = [line for line in new if run.expected and run.expected[line.step % PERIOD] != line.value]
+    wrong = [
+        line for line in new if run.expected and run.expected[line.step % PERIOD] != line.value
+    ]
     if wrong:
         outcome.harmed.append(
             f"{len(wrong)} losses differ, first at step {wrong[0].step}: "
@@ -160,16 +195,24 @@ def check_log(run: Started, outcome: Outcome, began: float, settled: float) -> N
         )
     times = sorted(line.at for line in lines)
     gaps = [(after, after - before) for before, after in pairwise(times)]
-    outcome.longest_step_ms = 1e3 * max((gap for at, gap in gaps if began <= at <= settled), default=0.0)
+    outcome.longest_step_ms = 1e3 * max(
+        (gap for at, gap in gaps if began <= at <= settled), default=0.0
+    )
     earlier = [gap for at, gap in gaps if began - RATE_S <= at < began]
     outcome.longest_step_before_ms = 1e3 * max(earlier, default=0.0)
 
 
-def check_children(run: Started, outcome: Outcome, before: dict[str, Any], began: float, settled: float) -> None:
-    """Children that were forked after the probe had left must be as before; what those of meanwhile hold is noted."""
+def check_children(
+    run: Started, outcome: Outcome, before: dict[str, Any], began: float, settled: float
+) -> None:
+    """Children that were forked after the probe had left must be as before; what those of meanwhile
+    hold is noted.
+    """
     lines = run.children_lines()
     earlier = [line for line in lines if line["at"] < run.first_attach]
     later = changed_children([line for line in lines if line["at"] > settled], before, earlier)
     outcome.harmed += [f"child: {text}" for text in later]
-    meanwhile = changed_children([line for line in lines if began <= line["at"] <= settled], before, earlier)
+    meanwhile = changed_children(
+        [line for line in lines if began <= line["at"] <= settled], before, earlier
+    )
     outcome.notes += [f"child during the attach: {text}" for text in meanwhile]

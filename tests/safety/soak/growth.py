@@ -25,7 +25,8 @@ KINDS = ("resident", "blocks", "objects")
 
 
 def measure_growth(python: Path, results: Path, count: int) -> int:
-    """Attach `count` times, print the slope per attach with its interval; 1 when it is surely above MOST_BYTES.
+    """Attach `count` times, print the slope per attach with its interval; 1 when it is surely above
+    MOST_BYTES.
 
     Ctrl-C ends it early: it prints what it has.
     """
@@ -50,7 +51,9 @@ def measure_growth(python: Path, results: Path, count: int) -> int:
         except KeyboardInterrupt:
             pass
         except TargetEnded as reason:
-            print(f"\nHARMED after {len(rows)} attaches: target {reason}: {attached.errors()[-500:]}")
+            print(
+                f"\nHARMED after {len(rows)} attaches: target {reason}: {attached.errors()[-500:]}"
+            )
             return 1
         finally:
             attached.end()
@@ -61,7 +64,16 @@ def measure_growth(python: Path, results: Path, count: int) -> int:
 
 def attach(run: Started, folder: Path, shared: Path) -> bool:
     """One short attach; whether it entered the process."""
-    command = [sys.executable, "-m", "perfscope", "attach", str(run.pid), "--duration", str(DURATION_S), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "perfscope",
+        "attach",
+        str(run.pid),
+        "--duration",
+        str(DURATION_S),
+        "--json",
+    ]
     env = environment(run.folder, shared)
     subprocess.run([*command, "--out", str(folder)], cwd=ROOT, env=env, capture_output=True)
     run.wait_for_steps(3)
@@ -73,7 +85,10 @@ def attach(run: Started, folder: Path, shared: Path) -> bool:
 
 def report(rows: list[dict[str, Any]]) -> int:
     """Print the slopes; the exit code."""
-    print(f"{len(rows)} attaches of {DURATION_S} s, {sum(row['entered'] for row in rows)} entered the process")
+    print(
+        f"{len(rows)} attaches of {DURATION_S} s, {sum(row['entered'] for row in rows)} entered the"
+        " process"
+    )
     if len(rows) < WARM_UP + FEWEST:
         print(f"too few: {WARM_UP + FEWEST} are needed for a slope")
         return 1
@@ -86,13 +101,16 @@ def report(rows: list[dict[str, Any]]) -> int:
             if who == "attached" and kind == "resident":
                 code = int(low > MOST_BYTES)
                 print(
-                    f"  {'at most' if high <= MOST_BYTES else 'MORE THAN' if code else 'not resolved:'} {MOST_BYTES:.0f}"
+                    f"  {'at most' if high <= MOST_BYTES else 'MORE THAN' if code else 'not resolved:'}"  # noqa: E501
+                    f" {MOST_BYTES:.0f}"
                 )
     return code
 
 
 def slope_interval(values: list[int]) -> tuple[float, float, float]:
-    """(slope, low, high) per attach: the line of least squares, 95 % by a block bootstrap of its residuals."""
+    """(slope, low, high) per attach: the line of least squares, 95 % by a block bootstrap of its
+    residuals.
+    """
     at = np.arange(len(values), dtype=float)
     slope, offset = np.polyfit(at, values, 1)
     residuals = np.asarray(values, dtype=float) - (slope * at + offset)

@@ -1,4 +1,6 @@
-"""What is killed in a cycle and when: chosen by the seed, so that a run can be repeated and resumed."""
+"""What is killed in a cycle and when: chosen by the seed, so that a run can be repeated and
+resumed.
+"""
 
 import os
 import random
@@ -22,9 +24,11 @@ WATCH_S = 20.0
 
 @dataclass(frozen=True)
 class Kill:
-    """`what` (agent, tracer, spy, interrupt, freeze) in `phase`, `after_s` after the entry, or py-spy, began.
+    """`what` (agent, tracer, spy, interrupt, freeze) in `phase`, `after_s` after the entry, or
+    py-spy, began.
 
-    py-spy runs at depth `observe` only, so that a cycle in which it is killed attaches with that depth.
+    py-spy runs at depth `observe` only, so that a cycle in which it is killed attaches with that
+    depth.
     """
 
     what: str
@@ -43,8 +47,12 @@ def planned(seed: int, cycle: int, first: bool) -> Kill | None:
     chance = random.Random(f"{seed}/{cycle}")
     if chance.random() >= (FIRST_SHARE if first else LATER_SHARE):
         return None
-    what = chance.choice(("agent", "agent", "tracer", "tracer", "interrupt", "freeze", *(() if first else ("spy",))))
-    phase = {"tracer": "entry", "spy": "window"}.get(what) or chance.choice(("entry", "window", "exit"))
+    what = chance.choice(
+        ("agent", "agent", "tracer", "tracer", "interrupt", "freeze", *(() if first else ("spy",)))
+    )
+    phase = {"tracer": "entry", "spy": "window"}.get(what) or chance.choice(
+        ("entry", "window", "exit")
+    )
     frozen_s = chance.uniform(0.0, LONGEST_FREEZE_S) if what == "freeze" else 0.0
     spans = {
         "entry": (0.0, ENTRY_S.get(what, 0.0)),
@@ -55,7 +63,9 @@ def planned(seed: int, cycle: int, first: bool) -> Kill | None:
 
 
 class Killer:
-    """Carries out one kill against a running agent; `done` says what was hit, or why nothing was."""
+    """Carries out one kill against a running agent; `done` says what was hit, or why nothing
+    was.
+    """
 
     def __init__(self, kill: Kill, agent: subprocess.Popen[bytes], target: int) -> None:
         self.kill, self.agent, self.target = kill, agent, target
@@ -82,7 +92,8 @@ class Killer:
             self.hit(self.agent.pid, signal.SIGKILL, "agent")
 
     def wait_until_traced(self, first: int) -> int:
-        """Return the process that traces the target as soon as one does: for milliseconds. On CPython 3.14 none may.
+        """Return the process that traces the target as soon as one does: for milliseconds. On
+        CPython 3.14 none may.
 
         Until then `first`, which may be entering a worker of the target.
         """

@@ -36,7 +36,9 @@ def whole_state(run: Started) -> dict[str, Any]:
 
 
 def states_before(run: Started) -> list[dict[str, Any]]:
-    """Some states in a row: what comes and goes by itself differs between them. Raises TargetEnded."""
+    """Some states in a row: what comes and goes by itself differs between them. Raises
+    TargetEnded.
+    """
     states = [whole_state(run)]
     while len(states) < BEFORE:
         time.sleep(0.2)
@@ -51,7 +53,11 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
         if key in NOT_COMPARED:
             continue
         if key in ONLY_MORE:
-            more = {name: count for name, count in after[key].items() if count > before[key].get(name, 0)}
+            more = {
+                name: count
+                for name, count in after[key].items()
+                if count > before[key].get(name, 0)
+            }
             changed = f"more: {more}" if more else None
         else:
             changed = difference(before[key], after[key])
@@ -63,8 +69,11 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def settle(run: Started, before: list[dict[str, Any]]) -> tuple[dict[str, str], float, dict[str, Any]]:
-    """Wait until the state is one of those of before: (what is left after SETTLE_S, seconds waited, the last state).
+def settle(
+    run: Started, before: list[dict[str, Any]]
+) -> tuple[dict[str, str], float, dict[str, Any]]:
+    """Wait until the state is one of those of before: (what is left after SETTLE_S, seconds waited,
+    the last state).
 
     Raises TargetEnded.
     """
@@ -78,8 +87,12 @@ def settle(run: Started, before: list[dict[str, Any]]) -> tuple[dict[str, str], 
         time.sleep(0.1)
 
 
-def changed_children(lines: list[dict[str, Any]], before: dict[str, Any], earlier: list[dict[str, Any]]) -> list[str]:
-    """What differs in children from those of the same kind before the attach; without any, from their parent before it."""
+def changed_children(
+    lines: list[dict[str, Any]], before: dict[str, Any], earlier: list[dict[str, Any]]
+) -> list[str]:
+    """What differs in children from those of the same kind before the attach; without any, from
+    their parent before it.
+    """
     usual = {line["kind"]: line["state"] for line in reversed(earlier)}
     found = []
     for line in lines:

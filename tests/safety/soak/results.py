@@ -1,4 +1,6 @@
-"""The rows of a soak: kept in a JSON-lines file, from which a stopped soak goes on, and summed up at its end."""
+"""The rows of a soak: kept in a JSON-lines file, from which a stopped soak goes on, and summed up
+at its end.
+"""
 
 import json
 import threading
@@ -68,7 +70,10 @@ def interval(
     random = np.random.default_rng(1)
     count = max(len(data) // block, 1)
     blocks = np.array_split(data, count)
-    drawn = [statistic(np.concatenate([blocks[at] for at in random.integers(0, count, count)])) for _ in range(DRAWS)]
+    drawn = [
+        statistic(np.concatenate([blocks[at] for at in random.integers(0, count, count)]))
+        for _ in range(DRAWS)
+    ]
     low, high = np.percentile(drawn, [2.5, 97.5])
     return statistic(data), float(low), float(high)
 
@@ -80,15 +85,23 @@ def geometric_mean(ratios: Any) -> float:
 
 def by_program(rows: Iterable[dict[str, Any]]) -> list[str]:
     """One line per program: cycles, kills, first windows, harm, throughput."""
-    lines = [f"{'program':<16}{'cycles':>7}{'kills':>7}{'first windows':>15}{'harmed':>8}{'after/before':>14}"]
+    lines = [
+        f"{'program':<16}{'cycles':>7}{'kills':>7}{'first windows':>15}{'harmed':>8}{'after/before':>14}"  # noqa: E501
+    ]
     rows = list(rows)
     for name in dict.fromkeys(row["program"] for row in rows):
         own = [row for row in rows if row["program"] == name]
-        ratios = [row["after_hz"] / row["before_hz"] for row in own if row["after_hz"] and row["before_hz"]]
+        ratios = [
+            row["after_hz"] / row["before_hz"]
+            for row in own
+            if row["after_hz"] and row["before_hz"]
+        ]
         ratio = f"{geometric_mean(ratios):.3f}" if ratios else "-"
         windows = sum(row["window"] and row["attach"] == 0 for row in own)
         harmed = sum(bool(row["harmed"]) for row in own)
-        lines.append(f"{name:<16}{len(own):>7}{sum(map(killed, own)):>7}{windows:>15}{harmed:>8}{ratio:>14}")
+        lines.append(
+            f"{name:<16}{len(own):>7}{sum(map(killed, own)):>7}{windows:>15}{harmed:>8}{ratio:>14}"
+        )
     return lines
 
 
@@ -98,21 +111,31 @@ def summary(rows: Sequence[dict[str, Any]]) -> tuple[str, bool]:
         return "no cycles", False
     harmed = [row for row in rows if row["harmed"]]
     kills = Counter(f"{row['hit']} in {row['kill']['phase']}" for row in rows if killed(row))
-    ratios = [row["after_hz"] / row["before_hz"] for row in rows if row["after_hz"] and row["before_hz"]]
+    ratios = [
+        row["after_hz"] / row["before_hz"] for row in rows if row["after_hz"] and row["before_hz"]
+    ]
     first = sum(row["window"] and row["attach"] == 0 for row in rows)
     levels = Counter(str(row["level"]) for row in rows if row["attach"] == 0 and not killed(row))
     reasons = Counter(
-        str(row["why_no_window"]) for row in rows if row["attach"] == 0 and not killed(row) and not row["window"]
+        str(row["why_no_window"])
+        for row in rows
+        if row["attach"] == 0 and not killed(row) and not row["window"]
     )
     lines = [
-        f"{len(rows)} cycles, {sum(kills.values())} ended by a kill, {first} first attaches with a window,"
-        f" {sum(row['steps'] for row in rows)} steps compared; harmed: {len(harmed)}",
+        (
+            f"{len(rows)} cycles, {sum(kills.values())} ended by a kill, {first} first attaches"
+            f" with a window, {sum(row['steps'] for row in rows)} steps compared; harmed:"
+            f" {len(harmed)}"
+        ),
         *by_program(rows),
         "kills: " + ", ".join(f"{count} x {name}" for name, count in kills.most_common()),
         "main thread stopped: " + percentiles([stop for row in rows for stop in row["stopped_ms"]]),
-        "ending a window held up a step: " + percentiles([row["stall_ms"] for row in rows if row["stall_ms"]]),
-        "longest step while attached: " + percentiles([row["longest_step_ms"] or 0.0 for row in rows]),
-        "longest step in the 2 s before: " + percentiles([row["longest_step_before_ms"] or 0.0 for row in rows]),
+        "ending a window held up a step: "
+        + percentiles([row["stall_ms"] for row in rows if row["stall_ms"]]),
+        "longest step while attached: "
+        + percentiles([row["longest_step_ms"] or 0.0 for row in rows]),
+        "longest step in the 2 s before: "
+        + percentiles([row["longest_step_before_ms"] or 0.0 for row in rows]),
         "state as before after: "
         + percentiles([row["settled_s"] for row in rows if row["settled_s"] is not None], "s"),
         f"level of first attaches without a kill: {dict(levels)}; no window: {dict(reasons)}",
@@ -121,11 +144,15 @@ def summary(rows: Sequence[dict[str, Any]]) -> tuple[str, bool]:
     if len(ratios) >= 2:
         ratio, low, high = interval(ratios, geometric_mean)
         slow = high < 1 - MOST_SLOWER
-        lines.append(f"throughput after / before: {ratio:.4f} ({low:.4f} .. {high:.4f}), block bootstrap over cycles")
+        lines.append(
+            f"throughput after / before: {ratio:.4f} ({low:.4f} .. {high:.4f}), block bootstrap"
+            " over cycles"
+        )
     notes = Counter(note[:160] for row in rows for note in row["notes"])
     lines += [f"note, {count} x: {note}" for note, count in notes.most_common(12)]
     lines += [
-        f"HARMED cycle {row['cycle']} {row['program']} attach {row['attach']} {row['hit']} {row['kill']}: {text}"
+        f"HARMED cycle {row['cycle']} {row['program']} attach {row['attach']} {row['hit']}"
+        f" {row['kill']}: {text}"
         for row in harmed
         for text in row["harmed"]
     ]

@@ -1,4 +1,6 @@
-"""Starts the soak's programs, reads their logs, and takes what can be seen of a process from inside and from outside."""
+"""Starts the soak's programs, reads their logs, and takes what can be seen of a process from inside
+and from outside.
+"""
 
 import contextlib
 import json
@@ -38,7 +40,16 @@ GLIBC_SIGNALS = 3 << 31
 """Signals 32 and 33."""
 STARTED: "list[Started]" = []
 """Programs that have not been ended; a soak that is interrupted ends them."""
-STATUS_FIELDS = ("TracerPid", "NoNewPrivs", "Seccomp", "CapEff", "SigIgn", "SigCgt", "SigBlk", "ShdPnd")
+STATUS_FIELDS = (
+    "TracerPid",
+    "NoNewPrivs",
+    "Seccomp",
+    "CapEff",
+    "SigIgn",
+    "SigCgt",
+    "SigBlk",
+    "ShdPnd",
+)
 
 
 class TargetEnded(Exception):
@@ -56,7 +67,9 @@ class Line:
 
 @dataclass(eq=False)
 class Started:
-    """A program that runs; `pid` is the process to attach to, which may be a child of the one that was started."""
+    """A program that runs; `pid` is the process to attach to, which may be a child of the one that
+    was started.
+    """
 
     program: str
     process: subprocess.Popen[bytes]
@@ -100,7 +113,9 @@ class Started:
         return state
 
     def until(self, condition: Callable[[], Any], seconds: float) -> None:
-        """Wait for a condition. Raises TargetEnded when the target ends first or it takes too long."""
+        """Wait for a condition. Raises TargetEnded when the target ends first or it takes too
+        long.
+        """
         end = time.monotonic() + seconds
         while not condition():
             if not self.alive():
@@ -116,7 +131,11 @@ class Started:
 
     def end(self) -> None:
         """Kill the program and everything that it started."""
-        family = [self.process.pid, *descendants(self.process.pid), *([self.pid] if self.pid else [])]
+        family = [
+            self.process.pid,
+            *descendants(self.process.pid),
+            *([self.pid] if self.pid else []),
+        ]
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         for pid in family:
@@ -131,7 +150,9 @@ class Started:
 
 
 def environment(folder: Path, shared: Path) -> dict[str, str]:
-    """The environment of programs and agents: temporary files in a folder of their own, caches shared by all cycles."""
+    """The environment of programs and agents: temporary files in a folder of their own, caches
+    shared by all cycles.
+    """
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     return os.environ | {
@@ -146,15 +167,23 @@ def environment(folder: Path, shared: Path) -> dict[str, str]:
     }
 
 
-def start(python: Path, program: str, folder: Path, shared: Path, steps: int | None = None) -> Started:
-    """Start one program in a new folder and wait until it has made a whole period of steps. Raises TargetEnded.
+def start(
+    python: Path, program: str, folder: Path, shared: Path, steps: int | None = None
+) -> Started:
+    """Start one program in a new folder and wait until it has made a whole period of steps. Raises
+    TargetEnded.
 
     What it loads late is loaded then. With `steps` it ends by itself and is not waited for.
     """
     folder.mkdir(parents=True)
     home = folder / "home"
     home.mkdir()
-    command = [str(python), str(FOLDER / f"{program}.py"), str(folder / "out"), *([str(steps)] if steps else [])]
+    command = [
+        str(python),
+        str(FOLDER / f"{program}.py"),
+        str(folder / "out"),
+        *([str(steps)] if steps else []),
+    ]
     with open(folder / "stderr", "wb") as errors, open(folder / "stdout", "wb") as output:
         process = subprocess.Popen(
             command,
@@ -240,9 +269,15 @@ def threads(pid: int) -> Counter[str]:
 
 
 def field_of(status: dict[str, str], key: str) -> str:
-    """One field; of the signals those that glibc does not take for itself when a first thread is started."""
+    """One field; of the signals those that glibc does not take for itself when a first thread is
+    started.
+    """
     value = status.get(key, "")
-    return f"{int(value, 16) & ~GLIBC_SIGNALS:x}" if key.startswith(("Sig", "Shd")) and value else value
+    return (
+        f"{int(value, 16) & ~GLIBC_SIGNALS:x}"
+        if key.startswith(("Sig", "Shd")) and value
+        else value
+    )
 
 
 def mappings(pid: int) -> Counter[str]:
@@ -290,7 +325,9 @@ def most_mapped(pids: list[int]) -> dict[str, int]:
 
 
 def temporary_files(folder: Path) -> Iterator[str]:
-    """Names in the temporary folder that target and agent share, without those that torch and multiprocessing make."""
+    """Names in the temporary folder that target and agent share, without those that torch and
+    multiprocessing make.
+    """
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
         if not name.startswith(("pymp-", "torchinductor", "torch_", "ray", "wgunicorn")):

@@ -1,4 +1,6 @@
-"""Compiles before, during and after a visit (`plain`: without one) and says what each case compiled, broke and raised."""
+"""Compiles before, during and after a visit (`plain`: without one) and says what each case
+compiled, broke and raised.
+"""
 
 import contextlib
 import json
@@ -23,7 +25,9 @@ EARLY: dict[str, Any] = {}
 class Net(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = torch.nn.ModuleList(torch.nn.Sequential(torch.nn.Linear(8, 8)) for _ in range(2))
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.Linear(8, 8)) for _ in range(2)
+        )
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
@@ -48,7 +52,11 @@ def sgd(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 def counted() -> dict[str, int]:
     frames = {f"frames {name}": count for name, count in counters["frames"].items()}
-    return {**frames, "breaks": sum(counters["graph_break"].values()), "graphs": counters["stats"]["unique_graphs"]}
+    return {
+        **frames,
+        "breaks": sum(counters["graph_break"].values()),
+        "graphs": counters["stats"]["unique_graphs"],
+    }
 
 
 def case(name: str, function: Callable[[], Any]) -> None:
@@ -65,7 +73,9 @@ def case(name: str, function: Callable[[], Any]) -> None:
 
 
 def compile_early() -> None:
-    """Four kinds of things that are compiled before anybody comes; the first is not called before."""
+    """Four kinds of things that are compiled before anybody comes; the first is not called
+    before.
+    """
     model = Net()
     EARLY["function"] = compiled(lambda given: model(given) + 1, full=True)
     optimizer = sgd(model)

@@ -23,7 +23,9 @@ KEPT = 200
 
 
 def state() -> list[Any]:
-    """What a child could have been left with: patches, callbacks, threads, sockets and files of /proc."""
+    """What a child could have been left with: patches, callbacks, threads, sockets and files of
+    /proc.
+    """
     patched = (
         sys.unraisablehook,
         LOADER._BaseDataLoaderIter.__next__,
@@ -31,10 +33,20 @@ def state() -> list[Any]:
         os.fsync,
         vars(torch.autograd)["_engine_run_backward"],
     )
-    links = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if opened(number)]
+    links = [
+        os.readlink(f"/proc/self/fd/{number}")
+        for number in os.listdir("/proc/self/fd")
+        if opened(number)
+    ]
     ours = sorted(link.partition(":")[0] for link in links if link.startswith(("socket", "/proc/")))
     table = type(vars(OPTIMIZER)["_global_optimizer_post_hooks"]).__name__
-    return [[repr(one) for one in patched], table, len(gc.callbacks), len(os.listdir("/proc/self/task")), ours]
+    return [
+        [repr(one) for one in patched],
+        table,
+        len(gc.callbacks),
+        len(os.listdir("/proc/self/task")),
+        ours,
+    ]
 
 
 def opened(number: str) -> bool:
@@ -44,7 +56,10 @@ def opened(number: str) -> bool:
 
 def masks() -> list[int]:
     """The signals that each thread blocks, as a number of bits."""
-    texts = [Path(f"/proc/self/task/{thread}/status").read_text() for thread in os.listdir("/proc/self/task")]
+    texts = [
+        Path(f"/proc/self/task/{thread}/status").read_text()
+        for thread in os.listdir("/proc/self/task")
+    ]
     return [int(text.partition("SigBlk:")[2].split()[0], 16) for text in texts]
 
 
@@ -84,7 +99,9 @@ def later() -> list[Any]:
 
 
 def daemon_files() -> int:
-    """Close everything, open files under the same numbers, work: how many of them are still there?"""
+    """Close everything, open files under the same numbers, work: how many of them are still
+    there?
+    """
     os.closerange(3, KEPT)
     files = [open(os.devnull) for _ in range(KEPT - 3)]
     work()

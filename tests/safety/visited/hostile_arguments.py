@@ -1,4 +1,6 @@
-"""Gives the patched functions what is hard to handle: before, during and after a visit the answers must be the same."""
+"""Gives the patched functions what is hard to handle: before, during and after a visit the answers
+must be the same.
+"""
 
 import _thread
 import gc

@@ -1,4 +1,6 @@
-"""Patches of others over and under ours, put in and taken out in every order, by every means that libraries use."""
+"""Patches of others over and under ours, put in and taken out in every order, by every means that
+libraries use.
+"""
 
 import functools
 import gc
@@ -82,7 +84,9 @@ def visit(name: str) -> Iterator[None]:
 def left() -> list[str]:
     """What is not as it was at first."""
     return [
-        name for (owner, name), original in zip(TARGETS, ORIGINALS, strict=True) if vars(owner)[name] is not original
+        name
+        for (owner, name), original in zip(TARGETS, ORIGINALS, strict=True)
+        if vars(owner)[name] is not original
     ]
 
 
@@ -140,7 +144,9 @@ def proxied() -> dict[str, Any]:
     """wrapt's proxies pass attributes on in both directions."""
     with visit("proxied"):
         for owner, name in TARGETS:
-            wrapt.wrap_function_wrapper(owner, name, lambda wrapped, _, args, kwargs: wrapped(*args, **kwargs))
+            wrapt.wrap_function_wrapper(
+                owner, name, lambda wrapped, _, args, kwargs: wrapped(*args, **kwargs)
+            )
     stay = [type(vars(owner)[name]).__name__ == "FunctionWrapper" for owner, name in TARGETS]
     put([vars(owner)[name].__wrapped__ for owner, name in TARGETS])
     work()
@@ -184,7 +190,9 @@ KEYS = ("__name__", "__qualname__", "__module__", "__doc__")
 
 
 def callbacks() -> dict[str, Any]:
-    """A collector's callback of theirs behind ours is never skipped, and the list does not grow with our visits."""
+    """A collector's callback of theirs behind ours is never skipped, and the list does not grow
+    with our visits.
+    """
     phases: list[str] = []
     lengths = []
     for number in range(2):
@@ -196,7 +204,10 @@ def callbacks() -> dict[str, Any]:
     gc.callbacks.pop()
     with visit("callbacks"):
         pass
-    return {"paired": phases.count("start") == phases.count("stop") > 0, "lengths": [*lengths, len(gc.callbacks)]}
+    return {
+        "paired": phases.count("start") == phases.count("stop") > 0,
+        "lengths": [*lengths, len(gc.callbacks)],
+    }
 
 
 if __name__ == "__main__":

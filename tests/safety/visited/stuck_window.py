@@ -1,7 +1,8 @@
-"""Trains, and once a window of torch's profiler records, begins a profile of its own or ends: `stuck.py OUT profile|end`.
+"""Trains, and once a window of torch's profiler records, begins a profile of its own or ends:
+`stuck.py OUT profile|end`.
 
-OUT: the kernel's id of a second thread, which tests/safety/test_stuck_window.py stops; a line per step; then how many
-additions the profile showed of 40. A word on stdin lets it begin.
+OUT: the kernel's id of a second thread, which tests/safety/test_stuck_window.py stops; a line per
+step; then how many additions the profile showed of 40. A word on stdin lets it begin.
 """
 
 import ctypes

@@ -1,10 +1,12 @@
 """Programs for tests/safety/test_window_memory.py, run with freed_blocks.c preloaded.
 
-`window_memory.py train OUT`: trains until OUT.stop exists, and opens a range when a session begins that it closes in the
-next one; then writes how many freed blocks were kept and how many of those were written to.
+`window_memory.py train OUT`: trains until OUT.stop exists, and opens a range when a session begins
+that it closes in the next one; then writes how many freed blocks were kept and how many of those
+were written to.
 
-`window_memory.py FIRST SECOND`: two sessions in a row, with a range that begins in the first and ends in the second; `ours` is
-perfscope's, `theirs` the program's, `all` the program's of all threads.
+`window_memory.py FIRST SECOND`: two sessions in a row, with a range that begins in the first and
+ends in the second; `ours` is perfscope's, `theirs` the program's, `all` the program's of all
+threads.
 """
 
 import ctypes
@@ -27,7 +29,9 @@ OPERATORS_PER_BLOCK = 512
 
 
 def is_recorded() -> bool:
-    """Return whether a session of all threads is on: whether torch's profiler records what is computed here."""
+    """Return whether a session of all threads is on: whether torch's profiler records what is
+    computed here.
+    """
     before = RECORDED.value
     for _ in range(OPERATORS_PER_BLOCK):
         torch.ones(1)

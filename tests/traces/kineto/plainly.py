@@ -1,4 +1,6 @@
-"""What a trace holds, counted from its JSON in the plainest way: no code of the reader, no floats."""
+"""What a trace holds, counted from its JSON in the plainest way: no code of the reader, no
+floats.
+"""
 
 import gzip
 import json
@@ -36,7 +38,9 @@ def table_of(event: dict[str, Any]) -> str | None:
     if "DataLoader" in name and name.endswith("__next__") and category in OP | {"user_annotation"}:
         return "loader"
     if category == "mtia_ccp_events":
-        return {"dma_request": "copies", "event_record": None, "event_wait": None}.get(name, "kernels")
+        return {"dma_request": "copies", "event_record": None, "event_wait": None}.get(
+            name, "kernels"
+        )
     if category == "mtia_runtime" and name == "synchronize":
         return None  # on the device's own row: the host's `synchronizeStream` once more
     for table, categories in {

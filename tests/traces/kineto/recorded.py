@@ -13,4 +13,6 @@ WHERE = pytest.mark.skipif(not FILES, reason=f"needs the recorded traces in {FOL
 
 def each_recorded() -> pytest.MarkDecorator:
     """Parametrizes `path` over all of them."""
-    return pytest.mark.parametrize("path", FILES or [Path("none")], ids=lambda path: path.name.split(".")[0])
+    return pytest.mark.parametrize(
+        "path", FILES or [Path("none")], ids=lambda path: path.name.split(".")[0]
+    )

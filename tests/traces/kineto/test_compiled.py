@@ -38,7 +38,9 @@ def plain(part: Part) -> Any:
 
 
 def same_or_refused(piece: bytes) -> bool:
-    """Asserts that both ways agree where the compiled one does not refuse; says whether it did not."""
+    """Asserts that both ways agree where the compiled one does not refuse; says whether it did
+    not.
+    """
     compiled = compiled_part(piece)
     if compiled is None:
         return False
@@ -54,8 +56,12 @@ def test_odd_texts(text: str) -> None:
 
 
 def test_it_does_not_refuse_what_writers_write() -> None:
-    assert same_or_refused(json.dumps([event(), kernel(), launch(ts=1.5, dur=0.1234567)])[1:-1].encode())
-    assert same_or_refused('{"ph":"X","cat":"cpu_op","name":"a\\"é\\u00e9","ts":"12.5","dur":1}'.encode())
+    assert same_or_refused(
+        json.dumps([event(), kernel(), launch(ts=1.5, dur=0.1234567)])[1:-1].encode()
+    )
+    assert same_or_refused(
+        '{"ph":"X","cat":"cpu_op","name":"a\\"é\\u00e9","ts":"12.5","dur":1}'.encode()
+    )
     assert same_or_refused(b'{"ph":"M","name":"process_name","pid":1,"args":{"name":"python"}}]}')
 
 
@@ -70,7 +76,9 @@ def test_recorded_traces_and_what_becomes_of_them_with_bytes_changed(path: Any) 
         for _ in range(20):
             damaged = bytearray(short)
             for _ in range(chance.choice((1, 3))):
-                damaged[chance.randrange(len(damaged))] = chance.choice(b'"\\{}[],:.0-9eE \x00\xffn')
+                damaged[chance.randrange(len(damaged))] = chance.choice(
+                    b'"\\{}[],:.0-9eE \x00\xffn'
+                )
             try:
                 same_or_refused(bytes(damaged))
             except msgspec.DecodeError as error:
@@ -98,7 +106,9 @@ EVENTS = st.fixed_dictionaries(
         "pid": NUMBERS,
         "tid": NUMBERS,
         "args": st.dictionaries(
-            st.sampled_from(["stream", "device", "correlation", "Input Dims", "dtype", "Bytes", "other"]),
+            st.sampled_from(
+                ["stream", "device", "correlation", "Input Dims", "dtype", "Bytes", "other"]
+            ),
             st.one_of(NUMBERS, st.lists(st.integers(), max_size=3)),
             max_size=4,
         ),
@@ -123,13 +133,18 @@ def test_any_time(us: Any) -> None:
 def test_columns_are_int64_and_int32() -> None:
     part = compiled_part(json.dumps(kernel()).encode())
     assert part is not None
-    assert {column.dtype for column in part.groups["kernels"].values() if isinstance(column, np.ndarray)} == {
-        np.dtype(np.int64)
-    }
+    assert {
+        column.dtype for column in part.groups["kernels"].values() if isinstance(column, np.ndarray)
+    } == {np.dtype(np.int64)}
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(0, 30), st.booleans()), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(0, 30), st.booleans()),
+        max_size=40,
+    )
+)
 def test_what_lies_in_what_is_found_alike(rows: list[tuple[int, int, int, bool]]) -> None:
     thread, start, dur = (np.array([row[at] for row in rows], np.int64) for at in range(3))
     holds = np.array([row[3] for row in rows], bool)

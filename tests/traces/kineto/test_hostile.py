@@ -25,7 +25,8 @@ def told(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(range(200)), b"null", b"[]", b"{}", b'{"traceEvents":[]}']
+    "content",
+    [b"", b"\x89PNG\r\n\x1a\n" + bytes(range(200)), b"null", b"[]", b"{}", b'{"traceEvents":[]}'],
 )
 def test_what_is_no_trace_is_told_what_can_be_read(tmp_path: Path, content: bytes) -> None:
     for name in ("a.json", "a.bin"):
@@ -43,7 +44,9 @@ def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Pat
     events = [kernel(ts=1000 + 10 * at, dur=5) for at in range(300)]
     trace = load(written(tmp_path / "a.json", [*events, event(ts=1e15), event(ts=-(10**15))]))
     assert trace.span_ns == (0, (10 * 299 + 5) * 1000)
-    assert trace.manifest.dropped == ["2 events left out: they lie more than an hour from all others"]
+    assert trace.manifest.dropped == [
+        "2 events left out: they lie more than an hour from all others"
+    ]
 
 
 def test_two_recordings_in_one_file_two_hours_apart_stay_both(tmp_path: Path) -> None:
@@ -54,7 +57,14 @@ def test_two_recordings_in_one_file_two_hours_apart_stay_both(tmp_path: Path) ->
 
 
 def test_impossible_times_are_left_out_and_counted(tmp_path: Path) -> None:
-    bad = [event(ts=None), event(ts="x"), event(dur=-1), event(ts=1e300), event(dur=float("nan")), event(ts=[])]
+    bad = [
+        event(ts=None),
+        event(ts="x"),
+        event(dur=-1),
+        event(ts=1e300),
+        event(dur=float("nan")),
+        event(ts=[]),
+    ]
     trace = load(written(tmp_path / "a.json", [*GOOD, *bad]))
     assert trace.manifest.dropped == ["6 events left out: they have impossible times"]
     ops = trace.table("ops")
@@ -74,9 +84,16 @@ def test_two_files_in_one(tmp_path: Path) -> None:
 
 def test_half_a_surrogate_pair_in_a_name_costs_nothing(tmp_path: Path) -> None:
     names = ["a\ud800b", "c\\ud800", "d\U0001f600", "\udc00"]
-    trace = load(written(tmp_path / "a.json", [event(name, ts=at) for at, name in enumerate(names)]))
+    trace = load(
+        written(tmp_path / "a.json", [event(name, ts=at) for at, name in enumerate(names)])
+    )
     ops = trace.table("ops")
-    assert ops is not None and list(ops["name"]) == ["a\ufffdb", "c\\ud800", "d\U0001f600", "\ufffd"]
+    assert ops is not None and list(ops["name"]) == [
+        "a\ufffdb",
+        "c\\ud800",
+        "d\U0001f600",
+        "\ufffd",
+    ]
 
 
 def test_zeros_behind_a_packed_file_are_padding(tmp_path: Path) -> None:
@@ -87,7 +104,10 @@ def test_zeros_behind_a_packed_file_are_padding(tmp_path: Path) -> None:
 
 def test_another_objects_events_before_the_real_ones_are_none(tmp_path: Path) -> None:
     file = written(
-        tmp_path / "a.json", GOOD, other={"traceEvents": [event("no", ts=10**9)], "text": 'a "b" {'}, rank=[3]
+        tmp_path / "a.json",
+        GOOD,
+        other={"traceEvents": [event("no", ts=10**9)], "text": 'a "b" {'},
+        rank=[3],
     )
     ops = load(file).table("ops")
     assert ops is not None and ops["name"].tolist() == ["aten::mm"]
@@ -104,7 +124,9 @@ def test_a_file_cut_off_gives_what_came_before(tmp_path: Path) -> None:
 
 def test_a_packed_file_cut_off_gives_what_came_before(tmp_path: Path) -> None:
     whole = gzip.compress(
-        json.dumps({"traceEvents": [event(f"op{at * 7919 % 10007}", ts=at) for at in range(20_000)]}).encode()
+        json.dumps(
+            {"traceEvents": [event(f"op{at * 7919 % 10007}", ts=at) for at in range(20_000)]}
+        ).encode()
     )
     file = tmp_path / "a.json.gz"
     file.write_bytes(whole[: len(whole) // 2])
@@ -122,18 +144,24 @@ def test_a_file_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_hundred_thousand_threads(tmp_path: Path) -> None:
-    trace = load(written(tmp_path / "a.json", [event(pid=at % 50, tid=at, ts=at) for at in range(100_000)]))
+    trace = load(
+        written(tmp_path / "a.json", [event(pid=at % 50, tid=at, ts=at) for at in range(100_000)])
+    )
     ops = trace.table("ops")
     assert ops is not None and ops["tid"].nunique() == 100_000 and (ops["parent"] == -1).all()
 
 
 def test_ids_used_twice_give_the_first_launch(tmp_path: Path) -> None:
-    trace = load(written(tmp_path / "a.json", [launch(ts=1), launch(ts=30), kernel(ts=40), kernel(ts=50)]))
+    trace = load(
+        written(tmp_path / "a.json", [launch(ts=1), launch(ts=30), kernel(ts=40), kernel(ts=50)])
+    )
     kernels = trace.table("kernels")
     assert kernels is not None and kernels["launch"].tolist() == [0, 0]
 
 
-def test_marks_of_steps_and_loader_waits_among_the_operators_of_old_versions(tmp_path: Path) -> None:
+def test_marks_of_steps_and_loader_waits_among_the_operators_of_old_versions(
+    tmp_path: Path,
+) -> None:
     old = {"cat": "Operator"}
     wait = "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__"
     events = [
@@ -144,19 +172,27 @@ def test_marks_of_steps_and_loader_waits_among_the_operators_of_old_versions(tmp
     trace = load(written(tmp_path / "a.json", events))
     ranges, ops, loader = trace.table("ranges"), trace.table("ops"), trace.table("loader")
     assert ranges is not None and ranges["category"].tolist() == ["step"]
-    assert ops is not None and ops["name"].tolist() == ["aten::add"] and ops["parent"].tolist() == [-1]
+    assert (
+        ops is not None and ops["name"].tolist() == ["aten::add"] and ops["parent"].tolist() == [-1]
+    )
     assert loader is not None and loader["workers"].tolist() == [0]
 
 
 PLACES = st.tuples(st.floats(0, 1), st.integers(0, 255))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=st.lists(PLACES, min_size=1, max_size=20), cut=st.floats(0.05, 1), packed=st.booleans())
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    changes=st.lists(PLACES, min_size=1, max_size=20), cut=st.floats(0.05, 1), packed=st.booleans()
+)
 def test_any_change_of_bytes_is_read_or_refused(
     tmp_path: Path, changes: list[tuple[float, int]], cut: float, packed: bool
 ) -> None:
-    whole = json.dumps({"schemaVersion": 1, "distributedInfo": {"rank": 3}, "traceEvents": GOOD * 3}).encode()
+    whole = json.dumps(
+        {"schemaVersion": 1, "distributedInfo": {"rank": 3}, "traceEvents": GOOD * 3}
+    ).encode()
     data = bytearray(gzip.compress(whole, mtime=0) if packed else whole)
     for place, value in changes:
         data[int(place * (len(data) - 1))] = value

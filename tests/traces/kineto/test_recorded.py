@@ -1,4 +1,6 @@
-"""Recorded traces of all dialects: nothing is lost, no time moves, and the links are those of the text."""
+"""Recorded traces of all dialects: nothing is lost, no time moves, and the links are those of the
+text.
+"""
 
 from pathlib import Path
 
@@ -39,7 +41,9 @@ def test_every_event_is_in_its_table_at_its_nanosecond(path: Path) -> None:
         if "dur" in found:
             assert int(found["dur"].sum()) == plain.dur_ns[name], name
         if name in ("ops", "launches", "kernels", "ranges"):
-            assert found["name"].value_counts()[lambda count: count > 0].to_dict() == dict(plain.names[name]), name
+            assert found["name"].value_counts()[lambda count: count > 0].to_dict() == dict(
+                plain.names[name]
+            ), name
     assert trace.manifest.dropped == []
 
 
@@ -68,8 +72,12 @@ def test_an_operator_lies_within_its_parent(path: Path) -> None:
     assert ((inner["ts"].to_numpy() >= starts) & (inner["ts"].to_numpy() < ends)).all()
 
 
-@pytest.mark.parametrize(("name", "graphs", "plain"), [("vllm_prefill", 361, 52), ("mi300x_sglang", 544, 11)])
-def test_kernels_of_a_graph_name_the_launch_of_the_graph(name: str, graphs: int, plain: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "graphs", "plain"), [("vllm_prefill", 361, 52), ("mi300x_sglang", 544, 11)]
+)
+def test_kernels_of_a_graph_name_the_launch_of_the_graph(
+    name: str, graphs: int, plain: int
+) -> None:
     trace = recorded(name)
     kernels, launches = table(trace, "kernels"), table(trace, "launches")
     assert (int(kernels["graph"].sum()), int((~kernels["graph"]).sum())) == (graphs, plain)

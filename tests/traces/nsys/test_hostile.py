@@ -1,4 +1,6 @@
-"""A damaged, foreign or malicious file gives one line that says what to do, or the rows that are sound."""
+"""A damaged, foreign or malicious file gives one line that says what to do, or the rows that are
+sound.
+"""
 
 import sqlite3
 from contextlib import closing
@@ -13,16 +15,26 @@ from perfscope.errors import UnreadableRun
 from perfscope.traces.load import load
 from tests.traces.nsys.exports import export, pid_of, tid_of
 
-KERNEL: dict[str, Any] = {"globalPid": pid_of(7), "deviceId": 0, "streamId": 7, "shortName": "k", "correlationId": 1}
+KERNEL: dict[str, Any] = {
+    "globalPid": pid_of(7),
+    "deviceId": 0,
+    "streamId": 7,
+    "shortName": "k",
+    "correlationId": 1,
+}
 CALL: dict[str, Any] = {"globalTid": tid_of(7, 7), "nameId": "cudaLaunchKernel", "correlationId": 1}
 
 
 def sound(path: Path) -> Path:
     return export(
         path,
-        CUPTI_ACTIVITY_KIND_KERNEL=[{"start": 10 * at, "end": 10 * at + 5, **KERNEL} for at in range(1, 400)],
+        CUPTI_ACTIVITY_KIND_KERNEL=[
+            {"start": 10 * at, "end": 10 * at + 5, **KERNEL} for at in range(1, 400)
+        ],
         CUPTI_ACTIVITY_KIND_RUNTIME=[{"start": 1, "end": 2, **CALL}],
-        NVTX_EVENTS=[{"start": 1, "end": 9, "eventType": 59, "text": "step", "globalTid": tid_of(7, 7)}],
+        NVTX_EVENTS=[
+            {"start": 1, "end": 9, "eventType": 59, "text": "step", "globalTid": tid_of(7, 7)}
+        ],
     )
 
 
@@ -41,7 +53,11 @@ def told(path: Path) -> str:
         ("report.qdrep", b"", "nsys export --type sqlite report.qdrep"),
         ("empty.sqlite", b"", "is empty"),
         ("picture.sqlite", b"\x89PNG\r\n\x1a\n" + bytes(100), "is no SQLite file"),
-        ("noise.sqlite", b"SQLite format 3\x00" + bytes(range(256)) * 40, "is a damaged SQLite file"),
+        (
+            "noise.sqlite",
+            b"SQLite format 3\x00" + bytes(range(256)) * 40,
+            "is a damaged SQLite file",
+        ),
         ("head.sqlite", b"SQLite format 3\x00", "SQLite file"),
     ],
 )
@@ -72,7 +88,9 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_view_that_never_ends_is_not_read(tmp_path: Path) -> None:
-    path = export(tmp_path / "view.sqlite", CUPTI_ACTIVITY_KIND_RUNTIME=[{"start": 1, "end": 2, **CALL}])
+    path = export(
+        tmp_path / "view.sqlite", CUPTI_ACTIVITY_KIND_RUNTIME=[{"start": 1, "end": 2, **CALL}]
+    )
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(
             'CREATE VIEW CUPTI_ACTIVITY_KIND_KERNEL AS WITH RECURSIVE n("start", "end") AS '
@@ -106,7 +124,13 @@ def test_rows_of_wrong_types_and_impossible_times_are_left_out_and_counted(tmp_p
         (-(2**63), 2**63 - 1),
     ]
     kernels = [{"start": start, "end": end, **KERNEL} for start, end in times]
-    wrong = {"globalPid": "who", "deviceId": 0.5, "streamId": b"\1", "correlationId": "x", "shortName": 4_000_000}
+    wrong = {
+        "globalPid": "who",
+        "deviceId": 0.5,
+        "streamId": b"\1",
+        "correlationId": "x",
+        "shortName": 4_000_000,
+    }
     kernels.append({"start": 30, "end": 40, **wrong})
     trace = load(export(tmp_path / "types.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=kernels))
     table = trace.table("kernels")
@@ -127,23 +151,38 @@ def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Pat
             tmp_path / "far.sqlite",
             CUPTI_ACTIVITY_KIND_KERNEL=[*kernels, {**KERNEL, **far}],
             CUPTI_ACTIVITY_KIND_RUNTIME=[{"start": 9, "end": 10, **CALL}],
-            NVTX_EVENTS=[{"start": 11, "end": None, "eventType": 59, "text": "open", "globalTid": tid_of(7, 7)}],
+            NVTX_EVENTS=[
+                {
+                    "start": 11,
+                    "end": None,
+                    "eventType": 59,
+                    "text": "open",
+                    "globalTid": tid_of(7, 7),
+                }
+            ],
             OSRT_API=[{"nameId": "poll", "globalTid": tid_of(7, 7), **far}],
         )
     )
     assert trace.span_ns == (0, 3995 - 9)
-    assert trace.manifest.dropped[0] == "2 events left out: they lie more than an hour from all others"
+    assert (
+        trace.manifest.dropped[0] == "2 events left out: they lie more than an hour from all others"
+    )
     kernels_read = trace.table("kernels")
-    assert kernels_read is not None and len(kernels_read) == 399 and set(kernels_read["launch"]) == {0}
+    assert (
+        kernels_read is not None and len(kernels_read) == 399 and set(kernels_read["launch"]) == {0}
+    )
     assert len(trace.table("ranges")) == 1  # type: ignore[arg-type]
 
 
 def test_names_that_are_no_text_or_no_utf8_do_no_harm(tmp_path: Path) -> None:
     path = export(
-        tmp_path / "names.sqlite", OSRT_API=[{"start": 1, "end": 2, "nameId": n, "globalTid": 5} for n in (1, 2, 3)]
+        tmp_path / "names.sqlite",
+        OSRT_API=[{"start": 1, "end": 2, "nameId": n, "globalTid": 5} for n in (1, 2, 3)],
     )
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("INSERT INTO StringIds VALUES (1, CAST(x'ff41' AS TEXT)), (2, x'00ff'), ('id', 'text')")
+        connection.execute(
+            "INSERT INTO StringIds VALUES (1, CAST(x'ff41' AS TEXT)), (2, x'00ff'), ('id', 'text')"
+        )
         connection.commit()
     names = load(path).table("ranges")["name"]  # type: ignore[index]
     assert names.astype(object).where(names.notna(), None).tolist() == ["\ufffdA", None, None]
@@ -163,12 +202,20 @@ def test_odd_characters_in_the_path(tmp_path: Path) -> None:
     assert len(load(path).table("kernels")) == 399  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=st.lists(st.tuples(st.integers(16, 40_000), st.integers(0, 255)), min_size=1, max_size=30))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(16, 40_000), st.integers(0, 255)), min_size=1, max_size=30
+    )
+)
 def test_bytes_changed_anywhere(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
     """Whatever is changed, the file is read or refused in one line."""
     whole = (
-        bytearray(sound(tmp_path / "whole.sqlite").read_bytes()) if not (tmp_path / "whole.sqlite").exists() else None
+        bytearray(sound(tmp_path / "whole.sqlite").read_bytes())
+        if not (tmp_path / "whole.sqlite").exists()
+        else None
     )
     content = whole or bytearray((tmp_path / "whole.sqlite").read_bytes())
     for at, value in changes:

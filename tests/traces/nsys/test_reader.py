@@ -1,4 +1,6 @@
-"""Exports of older and newer versions become the tables that the schema declares; expectations are written out."""
+"""Exports of older and newer versions become the tables that the schema declares; expectations are
+written out.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -20,19 +22,39 @@ ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4
 
 
 def call(start: int, end: int, name: str, correlation: int, **where: int) -> dict[str, Any]:
-    return {"start": start, "end": end, "nameId": name, "correlationId": correlation, **(where or MAIN)}
+    return {
+        "start": start,
+        "end": end,
+        "nameId": name,
+        "correlationId": correlation,
+        **(where or MAIN),
+    }
 
 
 def kernel(start: int, end: int, name: str, correlation: int, **more: Any) -> dict[str, Any]:
     return (
-        {"start": start, "end": end, "demangledName": name, "shortName": "short", "correlationId": correlation}
+        {
+            "start": start,
+            "end": end,
+            "demangledName": name,
+            "shortName": "short",
+            "correlationId": correlation,
+        }
         | ONE
         | more
     )
 
 
 def nvtx(start: int, end: int | None, text: str | None, **more: Any) -> dict[str, Any]:
-    return {"start": start, "end": end, "text": text, "eventType": 59, "domainId": 0, **MAIN, **more}
+    return {
+        "start": start,
+        "end": end,
+        "text": text,
+        "eventType": 59,
+        "domainId": 0,
+        **MAIN,
+        **more,
+    }
 
 
 def frame(trace: Trace, name: str) -> pd.DataFrame:
@@ -52,11 +74,32 @@ def old(tmp_path: Path) -> Trace:
     """One process; kernels name no process; no table says what a number means."""
     where = {"deviceId": 0, "streamId": 7}
     kernels = [
-        {"start": 1300, "end": 1500, "demangledName": "void mm<float>(float*)", "correlationId": 1, **where},
-        {"start": 1200, "end": 1250, "demangledName": "void add(float*)", "correlationId": 9, **where},
+        {
+            "start": 1300,
+            "end": 1500,
+            "demangledName": "void mm<float>(float*)",
+            "correlationId": 1,
+            **where,
+        },
+        {
+            "start": 1200,
+            "end": 1250,
+            "demangledName": "void add(float*)",
+            "correlationId": 9,
+            **where,
+        },
     ]
     copies = [
-        {"start": 1600, "end": 1700, "bytes": 64, "copyKind": 1, "srcKind": 0, "dstKind": 2, "correlationId": 2, **ONE}
+        {
+            "start": 1600,
+            "end": 1700,
+            "bytes": 64,
+            "copyKind": 1,
+            "srcKind": 0,
+            "dstKind": 2,
+            "correlationId": 2,
+            **ONE,
+        }
     ]
     return load(
         export(
@@ -69,19 +112,35 @@ def old(tmp_path: Path) -> Trace:
             ],
             CUPTI_ACTIVITY_KIND_KERNEL=kernels,
             CUPTI_ACTIVITY_KIND_MEMCPY=copies,
-            CUPTI_ACTIVITY_KIND_MEMSET=[{"start": 1000, "end": 1010, "bytes": 8, "correlationId": 0, **ONE}],
+            CUPTI_ACTIVITY_KIND_MEMSET=[
+                {"start": 1000, "end": 1010, "bytes": 8, "correlationId": 0, **ONE}
+            ],
             ThreadNames=[{"nameId": "python", **MAIN}],
         )
     )
 
 
 def test_an_old_export(old: Trace) -> None:
-    assert rows(old, "launches", "process", "tid", "ts", "dur", "name", "kind", "correlation", "op") == [
+    assert rows(
+        old, "launches", "process", "tid", "ts", "dur", "name", "kind", "correlation", "op"
+    ) == [
         [0, 70, 100, 10, "cudaLaunchKernel", "kernel", 1, -1],
         [0, 70, 550, 10, "cudaMemcpyAsync", "copy", 2, -1],
         [0, 70, 560, 140, "cudaStreamSynchronize", "sync", 3, -1],
     ]
-    assert rows(old, "kernels", "process", "device", "stream", "ts", "dur", "name", "kind", "launch", "graph") == [
+    assert rows(
+        old,
+        "kernels",
+        "process",
+        "device",
+        "stream",
+        "ts",
+        "dur",
+        "name",
+        "kind",
+        "launch",
+        "graph",
+    ) == [
         [0, 0, 7, 200, 50, "void add(float*)", "compute", -1, False],
         [0, 0, 7, 300, 200, "void mm<float>(float*)", "compute", 0, False],
     ]
@@ -101,7 +160,9 @@ def test_every_table_has_the_declared_columns_and_dtypes(old: Trace) -> None:
         if table is None:
             assert old.why_absent(name)
             continue
-        assert [(c, str(d)) for c, d in table.dtypes.items()] == [(c.name, c.dtype) for c in TABLES[name]], name
+        assert [(c, str(d)) for c, d in table.dtypes.items()] == [
+            (c.name, c.dtype) for c in TABLES[name]
+        ], name
 
 
 def two_processes(path: Path, **more: Any) -> Trace:
@@ -114,10 +175,21 @@ def two_processes(path: Path, **more: Any) -> Trace:
                 call(10, 12, "cudaLaunchKernel_v7000", 5),
                 call(11, 13, "cudaLaunchKernelExC_v11060", 5, **second),
             ],
-            CUPTI_ACTIVITY_KIND_KERNEL=[kernel(30, 40, "k", 5, **TWO), kernel(20, 25, ALL_REDUCE, 5)],
-            PROCESSES=[{"globalPid": pid_of(p), "pid": p, "name": n} for p, n in ((70, "a"), (80, "b"), (99, "c"))],
-            TARGET_INFO_CUDA_DEVICE=[{"gpuId": 0, "cudaId": 0, "pid": 70}, {"gpuId": 1, "cudaId": 0, "pid": 80}],
-            TARGET_INFO_GPU=[{"id": n, "name": "NVIDIA H100", "totalMemory": 80, "smCount": 132} for n in (0, 1)],
+            CUPTI_ACTIVITY_KIND_KERNEL=[
+                kernel(30, 40, "k", 5, **TWO),
+                kernel(20, 25, ALL_REDUCE, 5),
+            ],
+            PROCESSES=[
+                {"globalPid": pid_of(p), "pid": p, "name": n}
+                for p, n in ((70, "a"), (80, "b"), (99, "c"))
+            ],
+            TARGET_INFO_CUDA_DEVICE=[
+                {"gpuId": 0, "cudaId": 0, "pid": 70},
+                {"gpuId": 1, "cudaId": 0, "pid": 80},
+            ],
+            TARGET_INFO_GPU=[
+                {"id": n, "name": "NVIDIA H100", "totalMemory": 80, "smCount": 132} for n in (0, 1)
+            ],
             TARGET_INFO_SYSTEM_ENV=[{"name": "Hostname", "value": "node1"}],
             **more,
         )
@@ -130,13 +202,19 @@ def test_processes_devices_and_launches_are_told_apart(tmp_path: Path) -> None:
         [0, 0, ALL_REDUCE, "communication", 0],
         [1, 1, "k", "compute", 1],
     ]
-    assert rows(trace, "processes", "pid", "name", "host", "rank") == [[70, "a", "node1", 0], [80, "b", "node1", 1]]
+    assert rows(trace, "processes", "pid", "name", "host", "rank") == [
+        [70, "a", "node1", 0],
+        [80, "b", "node1", 1],
+    ]
     columns = ("process", "device", "name", "kind", "memory_bytes", "multiprocessors")
     assert rows(trace, "devices", *columns) == [
         [0, 0, "NVIDIA H100", "cuda", 80, 132],
         [1, 1, "NVIDIA H100", "cuda", 80, 132],
     ]
-    assert rows(trace, "ranks", "process", "rank", "world_size", "backend") == [[0, 0, 2, "nccl"], [1, 1, 2, "nccl"]]
+    assert rows(trace, "ranks", "process", "rank", "world_size", "backend") == [
+        [0, 0, 2, "nccl"],
+        [1, 1, 2, "nccl"],
+    ]
     assert rows(trace, "collectives", "process", "kind", "in_bytes", "group_size", "kernel") == [
         [0, "all_reduce", -1, -1, 0]
     ]
@@ -161,7 +239,11 @@ def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
         {"start": 0, "eventType": 75, "text": "NCCL", "domainId": 1, **MAIN},
         nvtx(100, 900, "train"),
         nvtx(110, 800, "aten::linear, op_id = 4, sizes = [[8, 4], [2, 4]]"),
-        nvtx(120, 700, "aten::mm, seq = 12, op_id = 5, sizes = [[8, 4], [4, 2]], input_op_ids = [[3,0]]"),
+        nvtx(
+            120,
+            700,
+            "aten::mm, seq = 12, op_id = 5, sizes = [[8, 4], [4, 2]], input_op_ids = [[3,0]]",
+        ),
         nvtx(130, 600, "nccl:all_to_all, op_id = 6"),
         nvtx(140, 500, None, textId="ncclSend", domainId=1),
         nvtx(905, None, "mark", eventType=34),
@@ -175,7 +257,10 @@ def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
         export(
             tmp_path / "nvtx.sqlite",
             NVTX_EVENTS=events,
-            CUPTI_ACTIVITY_KIND_RUNTIME=[call(150, 160, "cudaLaunchKernel", 1), call(750, 760, "cudaFree", 2)],
+            CUPTI_ACTIVITY_KIND_RUNTIME=[
+                call(150, 160, "cudaLaunchKernel", 1),
+                call(750, 760, "cudaFree", 2),
+            ],
             CUPTI_ACTIVITY_KIND_KERNEL=[kernel(500, 1000, "ncclDevKernel_SendRecv", 1)],
         )
     )
@@ -199,7 +284,9 @@ def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
     ]
     assert rows(trace, "collectives", "kind") == [["all_to_all"]]
     assert rows(trace, "loader", "ts", "dur", "kind", "workers") == [[831, 2, "next", -1]]
-    assert trace.manifest.dropped == ["1 NVTX ranges were open when the recording ended: they end there"]
+    assert trace.manifest.dropped == [
+        "1 NVTX ranges were open when the recording ended: they end there"
+    ]
 
 
 def test_graphs_by_node_and_whole(tmp_path: Path) -> None:
@@ -210,8 +297,13 @@ def test_graphs_by_node_and_whole(tmp_path: Path) -> None:
                 call(1, 2, "cudaGraphLaunch_v10000", 1),
                 call(3, 4, "cudaGraphLaunch_v10000", 2),
             ],
-            CUPTI_ACTIVITY_KIND_KERNEL=[kernel(5, 6, "node", 1, graphNodeId=77), kernel(6, 7, "node without id", 1)],
-            CUPTI_ACTIVITY_KIND_GRAPH_TRACE=[{"start": 10, "end": 30, "graphId": 12, "correlationId": 2, **ONE}],
+            CUPTI_ACTIVITY_KIND_KERNEL=[
+                kernel(5, 6, "node", 1, graphNodeId=77),
+                kernel(6, 7, "node without id", 1),
+            ],
+            CUPTI_ACTIVITY_KIND_GRAPH_TRACE=[
+                {"start": 10, "end": 30, "graphId": 12, "correlationId": 2, **ONE}
+            ],
         )
     )
     assert rows(trace, "kernels", "name", "dur", "launch", "graph") == [
@@ -225,7 +317,15 @@ def test_graphs_by_node_and_whole(tmp_path: Path) -> None:
 
 def test_numbers_mean_what_the_exports_own_tables_say(tmp_path: Path) -> None:
     copies = [
-        {"start": at, "end": at + 1, "bytes": at, "copyKind": kind, "srcKind": source, "dstKind": target, **ONE}
+        {
+            "start": at,
+            "end": at + 1,
+            "bytes": at,
+            "copyKind": kind,
+            "srcKind": source,
+            "dstKind": target,
+            **ONE,
+        }
         for at, kind, source, target in (
             (1, 31, 41, 42),
             (2, 32, 42, 40),
@@ -239,7 +339,12 @@ def test_numbers_mean_what_the_exports_own_tables_say(tmp_path: Path) -> None:
             tmp_path / "enums.sqlite",
             CUPTI_ACTIVITY_KIND_MEMCPY=copies,
             ENUM_CUDA_MEMCPY_OPER=labels(
-                {31: "Host-to-Device", 32: "Device-to-Host", 33: "Peer-to-Peer", 34: "Array-to-Device"}
+                {
+                    31: "Host-to-Device",
+                    32: "Device-to-Host",
+                    33: "Peer-to-Peer",
+                    34: "Array-to-Device",
+                }
             ),
             ENUM_CUDA_MEM_KIND=labels({40: "Pageable", 41: "Pinned", 42: "Device"}),
         )
@@ -254,7 +359,9 @@ def test_numbers_mean_what_the_exports_own_tables_say(tmp_path: Path) -> None:
 
 
 def test_other_numbers_of_memory_kinds_are_not_believed(tmp_path: Path) -> None:
-    """CUPTI counts pageable, pinned, device as 1, 2, 3; taken for Nsight's they would call pageable memory pinned."""
+    """CUPTI counts pageable, pinned, device as 1, 2, 3; taken for Nsight's they would call pageable
+    memory pinned.
+    """
     copy = {"start": 1, "end": 2, "bytes": 4, "copyKind": 1, "srcKind": 1, "dstKind": 3 + 4, **ONE}
     trace = load(export(tmp_path / "cupti.sqlite", OLD, CUPTI_ACTIVITY_KIND_MEMCPY=[copy]))
     assert rows(trace, "copies", "pinned") == [[-1]]
@@ -268,16 +375,28 @@ def test_memory_that_the_process_holds(tmp_path: Path) -> None:
     events = [(10, 512, 2, 0), (20, 256, 2, 0), (25, 99, 1, 0), (30, 512, 2, 1)]
     path = tmp_path / "memory.sqlite"
     columns = ("start", "bytes", "memKind", "memoryOperationType")
-    whole = [dict(zip(columns, event, strict=True)) | {"globalPid": pid_of(70), "deviceId": 0} for event in events]
+    whole = [
+        dict(zip(columns, event, strict=True)) | {"globalPid": pid_of(70), "deviceId": 0}
+        for event in events
+    ]
     trace = load(export(path, CUDA_GPU_MEMORY_USAGE_EVENTS=whole))
     told = ("ts", "bytes", "allocated_bytes", "reserved_bytes")
-    assert rows(trace, "memory", *told) == [[0, 512, -1, 512], [10, 256, -1, 768], [20, -512, -1, 256]]
+    assert rows(trace, "memory", *told) == [
+        [0, 512, -1, 512],
+        [10, 256, -1, 768],
+        [20, -512, -1, 256],
+    ]
     trace = load(export(tmp_path / "part.sqlite", CUDA_GPU_MEMORY_USAGE_EVENTS=whole[1:]))
-    assert rows(trace, "memory", *told) == [[0, 256, -1, -1], [10, -512, -1, -1]], "the beginning was not recorded"
+    assert rows(trace, "memory", *told) == [[0, 256, -1, -1], [10, -512, -1, -1]], (
+        "the beginning was not recorded"
+    )
 
 
 def test_system_calls_and_overhead(tmp_path: Path) -> None:
-    overheads = [{"start": 5, "end": 9, "overheadType": kind, "nameId": "flush", **MAIN} for kind in (3, 8, 1)]
+    overheads = [
+        {"start": 5, "end": 9, "overheadType": kind, "nameId": "flush", **MAIN}
+        for kind in (3, 8, 1)
+    ]
     trace = load(
         export(
             tmp_path / "os.sqlite",
@@ -298,7 +417,9 @@ def test_when_and_where_it_was_recorded(tmp_path: Path) -> None:
         export(
             tmp_path / "capture_rank5.sqlite",
             CUPTI_ACTIVITY_KIND_KERNEL=[kernel(1500, 1600, "k", 1)],
-            TARGET_INFO_SESSION_START_TIME=[{"utcEpochNs": 1_700_000_000_000_000_000, "systemClockNs": 1000}],
+            TARGET_INFO_SESSION_START_TIME=[
+                {"utcEpochNs": 1_700_000_000_000_000_000, "systemClockNs": 1000}
+            ],
             META_DATA_CAPTURE=[
                 {"name": "PROCESS_0:COMMAND", "value": "python"},
                 {"name": "PROCESS_0:ARGUMENT_0", "value": "--token=secret"},

@@ -27,16 +27,26 @@ def asked(path: Path, sql: str) -> list[Any]:
 def test_sums_by_device_direction_and_call(name: str) -> None:
     path = FOLDER / name
     trace = load(path)
-    kernels, copies, launches = trace.table("kernels"), trace.table("copies"), trace.table("launches")
+    kernels, copies, launches = (
+        trace.table("kernels"),
+        trace.table("copies"),
+        trace.table("launches"),
+    )
     assert kernels is not None and copies is not None and launches is not None
     by_device = kernels.groupby("device")["dur"].agg(["count", "sum"]).reset_index()
     assert by_device.values.tolist() == [
         list(row)
-        for row in asked(path, "SELECT deviceId, count(*), sum(end - start) FROM CUPTI_ACTIVITY_KIND_KERNEL GROUP BY 1")
+        for row in asked(
+            path,
+            "SELECT deviceId, count(*), sum(end - start) FROM CUPTI_ACTIVITY_KIND_KERNEL GROUP"
+            " BY 1",
+        )
     ]
     ways = {1: "h2d", 2: "d2h", 8: "d2d"}
     by_kind = asked(
-        path, "SELECT copyKind, count(*), sum(end - start), sum(bytes) FROM CUPTI_ACTIVITY_KIND_MEMCPY GROUP BY 1"
+        path,
+        "SELECT copyKind, count(*), sum(end - start), sum(bytes) FROM CUPTI_ACTIVITY_KIND_MEMCPY"
+        " GROUP BY 1",
     )
     moved = copies[copies["direction"] != "memset"].groupby("direction", observed=True)
     found = {str(way): [len(rows), rows["dur"].sum(), rows["bytes"].sum()] for way, rows in moved}
@@ -47,7 +57,10 @@ def test_sums_by_device_direction_and_call(name: str) -> None:
     sql = """SELECT value, count(*), sum(end - start)
         FROM CUPTI_ACTIVITY_KIND_RUNTIME JOIN StringIds ON id = nameId GROUP BY 1"""
     by_call = launches.groupby("name", observed=True)["dur"].agg(["count", "sum"])
-    said = {text.partition("_v")[0] if "_v2_v" not in text else text[:-7]: rest for text, *rest in asked(path, sql)}
+    said = {
+        text.partition("_v")[0] if "_v2_v" not in text else text[:-7]: rest
+        for text, *rest in asked(path, sql)
+    }
     assert {str(call): row.tolist() for call, row in by_call.iterrows()} == said
 
 
@@ -62,10 +75,20 @@ def test_every_kernel_has_the_launch_that_sql_finds(name: str) -> None:
         ON r.correlationId = k.correlationId AND r.globalTid >> 24 = k.globalPid >> 24
         JOIN (SELECT ? AS at) first"""
     some = kernels[kernels["launch"] >= 0]
-    found = sorted(zip(some["ts"].tolist(), launches["ts"].to_numpy()[some["launch"].to_numpy()].tolist(), strict=True))
-    first = asked(path, "SELECT min(start) FROM CUPTI_ACTIVITY_KIND_RUNTIME")[0][0] - int(launches["ts"].min())
+    found = sorted(
+        zip(
+            some["ts"].tolist(),
+            launches["ts"].to_numpy()[some["launch"].to_numpy()].tolist(),
+            strict=True,
+        )
+    )
+    first = asked(path, "SELECT min(start) FROM CUPTI_ACTIVITY_KIND_RUNTIME")[0][0] - int(
+        launches["ts"].min()
+    )
     assert found == asked(path, sql.replace("?", str(first)))
-    same_process = launches["process"].to_numpy()[some["launch"].to_numpy()] == some["process"].to_numpy()
+    same_process = (
+        launches["process"].to_numpy()[some["launch"].to_numpy()] == some["process"].to_numpy()
+    )
     assert same_process.all()
 
 
@@ -87,5 +110,7 @@ def test_operators_hold_their_time_and_nest(name: str) -> None:
     child = ops[parent >= 0]
     holder = ops.iloc[parent[parent >= 0]]
     assert (child["ts"].to_numpy() >= holder["ts"].to_numpy()).all()
-    assert ((child["ts"] + child["dur"]).to_numpy() <= (holder["ts"] + holder["dur"]).to_numpy()).all()
+    assert (
+        (child["ts"] + child["dur"]).to_numpy() <= (holder["ts"] + holder["dur"]).to_numpy()
+    ).all()
     assert (child["tid"].to_numpy() == holder["tid"].to_numpy()).all()

@@ -1,4 +1,6 @@
-"""Written for Perfetto and read again: by the format's own rules, and by our reader of the same format."""
+"""Written for Perfetto and read again: by the format's own rules, and by our reader of the same
+format.
+"""
 
 import gzip
 import json
@@ -15,7 +17,11 @@ from tests.house.sources import ROOT
 from tests.traces.writers.traces import ODD_NAMES, cells, odd_trace
 
 SHARED = ROOT.parent / "shared/traces"
-RECORDED = ("kineto/h100_qwen05b.json.gz", "kineto/a100_nccl_metadata_rank0.json.gz", "nsys/h100_2gpu_before.sqlite")
+RECORDED = (
+    "kineto/h100_qwen05b.json.gz",
+    "kineto/a100_nccl_metadata_rank0.json.gz",
+    "nsys/h100_2gpu_before.sqlite",
+)
 SAME = {
     "kernels": ("device", "stream", "ts", "dur", "name", "kind", "correlation"),
     "copies": ("ts", "dur", "direction", "bytes", "pinned", "device", "stream", "correlation"),
@@ -42,9 +48,19 @@ def events(path: Path) -> list[dict[str, Any]]:
 
 def test_every_event_has_what_the_format_asks_for(written: Path) -> None:
     for event in events(written):
-        assert isinstance(event["pid"], int) and isinstance(event["tid"], int) and isinstance(event["name"], str)
+        assert (
+            isinstance(event["pid"], int)
+            and isinstance(event["tid"], int)
+            and isinstance(event["name"], str)
+        )
         assert max(event["pid"], event["tid"]) < 2**31, "the viewer keeps them in 32 bits"
-        needed = {"X": {"ts", "dur", "cat"}, "M": {"args"}, "C": {"ts", "args"}, "i": {"ts", "s"}, "s": {"ts", "id"}}
+        needed = {
+            "X": {"ts", "dur", "cat"},
+            "M": {"args"},
+            "C": {"ts", "args"},
+            "i": {"ts", "s"},
+            "s": {"ts", "id"},
+        }
         assert needed.get(event["ph"], {"ts", "id", "bp"}) <= set(event), event
 
 

@@ -1,4 +1,6 @@
-"""speedscope's format: its schema, its rule that calls close in the order they opened, and the times."""
+"""speedscope's format: its schema, its rule that calls close in the order they opened, and the
+times.
+"""
 
 import json
 from collections import Counter
@@ -15,8 +17,17 @@ from tests.house.sources import ROOT
 from tests.traces.writers.traces import ODD_NAMES, odd_trace
 
 SHARED = ROOT.parent / "shared/traces"
-NUMBER, TEXT, UNITS = {"type": "number"}, {"type": "string"}, ["nanoseconds", "microseconds", "milliseconds", "seconds"]
-PROFILE = {"name": TEXT, "unit": {"enum": [*UNITS, "bytes", "none"]}, "startValue": NUMBER, "endValue": NUMBER}
+NUMBER, TEXT, UNITS = (
+    {"type": "number"},
+    {"type": "string"},
+    ["nanoseconds", "microseconds", "milliseconds", "seconds"],
+)
+PROFILE = {
+    "name": TEXT,
+    "unit": {"enum": [*UNITS, "bytes", "none"]},
+    "startValue": NUMBER,
+    "endValue": NUMBER,
+}
 INDEX = {"type": "integer", "minimum": 0}
 EVENT = {
     "type": "object",
@@ -34,7 +45,9 @@ FORMAT = {
         "shared": {
             "type": "object",
             "required": ["frames"],
-            "properties": {"frames": {"type": "array", "items": {"type": "object", "required": ["name"]}}},
+            "properties": {
+                "frames": {"type": "array", "items": {"type": "object", "required": ["name"]}}
+            },
         },
         "profiles": {
             "type": "array",
@@ -52,7 +65,10 @@ FORMAT = {
                         "required": ["type", "samples", "weights", *PROFILE],
                         "properties": {
                             "type": {"const": "sampled"},
-                            "samples": {"type": "array", "items": {"type": "array", "items": INDEX}},
+                            "samples": {
+                                "type": "array",
+                                "items": {"type": "array", "items": INDEX},
+                            },
                             "weights": {"type": "array", "items": NUMBER},
                             **PROFILE,
                         },
@@ -105,7 +121,10 @@ def test_the_file_has_the_format_and_the_times(tmp_path: Path) -> None:
     trace = odd_trace()
     file = written(trace, tmp_path / "odd.json")
     jsonschema.validate(file, FORMAT)
-    others = {"Memcpy HtoD (Pageable -> Device)": 99, "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__": 20}
+    others = {
+        "Memcpy HtoD (Pageable -> Device)": 99,
+        "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__": 20,
+    }
     assert total_by_name(file) == expected(trace) + Counter(others)
     assert set(ODD_NAMES) <= set(total_by_name(file))
 

@@ -28,7 +28,9 @@ def test_parquet_says_units(tmp_path: Path) -> None:
     parquet.write(odd_trace(), tmp_path / "out")
     schema = pq.read_schema(tmp_path / "out/kernels.parquet")
     assert schema.field("dur").metadata == {b"unit": b"ns", b"comment": b"duration"}
-    assert str(schema.field("ts").type) == "int64" and "dictionary" in str(schema.field("name").type)
+    assert str(schema.field("ts").type) == "int64" and "dictionary" in str(
+        schema.field("name").type
+    )
 
 
 def test_csv_comes_back_the_same(tmp_path: Path) -> None:
@@ -47,7 +49,9 @@ def test_csv_comes_back_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("writer", "suffix"), [(parquet, ".parquet"), (csv_writer, ".csv")])
-def test_the_readme_says_what_is_there_and_what_is_not(tmp_path: Path, writer: object, suffix: str) -> None:
+def test_the_readme_says_what_is_there_and_what_is_not(
+    tmp_path: Path, writer: object, suffix: str
+) -> None:
     writer.write(odd_trace(), tmp_path / "out")  # type: ignore[attr-defined]
     text = (tmp_path / "out/README.md").read_text("utf-8")
     assert f"## kernels{suffix}: 3 rows" in text and "| dur | int64 | ns | duration |" in text

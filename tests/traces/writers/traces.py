@@ -26,17 +26,44 @@ COUNTERS = [
 
 
 def odd_trace() -> Trace:
-    """Two processes on two devices; calls in calls, ranges that only overlap, kernels side by side on one stream."""
+    """Two processes on two devices; calls in calls, ranges that only overlap, kernels side by side
+    on one stream.
+    """
     two = {**MAIN, "process": 1, "pid": 200, "ns_pid": 200, "rank": 1, "name": 'rank "1"'}
     ops = [
-        {"tid": 100, "ts": 1000 * at + 1, "dur": 900, "name": name, "parent": -1} for at, name in enumerate(ODD_NAMES)
+        {"tid": 100, "ts": 1000 * at + 1, "dur": 900, "name": name, "parent": -1}
+        for at, name in enumerate(ODD_NAMES)
     ]
     ops.append(
-        {"tid": 100, "ts": 11, "dur": 500, "name": "inner", "parent": 0, "sequence": 3, "shapes": "[[2, 3], []]"}
+        {
+            "tid": 100,
+            "ts": 11,
+            "dur": 500,
+            "name": "inner",
+            "parent": 0,
+            "sequence": 3,
+            "shapes": "[[2, 3], []]",
+        }
     )
     launches = [
-        {"tid": 100, "ts": 20, "dur": 7, "name": "cudaLaunchKernel", "kind": "kernel", "correlation": 1, "op": 6},
-        {"tid": 100, "ts": 1020, "dur": 5, "name": "cudaMemcpyAsync", "kind": "copy", "correlation": 2, "op": 1},
+        {
+            "tid": 100,
+            "ts": 20,
+            "dur": 7,
+            "name": "cudaLaunchKernel",
+            "kind": "kernel",
+            "correlation": 1,
+            "op": 6,
+        },
+        {
+            "tid": 100,
+            "ts": 1020,
+            "dur": 5,
+            "name": "cudaMemcpyAsync",
+            "kind": "copy",
+            "correlation": 2,
+            "op": 1,
+        },
         {
             "tid": 200,
             "process": 1,
@@ -50,8 +77,24 @@ def odd_trace() -> Trace:
     ]
     on_device = {"stream": 7, "kind": "compute"}
     kernels = [
-        {"device": 0, "ts": 40, "dur": 1_234_567, "name": ODD_NAMES[5], "correlation": 1, "launch": 0, **on_device},
-        {"device": 0, "ts": 60, "dur": 2_000_000, "name": "beside it", "correlation": 1, "launch": 0, **on_device},
+        {
+            "device": 0,
+            "ts": 40,
+            "dur": 1_234_567,
+            "name": ODD_NAMES[5],
+            "correlation": 1,
+            "launch": 0,
+            **on_device,
+        },
+        {
+            "device": 0,
+            "ts": 60,
+            "dur": 2_000_000,
+            "name": "beside it",
+            "correlation": 1,
+            "launch": 0,
+            **on_device,
+        },
         {
             "device": 1,
             "process": 1,
@@ -66,20 +109,40 @@ def odd_trace() -> Trace:
     ranges = [
         {"tid": 100, "ts": 0, "dur": 5500, "category": "annotation", "name": "outer"},
         {"tid": 100, "ts": 5000, "dur": 4000, "category": "annotation", "name": "overlaps outer"},
-        {"tid": 100, "ts": 9_007_199_254, "dur": 1, "category": "annotation", "name": "late, to the nanosecond"},
+        {
+            "tid": 100,
+            "ts": 9_007_199_254,
+            "dur": 1,
+            "category": "annotation",
+            "name": "late, to the nanosecond",
+        },
     ]
     return trace(
         manifest={"zero_realtime_ns": 1_700_000_000_000_000_001},
         processes=[MAIN, two],
         threads=[{"tid": 100, "name": "main\n", "main": True}],
         devices=[
-            {"device": 0, "name": 'H100 "80 GB"', "kind": "cuda", "memory_bytes": 80 << 30, "multiprocessors": 132}
+            {
+                "device": 0,
+                "name": 'H100 "80 GB"',
+                "kind": "cuda",
+                "memory_bytes": 80 << 30,
+                "multiprocessors": 132,
+            }
         ],
         ops=ops,
         launches=launches,
         kernels=kernels,
         copies=[
-            {"ts": 1030, "dur": 99, "direction": "h2d", "bytes": 64, "pinned": 0, "device": 0, "stream": 7}
+            {
+                "ts": 1030,
+                "dur": 99,
+                "direction": "h2d",
+                "bytes": 64,
+                "pinned": 0,
+                "device": 0,
+                "stream": 7,
+            }
             | {"correlation": 2, "launch": 1},
         ],
         collectives=[
@@ -96,7 +159,9 @@ def odd_trace() -> Trace:
             | {"dtype": "Float", "group": "default_pg", "group_size": 2, "kernel": 2},
         ],
         ranges=ranges,
-        memory=[{"device": 0, "ts": 50, "bytes": -512, "allocated_bytes": 0, "reserved_bytes": 1 << 40}],
+        memory=[
+            {"device": 0, "ts": 50, "bytes": -512, "allocated_bytes": 0, "reserved_bytes": 1 << 40}
+        ],
         loader=[{"tid": 100, "ts": 9500, "dur": 20, "kind": "next", "workers": 0}],
         stacks=STACKS,
         counters=COUNTERS,
@@ -118,4 +183,6 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
         left, right = one[name], other[name]
         if isinstance(left.dtype, pd.CategoricalDtype):
             left, right = left.astype(object), right.astype(object)
-        pd.testing.assert_series_equal(left, right, check_dtype=not isinstance(one[name].dtype, pd.CategoricalDtype))
+        pd.testing.assert_series_equal(
+            left, right, check_dtype=not isinstance(one[name].dtype, pd.CategoricalDtype)
+        )

@@ -1,7 +1,8 @@
 """What operators cost: FLOPs and bytes from shapes and types, a family a file.
 
-A model never guesses: where a shape, a type or an argument is missing there is no cost. Products follow the convention of
-`torch.utils.flop_counter` (a multiplication with its addition is two), which the tests hold them against.
+A model never guesses: where a shape, a type or an argument is missing there is no cost. Products
+follow the convention of `torch.utils.flop_counter` (a multiplication with its addition is two),
+which the tests hold them against.
 """
 
 from types import ModuleType
@@ -42,7 +43,9 @@ FAMILIES: tuple[ModuleType, ...] = (
     mixtures,
     collectives,
 )
-MODELS = {name: (family, model) for family in reversed(FAMILIES) for name, model in family.MODELS.items()}
+MODELS = {
+    name: (family, model) for family in reversed(FAMILIES) for name, model in family.MODELS.items()
+}
 
 LOOKED_INTO = frozenset(mixtures.MODELS)
 """Operators of whose work only what they allocate tells."""

@@ -1,7 +1,8 @@
-"""One call of an operator as the profiler recorded it: its tensors with shape, type and strides, and its other arguments.
+"""One call of an operator as the profiler recorded it: its tensors with shape, type and strides,
+and its other arguments.
 
-Nothing is completed: a type that is not known has size 0, an argument whose value was not recorded is None, and a model that
-needs either gives no cost.
+Nothing is completed: a type that is not known has size 0, an argument whose value was not recorded
+is None, and a model that needs either gives no cost.
 """
 
 import json
@@ -10,15 +11,38 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 BYTES: Final[dict[str, int]] = {
-    "float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "float8": 1, "complex64": 8, "complex128": 16,
-    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
-}  # fmt: skip
+    "float64": 8,
+    "float32": 4,
+    "bfloat16": 2,
+    "float16": 2,
+    "float8": 1,
+    "complex64": 8,
+    "complex128": 16,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+}
 """Bytes of an element, by type."""
 NAMES: Final[dict[str, str]] = {
-    "double": "float64", "float": "float32", "half": "float16", "long int": "int64", "long": "int64", "int": "int32",
-    "short int": "int16", "short": "int16", "signed char": "int8", "char": "int8", "unsigned char": "uint8",
-    "byte": "uint8", "bool": "bool", "complex<float>": "complex64", "complex<double>": "complex128",
-}  # fmt: skip
+    "double": "float64",
+    "float": "float32",
+    "half": "float16",
+    "long int": "int64",
+    "long": "int64",
+    "int": "int32",
+    "short int": "int16",
+    "short": "int16",
+    "signed char": "int8",
+    "char": "int8",
+    "unsigned char": "uint8",
+    "byte": "uint8",
+    "bool": "bool",
+    "complex<float>": "complex64",
+    "complex<double>": "complex128",
+}
 """What torch's profiler calls them (names of C++)."""
 NO_TENSOR: Final = ("Scalar", "ScalarList", "GenericList", "")
 MOST_ELEMENTS: Final = 1 << 62
@@ -46,11 +70,15 @@ class Tensor:
     def nbytes(self) -> int:
         """Bytes that lie in memory: an expanded dimension (stride 0) is there once."""
         strides = self.strides or (1,) * len(self.shape)
-        return self.itemsize * math.prod(n for n, stride in zip(self.shape, strides, strict=True) if stride)
+        return self.itemsize * math.prod(
+            n for n, stride in zip(self.shape, strides, strict=True) if stride
+        )
 
     def like(self, shape: tuple[int, ...] | None = None, dtype: str | None = None) -> "Tensor":
         """Another, contiguous, of this shape and type (None: the same)."""
-        return Tensor(self.shape if shape is None else shape, self.dtype if dtype is None else dtype)
+        return Tensor(
+            self.shape if shape is None else shape, self.dtype if dtype is None else dtype
+        )
 
 
 Argument = Tensor | list[Tensor] | None
@@ -58,9 +86,10 @@ Argument = Tensor | list[Tensor] | None
 
 @dataclass(frozen=True)
 class Call:
-    """`tensors` has a place for each argument: a tensor, a list of them, None for what is none; `values` what was passed
-    there, None where that is a tensor or was not recorded. `allocated`: the sizes of what `aten::empty` was asked for inside it,
-    only for operators whose arguments do not tell what they work on.
+    """`tensors` has a place for each argument: a tensor, a list of them, None for what is none;
+    `values` what was passed there, None where that is a tensor or was not recorded. `allocated`:
+    the sizes of what `aten::empty` was asked for inside it, only for operators whose arguments do
+    not tell what they work on.
     """
 
     name: str
@@ -84,7 +113,9 @@ class Call:
         return self.values[at] if at < len(self.values) else None
 
     def numbers(self, at: int, count: int) -> tuple[int, ...] | None:
-        """A list of `count` whole numbers at a place (one number stands for all), None when it is not known."""
+        """A list of `count` whole numbers at a place (one number stands for all), None when it is
+        not known.
+        """
         found = self.value(at)
         listed = [found] if type(found) is int else found
         if not isinstance(listed, list) or not all(type(one) is int for one in listed):
@@ -94,10 +125,15 @@ class Call:
 
 
 def call_of(
-    name: str, shapes: object, dtypes: object, strides: object, concrete: object, list_dtype: str = ""
+    name: str,
+    shapes: object,
+    dtypes: object,
+    strides: object,
+    concrete: object,
+    list_dtype: str = "",
 ) -> Call | None:
-    """From the texts of the table `ops`; None where shapes or types were not recorded or are no such lists, and of sparse
-    tensors: a trace does not tell how many of their elements are there.
+    """From the texts of the table `ops`; None where shapes or types were not recorded or are no
+    such lists, and of sparse tensors: a trace does not tell how many of their elements are there.
     """
     sizes, types = listed(shapes), listed(dtypes)
     if sizes is None or types is None or len(sizes) != len(types):
@@ -112,7 +148,9 @@ def call_of(
 
 
 def sparse(sizes: object, strides: object) -> bool:
-    """Has a tensor of these sizes, or one in the list, no strides? (oneDNN's blocked ones have none either, but are dense.)"""
+    """Has a tensor of these sizes, or one in the list, no strides? (oneDNN's blocked ones have none
+    either, but are dense.)
+    """
     if isinstance(sizes, list) and sizes and isinstance(sizes[0], list):
         return isinstance(strides, list) and any(map(sparse, sizes, strides))
     return bool(sizes) and strides == []
@@ -133,9 +171,17 @@ def argument(sizes: object, said: object, strides: object, list_dtype: str) -> A
     if said == "TensorList":
         if not isinstance(sizes, list):
             return None
-        steps = strides if isinstance(strides, list) and len(strides) == len(sizes) else [None] * len(sizes)
+        steps = (
+            strides
+            if isinstance(strides, list) and len(strides) == len(sizes)
+            else [None] * len(sizes)
+        )
         found = [tensor_of(one, list_dtype, step) for one, step in zip(sizes, steps, strict=True)]
-        return [one for one in found if one is not None] if all(one is not None for one in found) else None
+        return (
+            [one for one in found if one is not None]
+            if all(one is not None for one in found)
+            else None
+        )
     if not isinstance(said, str) or said in NO_TENSOR:
         return None
     return tensor_of(sizes, dtype_of(said), strides)
@@ -150,7 +196,9 @@ def tensor_of(sizes: object, dtype: str, strides: object) -> Tensor | None:
 
 
 def whole_numbers(value: object) -> tuple[int, ...] | None:
-    return tuple(value) if isinstance(value, list) and all(type(one) is int for one in value) else None
+    return (
+        tuple(value) if isinstance(value, list) and all(type(one) is int for one in value) else None
+    )
 
 
 def dtype_of(said: str) -> str:
@@ -162,7 +210,9 @@ def dtype_of(said: str) -> str:
 
 
 def value_of(said: object) -> Any:
-    """What the profiler wrote for an argument that is no tensor: a number, a truth value, a list of them; None for none."""
+    """What the profiler wrote for an argument that is no tensor: a number, a truth value, a list of
+    them; None for none.
+    """
     if not isinstance(said, str) or not said:
         return None
     text = said.replace("True", "true").replace("False", "false")

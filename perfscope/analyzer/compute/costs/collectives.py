@@ -1,4 +1,6 @@
-"""Collectives: what a rank puts in and takes out of its memory. Their time is that of links and peers, so they have no roof."""
+"""Collectives: what a rank puts in and takes out of its memory. Their time is that of links and
+peers, so they have no roof.
+"""
 
 from perfscope.analyzer.compute.costs.call import Call
 from perfscope.analyzer.compute.costs.cost import Cost, costs
@@ -7,7 +9,9 @@ SUMS = ("all_reduce", "reduce_scatter", "reduce")
 
 
 def collective(kind: str, in_bytes: int, out_bytes: int, itemsize: int, dtype: str) -> Cost | None:
-    """From the sizes in the trace (-1 unknown): an addition for each element that a reduction is given."""
+    """From the sizes in the trace (-1 unknown): an addition for each element that a reduction is
+    given.
+    """
     if in_bytes < 0 or out_bytes < 0:
         return None
     adds = in_bytes / itemsize if kind in SUMS and itemsize > 0 else 0.0

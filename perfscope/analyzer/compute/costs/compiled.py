@@ -1,7 +1,8 @@
-"""Kernels that torch.compile writes in Triton: each tensor that it is given moves once; its arithmetic is not known.
+"""Kernels that torch.compile writes in Triton: each tensor that it is given moves once; its
+arithmetic is not known.
 
-A kernel that looks rows up is given whole tables, and a template (a product, an attention) does more than its operands tell:
-these get no cost.
+A kernel that looks rows up is given whole tables, and a template (a product, an attention) does
+more than its operands tell: these get no cost.
 """
 
 import re
@@ -14,7 +15,9 @@ PARTIAL = re.compile(r"embedding|gather|index|scatter|slice|cat")
 
 
 def fused(call: Call) -> Cost | None:
-    """What is written is among the arguments too and cannot be told from what is read: the sum is right, not the halves."""
+    """What is written is among the arguments too and cannot be told from what is read: the sum is
+    right, not the halves.
+    """
     moved = [one for one in call.tensors if isinstance(one, Tensor)]
     if PARTIAL.search(call.name) or not moved:
         return None

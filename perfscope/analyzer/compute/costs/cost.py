@@ -10,9 +10,10 @@ ANY = "any"
 
 @dataclass(frozen=True)
 class Cost:
-    """`flops`: floating-point operations, a multiplication with its addition counted as two; None where only the traffic is
-    known. Traffic is the least that must happen: each input read once, each output written once. `dtype` is the type whose
-    peak limits the arithmetic; `matrix` says that it is products, which matrix units (tensor cores) can do.
+    """`flops`: floating-point operations, a multiplication with its addition counted as two; None
+    where only the traffic is known. Traffic is the least that must happen: each input read once,
+    each output written once. `dtype` is the type whose peak limits the arithmetic; `matrix` says
+    that it is products, which matrix units (tensor cores) can do.
     """
 
     flops: float | None
@@ -40,14 +41,20 @@ def costs(
     dtype: str,
     matrix: bool = False,
 ) -> Cost | None:
-    """The cost of reading and writing these tensors (None among them: an optional one that is not there); None where the
-    type of one is not known.
+    """The cost of reading and writing these tensors (None among them: an optional one that is not
+    there); None where the type of one is not known.
     """
     read = [one for one in reads if one is not None]
     written = [one for one in writes if one is not None]
     if not dtype or any(one.numel and not one.itemsize for one in (*read, *written)):
         return None
-    return Cost(flops, float(sum(t.nbytes for t in read)), float(sum(t.nbytes for t in written)), dtype, matrix)
+    return Cost(
+        flops,
+        float(sum(t.nbytes for t in read)),
+        float(sum(t.nbytes for t in written)),
+        dtype,
+        matrix,
+    )
 
 
 def broadcast(tensors: Iterable[Tensor]) -> tuple[int, ...] | None:
@@ -63,13 +70,26 @@ def broadcast(tensors: Iterable[Tensor]) -> tuple[int, ...] | None:
     return tuple(shape)
 
 
-ORDER = ("bool", "uint8", "int8", "int16", "int32", "int64", "float8", "float16", "bfloat16", "float32", "float64")
+ORDER = (
+    "bool",
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float8",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+)
 WHOLE = ORDER[:6]
 
 
 def promoted(tensors: Iterable[Tensor]) -> str:
-    """The type of the result of arithmetic on these, as torch promotes: a tensor without dimensions counts only where it is of
-    a higher kind (floating over whole numbers); "" where one is not known.
+    """The type of the result of arithmetic on these, as torch promotes: a tensor without dimensions
+    counts only where it is of a higher kind (floating over whole numbers); "" where one is not
+    known.
     """
     some = list(tensors)
     if not some or any(one.dtype not in ORDER for one in some):

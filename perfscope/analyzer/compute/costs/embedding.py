@@ -1,4 +1,6 @@
-"""Looking rows up, and adding into them: only the rows that are asked for move, with their numbers. No arithmetic to look up."""
+"""Looking rows up, and adding into them: only the rows that are asked for move, with their numbers.
+No arithmetic to look up.
+"""
 
 import math
 from collections.abc import Callable
@@ -24,7 +26,12 @@ def lookup(call: Call) -> Cost | None:
 def selected(call: Call) -> Cost | None:
     """index_select(x, dimension, index)."""
     x, dim, index = call.tensor(0), call.value(1), call.tensor(2)
-    if x is None or index is None or type(dim) is not int or not -len(x.shape) <= dim < len(x.shape):
+    if (
+        x is None
+        or index is None
+        or type(dim) is not int
+        or not -len(x.shape) <= dim < len(x.shape)
+    ):
         return None
     at = dim % len(x.shape)
     found = x.like((*x.shape[:at], index.numel, *x.shape[at + 1 :]))
@@ -41,11 +48,15 @@ def gathered(call: Call) -> Cost | None:
 
 
 def added(call: Call) -> Cost | None:
-    """scatter_add_(x, dimension, index, source) and index_add_: what is added to is read and written."""
+    """scatter_add_(x, dimension, index, source) and index_add_: what is added to is read and
+    written.
+    """
     x, index, source = call.tensor(0), call.tensor(2), call.tensor(3)
     if x is None or index is None or source is None:
         return None
-    return costs(float(source.numel), [index, source, source], [source.like(dtype=x.dtype)], dtype=x.dtype)
+    return costs(
+        float(source.numel), [index, source, source], [source.like(dtype=x.dtype)], dtype=x.dtype
+    )
 
 
 def backward(call: Call) -> Cost | None:
@@ -53,13 +64,21 @@ def backward(call: Call) -> Cost | None:
     grad, index, rows = call.tensor(0), call.tensor(1), call.value(2)
     if grad is None or index is None or type(rows) is not int or not grad.shape:
         return None
-    return costs(float(grad.numel), [grad, index], [grad.like((rows, grad.shape[-1]))], dtype=grad.dtype)
+    return costs(
+        float(grad.numel), [grad, index], [grad.like((rows, grad.shape[-1]))], dtype=grad.dtype
+    )
 
 
 def bags(call: Call) -> Cost | None:
     """_embedding_bag(weight, index, offsets): rows are summed over bags, one for each offset."""
     weight, index, offsets = call.tensor(0), call.tensor(1), call.tensor(2)
-    if weight is None or index is None or offsets is None or len(weight.shape) != 2 or len(index.shape) != 1:
+    if (
+        weight is None
+        or index is None
+        or offsets is None
+        or len(weight.shape) != 2
+        or len(index.shape) != 1
+    ):
         return None
     found = rows_of(weight, index)
     result = weight.like((math.prod(offsets.shape), weight.shape[1]))

@@ -1,4 +1,6 @@
-"""Softmax and losses. Softmax of an element: its row's maximum 1, difference 1, exponential 1, sum 1, division 1."""
+"""Softmax and losses. Softmax of an element: its row's maximum 1, difference 1, exponential 1, sum
+1, division 1.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +21,11 @@ def softmax(call: Call) -> Cost | None:
 
 def softmax_backward(call: Call) -> Cost | None:
     grad, out = call.tensor(0), call.tensor(1)
-    return None if grad is None or out is None else costs(4.0 * out.numel, [grad, out], [grad.like()], dtype=out.dtype)
+    return (
+        None
+        if grad is None or out is None
+        else costs(4.0 * out.numel, [grad, out], [grad.like()], dtype=out.dtype)
+    )
 
 
 def picked(call: Call) -> Cost | None:
@@ -35,7 +41,9 @@ def picked(call: Call) -> Cost | None:
 
 
 def picked_backward(call: Call) -> Cost | None:
-    """nll_loss_backward(grad, x, target, ...): one element of each row is written; zeroing is an operator of its own."""
+    """nll_loss_backward(grad, x, target, ...): one element of each row is written; zeroing is an
+    operator of its own.
+    """
     grad, x, target = call.tensor(0), call.tensor(1), call.tensor(2)
     if grad is None or x is None or target is None:
         return None
@@ -45,10 +53,19 @@ def picked_backward(call: Call) -> Cost | None:
 def between(call: Call, *, operations: int) -> Cost | None:
     """loss(x, target, reduction): two tensors, reduced or not."""
     x, target, reduced = call.tensor(0), call.tensor(1), call.value(2)
-    reduced = reduced if type(reduced) is int else next((one for one in call.values[2:] if type(one) is int), None)
+    reduced = (
+        reduced
+        if type(reduced) is int
+        else next((one for one in call.values[2:] if type(one) is int), None)
+    )
     if x is None or target is None or reduced is None:
         return None
-    return costs(float(operations * x.numel), [x, target], [x.like(None if reduced == 0 else ())], dtype=x.dtype)
+    return costs(
+        float(operations * x.numel),
+        [x, target],
+        [x.like(None if reduced == 0 else ())],
+        dtype=x.dtype,
+    )
 
 
 def between_backward(call: Call, *, operations: int) -> Cost | None:

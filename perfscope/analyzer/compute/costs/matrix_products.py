@@ -1,11 +1,17 @@
-"""Matrix products: a product of [m, k] and [k, n] takes 2 m k n operations; a bias is read, and its additions are not counted."""
+"""Matrix products: a product of [m, k] and [k, n] takes 2 m k n operations; a bias is read, and its
+additions are not counted.
+"""
 
 from perfscope.analyzer.compute.costs.call import Call, Tensor
 from perfscope.analyzer.compute.costs.cost import Cost, broadcast, costs
 
 
-def product(a: Tensor | None, b: Tensor | None, added: Tensor | None = None, out: str | None = None) -> Cost | None:
-    """[..., m, k] x [..., k, n], batches expanded to each other, plus `added`; the result has type `out`, else that of `a`."""
+def product(
+    a: Tensor | None, b: Tensor | None, added: Tensor | None = None, out: str | None = None
+) -> Cost | None:
+    """[..., m, k] x [..., k, n], batches expanded to each other, plus `added`; the result has type
+    `out`, else that of `a`.
+    """
     if a is None or b is None or min(len(a.shape), len(b.shape)) < 2 or a.shape[-1] != b.shape[-2]:
         return None
     batch = broadcast([Tensor(a.shape[:-2], a.dtype), Tensor(b.shape[:-2], b.dtype)])
@@ -18,7 +24,11 @@ def product(a: Tensor | None, b: Tensor | None, added: Tensor | None = None, out
 
 def turned(weight: Tensor | None) -> Tensor | None:
     """A weight [n, k] as [k, n]."""
-    return None if weight is None or len(weight.shape) != 2 else weight.like((weight.shape[1], weight.shape[0]))
+    return (
+        None
+        if weight is None or len(weight.shape) != 2
+        else weight.like((weight.shape[1], weight.shape[0]))
+    )
 
 
 def flat(a: Tensor | None) -> Tensor | None:
@@ -45,7 +55,10 @@ def matmul(call: Call) -> Cost | None:
     a, b = call.tensor(0), call.tensor(1)
     if a is None or b is None or not a.shape or not b.shape:
         return None
-    return product(a if len(a.shape) > 1 else a.like((1, *a.shape)), b if len(b.shape) > 1 else b.like((*b.shape, 1)))
+    return product(
+        a if len(a.shape) > 1 else a.like((1, *a.shape)),
+        b if len(b.shape) > 1 else b.like((*b.shape, 1)),
+    )
 
 
 def matrix_vector(call: Call) -> Cost | None:
@@ -72,14 +85,18 @@ def outer(call: Call) -> Cost | None:
 
 
 def scaled(call: Call) -> Cost | None:
-    """_scaled_mm: 8-bit operands; the result's type stands in the trace as torch's number for it."""
+    """_scaled_mm: 8-bit operands; the result's type stands in the trace as torch's number for
+    it.
+    """
     out = call.value(6)
     named = TYPES.get(out) if type(out) is int else None
     return product(call.tensor(0), call.tensor(1), call.tensor(4), named) if named else None
 
 
 def grouped(call: Call) -> Cost | None:
-    """_grouped_mm of [rows, k] with one of [groups, k, n] for each row: every row takes part once, every weight is read."""
+    """_grouped_mm of [rows, k] with one of [groups, k, n] for each row: every row takes part once,
+    every weight is read.
+    """
     a, b = call.tensor(0), call.tensor(1)
     if a is None or b is None or (len(a.shape), len(b.shape)) != (2, 3) or a.shape[1] != b.shape[1]:
         return None

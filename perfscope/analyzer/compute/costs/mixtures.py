@@ -1,9 +1,12 @@
-"""Mixtures of experts of inference servers, whose weights are not among their arguments: what they allocate tells their sizes.
+"""Mixtures of experts of inference servers, whose weights are not among their arguments: what they
+allocate tells their sizes.
 
-A layer with tokens [T, H] and router scores [T, E] sends each token to k experts. It allocates the choice, [T, k], and two
-buffers of the tokens in the order of their experts, each expert's part filled up to whole tiles: what the gated first product
-leaves, [P, I], and what the second gives, [P, H]. With `tile` rows a tile, P = T k + E (tile - 1) is the most that T k rows
-can need: that equation holds only where all E experts are on this device, and only then is all of the work done here.
+A layer with tokens [T, H] and router scores [T, E] sends each token to k experts. It allocates the
+choice, [T, k], and two buffers of the tokens in the order of their experts, each expert's part
+filled up to whole tiles: what the gated first product leaves, [P, I], and what the second gives,
+[P, H]. With `tile` rows a tile, P = T k + E (tile - 1) is the most that T k rows can need: that
+equation holds only where all E experts are on this device, and only then is all of the work done
+here.
 """
 
 from perfscope.analyzer.compute.costs.call import Call
@@ -17,15 +20,26 @@ LEAST_BYTES = 0.5
 
 
 def experts_of_tokens(call: Call) -> Cost | None:
-    """moe_forward(tokens [T, H], scores [T, E], name): three products of [T k] rows (vLLM holds gate and up projection in one
-    weight of 2 I rows), the weights of the experts that can be chosen read once.
+    """moe_forward(tokens [T, H], scores [T, E], name): three products of [T k] rows (vLLM holds
+    gate and up projection in one weight of 2 I rows), the weights of the experts that can be chosen
+    read once.
     """
     tokens, scores = call.tensor(0), call.tensor(1)
-    if tokens is None or scores is None or len(tokens.shape) != 2 or len(scores.shape) != 2 or not tokens.itemsize:
+    if (
+        tokens is None
+        or scores is None
+        or len(tokens.shape) != 2
+        or len(scores.shape) != 2
+        or not tokens.itemsize
+    ):
         return None
     (count, width), experts = tokens.shape, scores.shape[1]
     flat = [shape for shape in call.allocated if len(shape) == 2]
-    chosen = {columns for rows, columns in flat if rows == count and 1 <= columns <= min(MOST_CHOSEN, experts)}
+    chosen = {
+        columns
+        for rows, columns in flat
+        if rows == count and 1 <= columns <= min(MOST_CHOSEN, experts)
+    }
     if scores.shape[0] != count or len(chosen) != 1:
         return None
     rows = count * chosen.pop()
@@ -38,7 +52,13 @@ def experts_of_tokens(call: Call) -> Cost | None:
         return None
     weights = 3.0 * width * inner.pop()
     moved = float(tokens.nbytes)
-    return Cost(2.0 * rows * weights, moved + LEAST_BYTES * min(experts, rows) * weights, moved, tokens.dtype, True)
+    return Cost(
+        2.0 * rows * weights,
+        moved + LEAST_BYTES * min(experts, rows) * weights,
+        moved,
+        tokens.dtype,
+        True,
+    )
 
 
 def whole(height: int, rows: int, experts: int) -> bool:

@@ -1,4 +1,6 @@
-"""What only moves: copies, fills, joins, padding, random numbers, pooling. Traffic without arithmetic."""
+"""What only moves: copies, fills, joins, padding, random numbers, pooling. Traffic without
+arithmetic.
+"""
 
 from collections.abc import Callable
 
@@ -26,7 +28,11 @@ def filled(call: Call) -> Cost | None:
 def joined(call: Call) -> Cost | None:
     """cat, stack: all are read, and written behind each other."""
     parts = call.tensor_list(0)
-    return None if not parts else costs(0.0, parts, [one.like() for one in parts], dtype=parts[0].dtype)
+    return (
+        None
+        if not parts
+        else costs(0.0, parts, [one.like() for one in parts], dtype=parts[0].dtype)
+    )
 
 
 def all_copied(call: Call) -> Cost | None:
@@ -57,19 +63,30 @@ def padded(call: Call) -> Cost | None:
 def dropped(call: Call) -> Cost | None:
     """native_dropout(x, p, train): the result and its mask are written."""
     x = call.tensor(0)
-    return None if x is None else costs(2.0 * x.numel, [x], [x.like(), x.like(dtype="bool")], dtype=x.dtype)
+    return (
+        None
+        if x is None
+        else costs(2.0 * x.numel, [x], [x.like(), x.like(dtype="bool")], dtype=x.dtype)
+    )
 
 
 def pooled(call: Call) -> Cost | None:
-    """max_pool2d_with_indices, avg_pool2d(x, kernel, stride, padding): an operation for each element of each window."""
+    """max_pool2d_with_indices, avg_pool2d(x, kernel, stride, padding): an operation for each
+    element of each window.
+    """
     x = call.tensor(0)
     window, pads = call.numbers(1, 2), call.numbers(3, 2)
     if x is None or window is None or pads is None or len(x.shape) < 3:
         return None
     steps = window if call.value(2) == [] else call.numbers(2, 2)
-    if steps is None or min(*steps, *window) < 1 or True in (call.value(4), call.value(5)):  # rounded up: another size
+    if (
+        steps is None or min(*steps, *window) < 1 or True in (call.value(4), call.value(5))
+    ):  # rounded up: another size
         return None
-    sizes = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(x.shape[-2:], window, steps, pads, strict=True)]
+    sizes = [
+        (n + 2 * p - k) // s + 1
+        for n, k, s, p in zip(x.shape[-2:], window, steps, pads, strict=True)
+    ]
     if min(sizes) < 1:
         return None
     result = x.like((*x.shape[:-2], *sizes))
@@ -80,7 +97,9 @@ def pooled(call: Call) -> Cost | None:
 
 
 def pooled_backward(call: Call) -> Cost | None:
-    """pool_backward(grad, x, ...): the gradient of the input is written; the places of maxima are read where there are any."""
+    """pool_backward(grad, x, ...): the gradient of the input is written; the places of maxima are
+    read where there are any.
+    """
     grad, x = call.tensor(0), call.tensor(1)
     if grad is None or x is None:
         return None
@@ -96,11 +115,24 @@ def adaptive(call: Call) -> Cost | None:
     return costs(float(x.numel), [x], [x.like((*x.shape[:-2], *sizes))], dtype=x.dtype)
 
 
-FILLS = ("fill_", "zero_", "normal_", "uniform_", "random_", "bernoulli_", "exponential_", "ones_", "eye_")
+FILLS = (
+    "fill_",
+    "zero_",
+    "normal_",
+    "uniform_",
+    "random_",
+    "bernoulli_",
+    "exponential_",
+    "ones_",
+    "eye_",
+)
 Model = Callable[[Call], Cost | None]
 MODELS: dict[str, Model] = {
     "aten::copy_": copied,
-    **{f"aten::{name}": cloned for name in ("clone", "contiguous", "roll", "flip", "tril", "triu", "tril_", "triu_")},
+    **{
+        f"aten::{name}": cloned
+        for name in ("clone", "contiguous", "roll", "flip", "tril", "triu", "tril_", "triu_")
+    },
     **{f"aten::{name}": filled for name in FILLS},
     "aten::cat": joined,
     "aten::stack": joined,

@@ -1,7 +1,9 @@
-"""Normalisation: the input is read once and the result written, beside the small tensors of its channels or rows.
+"""Normalisation: the input is read once and the result written, beside the small tensors of its
+channels or rows.
 
-Operations an element: mean 1, deviation 1, square and sum 2, scaling 1, weight and bias 2; an RMS norm has no mean and no bias.
-Backward: both sums over gradient and input (4), and the gradient of the input from them (6).
+Operations an element: mean 1, deviation 1, square and sum 2, scaling 1, weight and bias 2; an RMS
+norm has no mean and no bias. Backward: both sums over gradient and input (4), and the gradient of
+the input from them (6).
 """
 
 from collections.abc import Callable
@@ -13,12 +15,19 @@ from perfscope.analyzer.compute.costs.cost import Cost, costs
 WITH_MEAN, WITHOUT_MEAN, APPLIED, BACKWARD = 7, 4, 4, 10
 
 
-def forward(call: Call, *, small: tuple[int, ...], operations: int = WITH_MEAN, at: int = 0) -> Cost | None:
+def forward(
+    call: Call, *, small: tuple[int, ...], operations: int = WITH_MEAN, at: int = 0
+) -> Cost | None:
     """The input stands at `at`, weights, biases and statistics at `small`."""
     x = call.tensor(at)
     if x is None:
         return None
-    return costs(float(operations * x.numel), [x, *(call.tensor(one) for one in small)], [x.like()], dtype=x.dtype)
+    return costs(
+        float(operations * x.numel),
+        [x, *(call.tensor(one) for one in small)],
+        [x.like()],
+        dtype=x.dtype,
+    )
 
 
 def backward(call: Call, *, small: tuple[int, ...]) -> Cost | None:
@@ -33,7 +42,11 @@ def backward(call: Call, *, small: tuple[int, ...]) -> Cost | None:
 def vllm_rms(call: Call) -> Cost | None:
     """_C::rms_norm(result, input, weight, eps)."""
     out, x, weight = call.tensor(0), call.tensor(1), call.tensor(2)
-    return None if x is None or out is None else costs(4.0 * x.numel, [x, weight], [out], dtype=x.dtype)
+    return (
+        None
+        if x is None or out is None
+        else costs(4.0 * x.numel, [x, weight], [out], dtype=x.dtype)
+    )
 
 
 def vllm_added_rms(call: Call) -> Cost | None:

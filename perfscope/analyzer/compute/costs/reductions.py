@@ -1,4 +1,6 @@
-"""Reductions read everything and write what is left: one operation for each element read, more for moments."""
+"""Reductions read everything and write what is left: one operation for each element read, more for
+moments.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,18 +9,36 @@ from typing import Any
 from perfscope.analyzer.compute.costs.call import Call, Tensor
 from perfscope.analyzer.compute.costs.cost import Cost, costs
 
-ONE_NUMBER = ("aten::max", "aten::min", "aten::sum", "aten::mean", "aten::prod", "aten::any", "aten::all")
+ONE_NUMBER = (
+    "aten::max",
+    "aten::min",
+    "aten::sum",
+    "aten::mean",
+    "aten::prod",
+    "aten::any",
+    "aten::all",
+)
 
 
 def reduction(
-    call: Call, *, operations: int, dims: int = 1, keep: int = 2, result: str | None = None, results: int = 1
+    call: Call,
+    *,
+    operations: int,
+    dims: int = 1,
+    keep: int = 2,
+    result: str | None = None,
+    results: int = 1,
 ) -> Cost | None:
-    """`dims` and `keep` are the places of the dimensions and of keepdim; what was not recorded gives no cost."""
+    """`dims` and `keep` are the places of the dimensions and of keepdim; what was not recorded
+    gives no cost.
+    """
     x = call.tensor(0)
     if x is None or call.tensor(1) is not None:  # max and min of two tensors are another operator
         return None
     said, kept_there = call.value(dims), call.value(keep)
-    shape = left_over(x.shape, [] if said is None and isinstance(kept_there, bool) else said, kept_there)
+    shape = left_over(
+        x.shape, [] if said is None and isinstance(kept_there, bool) else said, kept_there
+    )
     if shape is None and not (len(call.tensors) <= dims + 1 and call.name in ONE_NUMBER):
         return None
     kept = x.like(shape or (), result)
@@ -33,10 +53,14 @@ def left_over(shape: tuple[int, ...], dims: Any, keep: Any) -> tuple[int, ...] |
     listed = [dims] if type(dims) is int else dims
     if listed == [] or not shape:
         listed = list(range(len(shape)))
-    if not isinstance(listed, list) or not all(type(one) is int and -len(shape) <= one < len(shape) for one in listed):
+    if not isinstance(listed, list) or not all(
+        type(one) is int and -len(shape) <= one < len(shape) for one in listed
+    ):
         return None
     gone = {one % len(shape) for one in listed}
-    return tuple(1 if at in gone else n for at, n in enumerate(shape) if at not in gone or keep is True)
+    return tuple(
+        1 if at in gone else n for at, n in enumerate(shape) if at not in gone or keep is True
+    )
 
 
 def norm(call: Call) -> Cost | None:
@@ -56,7 +80,11 @@ def place_of_largest(call: Call) -> Cost | None:
         return None
     said = call.value(1)
     shape = left_over(x.shape, [] if said is None else said, call.value(2))
-    return None if shape is None else costs(float(x.numel), [x], [x.like(shape, "int64")], dtype=x.dtype)
+    return (
+        None
+        if shape is None
+        else costs(float(x.numel), [x], [x.like(shape, "int64")], dtype=x.dtype)
+    )
 
 
 def running(call: Call) -> Cost | None:
@@ -74,7 +102,12 @@ def sorting(call: Call) -> Cost | None:
 def largest(call: Call) -> Cost | None:
     """topk(x, k, dimension)."""
     x, count, dim = call.tensor(0), call.value(1), call.value(2)
-    if x is None or type(count) is not int or type(dim) is not int or not -len(x.shape) <= dim < len(x.shape):
+    if (
+        x is None
+        or type(count) is not int
+        or type(dim) is not int
+        or not -len(x.shape) <= dim < len(x.shape)
+    ):
         return None
     at = dim % len(x.shape)
     kept = (*x.shape[:at], count, *x.shape[at + 1 :])

@@ -31,16 +31,19 @@ def remedy(case: Case) -> Remedy:
     half = beside(case, supply(case, workers, fetch.wall - 0.75 * fetch.collate), 0.75 * saved)
     return Remedy(
         after=After(max(half.likely, best.slow), best.likely, best.fast),
-        text=f"`collate_fn` takes {percent(fetch.collate / fetch.wall)} of the time of a batch ({ms(fetch.collate)} of "
-        f"{ms(fetch.wall)}); loading the samples is fast.",
+        text=(
+            f"`collate_fn` takes {percent(fetch.collate / fetch.wall)} of the time of a batch"
+            f" ({ms(fetch.collate)} of {ms(fetch.wall)}); loading the samples is fast."
+        ),
         actions=[
             Action(
-                "allocate the batch once and fill it instead of growing or concatenating; pad to the longest sample of the "
-                "batch",
+                "allocate the batch once and fill it instead of growing or concatenating; pad to"
+                " the longest sample of the batch",
                 "out = torch.empty(len(samples), *shape); torch.stack(samples, out=out)",
             ),
             Action(
-                "group samples of similar length (a bucketing sampler), or collate with vectorized NumPy or torch calls"
+                "group samples of similar length (a bucketing sampler), or collate with vectorized"
+                " NumPy or torch calls"
             ),
         ],
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],

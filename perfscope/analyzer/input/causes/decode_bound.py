@@ -1,4 +1,6 @@
-"""Making batches is the CPU's work and the usable cores are full: more workers would only wait for each other."""
+"""Making batches is the CPU's work and the usable cores are full: more workers would only wait for
+each other.
+"""
 
 import math
 
@@ -36,7 +38,9 @@ def applies(case: Case) -> bool:
 
 
 def cores_needed(case: Case) -> int | None:
-    """Cores with which loading would keep up with the consumer: CPU-seconds per step over the consumer's time."""
+    """Cores with which loading would keep up with the consumer: CPU-seconds per step over the
+    consumer's time.
+    """
     if case.machine.cpu is None:
         return None
     return math.ceil(case.machine.cpu / max(case.pipeline.consumer, 1.0))
@@ -49,10 +53,18 @@ def remedy(case: Case) -> Remedy:
     own = min(max(alone(case), case.machine.floor(saved)), line.consumer)
     spared = own * (1.0 - left_to_itself(case, case.limits.interrupted))
     likely = (max(relieved(case, saved), own) - spared) * warm(case, case.limits.warmer)
-    fast = own * left_to_itself(case, case.limits.most_interrupted) * warm(case, case.limits.most_warmer)
+    fast = (
+        own
+        * left_to_itself(case, case.limits.most_interrupted)
+        * warm(case, case.limits.most_warmer)
+    )
     need = cores_needed(case)
     have = case.load.usable_cores
-    more = f"{plural(need, 'core')} would be needed to keep up" if need is not None and have and need > have else None
+    more = (
+        f"{plural(need, 'core')} would be needed to keep up"
+        if need is not None and have and need > have
+        else None
+    )
     where = "the training process" if line.workers == 0 else plural(line.workers, "worker")
     light = fetch.cpu < case.limits.light_batch_ns
     doing = "put batches together" if light else "decode"
@@ -82,7 +94,9 @@ def why_no_workers(case: Case, light: bool) -> str:
 
 
 def at_worst(case: Case) -> float:
-    """The step when only a part of the work goes: the consumer relieved of as much, and cores that are still as full."""
+    """The step when only a part of the work goes: the consumer relieved of as much, and cores that
+    are still as full.
+    """
     saved = LEAST_SAVED * case.pipeline.needed(case.fetch.cpu) * max(case.ranks, 1)
     return min(max(relieved(case, saved), case.machine.share_floor(saved)), case.pipeline.step)
 
@@ -92,21 +106,31 @@ def by_the_batch() -> list[Action]:
     return [
         Action(
             "index the whole batch at once instead of one sample at a time",
-            "DataLoader(data, sampler=BatchSampler(RandomSampler(data), batch_size, True), batch_size=None)",
+            "DataLoader(data, sampler=BatchSampler(RandomSampler(data), batch_size, True),"
+            " batch_size=None)",
         ),
-        Action("or give the dataset `__getitems__(indices)`, which the loader calls once per batch (torch >= 2.0)"),
+        Action(
+            "or give the dataset `__getitems__(indices)`, which the loader calls once per batch"
+            " (torch >= 2.0)"
+        ),
         Action("or keep the data on the device, if it fits, and index it there"),
     ]
 
 
 def decode_less(need: int | None) -> list[Action]:
-    """For batches with real work in them; `need`: cores with which loading would keep up, where that is more than there are."""
+    """For batches with real work in them; `need`: cores with which loading would keep up, where
+    that is more than there are.
+    """
     return [
         Action(
-            "decode less: store the data at training size, or decode at reduced size (JPEG draft mode)",
+            "decode less: store the data at training size, or decode at reduced size (JPEG draft"
+            " mode)",
             "image.draft('RGB', (256, 256))  # PIL, before the first pixel is read",
         ),
-        Action("decode once: keep decoded samples in a cache (memory map, uint8 tensors), augment from there"),
+        Action(
+            "decode once: keep decoded samples in a cache (memory map, uint8 tensors), augment from"
+            " there"
+        ),
         Action(
             "move decoding to idle hardware: decode on the GPU (nvJPEG, DALI), or run on "
             + (plural(need, "core") if need is not None else "more cores")

@@ -1,4 +1,6 @@
-"""The training process makes its batches itself (num_workers=0), so that loading and training take turns."""
+"""The training process makes its batches itself (num_workers=0), so that loading and training take
+turns.
+"""
 
 from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Action
@@ -20,11 +22,17 @@ CAUSE = "in-process-loading"
 
 
 def applies(case: Case) -> bool:
-    """No workers, and workers would help (on a single full core they would not: then decoding is the cause)."""
+    """No workers, and workers would help (on a single full core they would not: then decoding is
+    the cause).
+    """
     line = case.pipeline
     if line.workers != 0:
         return False
-    return line.fetch is None or not is_cpu_work(case) or gain_of_workers(case) >= case.limits.workers_gain
+    return (
+        line.fetch is None
+        or not is_cpu_work(case)
+        or gain_of_workers(case) >= case.limits.workers_gain
+    )
 
 
 def remedy(case: Case) -> Remedy:
@@ -32,7 +40,11 @@ def remedy(case: Case) -> Remedy:
     line = case.pipeline
     if line.fetch is None:  # the loader was seen only from the consumer's side
         wanted = 2
-        after = After(line.step, max(line.consumer, line.input_wait / wanted), max(line.consumer, case.machine.floor()))
+        after = After(
+            line.step,
+            max(line.consumer, line.input_wait / wanted),
+            max(line.consumer, case.machine.floor()),
+        )
         evidence = [wait_evidence(case)]
     else:
         wanted = recommended_workers(case)
@@ -40,9 +52,12 @@ def remedy(case: Case) -> Remedy:
         evidence = [wait_evidence(case), *fetch_evidence(case)]
     return Remedy(
         after=after,
-        text=f"Batches are loaded in the training process, which stalls training for {ms(line.input_wait)} of each "
-        f"{ms(line.step)} step. {cores_text(case).capitalize()}{by_others(case)}; {plural(wanted, 'worker')} would load "
-        "batches while training computes.",
+        text=(
+            "Batches are loaded in the training process, which stalls training for"
+            f" {ms(line.input_wait)} of each {ms(line.step)} step."
+            f" {cores_text(case).capitalize()}{by_others(case)}; {plural(wanted, 'worker')} would"
+            " load batches while training computes."
+        ),
         actions=[
             Action(
                 f"use {plural(wanted, 'loader worker')} instead of none",

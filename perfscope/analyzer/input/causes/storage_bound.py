@@ -1,5 +1,5 @@
-"""Workers wait for storage: there is evidence of I/O (reads from a device, page faults, threads blocked in file
-reads).
+"""Workers wait for storage: there is evidence of I/O (reads from a device, page faults, threads
+blocked in file reads).
 """
 
 from perfscope.analyzer.diagnosis import Action, Evidence
@@ -27,7 +27,9 @@ def remedy(case: Case) -> Remedy:
     """The same pipeline with the data in memory (or storage that answers at once)."""
     line, fetch = case.pipeline, case.fetch
     supplied = supply(case, max(line.workers, 1), fetch.wall - fetch.io)
-    after = beside(case, supplied, freed=kernels_part(case))  # what the kernel does for these reads goes with them
+    after = beside(
+        case, supplied, freed=kernels_part(case)
+    )  # what the kernel does for these reads goes with them
     evidence = [wait_evidence(case), *fetch_evidence(case)]
     if fetch.read_bytes > 0:
         each = fetch.read_bytes
@@ -41,14 +43,20 @@ def remedy(case: Case) -> Remedy:
         )
     return Remedy(
         after=after,
-        text=f"Each batch waits {ms(fetch.io)} for storage ({percent(fetch.io / fetch.wall)} of its {ms(fetch.wall)}), so "
-        f"training waits {ms(line.input_wait)} of each {ms(line.step)} step.",
+        text=(
+            f"Each batch waits {ms(fetch.io)} for storage ({percent(fetch.io / fetch.wall)} of its"
+            f" {ms(fetch.wall)}), so training waits {ms(line.input_wait)} of each {ms(line.step)}"
+            " step."
+        ),
         caveat="Faster decoding would not help.",
         actions=[
-            Action("copy the dataset to local disk or memory before training, or keep decoded samples in a cache"),
             Action(
-                "read in large pieces: pack small files into shards (tar, Parquet, LMDB) and read them in order, "
-                "and issue more reads in parallel",
+                "copy the dataset to local disk or memory before training, or keep decoded samples"
+                " in a cache"
+            ),
+            Action(
+                "read in large pieces: pack small files into shards (tar, Parquet, LMDB) and read"
+                " them in order, and issue more reads in parallel",
                 f"DataLoader(..., num_workers={max(2 * line.workers, 2)}, prefetch_factor=4)",
             ),
         ],

@@ -1,5 +1,6 @@
-"""The pages of a run, one a file: PATH, TITLE, `not_applicable(trace)` -> why there is no such page, or None; `layout(view)`;
-`register(app, library)` for what it does by itself. Their order is that of the navigation.
+"""The pages of a run, one a file: PATH, TITLE, `not_applicable(trace)` -> why there is no such
+page, or None; `layout(view)`; `register(app, library)` for what it does by itself. Their order is
+that of the navigation.
 """
 
 from perfscope.ui.dashboard.pages import (
@@ -14,4 +15,14 @@ from perfscope.ui.dashboard.pages import (
     timeline,
 )
 
-PAGES = (overview, timeline, input_pipeline, operators, communication, devices, memory, stacks, host)
+PAGES = (
+    overview,
+    timeline,
+    input_pipeline,
+    operators,
+    communication,
+    devices,
+    memory,
+    stacks,
+    host,
+)

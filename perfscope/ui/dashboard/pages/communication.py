@@ -1,4 +1,6 @@
-"""How the ranks talk: per group and kind, how much of it computation hides, how much is waiting for peers."""
+"""How the ranks talk: per group and kind, how much of it computation hides, how much is waiting for
+peers.
+"""
 
 from typing import Any
 
@@ -13,7 +15,11 @@ PATH, TITLE = "communication", "Communication"
 
 
 def not_applicable(trace: Trace) -> str | None:
-    return None if trace.has("collectives") else f"no collectives were recorded: {trace.why_absent('collectives')}"
+    return (
+        None
+        if trace.has("collectives")
+        else f"no collectives were recorded: {trace.why_absent('collectives')}"
+    )
 
 
 def layout(view: View) -> list[Any]:

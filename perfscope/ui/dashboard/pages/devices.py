@@ -1,4 +1,6 @@
-"""The devices over time, with the job's steps behind them: load, power, clocks, memory, links, and how they are wired."""
+"""The devices over time, with the job's steps behind them: load, power, clocks, memory, links, and
+how they are wired.
+"""
 
 from typing import Any
 
@@ -21,7 +23,10 @@ def not_applicable(trace: Trace) -> str | None:
 def layout(view: View) -> list[Any]:
     parts = devices(view.trace)
     tables = [one for one in parts if isinstance(one, Table)]
-    return [*view.evidence([*tables]), *view.cards([one for one in parts if isinstance(one, Section)])]
+    return [
+        *view.evidence([*tables]),
+        *view.cards([one for one in parts if isinstance(one, Section)]),
+    ]
 
 
 def register(app: Dash, library: Library) -> None:

@@ -37,7 +37,9 @@ def layout(view: View) -> list[Any]:
     sections = []
     if line is not None and line.fetch is not None:
         note = f"A mean over {line.fetch.count} fetches, each {ms(line.fetch.wall)} to make."
-        sections.append(Section("fetch", "What one batch costs to make", note, fetch_split(line.fetch)))
+        sections.append(
+            Section("fetch", "What one batch costs to make", note, fetch_split(line.fetch))
+        )
     ready = depths(beats[beats["rank"] == view.rank])
     if ready:
         note = "When the loop asks for a batch, how many lie ready. At zero it has to wait."
@@ -47,13 +49,21 @@ def layout(view: View) -> list[Any]:
 
 def lanes(view: View) -> Any:
     """The timeline of the loop and of those that load for it, first where a finding points."""
-    tracks = view.trace.fact(timeline_lanes).tracks  # made here, while the page says that it is being made
+    tracks = view.trace.fact(
+        timeline_lanes
+    ).tracks  # made here, while the page says that it is being made
     workers = any(one.kind == "loader" and one.title.startswith("worker") for one in tracks)
     title = "The training thread and its workers" if workers else "The loop's thread"
     note = "A gap in a worker's lane: it has nothing to do. " if workers else ""
-    place: dict[str, Any] = {"data-timeline": f"/timeline/{view.opened.found.id}", "data-only": LANES}
+    place: dict[str, Any] = {
+        "data-timeline": f"/timeline/{view.opened.found.id}",
+        "data-only": LANES,
+    }
     place |= {"data-first": "finding", "data-height": "360"}
-    words = [html.H2(title), html.P(f"{note}Everything else is on the page Timeline.", className="note")]
+    words = [
+        html.H2(title),
+        html.P(f"{note}Everything else is on the page Timeline.", className="note"),
+    ]
     return html.Section([*words, html.Div(id="timeline", **place)], className="card lanes")
 
 
@@ -62,14 +72,18 @@ def asking(view: View, line: Pipeline | None) -> list[Any]:
     first = what_if(view.trace, view.rank, line.workers if line is not None else 0, 1.0)
     if line is None or first.after is None:
         words = f"No prediction: {first.why_not}."
-        return [html.Section([html.H2("What if"), html.P(words, className="muted")], className="card")]
+        return [
+            html.Section([html.H2("What if"), html.P(words, className="muted")], className="card")
+        ]
     now = max(line.workers, 0)
     reach = min(max(LEAST_REACH, 2 * now), MOST_WORKERS)
     workers = number(view.query.get("workers"), 0, reach, now)
     cost = number(view.query.get("cost"), LEAST_COST, ALL_COST, ALL_COST)
     sliders = html.Div(
         [
-            html.Label(["Loader workers", dcc.Slider(0, reach, 1, value=workers, id="what-if-workers")]),
+            html.Label(
+                ["Loader workers", dcc.Slider(0, reach, 1, value=workers, id="what-if-workers")]
+            ),
             html.Label(
                 [
                     "What a batch costs to make",
@@ -80,10 +94,19 @@ def asking(view: View, line: Pipeline | None) -> list[Any]:
         className="sliders",
     )
     answer, section = answered(view.trace, view.rank, workers, cost / 100)
-    note = "Closed forms over what was measured: the slower of loop and workers, bounded by the usable cores."
+    note = (
+        "Closed forms over what was measured: the slower of loop and workers, bounded by the usable"
+        " cores."
+    )
     return [
         html.Section(
-            [html.H2("What if"), html.P(note, className="note"), sliders, html.P(answer, id="what-if"), graph(section)],
+            [
+                html.H2("What if"),
+                html.P(note, className="note"),
+                sliders,
+                html.P(answer, id="what-if"),
+                graph(section),
+            ],
             className="card what-if",
         )
     ]
@@ -91,7 +114,11 @@ def asking(view: View, line: Pipeline | None) -> list[Any]:
 
 def number(text: str | None, least: int, most: int, usual: int) -> int:
     """What the address asks for; the usual where it is no number within bounds."""
-    return int(text) if text is not None and text.isdecimal() and least <= int(text[:9]) <= most else usual
+    return (
+        int(text)
+        if text is not None and text.isdecimal() and least <= int(text[:9]) <= most
+        else usual
+    )
 
 
 def answered(trace: Trace, rank: int, workers: int, cost: float) -> tuple[str, Section]:
@@ -101,7 +128,9 @@ def answered(trace: Trace, rank: int, workers: int, cost: float) -> tuple[str, S
     reach = min(max(LEAST_REACH, 2 * line.workers, workers), MOST_WORKERS)
     predicted = {number: what_if(trace, rank, number, cost) for number in range(reach + 1)}
     figure = what_if_curve(predicted, workers, (max(line.workers, 0), line.step))
-    return told(predicted[workers], workers, cost), Section("what-if", "Predicted step time", "", figure)
+    return told(predicted[workers], workers, cost), Section(
+        "what-if", "Predicted step time", "", figure
+    )
 
 
 def told(one: WhatIf, workers: int, cost: float) -> str:
@@ -113,7 +142,10 @@ def told(one: WhatIf, workers: int, cost: float) -> str:
     span = f"{ms(one.after.fast)} to {ms(one.after.slow)}"
     if one.after.fast == one.after.slow == one.step:
         return f"As it is: {ms(one.step)} a step, measured."
-    return f"{change} a step takes about {ms(one.after.likely)} ({span}) in place of {ms(one.step)}: {factor(gain)}×."
+    return (
+        f"{change} a step takes about {ms(one.after.likely)} ({span}) in place of {ms(one.step)}:"
+        f" {factor(gain)}×."
+    )
 
 
 def is_within(value: object, least: int, most: int) -> TypeGuard[int]:
@@ -155,4 +187,9 @@ def register(app: Dash, library: Library) -> None:
     )(ask)
     sliders = (Input("what-if-workers", "value"), Input("what-if-cost", "value"))
     wire: Any = app.clientside_callback
-    wire(ClientsideFunction("perfscope", "asked"), Output("what-if", "title"), *sliders, prevent_initial_call=True)
+    wire(
+        ClientsideFunction("perfscope", "asked"),
+        Output("what-if", "title"),
+        *sliders,
+        prevent_initial_call=True,
+    )

@@ -13,7 +13,11 @@ PATH, TITLE = "memory", "Memory"
 
 
 def not_applicable(trace: Trace) -> str | None:
-    return None if trace.has("memory") else f"no allocations were recorded: {trace.why_absent('memory')}"
+    return (
+        None
+        if trace.has("memory")
+        else f"no allocations were recorded: {trace.why_absent('memory')}"
+    )
 
 
 def layout(view: View) -> list[Any]:

@@ -16,7 +16,10 @@ PATH, TITLE = "operators", "Operators & kernels"
 def not_applicable(trace: Trace) -> str | None:
     if any(trace.has(name) for name in ("ops", "kernels")):
         return None
-    return "no operators and kernels were recorded: a trace of the PyTorch profiler or Nsight Systems has them"
+    return (
+        "no operators and kernels were recorded: a trace of the PyTorch profiler or Nsight Systems"
+        " has them"
+    )
 
 
 def layout(view: View) -> list[Any]:

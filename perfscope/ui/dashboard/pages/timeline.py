@@ -15,12 +15,19 @@ TABLES = ("ranges", "loader", "fetches", "ops", "kernels", "launches", "copies")
 
 def not_applicable(trace: Trace) -> str | None:
     """Asked for every link of the navigation, so by what is there and not by making the lanes."""
-    return None if any(trace.has(name) for name in TABLES) else f"no event to show: {trace.why_absent('ranges')}"
+    return (
+        None
+        if any(trace.has(name) for name in TABLES)
+        else f"no event to show: {trace.why_absent('ranges')}"
+    )
 
 
 def layout(view: View) -> list[Any]:
     view.trace.fact(timeline_lanes)  # made here, while the page says that it is being made
-    place: dict[str, Any] = {"data-timeline": f"/timeline/{view.opened.found.id}", "data-height": "fill"}
+    place: dict[str, Any] = {
+        "data-timeline": f"/timeline/{view.opened.found.id}",
+        "data-height": "fill",
+    }
     return [html.Div(id="timeline", **place)]
 
 

@@ -1,1 +1,3 @@
-"""The programs that the soak attaches to, and what they have in common (`observed`). Each is started as a script."""
+"""The programs that the soak attaches to, and what they have in common (`observed`). Each is
+started as a script.
+"""

@@ -1,4 +1,6 @@
-"""An asyncio server and its clients in one process: some answers are computed in the loop, others in an executor."""
+"""An asyncio server and its clients in one process: some answers are computed in the loop, others
+in an executor.
+"""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,6 @@
-"""Training of a model that was compiled as one graph: a wrapper inside it would end the program with an error."""
+"""Training of a model that was compiled as one graph: a wrapper inside it would end the program
+with an error.
+"""
 
 import torch
 from observed import Observed, Training, arguments

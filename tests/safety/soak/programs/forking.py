@@ -1,4 +1,6 @@
-"""Training that forks children: some infer, some save, some train themselves, and one forks again."""
+"""Training that forks children: some infer, some save, some train themselves, and one forks
+again.
+"""
 
 import os
 

@@ -1,4 +1,6 @@
-"""Hugging Face's Trainer on a small random GPT-2; weights and optimizer return to the start every PERIOD steps."""
+"""Hugging Face's Trainer on a small random GPT-2; weights and optimizer return to the start every
+PERIOD steps.
+"""
 
 import torch
 import transformers
@@ -38,7 +40,14 @@ class Logged(transformers.TrainerCallback):
 def main():
     out, steps = arguments()
     config = transformers.GPT2Config(
-        vocab_size=200, n_positions=32, n_embd=64, n_layer=2, n_head=2, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
+        vocab_size=200,
+        n_positions=32,
+        n_embd=64,
+        n_layer=2,
+        n_head=2,
+        resid_pdrop=0,
+        embd_pdrop=0,
+        attn_pdrop=0,
     )
     torch.manual_seed(3)
     model = transformers.GPT2LMHeadModel(config)

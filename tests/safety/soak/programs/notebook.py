@@ -1,4 +1,6 @@
-"""A Jupyter kernel that trains in cells; the program is what a notebook server is: it sends one cell after the other."""
+"""A Jupyter kernel that trains in cells; the program is what a notebook server is: it sends one
+cell after the other.
+"""
 
 import sys
 from pathlib import Path

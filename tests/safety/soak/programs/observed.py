@@ -1,7 +1,9 @@
-"""What every soak program does: log each step, repeat after PERIOD steps, and describe its own state when it is asked to.
+"""What every soak program does: log each step, repeat after PERIOD steps, and describe its own
+state when it is asked to.
 
-A step's loss depends only on its number modulo PERIOD. A short run without perfscope is therefore the reference for a run
-of any length. The state is written when a file `OUT.ask` appears, from the program's loop or from a thread (`answer_always`).
+A step's loss depends only on its number modulo PERIOD. A short run without perfscope is therefore
+the reference for a run of any length. The state is written when a file `OUT.ask` appears, from the
+program's loop or from a thread (`answer_always`).
 """
 
 import atexit
@@ -52,7 +54,9 @@ MODULES = (
     "torch.utils.data.dataloader",
 )
 CHANGED_BY_CELLS = {("builtins", "input")}
-"""A Jupyter kernel replaces it for each cell, as it does with names that begin with `_` in `__main__`."""
+"""A Jupyter kernel replaces it for each cell, as it does with names that begin with `_` in
+`__main__`.
+"""
 HOOK_TABLES = (
     ("torch.nn.modules.module", "_global_"),
     ("torch.optim.optimizer", "_global_optimizer_"),
@@ -75,7 +79,9 @@ class Observed:
         number = self.step if step is None else step
         self.step = number + 1
         now = time.monotonic()
-        self.lines.write(f"{number} {value.hex() if isinstance(value, float) else value} {now:.6f}\n")
+        self.lines.write(
+            f"{number} {value.hex() if isinstance(value, float) else value} {now:.6f}\n"
+        )
         if now - self.asked > ASK_EVERY_S:
             self.asked = now
             self.answer()
@@ -100,7 +106,13 @@ class Observed:
 
     def child(self, value, kind):
         """Log the work and the state of a process that ends soon."""
-        line = {"pid": os.getpid(), "kind": kind, "at": time.monotonic(), "value": value, "state": state(self.out)}
+        line = {
+            "pid": os.getpid(),
+            "kind": kind,
+            "at": time.monotonic(),
+            "value": value,
+            "state": state(self.out),
+        }
         with open(self.out + ".children", "a") as lines:
             lines.write(json.dumps(line) + "\n")
 
@@ -116,12 +128,22 @@ def identities():
     """Name -> id of every function and class that could have been patched."""
     found = {}
     for name in MODULES:
-        for key, value in list(vars(sys.modules.get(name, object)).items()) if name in sys.modules else ():
+        for key, value in (
+            list(vars(sys.modules.get(name, object)).items()) if name in sys.modules else ()
+        ):
             if callable(value) and (name, key) not in CHANGED_BY_CELLS:
                 found[f"{name}.{key}"] = id(value)
-            if isinstance(value, type) and getattr(value, "__module__", "").startswith(("torch", "nvtx")):
+            if isinstance(value, type) and getattr(value, "__module__", "").startswith(
+                ("torch", "nvtx")
+            ):
                 own = vars(value).items()
-                found.update({f"{name}.{key}.{member}": id(what) for member, what in list(own) if callable(what)})
+                found.update(
+                    {
+                        f"{name}.{key}.{member}": id(what)
+                        for member, what in list(own)
+                        if callable(what)
+                    }
+                )
     for owner in subclasses(torch.nn.Module) + subclasses(torch.optim.Optimizer):
         for member in ("__call__", "step", "forward"):
             if member in vars(owner):
@@ -153,7 +175,9 @@ def hook_counts():
 
 
 def state(out):
-    """Everything in this process that perfscope could have changed and that only the process itself can see."""
+    """Everything in this process that perfscope could have changed and that only the process itself
+    can see.
+    """
     return {
         "modules": sorted(sys.modules),
         "identities": identities(),
@@ -163,13 +187,19 @@ def state(out):
         "threads": sorted(thread.name.rstrip("0123456789") for thread in threading.enumerate()),
         "sys_hooks": [id(sys.unraisablehook), id(threading.excepthook)],
         "tracing": [repr(sys.gettrace()), repr(sys.getprofile()), repr(threading.gettrace())],
-        "handlers": {number: repr(signal.getsignal(number)).split(" at 0x")[0] for number in range(1, 32)},
+        "handlers": {
+            number: repr(signal.getsignal(number)).split(" at 0x")[0] for number in range(1, 32)
+        },
         "exit_slots": atexit._ncallbacks(),
         "path": [sys.path, [repr(one) for one in sys.meta_path], len(sys.path_hooks)],
         "environment": sorted(os.environ),
         "main": sorted(name for name in vars(sys.modules["__main__"]) if not name.startswith("_")),
         "warnings": len(warnings.filters),
-        "torch": [torch.get_num_threads(), torch.get_num_interop_threads(), torch.autograd._profiler_enabled()],
+        "torch": [
+            torch.get_num_threads(),
+            torch.get_num_interop_threads(),
+            torch.autograd._profiler_enabled(),
+        ],
         "folder": sorted(os.listdir(".")),
         "switch_interval": sys.getswitchinterval(),
         "recursion_limit": sys.getrecursionlimit(),
@@ -178,12 +208,18 @@ def state(out):
 
 
 def memory():
-    """Resident memory in bytes, blocks that Python allocated, objects that its collector tracks; garbage left out."""
+    """Resident memory in bytes, blocks that Python allocated, objects that its collector tracks;
+    garbage left out.
+    """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/statm") as statm:
         resident = int(statm.read().split()[1]) * 4096
-    return {"resident": resident, "blocks": sys.getallocatedblocks(), "objects": len(gc.get_objects())}
+    return {
+        "resident": resident,
+        "blocks": sys.getallocatedblocks(),
+        "objects": len(gc.get_objects()),
+    }
 
 
 def seeded(number):
@@ -192,7 +228,9 @@ def seeded(number):
 
 
 class Training:
-    """A small classifier whose weights and optimizer return to the start every PERIOD steps. A step takes about 10 ms."""
+    """A small classifier whose weights and optimizer return to the start every PERIOD steps. A step
+    takes about 10 ms.
+    """
 
     def __init__(self, width=192, depth=4, batch=256, compiled=None):
         torch.manual_seed(3)

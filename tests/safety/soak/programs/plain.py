@@ -1,4 +1,6 @@
-"""Plain training: a data loader with one worker, momentum, a schedule, a checkpoint every period."""
+"""Plain training: a data loader with one worker, momentum, a schedule, a checkpoint every
+period.
+"""
 
 import torch
 from observed import PERIOD, Observed, Training, arguments, seeded

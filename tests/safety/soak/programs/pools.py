@@ -1,4 +1,6 @@
-"""Process pools: training whose data come from a ProcessPoolExecutor and a multiprocessing.Pool, both forked."""
+"""Process pools: training whose data come from a ProcessPoolExecutor and a multiprocessing.Pool,
+both forked.
+"""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -35,10 +37,14 @@ def main():
                 executor.submit(described, "executor").result()
                 pool.apply(described, ("pool",))
             ask = (
-                (lambda at: executor.submit(made, at).result()) if number % 2 else (lambda at: pool.apply(made, (at,)))
+                (lambda at: executor.submit(made, at).result())
+                if number % 2
+                else (lambda at: pool.apply(made, (at,)))
             )
             images, labels = ask(number % PERIOD)
-            observed.done(training.train(number, torch.from_numpy(images), torch.from_numpy(labels)))
+            observed.done(
+                training.train(number, torch.from_numpy(images), torch.from_numpy(labels))
+            )
 
 
 if __name__ == "__main__":

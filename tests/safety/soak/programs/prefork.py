@@ -1,4 +1,6 @@
-"""gunicorn with a model that is loaded before it forks two workers; the attach goes to the process that has them."""
+"""gunicorn with a model that is loaded before it forks two workers; the attach goes to the process
+that has them.
+"""
 
 import os
 import signal
@@ -59,10 +61,14 @@ def main():
     def when_ready(server):
         port = server.LISTENERS[0].sock.getsockname()[1]
         client = subprocess.Popen([sys.executable, "-c", CLIENT, str(port), str(steps)])
-        threading.Thread(target=lambda: (client.wait(), os.kill(parent, signal.SIGTERM)), daemon=True).start()
+        threading.Thread(
+            target=lambda: (client.wait(), os.kill(parent, signal.SIGTERM)), daemon=True
+        ).start()
 
     options = {"bind": "127.0.0.1:0", "workers": 2, "preload_app": True, "when_ready": when_ready}
-    Server(application, options | {"loglevel": "error", "timeout": 300, "control_socket_disable": True}).run()
+    Server(
+        application, options | {"loglevel": "error", "timeout": 300, "control_socket_disable": True}
+    ).run()
 
 
 if __name__ == "__main__":

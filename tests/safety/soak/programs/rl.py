@@ -1,4 +1,6 @@
-"""Reinforcement learning on the CPU: an environment in Python, a policy asked at every step of it, an update per episode."""
+"""Reinforcement learning on the CPU: an environment in Python, a policy asked at every step of it,
+an update per episode.
+"""
 
 import math
 

@@ -1,4 +1,6 @@
-"""A model server over HTTP: threads of the standard library's server, one client process that asks one thing at a time."""
+"""A model server over HTTP: threads of the standard library's server, one client process that asks
+one thing at a time.
+"""
 
 import subprocess
 import sys

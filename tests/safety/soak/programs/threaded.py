@@ -1,4 +1,6 @@
-"""Many threads: eight that infer all the time, and short ones that come and go, beside a training main thread."""
+"""Many threads: eight that infer all the time, and short ones that come and go, beside a training
+main thread.
+"""
 
 import threading
 import time
@@ -27,7 +29,9 @@ def main():
         number = observed.step
         if number % 10 == 0:
             batches = []
-            maker = threading.Thread(target=lambda at=number, to=batches: to.append(training.data(at)))
+            maker = threading.Thread(
+                target=lambda at=number, to=batches: to.append(training.data(at))
+            )
             maker.start()
             maker.join()
             observed.done(training.train(number, *batches[0]))

@@ -1,6 +1,8 @@
-"""Records small.json: two steps of a tiny training on the CPU, and what a GPU would have added, written by hand.
+"""Records small.json: two steps of a tiny training on the CPU, and what a GPU would have added,
+written by hand.
 
-Run once; renewing the tables does not need it: `python -m tests.traces.kineto.golden.record`, then `... .golden.tables`.
+Run once; renewing the tables does not need it: `python -m tests.traces.kineto.golden.record`, then
+`... .golden.tables`.
 """
 
 import json
@@ -37,12 +39,24 @@ def recorded() -> dict[str, Any]:
 
 
 def on_the_device(pid: int, tid: int, first_us: float) -> list[dict[str, Any]]:
-    """Launches and what they start: a kernel, a copy, a collective with its metadata, a graph of two kernels, an allocation."""
+    """Launches and what they start: a kernel, a copy, a collective with its metadata, a graph of
+    two kernels, an allocation.
+    """
     nccl = {
-        "Collective name": "allreduce", "In msg nelems": 256, "Out msg nelems": 256, "dtype": "Float", "Group size": 2,
-        "Process Group Name": "0", "Process Group Ranks": "[0, 1]",
-    }  # fmt: skip
-    calls = [("cudaLaunchKernel", 1), ("cudaMemcpyAsync", 2), ("cudaLaunchKernel", 3), ("cudaGraphLaunch", 4)]
+        "Collective name": "allreduce",
+        "In msg nelems": 256,
+        "Out msg nelems": 256,
+        "dtype": "Float",
+        "Group size": 2,
+        "Process Group Name": "0",
+        "Process Group Ranks": "[0, 1]",
+    }
+    calls = [
+        ("cudaLaunchKernel", 1),
+        ("cudaMemcpyAsync", 2),
+        ("cudaLaunchKernel", 3),
+        ("cudaGraphLaunch", 4),
+    ]
     device: list[tuple[str, str, int, dict[str, Any]]] = [
         ("kernel", "void gemm<float>(int)", 1, {}),
         ("gpu_memcpy", "Memcpy HtoD (Pinned -> Device)", 2, {"bytes": 4096}),
@@ -52,30 +66,64 @@ def on_the_device(pid: int, tid: int, first_us: float) -> list[dict[str, Any]]:
     ]
     events: list[dict[str, Any]] = []
     for at, (name, correlation) in enumerate(calls):
-        events.append({
-            "ph": "X", "cat": "cuda_runtime", "name": name, "pid": pid, "tid": tid, "ts": first_us + 2 * at, "dur": 1.001,
-            "args": {"External id": at, "cbid": 211, "correlation": correlation},
-        })  # fmt: skip
+        events.append(
+            {
+                "ph": "X",
+                "cat": "cuda_runtime",
+                "name": name,
+                "pid": pid,
+                "tid": tid,
+                "ts": first_us + 2 * at,
+                "dur": 1.001,
+                "args": {"External id": at, "cbid": 211, "correlation": correlation},
+            }
+        )
     for at, (category, name, correlation, more) in enumerate(device):
         args = {"device": 0, "context": 1, "stream": 7, "correlation": correlation, **more}
-        events.append({
-            "ph": "X", "cat": category, "name": name, "pid": 0, "tid": 7, "ts": first_us + 10 + 3 * at, "dur": 2.5, "args": args,
-        })  # fmt: skip
-    memory = {"Device Type": 1, "Device Id": 0, "Bytes": 512, "Total Allocated": 1024, "Total Reserved": 2048}
-    return [*events, {"ph": "i", "name": "[memory]", "pid": pid, "tid": tid, "ts": first_us, "args": memory}]
+        events.append(
+            {
+                "ph": "X",
+                "cat": category,
+                "name": name,
+                "pid": 0,
+                "tid": 7,
+                "ts": first_us + 10 + 3 * at,
+                "dur": 2.5,
+                "args": args,
+            }
+        )
+    memory = {
+        "Device Type": 1,
+        "Device Id": 0,
+        "Bytes": 512,
+        "Total Allocated": 1024,
+        "Total Reserved": 2048,
+    }
+    return [
+        *events,
+        {"ph": "i", "name": "[memory]", "pid": pid, "tid": tid, "ts": first_us, "args": memory},
+    ]
 
 
 def main() -> None:
     whole = recorded()
     events = [
-        one for one in whole["traceEvents"] if one.get("ph") in ("X", "M", "s", "f") and "perfscope" not in str(one)
+        one
+        for one in whole["traceEvents"]
+        if one.get("ph") in ("X", "M", "s", "f") and "perfscope" not in str(one)
     ]
     op = next(one for one in events if one.get("cat") == "cpu_op")
     events += on_the_device(op["pid"], op["tid"], op["ts"])
     around = {name: whole[name] for name in NAMED if name in whole}
     around |= {"distributedInfo": {"backend": "nccl", "rank": 1, "world_size": 2}}
-    around |= {"deviceProperties": [{"id": 0, "name": "NVIDIA A100", "totalGlobalMem": 42949672960, "numSms": 108}]}
-    SMALL.write_text(json.dumps({**around, "traceEvents": events}, indent=None, separators=(",", ":")) + "\n")
+    around |= {
+        "deviceProperties": [
+            {"id": 0, "name": "NVIDIA A100", "totalGlobalMem": 42949672960, "numSms": 108}
+        ]
+    }
+    SMALL.write_text(
+        json.dumps({**around, "traceEvents": events}, indent=None, separators=(",", ":")) + "\n"
+    )
 
 
 if __name__ == "__main__":

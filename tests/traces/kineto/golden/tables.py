@@ -1,4 +1,6 @@
-"""The tables of small.json as they should be. `python -m tests.traces.kineto.golden.tables` renews them: read the difference."""
+"""The tables of small.json as they should be. `python -m tests.traces.kineto.golden.tables` renews
+them: read the difference.
+"""
 
 import json
 from pathlib import Path
@@ -19,7 +21,10 @@ def tables() -> dict[str, Any]:
         frame = trace.table(name)
         if frame is not None:
             columns = json.loads(frame.to_json(orient="split"))
-            found[name] = {column: [row[at] for row in columns["data"]] for at, column in enumerate(columns["columns"])}
+            found[name] = {
+                column: [row[at] for row in columns["data"]]
+                for at, column in enumerate(columns["columns"])
+            }
     found["ranks"]["source"] = [Path(one).name for one in found["ranks"]["source"]]
     return found
 
@@ -27,7 +32,9 @@ def tables() -> dict[str, Any]:
 def main() -> None:
     lines = []
     for name, columns in tables().items():
-        rows = ",\n".join(f"  {json.dumps(column)}: {json.dumps(values)}" for column, values in columns.items())
+        rows = ",\n".join(
+            f"  {json.dumps(column)}: {json.dumps(values)}" for column, values in columns.items()
+        )
         lines.append(f" {json.dumps(name)}: {{\n{rows}\n }}")
     GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
