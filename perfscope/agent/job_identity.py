@@ -39,9 +39,9 @@ def identity_of(said: dict[str, str]) -> str | None:
     batch = said.get("SLURM_JOB_ID", "")
     if not meeting and not batch:
         return None
-    return named(f"{meeting} {batch}.{said.get('SLURM_STEP_ID', '')}")
+    return job_id_of_name(f"{meeting} {batch}.{said.get('SLURM_STEP_ID', '')}")
 
 
-def named(text: str) -> str:
+def job_id_of_name(text: str) -> str:
     """The id of a job that a person or a launcher calls so."""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -60,9 +60,9 @@ def stopped_by(order: Order, commands: io.FileIO) -> str | None:
         order.depth,
         follow=True,
         window=order.window,
-        door=door,
+        probe_socket=door,
         rank=order.rank,
-        gently=True,
+        low_priority=True,
     )
     recorder = Recorder(plan)
     steer(recorder, commands)

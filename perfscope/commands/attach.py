@@ -213,7 +213,7 @@ def run(args: AttachArguments) -> int:
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
     pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
-    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id, gently=True)
+    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id, low_priority=True)
     recorder = Recorder(plan)
     with interruptible(recorder):
         if args.steered:

@@ -159,11 +159,11 @@ def record_command(
         args.duration,
         follow=True,
         window=probe_entry.window,
-        door=probe_entry.door,
-        nvtx_door=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
+        probe_socket=probe_entry.door,
+        nvtx_socket=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
         command=tuple(words),
         job=args.job_id,
-        gently=True,
+        low_priority=True,
     )
     recorder = Recorder(plan)
     try:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pynvml  # noqa: F401  before the forks; the driver's library is loaded after them
 
-from perfscope.agent import amd, collectors, recorder
+from perfscope.agent import amd, collector_runner, collectors
 from perfscope.agent.delivery.probe_socket import open_door
 from perfscope.agent.job.tree import Tree
 from perfscope.agent.nvml.watch import Watch
@@ -100,7 +100,7 @@ def changes_of(case: Case) -> list[tuple[Any, str, Any]]:
     if "on demand" in case.ways:
         changes += [
             (collectors.Probe, "start", unavailable),
-            (recorder, "may_ask", lambda pid: True),
+            (collector_runner, "may_ask_for_windows", lambda pid: True),
         ]
     for step in filter(None, (case.step, case.also)):
         owner = OWNERS.get(case.owner) or getattr(collectors, case.owner)
@@ -125,7 +125,7 @@ def record(case: Case) -> dict[str, Any]:
     """Make one recording; what the recorder reported of it, and what it raised."""
     if "amd" in case.ways:
         stand_in_amdsmi()
-    plan = Plan(case.pid, Path(case.out), case.depth, case.seconds, nvtx_door=open_door())
+    plan = Plan(case.pid, Path(case.out), case.depth, case.seconds, nvtx_socket=open_door())
     tick: Callable[..., None] = lambda progress: None  # noqa: E731
     if case.owner == "tick":
         tick = failing(tick, case.since)

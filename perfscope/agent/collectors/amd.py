@@ -6,19 +6,19 @@ import os
 import time
 
 from perfscope.agent.amd import AmdWatch, Smi
-from perfscope.agent.collector import Job
+from perfscope.agent.collector import Collector, Job
 from perfscope.errors import CollectorUnavailable, NothingToCollect
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 500_000_000
 LAST_WAIT_S = 1.0
 DRIVER = "/dev/kfd"
 
 
-class Amd:
+class Amd(Collector):
     """The collector: takes what its thread has read."""
 
     NAME = "amdsmi"
+    PERIOD_NS = 500_000_000
 
     def start(self, job: Job) -> None:
         """Raises CollectorUnavailable where no AMD device can be read, NothingToCollect where their
@@ -48,7 +48,7 @@ class Amd:
             while rows:
                 self.job.run.jsonl(name, -1).append(rows.pop(0))
         self.watch.thread.raise_failure()
-        return now_ns + PERIOD_NS
+        return now_ns + self.PERIOD_NS
 
     def stop(self) -> SourceStatus:
         self.watch.ended.set()

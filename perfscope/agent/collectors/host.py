@@ -7,14 +7,13 @@ fifth of the processes with each look. Names and units: docs/tables.md.
 
 import time
 
-from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.host.host_readings import HostReadings
 from perfscope.agent.host.listening import listening_sockets
 from perfscope.agent.host.process_readings import ProcessReadings
 from perfscope.agent.pace import Pace
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 200_000_000
 LOOKS_A_SLOW_ONE = 5
 MOST_SHARE = 0.007
 """Of a core. With the thread states (0.008) and the recorder itself the agent stays below 0.02."""
@@ -51,17 +50,18 @@ class OneProcess:
             self.stream.append({"ts": now_ns, "tid": self.target.ns_pid, **main})
 
 
-class Host:
+class Host(Collector):
     """The collector; looks less often when it costs more than its share of a core."""
 
     NAME = "host"
+    PERIOD_NS = 200_000_000
 
     def start(self, job: Job) -> None:
         self.job = job
         self.known: dict[int, OneProcess] = {}
         self.hidden: set[int] = set()
         self.looks = 0
-        self.pace = Pace(PERIOD_NS, MOST_SHARE)
+        self.pace = Pace(self.PERIOD_NS, MOST_SHARE)
         self.host = HostReadings(job.root_pid)
         self.host_stream = job.run.jsonl("host.counters", -1)
 

@@ -4,21 +4,21 @@ is near which device.
 
 from pathlib import Path
 
-from perfscope.agent.collector import Job
+from perfscope.agent.collector import Collector, Job
 from perfscope.agent.host.network_ports import SYS, Interfaces, ib_ports, neighbours
 from perfscope.agent.pace import Pace
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.device_facts import PortFacts
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 1_000_000_000
 MOST_SHARE = 0.002
 
 
-class Network:
+class Network(Collector):
     """The collector. Ports that come later are taken in, those that go keep what was read."""
 
     NAME = "network"
+    PERIOD_NS = 1_000_000_000
 
     def __init__(self, sys: Path = SYS) -> None:
         self.sys = sys
@@ -29,7 +29,7 @@ class Network:
         self.adapters = ib_ports(self.sys)
         self.interfaces = Interfaces(job.root_pid, self.sys)
         self.facts: dict[str, PortFacts] = {one.facts.port: one.facts for one in self.adapters}
-        self.pace = Pace(PERIOD_NS, MOST_SHARE)
+        self.pace = Pace(self.PERIOD_NS, MOST_SHARE)
         if not self.adapters and not self.interfaces.read():
             self.interfaces.close()
             raise CollectorUnavailable("the kernel shows no network port")

@@ -2,20 +2,20 @@
 "device.processes", "device.gaps".
 """
 
-from perfscope.agent.collector import Job
+from perfscope.agent.collector import Collector, Job
 from perfscope.agent.nvml.bindings import check
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 200_000_000
 LAST_WAIT_S = 1.0
 
 
-class Nvml:
+class Nvml(Collector):
     """The collector: takes what its threads have read. It enters nothing, so it runs at every
     depth.
     """
 
     NAME = "nvml"
+    PERIOD_NS = 200_000_000
 
     def start(self, job: Job) -> None:
         """Raises CollectorUnavailable where there are no usable bindings, no driver, no device, or
@@ -40,7 +40,7 @@ class Nvml:
         if not self.told and self.watch.ready.is_set():
             self.told = True
             self.tell()
-        return now_ns + PERIOD_NS
+        return now_ns + self.PERIOD_NS
 
     def raise_failures(self) -> None:
         for thread in (self.watch.thread, self.throughput.thread):

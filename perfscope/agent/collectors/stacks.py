@@ -8,7 +8,7 @@ measured; where it is more than its share of a core, it is started again at a lo
 import resource
 import time
 
-from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.collector import Collector, Job, Need, TargetProcess
 from perfscope.agent.py_spy import Event, Sampling, program, stacks
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run.manifest import SourceStatus
@@ -17,7 +17,6 @@ RATE_HZ = 10.0
 SLOWEST_HZ = 1.0
 MOST_SHARE = 0.01
 JUDGED_AFTER_NS = 5_000_000_000
-PERIOD_NS = 500_000_000
 MOST_PROCESSES = 4
 
 
@@ -78,12 +77,14 @@ class Watch:
         return rows
 
 
-class Stacks:
+class Stacks(Collector):
     """The collector. A thread that ended before its id was learned keeps its pthread handle for a
     tid.
     """
 
     NAME = "stacks"
+    PERIOD_NS = 500_000_000
+    NEEDS = frozenset({Need.NO_PROBE})
 
     def start(self, job: Job) -> None:
         spy = program()
@@ -111,7 +112,7 @@ class Stacks:
                 self.take_in(one)
         for watch in self.watched.values():
             watch.poll(MOST_SHARE / len(self.watched))
-        return now_ns + PERIOD_NS
+        return now_ns + self.PERIOD_NS
 
     def take_in(self, target: TargetProcess) -> None:
         try:

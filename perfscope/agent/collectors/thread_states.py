@@ -11,7 +11,7 @@ uninterruptible wait (state D) in a call on a file, or outside any call: a page 
 import math
 import os
 
-from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.entry import symbol_range
 from perfscope.agent.host import proc
 from perfscope.agent.host.process_readings import opened, pread
@@ -20,7 +20,6 @@ from perfscope.agent.pace import Pace
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 50_000_000
 MOST_SHARE = 0.008
 MOST_NEWCOMERS = 2
 """Taken in with one look: finding `_PyRuntime` takes a millisecond or two."""
@@ -98,10 +97,11 @@ def runtime_range(pid: int) -> tuple[int, int] | None:
         return None
 
 
-class ThreadStates:
+class ThreadStates(Collector):
     """The collector; looks less often when there are many threads to ask."""
 
     NAME = "thread_states"
+    PERIOD_NS = 50_000_000
 
     def start(self, job: Job) -> None:
         """Raises CollectorUnavailable where the kernel does not tell, or on an architecture whose
@@ -121,7 +121,7 @@ class ThreadStates:
         self.watched: dict[int, Watched] = {}
         self.looks = 0
         self.without_runtime: set[int] = set()
-        self.pace = Pace(PERIOD_NS, MOST_SHARE)
+        self.pace = Pace(self.PERIOD_NS, MOST_SHARE)
 
     def poll(self, now_ns: int) -> int:
         started = self.pace.start()

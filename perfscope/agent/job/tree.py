@@ -70,23 +70,23 @@ class Tree:
     """
 
     def __init__(
-        self, pid: int, *, all_ranks: bool = False, ours: bool = False, rank: int = -1
+        self, pid: int, *, all_ranks: bool = False, is_ours: bool = False, rank: int = -1
     ) -> None:
-        """`ours`: we have started it, whatever it is, or it has started us. `rank`: its own, where
-        it has said so.
+        """`is_ours`: perfscope started the target, or the target started perfscope; it may then be
+        any program. `rank`: the rank of the target, where it reported one.
 
         Raises UsageError when there is no such process or it is not Python, PerfscopeError when it
         has ended.
         """
         self.pid = pid
-        found = proc.stat(pid) if ours else None
+        found = proc.stat(pid) if is_ours else None
         self.start_ticks = (found or attachable.attachable(pid)).start_ticks
         self.tops = attachable.all_ranks(pid) if all_ranks else [pid]
         self.first_rank = (
             rank if rank >= 0 else 0 if all_ranks else attachable.place_among_spawned(pid)
         )
         self.known: dict[tuple[int, int], Known] = {}
-        self.spawning = Spawning(told=ours)
+        self.spawning = Spawning(told=is_ours)
         self.nameless: set[tuple[int, int]] = set()
         self.rank_assumed = False
 
