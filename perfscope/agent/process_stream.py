@@ -2,14 +2,14 @@
 
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.collectors import Probe
-from perfscope.agent.job.tree import Tree
+from perfscope.agent.job.tree import JobTree
 from perfscope.agent.job_identity import job_identity
 
 
 class ProcessStream:
     """Keeps `Job.processes` up to date and writes each change to the stream."""
 
-    def __init__(self, job: Job, tree: Tree, *, job_is_named: bool) -> None:
+    def __init__(self, job: Job, tree: JobTree, *, job_is_named: bool) -> None:
         self.job, self.tree, self.job_is_named = job, tree, job_is_named
         self.stream = job.run.jsonl("processes", -1)
         self.written: dict[int, dict[str, object]] = {}

@@ -17,7 +17,7 @@ from perfscope.agent.collectors import COLLECTORS, Kernels
 from perfscope.agent.cpu_use import CpuUse
 from perfscope.agent.end_of_recording import reason_to_end
 from perfscope.agent.idle_priority import lower_priority
-from perfscope.agent.job.tree import Tree
+from perfscope.agent.job.tree import JobTree
 from perfscope.agent.probe.counting_blocks import next_block
 from perfscope.agent.process_stream import ProcessStream
 from perfscope.agent.reached_depth import ReachedDepth
@@ -57,7 +57,7 @@ class Recorder:
     def __init__(self, plan: Plan, listed: Sequence[type[Collector]] = COLLECTORS) -> None:
         self.plan = plan
         is_ours = plan.probe_socket is not None
-        self.tree = Tree(plan.pid, all_ranks=plan.all_ranks, is_ours=is_ours, rank=plan.rank)
+        self.tree = JobTree(plan.pid, all_ranks=plan.all_ranks, is_ours=is_ours, rank=plan.rank)
         self.run = RunWriter.create(plan.out, create_manifest(plan, self.tree.tops))
         self.job = Job(self.run, plan.pid, refresh=self.refresh)
         self.processes = ProcessStream(self.job, self.tree, job_is_named=bool(plan.job))

@@ -73,9 +73,9 @@ def default_folder(program: str) -> Path:
     """`perfscope-PROGRAM-HHMMSS.perfscope` in the working directory; of several ranks started so
     each has its own.
     """
-    from perfscope.agent.job.roles import said_place
+    from perfscope.agent.job.roles import place_from_environment
 
-    rank = said_place(os.environ, "RANK")
+    rank = place_from_environment(os.environ, "RANK")
     of_rank = f"-rank{rank}" if rank >= 0 else ""
     return Path(f"perfscope-{Path(program).name}-{time.strftime('%H%M%S')}{of_rank}.perfscope")
 

@@ -21,8 +21,8 @@ import pynvml  # noqa: F401  before the forks; the driver's library is loaded af
 
 from perfscope.agent import amd, collector_runner, collectors
 from perfscope.agent.delivery.probe_socket import open_door
-from perfscope.agent.job.tree import Tree
-from perfscope.agent.nvml.watch import Watch
+from perfscope.agent.job.tree import JobTree
+from perfscope.agent.nvml.device_watch import DeviceWatch
 from perfscope.agent.recorder import Plan, Recorder
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run.folder import RunWriter
@@ -31,9 +31,9 @@ PROBLEMS = ".problems.json"
 FAULT = "injected fault"
 OWNERS: dict[str, Any] = {
     "Recorder": Recorder,
-    "Tree": Tree,
+    "JobTree": JobTree,
     "RunWriter": RunWriter,
-    "Watch": Watch,
+    "DeviceWatch": DeviceWatch,
     "amd": amd,
 }
 

@@ -26,15 +26,15 @@ STEPS = ("start", "poll", "stop")
 ENTERED = ("Probe", "Kernels")
 SOURCES = {make.__name__: make.NAME for make in COLLECTORS}
 OWN_STEPS = {
-    "refresh": ("Tree", "refresh", 2),
-    "first refresh": ("Tree", "refresh", 1),
+    "refresh": ("JobTree", "refresh", 2),
+    "first refresh": ("JobTree", "refresh", 1),
     "clock pairs": ("Recorder", "pair_clocks", 1),
     "flush": ("RunWriter", "flush", 1),
     "manifest": ("RunWriter", "replace_manifest", 2),
     "progress": ("Recorder", "progress", 2),
     "view": ("tick", "", 1),
 }
-THREADS = {"nvml": ("Watch", "slow", "nvml"), "amdsmi": ("amd", "row", "amd")}
+THREADS = {"nvml": ("DeviceWatch", "read_slow", "nvml"), "amdsmi": ("amd", "read_counters", "amd")}
 
 
 def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:

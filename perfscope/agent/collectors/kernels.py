@@ -14,7 +14,7 @@ from typing import Any
 
 from perfscope.agent.collector import Collector, Job, Need
 from perfscope.agent.collectors.probe import Probe, Visit
-from perfscope.agent.host.cgroup import group, memory_left_bytes
+from perfscope.agent.host.cgroup import find_group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
 from perfscope.agent.profiler_windows.agreed_step import agreed
 from perfscope.agent.profiler_windows.trace_store import TraceStore
@@ -147,7 +147,7 @@ class Kernels(Collector):
         """A window now, or when update `number` has ended."""
         self.asked_ns[pid] = now_ns
         self.asked += 1
-        memory = group(pid, "memory")
+        memory = find_group(pid, "memory")
         room = [available_bytes(), memory_left_bytes(memory) if memory is not None else None]
         left = min((one for one in room if one is not None), default=None)
         events = self.window.affordable(left)

@@ -361,7 +361,7 @@ class Probe(Collector):
         self.keep_facts(visit)
         if len(records):
             visit.count += len(records) // WIDTH
-            visit.steps.see(records)
+            visit.steps.count(records)
             visit.records.append(records)
 
     def worker(self, pid: int) -> int:
