@@ -27,7 +27,7 @@ import numpy.typing as npt
 from benchmarks.others import Others
 
 FOLDER = Path(__file__).parent.parent / "sample_workloads"
-DECLARED = re.compile(r'^"""ill: ([a-z-]+)(?:/([a-z-]+))?(?: \+ ([a-z-]+))?\. ')
+DECLARED = re.compile(r'^"""Verdict: ([a-z-]+)(?:/([a-z-]+))?(?: \+ ([a-z-]+))?\. ')
 WARM_UP_S = 4.0
 OWN_S = 8.0
 

@@ -1,5 +1,6 @@
-"""ill: healthy. A GAN that accumulates gradients, has two optimizers and evaluates now and then:
-one step a round.
+"""Verdict: healthy. A GAN with gradient accumulation, two optimizers and regular evaluation.
+
+One step is one round of accumulation and both updates.
 """
 
 import contextlib
@@ -12,7 +13,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sample_workloads.training import Meter, arguments, device, layers, over_ranks, own_part
+from sample_workloads.training import (
+    Meter,
+    device,
+    distribute,
+    make_layers,
+    parse_arguments,
+    rank_sampler,
+)
 
 WIDTH = 256
 ACCUMULATE, EVALUATE_EVERY, EVALUATION = 4, 50, 8
@@ -23,67 +31,73 @@ class Gan:
     """A generator, a discriminator and an optimizer for each."""
 
     def __init__(self) -> None:
-        self.generator = over_ranks(layers(WIDTH, 4, classes=WIDTH))
-        self.discriminator = over_ranks(layers(WIDTH, 4, classes=1))
-        self.improve_generator = torch.optim.AdamW(self.generator.parameters(), lr=1e-4)
-        self.improve_discriminator = torch.optim.AdamW(self.discriminator.parameters(), lr=1e-4)
+        self.generator = distribute(make_layers(WIDTH, 4, classes=WIDTH))
+        self.discriminator = distribute(make_layers(WIDTH, 4, classes=1))
+        self.generator_optimizer = torch.optim.AdamW(self.generator.parameters(), lr=1e-4)
+        self.discriminator_optimizer = torch.optim.AdamW(self.discriminator.parameters(), lr=1e-4)
 
-    def discriminate(self, real: torch.Tensor) -> torch.Tensor:
-        """The discriminator's loss: real pictures are real, made ones are not."""
-        made = self.generator(torch.randn_like(real)).detach()
-        judged = self.discriminator(torch.cat([real, made]))
-        truth = torch.cat([torch.ones(len(real), 1), torch.zeros(len(made), 1)]).to(judged.device)
-        return nn.functional.binary_cross_entropy_with_logits(judged, truth)
+    def discriminator_loss(self, real: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the discriminator on real and generated samples."""
+        generated = self.generator(torch.randn_like(real)).detach()
+        scores = self.discriminator(torch.cat([real, generated]))
+        truth = torch.cat([torch.ones(len(real), 1), torch.zeros(len(generated), 1)]).to(
+            scores.device
+        )
+        return nn.functional.binary_cross_entropy_with_logits(scores, truth)
 
-    def deceive(self, real: torch.Tensor) -> torch.Tensor:
-        """The generator's loss: what it makes should pass for real."""
-        judged = self.discriminator(self.generator(torch.randn_like(real)))
-        return nn.functional.binary_cross_entropy_with_logits(judged, torch.ones_like(judged))
+    def generator_loss(self, real: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the generator: its samples should pass for real."""
+        scores = self.discriminator(self.generator(torch.randn_like(real)))
+        return nn.functional.binary_cross_entropy_with_logits(scores, torch.ones_like(scores))
 
     def accumulate(self, real: torch.Tensor, *, last: bool) -> None:
-        """Both gradients of one micro-batch; ranks exchange them with the last one only."""
-        with contextlib.ExitStack() as local:
+        """Add both gradients of a micro-batch; ranks exchange them with the last one only."""
+        with contextlib.ExitStack() as without_exchange:
             for part in (self.generator, self.discriminator):
                 if isinstance(part, nn.parallel.DistributedDataParallel) and not last:
-                    local.enter_context(part.no_sync())
+                    without_exchange.enter_context(part.no_sync())
             self.discriminator.requires_grad_(True)
-            (self.discriminate(real) / ACCUMULATE).backward()
+            (self.discriminator_loss(real) / ACCUMULATE).backward()
             self.discriminator.requires_grad_(False)
-            (self.deceive(real) / ACCUMULATE).backward()
+            (self.generator_loss(real) / ACCUMULATE).backward()
 
-    def improve(self) -> None:
-        """Both optimizers, one after the other."""
-        for optimizer in (self.improve_discriminator, self.improve_generator):
+    def update(self) -> None:
+        """Run both optimizers."""
+        for optimizer in (self.discriminator_optimizer, self.generator_optimizer):
             optimizer.step()
             optimizer.zero_grad()
 
     @torch.inference_mode()
     def evaluate(self, held_out: DataLoader[Batch]) -> float:
-        """Mean loss of the discriminator over a few batches."""
+        """Return the mean loss of the discriminator over a few batches."""
         batches = itertools.islice(held_out, EVALUATION)
-        return sum(float(self.discriminate(real.to(device()))) for (real,) in batches) / EVALUATION
+        return (
+            sum(float(self.discriminator_loss(real.to(device()))) for (real,) in batches)
+            / EVALUATION
+        )
 
 
-def forever(loader: DataLoader[Batch]) -> Iterator[Any]:
-    """Epoch after epoch."""
+def cycle_batches(loader: DataLoader[Batch]) -> Iterator[Any]:
+    """Yield batches, epoch after epoch."""
     while True:
         yield from loader
 
 
 def main() -> None:
-    args = arguments(__doc__)
+    """Run the workload."""
+    args = parse_arguments(__doc__)
     data = TensorDataset(torch.randn(65536, WIDTH))
-    loader = DataLoader(data, batch_size=128, sampler=own_part(data))
+    loader = DataLoader(data, batch_size=128, sampler=rank_sampler(data))
     held_out = DataLoader(data, batch_size=128)
-    gan, meter, batches = Gan(), Meter(args), forever(loader)
+    gan, meter, batches = Gan(), Meter(args), cycle_batches(loader)
     while not meter.done():
         waited = 0.0
         for micro_step in range(ACCUMULATE):
-            asked = time.monotonic()
+            began = time.monotonic()
             (real,) = next(batches)
-            waited += time.monotonic() - asked
+            waited += time.monotonic() - began
             gan.accumulate(real.to(device()), last=micro_step == ACCUMULATE - 1)
-        gan.improve()
+        gan.update()
         meter.step(waited)
         if meter.steps % EVALUATE_EVERY == 0:
             gan.evaluate(held_out)

@@ -1,5 +1,6 @@
-"""ill: cpu-throttled. A rank may use half a core: their control group stops them for half of every
-tenth of a second.
+"""Verdict: cpu-throttled. Each rank may use half a core.
+
+Their control group stops them for half of every 100 ms.
 """
 
 import atexit
@@ -14,9 +15,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from sample_workloads.training import (
     LOCAL_RANKS,
     UNDER_TORCHRUN,
-    arguments,
-    layers,
-    own_part,
+    make_layers,
+    parse_arguments,
+    rank_sampler,
     train,
 )
 
@@ -26,14 +27,12 @@ NAME = "half-a-core-"
 
 
 def cpu_root() -> Path:
-    """Where groups with a CPU quota are made: the cpu controller of version 1, or the one hierarchy
-    of version 2.
-    """
+    """Return the folder for groups with a CPU quota: the v1 cpu controller, or the root of v2."""
     return ROOT if (ROOT / "cgroup.controllers").exists() else ROOT / "cpu"
 
 
-def own_group() -> Path:
-    """The group that this process is in now."""
+def current_group() -> Path:
+    """Return the group that this process is in."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if (controllers == "" and cpu_root() == ROOT) or "cpu" in controllers.split(","):
@@ -42,16 +41,16 @@ def own_group() -> Path:
     return cpu_root()
 
 
-def limited_group() -> Path:
-    """A group with half a core for each local rank, new for the first of them."""
-    for left_behind in cpu_root().glob(f"{NAME}*"):
-        with contextlib.suppress(OSError):  # only an empty one can be removed: that of a killed run
-            left_behind.rmdir()
-    group = cpu_root() / f"{NAME}{members()[-1]}"
+def create_limited_group() -> Path:
+    """Return a group with half a core per local rank; the first rank creates it."""
+    # Only an empty group can be removed: that of a run that was killed.
+    for old_group in cpu_root().glob(f"{NAME}*"):
+        remove_group(old_group)
+    group = cpu_root() / f"{NAME}{limited_pids()[-1]}"
     if cpu_root() == ROOT:
         (ROOT / "cgroup.subtree_control").write_text("+cpu")
     group.mkdir(exist_ok=True)
-    atexit.register(removed, group)
+    atexit.register(remove_group, group)
     quota_us = LOCAL_RANKS * PERIOD_US // 2
     if cpu_root() == ROOT:
         (group / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
@@ -61,43 +60,41 @@ def limited_group() -> Path:
     return group
 
 
-def removed(group: Path) -> None:
-    """Away with it, by the last that leaves it."""
+def remove_group(group: Path) -> None:
+    """Remove a group if it is empty."""
     with contextlib.suppress(OSError):
         group.rmdir()
 
 
-def members() -> list[int]:
-    """The processes that are limited: this one, and under torchrun the launcher too, as in a
-    container.
-    """
+def limited_pids() -> list[int]:
+    """Return the processes to limit: this one and, under torchrun, its launcher."""
     return [os.getpid(), os.getppid()] if UNDER_TORCHRUN else [os.getpid()]
 
 
-def half_a_core() -> None:
-    """Enter a control group with half a core; left and removed when the program ends."""
+def limit_to_half_a_core() -> None:
+    """Enter a control group with half a core; leave and remove it when the program ends."""
     try:
-        home, group = own_group() / "cgroup.procs", limited_group()
-        for pid in members():
+        home, group = current_group() / "cgroup.procs", create_limited_group()
+        for pid in limited_pids():
             (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
         print(
-            f"cpu_quota: no control group can be made here ({error.strerror}); it takes root",
+            f"cpu_quota: cannot create a control group ({error.strerror}); run it as root",
             file=sys.stderr,
         )
         sys.exit(3)
-    for pid in members():
-        atexit.register(
-            home.write_text, str(pid)
-        )  # before the group is removed: last in, first out
+    for pid in limited_pids():
+        # This runs before the group is removed: exit handlers run in reverse order.
+        atexit.register(home.write_text, str(pid))
 
 
 def main() -> None:
-    args = arguments(__doc__)
+    """Run the workload."""
+    args = parse_arguments(__doc__)
     if not args.fix:
-        half_a_core()
+        limit_to_half_a_core()
     data = TensorDataset(torch.randn(8192, 512), torch.randint(0, 10, (8192,)))
-    train(layers(512, 12), DataLoader(data, batch_size=128, sampler=own_part(data)), args)
+    train(make_layers(512, 12), DataLoader(data, batch_size=128, sampler=rank_sampler(data)), args)
 
 
 if __name__ == "__main__":

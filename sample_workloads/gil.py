@@ -1,6 +1,4 @@
-"""ill: gil-contention. A thread of the training process computes statistics in pure Python and
-holds the interpreter.
-"""
+"""Verdict: gil-contention. A thread of the training process computes statistics in pure Python."""
 
 import multiprocessing
 import os
@@ -10,14 +8,14 @@ import threading
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sample_workloads.training import arguments, layers, own_part, train
+from sample_workloads.training import make_layers, parse_arguments, rank_sampler, train
 
 WIDTH = 2048
 BATCH = 64
 
 
 class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Whole batches, made beforehand."""
+    """Complete batches, created in advance."""
 
     def __init__(self, number: int) -> None:
         self.inputs = torch.randn(number, BATCH, WIDTH)
@@ -30,30 +28,34 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.inputs[index], self.labels[index]
 
 
-def statistics(numbers: int = 1 << 62) -> None:
-    """Never-ending arithmetic on a running series."""
+def compute_statistics(numbers: int = 1 << 62) -> None:
+    """Update the mean of a very long series."""
     mean = 0.0
     for number in range(numbers):
         mean += (number % 1000 - mean) / (number + 1)
 
 
-def statistics_apart() -> None:
-    """The same in a process of its own that yields to training, until the training is gone."""
+def compute_in_own_process() -> None:
+    """Compute statistics at low priority until the training process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(19)
-    program = multiprocessing.parent_process()
-    while program is not None and program.is_alive():
-        statistics(1_000_000)
+    training = multiprocessing.parent_process()
+    while training is not None and training.is_alive():
+        compute_statistics(1_000_000)
 
 
 def main() -> None:
-    args = arguments(__doc__)
+    """Run the workload."""
+    args = parse_arguments(__doc__)
     if args.fix:
-        multiprocessing.get_context("spawn").Process(target=statistics_apart, daemon=True).start()
+        context = multiprocessing.get_context("spawn")
+        context.Process(target=compute_in_own_process, daemon=True).start()
     else:
-        threading.Thread(target=statistics, daemon=True).start()
+        threading.Thread(target=compute_statistics, daemon=True).start()
     data = Batches(64)
-    train(layers(WIDTH, 1), DataLoader(data, batch_size=None, sampler=own_part(data)), args)
+    train(
+        make_layers(WIDTH, 1), DataLoader(data, batch_size=None, sampler=rank_sampler(data)), args
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""Images that must be decoded, and a store on this machine that is as slow to answer as one far
-away.
-"""
+"""Images that must be decoded, and a local image store with the latency of a remote one."""
 
 import multiprocessing
 import os
@@ -22,17 +20,16 @@ WIDTH = 3 * SMALL * SMALL
 DISTINCT = 16
 
 
-def compressed(seed: int, side: int) -> bytes:
-    """One RGB picture of `side` x `side`, smooth with some noise, as a PNG would store it."""
+def encode_image(seed: int, side: int) -> bytes:
+    """Return an RGB image of `side` x `side`, compressed as in a PNG: a ramp with some noise."""
     noise = np.random.default_rng(seed)
     ramp = np.add.outer(np.arange(side), np.arange(side))[..., None] * np.array([1, 2, 3])
-    return zlib.compress(
-        ((ramp + noise.integers(0, 8, (side, side, 3))) % 256).astype(np.uint8).tobytes(), 6
-    )
+    pixels = (ramp + noise.integers(0, 8, (side, side, 3))) % 256
+    return zlib.compress(pixels.astype(np.uint8).tobytes(), 6)
 
 
-def decoded(data: bytes, side: int) -> torch.Tensor:
-    """The picture as the model wants it: SMALL x SMALL, normalised, flat."""
+def decode_image(data: bytes, side: int) -> torch.Tensor:
+    """Return the input of the model: the image at SMALL x SMALL, normalized, flat."""
     pixels = np.frombuffer(zlib.decompress(data), np.uint8).reshape(side, side, 3)
     block = side // SMALL
     small = pixels.reshape(SMALL, block, SMALL, block, 3).mean(axis=(1, 3), dtype=np.float32)
@@ -40,93 +37,94 @@ def decoded(data: bytes, side: int) -> torch.Tensor:
 
 
 class Images(Dataset[Any]):
-    """Decodes on every access, or, with `ahead`, once when it is made."""
+    """Images that are decoded on every access; with `decode_once`, when the dataset is created."""
 
-    def __init__(self, *, side: int, ahead: bool = False) -> None:
+    def __init__(self, *, side: int, decode_once: bool = False) -> None:
         self.side = side
-        self.files = [compressed(seed, side) for seed in range(DISTINCT)]
-        self.ready = [decoded(data, side) for data in self.files] if ahead else None
+        self.files = [encode_image(seed, side) for seed in range(DISTINCT)]
+        self.ready = [decode_image(data, side) for data in self.files] if decode_once else None
 
     def __len__(self) -> int:
         return 200_000
 
     def __getitem__(self, index: int) -> Any:
-        at = index % DISTINCT
-        image = self.ready[at] if self.ready else decoded(self.files[at], self.side)
+        number = index % DISTINCT
+        if self.ready:
+            image = self.ready[number]
+        else:
+            image = decode_image(self.files[number], self.side)
         return image, index % 10
 
 
-def side_for(cores: float) -> int:
-    """Pictures so large that decoding sixteen of them keeps so many cores busy for about 30 ms
-    each.
-    """
+def image_side(cores: float) -> int:
+    """Return the side of images of which 16 take about 30 ms to decode on so many cores."""
     return SMALL * round(304 * cores**0.5 / SMALL)
 
 
-class Answer(socketserver.BaseRequestHandler):
-    """The store's side of one connection: four bytes ask, a picture comes back after the way there
-    and back.
-    """
+class ImageRequestHandler(socketserver.BaseRequestHandler):
+    """One connection of the store: it answers each request of four bytes with an image."""
 
-    server: "Store"
+    server: "ImageStore"
 
     def handle(self) -> None:
-        while asked := self.request.recv(4, socket.MSG_WAITALL):
+        """Answer all requests, each after the latency of the store."""
+        while request := self.request.recv(4, socket.MSG_WAITALL):
             time.sleep(self.server.latency_s)
-            stored = self.server.files[int.from_bytes(asked, "big") % DISTINCT]
+            stored = self.server.files[int.from_bytes(request, "big") % DISTINCT]
             self.request.sendall(len(stored).to_bytes(4, "big") + stored)
 
 
-class Store(socketserver.ThreadingTCPServer):
-    """An object store: a thread for each connection."""
+class ImageStore(socketserver.ThreadingTCPServer):
+    """An object store with one thread per connection."""
 
     daemon_threads = True
 
     def __init__(self, side: int, latency_s: float) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(("127.0.0.1", 0), ImageRequestHandler)
         self.latency_s = latency_s
-        self.files = [compressed(seed, side) for seed in range(DISTINCT)]
+        self.files = [encode_image(seed, side) for seed in range(DISTINCT)]
 
 
-def serve(port: Connection, side: int, latency_s: float) -> None:
-    """The store's process: serves until the program that started it is gone."""
+def serve_images(port: Connection, side: int, latency_s: float) -> None:
+    """Serve images until the program that started this process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     program = multiprocessing.parent_process()
     assert program is not None
-    with Store(side, latency_s) as store:
+    with ImageStore(side, latency_s) as store:
         threading.Thread(target=store.serve_forever, daemon=True).start()
         port.send(store.server_address[1])
         program.join()
 
 
 def open_store(side: int, latency_s: float) -> int:
-    """Start a store of pictures in a process of its own; the port where it answers."""
-    ours, theirs = multiprocessing.Pipe()
+    """Start an image store in a process of its own; return its port."""
+    receiver, sender = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    context.Process(target=serve, args=(theirs, side, latency_s), daemon=True).start()
-    port: int = ours.recv()
+    context.Process(target=serve_images, args=(sender, side, latency_s), daemon=True).start()
+    port: int = receiver.recv()
     return port
 
 
 class RemoteImages(Dataset[Any]):
-    """Pictures of the store, decoded; one connection for each process and thread that asks."""
+    """Images of the store, decoded; each process and thread has a connection of its own."""
 
     def __init__(self, port: int, side: int) -> None:
         self.port, self.side = port, side
-        self.lines: dict[tuple[int, int], socket.socket] = {}
+        self.connections: dict[tuple[int, int], socket.socket] = {}
 
     def __len__(self) -> int:
         return 200_000
 
-    def line(self) -> socket.socket:
-        """The connection of this process and thread."""
-        asker = os.getpid(), threading.get_ident()
-        if asker not in self.lines:
-            self.lines[asker] = socket.create_connection(("127.0.0.1", self.port))
-        return self.lines[asker]
+    def connection(self) -> socket.socket:
+        """Return the connection of this process and thread."""
+        key = os.getpid(), threading.get_ident()
+        if key not in self.connections:
+            self.connections[key] = socket.create_connection(("127.0.0.1", self.port))
+        return self.connections[key]
 
     def __getitem__(self, index: int) -> Any:
-        line = self.line()
-        line.sendall(index.to_bytes(4, "big"))
-        size = int.from_bytes(line.recv(4, socket.MSG_WAITALL), "big")
-        return decoded(line.recv(size, socket.MSG_WAITALL), self.side), index % 10
+        connection = self.connection()
+        connection.sendall(index.to_bytes(4, "big"))
+        size = int.from_bytes(connection.recv(4, socket.MSG_WAITALL), "big")
+        data = connection.recv(size, socket.MSG_WAITALL)
+        return decode_image(data, self.side), index % 10

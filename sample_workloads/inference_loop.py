@@ -1,6 +1,4 @@
-"""ill: input-bound/unknown-loader. An inference loop that fetches and decodes each input itself
-before it calls the model.
-"""
+"""Verdict: input-bound/unknown-loader. An inference loop loads each input before the model call."""
 
 import itertools
 import time
@@ -11,48 +9,50 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from sample_workloads.images import WIDTH, RemoteImages, open_store
-from sample_workloads.training import GPU_VARIATIONS, Meter, arguments, device, layers
+from sample_workloads.training import GPU_VARIATIONS, Meter, device, make_layers, parse_arguments
 
 SIDE = 192
 LATENCY_S = 0.001
 BATCH, CROPS = 12, 6
-THREADS, AHEAD = 4, 8
+THREADS, PREFETCHED = 4, 8
 
 
-def batch(data: RemoteImages, number: int) -> torch.Tensor:
-    """The inputs of one call."""
-    return torch.stack([data[index][0] for index in range(number * BATCH, (number + 1) * BATCH)])
+def load_batch(data: RemoteImages, number: int) -> torch.Tensor:
+    """Return the inputs of one call of the model."""
+    first = number * BATCH
+    return torch.stack([data[index][0] for index in range(first, first + BATCH)])
 
 
-def in_line(data: RemoteImages) -> Iterator[torch.Tensor]:
-    """Each batch when it is asked for."""
+def load_on_demand(data: RemoteImages) -> Iterator[torch.Tensor]:
+    """Yield batches, each loaded when it is needed."""
     for number in itertools.count():
-        yield batch(data, number)
+        yield load_batch(data, number)
 
 
-def ahead(data: RemoteImages) -> Iterator[torch.Tensor]:
-    """Batches that threads make while the model works (neither the network nor zlib holds the
-    interpreter).
-    """
+def prefetch(data: RemoteImages) -> Iterator[torch.Tensor]:
+    """Yield batches that threads load while the model runs; they hardly need the GIL."""
     with ThreadPoolExecutor(THREADS) as pool:
-        coming = deque(pool.submit(batch, data, number) for number in range(AHEAD))
-        for number in itertools.count(AHEAD):
-            coming.append(pool.submit(batch, data, number))
-            yield coming.popleft().result()
+        pending = deque(pool.submit(load_batch, data, number) for number in range(PREFETCHED))
+        for number in itertools.count(PREFETCHED):
+            pending.append(pool.submit(load_batch, data, number))
+            yield pending.popleft().result()
 
 
 def main() -> None:
-    args = arguments(__doc__)
+    """Run the workload."""
+    args = parse_arguments(__doc__)
     data = RemoteImages(open_store(SIDE, LATENCY_S), SIDE)
-    model = layers(WIDTH, 12).to(device()).eval()
+    model = make_layers(WIDTH, 12).to(device()).eval()
     crops = CROPS * (GPU_VARIATIONS if device().type == "cuda" else 1)
-    meter, inputs = Meter(args), ahead(data) if args.fix else in_line(data)
+    inputs = prefetch(data) if args.fix else load_on_demand(data)
+    meter = Meter(args)
     with torch.inference_mode():
         while not meter.done():
-            asked = time.monotonic()
+            began = time.monotonic()
             images = next(inputs)
-            waited = time.monotonic() - asked
-            model(images.to(device()).repeat(crops, 1)).argmax(1)
+            waited = time.monotonic() - began
+            scores = model(images.to(device()).repeat(crops, 1))
+            scores.argmax(1)
             meter.step(waited)
 
 

@@ -1,17 +1,18 @@
-"""ill: launch-bound. Many small experts run one after the other: an operator is over before the
-next is called.
+"""Verdict: launch-bound. 256 small experts run one after the other.
+
+Each kernel ends before the next one is launched.
 """
 
 import torch
 from torch import nn
 
-from sample_workloads.training import arguments, train
+from sample_workloads.training import parse_arguments, train
 
 EXPERTS, WIDTH, BATCH = 256, 32, 64
 
 
-class OneByOne(nn.Module):
-    """A layer for each expert, and a loop over them."""
+class SequentialExperts(nn.Module):
+    """One layer per expert, run in a loop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,8 +24,8 @@ class OneByOne(nn.Module):
         )
 
 
-class AtOnce(nn.Module):
-    """All of them as one batched product."""
+class BatchedExperts(nn.Module):
+    """All experts as one batched matrix multiplication."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,9 +37,10 @@ class AtOnce(nn.Module):
 
 
 def main() -> None:
-    args = arguments(__doc__)
+    """Run the workload."""
+    args = parse_arguments(__doc__)
     data = [(torch.randn(EXPERTS, BATCH, WIDTH),) for _ in range(16)]
-    model: nn.Module = AtOnce() if args.fix else OneByOne()
+    model: nn.Module = BatchedExperts() if args.fix else SequentialExperts()
     train(model, data, args, learn=lambda model, batch: model(batch[0]).square().mean())
 
 

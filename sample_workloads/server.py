@@ -1,6 +1,4 @@
-"""ill: healthy. An inference server: the main thread only waits for connections, other threads call
-the model.
-"""
+"""Verdict: healthy. An inference server: its main thread waits, and other threads run the model."""
 
 import contextlib
 import http.client
@@ -12,16 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
 
-from sample_workloads.training import Meter, arguments, device, layers
+from sample_workloads.training import Meter, device, make_layers, parse_arguments
 
-MODEL = layers(512, 12).to(device()).eval()
+MODEL = make_layers(512, 12).to(device()).eval()
 PAUSE_S = 0.005
 
 
-class Predict(BaseHTTPRequestHandler):
-    """POST anything, get a class."""
+class PredictHandler(BaseHTTPRequestHandler):
+    """Answers each POST request with a predicted class."""
 
     def do_POST(self) -> None:
+        """Run the model on random inputs and send a class."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with torch.inference_mode():
             scores = MODEL(torch.randn(128, 512, device=device()))
@@ -32,34 +31,38 @@ class Predict(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Do not log requests."""
 
 
-def ask(port: int) -> None:
-    """One call, over a connection of its own."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as line:
-        line.request("POST", "/", b"x")
-        line.getresponse().read()
+def send_request(port: int) -> None:
+    """Send one request over a new connection."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        connection.request("POST", "/", b"x")
+        connection.getresponse().read()
 
 
-def client(server: socketserver.BaseServer, port: int, meter: Meter) -> None:
-    """Calls until the meter says stop, then stops the server."""
+def run_client(server: socketserver.BaseServer, port: int, meter: Meter) -> None:
+    """Send requests until the meter is done, then stop the server."""
     while not meter.done():
-        ask(port)
+        send_request(port)
         meter.step()
         time.sleep(PAUSE_S)
     end = threading.Thread(target=server.shutdown, daemon=True)
     end.start()
-    while end.is_alive():  # the server looks up from waiting only when somebody calls
+    # The server checks for its end only when a request comes in.
+    while end.is_alive():
         with contextlib.suppress(OSError, http.client.HTTPException):
-            ask(port)
+            send_request(port)
 
 
 def main() -> None:
-    args = arguments(__doc__)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Predict)
+    """Run the workload."""
+    args = parse_arguments(__doc__)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), PredictHandler)
     meter = Meter(args)
-    threading.Thread(target=client, args=(server, server.server_port, meter), daemon=True).start()
+    threading.Thread(
+        target=run_client, args=(server, server.server_port, meter), daemon=True
+    ).start()
     with server:
         server.serve_forever(poll_interval=3600)
 

@@ -1,6 +1,4 @@
-"""ill: input-bound/storage-bound. Every item is read from the disk itself, past the page cache; the
-workers wait for it.
-"""
+"""Verdict: input-bound/storage-bound. Workers wait for reads that bypass the page cache."""
 
 import mmap
 import os
@@ -15,47 +13,57 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sample_workloads.training import arguments, classify, exchanging, layers, own_part, train
+from sample_workloads.training import (
+    classify,
+    make_layers,
+    parse_arguments,
+    rank_sampler,
+    step_slowdown,
+    train,
+)
 
-SCRATCH = os.environ.get("SCRATCH", "/var/tmp")  # /tmp may be memory
+SCRATCH = os.environ.get("SCRATCH", "/var/tmp")
+"""A folder on a disk; /tmp may be in memory."""
 CHUNK = 1 << 20
 CHUNKS = 192
 WIDTH = 512
 BATCH = 4
 BATCH_S = 0.075
-TRIAL = 64
+TRIAL_READS = 64
 
 
 class Blocks(Dataset[Any]):
-    """Random blocks of a file, read directly from the disk, or, with `in_memory`, once when it is
-    made.
-    """
+    """Random blocks of a file; with `in_memory`, all are read when the dataset is created."""
 
     def __init__(self, file: int, reads: int, *, in_memory: bool = False) -> None:
         self.file, self.reads = file, reads
         self.buffer: mmap.mmap | None = None
-        self.memory = [bytes(self.block(at)) for at in range(CHUNKS)] if in_memory else None
+        self.memory = [bytes(self.block(chunk)) for chunk in range(CHUNKS)] if in_memory else None
 
     def __len__(self) -> int:
         return 200_000
 
-    def block(self, at: int) -> memoryview:
+    def block(self, number: int) -> memoryview:
+        """Read a block from the disk."""
         if self.buffer is None:
-            self.buffer = mmap.mmap(-1, CHUNK)  # O_DIRECT wants aligned memory
-        os.preadv(self.file, [self.buffer], at * CHUNK)
+            # O_DIRECT needs aligned memory.
+            self.buffer = mmap.mmap(-1, CHUNK)
+        os.preadv(self.file, [self.buffer], number * CHUNK)
         return memoryview(self.buffer)
 
     def __getitem__(self, index: int) -> Any:
-        chance = random.Random(index)
+        random_numbers = random.Random(index)
         for _ in range(self.reads):
-            at = chance.randrange(CHUNKS)
-            pixels = (self.memory[at] if self.memory else self.block(at))[:WIDTH]
+            number = random_numbers.randrange(CHUNKS)
+            block = self.memory[number] if self.memory else self.block(number)
+            pixels = block[:WIDTH]
         return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).float() / 255, index % 10
 
 
-def scratch_file() -> int:
-    """A file of CHUNKS blocks, open for reading past the page cache; it has no name and goes with
-    the program.
+def open_scratch_file() -> int:
+    """Return a file of CHUNKS blocks, open for reads that bypass the page cache.
+
+    It has no name, so it vanishes with the program.
     """
     with tempfile.TemporaryFile(dir=SCRATCH) as file:
         for _ in range(CHUNKS):
@@ -65,34 +73,36 @@ def scratch_file() -> int:
         return os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_DIRECT)
 
 
-def reads_that_last(file: int, readers: int) -> int:
-    """How many blocks an item must have here for batches to come as slowly as from a slow network
-    disk.
-    """
-    trials = [Blocks(file, TRIAL) for _ in range(readers)]
+def calibrate_reads(file: int, readers: int) -> int:
+    """Return the blocks per item for which batches are as slow as from a slow network disk."""
+    trials = [Blocks(file, TRIAL_READS) for _ in range(readers)]
     with ThreadPoolExecutor(readers) as pool:
-        for seed in range(2):  # the first time warms up
+        # The first of two runs is a warm-up.
+        for seed in range(2):
             began = time.monotonic()
             list(pool.map(Blocks.__getitem__, trials, range(seed, seed + readers)))
-        seconds_a_block = (time.monotonic() - began) / (TRIAL * readers)
-    return max(1, round(BATCH_S * exchanging() / BATCH / seconds_a_block))
+        seconds_per_block = (time.monotonic() - began) / (TRIAL_READS * readers)
+    return max(1, round(BATCH_S * step_slowdown() / BATCH / seconds_per_block))
 
 
 def main() -> None:
-    args = arguments(__doc__, workers=2)
+    """Run the workload."""
+    args = parse_arguments(__doc__, workers=2)
     try:
-        file = scratch_file()
-        reads = reads_that_last(file, max(args.workers, 1))
+        file = open_scratch_file()
+        reads = calibrate_reads(file, max(args.workers, 1))
     except OSError as error:
         print(
-            f"storage: {SCRATCH} has no direct reads ({error.strerror}); set SCRATCH to another"
-            " disk",
+            f"storage: {SCRATCH} does not support direct reads ({error.strerror}); set SCRATCH to a"
+            " folder on another disk",
             file=sys.stderr,
         )
         sys.exit(3)
     data = Blocks(file, reads, in_memory=args.fix)
-    loader = DataLoader(data, batch_size=BATCH, sampler=own_part(data), num_workers=args.workers)
-    train(layers(WIDTH, 12), loader, args, learn=partial(classify, variations=24))
+    loader = DataLoader(
+        data, batch_size=BATCH, sampler=rank_sampler(data), num_workers=args.workers
+    )
+    train(make_layers(WIDTH, 12), loader, args, learn=partial(classify, variations=24))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""ill: input-bound/transfer-bound. Batches carry large nested lists, which the training process
-unpickles while it waits.
+"""Verdict: input-bound/transfer-bound. Batches contain large nested lists.
+
+The training process unpickles them while it waits for the batch.
 """
 
 from typing import Any
@@ -7,19 +8,19 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sample_workloads.training import arguments, layers, own_part, train
+from sample_workloads.training import make_layers, parse_arguments, rank_sampler, train
 
 WIDTH = 512
 BOXES = 300
 
 
 class Annotated(Dataset[Any]):
-    """Inputs with their annotated boxes, as Python lists or as one tensor."""
+    """Inputs with annotated boxes, as Python lists or as one tensor."""
 
     def __init__(self, *, as_tensor: bool) -> None:
         self.values = torch.randn(WIDTH)
         self.boxes = [
-            [float(at), at + 0.5, at + 1.5, at + 2.5, float(at % 80)] for at in range(BOXES)
+            [float(box), box + 0.5, box + 1.5, box + 2.5, float(box % 80)] for box in range(BOXES)
         ]
         self.tensor = torch.tensor(self.boxes) if as_tensor else None
 
@@ -31,20 +32,25 @@ class Annotated(Dataset[Any]):
         return self.values, index % 10, boxes
 
 
-def with_boxes(items: list[Any]) -> Any:
-    """Tensors for the inputs; the boxes as they come."""
+def collate_with_boxes(items: list[Any]) -> Any:
+    """Stack the inputs; leave lists of boxes as they are."""
     inputs, labels, boxes = zip(*items, strict=True)
-    together = torch.stack(boxes) if isinstance(boxes[0], torch.Tensor) else boxes
-    return torch.stack(inputs), torch.tensor(labels), together
+    collated = torch.stack(boxes) if isinstance(boxes[0], torch.Tensor) else boxes
+    return torch.stack(inputs), torch.tensor(labels), collated
 
 
 def main() -> None:
-    args = arguments(__doc__, workers=2)
+    """Run the workload."""
+    args = parse_arguments(__doc__, workers=2)
     data = Annotated(as_tensor=args.fix)
     loader = DataLoader(
-        data, batch_size=32, sampler=own_part(data), num_workers=args.workers, collate_fn=with_boxes
+        data,
+        batch_size=32,
+        sampler=rank_sampler(data),
+        num_workers=args.workers,
+        collate_fn=collate_with_boxes,
     )
-    train(layers(WIDTH, 24), loader, args)
+    train(make_layers(WIDTH, 24), loader, args)
 
 
 if __name__ == "__main__":

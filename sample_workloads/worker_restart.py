@@ -1,6 +1,4 @@
-"""ill: input-bound/worker-restart. Short epochs whose workers start anew each time and read their
-index again.
-"""
+"""Verdict: input-bound/worker-restart. Each short epoch starts new workers, which load an index."""
 
 import json
 from typing import Any
@@ -8,16 +6,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sample_workloads.training import RANKS, arguments, layers, own_part, train
+from sample_workloads.training import RANKS, make_layers, parse_arguments, rank_sampler, train
 
 WIDTH = 512
 BATCH, BATCHES = 128, 16
 
 
 class Indexed(Dataset[Any]):
-    """A small data set with a large index, which each worker parses when it is first asked for
-    something.
-    """
+    """A small dataset with a large index, which each worker parses at its first access."""
 
     def __init__(self) -> None:
         self.text = json.dumps(
@@ -29,24 +25,25 @@ class Indexed(Dataset[Any]):
     def __len__(self) -> int:
         return BATCH * BATCHES * RANKS
 
-    def __getitem__(self, at: int) -> Any:
+    def __getitem__(self, index: int) -> Any:
         if self.index is None:
             self.index = json.loads(self.text)
-        number, label = self.index[f"sample/{at}"]
+        number, label = self.index[f"sample/{index}"]
         return self.values[number % 64], label
 
 
 def main() -> None:
-    args = arguments(__doc__, workers=2)
+    """Run the workload."""
+    args = parse_arguments(__doc__, workers=2)
     data = Indexed()
     loader = DataLoader(
         data,
         batch_size=BATCH,
-        sampler=own_part(data),
+        sampler=rank_sampler(data),
         num_workers=args.workers,
         persistent_workers=args.fix,
     )
-    train(layers(WIDTH, 12), loader, args)
+    train(make_layers(WIDTH, 12), loader, args)
 
 
 if __name__ == "__main__":

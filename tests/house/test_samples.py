@@ -27,7 +27,7 @@ def test_there_are_at_least_ten() -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_first_line_declares_a_verdict_there_is(name: str) -> None:
     declared = DECLARED.match(SAMPLES[name].split("\n", 1)[0])
-    assert declared, 'the first line reads """ill: FINDING[/CAUSE][ + FINDING]. Why."""'
+    assert declared, 'the first line reads """Verdict: FINDING[/CAUSE][ + FINDING]. Why."""'
     verdict, cause, also = declared.groups()
     known = {rule.id for rule in FINDINGS} | {"healthy"}
     assert {verdict, also} - {None} <= known
@@ -35,7 +35,7 @@ def test_the_first_line_declares_a_verdict_there_is(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, text in SAMPLES.items() if not text.startswith('"""ill: healthy. ')]
+    "name", [name for name, text in SAMPLES.items() if not text.startswith('"""Verdict: healthy. ')]
 )
 def test_an_ill_one_can_be_healed(name: str) -> None:
     assert re.search(r"\bargs\.fix\b", SAMPLES[name])
@@ -75,7 +75,8 @@ NEED_COUNTERS = {"device_counters", "device_processes", "network_counters"}
 )
 def test_every_finding_that_needs_no_gpu_has_a_sample(finding: str) -> None:
     assert any(
-        f'"""ill: {finding.replace("_", "-")}' in text or f" + {finding.replace('_', '-')}." in text
+        f'"""Verdict: {finding.replace("_", "-")}' in text
+        or f" + {finding.replace('_', '-')}." in text
         for text in SAMPLES.values()
     )
 
