@@ -89,7 +89,7 @@ def test_hooks_pickles_and_callbacks_are_as_without_us(tmp_path: Path) -> None:
 def test_children_are_clean_however_they_are_made(tmp_path: Path) -> None:
     seen = said("forking", tmp_path / "run")
     assert (
-        seen["in"]["patched"][1] == "Hooks"
+        seen["in"]["patched"][1] == "HookTable"
         and seen["in"]["patched"][2] == seen["before"]["fork"][0][2] + 1
     )
     faults = sum(

@@ -131,9 +131,9 @@ def end_of(tracer: int, task: EntryTask) -> int:
         signal.sigtimedwait({signal.SIGCHLD}, CHECK_S)
         found, status = os.waitpid(tracer, os.WNOHANG)
         if found:
-            task.progress.visit = 0
+            task.progress.stop_began_ns = 0
             return status
-        now_ns, current = time.monotonic_ns(), task.progress.visit
+        now_ns, current = time.monotonic_ns(), task.progress.stop_began_ns
         if not current or not is_stopped(task.pid):
             visit = 0
         elif visit != current:

@@ -1,11 +1,10 @@
-"""Entering a running CPython process: run Python text in it, without its restart, within
-milliseconds.
+"""Entering a running CPython process: running Python text in it within milliseconds, without a
+restart.
 
-enter(pid, source) -> Entry     hands `source` over; it runs once, on a thread of its own, in a
-dict of its own
-check(pid)                      raises CannotEnter with the reason and the fix where that is impossible
-symbol_range(pid, name)         where CPython's own data lies in the target
-"""  # noqa: E501
+enter(pid, source)       runs `source` once, on a thread of its own, with globals of its own
+check(pid)               raises CannotEnter with the reason and the fix if that is impossible
+symbol_range(pid, name)  returns where CPython's data is in the target
+"""
 
 import os
 import time
@@ -17,7 +16,7 @@ from perfscope.agent.entry.pep768 import enter_by_debugger_fields
 from perfscope.agent.entry.process_identity import Target, identity_of
 from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.refusals import REMOTE_EXEC_SINCE, check, gone, known_version
-from perfscope.agent.entry.seccomp_filter import judge, must_be_judged
+from perfscope.agent.entry.seccomp_filter import check_filters, needs_filter_check
 from perfscope.agent.entry.symbols import symbol_range
 from perfscope.agent.host import proc
 
@@ -26,8 +25,10 @@ __all__ = ["Entry", "EntryProgress", "check", "enter", "symbol_range"]
 
 @dataclass(frozen=True)
 class Entry:
-    """How it went: `way` is pending-call, idle-call or remote-exec; `stopped_ns` the longest stop
-    of the main thread.
+    """A successful entry.
+
+    `way` is pending-call, idle-call or remote-exec, `stopped_ns` the longest stop of the main
+    thread.
     """
 
     way: str
@@ -38,24 +39,22 @@ class Entry:
 def enter(
     pid: int, source: str, *, deadline_s: float = 10, progress: EntryProgress | None = None
 ) -> Entry:
-    """Run `source` (Python text) in process `pid`; returns once the thread that runs it has been
-    started there.
+    """Run `source` (Python text) in process `pid`; return once its thread has been started there.
 
-    Nothing of ours runs as Python on the main thread, nothing is left in `__main__`, and what
-    `source` raises is dropped. The thread has all signals blocked. progress: of an entry that an
-    earlier tracer began. Raises CannotEnter; SyntaxError when `source` is no Python.
+    No Python code of ours runs on the main thread, `__main__` is not changed, and exceptions of
+    `source` are dropped. Its thread blocks all signals. progress: of an entry that an earlier
+    tracer began. Raises CannotEnter; SyntaxError if `source` is not Python.
 
-    When the target is a child of this process, nobody may wait for it meanwhile: a `Popen.poll`
-    would take the tracer's news away. Enter from a child process of your own then, as `agent.apart`
-    does.
+    If the target is a child of this process, do not wait for it meanwhile: `Popen.poll` would take
+    the events that the tracer waits for. Enter from another process instead, as
+    `agent.delivery.from_child` does.
     """
     try:
-        # Before the checks: what they see, and the memory that is written to, are then of one and
-        # the same program.
+        # Opened before the checks, so that these are about the program whose memory is written.
         memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
         target = Target(pid, memory, identity_of(pid))
     except OSError:
-        check(pid)  # says why
+        check(pid)  # raises the specific reason
         raise gone(pid) from None
     try:
         check(pid)
@@ -66,18 +65,18 @@ def enter(
 
 
 def enter_checked(target: Target, source: str, deadline_ns: int, progress: EntryProgress) -> Entry:
-    """Enter a process that may be entered. Raises CannotEnter, SyntaxError."""
-    if must_be_judged(proc.status(target.pid)):
+    """Enter a process that `check` has passed. Raises CannotEnter, SyntaxError."""
+    if needs_filter_check(proc.status(target.pid)):
         with ThreadPoolExecutor(1, "perfscope-entry") as tracer:
-            tracer.submit(judge, target, deadline_ns, progress).result()
+            tracer.submit(check_filters, target, deadline_ns, progress).result()
     version = known_version(target.pid)
     if version >= REMOTE_EXEC_SINCE:
         progress.script_requested = True
         if enter_by_debugger_fields(target, source, version, deadline_ns):
             return Entry("remote-exec", 0, 1)
         progress.script_requested = False
-    # A thread of its own: ptrace knows its tracer by thread, and its end detaches whatever is left.
+    # The kernel identifies a tracer by its thread, and the end of this thread detaches everything.
     with ThreadPoolExecutor(1, "perfscope-entry") as tracer:
-        return Entry(
-            *tracer.submit(enter_by_ptrace, target, source, deadline_ns, progress).result()
-        )
+        entry = tracer.submit(enter_by_ptrace, target, source, deadline_ns, progress)
+        way, stopped_ns, attempts = entry.result()
+        return Entry(way, stopped_ns, attempts)

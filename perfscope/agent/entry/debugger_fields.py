@@ -1,9 +1,8 @@
-"""The fields of CPython 3.14 and newer through which a debugger asks for a script (PEP 768), in
-another process's memory.
+"""The fields in another process's memory by which a debugger requests a script (PEP 768).
 
-CPython describes where they are in a table at the start of `_PyRuntime` (`_Py_DebugOffsets`).
-Nothing of the target's is executed for it, and the target is not stopped: this is what
-`sys.remote_exec` does.
+CPython 3.14 and newer has them, and describes their places in a table at the start of `_PyRuntime`
+(`_Py_DebugOffsets`). The target is not stopped, and executes nothing for it. `sys.remote_exec` does
+the same.
 """
 
 import os
@@ -12,10 +11,8 @@ from dataclasses import dataclass
 
 COOKIE = b"xdebugpy"
 VERSION_AT, INTERPRETERS_HEAD_AT, THREADS_MAIN_AT = 8, 40, 80
+# Where the table's last part begins, by minor version (pycore_debug_offsets.h of 3.14.10, 3.15.2).
 SUPPORT_AT = {0x030E: 712, 0x030F: 840}
-"""Where the table's last part begins, by minor version (offsetof in pycore_debug_offsets.h of
-3.14.10 and 3.15.2).
-"""
 SUPPORT = struct.Struct("<6Q")
 POINTER = struct.Struct("<Q")
 FLAG = struct.Struct("<i")
@@ -24,7 +21,7 @@ LARGEST_OFFSET = 1 << 24
 
 
 class NoDebuggerFields(Exception):
-    """The fields are missing, at an unknown place, disabled or in use."""
+    """The fields are missing, in an unknown place, disabled or in use."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,17 @@ class DebuggerFields:
     eval_breaker: int
 
     def is_pending(self) -> bool:
-        """Return whether the target has not yet begun with the script. Raises OSError when it is
-        gone.
+        """Return whether the target has not begun with the script yet.
+
+        Raises OSError if it has exited.
         """
-        return bool(FLAG.unpack(read_memory(self.memory, self.pending, FLAG.size))[0])
+        flag = read_memory(self.memory, self.pending, FLAG.size)
+        return bool(FLAG.unpack(flag)[0])
 
     def request_script(self, path: str) -> None:
-        """Ask for the script at `path`. Raises NoDebuggerFields when it is too long or another one
-        is waiting, OSError.
+        """Request the script at `path`.
+
+        Raises NoDebuggerFields if the path is too long or another script waits, OSError.
         """
         text = os.fsencode(path) + b"\0"
         if len(text) > self.script_bytes:
@@ -54,12 +54,12 @@ class DebuggerFields:
             raise NoDebuggerFields("another debugger's script is waiting")
         write_memory(self.memory, self.script, text)
         write_memory(self.memory, self.pending, FLAG.pack(1))
-        # Only the byte with the flag: the upper part of the word changes when code is instrumented.
+        # Only the byte with the flag: other parts of the word change when code is instrumented.
         breaker = read_memory(self.memory, self.eval_breaker, 1)[0]
         write_memory(self.memory, self.eval_breaker, bytes([breaker | PLEASE_STOP]))
 
     def cancel_request(self) -> None:
-        """Cancel the request. Raises OSError when the target is gone."""
+        """Cancel the request. Raises OSError if the target has exited."""
         if self.is_pending():
             write_memory(self.memory, self.pending, FLAG.pack(0))
 
@@ -80,23 +80,23 @@ def find_debugger_fields(memory: int, runtime: int, version: int) -> DebuggerFie
     if max(head, main, *offsets) > LARGEST_OFFSET:
         raise NoDebuggerFields("the table is damaged")
     breaker, support, enabled, pending, script, script_bytes = offsets
-    interpreter = POINTER.unpack(read_memory(memory, runtime + head, POINTER.size))[0]
-    thread = POINTER.unpack(read_memory(memory, interpreter + main, POINTER.size))[0]
+    interpreter = pointer(read_memory(memory, runtime + head, POINTER.size), 0)
+    thread = pointer(read_memory(memory, interpreter + main, POINTER.size), 0)
     if not interpreter or not thread:
         raise NoDebuggerFields("Python is starting up or shutting down there")
     if not FLAG.unpack(read_memory(memory, interpreter + enabled, FLAG.size))[0]:
         raise NoDebuggerFields("remote debugging is switched off there")
-    at = thread + support
-    return DebuggerFields(memory, at + pending, at + script, script_bytes, thread + breaker)
+    base = thread + support
+    return DebuggerFields(memory, base + pending, base + script, script_bytes, thread + breaker)
 
 
-def pointer(table: bytes, at: int) -> int:
-    """Return the 64-bit word of the table at byte `at`."""
-    return int(POINTER.unpack_from(table, at)[0])
+def pointer(table: bytes, offset: int) -> int:
+    """Return the 64-bit word at byte `offset` of the table."""
+    return int(POINTER.unpack_from(table, offset)[0])
 
 
 def read_memory(memory: int, address: int, size: int) -> bytes:
-    """Read `size` bytes of the target. Raises OSError, also when there are fewer."""
+    """Read `size` bytes of the target. Raises OSError, also if there are fewer."""
     found = os.pread(memory, size, address)
     if len(found) != size:
         raise OSError("the target's memory ends there")
@@ -104,6 +104,6 @@ def read_memory(memory: int, address: int, size: int) -> bytes:
 
 
 def write_memory(memory: int, address: int, content: bytes) -> None:
-    """Write to the target. Raises OSError, also when not all could be written."""
+    """Write to the target. Raises OSError, also if not all could be written."""
     if os.pwrite(memory, content, address) != len(content):
         raise OSError("the target's memory ends there")

@@ -1,8 +1,8 @@
-"""The idle rule: is the main thread waiting and nothing else?
+"""Whether the main thread is idle, that is, waits and does nothing else.
 
-Idle means the same waiting system call, the same stack pointer and not one context switch for
-IDLE_NS. A thread like this reaches no bytecode boundary, so a pending call would never run; and it
-is inside no allocator and holds no short lock, so a function may be called on it.
+Idle means the same waiting system call, the same stack pointer and no context switch for IDLE_NS.
+Such a thread reaches no bytecode boundary, so a pending call would never run. It is not inside an
+allocator and holds no short lock, so a function may be called on it.
 """
 
 import time
@@ -16,65 +16,65 @@ RESTART_SYSCALL = 219
 # clock_nanosleep epoll_wait mq_timedreceive waitid pselect6 ppoll epoll_pwait accept4 recvmmsg
 # io_uring_enter epoll_pwait2 futex_waitv futex_wait
 WAITING_NUMBERS = """
-0 1 7 19 20 23 34 35 42 43 44 45 46 47 61 65 70 72 73 128 130 202 219 220 230 232 243 247 270 271 281 288 299 426 441 449 455
-"""  # noqa: E501
+0 1 7 19 20 23 34 35 42 43 44 45 46 47 61 65 70 72 73 128 130 202 219 220 230 232 243 247 270 271
+281 288 299 426 441 449 455
+"""
 WAITING = frozenset(map(int, WAITING_NUMBERS.split()))
 
 
 @dataclass(frozen=True)
-class Wait:
-    """One look at a thread that waits: system call number, stack pointer, context switches so
-    far.
-    """
+class ObservedWait:
+    """What was seen of a waiting thread: system call, stack pointer, context switches so far."""
 
     call: int
     stack: int
     switches: int
 
-    def same_as(self, other: "Wait") -> bool:
+    def is_same_wait(self, other: "ObservedWait") -> bool:
+        """Return whether the thread has not run between the two observations."""
         calls = {self.call, other.call}
         same_call = len(calls) == 1 or RESTART_SYSCALL in calls
         return same_call and self.stack == other.stack and self.switches == other.switches
 
 
 class IdleWatch:
-    """Looks at one thread again and again; `idle` is the wait once it has lasted IDLE_NS without a
-    break.
-    """
+    """Observes one thread again and again; `idle` is its wait once that has lasted IDLE_NS."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.first: Wait | None = None
+        self.first: ObservedWait | None = None
         self.since_ns = 0
-        self.idle: Wait | None = None
+        self.idle: ObservedWait | None = None
 
-    def look(self) -> Wait | None:
-        """One look: the wait under way, None when the thread does not wait. Raises OSError when it
-        cannot be looked at.
+    def observe(self) -> ObservedWait | None:
+        """Return the current wait, None if the thread does not wait.
+
+        Raises OSError if the process cannot be read.
         """
-        now_ns, now = time.monotonic_ns(), waiting(self.pid)
-        if now is None or self.first is None or not now.same_as(self.first):
+        now_ns, now = time.monotonic_ns(), current_wait(self.pid)
+        if now is None or self.first is None or not now.is_same_wait(self.first):
             self.first, self.since_ns, self.idle = now, now_ns, None
         elif now_ns - self.since_ns >= IDLE_NS:
             self.idle = now
         return now
 
-    def settle(self) -> Wait | None:
-        """Look until it is clear: the wait when the thread is idle, None as soon as it moves."""
-        first = self.look()
+    def settle(self) -> ObservedWait | None:
+        """Observe until the thread is idle (return its wait) or has moved (return None)."""
+        first = self.observe()
         while first is not None:
             time.sleep(SAMPLE_S)
-            now = self.look()
+            now = self.observe()
             if self.idle is not None:
                 return self.idle
-            if now is None or not now.same_as(first):
+            if now is None or not now.is_same_wait(first):
                 return None
         return None
 
 
-def waiting(pid: int) -> Wait | None:
-    """The wait that the main thread is in, None when it is in none. Raises OSError when it cannot
-    be looked at.
+def current_wait(pid: int) -> ObservedWait | None:
+    """Return the wait that the main thread is in, None if it is in none.
+
+    Raises OSError if the process cannot be read.
     """
     place = f"/proc/{pid}/task/{pid}"
     with open(f"{place}/syscall", encoding="ascii") as stream:
@@ -86,4 +86,4 @@ def waiting(pid: int) -> Wait | None:
         for line in stream:
             if "voluntary_ctxt_switches" in line:
                 switches += int(line.split()[1])
-    return Wait(int(fields[0]), int(fields[7], 16), switches)
+    return ObservedWait(int(fields[0]), int(fields[7], 16), switches)

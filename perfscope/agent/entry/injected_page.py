@@ -1,21 +1,20 @@
-"""What is laid into the target: a page of machine code, and behind it a page of data with the
-text to run.
+"""What is mapped into the target: a page of machine code, then pages of data with the text to run.
 
-The code is `injected_page.s` beside this file, assembled (a test assembles it again). Its four
-entry points:
+The code is `injected_page.s`, assembled (a test assembles it again). Its four entry points:
 
-arrive       called on the stopped thread: makes the data pages writable, queues the pending call when asked to.
-start        called on the stopped thread where that only waits: starts the native thread directly.
-pending      the pending call: on the main thread, at a bytecode boundary, with the GIL. Starts a native thread, nothing else:
-             no Python runs on the main thread, so nothing of ours can meet a signal handler, a
-             recursion limit or a tracer there.
-thread_main  the thread: takes the GIL, runs the text in a dict of its own, drops what it raised,
-             and gives the memory back. When a pending call is still queued (the idle way was
-             used meanwhile), that call frees it.
+arrive: called on the stopped thread. Makes the data pages writable, and queues the pending call if
+    asked to.
+start: called on the stopped thread while that only waits. Starts the native thread directly.
+pending: the pending call, on the main thread, at a bytecode boundary, with the GIL. It only starts
+    a native thread. No Python code runs on the main thread, so none of ours can meet a signal
+    handler, a recursion limit or a tracer there.
+thread_main: the native thread. Takes the GIL, runs the text with globals of its own, drops what it
+    raised, and unmaps everything. If a pending call is still queued, because the direct call was
+    used meanwhile, that call unmaps it.
 
-`claimed` makes it happen once: it is set on the main thread only, and reset by the tracer while
-that is stopped.
-"""  # noqa: E501
+The flag `claimed` makes the text run once. It is set on the main thread only; the tracer resets it
+only while that is stopped.
+"""
 
 import mmap
 import secrets
@@ -40,23 +39,21 @@ CODE = bytes.fromhex(
     "4368eb0ec7431801000000488b8380000000415d415c5bffe0415d415c5b31c0"
     "c3"
 )
-ARRIVE_DOOR = 0
-READY, NO_MEMORY, NO_PYTHON, QUEUE_FULL = range(4)  # what arrive answers
-START_DOOR = 0x76
-PENDING_DOOR = 0x90
-THREAD_DOOR = 0x100
+ARRIVE_AT = 0
+READY, NO_MEMORY, NO_PYTHON, QUEUE_FULL = range(4)  # what `arrive` returns
+START_AT = 0x76
+PENDING_CALL_AT = 0x90
+THREAD_AT = 0x100
 PAGE_BYTES = mmap.PAGESIZE
 
 C_FUNCTIONS = ("pthread_create", "pthread_self", "pthread_detach", "pthread_sigmask", "munmap")
 PYTHON_FUNCTIONS = (
-    *(
-        "Py_IsInitialized",
-        "PyGILState_Ensure",
-        "PyGILState_Release",
-        "PyDict_New",
-        "PyRun_String",
-        "PyErr_Clear",
-    ),
+    "Py_IsInitialized",
+    "PyGILState_Ensure",
+    "PyGILState_Release",
+    "PyDict_New",
+    "PyRun_String",
+    "PyErr_Clear",
     "Py_DecRef",
 )
 TABLE_NAMES = (*C_FUNCTIONS, *PYTHON_FUNCTIONS, "mprotect", "Py_AddPendingCall")
@@ -66,8 +63,8 @@ CLAIMED_AT, PENDING_AT, LEAVING_AT = 16, 20, 24
 TABLE = struct.Struct("<3Q14Q128s")  # base, length, thread_main, the functions, the signal mask
 TABLE_AT = 48
 TEXT_AT = 512
-# A blocked fault would end the process past faulthandler; everything else is for the threads that
-# the user started.
+# These are not blocked: a blocked fault would end the process without calling faulthandler. All
+# other signals are for the threads of the program.
 FAULTS = (
     signal.SIGSEGV,
     signal.SIGBUS,
@@ -81,9 +78,11 @@ THREAD_MASK = ((1 << 64) - 1) & ~sum(1 << (number - 1) for number in FAULTS)
 
 
 @dataclass(frozen=True)
-class State:
-    """What the data page says: `claimed` the thread was started, `pending` the pending call is
-    queued and has not run.
+class PageState:
+    """The flags of the data page.
+
+    claimed: the thread was started. pending: the pending call is queued and has not run. failed:
+    the error number of starting the thread, 0 if none. began: the thread runs.
     """
 
     claimed: bool
@@ -93,8 +92,8 @@ class State:
 
 
 @dataclass
-class Landing:
-    """The memory laid into one target: `base` is the code page, `base` + a page the data."""
+class InjectedPage:
+    """The memory mapped into one target: the code page at `base`, then the data pages."""
 
     text: bytes
     base: int = 0
@@ -102,41 +101,47 @@ class Landing:
 
     @property
     def length(self) -> int:
+        """The size of the whole mapping."""
         needed = PAGE_BYTES + TEXT_AT + len(self.text) + 1
         return (needed + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
 
     @property
     def data(self) -> int:
+        """The address of the data pages."""
         return self.base + PAGE_BYTES
 
     @property
-    def arrive_door(self) -> int:
-        return self.base + ARRIVE_DOOR
+    def arrive_address(self) -> int:
+        """The address of `arrive`."""
+        return self.base + ARRIVE_AT
 
     @property
-    def start_door(self) -> int:
-        return self.base + START_DOOR
+    def start_address(self) -> int:
+        """The address of `start`."""
+        return self.base + START_AT
 
     @property
-    def thread_door(self) -> int:
-        return self.base + THREAD_DOOR
+    def thread_address(self) -> int:
+        """The address of `thread_main`."""
+        return self.base + THREAD_AT
 
     def data_image(self, functions: dict[str, int]) -> bytes:
-        """The data page's content. `functions` has the address of each of TABLE_NAMES."""
+        """Return the content of the data pages, with the addresses of TABLE_NAMES."""
         table = [functions[name] for name in TABLE_NAMES]
         mask = struct.pack("<Q", THREAD_MASK) + b"\xff" * 120
         image = bytearray(TEXT_AT)
         STATE.pack_into(image, 0, self.token, 0, 0, 0, 0, 0)
-        TABLE.pack_into(image, TABLE_AT, self.base, self.length, self.thread_door, *table, mask)
+        TABLE.pack_into(image, TABLE_AT, self.base, self.length, self.thread_address, *table, mask)
         return bytes(image) + self.text + b"\0"
 
-    def state(self, image: bytes) -> State | None:
-        """What STATE.size bytes read at `data` say; None when the memory is no longer ours: the
-        text has run, all is freed.
+    def state(self, image: bytes) -> PageState | None:
+        """Return the state in the first STATE.size bytes at `data`.
+
+        Returns None if that memory is not ours any more: the text has run, and it was unmapped.
         """
         if len(image) < STATE.size:
             return None
         token, claimed, pending, _leaving, failed, began = STATE.unpack_from(image)
         if token != self.token:
             return None
-        return State(bool(claimed), bool(pending), failed, bool(began))
+        return PageState(bool(claimed), bool(pending), failed, bool(began))

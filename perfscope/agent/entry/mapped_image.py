@@ -1,9 +1,8 @@
-"""The symbols that a mapped ELF file exports, read from the process's memory: for files that cannot
-be opened any more.
+"""The exported symbols of a mapped ELF file, read from the process's memory.
 
-A file may have been deleted or replaced, be outside the target's root directory, or be readable for
-another user only. The tables that the dynamic linker uses are always mapped. `.symtab` is not: a
-name that is not exported is not found here.
+This is for files that cannot be opened: deleted or replaced ones, files outside the target's root
+directory, or files that only another user may read. The tables of the dynamic linker are always
+mapped. `.symtab` is not, so names that are not exported are not found.
 """
 
 import os
@@ -24,13 +23,14 @@ LARGEST_DYNAMIC_BYTES = 64 << 10
 
 
 class UnreadableImage(Exception):
-    """The image is not one of an ELF file with a table of exported symbols."""
+    """The image is not an ELF file with a table of exported symbols."""
 
 
 @dataclass(frozen=True)
 class MappedImage:
-    """An ELF file as it is mapped; `segments` as in the file: (file offset, address, bytes) of each
-    PT_LOAD.
+    """The tables of a mapped ELF file.
+
+    segments: (file offset, address, size) of each PT_LOAD, as in the file.
     """
 
     relocatable: bool
@@ -40,8 +40,9 @@ class MappedImage:
 
 
 def read_mapped_image(pid: int, start: int) -> MappedImage:
-    """Read the tables of the image whose first byte is mapped at `start`. Raises UnreadableImage,
-    OSError.
+    """Return the tables of the image whose first byte is mapped at `start`.
+
+    Raises UnreadableImage, OSError.
     """
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         return ImageReader(memory.fileno(), start).read_tables()
@@ -49,9 +50,7 @@ def read_mapped_image(pid: int, start: int) -> MappedImage:
 
 @dataclass
 class ImageReader:
-    """Reads one image; every size and address in it comes from the target and is checked or
-    bounded.
-    """
+    """Reads one image; each size and address in it comes from the target, and is checked."""
 
     memory: int
     start: int
@@ -66,10 +65,9 @@ class ImageReader:
         return found
 
     def read_tables(self) -> MappedImage:
-        """Read it all. Raises UnreadableImage, OSError."""
-        magic, kind, _, _, _, table_at, *_, size, count = HEADER.unpack(
-            self.read(self.start, HEADER.size)
-        )
+        """Return the tables of the image. Raises UnreadableImage, OSError."""
+        header = self.read(self.start, HEADER.size)
+        magic, kind, _, _, _, table_at, *_, size, count = HEADER.unpack(header)
         if magic != b"\x7fELF" or size != SEGMENT.size or not 0 < count <= MOST_SEGMENTS:
             raise UnreadableImage
         parts = list(SEGMENT.iter_unpack(self.read(self.start + table_at, size * count)))
@@ -80,18 +78,15 @@ class ImageReader:
         bias = self.start - (loads[0][1] - loads[0][0]) if kind == ET_DYN else 0
         if dynamic[6] > LARGEST_DYNAMIC_BYTES:
             raise UnreadableImage
-        tags = dict(
-            ENTRY.iter_unpack(self.read(dynamic[3] + bias, dynamic[6] // ENTRY.size * ENTRY.size))
-        )
-        # The dynamic linker has made absolute addresses of these; before it ran they are the
-        # file's.
-        place = {tag: value if value >= self.start else value + bias for tag, value in tags.items()}
+        entries = self.read(dynamic[3] + bias, dynamic[6] // ENTRY.size * ENTRY.size)
+        tags = dict(ENTRY.iter_unpack(entries))
         if DT_SYMTAB not in tags or DT_STRTAB not in tags:
             raise UnreadableImage
+        # The dynamic linker replaces these by absolute addresses; before that they are the file's.
+        place = {tag: value if value >= self.start else value + bias for tag, value in tags.items()}
         symbols = self.read(place[DT_SYMTAB], self.symbol_count(place) * SYMBOL_BYTES)
-        return MappedImage(
-            kind == ET_DYN, loads, symbols, self.read(place[DT_STRTAB], tags.get(DT_STRSZ, 0))
-        )
+        strings = self.read(place[DT_STRTAB], tags.get(DT_STRSZ, 0))
+        return MappedImage(kind == ET_DYN, loads, symbols, strings)
 
     def symbol_count(self, place: dict[int, int]) -> int:
         """Return how many symbols the hash table covers. Raises UnreadableImage, OSError."""
@@ -99,17 +94,20 @@ class ImageReader:
             return int(struct.unpack("<2I", self.read(place[DT_HASH], 8))[1])
         if DT_GNU_HASH not in place:
             raise UnreadableImage
-        at = place[DT_GNU_HASH]
-        buckets, first, bloom, _ = GNU_HASH_HEADER.unpack(self.read(at, GNU_HASH_HEADER.size))
-        buckets_at = at + GNU_HASH_HEADER.size + 8 * bloom
+        table_at = place[DT_GNU_HASH]
+        header = self.read(table_at, GNU_HASH_HEADER.size)
+        buckets, first, bloom, _ = GNU_HASH_HEADER.unpack(header)
+        buckets_at = table_at + GNU_HASH_HEADER.size + 8 * bloom
         last = max(struct.unpack(f"<{buckets}I", self.read(buckets_at, 4 * buckets)))
         if last < first:
             return int(first)
         chains_at = buckets_at + 4 * buckets
-        while (
-            not WORD.unpack(self.read(chains_at + 4 * (last - first), 4))[0] & 1
-        ):  # the end of its chain
+        while not self.is_chain_end(chains_at + 4 * (last - first)):
             last += 1
             if last - first > LARGEST_TABLE_BYTES // SYMBOL_BYTES:
                 raise UnreadableImage
         return int(last) + 1
+
+    def is_chain_end(self, address: int) -> bool:
+        """Return whether the hash at `address` is the last of its chain."""
+        return bool(WORD.unpack(self.read(address, WORD.size))[0] & 1)

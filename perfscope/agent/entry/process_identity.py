@@ -1,8 +1,7 @@
-"""What a process is when an entry begins: a program that it executes meanwhile must not be entered
-in its place.
+"""The identity of a process when an entry begins, to notice if it executes another program.
 
-Another user's process can execute a setuid program at any moment, after it was checked and before
-it is stopped.
+Another user's process can execute a setuid program at any moment, also after it was checked and
+before it is stopped.
 """
 
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ class ProcessIdentity:
 
 @dataclass(frozen=True)
 class Target:
-    """A process that is entered; `memory` is its /proc/PID/mem, opened for writing before
-    `identity` was taken.
+    """A process that is entered.
+
+    memory: its /proc/PID/mem, opened for writing before `identity` was read.
     """
 
     pid: int
@@ -33,10 +33,9 @@ class Target:
     identity: ProcessIdentity
 
     def refuse_if_changed(self) -> dict[str, str]:
-        """Raise CannotEnter when it is another program, or has other rights, than when the entry
-        began; OSError.
+        """Return /proc/PID/status.
 
-        Returns /proc/PID/status.
+        Raises CannotEnter if the program or its rights have changed since the entry began, OSError.
         """
         status = proc.status(self.pid)
         if identity_by(self.pid, status) != self.identity:
@@ -48,13 +47,14 @@ class Target:
 
 
 def identity_of(pid: int) -> ProcessIdentity:
-    """Return the identity of process `pid` now. Raises OSError when it is gone."""
+    """Return the identity of process `pid` now. Raises OSError if it has exited."""
     return identity_by(pid, proc.status(pid))
 
 
 def identity_by(pid: int, status: dict[str, str]) -> ProcessIdentity:
-    """Return the identity of process `pid` now, of which `status` has just been read. Raises
-    OSError when it is gone.
+    """Return the identity of process `pid` now, given its current /proc/PID/status.
+
+    Raises OSError if it has exited.
     """
     stat = proc.stat(pid)
     if stat is None or stat.image == proc.NO_IMAGE:

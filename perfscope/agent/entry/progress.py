@@ -1,8 +1,7 @@
-"""What a tracer and the process that watches it share: so that a tracer that was killed or frozen
-does no harm.
+"""Memory that a tracer shares with its watcher, so that a killed or frozen tracer does no harm.
 
-The tracer writes, the watcher reads; the next tracer of the same entry continues with the memory
-that the first one mapped.
+The tracer writes, the watcher reads. The next tracer of the same entry continues with the memory
+that the first one mapped in the target.
 """
 
 import mmap
@@ -10,14 +9,14 @@ import secrets
 import struct
 
 WORD = struct.Struct("<Q")
-VISIT_AT, BASE_AT, TOKEN_AT, SCRIPT_AT, REPORT_AT = 0, 8, 16, 32, 40
+STOP_AT, BASE_AT, TOKEN_AT, SCRIPT_AT, REPORT_AT = 0, 8, 16, 32, 40
 TOKEN_BYTES = 16
 REPORT_LENGTH = struct.Struct("<I")
 BYTES = 16384
 
 
 class EntryProgress:
-    """One entry's shared memory; processes that are forked afterwards share it."""
+    """The shared memory of one entry; processes that are forked later share it."""
 
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, BYTES)
@@ -25,21 +24,21 @@ class EntryProgress:
 
     @property
     def token(self) -> bytes:
-        """What marks the memory of this entry in the target."""
+        """The bytes that mark the memory of this entry in the target."""
         return self.memory[TOKEN_AT : TOKEN_AT + TOKEN_BYTES]
 
     @property
-    def visit(self) -> int:
-        """When the stop under way began (CLOCK_MONOTONIC, ns); 0 between stops."""
-        return self.word(VISIT_AT)
+    def stop_began_ns(self) -> int:
+        """When the current stop began (CLOCK_MONOTONIC), 0 between stops."""
+        return self.word(STOP_AT)
 
-    @visit.setter
-    def visit(self, began_ns: int) -> None:
-        WORD.pack_into(self.memory, VISIT_AT, began_ns)
+    @stop_began_ns.setter
+    def stop_began_ns(self, began_ns: int) -> None:
+        WORD.pack_into(self.memory, STOP_AT, began_ns)
 
     @property
     def base(self) -> int:
-        """Where the memory of this entry lies in the target, once it has been written; 0 before."""
+        """The address of this entry's memory in the target, 0 until it has been written."""
         return self.word(BASE_AT)
 
     @base.setter
@@ -48,9 +47,7 @@ class EntryProgress:
 
     @property
     def script_requested(self) -> bool:
-        """Whether the target may still run a script that a tracer has asked for: no other one may
-        continue the entry.
-        """
+        """Whether the target may still run a requested script; then no tracer may continue."""
         return bool(self.word(SCRIPT_AT))
 
     @script_requested.setter
@@ -59,7 +56,7 @@ class EntryProgress:
 
     @property
     def report(self) -> bytes:
-        """The outcome, empty until there is one."""
+        """The outcome, empty while the entry is under way."""
         length = REPORT_LENGTH.unpack_from(self.memory, REPORT_AT)[0]
         return self.memory[REPORT_AT + REPORT_LENGTH.size :][:length]
 
@@ -71,6 +68,6 @@ class EntryProgress:
         self.memory[start : start + len(content)] = content
         REPORT_LENGTH.pack_into(self.memory, REPORT_AT, len(content))
 
-    def word(self, at: int) -> int:
-        """Return the 64-bit word at byte `at`."""
-        return int(WORD.unpack_from(self.memory, at)[0])
+    def word(self, offset: int) -> int:
+        """Return the 64-bit word at byte `offset`."""
+        return int(WORD.unpack_from(self.memory, offset)[0])

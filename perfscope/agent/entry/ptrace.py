@@ -19,58 +19,29 @@ SEIZE, INTERRUPT = 0x4206, 0x4207
 GETSIGMASK, SETSIGMASK = 0x420A, 0x420B
 GET_RSEQ_CONFIGURATION = 0x420F
 NT_X86_XSTATE = 0x202
-WAIT_ALL = 0x40000000  # __WALL: a thread that is no child of ours
+WAIT_ALL = 0x40000000  # __WALL: also threads that are not our children
 EVENT_STOP = 128
 XSTATE_BYTES = 16384  # AMX tiles make it 11 KB; the kernel says how much it filled
 SIGINFO_BYTES = 128
 SPIN_NS = 50_000  # most remote calls return within this
-# a tracer that spins on keeps the thread it waits for off a crowded host's cores (2 to 30 ms a
-# call)
+# On a busy host, a tracer that spins on would take the core from the thread that it waits for (2 to
+# 30 ms per call).
 SHORT_SLEEP_S = 20e-6
 LONG_SLEEP_S = 200e-6
 LONG_WAIT_NS = 20_000_000
 PR_SET_TIMERSLACK = 29
 
 
+REGISTER_NAMES = """
+r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi
+orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs
+"""
+
+
 class Registers(ctypes.Structure):
     """user_regs_struct of x86-64."""
 
-    _fields_ = [
-        (name, ctypes.c_ulonglong)
-        for name in (
-            *(
-                "r15",
-                "r14",
-                "r13",
-                "r12",
-                "rbp",
-                "rbx",
-                "r11",
-                "r10",
-                "r9",
-                "r8",
-                "rax",
-                "rcx",
-                "rdx",
-                "rsi",
-                "rdi",
-            ),
-            *(
-                "orig_rax",
-                "rip",
-                "cs",
-                "eflags",
-                "rsp",
-                "ss",
-                "fs_base",
-                "gs_base",
-                "ds",
-                "es",
-                "fs",
-                "gs",
-            ),
-        )
-    ]
+    _fields_ = [(name, ctypes.c_ulonglong) for name in REGISTER_NAMES.split()]
 
 
 class Vector(ctypes.Structure):
@@ -80,17 +51,18 @@ class Vector(ctypes.Structure):
 
 
 class ProcessGone(Exception):
-    """The target exited, or is no longer ours, in the middle of the work."""
+    """The target has exited, or is not traced by us any more."""
 
 
 class TimeUp(Exception):
-    """The thread did not stop in the time given."""
+    """The thread did not stop in time."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a thread is stopped: `event` is EVENT_STOP for a trap of ours or a group stop, 0 for a
-    signal.
+    """Why a thread is stopped.
+
+    event: EVENT_STOP for our trap or a group stop, 0 for a signal.
     """
 
     signal: int
@@ -103,7 +75,7 @@ LIBC.ptrace.restype = ctypes.c_long
 
 
 def request(code: int, tid: int, address: int = 0, data: object = 0) -> int:
-    """One ptrace call. Raises ProcessGone for ESRCH, OSError otherwise."""
+    """Make one ptrace call. Raises ProcessGone for ESRCH, else OSError."""
     ctypes.set_errno(0)
     result: int = LIBC.ptrace(code, tid, address, data)
     if result < 0:
@@ -115,17 +87,17 @@ def request(code: int, tid: int, address: int = 0, data: object = 0) -> int:
 
 
 def seize(tid: int) -> None:
-    """Become the tracer without stopping the thread. Raises OSError EPERM where that is not
-    allowed.
-    """
+    """Become the tracer without stopping the thread. Raises OSError EPERM if not permitted."""
     request(SEIZE, tid)
 
 
 def interrupt(tid: int) -> None:
+    """Stop the thread soon."""
     request(INTERRUPT, tid)
 
 
 def resume(tid: int, signal: int = 0) -> None:
+    """Let the thread run on, and deliver `signal` if it is not 0."""
     request(CONT, tid, 0, signal)
 
 
@@ -135,30 +107,34 @@ def resume_to_system_call(tid: int, signal: int = 0) -> None:
 
 
 def mark_system_calls(tid: int) -> None:
-    """Have stops at system calls bear SYSCALL_STOP."""
+    """Mark stops at system calls by SYSCALL_STOP."""
     request(SETOPTIONS, tid, 0, TRACESYSGOOD)
 
 
 def detach(tid: int, signal: int = 0) -> None:
+    """Let the thread run on, and stop tracing it."""
     request(DETACH, tid, 0, signal)
 
 
 def registers(tid: int) -> Registers:
+    """Return the registers of the thread."""
     found = Registers()
     request(GETREGS, tid, 0, ctypes.addressof(found))
     return found
 
 
 def set_registers(tid: int, wanted: Registers) -> None:
+    """Set the registers of the thread."""
     request(SETREGS, tid, 0, ctypes.addressof(wanted))
 
 
-def copy_of(given: Registers) -> Registers:
+def copy_registers(given: Registers) -> Registers:
+    """Return a copy."""
     return Registers.from_buffer_copy(given)
 
 
 def vector_state(tid: int) -> bytes:
-    """The x87, SSE, AVX, AMX state: numerical code is stopped in the middle of its vectors."""
+    """Return the x87, SSE, AVX and AMX state, which numerical code uses when it is stopped."""
     buffer = ctypes.create_string_buffer(XSTATE_BYTES)
     vector = Vector(ctypes.addressof(buffer), XSTATE_BYTES)
     request(GETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(vector))
@@ -166,32 +142,36 @@ def vector_state(tid: int) -> bytes:
 
 
 def set_vector_state(tid: int, state: bytes) -> None:
+    """Set what `vector_state` returns."""
     buffer = ctypes.create_string_buffer(state, len(state))
     vector = Vector(ctypes.addressof(buffer), len(state))
     request(SETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(vector))
 
 
 def signal_info(tid: int) -> bytes:
-    """siginfo_t of the signal that the thread is stopped for; bytes 8 to 12 are si_code."""
+    """Return siginfo_t of the signal that stopped the thread; bytes 8 to 12 are si_code."""
     buffer = ctypes.create_string_buffer(SIGINFO_BYTES)
     request(GETSIGINFO, tid, 0, ctypes.addressof(buffer))
     return buffer.raw
 
 
 def signal_mask(tid: int) -> int:
+    """Return the mask of the signals that the thread blocks."""
     mask = ctypes.c_ulonglong()
     request(GETSIGMASK, tid, 8, ctypes.addressof(mask))
     return mask.value
 
 
 def set_signal_mask(tid: int, mask: int) -> None:
+    """Set the mask of the signals that the thread blocks."""
     wanted = ctypes.c_ulonglong(mask)
     request(SETSIGMASK, tid, 8, ctypes.addressof(wanted))
 
 
 def rseq_area(tid: int) -> int:
-    """Address of the thread's struct rseq; 0 when it has none, or on a kernel before 5.13, which
-    does not say.
+    """Return the address of the thread's struct rseq, 0 if it has none or it is unknown.
+
+    Kernels before 5.13 do not report it.
     """
     area = (ctypes.c_ulonglong * 3)()
     try:
@@ -202,22 +182,21 @@ def rseq_area(tid: int) -> int:
 
 
 def sleep_exactly() -> None:
-    """Have short sleeps of this thread end on time, not 50 us late."""
+    """Make short sleeps of this thread end on time, not 50 us late."""
     LIBC.prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 
 def wait(tid: int, until_ns: int) -> Stop:
     """Wait for the thread to stop, at most until CLOCK_MONOTONIC `until_ns`.
 
-    Raises TimeUp when it runs on, ProcessGone when it ended.
+    Raises TimeUp if it still runs then, ProcessGone if it has ended.
     """
     began_ns = time.monotonic_ns()
     while True:
         try:
-            # Only looked at: an exit status belongs to the parent, which may be this very process.
-            seen = os.waitid(
-                os.P_PID, tid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT | WAIT_ALL
-            )
+            # WNOWAIT: the exit status is for the parent, which may be this process.
+            events = os.WSTOPPED | os.WEXITED
+            seen = os.waitid(os.P_PID, tid, events | os.WNOHANG | os.WNOWAIT | WAIT_ALL)
         except ChildProcessError:
             raise ProcessGone from None
         if seen:

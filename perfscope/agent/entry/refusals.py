@@ -1,4 +1,4 @@
-"""Why a process cannot be entered, each with the line that says what to do."""
+"""The reasons why a process cannot be entered, each with what to do about it."""
 
 import ctypes
 import errno
@@ -18,33 +18,34 @@ from perfscope.agent.entry.symbols import (
 from perfscope.agent.host import proc
 from perfscope.errors import CannotEnter
 
-# before, a thread of C could end a process that never made a Python thread
+# In older versions, a thread that C code started could crash a process without Python threads.
 SINCE_3_8 = "PyConfig_InitPythonConfig"
 SYS_KCMP, KCMP_VM = 312, 1
+NO_SUCH_PID = 0x7FFFFFFF
 CLASS_64, MACHINE_X86_64 = 2, 62
 REMOTE_EXEC_SINCE = 0x030E0000
 CAP_SYS_PTRACE = 1 << 19
 MAPPED_PYTHON = re.compile(r"(libpython3|/python3?(\.\d+)?[a-z]*$)")
+ENDED = ("", "Z", "X")  # states of a main thread, see `main_thread_state`
+LIST = "run `perfscope ps` to list processes you can attach to"
+START = "start it with `perfscope run`"
 
 
 def gone(pid: int) -> CannotEnter:
-    return CannotEnter(
-        f"pid {pid} has exited: start it again, or attach to another (`perfscope ps` lists them)"
-    )
+    """Return the refusal for a process that has exited."""
+    return CannotEnter(f"pid {pid} has exited: start it again, or {LIST}")
 
 
 def status_of(pid: int) -> dict[str, str]:
-    """/proc/PID/status as a dict. Raises CannotEnter when there is no such process."""
+    """Return /proc/PID/status as a dict. Raises CannotEnter if there is no such process."""
     try:
         return proc.status(pid)
     except (FileNotFoundError, ProcessLookupError):
-        raise CannotEnter(
-            f"no process with pid {pid}: `perfscope ps` lists what can be attached to"
-        ) from None
+        raise CannotEnter(f"no process with pid {pid}: {LIST}") from None
 
 
 def main_thread_state(pid: int) -> str:
-    """One letter (R S D T t Z X), "" when there is no such process."""
+    """Return the state as one letter (R S D T t Z X), "" if there is no such process."""
     try:
         return status_of(pid)["State"][:1]
     except CannotEnter:
@@ -52,13 +53,15 @@ def main_thread_state(pid: int) -> str:
 
 
 def own_pid(pid: int) -> int:
-    """The pid as the process sees it itself, in the innermost pid namespace."""
-    return int(status_of(pid).get("NSpid", str(pid)).split()[-1])
+    """Return the pid as the process itself sees it, in the innermost pid namespace."""
+    pids = status_of(pid).get("NSpid", str(pid)).split()
+    return int(pids[-1])
 
 
 def check(pid: int) -> None:
-    """Raise CannotEnter, with the reason and what to do, where `pid` cannot be entered; stops
-    nothing.
+    """Raise CannotEnter, with the reason and what to do, if `pid` cannot be entered.
+
+    It does not stop the process.
     """
     status = status_of(pid)
     refuse_by_state(pid, status)
@@ -71,36 +74,33 @@ def check(pid: int) -> None:
 
 
 def refuse_by_state(pid: int, status: dict[str, str]) -> None:
+    """Raise CannotEnter for a process that has exited or is stopped, and for a kernel thread."""
     state = status["State"][:1]
-    if state in ("Z", "X"):
-        threads = len(os.listdir(f"/proc/{pid}/task")) if os.path.isdir(f"/proc/{pid}/task") else 0
+    if state in ENDED:
+        tasks = f"/proc/{pid}/task"
+        threads = len(os.listdir(tasks)) if os.path.isdir(tasks) else 0
         if threads > 1:
             raise CannotEnter(
-                f"the main thread of pid {pid} has ended while others run on: start it under"
-                " `perfscope run`"
+                f"the main thread of pid {pid} has ended while other threads still run: {START}"
             )
-        raise CannotEnter(
-            f"pid {pid} is a zombie, it has exited: its parent, pid {status.get('PPid', '?')}, must"
-            " reap it"
-        )
+        parent = status.get("PPid", "?")
+        raise CannotEnter(f"pid {pid} has exited, and waits for its parent, pid {parent}: {LIST}")
     if state == "T":
         raise CannotEnter(
             f"pid {pid} is stopped by a signal: let it run first with `kill -CONT {pid}`"
         )
     if int(status.get("Kthread", "0")):
-        raise CannotEnter(
-            f"pid {pid} is a thread of the kernel, not Python: `perfscope ps` lists what can be"
-            " attached to"
-        )
+        raise CannotEnter(f"pid {pid} is a kernel thread, not Python: {LIST}")
 
 
 def refuse_by_owner(pid: int, status: dict[str, str]) -> None:
+    """Raise CannotEnter for a process of another user, and for a setuid program."""
     real, effective, saved, _ = status["Uid"].split()
     if own_capabilities() & CAP_SYS_PTRACE:
         if len({real, effective, saved}) > 1:
             raise CannotEnter(
-                f"pid {pid} runs with the rights of several users ({real}, {effective}, {saved}): "
-                "perfscope does not enter setuid programs; use `--depth observe`"
+                f"pid {pid} runs with the rights of several users ({real}, {effective}, {saved}),"
+                " and perfscope does not enter setuid programs: use `--depth observe`"
             )
         return
     if str(os.geteuid()) not in (real, effective, saved):
@@ -114,6 +114,7 @@ def refuse_by_owner(pid: int, status: dict[str, str]) -> None:
 
 
 def refuse_by_tracer(pid: int, status: dict[str, str]) -> None:
+    """Raise CannotEnter for a process that another program traces."""
     tracer = int(status.get("TracerPid", "0"))
     if tracer:
         try:
@@ -121,20 +122,19 @@ def refuse_by_tracer(pid: int, status: dict[str, str]) -> None:
         except OSError:
             name = "another program"
         raise CannotEnter(
-            f"pid {pid} is traced by {name} (pid {tracer}): end that first, a process has one"
-            " tracer"
+            f"pid {pid} is already traced by {name} (pid {tracer}), and only one tracer is"
+            f" possible: end pid {tracer} first"
         )
 
 
 def refuse_by_permission(pid: int) -> None:
+    """Raise CannotEnter if the kernel does not let this process trace `pid`."""
     ctypes.set_errno(0)
-    # A request that must fail: ESRCH where ptrace is allowed at all, EPERM where a seccomp filter
-    # forbids it.
-    if (
-        ptrace.LIBC.ptrace(ptrace.DETACH, 0x7FFFFFFF, None, None) < 0
-        and ctypes.get_errno() == errno.EPERM
-    ):
-        raise CannotEnter(f"ptrace is forbidden here by a seccomp filter: {container_advice()}")
+    # This request always fails: with ESRCH if ptrace is allowed at all, with EPERM if a seccomp
+    # filter forbids it.
+    answer = ptrace.LIBC.ptrace(ptrace.DETACH, NO_SUCH_PID, None, None)
+    if answer < 0 and ctypes.get_errno() == errno.EPERM:
+        raise CannotEnter(f"a seccomp filter forbids ptrace here: {container_advice()}")
     try:
         os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))
         os.readlink(f"/proc/{pid}/exe")
@@ -145,21 +145,23 @@ def refuse_by_permission(pid: int) -> None:
 
 
 def refuse_by_shared_memory(pid: int, status: dict[str, str]) -> None:
-    """A child of vfork has its parent's memory until it executes a program: what is done to one is
-    done to both.
+    """Raise CannotEnter for a child of vfork that still uses its parent's memory.
+
+    Entering one of them would change both.
     """
     parent = int(status.get("PPid", "0"))
-    if (
-        parent
-        and ctypes.CDLL(None, use_errno=True).syscall(SYS_KCMP, pid, parent, KCMP_VM, 0, 0) == 0
-    ):
+    if not parent:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(SYS_KCMP, pid, parent, KCMP_VM, 0, 0) == 0:
         raise CannotEnter(
-            f"pid {pid} has the memory of its parent, pid {parent}, until it executes another"
-            " program: attach to the parent"
+            f"pid {pid} shares the memory of its parent, pid {parent}, until it executes another"
+            f" program: attach to pid {parent}"
         )
 
 
 def refuse_by_build(pid: int) -> None:
+    """Raise CannotEnter for a program that is not a CPython that can be entered."""
     refuse_several_pythons(pid)
     try:
         files = python_files(pid)
@@ -167,71 +169,71 @@ def refuse_by_build(pid: int) -> None:
         head = elf_header(pid, files[-1].start) if files else b""
     except OSError:
         raise gone(pid) from None
-    machine = int.from_bytes(head[18:20], "little")
-    looks_python = any(MAPPED_PYTHON.search(one.path.removesuffix(" (deleted)")) for one in files)
-    if head[:4] != b"\x7fELF":
-        raise CannotEnter(
-            f"pid {pid} runs {path}, which is no ELF program: start it under `perfscope run`"
-        )
-    if head[4] != CLASS_64:
-        raise CannotEnter(
-            f"pid {pid} is a 32-bit process: use a 64-bit Python, or start it under `perfscope run`"
-        )
-    foreign = machine != MACHINE_X86_64 or os.uname().machine != "x86_64"
-    if foreign and known_version(pid) < REMOTE_EXEC_SINCE:
-        advice = "start it under `perfscope run`, or use CPython 3.14 or newer (PEP 768)"
-        raise CannotEnter(f"entering pid {pid} works on x86-64 only: {advice}")
+    refuse_by_format(pid, path, head)
     found = addresses(pid, files, ("PyRun_String", SINCE_3_8))
     if SINCE_3_8 in found:
         return
     if "PyRun_String" in found:
-        raise CannotEnter(f"pid {pid} is a CPython before 3.8: use 3.10 or newer")
-    if main_thread_state(pid) in ("", "Z", "X"):
+        raise CannotEnter(f"pid {pid} runs a CPython older than 3.8: use 3.10 or newer")
+    if main_thread_state(pid) in ENDED:
         raise gone(pid)
-    if path.endswith(" (deleted)") and looks_python:
+    paths = [file.path.removesuffix(" (deleted)") for file in files]
+    looks_like_python = any(MAPPED_PYTHON.search(mapped) for mapped in paths)
+    if path.endswith(" (deleted)") and looks_like_python:
         raise CannotEnter(
-            f"the Python of pid {pid} was replaced on disk since it started: restart it to attach"
+            f"the Python of pid {pid} was replaced on disk after it started: restart it to attach"
         )
-    if looks_python:
+    if looks_like_python:
+        raise CannotEnter(f"pid {pid} runs a static Python without symbols: {START}")
+    raise CannotEnter(f"pid {pid} ({os.path.basename(path)}) is not Python: {LIST}")
+
+
+def refuse_by_format(pid: int, path: str, head: bytes) -> None:
+    """Raise CannotEnter for a program that is not ELF, 64-bit and of a supported machine.
+
+    head: the first bytes of the program.
+    """
+    machine = int.from_bytes(head[18:20], "little")
+    if head[:4] != b"\x7fELF":
+        raise CannotEnter(f"pid {pid} runs {path}, which is not an ELF program: {START}")
+    if head[4] != CLASS_64:
+        raise CannotEnter(f"pid {pid} is a 32-bit process: use a 64-bit Python, or {START}")
+    is_x86_64 = machine == MACHINE_X86_64 and os.uname().machine == "x86_64"
+    if not is_x86_64 and known_version(pid) < REMOTE_EXEC_SINCE:
         raise CannotEnter(
-            f"pid {pid} is a static Python without symbols: start it under `perfscope run`"
+            f"pid {pid} cannot be entered, because that needs x86-64 or CPython 3.14 and newer"
+            f" (PEP 768): {START}"
         )
-    raise CannotEnter(
-        f"pid {pid} ({os.path.basename(path)}) is not Python: `perfscope ps` lists what can be"
-        " attached to"
-    )
 
 
 def refuse_several_pythons(pid: int) -> None:
-    """Raise CannotEnter where more than one CPython runs in the process, or none of several yet."""
+    """Raise CannotEnter if several CPythons run in the process, or several but none runs yet."""
     try:
         if python_files(pid):
             return
-        interpreters = [
-            file for file in possible_python_files(pid) if initialized(pid, file) is not None
-        ]
+        possible = possible_python_files(pid)
+        interpreters = [file for file in possible if initialized(pid, file) is not None]
         running = [os.path.basename(file.path) for file in interpreters if initialized(pid, file)]
     except OSError:
         raise gone(pid) from None
     if running:
         names = " and ".join(running)
-        raise CannotEnter(
-            f"pid {pid} runs more than one Python ({names}): start it under `perfscope run`"
-        )
+        raise CannotEnter(f"pid {pid} runs more than one Python ({names}): {START}")
     if interpreters:
         raise CannotEnter(f"the Python of pid {pid} has not started yet, or has ended: try again")
 
 
 def elf_header(pid: int, start: int) -> bytes:
-    """Return the first bytes of the program as it is mapped at `start`: its file is the target
-    user's, and is not opened.
+    """Return the first bytes of the program as it is mapped at `start`.
+
+    The file is not opened: it belongs to the target's user.
     """
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         return os.pread(memory.fileno(), 20, start)
 
 
 def known_version(pid: int) -> int:
-    """PY_VERSION_HEX of the target, 0 when it does not tell. Raises CannotEnter when it is gone."""
+    """Return PY_VERSION_HEX of the target, 0 if unknown. Raises CannotEnter if it has exited."""
     try:
         return python_version(pid) or 0
     except OSError:
@@ -239,49 +241,54 @@ def known_version(pid: int) -> int:
 
 
 def refused_by_kernel(pid: int) -> CannotEnter:
-    """The reason for EPERM or EACCES from ptrace and its kin, from most to least specific."""
-    if main_thread_state(pid) in ("", "Z", "X"):
+    """Return the reason for EPERM or EACCES from ptrace, the most specific one that applies."""
+    if main_thread_state(pid) in ENDED:
         return gone(pid)
     scope = yama_scope()
+    may_trace_all = bool(own_capabilities() & CAP_SYS_PTRACE)
     if scope == 3:
         return CannotEnter(
-            "no process can be traced: kernel.yama.ptrace_scope is 3 until reboot; use `perfscope"
-            " run`"
+            "no process can be traced until reboot, because kernel.yama.ptrace_scope is 3: use"
+            " `perfscope run`"
         )
-    if in_container() and not own_capabilities() & CAP_SYS_PTRACE:
+    if in_container() and not may_trace_all:
         return CannotEnter(
-            f"no permission to trace pid {pid} in this container: {container_advice()}"
+            f"not permitted to trace pid {pid}: the container lacks SYS_PTRACE;"
+            f" {container_advice()}"
         )
     if scope in (1, 2):
-        advice = "`sudo sysctl -w kernel.yama.ptrace_scope=0`, or run perfscope with sudo"
+        advice = "run `sudo sysctl -w kernel.yama.ptrace_scope=0`, or run perfscope with sudo"
         return CannotEnter(
-            f"no permission to trace pid {pid}: kernel.yama.ptrace_scope is {scope}; {advice}"
+            f"not permitted to trace pid {pid}: kernel.yama.ptrace_scope is {scope}; {advice}"
         )
-    if not own_capabilities() & CAP_SYS_PTRACE:
+    if not may_trace_all:
         why = "it is setuid, made itself non-dumpable, or has capabilities that perfscope lacks"
         return CannotEnter(
-            f"no permission to trace pid {pid}: {why}; run perfscope with sudo, in a container"
+            f"not permitted to trace pid {pid}: {why}; run perfscope with sudo, in a container"
             f" {container_advice()}"
         )
     return CannotEnter(
-        f"the kernel forbids tracing pid {pid} (a security module, or another user namespace): see"
-        " `dmesg`"
+        f"not permitted to trace pid {pid}: a security module or another user namespace forbids"
+        " it; see `dmesg`"
     )
 
 
 def container_advice() -> str:
+    """Return how to start a container in which ptrace is allowed."""
     kubernetes = "in Kubernetes `securityContext.capabilities.add: [SYS_PTRACE]`"
     return f"start the container with `--cap-add SYS_PTRACE`, {kubernetes}"
 
 
 def in_container() -> bool:
+    """Return whether this process seems to run in a container."""
     marks = ("/.dockerenv", "/run/.containerenv")
     return any(os.path.exists(mark) for mark in marks) or "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 def yama_scope() -> int | None:
-    """kernel.yama.ptrace_scope: 0 anyone of the same user, 1 descendants only, 2 root only, 3
-    nobody; None without Yama.
+    """Return kernel.yama.ptrace_scope, None without Yama.
+
+    0: processes of the same user, 1: descendants only, 2: root only, 3: nobody.
     """
     try:
         return int(Path("/proc/sys/kernel/yama/ptrace_scope").read_text("ascii"))
@@ -290,10 +297,12 @@ def yama_scope() -> int | None:
 
 
 def own_capabilities() -> int:
+    """Return the effective capabilities of this process."""
     return proc.capabilities(os.getpid())
 
 
 def user_name(uid: int) -> str:
+    """Return a user as it is printed in a refusal."""
     import pwd
 
     try:

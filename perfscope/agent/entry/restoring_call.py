@@ -1,13 +1,12 @@
-"""The code that calls a function on a stopped thread and restores the thread by itself
-(`restoring_call.s`, assembled).
+"""Code that calls a function on a stopped thread and then restores the thread (assembled from
+`restoring_call.s`).
 
-A tracer can be killed at any moment; the thread then runs on from wherever it is. So the thread
-saves its registers, vector state and errno before the function, and restores them and the signal
-mask after it. A tracer that lives stops it in between, at RETURNED, and restores everything exactly
-as it was.
+A tracer can be killed at any moment, and the thread then runs on. So the code saves the registers,
+the vector state and errno before the call, and restores them and the signal mask after it. If the
+tracer is alive, it stops the thread in between, at RETURNED, and restores everything exactly.
 
-Everything that depends on the call is written into the head of the code before the registers are
-set, and read from there before the function is called.
+What depends on the call is written to the head of the code before the registers are set, and the
+code reads it before it calls the function.
 """
 
 import struct
@@ -36,10 +35,10 @@ ARGUMENTS = 4
 
 @dataclass(frozen=True)
 class RestoringCall:
-    """One call: `return_to`, `flags` and `signal_mask` are what the thread gets back afterwards.
+    """One call; afterwards the thread gets back `return_to`, `flags` and `signal_mask`.
 
-    waking: the signals (a mask) that end an interrupted wait; 0 when none does. signal: sent to the
-    process `pid` (as it sees itself) when the function has returned.
+    waking: mask of the signals that end an interrupted wait. signal: sent to the process `pid` (as
+    it sees itself) when the function has returned.
     """
 
     function: int
@@ -54,22 +53,19 @@ class RestoringCall:
     signal: int
 
     def head(self) -> bytes:
-        """Return the words in front of the code."""
-        arguments = (*self.arguments, *[0] * (ARGUMENTS - len(self.arguments)))
+        """Return the words before the code."""
+        unused = [0] * (ARGUMENTS - len(self.arguments))
+        call = (self.function, *self.arguments, *unused)
         state = (self.return_to, self.flags, self.signal_mask, self.waking, self.xstate_bytes)
-        return HEAD.pack(
-            self.function, *arguments, *state, self.errno_location, self.pid, self.signal
-        )
+        return HEAD.pack(*call, *state, self.errno_location, self.pid, self.signal)
 
 
 def stack_at_entry(stack: int) -> int:
-    """Return the stack pointer to enter with, for a thread whose own is `stack`."""
+    """Return the stack pointer to begin with, for a thread with stack pointer `stack`."""
     return stack - RED_ZONE_BYTES
 
 
 def return_slot(stack: int, xstate_bytes: int) -> int:
-    """Return where the function's return address lies while it runs, for a thread whose own stack
-    pointer is `stack`.
-    """
+    """Return where the function's return address is, for a thread with stack pointer `stack`."""
     vectors = stack - RED_ZONE_BYTES - SAVED_BYTES - xstate_bytes
     return vectors // VECTOR_ALIGNMENT * VECTOR_ALIGNMENT - 8

@@ -1,9 +1,8 @@
-"""What the tracer reads of a stopped CPython's own state (`_PyRuntime`): its main thread, and the
-lock of its pending calls.
+"""The state of a stopped CPython (`_PyRuntime`): main thread, and the lock of its pending calls.
 
-A thread that is stopped while it holds that lock would wait for itself in `Py_AddPendingCall`. The
-places are not part of CPython's interface: a value is believed only where what surrounds it is as
-it must be.
+A thread that was stopped while it holds that lock would wait for itself in `Py_AddPendingCall`. The
+places of these fields are not part of CPython's interface. So a value is used only if the fields
+around it have values that are possible.
 """
 
 import contextlib
@@ -14,13 +13,12 @@ from dataclasses import dataclass
 SEARCHED_BYTES = 4096
 WORD = struct.Struct("<Q")
 COOKIE = b"xdebugpy"
+# In `_Py_DebugOffsets` of 3.13 and newer, the start of `_PyRuntime`.
 FREE_THREADED_AT = 16
-"""In `_Py_DebugOffsets` of 3.13 and newer, the start of `_PyRuntime`."""
 
 MUTEX_SINCE = 0x030D
-QUEUE = struct.Struct(
-    "<B3xiii"
-)  # mutex, npending, max, maxloop of `_PyRuntime.ceval.pending_mainthread`
+# mutex, npending, max, maxloop of `_PyRuntime.ceval.pending_mainthread`
+QUEUE = struct.Struct("<B3xiii")
 MOST_PENDING = 32
 QUEUE_LIMITS = struct.pack("<ii", MOST_PENDING, 0)
 MUTEX_LOCKED, MUTEX_VALUES = 1, 3
@@ -45,17 +43,17 @@ class RuntimeState:
     def knows_thread(self, thread: int) -> bool:
         """Return whether the thread with this pthread_t is the one that initialized Python."""
         wanted = WORD.pack(thread)
-        at = self.content.find(wanted)
-        while at >= 0 and at % WORD.size:
-            at = self.content.find(wanted, at + 1)
-        return at >= 0
+        offset = self.content.find(wanted)
+        while offset >= 0 and offset % WORD.size:
+            offset = self.content.find(wanted, offset + 1)
+        return offset >= 0
 
     def has_another_main_thread(self, thread: int) -> bool:
-        """Return whether Python was initialized by another thread than the one with this
-        pthread_t.
-        """
-        at = MAIN_THREAD_AT.get(self.version >> 16)
-        return at is not None and self.word(at) != 0 and not self.knows_thread(thread)
+        """Return whether another thread than the one with this pthread_t initialized Python."""
+        offset = MAIN_THREAD_AT.get(self.version >> 16)
+        if offset is None or self.word(offset) == 0:
+            return False
+        return not self.knows_thread(thread)
 
     def is_free_threaded(self) -> bool:
         """Return whether this is a build without the GIL."""
@@ -63,17 +61,13 @@ class RuntimeState:
         return is_table and bool(WORD.unpack_from(self.content, FREE_THREADED_AT)[0])
 
     def queue_is_locked(self) -> bool | None:
-        """Return whether some thread holds the lock of the pending calls; None when its place is
-        not known.
-        """
-        return (
-            self.mutex_is_locked()
-            if self.version >> 16 >= MUTEX_SINCE
-            else self.semaphore_is_locked()
-        )
+        """Return whether a thread holds the lock of the pending calls, None if unknown."""
+        if self.version >> 16 >= MUTEX_SINCE:
+            return self.mutex_is_locked()
+        return self.semaphore_is_locked()
 
     def mutex_is_locked(self) -> bool | None:
-        """Return whether the PyMutex of 3.13 and newer is locked, None when it is not found."""
+        """Return whether the PyMutex of 3.13 and newer is locked, None if it is not found."""
         found = []
         at = self.content.find(QUEUE_LIMITS)
         while at >= 0:
@@ -87,15 +81,14 @@ class RuntimeState:
         return found[0] if len(found) == 1 else None
 
     def semaphore_is_locked(self) -> bool | None:
-        """Return whether the lock of 3.12 and older is taken, None when it is not found."""
+        """Return whether the lock of 3.12 and older is taken, None if it is not found."""
         minor = self.version >> 16
         if minor in LOCK_OF_RUNTIME_AT:
             lock = self.word(LOCK_OF_RUNTIME_AT[minor])
         elif minor in INTERPRETER_AT:
             interpreter = self.word(INTERPRETER_AT[minor])
-            lock = int.from_bytes(
-                self.read(interpreter + LOCK_OF_INTERPRETER_AT[minor], WORD.size), "little"
-            )
+            address = interpreter + LOCK_OF_INTERPRETER_AT[minor]
+            lock = int.from_bytes(self.read(address, WORD.size), "little")
         else:
             return None
         semaphore = self.read(lock, SEMAPHORE.size)
@@ -105,20 +98,22 @@ class RuntimeState:
         return value == 0 if value <= 1 and waiters < MOST_WAITERS else None
 
     def read(self, address: int, size: int) -> bytes:
-        """Read memory of the process; empty where there is none."""
+        """Return memory of the process, empty if there is none at this address."""
+        if not 0 < address < HIGHEST_ADDRESS:
+            return b""
         with contextlib.suppress(OSError):
-            return os.pread(self.memory, size, address) if 0 < address < HIGHEST_ADDRESS else b""
+            return os.pread(self.memory, size, address)
         return b""
 
-    def word(self, at: int) -> int:
-        """Return the 64-bit word at byte `at`."""
-        return int(WORD.unpack_from(self.content, at)[0])
+    def word(self, offset: int) -> int:
+        """Return the 64-bit word at byte `offset`."""
+        return int(WORD.unpack_from(self.content, offset)[0])
 
 
 def read_runtime_state(memory: int, runtime: int, version: int) -> RuntimeState:
-    """Read the state at address `runtime` (`_PyRuntime`) through an open /proc/PID/mem. Raises
-    OSError.
+    """Return the state at address `runtime` (`_PyRuntime`), through an open /proc/PID/mem.
+
+    Raises OSError.
     """
-    return RuntimeState(
-        memory, os.pread(memory, SEARCHED_BYTES, runtime).ljust(SEARCHED_BYTES, b"\0"), version
-    )
+    content = os.pread(memory, SEARCHED_BYTES, runtime)
+    return RuntimeState(memory, content.ljust(SEARCHED_BYTES, b"\0"), version)

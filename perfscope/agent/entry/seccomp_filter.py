@@ -1,5 +1,4 @@
-"""Judges seccomp filters: may the code that is placed into a process make the system calls that it
-needs?
+"""Checks whether seccomp filters allow the system calls that injected code needs.
 
 A filter is a small program of the classic BPF machine over the number and the arguments of a system
 call (seccomp(2)).
@@ -16,7 +15,7 @@ from perfscope.agent.entry import ptrace
 from perfscope.agent.entry.process_identity import Target
 from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
-from perfscope.agent.entry.remote_call import stop
+from perfscope.agent.entry.remote_call import stop_thread
 from perfscope.agent.host import proc
 from perfscope.errors import CannotEnter
 
@@ -26,12 +25,12 @@ ARCH_X86_64 = 0xC000003E
 MOST_FILTERS, MOST_INSTRUCTIONS = 64, 4096
 GET_FILTER = 0x420C
 ACTION_MASK, ALLOW, LOG, ERRNO = 0xFFFF0000, 0x7FFF0000, 0x7FFC0000, 0x00050000
-CLONE3, NO_SUCH_CALL = 435, ERRNO | 38  # then glibc uses clone; any other error it reports
+CLONE3, NO_SUCH_CALL = 435, ERRNO | 38  # glibc then uses clone; it reports any other error
 WORD = 0xFFFFFFFF
 STRICT, FILTER = "1", "2"  # of Seccomp in /proc/PID/status
 CAP_SYS_ADMIN = 1 << 21
+# An environment variable of perfscope, which `--even-with-seccomp` sets.
 INSIST = "PERFSCOPE_EVEN_WITH_SECCOMP"
-"""A variable of perfscope's own environment: `--even-with-seccomp` sets it."""
 THREAD_FLAGS = 0x3D0F00
 
 REQUIRED: dict[str, tuple[int, tuple[int, ...]]] = {
@@ -48,7 +47,7 @@ REQUIRED: dict[str, tuple[int, tuple[int, ...]]] = {
     "sendmsg": (46, ()),
     "recvmsg": (47, ()),
 }
-"""What an entry cannot do without: number and arguments as our code makes the call."""
+"""The calls that an entry needs: number, and arguments as our code passes them."""
 USED = {
     "read": 0,
     "write": 1,
@@ -98,64 +97,58 @@ USED = {
     "rseq": 334,
     "clone3": 435,
 }
-"""What our code may also do: an error is handled, but the call must not end or stop the process."""
+"""Calls that our code may also make. An error is handled, but must not end or stop the process."""
 
 
 def refuse_by_seccomp(pid: int, status: dict[str, str]) -> None:
-    """Raise CannotEnter where seccomp forbids what entering needs, as far as that shows without a
-    stop.
+    """Raise CannotEnter if seccomp forbids an entry, as far as that is known without a stop.
 
-    status: /proc/PID/status. A filter that `must_be_judged` is left to `judge`.
+    status: /proc/PID/status. `check_filters` checks the filters themselves.
     """
     mode = status.get("Seccomp", "0")
     if mode == STRICT:
         raise CannotEnter(
-            f"pid {pid} runs in seccomp's strict mode, which ends it for any call: use `--depth"
+            f"pid {pid} runs in seccomp strict mode, in which an entry would kill it: use `--depth"
             " observe`"
         )
-    if mode == FILTER and not may_be_entered_unseen(status) and not can_read_filters():
-        advice = (
-            "run perfscope with sudo, use `--depth observe`, or insist with `--even-with-seccomp`"
-        )
+    if needs_filter_check(status) and not can_read_filters():
+        advice = "run perfscope with sudo, use `--depth observe`, or pass `--even-with-seccomp`"
         raise CannotEnter(
-            f"pid {pid} has a seccomp filter that may end it for what entering does: {advice}"
+            f"pid {pid} has a seccomp filter that may kill it during an entry: {advice}"
         )
 
 
-def must_be_judged(status: dict[str, str]) -> bool:
-    """Return whether the process has filters that decide whether it can be entered."""
-    return status.get("Seccomp") == FILTER and not may_be_entered_unseen(status)
+def needs_filter_check(status: dict[str, str]) -> bool:
+    """Return whether the process has filters that must be checked before it is entered."""
+    return status.get("Seccomp") == FILTER and not may_skip_check(status)
 
 
-def may_be_entered_unseen(status: dict[str, str]) -> bool:
-    """Return whether its filters are those of this process too (a container's), or the user
-    insists.
+def may_skip_check(status: dict[str, str]) -> bool:
+    """Return whether the filters are also those of this process (a container's), or the user has
+    passed `--even-with-seccomp`.
     """
     own = proc.status(os.getpid())
-    ours = own.get("Seccomp") == FILTER and own.get("Seccomp_filters", "") == status.get(
-        "Seccomp_filters", "0"
-    )
-    return ours or os.environ.get(INSIST, "") not in ("", "0")
+    same_filters = own.get("Seccomp_filters", "") == status.get("Seccomp_filters", "0")
+    is_shared = own.get("Seccomp") == FILTER and same_filters
+    return is_shared or os.environ.get(INSIST, "") not in ("", "0")
 
 
 def can_read_filters() -> bool:
     """Return whether the kernel lets this process read the filters of others."""
     pid = os.getpid()
-    return (
-        bool(proc.capabilities(pid) & CAP_SYS_ADMIN) and proc.status(pid).get("Seccomp", "0") == "0"
-    )
+    is_admin = bool(proc.capabilities(pid) & CAP_SYS_ADMIN)
+    return is_admin and proc.status(pid).get("Seccomp", "0") == "0"
 
 
-def judge(target: Target, deadline_ns: int, progress: EntryProgress) -> None:
-    """Stop the main thread for its filters, and raise CannotEnter where they forbid what entering
-    needs.
+def check_filters(target: Target, deadline_ns: int, progress: EntryProgress) -> None:
+    """Stop the main thread to read its filters; raise CannotEnter if they forbid an entry.
 
-    To be called on a thread that ends soon after. Raises OSError where it cannot be traced.
+    Call it on a thread that ends soon after. Raises OSError if the process cannot be traced.
     """
     pid = target.pid
-    progress.visit = time.monotonic_ns()
+    progress.stop_began_ns = time.monotonic_ns()
     try:
-        thread = stop(pid, target.memory, deadline_ns)
+        thread = stop_thread(pid, target.memory, deadline_ns)
         try:
             filters = read_filters(pid)
         finally:
@@ -165,25 +158,23 @@ def judge(target: Target, deadline_ns: int, progress: EntryProgress) -> None:
             f"the main thread of pid {pid} could not be stopped in time: try again"
         ) from None
     except ProcessGone:
-        raise CannotEnter(f"pid {pid} has exited: start it again, or attach to another") from None
+        raise CannotEnter(f"pid {pid} has exited: start it again") from None
     finally:
-        progress.visit = 0
+        progress.stop_began_ns = 0
     if filters is None:
         raise CannotEnter(
-            f"the seccomp filter of pid {pid} cannot be read here: use `--depth observe`"
+            f"perfscope cannot read the seccomp filter of pid {pid}: use `--depth observe`"
         )
     forbidden = forbidden_call(filters)
     if forbidden:
         raise CannotEnter(
-            f"the seccomp filter of pid {pid} forbids {forbidden}, which entering needs: use"
+            f"the seccomp filter of pid {pid} forbids {forbidden}, which an entry needs: use"
             " `--depth observe`"
         )
 
 
 def read_filters(tid: int) -> list[bytes] | None:
-    """Return the filters of a thread that is stopped by this tracer; None where the kernel does not
-    give them.
-    """
+    """Return the filters of a thread that this tracer has stopped, None if not readable."""
     found: list[bytes] = []
     for number in range(MOST_FILTERS):
         buffer = ctypes.create_string_buffer(MOST_INSTRUCTIONS * INSTRUCTION.size)
@@ -196,12 +187,12 @@ def read_filters(tid: int) -> list[bytes] | None:
 
 
 def forbidden_call(filters: Sequence[bytes]) -> str | None:
-    """Return the name of a system call of ours that the filters forbid, None when there is none."""
+    """Return the name of a call of ours that the filters forbid, None if they allow all."""
     for name, (number, arguments) in REQUIRED.items():
-        if action(filters, number, arguments) & ACTION_MASK not in (ALLOW, LOG):
+        if filter_answer(filters, number, arguments) & ACTION_MASK not in (ALLOW, LOG):
             return name
     for name, number in USED.items():
-        answer = action(filters, number, ())
+        answer = filter_answer(filters, number, ())
         if answer & ACTION_MASK not in (ALLOW, LOG, ERRNO):
             return name
         if number == CLONE3 and answer & ACTION_MASK == ERRNO and answer != NO_SUCH_CALL:
@@ -209,46 +200,46 @@ def forbidden_call(filters: Sequence[bytes]) -> str | None:
     return None
 
 
-def action(filters: Sequence[bytes], number: int, arguments: tuple[int, ...]) -> int:
-    """Return what the filters do with one system call: the strictest of their answers, with its
-    data.
-    """
+def filter_answer(filters: Sequence[bytes], number: int, arguments: tuple[int, ...]) -> int:
+    """Return the strictest answer of the filters for one system call, with its data."""
     words = [argument & (1 << 64) - 1 for argument in (*arguments, *[0] * (6 - len(arguments)))]
     data = DATA.pack(number, ARCH_X86_64, 0, *words)
-    answers = [run(list(INSTRUCTION.iter_unpack(program)), data) for program in filters]
-    # As the kernel orders them: by the signed value, KILL_PROCESS (0x80000000) before KILL_THREAD
-    # (0).
-    return min(
-        answers, key=lambda answer: ctypes.c_int32(answer & ACTION_MASK).value, default=ALLOW
-    )
+    programs = [list(INSTRUCTION.iter_unpack(program)) for program in filters]
+    answers = [run_filter(program, data) for program in programs]
+    return min(answers, key=severity, default=ALLOW)
 
 
-def run(program: list[tuple[int, int, int, int]], data: bytes) -> int:
-    """Return the answer of one filter; 0 (kill) for a program that the kernel would not have
-    taken.
+def severity(answer: int) -> int:
+    """Return the rank of an answer as the kernel orders them, the strictest lowest.
+
+    It orders by signed value: KILL_PROCESS (0x80000000) comes before KILL_THREAD (0).
     """
-    accumulator = index = at = 0
+    return ctypes.c_int32(answer & ACTION_MASK).value
+
+
+def run_filter(program: list[tuple[int, int, int, int]], data: bytes) -> int:
+    """Return the answer of one filter; 0 (kill) if the kernel would not have accepted it."""
+    accumulator = index = position = 0
     memory = [0] * 16
-    while at < len(program):
-        code, if_true, if_false, constant = program[at]
-        at += 1
+    while position < len(program):
+        code, if_true, if_false, constant = program[position]
+        position += 1
         kind = code & 7
         if kind == 6:
             return accumulator if code & 0x18 == 0x10 else constant
         if kind in (0, 1):
-            value = loaded(code, constant, data, memory)
+            value = load_value(code, constant, data, memory)
             accumulator, index = (value, index) if kind == 0 else (accumulator, value)
         elif kind in (2, 3):
             memory[constant & 15] = accumulator if kind == 2 else index
         elif kind == 4:
-            accumulator = computed(code, accumulator, index if code & 8 else constant)
+            accumulator = compute(code, accumulator, index if code & 8 else constant)
         elif kind == 5:
             operand = index if code & 8 else constant
-            at += (
-                constant
-                if code & 0xF0 == 0
-                else (if_true if jumps(code, accumulator, operand) else if_false)
-            )
+            if code & 0xF0 == 0:
+                position += constant
+            else:
+                position += if_true if is_jump_taken(code, accumulator, operand) else if_false
         elif code & 0x80:
             accumulator = index
         else:
@@ -256,8 +247,8 @@ def run(program: list[tuple[int, int, int, int]], data: bytes) -> int:
     return 0
 
 
-def loaded(code: int, constant: int, data: bytes, memory: list[int]) -> int:
-    """Return what a load instruction loads."""
+def load_value(code: int, constant: int, data: bytes, memory: list[int]) -> int:
+    """Return the value that a load instruction loads."""
     mode = code & 0xE0
     if mode == 0x20 and constant + 4 <= len(data):
         return int.from_bytes(data[constant : constant + 4], "little")
@@ -266,7 +257,7 @@ def loaded(code: int, constant: int, data: bytes, memory: list[int]) -> int:
     return len(data) if mode == 0x80 else constant
 
 
-def computed(code: int, left: int, right: int) -> int:
+def compute(code: int, left: int, right: int) -> int:
     """Return the result of an arithmetic instruction."""
     operation = code & 0xF0
     if operation in (0x30, 0x90):
@@ -285,7 +276,7 @@ def computed(code: int, left: int, right: int) -> int:
     return results[operation]() & WORD if operation in results else 0
 
 
-def jumps(code: int, left: int, right: int) -> bool:
+def is_jump_taken(code: int, left: int, right: int) -> bool:
     """Return whether a conditional jump is taken."""
     operation = code & 0xF0
     if operation == 0x10:

@@ -1,8 +1,8 @@
 """Finds the functions and data of a running CPython in the ELF symbol tables of its mapped files.
 
 The files belong to the target's user and are read with that user's rights (`target_user`). Tables
-are searched as bytes, not walked: a whole libpython costs milliseconds and its file's size once,
-and only the answers are kept.
+are searched as bytes, not entry by entry: a whole libpython takes milliseconds once, and only the
+results are kept.
 """
 
 import errno
@@ -39,7 +39,7 @@ DAMAGED = (
     struct.error,
     MemoryError,
 )
-"""What the ELF reader raises on files that are cut short or made up."""
+"""What the ELF reader raises on truncated and forged files."""
 
 
 @dataclass(frozen=True)
@@ -55,49 +55,45 @@ class MappedFile:
 
 @dataclass(frozen=True)
 class ElfFile:
-    """What is known of a file: the address and size of each symbol asked for so far (None: it has
-    none).
-    """
+    """The address and size of each symbol looked up in a file so far, None if it has none."""
 
     relocatable: bool
     segments: tuple[tuple[int, int, int], ...]  # (file offset, address, bytes) of each PT_LOAD
     symbols: dict[str, tuple[int, int] | None]
 
 
+# By user and mapping, so that another user's file is not opened again to see whether it changed.
 known_files: dict[tuple[int, MappedFile], ElfFile] = {}
-"""By user and mapping: a file of another user's is not opened just to see that it is still the
-same.
-"""
+# By device, inode and modification time.
 parsed_files: dict[tuple[int, int, int], ElfFile] = {}
-"""By device, inode and modification time."""
 
 
 def mapped_files(pid: int) -> list[MappedFile]:
-    """The files mapped into `pid`, each once, at its lowest address. Raises OSError where maps
-    cannot be read.
-    """
+    """Return the files mapped into `pid`, each once, at its lowest address. Raises OSError."""
     found: dict[str, MappedFile] = {}
     with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
         for line in maps:
             fields = line.rstrip("\n").split(None, 5)
-            if len(fields) == 6 and fields[5].startswith("/") and fields[5] not in found:
-                start = int(fields[0].split("-")[0], 16)
-                found[fields[5]] = MappedFile(
-                    fields[5], start, int(fields[2], 16), fields[3], int(fields[4])
-                )
+            if len(fields) < 6 or not fields[5].startswith("/"):
+                continue
+            span, _, offset, device, inode, path = fields
+            if path not in found:
+                start = int(span.split("-")[0], 16)
+                found[path] = MappedFile(path, start, int(offset, 16), device, int(inode))
     return list(found.values())
 
 
 def python_files(pid: int) -> list[MappedFile]:
-    """Where CPython's own symbols can be: libpython when there is one, then the executable.
+    """Return the files that can have CPython's symbols: libpython if mapped, then the executable.
 
-    A process can have loaded a second CPython that does not run: only the one that was initialized
-    is returned, none of several that were. Raises OSError where the process cannot be looked at.
+    A process may have loaded a second CPython that does not run. So if there are several, only the
+    initialized one is returned, and none if several are initialized. Raises OSError if the process
+    cannot be read.
     """
     files = possible_python_files(pid)
-    interpreters = (
-        [file for file in files if initialized(pid, file) is not None] if len(files) > 1 else []
-    )
+    if len(files) < 2:
+        return files
+    interpreters = [file for file in files if initialized(pid, file) is not None]
     if len(interpreters) < 2:
         return files
     running = [file for file in interpreters if initialized(pid, file)]
@@ -108,16 +104,16 @@ def possible_python_files(pid: int) -> list[MappedFile]:
     """Return every libpython that is mapped, then the executable. Raises OSError."""
     files = mapped_files(pid)
     executable = os.readlink(f"/proc/{pid}/exe")
-    libraries = [one for one in files if PYTHON.search(one.path)]
-    return libraries + [one for one in files if one.path == executable and one not in libraries]
+    libraries = [file for file in files if PYTHON.search(file.path)]
+    others = [file for file in files if file not in libraries]
+    return libraries + [file for file in others if file.path == executable]
 
 
 def initialized(pid: int, file: MappedFile) -> bool | None:
-    """Return whether the CPython in this file has been initialized; None when there is none in it.
-    Raises OSError.
+    """Return whether the CPython in this file has been initialized, None if it contains none.
 
-    The functions of a second copy may use the data of the first one, so its own data stays as it is
-    in the file.
+    The functions of a second copy may use the data of the first copy. Its own data then stays as it
+    is in the file. Raises OSError.
     """
     found = addresses(pid, [file], ("PyRun_String", "PyType_Type"))
     if len(found) < 2:
@@ -128,34 +124,34 @@ def initialized(pid: int, file: MappedFile) -> bool | None:
 
 
 def c_library_files(pid: int) -> list[MappedFile]:
-    """Where libc's symbols can be: libpthread (glibc before 2.34) first, since libc then holds only
-    forwarders.
+    """Return the files that can have libc's symbols.
+
+    libpthread (glibc before 2.34) is first, because libc then has only forwarders.
     """
-    files = [one for one in mapped_files(pid) if C_LIBRARY.search(one.path)]
-    return sorted(files, key=lambda one: "libpthread" not in one.path)
+    files = [file for file in mapped_files(pid) if C_LIBRARY.search(file.path)]
+    return sorted(files, key=lambda file: "libpthread" not in file.path)
 
 
 def symbol_range(pid: int, name: str) -> tuple[int, int] | None:
-    """(address, size in bytes) of CPython's symbol `name` in `pid`, function or data; None when it
-    has none.
+    """Return (address, size in bytes) of a symbol of CPython in `pid`, None if it has none.
 
-    Raises OSError where the process cannot be looked at (gone, another user's).
+    Raises OSError if the process has exited or cannot be read.
     """
     return addresses(pid, python_files(pid), (name,)).get(name)
 
 
 def python_version(pid: int) -> int | None:
-    """PY_VERSION_HEX of `pid`, from its memory (3.11 and newer) or else its file names, then
-    without the patch level.
+    """Return PY_VERSION_HEX of `pid`, None if unknown.
 
-    None when neither tells. Raises OSError where the process cannot be looked at.
+    It is read from the memory (3.11 and newer), else taken from the file names, without the patch
+    level. Raises OSError if the process has exited or cannot be read.
     """
     place = symbol_range(pid, "Py_Version")
     if place is not None:
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
             return int.from_bytes(os.pread(memory.fileno(), 4, place[0]), "little")
-    for one in python_files(pid):
-        named = PYTHON_NAME.search(one.path)
+    for file in python_files(pid):
+        named = PYTHON_NAME.search(file.path)
         if named:
             return 3 << 24 | int(named[1]) << 16
     return None
@@ -164,8 +160,9 @@ def python_version(pid: int) -> int | None:
 def addresses(
     pid: int, files: Iterable[MappedFile], names: Iterable[str]
 ) -> dict[str, tuple[int, int]]:
-    """(address, size) of each of `names` that one of `files` defines; the first file wins. Raises
-    OSError.
+    """Return (address, size) of each of `names` that one of `files` defines; the first file wins.
+
+    Raises OSError.
     """
     wanted = set(names)
     found: dict[str, tuple[int, int]] = {}
@@ -184,9 +181,7 @@ def addresses(
 
 
 def load_bias(elf: ElfFile, mapped: MappedFile) -> int:
-    """What to add to the file's addresses. Raises nothing: an odd mapping gives the bias of its
-    first segment.
-    """
+    """Return what to add to the file's addresses; for an odd mapping that of its first segment."""
     if not elf.relocatable:
         return 0
     for offset, address, size in elf.segments:
@@ -197,17 +192,14 @@ def load_bias(elf: ElfFile, mapped: MappedFile) -> int:
 
 
 def elf_file(pid: int, user: TargetUser, mapped: MappedFile, names: set[str]) -> ElfFile | None:
-    """Return the file with all `names` looked up; None when it is not an ELF file that can be
-    read.
-    """
+    """Return the file with all `names` looked up, None if it is not a readable ELF file."""
     known = known_files.get((user.uid, mapped))
     if known is not None and names <= known.symbols.keys():
         return known
     wanted = sorted(names | (known.symbols.keys() if known else set()))
     try:
-        reply = call_as(
-            user, look_up_in_file, user.root, path_in_target(pid, mapped.path), mapped.inode, wanted
-        )
+        place = (user.root, path_in_target(pid, mapped.path), mapped.inode)
+        reply = call_as(user, look_up_in_file, *place, wanted)
         found = msgspec.convert(reply.value, ElfFile)
     except (OSError, msgspec.ValidationError):
         found_in_memory = exported_symbols(pid, mapped, wanted)
@@ -221,16 +213,18 @@ def elf_file(pid: int, user: TargetUser, mapped: MappedFile, names: set[str]) ->
 
 
 def path_in_target(pid: int, path: str) -> str:
-    """Return a mapped file's path as the process sees it: the kernel reports it as this process
-    sees it. Raises OSError.
+    """Return a mapped file's path as the process sees it; /proc shows it as this process does.
+
+    Raises OSError.
     """
     root = os.readlink(f"/proc/{pid}/root")
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 def look_up_in_file(root: int, path: str, inode: int, names: list[str]) -> Reply:
-    """Look up `names` in the ELF file `path` below `root`. Raises OSError when it is another file
-    by now, or damaged.
+    """Look up `names` in the ELF file `path` below `root`.
+
+    Raises OSError if the file was replaced or is damaged.
     """
     with open(open_regular(root, path), "rb") as stream:
         stat = os.fstat(stream.fileno())
@@ -247,9 +241,7 @@ def look_up_in_file(root: int, path: str, inode: int, names: list[str]) -> Reply
 
 
 def exported_symbols(pid: int, mapped: MappedFile, names: list[str]) -> ElfFile | None:
-    """Look up `names` in what is mapped of the file: for one that cannot be opened; None when that
-    cannot be read.
-    """
+    """Look up `names` in the mapped part of a file that cannot be opened; None if not readable."""
     try:
         image = read_mapped_image(pid, mapped.start)
     except (UnreadableImage, OSError, struct.error):
@@ -260,10 +252,10 @@ def exported_symbols(pid: int, mapped: MappedFile, names: list[str]) -> ElfFile 
 
 
 def read_elf(stream: io.BufferedReader, names: set[str]) -> ElfFile:
-    """Look up `names` in .dynsym, then .symtab. Raises ELFError when it is no ELF file."""
+    """Look up `names` in .dynsym, then .symtab. Raises ELFError if it is not an ELF file."""
     elf = ELFFile(stream)
-    loads = (one for one in elf.iter_segments() if one["p_type"] == "PT_LOAD")
-    segments = tuple((one["p_offset"], one["p_vaddr"], one["p_filesz"]) for one in loads)
+    loads = [segment for segment in elf.iter_segments() if segment["p_type"] == "PT_LOAD"]
+    segments = tuple((load["p_offset"], load["p_vaddr"], load["p_filesz"]) for load in loads)
     symbols: dict[str, tuple[int, int] | None] = dict.fromkeys(names)
     for table in (".dynsym", ".symtab"):
         missing = {name for name, place in symbols.items() if place is None}
@@ -275,19 +267,18 @@ def read_elf(stream: io.BufferedReader, names: set[str]) -> ElfFile:
 
 
 def look_up(table: bytes, strings: bytes, names: set[str]) -> dict[str, tuple[int, int] | None]:
-    """Those of `names` that the symbol table defines: (address in the file, size)."""
+    """Return (address in the file, size) of those of `names` that the symbol table defines."""
     offsets: dict[int, str] = {}
     for name in names:
-        # A linker may let a name share the tail of a longer one, so every place it ends at counts.
+        # A linker may let a name share the end of a longer one, so all matches are kept.
         pattern = name.encode() + b"\0"
-        at = strings.find(pattern)
-        while at >= 0:
-            offsets[at] = name
-            at = strings.find(pattern, at + 1)
+        offset = strings.find(pattern)
+        while offset >= 0:
+            offsets[offset] = name
+            offset = strings.find(pattern, offset + 1)
     found: dict[str, tuple[int, int] | None] = {}
-    for name_at, _info, _other, section, value, size in SYMBOL.iter_unpack(
-        table[: len(table) // 24 * 24]
-    ):
+    whole = table[: len(table) // SYMBOL.size * SYMBOL.size]
+    for name_at, _info, _other, section, value, size in SYMBOL.iter_unpack(whole):
         if name_at in offsets and section != 0:
             found.setdefault(offsets[name_at], (value, size))
     return found

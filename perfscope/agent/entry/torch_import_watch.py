@@ -1,8 +1,8 @@
-"""Starts the probe once the program has imported torch, on a thread of its own.
+"""Starts the probe on a thread of its own once the program has imported torch.
 
-`sitecustomize_hook` runs this text in every Python that a command of `perfscope run` starts;
-`perfscope.profile()` imports it. It loads no module that Python has not loaded by itself. None of
-its own failures reaches the program.
+`sitecustomize_hook` runs this text in every Python that a command of `perfscope run` starts, and
+`perfscope.profile()` imports it. It imports only modules that Python itself has imported. Its own
+failures never reach the program.
 """
 
 import os
@@ -22,15 +22,13 @@ POLL_S = 0.02
 
 
 class TorchImportWatch:
-    """A finder that finds nothing of its own: it sees when torch is imported, and calls `begin`
-    afterwards.
-    """
+    """A finder that calls `begin` after the import of torch; the other finders find the module."""
 
     def __init__(self, begin: "Callable[[], None]") -> None:
         self.begin = begin
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        """Return the spec that the other finders have for torch, None for every other module."""
+        """Return the spec of torch from the other finders, None for every other module."""
         if name != "torch" or self not in sys.meta_path:
             return None
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
@@ -38,19 +36,18 @@ class TorchImportWatch:
             find = getattr(finder, "find_spec", None)
             spec = find(name, path, target) if find is not None else None
             if spec is not None:
-                self.follow(spec.loader)
+                self.call_after_import(spec.loader)
                 return spec
         return None
 
-    def follow(self, loader: "Any") -> None:
-        """Call `begin` when the loader has run the module; the loader is as before by then."""
+    def call_after_import(self, loader: "Any") -> None:
+        """Call `begin` when the loader has run the module; the loader is restored before."""
         run = getattr(loader, "exec_module", None)
         attributes = getattr(loader, "__dict__", None)
         if run is None or not isinstance(attributes, dict):
             return
-        before = attributes.get(
-            "exec_module"
-        )  # of a second watch, where one `perfscope run` starts another
+        # Set by another watch, if one `perfscope run` starts another.
+        before = attributes.get("exec_module")
 
         def exec_module(module: "Any") -> None:
             if before is None:
@@ -58,67 +55,64 @@ class TorchImportWatch:
             else:
                 attributes["exec_module"] = before
             run(module)
-            try:  # noqa: SIM105  contextlib is not loaded at a start
+            try:  # noqa: SIM105  contextlib is not imported yet
                 self.begin()
-            except Exception:  # noqa: BLE001  torch is imported whether or not the probe can start
+            except Exception:  # noqa: BLE001  the import of torch succeeds in any case
                 pass
 
         attributes["exec_module"] = exec_module
 
 
-def watch_for_torch(home: str) -> None:
-    """Start the probe that lies in the folder `home` as soon as torch has been imported."""
-    sys.meta_path.insert(0, TorchImportWatch(lambda: start_probe(home)))
+def watch_for_torch(folder: str) -> None:
+    """Start the probe of `folder` as soon as torch has been imported."""
+    sys.meta_path.insert(0, TorchImportWatch(lambda: start_probe(folder)))
 
 
-def start_probe(home: str) -> None:
-    """Start the probe, and wait until its patches are in place: the program's first step is
-    recorded.
-    """
-    placed = allocate_lock()
-    placed.acquire()
-    start_new_thread(run_probe, (home, placed))
-    placed.acquire(True, BEGINS_WITHIN_S)
+def start_probe(folder: str) -> None:
+    """Start the probe and wait until it is installed, so that the first step is recorded."""
+    installed = allocate_lock()
+    installed.acquire()
+    start_new_thread(run_probe, (folder, installed))
+    installed.acquire(True, BEGINS_WITHIN_S)
 
 
-def run_probe(home: str, placed: "Any") -> None:
+def run_probe(folder: str, installed: "Any") -> None:
     """Run the probe until it leaves; drop what it raises.
 
-    The lock `placed` is released once its patches are in place.
+    The lock `installed` is released once the probe is installed.
     """
 
     def release(probe: "Any" = None) -> None:
-        if placed.locked():
-            placed.release()
+        if installed.locked():
+            installed.release()
 
     try:
         if may_become_worker():
             release()
             wait_for_role()
-        with open(os.path.join(home, PROBE), encoding="utf-8") as file:
+        with open(os.path.join(folder, PROBE), encoding="utf-8") as file:
             code = compile(file.read(), "<perfscope>", "exec", dont_inherit=True)
         exec(code, {"__name__": "__perfscope__", "__builtins__": __builtins__, "BEGUN": release})
-    except BaseException:  # noqa: BLE001  a thread of ours: nobody else would handle it
+    except BaseException:  # noqa: BLE001  nothing else handles it on this thread
         pass
     release()
 
 
 def may_become_worker() -> bool:
-    """Return whether multiprocessing started this process: its purpose is known only some time
-    after it has imported torch.
+    """Return whether multiprocessing started this process.
+
+    Whether it becomes a loader worker is known only some time after it has imported torch.
     """
     return any("multiprocessing" in word for word in getattr(sys, "orig_argv", ())[:4])
 
 
 def wait_for_role() -> None:
-    """Wait until multiprocessing has received what the process is to run, and a loader worker its
-    number.
-    """
+    """Wait until multiprocessing has received the function to run, and a loader worker its id."""
     process, until = sys.modules.get("multiprocessing.process"), time.monotonic() + ROLE_WITHIN_S
     while time.monotonic() < until:
         target = getattr(getattr(process, "_current_process", None), "_target", None)
-        works = getattr(target, "__name__", "") == "_worker_loop"
+        is_worker = getattr(target, "__name__", "") == "_worker_loop"
         info = getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None)
-        if target is not None and (info is not None or not works):
+        if target is not None and (info is not None or not is_worker):
             return
         time.sleep(POLL_S)

@@ -1,7 +1,7 @@
-"""How long a thread has been in the wait that it is in: since the kernel's scheduler last ran it.
+"""How long a thread has been waiting: since the kernel's scheduler last ran it.
 
-The scheduler's clock is one per core and is not any of the clocks a program can read, so it is read
-off this thread, on the same core.
+Each core has a scheduler clock of its own, which programs cannot read. So its current time is taken
+from this thread, after that has moved to the same core.
 """
 
 import os
@@ -12,13 +12,12 @@ PROCESSOR_FIELD = 36  # of /proc/PID/stat, counted from the state
 
 
 def waited_ns(pid: int) -> int:
-    """Return for how long the main thread of `pid` has not run, in nanoseconds; 0 where the kernel
-    does not tell.
-    """
+    """Return how long the main thread of `pid` has not run, in nanoseconds; 0 if unknown."""
     try:
         began_ms = exec_start_ms(f"/proc/{pid}/task/{pid}")
         with open(f"/proc/{pid}/task/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            core = int(stream.read().rpartition(")")[2].split()[PROCESSOR_FIELD])
+            after_name = stream.read().rpartition(")")[2]
+        core = int(after_name.split()[PROCESSOR_FIELD])
         allowed = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {core})
         try:
@@ -32,6 +31,7 @@ def waited_ns(pid: int) -> int:
 
 def exec_start_ms(place: str) -> float:
     """Return when the scheduler last accounted for a thread, in milliseconds of its core's clock.
+
     Raises OSError, LookupError.
     """
     with open(f"{place}/sched", encoding="ascii", errors="replace") as stream:

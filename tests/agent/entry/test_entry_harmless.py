@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.agent.entry import enter
-from perfscope.agent.entry.idle import waiting
+from perfscope.agent.entry.idle import current_wait
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import (
     BUSY,
@@ -221,7 +221,7 @@ def test_signals_during_entries_reach_the_users_code(
         if "sum" not in wait:
             # Python itself loses the wake-up of a signal that comes between its last look and the
             # system call.
-            eventually(lambda: waiting(target.pid) is not None, "its wait")
+            eventually(lambda: current_wait(target.pid) is not None, "its wait")
         entering = threading.Thread(target=enter, args=(target.pid, writing(tmp_path / "out")))
         entering.start()
         # Somewhere in the entry: its looks, its stop, or the thread's work. Which of them is all

@@ -34,6 +34,11 @@ def reason(pid: int) -> str:
     return line
 
 
+def assert_names(line: str, *things: str) -> None:
+    """Assert that a refusal names processes, users and commands."""
+    assert [thing for thing in things if thing not in line] == [], line
+
+
 def as_nobody(ask: Callable[[], object]) -> str:
     """The refusal's line as user nobody hears it."""
 
@@ -71,10 +76,7 @@ def test_a_python_process_is_not_refused(start: Start) -> None:
 def test_no_such_pid() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
-    assert (
-        reason(child.pid)
-        == f"no process with pid {child.pid}: `perfscope ps` lists what can be attached to"
-    )
+    assert_names(reason(child.pid), f"pid {child.pid}", "`perfscope ps`")
 
 
 VFORK = """
@@ -99,9 +101,7 @@ def test_a_child_that_has_its_parents_memory(tmp_path: Path) -> None:
     try:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        assert reason(child).startswith(
-            f"pid {child} has the memory of its parent, pid {parent.pid}"
-        )
+        assert_names(reason(child), f"pid {child} ", f"attach to pid {parent.pid}")
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
         parent.communicate()
@@ -110,11 +110,7 @@ def test_a_child_that_has_its_parents_memory(tmp_path: Path) -> None:
 def test_a_zombie() -> None:
     child = subprocess.Popen(["true"])
     eventually(lambda: "State:\tZ" in Path(f"/proc/{child.pid}/status").read_text(), "the zombie")
-    assert (
-        reason(child.pid)
-        == f"pid {child.pid} is a zombie, it has exited: its parent, pid {os.getpid()}, must"
-        " reap it"
-    )
+    assert_names(reason(child.pid), f"pid {child.pid} ", f"pid {os.getpid()}:", "`perfscope ps`")
     child.wait()
 
 
@@ -140,10 +136,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., int]]:
 
 def test_not_python(run: Callable[..., int]) -> None:
     pid = run("sleep", "1000")
-    assert (
-        reason(pid)
-        == f"pid {pid} (sleep) is not Python: `perfscope ps` lists what can be attached to"
-    )
+    assert_names(reason(pid), f"pid {pid} (sleep)", "`perfscope ps`")
 
 
 def test_stopped_by_a_signal(start: Start) -> None:
@@ -173,9 +166,9 @@ def test_traced_by_another(start: Start) -> None:
     held.wait()
     try:
         tid = tracer.native_id
-        assert f"pid {target.pid} is traced by " in reason(target.pid)
-        assert str(tid) in reason(target.pid) or str(os.getpid()) in reason(target.pid)
-        assert "end that first" in reason(target.pid)
+        line = reason(target.pid)
+        assert f"pid {target.pid} " in line
+        assert f"end pid {tid} " in line or f"end pid {os.getpid()} " in line
     finally:
         let_go.set()
         tracer.join()
@@ -190,7 +183,7 @@ def test_traced_by_another(start: Start) -> None:
 def test_another_users_process(start: Start) -> None:
     target = start(BUSY)
     line = as_nobody(lambda: check(target.pid))
-    assert line == f"pid {target.pid} belongs to user root: run perfscope as that user or with sudo"
+    assert_names(line, f"pid {target.pid} ", "user root", "sudo")
 
 
 @as_root
@@ -212,10 +205,7 @@ def test_a_setuid_program(run: Callable[..., int], tmp_path: Path) -> None:
     pid = run(program, "1000", user=NOBODY)
     if f"Uid:\t{NOBODY}\t0" not in Path(f"/proc/{pid}/status").read_text():
         pytest.skip("the temporary folder is mounted nosuid")
-    assert (
-        as_nobody(lambda: check(pid))
-        == f"pid {pid} runs a setuid program, which the kernel protects: run perfscope with sudo"
-    )
+    assert_names(as_nobody(lambda: check(pid)), f"pid {pid} ", "setuid", "sudo")
 
 
 def test_the_container_hint_names_both_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,8 +246,7 @@ def test_ptrace_forbidden_by_a_seccomp_filter(start: Start) -> None:
         check(target.pid)
 
     line = in_child(ask)
-    assert line.startswith("ptrace is forbidden here by a seccomp filter: ")
-    assert "`--cap-add SYS_PTRACE`" in line
+    assert_names(line, "seccomp", "`--cap-add SYS_PTRACE`")
 
 
 def elf_32() -> bytes:
@@ -297,16 +286,15 @@ def test_a_32_bit_process(run: Callable[..., int], tmp_path: Path) -> None:
         pid = run(program)
     except OSError:
         pytest.skip("this kernel runs no 32-bit programs")
-    assert "is a 32-bit process" in reason(pid)
+    assert_names(reason(pid), f"pid {pid} ", "32-bit", "`perfscope run`")
 
 
 def test_a_python_without_symbols(run: Callable[..., int], tmp_path: Path) -> None:
     """A program that is called python3.11 and has none of its symbols."""
     program = tmp_path / "python3.11"
     shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
-    assert "static Python without symbols: start it under `perfscope run`" in reason(
-        run(program, "1000")
-    )
+    pid = run(program, "1000")
+    assert_names(reason(pid), f"pid {pid} ", "symbols", "`perfscope run`")
 
 
 def test_gone_in_the_middle(start: Start) -> None:
@@ -315,7 +303,7 @@ def test_gone_in_the_middle(start: Start) -> None:
         # Not Popen.kill: it waits, and would take the tracer's news away.
         killer = threading.Timer(delay_s, os.kill, (target.pid, signal.SIGKILL))
         killer.start()
-        with pytest.raises(CannotEnter, match=f"pid {target.pid} (has exited|is a zombie)"):
+        with pytest.raises(CannotEnter, match=f"pid {target.pid} has exited"):
             for _ in range(100):
                 enter(target.pid, "pass")
         killer.join()
@@ -341,7 +329,7 @@ def test_a_target_that_may_not_map_memory(start: Start) -> None:
         " resource.getrlimit(resource.RLIMIT_AS)[1]))"
     )
     target = start(f"{limit}; {READY}\nwhile True: pass")
-    with pytest.raises(CannotEnter, match="raise its memory limit"):
+    with pytest.raises(CannotEnter, match="`ulimit -v`"):
         enter(target.pid, "pass")
     assert target.poll() is None
 

@@ -33,10 +33,10 @@ def assemble(source: Path, folder: Path) -> tuple[bytes, dict[str, int]]:
 def test_the_code_is_the_assembled_source(tmp_path: Path) -> None:
     code, places = assemble(SOURCE, tmp_path)
     assert code == injected_page.CODE
-    assert places["arrive"] == injected_page.ARRIVE_DOOR
-    assert places["start"] == injected_page.START_DOOR
-    assert places["pending"] == injected_page.PENDING_DOOR
-    assert places["thread_main"] == injected_page.THREAD_DOOR
+    assert places["arrive"] == injected_page.ARRIVE_AT
+    assert places["start"] == injected_page.START_AT
+    assert places["pending"] == injected_page.PENDING_CALL_AT
+    assert places["thread_main"] == injected_page.THREAD_AT
 
 
 def test_the_code_of_the_calls_is_the_assembled_source(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_both_sides_agree_on_the_data_page() -> None:
     assert offsets["TEXT"] == injected_page.TEXT_AT
     assert offsets["PAGE"] == injected_page.PAGE_BYTES
     names = injected_page.TABLE_NAMES
-    laid = injected_page.Landing(b"text", base=0x10000)
+    laid = injected_page.InjectedPage(b"text", base=0x10000)
     image = laid.data_image({name: 1000 + number for number, name in enumerate(names)})
     words = {
         at: int.from_bytes(image[at : at + 8], "little")
@@ -87,7 +87,7 @@ def test_both_sides_agree_on_the_data_page() -> None:
     }
     assert words[offsets["BASE"]] == 0x10000
     assert words[offsets["LENGTH"]] == 2 * injected_page.PAGE_BYTES
-    assert words[offsets["THREAD_MAIN"]] == 0x10000 + injected_page.THREAD_DOOR
+    assert words[offsets["THREAD_MAIN"]] == 0x10000 + injected_page.THREAD_AT
     assert words[offsets["SIGNAL_MASK"]] == injected_page.THREAD_MASK
     table: tuple[str, ...] = (
         "PTHREAD_CREATE",
@@ -106,19 +106,19 @@ def test_both_sides_agree_on_the_data_page() -> None:
 
 
 def test_state_is_only_believed_with_its_token() -> None:
-    laid = injected_page.Landing(b"")
+    laid = injected_page.InjectedPage(b"")
     image = laid.data_image(dict.fromkeys(injected_page.TABLE_NAMES, 0))
-    assert laid.state(image) == injected_page.State(
+    assert laid.state(image) == injected_page.PageState(
         claimed=False, pending=False, failed=0, began=False
     )
-    assert injected_page.Landing(b"").state(image) is None
+    assert injected_page.InjectedPage(b"").state(image) is None
     assert laid.state(image[:10]) is None
 
 
 @pytest.mark.parametrize("version", [None, 0x030B00A1, 0x02070CF0])
 def test_a_source_for_another_version_travels_as_source(version: int | None) -> None:
     namespace: dict[str, object] = {}
-    stub_text = stub.text(
+    stub_text = stub.bootstrap_text(
         "import __main__; __main__.entry_test_mark = 'é' * 3", __import__("os").getpid(), version
     )
     exec(stub_text, namespace)

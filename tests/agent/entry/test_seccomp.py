@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from perfscope.agent.entry import check, enter
-from perfscope.agent.entry.seccomp_filter import INSIST, REQUIRED, USED, action, forbidden_call
+from perfscope.agent.entry.seccomp_filter import (
+    INSIST,
+    REQUIRED,
+    USED,
+    filter_answer,
+    forbidden_call,
+)
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, READY, Start, eventually, said, writing
 
@@ -119,13 +125,13 @@ def test_no_filter_is_no_reason(start: Start) -> None:
 
 
 def test_the_strictest_answer_counts() -> None:
-    assert action([], 9, ()) == ALLOW
+    assert filter_answer([], 9, ()) == ALLOW
     assert (
-        action([filter_of(DENY, 9), filter_of(KILL_PROCESS, 9), filter_of(TRAP, 9)], 9, ())
+        filter_answer([filter_of(DENY, 9), filter_of(KILL_PROCESS, 9), filter_of(TRAP, 9)], 9, ())
         == KILL_PROCESS
     )
-    assert action([filter_of(DENY, 9), filter_of(KILL_THREAD, 9)], 9, ()) == KILL_THREAD
-    assert action([filter_of(DENY, 9), filter_of(KILL_THREAD, 8)], 9, ()) == DENY
+    assert filter_answer([filter_of(DENY, 9), filter_of(KILL_THREAD, 9)], 9, ()) == KILL_THREAD
+    assert filter_answer([filter_of(DENY, 9), filter_of(KILL_THREAD, 8)], 9, ()) == DENY
 
 
 def test_every_call_that_entering_needs_is_judged() -> None:
@@ -150,4 +156,4 @@ def test_a_filter_that_looks_at_arguments() -> None:
     ]
     program = b"".join(struct.pack("<HBBI", *step) for step in [*steps, (0x06, 0, 0, ALLOW)])
     assert forbidden_call([program]) is None
-    assert action([program], 56, (0x10000000,)) == DENY
+    assert filter_answer([program], 56, (0x10000000,)) == DENY

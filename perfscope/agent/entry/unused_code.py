@@ -1,8 +1,7 @@
-"""Finds room for a few hundred bytes of code in a running process: the unused end of a page of code
-that is mapped anyway.
+"""Finds unused space for a few hundred bytes of code in a running process: the end of a code page.
 
-The kernel gives the process a private copy of that page when it is written to. Nothing is mapped,
-and nothing that the program runs lies there. The code stays; the next entry finds it again.
+When it is written to, the kernel gives the process a private copy of that page. No memory is mapped
+for it, and no code of the program is there. Our code stays, and the next entry finds it again.
 """
 
 import os
@@ -15,13 +14,12 @@ VDSO = "[vdso]"
 PT_LOAD, EXECUTABLE = 1, 1
 MOST_SEGMENTS = 64
 ALIGNMENT = 16
+PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class CodeMapping:
-    """One private mapping of executable code; `image` is where the first byte of its ELF file is
-    mapped.
-    """
+    """A private mapping of executable code; `image` is the address of its ELF file's first byte."""
 
     name: str
     start: int
@@ -48,8 +46,8 @@ def code_mappings(pid: int) -> list[CodeMapping]:
     return sorted(found, key=lambda mapping: mapping.name != VDSO)
 
 
-def rooms(pid: int, memory: int, size: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (address, what is there now) of each unused end of at least `size` bytes.
+def unused_ends(pid: int, memory: int, size: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (address, current content) of each unused end of `size` bytes.
 
     memory: the process's /proc/PID/mem, open. Raises OSError.
     """
@@ -63,8 +61,9 @@ def rooms(pid: int, memory: int, size: int) -> Iterator[tuple[int, bytes]]:
 
 
 def end_of_code(memory: int, mapping: CodeMapping) -> int | None:
-    """Return where the code of the mapping ends by its ELF header; None when that cannot be read or
-    does not fit.
+    """Return where the code of the mapping ends according to its ELF header.
+
+    Returns None if the header cannot be read or does not fit.
     """
     head = os.pread(memory, HEADER.size, mapping.image)
     if len(head) != HEADER.size:
@@ -75,12 +74,9 @@ def end_of_code(memory: int, mapping: CodeMapping) -> int | None:
     table = os.pread(memory, size * count, mapping.image + table_at)
     if len(table) != size * count:
         return None
+    first_page = range(mapping.offset, mapping.offset + PAGE_BYTES)
     for kind, rights, offset, _, _, length, *_ in SEGMENT.iter_unpack(table):
-        if (
-            kind == PT_LOAD
-            and rights & EXECUTABLE
-            and mapping.offset <= offset < mapping.offset + 4096
-        ):
+        if kind == PT_LOAD and rights & EXECUTABLE and offset in first_page:
             end = mapping.start + offset - mapping.offset + length
             return int(end) if end <= mapping.end else None
     return None
