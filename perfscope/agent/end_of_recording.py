@@ -28,11 +28,11 @@ def reason_to_end(plan: Plan, progress: Progress, collectors: CollectorRunner) -
 def enough_evidence(progress: Progress, collectors: CollectorRunner) -> str | None:
     """Return what has been collected if that is enough for a diagnosis, else None."""
     kernels = collectors.find(Kernels)
-    is_waiting_for_window = kernels is not None and not kernels.settled
-    undistorted_steps = progress.steps - (kernels.spoiled if kernels is not None else 0)
+    is_waiting_for_window = kernels is not None and not kernels.is_complete
+    undistorted_steps = progress.steps - (kernels.distorted_steps if kernels is not None else 0)
     if undistorted_steps >= ENOUGH_STEPS and not is_waiting_for_window:
         return f"collected {undistorted_steps} steps in {progress.elapsed_s:.0f} s"
     on_demand = collectors.find(OnDemand)
-    if on_demand is not None and on_demand.settled:
+    if on_demand is not None and on_demand.is_complete:
         return "received the profiling window from Kineto"
     return None

@@ -33,7 +33,7 @@ class ReachedDepth:
 
     def check_connected(self, probe: Probe) -> bool:
         """Return whether a probe that started with its process has connected."""
-        if not probe.visits:
+        if not probe.sessions:
             return False
         self.write_depth("probe")
         return True
@@ -45,9 +45,9 @@ class ReachedDepth:
             self.go_on_without_probe(NO_TORCH)
             return True
         mains = [process.pid for process in processes if process.role == "main"]
-        if not mains or not all(probe.settled(pid) for pid in mains):
+        if not mains or not all(probe.has_entry_ended(pid) for pid in mains):
             return False
-        if any(pid in probe.visits for pid in mains):
+        if any(pid in probe.sessions for pid in mains):
             self.write_depth("probe")
         else:
             self.go_on_without_probe(probe.reports[mains[0]].error, refused=True)

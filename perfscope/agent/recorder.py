@@ -150,7 +150,7 @@ class Recorder:
         An entry or exit that is under way in a target is not delayed.
         """
         probe = self.collectors.probe
-        if probe is None or not probe.visits or probe.entering or self.asked_to_stop:
+        if probe is None or not probe.sessions or probe.entering or self.asked_to_stop:
             return False
         begin_ns, end_ns = next_block(now_ns, self.run.manifest.zero_monotonic_ns)
         if now_ns < begin_ns:

@@ -9,23 +9,22 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
 
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Kernels, Nvtx, Probe
-from perfscope.agent.collectors.probe import Visit
 from perfscope.agent.delivery.discarded import close_discarded, discarded
 from perfscope.agent.delivery.probe_line import ProbeLine, accept
 from perfscope.agent.delivery.probe_notes import (
-    NoteWithFile,
     NvtxRingNote,
     WindowNote,
     WindowRefusedNote,
 )
 from perfscope.agent.delivery.probe_socket import Door, open_door
+from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
@@ -78,12 +77,12 @@ def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
     token = door.token if shown == "the token" else "wrong"
     first = {"note": "nvtx-ring", "token": token, "has_file": True}
     with call(door.address, [first, OTHER_RING, OTHER_RING], 3):
-        until(lambda: collector.poll(0) and (collector.callers or open_files() == before + 1))
+        until(lambda: collector.poll(0) and (collector.connections or open_files() == before + 1))
         if shown == "the token":
             assert open_files() == before + 3, "both ends of the connection and one ring"
-            collector.let_go(collector.callers[0])
+            collector.close(collector.connections[0])
         assert open_files() == before + 1, "the caller's own end"
-    assert not collector.callers
+    assert not collector.connections
 
 
 def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector(
@@ -94,8 +93,10 @@ def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector
     before = open_files()
     hello = {"note": "hello", "token": "wrong", "mono": 1, "real": 1, "has_file": True}
     with call(door.address, [hello, OTHER_RING], 2):
-        until(lambda: collector.poll(0) and not collector.strangers and open_files() == before + 1)
-    assert not collector.early and not collector.lines
+        until(
+            lambda: collector.poll(0) and not collector.unidentified and open_files() == before + 1
+        )
+    assert not collector.pending and not collector.lines
 
 
 WINDOW = WindowNote(
@@ -117,7 +118,8 @@ WINDOW = WindowNote(
     prepare=1,
     enable=1,
 )
-NOTES_WITH_FILES: list[NoteWithFile] = [
+NoteWithDescriptor: TypeAlias = NvtxRingNote | WindowRefusedNote | WindowNote
+NOTES_WITH_FILES: list[NoteWithDescriptor] = [
     NvtxRingNote(token=""),
     WindowRefusedNote(reason="x"),
     WindowRefusedNote(reason="x", later=True),
@@ -128,18 +130,18 @@ NOTES_WITH_FILES: list[NoteWithFile] = [
 @pytest.mark.parametrize("window", [None, Window()], ids=["depth probe", "depth kernels"])
 @pytest.mark.parametrize("note", NOTES_WITH_FILES, ids=lambda note: type(note).__name__)
 def test_a_probe_cannot_fill_the_agent_with_descriptors(
-    job: Job, door: Door, window: Window | None, note: NoteWithFile
+    job: Job, door: Door, window: Window | None, note: NoteWithDescriptor
 ) -> None:
     collector = Probe(window, door)
     collector.start(job)
     kernels = Kernels(collector)
     kernels.start(job)
     before = open_files()
-    visit = collector.visits[1] = Visit(TARGET, job)
+    session = collector.sessions[1] = ProbeSession(TARGET, job)
     note.descriptor = os.memfd_create("sent")
-    collector.take(visit, [note], array.array("q"))
+    collector.take(session, [note], array.array("q"))
     if window is not None:
-        for pid, known in collector.visits.items():
+        for pid, known in collector.sessions.items():
             kernels.take(pid, known)
         kernels.store.finish()
         if kernels.store.held is not None:
@@ -163,8 +165,8 @@ def test_probes_that_are_sent_away_after_a_failure_leave_no_descriptor(job: Job)
     collector = Probe(Window(), open_door())
     collector.start(job)
     with call(collector.socket.address, [], 2):
-        until(lambda: collector.accept() or collector.strangers)
-        line: ProbeLine = collector.strangers[0]
+        until(lambda: collector.accept() or collector.unidentified)
+        line: ProbeLine = collector.unidentified[0]
         until(lambda: line.receive() or line.files)
         collector.abandon()
         assert not discarded and not line.open

@@ -297,4 +297,4 @@ def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_jo
             process.kill()
             process.communicate()
     probe = recorder.collectors.probe
-    assert probe is not None and set(probe.visits) == {recorded.pid}
+    assert probe is not None and set(probe.sessions) == {recorded.pid}

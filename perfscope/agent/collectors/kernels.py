@@ -1,10 +1,9 @@
-"""Depth `kernels`: asks the probes for windows of torch's profiler, and stores the traces they hand
-over.
+"""Windows of torch's profiler: requests them from the probes and stores the traces.
 
-A process gets one window. Another one (`every_s`, or on request) is allowed by its probe only where
-it is known to be safe; for that the probe has to know whether anything was open at the end of the
-last one, which its trace shows. A trace comes as an open memory file through the probe's own
-socket: that works across mount, network and pid namespaces.
+A process gets one window. Another one (`every_s`, or on request) is taken by its probe only where
+that is known to be safe: the trace of the last window must show that nothing was open at its end. A
+trace arrives as an open memory file over the socket of the probe, which works across mount, network
+and pid namespaces.
 """
 
 import time
@@ -12,43 +11,47 @@ from collections.abc import Sequence
 from typing import Any
 
 from perfscope.agent.collector import Collector, Job, Need
-from perfscope.agent.collectors.probe import Probe, Visit
+from perfscope.agent.collectors.probe import Probe
 from perfscope.agent.delivery.discarded import discard_files
 from perfscope.agent.delivery.probe_notes import WindowRefusedNote
 from perfscope.agent.host.cgroup import find_group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
+from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.agreed_step import agreed
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.profiler_windows.window import Window, due
 from perfscope.agent.recording_plan import Plan
+from perfscope.agent.window_summary import summarize_windows
 from perfscope.traces.run.manifest import SourceStatus
 
-LAST_WAIT_S = 30.0
-SLOW_NS = 60_000_000_000
-SLOW_START_NS = 20_000_000
-"""Where switching on takes so long it is said: torch's side of it holds the GIL."""
-UNDECIDED_NS = 5_000_000_000
-"""Until then ranks that go in step have shown it."""
-LATER_NS = 5_000_000_000
-"""So long after a probe said that no window is possible yet it is asked again."""
-NO_OPERATORS = "the process ran no operator while a window was on: attach to it when it computes"
+STOP_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_NS = 60_000_000_000
+AGREE_TIMEOUT_NS = 5_000_000_000
+"""Within this time, ranks that step together are known to do so."""
+RETRY_AFTER_NS = 5_000_000_000
+"""When to request a window again from a probe that reported that it is not possible yet."""
+NO_OPERATORS = (
+    "the process ran no operator during the window; attach while it computes to profile it"
+)
 NO_KERNELS = (
-    "the window holds no kernels: a profile without CUDA came first in this process, or CUPTI was"
-    " not available"
+    "the trace has no kernels: the process was first profiled without CUDA, or CUPTI was not"
+    " available"
 )
 CUPTI_STAYS = (
     "CUPTI stays loaded until the program ends, which can slow it down (10 to 20 % were reported"
     " for some programs)"
 )
-STEPS_BESIDE = 3
-"""Steps that a window spoils beside those inside: the ones it begins and ends in, and their
-neighbours.
+PARTIAL_STEP = "the window ended before the end of a whole step, so it covers a part of one"
+STEPS_AROUND = 3
+"""Steps that a window distorts besides those inside it: those in which it begins and ends, and
+their neighbors.
 """
 
 
 class Kernels(Collector):
-    """The collector: one window a training or serving process, after some steps without; with
-    `every_s` again and again.
+    """Requests a window of each training or serving process, after some undisturbed steps.
+
+    With `every_s`, it requests one again and again.
     """
 
     NAME = "kernels"
@@ -57,18 +60,23 @@ class Kernels(Collector):
     STOPS_SLOWLY = True
 
     def __init__(self, probe: Probe, total_s: float | None = None) -> None:
+        """`total_s` is the longest duration of the recording, None if it has no limit."""
         self.probe = probe
         self.window = probe.window or Window()
         self.total_s = total_s
-        self.seen_ns: dict[int, int] = {}
-        self.asked_ns: dict[int, int] = {}
-        self.asked = 0
-        self.said: list[dict[str, Any]] = []
         self.wanted_now = False
+        """Whether the user has requested a window."""
+        self.requests = 0
+        self.results: list[dict[str, Any]] = []
+        """The row of each window that was taken, or {"refused": reason}."""
+        self.connected_ns: dict[int, int] = {}
+        """When the probe of a process was seen first, by pid, like all that follows."""
+        self.requested_ns: dict[int, int] = {}
+        self.never_again: set[int] = set()
+        self.not_yet: dict[int, str] = {}
+        """Why the probe of a process could not take a window yet."""
+        self.retry_ns: dict[int, int] = {}
         self.undecided_ns = 0
-        self.over: set[int] = set()
-        self.later: dict[int, str] = {}
-        self.later_ns: dict[int, int] = {}
 
     @classmethod
     def create(cls, plan: Plan, running: Sequence[Collector]) -> "Kernels":
@@ -83,178 +91,177 @@ class Kernels(Collector):
 
     def poll(self, now_ns: int) -> int:
         self.store.write_down()
-        for pid, visit in self.probe.visits.items():
-            self.take(pid, visit)
-        now = self.wanted_now and not self.store.threads
-        self.wanted_now = self.wanted_now and not now
-        due = {pid: now or self.due(visit, pid, now_ns) for pid, visit in self.there().items()}
-        if any(due.values()) and not self.ask_ranks(now_ns):
-            for pid in (pid for pid, is_due in due.items() if is_due):
-                self.ask(pid, now_ns)
+        for pid, session in self.probe.sessions.items():
+            self.take(pid, session)
+        is_wanted_now = self.wanted_now and not self.store.threads
+        if is_wanted_now:
+            self.wanted_now = False
+        due_pids = [
+            pid
+            for pid, session in self.connected_sessions().items()
+            if is_wanted_now or self.is_due(session, pid, now_ns)
+        ]
+        if due_pids and not self.request_from_ranks(now_ns):
+            for pid in due_pids:
+                self.request(pid, now_ns)
         return now_ns + self.PERIOD_NS
 
-    def there(self) -> dict[int, Visit]:
-        """The processes that a window can be taken of, by pid."""
-        visits = {pid: self.probe.visits[pid] for pid in self.probe.lines}
-        return {pid: visit for pid, visit in visits.items() if visit.target.role != "loader-worker"}
-
-    def ask_ranks(self, now_ns: int) -> bool:
-        """One window of each rank, at the same step: True when they have been asked, or are waited
-        for for a moment.
-        """
-        ranks = {
-            pid: visit
-            for pid, visit in self.there().items()
-            if visit.steps.updates.told is not None
+    def connected_sessions(self) -> dict[int, ProbeSession]:
+        """Return the sessions of processes that can be profiled, by pid."""
+        sessions = {pid: self.probe.sessions[pid] for pid in self.probe.lines}
+        return {
+            pid: session
+            for pid, session in sessions.items()
+            if session.target.role != "loader-worker"
         }
-        if len(ranks) < 2 or len(ranks) < len(self.there()):
+
+    def request_from_ranks(self, now_ns: int) -> bool:
+        """Request windows of all ranks at the same step.
+
+        Return True when that was done, and as long as it is not known whether they step together.
+        """
+        sessions = self.connected_sessions()
+        ranks = {
+            pid: session
+            for pid, session in sessions.items()
+            if session.steps.updates.told is not None
+        }
+        if len(ranks) < 2 or len(ranks) < len(sessions):
             return False
-        numbers = agreed([visit.steps.updates for visit in ranks.values()])
+        numbers = agreed([session.steps.updates for session in ranks.values()])
         if numbers is None:
             self.undecided_ns = self.undecided_ns or now_ns
-            return now_ns - self.undecided_ns < UNDECIDED_NS
+            return now_ns - self.undecided_ns < AGREE_TIMEOUT_NS
         self.undecided_ns = 0
         for pid, number in zip(ranks, numbers, strict=True):
-            self.ask(pid, now_ns, number)
+            self.request(pid, now_ns, number)
         return True
 
     @property
-    def settled(self) -> bool:
-        """Is every window that was asked for there or refused? Without an answer for long, too."""
+    def is_complete(self) -> bool:
+        """Whether every window was taken or refused, or none has been for a long time."""
         waited_ns = time.monotonic_ns() - self.began_ns
-        return (self.asked > 0 and len(self.said) >= self.asked) or waited_ns > SLOW_NS
+        if waited_ns > ANSWER_TIMEOUT_NS:
+            return True
+        return self.requests > 0 and len(self.results) >= self.requests
 
     @property
-    def spoiled(self) -> int:
-        """How many steps of a process the windows have distorted, about."""
-        return sum(STEPS_BESIDE + int(note.get("steps", 0)) for note in self.said) // max(
-            len(self.asked_ns), 1
-        )
+    def distorted_steps(self) -> int:
+        """About how many steps of one process the windows have distorted."""
+        steps = sum(STEPS_AROUND + int(result.get("steps", 0)) for result in self.results)
+        return steps // max(len(self.requested_ns), 1)
 
-    def due(self, visit: Visit, pid: int, now_ns: int) -> bool:
-        asked_ns = self.asked_ns.get(pid)
-        if now_ns < self.later_ns.get(pid, 0):
+    def is_due(self, session: ProbeSession, pid: int, now_ns: int) -> bool:
+        """Return whether to request a window of a process now."""
+        if now_ns < self.retry_ns.get(pid, 0):
             return False
-        if asked_ns is not None:
-            every_s = self.window.every_s
-            is_time = (
-                every_s is not None and pid not in self.over and now_ns - asked_ns >= every_s * 1e9
-            )
-            return is_time and len(self.said) >= self.asked and not self.store.threads
-        here_ns = now_ns - self.seen_ns.setdefault(pid, now_ns)
-        return due(here_ns / 1e9, visit.steps.steps, self.total_s)
+        if pid in self.requested_ns:
+            return self.is_next_due(pid, now_ns)
+        connected_ns = self.connected_ns.setdefault(pid, now_ns)
+        return due((now_ns - connected_ns) / 1e9, session.steps.steps, self.total_s)
 
-    def ask(self, pid: int, now_ns: int, number: int = 0) -> None:
-        """A window now, or when update `number` has ended."""
-        self.asked_ns[pid] = now_ns
-        self.asked += 1
-        memory = find_group(pid, "memory")
-        room = [available_bytes(), memory_left_bytes(memory) if memory is not None else None]
-        left = min((one for one in room if one is not None), default=None)
-        events = self.window.affordable(left)
+    def is_next_due(self, pid: int, now_ns: int) -> bool:
+        """Return whether to request another window of a process now."""
+        every_s = self.window.every_s
+        if every_s is None or pid in self.never_again:
+            return False
+        if now_ns - self.requested_ns[pid] < every_s * 1e9:
+            return False
+        return len(self.results) >= self.requests and not self.store.threads
+
+    def request(self, pid: int, now_ns: int, number: int = 0) -> None:
+        """Request a window now, or when optimizer step `number` has ended."""
+        self.requested_ns[pid] = now_ns
+        self.requests += 1
+        left_bytes = memory_left(pid)
+        events = self.window.affordable(left_bytes)
         if not events:
-            self.said.append(
-                {"refused": f"{(left or 0) >> 20} MB of memory are left: too little for a window"}
-            )
+            left_mb = (left_bytes or 0) >> 20
+            reason = f"{left_mb} MB of memory are left, which is too little for a window"
+            self.results.append({"refused": reason})
             return
-        closed = self.store.all_closed(self.probe.visits[pid].target.process)
-        self.probe.lines[pid].send(b"W%d,%d,%d;" % (number, events, closed is True))
+        is_closed = self.store.all_closed(self.probe.sessions[pid].target.process) is True
+        self.probe.lines[pid].send(b"W%d,%d,%d;" % (number, events, is_closed))
 
-    def take(self, pid: int, visit: Visit) -> None:
-        """Store what a probe has handed over."""
-        notes, visit.windows = visit.windows, []
+    def take(self, pid: int, session: ProbeSession) -> None:
+        """Store the windows that a probe has sent."""
+        notes, session.windows = session.windows, []
         for note in notes:
             if isinstance(note, WindowRefusedNote):
                 discard_files([note])
                 self.take_refusal(pid, note)
                 continue
             row = note.row()
-            self.said.append(row)
+            self.results.append(row)
             if note.descriptor >= 0:
-                self.store.keep(note.descriptor, row, visit.target)
+                self.store.keep(note.descriptor, row, session.target)
 
     def take_refusal(self, pid: int, note: WindowRefusedNote) -> None:
-        """Note why a process has no window, and whether to ask again."""
+        """Note why a process has no window, and whether to request one again."""
         if note.later:
-            self.ask_later(pid, note.reason)
+            self.not_yet[pid] = note.reason
+            self.retry_ns[pid] = time.monotonic_ns() + RETRY_AFTER_NS
+            self.requests -= 1
+            self.requested_ns.pop(pid, None)
             return
         if note.for_good:
-            self.over.add(pid)
-        self.said.append({"refused": note.reason})
-
-    def ask_later(self, pid: int, reason: str) -> None:
-        """Forget that a window was asked for: it is not possible yet."""
-        self.later[pid] = reason
-        self.later_ns[pid] = time.monotonic_ns() + LATER_NS
-        self.asked -= 1
-        self.asked_ns.pop(pid, None)
+            self.never_again.add(pid)
+        self.results.append({"refused": note.reason})
 
     def stop(self) -> SourceStatus:
-        """Wait for a window that is under way, and say how it went."""
-        until = time.monotonic() + LAST_WAIT_S
-        while len(self.said) < self.asked and self.probe.lines and time.monotonic() < until:
+        """Wait for the windows that were requested."""
+        until_s = time.monotonic() + STOP_TIMEOUT_S
+        while len(self.results) < self.requests and self.probe.lines:
+            if time.monotonic() >= until_s:
+                break
             self.probe.read()
-            self.probe.beat(time.monotonic_ns())
-            for pid, visit in self.probe.visits.items():
-                self.take(pid, visit)
+            self.probe.send_heartbeats(time.monotonic_ns())
+            for pid, session in self.probe.sessions.items():
+                self.take(pid, session)
             time.sleep(0.02)
         self.store.finish()
         status = self.status()
-        if not self.store.stored and self.job.run.manifest.depth == "probe":
-            self.job.run.manifest.depth_reason = f"no window of torch's profiler: {status.reason}"
+        manifest = self.job.run.manifest
+        if not self.store.stored and manifest.depth == "probe":
+            manifest.depth_reason = f"no window of torch's profiler: {status.reason}"
         return status
 
     def status(self) -> SourceStatus:
-        taken = [note for note in self.said if "refused" not in note]
-        refused = [str(note["refused"]) for note in self.said if "refused" in note]
-        refused = refused or ([] if taken else list(self.later.values()))
+        """Return the status of this source."""
+        taken = [result for result in self.results if "refused" not in result]
+        refused = [str(result["refused"]) for result in self.results if "refused" in result]
+        if not refused and not taken:
+            refused = list(self.not_yet.values())
         reasons = [*refused[:1], *self.store.trouble[:1]]
         if not self.store.stored:
-            return SourceStatus(self.NAME, "unavailable", next(iter(reasons), self.silence()))
-        parts = sum(not note["whole"] and not note["steps"] for note in taken)
-        if parts:
-            reasons.append(
-                "the window ended before one whole step was over: it is a part of a step"
-            )
-        reasons += [NO_OPERATORS] if self.store.without_operators else []
-        reasons += [NO_KERNELS] if self.store.without_kernels else []
-        is_loaded = any(note.get("device") for note in taken) and not self.store.without_kernels
-        cupti = [CUPTI_STAYS] if is_loaded else []
-        return SourceStatus(
-            self.NAME, "partial" if reasons else "ok", "; ".join([*reasons, *told(taken), *cupti])
-        )
+            reason = reasons[0] if reasons else self.reason_for_none()
+            return SourceStatus(self.NAME, "unavailable", reason)
+        if any(not row["whole"] and not row["steps"] for row in taken):
+            reasons.append(PARTIAL_STEP)
+        if self.store.without_operators:
+            reasons.append(NO_OPERATORS)
+        if self.store.without_kernels:
+            reasons.append(NO_KERNELS)
+        status = "partial" if reasons else "ok"
+        reasons += summarize_windows(taken)
+        uses_device = any(row.get("device") for row in taken)
+        if uses_device and not self.store.without_kernels:
+            reasons.append(CUPTI_STAYS)
+        return SourceStatus(self.NAME, status, "; ".join(reasons))
 
-    def silence(self) -> str:
-        """Why nothing was said."""
-        if not self.probe.visits:
+    def reason_for_none(self) -> str:
+        """Return why no window was taken although none was refused."""
+        if not self.probe.sessions:
             return "the process was not entered"
-        return (
-            "the probe did not answer"
-            if self.asked
-            else "no process was there long enough for a window"
-        )
+        if self.requests:
+            return "the probe did not answer"
+        return "no process ran long enough for a window"
 
 
-def told(notes: list[dict[str, Any]]) -> list[str]:
-    """The windows in words: the last few."""
-    words = list(map(summary, notes))
-    more = [f"{len(words)} windows, the last two:"] if len(words) > 2 else []
-    return [*more, *words[-2:]]
-
-
-def summary(note: dict[str, Any]) -> str:
-    """One window in words."""
-    lasted_ms = (note["end"] - note["begin"]) / 1e6
-    text = (
-        f"{note['steps']} whole steps in a window of {lasted_ms:.0f} ms,"
-        f" {note['bytes'] / 1e6:.1f} MB"
-    )
-    if note.get("gil"):
-        text += ", ended with the GIL"
-    if note["begin"] - note["first"] >= SLOW_START_NS:
-        text += f", switched on in {(note['begin'] - note['first']) / 1e6:.0f} ms"
-        text += f" ({note['enable'] / 1e6:.0f} ms of them with the GIL)" if "enable" in note else ""
-    if note.get("hurried"):
-        text += " (cut short: a profiler of the program's own began)"
-    stall = note.get("stall")
-    return text if stall is None else f"{text}; ending it held up one step by {stall / 1e6:.0f} ms"
+def memory_left(pid: int) -> int | None:
+    """Return the memory that a process can still get, in bytes; None if unknown."""
+    limits = [available_bytes()]
+    group = find_group(pid, "memory")
+    if group is not None:
+        limits.append(memory_left_bytes(group))
+    return min((limit for limit in limits if limit is not None), default=None)

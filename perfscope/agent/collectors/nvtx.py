@@ -1,8 +1,8 @@
-"""NVTX ranges of every process of the job that uses NVTX, Python or not: stream "nvtx.records",
-names in "nvtx.names".
+"""NVTX ranges of all processes of the job, written by perfscope's NVTX library.
 
-Only where we start the command: NVTX looks for a tool once, on a process's first call. A process
-calls by itself, with the ring it writes to as an open file.
+They are written to the streams "nvtx.records" and "nvtx.names". This needs a command that perfscope
+started: NVTX looks for a tool only once, at the first call in a process. The library then connects
+and sends the ring that it writes to, as an open file.
 """
 
 import time
@@ -20,14 +20,15 @@ from perfscope.agent.recording_plan import Plan
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.manifest import SourceStatus
 
-BUSY_NS = 10_000_000
+BUSY_PERIOD_NS = 10_000_000
 BUSY_RECORDS = 10_000
-LONGEST_UNKNOWN_NS = 12_000_000_000
+"""After so many records in one poll, the next one follows after BUSY_PERIOD_NS."""
+IDENTIFY_TIMEOUT_NS = 12_000_000_000
 
 
 @dataclass
-class Caller:
-    """A process that uses NVTX; `process` is -1 until it is known who it is."""
+class NvtxConnection:
+    """A process that uses NVTX; `process` is -1 until it is found in the job."""
 
     line: ProbeLine
     since_ns: int
@@ -38,16 +39,16 @@ class Caller:
 
 
 class Nvtx(Collector):
-    """The collector. `door`: where the processes call."""
+    """Reads the rings of the processes that connect to a socket."""
 
     NAME = "nvtx"
     PERIOD_NS = 100_000_000
     NEEDS = frozenset({Need.NVTX_SOCKET})
 
-    def __init__(self, door: Door) -> None:
-        self.door = door
+    def __init__(self, socket: Door) -> None:
+        self.socket = socket
         self.users = TrustedUsers()
-        self.callers: list[Caller] = []
+        self.connections: list[NvtxConnection] = []
         self.seen: dict[int, TargetProcess] = {}
         self.count = self.dropped = self.unknown = 0
 
@@ -61,88 +62,99 @@ class Nvtx(Collector):
 
     def poll(self, now_ns: int) -> int:
         self.seen |= self.job.processes
-        room = MOST_UNAUTHENTICATED - sum(caller.process < 0 for caller in self.callers)
+        unknown = sum(connection.process < 0 for connection in self.connections)
         trusted = self.users.uids_including(self.job.processes.values())
-        self.callers += [
-            Caller(line, now_ns) for line in accept(self.door.listening, trusted, room)
-        ]
-        most = 0
-        for caller in list(self.callers):
-            most = max(most, self.serve(caller, now_ns))
-        return now_ns + (BUSY_NS if most > BUSY_RECORDS else self.PERIOD_NS)
+        for line in accept(self.socket.listening, trusted, MOST_UNAUTHENTICATED - unknown):
+            self.connections.append(NvtxConnection(line, now_ns))
+        counts = [self.read(connection, now_ns) for connection in list(self.connections)]
+        is_busy = max(counts, default=0) > BUSY_RECORDS
+        return now_ns + (BUSY_PERIOD_NS if is_busy else self.PERIOD_NS)
 
-    def serve(self, caller: Caller, now_ns: int) -> int:
-        """Take what it has written; how many records. A caller that is none of ours, or has ended,
-        is let go.
+    def read(self, connection: NvtxConnection, now_ns: int) -> int:
+        """Read from a connection; return the number of records.
+
+        A connection is closed when it ends, shows a wrong token, or is not of the job.
         """
-        notes, _ = caller.line.frames()
-        if caller.ring is None and notes and not self.take_ring(caller, notes.pop(0)):
-            caller.line.open = False
+        notes, _ = connection.line.frames()
+        if connection.ring is None and notes:
+            is_ring = self.take_ring(connection, notes.pop(0))
+            if not is_ring:
+                connection.line.open = False
         discard_files(notes)
-        if caller.process < 0 and caller.ring is not None:
-            self.recognise(caller)
-        taken = self.drain(caller) if caller.process >= 0 else 0
-        if not caller.line.open or (
-            caller.process < 0 and now_ns - caller.since_ns > LONGEST_UNKNOWN_NS
-        ):
-            self.unknown += caller.ring is not None and caller.process < 0
-            self.let_go(caller)
-        return taken
+        if connection.process < 0 and connection.ring is not None:
+            self.identify(connection)
+        is_known = connection.process >= 0
+        count = self.read_ring(connection) if is_known else 0
+        is_late = not is_known and now_ns - connection.since_ns > IDENTIFY_TIMEOUT_NS
+        if not connection.line.open or is_late:
+            if connection.ring is not None and not is_known:
+                self.unknown += 1
+            self.close(connection)
+        return count
 
-    def take_ring(self, caller: Caller, note: Note) -> bool:
-        if not isinstance(note, NvtxRingNote) or note.token != self.door.token:
+    def take_ring(self, connection: NvtxConnection, note: Note) -> bool:
+        """Open the ring that a note came with; return False for any other note."""
+        if not isinstance(note, NvtxRingNote) or note.token != self.socket.token:
             discard_files([note])
             return False
         if note.descriptor < 0:
             return False
-        caller.ring = Ring(note.descriptor)
+        connection.ring = Ring(note.descriptor)
         return True
 
-    def recognise(self, caller: Caller) -> None:
-        pid = caller.line.pid
+    def identify(self, connection: NvtxConnection) -> None:
+        """Find the process of a connection in the job."""
+        pid = connection.line.pid
         if pid not in self.job.processes and pid not in self.seen:
             self.job.refresh()
         target = self.job.processes.get(pid) or self.seen.get(pid)
-        if target is not None and caller.line.peer.is_process(pid, target.start_ticks):
-            caller.process = target.process
+        if target is not None and connection.line.peer.is_process(pid, target.start_ticks):
+            connection.process = target.process
 
-    def drain(self, caller: Caller) -> int:
-        ring = caller.ring
+    def read_ring(self, connection: NvtxConnection) -> int:
+        """Write the records and names in a ring; return the number of records."""
+        ring = connection.ring
         assert ring is not None
+        # A name is in the ring before the first record that refers to it, so records are read
+        # first: each name they refer to is then read now at the latest.
         records = ring.records()
-        for (
-            name
-        ) in ring.names():  # after the records: a name is told before the first that has its code
-            row = {"code": caller.names, "kind": "nvtx", "name": name}
-            self.job.run.jsonl("nvtx.names", caller.process).append(row)
-            caller.names += 1
+        for name in ring.names():
+            row = {"code": connection.names, "kind": "nvtx", "name": name}
+            self.job.run.jsonl("nvtx.names", connection.process).append(row)
+            connection.names += 1
         if records:
-            self.job.run.arrow("nvtx.records", caller.process, COLUMNS).append(records)
-        caller.count += len(records) // WIDTH
-        return len(records) // WIDTH
+            self.job.run.arrow("nvtx.records", connection.process, COLUMNS).append(records)
+        count = len(records) // WIDTH
+        connection.count += count
+        return count
 
-    def let_go(self, caller: Caller) -> None:
-        if caller.ring is not None:
-            self.count += caller.count
-            ended = caller.process >= 0 and not caller.line.open
-            self.dropped += caller.ring.dropped + (caller.ring.unread() if ended else 0)
-            caller.ring.close()
-        caller.line.close()
-        self.callers.remove(caller)
+    def close(self, connection: NvtxConnection) -> None:
+        """Close a connection and its ring."""
+        if connection.ring is not None:
+            self.count += connection.count
+            self.dropped += connection.ring.dropped
+            if connection.process >= 0 and not connection.line.open:
+                self.dropped += connection.ring.unread()
+            connection.ring.close()
+        connection.line.close()
+        self.connections.remove(connection)
 
     def stop(self) -> SourceStatus:
-        """The last records, and the rings are off."""
+        """Read the last records, and turn all rings off."""
         self.poll(time.monotonic_ns())
-        for caller in list(self.callers):
-            self.let_go(caller)
-        self.door.listening.close()
+        for connection in list(self.connections):
+            self.close(connection)
+        self.socket.listening.close()
         close_discarded()
         if not self.count and not self.unknown and not self.dropped:
             return SourceStatus(self.NAME, "unavailable", "no process of the command used NVTX")
-        reasons = [f"{self.dropped} NVTX ranges dropped: too many at once"] if self.dropped else []
+        reasons: list[str] = []
+        if self.dropped:
+            reasons.append(f"{self.dropped} NVTX ranges dropped: too many at once")
         if self.unknown:
-            who = "a process" if self.unknown == 1 else f"{self.unknown} processes"
-            reasons.append(f"NVTX ranges of {who} dropped: ended before they could be taken")
+            processes = "a process" if self.unknown == 1 else f"{self.unknown} processes"
+            reasons.append(f"NVTX ranges of {processes} dropped: ended before being identified")
         for reason in reasons:
             self.job.run.tell_dropped(reason, reason)
-        return SourceStatus(self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None)
+        status = "partial" if reasons else "ok"
+        return SourceStatus(self.NAME, status, "; ".join(reasons) or None)

@@ -1,6 +1,4 @@
-"""Depth `probe`: enters every process of the job that runs torch, takes in what the probes report,
-and sends them away again.
-"""
+"""Enters each process of the job that runs torch, and receives what the probes in them report."""
 
 import array
 import time
@@ -15,141 +13,38 @@ from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept, listen
-from perfscope.agent.delivery.probe_notes import (
-    ByeNote,
-    ClockNote,
-    CostNote,
-    CountingBlockNote,
-    FailedNote,
-    ForgottenStacksNote,
-    HelloNote,
-    InstalledNote,
-    NameNote,
-    Note,
-    NvtxRingNote,
-    RefusedNote,
-    StackSampleNote,
-    StackTextNote,
-    TorchNote,
-    UpdatesNote,
-    WindowNote,
-    WindowRefusedNote,
-)
+from perfscope.agent.delivery.probe_notes import HelloNote, Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.entry import check
 from perfscope.agent.idle_priority import at_normal_priority
+from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.agent.recording_plan import Plan
 from perfscope.agent.step_counter import StepCounter
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.calibrations import recall
-from perfscope.traces.run.events import COLUMNS, WIDTH
-from perfscope.traces.run.manifest import ProbeCost, SourceStatus, TorchFacts
+from perfscope.traces.run.manifest import ProbeCost, SourceStatus
 
-ENTERING_NS = 20_000_000
+ENTERING_PERIOD_NS = 20_000_000
 HEARTBEAT_NS = 1_000_000_000
+"""A probe leaves when it has not heard from the agent for five seconds."""
 ENTRY_DEADLINE_S = 10.0
-FAREWELL_S = 2.0
+LEAVE_TIMEOUT_S = 2.0
 MOST_ENTRIES_AT_ONCE = 4
 ROOT_PATIENCE_S = 15.0
-TELLS_COST_NS = 100_000_000
-MOST_STACK_NAMES = 20_000
-"""Five times what a probe knows at once: it lets the agent forget what it has forgotten."""
 FIRST_FRAME_TIMEOUT_NS = 10_000_000_000
-"""How long a caller may take to say who it is; a process that gets no core may be slow."""
-SHOWS_WITHIN_NS = 12_000_000_000
-"""A process that multiprocessing spawned shows what it is for within seconds
+"""How long a connection may take to identify itself; a process without a core may be slow."""
+ROLE_TIMEOUT_NS = 12_000_000_000
+"""The role of a process that multiprocessing spawned is known within seconds
 (`spawned_ranks.SETTLE_S`).
 """
-
-
-class Visit:
-    """One process's probe, from its first word to its last."""
-
-    def __init__(self, target: TargetProcess, job: Job) -> None:
-        self.target = target
-        self.records = job.run.arrow("probe.records", target.process, COLUMNS)
-        self.names = job.run.jsonl("probe.names", target.process)
-        self.stacks = job.run.jsonl("probe.stacks", target.process)
-        self.clock = job.run.jsonl("clock", target.process)
-        self.blocks = job.run.jsonl("probe.blocks", target.process)
-        self.install_ns = 0
-        self.stack_names: dict[int, str] = {}
-        self.steps = StepCounter()
-        self.count = 0
-        self.cost_ns = 0.0
-        self.busy_ns = 0
-        self.span_ns = 0
-        self.dropped = 0
-        self.worker: int | None = None
-        self.refused: str | None = None
-        self.failed: list[str] = []
-        self.windows: list[WindowNote | WindowRefusedNote] = []
-        self.said_bye = False
-        self.torch: TorchFacts | None = None
-
-    def take_note(self, note: Note) -> None:
-        """Keep what one note reports: a name, a sample, a window, or the state of the probe."""
-        match note:
-            case WindowNote() | WindowRefusedNote():
-                self.windows.append(note)
-            case StackSampleNote() | StackTextNote() | ForgottenStacksNote():
-                self.take_stack(note)
-            case CountingBlockNote(begin_ns, end_ns):
-                self.blocks.append({"ts": begin_ns, "dur": end_ns - begin_ns})
-            case NameNote(code, kind, name, details):
-                self.names.append({"code": code, "kind": kind, "name": name, **details})
-            case InstalledNote(cpu_ns):
-                self.install_ns = cpu_ns
-            case UpdatesNote(count, ended_ns):
-                self.steps.updates.told = (count, ended_ns)
-            case TorchNote(facts):
-                self.torch = facts
-            case RefusedNote(reason):
-                self.refused = reason
-            case FailedNote(name, error):
-                self.failed.append(f"{name} ({error})")
-            case CostNote(busy_ns, span_ns):
-                self.busy_ns, self.span_ns = busy_ns, span_ns
-            case ByeNote():
-                self.said_bye = True
-                self.dropped += note.dropped
-        if isinstance(note, (HelloNote, ClockNote, ByeNote)):
-            self.clock.append({"mono": note.mono, "real": note.real})
-
-    def take_stack(self, note: StackSampleNote | StackTextNote | ForgottenStacksNote) -> None:
-        """Keep a sample, or the texts that samples refer to."""
-        match note:
-            case StackSampleNote(ts, tid, weight_ns, stack):
-                text = self.stack_names.get(stack)
-                if text is not None:
-                    row = {"ts": ts, "tid": tid, "weight_ns": weight_ns, "stack": text}
-                    self.stacks.append(row)
-            case StackTextNote(number, text):
-                if len(self.stack_names) < MOST_STACK_NAMES:
-                    self.stack_names[number] = text
-            case ForgottenStacksNote(numbers):
-                for number in numbers:
-                    self.stack_names.pop(number, None)
-
-    @property
-    def overhead_share(self) -> float | None:
-        """What the probe cost its process: records at their measured price plus our thread's CPU
-        time, of the time it was in.
-
-        None for a visit too short to tell a share: of a process that ends at once coming and going
-        is all there was.
-        """
-        return (
-            (self.count * self.cost_ns + self.busy_ns) / self.span_ns
-            if self.span_ns >= TELLS_COST_NS
-            else None
-        )
+HEARTBEAT, LEAVE = b"H", b"L"
+UNOBSERVED_ROLES = ("launcher", "other")
 
 
 @dataclass(frozen=True)
-class Early:
-    """A caller that has said who it is and is not let in yet."""
+class PendingConnection:
+    """A connection that has identified itself and is not admitted yet."""
 
     line: ProbeLine
     notes: list[Note]
@@ -157,51 +52,62 @@ class Early:
 
     @property
     def hello(self) -> HelloNote | None:
-        """The note with which a probe begins; None if this caller is not a probe."""
+        """The note with which a probe begins; None if this is not a probe."""
         first = self.notes[0] if self.notes else None
         return first if isinstance(first, HelloNote) else None
 
 
 class Probe(Collector):
-    """The collector: one visit per process, new processes entered as they come."""
+    """One session per process with a probe; new processes are entered as they appear."""
 
     NAME = "probe"
     PERIOD_NS = 200_000_000
     NEEDS = frozenset({Need.ENTRY_WANTED})
 
-    def __init__(self, window: Window | None = None, door: Door | None = None) -> None:
+    def __init__(self, window: Window | None = None, probe_socket: Door | None = None) -> None:
+        """`window` is None where no profiling windows are wanted.
+
+        With a `probe_socket`, probes start with their process and connect to it. A process is
+        entered only where none has connected in time.
+        """
         self.window = window
-        self.door = door
+        self.probe_socket = probe_socket
         self.entering: dict[int, Entering] = {}
+        """Entries under way, by pid, like all that follows."""
         self.lines: dict[int, ProbeLine] = {}
-        self.visits: dict[int, Visit] = {}
-        self.tried: set[tuple[int, int]] = set()
+        """The open connections of admitted probes."""
+        self.sessions: dict[int, ProbeSession] = {}
         self.reports: dict[int, Report] = {}
-        self.next_beat_ns = 0
+        """How each entry ended."""
+        self.attempted: set[tuple[int, int]] = set()
+        """Pid and start time of each process that was entered or has connected."""
+        self.enter_after_ns: dict[tuple[int, int], int] = {}
+        self.next_heartbeat_ns = 0
         self.users = TrustedUsers()
-        self.strangers: list[ProbeLine] = []
-        self.early: list[Early] = []
+        self.unidentified: list[ProbeLine] = []
+        self.pending: list[PendingConnection] = []
         self.damaged: list[int] = []
         self.seen: dict[int, TargetProcess] = {}
-        self.due_ns: dict[tuple[int, int], int] = {}
+        """All processes of the job so far."""
 
     @classmethod
     def create(cls, plan: Plan, running: Sequence[Collector]) -> "Probe":
-        return cls(plan.window if plan.depth == "kernels" else None, plan.probe_socket)
+        window = plan.window if plan.depth == "kernels" else None
+        return cls(window, plan.probe_socket)
 
     def start(self, job: Job) -> None:
-        """Open the line and begin to enter; whether a process could be entered shows in
-        `reports`.
+        """Begin to listen, and to enter. `reports` has the result of each entry.
+
+        Raises CollectorUnavailable where the target cannot be entered.
         """
         self.job = job
         self.events = job.run.jsonl("agent.events", -1)
-        if self.door is not None:
-            self.socket = self.door
+        if self.probe_socket is not None:
+            self.socket = self.probe_socket
             return
         try:
-            check(
-                job.root_pid
-            )  # whose refusals say what to do; what the kernel says to a socket does not
+            # This comes before `listen`, whose errors do not say what to do.
+            check(job.root_pid)
         except CannotEnter as refusal:
             raise CollectorUnavailable(str(refusal)) from None
         self.socket = Door(*listen(job.root_pid))
@@ -211,54 +117,57 @@ class Probe(Collector):
         self.take_reports(now_ns)
         self.enter_new(now_ns)
         self.seen |= self.job.processes
-        for pid, visit in self.visits.items():
-            visit.target = self.seen.get(pid, visit.target)
+        for pid, session in self.sessions.items():
+            session.target = self.seen.get(pid, session.target)
         self.accept()
         self.read()
-        self.beat(now_ns)
-        return now_ns + (ENTERING_NS if self.entering else self.PERIOD_NS)
+        self.send_heartbeats(now_ns)
+        return now_ns + (ENTERING_PERIOD_NS if self.entering else self.PERIOD_NS)
 
-    def beat(self, now_ns: int) -> None:
-        """Tell the probes that the agent is there: they leave when they have heard nothing for five
-        seconds.
-        """
-        if now_ns >= self.next_beat_ns:
-            self.next_beat_ns = now_ns + HEARTBEAT_NS
-            for line in (*self.lines.values(), *(one.line for one in self.early)):
-                line.send(b"H")
+    def send_heartbeats(self, now_ns: int) -> None:
+        """Tell the probes, once per HEARTBEAT_NS, that the agent is still running."""
+        if now_ns < self.next_heartbeat_ns:
+            return
+        self.next_heartbeat_ns = now_ns + HEARTBEAT_NS
+        for line in (*self.lines.values(), *(pending.line for pending in self.pending)):
+            line.send(HEARTBEAT)
 
     def enter_new(self, now_ns: int) -> None:
-        """Enter what has torch and has not been tried: the training processes first, then their
-        workers.
-        """
+        """Begin to enter processes with torch, each once: training processes first, then workers."""
         living = sorted(
-            self.job.processes.values(), key=lambda one: (one.role == "loader-worker", one.process)
+            self.job.processes.values(),
+            key=lambda target: (target.role == "loader-worker", target.process),
         )
-        for one in living:
-            key = (one.pid, one.start_ticks)
-            if (
-                not (one.is_python and one.has_torch)
-                or one.role in ("launcher", "other")
-                or key in self.tried
-            ):
+        for target in living:
+            if not self.is_to_be_entered(target, now_ns):
                 continue
-            if self.door is not None and now_ns < self.due_ns.setdefault(
-                key, now_ns + self.patience_ns(one, self.door)
-            ):
-                continue  # it is to come by itself
             if len(self.entering) >= MOST_ENTRIES_AT_ONCE:
                 return
-            self.tried.add(key)
-            source = bundle(self.socket.address_for(one.pid), self.window, nvtx=self.socket.nvtx)
-            self.entering[one.pid] = at_normal_priority(
-                partial(enter_apart, one.pid, source, ENTRY_DEADLINE_S)
-            )
+            self.attempted.add((target.pid, target.start_ticks))
+            address = self.socket.address_for(target.pid)
+            source = bundle(address, self.window, nvtx=self.socket.nvtx)
+            enter = partial(enter_apart, target.pid, source, ENTRY_DEADLINE_S)
+            self.entering[target.pid] = at_normal_priority(enter)
 
-    def patience_ns(self, target: TargetProcess, door: Door) -> int:
-        """How long a process may take to call; the one that has started us calls in any case."""
-        return int(1e9 * (ROOT_PATIENCE_S if target.pid == self.job.root_pid else door.patience_s))
+    def is_to_be_entered(self, target: TargetProcess, now_ns: int) -> bool:
+        """Return whether a process has torch, has no probe yet, and is not expected to connect."""
+        key = (target.pid, target.start_ticks)
+        if not (target.is_python and target.has_torch) or target.role in UNOBSERVED_ROLES:
+            return False
+        if key in self.attempted:
+            return False
+        if self.probe_socket is None:
+            return True
+        patience_ns = self.patience_ns(target, self.probe_socket)
+        return now_ns >= self.enter_after_ns.setdefault(key, now_ns + patience_ns)
+
+    def patience_ns(self, target: TargetProcess, probe_socket: Door) -> int:
+        """Return how long a process may take to connect; the target itself always connects."""
+        is_root = target.pid == self.job.root_pid
+        return int(1e9 * (ROOT_PATIENCE_S if is_root else probe_socket.patience_s))
 
     def take_reports(self, now_ns: int) -> None:
+        """Keep and write the results of the entries that have ended."""
         for pid, entering in list(self.entering.items()):
             report = entering.report()
             if report is None:
@@ -266,227 +175,244 @@ class Probe(Collector):
             del self.entering[pid]
             self.reports[pid] = report
             row = {
+                "ts": now_ns,
+                "pid": pid,
+                "attempts": report.attempts,
+                "reason": report.error,
                 "event": "refused" if report.error else "entered",
                 "way": report.way,
                 "stopped_ns": report.stopped_ns,
             }
-            self.events.append(
-                {
-                    "ts": now_ns,
-                    "pid": pid,
-                    "attempts": report.attempts,
-                    "reason": report.error,
-                    **row,
-                }
-            )
+            self.events.append(row)
 
     def accept(self) -> None:
         """Accept connections of trusted users."""
-        room = MOST_UNAUTHENTICATED - len(self.strangers) - len(self.early)
+        most = MOST_UNAUTHENTICATED - len(self.unidentified) - len(self.pending)
         trusted = self.users.uids_including(self.job.processes.values())
-        self.strangers += accept(self.socket.listening, trusted, room)
+        self.unidentified += accept(self.socket.listening, trusted, most)
 
     def read(self) -> None:
-        for line in list(self.strangers):
-            notes, records = line.frames()
-            late = time.monotonic_ns() - line.connected_ns > FIRST_FRAME_TIMEOUT_NS
-            if not notes and line.open and not late:
-                continue
-            self.strangers.remove(line)
-            if notes:
-                self.early.append(Early(line, notes, records))
-            else:
-                line.close()
-        for caller in list(self.early):
-            self.let_in(caller)
+        """Read from all connections."""
+        self.read_unidentified()
+        for pending in list(self.pending):
+            self.admit_or_refuse(pending)
         for pid, line in list(self.lines.items()):
             notes, records = line.frames()
-            self.take(self.visits[pid], notes, records)
+            self.take(self.sessions[pid], notes, records)
             if not line.open:
-                self.damaged += [pid] if line.damaged else []
+                if line.damaged:
+                    self.damaged.append(pid)
                 line.close()
                 del self.lines[pid]
 
-    def let_in(self, caller: Early) -> None:
-        """A caller that is one of ours, in a process of the job that has no probe yet, is welcome.
+    def read_unidentified(self) -> None:
+        """Read the first notes of new connections; close those that do not send any in time."""
+        for line in list(self.unidentified):
+            notes, records = line.frames()
+            is_late = time.monotonic_ns() - line.connected_ns > FIRST_FRAME_TIMEOUT_NS
+            if not notes and line.open and not is_late:
+                continue
+            self.unidentified.remove(line)
+            if notes:
+                self.pending.append(PendingConnection(line, notes, records))
+            else:
+                line.close()
 
-        A worker forked just now calls by itself; where probes come by themselves one may call
-        before its process has shown what it is for: it waits.
+    def admit_or_refuse(self, pending: PendingConnection) -> None:
+        """Admit a connection, refuse it, or leave it pending.
+
+        It is admitted where it shows the token of this recording, from a process of the job that
+        has no probe yet. Where probes start with their process, one may connect before the role of
+        its process is known; it then stays pending.
         """
-        line, hello = caller.line, caller.hello
-        known = (
-            hello is not None and hello.token == self.socket.token and line.pid not in self.lines
-        )
-        here = self.job.processes.get(line.pid)
-        if known and (here is None or (self.door is not None and here.role == "other")):
-            if self.door is not None:  # it has waited until it knew
-                is_worker = hello is not None and hello.worker is not None
-                self.job.reported_roles[line.pid] = "loader-worker" if is_worker else "main"
-            self.job.refresh()
-        target = self.job.processes.get(line.pid) or self.seen.get(line.pid) if known else None
-        if target is not None and not line.peer.is_process(target.pid, target.start_ticks):
-            target = None  # a later process with the same pid
-        is_observed = target is not None and (
-            self.door is None or target.role not in ("launcher", "other")
-        )
-        if target is not None and hello is not None and is_observed:
-            self.early.remove(caller)
-            self.welcome(line, target, hello)
-            self.take(self.visits[line.pid], caller.notes, caller.records)
+        line, hello = pending.line, pending.hello
+        if hello is None or hello.token != self.socket.token or line.pid in self.lines:
+            self.refuse(pending)
             return
-        launcher = target is not None and target.role == "launcher"
-        late = time.monotonic_ns() - line.connected_ns > SHOWS_WITHIN_NS
-        if not known or self.door is None or launcher or late:
-            self.early.remove(caller)
-            discard_files(caller.notes)
-            line.close()
+        target = self.find_target(line, hello)
+        may_role_change = self.probe_socket is not None
+        if target is not None and not (may_role_change and target.role in UNOBSERVED_ROLES):
+            self.pending.remove(pending)
+            self.admit(line, target, hello)
+            self.take(self.sessions[line.pid], pending.notes, pending.records)
+            return
+        is_launcher = target is not None and target.role == "launcher"
+        is_late = time.monotonic_ns() - line.connected_ns > ROLE_TIMEOUT_NS
+        if not may_role_change or is_launcher or is_late:
+            self.refuse(pending)
 
-    def welcome(self, line: ProbeLine, target: TargetProcess, hello: HelloNote) -> None:
-        """A probe has called from within its target."""
-        self.tried.add((target.pid, target.start_ticks))
-        visit = self.visits[line.pid] = Visit(target, self.job)
+    def find_target(self, line: ProbeLine, hello: HelloNote) -> TargetProcess | None:
+        """Return the process of the job at the other end of a connection, None for another one."""
+        target = self.job.processes.get(line.pid)
+        may_role_change = self.probe_socket is not None
+        if target is None or (may_role_change and target.role == "other"):
+            if may_role_change:
+                role = "main" if hello.worker is None else "loader-worker"
+                self.job.reported_roles[line.pid] = role
+            self.job.refresh()
+        target = self.job.processes.get(line.pid) or self.seen.get(line.pid)
+        if target is None:
+            return None
+        # A later process may have the same pid.
+        return target if line.peer.is_process(target.pid, target.start_ticks) else None
+
+    def refuse(self, pending: PendingConnection) -> None:
+        """Close a pending connection."""
+        self.pending.remove(pending)
+        discard_files(pending.notes)
+        pending.line.close()
+
+    def admit(self, line: ProbeLine, target: TargetProcess, hello: HelloNote) -> None:
+        """Begin a session with the probe in `target`."""
+        self.attempted.add((target.pid, target.start_ticks))
+        session = ProbeSession(target, self.job)
+        self.sessions[line.pid] = session
         self.lines[line.pid] = line
         line.trusted = True
-        line.send(b"H")
-        visit.cost_ns = hello.cost_ns
-        visit.worker = hello.worker
-        visit.torch = hello.torch
-        self.keep_facts(visit)
+        line.send(HEARTBEAT)
+        session.take_hello(hello)
+        self.write_torch_facts(session)
 
-    def keep_facts(self, visit: Visit) -> None:
-        """What torch is like in the first process that trains; that it uses a device or other
-        threads may show later.
-        """
+    def write_torch_facts(self, session: ProbeSession) -> None:
+        """Write the state of torch in the first training process to the manifest, if it changed."""
         manifest = self.job.run.manifest
-        first = next(
-            (one for one in self.visits.values() if one.target.role != "loader-worker"), None
-        )
-        if visit is first and visit.torch is not None and manifest.torch != visit.torch:
-            manifest.torch = visit.torch
-            manifest.calibration = recall(
-                manifest.host, visit.torch.version, visit.torch.intra_op_threads
-            )
+        training = [
+            other for other in self.sessions.values() if other.target.role != "loader-worker"
+        ]
+        is_first = bool(training) and training[0] is session
+        torch = session.torch
+        if is_first and torch is not None and manifest.torch != torch:
+            manifest.torch = torch
+            manifest.calibration = recall(manifest.host, torch.version, torch.intra_op_threads)
             self.job.run.write_manifest()
 
-    def take(self, visit: Visit, notes: list[Note], records: "array.array[int]") -> None:
+    def take(self, session: ProbeSession, notes: list[Note], records: "array.array[int]") -> None:
+        """Keep what a probe has sent."""
         for note in notes:
-            visit.take_note(note)
+            session.take_note(note)
         discard_files([note for note in notes if isinstance(note, NvtxRingNote)])
         if self.window is None:
-            discard_files(visit.windows)
-            visit.windows.clear()
-        self.keep_facts(visit)
-        if len(records):
-            visit.count += len(records) // WIDTH
-            visit.steps.count(records)
-            visit.records.append(records)
+            discard_files(session.windows)
+            session.windows.clear()
+        self.write_torch_facts(session)
+        session.take_records(records)
 
     def worker(self, pid: int) -> int:
-        """The number that its loader gave to the worker `pid`, -1 for any other process and before
-        its probe has called.
-        """
-        visit = self.visits.get(pid)
-        return -1 if visit is None or visit.worker is None else visit.worker
+        """Return the number of the loader worker `pid` in its loader.
 
-    def settled(self, pid: int) -> bool:
-        """Has the entry of `pid` ended, one way or the other?"""
-        if pid in self.visits:
+        Return -1 for any other process, and before its probe has connected.
+        """
+        session = self.sessions.get(pid)
+        return -1 if session is None or session.worker is None else session.worker
+
+    def has_entry_ended(self, pid: int) -> bool:
+        """Return whether the entry into a process has ended, successful or not."""
+        if pid in self.sessions:
             return True
         report = self.reports.get(pid)
         return report is not None and report.error is not None
 
     def busiest(self) -> StepCounter | None:
-        """The step count of the process with the most steps."""
-        counters = [visit.steps for visit in self.visits.values() if visit.steps.steps]
-        return max(counters, key=lambda one: one.steps, default=None)
+        """Return the step counter of the process with the most steps."""
+        counters = [session.steps for session in self.sessions.values() if session.steps.steps]
+        return max(counters, key=lambda counter: counter.steps, default=None)
 
     def stop(self) -> SourceStatus:
-        """Send the probes away and wait a moment for their last word."""
-        until = time.monotonic() + FAREWELL_S
-        if self.door is not None:
+        """Ask the probes to leave, and wait shortly for their last notes."""
+        until_s = time.monotonic() + LEAVE_TIMEOUT_S
+        if self.probe_socket is not None:
             self.accept()
             self.read()
         for line in self.lines.values():
-            line.send(b"L")
-        while (self.lines or self.entering) and time.monotonic() < until:
+            line.send(LEAVE)
+        while (self.lines or self.entering) and time.monotonic() < until_s:
             time.sleep(0.01)
             self.take_reports(time.monotonic_ns())
+            # A probe that connects only now leaves when its connection is closed.
             for line in accept(self.socket.listening, self.users.uids):
-                line.close()  # entered too late: it finds nobody and leaves
+                line.close()
             self.read()
-        for line in (*self.lines.values(), *self.strangers, *(one.line for one in self.early)):
+        for line in self.all_connections():
             line.close()
         self.socket.listening.close()
         close_discarded()
         self.job.run.manifest.costs = self.costs()
         return self.status()
 
+    def all_connections(self) -> list[ProbeLine]:
+        """Return all open connections."""
+        pending = [connection.line for connection in self.pending]
+        return [*self.lines.values(), *self.unidentified, *pending]
+
     def abandon(self) -> None:
-        """Close every connection of a probe: each probe leaves when its connection ends."""
-        connections = [*self.lines.values(), *self.strangers, *(early.line for early in self.early)]
-        for connection in connections:
-            attempt(connection.close)
+        """Close all connections: a probe leaves when its connection ends."""
+        for line in self.all_connections():
+            attempt(line.close)
         attempt(lambda: self.socket.listening.close())
         attempt(close_discarded)
         self.lines.clear()
-
-    def silence(self) -> str:
-        """Return why no probe has reported although nothing failed."""
-        silent = [str(pid) for pid, report in self.reports.items() if report.error is None]
-        if not silent:
-            return "no process of the job has torch loaded"
-        return (
-            f"the probe in pid {', '.join(silent)} did not report: check that its user can read its"
-            " Python files"
-        )
 
     def costs(self) -> list[ProbeCost]:
         """Return what each probe cost its process, as far as it was measured directly."""
         return [
             ProbeCost(
-                process=visit.target.process,
+                process=session.target.process,
                 stopped_ns=self.reports[pid].stopped_ns if pid in self.reports else 0,
-                install_ns=visit.install_ns,
-                records_ns=int(visit.count * visit.cost_ns),
-                sampling_ns=visit.busy_ns,
-                span_ns=visit.span_ns,
+                install_ns=session.install_ns,
+                records_ns=int(session.count * session.cost_ns),
+                sampling_ns=session.busy_ns,
+                span_ns=session.span_ns,
             )
-            for pid, visit in self.visits.items()
+            for pid, session in self.sessions.items()
         ]
 
     def status(self) -> SourceStatus:
+        """Return the status of this source."""
+        sessions = self.sessions.values()
         errors = [report.error for report in self.reports.values() if report.error]
-        refused = [visit.refused for visit in self.visits.values() if visit.refused]
-        dropped = sum(visit.dropped for visit in self.visits.values())
-        shares = [
-            share for visit in self.visits.values() if (share := visit.overhead_share) is not None
-        ]
-        overhead = max(shares, default=None)
-        if not self.visits:
-            return SourceStatus(self.NAME, "unavailable", errors[0] if errors else self.silence())
+        if not sessions:
+            reason = errors[0] if errors else self.reason_for_silence()
+            return SourceStatus(self.NAME, "unavailable", reason)
+        refused = [session.refused for session in sessions if session.refused]
         if refused:
             return SourceStatus(self.NAME, "failed", refused[0])
-        unsaid = [
-            str(pid)
-            for pid, visit in self.visits.items()
-            if not visit.said_bye and pid in self.job.processes
-        ]
-        reasons = [*errors[:1]]
+        shares = [session.overhead_share for session in sessions]
+        overhead = max((share for share in shares if share is not None), default=None)
+        reasons = [*errors[:1], *self.problems()]
+        status = "partial" if reasons else "ok"
+        return SourceStatus(self.NAME, status, "; ".join(reasons) or None, overhead)
+
+    def problems(self) -> list[str]:
+        """Return what is missing from the sessions, one line each."""
+        problems: list[str] = []
+        dropped = sum(session.dropped for session in self.sessions.values())
         if dropped:
-            reasons.append(f"{dropped} records of the probe dropped: too many at once")
-            self.job.run.tell_dropped("records of the probe", reasons[-1])
+            problems.append(f"{dropped} records of the probe were dropped: too many at once")
+            self.job.run.tell_dropped("records of the probe", problems[-1])
         if self.damaged:
-            reasons.append(
-                f"what pid {', '.join(map(str, self.damaged))} sent could not be read: the"
-                " connection was closed"
+            pids = ", ".join(map(str, self.damaged))
+            problems.append(
+                f"the data from pid {pids} could not be read; the connection was closed"
             )
-        failed = sorted({one for visit in self.visits.values() for one in visit.failed})
+        failed = {name for session in self.sessions.values() for name in session.failed}
         if failed:
-            reasons.append(
-                f"no longer recorded after an error of ours: {', '.join(failed)}; please report it"
-            )
-        if unsaid:
-            reasons.append(f"no last word from pid {', '.join(unsaid)}")
-        return SourceStatus(
-            self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, overhead
+            names = ", ".join(sorted(failed))
+            problems.append(f"an error in perfscope (please report it) ended recording of: {names}")
+        silent = [
+            str(pid)
+            for pid, session in self.sessions.items()
+            if not session.has_left and pid in self.job.processes
+        ]
+        if silent:
+            problems.append(f"the probe in pid {', '.join(silent)} did not sign off")
+        return problems
+
+    def reason_for_silence(self) -> str:
+        """Return why no probe has connected although nothing failed."""
+        entered = [str(pid) for pid, report in self.reports.items() if report.error is None]
+        if not entered:
+            return "no process of the job has torch loaded"
+        return (
+            f"the probe in pid {', '.join(entered)} did not connect; check that the user it runs as"
+            " can read its Python files"
         )
