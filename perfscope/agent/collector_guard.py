@@ -1,8 +1,7 @@
-"""Guards each step of a recording: an exception ends only that step and is kept as a reason in one
-line.
+"""The guard of each step of a recording: an exception ends only that step.
 
-No exception of a collector, its threads or the recorder may end a recording without a manifest, or
-`perfscope run` before its command. KeyboardInterrupt and SystemExit pass.
+No exception in a collector, its threads or the recorder may end a recording without a manifest, or
+`perfscope run` before its command. KeyboardInterrupt and SystemExit are not caught.
 """
 
 import threading
@@ -29,14 +28,14 @@ class Failure:
 
 
 class StepFailed(PerfscopeError):
-    """A step failed elsewhere, on a thread of the collector's; the message is the reason."""
+    """A step failed on a thread of the collector; the message is the reason."""
 
 
 def attempt(step: Callable[[], Result]) -> Result | Failure:
     """Return what `step` returns, or the failure that ended it."""
     try:
         return step()
-    except Exception as error:  # noqa: BLE001  one step that breaks must not take the recording along
+    except Exception as error:  # noqa: BLE001  one failed step must not end the recording
         return Failure(reason_of(error))
 
 
@@ -56,30 +55,37 @@ class GuardedThread(threading.Thread):
 
 
 def reason_of(error: Exception) -> str:
-    """Return what `error` says, in one line; of an unexpected error its type and the line of our
-    code as well.
+    """Return the message of an error in one line.
+
+    An unexpected error comes with its type and the line of perfscope that raised it.
     """
     if isinstance(error, PerfscopeError):
         return short_reason(str(error))
-    said = str(error)
+    message = str(error)
     if isinstance(error, OSError) and error.strerror:
-        said = (
-            f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-        )
+        message = error.strerror
+        if error.filename is not None:
+            message = f"{error.filename}: {message}"
+    text = type(error).__name__
+    if message:
+        text += f": {message}"
+    return short_reason(text, LONGEST_REASON) + place_of(error)
+
+
+def place_of(error: Exception) -> str:
+    """Return the file and line of perfscope that raised an error, in parentheses; empty if none."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename.startswith(PACKAGE)
+        if frame.filename.startswith(PACKAGE) and frame.filename != __file__
     ]
-    frames = [frame for frame in frames if frame.filename != __file__]
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return (
-        short_reason(f"{type(error).__name__}{': ' if said else ''}{said}", LONGEST_REASON) + place
-    )
+    if not frames:
+        return ""
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
 
 
 def short_reason(text: str, longest: int = 4 * LONGEST_REASON) -> str:
-    """Return `text` on one line, shortened, without secrets and control characters."""
-    words = " ".join(mask_text(text).split())
-    words = "".join(character if character.isprintable() else "?" for character in words)
-    return words if len(words) <= longest else words[: longest - 3] + "..."
+    """Return `text` in one line, shortened, without secrets and control characters."""
+    line = " ".join(mask_text(text).split())
+    line = "".join(character if character.isprintable() else "?" for character in line)
+    return line if len(line) <= longest else line[: longest - 3] + "..."

@@ -1,11 +1,11 @@
 """Low priority for our own processes, so that the target does not wait for them.
 
-What records gets a low weight, and not SCHED_IDLE: where the cores are full a thread of that class
-ran once in seven seconds, and a probe leaves an agent that is silent for five. The diagnosis, for
-which no probe waits, gets SCHED_IDLE.
+The recording gets a low weight, but not SCHED_IDLE: on full cores, a thread of that class ran only
+once in seven seconds, and a probe leaves when it has not heard from the agent for five. The
+diagnosis, for which no probe waits, gets SCHED_IDLE.
 
-An unprivileged thread cannot get its priority back, and children inherit it. What must not wait,
-the entry into a target that stands still, is therefore started from a thread that has kept its
+An unprivileged thread cannot raise its priority again, and children inherit it. The entry into a
+target, which is stopped meanwhile, must not wait, so it is started from a thread that has kept its
 priority.
 """
 
@@ -27,32 +27,33 @@ from perfscope.errors import PerfscopeError
 Result = TypeVar("Result")
 
 RECORDING_NICE = 5
-"""A weight of 335 where a usual thread has 1024. With 36 (nice 15) 8 s of recording took a minute
-on a crowded machine.
+"""This gives a weight of 335; a normal thread has 1024. With a weight of 36 (nice 15), a recording
+of 8 s took a minute on a busy machine.
 """
 PATIENCE_S = 10.0
 POLL_S = 0.02
 IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 IOPRIO_WHO_PROCESS, IOPRIO_IDLE = 1, 3 << 13
-LOWEST_WEIGHT, USUAL_WEIGHT = "19", "0"
+LOWEST_WEIGHT, NORMAL_WEIGHT = "19", "0"
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 
-normal: ThreadPoolExecutor | None = None
-"""The thread that keeps its priority; None while all threads have it."""
+normal_thread: ThreadPoolExecutor | None = None
+"""The thread that keeps its priority; None while all threads have a normal one."""
 
 
 def lower_priority() -> None:
-    """Give this process a low priority: its Python threads, and the threads and processes that they
-    start later.
+    """Give all Python threads of this process a low priority.
+
+    Threads and processes that they start later inherit it.
     """
-    global normal
-    if normal is not None:
+    global normal_thread
+    if normal_thread is not None:
         return
-    normal = ThreadPoolExecutor(1, "normal-priority")
-    keeper = normal.submit(threading.get_native_id).result()
+    normal_thread = ThreadPoolExecutor(1, "normal-priority")
+    excluded = normal_thread.submit(threading.get_native_id).result()
     for thread in threading.enumerate():
-        if thread.native_id is not None and thread.native_id != keeper:
+        if thread.native_id is not None and thread.native_id != excluded:
             set_nice(thread.native_id, RECORDING_NICE)
             set_idle_io(thread.native_id)
 
@@ -64,7 +65,7 @@ def set_nice(tid: int, nice: int) -> None:
 
 
 def set_idle_io(tid: int) -> None:
-    """Let the disk serve one thread only when nobody else wants it."""
+    """Let the disk serve one thread only when no other thread needs it."""
     number = IOPRIO_SET.get(platform.machine())
     if number is not None:
         LIBC.syscall(number, IOPRIO_WHO_PROCESS, tid, IOPRIO_IDLE)
@@ -72,13 +73,13 @@ def set_idle_io(tid: int) -> None:
 
 def at_normal_priority(function: Callable[[], Result]) -> Result:
     """Return what `function` returns, run with the priority that this process was started with."""
-    return function() if normal is None else normal.submit(function).result()
+    if normal_thread is None:
+        return function()
+    return normal_thread.submit(function).result()
 
 
 class PrintToken:
-    """One byte in a pipe for whoever takes it first: the child that is about to print, or the
-    parent that gives up on it.
-    """
+    """One byte in a pipe, taken by the child before it prints, or by the parent to give it up."""
 
     def __init__(self) -> None:
         self.reading, writing = os.pipe()
@@ -87,14 +88,14 @@ class PrintToken:
         os.close(writing)
 
     def take(self) -> bool:
-        """Return whether it was still there."""
+        """Take the byte; return False where the other process has taken it."""
         try:
             return bool(os.read(self.reading, 1))
         except BlockingIOError:
             return False
 
     def take_or_end(self) -> None:
-        """End this process where the parent has given up on it."""
+        """End this process where the parent has given it up."""
         if not self.take():
             os._exit(1)
 
@@ -102,11 +103,13 @@ class PrintToken:
 def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float = PATIENCE_S) -> int:
     """Return the exit code of `work`, done in a forked child of class SCHED_IDLE.
 
-    `work` calls its argument right before it prints. Where the child has not come so far after
-    `patience_s`, because no core became free, it is killed and `work` done here. The child has a
-    session of its own: where the kernel weighs sessions (autogroup), a class orders only the
-    threads of one session, so that ours gets the lowest weight. Ctrl-C and the parent's end end the
-    child. Raises PerfscopeError where it began to print and did not end within another PATIENCE_S.
+    `work` calls its argument right before it prints. Where the child has not done so after
+    `patience_s`, because no core was free, it is killed and `work` is done in this process.
+
+    The child has a session of its own with the lowest weight: where the kernel weighs sessions
+    (autogroup), the class orders only the threads within a session. Ctrl-C and the end of the
+    parent end the child. Raises PerfscopeError where the child began to print and did not end
+    within another PATIENCE_S.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -119,25 +122,26 @@ def in_idle_child(work: Callable[[Callable[[], None]], int], patience_s: float =
         code = exit_code_of(child, patience_s)
         if code is not None:
             return code
-        set_session_weight(child, USUAL_WEIGHT)  # it may be about to print: then it is waited for
-        given_up = token.take()
-        if not given_up:
+        # The child may be about to print; it then gets a normal weight and is waited for.
+        set_session_weight(child, NORMAL_WEIGHT)
+        is_given_up = token.take()
+        if not is_given_up:
             code = exit_code_of(child, PATIENCE_S)
         if code is not None:
             return code
         os.kill(child, signal.SIGKILL)
         exit_code_of(child)
-        if given_up:
+        if is_given_up:
             return work(lambda: None)
         raise PerfscopeError(
-            "the diagnosis could not be printed to its end: `perfscope analyze RUN` prints it again"
+            "the diagnosis was not printed completely; print it again with `perfscope analyze RUN`"
         )
     finally:
         os.close(token.reading)
 
 
 def become_idle_child(parent: int) -> None:
-    """Set the class and the session of a child, which ends with its parent."""
+    """Set the class and session of this child, and let it end with its parent."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
@@ -148,8 +152,9 @@ def become_idle_child(parent: int) -> None:
 
 
 def set_session_weight(pid: int, nice: str) -> None:
-    """Set how the kernel weighs the session of a process, where it weighs sessions; no right is
-    needed up to nice 0.
+    """Set the weight of a process's session, where the kernel weighs sessions.
+
+    No right is needed up to nice 0.
     """
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(nice)
@@ -160,8 +165,9 @@ def exit_code_of(child: int) -> int: ...
 @overload
 def exit_code_of(child: int, patience_s: float) -> int | None: ...
 def exit_code_of(child: int, patience_s: float | None = None) -> int | None:
-    """Wait for a child and return its exit code, 1 where a signal ended it, None after
-    `patience_s`; passes Ctrl-C on.
+    """Wait for a child and forward Ctrl-C to it; return its exit code.
+
+    Return 1 where a signal ended it, and None where it has not ended after `patience_s`.
     """
     until_s = None if patience_s is None else time.monotonic() + patience_s
     while until_s is None or time.monotonic() < until_s:

@@ -1,8 +1,8 @@
 """Temporary folders named after the process that created them, and removal of those whose creator
 was killed.
 
-The name holds the maker's pid, start time, pid namespace and boot, so that another process can
-decide whether the maker is still running. Standard library only.
+The name contains the pid, start time, pid namespace and boot of the creator, so that another
+process can decide whether the creator still runs. Standard library only.
 """
 
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_LEVELS = 4
-"""Levels of folders that are removed; ours have two."""
+"""Levels of folders that are removed; those of perfscope have two."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NAME = (
     r"(?P<pid>[1-9]\d{0,9})-(?P<start>\d{1,20})-(?P<scope>[0-9a-f]{8}-[0-9a-f]{1,20})-[0-9a-f]{16}"
@@ -27,11 +27,9 @@ NAME = (
 
 
 def folder_name(prefix: str) -> str:
-    """Return a new name for a folder of this process: `prefix`, its pid, start time and namespace,
-    random digits.
-    """
-    made_by = proc.stat(os.getpid())
-    start = made_by.start_ticks if made_by is not None else 0
+    """Return a new name for a folder of this process, which begins with `prefix`."""
+    creator = proc.stat(os.getpid())
+    start = creator.start_ticks if creator is not None else 0
     return f"{prefix}{os.getpid()}-{start}-{pid_scope()}-{secrets.token_hex(8)}"
 
 
@@ -50,12 +48,11 @@ def temporary_folder(place: Path, prefix: str) -> "Iterator[Path]":
 
 
 def remove_dead(place: Path | str, prefix: str) -> list[str]:
-    """Remove the folders in `place` that a process of ours left when it was killed; return the
-    names removed.
+    """Remove the folders in `place` whose creator was killed; return their names.
 
-    Only folders are removed, owned by the effective uid, with a name that `folder_name(prefix)`
-    makes, whose process has ended and belonged to our pid namespace. Links are never followed,
-    `place` included. Never raises: what cannot be removed stays.
+    A folder is removed only if it is owned by the effective uid, has a name that
+    `folder_name(prefix)` makes, and its creator has ended and was in our pid namespace. Links are
+    never followed, `place` included. Never raises: what cannot be removed remains.
     """
     with suppress(OSError), open_folder(place) as parent:
         return remove_dead_in(parent, prefix)
@@ -63,19 +60,18 @@ def remove_dead(place: Path | str, prefix: str) -> list[str]:
 
 
 def remove_dead_in(parent: int, prefix: str) -> list[str]:
-    """Remove such folders in the folder of descriptor `parent`; return their names. Raises OSError
-    where it cannot be listed.
+    """Remove such folders from the folder of descriptor `parent`; return their names.
+
+    Raises OSError where it cannot be listed.
     """
     removed: list[str] = []
     expected = re.compile(re.escape(prefix) + NAME)
     scope = pid_scope()
     for name in sorted(os.listdir(parent)):
         found = expected.fullmatch(name)
-        if (
-            found is None
-            or found["scope"] != scope
-            or is_running(int(found["pid"]), int(found["start"]))
-        ):
+        if found is None or found["scope"] != scope:
+            continue
+        if is_running(int(found["pid"]), int(found["start"])):
             continue
         with suppress(OSError):
             remove_folder(parent, name)
@@ -84,10 +80,9 @@ def remove_dead_in(parent: int, prefix: str) -> list[str]:
 
 
 def pid_scope() -> str:
-    """Return what a pid is relative to: the boot (its first eight digits) and the pid namespace,
-    both hexadecimal.
+    """Return the scope in which pids are unique: part of the boot id, and the pid namespace.
 
-    The boot matters where hosts share a temporary folder: the first pid namespace has the same
+    The boot id matters where hosts share a temporary folder: the first pid namespace has the same
     number on every host.
     """
     boot = (proc.read("/proc/sys/kernel/random/boot_id") or "0" * 8)[:8]
@@ -99,13 +94,13 @@ def pid_scope() -> str:
 
 
 def is_running(pid: int, start_ticks: int) -> bool:
-    """Return whether the process still runs; True where that cannot be found out."""
+    """Return whether a process still runs; True where that is unknown."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        pass  # it is another user's: its start time decides
+        pass  # It belongs to another user: its start time decides.
     process = proc.stat(pid)
     return process is None or process.start_ticks == start_ticks
 
@@ -123,20 +118,20 @@ def open_folder(name: Path | str, parent: int | None = None) -> "Iterator[int]":
 def remove_folder(parent: int, name: str) -> None:
     """Remove the folder `name` in the folder of descriptor `parent`.
 
-    Raises OSError where it is a link, another user's, on another file system, or deeper than
-    `MOST_LEVELS`.
+    Raises OSError where it is a link, belongs to another user, is on another file system, or has
+    more than `MOST_LEVELS` levels.
     """
     with open_folder(name, parent) as folder:
-        check_ours(folder, parent)
+        check_owned(folder, parent)
         empty_folder(folder, MOST_LEVELS)
     os.rmdir(name, dir_fd=parent)
 
 
-def check_ours(folder: int, parent: int) -> None:
-    """Raise OSError unless the folder is ours and no mount point."""
-    about = os.fstat(folder)
-    if about.st_uid != os.geteuid() or about.st_dev != os.fstat(parent).st_dev:
-        raise PermissionError("another user's folder, or a mount point")
+def check_owned(folder: int, parent: int) -> None:
+    """Raise OSError unless the folder belongs to this user and is not a mount point."""
+    status = os.fstat(folder)
+    if status.st_uid != os.geteuid() or status.st_dev != os.fstat(parent).st_dev:
+        raise PermissionError("the folder belongs to another user, or is a mount point")
 
 
 def empty_folder(folder: int, levels: int) -> None:
@@ -148,6 +143,6 @@ def empty_folder(folder: int, levels: int) -> None:
         if levels == 0:
             raise OSError("nested too deep")
         with open_folder(name, folder) as inner:
-            check_ours(inner, folder)
+            check_owned(inner, folder)
             empty_folder(inner, levels - 1)
         os.rmdir(name, dir_fd=folder)

@@ -1,8 +1,8 @@
-"""The command that `perfscope run` starts: its streams are ours, signals sent to us are passed on,
-its end is ours.
+"""The command that `perfscope run` starts.
 
-Nothing here raises once the command runs. Only SIGKILL of perfscope itself separates the two: the
-command then runs on alone.
+It has our standard streams, gets the signals sent to us, and its exit code becomes ours. Nothing
+here raises once the command runs. When perfscope itself is killed by SIGKILL, the command continues
+to run.
 """
 
 import os
@@ -17,26 +17,22 @@ from perfscope.agent.collector_guard import Failure, GuardedThread, attempt
 from perfscope.agent.host import proc
 from perfscope.errors import UsageError
 
-PASSED_ON = {
-    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
-}
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+FORWARDED = {*INTERRUPTING, signal.SIGUSR1, signal.SIGUSR2}
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 BY_SIGNAL = 128
-
-
 WITNESS = "cat"
-"""A program that waits for the end of its input: it ends with us, however we end."""
-REACHING_S = 0.02
-"""A signal to a group reaches its members one after the other."""
+"""A program that waits for the end of its input, so it ends with us however we end."""
+GROUP_DELIVERY_S = 0.02
+"""How long a signal to a process group may take to reach all of its members."""
 
 
-class Witness:
-    """A process of our group that holds every signal it gets: one that is pending here was sent to
-    the whole group.
+class SignalWitness:
+    """A process of our group that blocks all signals: one that is pending there went to the group.
 
-    Who sent a signal is told, but not whether it was meant for us alone; a launcher (SLURM, a
-    shell's `kill -- -GROUP`) may have sent it to the command as well, and twice it must not get it.
+    The kernel reports who sent a signal, but not whether it was sent to the group. Where a launcher
+    (SLURM, a shell's `kill -- -GROUP`) did that, the command has got it already and must not get it
+    twice.
     """
 
     def __init__(self) -> None:
@@ -44,26 +40,26 @@ class Witness:
         self.renew()
 
     def renew(self) -> None:
-        """What is pending cannot be taken back: another process stands in."""
+        """Replace the process by one without pending signals."""
         self.end()
-        with suppress(
-            OSError, subprocess.SubprocessError
-        ):  # without the program every signal is passed on
+        # Without the program, every signal is forwarded.
+        with suppress(OSError, subprocess.SubprocessError):
             self.process = subprocess.Popen(
                 [WITNESS], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
             )
 
     def has(self, signo: int) -> bool:
-        """Did it get this signal too?"""
-        pending = (
-            "" if self.process is None else proc.read(f"/proc/{self.process.pid}/status") or ""
-        )
-        mask = next(
-            (line.split()[1] for line in pending.splitlines() if line.startswith("ShdPnd:")), "0"
-        )
-        return bool(int(mask, 16) >> (signo - 1) & 1)
+        """Return whether the process got this signal."""
+        if self.process is None:
+            return False
+        try:
+            pending = int(proc.status(self.process.pid)["ShdPnd"], 16)
+        except (OSError, KeyError):
+            return False
+        return bool(pending >> (signo - 1) & 1)
 
     def end(self) -> None:
+        """End the process."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
@@ -71,58 +67,64 @@ class Witness:
 
 
 class StartedCommand:
-    """A running command. Starting raises UsageError where there is no such program, with a shell's
-    exit codes.
-    """
+    """A running command."""
 
     def __init__(self, words: list[str], environment: dict[str, str]) -> None:
-        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+        """Start the command.
+
+        Raises UsageError, with the exit code of a shell, where that is not possible.
+        """
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         self.is_over = False
-        self.witness = Witness()
+        self.witness = SignalWitness()
         try:
-            self.process = started(words, environment, self.mask)
+            self.process = start_process(words, environment, self.mask)
         except OSError as error:
             self.witness.end()
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
-            raise cannot_start(words[0], error) from None
-        self.thread = GuardedThread(target=self.pass_on, name="signals", daemon=True)
-        if isinstance(
-            attempt(self.thread.start), Failure
-        ):  # no more threads or processes are allowed
-            self.pass_on_by_handlers()
+            raise start_error(words[0], error) from None
+        self.thread = GuardedThread(target=self.forward_signals, name="signals", daemon=True)
+        # Starting fails where no more threads or processes are allowed.
+        if isinstance(attempt(self.thread.start), Failure):
+            self.forward_by_handlers()
 
     @property
     def pid(self) -> int:
+        """The pid of the command."""
         return self.process.pid
 
-    def pass_on(self) -> None:
-        """What another process sends us alone goes to the command; what went to our group (Ctrl-C)
-        has reached it already.
+    def forward_signals(self) -> None:
+        """Forward signals that another process sends to us alone, until the command has ended.
+
+        A signal to our group, such as Ctrl-C, reaches the command without us.
         """
         while not self.is_over:
-            heard = signal.sigwaitinfo(PASSED_ON)
-            is_for_us = heard.si_code <= 0 and heard.si_pid != self.pid
-            attempt(partial(self.pass_one if is_for_us else self.has_reached, heard.si_signo))
+            received = signal.sigwaitinfo(FORWARDED)
+            is_from_process = received.si_code <= 0 and received.si_pid != self.pid
+            handle = self.forward if is_from_process else self.has_reached_group
+            attempt(partial(handle, received.si_signo))
 
-    def pass_one(self, signo: int) -> None:
-        """Send the command a signal that it has not got yet; where that cannot be found out, rather
-        twice than never.
+    def forward(self, signo: int) -> None:
+        """Send the command a signal that it has not got yet.
+
+        Where that is unknown, the signal is sent: twice is better than never.
         """
-        if attempt(partial(self.has_reached, signo)) is not True:
+        if attempt(partial(self.has_reached_group, signo)) is not True:
             self.process.send_signal(signo)
 
-    def pass_on_by_handlers(self) -> None:
-        """Pass signals on from the main thread, which does not learn who sent them."""
-        for signo in PASSED_ON:
+    def forward_by_handlers(self) -> None:
+        """Forward signals from handlers, which do not learn who sent them."""
+        for signo in FORWARDED:
             signal.signal(signo, self.handle)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
     def handle(self, signo: int, frame: FrameType | None) -> None:
-        attempt(partial(self.pass_one, signo))
+        """Forward a signal."""
+        attempt(partial(self.forward, signo))
 
-    def has_reached(self, signo: int) -> bool:
-        """Was the signal sent to the group that the command is in?"""
-        time.sleep(REACHING_S)
+    def has_reached_group(self, signo: int) -> bool:
+        """Return whether a signal was sent to the process group that the command is in."""
+        time.sleep(GROUP_DELIVERY_S)
         if not self.witness.has(signo):
             return False
         self.witness.renew()
@@ -131,32 +133,34 @@ class StartedCommand:
         return True
 
     def wait(self) -> int:
-        """Its exit code, 128 + n when signal n ended it."""
+        """Wait for the command; return its exit code, 128 + n where signal n ended it."""
         code = self.process.wait()
         attempt(self.witness.end)
         return code if code >= 0 else BY_SIGNAL - code
 
     def release_signals(self) -> None:
-        """Once the command has ended: signals that end a program raise KeyboardInterrupt, once; all
-        others are ignored.
+        """Stop forwarding, once the command has ended.
+
+        From now on, the first signal that ends a program raises KeyboardInterrupt. All others are
+        ignored.
         """
         self.is_over = True
         if self.thread.ident is not None and self.thread.is_alive():
             signal.pthread_kill(self.thread.ident, signal.SIGUSR2)
-            self.thread.join(REACHING_S * 10)
-        for signo in PASSED_ON:
+            self.thread.join(GROUP_DELIVERY_S * 10)
+        for signo in FORWARDED:
             if signal.getsignal(signo) != signal.SIG_IGN:
                 signal.signal(signo, interrupt if signo in INTERRUPTING else signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 
-def started(
+def start_process(
     words: list[str], environment: dict[str, str], mask: set[int | signal.Signals]
 ) -> "subprocess.Popen[bytes]":
     """Start the command with this signal mask. Raises OSError.
 
-    Where SIGCHLD is ignored, as some launchers leave it, the kernel keeps no exit codes: here it is
-    not, in the command it is.
+    Some launchers leave SIGCHLD ignored, so that the kernel keeps no exit codes. It is then reset
+    here, but remains ignored in the command.
     """
     before = signal.getsignal(signal.SIGCHLD)
     if before == signal.SIG_IGN:
@@ -171,20 +175,21 @@ def started(
 
 
 def interrupt(signo: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt; a second signal must not cut short what is left to do."""
+    """Raise KeyboardInterrupt, and ignore further signals, so that the rest can be completed."""
     ignore_signals()
     raise KeyboardInterrupt
 
 
 def ignore_signals() -> None:
-    """Ignore every signal that was passed on to the command."""
-    for signo in PASSED_ON:
+    """Ignore every signal that was forwarded to the command."""
+    for signo in FORWARDED:
         signal.signal(signo, signal.SIG_IGN)
 
 
-def cannot_start(program: str, error: OSError) -> UsageError:
-    refusal = UsageError(
-        f"cannot start {program}: {error.strerror}; give a program and its arguments after `--`"
+def start_error(program: str, reason: OSError) -> UsageError:
+    """Return the error for a program that cannot be started, with the exit code of a shell."""
+    error = UsageError(
+        f"cannot start {program}: {reason.strerror}; give a program and its arguments after `--`"
     )
-    refusal.exit_code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-    return refusal
+    error.exit_code = NOT_FOUND if isinstance(reason, FileNotFoundError) else NOT_EXECUTABLE
+    return error

@@ -1,3 +1,1 @@
-"""Callbacks for the trainers of other libraries: one more argument to the trainer, and the run is
-diagnosed when it ends.
-"""
+"""Callbacks for the trainers of other libraries, which diagnose a training run when it ends."""

@@ -1,5 +1,6 @@
-"""Lightning `Trainer`: `Trainer(..., callbacks=[PerfscopeCallback()])`; both `lightning` and
-`pytorch_lightning`.
+"""Callback for the Lightning `Trainer`: `Trainer(..., callbacks=[PerfscopeCallback()])`.
+
+It works with both `lightning` and `pytorch_lightning`.
 """
 
 import sys
@@ -13,10 +14,9 @@ library = import_module(next((name for name in NAMES if name in sys.modules), NA
 
 
 class PerfscopeCallback(library.Callback):  # type: ignore[misc,name-defined]
-    """Records from the first training batch's loader to the end of `fit()`, also when it ends with
-    an exception.
+    """Records from the start of training to the end of `fit()`, even if that raises.
 
-    It takes what `perfscope.profile()` takes; `scope` has the result.
+    The arguments are those of `perfscope.profile()`; `scope` has the result.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -27,11 +27,12 @@ class PerfscopeCallback(library.Callback):  # type: ignore[misc,name-defined]
         self.scope.__enter__()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        self.leave()
+        self.end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self.leave()
+        self.end()
 
-    def leave(self) -> None:
+    def end(self) -> None:
+        """End the recording, unless it has ended already."""
         if self.scope.depth:
             self.scope.__exit__(None, None, None)

@@ -1,4 +1,4 @@
-"""Hugging Face `Trainer`: `Trainer(..., callbacks=[PerfscopeCallback()])`."""
+"""Callback for the Hugging Face `Trainer`: `Trainer(..., callbacks=[PerfscopeCallback()])`."""
 
 from typing import Any
 
@@ -8,8 +8,9 @@ from perfscope.profiling.scope import Scope, profile
 
 
 class PerfscopeCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
-    """Records from the beginning of `train()` to its end; takes what `perfscope.profile()` takes,
-    `scope` has the result.
+    """Records from the beginning of `train()` to its end.
+
+    The arguments are those of `perfscope.profile()`; `scope` has the result.
     """
 
     def __init__(self, **options: Any) -> None:

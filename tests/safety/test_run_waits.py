@@ -32,8 +32,8 @@ BREAKS = {
     "entry": "import perfscope.agent.delivery.start_folder as at; at.start_folder = fail",
     "sockets": "import perfscope.agent.delivery.probe_socket as at; at.open_door = fail",
     "signals": (
-        "import perfscope.agent.started_command as at; at.Witness.has = fail; at.Witness.renew ="
-        " fail_later()"
+        "from perfscope.agent.started_command import SignalWitness as at; at.has = fail;"
+        " at.renew = fail_later()"
     ),
     "threads": "import threading; threading.Thread.start = fail",
     "recorder": "import perfscope.agent.recorder as at; at.Recorder.__init__ = fail",

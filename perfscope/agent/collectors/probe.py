@@ -133,7 +133,7 @@ class Probe(Collector):
             line.send(HEARTBEAT)
 
     def enter_new(self, now_ns: int) -> None:
-        """Begin to enter processes with torch, each once: training processes first, then workers."""
+        """Begin to enter each process with torch once: training processes first, then workers."""
         living = sorted(
             self.job.processes.values(),
             key=lambda target: (target.role == "loader-worker", target.process),

@@ -71,12 +71,12 @@ def target_user(pid: int) -> Iterator[TargetUser]:
 
 
 def shares_root(pid: int, root: int) -> bool:
-    """Return whether a path means the same file to process `pid` as to us."""
-    theirs, ours = os.fstat(root), os.stat("/")
-    same_root = (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
-    return (
-        same_root and os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
-    )
+    """Return whether a path refers to the same file in process `pid` as in this process."""
+    target_root, our_root = os.fstat(root), os.stat("/")
+    if (target_root.st_dev, target_root.st_ino) != (our_root.st_dev, our_root.st_ino):
+        return False
+    target_mounts, our_mounts = os.stat(f"/proc/{pid}/ns/mnt"), os.stat("/proc/self/ns/mnt")
+    return target_mounts.st_ino == our_mounts.st_ino
 
 
 def take_rights(user: TargetUser) -> None:
