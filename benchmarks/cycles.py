@@ -1,8 +1,8 @@
-"""Attaches to one run again and again and says what is left of it: `python -m benchmarks.cycles
-[COUNT]`.
+"""Attaches to one run many times: `python -m benchmarks.cycles [COUNT]`.
 
-Prints how long each attach stopped the main thread, whether the losses are those of an unattached
-run, and what changed in the target: patched functions, file descriptors, threads, modules, memory.
+It prints how long each attach stopped the main thread, whether the losses equal those of an
+unattached run, and what changed in the target: patched functions, file descriptors, threads,
+modules, memory.
 """
 
 import json
@@ -19,13 +19,13 @@ DURATION_S = 0.5
 
 
 def rss_kb(pid: int) -> int:
-    """Resident memory of one process."""
+    """Return the resident memory of one process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
 
 def stop_ms(folder: Path) -> list[float]:
-    """How long entering stopped a main thread, of the training process alone."""
+    """Return how long the entry stopped the main thread of the training process."""
     rows = [
         json.loads(line)
         for path in folder.glob("streams/agent.events@host/*")
@@ -35,6 +35,7 @@ def stop_ms(folder: Path) -> list[float]:
 
 
 def attach(run: Run, folder: Path) -> list[float]:
+    """Attach once and return how long that stopped the main thread."""
     command = perfscope(
         "attach", str(run.pid), "--duration", str(DURATION_S), "--json", "--out", folder
     )
@@ -43,6 +44,7 @@ def attach(run: Run, folder: Path) -> list[float]:
 
 
 def main() -> None:
+    """Attach many times and print the results."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)

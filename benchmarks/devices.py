@@ -1,10 +1,9 @@
-"""What watching eight GPUs costs, with a stand-in driver whose calls take the time that real ones
-were measured to take.
+"""Measures the cost of reading eight GPUs: `python -m benchmarks.devices [SECONDS]`.
 
-`python -m benchmarks.devices [SECONDS]`: records a process that waits, on a host of eight H100, and
-prints the rate that the manifest states, the rate of the rows, and the CPU time of the collector:
-by its own account, and as the difference of the whole recorder's with and without it. Exits 1 when
-the collector takes more than a hundredth of a core.
+A substitute driver takes as long for each call as a real one was measured to take. The benchmark
+records a waiting process on a host of eight H100. It prints the rate in the manifest, the rate of
+the rows, and the CPU time of the collector: as it measures itself, and as the difference between
+recordings with and without it. It exits with 1 when the collector takes more than 1 % of a core.
 """
 
 import json
@@ -23,7 +22,7 @@ TARGET = "import time\nwhile True: time.sleep(0.01)"
 
 
 def recorder_cpu_s(target: int, folder: Path, seconds: float, env: dict[str, str]) -> float:
-    """CPU seconds of a recorder from its start to its end."""
+    """Make a recording and return the CPU time of its process, in seconds."""
     job = json.dumps([[target, str(folder), seconds, env.get("STAND_IN_SCENARIO", "")]])
     before = os.times()
     subprocess.run(
@@ -36,6 +35,7 @@ def recorder_cpu_s(target: int, folder: Path, seconds: float, env: dict[str, str
 
 
 def main(seconds: float) -> int:
+    """Measure and print the cost; return the exit code."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         target = subprocess.Popen([sys.executable, "-c", TARGET])
@@ -50,10 +50,11 @@ def main(seconds: float) -> int:
         finally:
             target.kill()
             target.wait()
-        return told(folder, seconds, with_driver - without)
+        return print_cost(folder, seconds, with_driver - without)
 
 
-def told(folder: Path, seconds: float, difference_s: float) -> int:
+def print_cost(folder: Path, seconds: float, difference_s: float) -> int:
+    """Print the cost; return the exit code."""
     sampling = json.loads((folder / "with" / "manifest.json").read_text())["device_sampling"]
     table = load(folder / "with").table("device_counters")
     assert table is not None
@@ -65,16 +66,17 @@ def told(folder: Path, seconds: float, difference_s: float) -> int:
         return (len(ts) / DEVICES - 1) / ((ts.max() - ts.min()) / 1e9)
 
     print(f"{DEVICES} devices, {seconds:g} s")
-    for what, rows, kind in (("cheap counters", quick, "quick"), ("dear counters", slow, "slow")):
+    for what, rows, kind in (("cheap", quick, "quick"), ("expensive", slow, "slow")):
         stated, cost = sampling[f"{kind}_hz"], sampling[f"{kind}_us"]
-        print(
-            f"  {what:16} stated {stated:.2f} Hz, reached {hz(rows):.2f} Hz, {cost:.0f} us a device"
-        )
+        rates = f"in the manifest {stated:.2f} Hz, reached {hz(rows):.2f} Hz"
+        print(f"  {what:16} {rates}, {cost:.0f} us per device")
     print(
-        f"  {'who is on them':16} {sampling['holders_hz']:.3f} Hz each,"
-        f" {sampling['holders_us']:.0f} us a device"
+        f"  {'processes':16} {sampling['holders_hz']:.3f} Hz each,"
+        f" {sampling['holders_us']:.0f} us per device"
     )
-    print(f"  {'collector':16} {100 * sampling['core_share']:.2f} % of a core by its own account")
+    print(
+        f"  {'collector':16} {100 * sampling['core_share']:.2f} % of a core as measured by itself"
+    )
     share = 100 * difference_s / seconds
     print(
         f"  {'whole recorder':16} {share:.2f} % of a core more than without a driver, its start"

@@ -1,11 +1,10 @@
-"""How long an entry stops its target: N entries each into real processes of every kind, p50 / p99 /
-max of the longest stop.
+"""Measures how long an entry stops its target, for N entries into each kind of process.
 
     python benchmarks/entry_stop.py [N=200] [KIND...]
 
-Fails when a source did not run exactly once, a target ended, a request to the server failed, or p99
-of the busy main thread is over BUDGET_MS. Each entry runs in a child process, as it does in the
-agent.
+It prints p50, p99 and maximum of the longest stop. It fails when a source did not run exactly once,
+a target ended, a request to the server failed, or p99 of the busy main thread exceeds BUDGET_MS.
+Each entry runs in a child process, as in the agent.
 """
 
 import os
@@ -74,7 +73,7 @@ KINDS = {
 
 @dataclass
 class Load:
-    """Requests to the server, one after the other, as fast as it answers."""
+    """Sends requests to the server, one after the other."""
 
     port: int
     answered: int = 0
@@ -83,21 +82,22 @@ class Load:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
+        """Send requests until `ended` is set."""
         import socket
 
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             while not self.ended.is_set():
                 began = time.perf_counter()
                 connection.sendall(b"ask\n")
-                right = connection.recv(64) == b"ask\n"
+                is_right = connection.recv(64) == b"ask\n"
                 self.longest_ms = max(self.longest_ms, (time.perf_counter() - began) * 1e3)
-                self.answered += right
-                self.failed += not right
+                self.answered += is_right
+                self.failed += not is_right
                 time.sleep(0.001)
 
 
 def enter_once(pid: int, source: str) -> Report:
-    """One entry through a child process, as the agent does it."""
+    """Enter once, from a child process."""
     entering = enter_apart(pid, source, DEADLINE_S)
     while (report := entering.report()) is None:
         time.sleep(0.0005)
@@ -105,7 +105,7 @@ def enter_once(pid: int, source: str) -> Report:
 
 
 def measure(kind: str, entries: int, folder: Path) -> bool:
-    """Enter `entries` times and print one line; False when anything was not as it must be."""
+    """Enter `entries` times and print one line; return whether everything was right."""
     out = folder / "out"
     out.unlink(missing_ok=True)
     target = subprocess.Popen(
@@ -118,7 +118,7 @@ def measure(kind: str, entries: int, folder: Path) -> bool:
         threading.Thread(target=load.run, daemon=True).start()
     target.stdout.readline()
     time.sleep(0.3)
-    before = held(target.pid)
+    before = count_resources(target.pid)
     reports = []
     for number in range(entries):
         reports.append(
@@ -127,16 +127,16 @@ def measure(kind: str, entries: int, folder: Path) -> bool:
         time.sleep(0.002)
     time.sleep(0.5)
     ran = sorted(map(int, out.read_text().split()))
-    landed = [report for report in reports if report.error is None]
-    lost = [report.error for report in reports if report.error is not None]
-    stops_ms = sorted(report.stopped_ns / 1e6 for report in landed)
+    entered = [report for report in reports if report.error is None]
+    errors = [report.error for report in reports if report.error is not None]
+    stops_ms = sorted(report.stopped_ns / 1e6 for report in entered)
     p50, p99 = (stops_ms[int(len(stops_ms) * share)] for share in (0.5, 0.99))
-    ways = {report.way: sum(one.way == report.way for one in landed) for report in landed}
+    ways = {report.way: sum(other.way == report.way for other in entered) for report in entered}
     line = (
-        f"{kind:34} landed {len(landed)}/{entries}  stop ms p50 {p50:.2f}  p99 {p99:.2f}  max"
+        f"{kind:34} entered {len(entered)}/{entries}  stop ms p50 {p50:.2f}  p99 {p99:.2f}  max"
         f" {stops_ms[-1]:.2f}  {ways}"
     )
-    fine = (
+    is_right = (
         ran == list(range(entries))
         and target.poll() is None
         and (kind != "busy" or p99 <= BUDGET_MS)
@@ -146,23 +146,23 @@ def measure(kind: str, entries: int, folder: Path) -> bool:
         line += (
             f"  {load.answered} answered, {load.failed} failed, longest {load.longest_ms:.1f} ms"
         )
-        fine = fine and load.failed == 0
-    print(
-        f"{line}  threads, fds {before} -> {held(target.pid)}{'' if fine else '  NOT FINE'}",
-        *lost[:1],
-        flush=True,
-    )
+        is_right = is_right and load.failed == 0
+    line += f"  threads, fds {before} -> {count_resources(target.pid)}"
+    if not is_right:
+        line += "  FAILED"
+    print(line, *errors[:1], flush=True)
     target.kill()
     target.wait()
-    return fine
+    return is_right
 
 
-def held(pid: int) -> tuple[int, int]:
-    """Threads and open descriptors of the target."""
+def count_resources(pid: int) -> tuple[int, int]:
+    """Return the number of threads and open descriptors of a process."""
     return len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def main() -> int:
+    """Measure all kinds; return the exit code."""
     entries = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     kinds = sys.argv[2:] or list(KINDS)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,7 @@
-"""What windows of torch's profiler do to a running program: a hundred in a row, the end of a large
-one, and the cost inside one.
+"""Measures what windows of torch's profiler do to a running program.
+
+`hundred` takes a hundred windows in a row, `end` measures the end of a large window, and `inside`
+the cost of steps inside one.
 
 Usage: `python -m benchmarks.kernel_windows [hundred] [end] [inside]` (about six minutes for all).
 Prints figures and ratios.
@@ -28,15 +30,15 @@ TARGET = Path(__file__).with_name("windowed_target.py")
 WARM_STEPS = 500
 BY_HAND_STEPS = 100
 FREE_STALL_MS = 125
-"""Affords 50,000 events."""
+"""Enough for 50,000 events."""
 GIL_STALL_MS = 250
 PASSES = 3
 HUNDRED_WITHIN_S = 600
 BYTES_PER_EVENT = 400
 
 
-class Target:
-    """The program, attached to or not."""
+class WindowedTarget:
+    """The program that is profiled."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.out = folder / f"steps-{time.monotonic_ns()}"
@@ -48,34 +50,38 @@ class Target:
             time.sleep(0.1)
 
     def ends(self) -> Times:
-        """When each step ended, ns."""
+        """Return when each step ended, in ns."""
         text = self.out.read_text() if self.out.exists() else ""
         return np.array([int(line.split()[0]) for line in text.split("\n")[:-1]], np.int64)
 
     def resident_mb(self) -> float:
+        """Return the resident memory of the program."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
     def counts(self) -> tuple[int, int]:
-        """(threads, open files)."""
+        """Return the number of threads and open files."""
         return tuple(len(os.listdir(f"/proc/{self.process.pid}/{of}")) for of in ("task", "fd"))  # type: ignore[return-value]
 
     def end(self) -> None:
+        """End the program."""
         self.process.kill()
         self.process.wait()
 
 
 @contextmanager
-def target(*arguments: str) -> Iterator[tuple[Target, Path]]:
+def start_target(*arguments: str) -> Iterator[tuple[WindowedTarget, Path]]:
+    """Start the program; yield it and a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        running = Target(Path(folder), *arguments)
+        running = WindowedTarget(Path(folder), *arguments)
         try:
             yield running, Path(folder)
         finally:
             running.end()
 
 
-def attached(pid: int, out: Path, *options: str) -> subprocess.Popen[str]:
+def start_attach(pid: int, out: Path, *options: str) -> subprocess.Popen[str]:
+    """Start perfscope and attach it to the program."""
     command = [
         sys.executable,
         "-m",
@@ -92,8 +98,8 @@ def attached(pid: int, out: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def notes(out: Path) -> list[dict[str, Any]]:
-    """What the run folder tells of its windows."""
+def window_rows(out: Path) -> list[dict[str, Any]]:
+    """Return the rows of all windows in a run folder."""
     lines = [
         line
         for path in sorted(out.glob("streams/kernels@*/*"))
@@ -102,33 +108,34 @@ def notes(out: Path) -> list[dict[str, Any]]:
     return [row for row in map(json.loads, lines) if "begin" in row]
 
 
-def kept(out: Path) -> list[dict[str, Any]]:
-    """The windows, without the trials of older versions."""
-    return [row for row in notes(out) if "trial" not in row]
+def final_windows(out: Path) -> list[dict[str, Any]]:
+    """Return the rows of windows without the trials of older versions."""
+    return [row for row in window_rows(out) if "trial" not in row]
 
 
 def step_ms(ends: Times) -> float:
+    """Return the median step."""
     return float(np.median(np.diff(ends))) / 1e6
 
 
-def hundred() -> None:
-    """Take a hundred windows in a row of one process, in one recording: another one gets none."""
-    with target() as (run, folder):
+def measure_hundred() -> None:
+    """Take a hundred windows of one process in one recording, and print what changed."""
+    with start_target() as (run, folder):
         usual_ms, others = step_ms(run.ends()[:WARM_STEPS]), Others(run.process.pid)
-        agent = attached(run.process.pid, folder / "run", "--steered", "--follow", "--every", "0.1")
+        agent = start_attach(
+            run.process.pid, folder / "run", "--steered", "--follow", "--every", "0.1"
+        )
         until = time.monotonic() + HUNDRED_WITHIN_S
-        while not kept(folder / "run") and time.monotonic() < until:
+        while not final_windows(folder / "run") and time.monotonic() < until:
             time.sleep(0.1)
-        before, counts = (
-            run.resident_mb(),
-            run.counts(),
-        )  # what torch's profiler keeps of its first use is not the hundred's
-        while len(kept(folder / "run")) < 100 and time.monotonic() < until:
+        # What torch's profiler keeps from its first use is not due to the hundred windows.
+        before, counts = run.resident_mb(), run.counts()
+        while len(final_windows(folder / "run")) < 100 and time.monotonic() < until:
             time.sleep(1)
         agent.send_signal(signal.SIGINT)
         agent.communicate()
         time.sleep(1)
-        taken, began = kept(folder / "run"), len(run.ends())
+        taken, began = final_windows(folder / "run"), len(run.ends())
         time.sleep(3)
         after_ms = step_ms(run.ends()[began:])
         stalls = [row["stall"] / 1e6 for row in taken if row["stall"] is not None]
@@ -141,30 +148,31 @@ def hundred() -> None:
             " bytes,"
         )
         print(
-            f"  a step {usual_ms:.2f} ms before, {after_ms:.2f} ms after"
-            f" ({after_ms / usual_ms:.3f});"
+            f"  step {usual_ms:.2f} ms before, {after_ms:.2f} ms after ({after_ms / usual_ms:.3f});"
         )
         print(
-            f"  ending one held up a step by {np.median(stalls):.1f} ms (median), {max(stalls):.1f}"
+            f"  ending one delayed a step by {np.median(stalls):.1f} ms (median), {max(stalls):.1f}"
             " ms at most;"
         )
         print(f"  others used {others.cores():.2f} cores")
 
 
-def end(stall_ms: int, *arguments: str) -> None:
-    """The longest step while large windows are ended, against an ordinary one inside."""
+def measure_end(stall_ms: int, *arguments: str) -> None:
+    """Print the longest step while large windows are ended, and an ordinary one inside them."""
     for _ in range(PASSES):
-        with target(*arguments) as (run, folder):
+        with start_target(*arguments) as (run, folder):
             others = Others(run.process.pid)
             window = ("--window", "seconds=3", "--window-stall", str(stall_ms))
-            agent = attached(run.process.pid, folder / "run", "--duration", "8", *window)
+            agent = start_attach(run.process.pid, folder / "run", "--duration", "8", *window)
             agent.communicate()
-            row, ends = notes(folder / "run")[-1], run.ends()
+            row, ends = window_rows(folder / "run")[-1], run.ends()
             inside = np.diff(ends[(ends >= row["begin"]) & (ends <= row["end"])]) / 1e6
             touched = (ends[1:] > row["end"]) & (ends[:-1] < row["last"])
             longest = (np.diff(ends)[touched]).max() / 1e6
             before = (
-                np.diff(ends[ends < notes(folder / "run")[0]["first"]])[-int(touched.sum()) :].max()
+                np.diff(ends[ends < window_rows(folder / "run")[0]["first"]])[
+                    -int(touched.sum()) :
+                ].max()
                 / 1e6
             )
             usual, way = (
@@ -184,12 +192,13 @@ def end(stall_ms: int, *arguments: str) -> None:
             )
 
 
-def inside() -> None:
-    """A step within a window of ours and within torch.profiler used by hand, each against its own
-    program's usual step.
+def measure_inside() -> None:
+    """Compare steps in a window with steps under torch.profiler used by hand.
+
+    Each is relative to the usual step of the same program.
     """
     for _ in range(PASSES):
-        with target("--by-hand", str(BY_HAND_STEPS)) as (run, _folder):
+        with start_target("--by-hand", str(BY_HAND_STEPS)) as (run, _folder):
             others = Others(run.process.pid)
             begin, last = map(
                 int, run.out.with_name(run.out.name + ".profiled").read_text().split()
@@ -197,8 +206,8 @@ def inside() -> None:
             ends = run.ends()
             by_hand = step_ms(ends[(ends >= begin) & (ends <= last)])
             usual = step_ms(ends[:250])
-        with target() as (run, folder):
-            attached(
+        with start_target() as (run, folder):
+            start_attach(
                 run.process.pid,
                 folder / "run",
                 "--duration",
@@ -206,7 +215,7 @@ def inside() -> None:
                 "--window",
                 f"steps={BY_HAND_STEPS}",
             ).communicate()
-            row, ends = notes(folder / "run")[-1], run.ends()
+            row, ends = window_rows(folder / "run")[-1], run.ends()
             ours = step_ms(ends[(ends >= row["begin"]) & (ends <= row["end"])])
             own_usual = step_ms(ends[:250])
         ratio = (ours / own_usual) / (by_hand / usual)
@@ -218,18 +227,19 @@ def inside() -> None:
 
 
 def main() -> None:
+    """Run the requested scenes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "scenes", nargs="*", choices=("hundred", "end", "inside", []), metavar="hundred|end|inside"
     )
     scenes = parser.parse_args().scenes or ["hundred", "end", "inside"]
     if "end" in scenes:
-        end(FREE_STALL_MS)
-        end(GIL_STALL_MS, "--stripped")
+        measure_end(FREE_STALL_MS)
+        measure_end(GIL_STALL_MS, "--stripped")
     if "inside" in scenes:
-        inside()
+        measure_inside()
     if "hundred" in scenes:
-        hundred()
+        measure_hundred()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What a range costs under `perfscope run`: `python -m benchmarks.nvtx_cost`. Prints nanoseconds
-for one push and pop, the least of 20 trials, without a tool and with ours, in C and from the nvtx
-package.
+"""Measures the cost of an NVTX range under `perfscope run`: `python -m benchmarks.nvtx_cost`.
+
+It prints the nanoseconds of one push and pop, the least of 20 trials, without a tool and with
+perfscope's, in C and from the nvtx package.
 """
 
 import os
@@ -17,11 +18,11 @@ IN_PYTHON = f"""
 import time, nvtx
 least = 1e9
 domain = nvtx.get_domain("measured")
-said = domain.get_event_attributes("measured")
+attributes = domain.get_event_attributes("measured")
 for trial in range(20):
     first = time.perf_counter_ns()
     for _ in range({COUNT}):
-        domain.push_range(said)
+        domain.push_range(attributes)
         domain.pop_range()
     least = min(least, (time.perf_counter_ns() - first) / {COUNT})
     time.sleep(0.05)
@@ -29,8 +30,8 @@ print(round(least, 1))
 """
 
 
-def measured(folder: Path, name: str, command: list[str]) -> float:
-    """ns a range; with a `name` under `perfscope run`."""
+def measure_range(folder: Path, name: str, command: list[str]) -> float:
+    """Return the ns per range; with a `name`, under `perfscope run`."""
     whole = (
         [*perfscope("run", "--depth", "observe", "--out", folder / name, "--"), *command]
         if name
@@ -41,6 +42,7 @@ def measured(folder: Path, name: str, command: list[str]) -> float:
 
 
 def main() -> None:
+    """Measure in both languages and print the results."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         programs = {
@@ -48,11 +50,11 @@ def main() -> None:
             "nvtx package": [sys.executable, "-c", IN_PYTHON],
         }
         for language, command in programs.items():
-            plain = measured(folder, "", command)
-            ours = measured(folder, language.replace(" ", "-"), command)
+            plain = measure_range(folder, "", command)
+            ours = measure_range(folder, language.replace(" ", "-"), command)
             print(
-                f"{language}: {plain:.0f} ns without a tool, {ours:.0f} ns with ours:"
-                f" {ours - plain:.0f} ns a range"
+                f"{language}: {plain:.0f} ns without a tool, {ours:.0f} ns with perfscope's:"
+                f" {ours - plain:.0f} ns per range"
             )
 
 

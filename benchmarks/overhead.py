@@ -1,17 +1,15 @@
-"""What being attached costs a run by an outside clock, and whether the overhead that perfscope
-prints is the true one.
+"""Measures the overhead of attaching with an outside clock, and checks the printed overhead.
 
 Attached blocks (one `perfscope attach` each, profiling window included) and unattached blocks
-alternate within one run whose program logs when each step ended. Each is compared with the
-unattached ones before and after it. Printed per scene:
+alternate within one run, whose program logs when each step ends. Each attached block is compared
+with the unattached blocks before and after it. For each scene, this prints:
 
-- throughput while recording, and over the whole command with its start and its diagnosis, over
-  throughput unattached, each with
-  a block-bootstrap interval over pairs;
-- how many of the printed intervals contain what the clock measured, and how wide they are.
+- the throughput while recording, and over the whole command with its start and its diagnosis,
+  divided by the throughput unattached, each with a block-bootstrap interval over pairs;
+- how many of the printed intervals contain the overhead that the clock measured, and their width.
 
-Pairs in which the rest of the machine used more than QUIET_CORES cores are set aside, and counted.
-A pair takes 2.5 times the length of a block. Runs that were kept in the same file are pooled.
+Pairs in which other processes used more than QUIET_CORES cores are counted, but not used. A pair
+takes 2.5 times the length of a block. Runs that were kept in the same file are pooled.
 Usage: `python -m benchmarks.overhead [--pairs 20] [--length 15] [--scene NAME] [--depth DEPTH]
 [--keep FILE]`
 """
@@ -33,7 +31,7 @@ import numpy.typing as npt
 from benchmarks.others import Others
 
 SCENES = {
-    # each fills two cores
+    # Each scene fills two cores.
     "one-rank": (
         "--threads",
         "2",
@@ -81,13 +79,14 @@ WIDEST = 0.04
 FIRST_STEPS, LONGEST_START_S, WARM_UP_S = 20, 120.0, 4.0
 SETTLE_S = 1.0
 QUIET_CORES = 0.1
-BLOCK = 2  # neighboring pairs share an unattached block
+BLOCK = 2
+"""Neighboring pairs share an unattached block."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One attached block against its unattached neighbors: ratios of steps per second, and the
-    printed overhead.
+    """One attached block and its unattached neighbors: ratios of steps per second, and the printed
+    overhead.
     """
 
     scene: str
@@ -101,15 +100,15 @@ class Pair:
     agent_cpu_s: float
 
     @property
-    def holds_truth(self) -> bool:
-        """Does the printed interval contain what the clock measured?"""
+    def contains_measured(self) -> bool:
+        """Whether the printed interval contains the overhead that the clock measured."""
         return self.low <= 1.0 - self.recording_ratio <= self.high
 
 
 @dataclass(frozen=True)
-class Attached:
-    """One attach (CLOCK_MONOTONIC ns): the command from start to end, the recording within, what
-    was printed.
+class AttachedBlock:
+    """One attach: what was printed, and begin and end (CLOCK_MONOTONIC, ns) of the command and of
+    its recording.
     """
 
     command: tuple[int, int]
@@ -118,14 +117,14 @@ class Attached:
     cpu_s: float
 
 
-def unattached(seconds: float) -> tuple[int, int]:
-    """Return the begin and end of a time in which nobody is attached."""
+def wait_unattached(seconds: float) -> tuple[int, int]:
+    """Wait, and return the begin and end of that time."""
     began = time.monotonic_ns()
     time.sleep(seconds)
     return began, time.monotonic_ns()
 
 
-def attach(pid: int, depth: str, seconds: float, out: Path) -> Attached:
+def attach(pid: int, depth: str, seconds: float, out: Path) -> AttachedBlock:
     """Attach once, as a user would."""
     command = [
         sys.executable,
@@ -149,7 +148,9 @@ def attach(pid: int, depth: str, seconds: float, out: Path) -> Attached:
     answer = json.loads(done.stdout)
     first = int(json.loads((out / "manifest.json").read_text())["zero_monotonic_ns"])
     overhead = answer["overhead"] or dict.fromkeys(("share", "low", "high"), float("nan"))
-    return Attached((began, ended), (first, first + int(answer["span_s"] * 1e9)), overhead, cpu_s)
+    return AttachedBlock(
+        (began, ended), (first, first + int(answer["span_s"] * 1e9)), overhead, cpu_s
+    )
 
 
 def rate(marks: npt.NDArray[np.int64], window: tuple[int, int]) -> float:
@@ -159,7 +160,7 @@ def rate(marks: npt.NDArray[np.int64], window: tuple[int, int]) -> float:
 
 
 def await_steps(marks: Path) -> None:
-    """Wait until the program steps, and some seconds more."""
+    """Wait until the program has made its first steps, and for its warm-up."""
     until = time.monotonic() + LONGEST_START_S
     while not marks.exists() or marks.read_text().count("\n") < FIRST_STEPS:
         if time.monotonic() > until:
@@ -168,8 +169,8 @@ def await_steps(marks: Path) -> None:
     time.sleep(WARM_UP_S)
 
 
-def measured(name: str, depth: str, count: int, length_s: float) -> list[Pair]:
-    """Return `count` pairs of one run."""
+def measure_scene(name: str, depth: str, count: int, length_s: float) -> list[Pair]:
+    """Run a scene and return `count` pairs."""
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         target = [
@@ -181,24 +182,25 @@ def measured(name: str, depth: str, count: int, length_s: float) -> list[Pair]:
         process = subprocess.Popen(target, start_new_session=True)
         try:
             await_steps(folder / "marks.0")
-            without, during, rest = [unattached(length_s)], [], []
+            without, during, rest = [wait_unattached(length_s)], [], []
             for number in range(count):
                 others = Others(process.pid)
                 during.append(attach(process.pid, depth, length_s, folder / str(number)))
                 time.sleep(SETTLE_S)
-                without.append(unattached(length_s))
+                without.append(wait_unattached(length_s))
                 rest.append(others.cores())
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         marks = np.array((folder / "marks.0").read_text().split()[:-1], dtype=np.int64)
-    free = [rate(marks, one) for one in without]
+    unattached = [rate(marks, block) for block in without]
     pairs = []
-    for at, one in enumerate(during):
-        usual = (free[at] + free[at + 1]) / 2
-        ratios = rate(marks, one.recording) / usual, rate(marks, one.command) / usual
-        printed = {key: float(one.overhead[key]) for key in ("share", "low", "high")}
-        pairs.append(Pair(name, depth, *ratios, others=rest[at], agent_cpu_s=one.cpu_s, **printed))
+    for index, block in enumerate(during):
+        usual = (unattached[index] + unattached[index + 1]) / 2
+        ratios = rate(marks, block.recording) / usual, rate(marks, block.command) / usual
+        printed = {key: float(block.overhead[key]) for key in ("share", "low", "high")}
+        pair = Pair(name, depth, *ratios, others=rest[index], agent_cpu_s=block.cpu_s, **printed)
+        pairs.append(pair)
     return pairs
 
 
@@ -212,29 +214,25 @@ def interval(ratios: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     return float(ratios.mean()), float(low), float(high)
 
 
-def lines(name: str, depth: str, pairs: list[Pair]) -> list[str]:
-    """Return the answer for one scene and depth."""
-    quiet = [one for one in pairs if one.others <= QUIET_CORES]
+def summary_lines(name: str, depth: str, pairs: list[Pair]) -> list[str]:
+    """Return the results of one scene and depth."""
+    quiet = [pair for pair in pairs if pair.others <= QUIET_CORES]
     if len(quiet) < 4:
         return [f"{name} {depth}: too few quiet pairs ({len(quiet)} of {len(pairs)})"]
     found = [f"{name} {depth}: {len(quiet)} of {len(pairs)} pairs quiet"]
     for what in ("recording", "command"):
-        mean, low, high = interval(np.array([getattr(one, f"{what}_ratio") for one in quiet]))
-        word = "holds" if low >= FLOOR else "MISSED" if high < FLOOR else "not resolvable here"
+        mean, low, high = interval(np.array([getattr(pair, f"{what}_ratio") for pair in quiet]))
+        word = "holds" if low >= FLOOR else "MISSED" if high < FLOOR else "not resolvable"
         found.append(
             f"  {what:9} ratio {mean:.4f} [{low:.4f} .. {high:.4f}]  floor {FLOOR}: {word}"
         )
-    widths = np.array([one.high - one.low for one in quiet])
-    held, share = (
-        sum(one.holds_truth for one in quiet),
-        float(np.mean([one.share for one in quiet])),
-    )
-    narrow, cpu_s = (
-        int((widths <= WIDEST).sum()),
-        float(np.mean([one.agent_cpu_s for one in quiet])),
-    )
+    widths = np.array([pair.high - pair.low for pair in quiet])
+    correct = sum(pair.contains_measured for pair in quiet)
+    share = float(np.mean([pair.share for pair in quiet]))
+    narrow = int((widths <= WIDEST).sum())
+    cpu_s = float(np.mean([pair.agent_cpu_s for pair in quiet]))
     found.append(
-        f"  printed {share:.2%}; {held} of {len(quiet)} intervals contain what the clock measured"
+        f"  printed {share:.2%}; {correct} of {len(quiet)} intervals contain the measured overhead"
     )
     found.append(
         f"  {narrow} of {len(quiet)} are at most {WIDEST} wide (median {np.median(widths):.3f});"
@@ -244,6 +242,7 @@ def lines(name: str, depth: str, pairs: list[Pair]) -> list[str]:
 
 
 def main() -> None:
+    """Measure the scenes and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -256,13 +255,13 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="JSON lines to pool with and add to")
     args = parser.parse_args()
     for name in args.scene or list(SCENES)[:3]:
-        pairs = measured(name, args.depth, args.pairs, args.length) if args.pairs else []
+        pairs = measure_scene(name, args.depth, args.pairs, args.length) if args.pairs else []
         if args.keep:
             with args.keep.open("a") as kept:
-                kept.writelines(json.dumps(asdict(one)) + "\n" for one in pairs)
+                kept.writelines(json.dumps(asdict(pair)) + "\n" for pair in pairs)
             pairs = [Pair(**json.loads(text)) for text in args.keep.read_text().splitlines()]
-            pairs = [one for one in pairs if one.scene == name and one.depth == args.depth]
-        print("\n".join(lines(name, args.depth, pairs)), flush=True)
+            pairs = [pair for pair in pairs if (pair.scene, pair.depth) == (name, args.depth)]
+        print("\n".join(summary_lines(name, args.depth, pairs)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Attaches to every sample workload, ill and fixed, and holds the verdict and the prediction
-against what is true.
+"""Compares the verdict and the predicted speedup for each sample workload with the truth.
 
-For each: the verdict against the first line of the program, whether it is gone with --fix, and the
-measured speed-up (by the program's own meter) against the predicted one. Usage: `python -m
-benchmarks.samples [NAME ...] [--ranks 2]`.
+The verdict is compared with the first line of the program, and must be gone with --fix. The
+predicted speedup is compared with the one that the program measures itself.
+Usage: `python -m benchmarks.samples [NAME ...] [--ranks 2]`.
 """
 
 import argparse
@@ -28,13 +27,14 @@ from benchmarks.others import Others
 
 FOLDER = Path(__file__).parent.parent / "sample_workloads"
 DECLARED = re.compile(r'^"""Verdict: ([a-z-]+)(?:/([a-z-]+))?(?: \+ ([a-z-]+))?\. ')
+START_TIMEOUT_S = 90.0
 WARM_UP_S = 4.0
 OWN_S = 8.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A program and what its first line says it suffers from."""
+    """A program and the verdict that its first line declares."""
 
     name: str
     id: str
@@ -42,8 +42,8 @@ class Sample:
     also: str | None
 
 
-def samples() -> list[Sample]:
-    """All programs that declare something."""
+def find_samples() -> list[Sample]:
+    """Return all programs that declare a verdict."""
     found = []
     for path in sorted(FOLDER.glob("*.py")):
         match = DECLARED.match(path.read_text().split("\n", 1)[0])
@@ -52,8 +52,8 @@ def samples() -> list[Sample]:
     return found
 
 
-class Running:
-    """A sample that runs; `rates()` are the steps per second it has told so far."""
+class RunningSample:
+    """A running sample and what it has measured so far."""
 
     def __init__(self, name: str, ranks: int, *arguments: str) -> None:
         program = ["-m", f"sample_workloads.{name}", *arguments]
@@ -74,29 +74,30 @@ class Running:
             cwd=FOLDER.parent,
             start_new_session=True,
         )
-        end = time.monotonic() + 90
-        while (
-            len(self.said()) < 2 * ranks and time.monotonic() < end and self.process.poll() is None
-        ):
+        until = time.monotonic() + START_TIMEOUT_S
+        while len(self.measurements()) < 2 * ranks and self.process.poll() is None:
+            if time.monotonic() > until:
+                break
             time.sleep(0.2)
 
-    def said(self) -> list[dict[str, float]]:
+    def measurements(self) -> list[dict[str, float]]:
+        """Return the lines of its meter."""
         text = os.pread(self.log.fileno(), 1 << 20, 0).decode()
         return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
 
     def meter(self, first: int) -> list[tuple[float, float]]:
-        """(steps since the same rank's line before, ms of each) for every line from the `first`
-        on.
-        """
-        lines, before, found = self.said(), dict[float, float](), []
-        for at, line in enumerate(lines):
+        """Return (steps since the rank's last line, ms per step) of each line from `first` on."""
+        before: dict[float, float] = {}
+        rows: list[tuple[float, float]] = []
+        for index, line in enumerate(self.measurements()):
             rank = line.get("rank", 0)
-            if at >= first:
-                found.append((line["steps"] - before.get(rank, 0), line["step_ms"]))
+            if index >= first:
+                rows.append((line["steps"] - before.get(rank, 0), line["step_ms"]))
             before[rank] = line["steps"]
-        return found
+        return rows
 
     def end(self) -> None:
+        """End the program and its workers."""
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(10)
@@ -107,7 +108,7 @@ class Running:
 
 
 def attach(pid: int, seconds: float, keep: Path | None) -> dict[str, Any]:
-    """The diagnosis of a running sample; its run folder stays at `keep` when that is given."""
+    """Attach to a running sample; return the diagnosis. The run folder is kept at `keep`."""
     with tempfile.TemporaryDirectory() as folder:
         out = keep or Path(folder) / "run"
         command = [
@@ -128,34 +129,32 @@ def attach(pid: int, seconds: float, keep: Path | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Look:
-    """One run of a sample: the diagnosis, its own meter (steps and ms a step, a row a second),
-    cores that others used.
-    """
+class SampleRun:
+    """One run of a sample: the diagnosis and the measurements of the program itself."""
 
     answer: dict[str, Any]
-    own: npt.NDArray[np.float64]
+    meter: npt.NDArray[np.float64]
+    """(steps, ms per step) of each second while perfscope was not attached."""
     others: float
-    whole: npt.NDArray[np.float64]  # all rows of its meter, those while it was attached to too
+    """Cores that other processes used."""
+    whole_meter: npt.NDArray[np.float64]
+    """The same for the whole run."""
 
     def step_ms(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-        """The mean step over these rows of its meter (last axis): a second with few long steps
-        counts as a second.
-        """
-        steps, each = self.own[rows, 0], self.own[rows, 1]
-        mean: npt.NDArray[np.float64] = (steps * each).sum(-1) / steps.sum(-1)
+        """Return the mean step over rows of the meter (last axis); each second counts the same."""
+        steps, ms_per_step = self.meter[rows, 0], self.meter[rows, 1]
+        mean: npt.NDArray[np.float64] = (steps * ms_per_step).sum(-1) / steps.sum(-1)
         return mean
 
     @property
-    def own_ms(self) -> float:
-        return float(self.step_ms(np.arange(len(self.own))))
+    def mean_step_ms(self) -> float:
+        """The mean step by the program's own meter."""
+        return float(self.step_ms(np.arange(len(self.meter))))
 
 
 @contextlib.contextmanager
 def calibrated(sample: Sample) -> Iterator[None]:
-    """A CPU's roofs are known only while the sample that needs them is looked at: they change what
-    is found of others.
-    """
+    """Calibrate the CPU for the sample that needs it only: the peak rates change other findings."""
     before = os.environ.get("XDG_CACHE_HOME")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
@@ -179,95 +178,107 @@ def calibrated(sample: Sample) -> Iterator[None]:
                 os.environ["XDG_CACHE_HOME"] = before
 
 
-def look(sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str) -> Look | None:
-    """Start it, watch its meter before and after we are attached (a window slows it); None when it
-    says it cannot run here.
+def run_sample(
+    sample: Sample, ranks: int, args: argparse.Namespace, *arguments: str
+) -> SampleRun | None:
+    """Run a sample, attach to it, and read its meter before and after that.
+
+    Return None when the sample cannot run on this machine.
     """
     kept = args.keep / "-".join((sample.name, str(ranks), *arguments)) if args.keep else None
-    running = Running(sample.name, ranks, *arguments)
+    running = RunningSample(sample.name, ranks, *arguments)
     try:
         if running.process.poll() is not None:
             return None
         time.sleep(WARM_UP_S)
-        others, own = Others(running.process.pid), []
+        others, meter = Others(running.process.pid), []
         answer = None
         for _ in range(2):
-            first = len(running.said()) + ranks
+            first = len(running.measurements()) + ranks
             time.sleep(args.own)
-            own += running.meter(first)
+            meter += running.meter(first)
             answer = answer or attach(running.process.pid, args.duration, kept)
-        return Look(answer, np.array(own), others.cores(), np.array(running.meter(0)))
+        return SampleRun(answer, np.array(meter), others.cores(), np.array(running.meter(0)))
     finally:
         running.end()
 
 
-def gain_of(ill: Look, fixed: Look) -> tuple[float, float, float]:
-    """How much faster the fixed program is by its own meter, with the 95 % bootstrap interval over
-    seconds.
+def measured_speedup(slow: SampleRun, fixed: SampleRun) -> tuple[float, float, float]:
+    """Return the speedup of the fixed program by its own meter, with its 95 % interval.
+
+    The interval is a bootstrap over seconds.
     """
     rng = np.random.default_rng(0)
-    means = [one.step_ms(rng.choice(len(one.own), (2000, len(one.own)))) for one in (ill, fixed)]
+    means = [
+        run.step_ms(rng.choice(len(run.meter), (2000, len(run.meter)))) for run in (slow, fixed)
+    ]
     low, high = np.percentile(means[0] / means[1], [2.5, 97.5])
-    return ill.own_ms / fixed.own_ms, float(low), float(high)
+    return slow.mean_step_ms / fixed.mean_step_ms, float(low), float(high)
 
 
 def verdict_of(answer: dict[str, Any]) -> str:
+    """Return the verdict as the samples declare it."""
     verdict = answer["verdict"]
     return verdict["id"] + (f"/{verdict['cause']}" if verdict["cause"] else "")
 
 
-def prediction(sample: Sample, ill: Look, gain: tuple[float, float, float]) -> tuple[bool, str]:
-    """(does it hold, the words): the measured gain, whose interval counts, inside low .. high and
-    likely within 20 % of it.
+def prediction(
+    sample: Sample, slow: SampleRun, gain: tuple[float, float, float]
+) -> tuple[bool, str]:
+    """Return whether the prediction holds, and a text about it.
+
+    The interval of the measured speedup must overlap low .. high, and `likely` must be within 20 %
+    of it.
     """
-    found = next((one for one in ill.answer["findings"] if one["id"] == sample.id), None)
-    said = (found or {}).get("speedup") or {}
-    low, likely, high = (said.get(key) for key in ("low", "likely", "high"))
+    findings = [each for each in slow.answer["findings"] if each["id"] == sample.id]
+    predicted = (findings[0]["speedup"] if findings else None) or {}
+    low, likely, high = (predicted.get(key) for key in ("low", "likely", "high"))
     if low is None or likely is None or high is None:
-        holds = not high or gain[1] <= high
-        return (
-            holds,
-            f"predicted at most {high:.2f}{'' if holds else ' NO'}" if high else "predicts nothing",
-        )
+        if not high:
+            return True, "predicts nothing"
+        holds = bool(gain[1] <= high)
+        return holds, f"predicted at most {high:.2f}{'' if holds else ' NO'}"
     holds = low <= gain[2] and gain[1] <= high and 0.8 * gain[1] <= likely <= 1.2 * gain[2]
     return holds, f"predicted {likely:.2f} [{low:.2f} .. {high:.2f}]{'' if holds else ' NO'}"
 
 
-def judge(sample: Sample, ranks: int, args: argparse.Namespace) -> bool:
-    """One line of the table; True when everything holds."""
-    ill = look(sample, ranks, args)
-    fixed = look(sample, ranks, args, "--fix") if ill else None
-    if ill is None or fixed is None:
-        print(f"{sample.name:32} cannot run here", flush=True)
+def check_sample(sample: Sample, ranks: int, args: argparse.Namespace) -> bool:
+    """Print one line of the table; return whether everything holds."""
+    slow = run_sample(sample, ranks, args)
+    fixed = run_sample(sample, ranks, args, "--fix") if slow else None
+    if slow is None or fixed is None:
+        print(f"{sample.name:32} cannot run on this machine", flush=True)
         return True
     wanted = sample.id + (f"/{sample.cause}" if sample.cause else "")
-    said = verdict_of(ill.answer)
-    found, left = ([one["id"] for one in one_look.answer["findings"]] for one_look in (ill, fixed))
-    right = said == wanted and (sample.also is None or sample.also in found)
-    healed = (sample.also or sample.id) not in left
-    gain = gain_of(ill, fixed)
-    holds, predicted = prediction(sample, ill, gain)
+    verdict = verdict_of(slow.answer)
+    found = [finding["id"] for finding in slow.answer["findings"]]
+    remaining = [finding["id"] for finding in fixed.answer["findings"]]
+    is_right = verdict == wanted and (sample.also is None or sample.also in found)
+    is_fixed = (sample.also or sample.id) not in remaining
+    gain = measured_speedup(slow, fixed)
+    holds, predicted = prediction(sample, slow, gain)
     words = (
-        f"{'ok ' if right and healed and holds else 'NO '} {said:34}"
-        f" {'healed' if healed else 'NOT HEALED'}"
+        f"{'ok ' if is_right and is_fixed and holds else 'NO '} {verdict:34}"
+        f" {'fixed' if is_fixed else 'NOT FIXED'}"
     )
-    measured = f"gain {gain[0]:5.2f} [{gain[1]:.2f} .. {gain[2]:.2f}] {predicted:32}"
-    steps = f"step {ill.answer['steps']['mean_ms'] or 0:.1f} ms, own {ill.own_ms:.1f}"
+    measured = f"speedup {gain[0]:5.2f} [{gain[1]:.2f} .. {gain[2]:.2f}] {predicted:32}"
+    steps = f"step {slow.answer['steps']['mean_ms'] or 0:.1f} ms, own {slow.mean_step_ms:.1f}"
     print(
-        f"{sample.name:32} {words:50} {measured} {steps}; others {ill.others:.2f},"
+        f"{sample.name:32} {words:50} {measured} {steps}; others {slow.others:.2f},"
         f" {fixed.others:.2f} cores",
         flush=True,
     )
-    if not right or not healed:
+    if not is_right or not is_fixed:
         print(
             f"{'':32} wanted {wanted}; found {found}; with --fix"
-            f" {[verdict_of(fixed.answer), *left]}",
+            f" {[verdict_of(fixed.answer), *remaining]}",
             flush=True,
         )
-    return right and healed and holds
+    return is_right and is_fixed and holds
 
 
 def main() -> int:
+    """Check the samples; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--ranks", type=int, default=1)
@@ -276,15 +287,15 @@ def main() -> int:
         "--own",
         type=float,
         default=OWN_S,
-        help="seconds for which its meter is read before and after",
+        help="seconds to read its meter before and after",
     )
     parser.add_argument("--keep", type=Path, help="folder for the run folders")
     args = parser.parse_args()
-    wanted = [one for one in samples() if not args.names or one.name in args.names]
+    wanted = [sample for sample in find_samples() if not args.names or sample.name in args.names]
     results = []
-    for one in wanted:
-        with calibrated(one):
-            results.append(judge(one, args.ranks, args))
+    for sample in wanted:
+        with calibrated(sample):
+            results.append(check_sample(sample, args.ranks, args))
     print(f"{sum(results)} of {len(results)} hold")
     return 0 if all(results) else 1
 

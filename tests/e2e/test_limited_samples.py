@@ -4,7 +4,7 @@ dispatching.
 
 import pytest
 
-from benchmarks.samples import Running, attach
+from benchmarks.samples import RunningSample, attach
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from benchmarks.samples import Running, attach
     ],
 )
 def test_what_limits_a_running_program_is_told(name: str, finding: str, bound_by: str) -> None:
-    running = Running(name, 1)
+    running = RunningSample(name, 1)
     try:
         answer = attach(running.process.pid, 6.0, None)
     finally:

@@ -10,7 +10,7 @@ import argparse
 import pytest
 
 import benchmarks.samples
-from benchmarks.samples import calibrated, look, samples, verdict_of
+from benchmarks.samples import calibrated, find_samples, run_sample, verdict_of
 
 CHOSEN = ("decode_full_cores", "gc_pause", "in_process_loading", "too_few_workers")
 
@@ -18,13 +18,13 @@ CHOSEN = ("decode_full_cores", "gc_pause", "in_process_loading", "too_few_worker
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_verdict_is_the_declared_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarks.samples, "WARM_UP_S", 2.0)
-    [sample] = [one for one in samples() if one.name == name]
+    [sample] = [each for each in find_samples() if each.name == name]
     with calibrated(sample):
-        seen = look(sample, 1, argparse.Namespace(duration=6.0, own=0.0, keep=None))
+        seen = run_sample(sample, 1, argparse.Namespace(duration=6.0, own=0.0, keep=None))
     assert seen is not None
     answer = seen.answer
     assert verdict_of(answer) == sample.id + (f"/{sample.cause}" if sample.cause else "")
-    steps, each_ms = seen.whole.T
+    steps, each_ms = seen.whole_meter.T
     assert answer["steps"]["mean_ms"] == pytest.approx(
         (steps * each_ms).sum() / steps.sum(), rel=0.5
     )
