@@ -1,5 +1,6 @@
-"""How fast a recorded trace becomes a diagnosis, and in how much memory; beside Holistic Trace
-Analysis where that is installed.
+"""Measures how fast a trace is analyzed, and in how much memory.
+
+Holistic Trace Analysis is measured too, where it is installed.
 
     python -m benchmarks.ingest N6.json N24.json --peer /path/to/python-with-hta
 
@@ -33,14 +34,14 @@ REPEATS = 3
 
 @dataclass
 class Run:
-    """One run of a command: wall time, and the most memory that its processes held together."""
+    """One run of a command: wall time, and the peak memory of all its processes together."""
 
     wall_s: float
     peak_bytes: int
 
 
 def measured(command: list[str], cache: str) -> Run:
-    """Runs a command to its end; shared pages of several processes count for each."""
+    """Run a command; pages that several processes share count for each of them."""
     begin_s = time.perf_counter()
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
     process = subprocess.Popen(
@@ -58,7 +59,7 @@ def measured(command: list[str], cache: str) -> Run:
 
 
 def watch(pid: int, peak: list[int]) -> None:
-    """Note the largest memory of a process and its children until it ends."""
+    """Keep the peak memory of a process and its children until it ends."""
     try:
         root = psutil.Process(pid)
         while root.is_running() and root.status() != psutil.STATUS_ZOMBIE:
@@ -72,7 +73,7 @@ def watch(pid: int, peak: list[int]) -> None:
 
 
 def event_count(path: Path) -> int:
-    """Events of a trace, by the key that each has."""
+    """Return the number of events in a trace, by a key that each event has."""
     count, rest = 0, b""
     with open(path, "rb") as file:
         while block := file.read(16 << 20):
@@ -83,7 +84,7 @@ def event_count(path: Path) -> int:
 
 
 def ours(path: Path, cache: str) -> Run:
-    """The best of a few runs that read the trace itself, and then one from what was kept."""
+    """Print the best of several runs without the cache, then one run with it."""
     events, text_bytes = event_count(path), path.stat().st_size
     command = [sys.executable, "-m", "perfscope", "analyze", str(path), "--json"]
     runs = [measured([*command, "--no-cache"], cache) for _ in range(REPEATS)]

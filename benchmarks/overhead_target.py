@@ -1,5 +1,6 @@
-"""A training loop that logs when each step ended: `overhead_target.py FOLDER --ranks N --threads N
---workers N ...`.
+"""A training loop that logs when each step ended.
+
+Usage: `overhead_target.py FOLDER --ranks N --threads N --workers N ...`.
 
 Each rank writes CLOCK_MONOTONIC nanoseconds, one line per step, to FOLDER/marks.RANK. With several
 ranks, rank 0 forks the others, and gradients are averaged over gloo. Every `--slow-every` steps one
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Spinning(Dataset[torch.Tensor]):
-    """Items that cost CPU time."""
+    """A dataset whose items cost CPU time."""
 
     def __init__(self, item_ms: float) -> None:
         self.item_ms = item_ms
@@ -33,8 +34,9 @@ class Spinning(Dataset[torch.Tensor]):
 
 
 def products_per_step(weights: torch.Tensor, step_ms: float) -> int:
-    """Return how many products last a step: a fixed amount of work, so that a slow step shows in
-    its length.
+    """Return the number of matrix multiplications per step.
+
+    Each step does this fixed amount of work, so that a slow step is longer.
     """
     began, products = time.monotonic(), 0
     while time.monotonic() - began < 1:
@@ -60,7 +62,7 @@ def parsed() -> argparse.Namespace:
 
 
 def start_ranks(args: argparse.Namespace) -> None:
-    """Run this program once per rank, with the environment that torchrun gives."""
+    """Run this program once per rank, with the environment that torchrun sets."""
     common = {
         "WORLD_SIZE": str(args.ranks),
         "MASTER_ADDR": "127.0.0.1",

@@ -1,7 +1,6 @@
-"""A training loop of many small operators: `windowed_target.py OUT [--by-hand STEPS] [--stripped]
-[--steps N]`.
+"""A training loop of many small operators.
 
-Writes a line a step to OUT: CLOCK_MONOTONIC at its end, ns, and the loss. `--by-hand`: a
+Usage: `windowed_target.py OUT [--by-hand STEPS] [--stripped] [--steps N]`. It writes a line per step to OUT: CLOCK_MONOTONIC at its end, ns, and the loss. `--by-hand`: a
 torch.profiler of its own, as a user writes it, over STEPS steps after the 300th; its begin and end
 go to OUT.profiled. `--stripped`: the library lacks what ends a profile without the GIL.
 """

@@ -110,7 +110,7 @@ def test_a_recording_that_ends_by_itself_ends_well(
         assert recording.process.wait(60) == 0
     finally:
         recording.close()
-    assert read_manifest(tmp_path / "short.perfscope").end_reason == "the asked 2 s"
+    assert "2 s" in (read_manifest(tmp_path / "short.perfscope").end_reason or "")
 
 
 def test_the_targets_end_ends_the_page_in_good_order(
