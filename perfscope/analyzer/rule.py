@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from perfscope.analyzer.categories import CATEGORY
-from perfscope.analyzer.diagnosis import Finding
+from perfscope.analyzer.diagnosis import Finding, NotCheckedGroup
 from perfscope.analyzer.limits import Limits
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
@@ -19,13 +19,21 @@ KEBAB_CASE = re.compile(r"[a-z]+(-[a-z]+)*")
 
 
 @dataclass(frozen=True)
+class Unmet:
+    """Why a finding cannot be checked in a recording, and the kind of that reason."""
+
+    group: NotCheckedGroup
+    reason: str
+
+
+@dataclass(frozen=True)
 class Rule:
     """One finding: how it is detected, and what the engine must know of it. Raises ValueError where
     it contradicts itself.
     """
 
     id: str
-    not_applicable: Callable[[Trace, Limits], str | None]
+    not_applicable: Callable[[Trace, Limits], Unmet | str | None]
     """Returns why the finding cannot be looked for in this recording, None when it can."""
     detect: Callable[[Trace, Limits], Finding | None]
     """Returns the finding, None when it was looked for and is not there. A pure function of its

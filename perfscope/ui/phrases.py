@@ -168,7 +168,7 @@ def missing(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     reason stands together.
     """
     by_reason: dict[str, list[str]] = {}
-    for lacking in diagnosis.not_applicable:
+    for lacking in diagnosis.not_checked:
         by_reason.setdefault(lacking.reason, []).append(lacking.id)
     rows = [(", ".join(ids), reason) for reason, ids in by_reason.items()]
     rows += [(one.id, f"its rule broke: {one.error}") for one in diagnosis.failed]

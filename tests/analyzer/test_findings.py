@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer import explain
-from perfscope.analyzer.diagnose import outcome
-from perfscope.analyzer.diagnosis import Clear, Finding, NotApplicable, Speedup
+from perfscope.analyzer.check_findings import outcome
+from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked, Speedup
 from perfscope.analyzer.host import (
     checkpoint_stall,
     cpu_oversubscription,
@@ -38,7 +38,7 @@ def found(module: Any, trace: Trace) -> Finding:
 
 def reason(module: Any, trace: Trace) -> str:
     result = outcome(module.RULE, trace, LIMITS)
-    assert isinstance(result, NotApplicable), result
+    assert isinstance(result, NotChecked), result
     return result.reason
 
 

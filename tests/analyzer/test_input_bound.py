@@ -284,7 +284,7 @@ def test_silent_when_batches_are_ready() -> None:
 
 def test_not_applicable_without_steps() -> None:
     loop = Loop().next().work()
-    result = {item.id: item.reason for item in diagnose(loop.trace()).not_applicable}
+    result = {item.id: item.reason for item in diagnose(loop.trace()).not_checked}
     assert result["input-bound"] == "needs 5 whole steps, 0 seen"
 
 

@@ -73,7 +73,7 @@ def test_both_parts_are_of_one_job_and_the_slow_host_is_named(recorded: Path) ->
     assert 0.05 < finding.share < 0.95
     waits = {
         one.rank: {each.category: each.share for each in one.time_budget}.get("peer-wait", 0.0)
-        for one in told.per_rank
+        for one in told.per_process
     }
     assert waits[0] > 0.05 and waits[1] == 0.0
     assert told.budget_rank == 1

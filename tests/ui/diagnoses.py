@@ -1,6 +1,7 @@
 """A diagnosis written out by hand: one finding of each shape the views must show."""
 
 from perfscope.analyzer.diagnosis import (
+    SCHEMA,
     Action,
     BoundBy,
     BudgetEntry,
@@ -8,12 +9,16 @@ from perfscope.analyzer.diagnosis import (
     Evidence,
     Failed,
     Finding,
-    NotApplicable,
+    NotChecked,
     Overhead,
     OverheadPart,
+    Process,
+    Rate,
+    RunPhase,
     Source,
     Speedup,
     StepSummary,
+    Throughput,
     Verdict,
 )
 
@@ -66,7 +71,11 @@ GROWTH = Finding(
 )
 
 DIAGNOSIS = Diagnosis(
-    schema=1,
+    schema=SCHEMA,
+    perfscope="0.1.0",
+    workload="training",
+    processes=[Process(0, 4172, "node", "main", 0, "train.py")],
+    devices=[],
     verdict=Verdict("input-bound", "decode-bound", SENTENCE, EXPLANATION, CAVEAT, 0.96),
     bound_by=BoundBy("input", 0.61, 0.96),
     span_s=20.0,
@@ -77,11 +86,23 @@ DIAGNOSIS = Diagnosis(
         BudgetEntry("checkpoint", 0.6, 0.03),
         BudgetEntry("host-bound", 0.0, 0.0),
     ],
-    budget_rank=0,
-    per_rank=[],
+    budget_process=0,
+    budget_over="steps",
+    per_process=[],
+    sequential_processes=False,
+    run_budget=[RunPhase("steps", 19.4, 0.97, 0), RunPhase("checkpoint", 0.6, 0.03, 0)],
+    throughput=Throughput(
+        Rate(9.43, "job", "steps"),
+        Rate(302.0, "job", "loader"),
+        Rate(None, reason="tokens are not recorded"),
+        Rate(None, reason="no device"),
+    ),
+    memory=[],
+    ignored=[],
+    operators=[],
     findings=[DECODING, STALL, GROWTH],
     clear=["gc-pause", "gil-contention"],
-    not_applicable=[NotApplicable("host-sync", "no GPU in use")],
+    not_checked=[NotChecked("host-sync", "no GPU in use", "no-device")],
     failed=[Failed("cpu-throttled", "ValueError: no such column")],
     overhead=Overhead(
         0.012,

@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from perfscope.analyzer.categories import CATEGORY
-from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, ProcessBudget
 from perfscope.analyzer.number_text import percent
 from perfscope.ui.phrases import label
 from perfscope.ui.terminal.budget_bar import SMALLEST_SHARE, shared_out
@@ -16,7 +16,7 @@ MOST_NAMED = 2
 
 def rank_bars(diagnosis: Diagnosis, colour: bool) -> list[Text]:
     """No lines for a job of one rank; beyond 16 ranks the number of those left out."""
-    ranks = diagnosis.per_rank
+    ranks = diagnosis.per_process
     if len(ranks) < 2:
         return []
     lines = [line(one, diagnosis, colour) for one in ranks[:MOST_RANKS]]
@@ -28,15 +28,19 @@ def rank_bars(diagnosis: Diagnosis, colour: bool) -> list[Text]:
             )
         )
     note = "  > the rank that the verdict is about"
-    note += "; they ran one after the other: ranks only number them" if diagnosis.in_a_row else ""
+    note += (
+        "; they ran one after the other: ranks only number them"
+        if diagnosis.sequential_processes
+        else ""
+    )
     return [*lines, Text(note, style="bright_black"), Text("")]
 
 
-def line(one: RankBudget, diagnosis: Diagnosis, colour: bool) -> Text:
+def line(one: ProcessBudget, diagnosis: Diagnosis, colour: bool) -> Text:
     """Its bar, and its largest parts in words."""
     parts = largest_first(one.time_budget)
-    name = named(one)
-    wide = max(8, *(len(named(each)) + 1 for each in diagnosis.per_rank))
+    name = rank_name(one, diagnosis)
+    wide = max(8, *(len(rank_name(each, diagnosis)) + 1 for each in diagnosis.per_process))
     shown = Text(f"{'>' if one.rank == diagnosis.budget_rank else ' '} {name:{wide}}")
     if not parts:
         return shown.append("nothing was measured")
@@ -53,9 +57,11 @@ def line(one: RankBudget, diagnosis: Diagnosis, colour: bool) -> Text:
     return shown.append(f"  {words}")
 
 
-def named(one: RankBudget) -> str:
-    """`rank 3`, with its host where the job has several."""
-    return f"rank {one.rank}" + (f" {one.host}" if one.host else "")
+def rank_name(budget: ProcessBudget, diagnosis: Diagnosis) -> str:
+    """Return `rank 3`, with its host where the job has several."""
+    hosts = {diagnosis.host_of(entry.process) for entry in diagnosis.per_process}
+    host = diagnosis.host_of(budget.process) if len(hosts) > 1 else None
+    return f"rank {budget.rank} {host}" if host else f"rank {budget.rank}"
 
 
 def largest_first(budget: list[BudgetEntry]) -> list[BudgetEntry]:

@@ -12,7 +12,7 @@ from perfscope.traces.trace import Trace
 OF_EACH_PHASE = 25
 
 
-def operators(trace: Trace, rank: int | None) -> list[Operator]:
+def operator_summary(trace: Trace, rank: int | None) -> list[Operator]:
     """The first OF_EACH_PHASE of each phase, most time first; none without windows."""
     frame = trace.fact(operators_by_phase)
     own = frame if rank is None else frame[frame["rank"] == rank]
@@ -28,7 +28,7 @@ def operator(row: Mapping[Any, Any], whole_ns: float, on_device: bool) -> Operat
     count = int(row["count"])
     taken = row["device_ns"] if on_device else row["host_self_ns"]
     return Operator(
-        rank=int(row["rank"]),
+        process=int(row["process"]),
         phase=str(row["phase"]),
         name=str(row["name"]),
         shapes=str(row["shapes"]),
