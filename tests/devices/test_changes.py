@@ -268,7 +268,7 @@ def test_errors_of_a_device_that_the_job_does_not_use_say_so() -> None:
         ]
         made = device(devices=2, tables={"device_counters": rows})
         said[number] = claim(finding(made, "link-errors"))
-    assert "the job does not use it" in said[1] and "does not use" not in said[0]
+    assert "does not use this link" in said[1] and "does not use" not in said[0]
 
 
 def test_an_instance_of_mig_is_throttled_with_its_whole_device() -> None:
