@@ -333,6 +333,93 @@ class Operator(msgspec.Struct, frozen=True):
     share: float
 
 
+class CodeCost(msgspec.Struct, frozen=True):
+    """The time of one function of a process's thread, and of the functions that it called."""
+
+    function: str
+    file: str
+    line: int
+    text: str | None
+    process: int
+    thread: str
+    phase: str
+    self_s: float
+    total_s: float
+    share: Interval
+    children: list["CodeCost"]
+
+
+class ActionReference(msgspec.Struct, frozen=True):
+    """An action of a finding, by the finding's key and the action's id."""
+
+    finding: str
+    action: str
+
+
+class Combination(msgspec.Struct, frozen=True):
+    """Several actions taken together, and what they are expected to change."""
+
+    actions: list[ActionReference]
+    predictions: list[Prediction]
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """A percentile in milliseconds with its bounds; `source` is probe, metrics or code."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    source: str
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """The median, the 90th and the 99th percentile of a latency."""
+
+    p50: Latency
+    p90: Latency
+    p99: Latency
+
+
+class RequestStage(msgspec.Struct, frozen=True):
+    """Mean milliseconds that a request spends in one stage of a server."""
+
+    stage: str
+    ms: float
+
+
+class ServiceLevel(msgspec.Struct, frozen=True):
+    """The share of requests that stayed within a limit."""
+
+    metric: str
+    limit_ms: float
+    met_share: float
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """What the requests to a server experienced; `per_server` divides it by server process."""
+
+    count: int
+    failed: int
+    rate_per_s: float
+    ttft_ms: Percentiles | None
+    itl_ms: Percentiles | None
+    e2e_ms: Percentiles | None
+    stages: list[RequestStage]
+    output_tokens_per_s: float | None
+    prompt_tokens_per_s: float | None
+    slo: list[ServiceLevel]
+    per_server: list["Requests"]
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """How well a replay of the recorded steps reproduces their measured time."""
+
+    steps: int
+    measured_ms: float
+    replayed_ms: float
+    error: float
+
+
 class OverheadPart(msgspec.Struct, frozen=True):
     """Time that the run lost to one part of the recording."""
 
@@ -393,10 +480,10 @@ class Diagnosis(msgspec.Struct, frozen=True):
     overhead: Overhead | None
     operators: list[Operator]
     data_quality: list[DataQuality] = []
-    by_code: list[None] = []
-    combined: list[None] = []
-    requests: None = None
-    replay: None = None
+    by_code: list[CodeCost] = []
+    combined: list[Combination] = []
+    requests: Requests | None = None
+    replay: Replay | None = None
 
     @property
     def budget_rank(self) -> int | None:
