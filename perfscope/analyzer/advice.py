@@ -15,7 +15,7 @@ class Advice:
     """A change that a finding recommends where its precondition holds in the recording.
 
     `id` is unique among all advice. `text` is the default text, `precondition` the id of the
-    predicate, `holds_when` one sentence for the documentation that says what the predicate requires.
+    predicate, `holds_when` one sentence for the documentation: what the predicate requires.
     """
 
     id: str
