@@ -9,6 +9,9 @@ class Limits:
 
     # Fewer steady steps than this say nothing: a mean of four is moved by any one of them.
     fewest_steps: int = 5
+    # Steps of ranks that step together differ by a few percent by chance: a rank within 5 % of the
+    # slowest is as slow.
+    as_slow_as_slowest: float = 0.95
     # From here on a bootstrap over steps is trustworthy; below it confidence shrinks (TraceML asks
     # for 20 to be critical).
     enough_steps: int = 20
