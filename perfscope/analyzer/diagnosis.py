@@ -239,13 +239,13 @@ class Finding(msgspec.Struct, frozen=True):
     id: str
     cause: str | None
     severity: str
-    rank: int | None
     lost_s: float
     share: float
     speedup: Speedup | None
     headline: str
     evidence: list[Evidence]
     actions: list[Action]
+    rank: int | None = None
     explanation: str = ""
     caveat: str | None = None
     processes: list[int] = []
