@@ -17,7 +17,7 @@ import pytest
 
 from perfscope import __version__
 from perfscope.errors import UsageError
-from perfscope.traces.jobs.dask_cluster import checked, dask_cluster
+from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.load import load
 from perfscope.traces.schema import TABLES
@@ -141,15 +141,15 @@ def test_the_cluster_gives_what_local_processes_give(tmp_path: Path, cluster: st
 @pytest.mark.parametrize("address", ["", "tcp://", "http://:80", "127.0.0.1", "tcp://127.0.0.1:x"])
 def test_what_is_no_address_is_said(address: str) -> None:
     with pytest.raises(UsageError, match="scheduler's address"):
-        checked(address, False)
+        check_address(address, False)
 
 
 def test_plain_tcp_to_another_machine_needs_insecure() -> None:
     with pytest.raises(UsageError, match="--insecure"):
-        checked("tcp://192.0.2.7:8786", False)
-    checked("tcp://192.0.2.7:8786", True)
-    checked("tls://192.0.2.7:8786", False)
-    checked("tcp://127.0.0.1:8786", False)
+        check_address("tcp://192.0.2.7:8786", False)
+    check_address("tcp://192.0.2.7:8786", True)
+    check_address("tls://192.0.2.7:8786", False)
+    check_address("tcp://127.0.0.1:8786", False)
 
 
 def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

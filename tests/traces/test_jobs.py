@@ -13,7 +13,7 @@ from perfscope.traces.jobs.job import load_job
 from perfscope.traces.jobs.members import members
 from perfscope.traces.jobs.processes import local_processes, local_threads
 from perfscope.traces.load import load
-from perfscope.traces.reading import read_one
+from perfscope.traces.reading import read_path
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from tests.traces.made_ranks import made_ranks, write
 
@@ -35,7 +35,7 @@ def test_clocks_are_brought_together_to_a_microsecond(tmp_path: Path) -> None:
 
 def test_tables_are_those_of_the_parts_with_their_references(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=3)
-    whole, parts = load(tmp_path / "job"), [read_one(path) for path in made.paths]
+    whole, parts = load(tmp_path / "job"), [read_path(path) for path in made.paths]
     for name in TABLES:
         frame, own = whole.table(name), [part.table(name) for part in parts]
         assert (frame is None) == all(one is None for one in own), name
