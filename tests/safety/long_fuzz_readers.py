@@ -285,7 +285,7 @@ class Fuzzer:
             load(path)
             return True
         except PerfscopeError as error:
-            return "holds no event" in str(error)
+            return "contains no events" in str(error)
         finally:
             path.unlink()
 

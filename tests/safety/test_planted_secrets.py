@@ -141,7 +141,7 @@ def test_none_is_in_an_export(folder: Path, kind: str, tmp_path: Path) -> None:
     assert [writer.name for writer in WRITERS] == list(FORMATS)
     shown = {}
     for writer in WRITERS:
-        path = tmp_path / f"{writer.name}{writer.SUFFIX}"
+        path = tmp_path / f"{writer.name}{writer.suffix}"
         export(trace, writer, path)
         text = texts_of(path)
         shown[writer.name] = SHOWN in text

@@ -383,8 +383,8 @@ def test_a_text_of_nothing_but_ends_of_objects_is_searched_once(
     """Asked at each of them, and again for each longer text, the search took half a minute for 60
     MB, which pack to 60 KB.
     """
-    between = CountedPattern(pieces.BETWEEN)
-    monkeypatch.setattr(pieces, "BETWEEN", between)
+    between = CountedPattern(pieces.BOUNDARY)
+    monkeypatch.setattr(pieces, "BOUNDARY", between)
     blocks = [b'{"traceEvents":[', *[filler * ((1 << 20) // len(filler))] * 24]
     assert len(b"".join(Pieces(blocks))) == 24 << 20
     assert 0 < between.calls <= 2 * (24 << 20) // pieces.SEARCHED_AT_ONCE

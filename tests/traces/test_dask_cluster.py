@@ -86,7 +86,7 @@ def worker(address: str, *, before: Sequence[str] = (), home: Path | None = None
 
 def test_without_a_worker_it_is_said(tmp_path: Path, scheduler: str) -> None:
     made_ranks(tmp_path / "job", ranks=1)
-    with pytest.raises(UsageError, match="has no worker: start one"):
+    with pytest.raises(UsageError, match="dask worker"):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
 
 
@@ -100,7 +100,7 @@ def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) ->
     with (
         worker(scheduler, home=other),
         pytest.raises(
-            UsageError, match=f"has perfscope-ml 0.0.1, here is {__version__}: install the same"
+            UsageError, match=f"perfscope-ml 0.0.1 .* {__version__}"
         ),
     ):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
@@ -118,7 +118,7 @@ def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler
         worker(scheduler, before=hidden),
         pytest.raises(
             UsageError,
-            match=r"does not see .*rank0\.json\.gz: put the traces on a file system that all share",
+            match=r"cannot see .*rank0\.json\.gz",
         ),
     ):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
@@ -140,7 +140,7 @@ def test_the_cluster_gives_what_local_processes_give(tmp_path: Path, cluster: st
 
 @pytest.mark.parametrize("address", ["", "tcp://", "http://:80", "127.0.0.1", "tcp://127.0.0.1:x"])
 def test_what_is_no_address_is_said(address: str) -> None:
-    with pytest.raises(UsageError, match="scheduler's address"):
+    with pytest.raises(UsageError, match="tcp://HOST:PORT"):
         check_address(address, False)
 
 

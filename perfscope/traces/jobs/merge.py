@@ -38,7 +38,7 @@ def merged_tables(pieces: Sequence[Piece]) -> dict[str, pd.DataFrame]:
         with_table = [at for at, piece in enumerate(pieces) if name in piece.tables]
         if not with_table:
             continue
-        columns = {}
+        columns: dict[str, NDArray[np.generic] | pd.Categorical[str]] = {}
         for column in TABLES[name]:
             key = (name, column.name)
             if column.dtype == "category":

@@ -40,7 +40,8 @@ def selected(column: EventColumn, mask: Any) -> EventColumn:
     """Return the values of a column that a mask or an index selects."""
     if isinstance(column, Coded):
         return Coded(column.codes[mask], column.names)
-    return column[mask]
+    numbers: Ints = column[mask]
+    return numbers
 
 
 def joined_groups(groups: list[EventGroup]) -> EventGroup:
