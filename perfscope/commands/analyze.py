@@ -63,8 +63,8 @@ def run(args: AnalyzeArguments) -> int:
     )
     if alone is not None and args.html is None and answered_again(alone, json=args.json):
         return 0
+    from perfscope.traces.kineto.trace_file import worth_keeping
     from perfscope.traces.load import load_all
-    from perfscope.traces.readers.kineto import worth_keeping
 
     cluster = None
     if args.dask is not None:

@@ -42,7 +42,7 @@ def run(args: ExportArguments) -> int:
     from perfscope.traces.load import load
     from perfscope.traces.writers import WRITERS
 
-    writer = next(one for one in WRITERS if args.to == one.NAME)
+    writer = next(one for one in WRITERS if args.to == one.name)
     path = args.output if args.output is not None else default_path(args.path, writer)
     refuse_to_overwrite(path, writer, force=args.force)  # before the work of reading, too
     export(load(args.path), writer, path, force=args.force)

@@ -97,7 +97,7 @@ def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
 
     with (
         reading_bar(sys.stderr) as heard,
-        reading(heard, kept=kept),
+        reading(heard, use_cache=kept),
         ThreadPoolExecutor(1) as beside,
     ):
         trace = beside.submit(read)

@@ -17,8 +17,8 @@ from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.rank_waiting import rank_waiting
 from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
-from perfscope.traces.jobs.job import merged
-from perfscope.traces.jobs.recordings import Chosen, Recording
+from perfscope.traces.jobs.job import merge_parts
+from perfscope.traces.jobs.recordings import JobParts, MemberTrace
 from perfscope.traces.trace import Trace
 from perfscope.ui.blocks.rank_rows import rank_rows
 from perfscope.ui.phrases import subject
@@ -70,8 +70,8 @@ def part(
 
 
 def job(*parts: Trace) -> Trace:
-    return merged(
-        Chosen([Recording(Path(str(at)), True, one, None, -1) for at, one in enumerate(parts)]),
+    return merge_parts(
+        JobParts([MemberTrace(Path(str(at)), True, one, None, -1) for at, one in enumerate(parts)]),
         None,
     )
 

@@ -91,7 +91,7 @@ def test_a_cache_of_a_run_folder_that_is_a_link_leads_nowhere(
     monkeypatch.setattr(tables, "MOST_BYTES", 1)
     monkeypatch.setattr(thin_out, "__defaults__", (1,))
     before = files_below(archive)
-    with reading(kept=True):
+    with reading(use_cache=True):
         trace = load(window)
     keep(trace, window)
     assert files_below(archive) == before and {one.name for one in archive.iterdir()} == {

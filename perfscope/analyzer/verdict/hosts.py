@@ -53,7 +53,13 @@ def _of_host(trace: Trace, number: int) -> Trace:
         rank_waiting: waits[waits["process"].isin(mine)].reset_index(drop=True)
     }
     return Trace(
-        tables, absent, [manifest], span_ns=span(tables.values()), path=trace.path, facts=known
+        tables,
+        absent,
+        [manifest],
+        kind=trace.kind,
+        span_ns=span(tables.values()),
+        path=trace.path,
+        facts=known,
     )
 
 
