@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from perfscope.agent.probe.stacks import short
+from perfscope.agent.probe.stacks import short_path
 from perfscope.agent.target_user.rights import take_rights_to_trace, target_user
 
 LARGEST_OUTPUT_BYTES = 256 << 20
@@ -245,6 +245,6 @@ def label(event: Event) -> str:
     on.
     """
     name = event.name.rsplit(".", 1)[-1]
-    return f"{name} ({short(str(event.args.get('filename', '?')))}:{event.args.get('line', 0)})".replace(  # noqa: E501
+    return f"{name} ({short_path(str(event.args.get('filename', '?')))}:{event.args.get('line', 0)})".replace(  # noqa: E501
         ";", ","
     )

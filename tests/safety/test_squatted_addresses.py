@@ -253,7 +253,8 @@ import json, os, socket, struct, sys, time
 name, token = sys.stdin.readline().split() if len(sys.argv) < 3 else sys.argv[1:]
 s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 s.connect("\0" + name)
-notes = json.dumps([{"hello": 1, "token": token, "cost_ns": 100, "worker": None}]).encode()
+hello = {"note": "hello", "token": token, "mono": 1, "real": 1, "cost_ns": 100}
+notes = json.dumps([hello]).encode()
 s.settimeout(30)
 try:
     s.send(struct.pack("<cI", b"J", len(notes)) + notes)

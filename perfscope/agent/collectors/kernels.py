@@ -7,12 +7,13 @@ last one, which its trace shows. A trace comes as an open memory file through th
 socket: that works across mount, network and pid namespaces.
 """
 
-import os
 import time
 from typing import Any
 
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors.probe import Probe, Visit
+from perfscope.agent.delivery.discarded import discard_files
+from perfscope.agent.delivery.probe_notes import WindowRefusedNote
 from perfscope.agent.host.cgroup import group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
 from perfscope.agent.profiler_windows.agreed_step import agreed
@@ -153,17 +154,23 @@ class Kernels:
         """Store what a probe has handed over."""
         notes, visit.windows = visit.windows, []
         for note in notes:
-            file = int(note.pop("file"))
-            if note.get("later"):
-                if file >= 0:
-                    os.close(file)
-                self.ask_later(pid, str(note["refused"]))
+            if isinstance(note, WindowRefusedNote):
+                discard_files([note])
+                self.take_refusal(pid, note)
                 continue
-            if note.get("for_good"):
-                self.over.add(pid)
-            self.said.append(note)
-            if file >= 0:
-                self.store.keep(file, note, visit.target)
+            row = note.row()
+            self.said.append(row)
+            if note.descriptor >= 0:
+                self.store.keep(note.descriptor, row, visit.target)
+
+    def take_refusal(self, pid: int, note: WindowRefusedNote) -> None:
+        """Note why a process has no window, and whether to ask again."""
+        if note.later:
+            self.ask_later(pid, note.reason)
+            return
+        if note.for_good:
+            self.over.add(pid)
+        self.said.append({"refused": note.reason})
 
     def ask_later(self, pid: int, reason: str) -> None:
         """Forget that a window was asked for: it is not possible yet."""

@@ -7,12 +7,12 @@ calls by itself, with the ring it writes to as an open file.
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.delivery.discarded import close_discarded, discard_files
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept
+from perfscope.agent.delivery.probe_notes import Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.nvtx.ring import Ring
 from perfscope.traces.run.events import COLUMNS, WIDTH
@@ -81,12 +81,13 @@ class Nvtx:
             self.let_go(caller)
         return taken
 
-    def take_ring(self, caller: Caller, note: dict[str, Any]) -> bool:
-        file = note.get("file", -1)
-        if not isinstance(file, int) or file < 0 or note.get("token") != self.door.token:
+    def take_ring(self, caller: Caller, note: Note) -> bool:
+        if not isinstance(note, NvtxRingNote) or note.token != self.door.token:
             discard_files([note])
             return False
-        caller.ring = Ring(file)
+        if note.descriptor < 0:
+            return False
+        caller.ring = Ring(note.descriptor)
         return True
 
     def recognise(self, caller: Caller) -> None:
