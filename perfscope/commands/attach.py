@@ -213,13 +213,13 @@ def run(args: AttachArguments) -> int:
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
     pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
-    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id, gently=True)
+    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id, low_priority=True)
     recorder = Recorder(plan)
     with interruptible(recorder):
         if args.steered:
-            from perfscope.agent.control_pipe import steer
+            from perfscope.agent.control_pipe import obey_commands
 
-            steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
+            obey_commands(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
         out = watch(recorder, args)
     for problem in recorder.problems:
         print_line(f"perfscope: {problem}", sys.stderr)
@@ -237,13 +237,13 @@ def follow_to_ranks(args: AttachArguments) -> AttachArguments:
     """
     if not args.all_ranks:
         return args
-    from perfscope.agent.job.suggest_target import called, ranks_below
+    from perfscope.agent.job.suggest_target import describe, ranks_below
 
     below = ranks_below(args.pid)
     if below is None:
         return args
     print_line(
-        f"process {args.pid} is not Python: attaching to {called(below)} below it", sys.stderr
+        f"process {args.pid} is not Python: attaching to {describe(below)} below it", sys.stderr
     )
     return replace(args, pid=below.pid)
 

@@ -73,9 +73,9 @@ def default_folder(program: str) -> Path:
     """`perfscope-PROGRAM-HHMMSS.perfscope` in the working directory; of several ranks started so
     each has its own.
     """
-    from perfscope.agent.job.roles import said_place
+    from perfscope.agent.job.roles import place_from_environment
 
-    rank = said_place(os.environ, "RANK")
+    rank = place_from_environment(os.environ, "RANK")
     of_rank = f"-rank{rank}" if rank >= 0 else ""
     return Path(f"perfscope-{Path(program).name}-{time.strftime('%H%M%S')}{of_rank}.perfscope")
 
@@ -159,11 +159,11 @@ def record_command(
         args.duration,
         follow=True,
         window=probe_entry.window,
-        door=probe_entry.door,
-        nvtx_door=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
+        probe_socket=probe_entry.door,
+        nvtx_socket=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
         command=tuple(words),
         job=args.job_id,
-        gently=True,
+        low_priority=True,
     )
     recorder = Recorder(plan)
     try:

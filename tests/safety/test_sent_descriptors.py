@@ -27,7 +27,6 @@ from perfscope.agent.delivery.probe_notes import (
 )
 from perfscope.agent.delivery.probe_socket import Door, open_door
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.agent.recorder import send_probes_away
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from tests.build import FACTS
@@ -167,6 +166,6 @@ def test_probes_that_are_sent_away_after_a_failure_leave_no_descriptor(job: Job)
         until(lambda: collector.accept() or collector.strangers)
         line: ProbeLine = collector.strangers[0]
         until(lambda: line.receive() or line.files)
-        send_probes_away(collector)
+        collector.abandon()
         assert not discarded and not line.open
         assert len(os.listdir("/proc/self/fd")) == before + 1, "the caller's own end"

@@ -273,7 +273,9 @@ def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_jo
     command = [sys.executable, "-c", REPLAYS]
     recorded = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     door = open_door()
-    recorder = Recorder(Plan(recorded.pid, tmp_path / "run", "probe", follow=True, door=door))
+    recorder = Recorder(
+        Plan(recorded.pid, tmp_path / "run", "probe", follow=True, probe_socket=door)
+    )
     thread = threading.Thread(target=lambda: recorder.record(lambda progress: None))
     thread.start()
     others = [
@@ -294,4 +296,5 @@ def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_jo
         for process in (recorded, *others):
             process.kill()
             process.communicate()
-    assert recorder.probe is not None and set(recorder.probe.visits) == {recorded.pid}
+    probe = recorder.collectors.probe
+    assert probe is not None and set(probe.visits) == {recorded.pid}

@@ -8,20 +8,21 @@ socket: that works across mount, network and pid namespaces.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from perfscope.agent.collector import Job
+from perfscope.agent.collector import Collector, Job, Need
 from perfscope.agent.collectors.probe import Probe, Visit
 from perfscope.agent.delivery.discarded import discard_files
 from perfscope.agent.delivery.probe_notes import WindowRefusedNote
-from perfscope.agent.host.cgroup import group, memory_left_bytes
+from perfscope.agent.host.cgroup import find_group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
 from perfscope.agent.profiler_windows.agreed_step import agreed
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.profiler_windows.window import Window, due
+from perfscope.agent.recording_plan import Plan
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 100_000_000
 LAST_WAIT_S = 30.0
 SLOW_NS = 60_000_000_000
 SLOW_START_NS = 20_000_000
@@ -45,12 +46,15 @@ neighbours.
 """
 
 
-class Kernels:
+class Kernels(Collector):
     """The collector: one window a training or serving process, after some steps without; with
     `every_s` again and again.
     """
 
     NAME = "kernels"
+    PERIOD_NS = 100_000_000
+    NEEDS = frozenset({Need.PROBE_RUNNING, Need.WINDOWS_WANTED})
+    STOPS_SLOWLY = True
 
     def __init__(self, probe: Probe, total_s: float | None = None) -> None:
         self.probe = probe
@@ -65,6 +69,12 @@ class Kernels:
         self.over: set[int] = set()
         self.later: dict[int, str] = {}
         self.later_ns: dict[int, int] = {}
+
+    @classmethod
+    def create(cls, plan: Plan, running: Sequence[Collector]) -> "Kernels":
+        probe = next(collector for collector in running if isinstance(collector, Probe))
+        longest_s = None if plan.follow else plan.max_duration_s
+        return cls(probe, plan.duration_s or longest_s)
 
     def start(self, job: Job) -> None:
         self.job = job
@@ -81,7 +91,7 @@ class Kernels:
         if any(due.values()) and not self.ask_ranks(now_ns):
             for pid in (pid for pid, is_due in due.items() if is_due):
                 self.ask(pid, now_ns)
-        return now_ns + PERIOD_NS
+        return now_ns + self.PERIOD_NS
 
     def there(self) -> dict[int, Visit]:
         """The processes that a window can be taken of, by pid."""
@@ -138,7 +148,7 @@ class Kernels:
         """A window now, or when update `number` has ended."""
         self.asked_ns[pid] = now_ns
         self.asked += 1
-        memory = group(pid, "memory")
+        memory = find_group(pid, "memory")
         room = [available_bytes(), memory_left_bytes(memory) if memory is not None else None]
         left = min((one for one in room if one is not None), default=None)
         events = self.window.affordable(left)

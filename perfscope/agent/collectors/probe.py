@@ -4,10 +4,12 @@ and sends them away again.
 
 import array
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.collector import Collector, Job, Need, TargetProcess
+from perfscope.agent.collector_guard import attempt
 from perfscope.agent.delivery.discarded import close_discarded, discard_files
 from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
 from perfscope.agent.delivery.peers import TrustedUsers
@@ -37,13 +39,13 @@ from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.entry import check
 from perfscope.agent.idle_priority import at_normal_priority
 from perfscope.agent.profiler_windows.window import Window
+from perfscope.agent.recording_plan import Plan
 from perfscope.agent.step_counter import StepCounter
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.calibrations import recall
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.manifest import ProbeCost, SourceStatus, TorchFacts
 
-PERIOD_NS = 200_000_000
 ENTERING_NS = 20_000_000
 HEARTBEAT_NS = 1_000_000_000
 ENTRY_DEADLINE_S = 10.0
@@ -160,10 +162,12 @@ class Early:
         return first if isinstance(first, HelloNote) else None
 
 
-class Probe:
+class Probe(Collector):
     """The collector: one visit per process, new processes entered as they come."""
 
     NAME = "probe"
+    PERIOD_NS = 200_000_000
+    NEEDS = frozenset({Need.ENTRY_WANTED})
 
     def __init__(self, window: Window | None = None, door: Door | None = None) -> None:
         self.window = window
@@ -180,6 +184,10 @@ class Probe:
         self.damaged: list[int] = []
         self.seen: dict[int, TargetProcess] = {}
         self.due_ns: dict[tuple[int, int], int] = {}
+
+    @classmethod
+    def create(cls, plan: Plan, running: Sequence[Collector]) -> "Probe":
+        return cls(plan.window if plan.depth == "kernels" else None, plan.probe_socket)
 
     def start(self, job: Job) -> None:
         """Open the line and begin to enter; whether a process could be entered shows in
@@ -208,7 +216,7 @@ class Probe:
         self.accept()
         self.read()
         self.beat(now_ns)
-        return now_ns + (ENTERING_NS if self.entering else PERIOD_NS)
+        return now_ns + (ENTERING_NS if self.entering else self.PERIOD_NS)
 
     def beat(self, now_ns: int) -> None:
         """Tell the probes that the agent is there: they leave when they have heard nothing for five
@@ -313,8 +321,8 @@ class Probe:
         if known and (here is None or (self.door is not None and here.role == "other")):
             if self.door is not None:  # it has waited until it knew
                 is_worker = hello is not None and hello.worker is not None
-                self.job.said[line.pid] = "loader-worker" if is_worker else "main"
-            self.job.look_again()
+                self.job.reported_roles[line.pid] = "loader-worker" if is_worker else "main"
+            self.job.refresh()
         target = self.job.processes.get(line.pid) or self.seen.get(line.pid) if known else None
         if target is not None and not line.peer.is_process(target.pid, target.start_ticks):
             target = None  # a later process with the same pid
@@ -370,7 +378,7 @@ class Probe:
         self.keep_facts(visit)
         if len(records):
             visit.count += len(records) // WIDTH
-            visit.steps.see(records)
+            visit.steps.count(records)
             visit.records.append(records)
 
     def worker(self, pid: int) -> int:
@@ -412,6 +420,15 @@ class Probe:
         close_discarded()
         self.job.run.manifest.costs = self.costs()
         return self.status()
+
+    def abandon(self) -> None:
+        """Close every connection of a probe: each probe leaves when its connection ends."""
+        connections = [*self.lines.values(), *self.strangers, *(early.line for early in self.early)]
+        for connection in connections:
+            attempt(connection.close)
+        attempt(lambda: self.socket.listening.close())
+        attempt(close_discarded)
+        self.lines.clear()
 
     def silence(self) -> str:
         """Return why no probe has reported although nothing failed."""
