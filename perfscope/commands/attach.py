@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfscope.commands.options.json_output import add_json_output
 from perfscope.errors import UnreadableRun, UsageError
+from perfscope.ui.answer import AnswerOptions, answer, refuse_missing_folders
 from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class AttachArguments(DepthArguments):
     max_duration: float
     all_ranks: bool
     out: Path | None
-    json: bool
+    json: Path | None
     html: Path | None
     ui: bool
     steered: bool
@@ -80,9 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_depth_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
-    parser.add_argument(
-        "--json", action="store_true", help="print the diagnosis as JSON, alone on stdout"
-    )
+    add_json_output(parser)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
     parser.add_argument(
         "--ui",
@@ -201,14 +201,11 @@ def run(args: AttachArguments) -> int:
     from perfscope.agent.recorder import FLUSH_NS, Plan, Recorder
 
     asked = asked_window(args)
+    refuse_missing_folders(answer_options(args))
     if args.even_with_seccomp:
         os.environ[EVEN_WITH_SECCOMP] = "1"
     if args.ui:
         return in_the_browser(args)
-    if args.html is not None and not args.html.resolve().parent.is_dir():
-        raise UsageError(
-            f"no folder {args.html.resolve().parent} for the report; make it or name another file"
-        )
     args = follow_to_ranks(args)
     out = args.out or default_folder(args.pid)
     times = (args.duration, args.max_duration, args.all_ranks, args.follow)
@@ -375,6 +372,9 @@ def report(
     folder: Path, args: AttachArguments, about_to_print: "Callable[[], None]" = lambda: None
 ) -> int:
     """Diagnose what was recorded and print it."""
-    from perfscope.ui.answer import answer
+    return answer(folder, answer_options(args), about_to_print)
 
-    return answer(folder, json=args.json, html=args.html, about_to_print=about_to_print)
+
+def answer_options(args: AttachArguments) -> AnswerOptions:
+    """Return where the diagnosis goes."""
+    return AnswerOptions(json=args.json, html=args.html)

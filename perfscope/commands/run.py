@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.commands.attach import DepthArguments, add_depth_arguments, asked_window, seconds
+from perfscope.commands.options.json_output import add_json_file
 from perfscope.errors import UsageError
+from perfscope.ui.answer import (
+    AnswerOptions,
+    load_and_diagnose,
+    refuse_missing_folders,
+    save,
+    write_json,
+)
 from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
@@ -47,12 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_depth_arguments(parser)
     parser.set_defaults(follow=True)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
-    parser.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="write the diagnosis as JSON; `-`: to stdout, after the command's end",
-    )
+    add_json_file(parser)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
 
 
@@ -61,11 +64,7 @@ def run(args: RunArguments) -> int:
     if not words:
         raise UsageError("no command to run; give one after `--`: perfscope run -- python train.py")
     asked = asked_window(args)
-    for path in (args.html, args.json):
-        if path is not None and not path.resolve().parent.is_dir():
-            raise UsageError(
-                f"no folder {path.resolve().parent} for {path.name}; make it or name another file"
-            )
+    refuse_missing_folders(AnswerOptions(json=args.json, html=args.html))
     return run_recorded(words, args, args.out or default_folder(words[0]), asked)
 
 
@@ -187,35 +186,14 @@ def print_stderr(line: str) -> None:
 
 
 def print_diagnosis(out: Path, args: RunArguments) -> None:
-    """Say what was found: on stderr, unless it was asked for as JSON."""
-    from perfscope.ui.answer import diagnosed, encoded, save
-    from perfscope.ui.output_file import write_output
+    """Write the files that were asked for; without `--json`, print the diagnosis on stderr."""
     from perfscope.ui.terminal.diagnosis_view import show
 
-    trace, diagnosis = diagnosed(out)
+    trace, diagnosis = load_and_diagnose(out)
     if args.json is None:
         show(diagnosis, trace, sys.stderr)
-    elif str(args.json) == "-":
-        print_to_stdout(encoded(diagnosis))
     else:
-        write_output(args.json, encoded(diagnosis) + "\n")
+        write_json(diagnosis, args.json)
     if args.html is not None:
         save(trace, diagnosis, args.html)
         print_stderr(f"wrote {args.html}")
-
-
-def print_to_stdout(text: str) -> None:
-    """Print and flush. Raises OSError, after which stdout leads nowhere: nothing is left to fail at
-    exit.
-    """
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        leave_stdout()
-    except OSError:
-        leave_stdout()
-        raise
-
-
-def leave_stdout() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

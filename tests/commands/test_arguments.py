@@ -24,6 +24,7 @@ from tests.running import end, perfscope, start
 
 LINES = [
     "analyze run trace.json --json --no-cache --html r.html --dask tcp://127.0.0.1:1 --insecure",
+    "analyze run --json=d.json",
     "analyze run",
     "attach 7",
     (
@@ -32,7 +33,7 @@ LINES = [
         " --steered --follow"
     ),
     (
-        "run --duration 3 --depth probe --job-id j --window seconds=2 --out d --json r.json --html"
+        "run --duration 3 --depth probe --job-id j --window seconds=2 --out d --json=r.json --html"
         " r.html -- python train.py"
     ),
     "run true",
@@ -99,7 +100,7 @@ def test_every_option_has_its_field_and_every_field_its_option(command: ModuleTy
 def test_the_recording_process_gets_the_same_arguments(options: str) -> None:
     asked = parsed(f"attach 7 {options}")
     again = typed(parser().parse_args(["attach", "7", *recording_options(asked)]))
-    of_this_process = {"json": False, "ui": False, "html": None, "out": None, "steered": False}
+    of_this_process = {"json": None, "ui": False, "html": None, "out": None, "steered": False}
     assert again == dataclasses.replace(asked, **of_this_process)
     assert isinstance(again, AttachArguments)
 
