@@ -2,6 +2,7 @@
 what was not seen.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from perfscope.analyzer.budget.critical_rank import (
@@ -64,14 +65,17 @@ from perfscope.traces.trace import Trace
 NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
 
 
-def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
+def diagnose(trace: Trace, limits: Limits = LIMITS, *, ignored: Collection[str] = ()) -> Diagnosis:
     """The whole answer for a trace.
+
+    Findings whose ids are in `ignored` have no influence on the verdict and are listed apart.
 
     Never raises for what a trace lacks: a finding that cannot be looked for says why, one that
     breaks is named with its error, and without enough evidence the verdict is `unknown`, with what
     to do about it.
     """
-    outcomes = [tried(rule, trace, limits) for rule in FINDINGS]
+    outcomes = [tried(rule, trace, limits) for rule in FINDINGS if rule.id not in ignored]
+    hidden = [tried(rule, trace, limits) for rule in FINDINGS if rule.id in ignored]
     found = [result for result in outcomes if isinstance(result, Finding)]
     told = unexplained(found, limits)
     found.sort(
@@ -112,6 +116,7 @@ def diagnose(trace: Trace, limits: Limits = LIMITS) -> Diagnosis:
         run=path_text(trace.path) if trace.path is not None else None,
         operators=operators(trace, budget_rank),
         overhead=overhead(trace),
+        ignored=[result for result in hidden if isinstance(result, Finding)],
         in_a_row=len(per_rank) > 1 and not trace.has_profiled_work and ranks_at_once(trace) < 2,
     )
 

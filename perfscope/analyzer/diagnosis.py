@@ -214,3 +214,4 @@ class Diagnosis(msgspec.Struct, frozen=True):
     operators: list[Operator] = []
     in_a_row: bool = False
     overhead: Overhead | None = None
+    ignored: list[Finding] = []
