@@ -42,7 +42,8 @@ class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are one line and name the help to read."""
 
     def __init__(self, *positional: Any, **options: Any) -> None:
-        super().__init__(*positional, allow_abbrev=False, **options)
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*positional, **options)
         # Python 3.14 colors the help with escape sequences, which our streams would replace.
         self.color = False
 

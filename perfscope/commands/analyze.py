@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
 from perfscope.commands.options.json_output import add_json_output
+from perfscope.commands.options.redaction import add_redact
 from perfscope.ui.answer import AnswerOptions, answer_trace, answered_again, while_shown
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class AnalyzeArguments:
     html: Path | None
     dask: str | None
     insecure: bool
+    ignore: list[str]
+    redact: bool
 
 
 ARGUMENTS = AnalyzeArguments
@@ -44,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a run folder, a trace, or a folder of traces",
     )
     add_json_output(parser)
+    add_ignore(parser)
+    add_redact(parser)
     parser.add_argument(
         "--no-cache",
         action="store_true",
@@ -63,9 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: AnalyzeArguments) -> int:
-    options = AnswerOptions(json=args.json, html=args.html)
+    ignored = ignored_findings(args.ignore)
+    options = AnswerOptions(args.json, args.html, ignored, args.redact)
     single_path = args.path[0] if len(args.path) == 1 else None
-    cacheable = not args.no_cache and args.dask is None
+    cacheable = not args.no_cache and args.dask is None and not ignored and not args.redact
     cached_path = single_path if cacheable else None
     if (
         cached_path is not None

@@ -4,7 +4,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
 from perfscope.commands.options.json_output import add_json_output
+from perfscope.commands.options.redaction import add_redact
 from perfscope.ui.answer import AnswerOptions, write_report_of_run
 
 
@@ -15,6 +17,8 @@ class ReportArguments:
     run_folder: Path
     output: Path
     json: Path | None
+    ignore: list[str]
+    redact: bool
 
 
 ARGUMENTS = ReportArguments
@@ -26,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML file to write"
     )
     add_json_output(parser)
+    add_ignore(parser)
+    add_redact(parser)
 
 
 def run(args: ReportArguments) -> int:
-    return write_report_of_run(args.run_folder, AnswerOptions(json=args.json, html=args.output))
+    ignored = ignored_findings(args.ignore)
+    options = AnswerOptions(args.json, args.output, ignored, args.redact)
+    return write_report_of_run(args.run_folder, options)

@@ -27,6 +27,10 @@ class AnswerOptions:
     json: Path | None = None
     """A file, `STDOUT` (then nothing else is printed there), or None."""
     html: Path | None = None
+    ignored: tuple[str, ...] = ()
+    """Ids of findings that have no influence on the verdict."""
+    redact: bool = False
+    """Whether names of the user's own are replaced by hashes."""
 
     @property
     def prints_json(self) -> bool:
@@ -81,7 +85,8 @@ def answer_trace(
     """
     from perfscope.analyzer.diagnose import diagnose
 
-    diagnosis = diagnose(trace)
+    trace = prepared(trace, options)
+    diagnosis = diagnose(trace, ignored=options.ignored)
     error = write_files(trace, diagnosis, options)
     about_to_print()
     print_answer(diagnosis, trace, as_json=options.prints_json)
@@ -95,6 +100,15 @@ def answer_trace(
     for path in options.files:
         print_line(f"wrote {path}", sys.stderr)
     return 0
+
+
+def prepared(trace: "Trace", options: AnswerOptions) -> "Trace":
+    """Return the trace to diagnose: the same, or redacted."""
+    if not options.redact:
+        return trace
+    from perfscope.traces.redacted_trace import redacted_trace
+
+    return redacted_trace(trace)
 
 
 def write_files(
@@ -159,7 +173,7 @@ def write_report_of_run(folder: Path, options: AnswerOptions) -> int:
     """Write the report of a run folder, and the JSON where wanted; return the exit code. Raises
     UnreadableRun, and PerfscopeError when a file cannot be written.
     """
-    trace, diagnosis = load_and_diagnose(folder)
+    trace, diagnosis = load_and_diagnose(folder, options)
     error = write_files(trace, diagnosis, options)
     if options.prints_json:
         print_json(diagnosis)
@@ -170,13 +184,13 @@ def write_report_of_run(folder: Path, options: AnswerOptions) -> int:
     return 0
 
 
-def load_and_diagnose(folder: Path) -> "tuple[Trace, Diagnosis]":
+def load_and_diagnose(folder: Path, options: AnswerOptions) -> "tuple[Trace, Diagnosis]":
     """Return the trace of a run folder and its diagnosis."""
     from perfscope.analyzer.diagnose import diagnose
     from perfscope.traces.load import load
 
-    trace = load(folder)
-    return trace, diagnose(trace)
+    trace = prepared(load(folder), options)
+    return trace, diagnose(trace, ignored=options.ignored)
 
 
 def print_json(diagnosis: "Diagnosis") -> None:

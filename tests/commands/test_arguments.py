@@ -17,7 +17,7 @@ import pytest
 
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.cli import name_of, parser, typed
-from perfscope.commands import COMMANDS, attach
+from perfscope.commands import COMMANDS
 from perfscope.commands.attach import AttachArguments, recording_options
 from perfscope.traces.run.stored import read_manifest
 from tests.running import end, perfscope, start
@@ -26,7 +26,9 @@ LINES = [
     "analyze run trace.json --json --no-cache --html r.html --dask tcp://127.0.0.1:1 --insecure",
     "analyze run --json=d.json",
     "analyze run",
+    "attach",
     "attach 7",
+    "attach 7 --keep 3 --ignore host-sync,straggler --redact --json=d.json --ui --port 0",
     (
         "attach 7 --duration 3 --max-duration 2m --all-ranks --job-id j --depth kernels --window"
         " steps=5 --every 9 --window-stacks --window-stall 100 --out d --json --html r.html --ui"
@@ -42,10 +44,10 @@ LINES = [
     "ps --json",
     "doctor --json --calibrate --python /usr/bin/python3 --threads 2 --force",
     "doctor",
-    "ui runs --live 7 --port 0 --host 0.0.0.0",
+    "ui runs --live 7 --port 0 --host 0.0.0.0 --base-path /p --ignore host-sync",
     "ui --no-token",
     "report run -o r.html --json",
-    "export run --to csv -o out --force",
+    "export run --to csv -o out --force --redact",
     "explain input-bound",
     "explain",
 ]
@@ -67,7 +69,7 @@ def fits(value: object, kind: Any) -> bool:
 @pytest.mark.parametrize("line", LINES)
 def test_what_is_parsed_is_of_the_types_that_mypy_is_told(line: str) -> None:
     args = parsed(line)
-    hints = get_type_hints(type(args), {**vars(attach), "Window": Window})
+    hints = get_type_hints(type(args), {"Window": Window})
     assert {
         name: getattr(args, name)
         for name, kind in hints.items()
