@@ -1,5 +1,7 @@
 """Diagnoses a recording in four stages after it was read: summary, findings, verdict, answer."""
 
+from collections.abc import Collection
+
 from perfscope import __version__
 from perfscope.analyzer.check_findings import Checked, check_findings
 from perfscope.analyzer.diagnosis import SCHEMA, Diagnosis, Source
@@ -14,9 +16,7 @@ from perfscope.traces.naming import path_text
 from perfscope.traces.trace import Trace
 
 
-def diagnose(
-    trace: Trace, limits: Limits = LIMITS, ignored: frozenset[str] = frozenset()
-) -> Diagnosis:
+def diagnose(trace: Trace, limits: Limits = LIMITS, *, ignored: Collection[str] = ()) -> Diagnosis:
     """Return the whole answer for a recording, without the findings whose ids are `ignored`.
 
     Never raises for what a recording lacks: a finding that cannot be checked says why, a rule that
@@ -31,7 +31,7 @@ def diagnose(
 
 
 def assemble(
-    run: Run, checked: Checked, judgement: Judgement, ignored: frozenset[str]
+    run: Run, checked: Checked, judgement: Judgement, ignored: Collection[str]
 ) -> Diagnosis:
     """Return the answer, from what the stages returned."""
     trace = run.trace

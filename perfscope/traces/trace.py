@@ -1,5 +1,4 @@
-"""The Trace: an immutable set of tables of one recording, from which everything else is computed.
-"""
+"""The Trace: an immutable set of tables of one recording, which everything is computed from."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

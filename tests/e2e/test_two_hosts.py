@@ -48,8 +48,7 @@ def start(folder: Path, rank: int, name: str, first: str) -> "subprocess.Popen[s
         "probe",
         "--out",
         folder / f"{name}.perfscope",
-        "--json",
-        folder / f"{name}.json",
+        f"--json={folder / f'{name}.json'}",
         "--",
     )
     command = perfscope(

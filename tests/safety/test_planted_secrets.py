@@ -21,7 +21,7 @@ from perfscope.traces.cache.place import user_cache
 from perfscope.traces.kineto import trace_file
 from perfscope.traces.load import load
 from perfscope.traces.schema import TABLES
-from perfscope.ui.answer import answer_trace
+from perfscope.ui.answer import STDOUT, AnswerOptions, answer_trace
 from perfscope.ui.dashboard.pages import PAGES
 from tests.running import perfscope
 from tests.safety import planted
@@ -121,8 +121,8 @@ def test_none_is_in_the_terminals_text_the_json_or_the_report(
     folder: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace, report = load(path_of(folder, kind)), tmp_path / "report.html"
-    answer_trace(trace, json=False, html=report)
-    answer_trace(trace, json=True, html=None)
+    answer_trace(trace, AnswerOptions(html=report))
+    answer_trace(trace, AnswerOptions(json=STDOUT))
     printed, text = capsys.readouterr(), report.read_text()
     assert "bound" in printed.out and leaks(printed.out + printed.err) == []
     assert SHOWN in text and leaks(text) == []
@@ -162,7 +162,7 @@ def test_none_is_kept_in_the_cache(
     for thread in threading.enumerate():
         if thread.name == "perfscope-keep":
             thread.join()
-    answer_trace(trace, json=True, html=None, kept_for=path)
+    answer_trace(trace, AnswerOptions(json=STDOUT), kept_for=path)
     cache = user_cache()
     assert cache is not None
     names = {file.name for file in cache.rglob("*") if file.is_file()}

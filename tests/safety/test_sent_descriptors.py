@@ -137,7 +137,8 @@ def test_a_probe_cannot_fill_the_agent_with_descriptors(
     before = open_files()
     visit = collector.visits[1] = Visit(TARGET, job)
     note.descriptor = os.memfd_create("sent")
-    collector.take(visit, [note], array.array("q"))
+    notes: list[Any] = [note]
+    collector.take(visit, notes, array.array("q"))
     if window is not None:
         for pid, known in collector.visits.items():
             kernels.take(pid, known)

@@ -47,6 +47,8 @@ def create_app(source: Source) -> Dash:
         suppress_callback_exceptions=True,
         enable_mcp=False,
         add_log_handler=False,
+        requests_pathname_prefix=f"{source.access.base_path}/",
+        routes_pathname_prefix="/",
         on_error=told,
     )
     app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)

@@ -34,7 +34,9 @@ class Judged:
 class Verdicts:
     """Hands out what is known and sees to the rest; `close` ends the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, ignored: tuple[str, ...] = ()) -> None:
+        """`ignored`: ids of findings that have no influence on the verdicts."""
+        self.ignored = ignored
         self.lock = threading.Lock()
         self.known: dict[str, Judged] = {}
         self.wanted: list[Found] = []
@@ -64,7 +66,7 @@ class Verdicts:
             self.busy = True
             if self.pool is None:
                 self.pool = ProcessPoolExecutor(1, get_context("spawn"), ignore_interrupts)
-            answer = self.pool.submit(judge, run.paths, run.stamp)
+            answer = self.pool.submit(judge, run.paths, run.stamp, self.ignored)
         answer.add_done_callback(lambda done: self.take(run, done))
 
     def take(self, run: Found, answer: "Future[Judged]") -> None:
@@ -89,11 +91,11 @@ class Verdicts:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def judge(paths: tuple[Path, ...], stamp: str) -> Judged:
+def judge(paths: tuple[Path, ...], stamp: str, ignored: tuple[str, ...]) -> Judged:
     """Runs in the other process."""
     try:
         trace = load_all(paths)
-        return Judged(stamp, subject(trace), diagnose(trace))
+        return Judged(stamp, subject(trace), diagnose(trace, ignored=ignored))
     except PerfscopeError as error:
         return Judged(stamp, [], None, str(error))
 
