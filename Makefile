@@ -16,7 +16,7 @@ demo: .venv/demo ## a slow training run, attached to, diagnosed, reported
 ALONE := tests/e2e tests/safety/test_killed_tracer.py tests/agent/test_unharmed.py tests/analyzer/traced/test_cpu_work.py
 
 test: check browser ## every check that CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/house $(ALONE:%=--ignore=%) || \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/conventions $(ALONE:%=--ignore=%) || \
 	  { echo "what failed runs again, alone"; $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 	$(BIN)/python -m pytest $(ALONE)
 
@@ -35,13 +35,13 @@ test-cuda-wheel: .venv/dev ## windows with the CUDA build of torch; no GPU neede
 soak: .venv/dev .venv-soak/programs ## attach to twelve programs 600 times and check that none is harmed (two hours)
 	$(BIN)/python -m tests.safety.soak --python .venv-soak/bin/python $(SOAK)
 
-check: .venv/dev ## formatter, linter, types, layers, house rules: the quick part
+check: .venv/dev ## formatter, linter, types, layers, conventions: the quick part
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then echo $(BIN)/mypy; $(BIN)/mypy; \
 	  else echo "NOTE: types not checked: the stubs that numpy and pandas have for Python 3.10 are older"; fi
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/house
+	$(BIN)/python -m pytest -q tests/conventions
 
 format: .venv/dev ## put the code into shape
 	$(BIN)/ruff format .

@@ -78,7 +78,10 @@ def commands() -> str:
         "| command | what it does |",
         "|---|---|",
     ]
-    parts += [f"| `{name_of(one)}` | {' '.join((one.__doc__ or '').split(chr(10) * 2)[0].split())} |" for one in COMMANDS]
+    parts += [
+        f"| `{name_of(one)}` | {' '.join((one.__doc__ or '').split(chr(10) * 2)[0].split())} |"
+        for one in COMMANDS
+    ]
     parts.append(
         "\nExit codes: 0 done, 1 failed, 2 bad usage or unreadable input, 3 a gate was exceeded."
     )

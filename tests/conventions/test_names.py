@@ -3,7 +3,7 @@
 import ast
 import re
 
-from tests.house.sources import FOLDERS, python_files, trees
+from tests.conventions.sources import FOLDERS, python_files, trees
 
 EMPTY_WORDS = {
     "utils",

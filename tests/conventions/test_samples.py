@@ -10,7 +10,7 @@ import pytest
 from benchmarks.samples import DECLARED
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input.causes import CAUSES
-from tests.house.sources import last_name, python_files
+from tests.conventions.sources import last_name, python_files
 
 SHARED = {"__init__", "demo", "images", "training"}
 SAMPLES = {

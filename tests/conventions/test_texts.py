@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.house.sources import ROOT, kept_files
+from tests.conventions.sources import ROOT, kept_files
 
 OTHER_PROJECT = re.compile(r"pip\d? install[^\n`]*\b" + "perfscope" + r"(?![-\w/.])")
 DEVELOPERS_PATH = re.compile(

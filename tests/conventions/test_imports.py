@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.house.sources import ROOT, python_files, trees
+from tests.conventions.sources import ROOT, python_files, trees
 
 PROBE = "perfscope/agent/probe"
 OLDEST_TARGET = (3, 8)

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from tests.house.sources import PACKAGE, ROOT
+from tests.conventions.sources import PACKAGE, ROOT
 
 
 @pytest.fixture(scope="module")

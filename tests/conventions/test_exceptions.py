@@ -4,7 +4,7 @@ runs in foreign processes.
 
 import ast
 
-from tests.house.sources import trees
+from tests.conventions.sources import trees
 
 BROAD = {"Exception", "BaseException"}
 ALLOWED = {

@@ -11,7 +11,7 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input.causes import CAUSES
 from perfscope.cli import name_of, parser
 from perfscope.commands import COMMANDS
-from tests.house.sources import ROOT
+from tests.conventions.sources import ROOT
 
 WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(FOLDER.rglob("*.md"))]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s#]+)(?:#[^)]*)?\)")

@@ -20,7 +20,7 @@ from perfscope.commands.export import FORMATS
 from perfscope.traces.readers import READERS
 from perfscope.traces.writers import WRITERS
 from perfscope.ui.dashboard.pages import PAGES
-from tests.house.sources import last_name, modules, trees
+from tests.conventions.sources import last_name, modules, trees
 
 
 @pytest.mark.parametrize(
