@@ -1,6 +1,4 @@
-"""What is plugged in stands in one tuple: every file of the folder is in it, and is called what its
-file is called.
-"""
+"""Lists of findings, commands, readers and so on: complete, and named like their files."""
 
 import ast
 import inspect
@@ -36,7 +34,7 @@ from tests.conventions.sources import last_name, modules, trees
 def test_every_file_of_a_folder_is_in_its_tuple_once(
     folder: str, listed: tuple[ModuleType, ...]
 ) -> None:
-    assert sorted(modules(folder)) == sorted(last_name(one) for one in listed)
+    assert sorted(modules(folder)) == sorted(last_name(module) for module in listed)
 
 
 def test_every_finding_of_a_subject_is_listed_once() -> None:
@@ -60,7 +58,7 @@ def test_no_finding_imports_another() -> None:
     }
 
 
-def test_the_check_of_imports_sees_one() -> None:
+def test_the_check_of_imports_finds_an_import() -> None:
     imports = grimp.build_graph("perfscope")
     assert "perfscope.analyzer.input.input_bound" in imports.find_upstream_modules(
         "perfscope.analyzer.input.what_if"
@@ -68,7 +66,9 @@ def test_the_check_of_imports_sees_one() -> None:
 
 
 def test_every_collector_is_listed() -> None:
-    assert modules("agent/collectors") == {one.__module__.rsplit(".", 1)[-1] for one in COLLECTORS}
+    assert modules("agent/collectors") == {
+        collector.__module__.rsplit(".", 1)[-1] for collector in COLLECTORS
+    }
 
 
 def test_every_part_of_the_probe_is_sent() -> None:
@@ -76,7 +76,7 @@ def test_every_part_of_the_probe_is_sent() -> None:
 
 
 @pytest.mark.parametrize("rule", FINDINGS, ids=lambda rule: rule.id)
-def test_a_rule_is_documented_in_a_file_of_its_name(rule: Rule) -> None:
+def test_a_rule_is_documented_in_the_file_named_after_it(rule: Rule) -> None:
     assert rule.module.rsplit(".", 1)[-1].replace("_", "-") == rule.id
     at = [rule.documentation.find(f"\n{heading}\n") for heading in HEADINGS]
     assert at[0] > 0 and at == sorted(at), (
@@ -93,34 +93,34 @@ def test_a_rule_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=last_name)
-def test_a_cause_is_whole(cause: ModuleType) -> None:
+def test_a_cause_is_complete(cause: ModuleType) -> None:
     assert last_name(cause).replace("_", "-") == cause.CAUSE
     assert cause.__doc__
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=last_name)
-def test_a_command_is_whole(command: ModuleType) -> None:
+def test_a_command_is_complete(command: ModuleType) -> None:
     assert command.__doc__ and {"ARGUMENTS", "add_arguments", "run"} <= set(vars(command))
     assert inspect.get_annotations(command.run, eval_str=True)["args"] is command.ARGUMENTS
 
 
 @pytest.mark.parametrize("reader", READERS, ids=last_name)
-def test_a_reader_is_whole(reader: ModuleType) -> None:
+def test_a_reader_is_complete(reader: ModuleType) -> None:
     assert reader.__doc__ and {"sniff", "read"} <= set(vars(reader))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=last_name)
-def test_a_page_is_whole(page: ModuleType) -> None:
+def test_a_page_is_complete(page: ModuleType) -> None:
     assert page.__doc__ and {"PATH", "TITLE", "not_applicable", "layout", "register"} <= set(
         vars(page)
     )
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=last_name)
-def test_a_writer_is_whole_and_offered(writer: ModuleType) -> None:
+def test_a_writer_is_complete_and_offered(writer: ModuleType) -> None:
     assert writer.__doc__ and {"NAME", "SUFFIX", "write"} <= set(vars(writer))
     assert last_name(writer) == writer.NAME and writer.NAME in FORMATS
 
 
-def test_no_format_is_offered_that_nobody_writes() -> None:
+def test_every_offered_format_has_a_writer() -> None:
     assert [writer.NAME for writer in WRITERS] == list(FORMATS)

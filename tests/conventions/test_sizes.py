@@ -1,4 +1,4 @@
-"""Files and functions stay small enough to be read at once."""
+"""Sizes of files and functions."""
 
 import statistics
 

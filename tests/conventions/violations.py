@@ -32,12 +32,16 @@ PROTOCOL_FUNCTIONS = frozenset(
         *("sniff", "read"),  # a reader
         *("write",),  # a writer
         *("not_applicable", "layout", "register"),  # a page of the dashboard
-        *("detect",),  # a finding, a cause
+        *("detect",),  # a finding
+        *("applies", "remedy"),  # a cause of input-bound
         *("install", "start", "poll", "stop"),  # a part of the probe, a collector
         *("main",),  # a script
     }
 )
 """Functions that the code calls by name on every module of a list."""
+
+SAME_CLASS = frozenset({"PerfscopeCallback"})
+"""Public names that mean the same in each library that perfscope extends."""
 
 
 @dataclass(frozen=True, order=True)
@@ -76,22 +80,27 @@ def other_texts(suffixes: set[str]) -> Iterator[tuple[str, str]]:
             yield name, path.read_text("utf-8")
 
 
-def python_texts(path: str, tree: ast.Module, source: str) -> Iterator[tuple[int, str]]:
-    """Yield line and text of every docstring, comment, sentence and test name of a Python file.
-
-    In tests, strings other than docstrings are data.
-    """
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    in_tests = path.startswith("tests/")
+def documentation_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield line and text of every docstring, and the words of the name of every test."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     for node in ast.walk(tree):
-        if in_tests and isinstance(node, documented):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                yield node.lineno, node.name.replace("_", " ")
-            if node.body and ast.get_docstring(node):
-                yield node.body[0].lineno, ast.get_docstring(node, clean=False) or ""
-        if not in_tests and isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if re.search(r"\s", node.value.strip()):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield node.lineno, node.name.replace("_", " ")
+        if isinstance(node, documented) and ast.get_docstring(node):
+            yield node.body[0].lineno, ast.get_docstring(node, clean=False) or ""
+
+
+def strings_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield line and value of every string of several words, docstrings included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            several_words = re.search(r"\s", node.value.strip())
+            if several_words:
                 yield node.lineno, node.value
+
+
+def comments_of(source: str) -> Iterator[tuple[int, str]]:
+    """Yield line and text of every comment."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
@@ -101,9 +110,12 @@ def banned_words() -> Iterator[Violation]:
     """Yield banned words in documentation, user-facing strings, docstrings and comments."""
     sources = python_files(*FOLDERS)
     for path, tree in trees(*FOLDERS).items():
-        if path not in EXEMPT_FROM_WORDS:
-            for line, text in python_texts(path, tree, sources[path]):
-                yield from banned_in(path, line, text)
+        if path in EXEMPT_FROM_WORDS:
+            continue
+        # In tests, strings other than docstrings are data.
+        texts = documentation_of(tree) if path.startswith("tests/") else strings_of(tree)
+        for line, text in (*texts, *comments_of(sources[path])):
+            yield from banned_in(path, line, text)
     for path, text in other_texts(WORDED_SOURCES):
         if path in EXEMPT_FROM_WORDS:
             continue
@@ -169,7 +181,7 @@ def repeated(kinds: tuple[type[ast.stmt], ...], exempt: frozenset[str]) -> Itera
 
 def repeated_classes() -> Iterator[Violation]:
     """Yield classes whose name another module uses too."""
-    yield from repeated((ast.ClassDef,), frozenset())
+    yield from repeated((ast.ClassDef,), SAME_CLASS)
 
 
 def repeated_functions() -> Iterator[Violation]:
