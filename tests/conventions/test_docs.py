@@ -15,7 +15,9 @@ from tests.conventions.sources import ROOT
 
 WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(FOLDER.rglob("*.md"))]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s#]+)(?:#[^)]*)?\)")
-CALL = re.compile(r"^\s*(?:\$ )?(perfscope .+)$|`(perfscope [^`]+)`", re.MULTILINE)
+FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CALL = re.compile(r"^\s*(?:\$ )?(perfscope .+)$", re.MULTILINE)
+QUOTED_CALL = re.compile(r"(?<!`)`(perfscope [^`]+)`")
 SAFETY_PAGES = [FOLDER / "safety.md", ROOT / "SECURITY.md"]
 PATH = re.compile(r"`((?:tests|perfscope)/[^`\s]+)`")
 DECISIONS = sorted((FOLDER / "decisions").glob("*.md"))
@@ -52,7 +54,9 @@ def test_links_point_to_files(page: Path) -> None:
 @pytest.mark.parametrize("page", WRITTEN, ids=path_of)
 def test_every_command_line_in_a_page_parses(page: Path) -> None:
     """The command of each `perfscope ...` exists and has these options. Capitals are values."""
-    for call in (whole or quoted for whole, quoted in CALL.findall(page.read_text("utf-8"))):
+    text = page.read_text("utf-8")
+    calls = [call for block in FENCED.findall(text) for call in CALL.findall(block)]
+    for call in (*calls, *QUOTED_CALL.findall(FENCED.sub("", text))):
         words = [
             re.sub(r"^(PID|[A-Z])$", "1", word) for word in shlex.split(call, comments=True)[1:]
         ]
