@@ -63,8 +63,8 @@ samples: .venv/dev ## attach to every sample workload, with and without its fix 
 bench: .venv/dev ## measure the overhead of being attached (45 minutes, on a quiet machine)
 	$(BIN)/python -m benchmarks.overhead
 
-browser: ## install the browser for the dashboard tests, if possible
-	@tests/install_browser
+browser: ## install the browser for the dashboard tests (INSTALL_BROWSER=no: do not)
+	@test "$(INSTALL_BROWSER)" = no || tests/install_browser
 
 release-check: .venv/release ## build an sdist and wheels, install and try them (docs/releasing.md)
 	$(BIN)/python -m tests.release.check_release
