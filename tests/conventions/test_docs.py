@@ -58,7 +58,7 @@ def test_links_point_to_files(page: Path) -> None:
 @pytest.mark.parametrize("page", WRITTEN, ids=path_of)
 def test_every_command_line_in_a_page_parses(page: Path) -> None:
     """The command of each `perfscope ...` exists and has these options. Capitals are values."""
-    text = page.read_text("utf-8")
+    text = page.read_text("utf-8").replace("\\\n", " ")
     calls = [call for block in FENCED.findall(text) for call in CALL.findall(block)]
     for call in (*calls, *QUOTED_CALL.findall(FENCED.sub("", text))):
         words = [
