@@ -13,9 +13,9 @@ help: ## list the targets
 demo: .venv/demo ## start a slow training run, attach to it, print the diagnosis, write a report
 	@$(BIN)/python -m sample_workloads.demo
 
-# Two files run in parallel. Tests that compare measured times or have a time limit run alone, and so
-# does a second run of the tests that failed in parallel. `-ra` in pyproject.toml prints every skipped
-# test with its reason.
+# Two files run in parallel. Tests that compare measured times or have a time limit run alone, and
+# so does a second run of the tests that failed in parallel. `-ra` in pyproject.toml prints every
+# skipped test with its reason.
 ALONE := tests/e2e tests/safety/test_killed_tracer.py tests/agent/test_unharmed.py
 ALONE += tests/analyzer/traced/test_cpu_work.py
 PARALLEL := -n 2 --dist loadfile --ignore=$(CONVENTIONS) $(ALONE:%=--ignore=%)
@@ -38,7 +38,7 @@ test-cuda-wheel: .venv/dev ## test with the CUDA build of torch; needs no GPU, i
 	$(BIN)/python -m pytest tests/cuda_wheel/check_cuda_wheel.py
 
 # A second call continues the first. Options: make soak SOAK='--minutes 30', make soak SOAK=--growth
-soak: .venv/dev .venv-soak/programs ## attach to twelve programs 600 times; check that none is harmed (two hours)
+soak: .venv/dev .venv-soak/programs ## attach to twelve programs 600 times (two hours)
 	$(BIN)/python -m tests.safety.soak --python .venv-soak/bin/python $(SOAK)
 
 check: .venv/dev ## run formatter, linter, type checker, import contracts, conventions

@@ -4,6 +4,7 @@ A test fails when they are out of date.
 """
 
 import inspect
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
@@ -18,14 +19,15 @@ from perfscope.traces.device_counters import COUNTERS
 from perfscope.traces.schema import TABLES
 
 FOLDER = Path(__file__).parent
+COLUMNS = 99
 EXIT_CODES = (
     "Exit codes: 0 done, whatever the verdict; 1 failed; 2 bad usage or unreadable input; 3 and 4\n"
     "are reserved. `run` exits with the code of its command. A recording that Ctrl-C ends prints\n"
     "its report and exits with 0, or with 130 when nothing was printed."
 )
 KINDS_OF_COUNTERS = (
-    "A `total` grows from the time the driver was loaded, a `state` is the value at `ts`, a `mean`"
-    " covers the interval that ends at `ts`."
+    "A `total` grows from the time the driver was loaded, a `state` is the value at `ts`, a\n"
+    "`mean` covers the interval that ends at `ts`."
 )
 
 
@@ -38,7 +40,8 @@ def findings() -> str:
         parts.append(f"## {rule.id}\n\n{sections(rule.documentation)}\n")
     parts.append("## Causes of input-bound\n")
     for cause in CAUSES:
-        parts.append(f"- **{cause.CAUSE}**: {one_line(cause.__doc__)}")
+        item = f"- **{cause.CAUSE}**: {one_line(cause.__doc__)}"
+        parts.append(textwrap.fill(item, COLUMNS, subsequent_indent="  "))
     return "\n".join(parts) + "\n"
 
 
@@ -52,10 +55,10 @@ def sections(text: str) -> str:
 
     A heading is a line without indent above an indented text.
     """
+    source = text.splitlines()
     lines = []
-    for line in text.splitlines():
-        indented = line.startswith("    ")
-        heading = line and not indented and not line.rstrip().endswith((".", ","))
+    for line, following in zip(source, [*source[1:], ""], strict=True):
+        heading = line and not line.startswith(" ") and following.startswith("    ")
         lines.append(f"**{line}**\n" if heading else line.strip())
     return "\n".join(lines)
 

@@ -64,8 +64,8 @@ def build_sdist(folder: Path) -> Path:
 def build_wheel(sdist: Path, folder: Path, compiler: bool) -> Path:
     """Build a wheel from the sdist, as pip does on a machine with or without a C compiler."""
     without = {} if compiler else {"CC": "/bin/false"}
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-cache-dir", "-w", folder]
-    run([*command, sdist], folder, **without)
+    options = ["--no-deps", "--no-cache-dir", "--wheel-dir", str(folder)]
+    run([sys.executable, "-m", "pip", "wheel", *options, sdist], folder, **without)
     (wheel,) = folder.glob("perfscope_ml-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         libraries = [name for name in archive.namelist() if name.endswith(".so")]
