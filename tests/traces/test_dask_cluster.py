@@ -21,7 +21,7 @@ from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.load import load
 from perfscope.traces.schema import TABLES
-from tests.house.sources import ROOT
+from tests.conventions.sources import ROOT
 from tests.running import until
 from tests.traces.made_ranks import made_ranks
 

@@ -13,7 +13,7 @@ import pytest
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import perfetto
-from tests.house.sources import ROOT
+from tests.conventions.sources import ROOT
 from tests.traces.writers.traces import ODD_NAMES, cells, odd_trace
 
 SHARED = ROOT.parent / "shared/traces"

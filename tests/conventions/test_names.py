@@ -1,9 +1,9 @@
-"""Names say what a thing is; every module says what it is for."""
+"""Names of modules and classes, and a docstring in every module."""
 
 import ast
 import re
 
-from tests.house.sources import FOLDERS, python_files, trees
+from tests.conventions.sources import FOLDERS, python_files, trees
 
 EMPTY_WORDS = {
     "utils",
@@ -19,7 +19,7 @@ EMPTY_WORDS = {
 }
 
 
-def test_no_module_or_folder_has_a_name_that_says_nothing() -> None:
+def test_no_module_or_folder_has_an_empty_name() -> None:
     words = {name: set(re.split(r"[/_.]", name)) & EMPTY_WORDS for name in python_files(*FOLDERS)}
     assert {name for name, empty in words.items() if empty} == set()
 
@@ -35,7 +35,7 @@ def test_no_class_is_a_base_or_a_manager() -> None:
     assert named == set()
 
 
-def test_every_module_says_what_it_is_for() -> None:
+def test_every_module_has_a_docstring() -> None:
     assert [
         name for name, tree in trees(*FOLDERS).items() if tree.body and not ast.get_docstring(tree)
     ] == []

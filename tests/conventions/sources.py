@@ -1,4 +1,4 @@
-"""The files of the repository, read once, for the tests that hold its rules."""
+"""The files of the repository, read once, for the tests of its conventions."""
 
 import ast
 import subprocess
@@ -16,19 +16,19 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @cache
 def python_files(*folders: str) -> dict[str, str]:
-    """Path from the root of the repository -> text, of every Python file in these folders."""
+    """Return path from the root -> text, of every Python file in these folders."""
     found = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
     return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in found}
 
 
 @cache
 def trees(*folders: str) -> dict[str, ast.Module]:
-    """Path from the root of the repository -> its syntax tree."""
+    """Return path from the root -> syntax tree, of every Python file in these folders."""
     return {name: ast.parse(text) for name, text in python_files(*folders).items()}
 
 
 def functions(*folders: str) -> Iterator[tuple[str, Function]]:
-    """Every function and method, however deep, as (FILE:NAME, node)."""
+    """Yield every function and method, nested ones too, as (FILE:NAME, node)."""
     for name, tree in trees(*folders).items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -36,25 +36,23 @@ def functions(*folders: str) -> Iterator[tuple[str, Function]]:
 
 
 def line_count(node: Function) -> int:
-    """Lines from `def` to the last statement, both counted."""
+    """Return the number of lines from `def` to the last statement."""
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 def modules(folder: str) -> set[str]:
-    """The names of the modules in one folder of the package."""
+    """Return the names of the modules in one folder of the package."""
     return {path.stem for path in (PACKAGE / folder).glob("*.py")} - {"__init__"}
 
 
 def last_name(module: object) -> str:
-    """`a.b.c` -> `c`."""
+    """Return the last part of a module's dotted name."""
     return str(getattr(module, "__name__", "")).rsplit(".", 1)[-1]
 
 
 @cache
 def kept_files() -> tuple[Path, ...]:
-    """What git keeps or would keep; outside a checkout every file that is not the product of a
-    run.
-    """
+    """Return the files that git tracks or would add; outside a checkout, every source file."""
     git = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(git, capture_output=True, text=True)
     if listed.returncode == 0 and listed.stdout:

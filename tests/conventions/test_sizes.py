@@ -1,8 +1,8 @@
-"""Files and functions stay small enough to be read at once."""
+"""Sizes of files and functions."""
 
 import statistics
 
-from tests.house.sources import FOLDERS, functions, line_count, python_files
+from tests.conventions.sources import FOLDERS, functions, line_count, python_files
 
 FILE_LIMIT, FILE_MEDIAN = 500, 150
 FUNCTION_LIMIT, FUNCTION_P90, FUNCTION_MEDIAN = 150, 50, 15

@@ -1,6 +1,4 @@
-"""The wheel holds all of the package and nothing else: also what is read as text, and the mark that
-types are there.
-"""
+"""The wheel: every file of the package and no other, data files and `py.typed` included."""
 
 import shutil
 import subprocess
@@ -9,12 +7,12 @@ import zipfile
 
 import pytest
 
-from tests.house.sources import PACKAGE, ROOT
+from tests.conventions.sources import PACKAGE, ROOT
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Built from a copy: a build leaves its products beside its sources."""
+    """Build from a copy, because a build writes next to its sources."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
     shutil.copytree(
         PACKAGE, source / "perfscope", ignore=shutil.ignore_patterns("__pycache__", "*.so")
@@ -39,12 +37,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 def text(wheel: zipfile.ZipFile, name: str) -> str:
-    """One file of the folder that describes the wheel."""
-    (path,) = [one for one in wheel.namelist() if one.endswith(f".dist-info/{name}")]
+    """Return the content of one metadata file of the wheel."""
+    (path,) = [packed for packed in wheel.namelist() if packed.endswith(f".dist-info/{name}")]
     return wheel.read(path).decode()
 
 
-def test_every_file_of_the_package_is_in_it_and_no_other(wheel: zipfile.ZipFile) -> None:
+def test_it_contains_every_file_of_the_package_and_no_other(wheel: zipfile.ZipFile) -> None:
     packed = {
         name for name in wheel.namelist() if ".dist-info/" not in name and not name.endswith(".so")
     }
@@ -63,12 +61,12 @@ def test_every_file_of_the_package_is_in_it_and_no_other(wheel: zipfile.ZipFile)
 
 
 def test_it_is_named_and_licensed_and_has_its_command(wheel: zipfile.ZipFile) -> None:
-    said = text(wheel, "METADATA")
-    assert "\nName: perfscope-ml\n" in said and "\nLicense-Expression: Apache-2.0\n" in said
+    metadata = text(wheel, "METADATA")
+    assert "\nName: perfscope-ml\n" in metadata and "\nLicense-Expression: Apache-2.0\n" in metadata
     assert "perfscope = perfscope.cli:main" in text(wheel, "entry_points.txt")
 
 
-def test_torch_comes_only_when_asked_for(wheel: zipfile.ZipFile) -> None:
+def test_torch_is_an_optional_dependency(wheel: zipfile.ZipFile) -> None:
     needed = [
         line
         for line in text(wheel, "METADATA").splitlines()
@@ -77,14 +75,14 @@ def test_torch_comes_only_when_asked_for(wheel: zipfile.ZipFile) -> None:
     assert needed and all("extra ==" in line for line in needed)
 
 
-def test_floors_of_versions_and_no_ceilings(wheel: zipfile.ZipFile) -> None:
+def test_versions_have_lower_bounds_only(wheel: zipfile.ZipFile) -> None:
     needed = [
         line for line in text(wheel, "METADATA").splitlines() if line.startswith("Requires-Dist: ")
     ]
     assert [line for line in needed if "<" in line or "==" in line.split(";")[0]] == []
 
 
-def test_it_says_the_version_that_the_package_says(wheel: zipfile.ZipFile) -> None:
+def test_its_version_is_the_version_of_the_package(wheel: zipfile.ZipFile) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "perfscope", "--version"], capture_output=True, text=True, cwd=ROOT
     )

@@ -1,6 +1,4 @@
-"""What is plugged in stands in one tuple: every file of the folder is in it, and is called what its
-file is called.
-"""
+"""Lists of findings, commands, readers and so on: complete, and named like their files."""
 
 import ast
 import inspect
@@ -22,7 +20,7 @@ from perfscope.traces.readers import READERS
 from perfscope.traces.writer import Writer
 from perfscope.traces.writers import WRITERS
 from perfscope.ui.dashboard.pages import PAGES
-from tests.house.sources import last_name, modules, trees
+from tests.conventions.sources import last_name, modules, trees
 
 
 @pytest.mark.parametrize(
@@ -36,7 +34,7 @@ from tests.house.sources import last_name, modules, trees
 def test_every_file_of_a_folder_is_in_its_tuple_once(
     folder: str, listed: tuple[ModuleType, ...]
 ) -> None:
-    assert sorted(modules(folder)) == sorted(last_name(one) for one in listed)
+    assert sorted(modules(folder)) == sorted(last_name(module) for module in listed)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +67,7 @@ def test_no_finding_imports_another() -> None:
     }
 
 
-def test_the_check_of_imports_sees_one() -> None:
+def test_the_check_of_imports_finds_an_import() -> None:
     imports = grimp.build_graph("perfscope")
     assert "perfscope.analyzer.input.input_bound" in imports.find_upstream_modules(
         "perfscope.analyzer.input.what_if"
@@ -77,7 +75,9 @@ def test_the_check_of_imports_sees_one() -> None:
 
 
 def test_every_collector_is_listed() -> None:
-    assert modules("agent/collectors") == {one.__module__.rsplit(".", 1)[-1] for one in COLLECTORS}
+    assert modules("agent/collectors") == {
+        collector.__module__.rsplit(".", 1)[-1] for collector in COLLECTORS
+    }
 
 
 def test_every_part_of_the_probe_is_sent() -> None:
@@ -85,7 +85,7 @@ def test_every_part_of_the_probe_is_sent() -> None:
 
 
 @pytest.mark.parametrize("rule", FINDINGS, ids=lambda rule: rule.id)
-def test_a_rule_is_documented_in_a_file_of_its_name(rule: Rule) -> None:
+def test_a_rule_is_documented_in_the_file_named_after_it(rule: Rule) -> None:
     assert rule.module.rsplit(".", 1)[-1].replace("_", "-") == rule.id
     at = [rule.documentation.find(f"\n{heading}\n") for heading in HEADINGS]
     assert at[0] > 0 and at == sorted(at), (
@@ -102,19 +102,19 @@ def test_a_rule_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=last_name)
-def test_a_cause_is_whole(cause: ModuleType) -> None:
+def test_a_cause_is_complete(cause: ModuleType) -> None:
     assert last_name(cause).replace("_", "-") == cause.CAUSE
     assert cause.__doc__
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=last_name)
-def test_a_command_is_whole(command: ModuleType) -> None:
+def test_a_command_is_complete(command: ModuleType) -> None:
     assert command.__doc__ and {"ARGUMENTS", "add_arguments", "run"} <= set(vars(command))
     assert inspect.get_annotations(command.run, eval_str=True)["args"] is command.ARGUMENTS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=last_name)
-def test_a_page_is_whole(page: ModuleType) -> None:
+def test_a_page_is_complete(page: ModuleType) -> None:
     assert page.__doc__ and {"PATH", "TITLE", "not_applicable", "layout", "register"} <= set(
         vars(page)
     )

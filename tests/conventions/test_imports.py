@@ -1,6 +1,4 @@
-"""What may import what, beyond the floors that import-linter holds; and what a start of perfscope
-costs.
-"""
+"""Imports that import-linter does not check: of the probe, and at the start of each command."""
 
 import ast
 import json
@@ -10,16 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.house.sources import ROOT, python_files, trees
+from tests.conventions.sources import ROOT, python_files, trees
 
 PROBE = "perfscope/agent/probe"
 OLDEST_TARGET = (3, 8)
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module that is imported at run time, also inside functions; what only a type checker
-    sees is left out.
-    """
+    """Yield every module imported at runtime, also inside functions, but not for types only."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -35,10 +31,10 @@ def imported(tree: ast.AST) -> Iterator[str]:
         yield from imported(node)
 
 
-def loaded(statement: str, *of: str) -> list[str]:
-    """Which of these modules a fresh interpreter has loaded after one statement."""
+def loaded(statement: str, *modules: str) -> list[str]:
+    """Return which of these modules a new interpreter has loaded after one statement."""
     code = (
-        f"import json, sys; {statement}; print(json.dumps([name for name in {of!r} if name in"
+        f"import json, sys; {statement}; print(json.dumps([name for name in {modules!r} if name in"
         " sys.modules]))"
     )
     done = subprocess.run(
@@ -49,9 +45,7 @@ def loaded(statement: str, *of: str) -> list[str]:
 
 
 def test_the_probe_imports_the_standard_library_only() -> None:
-    """torch, and whatever else the target has, is looked up in `sys.modules`; importing it would
-    change the target.
-    """
+    """The probe finds torch in `sys.modules`; importing a package would change the target."""
     foreign = {
         f"{name}: {module}"
         for name, tree in trees(PROBE).items()
@@ -62,18 +56,18 @@ def test_the_probe_imports_the_standard_library_only() -> None:
 
 
 @pytest.mark.parametrize("name", python_files(PROBE))
-def test_the_probe_is_written_in_the_python_of_its_oldest_target(name: str) -> None:
+def test_the_probe_parses_in_the_oldest_supported_python(name: str) -> None:
     ast.parse(python_files(PROBE)[name], name, feature_version=OLDEST_TARGET)
 
 
-def test_the_check_sees_imports_inside_functions_and_in_relative_form() -> None:
+def test_the_check_finds_nested_and_relative_imports() -> None:
     text = (
         "def f():\n    import torch\n    from . import core\nif TYPE_CHECKING:\n    import pandas"
     )
     assert list(imported(ast.parse(text))) == ["torch", "."]
 
 
-def test_importing_perfscope_pulls_in_nothing_heavy() -> None:
+def test_importing_perfscope_loads_no_large_package() -> None:
     assert (
         loaded(
             "import perfscope",
@@ -90,15 +84,15 @@ def test_importing_perfscope_pulls_in_nothing_heavy() -> None:
     )
 
 
-def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
+def test_the_command_line_starts_without_packages_of_single_commands() -> None:
     assert loaded("import perfscope.cli", "pandas", "plotly", "dash", "torch") == []
 
 
-def test_a_trace_is_begun_to_be_read_before_what_its_tables_need_is_imported() -> None:
+def test_reading_a_trace_starts_before_pandas_is_imported() -> None:
     assert loaded("import perfscope.traces.load", "pandas", "pyarrow", "rich", "torch") == []
 
 
-def test_an_answer_that_was_kept_is_shown_without_tables() -> None:
+def test_a_cached_diagnosis_is_shown_without_pandas() -> None:
     assert (
         loaded(
             "import perfscope.ui.kept_answer, perfscope.ui.terminal.diagnosis_view",
@@ -109,7 +103,7 @@ def test_an_answer_that_was_kept_is_shown_without_tables() -> None:
     )
 
 
-def test_recording_needs_no_tables_no_figures_and_no_torch() -> None:
+def test_recording_loads_no_pandas_plotly_or_torch() -> None:
     assert loaded("import perfscope.agent.recorder", "pandas", "plotly", "dash", "torch") == []
 
 

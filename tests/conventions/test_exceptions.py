@@ -1,10 +1,8 @@
-"""Everything is caught in four places only: around each finding, each step of a recording, what
-runs in foreign processes.
-"""
+"""Broad `except` clauses: only in the guards around findings, recordings and injected code."""
 
 import ast
 
-from tests.house.sources import trees
+from tests.conventions.sources import trees
 
 BROAD = {"Exception", "BaseException"}
 ALLOWED = {
@@ -15,14 +13,14 @@ ALLOWED = {
     "perfscope/agent/probe/guard.py",
     "perfscope/agent/probe/patches.py",
 }
-"""The sitecustomize hook and the watch run at the start of a command's Python processes; guard is
-what runs inside a process that was entered; patches only notes what the program's own call raises,
-and raises it on.
+"""The sitecustomize hook and the torch import watch run when a command's Python processes start.
+`probe/guard.py` runs in the target; `probe/patches.py` records what the program's call raises, and
+raises it again.
 """
 
 
 def names(node: ast.expr | None) -> set[str]:
-    """What an `except` or a `suppress` catches; a bare `except` catches BaseException."""
+    """Return what an `except` or `suppress` catches; a bare `except` catches BaseException."""
     if node is None:
         return {"BaseException"}
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
@@ -36,7 +34,7 @@ def catches_broadly(node: ast.AST) -> bool:
     return False
 
 
-def test_broad_except_stands_where_it_is_allowed_and_nowhere_else() -> None:
+def test_broad_except_is_in_the_guards_only() -> None:
     broad = {
         name
         for name, tree in trees("perfscope").items()
@@ -45,7 +43,7 @@ def test_broad_except_stands_where_it_is_allowed_and_nowhere_else() -> None:
     assert broad == ALLOWED
 
 
-def test_the_check_knows_every_way_to_catch_everything() -> None:
+def test_the_check_finds_every_way_to_catch_everything() -> None:
     ways = ("except:", "except Exception:", "except (OSError, BaseException) as error:")
     texts = [f"try: pass\n{way} pass" for way in ways] + [
         "with contextlib.suppress(Exception): pass"

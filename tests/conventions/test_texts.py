@@ -1,10 +1,10 @@
-"""What no text of the repository may say."""
+"""Strings that no file of the repository may contain."""
 
 import re
 
 import pytest
 
-from tests.house.sources import ROOT, kept_files
+from tests.conventions.sources import ROOT, kept_files
 
 OTHER_PROJECT = re.compile(r"pip\d? install[^\n`]*\b" + "perfscope" + r"(?![-\w/.])")
 DEVELOPERS_PATH = re.compile(
@@ -27,16 +27,16 @@ def texts() -> dict[str, str]:
     ],
     ids=["the other project's name", "a path of one machine"],
 )
-def test_no_text_says(forbidden: re.Pattern[str], why: str) -> None:
-    said = {
+def test_no_file_contains(forbidden: re.Pattern[str], why: str) -> None:
+    found_in = {
         name: found[0]
         for name, text in texts().items()
         if (found := forbidden.search(EXAMPLES.sub("", text)))
     }
-    assert said == {}, why
+    assert found_in == {}, why
 
 
-def test_the_patterns_find_what_they_are_for() -> None:
+def test_the_patterns_match_what_they_forbid() -> None:
     other = "perf" + "scope"
     assert OTHER_PROJECT.search(f"pip install {other}") and OTHER_PROJECT.search(
         f"python -m pip install -U {other}[torch]"
@@ -47,5 +47,5 @@ def test_the_patterns_find_what_they_are_for() -> None:
     assert DEVELOPERS_PATH.search("/" + "root/x") and not DEVELOPERS_PATH.search("/proc/1/root/lib")
 
 
-def test_the_texts_are_there() -> None:
+def test_the_main_files_are_checked() -> None:
     assert {"README.md", "CONTRIBUTING.md", "pyproject.toml", "perfscope/cli.py"} <= set(texts())
