@@ -53,7 +53,7 @@ def answer_trace(
     about_to_print()
     print_answer(diagnosis, trace, json=json)
     if kept_for is not None:
-        from perfscope.ui.kept_answer import keep_answer
+        from perfscope.ui.answer_cache import keep_answer
         from perfscope.ui.phrases import about
 
         keep_answer(kept_for, about(diagnosis, trace), diagnosis)
@@ -68,7 +68,7 @@ def answered_again(path: Path, *, json: bool) -> bool:
     """Print the answer that was kept for the trace at `path`; False when there is none that
     counts.
     """
-    from perfscope.ui.kept_answer import recalled_answer
+    from perfscope.ui.answer_cache import recalled_answer
 
     answer = recalled_answer(path)
     if answer is not None:
@@ -136,7 +136,7 @@ def encoded(diagnosis: "Diagnosis") -> str:
 
 
 def save(trace: "Trace", diagnosis: "Diagnosis", path: Path) -> None:
-    from perfscope.ui.report import write_report
+    from perfscope.ui.html.report import write_report
 
     try:
         write_report(trace, diagnosis, path)

@@ -20,7 +20,7 @@ from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
 from perfscope.traces.jobs.job import merged
 from perfscope.traces.jobs.recordings import Chosen, Recording
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.rank_rows import rank_rows
+from perfscope.ui.html.rank_rows import rank_rows
 from perfscope.ui.phrases import subject
 from perfscope.ui.terminal.rank_bars import rank_bars
 from tests import build

@@ -101,7 +101,7 @@ def test_a_trace_is_begun_to_be_read_before_what_its_tables_need_is_imported() -
 def test_an_answer_that_was_kept_is_shown_without_tables() -> None:
     assert (
         loaded(
-            "import perfscope.ui.kept_answer, perfscope.ui.terminal.diagnosis_view",
+            "import perfscope.ui.answer_cache, perfscope.ui.terminal.diagnosis_view",
             "pandas",
             "torch",
         )

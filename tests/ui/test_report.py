@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose
-from perfscope.ui.report import write_report
+from perfscope.ui.html.report import write_report
 from perfscope.ui.theme import DARK, LIGHT
 from tests.build import trace
 from tests.running import until

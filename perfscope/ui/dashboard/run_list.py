@@ -9,12 +9,12 @@ from dash.development.base_component import Component
 from perfscope.analyzer.diagnosis import BudgetEntry
 from perfscope.analyzer.number_text import digits, ms
 from perfscope.traces.contents import Found
-from perfscope.ui.blocks.markup import prose
-from perfscope.ui.blocks.rank_rows import part
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.shell import notice
 from perfscope.ui.dashboard.verdicts import Judged, Verdicts
+from perfscope.ui.html.markup import prose
+from perfscope.ui.html.rank_rows import part
 from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import bound_by, gain
 from perfscope.ui.terminal.rank_bars import largest_first

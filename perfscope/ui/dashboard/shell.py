@@ -7,9 +7,9 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from perfscope.ui.blocks.overview import who
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.view import View
+from perfscope.ui.html.overview import who
 
 KEYS = (
     ("1 to 9", "go to a page"),

@@ -11,13 +11,13 @@ from perfscope.analyzer.input.what_if import MOST_WORKERS, WhatIf, pipeline_of, 
 from perfscope.analyzer.number_text import ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.sections import Section, span_s
 from perfscope.ui.dashboard.cards import graph, plain
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.figures.batch_times import depths, queue
 from perfscope.ui.figures.fetch_split import fetch_split
 from perfscope.ui.figures.what_if_curve import what_if_curve
+from perfscope.ui.html.sections import Section, span_s
 from perfscope.ui.phrases import factor
 
 PATH, TITLE = "input", "Input pipeline"

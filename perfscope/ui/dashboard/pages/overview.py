@@ -5,12 +5,12 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.overview import the_answer
-from perfscope.ui.blocks.sections import of_budget, of_steps
-from perfscope.ui.blocks.unknowns import unknowns
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.report import UNDER_THE_BAR, chart
+from perfscope.ui.html.overview import the_answer
+from perfscope.ui.html.report import UNDER_THE_BAR, chart
+from perfscope.ui.html.sections import of_budget, of_steps
+from perfscope.ui.html.unknowns import unknowns
 
 PATH, TITLE = "overview", "Overview"
 

@@ -7,9 +7,9 @@ from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Speedup
 from perfscope.analyzer.number_text import digits, ms
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.finding_cards import findings
-from perfscope.ui.blocks.markup import door, escape, prose
-from perfscope.ui.blocks.rank_rows import rank_rows
+from perfscope.ui.html.finding_cards import findings
+from perfscope.ui.html.markup import door, escape, prose
+from perfscope.ui.html.rank_rows import rank_rows
 from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import (
     amount,

@@ -2,7 +2,7 @@
 
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Finding
 from perfscope.analyzer.number_text import percent
-from perfscope.ui.blocks.markup import door, escape, prose
+from perfscope.ui.html.markup import door, escape, prose
 from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import claims, cost, gain, name_of, title
 

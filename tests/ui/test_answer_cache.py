@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from perfscope.traces.cache.place import answer_file, table_folder
-from perfscope.ui import kept_answer
-from perfscope.ui.kept_answer import recalled_answer, thin_out
+from perfscope.ui import answer_cache
+from perfscope.ui.answer_cache import recalled_answer, thin_out
 from tests.running import perfscope
 from tests.traces.kineto.events import event, kernel, launch, written
 
@@ -61,7 +61,7 @@ def test_another_code_or_another_file_is_asked_anew(
     assert recalled_answer(trace_file) is None
     place.write_bytes(whole)
     (trace_file.parent / "rule.py").write_text("")
-    monkeypatch.setattr(kept_answer, "PACKAGE", trace_file.parent)
+    monkeypatch.setattr(answer_cache, "PACKAGE", trace_file.parent)
     assert recalled_answer(trace_file) is None
     monkeypatch.undo()
     assert recalled_answer(trace_file) is not None

@@ -4,9 +4,9 @@ own, without script.
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.markup import escape
-from perfscope.ui.blocks.overview import the_answer, who
-from perfscope.ui.report import style
+from perfscope.ui.html.markup import escape
+from perfscope.ui.html.overview import the_answer, who
+from perfscope.ui.html.report import style
 
 HEIGHT_PX, FINDING_PX = 360, 190
 NOT_WITHOUT_SCRIPT = ".doors,.hint{display:none}a{pointer-events:none}"

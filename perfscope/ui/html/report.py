@@ -15,15 +15,15 @@ import plotly.graph_objects as go
 from perfscope import __version__
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.devices import devices
-from perfscope.ui.blocks.markup import escape
-from perfscope.ui.blocks.overview import overview
-from perfscope.ui.blocks.roof_sections import roof_sections
-from perfscope.ui.blocks.sections import Section, sections
-from perfscope.ui.blocks.tables import Table, table_card
-from perfscope.ui.blocks.trace_sections import evidence_of_a_trace
-from perfscope.ui.blocks.unknowns import unknowns
-from perfscope.ui.bundle import plotly_script, plotly_source
+from perfscope.ui.html.devices import devices
+from perfscope.ui.html.markup import escape
+from perfscope.ui.html.overview import overview
+from perfscope.ui.html.plotly_bundle import plotly_script, plotly_source
+from perfscope.ui.html.roof_sections import roof_sections
+from perfscope.ui.html.sections import Section, sections
+from perfscope.ui.html.tables import Table, table_card
+from perfscope.ui.html.trace_sections import evidence_of_a_trace
+from perfscope.ui.html.unknowns import unknowns
 from perfscope.ui.output_file import write_output
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline

@@ -5,7 +5,7 @@ looking cost.
 from perfscope.analyzer.diagnosis import Diagnosis, Source
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.markup import escape, prose
+from perfscope.ui.html.markup import escape, prose
 from perfscope.ui.phrases import missing, overhead
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from perfscope.analyzer.number_text import megabytes, ms, percent
-from perfscope.ui.blocks.markup import door, escape
+from perfscope.ui.html.markup import door, escape
 
 MOST_ROWS = 120
 LONGEST_NAME = 400

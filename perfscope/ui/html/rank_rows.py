@@ -4,7 +4,7 @@ so.
 
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, ProcessBudget
 from perfscope.analyzer.number_text import percent
-from perfscope.ui.blocks.markup import escape
+from perfscope.ui.html.markup import escape
 from perfscope.ui.phrases import label
 from perfscope.ui.terminal.rank_bars import MOST_NAMED, largest_first, rank_name
 from perfscope.ui.theme import texture
