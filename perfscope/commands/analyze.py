@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from perfscope.commands.verbose_option import add_verbose_option
+
 
 @dataclass(frozen=True)
 class AnalyzeArguments:
@@ -19,6 +21,7 @@ class AnalyzeArguments:
     json: bool
     no_cache: bool
     html: Path | None
+    verbose: bool
     dask: str | None
     insecure: bool
 
@@ -43,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not keep what is read of a large trace, nor use what was kept",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    add_verbose_option(parser)
     parser.add_argument(
         "--dask",
         metavar="SCHEDULER",
@@ -61,7 +65,11 @@ def run(args: AnalyzeArguments) -> int:
     alone = (
         args.path[0] if len(args.path) == 1 and not args.no_cache and args.dask is None else None
     )
-    if alone is not None and args.html is None and answered_again(alone, json=args.json):
+    if (
+        alone is not None
+        and args.html is None
+        and answered_again(alone, json=args.json, verbose=args.verbose)
+    ):
         return 0
     from perfscope.traces.load import load_all
     from perfscope.traces.readers.kineto import worth_keeping
@@ -73,4 +81,4 @@ def run(args: AnalyzeArguments) -> int:
         cluster = partial(dask_cluster, args.dask, insecure=args.insecure)
     trace = while_shown(partial(load_all, args.path, cluster), kept=not args.no_cache)
     keeps = alone if alone is not None and worth_keeping(alone) else None
-    return answer_trace(trace, json=args.json, html=args.html, kept_for=keeps)
+    return answer_trace(trace, json=args.json, html=args.html, verbose=args.verbose, kept_for=keeps)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfscope.commands.verbose_option import add_verbose_option
 from perfscope.errors import UnreadableRun, UsageError
 from perfscope.ui.terminal.output import print_line
 
@@ -59,6 +60,7 @@ class AttachArguments(DepthArguments):
     out: Path | None
     json: bool
     html: Path | None
+    verbose: bool
     ui: bool
     steered: bool
     even_with_seccomp: bool
@@ -84,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print the diagnosis as JSON, alone on stdout"
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    add_verbose_option(parser)
     parser.add_argument(
         "--ui",
         action="store_true",
@@ -377,4 +380,10 @@ def report(
     """Diagnose what was recorded and print it."""
     from perfscope.ui.answer import answer
 
-    return answer(folder, json=args.json, html=args.html, about_to_print=about_to_print)
+    return answer(
+        folder,
+        json=args.json,
+        html=args.html,
+        verbose=args.verbose,
+        about_to_print=about_to_print,
+    )

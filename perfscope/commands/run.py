@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.commands.attach import DepthArguments, add_depth_arguments, asked_window, seconds
+from perfscope.commands.verbose_option import add_verbose_option
 from perfscope.errors import UsageError
 from perfscope.ui.terminal.output import print_line
 
@@ -31,6 +32,7 @@ class RunArguments(DepthArguments):
     out: Path | None
     json: Path | None
     html: Path | None
+    verbose: bool
 
 
 ARGUMENTS = RunArguments
@@ -54,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the diagnosis as JSON; `-`: to stdout, after the command's end",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    add_verbose_option(parser)
 
 
 def run(args: RunArguments) -> int:
@@ -194,7 +197,7 @@ def print_diagnosis(out: Path, args: RunArguments) -> None:
 
     trace, diagnosis = diagnosed(out)
     if args.json is None:
-        show(diagnosis, trace, sys.stderr)
+        show(diagnosis, trace, sys.stderr, verbose=args.verbose)
     elif str(args.json) == "-":
         print_to_stdout(encoded(diagnosis))
     else:

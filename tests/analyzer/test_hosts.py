@@ -21,7 +21,7 @@ from perfscope.traces.jobs.job import merged
 from perfscope.traces.jobs.recordings import Chosen, Recording
 from perfscope.traces.trace import Trace
 from perfscope.ui.html.rank_rows import rank_rows
-from perfscope.ui.phrases import subject
+from perfscope.ui.phrases import describe_subject
 from perfscope.ui.terminal.rank_bars import rank_bars
 from tests import build
 from tests.analyzer.claims import claim
@@ -211,11 +211,11 @@ def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> Non
     together, apart = in_a_row(0), in_a_row(STEPS * 9 + 50)
     found = outcome(straggler.RULE, together, LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
-    assert subject(together)[0] == "train.py (2 ranks)"
+    assert describe_subject(together)[0] == "train.py (2 ranks)"
     found = outcome(straggler.RULE, apart, LIMITS)
     assert isinstance(found, NotChecked) and "one after the other" in found.reason
     assert apart.fact(time_budget)["peer-wait"].sum() == 0
-    assert subject(apart)[0] == "train.py (2 processes, one after the other)"
+    assert describe_subject(apart)[0] == "train.py (2 processes, one after the other)"
     told = {trace: diagnose(trace) for trace in (together, apart)}
     assert (told[together].sequential_processes, told[apart].sequential_processes) == (False, True)
     assert "one after the other" in rank_bars(told[apart], colour=False)[

@@ -1,48 +1,43 @@
-"""The budgets of a job's ranks on the page, a row each, the one that the verdict is about named
-so.
-"""
+"""The time budgets of a job's ranks: a row each, the rank of the verdict is marked."""
 
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, ProcessBudget
 from perfscope.analyzer.number_text import percent
-from perfscope.ui.html.markup import escape
-from perfscope.ui.phrases import label
-from perfscope.ui.terminal.rank_bars import MOST_NAMED, largest_first, rank_name
+from perfscope.ui.html.markup import card, escape
+from perfscope.ui.phrases import category_label, largest_parts, named_parts, rank_name
 from perfscope.ui.theme import texture
 
 
 def rank_rows(diagnosis: Diagnosis) -> str:
-    """HTML of the card; nothing for a job of one rank."""
+    """Return the card of the ranks; nothing for a job of one rank."""
     if len(diagnosis.per_process) < 2:
         return ""
-    rows = "".join(row(entry, diagnosis) for entry in diagnosis.per_process)
-    title = (
-        "The processes, one after the other: ranks only number them"
-        if diagnosis.sequential_processes
-        else "The ranks beside each other"
-    )
-    return f'<section class="card" id="ranks"><h2>{title}</h2><table>{rows}</table></section>'
+    rows = "".join(rank_row(budget, diagnosis) for budget in diagnosis.per_process)
+    title = "Time per rank"
+    if diagnosis.sequential_processes:
+        title = "Time per process (they ran one after the other; ranks only number them)"
+    return card(title, f"<table>{rows}</table>", "ranks")
 
 
-def row(entry: ProcessBudget, diagnosis: Diagnosis) -> str:
-    """Return the name, the bar and the largest parts in words."""
-    parts = largest_first(entry.time_budget)
-    bar = "".join(map(part, parts))
-    words = ", ".join(
-        f"{label(each.category)} {percent(each.share)}" for each in parts[:MOST_NAMED]
-    )
-    name = escape(rank_name(entry, diagnosis))
-    name += ", the subject of the verdict" if entry.rank == diagnosis.budget_rank else ""
+def rank_row(budget: ProcessBudget, diagnosis: Diagnosis) -> str:
+    """Return the name of a rank, its bar, and its largest parts in words."""
+    name = rank_name(budget, diagnosis)
+    if budget.rank == diagnosis.budget_rank:
+        name += " (verdict)"
+    bar = small_bar_parts(budget.time_budget)
+    words = named_parts(budget.time_budget) or "nothing was measured"
     return (
-        f'<tr><th>{name}</th><td style="width:50%"><div class="bar"'
-        f' style="height:18px;border-radius:4px">{bar}</div></td>'
-        f"<td>{escape(words or 'nothing was measured')}</td></tr>"
+        f'<tr><th>{escape(name)}</th><td style="width:50%"><div class="bar"'
+        f' style="height:18px;border-radius:4px">{bar}</div></td><td>{escape(words)}</td></tr>'
     )
 
 
-def part(each: BudgetEntry) -> str:
-    css = f"part {texture(each.category)}"
-    told = escape(f"{label(each.category)} {percent(each.share)}")
-    return (
-        f'<div class="{css}" style="flex:{each.share:.5f};--c:var(--{each.category})"'
-        f' title="{told}"></div>'
-    )
+def small_bar_parts(budget: list[BudgetEntry]) -> str:
+    """Return the parts of a small bar without labels."""
+    return "".join(small_bar_part(part) for part in largest_parts(budget))
+
+
+def small_bar_part(part: BudgetEntry) -> str:
+    """Return a part of a small bar; its tooltip has the label."""
+    tooltip = escape(f"{category_label(part.category)} {percent(part.share)}")
+    style = f"flex:{part.share:.5f};--c:var(--{part.category})"
+    return f'<div class="part {texture(part.category)}" style="{style}" title="{tooltip}"></div>'
