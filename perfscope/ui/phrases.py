@@ -80,7 +80,9 @@ def device_names(trace: "Trace") -> list[str]:
     table = trace.table("devices")
     if table is None:
         return ["no accelerator in the trace"]
-    names = table["name"].astype(object).where(table["name"].notna(), "accelerator")
+    if not table["name"].notna().any():
+        return [plural(len(table), "accelerator")]
+    names = table["name"].astype(object).where(table["name"].notna(), "unnamed accelerator")
     return counted([str(name) for name in names])
 
 

@@ -30,20 +30,34 @@ def coverage_lines(
     diagnosis: Diagnosis, trace: "Trace | None", layout: TerminalLayout
 ) -> list[Text]:
     """Return the lines between the recommended changes and the run folder."""
-    clear = [readable_name(finding_id) for finding_id in diagnosis.clear]
-    parts = incomplete_parts(diagnosis, absent_too=False)
-    incomplete = [f"{readable_name(what)} ({why})" for what, why in parts]
-    lines = labeled("bound by", [bound_by_text(diagnosis)], layout)
-    lines += labeled("checked, not found", list_lines(clear, MOST_LIST_LINES, layout), layout)
-    lines += labeled("not checked", not_checked_lines(diagnosis, layout), layout)
-    lines += labeled("incomplete", list_lines(incomplete, MOST_LIST_LINES, layout), layout)
+    lines = labeled_text("bound by", [bound_by_text(diagnosis)], layout)
+    if not layout.verbose:
+        lines += checked_lines(diagnosis, layout)
     agreement = clock_agreement(diagnosis)
     if agreement is not None:
-        lines += labeled("clocks", wrapped(agreement, text_cells(layout)), layout)
+        lines += labeled_text("clocks", [agreement], layout)
     overhead = overhead_text(diagnosis)
     if overhead is not None:
-        lines += labeled("overhead", [f"{overhead}{detached_text(trace)}"], layout)
+        lines += labeled_text("overhead", [f"{overhead}{detached_text(trace)}"], layout)
     return [*lines, Text("")]
+
+
+def checked_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
+    """Return what was checked and what was not, in short; `--verbose` prints the lists instead."""
+    clear = [readable_name(finding_id) for finding_id in diagnosis.clear]
+    parts = incomplete_parts(diagnosis, absent_too=False)
+    incomplete = [incomplete_text(what, why, text_cells(layout)) for what, why in parts]
+    return [
+        *labeled_text("checked, not found", list_lines(clear, MOST_LIST_LINES, layout), layout),
+        *labeled_text("not checked", not_checked_lines(diagnosis, layout), layout),
+        *labeled_text("incomplete", list_lines(incomplete, MOST_LIST_LINES, layout), layout),
+    ]
+
+
+def incomplete_text(what: str, why: str, cells: int) -> str:
+    """Return what is incomplete and why; a reason that does not fit is left to `--verbose`."""
+    text = f"{readable_name(what)} ({why})"
+    return text if len(text) < cells else f"{readable_name(what)} (--verbose has the reason)"
 
 
 def not_checked_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[str]:
@@ -86,7 +100,13 @@ def shortened(items: list[str], cells: int) -> str:
     return ""
 
 
-def labeled(label: str, texts: list[str], layout: TerminalLayout) -> list[Text]:
+def labeled_text(label: str, texts: list[str], layout: TerminalLayout) -> list[Text]:
+    """Return the texts next to a label, wrapped where they are too long."""
+    pieces = [piece for text in texts for piece in wrapped(text, text_cells(layout))]
+    return labeled(label, pieces)
+
+
+def labeled(label: str, texts: list[str]) -> list[Text]:
     """Return the texts as lines next to a label."""
     lines = []
     for index, text in enumerate(texts):

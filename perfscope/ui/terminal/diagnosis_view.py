@@ -1,5 +1,6 @@
 """The diagnosis in a terminal: at most one screen, or everything with `--verbose`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.text import Text
@@ -88,7 +89,7 @@ def diagnosis_lines(
         *budget_bars(diagnosis, layout),
         *rank_bars(diagnosis, layout),
     ]
-    bottom = [*coverage_lines(diagnosis, trace, layout), *next_step_lines(diagnosis, layout)]
+    bottom = [*coverage_lines(diagnosis, trace, layout), *next_step_lines(diagnosis)]
     if layout.verbose:
         changes = changes_table(diagnosis, layout, UNLIMITED)
         return [*top, *changes, *detail_lines(diagnosis, layout), *bottom]
@@ -115,7 +116,7 @@ def verdict_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     return [*headline, *wrapped_lines(text, layout), Text("")]
 
 
-def next_step_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
+def next_step_lines(diagnosis: Diagnosis) -> list[Text]:
     """Return where the run is stored, and the commands to continue with."""
     if diagnosis.run is None:
         return []
@@ -123,7 +124,8 @@ def next_step_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     finding = verdict_finding(diagnosis)
     if finding is not None:
         commands.append(f"perfscope explain {finding_name(finding)}")
+    place = "trace" if Path(diagnosis.run).is_file() else "run folder"
     return [
-        *labeled("run folder", [diagnosis.run], layout),
-        *labeled("next", commands, layout),
+        *labeled(place, [diagnosis.run]),
+        *labeled("next", commands),
     ]
