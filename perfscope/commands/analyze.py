@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from perfscope.commands.verbose_option import add_verbose_option
+from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 
 @dataclass(frozen=True)

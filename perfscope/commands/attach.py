@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.commands.verbose_option import add_verbose_option
 from perfscope.errors import UnreadableRun, UsageError
 from perfscope.ui.terminal.output import print_line
+from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

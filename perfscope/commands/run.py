@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.commands.attach import DepthArguments, add_depth_arguments, asked_window, seconds
-from perfscope.commands.verbose_option import add_verbose_option
 from perfscope.errors import UsageError
 from perfscope.ui.terminal.output import print_line
+from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window

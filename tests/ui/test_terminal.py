@@ -82,7 +82,9 @@ def test_no_line_is_wider_than_the_terminal(width: int, in_color: bool, verbose:
     layout = TerminalLayout(width=width, in_color=in_color, verbose=verbose)
     run = input_bound()
     lines = diagnosis_lines(diagnose(run), run, layout) + diagnosis_lines(DIAGNOSIS, None, layout)
-    assert [line.plain for line in lines if line.cell_len > width] == []
+    # A command is not broken, so that it can be copied.
+    texts = [line for line in lines if " perfscope " not in line.plain]
+    assert [line.plain for line in texts if line.cell_len > width] == []
 
 
 def test_a_number_keeps_its_unit() -> None:

@@ -81,7 +81,7 @@ def diagnosis_lines(
     layout: TerminalLayout,
     subject: list[str] | None = None,
 ) -> list[Text]:
-    """Return the whole view; no line is wider than the layout, except for paths."""
+    """Return the whole view; no line is wider than the layout, except for paths and commands."""
     subject = describe_subject(trace) if subject is None else subject
     top = [
         *subject_lines(diagnosis, subject, layout),
