@@ -54,6 +54,7 @@ class AttachArguments(DepthArguments, DashboardArguments):
     html: Path | None
     ignore: list[str]
     redact: bool
+    verbose: bool
     ui: bool
     steered: bool
     even_with_seccomp: bool
@@ -171,7 +172,7 @@ def refuse_contradictions(args: AttachArguments) -> None:
 def answer_options(args: AttachArguments) -> AnswerOptions:
     """Return where the diagnosis goes, and what is left out of it."""
     ignored = ignored_findings(args.ignore)
-    return AnswerOptions(args.json, args.html, ignored, args.redact)
+    return AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
 
 
 def start_recorder(pid: int, out: Path, args: AttachArguments, window: "Window") -> "Recorder":

@@ -28,6 +28,7 @@ from perfscope.ui.answer import (
     write_json,
 )
 from perfscope.ui.terminal.output import print_line
+from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
@@ -44,6 +45,7 @@ class RunArguments(DepthArguments):
     html: Path | None
     ignore: list[str]
     redact: bool
+    verbose: bool
 
 
 ARGUMENTS = RunArguments
@@ -72,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report to FILE")
     add_ignore(parser)
     add_redact(parser)
+    add_verbose_option(parser)
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ def report_recording(run_folder: Path, options: AnswerOptions) -> None:
 
     trace, diagnosis = load_and_diagnose(run_folder, options)
     if options.json is None:
-        show(diagnosis, trace, sys.stderr)
+        show(diagnosis, trace, sys.stderr, verbose=options.verbose)
     else:
         write_json(diagnosis, options.json)
     if options.html is not None:

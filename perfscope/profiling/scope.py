@@ -241,7 +241,7 @@ class Scope:
         show(diagnosis, trace, sys.stderr)
 
     def _repr_html_(self) -> str:
-        from perfscope.ui.notebook import summary
+        from perfscope.ui.html.notebook import summary
 
         trace, diagnosis = self.result()
         return summary(trace, diagnosis)

@@ -20,8 +20,9 @@ from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
 from perfscope.traces.jobs.job import merge_parts
 from perfscope.traces.jobs.recordings import JobParts, MemberTrace
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.rank_rows import rank_rows
-from perfscope.ui.phrases import subject
+from perfscope.ui.html.rank_rows import rank_rows
+from perfscope.ui.phrases import describe_subject
+from perfscope.ui.terminal.layout import TerminalLayout
 from perfscope.ui.terminal.rank_bars import rank_bars
 from tests import build
 from tests.analyzer.claims import claim
@@ -109,7 +110,7 @@ def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
     assert told.verdict.id == "straggler" and "rank 1 on node-b" in told.verdict.headline
     hosts = [told.host_of(budget.process) for budget in told.per_process]
     assert told.budget_rank == 1 and hosts == ["node-a", "node-b"]
-    assert "> rank 1 node-b" in "\n".join(line.plain for line in rank_bars(told, colour=False))
+    assert "> rank 1 node-b" in "\n".join(line.plain for line in rank_bars(told, TerminalLayout()))
 
 
 def sleeper(name: str, rank: int) -> Trace:
@@ -211,14 +212,14 @@ def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> Non
     together, apart = in_a_row(0), in_a_row(STEPS * 9 + 50)
     found = outcome(straggler.RULE, together, LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
-    assert subject(together)[0] == "train.py (2 ranks)"
+    assert describe_subject(together)[0] == "train.py (2 ranks)"
     found = outcome(straggler.RULE, apart, LIMITS)
     assert isinstance(found, NotChecked) and "one after the other" in found.reason
     assert apart.fact(time_budget)["peer-wait"].sum() == 0
-    assert subject(apart)[0] == "train.py (2 processes, one after the other)"
+    assert describe_subject(apart)[0] == "train.py (2 processes, one after the other)"
     told = {trace: diagnose(trace) for trace in (together, apart)}
     assert (told[together].sequential_processes, told[apart].sequential_processes) == (False, True)
-    assert "one after the other" in rank_bars(told[apart], colour=False)[
+    assert "one after the other" in rank_bars(told[apart], TerminalLayout())[
         -2
     ].plain and "one after the other" in rank_rows(told[apart])
 

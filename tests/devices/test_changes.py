@@ -14,9 +14,9 @@ from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.traces.device_facts import DeviceFacts, LinkFacts
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.devices import devices
-from perfscope.ui.blocks.sections import Section
 from perfscope.ui.figures.counter_lines import alone, thinned
+from perfscope.ui.html.devices import devices
+from perfscope.ui.html.sections import Section
 from tests import build
 from tests.analyzer.claims import claim
 from tests.analyzer.loop import MS, Loop

@@ -20,7 +20,7 @@ from perfscope.traces.load import load
 from perfscope.traces.reading_options import reading
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Calibration, Manifest
-from perfscope.ui.kept_answer import recalled_answer
+from perfscope.ui.answer_cache import recalled_answer
 from tests.build import FACTS
 from tests.running import perfscope
 from tests.safety.strangers import NOBODY, needs_root

@@ -13,7 +13,7 @@ from perfscope.traces.run import events
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
-from perfscope.ui.kept_answer import recalled_answer
+from perfscope.ui.answer_cache import recalled_answer
 from tests.build import FACTS, table
 
 ROWS = [

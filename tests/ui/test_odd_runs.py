@@ -9,8 +9,8 @@ import pytest
 from perfscope.traces.load import load
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
-from perfscope.ui.blocks.communication import hidden
 from perfscope.ui.dashboard.pages import PAGES
+from perfscope.ui.html.communication import hidden
 from tests.build import FACTS
 from tests.traces.kineto.events import event, written
 from tests.traces.made_ranks import made_ranks

@@ -9,7 +9,7 @@ import msgspec
 
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import BudgetEntry, ProcessBudget
-from perfscope.ui.blocks.rank_rows import rank_rows
+from perfscope.ui.html.rank_rows import rank_rows
 from tests.ui.runs import input_bound
 
 FIELD = "document.querySelector('.search input[data-chart=stacks-main]')"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from perfscope.traces.cache.place import answer_file, table_folder
-from perfscope.ui import kept_answer
-from perfscope.ui.kept_answer import recalled_answer, thin_out
+from perfscope.ui import answer_cache
+from perfscope.ui.answer_cache import recalled_answer, remove_oldest
 from tests.running import perfscope
 from tests.traces.kineto.events import event, kernel, launch, written
 
@@ -53,7 +53,7 @@ def test_another_code_or_another_file_is_asked_anew(
 ) -> None:
     analyzed(str(trace_file), "--json")
     kept = recalled_answer(trace_file)
-    assert kept is not None and kept.who and kept.diagnosis.steps is not None
+    assert kept is not None and kept.subject and kept.diagnosis.steps is not None
     place = answer_file(trace_file)
     assert place is not None
     whole = place.read_bytes()
@@ -61,7 +61,7 @@ def test_another_code_or_another_file_is_asked_anew(
     assert recalled_answer(trace_file) is None
     place.write_bytes(whole)
     (trace_file.parent / "rule.py").write_text("")
-    monkeypatch.setattr(kept_answer, "PACKAGE", trace_file.parent)
+    monkeypatch.setattr(answer_cache, "PACKAGE", trace_file.parent)
     assert recalled_answer(trace_file) is None
     monkeypatch.undo()
     assert recalled_answer(trace_file) is not None
@@ -82,5 +82,5 @@ def test_the_answers_used_longest_ago_go_first(tmp_path: Path) -> None:
     for at, name in enumerate([*names, "mine.json"]):
         (tmp_path / name).write_text("{}")
         os.utime(tmp_path / name, (at, at))
-    thin_out(tmp_path, most=2)
+    remove_oldest(tmp_path, most=2)
     assert sorted(one.name for one in tmp_path.iterdir()) == [*names[1:], "mine.json"]

@@ -17,10 +17,10 @@ from perfscope.analyzer.devices.job_phases import Marks, marks
 from perfscope.analyzer.devices.link_map import link_maps
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.sections import Section, span_s
-from perfscope.ui.blocks.tables import Column, Table
 from perfscope.ui.figures.counter_lines import Line, counter_lines
 from perfscope.ui.figures.link_map import link_map
+from perfscope.ui.html.sections import Section, span_s
+from perfscope.ui.html.tables import Column, Table
 
 GB = 1e-9
 

@@ -15,15 +15,15 @@ import plotly.graph_objects as go
 from perfscope import __version__
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.devices import devices
-from perfscope.ui.blocks.markup import escape
-from perfscope.ui.blocks.overview import overview
-from perfscope.ui.blocks.roof_sections import roof_sections
-from perfscope.ui.blocks.sections import Section, sections
-from perfscope.ui.blocks.tables import Table, table_card
-from perfscope.ui.blocks.trace_sections import evidence_of_a_trace
-from perfscope.ui.blocks.unknowns import unknowns
-from perfscope.ui.bundle import plotly_script, plotly_source
+from perfscope.ui.html.coverage_cards import coverage_cards
+from perfscope.ui.html.devices import devices
+from perfscope.ui.html.markup import escape
+from perfscope.ui.html.overview import overview
+from perfscope.ui.html.plotly_bundle import plotly_script, plotly_source
+from perfscope.ui.html.roof_sections import roof_sections
+from perfscope.ui.html.sections import Section, sections
+from perfscope.ui.html.tables import Table, table_card
+from perfscope.ui.html.trace_sections import evidence_of_a_trace
 from perfscope.ui.output_file import write_output
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline
@@ -58,7 +58,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
         timeline=TIMELINE if packed else "",
         packed=packed,
         sections=body,
-        unknowns=unknowns(trace, diagnosis),
+        coverage=coverage_cards(trace, diagnosis),
         footer=escape(footer(trace)),
         figures=embedded({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
         palettes=embedded({"light": colours(LIGHT), "dark": colours(DARK)}),
@@ -189,7 +189,7 @@ TIMELINE = (
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>{css}</style></head>
-<body><main>{overview}{noscript}{timeline}<div class="charts">{sections}</div>{unknowns}</main><footer>{footer}</footer>
+<body><main>{overview}{noscript}{timeline}<div class="charts">{sections}</div>{coverage}</main><footer>{footer}</footer>
 <script type="application/json" id="figures">{figures}</script>
 <script type="application/json" id="palettes">{palettes}</script>
 <script type="text/plain" id="packed-timeline">{packed}</script>

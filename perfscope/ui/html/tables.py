@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from perfscope.analyzer.number_text import megabytes, ms, percent
-from perfscope.ui.blocks.markup import door, escape
+from perfscope.ui.html.markup import escape, timeline_link
 
 MOST_ROWS = 120
 LONGEST_NAME = 400
@@ -95,7 +95,7 @@ def row(table: Table, values: dict[Any, Any]) -> str:
     cells = "".join(cell(one, values[one.name]) for one in table.columns)
     if table.place is not None:
         begin, wide = int(values[table.place[0]]), max(int(values[table.place[1]]), 1)
-        cells += f"<td>{door(begin, begin + wide, 'show me')}</td>"
+        cells += f"<td>{timeline_link(begin, begin + wide, 'show')}</td>"
     return f"<tr>{cells}</tr>"
 
 

@@ -11,12 +11,12 @@ from perfscope.analyzer.memory.allocator import allocators, memory_owners
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.run.range_table import range_table
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.communication import communication
-from perfscope.ui.blocks.sections import Section
-from perfscope.ui.blocks.tables import Column, Table, count, share, time
 from perfscope.ui.figures.allocator_lines import allocator_lines
 from perfscope.ui.figures.class_bars import class_bars
 from perfscope.ui.figures.launch_queue_line import launch_queue_line
+from perfscope.ui.html.communication import communication
+from perfscope.ui.html.sections import Section
+from perfscope.ui.html.tables import Column, Table, count, share, time
 
 MOST_ALLOCATORS = 4
 NAME = "as the profiler names it"

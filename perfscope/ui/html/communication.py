@@ -14,10 +14,10 @@ from perfscope.analyzer.communication.overlap import overlap
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.sections import Section
-from perfscope.ui.blocks.tables import Column, Table, count, known_bytes, known_time, time
 from perfscope.ui.figures.arrivals import arrivals
 from perfscope.ui.figures.bus_bandwidth import bus_bandwidth
+from perfscope.ui.html.sections import Section
+from perfscope.ui.html.tables import Column, Table, count, known_bytes, known_time, time
 
 MOST_BARS = 12
 COLUMNS = (

@@ -16,9 +16,9 @@ from perfscope.analyzer.compute.step_flops import step_flops
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.sections import Section
-from perfscope.ui.blocks.tables import Column, Table, count, known_bytes, share, time
 from perfscope.ui.figures.roofline import roofline, shapes
+from perfscope.ui.html.sections import Section
+from perfscope.ui.html.tables import Column, Table, count, known_bytes, share, time
 
 ENOUGH_TO_NAME = 0.02
 
