@@ -262,6 +262,7 @@ def test_a_trace_of_another_user_in_the_folder_is_not_taken(
         os.close(opened)
 
 
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler (gcc)")
 def test_a_program_of_another_user_is_never_run_by_root(folder: Path) -> None:
     """It says that it is CPython 3.14, which would be entered through its own interpreter."""
     proof = folder / "proof"
