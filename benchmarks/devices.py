@@ -75,7 +75,7 @@ def print_cost(folder: Path, seconds: float, difference_s: float) -> int:
         f" {sampling['holders_us']:.0f} us per device"
     )
     print(
-        f"  {'collector':16} {100 * sampling['core_share']:.2f} % of a core as measured by itself"
+        f"  {'collector':16} {100 * sampling['core_share']:.2f} % of a core by its own measurement"
     )
     share = 100 * difference_s / seconds
     print(

@@ -50,11 +50,11 @@ def measured(command: list[str], cache: str) -> Run:
     peak = [0]
     watcher = threading.Thread(target=watch, args=(process.pid, peak))
     watcher.start()
-    _, said = process.communicate()
+    _, stderr = process.communicate()
     wall_s = time.perf_counter() - begin_s
     watcher.join()
     if process.returncode:
-        raise SystemExit(f"{' '.join(command[:4])} failed: {said[-500:]}")
+        raise SystemExit(f"{' '.join(command[:4])} failed: {stderr[-500:]}")
     return Run(wall_s, peak[0])
 
 
@@ -63,13 +63,12 @@ def watch(pid: int, peak: list[int]) -> None:
     try:
         root = psutil.Process(pid)
         while root.is_running() and root.status() != psutil.STATUS_ZOMBIE:
-            peak[0] = max(
-                peak[0],
-                sum(one.memory_info().rss for one in (root, *root.children(recursive=True))),
-            )
+            processes = (root, *root.children(recursive=True))
+            resident = sum(process.memory_info().rss for process in processes)
+            peak[0] = max(peak[0], resident)
             time.sleep(SAMPLED_EVERY_S)
     except psutil.Error:
-        pass  # it has ended between two looks
+        pass  # It has ended between two samples.
 
 
 def event_count(path: Path) -> int:
@@ -83,7 +82,7 @@ def event_count(path: Path) -> int:
     return count
 
 
-def ours(path: Path, cache: str) -> Run:
+def measure_perfscope(path: Path, cache: str) -> Run:
     """Print the best of several runs without the cache, then one run with it."""
     events, text_bytes = event_count(path), path.stat().st_size
     command = [sys.executable, "-m", "perfscope", "analyze", str(path), "--json"]
@@ -91,7 +90,7 @@ def ours(path: Path, cache: str) -> Run:
     best = Run(min(run.wall_s for run in runs), max(run.peak_bytes for run in runs))
     print(f"{path.name}: {text_bytes / 1e6:.0f} MB, {events} events")
     print(
-        f"  file to diagnosis     {best.wall_s:.2f} s ({1e9 * best.wall_s / events:.0f} ns an"
+        f"  file to diagnosis     {best.wall_s:.2f} s ({1e9 * best.wall_s / events:.0f} ns per"
         " event)"
     )
     print(
@@ -116,7 +115,7 @@ def main() -> None:
     parser.add_argument("--peer", help="a Python in which HolisticTraceAnalysis is installed")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        runs = [ours(path, cache) for path in args.traces]
+        runs = [measure_perfscope(path, cache) for path in args.traces]
     if args.peer:
         peer = measured([args.peer, "-c", PEER, str(args.traces[0])], tempfile.gettempdir())
         print(f"Holistic Trace Analysis: {peer.wall_s:.1f} s, {peer.peak_bytes / 1e6:.0f} MB")

@@ -61,7 +61,8 @@ class WindowedTarget:
 
     def counts(self) -> tuple[int, int]:
         """Return the number of threads and open files."""
-        return tuple(len(os.listdir(f"/proc/{self.process.pid}/{of}")) for of in ("task", "fd"))  # type: ignore[return-value]
+        folder = f"/proc/{self.process.pid}"
+        return len(os.listdir(f"{folder}/task")), len(os.listdir(f"{folder}/fd"))
 
     def end(self) -> None:
         """End the program."""
@@ -216,11 +217,11 @@ def measure_inside() -> None:
                 f"steps={BY_HAND_STEPS}",
             ).communicate()
             row, ends = window_rows(folder / "run")[-1], run.ends()
-            ours = step_ms(ends[(ends >= row["begin"]) & (ends <= row["end"])])
-            own_usual = step_ms(ends[:250])
-        ratio = (ours / own_usual) / (by_hand / usual)
+            in_window = step_ms(ends[(ends >= row["begin"]) & (ends <= row["end"])])
+            usual_in_window = step_ms(ends[:250])
+        ratio = (in_window / usual_in_window) / (by_hand / usual)
         print(
-            f"a step inside: ours {ours:.2f} of {own_usual:.2f} ms, by hand {by_hand:.2f} of"
+            f"a step inside: perfscope {in_window:.2f} of {usual_in_window:.2f} ms, by hand {by_hand:.2f} of"
             f" {usual:.2f} ms, ratio {ratio:.2f};"
         )
         print(f"  others used {others.cores():.2f} cores", flush=True)

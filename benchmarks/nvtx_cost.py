@@ -51,10 +51,10 @@ def main() -> None:
         }
         for language, command in programs.items():
             plain = measure_range(folder, "", command)
-            ours = measure_range(folder, language.replace(" ", "-"), command)
+            with_tool = measure_range(folder, language.replace(" ", "-"), command)
             print(
-                f"{language}: {plain:.0f} ns without a tool, {ours:.0f} ns with perfscope's:"
-                f" {ours - plain:.0f} ns per range"
+                f"{language}: {plain:.0f} ns without a tool, {with_tool:.0f} ns with perfscope's:"
+                f" {with_tool - plain:.0f} ns per range"
             )
 
 

@@ -50,6 +50,6 @@ class Others:
     def cores(self) -> float:
         """Return the mean number of cores that other processes have used."""
         machine = machine_ticks() - self.machine_ticks
-        ours = session_ticks(self.sessions) - self.session_ticks
+        counted = session_ticks(self.sessions) - self.session_ticks
         elapsed_s = time.monotonic() - self.began_s
-        return max(machine - ours, 0) / TICKS_PER_S / elapsed_s
+        return max(machine - counted, 0) / TICKS_PER_S / elapsed_s

@@ -32,8 +32,8 @@ def main(source: Path, ranks: int) -> None:
         whole = merge_parts(chosen, job)
         merge_s = time.perf_counter() - begin
         begin = time.perf_counter()
-        for one in found:
-            read_path(one.path)
+        for part in found:
+            read_path(part.path)
         after_s = time.perf_counter() - begin
         rows = sum(
             len(frame)

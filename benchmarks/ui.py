@@ -1,5 +1,6 @@
-"""How fast the timeline answers: many events in 64 lanes, a real browser, from the hand to the
-exact picture.
+"""Measures how fast the timeline responds, with many events in 64 lanes and a real browser.
+
+The time is from the input of the user to the exact picture.
 
 A server holds the lanes; a headless chromium of 1920 px zooms from the whole span to single events
 and back, with pans between. Printed: first paint, hand to scaled frame, hand to exact picture,
@@ -111,7 +112,7 @@ def random_lanes(events: int) -> Any:
             lane(Events(ts, dur, code, np.zeros(each, np.uint8), np.arange(each, dtype=np.int32)))
         )
         tracks.append(Track(0, "steps", f"lane {number}", number, 1, each, 0, False, 0, -1, -1, -1))
-    end = max(int(one.ts[-1] + one.dur(slice(-1, None))[0]) for one in made)
+    end = max(int(events.ts[-1] + events.dur(slice(-1, None))[0]) for events in made)
     return Lanes((0, end), names, made, tracks, [Group("benchmark", 0, 0)])
 
 
@@ -175,10 +176,10 @@ def heap_mb(driver: Any) -> float:
     driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
     driver.execute_cdp_cmd("Performance.enable", {})
     found = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
-    return float(next(one["value"] for one in found if one["name"] == "JSHeapUsedSize")) / 1e6
+    return float(next(item["value"] for item in found if item["name"] == "JSHeapUsedSize")) / 1e6
 
 
-def told(name: str, values: Any, unit: str, digits: int = 1) -> None:
+def print_percentiles(name: str, values: Any, unit: str, digits: int = 1) -> None:
     p50, p95, most = np.percentile(values, [50, 95, 100])
     print(
         f"  {name:<34} p50 {p50:8.{digits}f}  p95 {p95:8.{digits}f}  max {most:8.{digits}f} {unit}",
@@ -186,7 +187,7 @@ def told(name: str, values: Any, unit: str, digits: int = 1) -> None:
     )
 
 
-def ours(events: int, rounds: int, shot: Path | None) -> None:
+def measure_perfscope(events: int, rounds: int, shot: Path | None) -> None:
     command = [sys.executable, "-m", "benchmarks.ui", "--serve", str(events)]
     with running(command, None, PORT, "/timeline/run/meta") as server, browser() as driver:
         print(
@@ -203,12 +204,12 @@ def ours(events: int, rounds: int, shot: Path | None) -> None:
         print(
             f"  {len(values)} interactions, {rounds} times from the whole to single events and back"
         )
-        told("hand to exact picture", values[:, 0], "ms")
-        told("hand to scaled frame", values[:, 1], "ms")
-        told("question to answer", values[:, 5], "ms")
-        told("server", values[:, 3], "ms")
-        told("painting", values[:, 4], "ms")
-        told("payload", values[:, 2] / 1000, "kB", 0)
+        print_percentiles("hand to exact picture", values[:, 0], "ms")
+        print_percentiles("hand to scaled frame", values[:, 1], "ms")
+        print_percentiles("question to answer", values[:, 5], "ms")
+        print_percentiles("server", values[:, 3], "ms")
+        print_percentiles("painting", values[:, 4], "ms")
+        print_percentiles("payload", values[:, 2] / 1000, "kB", 0)
         print(
             f"  heap of the page after the first round {before:.1f} MB, after the last"
             f" {heap_mb(driver):.1f} MB"
@@ -232,9 +233,9 @@ def trial(folder: Path, events: int) -> None:
             print(f"  first paint {ready(driver):.0f} ms after the navigation began")
             values = np.array(json.loads(driver.execute_async_script(TRIAL_WALK)))
     print(f"  {len(values)} interactions")
-    told("hand to exact picture", values[:, 3], "ms")
-    told("server", values[:, 5], "ms")
-    told("payload", values[:, 4] / 1000, "kB", 0)
+    print_percentiles("hand to exact picture", values[:, 3], "ms")
+    print_percentiles("server", values[:, 5], "ms")
+    print_percentiles("payload", values[:, 4] / 1000, "kB", 0)
 
 
 def main() -> None:
@@ -253,7 +254,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.serve is not None:
         return serve(int(asked.serve))
-    ours(int(asked.events), asked.rounds, asked.shot)
+    measure_perfscope(int(asked.events), asked.rounds, asked.shot)
     if asked.trial is None:
         print("the bare trial was not asked for (--trial FOLDER)")
     elif not (asked.trial / "srv.py").is_file():

@@ -1,9 +1,10 @@
-"""What watching costs: the CPU share of the dashboard with 1 and with 2 viewers of a run of 2 ranks
-and 4 loader workers, and the steps a second of that run while it is watched, beside a plain attach
-before and after.
+"""Measures the cost of the live dashboard for a run of 2 ranks and 4 loader workers.
+
+It prints the CPU share of the dashboard with 1 and 2 viewers, and the steps per second of the run
+with the dashboard and with a plain attach before and after.
 
 `python -m benchmarks.ui_live [SECONDS]` needs chromium and chromedriver. Budget: 10 % of a core per
-viewer. The browsers stand for other machines: they run at the lowest priority.
+viewer. The browsers represent other machines, so they run at the lowest priority.
 """
 
 import os
@@ -26,7 +27,7 @@ SAMPLE = ["-m", "sample_workloads.too_few_workers", "--workers", "2", "--seconds
 
 
 def viewer(url: str) -> Any:
-    """A browser that looks at the live page."""
+    """Return a browser that shows the live page."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -43,8 +44,8 @@ def viewer(url: str) -> Any:
     return driver
 
 
-def looks(driver: Any) -> int:
-    """How many looks the page has taken."""
+def count_refreshes(driver: Any) -> int:
+    """Return how often the page has been refreshed."""
     script = (
         "return performance.getEntriesByType('resource').filter(one =>"
         " one.name.includes('_dash-update')).length"
@@ -52,8 +53,8 @@ def looks(driver: Any) -> int:
     return int(driver.execute_script(script))
 
 
-def steps_a_second(run: Path, begin_ns: int, end_ns: int) -> float:
-    """Of a rank, between two readings of CLOCK_MONOTONIC."""
+def steps_per_second(run: Path, begin_ns: int, end_ns: int) -> float:
+    """Return the steps per second of a rank between two times (CLOCK_MONOTONIC)."""
     from perfscope.analyzer.run.steps import steps
     from perfscope.traces.load import load
 
@@ -65,7 +66,7 @@ def steps_a_second(run: Path, begin_ns: int, end_ns: int) -> float:
 
 
 def plainly(pid: int, seconds: float, out: Path) -> float:
-    """Steps a second under `perfscope attach`."""
+    """Return the steps per second with a plain attach."""
     attach = [
         sys.executable,
         "-m",
@@ -84,22 +85,22 @@ def plainly(pid: int, seconds: float, out: Path) -> float:
     time.sleep(seconds - 1)
     end_ns = time.monotonic_ns()
     recording.wait(60)
-    return steps_a_second(out, begin_ns, end_ns)
+    return steps_per_second(out, begin_ns, end_ns)
 
 
 def measured(server: psutil.Process, viewers: list[Any], seconds: float) -> float:
-    """CPU seconds of the server per second; prints how often the pages looked."""
-    for one in viewers:
-        one.execute_script(
+    """Return the CPU use of the server in cores, and print how often the pages were refreshed."""
+    for page in viewers:
+        page.execute_script(
             "performance.clearResourceTimings(); performance.setResourceTimingBufferSize(5000)"
         )
     before, began = server.cpu_times(), time.monotonic()
     time.sleep(seconds)
     after, spent = server.cpu_times(), time.monotonic() - began
     share = (after.user + after.system - before.user - before.system) / spent
-    rate = sum(looks(one) for one in viewers) / len(viewers) / spent
+    rate = sum(count_refreshes(page) for page in viewers) / len(viewers) / spent
     print(
-        f"{len(viewers)} viewer(s): {100 * share:.1f} % of a core, {rate:.2f} looks a second each"
+        f"{len(viewers)} viewer(s): {100 * share:.1f} % of a core, {rate:.2f} refreshes per second each"
     )
     return share
 
@@ -119,14 +120,14 @@ def main() -> int:
         target.terminate()
         target.wait(30)
     print(
-        f"steps a second: {watched:.2f} watched, {plain[0]:.2f} and {plain[1]:.2f} plainly attached"
+        f"steps per second: {watched:.2f} with the dashboard, {plain[0]:.2f} and {plain[1]:.2f} without"
     )
     print(f"worst share per viewer {100 * worst:.1f} % (budget {100 * PER_VIEWER:.0f} %)")
     return 0 if worst <= PER_VIEWER else 1
 
 
 def watching(pid: int, seconds: float, folder: Path) -> tuple[float, float]:
-    """(the server's largest share of a core per viewer, steps a second meanwhile)."""
+    """Return the largest share of a core per viewer, and the steps per second meanwhile."""
     command = [sys.executable, "-m", "perfscope", "ui", str(folder), "--live", str(pid)]
     board = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     viewers: list[Any] = []
@@ -134,7 +135,7 @@ def watching(pid: int, seconds: float, folder: Path) -> tuple[float, float]:
         assert board.stdout is not None
         url = board.stdout.readline().strip()
         viewers.append(viewer(url))
-        time.sleep(30)  # until the window is full
+        time.sleep(30)  # Until the window is full.
         begin_ns = time.monotonic_ns()
         worst = measured(psutil.Process(board.pid), viewers, seconds)
         end_ns = time.monotonic_ns()
@@ -142,14 +143,14 @@ def watching(pid: int, seconds: float, folder: Path) -> tuple[float, float]:
         time.sleep(5)
         worst = max(worst, measured(psutil.Process(board.pid), viewers, seconds) / 2)
     finally:
-        for one in viewers:
-            one.quit()
-        board.terminate()  # ends the recording, a second one the page
+        for page in viewers:
+            page.quit()
+        board.terminate()  # This ends the recording; a second signal ends the page.
         time.sleep(5)
         board.terminate()
         board.wait(30)
     (run,) = folder.iterdir()
-    return worst, steps_a_second(run, begin_ns, end_ns)
+    return worst, steps_per_second(run, begin_ns, end_ns)
 
 
 if __name__ == "__main__":

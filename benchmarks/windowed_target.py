@@ -1,8 +1,11 @@
 """A training loop of many small operators.
 
-Usage: `windowed_target.py OUT [--by-hand STEPS] [--stripped] [--steps N]`. It writes a line per step to OUT: CLOCK_MONOTONIC at its end, ns, and the loss. `--by-hand`: a
-torch.profiler of its own, as a user writes it, over STEPS steps after the 300th; its begin and end
-go to OUT.profiled. `--stripped`: the library lacks what ends a profile without the GIL.
+Usage: `windowed_target.py OUT [--by-hand STEPS] [--stripped] [--steps N]`.
+
+For each step it writes a line to OUT: CLOCK_MONOTONIC at its end, in ns, and the loss. With
+`--by-hand` it runs its own torch.profiler, as a user writes it, over STEPS steps after the 300th,
+and writes its begin and end to OUT.profiled. With `--stripped` its torch lacks the function that
+ends a profile without the GIL.
 """
 
 import argparse
@@ -19,7 +22,7 @@ BEFORE = 300
 
 
 class Stripped(ctypes.CDLL):
-    """Without the function that ends a profile."""
+    """A library without the function that ends a profile."""
 
     def __getattr__(self, name: str) -> Any:
         if "disableProfiler" in name:
@@ -41,25 +44,25 @@ def main() -> None:
     layers = [layer for _ in range(LAYERS) for layer in (torch.nn.Linear(16, 16), torch.nn.ReLU())]
     model = torch.nn.Sequential(*layers)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, foreach=False)
-    own = None
+    profiler = None
     with args.out.open("w", buffering=1) as lines:
         for step in range(args.steps):
             if args.by_hand and step == BEFORE:
-                own = profile(
+                profiler = profile(
                     activities=[ProfilerActivity.CPU], record_shapes=True, profile_memory=True
                 )
-                own.start()
+                profiler.start()
                 began = time.monotonic_ns()
             optimizer.zero_grad()
             loss = model(torch.randn(8, 16)).square().mean()
             loss.backward()
             optimizer.step()
             lines.write(f"{time.monotonic_ns()} {loss.item().hex()}\n")
-            if own is not None and step == BEFORE + args.by_hand - 1:
+            if profiler is not None and step == BEFORE + args.by_hand - 1:
                 ended = time.monotonic_ns()
-                own.stop()
+                profiler.stop()
                 args.out.with_name(args.out.name + ".profiled").write_text(f"{began} {ended}")
-                own = None
+                profiler = None
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""How many programs of other people a first attach can look into, down to the kernels."""
+"""Measures how many programs of other people the first attach can profile down to kernels."""

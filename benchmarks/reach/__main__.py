@@ -1,5 +1,6 @@
-"""Attaches once to each of some forty programs and prints which level it reached: `python -m
-benchmarks.reach`.
+"""Attaches once to each of about forty programs: `python -m benchmarks.reach`.
+
+It prints which instrumentation level each attach reached.
 
 The programs' repositories are cloned into `--folder`, outside of this one, and never changed; data
 are made up. `--python` is a Python with what they need: torch, torchvision, lightning[extra],
@@ -233,7 +234,7 @@ def attach(pid: int, run: Path) -> dict:
         return {"level": "none", "reason": done.stderr.strip()[-300:]}
     manifest = json.loads((run / "manifest.json").read_text())
     answer = json.loads(done.stdout)
-    sources = {one["name"]: one for one in manifest["sources"]}
+    sources = {source["name"]: source for source in manifest["sources"]}
     operators = sum(recorded_operators(path) for path in run.glob("kineto/*"))
     reason = sources.get("kernels", {}).get("reason") or sources.get("probe", {}).get("reason")
     level = (
@@ -246,13 +247,13 @@ def attach(pid: int, run: Path) -> dict:
 
 
 def recorded_operators(path: Path) -> int:
-    """How many operators a window's trace holds: without any, the level was not reached."""
+    """Return the number of operators in the trace of a window; without any, it is not counted."""
     data = path.read_bytes()
     return (gzip.decompress(data) if path.suffix == ".gz" else data).count(b'"cat": "cpu_op"')
 
 
 def table(rows: dict[str, dict]) -> str:
-    """All results, in the form that docs/measured.md has."""
+    """Return all results as a table, as in docs/measured.md."""
     reached = sum(row["level"] == "kernels" for row in rows.values())
     lines = [
         f"{reached} of {len(rows)} reach `kernels` on the first attach",
@@ -261,12 +262,11 @@ def table(rows: dict[str, dict]) -> str:
         "|---|---|---|",
     ]
     for row in sorted(rows.values(), key=lambda row: int(row["key"].split()[0])):
-        said = (
-            row["about"]
-            if row["level"] == "kernels"
-            else (row["reason"] or "").split("\n")[-1][:160]
-        )
-        lines.append(f"| {row['name']} | {row['level']} | {said} |")
+        if row["level"] == "kernels":
+            remark = row["about"]
+        else:
+            remark = (row["reason"] or "").split("\n")[-1][:160]
+        lines.append(f"| {row['name']} | {row['level']} | {remark} |")
     return "\n".join(lines)
 
 

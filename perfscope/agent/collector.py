@@ -108,7 +108,7 @@ class Collector(Protocol):
 
     @classmethod
     def create(cls, plan: "Plan", running: "Sequence[Collector]") -> "Collector":
-        """Return a new collector for this recording, beside those already `running`."""
+        """Return a new collector for this recording, given those that are `running` already."""
         return cls()
 
     def start(self, job: Job) -> None:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from perfscope.agent.collector import Collector, Job, Need
 from perfscope.agent.collector_guard import Failure, attempt
-from perfscope.agent.collectors import COLLECTORS, Probe
+from perfscope.agent.collectors import COLLECTORS, Probes
 from perfscope.agent.collectors.on_demand import may_ask_for_windows
 from perfscope.agent.recording_plan import Plan
 from perfscope.errors import CollectorUnavailable, NothingToCollect
@@ -32,9 +32,9 @@ class CollectorRunner:
         self.statuses: list[SourceStatus] = []
         self.problems: list[str] = []
         """One line per problem, for the user."""
-        self.probe: Probe | None = None
+        self.probes: Probes | None = None
         """The collector of the probes, also when it has ended."""
-        self.probe_failure: str | None = None
+        self.probes_failure: str | None = None
         self.conditions = initial_conditions(plan)
 
     def start_listed(self) -> None:
@@ -57,8 +57,8 @@ class CollectorRunner:
             self.drop(collector, started)
         elif started:
             self.running.append(collector)
-        if isinstance(collector, Probe):
-            self.probe = collector
+        if isinstance(collector, Probes):
+            self.probes = collector
             if started is True:
                 self.conditions.add(Need.PROBE_RUNNING)
             else:
@@ -126,8 +126,8 @@ class CollectorRunner:
             return
         attempt(collector.stop)
         attempt(collector.abandon)
-        if isinstance(collector, Probe):
-            self.probe_failure = failure.reason
+        if isinstance(collector, Probes):
+            self.probes_failure = failure.reason
             self.conditions.discard(Need.PROBE_RUNNING)
             self.stop_those_that_need(Need.PROBE_RUNNING)
 

@@ -12,7 +12,12 @@ import msgspec
 from perfscope.agent.entry import enter
 from perfscope.agent.host import cgroup, proc
 from perfscope.agent.host.usable_cores import usable_cores
-from perfscope.agent.nvml.bindings import DRIVER_LIBRARY, UnusableBindings, check, has_driver
+from perfscope.agent.nvml.bindings import (
+    DRIVER_LIBRARY,
+    UnusableBindings,
+    check_bindings,
+    has_driver,
+)
 from perfscope.agent.py_spy import find_py_spy
 from perfscope.errors import CollectorUnavailable, PerfscopeError
 
@@ -82,7 +87,7 @@ def check_gpu_counters() -> CheckResult:
     """Check what the NVIDIA driver reports; no driver at all is not a problem."""
     name = "GPU counters"
     try:
-        check()
+        check_bindings()
         # This imports the driver's bindings, which `check` has found usable.
         from perfscope.agent.nvml.doctor_check import describe_devices
 

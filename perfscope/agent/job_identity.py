@@ -19,10 +19,10 @@ def job_identity(pid: int) -> str | None:
 
     It has 32 hexadecimal digits.
     """
-    return identity_of(proc.environment(pid, VARIABLES))
+    return job_id_from_variables(proc.environment(pid, VARIABLES))
 
 
-def identity_of(variables: dict[str, str]) -> str | None:
+def job_id_from_variables(variables: dict[str, str]) -> str | None:
     """Return the job id from a launcher's variables, None where they name no job.
 
     A job is identified by its rendezvous and, under SLURM, by its step. The run id is preferred to

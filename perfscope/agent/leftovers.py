@@ -44,7 +44,7 @@ def temporary_folder(place: Path, prefix: str) -> "Iterator[Path]":
         yield path
     finally:
         with suppress(OSError), open_folder(place) as parent:
-            remove_folder(parent, path.name)
+            remove_owned_folder(parent, path.name)
 
 
 def remove_dead(place: Path | str, prefix: str) -> list[str]:
@@ -74,7 +74,7 @@ def remove_dead_in(parent: int, prefix: str) -> list[str]:
         if is_running(int(found["pid"]), int(found["start"])):
             continue
         with suppress(OSError):
-            remove_folder(parent, name)
+            remove_owned_folder(parent, name)
             removed.append(name)
     return removed
 
@@ -115,7 +115,7 @@ def open_folder(name: Path | str, parent: int | None = None) -> "Iterator[int]":
         os.close(descriptor)
 
 
-def remove_folder(parent: int, name: str) -> None:
+def remove_owned_folder(parent: int, name: str) -> None:
     """Remove the folder `name` in the folder of descriptor `parent`.
 
     Raises OSError where it is a link, belongs to another user, is on another file system, or has

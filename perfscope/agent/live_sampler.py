@@ -20,7 +20,7 @@ from perfscope.agent.job.roles import (
     place_from_environment,
     short_name,
 )
-from perfscope.agent.nvml.bindings import check
+from perfscope.agent.nvml.bindings import check_bindings
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 
@@ -90,7 +90,7 @@ class LiveSampler:
 
     def open_driver(self) -> None:
         """Begin to read the devices. Raises CollectorUnavailable."""
-        check()
+        check_bindings()
         from perfscope.agent.nvml.gpu_processes import GpuProcesses
         from perfscope.agent.nvml.session import open_nvml
 

@@ -1,7 +1,7 @@
 """The stream `processes`: which processes belong to the job, and their roles."""
 
 from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.collectors import Probe
+from perfscope.agent.collectors import Probes
 from perfscope.agent.job.tree import JobTree
 from perfscope.agent.job_identity import job_identity
 
@@ -15,11 +15,11 @@ class ProcessStream:
         self.written: dict[int, dict[str, object]] = {}
         """The last row of each process."""
 
-    def refresh(self, probe: Probe | None) -> None:
+    def refresh(self, probes: Probes | None) -> None:
         """Find the living processes; write a row for each new one, and for each that changed."""
         self.job.processes = self.tree.refresh(self.job.reported_roles)
         for process in self.job.processes.values():
-            worker = probe.worker(process.pid) if probe is not None else -1
+            worker = probes.worker(process.pid) if probes is not None else -1
             row = self.job.row(process, worker)
             if self.written.get(process.process) != row:
                 self.written[process.process] = row

@@ -22,7 +22,7 @@ CHILDREN_CONNECT_WITHIN_S = 1.0
 
 
 class Order(msgspec.Struct):
-    """What to record; `door` is the descriptor of the listening socket that probes connect to."""
+    """What to record, and the listening socket (descriptor, address, token) of its probes."""
 
     pid: int
     out: str
@@ -34,7 +34,7 @@ class Order(msgspec.Struct):
     rank: int = -1
 
 
-def record(order: Order, commands: io.FileIO) -> str | None:
+def run_order(order: Order, commands: io.FileIO) -> str | None:
     """Record until `commands` stop it; return the error, None where nothing failed."""
     from perfscope.agent.collector_guard import Failure, attempt
 
@@ -80,7 +80,7 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    answer: dict[str, Any] = {"error": record(order, commands)}
+    answer: dict[str, Any] = {"error": run_order(order, commands)}
     os.write(sys.stdout.fileno(), msgspec.json.encode(answer))
 
 

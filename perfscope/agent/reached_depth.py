@@ -2,7 +2,7 @@
 
 from perfscope.agent.collector import Job
 from perfscope.agent.collector_runner import CollectorRunner
-from perfscope.agent.collectors import Probe
+from perfscope.agent.collectors import Probes
 from perfscope.agent.recording_plan import Plan
 
 NO_TORCH = "the process has not loaded torch: a probe would have nothing to time"
@@ -22,35 +22,35 @@ class ReachedDepth:
         """
         if self.is_known:
             return
-        probe = self.collectors.find(Probe)
-        if probe is None:
+        probes = self.collectors.find(Probes)
+        if probes is None:
             self.is_known = True
-            self.go_on_without_probe(self.collectors.probe_failure)
+            self.go_on_without_probe(self.collectors.probes_failure)
         elif self.plan.probe_socket is not None:
-            self.is_known = self.check_connected(probe)
+            self.is_known = self.check_connected(probes)
         else:
-            self.is_known = self.check_entered(probe)
+            self.is_known = self.check_entered(probes)
 
-    def check_connected(self, probe: Probe) -> bool:
+    def check_connected(self, probes: Probes) -> bool:
         """Return whether a probe that started with its process has connected."""
-        if not probe.sessions:
+        if not probes.sessions:
             return False
         self.write_depth("probe")
         return True
 
-    def check_entered(self, probe: Probe) -> bool:
+    def check_entered(self, probes: Probes) -> bool:
         """Return whether each entry into a main process has ended, successful or not."""
         processes = self.job.processes.values()
         if not any(process.has_torch for process in processes):
             self.go_on_without_probe(NO_TORCH)
             return True
         mains = [process.pid for process in processes if process.role == "main"]
-        if not mains or not all(probe.has_entry_ended(pid) for pid in mains):
+        if not mains or not all(probes.has_entry_ended(pid) for pid in mains):
             return False
-        if any(pid in probe.sessions for pid in mains):
+        if any(pid in probes.sessions for pid in mains):
             self.write_depth("probe")
         else:
-            self.go_on_without_probe(probe.reports[mains[0]].error, refused=True)
+            self.go_on_without_probe(probes.reports[mains[0]].error, refused=True)
             self.job.run.write_manifest()
         return True
 

@@ -115,7 +115,7 @@ class Recorder:
         clock = Period(CLOCK_NS)
         flush = Period(self.plan.flush_ns, began_ns)
         tick = Period(FLUSH_NS, began_ns)
-        self.depth.is_known = self.collectors.probe not in self.collectors.running
+        self.depth.is_known = self.collectors.probes not in self.collectors.running
         while True:
             now_ns = time.monotonic_ns()
             if self.sleep_while_probes_count(now_ns):
@@ -149,8 +149,8 @@ class Recorder:
 
         An entry or exit that is under way in a target is not delayed.
         """
-        probe = self.collectors.probe
-        if probe is None or not probe.sessions or probe.entering or self.asked_to_stop:
+        probes = self.collectors.probes
+        if probes is None or not probes.sessions or probes.entering or self.asked_to_stop:
             return False
         begin_ns, end_ns = next_block(now_ns, self.run.manifest.zero_monotonic_ns)
         if now_ns < begin_ns:
@@ -160,9 +160,9 @@ class Recorder:
 
     def progress(self, elapsed_s: float) -> Progress:
         """Return the progress after `elapsed_s`."""
-        probe = self.collectors.probe
-        counter = probe.busiest() if probe else None
-        stops_ns = [report.stopped_ns for report in probe.reports.values()] if probe else []
+        probes = self.collectors.probes
+        counter = probes.busiest() if probes else None
+        stops_ns = [report.stopped_ns for report in probes.reports.values()] if probes else []
         return Progress(
             elapsed_s=elapsed_s,
             steps=counter.steps if counter else 0,
@@ -184,7 +184,7 @@ class Recorder:
 
     def refresh(self) -> None:
         """Find the processes of the job."""
-        self.processes.refresh(self.collectors.probe)
+        self.processes.refresh(self.collectors.probes)
 
     def pair_clocks(self) -> None:
         """Record CLOCK_MONOTONIC and CLOCK_REALTIME at one moment."""

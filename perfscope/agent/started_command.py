@@ -53,7 +53,7 @@ class SignalWitness:
         if self.process is None:
             return False
         try:
-            pending = int(proc.status(self.process.pid)["ShdPnd"], 16)
+            pending = int(proc.read_status(self.process.pid)["ShdPnd"], 16)
         except (OSError, KeyError):
             return False
         return bool(pending >> (signo - 1) & 1)
@@ -150,7 +150,7 @@ class StartedCommand:
             self.thread.join(GROUP_DELIVERY_S * 10)
         for signo in FORWARDED:
             if signal.getsignal(signo) != signal.SIG_IGN:
-                signal.signal(signo, interrupt if signo in INTERRUPTING else signal.SIG_IGN)
+                signal.signal(signo, raise_interrupt if signo in INTERRUPTING else signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 
@@ -174,7 +174,7 @@ def start_process(
     return subprocess.Popen(words, env=environment, preexec_fn=prepare)
 
 
-def interrupt(signo: int, frame: FrameType | None) -> None:
+def raise_interrupt(signo: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt, and ignore further signals, so that the rest can be completed."""
     ignore_signals()
     raise KeyboardInterrupt

@@ -99,7 +99,7 @@ def changes_of(case: Case) -> list[tuple[Any, str, Any]]:
         changes.append((collectors.Nvml, "start", unavailable))
     if "on demand" in case.ways:
         changes += [
-            (collectors.Probe, "start", unavailable),
+            (collectors.Probes, "start", unavailable),
             (collector_runner, "may_ask_for_windows", lambda pid: True),
         ]
     for step in filter(None, (case.step, case.also)):

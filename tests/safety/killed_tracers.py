@@ -167,7 +167,7 @@ def entry_killed_after(pid: int, delay_s: float) -> bool:
             enter(pid, "pass", deadline_s=30)
         finally:
             os._exit(0)
-    while int(proc.status(pid)["TracerPid"]) == 0:
+    while int(proc.read_status(pid)["TracerPid"]) == 0:
         if os.waitpid(child, os.WNOHANG)[0]:
             return False
     until = time.perf_counter() + delay_s

@@ -23,7 +23,7 @@ from tests.safety.strangers import waiting_process
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("start", "poll", "stop")
-ENTERED = ("Probe", "Kernels")
+ENTERED = ("Probes", "Kernels")
 SOURCES = {make.__name__: make.NAME for make in COLLECTORS}
 OWN_STEPS = {
     "refresh": ("JobTree", "refresh", 2),
@@ -113,7 +113,7 @@ def test_a_collector_that_raises_ends_alone(recordings: Path, collector: str, st
     assert len(problems) == 1 and FAULT in problems[0] and name in problems[0]
     others = {"host", "thread_states"} - {name}
     assert {statuses[one] for one in others} <= {"ok", "partial"}
-    if collector in ENTERED and not (collector == "Probe" and step in ("start", "poll")):
+    if collector in ENTERED and not (collector == "Probes" and step in ("start", "poll")):
         assert manifest.depth in ("probe", "kernels")
     assert len(manifest.sources) == len({one.name for one in manifest.sources})
     assert main(["analyze", str(run), "--json"]) == 0
@@ -230,7 +230,7 @@ def test_probes_leave_although_their_collector_can_neither_poll_nor_stop(
 ) -> None:
     before = looping.state()
     case = Case(
-        "", looping.pid, str(tmp_path / "run"), "Probe", "poll", 10, "probe", 6.0, also="stop"
+        "", looping.pid, str(tmp_path / "run"), "Probes", "poll", 10, "probe", 6.0, also="stop"
     )
     command = [sys.executable, "-m", "tests.safety.faulty_recordings"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, text=True) as agent:

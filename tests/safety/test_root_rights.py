@@ -362,7 +362,7 @@ def test_stacks_of_another_user_are_sampled_with_that_users_rights(folder: Path)
                 or "py-spy" in "".join(proc.command_line(sampling.process.pid)[:1])
             )
         )
-        status = proc.status(sampling.process.pid)
+        status = proc.read_status(sampling.process.pid)
         assert status["Uid"].split() == [str(NOBODY)] * 4 and status["Groups"] == ""
         assert int(status["CapEff"], 16) == CAP_SYS_PTRACE and status["NoNewPrivs"] == "1"
         time.sleep(1.0)
@@ -423,7 +423,7 @@ def test_a_process_that_changes_after_it_was_checked_is_let_go(change: str) -> N
         ):
             source = "import os; os.write(1, b'entered')"
             tracer.submit(enter_by_ptrace, target, source, time.monotonic_ns() + 3 * 10**9).result()
-        assert process.poll() is None and proc.status(process.pid)["TracerPid"] == "0"
+        assert process.poll() is None and proc.read_status(process.pid)["TracerPid"] == "0"
     finally:
         os.close(memory)
         end(process)

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from perfscope.agent.collector import Job
-from perfscope.agent.collectors import Kernels, Nvtx, Probe
+from perfscope.agent.collectors import Kernels, Nvtx, Probes
 from perfscope.agent.delivery.discarded import close_discarded, discarded
 from perfscope.agent.delivery.probe_line import ProbeLine, accept
 from perfscope.agent.delivery.probe_notes import (
@@ -88,7 +88,7 @@ def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
 def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector(
     job: Job, door: Door
 ) -> None:
-    collector = Probe(Window(), door)
+    collector = Probes(Window(), door)
     collector.start(job)
     before = open_files()
     hello = {"note": "hello", "token": "wrong", "mono": 1, "real": 1, "has_file": True}
@@ -132,7 +132,7 @@ NOTES_WITH_FILES: list[NoteWithDescriptor] = [
 def test_a_probe_cannot_fill_the_agent_with_descriptors(
     job: Job, door: Door, window: Window | None, note: NoteWithDescriptor
 ) -> None:
-    collector = Probe(window, door)
+    collector = Probes(window, door)
     collector.start(job)
     kernels = Kernels(collector)
     kernels.start(job)
@@ -162,7 +162,7 @@ def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: Door
 
 def test_probes_that_are_sent_away_after_a_failure_leave_no_descriptor(job: Job) -> None:
     before = open_files()
-    collector = Probe(Window(), open_door())
+    collector = Probes(Window(), open_door())
     collector.start(job)
     with call(collector.socket.address, [], 2):
         until(lambda: collector.accept() or collector.unidentified)

@@ -28,7 +28,7 @@ def test_another_user_does_not_wait_for_one_whose_helpers_do_not_answer(
         [PYTHON_FOR_ALL or "", "-c", SLEEP], user=OTHER, group=OTHER, extra_groups=[], cwd="/"
     )
     try:
-        until(lambda: proc.status(other.pid)["Uid"].split()[1] == str(OTHER))
+        until(lambda: proc.read_status(other.pid)["Uid"].split()[1] == str(OTHER))
         user = user_of(other.pid)
         with pytest.raises(TimeoutError):
             call_as(nobody, hold_on, str(folder / "fifo"), limit_s=0.3)

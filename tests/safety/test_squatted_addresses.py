@@ -296,5 +296,5 @@ def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_jo
         for process in (recorded, *others):
             process.kill()
             process.communicate()
-    probe = recorder.collectors.probe
+    probe = recorder.collectors.probes
     assert probe is not None and set(probe.sessions) == {recorded.pid}

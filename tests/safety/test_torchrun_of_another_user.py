@@ -101,7 +101,7 @@ def test_two_ranks_of_another_users_torchrun_are_entered_by_root(
         assert sorted(mains["rank"]) == [0, 1]
         stepping = ranges[ranges["category"] == "optimizer"]
         assert set(stepping["process"]) == set(mains["process"])
-        assert {proc.status(pid)["Uid"].split()[0] for pid in mains["pid"]} == {str(NOBODY)}
+        assert {proc.read_status(pid)["Uid"].split()[0] for pid in mains["pid"]} == {str(NOBODY)}
         assert {path.stat().st_uid for path in (tmp_path / "run").rglob("*")} == {0}
     finally:
         torchrun.terminate()

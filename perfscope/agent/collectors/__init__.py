@@ -12,7 +12,7 @@ from perfscope.agent.collectors.network import Network
 from perfscope.agent.collectors.nvml import Nvml
 from perfscope.agent.collectors.nvtx import Nvtx
 from perfscope.agent.collectors.on_demand import OnDemand
-from perfscope.agent.collectors.probe import Probe
+from perfscope.agent.collectors.probe import Probes
 from perfscope.agent.collectors.stacks import Stacks
 from perfscope.agent.collectors.thread_states import ThreadStates
 
@@ -23,7 +23,7 @@ COLLECTORS: tuple[type[Collector], ...] = (
     Nvml,
     Amd,
     Nvtx,
-    Probe,
+    Probes,
     Kernels,
     OnDemand,
     Stacks,
@@ -38,7 +38,7 @@ __all__ = [
     "Nvml",
     "Nvtx",
     "OnDemand",
-    "Probe",
+    "Probes",
     "Stacks",
     "ThreadStates",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from perfscope.agent.collector import Collector, Job, Need
-from perfscope.agent.collectors.probe import Probe
+from perfscope.agent.collectors.probe import Probes
 from perfscope.agent.delivery.discarded import discard_files
 from perfscope.agent.delivery.probe_notes import WindowRefusedNote
 from perfscope.agent.host.cgroup import find_group, memory_left_bytes
@@ -51,7 +51,7 @@ their neighbors.
 class Kernels(Collector):
     """Requests a window of each training or serving process, after some undisturbed steps.
 
-    With `every_s`, it requests one again and again.
+    With `every_s`, it requests one in each such period.
     """
 
     NAME = "kernels"
@@ -59,10 +59,10 @@ class Kernels(Collector):
     NEEDS = frozenset({Need.PROBE_RUNNING, Need.WINDOWS_WANTED})
     STOPS_SLOWLY = True
 
-    def __init__(self, probe: Probe, total_s: float | None = None) -> None:
+    def __init__(self, probes: Probes, total_s: float | None = None) -> None:
         """`total_s` is the longest duration of the recording, None if it has no limit."""
-        self.probe = probe
-        self.window = probe.window or Window()
+        self.probes = probes
+        self.window = probes.window or Window()
         self.total_s = total_s
         self.wanted_now = False
         """Whether the user has requested a window."""
@@ -80,9 +80,9 @@ class Kernels(Collector):
 
     @classmethod
     def create(cls, plan: Plan, running: Sequence[Collector]) -> "Kernels":
-        probe = next(collector for collector in running if isinstance(collector, Probe))
+        probes = next(collector for collector in running if isinstance(collector, Probes))
         longest_s = None if plan.follow else plan.max_duration_s
-        return cls(probe, plan.duration_s or longest_s)
+        return cls(probes, plan.duration_s or longest_s)
 
     def start(self, job: Job) -> None:
         self.job = job
@@ -91,7 +91,7 @@ class Kernels(Collector):
 
     def poll(self, now_ns: int) -> int:
         self.store.write_down()
-        for pid, session in self.probe.sessions.items():
+        for pid, session in self.probes.sessions.items():
             self.take(pid, session)
         is_wanted_now = self.wanted_now and not self.store.threads
         if is_wanted_now:
@@ -108,7 +108,7 @@ class Kernels(Collector):
 
     def connected_sessions(self) -> dict[int, ProbeSession]:
         """Return the sessions of processes that can be profiled, by pid."""
-        sessions = {pid: self.probe.sessions[pid] for pid in self.probe.lines}
+        sessions = {pid: self.probes.sessions[pid] for pid in self.probes.lines}
         return {
             pid: session
             for pid, session in sessions.items()
@@ -180,8 +180,8 @@ class Kernels(Collector):
             reason = f"{left_mb} MB of memory are left, which is too little for a window"
             self.results.append({"refused": reason})
             return
-        is_closed = self.store.all_closed(self.probe.sessions[pid].target.process) is True
-        self.probe.lines[pid].send(b"W%d,%d,%d;" % (number, events, is_closed))
+        is_closed = self.store.all_closed(self.probes.sessions[pid].target.process) is True
+        self.probes.lines[pid].send(b"W%d,%d,%d;" % (number, events, is_closed))
 
     def take(self, pid: int, session: ProbeSession) -> None:
         """Store the windows that a probe has sent."""
@@ -211,12 +211,12 @@ class Kernels(Collector):
     def stop(self) -> SourceStatus:
         """Wait for the windows that were requested."""
         until_s = time.monotonic() + STOP_TIMEOUT_S
-        while len(self.results) < self.requests and self.probe.lines:
+        while len(self.results) < self.requests and self.probes.lines:
             if time.monotonic() >= until_s:
                 break
-            self.probe.read()
-            self.probe.send_heartbeats(time.monotonic_ns())
-            for pid, session in self.probe.sessions.items():
+            self.probes.read()
+            self.probes.send_heartbeats(time.monotonic_ns())
+            for pid, session in self.probes.sessions.items():
                 self.take(pid, session)
             time.sleep(0.02)
         self.store.finish()
@@ -251,7 +251,7 @@ class Kernels(Collector):
 
     def reason_for_none(self) -> str:
         """Return why no window was taken although none was refused."""
-        if not self.probe.sessions:
+        if not self.probes.sessions:
             return "the process was not entered"
         if self.requests:
             return "the probe did not answer"

@@ -4,7 +4,7 @@ Streams "device.counters", "device.processes" and "device.gaps".
 """
 
 from perfscope.agent.collector import Collector, Job
-from perfscope.agent.nvml.bindings import check
+from perfscope.agent.nvml.bindings import check_bindings
 from perfscope.traces.run.manifest import SourceStatus
 
 LAST_WAIT_S = 1.0
@@ -23,7 +23,7 @@ class Nvml(Collector):
         """Raises CollectorUnavailable where there are no usable bindings, no driver, no device, or
         no answer.
         """
-        check()
+        check_bindings()
         # These import the driver's bindings, which `check` has found usable.
         from perfscope.agent.nvml.device_watch import DeviceWatch
         from perfscope.agent.nvml.pcie_throughput import PcieThroughput

@@ -57,7 +57,7 @@ class PendingConnection:
         return first if isinstance(first, HelloNote) else None
 
 
-class Probe(Collector):
+class Probes(Collector):
     """One session per process with a probe; new processes are entered as they appear."""
 
     NAME = "probe"
@@ -91,7 +91,7 @@ class Probe(Collector):
         """All processes of the job so far."""
 
     @classmethod
-    def create(cls, plan: Plan, running: Sequence[Collector]) -> "Probe":
+    def create(cls, plan: Plan, running: Sequence[Collector]) -> "Probes":
         window = plan.window if plan.depth == "kernels" else None
         return cls(window, plan.probe_socket)
 
@@ -353,7 +353,7 @@ class Probe(Collector):
         self.lines.clear()
 
     def costs(self) -> list[ProbeCost]:
-        """Return what each probe cost its process, as far as it was measured directly."""
+        """Return what each probe cost its process; only what was measured directly."""
         return [
             ProbeCost(
                 process=session.target.process,

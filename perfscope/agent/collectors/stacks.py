@@ -60,11 +60,11 @@ class StackSampling:
             tids |= sampling.handles
         rows: list[dict[str, object]] = []
         for sampling, events in self.ended:
-            rows += rows_of(sampling, events, tids)
+            rows += stack_rows(sampling, events, tids)
         return rows
 
 
-def rows_of(
+def stack_rows(
     sampling: PySpy, events: list[PySpyEvent], tids: dict[int, int]
 ) -> list[dict[str, object]]:
     """Return the rows of one run of py-spy: each stack once per sampling period that it lasted.

@@ -59,7 +59,7 @@ class TrustedUsers:
             if key not in self.asked:
                 self.asked.add(key)
                 with contextlib.suppress(OSError):
-                    self.uids.add(int(proc.status(process.pid)["Uid"].split()[1]))
+                    self.uids.add(int(proc.read_status(process.pid)["Uid"].split()[1]))
         return self.uids
 
 

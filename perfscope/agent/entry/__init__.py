@@ -66,7 +66,7 @@ def enter(
 
 def enter_checked(target: Target, source: str, deadline_ns: int, progress: EntryProgress) -> Entry:
     """Enter a process that `check` has passed. Raises CannotEnter, SyntaxError."""
-    if needs_filter_check(proc.status(target.pid)):
+    if needs_filter_check(proc.read_status(target.pid)):
         with ThreadPoolExecutor(1, "perfscope-entry") as tracer:
             tracer.submit(check_filters, target, deadline_ns, progress).result()
     version = known_version(target.pid)

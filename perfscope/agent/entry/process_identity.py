@@ -37,7 +37,7 @@ class Target:
 
         Raises CannotEnter if the program or its rights have changed since the entry began, OSError.
         """
-        status = proc.status(self.pid)
+        status = proc.read_status(self.pid)
         if identity_by(self.pid, status) != self.identity:
             raise CannotEnter(
                 f"pid {self.pid} started another program or changed its rights during the entry:"
@@ -48,7 +48,7 @@ class Target:
 
 def identity_of(pid: int) -> ProcessIdentity:
     """Return the identity of process `pid` now. Raises OSError if it has exited."""
-    return identity_by(pid, proc.status(pid))
+    return identity_by(pid, proc.read_status(pid))
 
 
 def identity_by(pid: int, status: dict[str, str]) -> ProcessIdentity:

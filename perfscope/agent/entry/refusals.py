@@ -39,7 +39,7 @@ def gone(pid: int) -> CannotEnter:
 def status_of(pid: int) -> dict[str, str]:
     """Return /proc/PID/status as a dict. Raises CannotEnter if there is no such process."""
     try:
-        return proc.status(pid)
+        return proc.read_status(pid)
     except (FileNotFoundError, ProcessLookupError):
         raise CannotEnter(f"no process with pid {pid}: {LIST}") from None
 

@@ -127,7 +127,7 @@ def may_skip_check(status: dict[str, str]) -> bool:
     """Return whether the filters are also those of this process (a container's), or the user has
     passed `--even-with-seccomp`.
     """
-    own = proc.status(os.getpid())
+    own = proc.read_status(os.getpid())
     same_filters = own.get("Seccomp_filters", "") == status.get("Seccomp_filters", "0")
     is_shared = own.get("Seccomp") == FILTER and same_filters
     return is_shared or os.environ.get(INSIST, "") not in ("", "0")
@@ -137,7 +137,7 @@ def can_read_filters() -> bool:
     """Return whether the kernel lets this process read the filters of others."""
     pid = os.getpid()
     is_admin = bool(proc.capabilities(pid) & CAP_SYS_ADMIN)
-    return is_admin and proc.status(pid).get("Seccomp", "0") == "0"
+    return is_admin and proc.read_status(pid).get("Seccomp", "0") == "0"
 
 
 def check_filters(target: Target, deadline_ns: int, progress: EntryProgress) -> None:

@@ -19,7 +19,7 @@ from elftools.elf.elffile import ELFFile
 
 from perfscope.agent.entry.mapped_image import UnreadableImage, read_mapped_image
 from perfscope.agent.target_user.child import Reply, call_as
-from perfscope.agent.target_user.files import open_regular
+from perfscope.agent.target_user.files import open_regular_below
 from perfscope.agent.target_user.rights import TargetUser, target_user
 
 SYMBOL = struct.Struct("<IBBHQQ")
@@ -226,7 +226,7 @@ def look_up_in_file(root: int, path: str, inode: int, names: list[str]) -> Reply
 
     Raises OSError if the file was replaced or is damaged.
     """
-    with open(open_regular(root, path), "rb") as stream:
+    with open(open_regular_below(root, path), "rb") as stream:
         stat = os.fstat(stream.fileno())
         if stat.st_ino != inode:
             raise OSError(errno.ESTALE, "the file was replaced", path)

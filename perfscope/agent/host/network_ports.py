@@ -75,7 +75,7 @@ class IbPort:
     folder: Path
 
     def read(self) -> dict[str, float]:
-        """Return its bytes and errors, cumulative, as far as the adapter counts them."""
+        """Return those of its bytes and errors that the adapter counts, cumulative."""
         row = {}
         for file, name in IB_NAMES.items():
             value = read_number(self.folder / "counters" / file)

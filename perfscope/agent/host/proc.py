@@ -37,7 +37,7 @@ def read(path: str) -> str | None:
         return None
 
 
-def status(pid: int) -> dict[str, str]:
+def read_status(pid: int) -> dict[str, str]:
     """Return /proc/PID/status by field name. Raises OSError when the process is gone."""
     with open(f"/proc/{pid}/status", "rb") as file:
         text = file.read().decode("utf-8", "replace")
@@ -53,7 +53,7 @@ def capabilities(pid: int) -> int:
 
     Raises OSError when it is gone.
     """
-    return int(status(pid)["CapEff"], 16)
+    return int(read_status(pid)["CapEff"], 16)
 
 
 def stat(pid: int) -> Stat | None:

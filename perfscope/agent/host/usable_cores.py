@@ -13,7 +13,7 @@ def usable_cores(pid: int, *ranks: int) -> UsableCores:
     """Return the least of affinity, cpuset and cgroup quota.
 
     `ranks` are the other ranks on this host, each of which may be bound to different cores. The
-    number that SLURM reports is only returned beside, where it differs: it may not be enforced.
+    number that SLURM reports may not be enforced: it is only returned as well, where it differs.
     """
     pids = {pid, *ranks}
     bound = set[int]().union(*map(affinity_of, pids))

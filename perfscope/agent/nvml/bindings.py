@@ -1,7 +1,7 @@
 """Check of the Python bindings of the NVIDIA driver (nvidia-ml-py).
 
-The other modules of this package import the bindings, so `check` must be called first: an old
-version lacks names that are used at import.
+The other modules of this package import the bindings, so `check_bindings` must be called first: an
+old version lacks names that are used at import.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ class UnusableBindings(CollectorUnavailable):
         self.reason, self.fix = reason, fix
 
 
-def check() -> None:
+def check_bindings() -> None:
     """Raise UnusableBindings where the bindings are absent, too old, hidden by another package or
     broken.
     """

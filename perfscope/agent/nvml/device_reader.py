@@ -7,7 +7,7 @@ import pynvml
 
 from perfscope.agent.nvml.gpm import GpmSamples, reason_for_no_gpm
 from perfscope.agent.nvml.inventory import device_facts, instance_facts, mig_instances
-from perfscope.agent.nvml.readings import Call, ReadingMethods, choose_methods
+from perfscope.agent.nvml.readings import NvmlCall, ReadingMethods, choose_methods
 from perfscope.agent.nvml.session import NvmlSession
 from perfscope.traces.device_facts import DeviceFacts
 
@@ -97,7 +97,7 @@ class DeviceReader:
 
 
 def add_call_values(
-    nvml: NvmlSession, handle: Any, calls: list[Call], row: dict[str, float]
+    nvml: NvmlSession, handle: Any, calls: list[NvmlCall], row: dict[str, float]
 ) -> None:
     """Add the values of these calls to the row; end early when the device or the driver is gone."""
     for call in calls:

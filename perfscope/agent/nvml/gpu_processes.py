@@ -56,7 +56,7 @@ class GpuProcesses:
         for process in listed:
             memory = getattr(process, "usedGpuMemory", None)
             row = self.row(device.number, int(process.pid), job, now_ns)
-            row["user"] = user_name(int(process.pid))
+            row["user"] = owner_name(int(process.pid))
             row["memory_bytes"] = -1 if memory is None else int(memory)
             row["sm_share"] = shares.get(int(process.pid))
             rows.append(row)
@@ -125,7 +125,7 @@ def process_name(pid: int) -> str | None:
     return None if text is None else text.strip()
 
 
-def user_name(pid: int) -> str | None:
+def owner_name(pid: int) -> str | None:
     """Return the name, or else the number, of the user that a process runs as."""
     try:
         uid = os.stat(f"/proc/{pid}").st_uid

@@ -39,7 +39,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Call:
+class NvmlCall:
     """A call; `values` turns what it returns into the values of the counters `names`."""
 
     names: tuple[str, ...]
@@ -79,58 +79,64 @@ LINK_ERRORS: Final = (38, 45, 52, 59, 215, 221)
 on newer links recoveries and symbol errors.
 """
 
-UTILIZATION: Final = Call(
+UTILIZATION: Final = NvmlCall(
     ("kernel_time_share", "memory_time_share"),
     pynvml.nvmlDeviceGetUtilizationRates,
     values=lambda rates: (rates.gpu / 100.0, rates.memory / 100.0),
 )
 EVENTS: Final = (
-    Call(("clock_events",), pynvml.nvmlDeviceGetCurrentClocksEventReasons),
-    Call(("clock_events",), pynvml.nvmlDeviceGetCurrentClocksThrottleReasons),
+    NvmlCall(("clock_events",), pynvml.nvmlDeviceGetCurrentClocksEventReasons),
+    NvmlCall(("clock_events",), pynvml.nvmlDeviceGetCurrentClocksThrottleReasons),
 )
-QUICK: Final[tuple[tuple[Call, ...], ...]] = (
+QUICK: Final[tuple[tuple[NvmlCall, ...], ...]] = (
     (UTILIZATION,),
-    (Call(("sm_clock_mhz",), pynvml.nvmlDeviceGetClockInfo, (pynvml.NVML_CLOCK_SM,)),),
+    (NvmlCall(("sm_clock_mhz",), pynvml.nvmlDeviceGetClockInfo, (pynvml.NVML_CLOCK_SM,)),),
     EVENTS,
 )
 """Counters to read ten times per second; the methods of each, best first."""
-SLOW: Final[tuple[tuple[Call, ...], ...]] = (
+SLOW: Final[tuple[tuple[NvmlCall, ...], ...]] = (
     (
-        Call(
+        NvmlCall(
             ("memory_used_bytes",),
             pynvml.nvmlDeviceGetMemoryInfo,
             values=lambda memory: (float(memory.used),),
         ),
     ),
-    (Call(("memory_clock_mhz",), pynvml.nvmlDeviceGetClockInfo, (pynvml.NVML_CLOCK_MEM,)),),
-    (Call(("temperature_c",), pynvml.nvmlDeviceGetTemperature, (pynvml.NVML_TEMPERATURE_GPU,)),),
+    (NvmlCall(("memory_clock_mhz",), pynvml.nvmlDeviceGetClockInfo, (pynvml.NVML_CLOCK_MEM,)),),
     (
-        Call(
+        NvmlCall(
+            ("temperature_c",), pynvml.nvmlDeviceGetTemperature, (pynvml.NVML_TEMPERATURE_GPU,)
+        ),
+    ),
+    (
+        NvmlCall(
             ("power_limit_w",),
             pynvml.nvmlDeviceGetEnforcedPowerLimit,
             values=lambda mw: (mw / 1e3,),
         ),
     ),
-    (Call(("pcie_generation",), pynvml.nvmlDeviceGetCurrPcieLinkGeneration),),
-    (Call(("pcie_width",), pynvml.nvmlDeviceGetCurrPcieLinkWidth),),
+    (NvmlCall(("pcie_generation",), pynvml.nvmlDeviceGetCurrPcieLinkGeneration),),
+    (NvmlCall(("pcie_width",), pynvml.nvmlDeviceGetCurrPcieLinkWidth),),
     (
-        Call(
+        NvmlCall(
             ("ecc_corrected_count",),
             pynvml.nvmlDeviceGetTotalEccErrors,
             (0, pynvml.NVML_VOLATILE_ECC),
         ),
     ),
     (
-        Call(
+        NvmlCall(
             ("ecc_uncorrected_count",),
             pynvml.nvmlDeviceGetTotalEccErrors,
             (1, pynvml.NVML_VOLATILE_ECC),
         ),
     ),
 )
-FALLBACK_CALLS: Final[dict[str, Call]] = {
-    "power_w": Call(("power_w",), pynvml.nvmlDeviceGetPowerUsage, values=lambda mw: (mw / 1e3,)),
-    "energy_j": Call(
+FALLBACK_CALLS: Final[dict[str, NvmlCall]] = {
+    "power_w": NvmlCall(
+        ("power_w",), pynvml.nvmlDeviceGetPowerUsage, values=lambda mw: (mw / 1e3,)
+    ),
+    "energy_j": NvmlCall(
         ("energy_j",), pynvml.nvmlDeviceGetTotalEnergyConsumption, values=lambda mj: (mj / 1e3,)
     ),
 }
@@ -175,9 +181,9 @@ class ReadingMethods:
     an `instant` value or a `mean`.
     """
 
-    quick: list[Call]
+    quick: list[NvmlCall]
     quick_fields: FieldSet
-    slow: list[Call]
+    slow: list[NvmlCall]
     slow_fields: FieldSet
     missing: dict[str, str]
     power_is: str | None
@@ -186,8 +192,8 @@ class ReadingMethods:
 def choose_methods(nvml: NvmlSession, handle: Any) -> ReadingMethods:
     """Try every method once; keep those that work, cheap and expensive ones apart."""
     missing: dict[str, str] = {}
-    quick: list[Call] = []
-    slow: list[Call] = []
+    quick: list[NvmlCall] = []
+    slow: list[NvmlCall] = []
     for alternatives in QUICK:
         call = first_that_works(nvml, handle, alternatives, missing)
         if call is not None:
@@ -215,8 +221,8 @@ def choose_methods(nvml: NvmlSession, handle: Any) -> ReadingMethods:
 
 
 def first_that_works(
-    nvml: NvmlSession, handle: Any, alternatives: tuple[Call, ...], missing: dict[str, str]
-) -> Call | None:
+    nvml: NvmlSession, handle: Any, alternatives: tuple[NvmlCall, ...], missing: dict[str, str]
+) -> NvmlCall | None:
     """Return the first of these calls that works; else add the last reason to `missing`."""
     for call in alternatives:
         if nvml.query(call.function, handle, *call.args) is not None:
@@ -226,7 +232,7 @@ def first_that_works(
     return None
 
 
-def call_cost_ns(nvml: NvmlSession, handle: Any, call: Call) -> int:
+def call_cost_ns(nvml: NvmlSession, handle: Any, call: NvmlCall) -> int:
     """Make a call once and return how long it took."""
     began_ns = time.perf_counter_ns()
     nvml.query(call.function, handle, *call.args)

@@ -67,14 +67,14 @@ def call_as(
         return function(*arguments)
     if time.monotonic() < unresponsive_until_s.get(user.uid, 0.0):
         raise TimeoutError(errno.ETIMEDOUT, f"helpers running as uid {user.uid} do not answer")
-    ours, theirs = socket.socketpair()
+    parent_end, child_end = socket.socketpair()
     child = os.fork()
     if child == 0:
-        keep = {theirs.fileno(), user.root, *files}
-        serve(user, theirs, keep, functools.partial(function, *arguments))
-    theirs.close()
+        keep = {child_end.fileno(), user.root, *files}
+        serve(user, child_end, keep, functools.partial(function, *arguments))
+    child_end.close()
     try:
-        return reply_from(ours, time.monotonic() + limit_s)
+        return reply_from(parent_end, time.monotonic() + limit_s)
     except TimeoutError:
         unresponsive_until_s[user.uid] = time.monotonic() + PAUSE_S
         raise

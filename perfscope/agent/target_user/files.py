@@ -64,7 +64,7 @@ def open_without_links(root: int, path: str, flags: int) -> int:
         os.close(folder)
 
 
-def open_regular(root: int, path: str) -> int:
+def open_regular_below(root: int, path: str) -> int:
     """Open a regular file for reading. Raises OSError for anything else."""
     file = open_below(root, path, READ)
     if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -75,7 +75,7 @@ def open_regular(root: int, path: str) -> int:
 
 def read_file(root: int, path: str, most_bytes: int) -> Reply:
     """Return the first `most_bytes` of a regular file as text. Raises OSError."""
-    file = open_regular(root, path)
+    file = open_regular_below(root, path)
     try:
         return Reply(os.read(file, most_bytes).decode("utf-8", "replace"))
     finally:
@@ -98,12 +98,12 @@ def make_folder(root: int, place: str, name: str, files: Mapping[str, str]) -> R
     """
     parent = open_below(root, place, FOLDER)
     try:
-        return Reply(place, [new_folder(parent, name, files)])
+        return Reply(place, [create_folder(parent, name, files)])
     finally:
         os.close(parent)
 
 
-def new_folder(parent: int, name: str, files: Mapping[str, str]) -> int:
+def create_folder(parent: int, name: str, files: Mapping[str, str]) -> int:
     """Make a folder below the open folder `parent`; return its descriptor. Raises OSError, leaving
     nothing.
     """
@@ -125,7 +125,7 @@ def new_folder(parent: int, name: str, files: Mapping[str, str]) -> int:
 
 
 def remove_files(folder: int, names: Iterable[str]) -> None:
-    """Remove the named files of an open folder, as far as they are there."""
+    """Remove the named files of an open folder; those that are missing do not matter."""
     for name in names:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=folder)

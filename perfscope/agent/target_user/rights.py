@@ -49,7 +49,7 @@ def user_of(pid: int) -> TargetUser:
     Where the kernel does not show us the root directory of the process, our own is used, and its
     files count as foreign.
     """
-    status = proc.status(pid)
+    status = proc.read_status(pid)
     uid, gid = (int(status[name].split()[1]) for name in ("Uid", "Gid"))
     groups = tuple(map(int, status.get("Groups", "").split()))
     try:

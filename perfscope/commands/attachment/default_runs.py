@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfscope.agent.leftovers import open_folder, remove_folder
+from perfscope.agent.leftovers import open_folder, remove_owned_folder
 from perfscope.errors import UnreadableRun
 from perfscope.traces.run.stored import read_manifest
 
@@ -40,7 +40,7 @@ def remove_older_runs(folder: Path, keep: int) -> list[str]:
     oldest_first = sorted(default_runs(folder), key=lambda run: (run.begun_ns, run.name))
     for run in oldest_first[: max(len(oldest_first) - keep, 0)]:
         with contextlib.suppress(OSError), open_folder(folder.resolve()) as parent:
-            remove_folder(parent, run.name)
+            remove_owned_folder(parent, run.name)
             removed.append(run.name)
     return removed
 
