@@ -221,8 +221,8 @@ def measure_inside() -> None:
             usual_in_window = step_ms(ends[:250])
         ratio = (in_window / usual_in_window) / (by_hand / usual)
         print(
-            f"a step inside: perfscope {in_window:.2f} of {usual_in_window:.2f} ms, by hand {by_hand:.2f} of"
-            f" {usual:.2f} ms, ratio {ratio:.2f};"
+            f"a step inside: perfscope {in_window:.2f} of {usual_in_window:.2f} ms,"
+            f" by hand {by_hand:.2f} of {usual:.2f} ms, ratio {ratio:.2f};"
         )
         print(f"  others used {others.cores():.2f} cores", flush=True)
 

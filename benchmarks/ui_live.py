@@ -100,7 +100,8 @@ def measured(server: psutil.Process, viewers: list[Any], seconds: float) -> floa
     share = (after.user + after.system - before.user - before.system) / spent
     rate = sum(count_refreshes(page) for page in viewers) / len(viewers) / spent
     print(
-        f"{len(viewers)} viewer(s): {100 * share:.1f} % of a core, {rate:.2f} refreshes per second each"
+        f"{len(viewers)} viewer(s): {100 * share:.1f} % of a core,"
+        f" {rate:.2f} refreshes per second each"
     )
     return share
 
@@ -120,7 +121,8 @@ def main() -> int:
         target.terminate()
         target.wait(30)
     print(
-        f"steps per second: {watched:.2f} with the dashboard, {plain[0]:.2f} and {plain[1]:.2f} without"
+        f"steps per second: {watched:.2f} with the dashboard,"
+        f" {plain[0]:.2f} and {plain[1]:.2f} without"
     )
     print(f"worst share per viewer {100 * worst:.1f} % (budget {100 * PER_VIEWER:.0f} %)")
     return 0 if worst <= PER_VIEWER else 1

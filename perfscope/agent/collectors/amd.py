@@ -34,7 +34,8 @@ class Amd(Collector):
             raise NothingToCollect(str(reason)) from None
         if job.run.manifest.devices:
             raise CollectorUnavailable(
-                "AMD devices together with NVIDIA devices are not supported yet: only NVIDIA's are read"
+                "AMD devices together with NVIDIA devices are not supported yet; only NVIDIA's are"
+                " read"
             )
         job.run.manifest.devices = self.watch.facts
         self.began_ns = time.monotonic_ns()

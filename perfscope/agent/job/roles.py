@@ -260,8 +260,8 @@ def assign_roles(family: ProcessFamily, launchers: set[int]) -> dict[int, str]:
 def starts_programs(process: ProcessFacts, below: list[ProcessFacts]) -> bool:
     """Return whether a process starts training programs without multiprocessing.
 
-    It then has no torch while they have, or they have different RANKs. (A single RANK proves nothing:
-    every helper of a rank inherits its environment.)
+    It then has no torch while they have, or they have different RANKs. (A single RANK proves
+    nothing: every helper of a rank inherits its environment.)
     """
     programs = [
         child

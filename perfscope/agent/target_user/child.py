@@ -79,7 +79,7 @@ def call_as(
         unresponsive_until_s[user.uid] = time.monotonic() + PAUSE_S
         raise
     finally:
-        ours.close()
+        parent_end.close()
         kill_and_reap(child)
 
 
