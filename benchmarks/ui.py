@@ -45,8 +45,8 @@ const after = async (act) => {
   const framed = next().then(() => performance.now() - begun);
   await t.settled();
   await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
-  const exact = performance.now() - begun, told = t.stats[t.stats.length - 1];
-  out.push([exact, await framed, told.bytes, told.server, told.paint, told.wait]);
+  const exact = performance.now() - begun, latest = t.stats[t.stats.length - 1];
+  out.push([exact, await framed, latest.bytes, latest.server, latest.paint, latest.wait]);
 };
 const zoom = (factor) => after(() => T.zoom(t, factor, t.view.from + 0.43 * (t.view.to - t.view.from)));
 (async () => {
