@@ -118,6 +118,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_json_output(parser)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report to FILE")
+    add_verbose_option(parser)
     add_ignore(parser)
     add_redact(parser)
     parser.add_argument(
