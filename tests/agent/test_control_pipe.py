@@ -1,4 +1,4 @@
-"""Commands on a pipe steer a recording; the pipe's end ends it."""
+"""Commands on a pipe control a recording; the end of the pipe ends it."""
 
 import os
 
@@ -35,7 +35,7 @@ def test_stop_and_the_end_of_the_pipe_end_it_and_nothing_else_does(said: bytes) 
     assert heard.stops == 1
 
 
-def test_a_window_is_asked_for_as_often_as_said() -> None:
+def test_each_window_command_requests_one_window() -> None:
     reader, writer = os.pipe()
     heard = Heard()
     with os.fdopen(reader, "rb", buffering=0) as commands, os.fdopen(writer, "wb") as hand:

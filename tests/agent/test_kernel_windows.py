@@ -85,7 +85,7 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
 
 
 def followed(pid: int, out: Path, count: int, *options: str) -> None:
-    """Windows again and again, until there are `count`; then Ctrl-C. Steered as by a dashboard: it
+    """Take windows until there are `count`; then Ctrl-C. Steered as by a dashboard: it
     records and no more.
     """
     command = perfscope("attach", str(pid), "--follow", "--steered", "--out", out, *options)
@@ -100,7 +100,7 @@ def followed(pid: int, out: Path, count: int, *options: str) -> None:
         agent.communicate()
 
 
-def test_windows_again_and_again_are_kept_apart(tmp_path: Path) -> None:
+def test_repeated_windows_are_stored_separately(tmp_path: Path) -> None:
     run = start("looping.py", tmp_path)
     try:
         followed(run.pid, tmp_path / "run", 2, "--every", "0.2", "--window", "steps=2")
@@ -169,7 +169,7 @@ def test_a_profiler_of_the_programs_own_loses_nothing(
     assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
 
 
-def test_beside_a_profiler_that_stays_on_no_window_is_taken_and_the_reason_said(
+def test_no_window_is_taken_while_another_profiler_is_on(
     tmp_path: Path,
 ) -> None:
     run = start("profiled.py", tmp_path, "always")
@@ -213,7 +213,7 @@ def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path)
     "wrong",
     [("--window", "steps=0"), ("--window", "soon"), ("--window-stall", "-3"), ("--every", "60s")],
 )
-def test_a_window_that_makes_no_sense_is_said_so(wrong: tuple[str, str], tmp_path: Path) -> None:
+def test_an_invalid_window_is_rejected(wrong: tuple[str, str], tmp_path: Path) -> None:
     command = perfscope("attach", "1", *wrong, "--out", tmp_path / "run")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and wrong[0] in done.stderr and "Traceback" not in done.stderr

@@ -18,5 +18,5 @@ def test_only_those_that_accept_are_counted(tmp_path: Path) -> None:
     assert count_listening_sockets(os.getpid()) == before
 
 
-def test_of_a_process_that_is_gone_nothing_is_said() -> None:
+def test_a_process_that_has_ended_has_no_count() -> None:
     assert count_listening_sockets(1 << 30) is None

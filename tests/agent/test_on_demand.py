@@ -1,5 +1,5 @@
-"""A process that cannot be entered, but was started with KINETO_USE_DAEMON=1, is profiled all the
-same.
+"""A process that cannot be entered, but was started with KINETO_USE_DAEMON=1, is profiled by
+Kineto.
 """
 
 import os
@@ -106,7 +106,7 @@ def test_kineto_takes_the_window_where_ptrace_is_forbidden_and_in_other_namespac
             done.result()
 
 
-def test_a_daemon_that_holds_the_name_is_told_of() -> None:
+def test_another_daemon_with_the_same_name_is_reported() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(dynolog.NAME)
         with pytest.raises(CollectorUnavailable, match="dynolog"):

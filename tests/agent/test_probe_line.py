@@ -22,7 +22,7 @@ def called() -> tuple[socket.socket, ProbeLine]:
         return probe, lines[0]
 
 
-def test_the_last_word_is_read_although_a_heartbeat_met_a_closed_ear() -> None:
+def test_the_last_notes_are_read_although_a_heartbeat_was_not_received() -> None:
     probe, line = called()
     with probe:
         said = b'[{"note": "bye", "mono": 1, "real": 2}]'

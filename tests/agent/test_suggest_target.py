@@ -1,4 +1,4 @@
-"""What to attach to instead of a shell and its like: told in one line, on real processes."""
+"""Suggestions for what to attach to instead of a shell, on real processes."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ def python_below(pid: int) -> list[int]:
     return [one for one in proc.children(pid) if proc.executable(one).startswith("python")]
 
 
-def test_the_one_that_computes_is_named_with_its_command(shell: Shell) -> None:
+def test_the_only_process_with_torch_is_named_with_its_command(shell: Shell) -> None:
     wrapped = "import subprocess, sys; subprocess.run(sys.argv[1:])"  # as `conda run` does
     script = '"$0" -c "$3" "$0" "$1" single 0 none & "$0" -c "$2" & wait'
     above = shell(script, FAMILY, SLEEP, wrapped, ready=2)
@@ -63,7 +63,7 @@ def test_the_one_that_computes_is_named_with_its_command(shell: Shell) -> None:
     assert meant is not None and meant.pid == training and ranks_below(training) is None
 
 
-def test_several_are_listed_and_the_ranks_of_a_job_told_as_one(shell: Shell) -> None:
+def test_several_programs_are_listed_and_the_ranks_of_a_job_count_as_one(shell: Shell) -> None:
     apart = shell('"$0" -c "$1" & "$0" -c "$1" & wait', SLEEP, ready=2)
     assert ranks_below(apart.pid) is None, "which of them is meant is not told"
     first, second = python_below(apart.pid)
@@ -76,7 +76,7 @@ def test_several_are_listed_and_the_ranks_of_a_job_told_as_one(shell: Shell) -> 
     assert " and 2 more (`perfscope ps`)" in suggest_instead(many.pid, "sh")
 
 
-def test_perfscope_does_not_name_itself_to_the_shell_it_was_started_from() -> None:
+def test_perfscope_does_not_suggest_itself_to_its_own_shell() -> None:
     asked = subprocess.run(
         ["sh", "-c", '"$@" $$; true', "sh", *perfscope("attach")],
         capture_output=True,
@@ -87,7 +87,7 @@ def test_perfscope_does_not_name_itself_to_the_shell_it_was_started_from() -> No
     assert "descendant" not in asked.stderr
 
 
-def test_of_a_client_it_is_said_that_its_processes_are_elsewhere() -> None:
+def test_a_client_is_reported_as_having_its_processes_elsewhere() -> None:
     with subprocess.Popen(["sleep", "1000"]) as client:
         suggestion = suggest_instead(client.pid, "srun")
         assert "What srun starts" in suggestion and "`perfscope ps`" in suggestion

@@ -1,4 +1,4 @@
-"""The tree of a job, told from outside, on real processes of every kind."""
+"""The processes of a job and their roles, on real processes of every kind."""
 
 import contextlib
 import os
@@ -65,9 +65,7 @@ def workers(found: dict[int, TargetProcess]) -> list[int]:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_loader_workers_are_told_from_helpers_however_they_are_started(
-    begin: Begin, method: str
-) -> None:
+def test_loader_workers_are_distinguished_from_helpers(begin: Begin, method: str) -> None:
     target = begin(sys.executable, FAMILY, "single", "2", method)
     tree = JobTree(target.pid)
     until(lambda: len(workers(tree.refresh())) == 2)
@@ -80,7 +78,7 @@ def test_loader_workers_are_told_from_helpers_however_they_are_started(
     assert tree.status().status == "ok"
 
 
-def test_codes_stay_and_a_newcomer_has_a_new_one(begin: Begin) -> None:
+def test_numbers_stay_and_a_new_process_gets_a_new_one(begin: Begin) -> None:
     target = begin(sys.executable, FAMILY, "single", "1", "fork")
     tree = JobTree(target.pid)
     before = tree.refresh()
@@ -97,7 +95,7 @@ def test_codes_stay_and_a_newcomer_has_a_new_one(begin: Begin) -> None:
 
 
 @pytest.mark.parametrize("loader_workers", [0, 1])
-def test_ranks_of_mp_spawn_are_told_from_loader_workers_and_their_number_is_called_assumed(
+def test_ranks_of_mp_spawn_are_distinguished_from_loader_workers(
     begin: Begin, loader_workers: int
 ) -> None:
     target = begin(
@@ -272,7 +270,7 @@ def test_the_pid_in_its_own_namespace_is_known(begin: Begin) -> None:
         find_job_processes(target.pid)
 
 
-def test_refusals_say_what_to_do(begin: Begin) -> None:
+def test_refusals_name_the_process_and_what_to_do(begin: Begin) -> None:
     with pytest.raises(UsageError, match=r"4194305.*`perfscope ps`"):
         JobTree(4194305)
     ended = threading.Event()
@@ -291,7 +289,7 @@ def test_refusals_say_what_to_do(begin: Begin) -> None:
     sleeping.wait()
 
 
-def test_a_loader_worker_is_no_target(begin: Begin) -> None:
+def test_a_loader_worker_is_refused(begin: Begin) -> None:
     target = begin(sys.executable, FAMILY, "single", "1", "fork")
     worker = workers(JobTree(target.pid).refresh())[0]
     with pytest.raises(UsageError, match=f"{target.pid} \\(family.py\\)"):
@@ -308,7 +306,7 @@ def test_a_process_that_is_ending_is_still_what_it_was() -> None:
     )
 
 
-def test_a_process_that_a_signal_has_stopped_is_refused_with_what_to_do(begin: Begin) -> None:
+def test_a_stopped_process_is_refused_with_the_command_to_continue_it(begin: Begin) -> None:
     target = begin(sys.executable, "-c", SLEEP)
     os.kill(target.pid, signal.SIGSTOP)
     until(lambda: "State:\tT" in Path(f"/proc/{target.pid}/status").read_text())

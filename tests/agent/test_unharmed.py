@@ -39,7 +39,7 @@ def looping(tmp_path: Path) -> Iterator[Run]:
     end(run)
 
 
-def test_attaching_again_and_again_leaves_nothing_and_changes_no_loss(tmp_path: Path) -> None:
+def test_repeated_attaching_leaves_nothing_and_changes_no_loss(tmp_path: Path) -> None:
     alone = start("looping.py", tmp_path / mkdir(tmp_path, "alone"), "--steps", "500", steps=500)
     alone.process.wait(30)
     run = start("looping.py", mkdir(tmp_path, "attached"))
@@ -75,7 +75,7 @@ def records_in(folder: Path) -> int:
 
 
 def meters_of(pid: int) -> list[str]:
-    """What the probe reads of a loader worker, as far as it is open there."""
+    """What the probe reads of a loader worker that it can open."""
     found = []
     for one in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(

@@ -92,7 +92,7 @@ def test_without_limits_all_cores_of_the_affinity_are_usable(child) -> None:
     assert usable_cores(pid).affinity == 1 and usable_cores(pid).cores <= 1
 
 
-def test_half_a_core_is_the_quota_and_being_held_back_is_counted(make: Make, child) -> None:
+def test_half_a_core_is_the_quota_and_throttling_is_counted(make: Make, child) -> None:
     group = make("cpu", "half", cpu__cfs_period_us="100000", cpu__cfs_quota_us="50000")
     pid = child(group)
     assert usable_cores(pid).cores == usable_cores(pid).quota == 0.5
@@ -138,7 +138,7 @@ def test_a_memory_limit_and_what_it_leaves(make: Make, child) -> None:
     assert left is not None and 100 << 20 < left <= 200 << 20
 
 
-def test_what_slurm_said_is_named_when_it_differs(child) -> None:
+def test_the_number_of_slurm_is_reported_when_it_differs(child) -> None:
     assert (
         usable_cores(child(SLURM_PROCID="0", SLURM_CPUS_PER_TASK="512")).slurm_cpus_per_task == 512
     )

@@ -104,7 +104,7 @@ def test_a_link_that_trains_down_in_the_middle_is_full_from_then_on() -> None:
     assert down.share == pytest.approx(0.6 * (1 - 4 / 31.5), abs=0.06)
 
 
-def test_a_link_that_trained_down_for_a_while_is_told_as_it_was_then() -> None:
+def test_a_link_that_trained_down_for_a_while_is_reported_for_that_time() -> None:
     def trained(begin: float, end: float) -> Trace:
         lower = lambda at: 1 if begin <= at < end else 4  # noqa: E731
         return device(
@@ -188,7 +188,7 @@ def test_a_power_limit_that_comes_and_goes_is_the_one_that_held() -> None:
     assert "its limit of 350 W; the default is 700 W" in found.explanation
 
 
-def test_a_link_at_rest_is_told_to_be_at_rest() -> None:
+def test_an_idle_link_is_reported_as_idle() -> None:
     trace = device(
         kernel_time_share=0.0,
         pcie_generation=1,

@@ -65,7 +65,7 @@ def device(sys_folder: Path, number: int, bus: str, way: str) -> DeviceFacts:
 
 
 class Recording:
-    """A run folder with the collector at work, a look at a time, each a second after the last."""
+    """A run folder with the collector running, polled once per second of its own clock."""
 
     def __init__(
         self, folder: Path, sys_folder: Path, devices: tuple[DeviceFacts, ...] = ()

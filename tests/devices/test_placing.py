@@ -91,7 +91,7 @@ def test_two_ranks_on_the_only_device_have_no_other_choice() -> None:
     assert "wrong-gpu" in diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=1)).clear
 
 
-def test_another_job_counts_for_the_looks_in_which_it_was_there() -> None:
+def test_another_job_counts_for_the_samples_in_which_it_ran() -> None:
     other = {
         "host": "host",
         "device": 0,
@@ -128,7 +128,7 @@ def test_many_processes_of_others_count_together() -> None:
     )
 
 
-def test_a_lost_device_that_the_job_does_not_use_is_only_told() -> None:
+def test_a_lost_device_that_the_job_does_not_use_is_only_reported() -> None:
     gap = {
         "host": "host",
         "device": 1,

@@ -52,7 +52,7 @@ def test_a_mean_of_gpm_is_of_its_own_interval(trace_of: Callable[[str], Trace]) 
     assert sum(0.3 < one < 0.9 for one in values) <= 1, "one interval at most holds the change"
 
 
-def test_the_rate_that_was_reached_is_the_one_that_is_told(
+def test_the_rate_that_was_reached_is_reported(
     trace_of: Callable[[str], Trace],
 ) -> None:
     trace = trace_of("healthy-eight")
@@ -81,7 +81,7 @@ def test_a_lost_device_leaves_a_gap_and_the_others_go_on(trace_of: Callable[[str
     assert rows(trace, 1, "xid")["value"].tolist() == [79.0]
 
 
-def test_a_device_that_never_answered_is_told_of(trace_of: Callable[[str], Trace]) -> None:
+def test_a_device_that_never_answered_is_reported(trace_of: Callable[[str], Trace]) -> None:
     trace = trace_of("off-from-the-start")
     told = source(trace)
     assert (told.status, told.reason) == (
@@ -127,7 +127,7 @@ def test_an_old_driver_gives_what_it_has(trace_of: Callable[[str], Trace]) -> No
     )
 
 
-def test_a_driver_that_is_not_loaded_is_told_with_what_helps(
+def test_a_driver_that_is_not_loaded_is_reported_with_a_fix(
     trace_of: Callable[[str], Trace],
 ) -> None:
     status = source(trace_of("driver-not-loaded"))
@@ -154,7 +154,7 @@ def test_an_instance_of_mig_is_asked_for_itself(trace_of: Callable[[str], Trace]
 
 
 @pytest.mark.parametrize("scenario", ["healthy-h100", "healthy-geforce", "another-container"])
-def test_the_jobs_processes_are_told_from_others(
+def test_the_processes_of_the_job_are_distinguished_from_others(
     scenario: str, trace_of: Callable[[str], Trace]
 ) -> None:
     trace = trace_of(scenario)

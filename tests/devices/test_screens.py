@@ -46,7 +46,7 @@ def test_every_counter_of_the_device_has_its_chart(healthy: Trace) -> None:
     assert devices(build.trace()) == []
 
 
-def test_a_device_that_went_away_is_told_of_beside_the_table(
+def test_a_device_that_went_away_is_reported_next_to_the_table(
     trace_of: Callable[[str], Trace], healthy: Trace
 ) -> None:
     lost, whole = devices(trace_of("off-the-bus"))[0], devices(healthy)[0]
@@ -108,7 +108,7 @@ def test_what_the_allocator_holds_is_a_lane() -> None:
     assert [lanes.names.texts[code] for code in own.code(slice(0, 4))][2] == "0 MB"
 
 
-def test_steps_and_what_is_no_training_stand_behind() -> None:
+def test_steps_and_other_phases_are_in_the_background() -> None:
     loop = Loop()
     for _ in range(8):
         loop.next().work()

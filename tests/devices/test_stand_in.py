@@ -11,7 +11,7 @@ from tests.driver import LIBRARY, built
 AGENT = Path(__file__).parent.parent.parent / "perfscope" / "agent"
 
 
-def test_the_agent_makes_no_call_that_the_stand_in_lacks(tmp_path: Path) -> None:
+def test_the_agent_makes_no_call_that_the_substitute_driver_lacks(tmp_path: Path) -> None:
     library = ctypes.CDLL(str(built(tmp_path) / LIBRARY))
     called = {
         node.attr

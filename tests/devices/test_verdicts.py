@@ -120,7 +120,7 @@ def test_heat_says_when_and_how_much_slower(trace_of: Callable[[str], Trace]) ->
     assert [one.value for one in finding.evidence[1:]] == [700.0, 1395.0, 92.0]
 
 
-def test_the_usual_power_limit_is_only_told(trace_of: Callable[[str], Trace]) -> None:
+def test_the_usual_power_limit_is_only_reported(trace_of: Callable[[str], Trace]) -> None:
     usual = of(diagnose(trace_of("power-cap-usual")), "power-capped")
     lowered = of(diagnose(trace_of("power-cap-lowered")), "power-capped")
     assert (usual.severity, usual.lost_s, lowered.cause) == ("info", 0.0, "limit-lowered")
@@ -133,7 +133,7 @@ def test_who_else_is_on_the_device_is_named(trace_of: Callable[[str], Trace]) ->
     assert finding.share == pytest.approx(0.4)
 
 
-def test_utilisation_alone_is_not_called_busy(trace_of: Callable[[str], Trace]) -> None:
+def test_utilization_alone_does_not_mean_busy(trace_of: Callable[[str], Trace]) -> None:
     finding = of(diagnose(trace_of("busy-but-empty")), "low-occupancy")
     assert [one.value for one in finding.evidence[:2]] == [1.0, pytest.approx(0.1)]
 
@@ -147,5 +147,5 @@ def test_a_lost_device_costs_everything_from_then_on(trace_of: Callable[[str], T
     assert [one.value for one in finding.evidence if one.unit == "Xid"] == [79.0]
 
 
-def test_a_driver_that_is_reloaded_is_no_lost_device(trace_of: Callable[[str], Trace]) -> None:
+def test_a_reloaded_driver_does_not_mean_a_lost_device(trace_of: Callable[[str], Trace]) -> None:
     assert "device-lost" in diagnose(trace_of("driver-reload")).clear

@@ -43,7 +43,7 @@ class Case:
     """One recording of process `pid`. `step` of `owner`, a collector or one of OWNERS, raises from
     call `since` on.
 
-    `ways` are the sources that cost much or stand in each other's way and are wanted here: stacks,
+    `ways` are the sources to use that are expensive or exclude each other: stacks,
     on demand, amd, nvml.
     """
 

@@ -27,7 +27,7 @@ LONGEST_S = 10.0
 
 
 class Board:
-    """A dashboard over a folder with runs, and with links to what lies outside of it."""
+    """A dashboard over a folder with runs, and with links to files outside of it."""
 
     def __init__(self, home: Path) -> None:
         root, outside = home / "runs", home / "OUTSIDE"

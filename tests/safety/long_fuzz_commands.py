@@ -320,7 +320,7 @@ def waited_for(child: int, until_s: float) -> tuple[int, resource.struct_rusage]
 
 
 def import_what_commands_import(commands: Commands, outputs: Path) -> None:
-    """Import here what every command imports, so that no child has to: a child tells what it has
+    """Import here what every command imports, so that no child has to: a child reports what it has
     imported.
     """
     seed = str(commands.fuzzer.run_seed)

@@ -122,7 +122,7 @@ def run(program: str, kills: int, choice: random.Random) -> tuple[Tally, bool]:
 def harass(
     target: subprocess.Popen[str], kills: int, until: float, tally: Tally, choice: random.Random
 ) -> None:
-    """Enter again and again, with tracers that are killed or frozen, until there were `kills` or
+    """Enter many times, with tracers that are killed or frozen, until there were `kills` or
     CLOCK_MONOTONIC `until`.
     """
     at_requests = itertools.count()

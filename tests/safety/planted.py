@@ -42,7 +42,7 @@ def said(where: str, text: str) -> str:
 
 
 def kineto(path: Path) -> Path:
-    """A trace of one step for each secret, which stands in every field that a reader knows or
+    """A trace of one step for each secret, which is in every field that a reader knows or
     passes over.
     """
     events: list[dict[str, Any]] = []
@@ -190,7 +190,7 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
 
 
 def nsys(path: Path) -> Path:
-    """An export in whose names, settings and environment the secrets stand."""
+    """An export with the secrets in its names, settings and environment."""
     rows: tuple[Rows, ...] = ([], [], [], [], [])
     kernels, calls, ranges, copies, system = rows
     on_device = {"deviceId": 0, "contextId": 1, "streamId": 7, "globalPid": pid_of(70)}

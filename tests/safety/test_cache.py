@@ -74,7 +74,7 @@ def run_with_window(folder: Path, trace: Path) -> Path:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[Path]:
-    """Folders that are dear to the reader, older than anything that is kept."""
+    """Folders that the reader must not lose, older than anything in the cache."""
     folder = tmp_path / "archive"
     for name in ("thesis", ".ssh", "0" * 32):
         (folder / name).mkdir(parents=True)

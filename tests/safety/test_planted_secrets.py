@@ -55,7 +55,7 @@ def path_of(folder: Path, kind: str) -> Path:
 
 
 def leaks(text: str) -> list[str]:
-    """Return where a secret stands in the text: some letters before and after it."""
+    """Return where a secret is in the text: some letters before and after it."""
     lowered, found, at = text.lower(), [], 0
     while (at := lowered.find(CORE.lower(), at)) >= 0:
         found.append(text[max(at - 60, 0) : at + 20])

@@ -209,7 +209,7 @@ def waits_in_connect(tid: int) -> bool:
 
 
 def own_address(name: str) -> dict[str, object]:
-    """Return what a probe is told of a socket of this process."""
+    """Return what a probe knows about a socket of this process."""
     return {"address": name, "listener": {"pid": os.getpid(), "start": 0, "uid": os.geteuid()}}
 
 

@@ -106,7 +106,7 @@ def test_without_site_nothing_of_ours_runs_and_only_the_entry_of_the_path_shows(
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
-def test_our_folder_twice_and_beside_empty_entries_is_as_none(python: str, tmp_path: Path) -> None:
+def test_our_folder_twice_and_with_empty_entries_has_no_effect(python: str, tmp_path: Path) -> None:
     with started_with() as environment:
         folder = environment["PYTHONPATH"]
         environment["PYTHONPATH"] = os.pathsep.join([folder, str(tmp_path), folder])
@@ -188,7 +188,7 @@ def test_a_working_directory_that_is_gone_prints_what_it_prints_without_us(
         assert done(environment) == done(plain(os.pathsep))
 
 
-def test_the_start_loads_no_module_that_python_does_not_load_by_itself() -> None:
+def test_the_start_loads_only_modules_that_python_loads_anyway() -> None:
     shows = "import sys; print(sorted(set(sys.modules)))"
     with started_with() as environment:
         found = subprocess.run(

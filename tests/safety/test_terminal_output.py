@@ -51,7 +51,7 @@ def run(*arguments: str | bytes | Path, code: int | None = None) -> str:
 
 
 def on_terminal(*arguments: str | bytes | Path) -> str:
-    """What a command prints on a terminal, without its colours."""
+    """What a command prints on a terminal, without its colors."""
     ours, theirs = pty.openpty()
     words = [os.fsencode(one) for one in [*perfscope(), *arguments]]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
@@ -172,7 +172,7 @@ def test_a_trace_of_hostile_names_is_answered_harmlessly(evil_trace: Path, tmp_p
     assert harmful(wrote) == set() and wrote.count("\n") == 1
 
 
-def test_a_run_folder_whose_name_is_no_text_is_answered(tmp_path: Path) -> None:
+def test_a_run_folder_whose_name_is_not_text_is_analyzed(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe\x1b[2J.perfscope"))
     recorded_run(folder)
     for words in (("analyze", folder), ("report", folder, "-o", tmp_path / "r.html")):

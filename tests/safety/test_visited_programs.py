@@ -82,7 +82,7 @@ def test_hooks_pickles_and_callbacks_are_as_without_us(tmp_path: Path) -> None:
     assert pickled["names"] == ["save", "backward", "fsync", "DataLoader", "SGD"]
     assert pickled["same"] and pickled["timed"] == [True, True] and pickled["own"] == [False, True]
     assert pickled["loaded"] == [2.0, 4.0]
-    # ours before theirs, a placeholder in its place between visits, nothing at the end
+    # ours before theirs, a placeholder in its place between attaches, nothing at the end
     assert answer["callbacks"] == {"paired": True, "lengths": [2, 2, 2, 2, 0]}
 
 
