@@ -19,7 +19,7 @@ PHASES = ("forward", "backward", "optimizer")
 
 
 def kernels(answer: dict) -> dict:  # type: ignore[type-arg]
-    return {one["name"]: one for one in answer["sources"]}["kernels"]
+    return {source["name"]: source for source in answer["sources"]}["kernels"]
 
 
 def unharmed(before: dict, after: dict) -> bool:  # type: ignore[type-arg]
@@ -47,7 +47,7 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
     assert unharmed(before, after)
     assert [line[0] for line in run.lines()[:600]] == [line[0] for line in alone.lines()[:600]]
     assert kernels(answer)["status"] == "ok" and "5 whole steps" in kernels(answer)["reason"]
-    budget = {one["category"] for one in answer["time_budget"]}
+    budget = {entry["category"] for entry in answer["time_budget"]}
     assert "device-compute" in budget and "compute-or-host" not in budget
     assert answer["steps"]["distorted"] >= 5 and answer["budget_over"] == "steps"
     told = {
@@ -166,7 +166,7 @@ def test_a_profiler_of_the_programs_own_loses_nothing(
     finally:
         end(run)
     assert len(traces) > 5 and set(traces) == {products}
-    assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
+    assert {source["name"]: source["status"] for source in answer["sources"]}["probe"] == "ok"
 
 
 def test_no_window_is_taken_while_another_profiler_is_on(
@@ -205,7 +205,7 @@ def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path)
         again = attach(run.pid, tmp_path / "again", seconds=5)
     finally:
         end(run)
-    told = {one["name"]: one["status"] for one in again["sources"]}
+    told = {source["name"]: source["status"] for source in again["sources"]}
     assert (told["probe"], told["kernels"]) == ("ok", "unavailable")  # a process gets one window
 
 

@@ -85,7 +85,7 @@ def looked_into(folder: Path, *, elsewhere: bool) -> None:
             answer = attach(run.pid, folder / "run", seconds=13, before=WITHOUT_PTRACE)
         steps = len(run.lines())
         until(lambda: len(run.lines()) > steps + 20)
-    told = {one["name"]: one for one in answer["sources"]}
+    told = {source["name"]: source for source in answer["sources"]}
     assert told["probe"]["status"] == "unavailable"
     assert told["kernels"]["status"] == "ok", told["kernels"]
     ops = load(folder / "run").table("ops")

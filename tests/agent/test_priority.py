@@ -129,7 +129,7 @@ def test_on_full_cores_a_recording_lasts_longer_than_the_lease_of_its_probes(
             answer = attach(run.pid, tmp_path / "run", seconds=8)
     finally:
         end(run)
-    assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
+    assert {source["name"]: source["status"] for source in answer["sources"]}["probe"] == "ok"
     records = [
         json.loads(line)
         for path in (tmp_path / "run").glob("streams/probe.blocks@0/*")

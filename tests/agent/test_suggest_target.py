@@ -35,7 +35,7 @@ def shell() -> Iterator[Shell]:
         lines = [
             process.stdout.readline() for _ in range(ready)
         ]  # they may write into each other's
-        assert all(one.endswith("\n") for one in lines)
+        assert all(line.endswith("\n") for line in lines)
         return process
 
     yield start
@@ -46,7 +46,7 @@ def shell() -> Iterator[Shell]:
 
 
 def python_below(pid: int) -> list[int]:
-    return [one for one in proc.children(pid) if proc.executable(one).startswith("python")]
+    return [child for child in proc.children(pid) if proc.executable(child).startswith("python")]
 
 
 def test_the_only_process_with_torch_is_named_with_its_command(shell: Shell) -> None:

@@ -73,7 +73,7 @@ def test_loader_workers_are_distinguished_from_helpers(begin: Begin, method: str
     assert found[target.pid].role == "main" and found[target.pid].rank == 0
     assert found[target.pid].has_torch and found[target.pid].name == "family.py"
     assert all(found[pid].rank == 0 and found[pid].name == "family.py" for pid in workers(found))
-    others = [one for one in found.values() if one.role == "other"]
+    others = [item for item in found.values() if item.role == "other"]
     assert len(others) == {"fork": 1, "spawn": 2, "forkserver": 3}[method]
     assert tree.status().status == "ok"
 
@@ -109,7 +109,7 @@ def test_ranks_of_mp_spawn_are_distinguished_from_loader_workers(
     until(lambda: roles(tree.refresh()) == expected)
     assert tree.status().status == "partial"
     second = max(
-        (one for one in tree.refresh().values() if one.role == "main"), key=lambda one: one.rank
+        (each for each in tree.refresh().values() if each.role == "main"), key=lambda one: one.rank
     )
     assert second.name == "family.py"
     alone = find_job_processes(second.pid)
@@ -139,7 +139,7 @@ def test_ranks_of_torchrun_have_the_rank_they_were_started_with(
     tree = JobTree(target.pid)
     assert roles(tree.refresh()) == expected
     assert tree.status().status == "ok"
-    first = next(one for one in tree.refresh().values() if one.rank == 0)
+    first = next(each for each in tree.refresh().values() if each.rank == 0)
     assert (first.name, first.local_rank) == ("rank.py", 0)
     assert roles(find_job_processes(first.pid)) == [("main", 0)]
     assert roles(find_job_processes(first.pid, all_ranks=True)) == expected
@@ -179,7 +179,10 @@ def test_tasks_of_slurm_are_ranks_also_below_shells_of_their_own(
     above = begin(str(step), "-c", script, sys.executable, SLEEP)
     until(lambda: len(python_below(above.pid)) == 2)
     tasks = python_below(above.pid)
-    assert sorted(roles(find_job_processes(one))[0] for one in tasks) == [("main", 4), ("main", 5)]
+    assert sorted(roles(find_job_processes(task))[0] for task in tasks) == [
+        ("main", 4),
+        ("main", 5),
+    ]
     both = find_job_processes(tasks[0], all_ranks=True)
     assert sorted((found.rank, found.local_rank) for found in both) == [(4, 0), (5, 1)]
     facts = find_facts(both[0].pid)

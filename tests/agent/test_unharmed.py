@@ -48,7 +48,9 @@ def test_repeated_attaching_leaves_nothing_and_changes_no_loss(tmp_path: Path) -
         for number in range(3):
             answer = attach(run.pid, tmp_path / f"run{number}")
             assert answer["steps"]["count"] > 20
-            assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
+            assert {source["name"]: source["status"] for source in answer["sources"]}[
+                "probe"
+            ] == "ok"
         until(lambda: len(run.lines()) > 500)
         after = run.state()
         workers = proc.children(run.pid)
@@ -77,11 +79,11 @@ def records_in(folder: Path) -> int:
 def meters_of(pid: int) -> list[str]:
     """What the probe reads of a loader worker that it can open."""
     found = []
-    for one in Path(f"/proc/{pid}/fd").iterdir():
+    for path in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(
             FileNotFoundError
         ):  # batches are handed over in files that come and go
-            found.append(os.readlink(one))
+            found.append(os.readlink(path))
     return [link for link in found if link.startswith("/proc/")]
 
 
@@ -131,12 +133,12 @@ def test_a_second_agent_is_refused_politely_and_the_first_goes_on(
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     until_entered(looping, before)
     second = attach(looping.pid, tmp_path / "second", seconds=2)
-    reasons = {one["name"]: one["reason"] for one in second["sources"]}
+    reasons = {source["name"]: source["reason"] for source in second["sources"]}
     assert f"agent pid {first.pid}" in reasons["probe"]
     first.send_signal(signal.SIGINT)
     answer = json.loads(first.communicate(timeout=PATIENCE_S)[0])
     assert first.returncode == 0
-    assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
+    assert {each["name"]: each["status"] for each in answer["sources"]}["probe"] == "ok"
     until(lambda: looping.state() == before, PATIENCE_S)
 
 
@@ -173,7 +175,7 @@ def test_every_kind_of_loader_is_timed_as_the_program_times_itself(
     assert all(ours.wait_s <= theirs.wait_s + ROUNDING_S for ours, theirs in pairs)
     assert statistics.median(abs(ours.wait_s - theirs.wait_s) for ours, theirs in pairs) < 0.001
     assert statistics.median(abs(ours.whole_s - theirs.whole_s) for ours, theirs in pairs) < 0.001
-    budget = {one["category"]: one["share"] for one in answer["time_budget"]}
+    budget = {entry["category"]: entry["share"] for entry in answer["time_budget"]}
     waited, whole = (
         sum(getattr(ours, name) for ours, _ in pairs) for name in ("wait_s", "whole_s")
     )

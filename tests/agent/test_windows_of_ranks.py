@@ -20,7 +20,7 @@ def test_ranks_take_their_windows_at_the_same_step(tmp_path: Path) -> None:
         answer = attach(run.pid, tmp_path / "run", "--all-ranks", seconds=8)
     finally:
         end(run)
-    told = {one["name"]: one for one in answer["sources"]}["kernels"]
+    told = {source["name"]: source for source in answer["sources"]}["kernels"]
     assert told["status"] == "ok", told
     steps = []
     for trace in sorted((tmp_path / "run" / "kineto").glob("*.json.gz")):

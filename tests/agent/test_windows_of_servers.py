@@ -66,7 +66,7 @@ def looked_into(kind: str, pause_s: float, folder: Path) -> None:
             answer = attach(run.pid, folder / "run", "--window", "seconds=1", seconds=4)
     finally:
         end(run)
-    told = {one["name"]: one for one in answer["sources"]}["kernels"]
+    told = {source["name"]: source for source in answer["sources"]}["kernels"]
     assert told["status"] == "ok" and not clients.broken, told
     assert len({value for _, value, _ in clients.answers}) == 1
     trace = load(folder / "run")

@@ -33,7 +33,7 @@ def test_counters_are_joined_to_steps(tmp_path: Path) -> None:
         end(run)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert next(one["status"] for one in told["sources"] if one["name"] == "nvml") == "ok"
+    assert next(source["status"] for source in told["sources"] if source["name"] == "nvml") == "ok"
     assert told["bound_by"]["id"] == "compute", "the device works all the time"
     trace = load(tmp_path / "run")
     steps = trace.fact(device_per_step)

@@ -84,11 +84,11 @@ def gap(begin_s: float, seconds: float) -> dict[str, list[dict[str, Any]]]:
 
 
 def finding(trace: Trace, id: str) -> Finding:
-    return next(one for one in diagnose(trace).findings if one.id == id)
+    return next(each for each in diagnose(trace).findings if each.id == id)
 
 
 def value(found: Finding, text: str) -> float | None:
-    return next(one.value for one in found.evidence if one.text.startswith(text))
+    return next(item.value for item in found.evidence if item.text.startswith(text))
 
 
 def test_a_link_that_trains_down_in_the_middle_is_full_from_then_on() -> None:
@@ -237,7 +237,9 @@ def test_energy_of_a_step_leaves_out_what_ran_between_steps() -> None:
 def test_no_line_is_drawn_over_a_gap() -> None:
     for tables, breaks in (({}, 0), (gap(4.1, 1), 1)):
         parts = devices(device(power_w=500.0, tables=tables))
-        drawn = next(one for one in parts if isinstance(one, Section) and one.id == "device-power")
+        drawn = next(
+            part for part in parts if isinstance(part, Section) and part.id == "device-power"
+        )
         assert sum(one is None for one in drawn.figure.data[0].y) == breaks
     assert alone(np.array([1.0, np.nan, 2.0, np.nan, 3.0, 4.0])).tolist() == [
         True,

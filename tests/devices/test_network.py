@@ -105,10 +105,10 @@ def test_an_infiniband_port_is_held_against_the_rate_that_it_came_up_with(tmp_pa
     assert (found.peak_bytes_per_s, found.near_share) == (25e9, 1.0)
     assert found.tx_bytes_per_s == pytest.approx(23e9)
     diagnosis = diagnose(trace)
-    assert {"network-saturated", "link-errors"} <= {one.id for one in diagnosis.findings}
-    errors = next(one for one in diagnosis.findings if one.id == "link-errors")
+    assert {"network-saturated", "link-errors"} <= {finding.id for finding in diagnosis.findings}
+    errors = next(each for each in diagnosis.findings if each.id == "link-errors")
     assert "port mlx5_0/1" in errors.headline and "link_error_recovery" in errors.headline
-    assert not any("ecn" in one.text for one in errors.evidence), (
+    assert not any("ecn" in item.text for item in errors.evidence), (
         "congestion that is held in check is no error"
     )
 
@@ -132,7 +132,7 @@ def test_a_port_that_is_down_is_left_out(tmp_path: Path) -> None:
     adapter(tmp_path / "sys", "mlx5_0", "0000:19:00.0", "pci0000:15", state="1: DOWN")
     recording = Recording(tmp_path / "run", tmp_path / "sys")
     recording.look()
-    assert "mlx5_0/1" not in {one.port for one in recording.trace().manifest.ports}
+    assert "mlx5_0/1" not in {port.port for port in recording.trace().manifest.ports}
 
 
 def test_a_port_is_near_the_devices_below_its_bridge_else_at_its_node(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_port_is_near_the_devices_below_its_bridge_else_at_its_node(tmp_path: 
     )
     recording = Recording(tmp_path / "run", tree, devices)
     recording.look()
-    ports = {one.port: one for one in recording.trace().manifest.ports}
+    ports = {port.port: port for port in recording.trace().manifest.ports}
     assert ports["mlx5_0/1"].near == [0]
     assert ports["mlx5_1/1"].near == [0, 1] and ports["mlx5_1/1"].kind == "roce"
 

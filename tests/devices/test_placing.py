@@ -66,7 +66,7 @@ def ranks(
 
 def test_two_ranks_on_one_device_while_another_is_free() -> None:
     found = diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=2)).findings
-    assert [(one.id, one.cause, one.share) for one in found] == [
+    assert [(item.id, item.cause, item.share) for item in found] == [
         ("wrong-gpu", "two-ranks-on-one", 0.5)
     ]
     assert "ranks 0, 1 share device 0" in found[0].headline and "device 1" in found[0].explanation
@@ -76,7 +76,7 @@ def test_memory_on_another_ranks_device() -> None:
     found = diagnose(
         ranks([(0, 0, 30), (1, 1, 30), (1, 0, 0.5), (2, 2, 30), (2, 0, 0.5)], devices=3)
     ).findings
-    assert [(one.id, one.cause, one.lost_s) for one in found] == [
+    assert [(item.id, item.cause, item.lost_s) for item in found] == [
         ("wrong-gpu", "memory-on-another", 0.0)
     ]
     assert "2 ranks hold 1 GB" in found[0].explanation
@@ -102,7 +102,7 @@ def test_another_job_counts_for_the_samples_in_which_it_ran() -> None:
         "sm_share": 0.6,
     }
     found = diagnose(ranks([(0, 0, 30)], 1, other | {"memory_bytes": 10**9})).findings
-    assert [(one.id, one.share) for one in found] == [("shared-gpu", 0.2)]
+    assert [(item.id, item.share) for item in found] == [("shared-gpu", 0.2)]
 
 
 def test_many_processes_of_others_count_together() -> None:
@@ -121,7 +121,7 @@ def test_many_processes_of_others_count_together() -> None:
         for at in range(3)
     ]
     found = diagnose(ranks([(0, 0, 30)], 1, *others)).findings
-    assert [(one.id, round(one.share, 4)) for one in found] == [("shared-gpu", 0.2)]
+    assert [(item.id, round(item.share, 4)) for item in found] == [("shared-gpu", 0.2)]
     assert (
         "With 9 more processes on the device, other jobs run 20 % of the time"
         in found[0].explanation
@@ -137,7 +137,7 @@ def test_a_lost_device_that_the_job_does_not_use_is_only_reported() -> None:
         "reason": "the device fell off the bus",
     }
     diagnosis = diagnose(ranks([(0, 0, 30)], devices=2, device_gaps=[gap]))
-    assert [(one.id, one.severity, one.lost_s) for one in diagnosis.findings] == [
+    assert [(finding.id, finding.severity, finding.lost_s) for finding in diagnosis.findings] == [
         ("device-lost", "warning", 0.0)
     ]
     assert diagnosis.verdict.id != "device-lost"

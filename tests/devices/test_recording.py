@@ -16,7 +16,7 @@ from tests.devices.recordings import SCENARIOS
 
 
 def source(trace: Trace) -> SourceStatus:
-    return next(one for one in trace.manifest.sources if one.name == "nvml")
+    return next(each for each in trace.manifest.sources if each.name == "nvml")
 
 
 def rows(trace: Trace, device: int, name: str) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def test_newer_links_count_by_fields_of_their_own(trace_of: Callable[[str], Trac
 def test_a_mean_of_gpm_is_of_its_own_interval(trace_of: Callable[[str], Trace]) -> None:
     values = rows(trace_of("far-processor"), 0, "sm_active")["value"].round(3).tolist()
     assert {0.3, 0.9} <= set(values), "before and after the change"
-    assert sum(0.3 < one < 0.9 for one in values) <= 1, "one interval at most holds the change"
+    assert sum(0.3 < value < 0.9 for value in values) <= 1, "one interval at most holds the change"
 
 
 def test_the_rate_that_was_reached_is_reported(
@@ -88,7 +88,9 @@ def test_a_device_that_never_answered_is_reported(trace_of: Callable[[str], Trac
         "partial",
         "device 1 did not answer from the start: the device fell off the bus",
     )
-    assert [one.device for one in trace.manifest.devices] == [0] and len(rows(trace, 0, "power_w"))
+    assert [device.device for device in trace.manifest.devices] == [0] and len(
+        rows(trace, 0, "power_w")
+    )
 
 
 def test_a_driver_that_is_reloaded_is_found_again(trace_of: Callable[[str], Trace]) -> None:

@@ -35,7 +35,7 @@ def healthy(trace_of: Callable[[str], Trace]) -> Trace:
 
 def test_every_counter_of_the_device_has_its_chart(healthy: Trace) -> None:
     parts = devices(healthy)
-    table, charts = parts[0], {one.id: one for one in parts if isinstance(one, Section)}
+    table, charts = parts[0], {part.id: part for part in parts if isinstance(part, Section)}
     assert isinstance(table, Table) and table.rows["power"].tolist() == ["560 of 700 W"]
     assert 'id="table-devices" class="wraps"' in table_card(table), "its many columns fit a laptop"
     assert {"device-kernels", "device-power", "device-clock", "device-memory", "link-map-0"} <= set(
@@ -70,12 +70,12 @@ def test_the_map_says_what_joins_what(healthy: Trace) -> None:
     told = {(one.first, one.second): one for one in drawn.edges}
     assert told["GPU 0", "switch"].links == 18 and "18 NVLinks" in told["GPU 0", "switch"].text
     assert told["GPU 0", "node 0"].text.startswith("PCIe 5.0 x16")
-    assert any("18 NVLinks" in str(one.text) for one in link_map(drawn).data)
+    assert any("18 NVLinks" in str(trace.text) for trace in link_map(drawn).data)
 
 
 def test_counters_are_lanes_of_levels_and_no_work(healthy: Trace) -> None:
     lanes = healthy.fact(timeline_lanes)
-    counters = {one.title: one for one in lanes.tracks if one.kind == COUNTER}
+    counters = {track.title: track for track in lanes.tracks if track.kind == COUNTER}
     power = lanes.lanes[counters["GPU 0 power, up to 700 W"].first]
     assert power.level is not None and set(power.level) == {int(np.ceil(255 * 560 / 700))}
     body = tile(lanes.lanes, *lanes.span_ns, 64, [counters["GPU 0 power, up to 700 W"].first])
@@ -89,8 +89,8 @@ def test_counters_are_lanes_of_levels_and_no_work(healthy: Trace) -> None:
         "what levels are drawn in means nothing"
     )
     left = without_counters(lanes)
-    assert not any(one.kind == COUNTER for one in left.tracks)
-    assert all(one.level is None for one in left.lanes)
+    assert not any(each.kind == COUNTER for each in left.tracks)
+    assert all(lane.level is None for lane in left.lanes)
 
 
 def test_what_the_allocator_holds_is_a_lane() -> None:
@@ -101,7 +101,7 @@ def test_what_the_allocator_holds_is_a_lane() -> None:
     lanes = build.trace(
         memory=memory, ops=[{"tid": 1, "ts": 0, "dur": 40 * MS, "name": "aten::a"}]
     ).fact(timeline_lanes)
-    (track,) = [one for one in lanes.tracks if one.kind == COUNTER]
+    (track,) = [each for each in lanes.tracks if each.kind == COUNTER]
     own = lanes.lanes[track.first]
     assert own.level is not None and own.level.tolist() == [64, 128, 255, 32]
     assert own.ts.tolist() == [0, 10 * MS, 20 * MS, 30 * MS]

@@ -47,15 +47,15 @@ def test_a_healthy_device_has_no_finding(scenario: str, trace_of: Callable[[str]
 def test_a_scenario_gives_what_it_declares(scenario: str, trace_of: Callable[[str], Trace]) -> None:
     verdict, bound, findings = DECLARED[scenario]
     diagnosis = diagnose(trace_of(scenario))
-    assert {one.id for one in diagnosis.findings} == findings
+    assert {finding.id for finding in diagnosis.findings} == findings
     assert diagnosis.verdict.id == verdict
     assert bound is ANY or diagnosis.bound_by.id == bound
     assert diagnosis.failed == []
-    assert all(one.evidence and one.evidence[0].device is not None for one in diagnosis.findings)
+    assert all(each.evidence and each.evidence[0].device is not None for each in diagnosis.findings)
 
 
 def of(diagnosis: Diagnosis, id: str) -> Finding:
-    return next(one for one in diagnosis.findings if one.id == id)
+    return next(finding for finding in diagnosis.findings if finding.id == id)
 
 
 def why_not(diagnosis: Diagnosis, id: str) -> str:
@@ -67,7 +67,7 @@ def test_memory_bound_decoding_is_bound_by_memory_though_every_sm_is_active(
 ) -> None:
     diagnosis = diagnose(trace_of("memory-bound-decode"))
     assert diagnosis.bound_by.id == "memory-bandwidth"
-    assert [one.value for one in of(diagnosis, "memory-bound").evidence] == pytest.approx(
+    assert [item.value for item in of(diagnosis, "memory-bound").evidence] == pytest.approx(
         [0.74, 0.1, 0.98], abs=1e-3
     )
     assert diagnose(trace_of("healthy-h100")).bound_by.id == "compute"
@@ -117,7 +117,7 @@ def test_heat_says_when_and_how_much_slower(trace_of: Callable[[str], Trace]) ->
     finding = of(diagnose(trace_of("hot")), "throttled")
     assert finding.cause == "thermal"
     assert 0 < finding.share < 0.5, "half the clock for a part of the time"
-    assert [one.value for one in finding.evidence[1:]] == [700.0, 1395.0, 92.0]
+    assert [item.value for item in finding.evidence[1:]] == [700.0, 1395.0, 92.0]
 
 
 def test_the_usual_power_limit_is_only_reported(trace_of: Callable[[str], Trace]) -> None:
@@ -135,7 +135,7 @@ def test_who_else_is_on_the_device_is_named(trace_of: Callable[[str], Trace]) ->
 
 def test_utilization_alone_does_not_mean_busy(trace_of: Callable[[str], Trace]) -> None:
     finding = of(diagnose(trace_of("busy-but-empty")), "low-occupancy")
-    assert [one.value for one in finding.evidence[:2]] == [1.0, pytest.approx(0.1)]
+    assert [item.value for item in finding.evidence[:2]] == [1.0, pytest.approx(0.1)]
 
 
 def test_a_lost_device_costs_everything_from_then_on(trace_of: Callable[[str], Trace]) -> None:
@@ -144,7 +144,7 @@ def test_a_lost_device_costs_everything_from_then_on(trace_of: Callable[[str], T
     assert "device 1 (NVIDIA H100" in finding.headline and "fell off the bus" in finding.explanation
     assert finding.severity == "critical" and 0.2 < finding.share < 0.9
     assert finding.lost_s == pytest.approx(finding.evidence[0].value, abs=0.2)
-    assert [one.value for one in finding.evidence if one.unit == "Xid"] == [79.0]
+    assert [item.value for item in finding.evidence if item.unit == "Xid"] == [79.0]
 
 
 def test_a_reloaded_driver_does_not_mean_a_lost_device(trace_of: Callable[[str], Trace]) -> None:

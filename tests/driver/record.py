@@ -42,7 +42,7 @@ def main() -> int:
         if not forked:
             child(pid, out, seconds, scenario)
         children.append(forked)
-    return max((os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in children), default=0)
+    return max((os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in children), default=0)
 
 
 if __name__ == "__main__":

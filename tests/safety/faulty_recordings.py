@@ -157,7 +157,9 @@ def main() -> int:
         if not forked:
             lane([Case(**{**case, "ways": tuple(case["ways"])}) for case in cases])
         children.append(forked)
-    return max((os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in children), default=0)
+    return max(
+        (os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), default=0
+    )
 
 
 def encoded(lanes: list[list[Case]]) -> str:

@@ -48,7 +48,7 @@ class Board:
         watch.tick(True)
         self.app = create_app(Source(self.library, self.verdicts, self.access, Live(watch)))
         self.logged: list[str] = []
-        runs = [one.id for one in self.library.runs() if not one.leads_out]
+        runs = [run.id for run in self.library.runs() if not run.leads_out]
         front = (
             self.app.server.test_client()
             .get(f"/?token={self.access.token}", follow_redirects=True, **HERE)
@@ -76,7 +76,8 @@ class Heard(logging.Handler):
 def renamed(name: str) -> list[dict[str, Any]]:
     """The events of a small trace, each operator and kernel of it called so."""
     return [
-        {**one, "name": name} if one["cat"] in ("cpu_op", "kernel") else one for one in events()
+        {**event, "name": name} if event["cat"] in ("cpu_op", "kernel") else event
+        for event in events()
     ]
 
 

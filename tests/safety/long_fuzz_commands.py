@@ -155,9 +155,9 @@ class Commands:
         shutil.copytree(self.fuzzer.run_seed, folder)
         mutator = Mutator(chance)
         for _ in range(chance.randint(1, 4)):
-            files = [one for one in folder.rglob("*") if one.is_file() and not one.is_symlink()]
+            files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
             chosen = chance.choice(
-                sorted(one for one in files if one.stat().st_size < LARGEST_CHANGED_BYTES)
+                sorted(file for file in files if file.stat().st_size < LARGEST_CHANGED_BYTES)
             )
             if chance.random() < 0.05:
                 self.exchange(chosen if chance.random() < 0.7 else chosen.parent, chance)
@@ -217,9 +217,9 @@ class Commands:
 
     def clean(self) -> None:
         """Remove what one input left."""
-        for one in self.folder.iterdir():
-            if not one.name.startswith("seed"):
-                shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+        for path in self.folder.iterdir():
+            if not path.name.startswith("seed"):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def dashboard(path: Path, chance: random.Random) -> int:

@@ -190,7 +190,7 @@ class Fuzzer:
         shutil.copytree(self.run_seed, folder)
         mutator = Mutator(chance)
         for _ in range(chance.randint(1, 3)):
-            files = sorted(one for one in folder.rglob("*") if one.is_file())
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
             self.change(mutator, chance.choice(files), chance)
         try:
             load(folder)

@@ -86,7 +86,7 @@ def resident_bytes(pid: int) -> int:
 
 def sources(answer: dict[str, Any]) -> dict[str, str]:
     """Return the status of each source of a diagnosis."""
-    return {one["name"]: one["status"] for one in answer["sources"]}
+    return {source["name"]: source["status"] for source in answer["sources"]}
 
 
 @contextmanager

@@ -55,7 +55,9 @@ def small(tmp_path: Path, cache: Path) -> Path:
 def files_below(folder: Path) -> dict[str, bytes]:
     """Content of every file below a folder."""
     return {
-        str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
     }
 
 
@@ -94,7 +96,7 @@ def test_a_cache_of_a_run_folder_that_is_a_link_leads_nowhere(
     with reading(use_cache=True):
         trace = load(window)
     keep(trace, window)
-    assert files_below(archive) == before and {one.name for one in archive.iterdir()} == {
+    assert files_below(archive) == before and {path.name for path in archive.iterdir()} == {
         "thesis",
         ".ssh",
         "0" * 32,
@@ -111,7 +113,9 @@ def test_the_command_leaves_a_linked_cache_alone_and_uses_the_readers_own(
     assert answers[0] == answers[1] and files_below(archive) == before
     assert recalled(window) is not None and recalled_answer(window) is not None
     modes = {
-        stat.S_IMODE(one.stat().st_mode) for one in (cache / "perfscope").rglob("*") if one.is_dir()
+        stat.S_IMODE(path.stat().st_mode)
+        for path in (cache / "perfscope").rglob("*")
+        if path.is_dir()
     }
     assert modes == {0o700} and stat.S_IMODE((cache / "perfscope").stat().st_mode) == 0o700
 
@@ -135,7 +139,7 @@ def test_thinning_out_removes_only_what_was_kept(tmp_path: Path, archive: Path) 
     (archive / ("b" * 32)).symlink_to(outside)
     os.utime(ours, (1, 1))
     thin_out(archive, most_bytes=10)
-    assert {one.name for one in archive.iterdir()} == {"thesis", ".ssh", "0" * 32, "b" * 32}
+    assert {path.name for path in archive.iterdir()} == {"thesis", ".ssh", "0" * 32, "b" * 32}
     assert (outside / "about.json").exists()
 
 

@@ -141,7 +141,9 @@ def test_a_run_folder_that_is_exchanged_while_it_grows(
     assert kept.state() == kept.before
     assert (
         done.returncode == 0
-        and {one["name"]: one["status"] for one in json.loads(done.stdout)["sources"]}["host"]
+        and {source["name"]: source["status"] for source in json.loads(done.stdout)["sources"]}[
+            "host"
+        ]
     )
     assert str(moved) in done.stderr
     stored = StoredRun.open(moved)

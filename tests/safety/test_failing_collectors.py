@@ -98,7 +98,11 @@ def manifest_of(run: Path) -> tuple[Manifest, dict[str, str], list[str]]:
     """The manifest, the status of each source, and what the recorder reported."""
     manifest = StoredRun.open(run).manifest
     reported = json.loads(Path(str(run) + PROBLEMS).read_text())
-    return manifest, {one.name: one.status for one in manifest.sources}, reported["problems"]
+    return (
+        manifest,
+        {source.name: source.status for source in manifest.sources},
+        reported["problems"],
+    )
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -108,11 +112,11 @@ def test_a_collector_that_raises_ends_alone(recordings: Path, collector: str, st
     manifest, statuses, problems = manifest_of(run)
     assert manifest.finished
     assert manifest.end_reason is not None and FAULT not in manifest.end_reason
-    assert [one.name for one in manifest.sources if one.status == "failed"] == [name]
-    assert any(FAULT in (one.reason or "") for one in manifest.sources if one.name == name)
+    assert [source.name for source in manifest.sources if source.status == "failed"] == [name]
+    assert any(FAULT in (each.reason or "") for each in manifest.sources if each.name == name)
     assert len(problems) == 1 and FAULT in problems[0] and name in problems[0]
     others = {"host", "thread_states"} - {name}
-    assert {statuses[one] for one in others} <= {"ok", "partial"}
+    assert {statuses[other] for other in others} <= {"ok", "partial"}
     if collector in ENTERED and not (collector == "Probes" and step in ("start", "poll")):
         assert manifest.depth in ("probe", "kernels")
     assert len(manifest.sources) == len({one.name for one in manifest.sources})
@@ -126,7 +130,7 @@ def test_a_thread_of_a_collector_that_raises_ends_that_collector(
     manifest, statuses, problems = manifest_of(recordings / label)
     assert (
         statuses[label] == "failed"
-        and [one.status for one in manifest.sources].count("failed") == 1
+        and [source.status for source in manifest.sources].count("failed") == 1
     )
     assert len(problems) == 1 and FAULT in problems[0] and manifest.finished
     assert statuses["host"] in ("ok", "partial")
@@ -184,7 +188,7 @@ def test_the_command_prints_one_line_for_it_and_the_diagnosis(tmp_path: Path) ->
     lines = [line for line in done.stderr.splitlines() if line.startswith("perfscope: ")]
     assert done.returncode == 0 and len(lines) == 1 and "host" in lines[0] and "fault" in lines[0]
     assert "Traceback" not in done.stderr and "\x1b" not in lines[0]
-    assert {one["name"]: one["status"] for one in json.loads(done.stdout)["sources"]}[
+    assert {source["name"]: source["status"] for source in json.loads(done.stdout)["sources"]}[
         "host"
     ] == "failed"
 
@@ -218,7 +222,7 @@ def test_ctrl_c_in_the_middle_passes_and_the_folder_is_closed(tmp_path: Path) ->
             recorder.record(interrupted)
     manifest = StoredRun.open(tmp_path / "run").manifest
     assert manifest.finished and manifest.end_reason == "interrupted"
-    assert {one.name for one in manifest.sources} >= {"host", "thread_states"}
+    assert {source.name for source in manifest.sources} >= {"host", "thread_states"}
 
 
 def test_every_collector_has_a_way_to_fail_here() -> None:

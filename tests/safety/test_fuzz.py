@@ -64,7 +64,9 @@ def test_the_same_number_makes_the_same_input(tmp_path: Path) -> None:
             (
                 words,
                 sorted(
-                    (str(one), one.stat().st_size) for one in tmp_path.rglob("*") if one.is_file()
+                    (str(path), path.stat().st_size)
+                    for path in tmp_path.rglob("*")
+                    if path.is_file()
                 ),
             )
         )

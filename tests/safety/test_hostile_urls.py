@@ -69,7 +69,7 @@ def test_mutated_requests_get_a_plain_answer(board: Board) -> None:
 
 
 def test_what_a_link_leads_to_is_not_opened(board: Board) -> None:
-    ids = {one.id: one.leads_out for one in board.library.runs()}
+    ids = {run.id: run.leads_out for run in board.library.runs()}
     assert ids == {"gpu.json": False, "train.perfscope": False, "linked.perfscope": True}
     with pytest.raises(UsageError, match="leads out"):
         board.library.get("linked.perfscope")
@@ -81,7 +81,7 @@ def test_a_run_that_becomes_a_link_while_the_dashboard_is_open_is_not_read(tmp_p
     small_trace(tmp_path / "secret.json", renamed(OUTSIDE))
     mine = small_trace(tmp_path / "runs" / "a.json", renamed(INSIDE))
     library = Library(tmp_path / "runs")
-    assert [one.id for one in library.runs()] == ["a.json"]
+    assert [run.id for run in library.runs()] == ["a.json"]
     mine.unlink()
     mine.symlink_to(tmp_path / "secret.json")
     with pytest.raises(UsageError, match="leads out"):

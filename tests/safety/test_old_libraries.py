@@ -93,7 +93,7 @@ def reported(text: str, name: str) -> bool:
 
 
 def gpu_line(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
-    (line,) = [one for one in json.loads(done.stdout) if one["name"] == "GPU counters"]
+    (line,) = [each for each in json.loads(done.stdout) if each["name"] == "GPU counters"]
     return dict(line)
 
 
@@ -138,7 +138,7 @@ def test_attach_records_the_rest_and_says_why_there_are_no_counters(
         done = command(folder, driver, *words)
         target.kill()
     assert done.returncode == 0, done.stderr
-    sources = {one["name"]: one for one in json.loads(done.stdout)["sources"]}
+    sources = {source["name"]: source for source in json.loads(done.stdout)["sources"]}
     assert sources["nvml"]["status"] == "unavailable" and reported(sources["nvml"]["reason"], name)
     assert sources["host"]["status"] == "ok"
 
@@ -151,7 +151,7 @@ def test_top_shows_the_processes(case: tuple[str, Path], driver: dict[str, str])
     )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
-    assert [one["pid"] for one in seen["processes"]] == [os.getpid()]
+    assert [process["pid"] for process in seen["processes"]] == [os.getpid()]
     assert reported(seen["no_devices"], name)
 
 
@@ -210,7 +210,7 @@ def test_with_an_older_torch_windows_are_off_and_the_reason_is_kept(tmp_path: Pa
         [sys.executable, path], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=env
     )
     assert done.returncode == 0, done.stderr
-    sources = {one.name: one for one in load(tmp_path / "kept.perfscope").manifest.sources}
+    sources = {source.name: source for source in load(tmp_path / "kept.perfscope").manifest.sources}
     assert sources["probe"].status == "ok"
     assert sources["kernels"].status == "unavailable" and "torch 2.3.1" in (
         sources["kernels"].reason or ""

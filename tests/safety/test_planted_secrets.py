@@ -65,7 +65,7 @@ def leaks(text: str) -> list[str]:
 
 def texts_of(path: Path) -> str:
     """Return everything in a file or a folder as text: tables cell by cell, all else as bytes."""
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
     parts = []
     for file in files:
         if file.suffix in (".parquet", ".arrow") and "streams" not in file.parts:
@@ -213,7 +213,7 @@ def answers(board: Asked, run: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_none_is_in_an_answer_of_the_dashboard(asked: Asked, folder: Path, kind: str) -> None:
-    run = next(one for one in asked.library.runs() if one.path == path_of(folder, kind))
+    run = next(each for each in asked.library.runs() if each.path == path_of(folder, kind))
     found = answers(asked, run.id)
     assert sum(SHOWN in text for text in found.values()) > 3
     echo = f"/timeline/{run.id}/search?words={CORE}"

@@ -101,7 +101,9 @@ def who_am_i() -> Reply:
     )
     names = ("Uid", "Gid", "Groups", "CapEff", "CapPrm", "CapInh", "CapAmb", "NoNewPrivs")
     shadow = os.access("/etc/shadow", os.R_OK)
-    opened = [one for one in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{one}")]
+    opened = [
+        each for each in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{each}")
+    ]
     return Reply(
         [{name: status[name].split() for name in names}, dict(os.environ), shadow, len(opened)]
     )
@@ -223,7 +225,7 @@ def test_a_folder_made_for_the_user_is_the_users_and_open_to_nobody_else(
     try:
         about = made.stat()
         assert (about.st_uid, stat.S_IMODE(about.st_mode)) == (NOBODY, 0o700)
-        assert {one.name: (one.stat().st_uid, one.read_text()) for one in made.iterdir()} == {
+        assert {path.name: (path.stat().st_uid, path.read_text()) for path in made.iterdir()} == {
             "one": (NOBODY, "x"),
             "two": (NOBODY, ""),
         }

@@ -430,4 +430,4 @@ def test_a_dashboard_lists_a_folder_with_pipes_and_links_in_it(tmp_path: Path) -
     os.mkfifo(bad / "manifest.json")
     (tmp_path / "link").mkdir()
     (tmp_path / "link" / "manifest.json").symlink_to(folder / "manifest.json")
-    assert [one.name for one in Library(tmp_path).runs()] == ["good"]
+    assert [run.name for run in Library(tmp_path).runs()] == ["good"]

@@ -85,7 +85,7 @@ def test_ps_and_top_show_the_name_of_a_hostile_program_on_one_line(hostile: int)
     assert next(
         line for line in listed.splitlines() if line.split()[:1] == [str(hostile)]
     ).endswith("forged.py")
-    assert {one["pid"]: one["script"] for one in json.loads(run("ps", "--json", code=0))}[
+    assert {each["pid"]: each["script"] for each in json.loads(run("ps", "--json", code=0))}[
         hostile
     ].endswith(f"{NAME}.py")
     for text in (
@@ -148,8 +148,8 @@ def test_what_is_typed_comes_back_harmless(arguments: tuple[str | bytes, ...]) -
 def evil_trace(tmp_path: Path) -> Path:
     """A trace all of whose names, and whose file and folder, are hostile."""
     rows = [
-        {**one, "name": EVIL + one["name"]} if one["cat"] != "user_annotation" else one
-        for one in events(30)
+        {**event, "name": EVIL + event["name"]} if event["cat"] != "user_annotation" else event
+        for event in events(30)
     ]
     rows += [
         {"ph": "M", "pid": 7, "tid": 7, "name": name, "args": {"name": NAME}}

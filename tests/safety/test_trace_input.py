@@ -215,7 +215,9 @@ def comma_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         if shutil.which("locale")
         else []
     )
-    here = next((one for one in listed if one.startswith("de_DE") and "utf" in one.lower()), None)
+    here = next(
+        (item for item in listed if item.startswith("de_DE") and "utf" in item.lower()), None
+    )
     if here is not None:
         return {**os.environ, "LC_ALL": here}
     folder = tmp_path_factory.mktemp("locales")

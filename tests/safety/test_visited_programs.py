@@ -29,9 +29,9 @@ def said(program: str, *arguments: str | Path) -> Any:
 def failures(run: Path) -> str | None:
     """What the recording says of code of ours that failed inside the program."""
     (probe,) = [
-        one
-        for one in json.loads((run / "manifest.json").read_text())["sources"]
-        if one["name"] == "probe"
+        source
+        for source in json.loads((run / "manifest.json").read_text())["sources"]
+        if source["name"] == "probe"
     ]
     reason = probe["reason"] or ""
     return reason if "error of ours" in reason else None

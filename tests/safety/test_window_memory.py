@@ -84,7 +84,8 @@ def test_a_range_over_two_windows_and_two_recordings_writes_into_no_freed_memory
     assert kept > 0 and written == 0
     assert len(list((tmp_path / "run" / "kineto").iterdir())) == 1
     states = [
-        {one["name"]: one["status"] for one in answer["sources"]} for answer in (first, again)
+        {source["name"]: source["status"] for source in answer["sources"]}
+        for answer in (first, again)
     ]
     assert [state["probe"] for state in states] == ["ok", "ok"]
     assert states[0]["kernels"] in ("ok", "partial") and states[1]["kernels"] == "unavailable"

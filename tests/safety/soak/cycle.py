@@ -147,7 +147,7 @@ def wait_for_none(
     end = time.monotonic() + seconds
     while (found := find()) and time.monotonic() < end:
         time.sleep(0.1)
-    outcome.harmed += [f"{name}: {one}" for one in found]
+    outcome.harmed += [f"{name}: {item}" for item in found]
 
 
 def read_recording(folder: Path, outcome: Outcome) -> None:
@@ -170,7 +170,7 @@ def read_recording(folder: Path, outcome: Outcome) -> None:
     except (OSError, ValueError):
         return
     outcome.level = manifest["depth"]
-    kernels = next((one for one in manifest["sources"] if one["name"] == "kernels"), None)
+    kernels = next((source for source in manifest["sources"] if source["name"] == "kernels"), None)
     if kernels is not None and not outcome.window:
         outcome.why_no_window = kernels["reason"]
     for path in folder.glob("streams/kernels@*/*"):
