@@ -96,6 +96,11 @@ class Limits:
     growth_bytes: float = 16e6
     # Growth below this share of what is resident is allocator noise too.
     growth_share: float = 0.01
+    # A leak is there all the time: each half of the recording grows at least half as fast as the
+    # whole.
+    steady_growth_share: float = 0.5
+    # Of the growth that the line shows at least this part is in the readings at both ends.
+    kept_growth_share: float = 0.25
     # Seconds below which a line through resident memory is not a trend: a batch, a cache or a
     # checkpoint comes and goes.
     growth_span_s: float = 5.0
