@@ -239,7 +239,6 @@ class Finding(msgspec.Struct, frozen=True):
     id: str
     cause: str | None
     severity: str
-    rank: int | None
     lost_s: float
     share: float
     speedup: Speedup | None
@@ -254,6 +253,7 @@ class Finding(msgspec.Struct, frozen=True):
     share_of_run: float = 0.0
     key: str = ""
     where: CodeLocation | None = None
+    rank: int | None = None
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import Finding, NotCheckedGroup
 from perfscope.analyzer.limits import Limits
@@ -58,6 +59,8 @@ class Rule:
     """Whether, where it is critical, it no longer matters what else the run loses."""
     starves_compute: bool = False
     """Whether its loss is inside `compute-or-host`: the thread is runnable and has no core."""
+    advice: tuple[Advice, ...] = ()
+    """Every change that it can recommend."""
 
     def __post_init__(self) -> None:
         missing = sorted(set(self.needs) - set(TABLES))
@@ -67,6 +70,11 @@ class Rule:
             raise ValueError(
                 f"rule {self.id}: it needs tables that do not exist: {', '.join(missing)}"
             )
+        for advice in self.advice:
+            if not KEBAB_CASE.fullmatch(advice.id) or not KEBAB_CASE.fullmatch(advice.precondition):
+                raise ValueError(
+                    f"rule {self.id}: the ids of advice {advice.id!r} are in kebab-case"
+                )
         if self.category not in (None, *CATEGORY, *PARTS_OF_HOST_BOUND):
             raise ValueError(f"rule {self.id}: the time budget has no category {self.category!r}")
 

@@ -126,10 +126,13 @@ def test_gil_contention_fires_and_names_the_other_thread() -> None:
 
 
 def test_who_holds_the_gil_gives_back_a_core_only_where_none_was_free() -> None:
-    assert gil_contention.cores_given_back(
+    assert gil_contention.computation_saved(
         plain().trace(manifest=threads(4)), 1.0, 1
     ) == pytest.approx((0.25, 0.5))
-    assert gil_contention.cores_given_back(plain().trace(manifest=threads(3)), 1.0, 1) == (0.0, 0.0)
+    assert gil_contention.computation_saved(plain().trace(manifest=threads(3)), 1.0, 1) == (
+        0.0,
+        0.0,
+    )
 
 
 def test_gil_contention_stays_silent_or_does_not_apply() -> None:

@@ -10,7 +10,7 @@ from perfscope.analyzer.counters.bound_by_counters import with_devices
 from perfscope.analyzer.diagnosis import BoundBy, Finding, Verdict, VerdictKind
 from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.input.input_pipeline import input_pipelines
-from perfscope.analyzer.input.loader_case import unavoidable
+from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.units import units
 from perfscope.analyzer.summary.run import Run
@@ -87,7 +87,7 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> tuple[Verd
         return verdict_of_trace(run, costly, limits)
     rows = None if process is None else steps_of(trace, process)
     pipelines = (line for line in trace.fact(input_pipelines) if line.process == process)
-    usual_wait_ns = next((unavoidable(line, limits) for line in pipelines), 0.0)
+    usual_wait_ns = next((unavoidable_wait(line, limits) for line in pipelines), 0.0)
     standing = confidence_of(costly, rows, limits, usual_wait_ns)
     if costly:
         return of_finding(costly[0], standing, without_steps(trace, limits)), standing
