@@ -16,7 +16,7 @@ from perfscope.traces.trace import Trace
 PARTS_OF_HOST_BOUND = ("gc", "gil")
 """Columns of the time budget beside its categories."""
 HEADINGS = ("What it means", "How it is detected", "What to do", "When it is wrong")
-KEBAB_CASE = re.compile(r"[a-z]+(-[a-z]+)*")
+KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)

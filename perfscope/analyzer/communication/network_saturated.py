@@ -35,7 +35,7 @@ from perfscope.analyzer.communication.communication_advice import (
 )
 from perfscope.analyzer.communication.group_path import NETWORK
 from perfscope.analyzer.communication.saturated_links import saturated_path, unclear_path
-from perfscope.analyzer.counters.full_link import fullest, full_link_finding, unclear_counters
+from perfscope.analyzer.counters.full_link import full_link_finding, fullest, unclear_counters
 from perfscope.analyzer.counters.link_use import LinkUse
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
@@ -62,7 +62,7 @@ CHECK_PORTS = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs collectives with sizes across hosts and the network's rate, or counters of its ports."""
+    """Needs collectives with sizes across hosts and the network's rate, or port counters."""
     if trace.has_profiled_work:
         return unclear_path(trace, NETWORK, limits)
     return unclear_counters(trace, "network", limits)

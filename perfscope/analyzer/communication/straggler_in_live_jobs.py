@@ -148,7 +148,7 @@ def waiting_ranks(ranks: SteppingRanks) -> str:
 
 
 def slow_ranks_label(ranks: SteppingRanks) -> str:
-    """Return `node-b (ranks 2, 3)` where all its ranks are slow, else the last rank and its host."""
+    """Return `node-b (ranks 2, 3)` where all its ranks are slow, else the last rank."""
     rows, last = ranks.rows, ranks.last
     host = str(last["host"])
     several_hosts = rows["host"].nunique() > 1
@@ -204,12 +204,10 @@ def peer_wait_evidence(ranks: SteppingRanks, budget: pd.DataFrame) -> list[Evide
             waits = f"for no peer in steps of {ms(step_ns)}"
         text = f"rank {row['rank']}{on_host}: waits {waits} ({int(row['samples'])} samples)"
         steps = budget[column(budget, "process") == process]
-        first_step = (None, None)
-        if len(steps):
-            begin_ns = int(steps["ts"].iloc[0])
-            first_step = (begin_ns, begin_ns + int(steps["dur"].iloc[0]))
+        begin_ns = int(steps["ts"].iloc[0]) if len(steps) else None
+        end_ns = None if begin_ns is None else begin_ns + int(steps["dur"].iloc[0])
         value = round(wait_ns / 1e6, 3)
-        found.append(Evidence(text, value, "ms", *first_step, process=process))
+        found.append(Evidence(text, value, "ms", begin_ns, end_ns, process=process))
     return found
 
 

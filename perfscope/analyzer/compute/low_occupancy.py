@@ -35,8 +35,8 @@ from perfscope.analyzer.budget.trace_case import (
     Case,
     case_of,
     largest,
-    module_names,
     missing_device,
+    module_names,
     op_names,
 )
 from perfscope.analyzer.compute.compiled_code import compiled_code

@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.compute.compute_case import WorkCase
 from perfscope.analyzer.diagnosis import Action
-from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.number_text import digits, percent, plural
 from perfscope.analyzer.run.table_access import table

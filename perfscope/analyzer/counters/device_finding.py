@@ -18,7 +18,7 @@ MOST_LOST: Final = 0.95
 
 
 def no_devices(trace: Trace) -> Unmet | None:
-    """Return why no device can be checked, None when counters of one that the job uses were read."""
+    """Return why no device can be checked, None when counters of a used one were read."""
     if table(trace, "device_counters") is None:
         return Unmet("no-driver", f"device_counters: {trace.why_absent('device_counters')}")
     found = trace.fact(all_devices)

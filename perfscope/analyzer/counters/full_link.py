@@ -1,4 +1,4 @@
-"""The finding about a link that byte counters show to be full; shared by NVLink, PCIe and network."""
+"""The finding about a link that byte counters show to be full: NVLink, PCIe or network."""
 
 from typing import Final
 

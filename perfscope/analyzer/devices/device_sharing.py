@@ -1,4 +1,4 @@
-"""Other jobs on the devices of this one, devices that ranks share, and memory on the wrong device."""
+"""Other jobs on the job's devices, devices that ranks share, and memory on the wrong device."""
 
 from dataclasses import dataclass
 

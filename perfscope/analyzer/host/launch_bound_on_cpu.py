@@ -19,7 +19,7 @@ from perfscope.analyzer.categories import (
     PEER_WAIT,
 )
 from perfscope.analyzer.compute.compiled_code import compiled_code
-from perfscope.analyzer.compute.compute_case import places_of
+from perfscope.analyzer.compute.compute_case import call_sites
 from perfscope.analyzer.compute.work_units import on_a_cpu
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.host.optimizer_calls import FUSE_OPTIMIZER, optimizer_calls
@@ -166,7 +166,7 @@ def dispatch_evidence(trace: Trace, ops: pd.DataFrame, process: int) -> list[Evi
         ),
     ]
     outermost = ops.index.to_numpy(np.int64)[column(ops, "parent") < 0]
-    places = pd.Series(places_of(trace, outermost)).value_counts(normalize=True)
+    places = pd.Series(call_sites(trace, outermost)).value_counts(normalize=True)
     shares = [f"{name} {percent(float(share))}" for name, share in places.items() if name]
     if shares:
         evidence.append(Evidence(f"outermost calls by place: {', '.join(shares)}"))

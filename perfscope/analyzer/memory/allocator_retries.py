@@ -104,7 +104,8 @@ def allocator_calls(case: Case) -> pd.DataFrame:
     of_process = column(calls, "process") == case.unit.process
     rows = calls[of_process & (calls["kind"] == "memory").to_numpy(bool)]
     is_allocator = rows["name"].astype(str).str.match(ALLOCATOR_CALLS)
-    return rows[is_allocator & inside(spans_of(steps), column(rows, "ts"))]
+    found: pd.DataFrame = rows[is_allocator & inside(spans_of(steps), column(rows, "ts"))]
+    return found
 
 
 def allocator_evidence(case: Case, calls: pd.DataFrame, lost_ns: int) -> list[Evidence]:

@@ -97,7 +97,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 
 def blocking_calls(trace: Trace, pageable: pd.DataFrame) -> Spans:
-    """Return the calls on the host that started copies to the device; they block until it is done."""
+    """Return the host's calls that started copies to the device, and block until they end."""
     to_device = pageable[(pageable["direction"] == "h2d") & (pageable["launch"] >= 0)]
     calls = table(trace, "launches")
     if calls is None or not len(to_device):

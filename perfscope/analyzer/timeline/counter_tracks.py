@@ -22,7 +22,7 @@ from perfscope.analyzer.categories import (
 )
 from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.counters.link_use import link_use
-from perfscope.analyzer.counters.lost_devices import losses
+from perfscope.analyzer.counters.lost_devices import device_losses
 from perfscope.analyzer.counters.series import device_series
 from perfscope.analyzer.number_text import digits, megabytes, percent
 from perfscope.analyzer.timeline.lane import Events
@@ -102,7 +102,7 @@ def lost_track(trace: Trace, names: Names, use: DeviceUse, process: int) -> Iter
     """When it did not answer, above what it said: full height, whatever the counters below missed
     meanwhile.
     """
-    own = [one for one in trace.fact(losses) if one.use is use]
+    own = [one for one in trace.fact(device_losses) if one.use is use]
     if not own:
         return
     code = names.of(pd.Series([f"does not answer: {one.reason}" for one in own]), PEER_WAIT)
