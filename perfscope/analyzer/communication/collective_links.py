@@ -43,8 +43,9 @@ def collective_links(trace: Trace) -> pd.DataFrame:
     """Return one row for each row of `collective_rates`.
 
     `path`, `technology`, `device`, `peak_*`: as in GroupPath; `carried_bytes_per_s`: the least that
-    the links carry, which is the bus bandwidth unless switches may reduce; `reduced`: they may; `near_ns`: time of collectives that carry at least `near_bus_peak` of the peak,
-    `near_share`: of `busy_ns` (NaN where peak or bytes are unknown).
+    the links carry, which is the bus bandwidth unless switches may reduce; `reduced`: they may;
+    `near_ns`: time of collectives that carry at least `near_bus_peak` of the peak; `near_share`: of
+    `busy_ns` (NaN where peak or bytes are unknown).
     """
     rates, each = trace.fact(collective_rates), trace.fact(near_peak)
     if not len(rates):

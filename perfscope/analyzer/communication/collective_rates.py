@@ -48,9 +48,9 @@ def collective_rates(trace: Trace) -> pd.DataFrame:
     """Return one row per group and kind of collective.
 
     `count`: collectives, each counted once however many ranks recorded it; `bytes`: the size that
-    nccl-tests divides by time, of all of them, -1 where one is unknown; `busy_ns`: from the last arrival to the
-    last end, of all of them; `waited_ns`: before the last arrival, and `exposed_ns`: not overlapped
-    with computation, both summed over the ranks; `bus_bytes_per_s`: NaN where bytes or the size
+    nccl-tests divides by time, of all of them, -1 where one is unknown; `busy_ns`: from the last
+    arrival to the last end, of all of them; `waited_ns`: before the last arrival, and `exposed_ns`:
+    not overlapped with computation, both summed over the ranks; `bus_bytes_per_s`: NaN where bytes or the size
     of the group are unknown; `at_least`: not all ranks of the group were recorded, so that waiting
     for the missing ones is in `busy_ns`.
     """
@@ -86,9 +86,9 @@ def collective_rates(trace: Trace) -> pd.DataFrame:
 def each_collective(trace: Trace) -> pd.DataFrame:
     """Return each collective once, by its number (see collective_numbers).
 
-    Columns: group, kind, group_size, ranks (that recorded it), arrival_ns, end_ns, busy_ns, waited_ns,
-    exposed_ns (both summed over the ranks), size_bytes, crossed_bytes (size times nccl-tests'
-    factor, NaN unknown), at_least.
+    Columns group, kind, group_size, ranks (that recorded it), arrival_ns, end_ns, busy_ns,
+    waited_ns, exposed_ns (both summed over the ranks), size_bytes, crossed_bytes (size times
+    nccl-tests' factor, NaN unknown), at_least.
     """
     frame = table(trace, "collectives")
     if frame is None or not len(frame):

@@ -1,4 +1,4 @@
-"""The peak memory of the host's processes and of each device, as far as it was recorded."""
+"""The peak memory of the host's processes and of each device, where it was recorded."""
 
 import numpy as np
 
