@@ -147,7 +147,7 @@ def _computing(ops: pd.DataFrame | None) -> Spans:
     return merged((begin[works], end[works]))
 
 
-def called(ops: pd.DataFrame) -> Spans:
+def call_spans(ops: pd.DataFrame) -> Spans:
     """Where one thread calls operators: they, and what lies between two that follow each other as
     fast as calling them goes.
     """
