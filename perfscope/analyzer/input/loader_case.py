@@ -276,15 +276,15 @@ def gain_of_workers(case: LoaderCase) -> float:
 
 
 def workers_help(case: LoaderCase) -> tuple[bool, str]:
-    """Return whether more workers are known to help, and the evidence.
+    """Return whether more workers help, and the evidence.
 
     They do where fetches mostly wait and need little CPU, where the prediction on the usable cores
-    gains enough, and, where no fetch was recorded, where there is a second core.
+    gains enough. Where no fetch was recorded, they do unless there is only one core.
     """
     fetch, cores = case.pipeline.fetch, case.load.usable_cores
     if fetch is None:
         known = "unknown" if cores is None else digits(cores)
-        return cores is not None and cores >= 2.0, f"usable cores: {known}"
+        return cores is None or cores >= 2.0, f"num_workers=0, usable cores: {known}"
     if not is_cpu_work(case):
         return True, f"a fetch uses the CPU for {ms(fetch.cpu)} of its {ms(fetch.wall)}"
     gain = gain_of_workers(case)
