@@ -81,8 +81,8 @@ HELPERS = (
     "aten::zeros_like",
     "aten::arange",
 )
-"""Operators that others call to prepare. One that calls nothing else computes itself, one that calls
-more delegates. (A product with a Python number makes a tensor of it first, by `aten::to`.)
+"""Operators that others call to prepare. One that calls nothing else computes itself, one that
+calls more delegates. (A product with a Python number makes a tensor of it first, by `aten::to`.)
 """
 COMPUTES = (
     "aten::mkldnn_convolution",
@@ -105,7 +105,7 @@ DISPATCH_NS = 1_000
 
 
 def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
-    """Return categories of a process without an accelerator; the first that covers an instant is it.
+    """Return categories of a process without an accelerator, in order of precedence.
 
     `device-compute` is the self time of operators on any thread, less the cost of dispatching each;
     `exposed-communication` what the loop's thread spends in collectives and waits for them;
@@ -236,7 +236,7 @@ def delegated_time(ops: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.b
     parent, child = children_of(ops)
     others = ~ops["name"].isin(HELPERS).to_numpy()[child]
     dur = column(ops, "dur")[child]
-    callee_ns = np.bincount(parent[others], dur[others], len(ops))
+    callee_ns = np.bincount(parent[others], dur[others], len(ops)).astype(np.float64)
     has_others = np.bincount(parent[others], minlength=len(ops)) > 0
     return callee_ns, has_others
 

@@ -143,7 +143,7 @@ def amounts_by_zone(
     ]
     dur = end - begin - np.where(is_eval, 0, interrupted)
     other = dur - np.sum(amounts, axis=0)
-    return ZoneAmounts(*amounts, other)
+    return ZoneAmounts(*amounts, other=other)
 
 
 def shares_by_zone(

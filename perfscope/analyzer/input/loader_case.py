@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from perfscope.analyzer.closed_forms import After, Machine, left_alone, pipelined, warmed
+from perfscope.analyzer.closed_forms import (
+    After,
+    Machine,
+    pipelined,
+    undisturbed_factor,
+    warm_cache_factor,
+)
 from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.input.gap_code import GapCode
 from perfscope.analyzer.input.input_pipeline import Fetch, Pipeline
@@ -249,13 +255,13 @@ def undelayed_consumer(case: LoaderCase) -> float:
 def warm_factor(case: LoaderCase, by: float) -> float:
     """Return the factor on the consumer's time when it no longer waits for input."""
     waiting = case.pipeline.input_wait / max(case.pipeline.step, 1.0)
-    return warmed(waiting, by, on_device=case.on_device)
+    return warm_cache_factor(waiting, by, on_device=case.on_device)
 
 
 def uninterrupted_factor(case: LoaderCase, by: float) -> float:
     """Return the factor on the consumer's time when its core is never taken away within a step."""
     away = case.delay / max(case.delay + own_cpu_time(case) * case.ranks, 1.0)
-    return left_alone(away, by, on_device=case.on_device)
+    return undisturbed_factor(away, by, on_device=case.on_device)
 
 
 def own_cpu_time(case: LoaderCase) -> float:
