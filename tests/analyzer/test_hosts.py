@@ -223,8 +223,8 @@ def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> Non
     ].plain and "one after the other" in rank_rows(told[apart])
 
 
-FINDING = Finding("x", None, "warning", 0, 1.0, 0.1, None, "Something", [], [])
-DEARER = Finding("x", None, "warning", 1, 2.0, 0.2, None, "Something", [], [])
+FINDING = Finding("x", None, "warning", 1.0, 0.1, None, "Something", [], [])
+MORE_EXPENSIVE = Finding("x", None, "warning", 2.0, 0.2, None, "Something", [], [])
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ DEARER = Finding("x", None, "warning", 1, 2.0, 0.2, None, "Something", [], [])
         ([NotChecked("x", "no"), Clear("x")], NotChecked("x", "a: no")),
         ([Clear("x"), Failed("x", "broke")], Failed("x", "b: broke")),
         ([FINDING, Clear("x")], "On a: Something"),
-        ([FINDING, DEARER], "On b (also on a): Something"),
+        ([FINDING, MORE_EXPENSIVE], "On b (also on a): Something"),
     ],
 )
 def test_one_outcome_of_those_of_the_hosts(outcomes: list[Outcome], wanted: object) -> None:
