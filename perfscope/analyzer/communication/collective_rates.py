@@ -50,9 +50,9 @@ def collective_rates(trace: Trace) -> pd.DataFrame:
     `count`: collectives, each counted once however many ranks recorded it; `bytes`: the size that
     nccl-tests divides by time, of all of them, -1 where one is unknown; `busy_ns`: from the last
     arrival to the last end, of all of them; `waited_ns`: before the last arrival, and `exposed_ns`:
-    not overlapped with computation, both summed over the ranks; `bus_bytes_per_s`: NaN where bytes or the size
-    of the group are unknown; `at_least`: not all ranks of the group were recorded, so that waiting
-    for the missing ones is in `busy_ns`.
+    not overlapped with computation, both summed over the ranks; `bus_bytes_per_s`: NaN where bytes
+    or the size of the group are unknown; `at_least`: not all ranks of the group were recorded, so
+    that waiting for the missing ones is in `busy_ns`.
     """
     once = trace.fact(each_collective)
     rows = []

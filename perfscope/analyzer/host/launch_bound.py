@@ -136,7 +136,8 @@ def launch_gaps(case: Case) -> pd.DataFrame:
     process, device = column(gaps, "process"), column(gaps, "device")
     of_unit = (process == case.unit.process) & (device == case.unit.device)
     repeated = ~gaps["doing"].isin(ONE_TIME_WORK).to_numpy()
-    return gaps[of_unit & repeated & (column(gaps, "launch") >= 0)]
+    kept: pd.DataFrame = gaps[of_unit & repeated & (column(gaps, "launch") >= 0)]
+    return kept
 
 
 def python_ns(gaps: pd.DataFrame) -> int:
