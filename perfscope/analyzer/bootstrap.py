@@ -1,4 +1,4 @@
-"""Resampling over steps: how sure a mean is. Seeded, so that the same run gives the same answer."""
+"""Bootstrap over steps: the uncertainty of a mean. Seeded: the same run gives the same answer."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,17 +6,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1000
-# Longer series are folded into this many blocks of neighbours first: the answer does not change,
-# the work stays bounded.
 MOST_ROWS = 2000
+"""Longer series are averaged into this many blocks of neighbors first: the answer does not change,
+and the work stays bounded.
+"""
 
 
 def block_length(series: Floats) -> int:
-    """Steps to draw together: 1 when neighbours are independent, longer with their correlation, at
-    most a fifth of all.
+    """Return how many steps to draw together, at most a fifth of all.
 
-    The integrated autocorrelation time of an AR(1) series, (1 + r) / (1 - r), at least n^(1/3)
-    (Kunsch 1989) when the lag-one correlation r is significant (above 2 / sqrt(n)).
+    It is 1 when neighbors are independent. When their correlation r is significant (above
+    2 / sqrt(n)) it is the integrated autocorrelation time of an AR(1) series, (1 + r) / (1 - r), at
+    least n^(1/3) (Kunsch 1989).
     """
     n = len(series)
     centred = series - series.mean() if n else series
@@ -31,11 +32,10 @@ def block_length(series: Floats) -> int:
 
 
 def resampled_means(columns: Floats, resamples: int = RESAMPLES) -> Floats:
-    """Means of the columns of `columns` (steps x quantities) in each resample: (resamples x
-    quantities).
+    """Return the means of `columns` (steps x quantities) in each resample.
 
-    Moving-block bootstrap, the block length taken from the first column; the same steps are drawn
-    for all columns.
+    The result is resamples x quantities. It is a moving-block bootstrap with the block length of
+    the first column; the same steps are drawn for all columns.
     """
     n = len(columns)
     if n > MOST_ROWS:
@@ -55,6 +55,6 @@ def resampled_means(columns: Floats, resamples: int = RESAMPLES) -> Floats:
 
 
 def interval(values: Floats, level: float = 0.9) -> tuple[float, float]:
-    """The central `level` of resampled values."""
+    """Return the central `level` of resampled values."""
     low, high = np.quantile(values, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return float(low), float(high)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from perfscope import __version__
 from perfscope.analyzer.check_findings import Checked, check_findings
-from perfscope.analyzer.diagnosis import SCHEMA, Diagnosis, Source
+from perfscope.analyzer.diagnosis import SCHEMA, Diagnosis, Overhead, Source
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.overhead.overhead import overhead
 from perfscope.analyzer.run.table_access import manifest
@@ -27,11 +27,15 @@ def diagnose(trace: Trace, limits: Limits = LIMITS, *, ignored: Collection[str] 
     checked = check_findings(run, limits)
     considered = [finding for finding in checked.findings if finding.id not in ignored]
     judgement = judge(run, considered, limits)
-    return assemble(run, checked, judgement, ignored)
+    return assemble(run, checked, judgement, ignored, overhead(trace, limits))
 
 
 def assemble(
-    run: Run, checked: Checked, judgement: Judgement, ignored: Collection[str]
+    run: Run,
+    checked: Checked,
+    judgement: Judgement,
+    ignored: Collection[str],
+    measured_overhead: Overhead | None,
 ) -> Diagnosis:
     """Return the answer, from what the stages returned."""
     trace = run.trace
@@ -64,6 +68,6 @@ def assemble(
             for source in manifest(trace).sources
         ],
         dropped=[*manifest(trace).dropped, *steps_left_out(trace)],
-        overhead=overhead(trace),
+        overhead=measured_overhead,
         operators=operator_summary(trace, run.budget_rank),
     )

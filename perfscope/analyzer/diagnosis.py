@@ -245,7 +245,6 @@ class Finding(msgspec.Struct, frozen=True):
     headline: str
     evidence: list[Evidence]
     actions: list[Action]
-    rank: int | None = None
     explanation: str = ""
     caveat: str | None = None
     processes: list[int] = []
@@ -254,6 +253,7 @@ class Finding(msgspec.Struct, frozen=True):
     share_of_run: float = 0.0
     key: str = ""
     where: CodeLocation | None = None
+    rank: int | None = None
 
 
 class Message(msgspec.Struct, frozen=True):

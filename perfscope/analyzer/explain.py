@@ -8,10 +8,9 @@ from perfscope.errors import UsageError
 
 
 def explain(finding_id: str) -> str:
-    """The text for a finding's id, or for `input-bound/CAUSE` (also CAUSE alone) with the cause's
-    own line on top.
+    """Return the text for a finding's id, or for a cause (`input-bound/CAUSE` or CAUSE).
 
-    Raises UsageError naming the ids there are.
+    The text for a cause begins with the cause's own lines. Raises UsageError that names all ids.
     """
     wanted = finding_id.strip().removeprefix("input-bound/")
     if wanted in RULES:
@@ -27,5 +26,5 @@ def explain(finding_id: str) -> str:
 
 
 def ids() -> list[str]:
-    """The ids of all findings, in order."""
+    """Return the ids of all findings, in order."""
     return list(RULES)

@@ -1,5 +1,6 @@
-"""Every finding that is tried on a recording, in the order that breaks ties; each is one file with
-a `RULE`.
+"""Every finding that is checked on a recording; each is one file with a `RULE`.
+
+Among findings that cost the same, the order is that of this list.
 """
 
 from perfscope.analyzer.communication import (

@@ -96,6 +96,11 @@ class Limits:
     growth_bytes: float = 16e6
     # Growth below this share of what is resident is allocator noise too.
     growth_share: float = 0.01
+    # A leak is there all the time: each half of the recording grows at least half as fast as the
+    # whole.
+    steady_growth_share: float = 0.5
+    # Of the growth that the line shows at least this part is in the readings at both ends.
+    kept_growth_share: float = 0.25
     # Seconds below which a line through resident memory is not a trend: a batch, a cache or a
     # checkpoint comes and goes.
     growth_span_s: float = 5.0
@@ -164,6 +169,20 @@ class Limits:
     # Kernels run "all the time" from here on (TraceML calls utilisation above 0.7 high; below 0.8
     # idle time is the larger part).
     busy_share: float = 0.8
+    # A power limit that is less than this share of the default was lowered on purpose: drivers
+    # round limits to about a percent.
+    lowered_power_limit: float = 0.98
+    # Kernels for less of the time than this, and the device may be in an idle state: only such
+    # readings show the clock, the PCIe generation (an idle link falls to 1) or the limits of work.
+    device_works: float = 0.1
+    # A PCIe link below this share of what device and slot support trained down: the next lower
+    # generation or width is half.
+    trained_down: float = 0.9
+    # An arithmetic or memory pipe at half of what it reaches in practice is what the work goes into
+    # (GPM's pipe ratios).
+    pipe_busy: float = 0.5
+    # SM activity below one half is "likely ineffective use of the GPU" (NVIDIA's DCGM guide).
+    sms_filled: float = 0.5
     # A process that was seen at another NUMA node at fewer of the looks than this moves about.
     far_share: float = 0.8
     # Corrected errors of a link below one a second are ordinary: NVLink and PCIe are built to send
@@ -175,6 +194,16 @@ class Limits:
     seen_idle: float = 0.1
     seen_often: float = 0.3
     seen_mostly: float = 0.5
+    # A trace mostly covers start-up, or its device mostly computes, from half of its time on.
+    most_of_trace: float = 0.5
+    # Idle time for reasons that the trace does not contain is reported from a tenth of it on.
+    unexplained_idle: float = 0.10
+    # The device has begun when it has done this share of all its work: a single small kernel or
+    # copy before that is no beginning.
+    device_began: float = 0.001
+    # Memory bounds the run, and not arithmetic, when it limits more of the work than arithmetic and
+    # at least this share; the rest may be in small calls.
+    mostly_memory: float = 0.25
 
 
 LIMITS = Limits()

@@ -1,4 +1,4 @@
-"""What a finding declares of itself: one `RULE` in its file, checked when the file is imported."""
+"""The declaration of a finding: one `RULE` in its file, checked when the file is imported."""
 
 import inspect
 import re
@@ -14,9 +14,9 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 
 PARTS_OF_HOST_BOUND = ("gc", "gil")
-"""Columns of the time budget beside its categories."""
+"""Columns of the time budget in addition to its categories."""
 HEADINGS = ("What it means", "How it is detected", "What to do", "When it is wrong")
-KEBAB_CASE = re.compile(r"[a-z]+(-[a-z]+)*")
+KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -29,32 +29,31 @@ class Unmet:
 
 @dataclass(frozen=True)
 class Rule:
-    """One finding: how it is detected, and what the engine must know of it. Raises ValueError where
-    it contradicts itself.
+    """One finding: how it is detected, and what the stages of a diagnosis need to know of it.
+
+    Raises ValueError where it contradicts itself.
     """
 
     id: str
     not_applicable: Callable[[Trace, Limits], Unmet | str | None]
-    """Returns why the finding cannot be looked for in this recording, None when it can."""
+    """Returns why the finding cannot be checked in this recording, None when it can."""
     detect: Callable[[Trace, Limits], Finding | None]
-    """Returns the finding, None when it was looked for and is not there. A pure function of its
-    arguments.
-    """
+    """Returns the finding, None when it is not there. A pure function of its arguments."""
     needs: tuple[str, ...] = ()
-    """Tables without which it cannot be looked for."""
+    """Tables without which it cannot be checked."""
     category: str | None = None
-    """The category of the time budget (or `gc`, `gil`) that holds its loss in each step; None: its
-    share of every step.
+    """The category of the time budget (or `gc`, `gil`) that holds its loss in each step.
+
+    None: its share of every step.
     """
     in_traces: bool = True
     """Whether the trace of a profiler can show it."""
     across_hosts: bool = False
-    """Whether it compares hosts; else it is looked for on each host of a job separately."""
+    """Whether it compares hosts; else it is checked on each host of a job separately."""
     explains: tuple[str, ...] = ()
-    """Findings (`ID` or `ID/CAUSE`) whose loss is the same as this one's, seen from farther away.
-    """
+    """Findings (`ID` or `ID/CAUSE`) whose loss is a consequence of this one's."""
     is_chance: bool = False
-    """Whether its loss is only what another way of computing could save at most."""
+    """Whether its loss is what another way of computing saves at most."""
     ends_the_run: bool = False
     """Whether, where it is critical, it no longer matters what else the run loses."""
     starves_compute: bool = False
@@ -85,5 +84,5 @@ class Rule:
 
     @property
     def module(self) -> str:
-        """The module that declares it."""
+        """The module that declares the rule."""
         return self.detect.__module__

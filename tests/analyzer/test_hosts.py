@@ -125,7 +125,7 @@ def sleeper(name: str, rank: int) -> Trace:
 
 def test_a_rank_that_sleeps_by_itself_waits_for_no_peer() -> None:
     found = outcome(straggler.RULE, job(part("node-a", 0, 2), sleeper("node-b", 1)), LIMITS)
-    assert isinstance(found, Finding) and found.rank == 1
+    assert isinstance(found, Finding) and found.processes == [1]
     assert "for rank 1 on node-b" in found.headline and "it is idle" in claim(found)
 
 
@@ -135,7 +135,7 @@ def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:
 
     whole = job(of_two("node-a", 0, 2), of_two("node-b", 1, 8), of_two("node-c", 2, 2))
     found = outcome(straggler.RULE, whole, LIMITS)
-    assert isinstance(found, Finding) and found.rank == 1
+    assert isinstance(found, Finding) and found.processes == [1]
     assert "the 2 other ranks wait 75 % of each step for rank 1 on node-b" in found.headline
 
 
@@ -211,7 +211,7 @@ def in_a_row(second_begins_ms: float) -> Trace:
 def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> None:
     together, apart = in_a_row(0), in_a_row(STEPS * 9 + 50)
     found = outcome(straggler.RULE, together, LIMITS)
-    assert isinstance(found, Finding) and found.rank == 1
+    assert isinstance(found, Finding) and found.processes == [1]
     assert describe_subject(together)[0] == "train.py (2 ranks)"
     found = outcome(straggler.RULE, apart, LIMITS)
     assert isinstance(found, NotChecked) and "one after the other" in found.reason
@@ -224,8 +224,8 @@ def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> Non
     ].plain and "one after the other" in rank_rows(told[apart])
 
 
-FINDING = Finding("x", None, "warning", 0, 1.0, 0.1, None, "Something", [], [])
-DEARER = Finding("x", None, "warning", 1, 2.0, 0.2, None, "Something", [], [])
+FINDING = Finding("x", None, "warning", 1.0, 0.1, None, "Something", [], [])
+COSTLIER = Finding("x", None, "warning", 2.0, 0.2, None, "Something", [], [])
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ DEARER = Finding("x", None, "warning", 1, 2.0, 0.2, None, "Something", [], [])
         ([NotChecked("x", "no"), Clear("x")], NotChecked("x", "a: no")),
         ([Clear("x"), Failed("x", "broke")], Failed("x", "b: broke")),
         ([FINDING, Clear("x")], "On a: Something"),
-        ([FINDING, DEARER], "On b (also on a): Something"),
+        ([FINDING, COSTLIER], "On b (also on a): Something"),
     ],
 )
 def test_one_outcome_of_those_of_the_hosts(outcomes: list[Outcome], wanted: object) -> None:

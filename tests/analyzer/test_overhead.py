@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from perfscope.agent.probe.counting_blocks import BLOCK_NS, CYCLE_NS, OFTEN_NS, next_block
+from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.overhead.block_contrast import block_contrast
 from perfscope.analyzer.overhead.overhead import overhead
 from perfscope.traces.run.manifest import Manifest, ProbeCost, UsableCores
@@ -139,7 +140,7 @@ def trace_with(begin: NDArray[np.int64], dur: NDArray[np.int64], counting: bool)
 
 def test_the_share_is_of_the_recorded_time_and_its_parts_sum_to_it() -> None:
     begin, dur = made(steady, 0.05)
-    found = overhead(trace_with(begin, dur, counting=True))
+    found = overhead(trace_with(begin, dur, counting=True), LIMITS)
     assert found is not None
     assert found.low < found.share < found.high
     assert sum(part.seconds for part in found.parts) == pytest.approx(found.share * 15.0, rel=0.03)
@@ -168,7 +169,7 @@ def test_on_full_cores_the_interval_reaches_to_the_cpu_time_that_was_taken(
     tables = {name: trace.table(name) for name in ("ranges", "counting_blocks")} | {
         "counters": framed("counters", columns)
     }
-    found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)))
+    found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)), LIMITS)
     assert found is not None
     if used_cores < 2.0:
         assert found.high < 0.025 and "agent" not in {part.name for part in found.parts}
@@ -182,7 +183,7 @@ def test_on_full_cores_the_interval_reaches_to_the_cpu_time_that_was_taken(
 
 
 def test_without_counting_blocks_the_measured_parts_are_left() -> None:
-    found = overhead(trace_with(*made(steady, 0.05), counting=False))
+    found = overhead(trace_with(*made(steady, 0.05), counting=False), LIMITS)
     assert found is not None
     assert found.before is None and found.during is None
     assert found.share == pytest.approx((0.03 + 0.015 + 0.04) / 15, rel=0.01)
@@ -198,5 +199,5 @@ def test_blocks_that_overlap_and_costs_that_cannot_be_are_left_out() -> None:
         "ranges": trace.table("ranges"),
         "counting_blocks": framed("counting_blocks", columns),
     }
-    found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)))
+    found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)), LIMITS)
     assert found is not None and {part.name for part in found.parts} == {"agent"}

@@ -4,7 +4,7 @@ import pytest
 
 from perfscope.analyzer.communication.communication_table import communication_table
 from perfscope.analyzer.input.what_if import pipeline_of, what_if
-from perfscope.analyzer.memory.allocator import NOBODY, allocators, memory_owners
+from perfscope.analyzer.memory.allocator import NO_OPERATOR, allocators, memory_owners
 from tests.build import MAIN, trace
 from tests.ui.runs import input_bound
 
@@ -63,7 +63,7 @@ def test_memory_belongs_to_the_operator_that_still_runs() -> None:
     ]
     whole = trace(processes=[MAIN], ops=ops, memory=memory)
     rows = memory_owners(whole)[["name", "count", "bytes", "largest_ts"]].to_numpy().tolist()
-    assert rows == [["inner", 1, 300, 15], ["outer", 1, 200, 50], [NOBODY, 1, 70, 500]]
+    assert rows == [["inner", 1, 300, 15], ["outer", 1, 200, 50], [NO_OPERATOR, 1, 70, 500]]
     (one,) = allocators(whole)
     assert (one.peak_bytes, one.peak_ts, one.reserved_bytes, one.allocations) == (500, 50, 800, 3)
     assert one.unused_share == pytest.approx(300 / 800)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perfscope.analyzer.counters.device_use import all_devices
-from perfscope.analyzer.devices.job_phases import Marks, marks
+from perfscope.analyzer.devices.job_phases import JobPhases, job_phases
 from perfscope.analyzer.devices.link_map import DEVICE, NODE, SWITCH, link_maps
 from perfscope.analyzer.timeline.lane import COLOURS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
@@ -113,11 +113,15 @@ def test_steps_and_other_phases_are_in_the_background() -> None:
     for _ in range(8):
         loop.next().work()
     loop.call("checkpoint", 5)
-    found = loop.trace().fact(marks)
+    found = loop.trace().fact(job_phases)
     assert len(found.steps) == 6 and found.stretches[-1][2] == "checkpoint"
     line = Line("GPU 0", np.array([0.0, 1.0]), np.array([10.0, 20.0]))
     drawn = counter_lines(
-        [line], "W", (0.0, 1.0), Marks([0, 500 * MS], [(0, 100 * MS, "checkpoint")]), limit=700.0
+        [line],
+        "W",
+        (0.0, 1.0),
+        JobPhases([0, 500 * MS], [(0, 100 * MS, "checkpoint")]),
+        limit=700.0,
     )
     assert len(drawn.layout.shapes) == 2 and drawn.data[1].name == "steps begin"
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.diagnosis import StepSummary
-from perfscope.analyzer.run.stack_tree import Node, nodes
+from perfscope.analyzer.run.stack_tree import Node, stack_nodes
 from perfscope.analyzer.run.steps import steps
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
@@ -20,7 +20,9 @@ from tests.ui.runs import MS, input_bound
 
 
 def tree(*stacks: str) -> list[Node]:
-    return nodes(pd.DataFrame({"stack": list(stacks), "weight_ns": [1_000_000_000] * len(stacks)}))
+    return stack_nodes(
+        pd.DataFrame({"stack": list(stacks), "weight_ns": [1_000_000_000] * len(stacks)})
+    )
 
 
 def test_the_budget_of_many_steps_is_drawn_as_means_of_neighbours_and_loses_none() -> None:

@@ -1,19 +1,21 @@
-"""What a window of torch's profiler says of a process without an accelerator: how much of its time
-goes into operators.
+"""The share of a process's time that its operators compute, from windows of torch's profiler.
+
+For processes without an accelerator.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from perfscope.analyzer.budget.cpu_work import called, cpu_kinds
+from perfscope.analyzer.budget.cpu_work import call_spans, cpu_kinds
 from perfscope.analyzer.budget.idle_stretches import busiest_tid
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, of_category, rows_of, table, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.analyzer.run.units import NO_DEVICE, Unit
-from perfscope.traces.intervals import Ints, exclusive, merged
+from perfscope.traces.intervals import Ints, Spans, exclusive, merged
 from perfscope.traces.trace import Trace
 
 TORCH_CALLS = ("forward", "backward", "optimizer", "scaler")
@@ -21,9 +23,11 @@ TORCH_CALLS = ("forward", "backward", "optimizer", "scaler")
 
 @dataclass(frozen=True)
 class ComputeShares:
-    """Shares (0 to 1) of the loop's time in which operators compute, and of the rest in which it is
-    in collectives or waits for them: inside forward, backward and optimizer, and outside.
-    `other_calls`: outside, where the loop's thread calls operators.
+    """Shares (0 to 1) of the loop's time, inside torch calls and outside of them.
+
+    Torch calls are forward, backward and optimizer. `torch` and `other`: operators compute.
+    `torch_talks` and `other_talks`: of the rest, the loop is in collectives or waits for them.
+    `other_calls`: the loop's thread calls operators outside torch calls.
     """
 
     torch: float
@@ -34,82 +38,89 @@ class ComputeShares:
 
 
 def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
-    """By process code, over the whole steps of its windows, or over the windows where no whole step
-    lies within one.
+    """Return the shares by process code, over the whole steps inside its windows.
 
-    A step without a single operator was over before the profiler recorded.
-
-    Proportions only: inside a window everything takes longer. Nothing for a process that uses an
-    accelerator.
+    Where no whole step is inside one, over the windows. A step without an operator ended before the
+    profiler recorded. They are proportions only: inside a window everything takes longer. A process
+    that uses an accelerator is left out.
     """
-    windows, frame = table(trace, "windows"), trace.fact(steps)
-    windows = None if windows is None else windows[windows["kept"]]
+    windows = table(trace, "windows")
     if windows is None or not trace.has("ops") or uses_device(trace):
         return {}
-    found: dict[int, ComputeShares] = {}
+    windows = windows[windows["kept"]]
+    shares = {}
     for process in np.unique(column(windows, "process")):
-        own = windows[windows["process"] == process]
-        begin, end = column(own, "begin"), column(own, "end")
-        rows = frame[frame["process"] == process]
-        first, last = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
-        inside = np.array(
-            [bool(((begin <= a) & (b <= end)).any()) for a, b in zip(first, last, strict=True)],
-            bool,
-        )
-        whole = inside & with_operators(trace, int(process), first, last)
-        spans = (first[whole], last[whole]) if whole.any() else (begin, end)
-        shares = _shares(trace, int(process), *spans)
-        if shares is not None:
-            found[int(process)] = shares
-    return found
+        of_process = windows[windows["process"] == process]
+        begin, end = column(of_process, "begin"), column(of_process, "end")
+        first, last = whole_steps(trace, int(process), begin, end)
+        spans = (first, last) if len(first) else (begin, end)
+        found = shares_within(trace, int(process), spans)
+        if found is not None:
+            shares[int(process)] = found
+    return shares
 
 
-def with_operators(
-    trace: Trace, process: int, begin: Ints, end: Ints
-) -> "np.typing.NDArray[np.bool_]":
-    """In which of these windows an operator was recorded: the profiler says that it is on before it
-    records anything.
+def whole_steps(trace: Trace, process: int, begin: Ints, end: Ints) -> Spans:
+    """Return the steps with operators that are within one of the windows [begin, end]."""
+    rows = trace.fact(steps)
+    rows = rows[rows["process"] == process]
+    first, last = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
+    within = (begin[None, :] <= first[:, None]) & (last[:, None] <= end[None, :])
+    whole = within.any(axis=1) & with_operators(trace, process, first, last)
+    return first[whole], last[whole]
+
+
+def with_operators(trace: Trace, process: int, begin: Ints, end: Ints) -> NDArray[np.bool_]:
+    """Return in which of these intervals an operator was recorded.
+
+    The profiler reports that it is on before it records anything.
     """
     ts = np.sort(column(rows_of(trace, "ops", process), "ts"))
-    found: np.typing.NDArray[np.bool_] = np.searchsorted(ts, end) > np.searchsorted(ts, begin)
+    found: NDArray[np.bool_] = np.searchsorted(ts, end) > np.searchsorted(ts, begin)
     return found
 
 
-def _shares(trace: Trace, process: int, begin: Ints, end: Ints) -> ComputeShares | None:
-    kinds = dict(cpu_kinds(trace, Unit(process, NO_DEVICE, 0, int(begin.min()), int(end.max()))))
+def shares_within(trace: Trace, process: int, spans: Spans) -> ComputeShares | None:
+    """Return the shares of a process within these intervals, None where nothing computes."""
+    begin, end = spans
+    unit = Unit(process, NO_DEVICE, 0, int(begin.min()), int(end.max()))
+    kinds = dict(cpu_kinds(trace, unit))
     if DEVICE_COMPUTE not in kinds:
         return None
-    computing, talks, loop = (
-        kinds.pop(one) for one in (DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND)
-    )
+    computing, talking = kinds.pop(DEVICE_COMPUTE), kinds.pop(EXPOSED_COMMUNICATION)
+    loop = kinds.pop(HOST_BOUND)
     known = merged(*kinds.values())
-    ops = rows_of(trace, "ops", process)
-    calls = (
-        merged()
-        if ops is None
-        else called(ops[column(ops, "tid") == busiest_tid(column(ops, "tid"))])
-    )
+    calls = operator_calls(trace, process)
     torch = spans_of(of_category(rows_of(trace, "ranges", process), *TORCH_CALLS))
-    _, computes, talking = (
-        int(each.sum()) for each in exclusive([known, computing, talks], begin, end)
-    )
-    _, inside, computes_outside, talks_outside = (
-        int(each.sum()) for each in exclusive([known, torch, computing, talks], begin, end)
-    )
-    *_, calls_outside = (
-        int(each.sum()) for each in exclusive([known, torch, talks, calls], begin, end)
-    )
+
+    def total_in(*sets: Spans) -> list[int]:
+        """Return the time that each set adds to the ones before it and to `known`."""
+        return [int(amount.sum()) for amount in exclusive([known, *sets], begin, end)[1:]]
+
+    computes, talks = total_in(computing, talking)
+    in_torch, computes_outside, talks_outside = total_in(torch, computing, talking)
+    calls_outside = total_in(torch, talking, calls)[-1]
     if not computes:
         return None
-    outside = int(np.sum(exclusive([known, loop], begin, end)[1])) - inside
+    outside = total_in(loop)[0] - in_torch
     return ComputeShares(
-        _ratio(computes - computes_outside, inside),
-        _ratio(computes_outside, outside),
-        _ratio(talking - talks_outside, inside),
-        _ratio(talks_outside, outside),
-        _ratio(calls_outside, outside),
+        torch=ratio_of(computes - computes_outside, in_torch),
+        other=ratio_of(computes_outside, outside),
+        torch_talks=ratio_of(talks - talks_outside, in_torch),
+        other_talks=ratio_of(talks_outside, outside),
+        other_calls=ratio_of(calls_outside, outside),
     )
 
 
-def _ratio(part: int, whole: int) -> float:
+def operator_calls(trace: Trace, process: int) -> Spans:
+    """Return where the busiest thread of a process calls operators."""
+    ops = rows_of(trace, "ops", process)
+    if ops is None:
+        return merged()
+    tids = column(ops, "tid")
+    return call_spans(ops[tids == busiest_tid(tids)])
+
+
+def ratio_of(part: int, whole: int) -> float:
+    """Return part / whole within 0 and 1, 0 without a whole."""
     return min(max(part / whole, 0.0), 1.0) if whole > 0 else 0.0

@@ -1,6 +1,4 @@
-"""Several threads of a process laid end to end on one time axis, so that interval algebra handles
-them in one go.
-"""
+"""Several threads of a process laid end to end on one time axis."""
 
 from dataclasses import dataclass
 
@@ -13,8 +11,9 @@ from perfscope.traces.intervals import Ints
 
 @dataclass(frozen=True)
 class Lanes:
-    """Threads (sorted ids) and the length of the axis that each gets, ns; a single thread keeps its
-    own times.
+    """Threads (sorted ids) and the length of the axis for each, ns.
+
+    A single thread keeps its times.
     """
 
     tids: Ints
@@ -22,24 +21,24 @@ class Lanes:
 
     @classmethod
     def of(cls, tids: Ints, frames: list[pd.DataFrame | None]) -> "Lanes":
-        """Lanes long enough for all rows of `frames`."""
-        ends = [
-            column(frame, "ts") + (column(frame, "dur") if "dur" in frame else 0)
-            for frame in frames
-            if frame is not None
-        ]
-        last = max((int(end.max()) for end in ends if len(end)), default=0)
+        """Return lanes that are long enough for all rows of `frames`."""
+        last = 0
+        for frame in frames:
+            if frame is not None and len(frame):
+                dur = column(frame, "dur") if "dur" in frame else 0
+                last = max(last, int((column(frame, "ts") + dur).max()))
         return cls(np.unique(tids), last + 1)
 
     def offsets(self, frame: pd.DataFrame) -> Ints:
-        """What is added to the `ts` of each row, whose thread is one of ours."""
+        """Return what is added to the `ts` of each row, whose thread is one of these."""
         return np.searchsorted(self.tids, column(frame, "tid")) * self.length
 
     def laid_out(self, frame: pd.DataFrame | None) -> pd.DataFrame | None:
-        """The rows of our threads, in order on the common axis."""
+        """Return the rows of these threads, in order on the common axis."""
         if frame is None:
             return None
-        own = frame[frame["tid"].isin(self.tids)]
+        rows = frame[frame["tid"].isin(self.tids)]
         if len(self.tids) == 1:
-            return own
-        return own.assign(ts=column(own, "ts") + self.offsets(own)).sort_values("ts", kind="stable")
+            return rows
+        ts = column(rows, "ts") + self.offsets(rows)
+        return rows.assign(ts=ts).sort_values("ts", kind="stable")

@@ -1,10 +1,9 @@
-"""Where ranks on CPUs talk to each other: what a thread spends in collectives and in waiting for
-them.
+"""Communication of ranks on CPUs: what a thread spends in collectives and in waiting for them.
 
-The operators `c10d::...` only ask for a collective; threads of the library (gloo, MPI) do it, and
-the thread that asked does nothing until it is done. Where a profiler sees all threads those of the
-library say what they do. What the thread computes itself meanwhile (Python between asking and
-waiting) cannot be told from waiting here: samples do, in `time_budget`.
+The operators `c10d::...` only ask for a collective; threads of the library (gloo, MPI) run it, and
+the thread that asked waits until it is done. Where a profiler sees all threads, those of the
+library show when it runs. What the thread computes itself meanwhile (Python between asking and
+waiting) looks like waiting here: samples tell them apart, in `time_budget`.
 """
 
 from collections.abc import Callable
@@ -17,94 +16,118 @@ from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import EMPTY, Ints, Spans, intersected, merged
 from perfscope.traces.naming import COLLECTIVE_RUNS
 
-COLLECTIVE, AUTOGRAD = ("c10d::", "_c10d_functional::", "c10d_functional::"), "autograd::engine"
+COLLECTIVE = ("c10d::", "_c10d_functional::", "c10d_functional::")
 """Operators that ask for a collective, or wait for one (`wait_tensor`, of those that DTensor and
 compiled code ask for).
 """
-TAKEN_OUT = "torch.distributed.ddp.reducer::copy_bucket_to_grad"
-"""What DDP does with each gradient once a bucket of them has been reduced, at the end of backward.
-"""
+AUTOGRAD = "autograd::engine"
+COPY_TO_GRADIENT = "torch.distributed.ddp.reducer::copy_bucket_to_grad"
+"""What DDP does with each gradient once its bucket has been reduced, at the end of backward."""
 VIEW = "aten::as_strided"
 
 
 def communication(ops: pd.DataFrame, runs: Spans = EMPTY) -> Spans:
-    """The stretches of one thread's `ops`: operators that ask for a collective, and waits for them.
+    """Return where one thread's `ops` ask for a collective, and where the thread waits for it.
 
-    Where it is known when collectives ran (`runs`, each one's begin and end): a wait is a stretch
-    without operators in which one ended, as far as one ran; all of it up to that end where who
-    asked had to wait (`asyncOp` False).
-
-    Elsewhere: what lies between an operator that asks and that autograd did not call, and the
-    thread's next operator (outside of backward who asks mostly waits there and then); and what lies
-    before DDP takes reduced gradients out.
+    `runs` are the begin and end of each collective, where these are known.
     """
     ops = ops.sort_values(["ts", "dur"], ascending=[True, False], kind="stable")
-    first, last = column(ops, "ts"), column(ops, "ts") + column(ops, "dur")
-    asks = said(ops, lambda name: name.startswith(COLLECTIVE))
+    asks = named(ops, lambda name: name.startswith(COLLECTIVE))
     if not asks.any():
         return merged()
-    ended = np.append(first[0], np.maximum.accumulate(last)[:-1])
     if len(runs[0]):
-        done = np.sort(runs[1])
-        over = np.searchsorted(done, first, side="right")
-        waits = (first > ended) & (over > np.searchsorted(done, ended))
-        waited = np.append(False, (asks & in_lockstep(ops))[:-1]) & waits
-        ran = intersected(merged((ended[waits], first[waits])), merged(runs))
-        return merged(ran, (ended[waited], done[over[waited] - 1]), (first[asks], last[asks]))
-    following = np.append(first, last.max())[np.searchsorted(first, last[asks])]
-    until = np.where(by_autograd(ops, np.flatnonzero(asks)), last[asks], following)
-    takes = arrivals(ops)
-    return merged((ended[takes], first[takes]), (first[asks], until))
+        return waits_for_runs(ops, asks, runs)
+    return waits_by_position(ops, asks)
 
 
-def in_lockstep(ops: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which of `ops` say that they are waited for (`asyncOp` is the only truth value among what a
-    collective is asked with).
+def waits_for_runs(ops: pd.DataFrame, asks: NDArray[np.bool_], runs: Spans) -> Spans:
+    """Return the calls that ask, and the waits, where it is known when collectives ran.
+
+    A wait is a stretch without operators in which a collective ended: its part in which one ran, or
+    all of it up to that end where the call had to wait (`asyncOp` False).
     """
-    return np.array(
-        [isinstance(one, str) and '"False"' in one for one in ops["concrete"].tolist()], bool
-    )
+    first, last = column(ops, "ts"), column(ops, "ts") + column(ops, "dur")
+    idle_from = ends_so_far(first, last)
+    done = np.sort(runs[1])
+    ended_by = np.searchsorted(done, first, side="right")
+    waits = (first > idle_from) & (ended_by > np.searchsorted(done, idle_from))
+    after_blocking = np.append(False, (asks & blocking_calls(ops))[:-1]) & waits
+    ran = intersected(merged((idle_from[waits], first[waits])), merged(runs))
+    blocked = (idle_from[after_blocking], done[ended_by[after_blocking] - 1])
+    return merged(ran, blocked, (first[asks], last[asks]))
+
+
+def waits_by_position(ops: pd.DataFrame, asks: NDArray[np.bool_]) -> Spans:
+    """Return the calls that ask, and the waits, where it is not known when collectives ran.
+
+    Outside of backward the thread mostly waits at once: up to its next operator. In backward it
+    waits before DDP copies reduced gradients out.
+    """
+    first, last = column(ops, "ts"), column(ops, "ts") + column(ops, "dur")
+    next_first = np.append(first, last.max())[np.searchsorted(first, last[asks])]
+    in_backward = called_by_autograd(ops, np.flatnonzero(asks))
+    until = np.where(in_backward, last[asks], next_first)
+    copies = gradient_copies(ops)
+    idle_from = ends_so_far(first, last)
+    return merged((idle_from[copies], first[copies]), (first[asks], until))
+
+
+def ends_so_far(first: Ints, last: Ints) -> Ints:
+    """Return, for each operator, the latest end of the ones before it."""
+    return np.append(first[0], np.maximum.accumulate(last)[:-1])
+
+
+def blocking_calls(ops: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which of `ops` block until the collective is done.
+
+    `asyncOp` is the only truth value among the arguments of a collective.
+    """
+    arguments = ops["concrete"].tolist()
+    return np.array([isinstance(text, str) and '"False"' in text for text in arguments], bool)
 
 
 def collectives_run(ranges: pd.DataFrame | None) -> Spans:
-    """Begin and end of each collective that the library's threads say is under way, among the
-    `ranges` of one process.
+    """Return begin and end of each collective among the `ranges` of one process.
+
+    The threads of the library mark them.
     """
     if ranges is None or not len(ranges):
         return EMPTY
-    runs = ranges[said(ranges, lambda name: name.startswith(COLLECTIVE_RUNS))]
+    runs = ranges[named(ranges, lambda name: name.startswith(COLLECTIVE_RUNS))]
     return column(runs, "ts"), column(runs, "ts") + column(runs, "dur")
 
 
-def arrivals(ops: pd.DataFrame) -> Ints:
-    """Where (positions) the thread goes on with reduced gradients: it lays views over their bucket,
-    then takes them out.
+def gradient_copies(ops: pd.DataFrame) -> Ints:
+    """Return the positions where the thread continues with reduced gradients.
+
+    It lays views over their bucket, then copies them out.
     """
-    takes, views = said(ops, lambda name: name == TAKEN_OUT), said(ops, lambda name: name == VIEW)
     outermost = np.flatnonzero(column(ops, "parent") < 0)
-    takes, views = takes[outermost], views[outermost]
-    # the last outermost operator before each that is no view
-    other = np.maximum.accumulate(np.where(views, -1, np.arange(len(views))))
-    begins = np.append(-1, other[:-1])[takes] + 1
+    copies = named(ops, lambda name: name == COPY_TO_GRADIENT)[outermost]
+    views = named(ops, lambda name: name == VIEW)[outermost]
+    last_other = np.maximum.accumulate(np.where(views, -1, np.arange(len(views))))
+    begins = np.append(-1, last_other[:-1])[copies] + 1
     found: Ints = outermost[np.unique(begins)]
     return found
 
 
-def said(rows: pd.DataFrame, fits: Callable[[str], bool]) -> NDArray[np.bool_]:
-    """Which of `rows` have a name that fits."""
+def named(rows: pd.DataFrame, fits: Callable[[str], bool]) -> NDArray[np.bool_]:
+    """Return which of `rows` have a name that fits."""
     names = rows["name"].cat
-    known = np.array([fits(str(one)) for one in names.categories] + [False], bool)
+    known = np.array([fits(str(name)) for name in names.categories] + [False], bool)
     found: NDArray[np.bool_] = known[names.codes.to_numpy()]
     return found
 
 
-def by_autograd(ops: pd.DataFrame, rows: Ints) -> NDArray[np.bool_]:
-    """Were these rows (positions) called, directly or not, by the engine of autograd?"""
-    place = {row: at for at, row in enumerate(ops.index.tolist())}
-    parent, engine = column(ops, "parent"), said(ops, lambda name: name.startswith(AUTOGRAD))
+def called_by_autograd(ops: pd.DataFrame, rows: Ints) -> NDArray[np.bool_]:
+    """Return whether autograd's engine called these rows (positions), directly or not."""
+    position = {row: place for place, row in enumerate(ops.index.tolist())}
+    parent = column(ops, "parent")
+    is_engine = named(ops, lambda name: name.startswith(AUTOGRAD))
     found = np.zeros(len(rows), bool)
-    for number, at in enumerate(rows.tolist()):
-        while at is not None and not engine[at]:
-            at = place.get(int(parent[at]))
-        found[number] = at is not None
+    for number, place in enumerate(rows.tolist()):
+        caller: int | None = place
+        while caller is not None and not is_engine[caller]:
+            caller = position.get(int(parent[caller]))
+        found[number] = caller is not None
     return found

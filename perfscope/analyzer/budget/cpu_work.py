@@ -1,13 +1,16 @@
-"""Where there is no accelerator: operators compute on the threads that dispatch them."""
+"""The work of processes without an accelerator: operators compute on the threads that call them."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.cpu_communication import (
     COLLECTIVE,
     collectives_run,
     communication,
-    said,
+    named,
 )
 from perfscope.analyzer.budget.idle_stretches import busiest_tid
 from perfscope.analyzer.budget.thread_work import thread_work
@@ -35,8 +38,7 @@ VIEWS = (
     "aten::alias",
     "aten::expand",
 )
-"""Operators that touch no data: what they take is the price of dispatching one operator (profiled).
-"""
+"""Operators that touch no data: their time is the cost of dispatching one operator (profiled)."""
 DATALESS = (
     *VIEWS,
     "aten::resolve_conj",
@@ -62,7 +64,7 @@ DATALESS = (
     "aten::real",
     "detach",
 )
-"""These too."""
+"""More operators that touch no data."""
 HELPERS = (
     *DATALESS,
     "aten::to",
@@ -79,9 +81,8 @@ HELPERS = (
     "aten::zeros_like",
     "aten::arange",
 )
-"""What an operator calls to prepare: one that calls nothing else computes itself, one that calls
-others passes on. (A product with a Python number makes a tensor of the number first, by
-`aten::to`.)
+"""Operators that others call to prepare. One that calls nothing else computes itself, one that
+calls more delegates. (A product with a Python number makes a tensor of it first, by `aten::to`.)
 """
 COMPUTES = (
     "aten::mkldnn_convolution",
@@ -93,28 +94,28 @@ COMPUTES = (
     "aten::linalg_lu_solve",
     "aten::sort",
 )
-"""These compute in all their own time, whatever they call: the backward of a convolution is two
+"""These compute in all their self time, whatever they call: the backward of a convolution is two
 products with calls between, an LSTM adds its biases first.
 """
 OPERATOR = "aten::"
 FAR_ABOVE_DISPATCH_NS = 50_000
 FEWEST_VIEWS = 10
 DISPATCH_NS = 1_000
-"""Where a trace has too few of them: the price on current CPUs."""
+"""The cost on current CPUs, for traces with too few such operators."""
 
 
 def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
-    """Categories of a process without an accelerator, the first that covers an instant has it.
+    """Return categories of a process without an accelerator, in order of precedence.
 
-    `device-compute` is the time that operators spend themselves, not in those they call, on any
-    thread, less what dispatching one costs; `exposed-communication` what the loop's thread spends
-    in collectives and waits for them; `host-bound` is the rest of what it does. Where kernels were
-    launched and none is in the trace, what the device did is not known: then these are
-    `compute-or-host`.
+    `device-compute` is the self time of operators on any thread, less the cost of dispatching each;
+    `exposed-communication` what the loop's thread spends in collectives and waits for them;
+    `host-bound` is the rest of what it does. Where kernels were launched and none is in the trace,
+    what the device did is not known: then these are `compute-or-host`.
     """
     ops = table(trace, "ops")
-    own = None if ops is None else ops[column(ops, "process") == unit.process]
-    tid = busiest_tid(column(own, "tid"))
+    if ops is not None:
+        ops = ops[column(ops, "process") == unit.process]
+    tid = busiest_tid(column(ops, "tid"))
     work = thread_work(trace, unit.process, tid)
     since = unit.begin_ns if work.first_ns is None else work.first_ns
     loop = merged((np.array([since]), np.array([unit.end_ns])))
@@ -124,105 +125,150 @@ def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
         (INPUT_WAIT, work.loading),
     ]
     if launches_kernels(trace, unit.process):
-        return [
-            *known,
-            (SYNC_WAIT, merged((work.waits.begin, work.waits.end))),
-            (COMPUTE_OR_HOST, loop),
-        ]
-    runs = collectives_run(rows_of(trace, "ranges", unit.process))
-    talks = merged() if own is None else communication(own[column(own, "tid") == tid], runs)
+        waits = merged((work.waits.begin, work.waits.end))
+        return [*known, (SYNC_WAIT, waits), (COMPUTE_OR_HOST, loop)]
+    communicates = computes = merged()
+    if ops is not None:
+        runs = collectives_run(rows_of(trace, "ranges", unit.process))
+        communicates = communication(ops[column(ops, "tid") == tid], runs)
+        computes = computing_spans(ops)
     return [
         *known,
-        (DEVICE_COMPUTE, _computing(own)),
-        (EXPOSED_COMMUNICATION, talks),
+        (DEVICE_COMPUTE, computes),
+        (EXPOSED_COMMUNICATION, communicates),
         (HOST_BOUND, loop),
     ]
 
 
-def _computing(ops: pd.DataFrame | None) -> Spans:
-    if ops is None or not len(ops):
+def computing_spans(ops: pd.DataFrame) -> Spans:
+    """Return where operators of a process compute, without those that ask for collectives."""
+    if not len(ops):
         return merged()
     begin, end, row = computing(ops)
-    works = ~said(ops, lambda name: name.startswith(COLLECTIVE))[row]
-    return merged((begin[works], end[works]))
+    computes = ~named(ops, lambda name: name.startswith(COLLECTIVE))[row]
+    return merged((begin[computes], end[computes]))
 
 
-def called(ops: pd.DataFrame) -> Spans:
-    """Where one thread calls operators: they, and what lies between two that follow each other as
-    fast as calling them goes.
+def call_spans(ops: pd.DataFrame) -> Spans:
+    """Return where one thread calls operators.
+
+    Short pauses between two calls belong to it: calls follow each other as fast as dispatch allows.
     """
     order = np.argsort(column(ops, "ts"), kind="stable")
-    first, reach = (
-        column(ops, "ts")[order],
-        np.maximum.accumulate((column(ops, "ts") + column(ops, "dur"))[order]),
-    )
-    if not len(first):
+    if not len(order):
         return merged()
+    first, last = column(ops, "ts")[order], (column(ops, "ts") + column(ops, "dur"))[order]
+    reach = np.maximum.accumulate(last)
     apart = first[1:] - reach[:-1] > FAR_ABOVE_DISPATCH_NS
     return first[np.append(True, apart)], reach[np.append(apart, True)]
 
 
 def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
-    """Begin, end and place in `ops` (of one process) of what operators compute themselves, less
-    what dispatching one costs.
+    """Return begin, end and position in `ops` (of one process) of what operators compute.
+
+    That is their self time less the cost of dispatching each.
     """
-    works = ~ops["name"].isin(DATALESS).to_numpy()
-    begin, end, row = _own_time(ops)
-    keep = works[row]
+    begin, end, row = computing_self_time(ops)
+    touches_data = ~ops["name"].isin(DATALESS).to_numpy()[row]
     start: Ints = np.minimum(begin + dispatch_ns(ops), end)
-    return start[keep], end[keep], row[keep]
+    return start[touches_data], end[touches_data], row[touches_data]
 
 
-def _own_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
-    """Begin, end and place in `ops` of the time that each operator spends itself: the whole of one
-    that calls none, else the longest stretch between its calls (a product first asks for its
-    operands, copies a bias, then multiplies). Of one that calls more than helpers, nothing: it
-    passes on, unless that stretch is far above dispatching and longer than what it calls. Of those
-    known to compute between all their calls: each stretch.
+@dataclass(frozen=True)
+class SelfTime:
+    """Stretches of operators in which none of their callees runs: begin, end, operator's position.
+
+    `calls_none` says, for each operator, whether it calls no other.
     """
-    place = np.arange(len(ops))
+
+    begin: Ints
+    end: Ints
+    owner: Ints
+    calls_none: NDArray[np.bool_]
+
+
+def self_time(ops: pd.DataFrame) -> SelfTime:
+    """Return the self time of operators: before, between and after their callees."""
     first, last = column(ops, "ts"), column(ops, "ts") + column(ops, "dur")
-    parent = _places(ops.index.to_numpy(np.int64), column(ops, "parent"))
-    child = np.flatnonzero(parent >= 0)
-    child = child[np.lexsort((first[child], parent[child]))]
-    of = parent[child]
-    opens = np.append(True, of[1:] != of[:-1]) if len(of) else np.empty(0, bool)
-    closes = np.append(opens[1:], True) if len(of) else np.empty(0, bool)
-    before = np.where(opens, first[of], np.append(0, last[child][:-1]) if len(of) else of)
-    helps = ops["name"].isin(HELPERS).to_numpy()[child]
-    called = np.bincount(of[~helps], (last - first)[child][~helps], len(ops))
-    passes = np.bincount(of[~helps], minlength=len(ops)) > 0
-    computes = ops["name"].isin(COMPUTES).to_numpy()
-    passes &= ~computes
-    leaf = np.ones(len(ops), bool)
-    leaf[of] = False
-    begin = np.concatenate((first[leaf], before, last[child][closes]))
-    end = np.concatenate((last[leaf], first[child], last[of[closes]]))
-    owner = np.concatenate((place[leaf], of, of[closes]))
-    order = np.lexsort((begin - end, owner))
-    kept = order[
-        np.append(True, owner[order][1:] != owner[order][:-1])[: len(order)]
-        | computes[owner[order]]
-    ]
-    own = (end - begin)[kept]
-    torch = said(ops, lambda name: name.startswith(OPERATOR))[owner[kept]]
-    passes_on = passes[owner[kept]] & ~(
-        torch & (own >= FAR_ABOVE_DISPATCH_NS) & (own > called[owner[kept]])
+    parent, child = children_of(ops)
+    opens, closes = first_and_last_of_runs(parent)
+    calls_none = np.ones(len(ops), bool)
+    calls_none[parent] = False
+    previous_end = np.append(0, last[child])[: len(child)]
+    before = np.where(opens, first[parent], previous_end)
+    place = np.arange(len(ops))
+    return SelfTime(
+        begin=np.concatenate((first[calls_none], before, last[child][closes])),
+        end=np.concatenate((last[calls_none], first[child], last[parent[closes]])),
+        owner=np.concatenate((place[calls_none], parent, parent[closes])),
+        calls_none=calls_none,
     )
-    kept = kept[(leaf[owner[kept]] | ~passes_on) & (own > 0)]
+
+
+def computing_self_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
+    """Return begin, end and position in `ops` of the self time in which operators compute.
+
+    - An operator that calls none computes all its time.
+    - Others compute in their longest stretch: a product first asks for its operands, copies a bias,
+      then multiplies. Those in COMPUTES compute in each stretch.
+    - An operator that calls more than HELPERS delegates and computes nothing, unless that stretch
+      is far above the cost of dispatch and longer than what it calls.
+    """
+    stretches = self_time(ops)
+    begin, end, owner = stretches.begin, stretches.end, stretches.owner
+    in_all_stretches = ops["name"].isin(COMPUTES).to_numpy()
+    longest_first = np.lexsort((begin - end, owner))
+    is_longest, _ = first_and_last_of_runs(owner[longest_first])
+    kept = longest_first[is_longest | in_all_stretches[owner[longest_first]]]
+
+    length, kept_owner = (end - begin)[kept], owner[kept]
+    callee_ns, delegates = delegated_time(ops)
+    delegates &= ~in_all_stretches
+    torch = named(ops, lambda name: name.startswith(OPERATOR))[kept_owner]
+    works = torch & (length >= FAR_ABOVE_DISPATCH_NS) & (length > callee_ns[kept_owner])
+    computes = stretches.calls_none[kept_owner] | ~delegates[kept_owner] | works
+    kept = kept[computes & (length > 0)]
     return begin[kept], end[kept], owner[kept]
 
 
-def _places(rows: Ints, wanted: Ints) -> Ints:
-    """Where each wanted row stands among `rows` (in order), -1 for one that is not there."""
-    at = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
-    found: Ints = np.where(rows[at] == wanted, at, -1)
+def delegated_time(ops: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return, per operator, the time of callees that are not HELPERS, and whether it has any."""
+    parent, child = children_of(ops)
+    others = ~ops["name"].isin(HELPERS).to_numpy()[child]
+    dur = column(ops, "dur")[child]
+    callee_ns = np.bincount(parent[others], dur[others], len(ops)).astype(np.float64)
+    has_others = np.bincount(parent[others], minlength=len(ops)) > 0
+    return callee_ns, has_others
+
+
+def children_of(ops: pd.DataFrame) -> tuple[Ints, Ints]:
+    """Return the positions of callers and callees, by caller and then by time of the call."""
+    caller = positions_of(ops.index.to_numpy(np.int64), column(ops, "parent"))
+    child = np.flatnonzero(caller >= 0)
+    child = child[np.lexsort((column(ops, "ts")[child], caller[child]))]
+    return caller[child], child
+
+
+def first_and_last_of_runs(values: Ints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which of the values begin, and which end, a run of equal values."""
+    if not len(values):
+        empty = np.empty(0, bool)
+        return empty, empty
+    changes = values[1:] != values[:-1]
+    return np.append(True, changes), np.append(changes, True)
+
+
+def positions_of(rows: Ints, wanted: Ints) -> Ints:
+    """Return the position of each wanted row among `rows` (in order), -1 for one not among them."""
+    place = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+    found: Ints = np.where(rows[place] == wanted, place, -1)
     return found
 
 
 def dispatch_ns(ops: pd.DataFrame) -> int:
-    """What dispatching one operator costs in this trace, ns: the median of operators that touch no
-    data.
+    """Return the cost of dispatching one operator in this trace, ns.
+
+    It is the median time of operators that touch no data.
     """
     views = column(ops[ops["name"].isin(VIEWS)], "dur")
     return int(np.median(views)) if len(views) >= FEWEST_VIEWS else DISPATCH_NS

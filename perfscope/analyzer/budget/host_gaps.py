@@ -1,4 +1,4 @@
-"""What the host did while a device stood idle for want of work."""
+"""What the host did while a device was idle because the host launched nothing."""
 
 import numpy as np
 import pandas as pd
@@ -10,16 +10,17 @@ from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Spans, labelled
 from perfscope.traces.trace import Trace
 
-DOING = ("driver", "allocating", "launching", "operators", "python", "unrecorded")
-DONE = pd.CategoricalDtype(list(DOING))
+ACTIVITIES = ("driver", "allocating", "launching", "operators", "python", "unrecorded")
+ACTIVITY = pd.CategoricalDtype(list(ACTIVITIES))
 COLUMNS = ("process", "device", "rank", "ts", "dur", "tid", "launch", "doing")
-# A runtime call usually takes microseconds. One of a millisecond loads code, initialises or waits
-# inside the driver; it happens once and not every step.
 SLOW_CALL_NS = 1_000_000
+"""A runtime call usually takes microseconds. One of a millisecond loads code, initializes or waits
+inside the driver; it happens once and not in every step.
+"""
 
 
 def host_gaps(trace: Trace) -> pd.DataFrame:
-    """The host-bound pieces of `segments`, cut by what the thread that launched next was doing.
+    """Return the host-bound pieces of `segments`, divided by what the launching thread did.
 
     Columns: process, device, rank, ts, dur, tid, launch, doing: in a runtime call of a millisecond
     or more (`driver`), in one that gets or returns device memory (`allocating`), in any other
@@ -29,24 +30,30 @@ def host_gaps(trace: Trace) -> pd.DataFrame:
     pieces = trace.fact(segments)
     pieces = pieces[pieces["category"] == HOST_BOUND]
     parts = []
-    for _, own in pieces.groupby(["process", "device", "tid"], sort=True):
-        first = own.iloc[0]
-        parts.append(_cut(own, _doing(trace, int(first["process"]), int(first["tid"]))))
+    for _, of_thread in pieces.groupby(["process", "device", "tid"], sort=True):
+        first = of_thread.iloc[0]
+        kinds = activities_of_thread(trace, int(first["process"]), int(first["tid"]))
+        parts.append(divide_pieces(of_thread, kinds))
     if not parts:
-        return pd.DataFrame(columns=list(COLUMNS)).astype({"doing": DONE})
+        return pd.DataFrame(columns=list(COLUMNS)).astype({"doing": ACTIVITY})
     return pd.concat(parts, ignore_index=True)
 
 
-def _doing(trace: Trace, process: int, tid: int) -> list[Spans]:
-    """What the thread did, in order of DOING without the last; the first that covers an instant
-    counts.
+def activities_of_thread(trace: Trace, process: int, tid: int) -> list[Spans]:
+    """Return what the thread did, in order of ACTIVITIES without the last.
+
+    The first that covers an instant counts.
     """
-    calls = _of(trace, "launches", process, tid, "kind")
-    ops, ranges = _of(trace, "ops", process, tid), _of(trace, "ranges", process, tid, "category")
-    slow = column(calls, "dur") >= SLOW_CALL_NS
-    memory = None if calls is None else calls[calls["kind"] == "memory"]
+    calls = rows_of_thread(trace, "launches", process, tid, "kind")
+    ops = rows_of_thread(trace, "ops", process, tid)
+    ranges = rows_of_thread(trace, "ranges", process, tid, "category")
+    slow = memory = None
+    if calls is not None:
+        is_memory = (calls["kind"] == "memory").to_numpy()
+        slow = calls[(column(calls, "dur") >= SLOW_CALL_NS) & ~is_memory]
+        memory = calls[is_memory]
     return [
-        spans_of(None if calls is None else calls[slow & (calls["kind"] != "memory").to_numpy()]),
+        spans_of(slow),
         spans_of(memory),
         spans_of(calls),
         spans_of(ops),
@@ -54,25 +61,27 @@ def _doing(trace: Trace, process: int, tid: int) -> list[Spans]:
     ]
 
 
-def _of(trace: Trace, name: str, process: int, tid: int, *others: str) -> pd.DataFrame | None:
-    """`ts`, `dur` and other columns of a table's rows of one thread."""
+def rows_of_thread(
+    trace: Trace, name: str, process: int, tid: int, *others: str
+) -> pd.DataFrame | None:
+    """Return `ts`, `dur` and other columns of a table's rows of one thread."""
     frame = table(trace, name)
     if frame is None:
         return None
-    mine = (column(frame, "process") == process) & (column(frame, "tid") == tid)
-    own: pd.DataFrame = frame[["ts", "dur", *others]][mine]
-    return own
+    of_thread = (column(frame, "process") == process) & (column(frame, "tid") == tid)
+    rows: pd.DataFrame = frame[["ts", "dur", *others]][of_thread]
+    return rows
 
 
-def _cut(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
+def divide_pieces(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
+    """Return the pieces divided where what the thread did changes."""
     begin = column(pieces, "ts")
     end = begin + column(pieces, "dur")
     start, stop, label = labelled([*kinds, (begin, end)])
-    at = np.searchsorted(begin, start, side="right") - 1
-    within = (at >= 0) & (start < end[np.maximum(at, 0)])
-    start, stop, label, at = start[within], stop[within], label[within], at[within]
-    rows = {
-        name: column(pieces, name)[at] for name in ("process", "device", "rank", "tid", "launch")
-    }
-    doing = pd.Categorical.from_codes(label, dtype=DONE)
+    piece = np.searchsorted(begin, start, side="right") - 1
+    within = (piece >= 0) & (start < end[np.maximum(piece, 0)])
+    start, stop, label, piece = start[within], stop[within], label[within], piece[within]
+    names = ("process", "device", "rank", "tid", "launch")
+    rows = {name: column(pieces, name)[piece] for name in names}
+    doing = pd.Categorical.from_codes(label, dtype=ACTIVITY)
     return pd.DataFrame({**rows, "ts": start, "dur": stop - start, "doing": doing})[list(COLUMNS)]

@@ -1,6 +1,4 @@
-"""Each stretch in which a device stood idle, and what ended it: the next thing that ran, who
-launched it and when.
-"""
+"""Each stretch in which a device was idle, and the launch of the work that ended it."""
 
 from dataclasses import dataclass
 
@@ -15,11 +13,11 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Idle:
-    """One entry a gap. `launch` is the row of `launches` that started what came next, -1 unknown or
-    nothing came.
+    """One entry per gap.
 
-    `tid` is the thread that made it, else the one that launches most (-1: none does); `launched`
-    and `returned` are when that call began and ended, the end of the gap where it is not known.
+    `launch` is the row of `launches` that started the next work, -1 where it is unknown or nothing
+    came. `tid` is the thread that made this call, else the one that launches most (-1: none does).
+    `launched` and `returned` are when the call began and ended, the end of the gap where unknown.
     """
 
     begin: Ints
@@ -31,22 +29,18 @@ class Idle:
 
 
 def idle(trace: Trace, unit: Unit, gaps: Spans) -> Idle:
-    """What ended each of these gaps of a device."""
+    """Return what ended each of these gaps of a device."""
     begin, end = gaps
-    launch = _launch_of_next(trace, unit, end)
+    launch = launch_of_next_work(trace, unit, end)
     calls = table(trace, "launches")
     if calls is None or not len(calls):
-        nothing = np.full(len(begin), -1, np.int64)
-        return Idle(
-            begin, end, nothing, np.full(len(begin), _main_tid(trace, unit), np.int64), end, end
-        )
+        unknown = np.full(len(begin), -1, np.int64)
+        tid = np.full(len(begin), main_tid(trace, unit), np.int64)
+        return Idle(begin, end, unknown, tid, end, end)
     known = launch >= 0
-    ts, dur, tid = (
-        column(calls, "ts")[launch],
-        column(calls, "dur")[launch],
-        column(calls, "tid")[launch],
-    )
-    usual = busiest_tid(tid[known]) if known.any() else _main_tid(trace, unit)
+    ts, dur = column(calls, "ts")[launch], column(calls, "dur")[launch]
+    tid = column(calls, "tid")[launch]
+    usual = busiest_tid(tid[known]) if known.any() else main_tid(trace, unit)
     return Idle(
         begin=begin,
         end=end,
@@ -57,29 +51,30 @@ def idle(trace: Trace, unit: Unit, gaps: Spans) -> Idle:
     )
 
 
-def _launch_of_next(trace: Trace, unit: Unit, instants: Ints) -> Ints:
-    """For each instant the launch of the first kernel or copy that starts then or later, -1 where
-    none is known.
+def launch_of_next_work(trace: Trace, unit: Unit, instants: Ints) -> Ints:
+    """Return, for each instant, the launch of the first kernel or copy that starts at it or later.
+
+    It is -1 where none is known. Of those that start together one whose launch is known counts.
     """
     frames = [rows_on(trace, name, unit) for name in ("kernels", "copies")]
     ts = np.concatenate([column(frame, "ts") for frame in frames])
     launch = np.concatenate([column(frame, "launch") for frame in frames])
     if not len(ts):
         return np.full(len(instants), -1, np.int64)
-    order = np.lexsort((launch < 0, ts))  # of those that start together one whose launch is known
+    order = np.lexsort((launch < 0, ts))
     ts, launch = ts[order], np.append(launch[order], -1)
     found: Ints = launch[np.searchsorted(ts, instants, side="left")]
     return found
 
 
 def busiest_tid(tids: Ints) -> int:
-    """The most frequent value, -1 of none."""
+    """Return the most frequent value, -1 of none."""
     values, counts = np.unique(tids, return_counts=True)
     return int(values[np.argmax(counts)]) if len(values) else -1
 
 
-def _main_tid(trace: Trace, unit: Unit) -> int:
-    """The thread that launches most, else the one that runs most operators or Python functions."""
+def main_tid(trace: Trace, unit: Unit) -> int:
+    """Return the thread that launches most, else the one that runs most operators or functions."""
     for name in ("launches", "ops", "ranges"):
         frame = table(trace, name)
         tids = column(frame, "tid")[column(frame, "process") == unit.process]

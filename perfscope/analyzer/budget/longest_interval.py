@@ -1,4 +1,4 @@
-"""For each category of the time budget the step that has most of it: where to look first."""
+"""The step that has most of a category of the time budget, to show first."""
 
 from dataclasses import dataclass
 
@@ -17,16 +17,17 @@ class Stretch:
 
 
 def longest_stretch(trace: Trace) -> dict[tuple[int, str], Stretch]:
-    """(rank, category) -> its longest steady step; categories that take no time of a rank are left
-    out.
+    """Return, by rank and category, the steady step with most time of it.
+
+    Categories that take no time of a rank are left out.
     """
-    rows = trace.fact(steady_budget)
-    found = {}
-    for rank, own in rows.groupby("rank"):
-        begin, end = column(own, "ts"), column(own, "ts") + column(own, "dur") + column(own, "cut")
+    stretches = {}
+    for rank, rows in trace.fact(steady_budget).groupby("rank"):
+        begin = column(rows, "ts")
+        end = begin + column(rows, "dur") + column(rows, "cut")
         for name in CATEGORY_IDS:
-            amounts = column(own, name)
-            at = int(amounts.argmax())
-            if amounts[at] > 0:
-                found[int(str(rank)), name] = Stretch(int(begin[at]), int(end[at]))
-    return found
+            amounts = column(rows, name)
+            most = int(amounts.argmax())
+            if amounts[most] > 0:
+                stretches[int(str(rank)), name] = Stretch(int(begin[most]), int(end[most]))
+    return stretches

@@ -1,6 +1,4 @@
-"""What can be said of a run that was only looked at from outside: shares of the main thread's
-samples.
-"""
+"""The time budget of a run recorded from outside: shares of the main thread's samples."""
 
 import re
 from dataclasses import dataclass
@@ -19,10 +17,10 @@ from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, IO, WAITING
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.traces.trace import Trace
 
-LOADER = "torch/utils/data/dataloader.py"
-# The outermost frame of every thread that Python code starts.
+LOADER_FILE = "torch/utils/data/dataloader.py"
+FETCH_FILE = "torch/utils/data/_utils/fetch.py"
 THREAD_START = r"(Thread\.)?_bootstrap \("
-FETCH = "torch/utils/data/_utils/fetch.py"
+"""The outermost frame of every thread that Python code starts."""
 SAVERS = re.compile(
     r"save \([^;]*torch/serialization\.py|torch/distributed/checkpoint/|save_file"
     r" \([^;]*safetensors/torch\.py"
@@ -42,62 +40,77 @@ class ObservedBudget:
     in_process_fetch: float
 
 
-def observed_budget(trace: Trace) -> ObservedBudget | None:
-    """The budget of the first main process without steps: stack samples tell loader and
-    checkpoints, states the rest.
+@dataclass(frozen=True)
+class StackShares:
+    """Shares of stack samples in the loader, in saving checkpoints, and in in-process fetches."""
 
-    None with too few samples of both kinds. Shares: input-wait, checkpoint, host-bound (waiting for
-    the GIL), other-idle (sleeping in poll, network, locks, pipes or files), compute-or-host (the
-    rest).
+    loader: float = 0.0
+    checkpoint: float = 0.0
+    fetch: float = 0.0
+
+
+def observed_budget(trace: Trace) -> ObservedBudget | None:
+    """Return the budget of the first main process without steps, None with too few samples.
+
+    Stack samples show the loader and checkpoints, thread states the rest. Shares: input-wait,
+    checkpoint, host-bound (waiting for the GIL), other-idle (sleeping in poll, network, locks,
+    pipes or files), compute-or-host (the rest).
     """
-    found = _main_thread(trace)
-    if found is None:
+    thread = main_thread(trace)
+    if thread is None:
         return None
-    process, rank, tid = found
-    states, stacks = (
-        _of_thread(trace, "thread_states", process, tid),
-        _main_stacks(trace, process, tid),
-    )
+    process, rank, tid = thread
+    states = _of_thread(trace, "thread_states", process, tid)
+    stacks = main_thread_stacks(trace, process, tid)
     if max(len(states), len(stacks)) < FEWEST_SAMPLES:
         return None
-    in_loader, in_save, in_fetch = _by_stack(stacks)
-    free = 1.0 - in_loader - in_save
-    names = (
-        states["state"].astype(str).to_numpy()
-        if len(states) >= FEWEST_SAMPLES
-        else np.empty(0, str)
+    stack_shares = shares_by_stack(stacks)
+    ends = [column(frame, "ts") for frame in (states, stacks) if len(frame)]
+    span_ns = max(int(ts.max()) for ts in ends) - min(int(ts.min()) for ts in ends)
+    return ObservedBudget(
+        process=process,
+        rank=rank,
+        state_samples=len(states),
+        stack_samples=len(stacks),
+        span_s=span_ns / 1e9,
+        shares=shares_by_category(states, stack_shares),
+        in_process_fetch=stack_shares.fetch,
     )
-    gil = float(np.mean(names == "gil")) if len(names) else 0.0
-    idle = float(np.mean(np.isin(names, (*WAITING, *IO)))) if len(names) else 0.0
-    # The waiting that states show is the loader's and the checkpoint's first.
-    idle = min(max(idle - in_loader - in_save, 0.0), free - min(gil, free))
+
+
+def shares_by_category(states: pd.DataFrame, stacks: StackShares) -> dict[str, float]:
+    """Return the budget as shares; the waits that states show are the loader's and saves' first."""
+    gil = waiting = 0.0
+    if len(states) >= FEWEST_SAMPLES:
+        names = states["state"].astype(str).to_numpy()
+        gil = float(np.mean(names == "gil"))
+        waiting = float(np.mean(np.isin(names, (*WAITING, *IO))))
+    free = 1.0 - stacks.loader - stacks.checkpoint
+    gil = min(gil, free)
+    idle = max(waiting - stacks.loader - stacks.checkpoint, 0.0)
     shares = {
-        INPUT_WAIT: in_loader,
-        CHECKPOINT: in_save,
-        HOST_BOUND: min(gil, free),
-        OTHER_IDLE: idle,
+        INPUT_WAIT: stacks.loader,
+        CHECKPOINT: stacks.checkpoint,
+        HOST_BOUND: gil,
+        OTHER_IDLE: min(idle, free - gil),
     }
     shares[COMPUTE_OR_HOST] = 1.0 - sum(shares.values())
-    ends = [column(frame, "ts") for frame in (states, stacks) if len(frame)]
-    span = max(int(ts.max()) for ts in ends) - min(int(ts.min()) for ts in ends)
-    return ObservedBudget(process, rank, len(states), len(stacks), span / 1e9, shares, in_fetch)
+    return shares
 
 
-def _main_thread(trace: Trace) -> tuple[int, int, int] | None:
-    """(process, rank, tid) of the first main process and its main thread."""
+def main_thread(trace: Trace) -> tuple[int, int, int] | None:
+    """Return process, rank and tid of the main thread of the first main process."""
     processes, threads = table(trace, "processes"), table(trace, "threads")
-    if processes is None:
+    if processes is None or not len(processes):
         return None
     mains = processes[processes["role"] == "main"]
     if not len(mains):
         mains = processes
-    if not len(mains):
-        return None
     row = mains.sort_values(["rank", "process"]).iloc[0]
-    process, tid = int(row["process"]), int(row["ns_pid"])  # the first thread's id is the process's
+    process, tid = int(row["process"]), int(row["ns_pid"])  # the main thread has the process's id
     if threads is not None:
-        own = threads[(threads["process"] == process) & threads["main"]]
-        tid = int(own["tid"].iloc[0]) if len(own) else tid
+        known = threads[(threads["process"] == process) & threads["main"]]
+        tid = int(known["tid"].iloc[0]) if len(known) else tid
     return process, max(int(row["rank"]), 0), tid
 
 
@@ -106,33 +119,33 @@ def _of_thread(trace: Trace, name: str, process: int, tid: int) -> pd.DataFrame:
     return pd.DataFrame() if frame is None else frame[frame["tid"] == tid]
 
 
-def _main_stacks(trace: Trace, process: int, tid: int) -> pd.DataFrame:
-    """The main thread's stacks: by its id, or, where a sampler could not learn ids, those that no
-    thread began.
+def main_thread_stacks(trace: Trace, process: int, tid: int) -> pd.DataFrame:
+    """Return the main thread's stacks.
+
+    A sampler that cannot read thread ids leaves those that do not begin with a thread's start.
     """
-    own = _of_thread(trace, "stacks", process, tid)
-    every = rows_of(trace, "stacks", process)
-    if len(own) or every is None:
-        return own
-    return every[~every["stack"].astype(str).str.match(THREAD_START)]
+    known = _of_thread(trace, "stacks", process, tid)
+    stacks = rows_of(trace, "stacks", process)
+    if len(known) or stacks is None:
+        return known
+    return stacks[~stacks["stack"].astype(str).str.match(THREAD_START)]
 
 
-def _by_stack(stacks: pd.DataFrame) -> tuple[float, float, float]:
-    """(loader, checkpoint, in-process fetch) shares of the weight of stack samples."""
+def shares_by_stack(stacks: pd.DataFrame) -> StackShares:
+    """Return the shares of the weight of stack samples, 0 with too few of them."""
     if len(stacks) < FEWEST_SAMPLES:
-        return 0.0, 0.0, 0.0
+        return StackShares()
     texts, which = np.unique(stacks["stack"].astype(str).to_numpy(), return_inverse=True)
-    weight = np.bincount(
-        which, weights=stacks["weight_ns"].to_numpy(np.float64), minlength=len(texts)
-    )
-    whole = float(weight.sum())
-    if whole <= 0.0:
-        return 0.0, 0.0, 0.0
+    weights = stacks["weight_ns"].to_numpy(np.float64)
+    weight = np.bincount(which, weights=weights, minlength=len(texts))
+    in_all = float(weight.sum())
+    if in_all <= 0.0:
+        return StackShares()
     saves = np.array([SAVERS.search(text) is not None for text in texts])
-    loads = np.array([LOADER in text for text in texts]) & ~saves
-    fetches = np.array([FETCH in text for text in texts]) & loads
-    return (
-        float(weight[loads].sum() / whole),
-        float(weight[saves].sum() / whole),
-        float(weight[fetches].sum() / whole),
+    loads = np.array([LOADER_FILE in text for text in texts]) & ~saves
+    fetches = np.array([FETCH_FILE in text for text in texts]) & loads
+    return StackShares(
+        loader=float(weight[loads].sum() / in_all),
+        checkpoint=float(weight[saves].sum() / in_all),
+        fetch=float(weight[fetches].sum() / in_all),
     )

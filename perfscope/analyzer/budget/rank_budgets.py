@@ -18,29 +18,29 @@ def budgets(trace: Trace) -> list[ProcessBudget]:
     Without steps (observed from outside) it is that of the main thread's samples. Shares sum to 1.
     """
     if trace.has_profiled_work:
-        return of_whole_trace(trace)
+        return span_budgets(trace)
     rows = trace.fact(steady_budget)
     ranks = []
     for process, rank in trainers(trace):
         of_rank = rows[rows["process"] == process]
         if len(of_rank):
             seconds = {name: int(column(of_rank, name).sum()) / 1e9 for name in CATEGORY_IDS}
-            ranks.append(ProcessBudget(process, rank, entries(seconds)))
+            ranks.append(ProcessBudget(process, rank, budget_entries(seconds)))
     if ranks:
         return ranks
     observed = trace.fact(observed_budget)
     if observed is None:
         return []
     seconds = {name: share * observed.span_s for name, share in observed.shares.items()}
-    return [ProcessBudget(observed.process, observed.rank, entries(seconds))]
+    return [ProcessBudget(observed.process, observed.rank, budget_entries(seconds))]
 
 
-def of_whole_trace(trace: Trace) -> list[ProcessBudget]:
+def span_budgets(trace: Trace) -> list[ProcessBudget]:
     """Return the budget of each rank of a profiler's trace, from its first event to its last."""
     ranks = []
     for row in trace.fact(span_budget).to_dict("records"):
         seconds = {name: int(row[name]) / 1e9 for name in CATEGORY_IDS}
-        ranks.append(ProcessBudget(int(row["process"]), int(row["rank"]), entries(seconds)))
+        ranks.append(ProcessBudget(int(row["process"]), int(row["rank"]), budget_entries(seconds)))
     return ranks
 
 
@@ -51,10 +51,11 @@ def budget_over(trace: Trace) -> Literal["steps", "span"]:
     return "steps"
 
 
-def entries(seconds: dict[str, float]) -> list[BudgetEntry]:
-    """Largest first; a category that took no time is left out."""
+def budget_entries(seconds: dict[str, float]) -> list[BudgetEntry]:
+    """Return the categories that took time, the largest first."""
     whole = sum(seconds.values())
     if whole <= 0.0:
         return []
-    taken = sorted(((name, s) for name, s in seconds.items() if s > 0.0), key=lambda item: -item[1])
-    return [BudgetEntry(name, s, s / whole) for name, s in taken]
+    taken = [(name, amount) for name, amount in seconds.items() if amount > 0.0]
+    taken.sort(key=lambda item: -item[1])
+    return [BudgetEntry(name, amount, amount / whole) for name, amount in taken]

@@ -1,6 +1,4 @@
-"""The time of each rank of a recorded trace, from its first event to its last, by category; and of
-any windows of it.
-"""
+"""The time of each rank of a profiler's trace by category, in all or in given intervals."""
 
 import numpy as np
 import pandas as pd
@@ -14,8 +12,10 @@ from perfscope.traces.trace import Trace
 
 
 def span_budget(trace: Trace) -> pd.DataFrame:
-    """One row a rank: process, device, rank, then nanoseconds (int64) of each category, which sum
-    to its span.
+    """Return the time of each rank by category, from its first event to its last.
+
+    One row per rank: process, device, rank, then nanoseconds (int64) of each category, which sum to
+    its span.
     """
     pieces = trace.fact(segments)
     keys = ["rank", "process", "device"]
@@ -25,17 +25,18 @@ def span_budget(trace: Trace) -> pd.DataFrame:
 
 
 def in_windows(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str, Ints]:
-    """Nanoseconds of each category in each window [begin, end) of one unit; zero outside its
-    span.
+    """Return the ns of each category in each interval [begin, end) of one unit.
+
+    They are zero outside its span.
     """
     pieces = trace.fact(segments)
-    own = pieces[
-        (column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)
-    ]
-    ts, dur = column(own, "ts"), column(own, "dur")
-    code = own["category"].cat.codes.to_numpy()
-    found = {}
+    process, device = column(pieces, "process"), column(pieces, "device")
+    pieces = pieces[(process == unit.process) & (device == unit.device)]
+    ts, dur = column(pieces, "ts"), column(pieces, "dur")
+    code = pieces["category"].cat.codes.to_numpy()
+    amounts = {}
     for name in CATEGORY_IDS:
-        mine = code == CODES[name]
-        found[name] = covered(merged((ts[mine], ts[mine] + dur[mine])), begin, end)
-    return {name: np.asarray(amount, np.int64) for name, amount in found.items()}
+        of_category = code == CODES[name]
+        spans = merged((ts[of_category], (ts + dur)[of_category]))
+        amounts[name] = np.asarray(covered(spans, begin, end), np.int64)
+    return amounts

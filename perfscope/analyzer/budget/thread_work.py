@@ -1,6 +1,4 @@
-"""What a thread of the host did, as interval sets: the grounds on which a device's idle time is
-attributed.
-"""
+"""What a thread of the host did, as interval sets: by these a device's idle time is attributed."""
 
 import re
 from dataclasses import dataclass
@@ -18,13 +16,12 @@ SAVES = re.compile(
     r"torch/serialization\.py\(\d+\): (save|_save)$|torch/distributed/checkpoint/.*: (async_)?save$"
 )
 """Python functions, as the profiler names them, that write checkpoints."""
+COLUMNS_READ = {"ops": (), "launches": ("kind",), "ranges": ("category", "name"), "loader": ()}
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls that waited for the device, in order of `begin`: rows of `launches`, begin and end in
-    ns.
-    """
+    """Calls that waited for the device, in order of `begin`: rows of `launches`, begin and end."""
 
     row: Ints
     begin: Ints
@@ -33,8 +30,9 @@ class Calls:
 
 @dataclass(frozen=True)
 class ThreadWork:
-    """Sorted disjoint interval sets of one thread, ns; `first` is its first recorded event (None:
-    nothing recorded).
+    """Sorted disjoint interval sets of one thread, ns.
+
+    `first_ns` is its first recorded event (None: nothing was recorded).
     """
 
     overhead: Spans
@@ -45,60 +43,58 @@ class ThreadWork:
 
 
 def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
-    """What one thread did."""
-    wanted = {"ops": (), "launches": ("kind",), "ranges": ("category", "name"), "loader": ()}
-    own = {
-        name: _of_thread(table(trace, name), process, tid, others)
-        for name, others in wanted.items()
-    }
-    starts = [
-        int(column(frame, "ts").min()) for frame in own.values() if frame is not None and len(frame)
-    ]
+    """Return what one thread did."""
+    tables: dict[str, pd.DataFrame | None] = {}
+    starts = []
+    for name, columns in COLUMNS_READ.items():
+        frame = _of_thread(table(trace, name), process, tid, columns)
+        tables[name] = frame
+        if frame is not None and len(frame):
+            starts.append(int(column(frame, "ts").min()))
     return ThreadWork(
-        overhead=spans_of(of_category(own["ranges"], "overhead")),
-        checkpoint=spans_of(saves(own["ranges"])),
-        loading=spans_of(own["loader"]),
-        waits=_waits(trace, own["launches"]),
+        overhead=spans_of(of_category(tables["ranges"], "overhead")),
+        checkpoint=spans_of(saves(tables["ranges"])),
+        loading=spans_of(tables["loader"]),
+        waits=waiting_calls(trace, tables["launches"]),
         first_ns=min(starts) if starts else None,
     )
 
 
 def _of_thread(
-    frame: pd.DataFrame | None, process: int, tid: int, others: tuple[str, ...]
+    frame: pd.DataFrame | None, process: int, tid: int, columns: tuple[str, ...]
 ) -> pd.DataFrame | None:
-    """`ts`, `dur` and the columns asked for, of the rows of one thread."""
+    """Return `ts`, `dur` and the given columns of the rows of one thread."""
     if frame is None:
         return None
-    mine = (column(frame, "process") == process) & (column(frame, "tid") == tid)
-    own: pd.DataFrame = frame[["ts", "dur", *others]][mine]
-    return own
+    of_thread = (column(frame, "process") == process) & (column(frame, "tid") == tid)
+    rows: pd.DataFrame = frame[["ts", "dur", *columns]][of_thread]
+    return rows
 
 
 def saves(ranges: pd.DataFrame | None) -> pd.DataFrame | None:
-    """The ranges that write checkpoints, known by category or by the name of the function."""
+    """Return the ranges that write checkpoints, known by category or by the function's name."""
     if ranges is None:
         return None
-    by_name = pd.Index([name for name in ranges["name"].cat.categories if SAVES.search(name)])
-    found: pd.DataFrame = ranges[
-        (ranges["category"] == "checkpoint") | ranges["name"].isin(by_name)
-    ]
+    names = [name for name in ranges["name"].cat.categories if SAVES.search(name)]
+    by_name = ranges["name"].isin(pd.Index(names))
+    found: pd.DataFrame = ranges[(ranges["category"] == "checkpoint") | by_name]
     return found
 
 
-def _waits(trace: Trace, calls: pd.DataFrame | None) -> Calls:
-    """Synchronising calls, and copies whose call returned only when the copy was done."""
+def waiting_calls(trace: Trace, calls: pd.DataFrame | None) -> Calls:
+    """Return synchronizing calls, and copies whose call returned only when the copy was done."""
     if calls is None or not len(calls):
-        none = np.empty(0, np.int64)
-        return Calls(none, none, none)
+        empty = np.empty(0, np.int64)
+        return Calls(empty, empty, empty)
     row = calls.index.to_numpy(np.int64)
     begin, end = column(calls, "ts"), column(calls, "ts") + column(calls, "dur")
-    waits = (calls["kind"] == "sync").to_numpy() | _blocking(trace, row, end)
+    waits = (calls["kind"] == "sync").to_numpy() | waits_for_copy(trace, row, end)
     order = np.argsort(begin[waits], kind="stable")
     return Calls(row[waits][order], begin[waits][order], end[waits][order])
 
 
-def _blocking(trace: Trace, row: Ints, end: Ints) -> NDArray[np.bool_]:
-    """Which calls (rows of `launches` that return at `end`) outlasted the copy they started."""
+def waits_for_copy(trace: Trace, row: Ints, end: Ints) -> NDArray[np.bool_]:
+    """Return which calls (rows of `launches`, returning at `end`) outlasted the copy they began."""
     copies = table(trace, "copies")
     started = column(copies, "launch")
     known = started >= 0
@@ -107,5 +103,5 @@ def _blocking(trace: Trace, row: Ints, end: Ints) -> NDArray[np.bool_]:
     done = (column(copies, "ts") + column(copies, "dur"))[known]
     order = np.argsort(started[known], kind="stable")
     by_row, done = started[known][order], done[order]
-    at = np.minimum(np.searchsorted(by_row, row), len(by_row) - 1)
-    return np.asarray((by_row[at] == row) & (end >= done[at]))
+    copy = np.minimum(np.searchsorted(by_row, row), len(by_row) - 1)
+    return np.asarray((by_row[copy] == row) & (end >= done[copy]))

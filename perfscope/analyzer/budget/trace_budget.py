@@ -1,6 +1,4 @@
-"""The steps of a recorded trace with their time cut into categories; where there are none, slices
-of it.
-"""
+"""The time budget of the steps of a profiler's trace; where there are none, of slices of it."""
 
 import numpy as np
 import pandas as pd
@@ -10,42 +8,36 @@ from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.traces.trace import Trace
 
-# Twice the steps from which on a bootstrap is trusted, and still long against what repeats in a
-# trace.
 SLICES = 40
+"""Twice the steps that a bootstrap needs, and each still long compared with what repeats."""
 
 
 def traced_budget(trace: Trace, steps: pd.DataFrame) -> pd.DataFrame:
-    """`steps` with a column of int64 ns for each category, which sum to `dur`, and `gc` and `gil`
-    (0: not in a trace).
+    """Return `steps` with a column of int64 ns for each category, which sum to `dur`.
 
-    A process with several devices is told of by the first of them.
+    `gc` and `gil` are 0: a trace does not show them. A process with several devices is described by
+    the first of them.
     """
     parts = []
-    for unit in {one.process: one for one in reversed(units(trace))}.values():
+    first_units = {unit.process: unit for unit in reversed(units(trace))}
+    for unit in first_units.values():
         rows = steps[column(steps, "process") == unit.process]
         begin = column(rows, "ts")
-        parts.append(
-            rows.assign(**in_windows(trace, unit, begin, begin + column(rows, "dur")), gc=0, gil=0)
-        )
-    whole: pd.DataFrame = pd.concat(parts).sort_index()
-    return whole
+        amounts = in_windows(trace, unit, begin, begin + column(rows, "dur"))
+        parts.append(rows.assign(**amounts, gc=0, gil=0))
+    budget: pd.DataFrame = pd.concat(parts).sort_index()
+    return budget
 
 
 def slices(trace: Trace, unit: Unit) -> pd.DataFrame:
-    """The span of a unit in SLICES equal parts with columns as above: what stands for steps where
-    nothing repeats.
+    """Return the span of a unit in SLICES equal parts, with the columns of `traced_budget`.
+
+    They take the place of steps where nothing repeats.
     """
     edges = np.linspace(unit.begin_ns, unit.end_ns, SLICES + 1).astype(np.int64)
     begin, dur = edges[:-1], np.diff(edges)
     frame = pd.DataFrame(
         {"process": unit.process, "rank": unit.rank, "ts": begin, "dur": dur, "phase": "inference"}
     )
-    return frame.assign(
-        **in_windows(trace, unit, edges[:-1], edges[1:]),
-        gc=0,
-        gil=0,
-        tid=-1,
-        cut=0,
-        distorted=False,
-    )
+    amounts = in_windows(trace, unit, edges[:-1], edges[1:])
+    return frame.assign(**amounts, gc=0, gil=0, tid=-1, cut=0, distorted=False)

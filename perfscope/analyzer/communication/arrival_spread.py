@@ -1,4 +1,6 @@
-"""How late each rank comes to the collectives, counted from the first rank that came."""
+"""How late each rank arrives at the collectives, relative to the first rank."""
+
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ from perfscope.analyzer.run.matched_collectives import matched_collectives, rank
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
-COLUMNS = (
+COLUMNS: Final = (
     "rank",
     "collectives",
     "low_ns",
@@ -17,42 +19,47 @@ COLUMNS = (
     "last_share",
     "latest_ts",
 )
+PERCENTILES: Final = (5, 50, 95)
 
 
 def arrival_spread(trace: Trace) -> pd.DataFrame:
-    """One row a rank, over the collectives that other ranks are seen in too; empty without any.
+    """Return one row per rank, over the collectives that other ranks were recorded in too.
 
-    How long after the first rank it came, ns on the job's clock: the 5th, 50th and 95th percentile
-    (low_ns, median_ns, high_ns) and the latest (latest_ns, at latest_ts); last_share: of these
-    collectives it came last to.
+    The delay after the first rank, in ns on the job's clock: its 5th, 50th and 95th percentile
+    (low_ns, median_ns, high_ns) and the longest (latest_ns, at latest_ts). `last_share` is the
+    share of these collectives at which it arrived last. Empty without any.
     """
-    found = trace.fact(matched_collectives)
+    matched = trace.fact(matched_collectives)
     frame = table(trace, "collectives")
-    match = column(found, "match")
+    match = column(matched, "match")
     if frame is None or not (match >= 0).any():
         return pd.DataFrame(columns=list(COLUMNS))
     rows = np.flatnonzero(match >= 0)
     ts = column(frame, "ts")[rows]
-    _, place = np.unique(match[rows], return_inverse=True)
-    first = np.full(place.max() + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, place, ts)
-    late = pd.DataFrame(
+    _, number = np.unique(match[rows], return_inverse=True)
+    first_ts = np.full(number.max() + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first_ts, number, ts)
+    arrivals = pd.DataFrame(
         {
             "rank": rank_of_rows(trace, frame)[rows],
-            "late": ts - first[place],
+            "delay": ts - first_ts[number],
             "ts": ts,
-            "last": column(found, "last_row")[rows] == rows,
+            "is_last": column(matched, "last_row")[rows] == rows,
         }
     )
-    told = [
-        (
-            int(own["rank"].iloc[0]),
-            len(own),
-            *np.percentile(own["late"], (5, 50, 95)).tolist(),
-            int(own["late"].max()),
-            float(own["last"].mean()),
-            int(own["ts"].iloc[int(own["late"].to_numpy().argmax())]),
-        )
-        for _, own in late.groupby("rank")
-    ]
-    return pd.DataFrame(told, columns=list(COLUMNS))
+    spreads = [spread_of_rank(of_rank) for _, of_rank in arrivals.groupby("rank")]
+    return pd.DataFrame(spreads, columns=list(COLUMNS))
+
+
+def spread_of_rank(arrivals: pd.DataFrame) -> tuple[object, ...]:
+    """Return the row of one rank, in the order of COLUMNS."""
+    delay = arrivals["delay"].to_numpy()
+    latest = int(delay.argmax())
+    return (
+        int(arrivals["rank"].iloc[0]),
+        len(arrivals),
+        *np.percentile(delay, PERCENTILES).tolist(),
+        int(delay[latest]),
+        float(arrivals["is_last"].mean()),
+        int(arrivals["ts"].iloc[latest]),
+    )

@@ -1,7 +1,7 @@
 """Each kind of collective in each group against the peak of the links between its members.
 
-What counts is how much of the time in which something is moved goes near the peak, not the mean:
-one slow small collective does not unsay nine large ones.
+What counts is the share of the transfer time that is near the peak, not the mean: a slow small
+collective does not cancel nine large ones.
 """
 
 import numpy as np
@@ -34,18 +34,18 @@ COLUMNS = (
     "exposed_ns",
 )
 REDUCED = ("all_reduce",)
-"""Where switches reduce and multicast, a rank gives and takes each byte of these about once; of the
-others it takes as much.
+"""Where switches reduce and multicast, a rank sends and receives each byte of these about once; of
+the others it receives as much as without.
 """
 
 
 def collective_links(trace: Trace) -> pd.DataFrame:
-    """One row for each row of `collective_rates`.
+    """Return one row for each row of `collective_rates`.
 
-    `path`, `technology`, `device`, `peak_*`: as GroupPath says; `carried_bytes_per_s`: what the
-    links carry at least, which is the bus bandwidth but where switches may reduce; `reduced`: they
-    may; `near_ns`: time of collectives that carry at least `near_bus_peak` of the peak,
-    `near_share`: of `busy_ns` (NaN where peak or bytes are unknown).
+    `path`, `technology`, `device`, `peak_*`: as in GroupPath; `carried_bytes_per_s`: the least that
+    the links carry, which is the bus bandwidth unless switches may reduce; `reduced`: they may;
+    `near_ns`: time of collectives that carry at least `near_bus_peak` of the peak; `near_share`: of
+    `busy_ns` (NaN where peak or bytes are unknown).
     """
     rates, each = trace.fact(collective_rates), trace.fact(near_peak)
     if not len(rates):
@@ -62,27 +62,28 @@ def collective_links(trace: Trace) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         carried = sums["carried_bytes"].to_numpy(np.float64) / busy * 1e9
         share = near / busy
-    told = {
-        "path": [one.kind for one in paths],
-        "technology": [one.technology for one in paths],
-        "device": [one.device for one in paths],
-        "peak_bytes_per_s": [one.peak_bytes_per_s for one in paths],
-        "peak_source": [one.source for one in paths],
-        "peak_why": [one.why for one in paths],
-        "peak_at_most": [one.at_most for one in paths],
+    columns = {
+        "path": [path.kind for path in paths],
+        "technology": [path.technology for path in paths],
+        "device": [path.device for path in paths],
+        "peak_bytes_per_s": [path.peak_bytes_per_s for path in paths],
+        "peak_source": [path.source for path in paths],
+        "peak_why": [path.why for path in paths],
+        "peak_at_most": [path.at_most for path in paths],
         "reduced": [
-            one.reduces and kind in REDUCED for one, kind in zip(paths, rows["kind"], strict=True)
+            path.reduces and kind in REDUCED for path, kind in zip(paths, rows["kind"], strict=True)
         ],
         "near_ns": near,
         "near_share": share,
         "carried_bytes_per_s": np.where(rows["bus_bytes_per_s"].notna(), carried, np.nan),
     }
-    return rows.assign(**told)[list(COLUMNS)]
+    return rows.assign(**columns)[list(COLUMNS)]
 
 
 def near_peak(trace: Trace) -> pd.DataFrame:
-    """`each_collective` with carried_bytes (NaN unknown), path, and near_ns: its time if near the
-    peak, else 0; NaN unknown.
+    """Return `each_collective` with carried_bytes (NaN unknown), path and near_ns.
+
+    The latter is its time if it is near the peak, else 0; NaN unknown.
     """
     each = trace.fact(each_collective)
     if not len(each):
@@ -90,18 +91,22 @@ def near_peak(trace: Trace) -> pd.DataFrame:
     named = each["group"].where(each["group"].notna(), "")
     pairs = [(str(group), int(size)) for group, size in zip(named, each["group_size"], strict=True)]
     paths = {pair: group_path(trace, *pair) for pair in dict.fromkeys(pairs)}
-    mine = [paths[pair] for pair in pairs]
-    reduced = np.array([one.reduces for one in mine], bool) & each["kind"].isin(REDUCED).to_numpy()
+    path_of_row = [paths[pair] for pair in pairs]
+    reduced = (
+        np.array([path.reduces for path in path_of_row], bool)
+        & each["kind"].isin(REDUCED).to_numpy()
+    )
     crossed = each["crossed_bytes"].to_numpy(np.float64)
     size = np.where(each["size_bytes"] >= 0, each["size_bytes"], np.nan)
     carried = np.where(reduced, np.fmin(crossed, size), crossed)
-    peak = np.array([one.peak_bytes_per_s for one in mine])
+    peak = np.array([path.peak_bytes_per_s for path in path_of_row])
     busy = each["busy_ns"].to_numpy(np.float64)
     reached = carried * 1e9 >= LIMITS.near_bus_peak * peak * busy
     near = np.where(np.isnan(carried) | np.isnan(peak), np.nan, np.where(reached, busy, 0.0))
-    return each.assign(carried_bytes=carried, path=[one.kind for one in mine], near_ns=near)
+    kinds = [path.kind for path in path_of_row]
+    return each.assign(carried_bytes=carried, path=kinds, near_ns=near)
 
 
 def path_of(trace: Trace, group: object, size: int) -> GroupPath:
-    """The path of a group; unknown where the group is not named."""
+    """Return the path of a group; unknown where the group has no name."""
     return group_path(trace, group if isinstance(group, str) else "", size)

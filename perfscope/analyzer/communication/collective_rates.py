@@ -1,8 +1,8 @@
-"""How fast each kind of collective goes in each process group, and what of it is exposed.
+"""The bandwidth of each kind of collective in each process group, and its exposed time.
 
-Bus bandwidth as nccl-tests counts it: bytes times a factor that says how much of them has to cross
-the slowest link in the best algorithm, so that it can be held against the link's peak. A
-convention: where switches reduce (NVLS, SHARP) less crosses, and the figure may exceed the link.
+Bus bandwidth is nccl-tests' convention: bytes times the part of them that crosses the slowest link
+in the best algorithm, so that it can be compared with the link's peak. Where switches reduce (NVLS,
+SHARP) less crosses, and the figure may exceed the link.
 """
 
 import numpy as np
@@ -45,48 +45,50 @@ EACH = (
 
 
 def collective_rates(trace: Trace) -> pd.DataFrame:
-    """One row for each group and kind of collective.
+    """Return one row per group and kind of collective.
 
-    `count`: collectives, each counted once however many ranks saw it; `bytes`: the size nccl-tests
-    reckons with, of all of them, -1 where one is unknown; `busy_ns`: from the last arrival to the
-    last end, of all of them; `waited_ns`: before the last arrival, and `exposed_ns`: not hidden
-    behind computation, both summed over the ranks; `bus_bytes_per_s`: NaN where bytes or the size
-    of the group are unknown; `at_least`: not all ranks of the group were recorded, so that waiting
-    for the missing ones is in `busy_ns`.
+    `count`: collectives, each counted once however many ranks recorded it; `bytes`: the size that
+    nccl-tests divides by time, of all of them, -1 where one is unknown; `busy_ns`: from the last
+    arrival to the last end, of all of them; `waited_ns`: before the last arrival, and `exposed_ns`:
+    not overlapped with computation, both summed over the ranks; `bus_bytes_per_s`: NaN where bytes
+    or the size of the group are unknown; `at_least`: not all ranks of the group were recorded, so
+    that waiting for the missing ones is in `busy_ns`.
     """
     once = trace.fact(each_collective)
     rows = []
-    for (group, kind), own in once.groupby(
+    for (group, kind), rows_of_kind in once.groupby(
         ["group", "kind"], dropna=False, observed=True, sort=True
     ):
-        sized = bool((own["size_bytes"] >= 0).all())
-        busy_ns, crossed = int(own["busy_ns"].sum()), float(own["crossed_bytes"].sum(skipna=False))
-        size = int(own["group_size"].max())
+        sized = bool((rows_of_kind["size_bytes"] >= 0).all())
+        busy_ns, crossed = (
+            int(rows_of_kind["busy_ns"].sum()),
+            float(rows_of_kind["crossed_bytes"].sum(skipna=False)),
+        )
+        size = int(rows_of_kind["group_size"].max())
         rows.append(
             {
                 "group": group,
                 "kind": kind,
-                "count": len(own),
-                "ranks": int(own["ranks"].min()),
+                "count": len(rows_of_kind),
+                "ranks": int(rows_of_kind["ranks"].min()),
                 "group_size": size,
-                "bytes": int(own["size_bytes"].sum()) if sized else -1,
+                "bytes": int(rows_of_kind["size_bytes"].sum()) if sized else -1,
                 "busy_ns": busy_ns,
-                "waited_ns": int(own["waited_ns"].sum()),
-                "exposed_ns": int(own["exposed_ns"].sum()),
+                "waited_ns": int(rows_of_kind["waited_ns"].sum()),
+                "exposed_ns": int(rows_of_kind["exposed_ns"].sum()),
                 "bus_bytes_per_s": crossed / busy_ns * 1e9 if busy_ns > 0 else float("nan"),
-                "at_least": bool(own["at_least"].any()),
+                "at_least": bool(rows_of_kind["at_least"].any()),
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def each_collective(trace: Trace) -> pd.DataFrame:
-    """Each collective once, by its number (see collective_numbers): from its last arrival to its
-    last end.
+    """Return each collective once, by its number (see collective_numbers).
 
-    Columns: group, kind, group_size, ranks (that saw it), arrival_ns, end_ns, busy_ns, waited_ns,
-    exposed_ns (both summed over the ranks), size_bytes, crossed_bytes (size times nccl-tests'
-    factor, NaN unknown), at_least.
+    Columns group, kind, group_size, ranks (that recorded it), arrival_ns, end_ns, busy_ns,
+    waited_ns, exposed_ns (both summed over the ranks), size_bytes, crossed_bytes (size times
+    nccl-tests' factor, NaN unknown), at_least.
     """
     frame = table(trace, "collectives")
     if frame is None or not len(frame):
@@ -107,13 +109,13 @@ def each_collective(trace: Trace) -> pd.DataFrame:
             "end_ns": end,
             "waited_ns": np.clip(arrival, ts, end) - ts,
             "exposed_ns": end - ts - _hidden_ns(trace, frame),
-            "size_bytes": reckoned_bytes(frame),
+            "size_bytes": sized_bytes(frame),
         }
     )
-    how = dict.fromkeys(rows.columns, "max") | {"group": "first", "kind": "first"}
-    how |= {"waited_ns": "sum", "exposed_ns": "sum"}
-    del how["number"]
-    once = rows.groupby("number").agg(how)
+    combined = dict.fromkeys(rows.columns, "max") | {"group": "first", "kind": "first"}
+    combined |= {"waited_ns": "sum", "exposed_ns": "sum"}
+    del combined["number"]
+    once = rows.groupby("number").agg(combined)
     once["busy_ns"] = np.maximum(once["end_ns"] - once["arrival_ns"], 0)
     factor = bus_factor(once["kind"].to_numpy(str), column(once, "group_size"))
     once["crossed_bytes"] = np.where(once["size_bytes"] >= 0, once["size_bytes"], np.nan) * factor
@@ -122,9 +124,7 @@ def each_collective(trace: Trace) -> pd.DataFrame:
 
 
 def collective_numbers(trace: Trace) -> Ints:
-    """For each row of `collectives` the number of its collective: the same on all ranks that took
-    part.
-    """
+    """Return the number of the collective of each row: the same on all ranks that took part."""
     match = column(trace.fact(matched_collectives), "match")
     alone = match < 0
     numbers: Ints = np.where(alone, match.max(initial=-1) + np.cumsum(alone), match)
@@ -132,19 +132,20 @@ def collective_numbers(trace: Trace) -> Ints:
 
 
 def _hidden_ns(trace: Trace, frame: pd.DataFrame) -> Ints:
-    """How much of each row lies behind computation on its device."""
+    """Return the ns of each row that overlap with computation on its device."""
     hidden = np.zeros(len(frame), np.int64)
     process, device = column(frame, "process"), column(frame, "device")
     ts, end = column(frame, "ts"), column(frame, "ts") + column(frame, "dur")
     for unit in units(trace):
-        own = (process == unit.process) & (device == unit.device)
-        hidden[own] = covered(activity(trace, unit).compute, ts[own], end[own])
+        of_unit = (process == unit.process) & (device == unit.device)
+        hidden[of_unit] = covered(activity(trace, unit).compute, ts[of_unit], end[of_unit])
     return hidden
 
 
-def reckoned_bytes(frame: pd.DataFrame) -> Ints:
-    """The size that nccl-tests divides by time: what a rank ends with for all_gather, what it
-    begins with for the others.
+def sized_bytes(frame: pd.DataFrame) -> Ints:
+    """Return the size that nccl-tests divides by time.
+
+    It is the output of a rank for all_gather, its input for the others.
     """
     gathers = (frame["kind"] == "all_gather").to_numpy()
     size: Ints = np.where(gathers, column(frame, "out_bytes"), column(frame, "in_bytes"))
@@ -152,8 +153,9 @@ def reckoned_bytes(frame: pd.DataFrame) -> Ints:
 
 
 def bus_factor(kinds: "np.typing.NDArray[np.str_]", size: Ints) -> "np.typing.NDArray[np.float64]":
-    """Bus bandwidth over algorithm bandwidth (nccl-tests, doc/PERFORMANCE.md), NaN where the size
-    of the group is unknown.
+    """Return bus bandwidth over algorithm bandwidth (nccl-tests, doc/PERFORMANCE.md).
+
+    NaN where the size of the group is unknown.
     """
     ranks = np.where(size > 0, size, 1).astype(np.float64)
     part = (ranks - 1.0) / ranks

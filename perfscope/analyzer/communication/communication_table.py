@@ -1,5 +1,5 @@
-"""Collectives by group and kind: how often, how much, how long, what computation does not hide,
-what was waiting for peers.
+"""Collectives by group and kind: their count, size and time, the exposed part, and the waiting for
+peers.
 """
 
 from typing import Any
@@ -27,10 +27,10 @@ UNKNOWN = "not recorded"
 
 
 def communication_table(trace: Trace) -> pd.DataFrame:
-    """One row for each rank, process group and kind of collective, the longest in sum first.
+    """Return one row per rank, process group and kind of collective, most time first.
 
-    Columns: rank, group, kind (text), count, sum_ns, mean_ns, exposed_ns (not behind computation),
-    wait_ns (before the last of the recorded ranks came; -1 where no peer was recorded), bytes
+    Columns: rank, group, kind (text), count, sum_ns, mean_ns, exposed_ns (not overlapped),
+    wait_ns (before the last of the recorded ranks arrived; -1 where no peer was recorded), bytes
     (inputs; -1 unknown), longest_ts (where the longest starts).
     """
     rows = exposed_collectives(trace)
@@ -41,14 +41,14 @@ def communication_table(trace: Trace) -> pd.DataFrame:
     waited = np.clip(
         match["arrival_ns"].to_numpy() - rows["ts"].to_numpy(), 0, rows["dur"].to_numpy()
     )
-    told = rows.assign(
+    named = rows.assign(
         group=rows["group"].astype(object).where(rows["group"].notna(), UNKNOWN),
         kind=rows["kind"].astype(object).where(rows["kind"].notna(), UNKNOWN),
         wait_ns=np.where(known, waited, 0),
         known=known,
         sized=rows["in_bytes"].clip(lower=0),
     )
-    groups = told.groupby(["rank", "group", "kind"], sort=False)
+    groups = named.groupby(["rank", "group", "kind"], sort=False)
     found = groups.agg(
         count=("dur", "count"),
         sum_ns=("dur", "sum"),
@@ -61,13 +61,14 @@ def communication_table(trace: Trace) -> pd.DataFrame:
     ).reset_index()
     found["wait_ns"] = found["wait_ns"].where(found["any_known"], -1)
     found["bytes"] = found["bytes"].where(found["any_size"] >= 0, -1)
-    found["longest_ts"] = told["ts"].to_numpy()[first_longest(told, groups)]
+    found["longest_ts"] = named["ts"].to_numpy()[first_longest(named, groups)]
     return found.sort_values(["rank", "sum_ns"], ascending=[True, False], ignore_index=True)[
         list(COLUMNS)
     ]
 
 
 def first_longest(rows: pd.DataFrame, groups: Any) -> list[int]:
-    """Position of the longest row of each group, in the order of the groups."""
+    """Return the position of the longest row of each group, in the order of the groups."""
     dur = rows["dur"].to_numpy()
-    return [int(at[int(dur[at].argmax())]) for at in groups.indices.values()]
+    groups_of_rows = groups.indices.values()
+    return [int(positions[int(dur[positions].argmax())]) for positions in groups_of_rows]

@@ -1,25 +1,25 @@
-"""The device waits for communication that no computation hides.
+"""The device waits for communication that computation does not overlap.
 
 What it means
     Collectives (gradients in DDP, parameters in FSDP, activations in tensor parallelism, tables in
-    all-to-all) run while nothing computes. What computation hides costs nothing; the rest is added
-    to every step.
+    all-to-all) run while nothing computes. Communication that overlaps with computation costs
+    nothing; the rest adds to every step.
 
 How it is detected
-    The time in which communication runs on the device and no other kernel does, at least 3 % of the
-    span (XProf's limit for collectives on the device). With the traces of all ranks, waiting for
-    the last rank is not counted here (see `straggler`); with one trace it cannot be told apart and
-    is included, which the finding says.
+    The time in which communication runs on the device and no other kernel does is at least 3 % of
+    the span (XProf's limit for collectives on the device). With the traces of all ranks, waiting
+    for the last rank is not included (see `straggler`). With one rank's trace it cannot be
+    distinguished and is included; the finding says so.
 
 What to do
     Overlap it: gradients in buckets while backward runs, FSDP with prefetch, asynchronous
-    all-to-all. Move fewer bytes: accumulate gradients under `no_sync()`, compress to bfloat16. More
-    or faster ranks would communicate more.
+    all-to-all. Move fewer bytes: accumulate gradients under `no_sync()`, compress them to bfloat16.
+    More or faster ranks would communicate more.
 
 When it is wrong
-    With one rank's trace a slow peer looks like slow communication: give all traces before blaming
-    the network. A kernel of a library that communicates without NCCL or RCCL names is taken for
-    computation.
+    With one rank's trace a slow peer looks like slow communication: analyze the traces of all ranks
+    before blaming the network. A kernel of a library that communicates without NCCL or RCCL names
+    counts as computation.
 """
 
 import numpy as np
@@ -30,140 +30,159 @@ from perfscope.analyzer.budget.trace_case import (
     a_step,
     case_of,
     case_of_unit,
-    no_device,
+    missing_device,
     total,
 )
 from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
-from perfscope.analyzer.communication.collectives_on_links import rates
+from perfscope.analyzer.communication.collectives_on_links import rate_evidence
+from perfscope.analyzer.communication.communication_advice import (
+    ACCUMULATE_GRADIENTS,
+    COMPRESS_GRADIENTS,
+    OVERLAP,
+    fewer_gradient_bytes,
+    overlap_actions,
+)
 from perfscope.analyzer.communication.overlap import exposed_collectives, overlap
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.table_access import column, longest
-from perfscope.analyzer.run.units import units
+from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.trace import Trace
 
 ID = "exposed-communication"
+MOST_KINDS = 3
+MOST_RANKS = 4
+NO_COMMUNICATION = Unmet("one-process", "no communication ran on the device")
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     """Needs a device that communicates."""
-    missing = no_device(trace)
-    if missing is not None:
-        return missing
-    talks = trace.fact(overlap)
-    return (
-        None if int(talks["communication_ns"].sum()) > 0 else "no communication ran on the device"
-    )
+    unmet = missing_device(trace)
+    if unmet is not None:
+        return unmet
+    communication_ns = int(trace.fact(overlap)["communication_ns"].sum())
+    return None if communication_ns > 0 else NO_COMMUNICATION
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """Communication that computation does not hide, when it is enough."""
+    """Return the communication that computation does not overlap, when it is enough."""
     case = case_of(trace, limits)
     pieces = case.of(EXPOSED_COMMUNICATION)
-    lost = total(pieces)
-    share = lost / case.span_ns
+    lost_ns = total(pieces)
+    share = lost_ns / case.span_ns
     if share < limits.worth_share:
         return None
-    alone = len(units(trace)) == 1
-    mine = trace.fact(overlap)
-    hidden = float(mine.loc[mine["rank"] == case.unit.rank, "hidden_share"].iloc[0])
-    waiting = (
-        " It includes waiting for other ranks, which the trace of one rank does not distinguish"
-        " from data transfer."
-        if alone
-        else ""
-    )
+    overlaps = trace.fact(overlap)
+    of_rank = overlaps["rank"] == case.unit.rank
+    hidden_share = float(overlaps.loc[of_rank, "hidden_share"].iloc[0])
+    explanation = f"Computation overlaps {percent(hidden_share)} of the communication."
+    if len(units(trace)) == 1:
+        explanation += (
+            " It includes waiting for other ranks, which the trace of one rank does not distinguish"
+            " from data transfer."
+        )
     return case.finding(
         ID,
-        lost,
+        lost_ns,
         limits,
         message=Message(
             f"Exposed communication: {percent(share)} of device time is communication not"
             " overlapped with compute",
-            f"Computation overlaps {percent(hidden)} of the communication.{waiting}",
+            explanation,
             "More ranks would increase it.",
         ),
-        evidence=_evidence(case, pieces),
-        actions=_actions(hidden, limits),
+        evidence=exposure_evidence(case, pieces),
+        actions=less_exposure(case, hidden_share, limits),
     )
 
 
-def _evidence(case: Case, pieces: pd.DataFrame) -> list[Evidence]:
-    worst, lost = longest(pieces), total(pieces)
-    each = "a step" if case.steps else "in all"
-    found = [
-        case.place(
-            f"longest stretch: {ms(int(worst['dur']))}",
-            worst,
-            value_ns=int(worst["dur"]),
-            lane="device",
-        ),
-        case.place(f"{ms(a_step(case, lost))} {each}", value_ns=a_step(case, lost), lane="device"),
+def less_exposure(case: Case, hidden_share: float, limits: Limits) -> list[Action]:
+    """Return the changes that fit; overlap comes first where there is little of it."""
+    overlapping, fewer = overlap_actions(case), fewer_gradient_bytes(case)
+    if hidden_share < limits.overlapped:
+        return [*overlapping, *fewer]
+    return [*fewer, *overlapping]
+
+
+def exposure_evidence(case: Case, pieces: pd.DataFrame) -> list[Evidence]:
+    """Return the longest stretch, the time per step, and it by kind, by link and by rank."""
+    worst, lost_ns = longest(pieces), total(pieces)
+    worst_ns, step_ns = int(worst["dur"]), a_step(case, lost_ns)
+    per = "per step" if case.steps else "in total"
+    return [
+        case.place(f"longest stretch: {ms(worst_ns)}", worst, value_ns=worst_ns, lane="device"),
+        case.place(f"{ms(step_ns)} {per}", value_ns=step_ns, lane="device"),
+        *exposure_by_kind(case),
+        *rate_evidence(case),
+        *exposure_by_rank(case.trace),
     ]
-    talks = case.trace.fact(exposed_collectives)
-    mine = talks[talks["rank"] == case.unit.rank] if len(talks) else talks
-    if len(mine):
-        kinds = mine.assign(
-            group=mine["group"].astype(object).fillna(""), kind=mine["kind"].astype(object)
-        )
-        for (kind, group), rows in _by_exposed(kinds)[:3]:
-            found.append(_of_kind(case, str(kind), str(group), rows))
-    found += rates(case)
-    if len(units(case.trace)) > 1:
-        shares = [
-            one
-            for one in (case_of_unit(case.trace, unit) for unit in units(case.trace))
-            if one.unit.device >= 0
-        ]
-        told = [
-            (one.unit.rank, total(one.of(EXPOSED_COMMUNICATION)) / one.span_ns) for one in shares
-        ]
-        told.sort(key=lambda pair: -pair[1])
-        text = ", ".join(f"rank {rank} {percent(part)}" for rank, part in told[:4])
-        found.append(Evidence(f"by rank: {text}", round(told[0][1], 4), "share", rank=told[0][0]))
-    return found
 
 
-def _by_exposed(rows: pd.DataFrame) -> list[tuple[tuple[object, object], pd.DataFrame]]:
-    groups = [
-        ((str(kind), str(group)), own)
-        for (kind, group), own in rows.groupby(["kind", "group"], observed=True)
-    ]
-    return sorted(groups, key=lambda pair: -int(column(pair[1], "exposed_ns").sum()))
+def exposure_by_kind(case: Case) -> list[Evidence]:
+    """Return the kinds of collectives of the rank with most exposed time."""
+    collectives = case.trace.fact(exposed_collectives)
+    if not len(collectives):
+        return []
+    rows = collectives[collectives["rank"] == case.unit.rank]
+    named = rows.assign(
+        group=rows["group"].astype(object).fillna(""), kind=rows["kind"].astype(object)
+    )
+    groups = [own for _, own in named.groupby(["kind", "group"], observed=True)]
+    groups.sort(key=lambda own: -int(column(own, "exposed_ns").sum()))
+    return [kind_evidence(case, own) for own in groups[:MOST_KINDS]]
 
 
-def _of_kind(case: Case, kind: str, group: str, rows: pd.DataFrame) -> Evidence:
-    exposed = int(column(rows, "exposed_ns").sum())
+def kind_evidence(case: Case, rows: pd.DataFrame) -> Evidence:
+    """Return the count, size and exposed time of one kind of collective in one group."""
+    exposed = column(rows, "exposed_ns")
     sizes = column(rows, "in_bytes")
-    size = f", {megabytes(float(np.median(sizes[sizes >= 0])))} each" if (sizes >= 0).any() else ""
-    where = f" in group {group}" if group else ""
-    each = f" ({digits(len(rows) / case.steps)} a step)" if case.steps else ""
+    known = sizes[sizes >= 0]
+    group = str(rows["group"].iloc[0])
+    in_group = f" in group {group}" if group else ""
+    per_step = f" ({digits(len(rows) / case.steps)} per step)" if case.steps else ""
+    size = f", {megabytes(float(np.median(known)))} each" if len(known) else ""
     text = (
-        f"{kind}{where}: {plural(len(rows), 'collective')}{each}{size},"
-        f" {ms(float(rows['dur'].mean()))} on average; "
+        f"{rows['kind'].iloc[0]}{in_group}: {plural(len(rows), 'collective')}{per_step}{size},"
+        f" {ms(float(rows['dur'].mean()))} on average; {ms(int(exposed.sum()))} exposed of"
+        f" {ms(int(rows['dur'].sum()))}"
     )
-    text += f"{ms(exposed)} exposed of {ms(int(rows['dur'].sum()))}"
-    worst = rows.iloc[int(np.argmax(column(rows, "exposed_ns")))]
-    return case.place(text, worst, value_ns=exposed, lane="device")
+    worst = rows.iloc[int(np.argmax(exposed))]
+    return case.place(text, worst, value_ns=int(exposed.sum()), lane="device")
 
 
-def _actions(hidden: float, limits: Limits) -> list[Action]:
-    overlapped = Action(
-        "overlap it with computation: DDP in buckets while backward runs, FSDP with prefetch",
-        "DistributedDataParallel(model, bucket_cap_mb=25, gradient_as_bucket_view=True)",
-    )
-    fewer = Action(
-        "exchange gradients once for several micro-batches", "with model.no_sync(): loss.backward()"
-    )
-    smaller = Action(
-        "halve the bytes of gradients",
-        "model.register_comm_hook(None, default_hooks.bf16_compress_hook)",
-    )
-    return (
-        [overlapped, fewer, smaller] if hidden < limits.overlapped else [fewer, smaller, overlapped]
-    )
+def exposure_by_rank(trace: Trace) -> list[Evidence]:
+    """Return the share of exposed communication of each rank, where there are several."""
+    found = units(trace)
+    if len(found) < 2:
+        return []
+    shares = [(unit, exposed_share(trace, unit)) for unit in found if unit.device != NO_DEVICE]
+    shares.sort(key=lambda pair: -pair[1])
+    text = ", ".join(f"rank {unit.rank} {percent(share)}" for unit, share in shares[:MOST_RANKS])
+    unit, share = shares[0]
+    return [
+        Evidence(
+            f"by rank: {text}",
+            round(share, 4),
+            "share",
+            process=unit.process,
+            device=unit.device,
+        )
+    ]
 
 
-RULE = Rule(ID, not_applicable, detect, category=EXPOSED_COMMUNICATION, across_hosts=True)
+def exposed_share(trace: Trace, unit: Unit) -> float:
+    """Return the share of a device's span that is exposed communication."""
+    case = case_of_unit(trace, unit)
+    return total(case.of(EXPOSED_COMMUNICATION)) / case.span_ns
+
+
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    category=EXPOSED_COMMUNICATION,
+    across_hosts=True,
+    advice=(OVERLAP, ACCUMULATE_GRADIENTS, COMPRESS_GRADIENTS),
+)

@@ -1,4 +1,4 @@
-"""Which links lie between the members of a process group, and what they can carry together."""
+"""The links between the members of a process group, and what they can carry together."""
 
 import re
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ FEWEST_ON_SWITCH = 8
 
 @dataclass(frozen=True)
 class GroupPath:
-    """The way between the members of one group.
+    """The links between the members of one group.
 
     `kind`: DEVICE_LINKS, NETWORK or UNKNOWN. `peak_bytes_per_s`: one device's, in each direction;
     NaN unknown. `source`: where the peak is from; `why`: why the kind or the peak is unknown, or
-    what was assumed. `at_most`: the peak is that of all links, of which fewer may lie between these
-    members. `reduces`: switches may reduce on the way.
+    what was assumed. `at_most`: the peak is that of all links, and fewer may connect these members.
+    `reduces`: switches may reduce.
     """
 
     kind: str
@@ -35,13 +35,13 @@ class GroupPath:
 
 
 def group_path(trace: Trace, group: str, size: int) -> GroupPath:
-    """The path of a group as `collectives` names it (`name [ranks]`), of `size` ranks."""
+    """Return the path of a group as `collectives` names it (`name [ranks]`), of `size` ranks."""
     if size == 1:
         return GroupPath(UNKNOWN, why="its group has one rank: nothing crosses a link")
-    names = _names(trace)
+    names = accelerator_names(trace)
     if not names:
         return GroupPath(UNKNOWN, why="the trace does not name its devices")
-    hosts, how = _hosts(trace, _members(group), size, len(names))
+    hosts, how = hosts_of_group(trace, members_of_group(group), size, len(names))
     if hosts is None:
         return GroupPath(UNKNOWN, why=how)
     if hosts > 1:
@@ -59,17 +59,17 @@ def group_path(trace: Trace, group: str, size: int) -> GroupPath:
             device=names[0],
             why=f"the links of {names[0]} are not in perfscope's list of peaks",
         )
-    return _between(found, names[0], size, len(names), how)
+    return path_on_host(found, names[0], size, len(names), how)
 
 
-def _between(found: LinkPeak, device: str, size: int, devices: int, how: str) -> GroupPath:
-    """The links of these devices between `size` of the `devices` on one host."""
+def path_on_host(found: LinkPeak, device: str, size: int, devices: int, how: str) -> GroupPath:
+    """Return the links between `size` of the `devices` on one host."""
     if found.technology == PCIE:
         return GroupPath(
             UNKNOWN,
             PCIE,
             device,
-            why=f"{device} has no links of its own: its peers are reached over PCIe",
+            why=f"{device} has no links to other devices: its peers are reached over PCIe",
         )
     if found.shape == "bridge" and size > 2:
         return GroupPath(
@@ -79,7 +79,7 @@ def _between(found: LinkPeak, device: str, size: int, devices: int, how: str) ->
             why=f"a bridge joins two {device}; {size} are reached over PCIe too",
         )
     links = min(size - 1, found.links) if found.shape == "mesh" else found.links
-    sure = found.shape == "mesh" or (found.shape == "switch" and devices >= FEWEST_ON_SWITCH)
+    is_certain = found.shape == "mesh" or (found.shape == "switch" and devices >= FEWEST_ON_SWITCH)
     of = f"{links} links of {found.gb_per_s:g} GB/s"
     return GroupPath(
         DEVICE_LINKS,
@@ -88,33 +88,36 @@ def _between(found: LinkPeak, device: str, size: int, devices: int, how: str) ->
         links * found.gb_per_s * 1e9,
         f"{of}; {found.source}",
         how,
-        at_most=not sure,
+        at_most=not is_certain,
         reduces=found.reduces,
     )
 
 
-def _names(trace: Trace) -> list[str]:
-    """The names of all accelerators on the host, used or not."""
-    said = [
-        one.name
-        for part in trace.manifests[:1]
-        for one in part.devices
-        if one.name and one.parent < 0
+def accelerator_names(trace: Trace) -> list[str]:
+    """Return the names of all accelerators on the host, used or not."""
+    reported = [
+        device.name
+        for manifest in trace.manifests[:1]
+        for device in manifest.devices
+        if device.name and device.parent < 0
     ]
-    if said:
-        return said
+    if reported:
+        return reported
     frame = table(trace, "devices")
     known = [] if frame is None else [str(name) for name in frame["name"].dropna()]
     return known if frame is not None and len(known) == len(frame) else []
 
 
-def _members(group: str) -> list[int]:
+def members_of_group(group: str) -> list[int]:
+    """Return the ranks of a group that its name lists, empty where it lists none."""
     found = MEMBERS.search(group)
-    return [int(one) for one in found[1].split(",")] if found else []
+    return [int(rank) for rank in found[1].split(",")] if found else []
 
 
-def _hosts(trace: Trace, members: list[int], size: int, devices: int) -> tuple[int | None, str]:
-    """(hosts that the group spans or None, how that is known or why not)."""
+def hosts_of_group(
+    trace: Trace, members: list[int], size: int, devices: int
+) -> tuple[int | None, str]:
+    """Return how many hosts the group spans (None unknown), and how that is known or why not."""
     processes = table(trace, "processes")
     if processes is not None and members:
         known = {

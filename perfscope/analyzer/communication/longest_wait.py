@@ -1,20 +1,20 @@
-"""The one collective in which another rank waited longest for a given rank: where to look on the
-timeline.
-"""
+"""The collective in which another rank waited longest for a given rank, for the timeline."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import units
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 
 @dataclass(frozen=True)
 class LongestWait:
-    """Who waited, where and when; ns of job time."""
+    """Which rank waited, where and when; ns on the job's clock."""
 
     rank: int
     process: int
@@ -26,31 +26,33 @@ class LongestWait:
 
 
 def longest_wait(trace: Trace, rank: int) -> LongestWait | None:
-    """The longest wait of another rank for `rank`, None when nobody waited."""
-    frame, found = table(trace, "collectives"), trace.fact(matched_collectives)
+    """Return the longest wait of another rank for `rank`, None when no rank waited."""
+    frame, matched = table(trace, "collectives"), trace.fact(matched_collectives)
     if frame is None:
         return None
-    places = {(unit.process, unit.device): unit.rank for unit in units(trace)}
-    process, device, ts = column(frame, "process"), column(frame, "device"), column(frame, "ts")
-    of_row = np.array(
-        [places.get(pair, -1) for pair in zip(process.tolist(), device.tolist(), strict=True)],
-        np.int64,
-    )
-    last = np.append(of_row, -1)[column(found, "last_row")]
-    until = np.minimum(column(found, "arrival_ns"), ts + column(frame, "dur"))
-    wait = np.where(
-        (last == rank) & (of_row != rank) & (column(found, "match") >= 0), until - ts, 0
-    )
-    if not len(wait) or wait.max() <= 0:
+    waiting_rank = unit_rank_of_rows(trace, frame)
+    last_rank = np.append(waiting_rank, -1)[column(matched, "last_row")]
+    begin = column(frame, "ts")
+    arrival = np.minimum(column(matched, "arrival_ns"), begin + column(frame, "dur"))
+    waits_for_rank = (last_rank == rank) & (waiting_rank != rank) & (column(matched, "match") >= 0)
+    wait_ns = np.where(waits_for_rank, arrival - begin, 0)
+    if not len(wait_ns) or wait_ns.max() <= 0:
         return None
-    at = int(wait.argmax())
-    kind, stream = str(frame["kind"].iloc[at]), int(frame["stream"].iloc[at])
+    longest = int(wait_ns.argmax())
+    row = frame.iloc[longest]
     return LongestWait(
-        int(of_row[at]),
-        int(process[at]),
-        int(device[at]),
-        stream,
-        kind,
-        int(ts[at]),
-        int(until[at]),
+        rank=int(waiting_rank[longest]),
+        process=int(row["process"]),
+        device=int(row["device"]),
+        stream=int(row["stream"]),
+        kind=str(row["kind"]),
+        start_ns=int(begin[longest]),
+        end_ns=int(arrival[longest]),
     )
+
+
+def unit_rank_of_rows(trace: Trace, frame: pd.DataFrame) -> Ints:
+    """Return the rank of the device of each row of `collectives`, -1 unknown."""
+    ranks = {(unit.process, unit.device): unit.rank for unit in units(trace)}
+    pairs = zip(column(frame, "process").tolist(), column(frame, "device").tolist(), strict=True)
+    return np.array([ranks.get(pair, -1) for pair in pairs], np.int64)

@@ -1,5 +1,5 @@
-"""How the ranks differ: who comes last to the collectives, how long the others wait for it, what it
-spends more time on.
+"""How the ranks differ: which arrives last at the collectives, how long the others wait for it, and
+what it spends more time on.
 """
 
 import numpy as np
@@ -19,13 +19,14 @@ COLUMNS = ("rank", "process", "device", "matched", "last", "caused_ns", "waited_
 
 
 def rank_skew(trace: Trace) -> pd.DataFrame:
-    """One row a rank (a device of a process), all int64, over its steady steps or, without steps,
-    its whole recording.
+    """Return one row per rank (a device of a process), all int64.
 
-    `matched`: collectives that other ranks are seen in too; `last`: to how many of these it came
-    last; `caused_ns`: what the others waited for it together, device time that nothing else filled;
-    `waited_ns`: what it waited for others; `window_ns`: the time all this is of; then the time in
-    each category of the time budget. Empty without matches.
+    It is over its steady steps or, without steps, over its whole recording.
+
+    `matched`: collectives that other ranks were recorded in too; `last`: at how many of these it
+    arrived last; `caused_ns`: the time that the others waited for it in total, without overlap with
+    computation; `waited_ns`: the time that it waited for others; `window_ns`: the length of these
+    steps; then the time in each category of the time budget. Empty without matches.
     """
     found = trace.fact(matched_collectives)
     frame = table(trace, "collectives")
@@ -38,11 +39,13 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
     rows = []
     for number, unit in enumerate(everyone):
         begin, end = windows(trace, unit)
-        own = unit_of == number
-        for other in np.unique(last_unit[own & (column(found, "match") >= 0)]):
+        of_unit = unit_of == number
+        for other in np.unique(last_unit[of_unit & (column(found, "match") >= 0)]):
             if other != number and other >= 0:
-                caused[other] += _waited_for(trace, unit, own & (last_unit == other), begin, end)
-        matched = own & (column(found, "match") >= 0)
+                caused[other] += _waited_for(
+                    trace, unit, of_unit & (last_unit == other), begin, end
+                )
+        matched = of_unit & (column(found, "match") >= 0)
         budget = {name: int(ns.sum()) for name, ns in in_windows(trace, unit, begin, end).items()}
         rows.append(
             {
@@ -61,17 +64,17 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
 
 
 def windows(trace: Trace, unit: Unit) -> tuple[Ints, Ints]:
-    """(begins, ends): the steady steps of the process, else its whole recording."""
+    """Return (begins, ends) of the steady steps of the process, else of its whole recording."""
     rows = trace.fact(steady_budget)
-    own = rows[column(rows, "process") == unit.process]
-    if len(own):
-        begin = column(own, "ts")
-        return begin, begin + column(own, "dur")
+    of_process = rows[column(rows, "process") == unit.process]
+    if len(of_process):
+        begin = column(of_process, "ts")
+        return begin, begin + column(of_process, "dur")
     return np.array([unit.begin_ns], np.int64), np.array([unit.end_ns], np.int64)
 
 
 def _unit_of_rows(frame: pd.DataFrame, everyone: list[Unit]) -> Ints:
-    """Number of the unit of each row of `collectives`, -1 for none."""
+    """Return the number of the unit of each row of `collectives`, -1 for none."""
     found = np.full(len(frame), -1, np.int64)
     process, device = column(frame, "process"), column(frame, "device")
     for number, unit in enumerate(everyone):
@@ -82,21 +85,21 @@ def _unit_of_rows(frame: pd.DataFrame, everyone: list[Unit]) -> Ints:
 def _waited_for(
     trace: Trace, unit: Unit, rows: "np.typing.NDArray[np.bool_]", begin: Ints, end: Ints
 ) -> int:
-    """Exposed waiting of one device inside these rows of `collectives`, ns in its windows."""
+    """Return the exposed waiting of a device in these rows of `collectives`, ns in its windows."""
     frame = table(trace, "collectives")
     ts, ends = column(frame, "ts")[rows], (column(frame, "ts") + column(frame, "dur"))[rows]
     arrival = column(trace.fact(matched_collectives), "arrival_ns")[rows]
     before = merged((ts, np.clip(arrival, ts, ends)))
-    does = activity(trace, unit)
-    exposed = subtracted(intersected(before, does.waiting), does.compute)
+    busy = activity(trace, unit)
+    exposed = subtracted(intersected(before, busy.waiting), busy.compute)
     return int(covered(exposed, begin, end).sum())
 
 
 def slower_kernels(trace: Trace, rank: int) -> pd.DataFrame:
-    """Kernels that take one rank longer than the others, the largest excess first.
+    """Return the kernels that take a rank longer than the others, the largest excess first.
 
-    Columns: name, own_ns (its time in them, per window time of the others), usual_ns (the median of
-    the others), more_ns. Only computation counts: a longer collective is waiting.
+    Columns name, own_ns (its time in them), usual_ns (the median of the others), more_ns. Only
+    computation counts: a longer collective is waiting.
     """
     skew = trace.fact(rank_skew)
     sums = {}

@@ -1,6 +1,9 @@
-"""Ranks of a live job that go in step: which one the others wait for, what it does longer, and on
-which host it is.
+"""The straggler of a live job whose ranks step together: which rank the others wait for, what it
+does longer, and on which host it runs.
 """
+
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -18,10 +21,12 @@ from perfscope.analyzer.categories import (
     INPUT_WAIT,
     OTHER_IDLE,
 )
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.communication.straggler_advice import CAUSES, actions_in_live_jobs
+from perfscope.analyzer.diagnosis import Evidence, Finding
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.cumulative_counters import used
 from perfscope.analyzer.run.host_load import host_load, window
 from perfscope.analyzer.run.local_ranks import main_processes, ranks_at_once
@@ -29,9 +34,7 @@ from perfscope.analyzer.run.rank_waiting import in_step, rank_waiting
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 
-CAUSES = {INPUT_WAIT: "input", CHECKPOINT: "checkpoint"}
-"""What a rank does longer that has a finding of its own, and the straggler's cause then."""
-COMPARED = (
+COMPARED: Final = (
     COMPUTE_OR_HOST,
     DEVICE_COMPUTE,
     HOST_BOUND,
@@ -41,77 +44,175 @@ COMPARED = (
     OTHER_IDLE,
 )
 """Categories in which a rank can be slower than its peers."""
+SHOWN_CORE_WAIT: Final = 0.1
+"""Seconds per second without a core from which on a rank's wait for cores is shown."""
+MOST_RANKS: Final = 8
 
 
-def why_not(trace: Trace) -> str | None:
-    """Why ranks cannot be held against each other, None when they can."""
+@dataclass(frozen=True)
+class SteppingRanks:
+    """Ranks that step together (rows of `rank_waiting`), the last of them, and the slow ones.
+
+    `share` is the mean share of a step that the others wait for peers.
+    """
+
+    rows: pd.DataFrame
+    last: "pd.Series[float]"
+    share: float
+    slow: pd.DataFrame
+    waiting: pd.DataFrame
+
+
+def not_comparable(trace: Trace) -> Unmet | None:
+    """Return why the ranks of a live job cannot be compared, None when they can."""
     rows = trace.fact(rank_waiting)
     if len(rows) < 2 and not trace.has_profiled_work and ranks_at_once(trace) < 2:
         if len(main_processes(trace)) > 1:
-            return (
-                "the processes of the job ran one after the other: none of them waited for another"
+            return Unmet(
+                "one-process",
+                "the processes of the job ran one after the other: none waited for another",
             )
-        return "one process was recorded: nobody waits for it"
+        return Unmet("one-process", "one process was recorded: no other waits for it")
     if len(rows) < 2:
-        return (
+        return Unmet(
+            "one-process",
             "needs two ranks or more: the traces of all (name their folder, or all their files), or"
-            " recordings of all (`--all-ranks`, and every host's run folder)"
+            " recordings of all (`--all-ranks`, and every host's run folder)",
         )
-    if not len(most_waiting(rows)):
-        return "the ranks' steps are not equally long: they do not wait for each other in each step"
+    if not len(most_waiting_group(rows)):
+        return Unmet(
+            "other",
+            "the ranks' steps are not equally long: they do not wait for each other in each step",
+        )
     return None
 
 
-def most_waiting(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of ranks that worked at the same time and go in step: those of `rank_waiting` that wait most
-    for one of them, or none.
-    """
-    groups = [own for _, own in rows.groupby("group") if in_step(own)]
-    return max(
-        groups, key=lambda own: float(own["peer_share"].mean()), default=rows.iloc[:0]
-    ).reset_index(drop=True)
+def most_waiting_group(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the ranks that step together and wait most for one of them; empty without any."""
+    groups = [group for _, group in rows.groupby("group") if in_step(group)]
+    if not groups:
+        return rows.iloc[:0].reset_index(drop=True)
+    worst = max(groups, key=lambda group: float(group["peer_share"].mean()))
+    return worst.reset_index(drop=True)
 
 
-def straggler(trace: Trace, id: str, limits: Limits) -> Finding | None:
-    """The rank that waits least while the others wait for it."""
-    rows = most_waiting(trace.fact(rank_waiting))
-    last = rows.iloc[int(np.argmin(rows["waiting_share"].to_numpy()))]
-    others = rows[rows["rank"] != last["rank"]]
-    share = float(others["peer_share"].mean())
-    step_ns = float(last["step_ns"])
-    slow = rows[rows["peer_share"] <= share / 2]
-    in_turn_ns = longer_without_a_core(trace, slow, rows, limits)
-    share -= in_turn_ns / step_ns
+def straggler_of_live_job(trace: Trace, id: str, limits: Limits) -> Finding | None:
+    """Return the finding about the rank that waits least while the others wait for it."""
+    ranks = stepping_ranks(trace)
+    step_ns = float(ranks.last["step_ns"])
+    core_wait_ns = longer_core_wait(trace, ranks, limits)
+    share = ranks.share - core_wait_ns / step_ns
     if share < limits.worth_share:
         return None
     budget = trace.fact(steady_budget)
-    steps = int((column(budget, "process") == int(last["process"])).sum())
-    where = _where(last, slow, rows)
-    category, doing = longer(budget, slow, rows)
-    waiting = rows[~rows["rank"].isin(slow["rank"])]
-    who = (
-        "the other rank waits"
-        if len(waiting) == 1
-        else f"the {plural(len(waiting), 'other rank')} wait"
-    )
-    waited = percent(float(waiting["peer_share"].mean()))
+    process = int(ranks.last["process"])
+    steps = int((column(budget, "process") == process).sum())
+    subject = slow_ranks_label(ranks)
+    category, excess = most_excessive_category_live(budget, ranks)
+    waited = percent(float(ranks.waiting["peer_share"].mean()))
     return Finding(
         id=id,
         cause=CAUSES.get(category),
         severity=severity_of(share, limits),
-        rank=int(last["rank"]),
         lost_s=round(share * step_ns * steps / 1e9, 6),
         share=round(share, 4),
         speedup=ceiling(share),
-        headline=f"Straggler: {who} {waited} of each step for {where}",
-        explanation=f"Compared with the other ranks, {doing}." if doing else "",
-        evidence=[*_waits(rows, budget), *_in_turn(in_turn_ns), *_cores(trace, rows)],
-        actions=_actions(category, where),
+        headline=f"Straggler: {waiting_ranks(ranks)} {waited} of each step for {subject}",
+        explanation=f"Compared with the other ranks, {excess}." if excess else "",
+        evidence=[
+            *peer_wait_evidence(ranks, budget),
+            *shared_core_evidence(core_wait_ns),
+            *core_evidence(trace, ranks.rows),
+        ],
+        actions=actions_in_live_jobs(
+            category, subject, excess, f"the others wait {waited} of each step"
+        ),
+        processes=[process],
     )
 
 
-def _in_turn(waited_ns: float) -> list[Evidence]:
-    """What of the waiting is left to the findings about cores."""
+def stepping_ranks(trace: Trace) -> SteppingRanks:
+    """Return the ranks of the group that waits most, and which of them are slow."""
+    rows = most_waiting_group(trace.fact(rank_waiting))
+    last = rows.iloc[int(np.argmin(rows["waiting_share"].to_numpy()))]
+    others = rows[rows["rank"] != last["rank"]]
+    share = float(others["peer_share"].mean())
+    slow = rows[rows["peer_share"] <= share / 2]
+    return SteppingRanks(rows, last, share, slow, rows[~rows["rank"].isin(slow["rank"])])
+
+
+def waiting_ranks(ranks: SteppingRanks) -> str:
+    """Return the waiting ranks as the subject of a sentence, with its verb."""
+    count = len(ranks.waiting)
+    return "the other rank waits" if count == 1 else f"the {plural(count, 'other rank')} wait"
+
+
+def slow_ranks_label(ranks: SteppingRanks) -> str:
+    """Return `node-b (ranks 2, 3)` where all its ranks are slow, else the last rank."""
+    rows, last = ranks.rows, ranks.last
+    host = str(last["host"])
+    several_hosts = rows["host"].nunique() > 1
+    of_host = rows[rows["host"] == host]
+    if several_hosts and len(of_host) > 1 and set(ranks.slow["rank"]) == set(of_host["rank"]):
+        return f"{host} (ranks {', '.join(str(rank) for rank in of_host['rank'])})"
+    return f"rank {int(last['rank'])}" + (f" on {host}" if several_hosts else "")
+
+
+def longer_core_wait(trace: Trace, ranks: SteppingRanks, limits: Limits) -> float:
+    """Return the ns per step that slow ranks wait longer for a core, where their host is full.
+
+    Which rank of a full host waits for a core is chance; the findings about cores count that time.
+    """
+    rows = ranks.rows
+    if rows["host"].nunique() > 1 or not trace.fact(host_load).full(limits.idle_share):
+        return 0.0
+    delays = {line.process: line.main_delay for line in trace.fact(input_pipelines)}
+    slow_codes = set(ranks.slow["process"])
+    slow = [delays.get(code, 0.0) for code in rows["process"] if code in slow_codes]
+    others = [delays.get(code, 0.0) for code in rows["process"] if code not in slow_codes]
+    if not slow or not others:
+        return 0.0
+    return max(float(np.mean(slow)) - float(np.mean(others)), 0.0)
+
+
+def most_excessive_category_live(budget: pd.DataFrame, ranks: SteppingRanks) -> tuple[str, str]:
+    """Return the category that slow ranks spend most more of a step in, and it in words.
+
+    Both are "" where there is none.
+    """
+    if not len(budget) or len(ranks.slow) == len(ranks.rows):
+        return "", ""
+    means = budget.groupby("process")[list(COMPARED)].mean()
+    slow_codes = [code for code in ranks.slow["process"] if code in means.index]
+    more_ns = means.loc[slow_codes].mean() - means.drop(index=slow_codes).median()
+    category = str(more_ns.idxmax())
+    if more_ns[category] <= 0:
+        return "", ""
+    return category, CATEGORY[category].longer.format(ms(float(more_ns[category])))
+
+
+def peer_wait_evidence(ranks: SteppingRanks, budget: pd.DataFrame) -> list[Evidence]:
+    """Return how long each rank waits for peers per step, the one that waits least first."""
+    several_hosts = ranks.rows["host"].nunique() > 1
+    found = []
+    for row in ranks.rows.sort_values("peer_share").head(MOST_RANKS).to_dict("records"):
+        process, step_ns = int(row["process"]), float(row["step_ns"])
+        wait_ns = row["peer_share"] * step_ns
+        on_host = f" on {row['host']}" if several_hosts else ""
+        waits = f"{ms(wait_ns)} of {ms(step_ns)} for its peers"
+        if wait_ns <= 0:
+            waits = f"for no peer in steps of {ms(step_ns)}"
+        text = f"rank {row['rank']}{on_host}: waits {waits} ({int(row['samples'])} samples)"
+        steps = budget[column(budget, "process") == process]
+        begin_ns = int(steps["ts"].iloc[0]) if len(steps) else None
+        end_ns = None if begin_ns is None else begin_ns + int(steps["dur"].iloc[0])
+        value = round(wait_ns / 1e6, 3)
+        found.append(Evidence(text, value, "ms", begin_ns, end_ns, process=process))
+    return found
+
+
+def shared_core_evidence(waited_ns: float) -> list[Evidence]:
+    """Return the part of the waiting that the findings about cores count."""
     if waited_ns <= 0.0:
         return []
     text = (
@@ -121,123 +222,27 @@ def _in_turn(waited_ns: float) -> list[Evidence]:
     return [Evidence(text, round(waited_ns / 1e6, 3), "ms")]
 
 
-def _actions(category: str, where: str) -> list[Action]:
-    """What to look at, by what the rank does longer."""
-    if category == CHECKPOINT:
-        return [
-            Action(
-                "write in the background, or less often: the other ranks wait for the one that"
-                " writes"
-            )
-        ]
-    found = [
-        Action(
-            f"look at {where}: its cores and their clock, what else runs there, its storage, the"
-            " size of its batches"
-        )
-    ]
-    even = (
-        "if its samples are larger: group samples by size, so that every rank gets as much work in"
-        " each step"
-    )
-    return [*found, Action(even)]
-
-
-def longer_without_a_core(
-    trace: Trace, slow: pd.DataFrame, rows: pd.DataFrame, limits: Limits
-) -> float:
-    """Nanoseconds a step that the slow ranks' loops wait longer for a core than the others', where
-    the cores of their one host are full: which of its ranks that hits is chance, and the findings
-    of the cores tell of it.
-    """
-    if rows["host"].nunique() > 1 or not trace.fact(host_load).full(limits.idle_share):
-        return 0.0
-    delays = {line.process: line.main_delay for line in trace.fact(input_pipelines)}
-    hit = [delays.get(code, 0.0) for code in slow["process"]]
-    spared = [delays.get(code, 0.0) for code in rows["process"] if code not in set(slow["process"])]
-    return max(float(np.mean(hit)) - float(np.mean(spared)), 0.0) if hit and spared else 0.0
-
-
-def _where(last: "pd.Series[float]", slow: pd.DataFrame, rows: pd.DataFrame) -> str:
-    """`node-b` where its ranks are the slow ones, else the rank and its host."""
-    host = str(last["host"])
-    several = rows["host"].nunique() > 1
-    of_host = rows[rows["host"] == host]
-    if several and len(of_host) > 1 and set(slow["rank"]) == set(of_host["rank"]):
-        return f"{host} (ranks {', '.join(str(rank) for rank in of_host['rank'])})"
-    return f"rank {int(last['rank'])}" + (f" on {host}" if several else "")
-
-
-def longer(budget: pd.DataFrame, slow: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str]:
-    """What the slow ranks spend more of each step in than the others: its category and the words,
-    "" for nothing.
-    """
-    if not len(budget) or len(slow) == len(rows):
-        return "", ""
-    means = budget.groupby("process")[list(COMPARED)].mean()
-    mine = means.loc[[code for code in slow["process"] if code in means.index]].mean()
-    usual = means.drop(index=[code for code in slow["process"] if code in means.index]).median()
-    more = mine - usual
-    category = str(more.idxmax())
-    if more[category] <= 0:
-        return "", ""
-    return category, CATEGORY[category].longer.format(ms(float(more[category])))
-
-
-def _waits(rows: pd.DataFrame, budget: pd.DataFrame) -> list[Evidence]:
-    """What each rank waits for peers in a step, the one that waits least first."""
+def core_evidence(trace: Trace, rows: pd.DataFrame) -> list[Evidence]:
+    """Return ranks whose threads wait for a core, and usable cores where hosts differ."""
+    begin_ns, end_ns = window(trace)
+    delays = used(trace, "run_delay_ns", begin_ns, end_ns).items()
+    delay_ns = {process: ns for (process, _), ns in delays}
     found = []
-    for one in rows.sort_values("peer_share").head(8).to_dict("records"):
-        of = f" on {one['host']}" if rows["host"].nunique() > 1 else ""
-        wait_ns = one["peer_share"] * one["step_ns"]
-        waits = f"{ms(wait_ns)} of {ms(one['step_ns'])} for its peers"
-        if wait_ns <= 0:
-            waits = f"for nobody in steps of {ms(one['step_ns'])}"
-        text = f"rank {one['rank']}{of}: waits {waits} ({int(one['samples'])} samples)"
-        own = budget[column(budget, "process") == int(one["process"])]
-        begin = int(own["ts"].iloc[0]) if len(own) else None
-        end = None if begin is None else begin + int(own["dur"].iloc[0])
-        found.append(
-            Evidence(
-                text,
-                round(wait_ns / 1e6, 3),
-                "ms",
-                begin,
-                end,
-                int(one["rank"]),
-                int(one["process"]),
-            )
-        )
-    return found
-
-
-def _cores(trace: Trace, rows: pd.DataFrame) -> list[Evidence]:
-    """Where a rank's threads wait for a core, and hosts that may use different numbers of cores."""
-    begin, end = window(trace)
-    delay = {process: ns for (process, _), ns in used(trace, "run_delay_ns", begin, end).items()}
-    found = []
-    for one in rows.to_dict("records"):
-        waited = delay.get(int(one["process"]), 0.0) / max(end - begin, 1)
-        if waited >= 0.1:
+    for row in rows.to_dict("records"):
+        process = int(row["process"])
+        waited = delay_ns.get(process, 0.0) / max(end_ns - begin_ns, 1)
+        if waited >= SHOWN_CORE_WAIT:
             text = (
-                f"rank {one['rank']} on {one['host']}: its threads wait {digits(waited)} s in each"
+                f"rank {row['rank']} on {row['host']}: its threads wait {digits(waited)} s in each"
                 " second for a core"
             )
-            found.append(
-                Evidence(
-                    text,
-                    round(waited, 3),
-                    "s/s",
-                    rank=int(one["rank"]),
-                    process=int(one["process"]),
-                )
-            )
+            found.append(Evidence(text, round(waited, 3), "s/s", process=process))
     cores = {
-        one.host: one.usable_cores.cores for one in trace.manifests if one.usable_cores is not None
+        manifest.host: manifest.usable_cores.cores
+        for manifest in trace.manifests
+        if manifest.usable_cores is not None
     }
     if len(set(cores.values())) > 1:
-        text = "usable cores: " + ", ".join(
-            f"{host} {digits(count)}" for host, count in cores.items()
-        )
-        found.append(Evidence(text, min(cores.values()), "cores"))
+        counts = ", ".join(f"{host} {digits(count)}" for host, count in cores.items())
+        found.append(Evidence(f"usable cores: {counts}", min(cores.values()), "cores"))
     return found

@@ -1,4 +1,4 @@
-"""What each operator did on the device (on a CPU: itself), and what that costs at least."""
+"""The work of each operator on the device (on a CPU: its own), and its least FLOPs and bytes."""
 
 from dataclasses import dataclass, replace
 
@@ -26,8 +26,10 @@ OVER_A_LINK = ("h2d", "d2h", "p2p", "h2h")
 
 @dataclass(frozen=True)
 class Work:
-    """Pieces of work of a device: where it ran, how long, and the operator (row of `ops`) that it
-    is told of, -1 for none.
+    """Pieces of work of a device: where and when they ran, and the operator that they belong to.
+
+    `op`, `kernel` and `copy` are rows of these tables, -1 for none. `costed`: the operator has a
+    cost.
     """
 
     process: Ints
@@ -35,16 +37,14 @@ class Work:
     ts: Ints
     dur: Ints
     op: Ints
-    kernel: Ints  # row of `kernels`, -1 for none
-    copy: Ints  # row of `copies`, -1 for none
-    costed: NDArray[np.bool_]  # the operator has a cost
+    kernel: Ints
+    copy: Ints
+    costed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class OpCosts:
-    """For each row of `ops`: FLOPs (NaN unknown), bytes (NaN: no cost), type, matrix units or
-    not.
-    """
+    """For each row of `ops`: FLOPs (NaN unknown), bytes (NaN: no cost), type, and matrix units."""
 
     flops: Floats
     bytes: Floats
@@ -53,8 +53,9 @@ class OpCosts:
 
 
 def op_costs(trace: Trace) -> OpCosts:
-    """The cost of every call with a model; none for one that passes on to others of its family
-    (`linear` to `addmm`).
+    """Return the cost of every call with a model.
+
+    A call that delegates to another of its family (`linear` to `addmm`) has none.
     """
     ops = table(trace, "ops")
     count = 0 if ops is None else len(ops)
@@ -67,7 +68,7 @@ def op_costs(trace: Trace) -> OpCosts:
     if ops is None or not count:
         return found
     names = ops["name"].cat.categories.to_numpy(object)
-    modelled = np.array([has_model(str(one)) for one in names] + [False], bool)[
+    modelled = np.array([has_model(str(name)) for name in names] + [False], bool)[
         ops["name"].cat.codes
     ]
     rows = np.flatnonzero(modelled)
@@ -83,26 +84,35 @@ def op_costs(trace: Trace) -> OpCosts:
         )
     )
     _, first, of = np.unique(
-        one_number([*keys, column(ops, "process")[rows]]), return_index=True, return_inverse=True
+        combined_key([*keys, column(ops, "process")[rows]]), return_index=True, return_inverse=True
     )
-    priced = [price(ops.iloc[rows[at]], types, inside.get(int(rows[at]), NOTHING)) for at in first]
+    costs = [
+        cost_of_row(ops.iloc[rows[at]], types, inside.get(int(rows[at]), NOTHING)) for at in first
+    ]
     of = of.ravel()
-    known = np.array([one is not None for one in priced], bool)[of]
-    here, mine = rows[known], of[known]
-    found.flops[here] = np.array(
-        [np.nan if c is None or c.flops is None else c.flops for c in priced]
-    )[mine]
-    found.bytes[here] = np.array([np.nan if c is None else c.bytes for c in priced])[mine]
-    found.dtype[here] = np.array(["" if c is None else c.dtype for c in priced], object)[mine]
-    found.matrix[here] = np.array([c is not None and c.matrix for c in priced], bool)[mine]
-    passing = passes_on(ops, ~np.isnan(found.bytes))
+    known = np.array([cost is not None for cost in costs], bool)[of]
+    costed_rows, cost_number = rows[known], of[known]
+    found.flops[costed_rows] = np.array(
+        [np.nan if c is None or c.flops is None else c.flops for c in costs]
+    )[cost_number]
+    found.bytes[costed_rows] = np.array([np.nan if c is None else c.bytes for c in costs])[
+        cost_number
+    ]
+    found.dtype[costed_rows] = np.array(["" if c is None else c.dtype for c in costs], object)[
+        cost_number
+    ]
+    found.matrix[costed_rows] = np.array([c is not None and c.matrix for c in costs], bool)[
+        cost_number
+    ]
+    passing = delegates(ops, ~np.isnan(found.bytes))
     found.flops[passing] = found.bytes[passing] = np.nan
     return found
 
 
-def one_number(keys: list[Ints]) -> Ints:
-    """For each row a number that stands for all its keys (-1 or more) together: sorting it is far
-    faster than sorting rows.
+def combined_key(keys: list[Ints]) -> Ints:
+    """Return, for each row, a number for all its keys (-1 or more) together.
+
+    Sorting one number is far faster than sorting rows.
     """
     found = np.zeros(len(keys[0]), np.int64)
     for key in keys:
@@ -114,9 +124,7 @@ def one_number(keys: list[Ints]) -> Ints:
 
 
 def allocated_in(ops: pd.DataFrame, names: frozenset[str]) -> dict[int, frozenset[tuple[int, ...]]]:
-    """By row of the operators of these names: the sizes of what `aten::empty` was asked for inside
-    each.
-    """
+    """Return the sizes that `aten::empty` allocates inside each operator of these names, by row."""
     wanted = ops["name"].isin(names).to_numpy()
     if not wanted.any():
         return {}
@@ -133,9 +141,10 @@ def allocated_in(ops: pd.DataFrame, names: frozenset[str]) -> dict[int, frozense
     return {owner: frozenset(sizes) for owner, sizes in found.items()}
 
 
-def price(
+def cost_of_row(
     row: "pd.Series[str]", types: dict[int, str], allocated: frozenset[tuple[int, ...]]
 ) -> Cost | None:
+    """Return the cost of one row of `ops`, None without a model for its inputs."""
     call = call_of(
         str(row["name"]),
         row["shapes"],
@@ -148,28 +157,27 @@ def price(
 
 
 def list_types(ops: pd.DataFrame) -> dict[int, str]:
-    """By process: the type of what is in lists of tensors (parameters and their moments), which a
-    trace does not tell: that of the gradients which autograd accumulated, where these are all of
-    one type.
+    """Return, by process, the type of tensors in lists (parameters and their moments).
+
+    A trace does not contain it. It is that of the gradients that autograd accumulated, where these
+    are all of one type.
     """
     grads = ops[ops["name"] == ACCUMULATES]
     found: dict[int, set[str]] = {}
     for process, text in grads[["process", "dtypes"]].drop_duplicates().itertuples(index=False):
-        said = listed(text) or [""]
-        found.setdefault(int(process), set()).add(dtype_of(str(said[0])))
+        dtypes = listed(text) or [""]
+        found.setdefault(int(process), set()).add(dtype_of(str(dtypes[0])))
     return {process: next(iter(types)) for process, types in found.items() if len(types) == 1}
 
 
-def passes_on(ops: pd.DataFrame, costed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Calls with a cost that have another of their family inside them: the inner one does the
-    work.
-    """
+def delegates(ops: pd.DataFrame, costed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which calls with a cost have another of their family inside, which does the work."""
     names = ops["name"].cat.categories
     families = {
         name: at + 1
-        for at, name in enumerate(sorted({family_of(str(one)) for one in names} - {""}))
+        for at, name in enumerate(sorted({family_of(str(each)) for each in names} - {""}))
     }
-    family = np.array([families.get(family_of(str(one)), 0) for one in names] + [0])[
+    family = np.array([families.get(family_of(str(name)), 0) for name in names] + [0])[
         ops["name"].cat.codes
     ]
     parent, found = column(ops, "parent"), np.zeros(len(ops), bool)
@@ -186,12 +194,13 @@ def passes_on(ops: pd.DataFrame, costed: NDArray[np.bool_]) -> NDArray[np.bool_]
 
 
 def device_work(trace: Trace) -> Work:
-    """All work of all devices; where there is none, what operators compute on the CPU. Each piece
-    belongs to the innermost operator around its launch that has a cost, else to the innermost there
-    is.
+    """Return all work of all devices; without devices the work of operators on the CPU.
+
+    Each piece belongs to the innermost operator around its launch that has a cost, else to the
+    innermost operator.
     """
     ops = table(trace, "ops")
-    if any(one.device != NO_DEVICE for one in work_units(trace)):
+    if any(unit.device != NO_DEVICE for unit in work_units(trace)):
         origin, kernels, copies = (
             trace.fact(work_origin),
             table(trace, "kernels"),
@@ -203,16 +212,16 @@ def device_work(trace: Trace) -> Work:
         copy = np.where(row >= origin.kernels, row - origin.kernels, -1)
         on_device = origin.device >= 0
         parts = (origin.process, origin.device, ts, origin.dur, origin.op, kernel, copy)
-        process, device, ts, dur, op, kernel, copy = (one[on_device] for one in parts)
+        process, device, ts, dur, op, kernel, copy = (part[on_device] for part in parts)
     else:
-        process, ts, dur, op = on_the_cpu(trace, ops)
+        process, ts, dur, op = cpu_work(trace, ops)
         device = kernel = copy = np.full(len(op), NO_DEVICE, np.int64)
-    owner, costed = owned(trace, op)
+    owner, costed = costed_operators(trace, op)
     return Work(process, device, ts, dur, owner, kernel, copy, costed)
 
 
-def on_the_cpu(trace: Trace, ops: pd.DataFrame | None) -> tuple[Ints, Ints, Ints, Ints]:
-    """Process, begin, duration and row of what operators compute."""
+def cpu_work(trace: Trace, ops: pd.DataFrame | None) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return process, begin, duration and row of the computation of operators on the CPU."""
     parts = [np.empty((4, 0), np.int64)]
     for unit in work_units(trace):
         rows = np.flatnonzero(column(ops, "process") == unit.process)
@@ -226,8 +235,8 @@ def on_the_cpu(trace: Trace, ops: pd.DataFrame | None) -> tuple[Ints, Ints, Ints
     return process, begin, dur, op
 
 
-def owned(trace: Trace, op: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-    """The operator each piece is told of, and whether that has a cost."""
+def costed_operators(trace: Trace, op: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return the operator that each piece belongs to, and whether it has a cost."""
     costed = ~np.isnan(trace.fact(op_costs).bytes)
     if not len(costed):
         return op, np.zeros(len(op), bool)
@@ -243,12 +252,12 @@ def owned(trace: Trace, op: Ints) -> tuple[Ints, NDArray[np.bool_]]:
 
 
 def call_costs(trace: Trace) -> pd.DataFrame:
-    """One row for each call of an operator that has a cost and did work on a device.
+    """Return one row per call of an operator that has a cost and did work on a device.
 
     Columns: process, device, op (row of `ops`), name, family, shapes, dtype, matrix, flops (NaN
-    unknown), bytes, work_ns (sum of its work; kernels side by side each count whole), kernels, ts
-    (of its first work), span_ns (to its last). Copies over a link are left out: their roof is the
-    link's.
+    unknown), bytes, work_ns (sum of its work; kernels at the same time each count in full),
+    kernels, ts (of its first work), span_ns (to its last). Copies over a link are left out: the
+    link limits them.
     """
     work, costs, ops = trace.fact(device_work), trace.fact(op_costs), table(trace, "ops")
     columns = [
@@ -282,22 +291,22 @@ def call_costs(trace: Trace) -> pd.DataFrame:
     calls = calls.reset_index()
     op = calls["op"].to_numpy()
     calls["span_ns"] = calls.pop("end") - calls["ts"]
-    families = np.array([family_of(str(one)) for one in ops["name"].cat.categories], object)
-    told = {
+    families = np.array([family_of(str(name)) for name in ops["name"].cat.categories], object)
+    described = {
         "name": ops["name"].to_numpy(object)[op],
         "family": families[ops["name"].cat.codes.to_numpy()[op]],
     }
-    told |= {
+    described |= {
         "shapes": ops["shapes"].to_numpy(object)[op],
         "dtype": costs.dtype[op],
         "matrix": costs.matrix[op],
     }
-    calls = calls.assign(**told, flops=costs.flops[op], bytes=costs.bytes[op])
+    calls = calls.assign(**described, flops=costs.flops[op], bytes=costs.bytes[op])
     return calls[[*columns, "work_ns", "kernels", "ts", "span_ns"]]
 
 
 def over_a_link(trace: Trace, work: Work) -> NDArray[np.bool_]:
-    """Copies between host and device, or devices."""
+    """Return which pieces are copies between host and device, or between devices."""
     copies = table(trace, "copies")
     linked = np.append(
         np.zeros(0, bool) if copies is None else copies["direction"].isin(OVER_A_LINK).to_numpy(),
@@ -308,7 +317,7 @@ def over_a_link(trace: Trace, work: Work) -> NDArray[np.bool_]:
 
 
 def communicates(trace: Trace, work: Work) -> NDArray[np.bool_]:
-    """Kernels that talk to other devices."""
+    """Return which pieces communicate with other devices."""
     kernels = table(trace, "kernels")
     talks = np.append(
         np.zeros(0, bool) if kernels is None else (kernels["kind"] == "communication").to_numpy(),
@@ -316,7 +325,7 @@ def communicates(trace: Trace, work: Work) -> NDArray[np.bool_]:
     )
     ops = table(trace, "ops")
     names = [] if ops is None else list(ops["name"].cat.categories)
-    by_name = np.array([family_of(str(one)) == "collectives" for one in names] + [False], bool)
+    by_name = np.array([family_of(str(name)) == "collectives" for name in names] + [False], bool)
     asked = np.append(np.full(0, -1) if ops is None else ops["name"].cat.codes.to_numpy(), -1)[
         work.op
     ]

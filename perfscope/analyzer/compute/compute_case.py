@@ -1,14 +1,15 @@
-"""The work of the rank that is told of, as the findings of rooflines see it: calls, their share of
-the step, places.
+"""The work of the critical rank's device, for the findings of the roofline: its calls, what limits
+them, their share of the time budget, and where they were called.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import critical_rank, rank_of_process, severity_of
-from perfscope.analyzer.budget.rank_budgets import budgets
+from perfscope.analyzer.budget.rank_budgets import budget_over, budgets
 from perfscope.analyzer.budget.trace_case import ceiling, largest
 from perfscope.analyzer.categories import CATEGORIES
 from perfscope.analyzer.compute.device_peaks import roofs
@@ -19,6 +20,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Spe
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.launch_origin import forward_ops
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import of_category, table
@@ -26,22 +28,29 @@ from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-NO_WORK = (
+NO_OPERATORS: Final = Unmet(
+    "no-kernels",
     "no operator was recorded: attach with `--depth kernels`, or record a trace with"
-    " `record_shapes=True`"
+    " `record_shapes=True`",
 )
-NO_COSTS = "no operator has FLOPs and bytes: record with `record_shapes=True`"
-NO_SHARE = "the window of the profiler has no steps to compare with"
-COMPUTING = tuple(category.id for category in CATEGORIES if category.resource == "compute")
-PHASES = ("forward", "backward", "optimizer")
-MOST_NAMES = 3
+NO_COSTS: Final = Unmet(
+    "no-kernels", "no operator has FLOPs and bytes: record with `record_shapes=True`"
+)
+NO_SHARE: Final = Unmet(
+    "too-short", "no steps were recorded around the profiling window to compare it with"
+)
+COMPUTING: Final = tuple(category.id for category in CATEGORIES if category.resource == "compute")
+PHASES: Final = ("forward", "backward", "optimizer")
+MOST_NAMES: Final = 3
 
 
 @dataclass(frozen=True)
 class WorkCase:
-    """One device's calls with a cost (`roofed_calls`), what limits its work, its peaks or why there
-    are none, and of the step (of a recorded trace: of the whole) the share that it computes and the
-    seconds that shares are of.
+    """The work of one device.
+
+    `calls` are its calls with a cost (`roofed_calls`), `limits` what limits its work, `peaks` its
+    peaks or why they are unknown. `busy_share` is the share of the time budget in which it
+    computes, `seconds` the length of that budget.
     """
 
     trace: Trace
@@ -52,18 +61,24 @@ class WorkCase:
     busy_share: float
     seconds: float
 
-    def share(self, ns: float) -> float:
-        """What this much of the work is of the step."""
-        return self.busy_share * ns / self.limits.whole if self.limits.whole else 0.0
+    @property
+    def is_cpu(self) -> bool:
+        """Whether the work runs on the CPU."""
+        return self.unit.device == NO_DEVICE
 
-    def ceiling(self, ns: float, limits: Limits) -> Speedup:
-        """The most that it gives when this much of the work goes: on a CPU the rest has the caches
-        for itself then.
+    def share(self, work_ns: float) -> float:
+        """Return the share of the time budget that this much work takes."""
+        return self.busy_share * work_ns / self.limits.whole if self.limits.whole else 0.0
+
+    def ceiling(self, work_ns: float, limits: Limits) -> Speedup:
+        """Return the largest speedup from saving this much work.
+
+        On a CPU the remaining work runs faster too, because it has the caches for itself.
         """
-        share = self.share(ns)
-        return ceiling(
-            share if self.unit.device != NO_DEVICE else share + limits.calmer * (1.0 - share)
-        )
+        share = self.share(work_ns)
+        if self.is_cpu:
+            share += limits.calmer * (1.0 - share)
+        return ceiling(share)
 
     def finding(
         self,
@@ -77,15 +92,15 @@ class WorkCase:
         speedup: Speedup | None = None,
         cause: str | None = None,
     ) -> Finding:
-        """A finding that costs `lost_ns` of the work; unless said otherwise only the ceiling of the
-        gain is known.
+        """Return a finding that costs `lost_ns` of the work.
+
+        Without `speedup` the ceiling is the time without the loss.
         """
         share = self.share(lost_ns)
         return Finding(
             id=id,
             cause=cause,
             severity=severity_of(share, limits),
-            rank=self.unit.rank,
             lost_s=round(share * self.seconds, 6),
             share=round(share, 4),
             speedup=speedup or ceiling(share),
@@ -94,104 +109,119 @@ class WorkCase:
             caveat=message.caveat,
             evidence=evidence,
             actions=actions,
+            processes=[self.unit.process],
+            devices=[] if self.is_cpu else [self.unit.device],
+            scope="steps" if budget_over(self.trace) == "steps" else "run",
         )
 
     def place(self, text: str, row: "pd.Series[int] | None" = None, *, ns: float) -> Evidence:
-        """Evidence in ms; with a row that has ts and span_ns (or dur), the place on the
-        timeline.
-        """
-        begin = None if row is None else int(row["ts"])
-        wide = 0 if row is None else int(row["span_ns"] if "span_ns" in row else row["dur"])
+        """Return evidence in ms; a row with ts and span_ns (or dur) gives its interval."""
+        begin_ns = end_ns = None
+        if row is not None:
+            begin_ns = int(row["ts"])
+            end_ns = begin_ns + int(row["span_ns"] if "span_ns" in row else row["dur"])
         return Evidence(
             text=text,
             value=round(ns / 1e6, 4),
             unit="ms",
-            start_ns=begin,
-            end_ns=None if begin is None else begin + wide,
-            rank=self.unit.rank,
+            start_ns=begin_ns,
+            end_ns=end_ns,
             process=self.unit.process,
-            lane="device" if self.unit.device >= 0 else "host",
+            lane="host" if self.is_cpu else "device",
             device=self.unit.device,
         )
 
-    def top(self, calls: pd.DataFrame) -> str:
-        """The operators that take most of these calls' time."""
-        whole = float(calls["work_ns"].sum()) or 1.0
-        sums = largest(
-            [str(one) for one in calls["name"]], calls["work_ns"].to_numpy(np.int64), MOST_NAMES
-        )
+    def top_operators(self, calls: pd.DataFrame) -> str:
+        """Return the operators that take most of the time of these calls, with their shares."""
+        whole_ns = float(calls["work_ns"].sum()) or 1.0
+        names = [str(name) for name in calls["name"]]
+        sums = largest(names, calls["work_ns"].to_numpy(np.int64), MOST_NAMES)
         return ", ".join(
-            f"`{name.removeprefix('aten::')}` {percent(ns / whole)}" for name, ns in sums
+            f"`{name.removeprefix('aten::')}` {percent(ns / whole_ns)}" for name, ns in sums
         )
 
-    def blamed(self, calls: pd.DataFrame) -> list[Evidence]:
-        """Operators and modules that take most of these calls' time."""
+    def origin_evidence(self, calls: pd.DataFrame) -> list[Evidence]:
+        """Return the operators and the modules that take most of the time of these calls."""
         if not len(calls):
             return []
-        longest = calls.iloc[int(np.argmax(calls["work_ns"].to_numpy()))]
-        total = int(calls["work_ns"].sum())
+        work_ns = calls["work_ns"].to_numpy(np.int64)
+        longest = calls.iloc[int(np.argmax(work_ns))]
+        total_ns = int(work_ns.sum())
         text = (
-            f"operators: {self.top(calls)} of it; the longest call takes"
+            f"operators: {self.top_operators(calls)}; the longest call takes"
             f" {ms(int(longest['work_ns']))}"
         )
-        found = [self.place(text, longest, ns=total)]
-        names = places_of(self.trace, calls["op"].to_numpy(np.int64))
-        most = largest(names, calls["work_ns"].to_numpy(np.int64), MOST_NAMES)
+        found = [self.place(text, longest, ns=total_ns)]
+        modules_called = call_sites(self.trace, calls["op"].to_numpy(np.int64))
+        most = largest(modules_called, work_ns, MOST_NAMES)
         if most:
-            text = ", ".join(f"{name} {percent(ns / total)}" for name, ns in most)
-            found.append(self.place(f"called in {text} of it", ns=most[0][1]))
+            text = ", ".join(f"{name} {percent(ns / total_ns)}" for name, ns in most)
+            found.append(self.place(f"called in {text}", ns=most[0][1]))
         return found
 
 
-def no_work(trace: Trace) -> str | None:
-    """Why nothing can be said of FLOPs and bytes, None when it can."""
+def no_costed_work(trace: Trace) -> Unmet | None:
+    """Return why FLOPs and bytes of the work are unknown, None when they are known."""
     if not work_units(trace):
-        return NO_WORK
+        return NO_OPERATORS
     return NO_COSTS if not len(trace.fact(roofed_calls)) else None
 
 
+def no_work_case(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why there is no `work_case`, None when there is one."""
+    unmet = no_costed_work(trace)
+    if unmet is not None:
+        return unmet
+    return NO_SHARE if work_case(trace, limits) is None else None
+
+
 def work_case(trace: Trace, limits: Limits) -> WorkCase | None:
-    """Of the critical rank; of the first that was seen at work where that was not. None where its
-    budget is not known.
+    """Return the work of the critical rank, else of the first rank whose work was recorded.
+
+    None where the time budget of that rank is unknown.
     """
     rank = rank_of_process(trace, critical_rank(trace, limits))
-    seen = work_units(trace)
-    unit = next((one for one in seen if one.rank == rank), seen[0])
+    recorded = work_units(trace)
+    unit = next((unit for unit in recorded if unit.rank == rank), recorded[0])
     key = unit.process, unit.device
     limited = trace.fact(work_limits).get(key)
-    budget = next((one.time_budget for one in budgets(trace) if one.rank == unit.rank), [])
+    budget = next((entry.time_budget for entry in budgets(trace) if entry.rank == unit.rank), [])
     if limited is None or not budget:
         return None
     calls = trace.fact(roofed_calls)
-    mine = calls[(calls["process"] == unit.process) & (calls["device"] == unit.device)]
-    busy = sum(entry.share for entry in budget if entry.category in COMPUTING)
-    seconds = sum(entry.seconds for entry in budget)
-    return WorkCase(trace, unit, mine, limited, trace.fact(roofs).get(key, ""), busy, seconds)
+    of_unit = (calls["process"] == unit.process) & (calls["device"] == unit.device)
+    return WorkCase(
+        trace=trace,
+        unit=unit,
+        calls=calls[of_unit],
+        limits=limited,
+        peaks=trace.fact(roofs).get(key, ""),
+        busy_share=sum(entry.share for entry in budget if entry.category in COMPUTING),
+        seconds=sum(entry.seconds for entry in budget),
+    )
 
 
-def places_of(trace: Trace, op: Ints) -> list[str]:
-    """For each of these rows of `ops` where it was called: the module (of a backward operator the
-    module of its forward) where Python stacks were recorded, else the phase of the step; ""
-    unknown.
+def call_sites(trace: Trace, op: Ints) -> list[str]:
+    """Return where each of these rows of `ops` was called, "" where that is unknown.
+
+    It is the module (of a backward operator the module of its forward) where Python stacks were
+    recorded, else the phase of the step.
     """
     ranges, ops = table(trace, "ranges"), table(trace, "ops")
-    found = [""] * len(op)
+    unknown = [""] * len(op)
     if ranges is None or ops is None or not len(op):
-        return found
-    named: pd.DataFrame | None = modules(ranges)
-    at = op
-    if named is not None and len(named):
+        return unknown
+    called: pd.DataFrame | None = modules(ranges)
+    caller = op
+    if called is not None and len(called):
         forward = trace.fact(forward_ops)[op]
-        at = np.where(forward >= 0, forward, op)
+        caller = np.where(forward >= 0, forward, op)
     else:
-        named = of_category(ranges, *PHASES)
-    if named is None or not len(named):
-        return found
-    rows, where = np.unique(at, return_inverse=True)
-    inside = innermost(named, ops.iloc[rows])[where.ravel()]
-    names = (
-        named["name"].to_numpy(object)
-        if named["category"].iloc[0] == "python"
-        else named["category"].to_numpy(object)
-    )
+        called = of_category(ranges, *PHASES)
+    if called is None or not len(called):
+        return unknown
+    rows, position = np.unique(caller, return_inverse=True)
+    inside = innermost(called, ops.iloc[rows])[position.ravel()]
+    has_modules = called["category"].iloc[0] == "python"
+    names = called["name" if has_modules else "category"].to_numpy(object)
     return [str(names[row]) if row >= 0 else "" for row in inside]

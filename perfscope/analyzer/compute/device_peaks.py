@@ -14,14 +14,15 @@ NOT_CALIBRATED = (
 
 
 def roofs(trace: Trace) -> dict[tuple[int, int], Peaks | str]:
-    """By process and device (-1: the CPU)."""
+    """Return the peaks by process and device (-1: the CPU), or why they are unknown."""
     return {
-        (unit.process, unit.device): _roof(trace, unit.process, unit.device)
+        (unit.process, unit.device): roof_of_device(trace, unit.process, unit.device)
         for unit in work_units(trace)
     }
 
 
-def _roof(trace: Trace, process: int, device: int) -> Peaks | str:
+def roof_of_device(trace: Trace, process: int, device: int) -> Peaks | str:
+    """Return the peaks of one device, or why they are unknown."""
     if device == NO_DEVICE:
         return calibrated_peaks(trace.manifest) or NOT_CALIBRATED
     devices = table(trace, "devices")

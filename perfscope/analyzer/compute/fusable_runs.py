@@ -1,5 +1,5 @@
-"""Operators behind each other that each read and write the same large tensors: one kernel could do
-a run of them at once.
+"""Consecutive operators that each read and write the same large tensors: one fused kernel could
+replace a run of them.
 """
 
 import numpy as np
@@ -13,16 +13,17 @@ from perfscope.traces.trace import Trace
 
 FUSABLE = ("elementwise", "normalisation", "reductions", "losses", "movement")
 LISTS = "aten::_foreach_"
-# Tensors of a run differ by less than this: another size is another tensor.
+# Tensors of a run differ by less than this factor: another size is another tensor.
 SAME_SIZE = 2.1
-# What moves less is a number that an operator needs beside its tensors, and stands in nobody's way.
+# A call that moves less handles a single number, and does not interrupt a run.
 NUMBER_BYTES = 64
 
 
 def fusable_runs(trace: Trace) -> pd.DataFrame:
-    """One row for each run of two or more calls: process, device, ts, dur (to the end of its last),
-    calls, work_ns, spare_ns (all but the longest: what fusing them can give back), names (the
-    operators in order).
+    """Return one row for each run of two or more calls.
+
+    Columns process, device, ts, dur (to the end of its last), calls, work_ns, spare_ns (all but the
+    longest: what fusing them saves), names (the operators in order).
 
     Only calls that memory limits; any other work between, or another size, ends a run. Operators on
     lists of parameters are left out: their neighbours are other parameters.
@@ -36,7 +37,7 @@ def fusable_runs(trace: Trace) -> pd.DataFrame:
         return empty
     names = np.append(ops["name"].to_numpy(object), "")
     listed = np.array(
-        [str(one).startswith(LISTS) for one in names[column(ops, "parent")[calls["op"]]]], bool
+        [str(name).startswith(LISTS) for name in names[column(ops, "parent")[calls["op"]]]], bool
     )
     fits = calls["family"].isin(FUSABLE).to_numpy() & (limited_by(calls) == MEMORY) & ~listed
     rows = calls.assign(fits=fits).sort_values(["process", "device", "ts"], ignore_index=True)
@@ -68,7 +69,7 @@ def fusable_runs(trace: Trace) -> pd.DataFrame:
 def _other_work_before(
     rows: pd.DataFrame, other: "np.ndarray[tuple[int], np.dtype[np.int64]]"
 ) -> "pd.Series[bool]":
-    """For each call: did work without a cost begin between the call before and this one?"""
+    """Return whether work without a cost began between the call before and each call."""
     ts, others = rows["ts"].to_numpy(np.int64), np.sort(other)
     count = np.searchsorted(others, ts)
     found: pd.Series[bool] = pd.Series(np.append(False, count[1:] != count[:-1]))

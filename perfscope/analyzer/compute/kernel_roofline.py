@@ -1,4 +1,4 @@
-"""Kernels under the roofs: each has its part of what the operator that launched it costs."""
+"""The roofline of kernels: each has its part of the cost of the operator that launched it."""
 
 import numpy as np
 import pandas as pd
@@ -33,11 +33,11 @@ COLUMNS = (
 
 
 def kernel_roofline(trace: Trace) -> pd.DataFrame:
-    """One row for each kernel and operator on each device; of a rank the longest in sum first.
+    """Return one row per kernel and operator on each device; of a rank most time first.
 
     An operator's FLOPs and bytes are shared among its kernels by their time, so all of them show
     the rate of the operator; `alone` is the share of a kernel's time in which it was the operator's
-    only one, and its figures its own. Further columns as those of `roofline_table`.
+    only one, so that its figures are exact. Further columns are those of `roofline_table`.
     """
     work, calls, kernels, ops = (
         trace.fact(device_work),
@@ -65,14 +65,14 @@ def kernel_roofline(trace: Trace) -> pd.DataFrame:
     pieces = pieces.assign(
         name=kernels["name"].to_numpy(object)[pieces["kernel"]],
         operator=ops["name"].to_numpy(object)[pieces["op"]],
-        **{one: pieces[one] * part for one in ("flops", "bytes", "attainable_ns")},
-        own=np.where(pieces["kernels"] == 1, pieces["dur"], 0),
+        **{name: pieces[name] * part for name in ("flops", "bytes", "attainable_ns")},
+        alone_ns=np.where(pieces["kernels"] == 1, pieces["dur"], 0),
     )
     groups = pieces.groupby(["process", "device", "name", "operator"], sort=False)
     sums = groups.agg(
         count=("dur", "size"),
         work=("dur", "sum"),
-        own=("own", "sum"),
+        alone_ns=("alone_ns", "sum"),
         bytes=("bytes", "sum"),
         side=("side", "first"),
         flops=("flops", lambda of: of.sum(skipna=False)),
@@ -80,7 +80,9 @@ def kernel_roofline(trace: Trace) -> pd.DataFrame:
     )
     longest = pieces.loc[groups["dur"].idxmax()]
     found = with_rates(sums.rename(columns={"work": "work_ns"}).reset_index())
-    found = found.assign(alone=found["own"] / found["work_ns"].clip(lower=1), mark=marks(found))
+    found = found.assign(
+        alone=found["alone_ns"] / found["work_ns"].clip(lower=1), mark=marks(found)
+    )
     found = found.assign(longest_ts=longest["ts"].to_numpy(), longest_ns=longest["dur"].to_numpy())
     ranks = rank_of_work(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])

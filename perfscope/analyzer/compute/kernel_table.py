@@ -13,14 +13,13 @@ KEYS = ["rank", "process", "device"]
 
 
 def kernel_table(trace: Trace) -> pd.DataFrame:
-    """One row for each rank and name of a kernel, and for each direction of copies; the longest in
-    sum first.
+    """Return one row per rank and kernel name, and per direction of copies; most time first.
 
     Columns: rank, process, device, name, kernel_class (see kernel_class; a transfer is a `copy`),
     count, sum_ns, mean_ns, max_ns, longest_ts (where the longest of them starts), share (of the sum
-    of everything on that device). Kernels that run side by side each count whole.
+    of everything on that device). Kernels that run at the same time each count in full.
     """
-    ran = _ran(trace)
+    ran = device_rows(trace)
     if not len(ran):
         return pd.DataFrame(
             columns=[
@@ -48,8 +47,9 @@ def kernel_table(trace: Trace) -> pd.DataFrame:
 
 
 def kernel_classes(trace: Trace) -> pd.DataFrame:
-    """The same by class of work: rank, process, device, kernel_class, count, sum_ns, mean_ns,
-    share.
+    """Return the kernel table by class of work.
+
+    Columns rank, process, device, kernel_class, count, sum_ns, mean_ns, share.
     """
     names = trace.fact(kernel_table)
     if not len(names):
@@ -65,23 +65,26 @@ def kernel_classes(trace: Trace) -> pd.DataFrame:
     )
 
 
-def _ran(trace: Trace) -> pd.DataFrame:
-    """Kernels and copies of every unit: rank, process, device, name, kernel_class, ts, dur."""
+def device_rows(trace: Trace) -> pd.DataFrame:
+    """Return kernels and copies of all devices.
+
+    Columns rank, process, device, name, kernel_class, ts, dur.
+    """
     parts = []
     kernels, copies = table(trace, "kernels"), table(trace, "copies")
     for unit in units(trace):
         if unit.device == NO_DEVICE:
             continue
         for frame, named in ((kernels, True), (copies, False)):
-            mine = (column(frame, "process") == unit.process) & (
+            of_unit = (column(frame, "process") == unit.process) & (
                 column(frame, "device") == unit.device
             )
-            if frame is None or not mine.any():
+            if frame is None or not of_unit.any():
                 continue
-            own = frame[mine]
-            label = _classes(own) if named else np.full(len(own), "copy", object)
+            rows = frame[of_unit]
+            label = classes_of_kernels(rows) if named else np.full(len(rows), "copy", object)
             name = (
-                own["name"].astype(object) if named else "copy " + own["direction"].astype(object)
+                rows["name"].astype(object) if named else "copy " + rows["direction"].astype(object)
             )
             parts.append(
                 pd.DataFrame(
@@ -91,19 +94,19 @@ def _ran(trace: Trace) -> pd.DataFrame:
                         "device": unit.device,
                         "name": name,
                     }
-                    | {"kernel_class": label, "ts": own["ts"], "dur": own["dur"]}
+                    | {"kernel_class": label, "ts": rows["ts"], "dur": rows["dur"]}
                 )
             )
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _classes(kernels: pd.DataFrame) -> NDArray[np.object_]:
-    """The class of each row; every name is looked at once."""
+def classes_of_kernels(kernels: pd.DataFrame) -> NDArray[np.object_]:
+    """Return the class of each row."""
     codes = kernels["name"].cat.codes.to_numpy()
-    talks = (kernels["kind"] == "communication").to_numpy()
+    communicates = (kernels["kind"] == "communication").to_numpy()
     names = np.append(kernels["name"].cat.categories.to_numpy(object), "")
     by_code = np.full(len(names), "", object)
     used = np.unique(codes)
     by_code[used] = [kernel_class(str(names[code])) for code in used]
-    labels: NDArray[np.object_] = np.where(talks, "communication", by_code[codes])
+    labels: NDArray[np.object_] = np.where(communicates, "communication", by_code[codes])
     return labels

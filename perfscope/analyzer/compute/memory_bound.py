@@ -1,139 +1,186 @@
-"""Memory limits the operators, and several in a row read and write the same tensors.
+"""Memory limits the operators, and several consecutive ones read and write the same tensors.
 
 What it means
-    An operator that does little arithmetic for each byte waits for memory, however fast the device
-    computes. Elementwise operators, normalisation, reductions and copies all do. Where several
-    follow each other on tensors of one size, each writes to memory what the next reads back: one
-    fused kernel would read once and write once.
+    An operator that does little arithmetic per byte waits for memory, however fast the device
+    computes: elementwise operators, normalization, reductions and copies. Where several of them
+    follow each other on tensors of one size, each writes to memory what the next one reads back.
+    One fused kernel would read once and write once.
 
 How it is detected
-    FLOPs and bytes of each call from its shapes (docs/roofline.md); memory is the nearer roof and
-    the call comes near it (without known peaks: at most 1 FLOP per byte, and more than caches hold;
-    on a CPU so much data however far below the roof: for pages that are new). Runs of such calls
-    behind each other, without other work between them: all but the longest of each run could be had
-    back, at least 3 % of the step. The gain is a ceiling: a product or reduction beside a run may
-    take all of it in. While attached to a device with GPM (Hopper and newer): at least half of what
-    its memory reaches in practice (0.8 of its peak) is used and more of it than of the arithmetic's
-    ceiling; SM activity is not asked, as warps that wait count as active. Then what could be had
-    back is not known, and no loss is given.
+    FLOPs and bytes of each call follow from its shapes (docs/roofline.md). Memory is the lower
+    roof, and the call comes near it. Without known peaks: at most 1 FLOP per byte, and more data
+    than caches hold. On a CPU calls with that much data count however far below the roof they are,
+    because new pages have to be allocated. The loss is, in each run of consecutive such calls
+    without other work between them, all but the longest call; in total at least 3 % of the step.
+    The speedup is a ceiling: a matrix multiplication or reduction next to a run may absorb all of
+    it. While attached to a device with GPM (Hopper and newer): at least half of the reachable
+    memory bandwidth (0.8 of peak) is used, and memory is nearer to its ceiling than arithmetic. SM
+    activity is not used, because warps that wait count as active. Then it is unknown how much could
+    be saved, and no loss is given.
 
 What to do
     `torch.compile` fuses them; so do functions that exist as one operator (`gelu`, `layer_norm`,
-    `scaled_dot_product_attention`) and fused optimizers. Half the bytes: bfloat16. Copies between
-    layouts: keep one layout (`channels_last` for convolutions).
+    `scaled_dot_product_attention`) and fused optimizers. bfloat16 halves the bytes. Where layouts
+    are copied, keep one layout (`channels_last` for convolutions).
 
 When it is wrong
-    Operators behind each other need not depend on each other. Data that stay in a cache between two
-    operators cost less than memory traffic. Inside a window of the profiler everything takes a
-    little longer; proportions are told.
+    Consecutive operators need not depend on each other. Data that stay in a cache between two
+    operators cost less than memory traffic. Inside a profiling window every call takes a little
+    longer, so only proportions are reported.
 """
 
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.compute import counter_evidence
-from perfscope.analyzer.compute.compute_case import NO_SHARE, WorkCase, no_work, work_case
+from perfscope.analyzer.compute.compiled_code import compiled_code
+from perfscope.analyzer.compute.compute_case import (
+    WorkCase,
+    no_costed_work,
+    no_work_case,
+    work_case,
+)
 from perfscope.analyzer.compute.fusable_runs import fusable_runs
+from perfscope.analyzer.compute.precision_advice import (
+    CHANNELS_LAST,
+    bfloat16_evidence,
+    channels_last_actions,
+    has_bfloat16,
+)
 from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.compute.work_limits import limited_by
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import digits, ms, percent
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.traces.trace import Trace
 
 ID = "memory-bound"
-LONGEST_RUN = 8
+MOST_NAMES_IN_RUN = 8
+COMPILE_MODEL = Advice(
+    id="compile-model",
+    text="fuse consecutive operators",
+    precondition="not-compiled",
+    holds_when="Operators were recorded, and none of them is code that torch.compile compiled.",
+)
+USE_ONE_OPERATOR = Advice(
+    id="use-fused-operators",
+    text=(
+        "or call one operator where there is one: `gelu`, `silu`, `layer_norm`, `cross_entropy`,"
+        " attention"
+    ),
+    precondition="consecutive-memory-bound-operators",
+    holds_when="Runs of consecutive operators that memory limits were recorded.",
+)
+HALVE_BYTES = Advice(
+    id="halve-bytes-with-bfloat16",
+    text="halve the bytes",
+    precondition="moves-float32-and-has-bfloat16",
+    holds_when=(
+        "Calls that memory limits use float32, and the device is known to be faster in bfloat16."
+    ),
+)
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs operators with shapes, or GPM."""
-    reason = no_work(trace) or (NO_SHARE if work_case(trace, limits) is None else None)
-    return None if reason is None else counter_evidence.why_not(trace, reason)
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Needs operators with shapes, or GPM counters."""
+    unmet = no_work_case(trace, limits)
+    return None if unmet is None else counter_evidence.unmet_without_counters(trace, unmet)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """What fusing could give back, when it is enough; what the device's counters say beside it or
-    without it.
-    """
-    by_operators = None if no_work(trace) else of_operators(trace, limits)
+    """Return what fusing would save, when it is enough, with what the device's counters show."""
+    by_operators = None if no_costed_work(trace) else memory_bound_by_operators(trace, limits)
     return counter_evidence.with_counters(by_operators, trace, ID, limits)
 
 
-def of_operators(trace: Trace, limits: Limits) -> Finding | None:
-    """What fusing could give back, when it is enough."""
+def memory_bound_by_operators(trace: Trace, limits: Limits) -> Finding | None:
+    """Return what fusing consecutive operators would save, when it is enough."""
     case = work_case(trace, limits)
     runs = trace.fact(fusable_runs)
     if case is None or not len(runs):
         return None
-    runs = runs[(runs["process"] == case.unit.process) & (runs["device"] == case.unit.device)]
-    spare = float(runs["spare_ns"].sum())
-    if case.share(spare) < limits.worth_share:
+    of_unit = (runs["process"] == case.unit.process) & (runs["device"] == case.unit.device)
+    runs = runs[of_unit]
+    spare_ns = float(runs["spare_ns"].sum())
+    if case.share(spare_ns) < limits.worth_share:
         return None
     calls = case.calls[limited_by(case.calls) == MEMORY]
     message = Message(
         "Memory-bound: operators that wait for memory take"
         f" {percent(case.share(case.limits.memory))} of the time",
-        f"{case.top(calls)}{rate(case, calls)}. Many follow each other on the same tensors: fusing"
-        f" them would save {percent(case.share(spare))} of the time.",
+        f"{case.top_operators(calls)}{rate_text(calls)}. Many follow each other on the same"
+        f" tensors: fusing them would save {percent(case.share(spare_ns))} of the time.",
         "Faster arithmetic would not help.",
     )
     return case.finding(
         ID,
-        spare,
+        spare_ns,
         limits,
         message=message,
-        evidence=evidence(case, calls, runs),
-        actions=actions(case, calls),
+        evidence=[costliest_run(case, runs), *case.origin_evidence(calls)],
+        actions=fewer_passes_over_memory(case, calls, runs),
         speedup=case.ceiling(float(runs["work_ns"].sum()), limits),
     )
 
 
-def rate(case: WorkCase, calls: pd.DataFrame) -> str:
-    """What they reach, against the roof where it is known."""
+def rate_text(calls: pd.DataFrame) -> str:
+    """Return the memory bandwidth that these calls reach, as the end of a sentence."""
     seconds = float(calls["work_ns"].sum()) / 1e9
     if seconds <= 0:
         return ""
     text = f", at {digits(float(calls['bytes'].sum()) / seconds / 1e9)} GB/s"
-    share = calls["attainable_ns"].sum(skipna=False) / calls["work_ns"].sum()
-    return text + (f", {percent(float(share))} of what the device can" if share == share else "")
+    of_roof = float(calls["attainable_ns"].sum(skipna=False) / calls["work_ns"].sum())
+    return text if np.isnan(of_roof) else f"{text}, {percent(of_roof)} of the peak"
 
 
-def evidence(case: WorkCase, calls: pd.DataFrame, runs: pd.DataFrame) -> list[Evidence]:
+def costliest_run(case: WorkCase, runs: pd.DataFrame) -> Evidence:
+    """Return the run of operators that fusing would shorten most."""
     worst = runs.iloc[int(np.argmax(runs["spare_ns"].to_numpy()))]
-    names = [f"`{name.removeprefix('aten::')}`" for name in worst["names"][:LONGEST_RUN]]
-    more = (
-        f" and {len(worst['names']) - LONGEST_RUN} more"
-        if len(worst["names"]) > LONGEST_RUN
-        else ""
-    )
-    kept = ms(int(worst["work_ns"] - worst["spare_ns"]))
+    names = [f"`{name.removeprefix('aten::')}`" for name in worst["names"]]
+    shown = ", ".join(names[:MOST_NAMES_IN_RUN])
+    hidden = len(names) - MOST_NAMES_IN_RUN
+    more = f" and {hidden} more" if hidden > 0 else ""
+    longest = ms(int(worst["work_ns"] - worst["spare_ns"]))
     text = (
-        f"the dearest run: {', '.join(names)}{more} in {ms(int(worst['work_ns']))}, the longest of"
-        f" them {kept}"
+        f"most expensive run of fusable operators: {shown}{more} in {ms(int(worst['work_ns']))},"
+        f" the longest of them {longest}"
     )
-    return [case.place(text, worst, ns=int(worst["spare_ns"])), *case.blamed(calls)]
+    return case.place(text, worst, ns=int(worst["spare_ns"]))
 
 
-def actions(case: WorkCase, calls: pd.DataFrame) -> list[Action]:
-    """What to change, by what there is."""
-    found = [Action("fuse operators that follow each other", "model = torch.compile(model)")]
-    found.append(
-        Action(
-            "or call one operator where there is one: `gelu`, `silu`, `layer_norm`,"
-            " `cross_entropy`, attention"
-        )
-    )
-    if (calls["dtype"] == "float32").any():
-        found.append(Action("halve the bytes", "torch.autocast(device_type, dtype=torch.bfloat16)"))
-    if case.calls["family"].eq("convolutions").any():
-        found.append(
-            Action(
-                "keep one layout through all convolutions",
-                "model.to(memory_format=torch.channels_last)",
-            )
-        )
-    return found
+def fewer_passes_over_memory(
+    case: WorkCase, calls: pd.DataFrame, runs: pd.DataFrame
+) -> list[Action]:
+    """Return the changes that move fewer bytes and fit these calls."""
+    compiled = compiled_code(case.trace, case.unit.process)
+    in_float32 = int((calls["dtype"] == "float32").sum())
+    return [
+        *COMPILE_MODEL.given(
+            compiled.is_eager, compiled.text, snippet="model = torch.compile(model)"
+        ),
+        *USE_ONE_OPERATOR.given(
+            len(runs) > 0, f"{plural(float(len(runs)), 'run')} of consecutive operators"
+        ),
+        *HALVE_BYTES.given(
+            in_float32 > 0 and has_bfloat16(case),
+            f"{plural(float(in_float32), 'call')} in float32; {bfloat16_evidence(case)}",
+            snippet="torch.autocast(device_type, dtype=torch.bfloat16)",
+        ),
+        *channels_last_actions(case, case.calls),
+    ]
 
 
-RULE = Rule(ID, not_applicable, detect)
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    advice=(
+        COMPILE_MODEL,
+        USE_ONE_OPERATOR,
+        HALVE_BYTES,
+        CHANNELS_LAST,
+        *counter_evidence.COUNTER_ADVICE,
+    ),
+)

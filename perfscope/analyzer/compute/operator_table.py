@@ -1,5 +1,5 @@
-"""Host and device time by operator: an operator's device time is that of what it, or an operator
-inside it, launched.
+"""Host and device time by operator; device time is that of the work which it, or an operator inside
+it, launched.
 """
 
 import numpy as np
@@ -13,8 +13,7 @@ from perfscope.traces.trace import Trace
 
 
 def operator_table(trace: Trace) -> pd.DataFrame:
-    """One row for each process and name of an operator; of a rank most device time first, else most
-    host time.
+    """Return one row per process and operator; of a rank most device time first, then host time.
 
     Columns: rank, process, name, parent (the operator around its longest call, "" for none), count,
     host_ns, host_self_ns (outside operators that it calls), device_ns (kernels and copies that it

@@ -1,6 +1,4 @@
-"""Operators of the windows in a recording of our own, by phase of the step, name and shapes of what
-they were given.
-"""
+"""Operators in the profiling windows of a run, by phase of the step, name and input shapes."""
 
 import numpy as np
 import pandas as pd
@@ -29,14 +27,15 @@ COLUMNS = (
 
 
 def operators_by_phase(trace: Trace) -> pd.DataFrame:
-    """One row for each process, phase, name and shapes; of a process most own time first. Empty
-    without windows.
+    """Return one row per process, phase, name and shapes; of a process most self time first.
+
+    Empty without windows.
 
     Columns: COLUMNS. `phase` is forward, backward or optimizer by the probe's ranges around the
     operator's middle, else backward where autograd's engine called it (it calls also where no probe
     is, and for `torch.autograd.grad`), else other; `host_self_ns` is without the operators that it
-    calls, `device_ns` what it launched itself. Inside a window everything takes longer:
-    proportions, not times.
+    calls, `device_ns` what it launched itself. Inside a window every call takes
+    longer: only proportions are exact.
     """
     ops = table(trace, "ops")
     if ops is None or not len(ops) or table(trace, "windows") is None:
@@ -111,7 +110,7 @@ def called_by(these: NDArray[np.bool_], parent: Ints) -> NDArray[np.bool_]:
 
 
 def launched(trace: Trace, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """Device time of what each operator launched itself, ns."""
+    """Return the device time of the work that each operator itself launched, ns."""
     if not trace.has("kernels") and not trace.has("copies"):
         return np.zeros(count, np.int64)
     origin = trace.fact(work_origin)

@@ -1,5 +1,5 @@
-"""FLOPs, bytes and roofs by module and by annotated range (record_function, NVTX), their backward
-included.
+"""FLOPs, bytes and roofline by module and annotated range (record_function, NVTX), including their
+backward.
 """
 
 import numpy as np
@@ -21,12 +21,13 @@ COLUMNS = ("rank", "process", "kind", "name", "count", *SUMS, *RATES, "longest_t
 
 
 def range_roofline(trace: Trace) -> pd.DataFrame:
-    """One row for each process, kind (`module`, or the category of a range) and name; of a rank
-    modules first, then by work.
+    """Return one row per process, kind (`module`, or the category of a range) and name.
+
+    Of a rank modules come first, then most work.
 
     Columns: rank, process, kind, name, count (its calls), work_ns (device work, of calls with a
     cost, launched while it was open, and by the backward of operators that ran in it), flops, bytes
-    and attainable_ns (sums of those; NaN where one is not known), intensity, flops_per_s,
+    and attainable_ns (sums of those; NaN where one is unknown), intensity, flops_per_s,
     bytes_per_s and roof_share of the sums, longest_ts and longest_ns (its longest call).
     """
     ranges, calls, ops = table(trace, "ranges"), trace.fact(roofed_calls), table(trace, "ops")
@@ -43,7 +44,7 @@ def range_roofline(trace: Trace) -> pd.DataFrame:
         for kind, rows in kinds
         if rows is not None and len(rows)
     ]
-    parts = [one for one in parts if len(one)]
+    parts = [part for part in parts if len(part)]
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS))
     found = with_rates(pd.concat(parts, ignore_index=True))
@@ -58,7 +59,7 @@ def range_roofline(trace: Trace) -> pd.DataFrame:
 def _of_kind(
     kind: str, ranges: pd.DataFrame, calls: pd.DataFrame, ops: pd.DataFrame, at: Ints
 ) -> pd.DataFrame:
-    """`at`: the row of `ops` that each call is told of."""
+    """Return the rows of one kind; `at` is the row of `ops` that each call belongs to."""
     rows, where = np.unique(at, return_inverse=True)
     inside = innermost(ranges, ops.iloc[rows])[where.ravel()]
     parent = around(ranges)
@@ -74,16 +75,16 @@ def _of_kind(
     found = groups[list(SUMS)].agg("sum", skipna=False).reset_index()
     longest = frame.loc[groups["dur"].idxmax()]
     names = ranges["name"].cat.categories.to_numpy(object)
-    told = {
+    columns = {
         "name": names[found["code"]],
         "count": groups.size().to_numpy(),
         "longest_ts": longest["ts"].to_numpy(),
     }
-    return found.assign(kind=kind, **told, longest_ns=longest["dur"].to_numpy())
+    return found.assign(kind=kind, **columns, longest_ns=longest["dur"].to_numpy())
 
 
 def summed(at: Ints, parent: Ints, amount: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each range: the amounts at it and at all ranges inside it. `at` is -1 for nowhere."""
+    """Return, for each range, the amounts in it and in those inside it; `at` is -1 for none."""
     at, amount = at[at >= 0], amount[at >= 0]
     whole = np.zeros(len(parent))
     while len(at):

@@ -1,202 +1,248 @@
-"""Products run in a wide type although the device is faster in a narrower one.
+"""Matrix multiplications run in a wide type although the device is faster in a narrower one.
 
 What it means
-    Arithmetic units do two operations in float32 in the time of one in float64, and with matrix
-    units many more in TF32 or bfloat16. The products of this run use a wide type that training
-    rarely needs. float64 is mostly an accident: numpy's default.
+    Arithmetic units do two operations in float32 in the time of one in float64, and matrix units
+    many more in TF32 or bfloat16. This run multiplies in a wide type that training rarely needs.
+    float64 is mostly an accident: it is numpy's default.
 
 How it is detected
-    Products, convolutions and attention by type (from shapes and types of operators). float64
-    against float32: on every device at least twice as fast, and half the bytes. float32 against
-    TF32 or bfloat16: where the device's peaks (or the CPU's calibration) say it is at least 1.3
-    times as fast, and on a GPU the kernels' names say that float32 units did it; calls that stay
-    below a fifth of the roof are left out. What the faster type would save of such calls at most is
-    at least 3 % of the step.
+    Matrix multiplications, convolutions and attention by type (from shapes and types of operators).
+    float64 against float32: at least twice as fast on every device, and half the bytes. float32
+    against TF32 or bfloat16: where the device's peaks (or the CPU's calibration) are at least 1.3
+    times as high, and on a GPU the kernels' names show that float32 units did the work. Calls below
+    one fifth of the roof are not counted. The most that the faster type would save is at least 3 %
+    of the step.
 
 What to do
-    float64: make the data float32 where they come in. float32: `torch.autocast(...,
+    float64: convert the data to float32 where they are loaded. float32: `torch.autocast(...,
     dtype=torch.bfloat16)`, or on a GPU allow TF32 with
     `torch.set_float32_matmul_precision("high")`.
 
 When it is wrong
-    Where the wide type is needed: solvers, statistics over many values, some losses. Calls that are
-    limited by memory gain less: the ceiling is told.
+    Where the wide type is needed: solvers, statistics over many values, some losses. Calls that
+    memory limits gain less: the speedup is a ceiling.
 """
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.trace_case import ceiling
 from perfscope.analyzer.compute.call_costs import device_work
-from perfscope.analyzer.compute.compute_case import NO_SHARE, WorkCase, no_work, work_case
+from perfscope.analyzer.compute.compute_case import WorkCase, no_work_case, work_case
 from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import digits, percent
+from perfscope.analyzer.number_text import digits, percent, plural
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import table
-from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
 ID = "reduced-precision-unused"
-TWICE = 2.0
+FLOAT32_OVER_FLOAT64 = 2.0
+"""The least by which every device is faster in float32 than in float64."""
 NARROWER = ("tf32", "bfloat16", "float16")
-# Kernels of products that run in the units of float32: `sgemm`, CUTLASS's simt; "tf32" and
-# "tensorop" are the matrix units'.
-PLAIN_UNITS = re.compile(r"sgemm|simt|ffma|f32f32_f32f32|_SB_|gemmSN|gemv", re.IGNORECASE)
+# Kernels that multiply in float32 units: `sgemm`, CUTLASS's simt.
+FLOAT32_UNITS = re.compile(r"sgemm|simt|ffma|f32f32_f32f32|_SB_|gemmSN|gemv", re.IGNORECASE)
 MATRIX_UNITS = re.compile(r"tf32|tensorop|s1688|s161616|xf32", re.IGNORECASE)
+ALLOW_TF32 = Advice(
+    id="allow-tf32",
+    text="allow TF32 for float32 matrix multiplications",
+    precondition="device-has-tf32",
+    holds_when="The device is known to have TF32 units (NVIDIA Ampere and newer).",
+)
+USE_BFLOAT16 = Advice(
+    id="multiply-in-bfloat16",
+    text="run matrix multiplications in bfloat16",
+    precondition="device-faster-in-bfloat16",
+    holds_when="The device is known to multiply faster in bfloat16 than in float32.",
+)
+CONVERT_TO_FLOAT32 = Advice(
+    id="convert-to-float32",
+    text="convert inputs and model to float32 at the source",
+    precondition="multiplies-float64",
+    holds_when="Matrix multiplications in float64 were recorded.",
+)
+CONVERT_NUMPY_ARRAYS = Advice(
+    id="convert-numpy-arrays",
+    text="NumPy creates float64 by default; convert",
+    precondition="multiplies-float64",
+    holds_when="Matrix multiplications in float64 were recorded.",
+)
+
+not_applicable = no_work_case
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs operators with shapes."""
-    return no_work(trace) or (NO_SHARE if work_case(trace, limits) is None else None)
+@dataclass(frozen=True)
+class NarrowerType:
+    """A wide type in use, the faster type to use instead, and by how much it is faster."""
+
+    wide: str
+    narrow: str
+    speed_ratio: float
+
+    @property
+    def spared(self) -> float:
+        """The share of the calls' time that the faster type saves at most."""
+        return 1.0 - 1.0 / self.speed_ratio
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """What the narrower type would save at most, when it is enough."""
+    """Return what the narrower type would save at most, when it is enough."""
     case = work_case(trace, limits)
     if case is None:
         return None
-    for wide in ("float64", "float32"):
-        calls = case.calls[case.calls["matrix"] & (case.calls["dtype"] == wide)]
-        narrow, ratio = faster(case, wide)
-        if wide == "float32" and case.unit.device != NO_DEVICE and len(calls):
-            calls = calls[in_plain_units(trace, calls)]
-        if wide == "float32":
-            calls = calls[near_their_roof(case, calls, limits)]
-        if ratio < limits.faster_type or not len(calls):
-            continue
-        taken = float(calls["work_ns"].sum())
-        most = case.share(taken)
-        # float64 runs through everything else too, which moves twice the bytes it needs to: perhaps
-        # through what has no cost
-        if wide == "float64":
-            others = case.calls[~case.calls["matrix"] & (case.calls["dtype"] == wide)]
-            taken += float(others["work_ns"].sum())
-            most = 1.0 - case.share(float(case.calls[case.calls["dtype"] != wide]["work_ns"].sum()))
-        if case.share(taken * (1.0 - 1.0 / ratio)) >= limits.worth_share:
-            return told(case, limits, wide, narrow, ratio, taken, most, calls)
-    return None
+    return in_float64(case, limits) or in_float32(trace, case, limits)
 
 
-def told(
+def in_float64(case: WorkCase, limits: Limits) -> Finding | None:
+    """Return the finding about float64, which also doubles the bytes of all other operators."""
+    is_float64 = case.calls["dtype"] == "float64"
+    calls = case.calls[case.calls["matrix"] & is_float64]
+    if not len(calls):
+        return None
+    choice = NarrowerType("float64", "float32", FLOAT32_OVER_FLOAT64)
+    taken_ns = float(case.calls[is_float64]["work_ns"].sum())
+    # Work without a known cost may be in float64 too: only work in other types is excluded.
+    most = 1.0 - case.share(float(case.calls[~is_float64]["work_ns"].sum()))
+    if case.share(taken_ns * choice.spared) < limits.worth_share:
+        return None
+    return wide_type_finding(case, limits, choice, calls, taken_ns=taken_ns, most=most)
+
+
+def in_float32(trace: Trace, case: WorkCase, limits: Limits) -> Finding | None:
+    """Return the finding about float32 on a device that is faster in TF32 or bfloat16."""
+    calls = case.calls[case.calls["matrix"] & (case.calls["dtype"] == "float32")]
+    choice = faster_than_float32(case)
+    if not case.is_cpu and len(calls):
+        calls = calls[uses_float32_units(trace, calls)]
+    calls = calls[is_near_roof(case, calls, limits)]
+    if choice.speed_ratio < limits.faster_type or not len(calls):
+        return None
+    taken_ns = float(calls["work_ns"].sum())
+    if case.share(taken_ns * choice.spared) < limits.worth_share:
+        return None
+    most = case.share(taken_ns)
+    return wide_type_finding(case, limits, choice, calls, taken_ns=taken_ns, most=most)
+
+
+def wide_type_finding(
     case: WorkCase,
     limits: Limits,
-    wide: str,
-    narrow: str,
-    ratio: float,
-    taken: float,
-    most: float,
+    choice: NarrowerType,
     calls: pd.DataFrame,
+    *,
+    taken_ns: float,
+    most: float,
 ) -> Finding:
-    spared = 1.0 - 1.0 / ratio
+    """Return the finding; `taken_ns` is the work in the wide type, `most` its largest share."""
+    times = f"{digits(choice.speed_ratio)} times"
     message = Message(
-        f"Reduced precision unused: work in {wide} takes {percent(case.share(taken))} of the time",
-        f"{case.top(calls)}. {narrow} is {digits(ratio)} times as fast on this device and would"
-        f" save at most {percent(most * spared)} of the time.",
+        f"Reduced precision unused: work in {choice.wide} takes {percent(case.share(taken_ns))} of"
+        " the time",
+        f"{case.top_operators(calls)}. {choice.narrow} is {times} as fast on this device and would"
+        f" save at most {percent(most * choice.spared)} of the time.",
     )
-    how = (
-        "known of every device"
-        if wide == "float64"
-        else f"peaks of {case.peaks.name}"
-        if isinstance(case.peaks, Peaks)
-        else ""
-    )
-    evidence = [
-        Evidence(
-            f"{narrow} against {wide}: {digits(ratio)} times the rate ({how})",
-            round(ratio, 2),
-            "times",
-        )
-    ]
+    source = "on every device"
+    if choice.wide == "float32" and isinstance(case.peaks, Peaks):
+        source = f"peaks of {case.peaks.name}"
+    text = f"{choice.narrow} against {choice.wide}: {times} the rate ({source})"
     return case.finding(
         ID,
-        taken * spared,
+        taken_ns * choice.spared,
         limits,
         message=message,
-        evidence=[*evidence, *case.blamed(calls)],
-        actions=actions(case, wide, narrow),
-        speedup=ceiling(most * spared),
+        evidence=[
+            Evidence(text, round(choice.speed_ratio, 2), "times"),
+            *case.origin_evidence(calls),
+        ],
+        actions=narrower_types(case, choice, len(calls)),
+        speedup=ceiling(most * choice.spared),
     )
 
 
-def faster(case: WorkCase, wide: str) -> tuple[str, float]:
-    """The narrower type to use, and how many times the rate it has; 1 where that is not known."""
-    if wide == "float64":
-        return "float32", TWICE
-    if not isinstance(case.peaks, Peaks):
-        return "bfloat16", 1.0
-    own = own_rate(case)
-    rates = {one: case.peaks.matrix.get(one, 0.0) for one in NARROWER}
-    best = next((one for one in NARROWER if rates[one] and own and rates[one] >= own), "bfloat16")
-    return best, rates.get(best, 0.0) / own if own else 1.0
+def faster_than_float32(case: WorkCase) -> NarrowerType:
+    """Return the type to use instead of float32; its ratio is 1 where that is unknown."""
+    rate = float32_rate(case)
+    if not isinstance(case.peaks, Peaks) or not rate:
+        return NarrowerType("float32", "bfloat16", 1.0)
+    rates = {name: case.peaks.matrix.get(name, 0.0) for name in NARROWER}
+    faster = (name for name in NARROWER if rates[name] and rates[name] >= rate)
+    narrow = next(faster, "bfloat16")
+    return NarrowerType("float32", narrow, (rates[narrow] or 0.0) / rate or 1.0)
 
 
-def own_rate(case: WorkCase) -> float | None:
-    """FLOP/s of float32 without the narrower types' units; None where it is not known."""
+def float32_rate(case: WorkCase) -> float | None:
+    """Return FLOP/s of float32 in units for float32; None where it is unknown."""
     if not isinstance(case.peaks, Peaks):
         return None
-    return (case.peaks.vector if case.unit.device != NO_DEVICE else case.peaks.matrix).get(
-        "float32"
-    )
+    rates = case.peaks.matrix if case.is_cpu else case.peaks.vector
+    return rates.get("float32")
 
 
-def near_their_roof(case: WorkCase, calls: pd.DataFrame, limits: Limits) -> NDArray[np.bool_]:
-    """Calls that reach a good part of what their type allows, or wait for memory: others are too
-    small to gain from a faster type.
+def is_near_roof(case: WorkCase, calls: pd.DataFrame, limits: Limits) -> NDArray[np.bool_]:
+    """Return which calls reach a good part of float32's rate, or wait for memory.
+
+    Other calls are too small to gain from a faster type.
     """
-    computing = calls["flops"].to_numpy(np.float64) / (own_rate(case) or np.inf) * 1e9
-    least = np.where(
-        calls["side"] == MEMORY, calls["attainable_ns"].to_numpy(np.float64), computing
-    )
-    near: NDArray[np.bool_] = least >= limits.near_roof * calls["work_ns"].to_numpy(np.float64)
+    rate = float32_rate(case) or np.inf
+    computing_ns = calls["flops"].to_numpy(np.float64) / rate * 1e9
+    attainable_ns = calls["attainable_ns"].to_numpy(np.float64)
+    least_ns = np.where(calls["side"] == MEMORY, attainable_ns, computing_ns)
+    near: NDArray[np.bool_] = least_ns >= limits.near_roof * calls["work_ns"].to_numpy(np.float64)
     return near
 
 
-def in_plain_units(trace: Trace, calls: pd.DataFrame) -> NDArray[np.bool_]:
-    """Calls of which a kernel's name says that the units of float32 did it."""
+def uses_float32_units(trace: Trace, calls: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which calls ran kernels whose names show that float32 units did the work."""
     work, kernels = trace.fact(device_work), table(trace, "kernels")
     if kernels is None:
         return np.zeros(len(calls), bool)
-    said = [
-        bool(PLAIN_UNITS.search(one)) and not MATRIX_UNITS.search(one)
-        for one in kernels["name"].cat.categories
+    in_float32_units = [
+        bool(FLOAT32_UNITS.search(name)) and not MATRIX_UNITS.search(name)
+        for name in kernels["name"].cat.categories
     ]
-    plain = np.array([*said, False], bool)[
-        np.append(kernels["name"].cat.codes.to_numpy(), -1)[work.kernel]
+    of_code = np.array([*in_float32_units, False], bool)
+    code_of_work = np.append(kernels["name"].cat.codes.to_numpy(), -1)[work.kernel]
+    operators = work.op[of_code[code_of_work] & work.costed]
+    return np.isin(calls["op"].to_numpy(), operators)
+
+
+def narrower_types(case: WorkCase, choice: NarrowerType, calls: int) -> list[Action]:
+    """Return the changes of type that the device supports."""
+    in_float64 = f"{plural(float(calls), 'matrix multiplication')} in float64"
+    is_float64 = choice.wide == "float64"
+    matrix = case.peaks.matrix if isinstance(case.peaks, Peaks) else {}
+    rate = float32_rate(case) or 0.0
+    tf32, bfloat16 = matrix.get("tf32", 0.0), matrix.get("bfloat16", 0.0)
+    device_type = "cpu" if case.is_cpu else "cuda"
+    return [
+        *CONVERT_TO_FLOAT32.given(
+            is_float64, in_float64, snippet="inputs = inputs.float(); model.float()"
+        ),
+        *CONVERT_NUMPY_ARRAYS.given(is_float64, in_float64, snippet="array.astype(np.float32)"),
+        *ALLOW_TF32.given(
+            choice.narrow == "tf32",
+            f"{digits(tf32 / 1e12)} TFLOP/s in TF32, {digits(rate / 1e12)} in float32",
+            snippet='torch.set_float32_matmul_precision("high")',
+        ),
+        *USE_BFLOAT16.given(
+            not is_float64 and bfloat16 > rate,
+            f"{digits(bfloat16 / 1e12)} TFLOP/s in bfloat16, {digits(rate / 1e12)} in float32",
+            snippet=f'torch.autocast("{device_type}", dtype=torch.bfloat16)',
+        ),
     ]
-    return np.isin(calls["op"].to_numpy(), work.op[plain & work.costed])
 
 
-def actions(case: WorkCase, wide: str, narrow: str) -> list[Action]:
-    if wide == "float64":
-        return [
-            Action(
-                "convert inputs and model to float32 at the source",
-                "inputs = inputs.float(); model.float()",
-            ),
-            Action("NumPy creates float64 by default; convert", "array.astype(np.float32)"),
-        ]
-    where = "cpu" if case.unit.device == NO_DEVICE else "cuda"
-    found = [
-        Action(
-            "run matrix multiplications in bfloat16",
-            f'torch.autocast("{where}", dtype=torch.bfloat16)',
-        )
-    ]
-    if narrow == "tf32":
-        found.insert(
-            0,
-            Action(
-                "allow TF32 for float32 matrix multiplications",
-                'torch.set_float32_matmul_precision("high")',
-            ),
-        )
-    return found
-
-
-RULE = Rule(ID, not_applicable, detect, is_chance=True)
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    is_chance=True,
+    advice=(CONVERT_TO_FLOAT32, CONVERT_NUMPY_ARRAYS, ALLOW_TF32, USE_BFLOAT16),
+)

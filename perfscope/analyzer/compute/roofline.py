@@ -1,9 +1,8 @@
-"""The roofline: how fast operators ran against what memory and arithmetic of their device allow.
+"""The roofline: the speed of operators against what memory and arithmetic of their device allow.
 
 A call's attainable time is the longer of bytes / memory rate and FLOPs / arithmetic rate (Williams,
 Waterman, Patterson 2009); the side that is longer bounds it. Bytes are the least that must move, so
-a call whose data were in a cache already may run above the roof of memory: it is marked, never
-hidden.
+a call whose data were in a cache may run above the roof of memory: it is marked as such.
 """
 
 import numpy as np
@@ -27,18 +26,18 @@ FASTER = (
     " types say"
 )
 SHORT = "above its roof: too short for the clock"
-# Times come in microseconds, and on a CPU less what a call costs: of less than this nothing is left
-# to divide by.
+# Times are in microseconds, and on a CPU without the cost of the call: shorter ones are too
+# inexact to divide by.
 SHORTEST_NS = 2_000
 GROUP = ["process", "device", "name", "shapes", "dtype", "matrix"]
 
 
 def roofed_calls(trace: Trace) -> pd.DataFrame:
-    """`call_costs` with four more columns.
+    """Return `call_costs` with four more columns.
 
-    side (compute or memory-bandwidth; "" not known), attainable_ns (NaN without peaks), roof_share
-    (attainable by measured time, NaN without peaks), reached (the share of its roof that good code
-    reaches there, NaN without peaks).
+    side (compute or memory-bandwidth; "" unknown), attainable_ns (NaN without peaks), roof_share
+    (attainable over measured time, NaN without peaks), reached (the share of its roof that good
+    code reaches, NaN without peaks).
     """
     calls = trace.fact(call_costs)
     flops, moved = calls["flops"].to_numpy(np.float64), calls["bytes"].to_numpy(np.float64)
@@ -60,8 +59,9 @@ def roofed_calls(trace: Trace) -> pd.DataFrame:
 
 
 def _rates(trace: Trace, calls: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
-    """FLOP/s and bytes/s of each call's device, and the share of them that good code reaches; NaN
-    unknown.
+    """Return FLOP/s and bytes/s of each call's device, and the share that good code reaches.
+
+    NaN where they are unknown.
     """
     rate, bandwidth, reached = (np.full(len(calls), np.nan) for _ in range(3))
     found = trace.fact(roofs)
@@ -70,20 +70,18 @@ def _rates(trace: Trace, calls: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     for number, (process, device, dtype, matrix) in enumerate(
         keys.drop_duplicates().itertuples(index=False)
     ):
-        peaks, mine = found.get((int(process), int(device)), ""), of == number
+        peaks, rows = found.get((int(process), int(device)), ""), of == number
         if isinstance(peaks, Peaks):
-            rate[mine] = peaks.flops_per_s(str(dtype), matrix=bool(matrix)) or np.nan
-            bandwidth[mine] = peaks.bytes_per_s
-            reached[mine] = (
+            rate[rows] = peaks.flops_per_s(str(dtype), matrix=bool(matrix)) or np.nan
+            bandwidth[rows] = peaks.bytes_per_s
+            reached[rows] = (
                 LIMITS.reached_of_measured if peaks.measured else LIMITS.reached_of_data_sheet
             )
     return rate, bandwidth, reached
 
 
 def _certain_side(flops: Floats, moved: Floats, device: Ints) -> NDArray[np.object_]:
-    """The side where no peaks are needed to tell it: no machine's ridge lies beyond these
-    intensities.
-    """
+    """Return the side where no peaks are needed: no machine's ridge is beyond these intensities."""
     intensity = np.divide(flops, moved, out=np.full(len(moved), np.nan), where=moved > 0)
     enough = np.where(device == NO_DEVICE, LIMITS.surely_compute_on_a_cpu, LIMITS.surely_compute)
     low, high = intensity <= LIMITS.surely_memory, intensity >= enough
@@ -91,8 +89,7 @@ def _certain_side(flops: Floats, moved: Floats, device: Ints) -> NDArray[np.obje
 
 
 def roofline_table(trace: Trace) -> pd.DataFrame:
-    """One row for each operator, shapes and type on each device; of a rank the longest in sum
-    first.
+    """Return one row per operator, shapes and type on each device; of a rank most time first.
 
     Columns: rank, process, device, name, shapes, dtype, matrix, count, work_ns, flops and bytes
     (sums), intensity (FLOP per byte), flops_per_s and bytes_per_s (achieved), attainable_ns,
@@ -136,7 +133,7 @@ def roofline_table(trace: Trace) -> pd.DataFrame:
 
 
 def with_rates(sums: pd.DataFrame) -> pd.DataFrame:
-    """Sums of work_ns, flops, bytes and attainable_ns with what follows from them."""
+    """Return the sums of work_ns, flops, bytes and attainable_ns with the rates that follow."""
     seconds = sums["work_ns"] / 1e9
     return sums.assign(
         intensity=sums["flops"] / sums["bytes"].where(sums["bytes"] > 0),
@@ -147,7 +144,7 @@ def with_rates(sums: pd.DataFrame) -> pd.DataFrame:
 
 
 def marks(rows: pd.DataFrame) -> list[str]:
-    """Why a row is above its roof, "" for one that is not."""
+    """Return why each row is above its roof, "" for a row that is not."""
     above = rows["roof_share"] > LIMITS.above_roof
     short = rows["work_ns"] / rows["count"] < SHORTEST_NS
     return [

@@ -1,5 +1,5 @@
-"""How much of each device's time has a model of its FLOPs and bytes, and what has none, with the
-reason.
+"""The share of each device's time whose FLOPs and bytes are known, and why those of the rest are
+not.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
 MODELLED, SIZES, NO_SIZES = "modelled", "bytes of the trace", "sizes not recorded"
-NO_MODEL, NO_INPUTS = "no model", "its inputs do not tell"
+NO_MODEL, NO_INPUTS = "no model", "its inputs are not sufficient"
 REPLAYED, BEFORE, OUTSIDE = (
     "replayed as a graph",
     "launched before the recording",
@@ -24,11 +24,12 @@ UNREACHABLE = (REPLAYED, BEFORE, OUTSIDE)
 
 
 def roof_coverage(trace: Trace) -> pd.DataFrame:
-    """One row for each device, reason and name; of a rank the longest first. Work side by side
-    counts whole.
+    """Return one row per device, reason and name; of a rank most time first.
+
+    Work that runs at the same time counts in full.
 
     Columns: rank, process, device, why (MODELLED: its operator has a cost; SIZES: copies and
-    collectives whose bytes the trace tells; else why it has none), name (the family of what is
+    collectives whose bytes are in the trace; else why it has none), name (the family of what is
     modelled, the operator or kernel of what is not), count, work_ns, share (of all work of that
     device).
     """
@@ -36,7 +37,7 @@ def roof_coverage(trace: Trace) -> pd.DataFrame:
     columns = ["rank", "process", "device", "why", "name", "count", "work_ns", "share"]
     if not len(work.dur):
         return pd.DataFrame(columns=columns)
-    why, name = _told(trace, work)
+    why, name = reasons_and_names(trace, work)
     frame = pd.DataFrame(
         {
             "process": work.process,
@@ -63,41 +64,43 @@ def roof_coverage(trace: Trace) -> pd.DataFrame:
 
 
 def covered(rows: pd.DataFrame, *, reachable: bool) -> float:
-    """The share of these rows' time that has a cost, 0..1; `reachable`: of what an operator of the
-    recording launched, as the inputs of the rest are not in the trace. NaN where there is none.
+    """Return the share of these rows' time that has a cost, 0..1; NaN without rows.
+
+    `reachable`: only of work that a recorded operator launched, because the inputs of the rest are
+    not in the trace.
     """
-    some = rows[~rows["why"].isin(UNREACHABLE)] if reachable else rows
-    whole = float(some["work_ns"].sum())
+    counted = rows[~rows["why"].isin(UNREACHABLE)] if reachable else rows
+    whole = float(counted["work_ns"].sum())
     return (
-        float(some[some["why"].isin(WITH_COST)]["work_ns"].sum()) / whole
+        float(counted[counted["why"].isin(WITH_COST)]["work_ns"].sum()) / whole
         if whole > 0
         else float("nan")
     )
 
 
-def _told(trace: Trace, work: Work) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """Why and name of each piece."""
+def reasons_and_names(trace: Trace, work: Work) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Return why each piece has a cost or none, and its name."""
     ops, kernels, copies = table(trace, "ops"), table(trace, "kernels"), table(trace, "copies")
     op_names = np.append(np.empty(0, object) if ops is None else ops["name"].to_numpy(object), "")
     kernel_names = np.append(
         np.empty(0, object) if kernels is None else kernels["name"].to_numpy(object), ""
     )
     operator, kernel = op_names[work.op], kernel_names[work.kernel]
-    families = {one: family_of(str(one)) for one in set(operator)}
-    family = np.array([families[one] for one in operator], object)
-    modelled = np.array([has_model(str(one)) for one in operator], bool)
+    families = {name: family_of(str(name)) for name in set(operator)}
+    family = np.array([families[name] for name in operator], object)
+    modelled = np.array([has_model(str(name)) for name in operator], bool)
     graph = np.append(
         np.zeros(0, bool) if kernels is None else kernels["graph"].to_numpy(bool), False
     )[work.kernel]
     launch = np.append(column(kernels, "launch"), -1)[work.kernel]
     is_copy, link, talks = work.copy >= 0, over_a_link(trace, work), communicates(trace, work)
     sized = np.append(column(copies, "bytes"), -1)[work.copy] >= 0
-    told = _sizes_of_collectives(trace, len(column(kernels, "ts")))[work.kernel]
+    has_size = _sizes_of_collectives(trace, len(column(kernels, "ts")))[work.kernel]
     no_op = work.op < 0
     moves = is_copy & (link | ~work.costed)
     why = np.select(
         [
-            talks & (told | work.costed),
+            talks & (has_size | work.costed),
             moves & sized,
             talks & no_op & (launch < 0),
             talks | moves,
@@ -119,9 +122,7 @@ def _told(trace: Trace, work: Work) -> tuple[NDArray[np.object_], NDArray[np.obj
 
 
 def _sizes_of_collectives(trace: Trace, kernels: int) -> NDArray[np.bool_]:
-    """For each row of `kernels`, and once more for none: is it a collective whose bytes are
-    known?
-    """
+    """Return which rows of `kernels` are collectives of known size; a last entry is for no row."""
     found, rows = np.zeros(kernels + 1, bool), table(trace, "collectives")
     if rows is not None:
         known = (

@@ -1,4 +1,4 @@
-"""What a step computes and moves, and the share of the device's peak that this is (MFU)."""
+"""The FLOPs and bytes of a step, and their share of the device's peak (MFU)."""
 
 from dataclasses import dataclass
 
@@ -20,13 +20,13 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class StepFlops:
-    """Of one device: whole steps that were counted, what each does on average (`flops` products,
-    convolutions and attention only), the time of a step (not of those inside a window), and
-    `utilisation`: FLOPs by what the device could have done in that time, each type by its own peak;
-    None where a peak is not known or too much of the work has no cost.
+    """The mean work of the `steps` whole steps of one device that were counted.
 
-    It counts what ran: with activation checkpointing the recomputation too (then it is called
-    hardware FLOPs utilisation).
+    `flops` are those of matrix multiplications, convolutions and attention. `step_ns` is the time
+    of a step outside of windows. `utilisation` is the share of the FLOPs that the device could have
+    done in that time, each type by its own peak; None where a peak is unknown or too much of the
+    work has no cost. Recomputation with activation checkpointing counts too (this is then called
+    hardware FLOPs utilization).
     """
 
     rank: int
@@ -40,29 +40,35 @@ class StepFlops:
 
 
 def step_flops(trace: Trace) -> list[StepFlops]:
-    """For each device whose whole steps were seen with costs."""
-    return [one for one in (_of_unit(trace, unit) for unit in work_units(trace)) if one is not None]
+    """Return the work of a step of each device whose whole steps were recorded with costs."""
+    found = [step_flops_of_unit(trace, unit) for unit in work_units(trace)]
+    return [counted for counted in found if counted is not None]
 
 
-def _of_unit(trace: Trace, unit: Unit) -> StepFlops | None:
+def step_flops_of_unit(trace: Trace, unit: Unit) -> StepFlops | None:
+    """Return the work of a step of one device, None without whole steps or costs."""
     rows, calls, ops = trace.fact(time_budget), trace.fact(roofed_calls), table(trace, "ops")
     usual = steady(rows)
-    mine, usual = rows[rows["process"] == unit.process], usual[usual["process"] == unit.process]
-    counted = usual if trace.has_profiled_work else _in_windows(trace, unit.process, mine)
+    usual = usual[usual["process"] == unit.process]
+    counted = usual
+    if not trace.has_profiled_work:
+        of_process = rows[rows["process"] == unit.process]
+        counted = steps_in_windows(trace, unit.process, of_process)
     if ops is None or not len(counted) or not len(usual):
         return None
-    own = calls[(calls["process"] == unit.process) & (calls["device"] == unit.device)]
+    of_unit = (calls["process"] == unit.process) & (calls["device"] == unit.device)
+    in_steps = calls[of_unit]
     begin = column(counted.sort_values("ts"), "ts")
     end = begin + column(counted.sort_values("ts"), "dur")
-    at = column(ops, "ts")[own["op"].to_numpy(np.int64)]
+    at = column(ops, "ts")[in_steps["op"].to_numpy(np.int64)]
     place = np.searchsorted(begin, at, side="right") - 1
     inside = (place >= 0) & (at < end[place])
-    own = own[inside]
-    products = own[own["matrix"] & own["flops"].notna()]
-    if not len(own):
+    in_steps = in_steps[inside]
+    products = in_steps[in_steps["matrix"] & in_steps["flops"].notna()]
+    if not len(in_steps):
         return None
     steps, step_ns = len(counted), float(usual["dur"].mean())
-    possible = _device_seconds(trace, unit, products) if _mostly_known(trace, unit) else None
+    possible = seconds_at_peak(trace, unit, products) if costs_mostly_known(trace, unit) else None
     used = None if possible is None else possible / steps / (step_ns / 1e9)
     flops = float(products["flops"].sum()) / steps
     return StepFlops(
@@ -71,15 +77,16 @@ def _of_unit(trace: Trace, unit: Unit) -> StepFlops | None:
         unit.device,
         steps,
         flops,
-        float(own["bytes"].sum()) / steps,
+        float(in_steps["bytes"].sum()) / steps,
         step_ns,
         used,
     )
 
 
-def _mostly_known(trace: Trace, unit: Unit) -> bool:
-    """Has nearly all of the work a cost? What was launched before the recording belongs to no step
-    of it.
+def costs_mostly_known(trace: Trace, unit: Unit) -> bool:
+    """Return whether nearly all of the work has a cost.
+
+    Work that was launched before the recording belongs to no step of it.
     """
     rows = trace.fact(roof_coverage)
     rows = rows[
@@ -90,18 +97,20 @@ def _mostly_known(trace: Trace, unit: Unit) -> bool:
     return covered(rows, reachable=False) >= LIMITS.enough_costs
 
 
-def _in_windows(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
-    """The steps that lie whole inside a window."""
+def steps_in_windows(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the steps that are entirely inside a window."""
     windows = table(trace, "windows")
-    own = None if windows is None else windows[(windows["process"] == process) & windows["kept"]]
-    begin, end = column(own, "begin"), column(own, "end")
+    if windows is None:
+        return rows.iloc[:0]
+    kept = windows[(windows["process"] == process) & windows["kept"]]
+    begin, end = column(kept, "begin"), column(kept, "end")
     first, last = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
     whole = [bool(((begin <= a) & (b <= end)).any()) for a, b in zip(first, last, strict=True)]
     return rows[np.array(whole, bool)]
 
 
-def _device_seconds(trace: Trace, unit: Unit, products: pd.DataFrame) -> float | None:
-    """Seconds that the device would need for these at its peaks, None where one is not known."""
+def seconds_at_peak(trace: Trace, unit: Unit, products: pd.DataFrame) -> float | None:
+    """Return the seconds that the device needs for these at its peaks, None where unknown."""
     peaks = trace.fact(roofs).get((unit.process, unit.device))
     if not isinstance(peaks, Peaks) or not len(products):
         return None

@@ -15,9 +15,10 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class WorkLimits:
-    """Nanoseconds of a device's work (communication and copies over links left out): in all,
-    limited by arithmetic, limited by memory, and in calls that are far below both roofs. The rest
-    has no model, or a side that is not known.
+    """Nanoseconds of a device's work, without communication and copies over links.
+
+    `whole`: in total; `compute`: limited by arithmetic; `memory`: limited by memory; `below`: in
+    calls far below both roofs. The rest has no model, or its limit is unknown.
     """
 
     whole: int
@@ -27,18 +28,18 @@ class WorkLimits:
 
 
 def work_limits(trace: Trace) -> dict[tuple[int, int], WorkLimits]:
-    """By process and device."""
+    """Return what limits the work of each device, by process and device."""
     work, calls = trace.fact(device_work), trace.fact(roofed_calls)
-    own = ~over_a_link(trace, work) & ~communicates(trace, work)
+    on_device = ~over_a_link(trace, work) & ~communicates(trace, work)
     found = {}
     for process, device in sorted({*zip(work.process.tolist(), work.device.tolist(), strict=True)}):
-        mine = (work.process == process) & (work.device == device) & own
+        of_device = (work.process == process) & (work.device == device) & on_device
         rows = calls[(calls["process"] == process) & (calls["device"] == device)]
-        by = limited_by(rows)
-        ns = rows["work_ns"].to_numpy(np.int64)
-        sums = {name: int(ns[by == name].sum()) for name in (COMPUTE, MEMORY, BELOW)}
+        limit = limited_by(rows)
+        work_ns = rows["work_ns"].to_numpy(np.int64)
+        sums = {name: int(work_ns[limit == name].sum()) for name in (COMPUTE, MEMORY, BELOW)}
         found[process, device] = WorkLimits(
-            int(work.dur[mine].sum()), sums[COMPUTE], sums[MEMORY], sums[BELOW]
+            int(work.dur[of_device].sum()), sums[COMPUTE], sums[MEMORY], sums[BELOW]
         )
     return found
 
@@ -47,12 +48,12 @@ BELOW = "below"
 
 
 def limited_by(calls: pd.DataFrame) -> NDArray[np.object_]:
-    """For each of `roofed_calls`: compute, memory-bandwidth, below (far below its roof: something
-    else holds it up), or "".
+    """Return what limits each of `roofed_calls`: compute, memory-bandwidth, below, or "".
 
-    Without a roof the side is told only where the intensity leaves no doubt, and memory only where
-    the data do not fit into a core's own caches. What is as large on a CPU and far below memory's
-    roof waits for memory all the same: for pages that are new to it, for a layout.
+    `below`: it is far below its roof, so that something else limits it. Without a roof the limit is
+    given only where the intensity leaves no doubt, and memory only where the data do not fit into a
+    core's caches. A call with that much data on a CPU that is far below memory's roof still waits
+    for memory: for new pages, or because of its layout.
     """
     side, share = calls["side"].to_numpy(object), calls["roof_share"].to_numpy(np.float64)
     roofed, known = ~np.isnan(share), side != ""

@@ -1,5 +1,5 @@
-"""What was seen at work: the devices of a recorded trace, and those (or the CPU) that a run's
-windows looked at.
+"""The devices whose work was recorded: those of a profiler's trace, and those (or the CPU) of the
+profiling windows of a run.
 """
 
 from perfscope.analyzer.run.table_access import column, table
@@ -8,8 +8,9 @@ from perfscope.traces.trace import Trace
 
 
 def work_units(trace: Trace) -> list[Unit]:
-    """`units` of a recorded trace; of a recording of our own one for each process and device in its
-    windows, -1 for the CPU of a process without a device. Their span is that of the windows.
+    """Return `units` of a profiler's trace, else one for each process and device in the windows.
+
+    The device is -1 for the CPU of a process without a device. Their span is that of the windows.
     """
     if trace.has_profiled_work:
         return units(trace)
@@ -28,11 +29,11 @@ def work_units(trace: Trace) -> list[Unit]:
 
 
 def on_a_cpu(trace: Trace) -> bool:
-    """Does all of the work that was seen run on the CPU?"""
+    """Return whether all recorded work runs on the CPU."""
     found = work_units(trace)
-    return bool(found) and all(one.device == NO_DEVICE for one in found)
+    return bool(found) and all(unit.device == NO_DEVICE for unit in found)
 
 
 def rank_of_work(trace: Trace) -> dict[int, int]:
-    """The rank of each process that was seen at work."""
+    """Return the rank of each process whose work was recorded."""
     return {unit.process: unit.rank for unit in reversed(work_units(trace))}

@@ -1,61 +1,60 @@
-"""What bounds the run by the counters of its devices, which outrank what the host alone can
-tell.
-"""
+"""What bounds the run according to the counters of its devices, which outrank the host's budget."""
 
 from typing import Final
 
 from perfscope.analyzer.counters.counter_bound import CounterBound, counter_bound
 from perfscope.analyzer.counters.device_use import DeviceUse, device_use
 from perfscope.analyzer.counters.link_use import link_use
-from perfscope.analyzer.counters.lost_devices import losses
+from perfscope.analyzer.counters.lost_devices import device_losses
 from perfscope.analyzer.diagnosis import BoundBy
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.table_access import uses_device
 from perfscope.traces.trace import Trace
 
-BY_COUNTERS: Final = 0.7
-"""Confidence of what means over the window say: phases are not told apart in them."""
+CONFIDENCE: Final = 0.7
+"""Confidence of means over the window: they do not distinguish the phases of a step."""
+RESOURCES: Final = ("compute", "memory-bandwidth")
 
 
-def with_devices(bound: BoundBy, trace: Trace) -> BoundBy:
-    """The host's answer, or that of the devices where their counters carry one.
+def with_device_counters(bound: BoundBy, trace: Trace) -> BoundBy:
+    """Return `bound`, or what the counters of the devices show instead.
 
-    A device with kernels nearly all the time is what limits: by its memory or its arithmetic where
-    GPM says so, by its links where they are full. Kernels alone ("100 % utilisation") say nothing
-    of what limits them: then, and where the host only dispatches to a device that was not timed,
-    what looks like computation is not known.
+    A device that runs kernels nearly all the time limits the run: by its memory or its arithmetic
+    where GPM shows which, by its links where they are full. Kernels alone ("100 % utilization") do
+    not show what limits them. Then, and where the host only launches work on a device that was not
+    timed, what looks like computation is unknown.
     """
     uses = trace.fact(device_use)
     if trace.has_profiled_work or not uses:
         return bound
-    if any(lost.use is use for lost in trace.fact(losses) for use in uses):
-        return BoundBy(
-            "unknown", None, 0.0
-        )  # one of its devices is gone: what the others do is no answer
-    links = [one for one in trace.fact(link_use) if one.near_share >= LIMITS.explains]
-    if links:
-        return BoundBy("communication", round(max(one.near_share for one in links), 4), BY_COUNTERS)
-    told = busiest(trace.fact(counter_bound))
-    if told is not None:
-        return BoundBy(told.id, round(told.kernel_time_share or 0.0, 4), BY_COUNTERS)
-    if bound.id == "compute" and on_device(trace, uses):
+    if any(loss.use is use for loss in trace.fact(device_losses) for use in uses):
+        # One of the job's devices is gone: what the others do does not explain the run.
+        return BoundBy("unknown", None, 0.0)
+    near_shares = [link.near_share for link in trace.fact(link_use)]
+    fullest = max(near_shares, default=0.0)
+    if fullest >= LIMITS.explains:
+        return BoundBy("communication", round(fullest, 4), CONFIDENCE)
+    busiest = busiest_device(trace.fact(counter_bound))
+    if busiest is not None:
+        return BoundBy(busiest.id, round(busiest.kernel_time_share or 0.0, 4), CONFIDENCE)
+    if bound.id == "compute" and computes_on_device(trace, uses):
         return BoundBy("unknown", bound.share, 0.0)
     return bound
 
 
-def busiest(found: list[CounterBound]) -> CounterBound | None:
-    """The device whose memory or arithmetic is nearest to its ceiling, of those that work nearly
-    all the time.
+def busiest_device(found: list[CounterBound]) -> CounterBound | None:
+    """Return the device whose memory or arithmetic is nearest to its ceiling.
+
+    Only devices count that run kernels nearly all the time.
     """
-    bound = [
-        one
-        for one in found
-        if one.id in ("compute", "memory-bandwidth")
-        and (one.kernel_time_share or 0.0) >= LIMITS.busy_share
+    busy = [
+        bound
+        for bound in found
+        if bound.id in RESOURCES and (bound.kernel_time_share or 0.0) >= LIMITS.busy_share
     ]
-    return max(bound, key=lambda one: max(one.compute, one.memory), default=None)
+    return max(busy, key=lambda bound: max(bound.compute, bound.memory), default=None)
 
 
-def on_device(trace: Trace, uses: list[DeviceUse]) -> bool:
-    """Does the job compute on a device, as far as can be told?"""
+def computes_on_device(trace: Trace, uses: list[DeviceUse]) -> bool:
+    """Return whether the job is known to compute on a device."""
     return any(use.processes for use in uses) or uses_device(trace)

@@ -1,85 +1,92 @@
-"""A finding about a device as the findings make it: whose it is, over what time, and what it may
-cost at most.
-"""
+"""Findings about a device: its label, its window, its evidence, and the most that it can cost."""
+
+from typing import Final
 
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.counters.counter_bound import counter_bound
 from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Scope, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
+from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
-LANE = "devices"
+LANE: Final = "devices"
+MOST_LOST: Final = 0.95
+"""The largest share that a finding about a device claims: the remainder keeps speedups finite."""
 
 
-def no_devices(trace: Trace) -> str | None:
-    """Why nothing can be said of devices, None when the job uses one whose counters were read."""
+def no_devices(trace: Trace) -> Unmet | None:
+    """Return why no device can be checked, None when counters of a used one were read."""
     if table(trace, "device_counters") is None:
-        return f"device_counters: {trace.why_absent('device_counters')}"
-    if not trace.fact(all_devices):
-        return "no device was read"
-    if not trace.fact(device_use):
-        refused = [
-            one.facts.missing["processes"]
-            for one in trace.fact(all_devices)
-            if "processes" in one.facts.missing
-        ]
-        if refused:
-            return (
-                "which devices the job uses is not known: no list of the processes on them,"
-                f" because: {refused[0]}"
-            )
-        return "no process of the job is on any of this host's devices, as far as the driver says"
-    return None
+        return Unmet("no-driver", f"device_counters: {trace.why_absent('device_counters')}")
+    found = trace.fact(all_devices)
+    if not found:
+        return Unmet("no-device", "no device was read")
+    if trace.fact(device_use):
+        return None
+    refusals = [use.facts.missing["processes"] for use in found if "processes" in use.facts.missing]
+    if refusals:
+        return Unmet(
+            "not-permitted",
+            "which devices the job uses is unknown: the processes on them cannot be listed,"
+            f" because: {refusals[0]}",
+        )
+    return Unmet("no-device", "according to the driver no process of the job uses a device here")
 
 
-def called(use: DeviceUse, trace: Trace) -> str:
-    """`device 3 (NVIDIA H100)`, with its host where there are several."""
+def device_label(use: DeviceUse, trace: Trace) -> str:
+    """Return `device 3 (NVIDIA H100)`, with its host where there are several."""
     host = f" of {use.host}" if len(trace.manifests) > 1 else ""
     return f"device {use.device}{host} ({use.facts.name})"
 
 
-def rank_of(use: DeviceUse) -> int | None:
-    """The first rank on it."""
-    return use.ranks[0] if use.ranks else None
+def link_wait_ceiling(trace: Trace, use: DeviceUse, share: float) -> float:
+    """Return the most of `share` of the time that waiting for a link can cost.
 
-
-def at_most(trace: Trace, use: DeviceUse, share: float) -> float:
-    """A share of the time that waiting for a link may cost, less what the device's own work takes
-    at its ceilings (GPM).
+    The device's own work at its ceilings (GPM) cannot be waiting.
     """
-    told = next((one for one in trace.fact(counter_bound) if one.use is use), None)
-    return share if told is None else min(share, 1.0 - max(told.memory, told.compute))
+    bound = next((bound for bound in trace.fact(counter_bound) if bound.use is use), None)
+    return share if bound is None else min(share, 1.0 - max(bound.memory, bound.compute))
 
 
-def evidence(
+def device_evidence(
     use: DeviceUse,
     text: str,
     value: float | None,
     unit: str | None,
-    at: tuple[int, int] | None = None,
+    interval_ns: tuple[int, int] | None = None,
 ) -> Evidence:
-    """One fact about the device, over its window or over the stretch that shows it; its value
-    stands in the text too.
+    """Return one fact about the device, over its window or over `interval_ns`.
+
+    The text ends with the value.
     """
-    said = (
-        "not known"
-        if value is None
-        else percent(value)
-        if unit == "share"
-        else f"{digits(value)} {unit or ''}".strip()
-    )
-    begin, end = at if at is not None else (use.begin_ns, use.end_ns)
-    rounded = None if value is None else round(value, 4)
-    process = use.processes[0] if use.processes else None
+    if value is None:
+        shown = "unknown"
+    elif unit == "share":
+        shown = percent(value)
+    else:
+        shown = f"{digits(value)} {unit or ''}".strip()
+    begin_ns, end_ns = interval_ns if interval_ns is not None else (use.begin_ns, use.end_ns)
     return Evidence(
-        f"{text}: {said}", rounded, unit, begin, end, rank_of(use), process, LANE, use.device
+        text=f"{text}: {shown}",
+        value=None if value is None else round(value, 4),
+        unit=unit,
+        start_ns=begin_ns,
+        end_ns=end_ns,
+        process=use.processes[0] if use.processes else None,
+        lane=LANE,
+        device=use.device,
     )
 
 
-def finding(
+def scope_of_use(use: DeviceUse) -> Scope:
+    """Return what shares of the window of a device are shares of."""
+    return "steps" if use.over_steps else "run"
+
+
+def device_finding(
     use: DeviceUse,
     id: str,
     share: float,
@@ -89,25 +96,30 @@ def finding(
     evidence: list[Evidence],
     actions: list[Action],
     cause: str | None = None,
-    info: bool = False,
-    warns: bool = False,
+    is_info: bool = False,
+    has_no_loss: bool = False,
+    scope: Scope | None = None,
 ) -> Finding:
-    """A finding that costs at most this share of the window: of the gain only the ceiling is known.
+    """Return a finding that costs at most `share` of the device's window; the speedup is a ceiling.
 
-    `info`: it is only told of. `warns`: what it costs is not known, or nothing yet.
+    `is_info`: it is reported without a loss and without a warning. `has_no_loss`: its cost is
+    unknown, or it costs nothing yet.
     """
-    lost = 0.0 if info or warns else min(max(share, 0.0), 0.95)
+    lost = 0.0 if is_info or has_no_loss else min(max(share, 0.0), MOST_LOST)
+    speedup = None if is_info or has_no_loss else Speedup(None, None, round(1.0 / (1.0 - lost), 3))
     return Finding(
         id=id,
         cause=cause,
-        severity="info" if info else severity_of(lost, limits),
-        rank=rank_of(use),
+        severity="info" if is_info else severity_of(lost, limits),
         lost_s=round(lost * use.span_s, 4),
         share=round(lost, 4),
-        speedup=None if info or warns else Speedup(None, None, round(1.0 / (1.0 - lost), 3)),
+        speedup=speedup,
         headline=message.headline,
         explanation=message.explanation,
         caveat=message.caveat,
         evidence=evidence,
         actions=actions,
+        processes=list(use.processes),
+        devices=[use.device],
+        scope=scope if scope is not None else scope_of_use(use),
     )

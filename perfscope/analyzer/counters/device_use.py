@@ -1,5 +1,5 @@
-"""The devices of the hosts: which of them the job uses, for which ranks, and what their counters
-say over the steady steps.
+"""The devices of the hosts: which of them the job uses, for which ranks, and the means of their
+counters over the steady steps.
 """
 
 from dataclasses import dataclass, field
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.counters.series import device_series, mean, within
+from perfscope.analyzer.counters.series import device_series, rows_within, time_mean
 from perfscope.analyzer.run.host_load import window
+from perfscope.analyzer.run.steps import steady_steps
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.trace import Trace
@@ -16,11 +17,11 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """One device over [begin_ns, end_ns): the steady steps, or everything recorded.
+    """One device over [begin_ns, end_ns): the steady steps, or the whole recording without steps.
 
-    `ranks`: of the job's processes on it, in order. `certain` is False where the driver does not
-    say who uses a device and this is the only one. `means` are over time; `missing` says why of
-    what could not be read.
+    `processes` are the job's processes on it, `ranks` their ranks in order. `certain` is False
+    where the driver does not list processes and this is the only device. `means` are over time.
+    `over_steps`: the window is that of steady steps.
     """
 
     host: str
@@ -31,6 +32,7 @@ class DeviceUse:
     ranks: tuple[int, ...]
     certain: bool
     means: dict[str, float] = field(default_factory=dict)
+    over_steps: bool = False
 
     @property
     def device(self) -> int:
@@ -39,62 +41,82 @@ class DeviceUse:
 
     @property
     def span_s(self) -> float:
-        """Length of the window, seconds."""
+        """Length of the window, in seconds."""
         return (self.end_ns - self.begin_ns) / 1e9
 
+    @property
+    def window_ns(self) -> tuple[int, int]:
+        """The window, (begin, end) in ns."""
+        return self.begin_ns, self.end_ns
+
+    def readings(self, trace: Trace, name: str) -> pd.DataFrame:
+        """Return the rows of `device_series` of one of its counters in its window."""
+        series = trace.fact(device_series)
+        return rows_within(series, self.host, self.device, name, self.window_ns)
+
     def why_missing(self, *names: str) -> str:
-        """Why none of these counters was read, `not measurable on this device, because ...`."""
-        reasons = self.facts.missing
-        told = next(
-            (why for name, why in reasons.items() if any(one in name for one in names)),
-            "it was not read",
-        )
-        return f"not measurable on this device ({self.facts.name}), because: {told}"
+        """Return why none of these counters was read."""
+        reasons = self.facts.missing.items()
+        matching = (why for counter, why in reasons if any(name in counter for name in names))
+        reason = next(matching, "it was not read")
+        return f"not measurable on this device ({self.facts.name}), because: {reason}"
 
 
 def all_devices(trace: Trace) -> list[DeviceUse]:
-    """Every device of every host of the recording, in order; empty where none was read."""
+    """Return every device of every host of the recording, in order; empty where none was read."""
+    return [
+        use_of_device(trace, manifest.host, facts, len(manifest.devices))
+        for manifest in trace.manifests
+        for facts in manifest.devices
+    ]
+
+
+def use_of_device(trace: Trace, host: str, facts: DeviceFacts, devices: int) -> DeviceUse:
+    """Return one of the `devices` of a host, with the means of its counters."""
+    begin_ns, end_ns = window(trace)
     series = trace.fact(device_series)
-    begin, end = window(trace)
-    found = []
-    for manifest in trace.manifests:
-        for facts in manifest.devices:
-            own = series[(series["host"] == manifest.host) & (series["device"] == facts.device)]
-            processes, certain = users(trace, manifest.host, facts, len(manifest.devices))
-            names = own["name"].unique().tolist()
-            means = {
-                n: mean(within(own, manifest.host, facts.device, n, begin, end)) for n in names
-            }
-            known = {name: value for name, value in means.items() if value is not None}
-            ranks = ranks_of(trace, processes)
-            found.append(
-                DeviceUse(manifest.host, facts, begin, end, processes, ranks, certain, known)
-            )
-    return found
+    of_device = series[(series["host"] == host) & (series["device"] == facts.device)]
+    means = {}
+    for name in of_device["name"].unique().tolist():
+        rows = rows_within(of_device, host, facts.device, name, (begin_ns, end_ns))
+        mean = time_mean(rows)
+        if mean is not None:
+            means[name] = mean
+    processes, certain = processes_on_device(trace, host, facts, devices)
+    return DeviceUse(
+        host,
+        facts,
+        begin_ns,
+        end_ns,
+        processes,
+        ranks_of_processes(trace, processes),
+        certain,
+        means,
+        over_steps=bool(len(trace.fact(steady_steps))),
+    )
 
 
 def device_use(trace: Trace) -> list[DeviceUse]:
-    """The devices that the job uses; a MIG instance stands for its whole device."""
-    return [one for one in trace.fact(all_devices) if one.processes or not one.certain]
+    """Return the devices that the job uses; a MIG instance counts as its whole device."""
+    return [use for use in trace.fact(all_devices) if use.processes or not use.certain]
 
 
-def users(
+def processes_on_device(
     trace: Trace, host: str, facts: DeviceFacts, devices: int
 ) -> tuple[tuple[int, ...], bool]:
-    """Codes of the job's processes on a device, and whether the driver says so."""
+    """Return the codes of the job's processes on a device, and whether the driver lists them."""
     listed = table(trace, "device_processes")
-    if listed is not None and len(listed):
-        own = listed[
-            (listed["host"] == host) & (listed["device"] == facts.device) & (listed["process"] >= 0)
-        ]
-        return tuple(int(code) for code in np.unique(column(own, "process"))), True
-    return (), devices > 1
+    if listed is None or not len(listed):
+        return (), devices > 1
+    of_device = (listed["host"] == host) & (listed["device"] == facts.device)
+    of_job = listed[of_device & (listed["process"] >= 0)]
+    return tuple(int(code) for code in np.unique(column(of_job, "process"))), True
 
 
-def ranks_of(trace: Trace, processes: tuple[int, ...]) -> tuple[int, ...]:
-    """The ranks of these processes."""
+def ranks_of_processes(trace: Trace, processes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the ranks of these processes, in order."""
     rows = table(trace, "processes")
     if rows is None:
         return ()
-    own: pd.DataFrame = rows[rows["process"].isin(processes) & (rows["role"] == "main")]
-    return tuple(int(rank) for rank in np.unique(column(own, "rank")))
+    mains = rows[rows["process"].isin(processes) & (rows["role"] == "main")]
+    return tuple(int(rank) for rank in np.unique(column(mains, "rank")))

@@ -1,136 +1,149 @@
-"""What the findings about full links share: which link is full, why one cannot be cleared, and the
-finding itself.
-"""
+"""The finding about a link that byte counters show to be full: NVLink, PCIe or network."""
+
+from typing import Final
 
 from perfscope.analyzer.budget.critical_rank import severity_of
-from perfscope.analyzer.counters.device_finding import LANE, at_most, called, no_devices, rank_of
+from perfscope.analyzer.counters.device_finding import (
+    LANE,
+    MOST_LOST,
+    device_label,
+    link_wait_ceiling,
+    no_devices,
+    scope_of_use,
+)
 from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.counters.link_use import NEVER_CLEARED, LinkUse, link_use
 from perfscope.analyzer.counters.pcie_links import NOT_READ, pcie_links
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
+from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
-GB = 1e9
+BYTES_PER_GB: Final = 1e9
+COUNTER: Final = {"nvlink": "nvlink_tx_bytes", "pcie": "pcie_tx_bytes"}
+"""The counter whose absence is explained, by kind of link."""
 
 
-MISSING = {"nvlink": "nvlink_tx_bytes", "pcie": "pcie_tx_bytes"}
+def unclear_counters(trace: Trace, kind: str, limits: Limits) -> Unmet | None:
+    """Return why counters cannot show a full link of `kind` (nvlink, pcie, network).
 
-
-def why_not(trace: Trace, kind: str, limits: Limits) -> str | None:
-    """Why nothing can be said of links of this kind (nvlink, pcie, network); of links that were not
-    seen full nothing can.
+    Links that were not seen full are unclear too: counters that average bursts never clear a link.
     """
     if kind == "network":
         if table(trace, "network_counters") is None:
-            return f"network_counters: {trace.why_absent('network_counters')}"
+            reason = f"network_counters: {trace.why_absent('network_counters')}"
+            return Unmet("no-device", reason)
     else:
-        reason = no_devices(trace)
-        if reason is not None:
-            return reason
+        unmet = no_devices(trace)
+        if unmet is not None:
+            return unmet
     uses = trace.fact(device_use)
     if kind == "nvlink" and not any(use.facts.links for use in uses):
-        return "the devices of the job have no NVLink that is up"
-    if not any(link.kind == kind for link in trace.fact(link_use)):
-        if kind == "pcie" and not trace.fact(pcie_links):
-            return NOT_READ
-        unknown = "the kernel says of no network port how fast it is"
-        return unknown if kind == "network" else uses[0].why_missing(MISSING[kind])
-    return not_full(trace, kind, limits)
-
-
-def detect(
-    trace: Trace, kind: str, id: str, limits: Limits, *, title: str, actions: list[Action]
-) -> Finding | None:
-    """The finding about the fullest link of this kind, None when none was full."""
-    link = fullest(trace, kind, limits)
-    return (
-        None
-        if link is None
-        else of_full_link(trace, link, id, limits, title=title, actions=actions)
-    )
+        return Unmet("no-device", "the devices of the job have no NVLink that is up")
+    if any(link.kind == kind for link in trace.fact(link_use)):
+        return not_full(trace, kind, limits)
+    if kind == "pcie" and not trace.fact(pcie_links):
+        return Unmet("other", NOT_READ)
+    if kind == "network":
+        return Unmet("other", "the kernel reports the rate of no network port")
+    return Unmet("other", uses[0].why_missing(COUNTER[kind]))
 
 
 def fullest(trace: Trace, kind: str, limits: Limits) -> LinkUse | None:
-    """The link of this kind that was near its peak longest, None when none was for long enough."""
+    """Return the link of this kind that was near its peak longest, None when none was full."""
     full = [
-        one
-        for one in trace.fact(link_use)
-        if one.kind == kind and one.near_share >= limits.full_link_share
+        link
+        for link in trace.fact(link_use)
+        if link.kind == kind and link.near_share >= limits.full_link_share
     ]
-    return max(full, key=lambda one: (one.near_share, one.share_of_peak), default=None)
+    return max(full, key=lambda link: (link.near_share, link.share_of_peak), default=None)
 
 
-def not_full(trace: Trace, kind: str, limits: Limits) -> str | None:
-    """Why nothing is said of links that were not seen full."""
-    links = [one for one in trace.fact(link_use) if one.kind == kind]
+def not_full(trace: Trace, kind: str, limits: Limits) -> Unmet | None:
+    """Return why links that were not seen full cannot be cleared, None when one was full."""
     if fullest(trace, kind, limits) is not None:
         return None
-    most = max(links, key=lambda one: (not one.believed, one.share_of_peak))
-    if not most.believed:
-        nominal = " (that of a virtual port is nominal)" if kind == "network" else ""
-        return (
-            f"{most.name} counted {digits(most.most_bytes_per_s / GB)} GB/s, more than the"
-            f" {digits(most.peak_bytes_per_s / GB)} GB/s that {most.path} can carry: the counter or"
-            f" the peak is wrong{nominal}"
-        )
-    return (
-        f"{most.name} carried {percent(most.share_of_peak)} of its peak"
-        f" ({digits(most.peak_bytes_per_s / GB)} GB/s): "
-        + NEVER_CLEARED.format(hz=most.readings_per_s)
+    links = [link for link in trace.fact(link_use) if link.kind == kind]
+    most = max(links, key=lambda link: (not link.believed, link.share_of_peak))
+    peak = digits(most.peak_bytes_per_s / BYTES_PER_GB)
+    if most.believed:
+        cannot_clear = NEVER_CLEARED.format(hz=most.readings_per_s)
+        carried = f"{most.name} carried {percent(most.share_of_peak)} of its peak ({peak} GB/s)"
+        return Unmet("other", f"{carried}: {cannot_clear}")
+    nominal = " (that of a virtual port is nominal)" if kind == "network" else ""
+    counted = digits(most.most_bytes_per_s / BYTES_PER_GB)
+    return Unmet(
+        "other",
+        f"{most.name} counted {counted} GB/s, more than the {peak} GB/s that {most.path} can carry:"
+        f" the counter or the peak is wrong{nominal}",
     )
 
 
-def of_full_link(
+def full_link_finding(
     trace: Trace, link: LinkUse, id: str, limits: Limits, *, title: str, actions: list[Action]
 ) -> Finding:
-    """The finding: the time in which the link was full is the most that it can cost."""
+    """Return the finding: the time in which the link was full is the most that it can cost."""
     use = link.use
-    share = min(link.near_share if use is None else at_most(trace, use, link.near_share), 0.95)
-    where = called(use, trace) if use is not None else link.name
-    begin, end = link.full if link.full is not None else trace.span_ns
-    span_s = use.span_s if use is not None else (trace.span_ns[1] - trace.span_ns[0]) / 1e9
-    rank = rank_of(use) if use is not None else None
-    process = use.processes[0] if use is not None and use.processes else None
-    device = use.device if use is not None else None
-
-    def fact(text: str, rate: float, at: tuple[int, int] = (begin, end)) -> Evidence:
-        return Evidence(
-            f"{text}: {digits(rate / GB)} GB/s",
-            round(rate / GB, 3),
-            "GB/s",
-            *at,
-            rank,
-            process,
-            LANE,
-            device,
-        )
-
-    whole = (use.begin_ns, use.end_ns) if use is not None else trace.span_ns
+    near_share = link.near_share if use is None else link_wait_ceiling(trace, use, link.near_share)
+    share = min(near_share, MOST_LOST)
+    label = device_label(use, trace) if use is not None else link.name
+    begin_ns, end_ns = window_of_link(trace, link)
+    near = digits(link.near_bytes_per_s / BYTES_PER_GB)
+    peak = digits(link.peak_bytes_per_s / BYTES_PER_GB)
     return Finding(
         id=id,
         cause=None,
         severity=severity_of(share, limits),
-        rank=rank,
-        lost_s=round(share * span_s, 4),
+        lost_s=round(share * (end_ns - begin_ns) / 1e9, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / (1.0 - share), 3)),
         headline=(
-            f"{title}: {where} is near the peak of {link.path} {percent(link.near_share)} of the"
+            f"{title}: {label} is near the peak of {link.path} {percent(link.near_share)} of the"
             " time"
         ),
-        explanation=(
-            f"It moves {digits(link.near_bytes_per_s / GB)} of {digits(link.peak_bytes_per_s / GB)}"
-            " GB/s in one direction then."
-        ),
-        evidence=[
-            fact("while near the peak", link.near_bytes_per_s),
-            fact("out, over the whole time", link.tx_bytes_per_s, whole),
-            fact("in, over the whole time", link.rx_bytes_per_s, whole),
-            fact("the most in one reading", link.most_bytes_per_s),
-            fact(f"peak in each direction ({link.source}; {link.path})", link.peak_bytes_per_s),
-        ],
+        explanation=f"It moves {near} of {peak} GB/s in one direction then.",
+        evidence=rates_of_link(trace, link),
         actions=actions,
+        processes=[] if use is None else list(use.processes),
+        devices=[] if use is None else [use.device],
+        scope="run" if use is None else scope_of_use(use),
+    )
+
+
+def window_of_link(trace: Trace, link: LinkUse) -> tuple[int, int]:
+    """Return the window that the rates of a link are over, in ns."""
+    return trace.span_ns if link.use is None else (link.use.begin_ns, link.use.end_ns)
+
+
+def rates_of_link(trace: Trace, link: LinkUse) -> list[Evidence]:
+    """Return the rates of the link while it is full and over its window, and its peak."""
+    window_ns = window_of_link(trace, link)
+    full_ns = link.full if link.full is not None else trace.span_ns
+    peak = f"peak in each direction ({link.source}; {link.path})"
+    return [
+        link_rate(link, "while near the peak", link.near_bytes_per_s, full_ns),
+        link_rate(link, "out, over the whole time", link.tx_bytes_per_s, window_ns),
+        link_rate(link, "in, over the whole time", link.rx_bytes_per_s, window_ns),
+        link_rate(link, "the most in one reading", link.most_bytes_per_s, full_ns),
+        link_rate(link, peak, link.peak_bytes_per_s, full_ns),
+    ]
+
+
+def link_rate(
+    link: LinkUse, text: str, bytes_per_s: float, interval_ns: tuple[int, int]
+) -> Evidence:
+    """Return one rate of a link as evidence."""
+    use = link.use
+    rate = bytes_per_s / BYTES_PER_GB
+    return Evidence(
+        text=f"{text}: {digits(rate)} GB/s",
+        value=round(rate, 3),
+        unit="GB/s",
+        start_ns=interval_ns[0],
+        end_ns=interval_ns[1],
+        process=use.processes[0] if use is not None and use.processes else None,
+        lane=LANE,
+        device=use.device if use is not None else None,
     )

@@ -1,6 +1,7 @@
-"""Device and host side by side: how much of the time each works, from outside."""
+"""Host and device at the same time: how much of the time each is busy, observed from outside."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -8,14 +9,18 @@ from perfscope.analyzer.counters.device_use import DeviceUse, device_use
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
-FEWEST: int = 10
-"""States of a thread below which a share of them says little."""
+FEWEST_STATES: Final = 10
+"""State samples of a thread below which a share of them is not used."""
+BUSY_STATES: Final = ("running", "gil")
+"""States in which the thread runs, or waits for a core or the GIL."""
 
 
 @dataclass(frozen=True)
 class HostAndDevice:
-    """Shares of the window, 0..1: `device_busy` with any kernel on the device, `host_busy` with the
-    main thread of the first of its processes running or waiting for a core or the GIL.
+    """Shares of the window, 0..1.
+
+    `device_busy`: any kernel runs on the device. `host_busy`: the main thread of the first of its
+    processes runs, or waits for a core or the GIL.
     """
 
     use: DeviceUse
@@ -24,32 +29,32 @@ class HostAndDevice:
 
 
 def host_and_device(trace: Trace) -> list[HostAndDevice]:
-    """One for each device of the job of which both are known."""
+    """Return each device of the job for which both shares are known."""
     found = []
     for use in trace.fact(device_use):
-        busy, host = use.means.get("kernel_time_share"), host_busy(trace, use)
-        if busy is not None and host is not None:
-            found.append(HostAndDevice(use, busy, host))
+        device_busy, host_busy = use.means.get("kernel_time_share"), main_thread_busy(trace, use)
+        if device_busy is not None and host_busy is not None:
+            found.append(HostAndDevice(use, device_busy, host_busy))
     return found
 
 
-def host_busy(trace: Trace, use: DeviceUse) -> float | None:
-    """The share of states that are no wait for something else."""
+def main_thread_busy(trace: Trace, use: DeviceUse) -> float | None:
+    """Return the share of state samples in which the main thread is busy, None with too few."""
     states = table(trace, "thread_states")
     if states is None or not use.processes:
         return None
     ts = column(states, "ts")
-    inside = (
-        (column(states, "process") == use.processes[0]) & (ts >= use.begin_ns) & (ts < use.end_ns)
-    )
-    own = states["state"][inside].astype(str)
-    return float(np.mean(own.isin(("running", "gil")))) if len(own) >= FEWEST else None
+    in_window = (ts >= use.begin_ns) & (ts < use.end_ns)
+    of_process = column(states, "process") == use.processes[0]
+    seen = states["state"][of_process & in_window].astype(str)
+    return float(np.mean(seen.isin(BUSY_STATES))) if len(seen) >= FEWEST_STATES else None
 
 
 def idle_share(trace: Trace, process: int) -> float | None:
-    """The share of the steady steps in which no kernel ran on any device of a process; None where
-    that was not read.
+    """Return the share of the steady steps in which no device of a process runs a kernel.
+
+    None where that was not read for all of its devices.
     """
-    own = [use for use in trace.fact(device_use) if process in use.processes or not use.certain]
-    busy = [use.means["kernel_time_share"] for use in own if "kernel_time_share" in use.means]
-    return 1.0 - max(busy) if busy and len(busy) == len(own) else None
+    uses = [use for use in trace.fact(device_use) if process in use.processes or not use.certain]
+    busy = [use.means["kernel_time_share"] for use in uses if "kernel_time_share" in use.means]
+    return 1.0 - max(busy) if busy and len(busy) == len(uses) else None

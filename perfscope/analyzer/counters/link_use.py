@@ -1,50 +1,61 @@
-"""How full the links in use were: NVLink and PCIe of each device of the job, and the network ports,
-against their peaks.
+"""The use of the links: NVLink and PCIe of each device of the job, and the network ports, against
+their peaks.
 
-A counter that is read a few times a second averages bursts away: it can show that a link was full,
-never that it was not.
+A counter that is read a few times per second averages bursts away: it can show that a link was
+full, never that it was not.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
-from perfscope.analyzer.counters.network_ports import SOURCE, rates_of
-from perfscope.analyzer.counters.pcie_links import PcieLink, pcie_links, peak_at
-from perfscope.analyzer.counters.series import (
-    device_series,
-    longest_at,
-    mean,
-    share_of_time,
-    within,
+from perfscope.analyzer.counters.network_ports import SOURCE, rates_of_port
+from perfscope.analyzer.counters.pcie_links import (
+    Floats,
+    PcieLink,
+    pcie_links,
+    peak_at_readings,
 )
+from perfscope.analyzer.counters.series import longest_stretch, share_of_time, time_mean
 from perfscope.analyzer.hardware.link_generations import PCIE_SOURCE, nvlink_bytes_per_s
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.device_facts import LinkFacts, PortFacts
 from perfscope.traces.trace import Trace
 
-Floats = NDArray[np.float64]
 SWITCH: Final = "switch"
 NEVER_CLEARED: Final = (
-    "no stretch near the peak was seen in counters that are read {hz:.2g} times a second; they"
+    "no stretch near the peak was seen in counters that are read {hz:.2g} times per second; they"
     " average bursts away, so that cannot clear it"
 )
 
 
 @dataclass(frozen=True)
-class LinkUse:
-    """A link over the window of its device: bytes a second in each direction, `near_share` of the
-    time within reach of the peak.
+class LinkIdentity:
+    """Which link it is: `kind` nvlink, pcie or network, and its peak in each direction.
 
-    `kind`: nvlink, pcie or network. `path` says which links were counted. `near_bytes_per_s` is the
-    fuller direction's mean while near the peak, `full` the longest stretch of that, ns. Not
-    `believed`: more was counted than the peak, so that one of the two is wrong, and `near_share` is
-    0.
+    `path` says which links were counted, `source` where the peak is from.
+    """
+
+    kind: str
+    host: str
+    name: str
+    use: DeviceUse | None
+    peak_bytes_per_s: float
+    source: str
+    path: str
+
+
+@dataclass(frozen=True)
+class LinkUse:
+    """A link over the window of its device: bytes per second in each direction.
+
+    `near_share` is the share of the time near the peak, `near_bytes_per_s` the mean of the fuller
+    direction then, `full` the longest stretch of it in ns. Where not `believed`, more was counted
+    than the peak, so that one of the two is wrong, and `near_share` is 0. The first fields are
+    those of LinkIdentity.
     """
 
     kind: str
@@ -70,162 +81,146 @@ class LinkUse:
 
 
 def link_use(trace: Trace) -> list[LinkUse]:
-    """One for each link of the job's devices whose peak and traffic are both known."""
+    """Return each link of the job's devices whose peak and traffic are both known."""
     uses = trace.fact(device_use)
-    found = [nvlink(trace, use, uses) for use in uses]
-    found += [pcie(trace, link) for link in trace.fact(pcie_links)]
+    found = [nvlink_use(trace, use, uses) for use in uses]
+    found += [pcie_use(trace, link) for link in trace.fact(pcie_links)]
     found += [
-        network(trace, manifest.host, port)
+        network_use(trace, manifest.host, port)
         for manifest in trace.manifests
         for port in manifest.ports
     ]
-    return [one for one in found if one is not None]
+    return [link for link in found if link is not None]
 
 
-def network(trace: Trace, host: str, port: PortFacts) -> LinkUse | None:
-    """A port whose rate the kernel says."""
+def network_use(trace: Trace, host: str, port: PortFacts) -> LinkUse | None:
+    """Return the use of a port whose rate the kernel reports."""
     if port.bytes_per_s <= 0:
         return None
-    ways = rates_of(trace, host, port.port)
-    return summed_up(
-        "network",
-        host,
-        f"port {port.port}",
-        None,
-        port.bytes_per_s,
-        SOURCE,
-        f"port {port.port}",
-        ways,
+    name = f"port {port.port}"
+    identity = LinkIdentity("network", host, name, None, port.bytes_per_s, SOURCE, name)
+    return use_by_rates(identity, rates_of_port(trace, host, port.port))
+
+
+def pcie_use(trace: Trace, link: PcieLink) -> LinkUse | None:
+    """Return the use of a PCIe link, each reading against what it could carry then."""
+    use = link.use
+    identity = LinkIdentity(
+        kind="pcie",
+        host=use.host,
+        name=f"device {use.device}",
+        use=use,
+        peak_bytes_per_s=link.now_bytes_per_s,
+        source=PCIE_SOURCE,
+        path=link.now,
     )
+    directions = rates_of_device(trace, use, "pcie")
+    peaks = [peak_at_readings(trace, link, rows) for rows in directions]
+    return use_by_rates(identity, directions, peaks)
 
 
-def pcie(trace: Trace, link: PcieLink) -> LinkUse | None:
-    """Each reading against what the link could carry then."""
-    ways = rates(trace, link.use, "pcie")
-    peaks = [peak_at(trace, link, one) for one in ways]
-    return summed_up(
-        "pcie",
-        link.use.host,
-        f"device {link.use.device}",
-        link.use,
-        link.now_bytes_per_s,
-        PCIE_SOURCE,
-        link.now,
-        ways,
-        peaks,
-    )
-
-
-def nvlink(trace: Trace, use: DeviceUse, uses: list[DeviceUse]) -> LinkUse | None:
-    """The links to the other devices of the job; to a switch all of them lead there."""
-    links, path = links_in_use(use, [*uses, *occupied(trace)])
+def nvlink_use(trace: Trace, use: DeviceUse, uses: list[DeviceUse]) -> LinkUse | None:
+    """Return the use of the links to the other devices of the job; all links lead to a switch."""
+    links, path = links_in_use(use, [*uses, *occupied_devices(trace)])
     peaks = [nvlink_bytes_per_s(link.generation, link.bytes_per_s) for link in links]
     known = [peak for peak in peaks if peak is not None]
     if not known or len(known) < len(peaks):
         return None
-    return of_counters(trace, use, "nvlink", sum(rate for rate, _ in known), known[0][1], path)
+    identity = LinkIdentity(
+        kind="nvlink",
+        host=use.host,
+        name=f"device {use.device}",
+        use=use,
+        peak_bytes_per_s=sum(rate for rate, _ in known),
+        source=known[0][1],
+        path=path,
+    )
+    return use_by_rates(identity, rates_of_device(trace, use, "nvlink"))
 
 
-def occupied(trace: Trace) -> list[DeviceUse]:
-    """Devices with anybody's process, as far as it is known: ranks that were not recorded may talk
-    to ours, and the counters are of all links.
+def occupied_devices(trace: Trace) -> list[DeviceUse]:
+    """Return the devices that run any process, as far as that is known.
+
+    Ranks that were not recorded may communicate with the job's devices, and counters are of all
+    links.
     """
     listed = table(trace, "device_processes")
-    rows = (
-        ()
-        if listed is None
-        else zip(listed["host"].astype(str), column(listed, "device").tolist(), strict=True)
-    )
-    who = set(rows)
+    occupied: set[tuple[str, int]] = set()
+    if listed is not None:
+        hosts = listed["host"].astype(str)
+        occupied = set(zip(hosts, column(listed, "device").tolist(), strict=True))
     return [
-        one
-        for one in trace.fact(all_devices)
-        if (one.host, one.device) in who or "processes" in one.facts.missing
+        use
+        for use in trace.fact(all_devices)
+        if (use.host, use.device) in occupied or "processes" in use.facts.missing
     ]
 
 
 def links_in_use(use: DeviceUse, uses: list[DeviceUse]) -> tuple[list[LinkFacts], str]:
-    """The links between a device and these others of its host, and how to say so."""
+    """Return the links between a device and these others of its host, and a text for them."""
     links = use.facts.links
-    if any(link.peer == SWITCH for link in links):
-        through = [link for link in links if link.peer == SWITCH]
-        return through, f"{len(through)} links to the switch"
-    mates = {one.facts.bus_id for one in uses if one.host == use.host and one.device != use.device}
-    between = [link for link in links if link.peer_bus_id in mates]
+    to_switch = [link for link in links if link.peer == SWITCH]
+    if to_switch:
+        return to_switch, f"{len(to_switch)} links to the switch"
+    others = [other for other in uses if other.host == use.host and other.device != use.device]
+    bus_ids = {other.facts.bus_id for other in others}
+    between = [link for link in links if link.peer_bus_id in bus_ids]
     if between:
         return between, f"{len(between)} of {len(links)} links, those to the other devices in use"
     return links, f"all {len(links)} links"
 
 
-def of_counters(
-    trace: Trace, use: DeviceUse, kind: str, peak: float, source: str, path: str
+def rates_of_device(trace: Trace, use: DeviceUse, kind: str) -> list[pd.DataFrame]:
+    """Return [out, in] of a device's links of this kind over its window."""
+    return [use.readings(trace, f"{kind}_{way}_bytes_per_s") for way in ("tx", "rx")]
+
+
+def use_by_rates(
+    identity: LinkIdentity, directions: list[pd.DataFrame], peaks: list[Floats] | None = None
 ) -> LinkUse | None:
-    """The link as the counters of its device say; None where there are none of it."""
-    return summed_up(
-        kind, use.host, f"device {use.device}", use, peak, source, path, rates(trace, use, kind)
-    )
+    """Return the use of one link from the rates of its two directions.
 
-
-def rates(trace: Trace, use: DeviceUse, kind: str) -> list[pd.DataFrame]:
-    """[out, in] of a link of this kind over the window of its device."""
-    series = trace.fact(device_series)
-    return [
-        within(series, use.host, use.device, f"{kind}_{way}_bytes_per_s", use.begin_ns, use.end_ns)
-        for way in ("tx", "rx")
-    ]
-
-
-def summed_up(
-    kind: str,
-    host: str,
-    name: str,
-    use: DeviceUse | None,
-    peak: float,
-    source: str,
-    path: str,
-    ways: list[pd.DataFrame],
-    peaks: list[Floats] | None = None,
-) -> LinkUse | None:
-    """The figures of one link from the rates of its two directions; `peaks`: of each reading, where
-    they differ.
+    `peaks` are the peaks at each reading, where they differ. None without readings.
     """
-    if not all(len(one) for one in ways):
+    if not all(len(rows) for rows in directions):
         return None
-    parts = [
-        one.assign(value=one["value"] / (peaks[at] if peaks else peak))
-        for at, one in enumerate(ways)
+    peak = identity.peak_bytes_per_s
+    shares = [
+        rows.assign(value=rows["value"] / (peaks[number] if peaks else peak))
+        for number, rows in enumerate(directions)
     ]
-    beyond = max(share_of_time(one, LIMITS.impossible_link) for one in parts)
-    kept = [one["value"] < LIMITS.impossible_link for one in parts]
-    if beyond < LIMITS.full_link_share:  # a counter that jumped: what else was read stands
-        parts, ways = (
-            [one[own] for one, own in zip(both, kept, strict=True)] for both in (parts, ways)
-        )
-    if not all(len(one) for one in ways):
+    beyond = max(share_of_time(rows, LIMITS.impossible_link) for rows in shares)
+    believed = beyond < LIMITS.full_link_share
+    if believed:
+        # A counter that jumped: the other readings are valid.
+        possible = [rows["value"] < LIMITS.impossible_link for rows in shares]
+        shares = [rows[kept] for rows, kept in zip(shares, possible, strict=True)]
+        directions = [rows[kept] for rows, kept in zip(directions, possible, strict=True)]
+    if not all(len(rows) for rows in directions):
         return None
-    most = max(
-        range(len(parts)),
-        key=lambda at: (share_of_time(parts[at], LIMITS.near_link_peak), mean(parts[at]) or 0.0),
-    )
-    fuller = parts[most]
-    near = ways[most][fuller["value"] >= LIMITS.near_link_peak]
-    span_s = float(fuller["span"].sum()) / 1e9
+    fuller = max(range(len(shares)), key=lambda number: fullness(shares[number]))
+    is_near = shares[fuller]["value"] >= LIMITS.near_link_peak
+    span_s = float(shares[fuller]["span"].sum()) / 1e9
+    near_share = share_of_time(shares[fuller], LIMITS.near_link_peak) if believed else 0.0
     return LinkUse(
-        kind=kind,
-        host=host,
-        name=name,
-        use=use,
+        kind=identity.kind,
+        host=identity.host,
+        name=identity.name,
+        use=identity.use,
         peak_bytes_per_s=peak,
-        source=source,
-        path=path,
-        tx_bytes_per_s=mean(ways[0]) or 0.0,
-        rx_bytes_per_s=mean(ways[1]) or 0.0,
-        most_bytes_per_s=float(np.max([one["value"].max() for one in ways])),
-        near_bytes_per_s=mean(near) or 0.0,
-        near_share=(
-            share_of_time(fuller, LIMITS.near_link_peak) if beyond < LIMITS.full_link_share else 0.0
-        ),
-        believed=beyond < LIMITS.full_link_share,
-        full=longest_at(fuller, LIMITS.near_link_peak),
-        readings_per_s=len(fuller) / span_s if span_s > 0 else 0.0,
+        source=identity.source,
+        path=identity.path,
+        tx_bytes_per_s=time_mean(directions[0]) or 0.0,
+        rx_bytes_per_s=time_mean(directions[1]) or 0.0,
+        most_bytes_per_s=max(float(rows["value"].max()) for rows in directions),
+        near_bytes_per_s=time_mean(directions[fuller][is_near]) or 0.0,
+        near_share=near_share,
+        believed=believed,
+        full=longest_stretch(shares[fuller], LIMITS.near_link_peak),
+        readings_per_s=len(shares[fuller]) / span_s if span_s > 0 else 0.0,
     )
+
+
+def fullness(shares: pd.DataFrame) -> tuple[float, float]:
+    """Return how long a direction is near its peak, and its mean share of it."""
+    return share_of_time(shares, LIMITS.near_link_peak), time_mean(shares) or 0.0

@@ -1,4 +1,4 @@
-"""Devices that stopped answering while they were read."""
+"""Devices that stopped answering while their counters were read."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,11 @@ from perfscope.traces.trace import Trace
 
 
 @dataclass(frozen=True)
-class Loss:
-    """One device, and from when until when it did not answer; `recorded_ns` is the span of all
-    devices' readings.
+class DeviceLoss:
+    """One device, and the interval in which it did not answer.
+
+    `recorded_ns` is the span of all devices' readings. `xids` are the critical errors that the
+    driver reported for it: (when in ns, code).
     """
 
     use: DeviceUse
@@ -18,9 +20,7 @@ class Loss:
     end_ns: int
     recorded_ns: tuple[int, int]
     reason: str
-    xids: tuple[
-        tuple[int, int], ...
-    ]  # (when, code) of the critical errors that the driver reported of it
+    xids: tuple[tuple[int, int], ...]
 
     @property
     def after_s(self) -> float:
@@ -29,29 +29,37 @@ class Loss:
 
     @property
     def dur_s(self) -> float:
-        """For how long it did not answer, seconds."""
+        """Seconds for which it did not answer."""
         return (self.end_ns - self.begin_ns) / 1e9
 
 
-def losses(trace: Trace) -> list[Loss]:
-    """Every time a single device did not answer, in order; times at which no device did are the
-    driver's and left out.
+def device_losses(trace: Trace) -> list[DeviceLoss]:
+    """Return each time a single device did not answer, in order.
+
+    Intervals in which no device answered are the driver's and are left out.
     """
     gaps, counters = table(trace, "device_gaps"), table(trace, "device_counters")
     if gaps is None or counters is None or not len(counters):
         return []
     ts = column(counters, "ts")
+    first_ns, last_ns = int(ts.min()), int(ts.max())
     found = []
     for use in trace.fact(all_devices):
-        own = gaps[(gaps["host"] == use.host) & (gaps["device"] == use.device)]
-        mine = counters[
-            (counters["host"] == use.host)
-            & (counters["device"] == use.device)
-            & (counters["name"] == "xid")
-        ]
-        xids = tuple((int(row["ts"]), int(row["value"])) for row in mine.to_dict("records"))
-        for row in own.to_dict("records"):
-            begin, end = int(row["ts"]), int(row["ts"] + row["dur"])
-            recorded = min(int(ts.min()), begin), max(int(ts.max()), end)
-            found.append(Loss(use, begin, end, recorded, str(row["reason"]), xids))
-    return sorted(found, key=lambda one: one.begin_ns)
+        of_device = (gaps["host"] == use.host) & (gaps["device"] == use.device)
+        for row in gaps[of_device].to_dict("records"):
+            begin_ns = int(row["ts"])
+            end_ns = begin_ns + int(row["dur"])
+            recorded_ns = min(first_ns, begin_ns), max(last_ns, end_ns)
+            xids, reason = reported_xids(trace, use), str(row["reason"])
+            found.append(DeviceLoss(use, begin_ns, end_ns, recorded_ns, reason, xids))
+    return sorted(found, key=lambda loss: loss.begin_ns)
+
+
+def reported_xids(trace: Trace, use: DeviceUse) -> tuple[tuple[int, int], ...]:
+    """Return the critical errors that the driver reported for a device."""
+    counters = table(trace, "device_counters")
+    if counters is None:
+        return ()
+    of_device = (counters["host"] == use.host) & (counters["device"] == use.device)
+    rows = counters[of_device & (counters["name"] == "xid")]
+    return tuple((int(row["ts"]), int(row["value"])) for row in rows.to_dict("records"))

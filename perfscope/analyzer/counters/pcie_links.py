@@ -1,5 +1,5 @@
-"""The PCIe link of each device that the job uses: what it is while the device works, and what it
-could be.
+"""The PCIe link of each device that the job uses: its state while the device works, and its best
+possible state.
 """
 
 from dataclasses import dataclass
@@ -10,37 +10,29 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.counters.device_use import DeviceUse, device_use
-from perfscope.analyzer.counters.series import device_series, within
 from perfscope.analyzer.hardware.link_generations import pcie_bytes_per_s, pcie_name
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.table_access import column
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 Floats = NDArray[np.float64]
-WORKING: Final = 0.1
-"""Share of the time with a kernel from which on the link cannot rest at generation 1 (it rests in
-idle states only).
-"""
-
-DOWN: Final = 0.9
-"""Of what device and slot can do: below it the link trained down (the next lower generation or
-width is half).
-"""
-IN_A_ROW: Final = 3
-"""Readings, half a second apart: a single one may be of a device that was at rest a moment before.
+FEWEST_IN_A_ROW: Final = 3
+"""Consecutive slow readings, half a second apart, that count: a single one may be of a device that
+was idle a moment before.
 """
 NOT_READ: Final = (
-    "the driver does not say what the PCIe link of the device is, or can be, while kernels run (at"
-    " rest it falls to generation 1)"
+    "the driver does not report the state of the device's PCIe link, or its best state, while"
+    " kernels run (an idle link falls to generation 1)"
 )
 
 
 @dataclass(frozen=True)
 class PcieLink:
-    """Now (while the device works) and at most, in each direction.
+    """The link while the device works, and at best, in each direction.
 
-    A link that trained down for a while is told as it was then: `share` is that part of the time in
-    which the device works.
+    A link that was slower for a while is described as it was then: `share` is that part of the time
+    in which the device works.
     """
 
     use: DeviceUse
@@ -50,91 +42,104 @@ class PcieLink:
     most_bytes_per_s: float
     share: float
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it runs at a lower generation or width than device and slot support."""
+        return self.now_bytes_per_s < LIMITS.trained_down * self.most_bytes_per_s
+
 
 def pcie_links(trace: Trace) -> list[PcieLink]:
-    """One for each device whose link is known; a device that never worked is left out."""
+    """Return each known link; a device that never worked is left out."""
     found = []
     for use in trace.fact(device_use):
         facts = use.facts
         most = pcie_bytes_per_s(facts.pcie_generation, facts.pcie_width)
         states = working_states(trace, use)
-        if most is not None and len(states):
-            stood = standing(states, DOWN * most)
-            generation, width = usual(stood)
-            now, named = (
-                pcie_name(generation, width),
-                pcie_name(facts.pcie_generation, facts.pcie_width),
+        if most is None or not len(states):
+            continue
+        described = described_states(states, LIMITS.trained_down * most)
+        generation, width = most_frequent_state(described)
+        found.append(
+            PcieLink(
+                use=use,
+                now=pcie_name(generation, width),
+                now_bytes_per_s=float(pcie_bytes_per_s(generation, width) or 0.0),
+                most=pcie_name(facts.pcie_generation, facts.pcie_width),
+                most_bytes_per_s=most,
+                share=len(described) / len(states),
             )
-            rate = float(pcie_bytes_per_s(generation, width) or 0.0)
-            found.append(PcieLink(use, now, rate, named, most, len(stood) / len(states)))
+        )
     return found
 
 
 def working_states(trace: Trace, use: DeviceUse) -> pd.DataFrame:
-    """Columns ts, generation, width (int64), bytes_per_s (float64): the link at each reading that
-    was made while kernels ran.
+    """Return the state of the link at each reading made while kernels ran.
+
+    Columns ts, generation, width (int64), bytes_per_s (float64).
     """
-    series = trace.fact(device_series)
-    read = [
-        working(
-            series,
-            use,
-            within(series, use.host, use.device, f"pcie_{name}", use.begin_ns, use.end_ns),
-        )[["ts", "value"]]
+    generation, width = (
+        while_working(trace, use, use.readings(trace, f"pcie_{name}"))[["ts", "value"]]
         for name in ("generation", "width")
-    ]
-    rows = read[0].merge(read[1], on="ts").astype(np.int64)
+    )
+    rows = generation.merge(width, on="ts").astype(np.int64)
     rows.columns = pd.Index(["ts", "generation", "width"])
-    rates = [pcie_bytes_per_s(*one) for one in zip(rows["generation"], rows["width"], strict=True)]
-    rows["bytes_per_s"] = np.array([np.nan if one is None else one for one in rates], np.float64)
+    pairs = zip(rows["generation"], rows["width"], strict=True)
+    rates = [pcie_bytes_per_s(*pair) for pair in pairs]
+    rows["bytes_per_s"] = np.array([np.nan if rate is None else rate for rate in rates], np.float64)
     return rows[rows["bytes_per_s"].notna()]
 
 
-def usual(states: pd.DataFrame) -> tuple[int, int]:
-    """Generation and width that were read most often."""
+def most_frequent_state(states: pd.DataFrame) -> tuple[int, int]:
+    """Return the generation and width that were read most often."""
     counts = states.groupby(["generation", "width"]).size()
     generation, width = counts.index[int(np.argmax(counts.to_numpy()))]
     return int(generation), int(width)
 
 
-def standing(states: pd.DataFrame, enough: float) -> pd.DataFrame:
-    """The readings that tell of the link: those below `enough`, a few in a row, where they are
-    worth telling; else the others.
+def described_states(states: pd.DataFrame, enough: float) -> pd.DataFrame:
+    """Return the readings that describe the link.
+
+    These are the readings below `enough`, several in a row, where they take long enough; else the
+    others.
     """
-    low = states["bytes_per_s"] < enough
-    if low.all() or not low.any():
+    is_low = states["bytes_per_s"] < enough
+    if is_low.all() or not is_low.any():
         return states
-    stretch = low.groupby((low != low.shift()).cumsum()).transform("size")
-    low &= stretch >= IN_A_ROW
-    return (
-        states[low]
-        if low.mean() >= LIMITS.full_link_share
-        else states[states["bytes_per_s"] >= enough]
-    )
+    stretch = (is_low != is_low.shift()).cumsum()
+    length = is_low.groupby(stretch).transform("size")
+    is_low &= length >= FEWEST_IN_A_ROW
+    if is_low.mean() >= LIMITS.full_link_share:
+        return states[is_low]
+    return states[states["bytes_per_s"] >= enough]
 
 
-def peak_at(trace: Trace, link: PcieLink, rows: pd.DataFrame) -> Floats:
-    """What the link could carry, bytes/s, while each of these readings was made: a link may train
-    anew in the middle.
+def peak_at_readings(trace: Trace, link: PcieLink, rows: pd.DataFrame) -> Floats:
+    """Return the bytes/s that the link could carry during each of these readings.
 
-    The faster of the states read before and after it while the device worked.
+    A link may change its rate during the recording: it is the faster of the states read before and
+    after the reading, while the device worked.
     """
     states = working_states(trace, link.use)
-    at, carried = column(states, "ts"), states["bytes_per_s"].to_numpy(np.float64)
-    before = np.clip(
-        np.searchsorted(at, column(rows, "ts") - column(rows, "span"), side="right") - 1,
-        0,
-        len(at) - 1,
-    )
-    after = np.clip(np.searchsorted(at, column(rows, "ts")), 0, len(at) - 1)
-    most: Floats = np.maximum(carried[before], carried[after])
-    return most
+    state_ts, carried = column(states, "ts"), states["bytes_per_s"].to_numpy(np.float64)
+    begin, end = column(rows, "ts") - column(rows, "span"), column(rows, "ts")
+    last = len(state_ts) - 1
+    before = np.clip(np.searchsorted(state_ts, begin, side="right") - 1, 0, last)
+    after = np.clip(np.searchsorted(state_ts, end), 0, last)
+    peak: Floats = np.maximum(carried[before], carried[after])
+    return peak
 
 
-def working(series: pd.DataFrame, use: DeviceUse, rows: pd.DataFrame) -> pd.DataFrame:
-    """The readings that were taken while kernels ran."""
-    load = within(series, use.host, use.device, "kernel_time_share", use.begin_ns, use.end_ns)
+def while_working(trace: Trace, use: DeviceUse, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the readings that were taken while kernels ran."""
+    load = use.readings(trace, "kernel_time_share")
     if not len(load) or not len(rows):
         return rows.iloc[:0]
-    at = np.clip(np.searchsorted(column(load, "ts"), column(rows, "ts")), 0, len(load) - 1)
-    return rows[load["value"].to_numpy(np.float64)[at] >= WORKING]
+    position = nearest_reading(load, column(rows, "ts"))
+    shares = load["value"].to_numpy(np.float64)[position]
+    return rows[shares >= LIMITS.device_works]
+
+
+def nearest_reading(rows: pd.DataFrame, ts: Ints) -> Ints:
+    """Return the position of the first reading at or after each instant, else of the last one."""
+    position: Ints = np.clip(np.searchsorted(column(rows, "ts"), ts), 0, len(rows) - 1)
+    return position

@@ -14,93 +14,93 @@ from perfscope.traces.trace import Trace
 Floats = NDArray[np.float64]
 COLUMNS: Final = ("host", "name", "device", "ts", "span", "value")
 RATE_NAMES: Final = {"energy_j": "energy_w"}
-LONGEST_NS: Final = 20_000_000_000
-"""A state that was read longer ago than this says nothing of the time since."""
+RATE_ENDINGS: Final = {"_bytes": "_bytes_per_s", "_ns": "_share", "_count": "_per_s"}
+LONGEST_STATE_NS: Final = 20_000_000_000
+"""The longest time before a reading that it describes."""
 
 
 def device_series(trace: Trace) -> pd.DataFrame:
-    """Columns host, name (str), device, ts, span (int64, ns), value (float64); empty without
-    counters.
+    """Return the readings of all devices; empty without counters.
 
-    One row for each reading, which stands for the `span` before its `ts`. A total becomes a rate:
-    energy_j is `energy_w` (W), X_bytes is `X_bytes_per_s`, X_ns is `X_share` (of the time), X_count
-    is `X_per_s`. Where the driver or the device was away (device_gaps), or a total fell (it was
-    reset), there is no row.
+    Columns host, name (str), device, ts, span (int64, ns), value (float64). A row describes the
+    `span` before its `ts`. A total becomes a rate: energy_j is `energy_w` (W), X_bytes is
+    `X_bytes_per_s`, X_ns is `X_share` (of the time), X_count is `X_per_s`. There is no row where
+    the driver or the device was away (device_gaps), or where a total fell (it was reset).
     """
     counters = table(trace, "device_counters")
-    parts: list[pd.DataFrame] = []
     if counters is None:
         return pd.DataFrame({name: [] for name in COLUMNS})
+    parts: list[pd.DataFrame] = []
     for keys, rows in counters.groupby(["host", "device", "name"], observed=True, sort=False):
-        host, device, name = _key(keys)
-        parts.append(one_series(host, device, name, rows, gaps_of(trace, host, device)))
+        host, device, name = series_key(keys)
+        series = series_of_counter(rows, gaps_of_device(trace, host, device), name)
+        parts.append(series.assign(host=host, device=device)[list(COLUMNS)])
     return pd.concat(parts, ignore_index=True)
 
 
-def _key(keys: Any) -> tuple[str, int, str]:
+def series_key(keys: Any) -> tuple[str, int, str]:
+    """Return the key of a group over host, device and name."""
     host, device, name = keys
     return str(host), int(device), str(name)
 
 
-def one_series(
-    host: str, device: int, name: str, rows: pd.DataFrame, gaps: list[tuple[int, int]]
-) -> pd.DataFrame:
-    """The series of one counter of one device."""
+def series_of_counter(rows: pd.DataFrame, gaps: list[tuple[int, int]], name: str) -> pd.DataFrame:
+    """Return name, ts, span and value of one counter of one device."""
     ts, value = column(rows, "ts"), rows["value"].to_numpy(np.float64)
     span = np.diff(ts, prepend=ts[0])
     known = BY_NAME.get(name)
     if known is not None and known.kind == "total":
-        grown, name = np.diff(value, prepend=value[0]), rate_name(name)
-        good = (span > 0) & (grown >= 0)
-        ts, span = ts[good], span[good]
-        value = grown[good] / (span if name.endswith("_share") else span / 1e9)
+        name = rate_name(name)
+        growth = np.diff(value, prepend=value[0])
+        is_valid = (span > 0) & (growth >= 0)
+        ts, span, growth = ts[is_valid], span[is_valid], growth[is_valid]
+        value = growth / (span if name.endswith("_share") else span / 1e9)
     else:
-        span = np.minimum(span, LONGEST_NS)
-    whole = ~crossing(gaps, ts - span, ts)
-    columns = {"ts": ts[whole], "span": span[whole], "value": value[whole]}
-    return pd.DataFrame({"host": host, "name": name, "device": device, **columns})
+        span = np.minimum(span, LONGEST_STATE_NS)
+    kept = ~overlaps_gap(gaps, ts - span, ts)
+    return pd.DataFrame({"name": name, "ts": ts[kept], "span": span[kept], "value": value[kept]})
 
 
 def rate_name(name: str) -> str:
-    """What the rate of a total is called."""
+    """Return the name of the rate of a total."""
     if name in RATE_NAMES:
         return RATE_NAMES[name]
-    for ending, rate in (("_bytes", "_bytes_per_s"), ("_ns", "_share"), ("_count", "_per_s")):
+    for ending, rate_ending in RATE_ENDINGS.items():
         if name.endswith(ending):
-            return name[: -len(ending)] + rate
+            return name.removesuffix(ending) + rate_ending
     return name
 
 
-def gaps_of(trace: Trace, host: str, device: int) -> list[tuple[int, int]]:
-    """When nothing could be read of this device, (begin, end) ns."""
+def gaps_of_device(trace: Trace, host: str, device: int) -> list[tuple[int, int]]:
+    """Return the intervals in which nothing could be read of a device, (begin, end) in ns."""
     gaps = table(trace, "device_gaps")
     if gaps is None:
         return []
-    own = gaps[(gaps["host"] == host) & gaps["device"].isin((device, -1))]
-    return [
-        (int(ts), int(ts + dur))
-        for ts, dur in zip(column(own, "ts"), column(own, "dur"), strict=True)
-    ]
+    rows = gaps[(gaps["host"] == host) & gaps["device"].isin((device, -1))]
+    pairs = zip(column(rows, "ts"), column(rows, "dur"), strict=True)
+    return [(int(ts), int(ts + dur)) for ts, dur in pairs]
 
 
-def crossing(gaps: list[tuple[int, int]], begin: Ints, end: Ints) -> NDArray[np.bool_]:
-    """Does an interval reach into one of the gaps?"""
-    inside = np.zeros(len(begin), bool)
-    for low, high in gaps:
-        inside |= (begin < high) & (end > low)
-    return inside
+def overlaps_gap(gaps: list[tuple[int, int]], begin: Ints, end: Ints) -> NDArray[np.bool_]:
+    """Return which intervals overlap one of the gaps."""
+    overlaps = np.zeros(len(begin), bool)
+    for gap_begin, gap_end in gaps:
+        overlaps |= (begin < gap_end) & (end > gap_begin)
+    return overlaps
 
 
-def within(
-    series: pd.DataFrame, host: str, device: int, name: str, begin: int, end: int
+def rows_within(
+    series: pd.DataFrame, host: str, device: int, name: str, window_ns: tuple[int, int]
 ) -> pd.DataFrame:
-    """The rows of one counter whose time lies in a window."""
-    own = (series["host"] == host) & (series["device"] == device) & (series["name"] == name)
-    return series[own & (series["ts"] > begin) & (series["ts"] - series["span"] < end)]
+    """Return the rows of one counter whose span overlaps a window (begin, end)."""
+    begin_ns, end_ns = window_ns
+    of_counter = (series["host"] == host) & (series["device"] == device) & (series["name"] == name)
+    overlaps = (series["ts"] > begin_ns) & (series["ts"] - series["span"] < end_ns)
+    return series[of_counter & overlaps]
 
 
-def mean(rows: pd.DataFrame) -> float | None:
-    """The mean over time; None without a reading. Of a single state it is that."""
+def time_mean(rows: pd.DataFrame) -> float | None:
+    """Return the mean over time; None without a reading."""
     if not len(rows):
         return None
     span, value = rows["span"].to_numpy(np.float64), rows["value"].to_numpy(np.float64)
@@ -108,19 +108,18 @@ def mean(rows: pd.DataFrame) -> float | None:
 
 
 def share_of_time(rows: pd.DataFrame, at_least: float) -> float:
-    """The share of the time read in which the value was at least so much."""
+    """Return the share of the time read in which the value was at least `at_least`."""
     span = rows["span"].to_numpy(np.float64)
-    high = rows["value"].to_numpy(np.float64) >= at_least
-    return float(span[high].sum() / span.sum()) if span.sum() > 0 else 0.0
+    is_high = rows["value"].to_numpy(np.float64) >= at_least
+    return float(span[is_high].sum() / span.sum()) if span.sum() > 0 else 0.0
 
 
-def longest_at(rows: pd.DataFrame, at_least: float) -> tuple[int, int] | None:
-    """The longest stretch of readings in a row that are at least so much, (begin, end) ns."""
+def longest_stretch(rows: pd.DataFrame, at_least: float) -> tuple[int, int] | None:
+    """Return the longest run of readings of at least `at_least`, (begin, end) in ns."""
     best: tuple[int, int] | None = None
     begin: int | None = None
-    for ts, span, value in zip(
-        column(rows, "ts"), column(rows, "span"), rows["value"], strict=True
-    ):
+    readings = zip(column(rows, "ts"), column(rows, "span"), rows["value"], strict=True)
+    for ts, span, value in readings:
         if value < at_least:
             begin = None
             continue

@@ -1,4 +1,4 @@
-"""Who else is on the devices of the job, and which devices its ranks share or left empty."""
+"""Other jobs on the job's devices, devices that ranks share, and memory on the wrong device."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,11 @@ from perfscope.traces.trace import Trace
 
 
 @dataclass(frozen=True)
-class Stranger:
-    """A process of another job on a device; name and user are None where they cannot be seen from
-    here (another container).
+class ForeignProcess:
+    """A process of another job on a device.
 
-    `sm_share`: of the time that was looked at its kernels ran, 0 in the looks in which it was not
-    there; None unknown.
+    `name` and `user` are None where they are not visible (another container). `sm_share` is the
+    share of the time in which its kernels ran, 0 in samples without it; None unknown.
     """
 
     use: DeviceUse
@@ -29,70 +28,76 @@ class Stranger:
     seen: tuple[int, int]
 
 
-def strangers(trace: Trace) -> list[Stranger]:
-    """Every process that is not of the job on a device of the job, the busiest first."""
+@dataclass(frozen=True)
+class MisplacedMemory:
+    """Memory that a rank which works on `home` holds on `other`, where another rank works."""
+
+    rank: int
+    home: DeviceUse
+    other: DeviceUse
+    size_bytes: int
+
+
+def foreign_processes(trace: Trace) -> list[ForeignProcess]:
+    """Return every process of another job on a device of the job, the busiest first."""
     listed = table(trace, "device_processes")
     if listed is None:
         return []
     found = []
     for use in trace.fact(device_use):
-        here = listed[(listed["host"] == use.host) & (listed["device"] == use.device)]
-        looks = np.unique(
-            column(here, "ts")[(here["memory_bytes"] >= 0) | here["sm_share"].notna()]
-        )
-        own = here[here["process"] < 0]
-        for pid in np.unique(column(own, "pid")):
-            found.append(_stranger(use, own[own["pid"] == pid], looks))
-    return sorted(found, key=lambda one: -(one.sm_share or 0.0))
+        rows = listed[(listed["host"] == use.host) & (listed["device"] == use.device)]
+        is_measured = (rows["memory_bytes"] >= 0) | rows["sm_share"].notna()
+        samples = np.unique(column(rows, "ts")[is_measured])
+        foreign = rows[rows["process"] < 0]
+        for pid in np.unique(column(foreign, "pid")):
+            found.append(foreign_process(use, foreign[foreign["pid"] == pid], samples))
+    return sorted(found, key=lambda other: -(other.sm_share or 0.0))
 
 
-def _stranger(use: DeviceUse, rows: pd.DataFrame, looks: Ints) -> Stranger:
+def foreign_process(use: DeviceUse, rows: pd.DataFrame, samples: Ints) -> ForeignProcess:
+    """Return one process from its rows; it used nothing in the `samples` without it."""
     shares = rows["sm_share"].to_numpy(np.float64)
     known = shares[~np.isnan(shares)]
     ts, last = column(rows, "ts"), rows.iloc[-1]
-    absent = int((~np.isin(looks, ts)).sum())
-    return Stranger(
+    absent = int((~np.isin(samples, ts)).sum())
+    return ForeignProcess(
         use=use,
         pid=int(last["pid"]),
-        name=said(last["name"]),
-        user=said(last["user"]),
+        name=text_or_none(last["name"]),
+        user=text_or_none(last["user"]),
         memory_bytes=int(rows["memory_bytes"].max()),
         sm_share=float(known.sum()) / (len(known) + absent) if len(known) else None,
         seen=(int(ts.min()), int(ts.max())),
     )
 
 
-def said(value: object) -> str | None:
+def text_or_none(value: object) -> str | None:
+    """Return a cell of a text column, None where it is missing."""
     return value if isinstance(value, str) else None
 
 
 def crowded(trace: Trace) -> list[tuple[DeviceUse, list[DeviceUse]]]:
-    """Devices with more than one rank of the job while others of the same host have none of
-    anybody: (device, empty ones).
-    """
+    """Return devices with several ranks while others of the host are free, with the free ones."""
+    free = [use for use in trace.fact(all_devices) if not process_count(trace, use)]
+    whole = [use for use in free if use.facts.parent < 0]
     found = []
     for use in trace.fact(device_use):
-        empty = [
-            one
-            for one in trace.fact(all_devices)
-            if one.host == use.host and not holders(trace, one)
-        ]
-        if len(use.ranks) > 1 and use.facts.parent < 0 and empty:
-            found.append((use, [one for one in empty if one.facts.parent < 0]))
-    return [pair for pair in found if pair[1]]
+        free_on_host = [device for device in whole if device.host == use.host]
+        if len(use.ranks) > 1 and use.facts.parent < 0 and free_on_host:
+            found.append((use, free_on_host))
+    return found
 
 
-def holders(trace: Trace, use: DeviceUse) -> int:
-    """How many processes of anybody were on a device."""
+def process_count(trace: Trace, use: DeviceUse) -> int:
+    """Return how many rows list a process of any job on a device."""
     listed = table(trace, "device_processes")
     if listed is None:
         return 0
     return int(((listed["host"] == use.host) & (listed["device"] == use.device)).sum())
 
 
-def strays(trace: Trace) -> list[tuple[int, DeviceUse, DeviceUse, int]]:
-    """Ranks that also hold memory of a device where another rank works: (rank, its own device, the
-    other's, bytes there).
+def misplaced_memory(trace: Trace) -> list[MisplacedMemory]:
+    """Return the ranks that also hold memory of a device where another rank works.
 
     The usual cause is `torch.load` or `.cuda()` before the rank has set its device: every rank then
     has a context on device 0.
@@ -101,25 +106,22 @@ def strays(trace: Trace) -> list[tuple[int, DeviceUse, DeviceUse, int]]:
     if listed is None or processes is None:
         return []
     ranks = dict(zip(column(processes, "process"), column(processes, "rank"), strict=True))
-    uses = {(one.host, one.device): one for one in trace.fact(device_use)}
-    mine = listed[listed["process"] >= 0]
-    largest = (
-        mine.groupby(["host", "device", "process"], observed=True)["memory_bytes"]
-        .max()
-        .reset_index()
-    )
+    uses = {(use.host, use.device): use for use in trace.fact(device_use)}
+    of_job = listed[listed["process"] >= 0]
+    groups = of_job.groupby(["host", "device", "process"], observed=True)
+    largest = groups["memory_bytes"].max().reset_index()
     found = []
     for process, rows in largest.groupby("process"):
-        if len(rows) < 2:
-            continue
         order = rows.sort_values("memory_bytes", ascending=False)
-        home = uses.get(_place(order.iloc[0]))
+        home = uses.get(device_key(order.iloc[0]))
         for _, row in order.iloc[1:].iterrows():
-            other = uses.get(_place(row))
+            other = uses.get(device_key(row))
             if home is not None and other is not None and len(other.processes) > 1:
-                found.append((int(ranks.get(process, -1)), home, other, int(row["memory_bytes"])))
+                rank, size_bytes = int(ranks.get(process, -1)), int(row["memory_bytes"])
+                found.append(MisplacedMemory(rank, home, other, size_bytes))
     return found
 
 
-def _place(row: "pd.Series[int]") -> tuple[str, int]:
+def device_key(row: "pd.Series[int]") -> tuple[str, int]:
+    """Return the host and the device of a row."""
     return str(row["host"]), int(row["device"])

@@ -1,7 +1,7 @@
 """Energy of each device of the job: over the steady steps, per step and per sample, and over time.
 
-Stated over a second or more only: the driver's counter moves every 20 to 100 ms, power readings are
-means over up to a second.
+It is given over a second or more only: the driver's counter moves every 20 to 100 ms, and power
+readings are means over up to a second.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,15 @@ import pandas as pd
 
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.counters.device_use import DeviceUse, device_use
-from perfscope.analyzer.counters.series import device_series, mean, within
-from perfscope.analyzer.devices.counters_per_step import integral, weights
+from perfscope.analyzer.counters.series import time_mean
+from perfscope.analyzer.devices.counters_per_step import cumulative_at, reading_weights
 from perfscope.analyzer.run.steps import steady
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
 SHORTEST_NS: Final = 1_000_000_000
-HOLE_NS: Final = SHORTEST_NS // 100
-"""Time between two steady steps from which on something else ran there: a hundredth of a stretch.
-"""
+LONGEST_GAP_NS: Final = SHORTEST_NS // 100
+"""The longest gap between two steady steps of one stretch: in a longer one something else ran."""
 WINDOW_COLUMNS: Final = (
     "host",
     "device",
@@ -37,10 +36,10 @@ WINDOW_COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class DeviceEnergy:
-    """Joules of one device over `seconds`; per step and sample where steps (and batch sizes) are
-    known.
+    """Joules of one device over `seconds`.
 
-    `counted`: by the energy counter, else the power readings summed up.
+    `counted`: by the energy counter, else from power readings. The values per step and per sample
+    are None where steps or batch sizes are unknown.
     """
 
     use: DeviceUse
@@ -52,55 +51,53 @@ class DeviceEnergy:
 
     @property
     def mean_w(self) -> float:
+        """The mean power, in watts."""
         return self.joules / self.seconds
 
     @property
     def samples_per_joule(self) -> float | None:
-        """Performance per watt: samples a second for each watt."""
+        """Performance per watt: samples per second for each watt."""
         return None if not self.joules_per_sample else 1.0 / self.joules_per_sample
 
 
 def energy(trace: Trace) -> list[DeviceEnergy]:
-    """One for each device of the job whose energy or power was read over a second or more of the
-    window.
-    """
+    """Return the energy of each device whose energy or power was read over a second or more."""
     found = []
     for use in trace.fact(device_use):
         rows, counted = power(trace, use)
-        watts = mean(rows)
-        covered_ns = int(column(rows, "span").sum())
-        if watts is None or covered_ns < SHORTEST_NS or use.end_ns - use.begin_ns < SHORTEST_NS:
+        watts = time_mean(rows)
+        read_ns, window_ns = int(column(rows, "span").sum()), use.end_ns - use.begin_ns
+        if watts is None or min(read_ns, window_ns) < SHORTEST_NS:
             continue
-        per_step, per_sample = per_work(trace, use, watts)
-        found.append(
-            DeviceEnergy(use, watts * use.span_s, use.span_s, counted, per_step, per_sample)
-        )
+        per_step, per_sample = energy_per_work(trace, use, watts)
+        joules = watts * use.span_s
+        found.append(DeviceEnergy(use, joules, use.span_s, counted, per_step, per_sample))
     return found
 
 
 def energy_windows(trace: Trace) -> pd.DataFrame:
-    """Columns WINDOW_COLUMNS: energy over stretches of whole steps of at least a second, or of a
-    second where no steps are known.
+    """Return the energy over stretches of whole steps of at least a second; columns WINDOW_COLUMNS.
 
-    ts, dur: ns. `steps` is -1 and `energy_j_per_step` NaN without steps.
+    Without steps a stretch is a second, `steps` is -1 and `energy_j_per_step` NaN. ts, dur: ns.
     """
-    rows = [row for use in trace.fact(device_use) for row in windows_of(trace, use)]
+    rows = [row for use in trace.fact(device_use) for row in windows_of_device(trace, use)]
     return pd.DataFrame(rows, columns=list(WINDOW_COLUMNS))
 
 
-def windows_of(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
-    """The stretches of one device."""
+def windows_of_device(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
+    """Return the stretches of one device that readings cover at least half a second of."""
     series, _ = power(trace, use)
     series = series[series["span"] > 0]
     found: list[dict[str, object]] = []
-    for begin, end, steps in stretches(trace, use) if len(series) else ():
+    if not len(series):
+        return found
+    ones, watts_read, _ = reading_weights(series)
+    for begin, end, steps in stretches(trace, use):
         edges = np.array([begin, end])
-        covered, summed = (
-            float(np.diff(integral(series, weight, edges))[0]) for weight in weights(series)[:2]
-        )
-        if covered < SHORTEST_NS // 2:
+        covered_ns = float(np.diff(cumulative_at(series, ones, edges))[0])
+        if covered_ns < SHORTEST_NS // 2:
             continue
-        watts = summed / covered
+        watts = float(np.diff(cumulative_at(series, watts_read, edges))[0]) / covered_ns
         joules = watts * (end - begin) / 1e9
         per_step = joules / steps if steps > 0 else float("nan")
         values = (use.host, use.device, begin, end - begin, joules, watts, steps, per_step)
@@ -109,62 +106,58 @@ def windows_of(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
 
 
 def stretches(trace: Trace, use: DeviceUse) -> list[tuple[int, int, int]]:
-    """(begin, end, steps) of at least a second each, of steps right behind each other: none over
-    what is no steady step.
-    """
-    rows = steps_on(trace, use)
+    """Return (begin, end, steps) of at least a second each, of consecutive steady steps."""
+    rows = steps_on_device(trace, use)
     if not len(rows):
         edges = np.arange(use.begin_ns, use.end_ns, SHORTEST_NS)
-        return [(int(low), int(high), -1) for low, high in pairwise(edges)]
-    found, begin, count = [], int(rows["ts"].iloc[0]), 0
-    last = begin
-    for ts, dur in zip(column(rows, "ts"), column(rows, "dur") + column(rows, "cut"), strict=True):
-        if ts - last > HOLE_NS:
-            begin, count = int(ts), 0
-        last = ts + dur
+        return [(int(begin), int(end), -1) for begin, end in pairwise(edges)]
+    found = []
+    begin = last = int(rows["ts"].iloc[0])
+    count = 0
+    durations = column(rows, "dur") + column(rows, "cut")
+    for ts, duration in zip(column(rows, "ts").tolist(), durations.tolist(), strict=True):
+        if ts - last > LONGEST_GAP_NS:
+            begin, count = ts, 0
+        last = ts + duration
         count += 1
-        if ts + dur - begin >= SHORTEST_NS:
-            found.append((begin, int(ts + dur), count))
-            begin, count = int(ts + dur), 0
+        if last - begin >= SHORTEST_NS:
+            found.append((begin, last, count))
+            begin, count = last, 0
     return found
 
 
 def power(trace: Trace, use: DeviceUse) -> tuple[pd.DataFrame, bool]:
-    """Watts over time: growth of the energy counter, else power readings; and whether it is the
-    counter.
-    """
-    series = trace.fact(device_series)
-    counter = within(series, use.host, use.device, "energy_w", use.begin_ns, use.end_ns)
-    if len(counter):
-        return counter, True
-    return within(series, use.host, use.device, "power_w", use.begin_ns, use.end_ns), False
+    """Return watts over time, and whether they are from the energy counter, not power readings."""
+    counter = use.readings(trace, "energy_w")
+    return (counter, True) if len(counter) else (use.readings(trace, "power_w"), False)
 
 
-def steps_on(trace: Trace, use: DeviceUse) -> pd.DataFrame:
-    """The steady steps of the first of the job's processes on the device."""
+def steps_on_device(trace: Trace, use: DeviceUse) -> pd.DataFrame:
+    """Return the steady steps of the first of the job's processes on the device."""
     rows = steady(trace.fact(time_budget))
-    own = rows[rows["process"].isin(use.processes)]
-    return own[own["process"] == own["process"].iloc[0]] if len(own) else own
+    of_device = rows[rows["process"].isin(use.processes)]
+    if not len(of_device):
+        return of_device
+    first: pd.DataFrame = of_device[of_device["process"] == of_device["process"].iloc[0]]
+    return first
 
 
-def per_work(trace: Trace, use: DeviceUse, watts: float) -> tuple[float | None, float | None]:
-    """(joules a step, joules a sample); None where there are no steps, or the size of a batch is
-    not known.
-    """
-    rows = steps_on(trace, use)
+def energy_per_work(
+    trace: Trace, use: DeviceUse, watts: float
+) -> tuple[float | None, float | None]:
+    """Return joules per step and per sample; None where steps or batch sizes are unknown."""
+    rows = steps_on_device(trace, use)
     if not len(rows):
         return None, None
     per_step = watts * float(rows["dur"].mean()) / 1e9
     batch = usual_batch(trace)
-    samples = None if batch is None else batch * float(rows["micro_steps"].clip(lower=1).mean())
-    return per_step, None if not samples else per_step / samples
+    if not batch:
+        return per_step, None
+    return per_step, per_step / (batch * float(rows["micro_steps"].clip(lower=1).mean()))
 
 
 def usual_batch(trace: Trace) -> float | None:
-    """Samples in a batch, by what loader workers fetched."""
-    fetches = table(trace, "fetches")
-    if fetches is None:
-        return None
-    known = column(fetches, "samples")
-    known = known[known > 0]
+    """Return the median number of samples per batch that was fetched, None where unknown."""
+    samples = column(table(trace, "fetches"), "samples")
+    known = samples[samples > 0]
     return float(np.median(known)) if len(known) else None

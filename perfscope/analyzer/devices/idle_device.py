@@ -1,86 +1,123 @@
-"""The device stands idle while the host works.
+"""The device is idle while the host works.
 
 What it means
-    For much of the time no kernel ran on the device of the job, while the main thread computed:
-    Python, preprocessing in the training process, or the calling of operators feeds the device too
-    slowly.
+    For much of the time no kernel runs on the device of the job, while the main thread is busy:
+    Python, preprocessing in the training process, or operator dispatch launches work too slowly.
 
 How it is detected
-    Looked at from outside (`--depth observe`, or a program without torch): the driver's share of
-    time with a kernel is below a half, and samples of the main thread show it running or waiting
-    for a core at least half of the time. A kernel of any size counts as work of the device, so what
-    is idle here is idle.
+    Observed from outside (`--depth observe`, or a program without torch): the driver's share of
+    time with a kernel is below one half, and samples show the main thread running or waiting for a
+    core at least half of the time. A kernel of any size counts as busy, so the device is idle in
+    the rest of the time.
 
 What to do
-    Attach at depth `probe`: it times steps, the loader's waits and the workers, and tells which of
-    them it is. Then move work off the main thread, into workers or onto the device.
+    Attach at depth `probe`: it times steps, the waits for the loader and its workers, and shows
+    which of them it is. Then move work off the main thread, into workers or onto the device.
 
 When it is wrong
-    A job that computes on the CPU on purpose and uses the device now and then. The driver's share
-    is over its last sixth of a second to a second: short idle times between kernels do not show.
+    A job that computes on the CPU on purpose and uses the device occasionally. The driver's share
+    is over the last sixth of a second to a second: short gaps between kernels do not show.
 """
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.time_budget import time_budget
-from perfscope.analyzer.counters.device_finding import called, evidence, finding, no_devices
+from perfscope.analyzer.counters.device_finding import (
+    device_evidence,
+    device_finding,
+    device_label,
+    no_devices,
+)
 from perfscope.analyzer.counters.device_use import device_use
-from perfscope.analyzer.counters.host_and_device import host_and_device
+from perfscope.analyzer.counters.host_and_device import HostAndDevice, host_and_device
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.steps import steady
+from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 
 ID = "idle-device"
+STEPS_ARE_TIMED = Unmet(
+    "other", "steps were timed: the time budget shows what the host does while the device waits"
+)
+ATTACH_PROBE = Advice(
+    id="attach-with-probe",
+    text="measure what the host does",
+    precondition="observed-from-outside",
+    holds_when="The recording has no timed steps.",
+)
+MOVE_HOST_WORK = Advice(
+    id="move-work-off-main-thread",
+    text="move work from the main thread into loader workers or onto the device",
+    precondition="main-thread-is-busy",
+    holds_when="The main thread is busy at least half of the time.",
+)
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs the device's load; where steps are timed, their budget says what the host does."""
-    reason = no_devices(trace)
-    if reason is not None:
-        return reason
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Needs the device's load, and no timed steps: their budget shows what the host does."""
+    unmet = no_devices(trace)
+    if unmet is not None:
+        return unmet
     if len(steady(trace.fact(time_budget))):
-        return "steps were timed: the time budget says what the host does while the device waits"
+        return STEPS_ARE_TIMED
     if not trace.fact(host_and_device):
-        return trace.fact(device_use)[0].why_missing("kernel_time_share")
+        return Unmet("other", trace.fact(device_use)[0].why_missing("kernel_time_share"))
     return None
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """The device that is idle most while its process's main thread works."""
+    """Return the finding about the device that is idle most while its main thread works."""
     idle = [
-        one
-        for one in trace.fact(host_and_device)
-        if 1.0 - one.device_busy >= limits.explains and one.host_busy >= limits.explains
+        both
+        for both in trace.fact(host_and_device)
+        if 1.0 - both.device_busy >= limits.explains and both.host_busy >= limits.explains
     ]
     if not idle:
         return None
-    worst = min(idle, key=lambda one: one.device_busy)
-    share = min(1.0 - worst.device_busy, worst.host_busy)
-    return finding(
+    worst = min(idle, key=lambda both: both.device_busy)
+    device_idle, label = 1.0 - worst.device_busy, device_label(worst.use, trace)
+    main_thread = "the main thread runs or waits for a core"
+    return device_finding(
         worst.use,
         ID,
-        share,
+        min(device_idle, worst.host_busy),
         limits,
         message=Message(
-            f"Idle device: {called(worst.use, trace)} runs no kernel"
-            f" {percent(1.0 - worst.device_busy)} of the time",
+            f"Idle device: {label} runs no kernel {percent(device_idle)} of the time",
             f"The main thread of its process is busy {percent(worst.host_busy)} of the time: the"
             " CPU launches work too slowly.",
         ),
         evidence=[
-            evidence(worst.use, "time with any kernel", worst.device_busy, "share"),
-            evidence(
-                worst.use, "the main thread runs or waits for a core", worst.host_busy, "share"
-            ),
+            device_evidence(worst.use, "time with any kernel", worst.device_busy, "share"),
+            device_evidence(worst.use, main_thread, worst.host_busy, "share"),
         ],
-        actions=[
-            Action(
-                "measure what the host does", "perfscope attach PID   # without --depth observe"
-            ),
-            Action("move work from the main thread into loader workers or onto the device"),
-        ],
+        actions=busier_device(trace, worst),
+        scope="run",
     )
 
 
-RULE = Rule(ID, not_applicable, detect, needs=("device_counters", "thread_states"), in_traces=False)
+def busier_device(trace: Trace, worst: HostAndDevice) -> list[Action]:
+    """Return how to find what the host does, and how to relieve it."""
+    timed = len(steady(trace.fact(time_budget)))
+    return [
+        *ATTACH_PROBE.given(
+            timed == 0,
+            f"{timed} timed steps, recorded at depth {manifest(trace).depth}",
+            snippet="perfscope attach PID   # without --depth observe",
+        ),
+        *MOVE_HOST_WORK.given(
+            True, f"the main thread is busy {percent(worst.host_busy)} of the time"
+        ),
+    ]
+
+
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    needs=("device_counters", "thread_states"),
+    in_traces=False,
+    advice=(ATTACH_PROBE, MOVE_HOST_WORK),
+)

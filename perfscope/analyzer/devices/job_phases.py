@@ -1,42 +1,50 @@
-"""What the job did while counters were read: its steps, and stretches that are no training, to be
-drawn behind them.
+"""What the job did while counters were read: its steps, and stretches that do not train, which
+charts draw behind the counters.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-import numpy as np
+import pandas as pd
 
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, of_category, table
 from perfscope.traces.intervals import merged
 from perfscope.traces.trace import Trace
 
-NAMED = {"eval": "evaluation", "warmup": "warm-up"}
+LABELS: Final = {"eval": "evaluation", "warmup": "warm-up"}
+JOINED_NS: Final = 1_000
+"""Steps of one phase that are at most this far apart form one stretch."""
 
 
 @dataclass(frozen=True)
-class Marks:
-    """`steps`: starts of the first rank's steps, ns; `stretches`: (begin ns, end ns, what)."""
+class JobPhases:
+    """`steps`: starts of the first rank's steps, ns; `stretches`: (begin ns, end ns, label)."""
 
     steps: list[int]
     stretches: list[tuple[int, int, str]]
 
 
-def marks(trace: Trace) -> Marks:
-    """Of the first rank."""
+def job_phases(trace: Trace) -> JobPhases:
+    """Return the phases of the first rank."""
     rows = trace.fact(steps)
-    if len(rows):
-        rows = rows[rows["process"] == rows["process"].iloc[0]]
-    begin = column(rows, "ts") if len(rows) else np.empty(0, np.int64)
-    stretches = []
-    for phase, what in NAMED.items():
-        own = rows[rows["phase"] == phase] if len(rows) else rows
-        ts = column(own, "ts") if len(own) else np.empty(0, np.int64)
-        spans = merged((ts, ts + (column(own, "dur") if len(own) else ts) + 1_000))
-        stretches += [(int(low), int(high), what) for low, high in zip(*spans, strict=True)]
-    saved = of_category(table(trace, "ranges"), "checkpoint")
-    if saved is not None and len(saved):
-        ts = column(saved, "ts")
-        spans = merged((ts, ts + column(saved, "dur")))
-        stretches += [(int(low), int(high), "checkpoint") for low, high in zip(*spans, strict=True)]
-    return Marks(begin.tolist(), sorted(stretches))
+    stretches = checkpoint_stretches(trace)
+    if not len(rows):
+        return JobPhases([], stretches)
+    rows = rows[rows["process"] == rows["process"].iloc[0]]
+    for phase, label in LABELS.items():
+        stretches += labeled_stretches(rows[rows["phase"] == phase], label, JOINED_NS)
+    return JobPhases(column(rows, "ts").tolist(), sorted(stretches))
+
+
+def checkpoint_stretches(trace: Trace) -> list[tuple[int, int, str]]:
+    """Return the stretches in which any process writes a checkpoint."""
+    written = of_category(table(trace, "ranges"), "checkpoint")
+    return [] if written is None else labeled_stretches(written, "checkpoint", 0)
+
+
+def labeled_stretches(rows: pd.DataFrame, label: str, joined_ns: int) -> list[tuple[int, int, str]]:
+    """Return the time of these rows as stretches with a label; small gaps are closed."""
+    ts = column(rows, "ts")
+    begins, ends = merged((ts, ts + column(rows, "dur") + joined_ns))
+    return [(int(begin), int(end), label) for begin, end in zip(begins, ends, strict=True)]

@@ -1,5 +1,5 @@
-"""Which devices, switches, processors and network ports of a host are joined by what, and how full
-each link in use was.
+"""The topology of each host: how devices, switches, processors and network ports are connected, and
+how full each link in use was.
 """
 
 from collections import Counter
@@ -17,8 +17,8 @@ DEVICE, SWITCH, NODE, PORT = "device", "switch", "node", "port"
 
 
 @dataclass(frozen=True)
-class Knot:
-    """Something that links end at; `used`: the job works on it."""
+class LinkEndpoint:
+    """A device, switch, processor or port; `used`: the job works on it."""
 
     name: str
     kind: str
@@ -28,8 +28,9 @@ class Knot:
 
 @dataclass(frozen=True)
 class Edge:
-    """A link, or several side by side, between two knots. `share`: mean of the fuller direction
-    over the peak, None not known.
+    """A link, or several parallel ones, between two endpoints.
+
+    `share`: mean of the fuller direction over the peak, None unknown.
     """
 
     first: str
@@ -41,109 +42,120 @@ class Edge:
 
 @dataclass(frozen=True)
 class LinkMap:
-    """One host."""
+    """The topology of one host; `knots` are its endpoints."""
 
     host: str
-    knots: list[Knot]
+    knots: list[LinkEndpoint]
     edges: list[Edge]
 
 
 def link_maps(trace: Trace) -> list[LinkMap]:
-    """One for each host of which devices were read."""
+    """Return the topology of each host whose devices were read."""
     uses = trace.fact(all_devices)
     return [
-        _of_host(manifest, [one for one in uses if one.host == manifest.host], trace.fact(link_use))
+        map_of_host(manifest, uses_of_host, trace.fact(link_use))
         for manifest in trace.manifests
-        if any(one.host == manifest.host for one in uses)
+        if (uses_of_host := [use for use in uses if use.host == manifest.host])
     ]
 
 
-def _of_host(manifest: Manifest, uses: list[DeviceUse], full: list[LinkUse]) -> LinkMap:
-    whole = [one for one in uses if one.facts.parent < 0]
-    knots = [Knot(name_of(one), DEVICE, device_text(one), bool(one.processes)) for one in whole]
-    edges = [edge for one in whole for edge in (*_nvlinks(one, whole, full), *_pcie(one, full))]
+def map_of_host(manifest: Manifest, uses: list[DeviceUse], full: list[LinkUse]) -> LinkMap:
+    """Return the topology of one host."""
+    whole = [use for use in uses if use.facts.parent < 0]
+    knots = [
+        LinkEndpoint(gpu_name(use), DEVICE, device_text(use), bool(use.processes)) for use in whole
+    ]
+    edges = [
+        edge for use in whole for edge in (*nvlink_edges(use, whole, full), *pcie_edges(use, full))
+    ]
     if any(edge.second == SWITCH for edge in edges):
-        knots.append(Knot(SWITCH, SWITCH, "NVSwitch"))
-    nodes = sorted({one.facts.numa_node for one in whole})
+        knots.append(LinkEndpoint(SWITCH, SWITCH, "NVSwitch"))
+    nodes = sorted({use.facts.numa_node for use in whole})
     knots += [
-        Knot(node_name(node), NODE, f"processor, NUMA node {node}" if node >= 0 else "processor")
+        LinkEndpoint(
+            node_name(node), NODE, f"processor, NUMA node {node}" if node >= 0 else "processor"
+        )
         for node in nodes
     ]
     for port in manifest.ports:
         if port.kind not in ("loopback", "virtual"):
             share = port_share(manifest.host, port, full)
-            knots.append(Knot(port.port, PORT, port_text(port) + filled(share)))
+            knots.append(LinkEndpoint(port.port, PORT, port_text(port) + use_text(share)))
             near = "shares its PCIe switch or NUMA node"
             edges += [Edge(f"GPU {device}", port.port, near, 1, share) for device in port.near]
     return LinkMap(manifest.host, knots, edges)
 
 
-def name_of(use: DeviceUse) -> str:
+def gpu_name(use: DeviceUse) -> str:
+    """Return `GPU 3`."""
     return f"GPU {use.device}"
 
 
 def node_name(node: int) -> str:
+    """Return `node 0`."""
     return f"node {node}"
 
 
 def device_text(use: DeviceUse) -> str:
-    """Its name and who works on it."""
+    """Return the name of a device and the ranks on it."""
     ranks = ", ".join(f"rank {rank}" for rank in use.ranks)
     return f"{use.facts.name}{', ' + ranks if ranks else ''}"
 
 
 def port_text(port: PortFacts) -> str:
+    """Return the kind, rate and state of a port."""
     rate = (
         f", {digits(port.bytes_per_s / 1e9)} GB/s in each direction" if port.bytes_per_s > 0 else ""
     )
     return f"{port.kind}{rate}{', ' + port.state if port.state else ''}"
 
 
-def _nvlinks(use: DeviceUse, whole: list[DeviceUse], full: list[LinkUse]) -> list[Edge]:
-    """Its links: to the switches, or to each other device once."""
-    names = {one.facts.bus_id: name_of(one) for one in whole if one.facts.bus_id}
+def nvlink_edges(use: DeviceUse, whole: list[DeviceUse], full: list[LinkUse]) -> list[Edge]:
+    """Return the NVLinks of a device: to the switches, or to each other device once."""
+    names = {other.facts.bus_id: gpu_name(other) for other in whole if other.facts.bus_id}
     counted = Counter(
         SWITCH if link.peer == SWITCH else names.get(link.peer_bus_id or "", "")
         for link in use.facts.links
     )
     found = []
     for other, links in counted.items():
-        if other and (other == SWITCH or name_of(use) < other):
+        if other and (other == SWITCH or gpu_name(use) < other):
             share = share_of(use, "nvlink", full)
             rate = next(
                 (link.bytes_per_s for link in use.facts.links if link.bytes_per_s > 0), -1.0
             )
             each = f" of {digits(rate / 1e9)} GB/s raw" if rate > 0 else ""
-            text = f"{plural(links, 'NVLink')}{each}{filled(share)}"
-            found.append(Edge(name_of(use), other, text, links, share))
+            text = f"{plural(links, 'NVLink')}{each}{use_text(share)}"
+            found.append(Edge(gpu_name(use), other, text, links, share))
     return found
 
 
-def _pcie(use: DeviceUse, full: list[LinkUse]) -> list[Edge]:
-    """Its way to the processor."""
+def pcie_edges(use: DeviceUse, full: list[LinkUse]) -> list[Edge]:
+    """Return the link of a device to its processor."""
     facts, share = use.facts, share_of(use, "pcie", full)
     link = (
         pcie_name(facts.pcie_generation, facts.pcie_width) if facts.pcie_generation > 0 else "PCIe"
     )
     return [
-        Edge(name_of(use), node_name(facts.numa_node), f"{link} at most{filled(share)}", 1, share)
+        Edge(
+            gpu_name(use), node_name(facts.numa_node), f"{link} at most{use_text(share)}", 1, share
+        )
     ]
 
 
 def share_of(use: DeviceUse, kind: str, full: list[LinkUse]) -> float | None:
-    return next((one.share_of_peak for one in full if one.kind == kind and one.use is use), None)
+    """Return the mean share of the peak of a device's links of a kind, None unknown."""
+    shares = (link.share_of_peak for link in full if link.kind == kind and link.use is use)
+    return next(shares, None)
 
 
 def port_share(host: str, port: PortFacts, full: list[LinkUse]) -> float | None:
-    return next(
-        (
-            one.share_of_peak
-            for one in full
-            if (one.kind, one.host, one.name) == ("network", host, f"port {port.port}")
-        ),
-        None,
-    )
+    """Return the mean share of the peak of a port, None unknown."""
+    key = ("network", host, f"port {port.port}")
+    shares = (link.share_of_peak for link in full if (link.kind, link.host, link.name) == key)
+    return next(shares, None)
 
 
-def filled(share: float | None) -> str:
+def use_text(share: float | None) -> str:
+    """Return the mean use of a link as the end of a text, "" unknown."""
     return f", {percent(share)} used on average" if share is not None else ""

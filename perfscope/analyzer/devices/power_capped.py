@@ -1,18 +1,18 @@
 """The device runs slower than it could because its power limit is reached.
 
 What it means
-    The clocks are lowered so that the board keeps to its limit. With the limit that the product has
-    this is how a heavily used device runs, and is only told of; a limit that somebody lowered costs
-    speed that can be had back.
+    The clocks are lowered so that the board stays within its limit. With the product's default
+    limit this is normal for a heavily used device, and is reported as information. A limit that was
+    lowered costs speed that could be regained.
 
 How it is detected
-    The driver counts the time in which the power limit held the clocks, and says the limit and the
-    default one; a limit that comes and goes is the one that stood while it held. The loss is that
-    time times how far the clock lay below the one without.
+    The driver counts the time in which the power limit held the clocks, and reports the limit and
+    the default. Of a limit that changes, the one that was set while it held counts. The loss is
+    that time times how far the clock was below the free clock.
 
 What to do
-    Raise the limit to the default where power and cooling allow it. Lower is right where the whole
-    rack has a limit, or where joules count: the last watts buy little speed.
+    Raise the limit to the default where power and cooling allow it. A lower one is right where the
+    whole rack has a limit, or where energy matters: the last watts add little speed.
 
 When it is wrong
     Work that waits for memory hardly slows with the SM clock: the loss is a ceiling. Some GeForce
@@ -21,114 +21,134 @@ When it is wrong
 
 import pandas as pd
 
-from perfscope.analyzer.counters.device_finding import called, evidence, finding, no_devices
-from perfscope.analyzer.counters.series import device_series, mean, within
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.counters.device_finding import (
+    device_evidence,
+    device_finding,
+    device_label,
+    no_devices,
+)
+from perfscope.analyzer.counters.series import device_series, rows_within, time_mean
 from perfscope.analyzer.devices.clock_limits import POWER, ClockHold, clock_holds, no_clock_reasons
-from perfscope.analyzer.diagnosis import Action, Finding, Message
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.traces.trace import Trace
 
 ID = "power-capped"
+RAISE_LIMIT = Advice(
+    id="raise-power-limit",
+    text="raise the limit to the default",
+    precondition="power-limit-is-lowered",
+    holds_when="The power limit that held the clocks is below the default of the product.",
+)
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     """Needs the driver's reasons for the clocks."""
     return no_devices(trace) or no_clock_reasons(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """The device that the limit slows most; with its default limit it is only told of."""
-    holds = [
-        one
-        for one in trace.fact(clock_holds)
-        if one.reason is POWER and one.share >= limits.held_share
+    """Return the finding about the device that its power limit slows most."""
+    slowed = [
+        hold
+        for hold in trace.fact(clock_holds)
+        if hold.reason is POWER
+        and hold.share >= limits.held_share
+        and hold.slower >= limits.worth_share
     ]
-    slowed = [one for one in holds if one.slower >= limits.worth_share]
     if not slowed:
         return None
-    worst = max(slowed, key=lambda one: (lowered(trace, one), loss(one)))
-    use = worst.use
-    limit, usual = limit_w(trace, worst), use.facts.power_default_limit_w
-    least = lowered(trace, worst)
-    its_limit = f"its limit of {digits(limit)} W" if limit > 0 else "its power limit"
-    usual_limit = (
-        f"; the default is {digits(usual)} W"
-        if least
-        else ", which is the default"
-        if usual > 0
-        else ""
-    )
-    return finding(
-        use,
+    worst = max(slowed, key=lambda hold: (is_lowered(trace, hold, limits), hold.cost_share))
+    lowered = is_lowered(trace, worst, limits)
+    return device_finding(
+        worst.use,
         ID,
-        loss(worst),
+        worst.cost_share,
         limits,
-        info=not least,
-        cause="limit-lowered" if least else None,
-        message=Message(
-            f"Power-capped: {called(use, trace)} runs at reduced clocks {percent(worst.share)} of"
-            " the time",
-            f"It reaches {its_limit}{usual_limit}. Its SM clock is {percent(worst.slower)} lower"
-            " meanwhile.",
-        ),
-        evidence=[
-            evidence(
-                use,
-                f"held by the power limit ({'counted' if worst.counted else 'from samples'})",
-                worst.seconds,
-                "s",
-                worst.at,
-            ),
-            evidence(use, "power meanwhile", power_w(trace, worst), "W", worst.at),
-            evidence(use, "limit meanwhile", limit if limit > 0 else None, "W", worst.at),
-            evidence(use, "SM clock meanwhile", worst.clock_mhz, "MHz", worst.at),
-            evidence(use, "SM clock without", worst.free_mhz, "MHz"),
-        ],
-        actions=(
-            [
-                Action(
-                    "raise the limit to the default", f"nvidia-smi -i {use.device} -pl {usual:.0f}"
-                )
-            ]
-            if least
-            else []
-        ),
+        is_info=not lowered,
+        cause="limit-lowered" if lowered else None,
+        message=power_message(trace, worst, lowered=lowered),
+        evidence=power_evidence(trace, worst),
+        actions=raised_limit(trace, worst, lowered=lowered),
     )
 
 
-def lowered(trace: Trace, hold: ClockHold) -> bool:
-    """Did somebody lower the limit that held?"""
-    return 0 < limit_w(trace, hold) < 0.98 * hold.use.facts.power_default_limit_w
+def power_message(trace: Trace, hold: ClockHold, *, lowered: bool) -> Message:
+    """Return how much the limit slows the device, and which limit it is."""
+    limit, default = limit_w(trace, hold), hold.use.facts.power_default_limit_w
+    reached = f"its limit of {digits(limit)} W" if limit > 0 else "its power limit"
+    if lowered:
+        reached += f"; the default is {digits(default)} W"
+    elif default > 0:
+        reached += ", which is the default"
+    label = device_label(hold.use, trace)
+    return Message(
+        f"Power-capped: {label} runs at reduced clocks {percent(hold.share)} of the time",
+        f"It reaches {reached}. Its SM clock is {percent(hold.slower)} lower meanwhile.",
+    )
+
+
+def power_evidence(trace: Trace, hold: ClockHold) -> list[Evidence]:
+    """Return how long the limit held, the power and the limit then, and the clocks."""
+    use, limit = hold.use, limit_w(trace, hold)
+    source = "counted" if hold.counted else "from samples"
+    held = f"held by the power limit ({source})"
+    power_w = time_mean(readings_meanwhile(trace, hold, "power_w"))
+    return [
+        device_evidence(use, held, hold.seconds, "s", hold.at),
+        device_evidence(use, "power meanwhile", power_w, "W", hold.at),
+        device_evidence(use, "limit meanwhile", limit if limit > 0 else None, "W", hold.at),
+        device_evidence(use, "SM clock meanwhile", hold.clock_mhz, "MHz", hold.at),
+        device_evidence(use, "SM clock without the limit", hold.free_mhz, "MHz"),
+    ]
+
+
+def raised_limit(trace: Trace, hold: ClockHold, *, lowered: bool) -> list[Action]:
+    """Return the advice to raise a limit that was lowered."""
+    limit, default = limit_w(trace, hold), hold.use.facts.power_default_limit_w
+    return RAISE_LIMIT.given(
+        lowered,
+        f"the limit is {digits(limit)} W, the default {digits(default)} W",
+        snippet=f"nvidia-smi -i {hold.use.device} -pl {default:.0f}",
+    )
+
+
+def is_lowered(trace: Trace, hold: ClockHold, limits: Limits) -> bool:
+    """Return whether the limit that held is below the default."""
+    default = hold.use.facts.power_default_limit_w
+    return 0 < limit_w(trace, hold) < limits.lowered_power_limit * default
 
 
 def limit_w(trace: Trace, hold: ClockHold) -> float:
-    """The limit that stood in most of the longest stretch in which it held, else that of the
-    recording's begin; -1 unknown.
+    """Return the limit during the longest stretch in which it held; -1 unknown.
+
+    Without readings it is the limit at the beginning of the recording.
     """
-    rows = meanwhile(trace, hold, "power_limit_w")
+    rows = readings_meanwhile(trace, hold, "power_limit_w")
     return float(rows["value"].median()) if len(rows) else hold.use.facts.power_limit_w
 
 
-def power_w(trace: Trace, hold: ClockHold) -> float | None:
-    """The mean power in that stretch."""
-    return mean(meanwhile(trace, hold, "power_w"))
+def readings_meanwhile(trace: Trace, hold: ClockHold, name: str) -> pd.DataFrame:
+    """Return the readings of one counter in the longest stretch of the hold.
 
-
-def meanwhile(trace: Trace, hold: ClockHold, name: str) -> pd.DataFrame:
-    """The readings of one counter in the longest stretch of the hold, or in the whole window where
-    samples show none.
+    Where samples show none they are those of the whole window.
     """
-    begin, end = hold.at if hold.at is not None else (hold.use.begin_ns, hold.use.end_ns)
-    rows = within(trace.fact(device_series), hold.use.host, hold.use.device, name, begin, end)
-    inside = rows[rows["ts"] <= end]
+    use = hold.use
+    begin_ns, end_ns = hold.at if hold.at is not None else use.window_ns
+    series = trace.fact(device_series)
+    rows = rows_within(series, use.host, use.device, name, (begin_ns, end_ns))
+    inside = rows[rows["ts"] <= end_ns]
     return inside if len(inside) else rows
 
 
-def loss(hold: ClockHold) -> float:
-    """The share of the time that the lower clock costs at most."""
-    return hold.share * hold.slower * hold.use.means.get("kernel_time_share", 1.0)
-
-
-RULE = Rule(ID, not_applicable, detect, needs=("device_counters",), in_traces=False)
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    needs=("device_counters",),
+    in_traces=False,
+    advice=(RAISE_LIMIT,),
+)

@@ -6,20 +6,26 @@ What it means
     all others wait for it.
 
 How it is detected
-    The driver counts the time in which temperature held the clocks, and says at each look what
-    holds them. It is told from 5 % of the time on; the loss is that time times how far the clock
-    lay below the one without (the highest seen while not held, else the boost clock).
+    The driver counts the time in which temperature held the clocks, and reports at each sample what
+    holds them. It is reported from 5 % of the time on; the loss is that time times how far the
+    clock was below the free clock (the highest read while it was not held, else the boost clock).
 
 What to do
-    Look at fans, air flow and filters; compare with the neighbours' temperatures; tell whoever runs
-    the machine. Meanwhile leave the device out of the job, or lower the power limit of all to the
-    same figure, so that no rank waits for another.
+    Check fans, air flow and filters; compare with the temperatures of the neighboring devices;
+    report it to the operator of the machine. Meanwhile exclude the device from the job, or lower
+    the power limit of all devices to the same value, so that no rank waits for another.
 
 When it is wrong
     Work that waits for memory hardly slows with the SM clock: the loss is a ceiling.
 """
 
-from perfscope.analyzer.counters.device_finding import called, evidence, finding, no_devices
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.counters.device_finding import (
+    device_evidence,
+    device_finding,
+    device_label,
+    no_devices,
+)
 from perfscope.analyzer.devices.clock_limits import (
     BRAKE,
     HARDWARE,
@@ -29,80 +35,97 @@ from perfscope.analyzer.devices.clock_limits import (
     clock_holds,
     no_clock_reasons,
 )
-from perfscope.analyzer.diagnosis import Action, Finding, Message
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.traces.trace import Trace
 
 ID = "throttled"
-REASONS = (THERMAL, BRAKE, HARDWARE, SYNC)
+THROTTLING = (THERMAL, BRAKE, HARDWARE, SYNC)
+CHECK_COOLING = Advice(
+    id="check-cooling",
+    text="check the cooling and the power supply of the machine",
+    precondition="clocks-are-held",
+    holds_when="The driver reports that heat or power supply held the clocks.",
+)
+EXCLUDE_DEVICE = Advice(
+    id="exclude-throttled-device",
+    text="exclude this device until it is repaired",
+    precondition="clocks-are-held",
+    holds_when="The driver reports that heat or power supply held the clocks.",
+)
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     """Needs the driver's reasons for the clocks."""
     return no_devices(trace) or no_clock_reasons(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """The reason that costs most."""
+    """Return the finding about the reason that costs most."""
     holds = [
-        one
-        for one in trace.fact(clock_holds)
-        if one.reason in REASONS and one.share >= limits.held_share
+        hold
+        for hold in trace.fact(clock_holds)
+        if hold.reason in THROTTLING and hold.share >= limits.held_share
     ]
     if not holds:
         return None
-    worst = max(holds, key=loss)
-    use = worst.use
-    temperature = use.means.get("temperature_c")
-    facts = [
-        evidence(
-            use, f"held by {worst.reason.text} ({source(worst)})", worst.seconds, "s", worst.at
-        ),
-        evidence(use, "SM clock meanwhile", worst.clock_mhz, "MHz", worst.at),
-        evidence(use, "SM clock without", worst.free_mhz, "MHz"),
-    ]
-    if temperature is not None:
-        facts.append(evidence(use, "temperature", temperature, "C"))
-    return finding(
-        use,
+    worst = max(holds, key=lambda hold: hold.cost_share)
+    explanation = f"The reason the driver reports is {worst.reason.text}."
+    if worst.free_mhz and worst.slower:
+        explanation += (
+            f" The clock is {percent(worst.slower)} below {digits(worst.free_mhz)} MHz meanwhile."
+        )
+    label = device_label(worst.use, trace)
+    return device_finding(
+        worst.use,
         ID,
-        loss(worst),
+        worst.cost_share,
         limits,
         cause=worst.reason.name,
         message=Message(
-            f"Throttled: {called(use, trace)} runs at reduced clocks {percent(worst.share)} of the"
-            " time",
-            f"The reason the driver reports is {worst.reason.text}."
-            + (
-                f" The clock is {percent(worst.slower)} below {digits(worst.free_mhz)} MHz"
-                " meanwhile."
-                if worst.free_mhz and worst.slower
-                else ""
-            ),
+            f"Throttled: {label} runs at reduced clocks {percent(worst.share)} of the time",
+            explanation,
         ),
-        evidence=facts,
-        actions=[
-            Action(
-                "check the cooling and the power supply of the machine",
-                "nvidia-smi -q -d TEMPERATURE,PERFORMANCE,POWER",
-            ),
-            Action(
-                "exclude this device until it is repaired",
-                f"CUDA_VISIBLE_DEVICES=<all but {use.device}>",
-            ),
-        ],
+        evidence=throttling_evidence(worst),
+        actions=cooler_device(worst),
     )
 
 
-def loss(hold: ClockHold) -> float:
-    """The share of the time that the lower clock costs at most."""
-    return hold.share * hold.slower * hold.use.means.get("kernel_time_share", 1.0)
+def throttling_evidence(hold: ClockHold) -> list[Evidence]:
+    """Return how long the clocks were held, the clocks, and the temperature where it was read."""
+    use = hold.use
+    held = f"held by {hold.reason.text} ({hold.source})"
+    found = [
+        device_evidence(use, held, hold.seconds, "s", hold.at),
+        device_evidence(use, "SM clock meanwhile", hold.clock_mhz, "MHz", hold.at),
+        device_evidence(use, "SM clock without the limit", hold.free_mhz, "MHz"),
+    ]
+    temperature = use.means.get("temperature_c")
+    if temperature is not None:
+        found.append(device_evidence(use, "temperature", temperature, "C"))
+    return found
 
 
-def source(hold: ClockHold) -> str:
-    return "counted by the driver" if hold.counted else "from samples"
+def cooler_device(hold: ClockHold) -> list[Action]:
+    """Return how to find the reason, and how to avoid the device."""
+    evidence = f"held by {hold.reason.text} for {percent(hold.share)} of the time"
+    return [
+        *CHECK_COOLING.given(
+            True, evidence, snippet="nvidia-smi -q -d TEMPERATURE,PERFORMANCE,POWER"
+        ),
+        *EXCLUDE_DEVICE.given(
+            True, evidence, snippet=f"CUDA_VISIBLE_DEVICES=<all but {hold.use.device}>"
+        ),
+    ]
 
 
-RULE = Rule(ID, not_applicable, detect, needs=("device_counters",), in_traces=False)
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    needs=("device_counters",),
+    in_traces=False,
+    advice=(CHECK_COOLING, EXCLUDE_DEVICE),
+)

@@ -1,3 +1,3 @@
-"""How fast a device and its links can be at most: accelerators by what their makers say, the CPU by
-a calibration.
+"""The peaks of devices and their links: of accelerators by their data sheets, of the CPU by a
+calibration.
 """

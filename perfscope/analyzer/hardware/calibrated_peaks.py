@@ -1,5 +1,5 @@
-"""The roofs of a CPU: the calibration that went into the run when it was recorded, else one made
-since on this machine.
+"""The peaks of a CPU: the calibration that was stored in the run when it was recorded, else a later
+one of this machine.
 """
 
 from perfscope.analyzer.hardware.peaks import Peaks
@@ -11,8 +11,9 @@ VECTOR = ("float32", "float64")
 
 
 def calibrated_peaks(manifest: Manifest) -> Peaks | None:
-    """None without a calibration for just these. Products and all other arithmetic share the CPU's
-    units: one rate for both.
+    """Return the peaks of the CPU, None without a calibration for this torch and these threads.
+
+    Matrix multiplications and other arithmetic share the CPU's units: one rate for both.
     """
     if manifest.torch is None or not manifest.host:
         return None

@@ -1,10 +1,8 @@
-"""The roofs of a device: the rate of its memory, and that of its arithmetic for each type of
-element.
-"""
+"""The peaks of a device: the rate of its memory, and of its arithmetic for each element type."""
 
 from dataclasses import dataclass
 
-# What a type is computed in where it has no rate of its own.
+# The type whose rate applies where a type has no rate of its own.
 COMPUTED_AS = {
     "bfloat16": "float32",
     "float16": "float32",
@@ -23,8 +21,10 @@ COMPUTED_AS = {
 
 @dataclass(frozen=True)
 class Peaks:
-    """`matrix` and `vector`: FLOP/s by element type, dense, in matrix units and outside of them.
-    `measured`: a calibration of this machine and not a data sheet.
+    """Dense peaks of a device.
+
+    `matrix` and `vector`: FLOP/s by element type, in matrix units and outside of them. `measured`:
+    by a calibration of this machine, not from a data sheet.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Peaks:
     measured: bool = False
 
     def flops_per_s(self, dtype: str, *, matrix: bool) -> float | None:
-        """The arithmetic's roof for a type, None where it is not known.
+        """Return the peak arithmetic rate for a type, None where it is unknown.
 
-        Products of float32 may run in TF32: where a device has it that is their roof, unless the
-        caller asks for `float32` with `matrix` False.
+        Multiplications of float32 may run in TF32: where a device has it, its rate is the peak,
+        unless `matrix` is False.
         """
         if not matrix:
             return self.vector.get(dtype) or self.vector.get(COMPUTED_AS.get(dtype, ""))
@@ -49,6 +49,6 @@ class Peaks:
         return self.matrix.get(dtype) or self.matrix.get(COMPUTED_AS.get(dtype, ""))
 
     def ridge(self, dtype: str, *, matrix: bool) -> float | None:
-        """FLOP per byte at which both roofs meet."""
+        """Return the FLOP per byte at which memory and arithmetic limit equally."""
         rate = self.flops_per_s(dtype, matrix=matrix)
         return None if rate is None else rate / self.bytes_per_s

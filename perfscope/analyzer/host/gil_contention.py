@@ -38,7 +38,7 @@ from perfscope.analyzer.categories import (
     HOST_BOUND,
     PEER_WAIT,
 )
-from perfscope.analyzer.closed_forms import After, left_alone, speedup
+from perfscope.analyzer.closed_forms import After, speedup, undisturbed_factor
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.host.launch_bound_on_cpu import waiting_for_a_core
 from perfscope.analyzer.limits import Limits
@@ -172,8 +172,8 @@ def without_contention(
     saved = cost + waking + computing * shrinks
     most_saved = cost + waking + uncertain + computing * shrinks_at_most
     on_device = uses_device(trace)
-    warm = left_alone(cost / step, limits.interrupted, on_device=on_device)
-    warmest = left_alone(cost / step, limits.most_interrupted, on_device=on_device)
+    warm = undisturbed_factor(cost / step, limits.interrupted, on_device=on_device)
+    warmest = undisturbed_factor(cost / step, limits.most_interrupted, on_device=on_device)
     return After(
         step - 0.5 * max(cost - uncertain, 0.0),
         max(1.0 - saved / alone, 0.05) * step * warm,

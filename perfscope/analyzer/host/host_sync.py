@@ -1,14 +1,14 @@
-"""The host waits for the device in the middle of a step, so that the device runs dry afterwards.
+"""The host waits for the device in the middle of a step, and the device is idle afterwards.
 
 What it means
-    `.item()`, `.cpu()`, boolean masks and `synchronize()` wait until the device has done everything
-    queued; until the host has queued new work, the device is idle.
+    `.item()`, `.cpu()`, boolean masks and `synchronize()` wait until the device has finished all
+    queued work; until the host has queued new work, the device is idle.
 
 How it is detected
-    Only with device timing: the device's idle time inside synchronising calls (and copies whose
-    call returns only when they are done) and behind them, up to the first new work; at least 3 % of
+    Only with device timing: the device's idle time inside synchronizing calls (and copies whose
+    call returns only when they are done) and after them, up to the first new work; at least 3 % of
     the span. A wait after which nothing more was launched is the end of the recording and left out.
-    Host timers alone cannot tell, since the wait is where the device's work is being done.
+    Host timers alone cannot show it, since the device works during the wait.
 
 What to do
     Read losses every n-th step, keep counters and conditions on the device, copy with
@@ -16,8 +16,8 @@ What to do
     Python function where stacks were recorded.
 
 When it is wrong
-    A server that waits for its next request inside a synchronising call looks alike, if its device
-    has nothing to do. Without the wait the host may turn out to be late all the same: the gain is a
+    A server that waits for its next request inside a synchronizing call looks alike, if its device
+    has nothing to do. Without the wait the host may still launch work too slowly: the speedup is a
     ceiling.
 """
 
@@ -26,13 +26,14 @@ import re
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.trace_case import (
     Case,
     a_step,
     case_of,
     largest,
+    missing_device,
     module_names,
-    no_device,
     op_names,
     total,
 )
@@ -41,56 +42,77 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.host.python_places import innermost_functions
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.table_access import column, longest, table
 from perfscope.traces.trace import Trace
 
 ID = "host-sync"
 
-# The first pattern that fits the operators or the call decides what to do.
-ACTIONS = (
+KEEP_ON_DEVICE = Advice(
+    "keep-numbers-on-device",
+    "a tensor becomes a Python number (`.item()`, `float()`, `if tensor:`): keep it on the device,"
+    " read it every n-th step",
+    "sync-by-reading-a-number",
+    "Most of the idle time follows an operator that turns a tensor into a Python number.",
+)
+FIXED_SIZE = Advice(
+    "use-fixed-sizes",
+    "the size of a result depends on values (boolean mask, `nonzero`, `unique`): use a fixed size",
+    "sync-by-data-dependent-size",
+    "Most of the idle time follows an operator whose result's size depends on values.",
+)
+COPY_LATER = Advice(
+    "copy-without-waiting",
+    "a copy to or from the host that waits: use pinned memory on the host, and read it later",
+    "sync-by-copy",
+    "Most of the idle time follows a copy between host and device.",
+)
+REMOVE_SYNCHRONIZE = Advice(
+    "remove-synchronize",
+    "a call of synchronize() in the loop: remove it, and measure time with events instead",
+    "sync-by-synchronize",
+    "Most of the idle time follows a call of synchronize().",
+)
+CALL_LESS_OFTEN = Advice(
+    "synchronize-less-often",
+    "take the call out of the loop, or make it every n-th step",
+    "sync-by-another-call",
+    "Most of the idle time follows another call that waits for the device.",
+)
+KINDS_OF_SYNC = (
     (
         r"aten::(item|_local_scalar_dense|is_nonzero|equal)",
-        (
-            "a tensor becomes a Python number (`.item()`, `float()`, `if tensor:`): keep it on the"
-            " device, read it every n-th step"
-        ),
+        KEEP_ON_DEVICE,
         "total += loss.detach()  # and total.item() once in a hundred steps",
     ),
     (
         r"aten::(nonzero|masked_select|unique|_unique|index)",
-        (
-            "the size of a result depends on values (boolean mask, `nonzero`, `unique`): use a"
-            " fixed size"
-        ),
+        FIXED_SIZE,
         "torch.where(mask, x, 0)  # in place of x[mask]",
     ),
     (
         r"aten::(copy_|_to_copy|to|cpu)|[Mm]emcpy",
-        (
-            "a copy to or from the host that waits: pinned memory on the host's side, and read it"
-            " later"
-        ),
-        (
-            "host = x.to('cpu', non_blocking=True); event.record()  # event.synchronize() when it"
-            " is needed"
-        ),
+        COPY_LATER,
+        "host = x.to('cpu', non_blocking=True); event.record()  # event.synchronize() when it is"
+        " needed",
     ),
     (
         r"Synchronize|synchronize",
-        "a call of synchronize() in the loop: take it out, and time with events in its place",
+        REMOVE_SYNCHRONIZE,
         "start = torch.cuda.Event(enable_timing=True)  # in place of torch.cuda.synchronize()",
     ),
+    ("", CALL_LESS_OFTEN, None),
 )
+"""The first pattern that fits the operator or the call decides the advice."""
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs a device."""
-    return no_device(trace)
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why synchronization cannot be checked: no device in the recording."""
+    return missing_device(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """Idle time inside and behind synchronising calls, when it is enough."""
+    """Return the finding where idle time in and after synchronizing calls is long enough."""
     case = case_of(trace, limits)
     waits = case.of(SYNC_WAIT)
     waits = waits[(column(waits, "call") >= 0) & (column(waits, "launch") >= 0)]
@@ -98,54 +120,61 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     share = lost / case.span_ns
     if share < limits.worth_share:
         return None
-    calls = table(trace, "launches")
-    assert calls is not None
-    rows = column(waits, "call")
-    dur = column(waits, "dur")
-    spelled = calls["name"].to_numpy(object)
-    inner = op_names(trace, rows, outermost=False)
-    named = [
-        f"{op} ({spelled[row]})" if op else str(spelled[row])
-        for op, row in zip(inner, rows, strict=True)
-    ]
-    top = largest(named, dur)
-    action = next(
-        Action(text, snippet)
-        for pattern, text, snippet in (*ACTIONS, ANY)
-        if re.search(pattern, top[0][0])
-    )
-    count = len(np.unique(rows))
-    often = how_often(count, case.steps)
+    names = call_names(trace, waits)
+    top = largest(names, column(waits, "dur"))
+    name, idle_ns = top[0]
+    times = times_text(len(np.unique(column(waits, "call"))), case.steps)
     return case.finding(
         ID,
         lost,
         limits,
         message=Message(
             f"Host sync: synchronizing calls leave the device idle {percent(share)} of the time",
-            f"The host waits for the device {often}, mostly in {top[0][0]}, and launches no work"
+            f"The host waits for the device {times}, mostly in {name}, and launches no work"
             " meanwhile.",
             "The call is slow because it waits for everything queued before it; the fix is not to"
             " wait at all.",
         ),
-        evidence=_evidence(case, waits, top),
-        actions=[action],
+        evidence=sync_evidence(case, waits, top),
+        actions=sync_actions(name, f"{percent(idle_ns / lost)} of the idle time is after {name}"),
     )
 
 
-def how_often(count: int, steps: int) -> str:
-    """`once a step`, `3.5 times a step`, `12 times` where no steps are known."""
+def call_names(trace: Trace, waits: pd.DataFrame) -> list[str]:
+    """Return the call of each wait with the innermost operator around it."""
+    calls = table(trace, "launches")
+    assert calls is not None
+    rows = column(waits, "call")
+    names = calls["name"].to_numpy(object)[rows]
+    operators = op_names(trace, rows, outermost=False)
+    return [
+        f"{operator} ({name})" if operator else str(name)
+        for operator, name in zip(operators, names, strict=True)
+    ]
+
+
+def sync_actions(name: str, evidence: str) -> list[Action]:
+    """Return the action for the operator or call in which the host waits most."""
+    for pattern, advice, snippet in KINDS_OF_SYNC:
+        actions = advice.given(re.search(pattern, name) is not None, evidence, snippet=snippet)
+        if actions:
+            return actions
+    return []
+
+
+def times_text(count: int, steps: int) -> str:
+    """Return `once per step`, `3.5 times per step`, or `12 times` where no steps are known."""
     if not steps:
         return plural(count, "time")
-    return "once a step" if count == steps else f"{digits(count / steps)} times a step"
+    return "once per step" if count == steps else f"{digits(count / steps)} times per step"
 
 
-ANY = ("", "take the call out of the loop, or make it every n-th step", None)
-
-
-def _evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -> list[Evidence]:
+def sync_evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -> list[Evidence]:
+    """Return the longest idle time, the calls that cause most of it, and where they are made."""
     worst, lost = longest(waits), total(waits)
-    each = " of each step" if case.steps else ""
-    found = [
+    scope = " of each step" if case.steps else ""
+    by_name = ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top)
+    evidence = [
         case.place(
             f"longest idle time at such a call: {ms(int(worst['dur']))}",
             worst,
@@ -153,27 +182,28 @@ def _evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -> li
             lane="device",
         ),
         case.place(
-            f"{ms(a_step(case, lost))}{each}: "
-            + ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top),
+            f"{ms(a_step(case, lost))}{scope}: {by_name}",
             value_ns=a_step(case, lost),
             lane="host",
         ),
     ]
     calls, dur = column(waits, "call"), column(waits, "dur")
-    for names, what in (
-        (innermost_functions(case.trace, calls), "called from"),
-        (module_names(case.trace, calls), "in module"),
-    ):
-        places = largest(names, dur, 2)
-        if places:
-            found.append(
-                case.place(
-                    f"{what} {', '.join(name for name, _ in places)}",
-                    value_ns=places[0][1],
-                    lane="host",
-                )
-            )
-    return found
+    places = (
+        ("called from", innermost_functions(case.trace, calls)),
+        ("in module", module_names(case.trace, calls)),
+    )
+    for text, names in places:
+        most = largest(names, dur, 2)
+        if most:
+            named = ", ".join(name for name, _ in most)
+            evidence.append(case.place(f"{text} {named}", value_ns=most[0][1], lane="host"))
+    return evidence
 
 
-RULE = Rule(ID, not_applicable, detect, category=SYNC_WAIT)
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    category=SYNC_WAIT,
+    advice=tuple(advice for _, advice, _ in KINDS_OF_SYNC),
+)

@@ -1,19 +1,19 @@
-"""The device stands idle because the host has not launched anything yet.
+"""The device is idle because the host launches work too slowly.
 
 What it means
     Each operator costs the host some microseconds (Python, dispatch, the launch call). When kernels
     take less than that, or the host does something else between them, the queue of launched kernels
     is empty and the device waits. The cause says what the host does meanwhile: `short-kernels` (it
-    launches, and each kernel is over before the next is ready), `dispatch` (it is inside
-    operators), `python` (it is outside of them, in Python code).
+    launches, and each kernel ends before the next is ready), `dispatch` (it is inside operators),
+    `python` (it is outside of them, in Python code).
 
 How it is detected
     Idle time of the device that the thread launching the next work spent on anything but waiting
     for the device or the loader, at least 3 % of the span (XProf's limit for kernel launch).
-    Runtime calls of a millisecond or more are left out: they load code and initialise, once. So is
-    what allocating memory takes. The gain is a ceiling. On a CPU the same thread dispatches and
-    computes: there it is the share of a step in which it does neither operators' own work nor wait,
-    told from a window of the profiler, from 35 % on.
+    Runtime calls of a millisecond or more are left out: they load code and initialize, once. So is
+    allocating memory. The speedup is a ceiling. On a CPU the same thread dispatches and computes:
+    there it is the share of a step in which it does neither operators' own work nor wait, from a
+    window of the profiler, from 35 % on.
 
 What to do
     Few, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused kernels
@@ -25,193 +25,260 @@ When it is wrong
     is smaller. A trace that begins or ends far from the steps has idle ends.
 """
 
-import re
-
 import pandas as pd
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.budget.trace_case import (
     Case,
     a_step,
     case_of,
     largest,
+    missing_device,
     module_names,
-    no_device,
     op_names,
     total,
 )
 from perfscope.analyzer.categories import HOST_BOUND
+from perfscope.analyzer.compute.compiled_code import compiled_code
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
-from perfscope.analyzer.host.launch_bound_on_cpu import of_cpu_dispatch, on_a_cpu_with_steps
+from perfscope.analyzer.host import launch_bound_on_cpu
+from perfscope.analyzer.host.launch_bound_on_cpu import cpu_dispatch_finding, is_windowed_cpu_run
 from perfscope.analyzer.host.launch_queue import QueueSummary, queue_summaries
+from perfscope.analyzer.host.optimizer_calls import FUSE_OPTIMIZER, optimizer_calls
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import digits, ms, percent
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, longest, of_category, table
 from perfscope.traces.trace import Trace
 
 ID = "launch-bound"
-ONCE = ("driver", "allocating")
-SAYS = {
-    "short-kernels": "kernels are over before the host has launched the next",
+ONE_TIME_WORK = ("driver", "allocating")
+SHOWN_PART = 0.02
+"""An activity of the host below this share is not listed in the evidence."""
+CAUSE_TEXTS = {
+    "short-kernels": "kernels end before the host has launched the next",
     "dispatch": "the host is inside operators, on its way to the next launch",
     "python": "the host is outside of operators, in Python",
 }
-
-
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs a device, or a window of the profiler on a CPU."""
-    return None if on_a_cpu_with_steps(trace, limits) else no_device(trace)
-
-
-def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """The idle time that the host causes by being late, when it is enough."""
-    if on_a_cpu_with_steps(trace, limits):
-        return of_cpu_dispatch(trace, limits, ID)
-    case = case_of(trace, limits)
-    gaps = trace.fact(host_gaps)
-    mine = (column(gaps, "process") == case.unit.process) & (
-        column(gaps, "device") == case.unit.device
-    )
-    gaps = gaps[mine & ~gaps["doing"].isin(ONCE).to_numpy() & (column(gaps, "launch") >= 0)]
-    lost = total(gaps)
-    share = lost / case.span_ns
-    if share < limits.worth_share:
-        return None
-    fed = next((one for one in trace.fact(queue_summaries) if one.rank == case.unit.rank), None)
-    cause = _cause(gaps, fed, limits)
-    return case.finding(
-        ID,
-        lost,
-        limits,
-        cause=cause,
-        message=_message(share, cause, fed),
-        evidence=_evidence(case, gaps, fed),
-        actions=_actions(case, cause),
-    )
-
-
-def _cause(gaps: pd.DataFrame, fed: QueueSummary | None, limits: Limits) -> str:
-    sums = gaps.groupby("doing", observed=True)["dur"].sum()
-    outside = int(sums.get("python", 0)) + int(sums.get("unrecorded", 0))
-    if outside >= limits.explains * int(sums.sum()):
-        return "python"
-    short = fed is not None and (
-        fed.shorter_share >= limits.explains or fed.kernel_ns < fed.call_ns
-    )
-    return "short-kernels" if short else "dispatch"
-
-
-def _message(share: float, cause: str, fed: QueueSummary | None) -> Message:
-    text = f"The CPU launches work too slowly: {SAYS[cause]}."
-    if fed is not None:
-        text += (
-            f" A kernel takes {ms(fed.kernel_ns)} on average and its launch {ms(fed.call_ns)}; the"
-            f" launch queue is empty {percent(fed.empty_share)} of the time."
-        )
-    headline = f"Launch-bound: the device is idle {percent(share)} of the time"
-    return Message(headline, text, "A faster device would only wait longer.")
-
-
-def _whole(gaps: pd.DataFrame) -> pd.DataFrame:
-    """One row for each launch that the device waited for: the stretch before it, and its idle
-    time.
-    """
-    ends = (
-        gaps.assign(end=gaps["ts"] + gaps["dur"])
-        .groupby("launch")
-        .agg(ts=("ts", "min"), end=("end", "max"))
-    )
-    return ends.assign(dur=ends["end"] - ends["ts"])
-
-
-def _evidence(case: Case, gaps: pd.DataFrame, fed: QueueSummary | None) -> list[Evidence]:
-    lost = total(gaps)
-    worst = longest(_whole(gaps))
-    doing = gaps.groupby("doing", observed=True)["dur"].sum().sort_values(ascending=False)
-    said = ", ".join(
-        f"{NAMES[str(name)]} {ms(a_step(case, float(ns)))}"
-        for name, ns in doing.items()
-        if ns >= 0.02 * lost
-    )
-    each = " a step" if case.steps else ""
-    found = [
-        case.place(
-            f"longest single wait for the host: {ms(int(worst['dur']))}",
-            worst,
-            value_ns=int(worst["dur"]),
-            lane="device",
-        ),
-        case.place(f"the host meanwhile{each}: {said}", value_ns=a_step(case, lost), lane="host"),
-    ]
-    dur, launch = column(gaps, "dur"), column(gaps, "launch")
-    for names, what in (
-        (module_names(case.trace, launch), "before launches of module"),
-        (op_names(case.trace, launch, outermost=True), "before launches of operator"),
-    ):
-        top = largest(names, dur)
-        if top:
-            text = ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top)
-            found.append(case.place(f"{what}: {text} of it", value_ns=top[0][1], lane="host"))
-    if fed is not None:
-        text = f"{fed.kernels} kernels, {digits(fed.mean_depth)} waiting on average"
-        text += f", {percent(fed.shorter_share)} shorter than their launch"
-        found.append(case.place(text, value_ns=fed.kernel_ns, lane="device"))
-    stacks = of_category(table(case.trace, "ranges"), "python")
-    if stacks is not None and len(stacks):
-        found.append(
-            Evidence(
-                "Python stacks were recorded, which slows the host: without the profiler the share"
-                " is smaller"
-            )
-        )
-    return found
-
-
-COMPILED = re.compile(r"^CompiledFunction|Torch-Compiled Region|^## Call CompiledFxGraph")
-NAMES = {
+ACTIVITY_TEXTS = {
     "launching": "in launch calls",
     "operators": "in operators",
     "python": "in Python between operators",
     "unrecorded": "in code that is not recorded, between operators",
 }
 
+USE_GRAPHS = Advice(
+    "replay-cuda-graph",
+    "replay the step as a CUDA graph, which launches it at once",
+    "no-graph-is-replayed",
+    "Kernels were recorded, and none of them was launched by a graph.",
+)
+EXTEND_GRAPHS = Advice(
+    "extend-cuda-graphs",
+    "some of it is replayed as graphs already: put what is launched between them into graphs too",
+    "graphs-are-replayed",
+    "Some of the recorded kernels were launched by a graph.",
+)
+FUSE_KERNELS = Advice(
+    "compile-to-fuse-kernels",
+    "fuse small kernels",
+    "operators-are-eager",
+    "Operators were recorded, and none of them is compiled code.",
+)
+LARGER_LAUNCHES = Advice(
+    "launch-larger-work",
+    "or give each launch more to do: a larger batch, fewer micro-batches",
+    "device-waits-for-launches",
+    "The device is idle for at least 3 % of the time because the host launches work too slowly.",
+)
+MOVE_PYTHON = Advice(
+    "take-python-out-of-loop",
+    "take Python work out of the loop between operators (logging, conversions, checks of values)",
+    "host-is-outside-operators",
+    "The host is outside of operators for at least half of the idle time.",
+)
 
-def _actions(case: Case, cause: str) -> list[Action]:
-    """What to do, not what is done already: a compiled step is not to be compiled, a graph not to
-    be captured.
-    """
-    kernels, ops = rows_on(case.trace, "kernels", case.unit), table(case.trace, "ops")
-    if kernels is not None and bool(kernels["graph"].any()):
-        rest = (
-            "some of it is replayed as graphs already: put what is launched between them into"
-            " graphs too"
-        )
-        return [
-            Action(rest),
-            Action("or give each launch more to do: a larger batch, fewer micro-batches"),
-        ]
-    names = [] if ops is None else list(ops["name"].cat.categories)
-    compiled = any(COMPILED.search(name) for name in names)
-    graphs = Action(
-        "replay the step as a CUDA graph, which launches it at once",
-        'torch.compile(model, mode="reduce-overhead")',
+
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why launches cannot be checked: no device, and no profiling window on a CPU."""
+    return None if is_windowed_cpu_run(trace, limits) else missing_device(trace)
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """Return the finding where the host leaves the device idle for long enough."""
+    if is_windowed_cpu_run(trace, limits):
+        return cpu_dispatch_finding(trace, limits, ID)
+    case = case_of(trace, limits)
+    gaps = launch_gaps(case)
+    lost = total(gaps)
+    share = lost / case.span_ns
+    if share < limits.worth_share:
+        return None
+    summaries = trace.fact(queue_summaries)
+    queue = next((summary for summary in summaries if summary.rank == case.unit.rank), None)
+    cause = cause_of(gaps, queue, limits)
+    return case.finding(
+        ID,
+        lost,
+        limits,
+        cause=cause,
+        message=launch_message(share, cause, queue),
+        evidence=launch_evidence(case, gaps, queue),
+        actions=launch_actions(case, gaps, limits),
     )
-    fuse = Action(
-        "fuse small kernels, and update all parameters in one",
-        "torch.compile(model); torch.optim.AdamW(..., fused=True)",
-    )
-    if compiled:
-        fuse = Action("update all parameters in one kernel", "torch.optim.AdamW(..., fused=True)")
-    larger = Action("or give each launch more to do: a larger batch, fewer micro-batches")
-    if cause == "python":
-        outside = Action(
-            "take Python work out of the loop between operators (logging, conversions, checks of"
-            " values)"
+
+
+def launch_gaps(case: Case) -> pd.DataFrame:
+    """Return the idle time of the device before launches, without what happens once."""
+    gaps = case.trace.fact(host_gaps)
+    process, device = column(gaps, "process"), column(gaps, "device")
+    of_unit = (process == case.unit.process) & (device == case.unit.device)
+    repeated = ~gaps["doing"].isin(ONE_TIME_WORK).to_numpy()
+    kept: pd.DataFrame = gaps[of_unit & repeated & (column(gaps, "launch") >= 0)]
+    return kept
+
+
+def python_ns(gaps: pd.DataFrame) -> int:
+    """Return the time in which the host is outside of operators and launch calls."""
+    return total(gaps[gaps["doing"].isin(("python", "unrecorded"))])
+
+
+def cause_of(gaps: pd.DataFrame, queue: QueueSummary | None, limits: Limits) -> str:
+    """Return what the host does while the device is idle."""
+    if python_ns(gaps) >= limits.explains * total(gaps):
+        return "python"
+    if queue is None:
+        return "dispatch"
+    short = queue.shorter_share >= limits.explains or queue.kernel_ns < queue.call_ns
+    return "short-kernels" if short else "dispatch"
+
+
+def launch_message(share: float, cause: str, queue: QueueSummary | None) -> Message:
+    """Return what the finding claims."""
+    text = f"The CPU launches work too slowly: {CAUSE_TEXTS[cause]}."
+    if queue is not None:
+        text += (
+            f" A kernel takes {ms(queue.kernel_ns)} on average and its launch"
+            f" {ms(queue.call_ns)}; the launch queue is empty {percent(queue.empty_share)} of the"
+            " time."
         )
-        return [outside, graphs, larger]
-    return [graphs, fuse, larger]
+    headline = f"Launch-bound: the device is idle {percent(share)} of the time"
+    return Message(headline, text, "A faster device would only wait longer.")
 
 
-RULE = Rule(ID, not_applicable, detect, category=HOST_BOUND)
+def whole_gaps(gaps: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per launch that the device waited for: ts, end and dur of the wait."""
+    ends = gaps.assign(end=gaps["ts"] + gaps["dur"])
+    waits = ends.groupby("launch").agg(ts=("ts", "min"), end=("end", "max"))
+    return waits.assign(dur=waits["end"] - waits["ts"])
+
+
+def launch_evidence(case: Case, gaps: pd.DataFrame, queue: QueueSummary | None) -> list[Evidence]:
+    """Return the longest wait for the host, what the host does meanwhile, and where."""
+    lost, worst = total(gaps), longest(whole_gaps(gaps))
+    evidence = [
+        case.place(
+            f"longest single wait for the host: {ms(int(worst['dur']))}",
+            worst,
+            value_ns=int(worst["dur"]),
+            lane="device",
+        ),
+        activity_evidence(case, gaps),
+    ]
+    dur, launch = column(gaps, "dur"), column(gaps, "launch")
+    places = (
+        ("before launches of module", module_names(case.trace, launch)),
+        ("before launches of operator", op_names(case.trace, launch, outermost=True)),
+    )
+    for text, names in places:
+        top = largest(names, dur)
+        if top:
+            shares = ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top)
+            evidence.append(case.place(f"{text}: {shares} of it", value_ns=top[0][1], lane="host"))
+    if queue is not None:
+        text = (
+            f"{queue.kernels} kernels, {digits(queue.mean_depth)} waiting on average,"
+            f" {percent(queue.shorter_share)} shorter than their launch"
+        )
+        evidence.append(case.place(text, value_ns=queue.kernel_ns, lane="device"))
+    stacks = of_category(table(case.trace, "ranges"), "python")
+    if stacks is not None and len(stacks):
+        evidence.append(
+            Evidence(
+                "Python stacks were recorded, which slows the host: without the profiler the share"
+                " is smaller"
+            )
+        )
+    return evidence
+
+
+def activity_evidence(case: Case, gaps: pd.DataFrame) -> Evidence:
+    """Return what the host does while the device is idle, most time first."""
+    lost, scope = total(gaps), " per step" if case.steps else ""
+    by_activity = gaps.groupby("doing", observed=True)["dur"].sum().sort_values(ascending=False)
+    shown = [
+        f"{ACTIVITY_TEXTS[str(name)]} {ms(a_step(case, float(ns)))}"
+        for name, ns in by_activity.items()
+        if ns >= SHOWN_PART * lost
+    ]
+    text = f"the host meanwhile{scope}: {', '.join(shown)}"
+    return case.place(text, value_ns=a_step(case, lost), lane="host")
+
+
+def launch_actions(case: Case, gaps: pd.DataFrame, limits: Limits) -> list[Action]:
+    """Return the actions that are not taken already: compiled code, replayed graphs."""
+    lost, outside = total(gaps), python_ns(gaps)
+    idle = percent(lost / case.span_ns)
+    slow = lost >= limits.worth_share * case.span_ns
+    larger = LARGER_LAUNCHES.given(slow, f"the device is idle {idle} of the time")
+    kernels = rows_on(case.trace, "kernels", case.unit)
+    count = 0 if kernels is None else len(kernels)
+    replayed = 0 if kernels is None else int(kernels["graph"].astype(bool).sum())
+    by_graphs = f"{replayed} of {plural(count, 'kernel')} were launched by graphs"
+    if replayed:
+        return [*EXTEND_GRAPHS.given(replayed > 0, by_graphs), *larger]
+    graphs = USE_GRAPHS.given(
+        count > 0, by_graphs, snippet='torch.compile(model, mode="reduce-overhead")'
+    )
+    in_python = outside >= limits.explains * lost
+    if in_python:
+        share = percent(outside / lost)
+        python = MOVE_PYTHON.given(in_python, f"{share} of the idle time is outside of operators")
+        return [*python, *graphs, *larger]
+    return [*graphs, *fusing_actions(case.trace, case.unit.process), *larger]
+
+
+def fusing_actions(trace: Trace, process: int) -> list[Action]:
+    """Return the actions that make fewer kernels of the same work."""
+    code, optimizer = compiled_code(trace, process), optimizer_calls(trace, process)
+    text, snippet = FUSE_KERNELS.text, "torch.compile(model)"
+    if optimizer.is_unfused:
+        text += ", and update all parameters in one"
+        snippet += "; torch.optim.AdamW(..., fused=True)"
+    return [
+        *FUSE_KERNELS.given(code.is_eager, code.text, text=text, snippet=snippet),
+        *FUSE_OPTIMIZER.given(
+            code.compiled > 0 and optimizer.is_unfused,
+            optimizer.text,
+            snippet="torch.optim.AdamW(..., fused=True)",
+        ),
+    ]
+
+
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    category=HOST_BOUND,
+    advice=(
+        USE_GRAPHS,
+        EXTEND_GRAPHS,
+        FUSE_KERNELS,
+        FUSE_OPTIMIZER,
+        LARGER_LAUNCHES,
+        MOVE_PYTHON,
+        *launch_bound_on_cpu.ADVICE,
+    ),
+)

@@ -1,10 +1,16 @@
-"""Launch-bound on a CPU: the thread that computes spends its time on calling operators."""
+"""Launch-bound on a CPU: the thread that computes spends its time calling operators."""
 
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.cpu_work import DATALESS, computing, dispatch_ns
-from perfscope.analyzer.budget.critical_rank import critical_rank, few_steps, severity_of, steps_of
+from perfscope.analyzer.budget.critical_rank import (
+    critical_rank,
+    missing_steps,
+    severity_of,
+    steps_of,
+)
 from perfscope.analyzer.budget.trace_case import ceiling
 from perfscope.analyzer.categories import (
     DEVICE_COMPUTE,
@@ -12,9 +18,11 @@ from perfscope.analyzer.categories import (
     HOST_BOUND,
     PEER_WAIT,
 )
-from perfscope.analyzer.compute.compute_case import places_of
+from perfscope.analyzer.compute.compiled_code import compiled_code
+from perfscope.analyzer.compute.compute_case import call_sites
 from perfscope.analyzer.compute.work_units import on_a_cpu
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.host.optimizer_calls import FUSE_OPTIMIZER, optimizer_calls
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent
@@ -23,124 +31,154 @@ from perfscope.traces.trace import Trace
 
 MOST_NAMES = 3
 
+LARGER_OPERATORS = Advice(
+    "give-operators-more-work",
+    "give each operator more to do: a larger batch, several small products as one",
+    "dispatch-dominates",
+    "Calling operators takes at least 35 % of a step.",
+)
+COMPILE_DISPATCH = Advice(
+    "compile-to-reduce-dispatch",
+    "let the compiler join operators and remove Python",
+    "operators-are-eager",
+    "Operators were recorded, and none of them is compiled code.",
+)
+ADVICE = (LARGER_OPERATORS, COMPILE_DISPATCH)
 
-def on_a_cpu_with_steps(trace: Trace, limits: Limits) -> bool:
-    """A run of our own on a CPU, with a window of the profiler and enough steps."""
+
+def is_windowed_cpu_run(trace: Trace, limits: Limits) -> bool:
+    """Return whether it is a recorded run on a CPU, with a profiling window and enough steps."""
     windowed = table(trace, "windows") is not None and on_a_cpu(trace)
-    return windowed and few_steps(trace, limits) is None
+    return windowed and missing_steps(trace, limits) is None
 
 
-def of_cpu_dispatch(trace: Trace, limits: Limits, id: str) -> Finding | None:
-    """The finding when dispatching takes enough of a step: host-bound less collections, waits for
-    the GIL and for a core.
-    """
+def cpu_dispatch_finding(trace: Trace, limits: Limits, id: str) -> Finding | None:
+    """Return the finding where calling operators takes enough of a step."""
     process = critical_rank(trace, limits)
     ops = table(trace, "ops")
     if process is None or ops is None:
         return None
     rows = steps_of(trace, process)
-    cost = float((rows[HOST_BOUND] - rows["gc"] - rows["gil"]).mean())
-    step = float(rows["dur"].mean())
-    cost -= (
-        waiting_for_a_core(trace, process)
-        * cost
-        / max(cost + float(rows[DEVICE_COMPUTE].mean()), 1.0)
-    )
+    step, cost = float(rows["dur"].mean()), dispatch_time(trace, process)
     share = cost / step
     if share < limits.dispatch_share:
         return None
-    # Ranks that dispatch alike wait for each other the less, the less they dispatch.
-    talking = float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean()) / step
-    own = ops[(ops["process"] == process).to_numpy()]
-    begin, end, row = computing(own)
-    called, mean = (
-        float((~own["name"].isin(DATALESS)).sum()),
-        float((end - begin).sum()) / max(len(np.unique(row)), 1),
-    )
-    steps = window_steps(trace, process)
-    each = f", with {digits(called / steps)} operators per step" if steps else ""
-    headline = f"Launch-bound: calling operators takes {percent(share)} of each step ({ms(cost)})"
-    explanation = (
-        f"An operator computes {ms(mean)} on average{each}; the rest is dispatch and Python."
-    )
+    # Ranks that dispatch alike wait less for each other when they dispatch less.
+    communication = float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean()) / step
+    of_process = ops[(ops["process"] == process).to_numpy()]
     return Finding(
         id=id,
         cause=None,
         severity=severity_of(share, limits),
-        rank=int(rows["rank"].iloc[0]),
+        processes=[process],
         lost_s=round(cost * len(rows) / 1e9, 6),
         share=round(share, 4),
-        speedup=ceiling(share / max(1.0 - talking, share)),
-        headline=headline,
-        explanation=explanation,
+        speedup=ceiling(share / max(1.0 - communication, share)),
+        headline=(
+            f"Launch-bound: calling operators takes {percent(share)} of each step ({ms(cost)})"
+        ),
+        explanation=dispatch_explanation(trace, of_process, process),
         caveat="A faster CPU core would help; more cores would not.",
-        evidence=evidence(trace, own, process),
-        actions=ACTIONS,
+        evidence=dispatch_evidence(trace, of_process, process),
+        actions=dispatch_actions(trace, process, share, limits),
     )
+
+
+def dispatch_time(trace: Trace, process: int) -> float:
+    """Return the ns per step that go into calling operators.
+
+    That is the host-bound time without garbage collections, waits for the GIL and waits for a core.
+    """
+    rows = steps_of(trace, process)
+    host = float((rows[HOST_BOUND] - rows["gc"] - rows["gil"]).mean())
+    running = max(host + float(rows[DEVICE_COMPUTE].mean()), 1.0)
+    return host - waiting_for_a_core(trace, process) * host / running
+
+
+def dispatch_explanation(trace: Trace, ops: pd.DataFrame, process: int) -> str:
+    """Return how long an operator computes, and how many a step calls."""
+    begin, end, row = computing(ops)
+    computed = float((end - begin).sum()) / max(len(np.unique(row)), 1)
+    steps = window_steps(trace, process)
+    per_step = ""
+    if steps:
+        called = float((~ops["name"].isin(DATALESS)).sum())
+        per_step = f", with {digits(called / steps)} operators per step"
+    return (
+        f"An operator computes {ms(computed)} on average{per_step}; the rest is dispatch and"
+        " Python."
+    )
+
+
+def dispatch_actions(trace: Trace, process: int, share: float, limits: Limits) -> list[Action]:
+    """Return the actions where calling operators takes this share of a step."""
+    code, optimizer = compiled_code(trace, process), optimizer_calls(trace, process)
+    return [
+        *LARGER_OPERATORS.given(
+            share >= limits.dispatch_share,
+            f"calling operators takes {percent(share)} of a step",
+            snippet="torch.baddbmm(bias, x, weight)",
+        ),
+        *COMPILE_DISPATCH.given(code.is_eager, code.text, snippet="torch.compile(model)"),
+        *FUSE_OPTIMIZER.given(
+            optimizer.is_unfused, optimizer.text, snippet="torch.optim.AdamW(..., fused=True)"
+        ),
+    ]
 
 
 def waiting_for_a_core(trace: Trace, process: int) -> float:
-    """Nanoseconds a step that the loop's thread is ready to run and has no core: whoever computes
-    or dispatches waits alike.
+    """Return the ns per step in which the loop's thread is ready to run and has no core.
+
+    Computing and dispatching wait alike.
     """
-    return next(
-        (line.main_delay for line in trace.fact(input_pipelines) if line.process == process), 0.0
-    )
+    pipelines = trace.fact(input_pipelines)
+    delays = (known.main_delay for known in pipelines if known.process == process)
+    return next(delays, 0.0)
 
 
 def window_steps(trace: Trace, process: int) -> int:
-    """Whole steps inside the windows of a process."""
+    """Return the whole steps inside the windows of a process."""
     windows = table(trace, "windows")
-    return (
-        0
-        if windows is None
-        else int(windows[(windows["process"] == process) & windows["kept"]]["steps"].sum())
-    )
+    if windows is None:
+        return 0
+    kept = windows[(windows["process"] == process) & windows["kept"]]
+    return int(kept["steps"].sum())
 
 
-def evidence(trace: Trace, ops: pd.DataFrame, process: int) -> list[Evidence]:
-    """What dispatching one costs, which operators are called most, and where."""
-    price = dispatch_ns(ops)
-    found = [
+def dispatch_evidence(trace: Trace, ops: pd.DataFrame, process: int) -> list[Evidence]:
+    """Return what dispatching costs, which operators are called most, and where."""
+    cost = dispatch_ns(ops)
+    longest = ops.iloc[int(np.argmax(column(ops, "dur")))]
+    begin, end = int(longest["ts"]), int(longest["ts"] + longest["dur"])
+    evidence = [
         Evidence(
-            f"calling an operator that touches no data takes {ms(price)} (profiled)",
-            round(price / 1e6, 5),
+            f"calling an operator that touches no data takes {ms(cost)} (profiled)",
+            round(cost / 1e6, 5),
             "ms",
-        )
+            process=process,
+        ),
+        Evidence(
+            f"called most in the window: {most_called(ops)}",
+            start_ns=begin,
+            end_ns=end,
+            process=process,
+            lane="host",
+        ),
     ]
+    outermost = ops.index.to_numpy(np.int64)[column(ops, "parent") < 0]
+    places = pd.Series(call_sites(trace, outermost)).value_counts(normalize=True)
+    shares = [f"{name} {percent(float(share))}" for name, share in places.items() if name]
+    if shares:
+        evidence.append(Evidence(f"outermost calls by place: {', '.join(shares)}"))
+    return evidence
+
+
+def most_called(ops: pd.DataFrame) -> str:
+    """Return the operators that are called most, with their numbers of calls."""
     counts = ops["name"].astype(object).value_counts()
-    text = ", ".join(
+    repeated = [
         f"`{str(name).removeprefix('aten::')}` {count}"
         for name, count in counts.items()
         if count > 1
-    )
-    names = ", ".join(text.split(", ")[:MOST_NAMES])
-    longest = ops.iloc[int(np.argmax(column(ops, "dur")))]
-    begin = int(longest["ts"])
-    found.append(
-        Evidence(
-            f"called most in the window: {names}",
-            None,
-            None,
-            begin,
-            begin + int(longest["dur"]),
-            process=process,
-            lane="host",
-        )
-    )
-    outermost = ops.index.to_numpy(np.int64)[column(ops, "parent") < 0]
-    phases = pd.Series(places_of(trace, outermost)).value_counts(normalize=True)
-    said = ", ".join(f"{name} {percent(float(share))}" for name, share in phases.items() if name)
-    if said:
-        found.append(Evidence(f"outermost calls by place: {said}"))
-    return found
-
-
-ACTIONS = [
-    Action(
-        "give each operator more to do: a larger batch, several small products as one",
-        "torch.baddbmm(bias, x, weight)",
-    ),
-    Action("let the compiler join operators and take Python out", "torch.compile(model)"),
-    Action("update all parameters in one call", "torch.optim.AdamW(..., fused=True)"),
-]
+    ]
+    return ", ".join(repeated[:MOST_NAMES])

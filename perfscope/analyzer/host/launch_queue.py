@@ -1,6 +1,4 @@
-"""How far the host runs ahead of the device: kernels launched and not started yet, and how long
-each waits.
-"""
+"""How far the host runs ahead of the device: kernels that are launched and have not started yet."""
 
 from dataclasses import dataclass
 
@@ -17,98 +15,109 @@ COLUMNS = ("rank", "process", "device", "ts", "depth")
 
 
 @dataclass(frozen=True)
-class Launched:
+class LaunchedKernels:
     """The kernels of one device whose launch is known, in order of start; ns."""
 
-    launched: Ints  # when the call that started the kernel began
-    call: Ints  # how long that call took; of a graph launch, its share for each kernel
+    launched: Ints
+    """When the call that launched the kernel began."""
+    call: Ints
+    """How long that call took; of a graph launch, its share for each kernel."""
     start: Ints
     dur: Ints
 
 
 @dataclass(frozen=True)
 class QueueSummary:
-    """How one device was fed. Depth counts kernels launched and not started; shares are of kernels
-    whose launch is known.
+    """The launch queue of one device. Its depth is the number of launched, waiting kernels.
+
+    Shares are of kernels whose launch is known.
     """
 
     rank: int
     process: int
     device: int
     kernels: int
-    mean_depth: float  # over the time from the first launch to the last start
-    empty_share: float  # of that time without any launched kernel waiting
-    latency_ns: float  # median from launch to start
-    call_ns: float  # median length of a launch call
-    kernel_ns: float  # mean length of a kernel
-    shorter_share: float  # kernels that take less time than launching them did
+    mean_depth: float
+    """Over the time from the first launch to the last start."""
+    empty_share: float
+    """The share of that time without a waiting kernel."""
+    latency_ns: float
+    """The median from launch to start."""
+    call_ns: float
+    """The median length of a launch call."""
+    kernel_ns: float
+    """The mean length of a kernel."""
+    shorter_share: float
+    """The share of kernels that take less time than their launch."""
 
 
 def launch_queue(trace: Trace) -> pd.DataFrame:
-    """The depth of the launch queue over time: rank, process, device, ts, depth (from this instant
-    on).
+    """Return the depth of the launch queue over time.
+
+    Columns: rank, process, device, ts, depth (from this instant on).
     """
     parts = []
     for unit in units(trace):
-        known = launched(trace, unit)
-        if known is not None:
-            at, depth = depths(known)
+        kernels = launched_kernels(trace, unit)
+        if kernels is not None:
+            instants, depth = queue_depths(kernels)
             keys = {"rank": unit.rank, "process": unit.process, "device": unit.device}
-            parts.append(pd.DataFrame({**keys, "ts": at, "depth": depth}))
+            parts.append(pd.DataFrame({**keys, "ts": instants, "depth": depth}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
 def queue_summaries(trace: Trace) -> list[QueueSummary]:
-    """One for each device with kernels whose launch is known."""
-    found = []
+    """Return one summary per device with kernels whose launch is known."""
+    summaries = []
     for unit in units(trace):
-        known = launched(trace, unit)
-        if known is None:
-            continue
-        at, depth = depths(known)
-        lasts = np.diff(at)
-        whole = max(int(lasts.sum()), 1)
-        found.append(
-            QueueSummary(
-                rank=unit.rank,
-                process=unit.process,
-                device=unit.device,
-                kernels=len(known.start),
-                mean_depth=float((depth[:-1] * lasts).sum() / whole),
-                empty_share=float(lasts[depth[:-1] == 0].sum() / whole),
-                latency_ns=float(np.median(known.start - known.launched)),
-                call_ns=float(np.median(known.call)),
-                kernel_ns=float(known.dur.mean()),
-                shorter_share=float((known.dur < known.call).mean()),
-            )
-        )
-    return found
+        kernels = launched_kernels(trace, unit)
+        if kernels is not None:
+            summaries.append(queue_summary(unit, kernels))
+    return summaries
 
 
-def launched(trace: Trace, unit: Unit) -> Launched | None:
-    """The kernels of a unit with their launches, None where none is known."""
+def queue_summary(unit: Unit, kernels: LaunchedKernels) -> QueueSummary:
+    """Return the summary of one device."""
+    instants, depth = queue_depths(kernels)
+    lasts = np.diff(instants)
+    in_all = max(int(lasts.sum()), 1)
+    return QueueSummary(
+        rank=unit.rank,
+        process=unit.process,
+        device=unit.device,
+        kernels=len(kernels.start),
+        mean_depth=float((depth[:-1] * lasts).sum() / in_all),
+        empty_share=float(lasts[depth[:-1] == 0].sum() / in_all),
+        latency_ns=float(np.median(kernels.start - kernels.launched)),
+        call_ns=float(np.median(kernels.call)),
+        kernel_ns=float(kernels.dur.mean()),
+        shorter_share=float((kernels.dur < kernels.call).mean()),
+    )
+
+
+def launched_kernels(trace: Trace, unit: Unit) -> LaunchedKernels | None:
+    """Return the kernels of a unit with their launches, None where none is known."""
     kernels, calls = rows_on(trace, "kernels", unit), table(trace, "launches")
     if unit.device == NO_DEVICE or kernels is None or calls is None:
         return None
-    row = column(kernels, "launch")
-    if not (row >= 0).any():
+    known = column(kernels, "launch") >= 0
+    if not known.any():
         return None
-    own = kernels[row >= 0].sort_values("ts", kind="stable")
-    row = column(own, "launch")
-    together = np.bincount(row, minlength=len(calls))[row]  # a graph launch starts many
-    begun = column(calls, "ts")[row]
-    # Clocks of host and device are matched to about a microsecond: nothing starts before it was
-    # launched.
-    start = np.maximum(column(own, "ts"), begun)
-    return Launched(begun, column(calls, "dur")[row] // together, start, column(own, "dur"))
+    kernels = kernels[known].sort_values("ts", kind="stable")
+    row = column(kernels, "launch")
+    per_call = np.bincount(row, minlength=len(calls))[row]  # a graph launch starts many kernels
+    launched = column(calls, "ts")[row]
+    # Clocks of host and device match to about a microsecond: no kernel starts before its launch.
+    start = np.maximum(column(kernels, "ts"), launched)
+    call = column(calls, "dur")[row] // per_call
+    return LaunchedKernels(launched, call, start, column(kernels, "dur"))
 
 
-def depths(known: Launched) -> tuple[Ints, Ints]:
-    """(instants, launched kernels that wait from each of them on)."""
-    change = np.concatenate(
-        (np.ones(len(known.start), np.int64), np.full(len(known.start), -1, np.int64))
-    )
-    at = np.concatenate((known.launched, known.start))
-    instants, where = np.unique(at, return_inverse=True)
-    steps = np.bincount(where, weights=change, minlength=len(instants)).astype(np.int64)
-    return instants, np.cumsum(steps)
+def queue_depths(kernels: LaunchedKernels) -> tuple[Ints, Ints]:
+    """Return instants, and the launched kernels that wait from each of them on."""
+    count = len(kernels.start)
+    change = np.concatenate((np.ones(count, np.int64), np.full(count, -1, np.int64)))
+    times = np.concatenate((kernels.launched, kernels.start))
+    instants, place = np.unique(times, return_inverse=True)
+    changes = np.bincount(place, weights=change, minlength=len(instants)).astype(np.int64)
+    return instants, np.cumsum(changes)

@@ -9,7 +9,7 @@ from perfscope.analyzer.advice import predict_step_time
 from perfscope.analyzer.budget.critical_rank import critical_rank, severity_of, steps_of
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.categories import EXPOSED_COMMUNICATION, PEER_WAIT
-from perfscope.analyzer.closed_forms import After, left_alone, speedup
+from perfscope.analyzer.closed_forms import After, speedup, undisturbed_factor
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms
@@ -72,7 +72,7 @@ class Pauses:
         """
         likely = self.step_ns - self.cost_ns
         slow = self.step_ns - (1.0 - stays) * self.own_ns
-        quiet = left_alone(self.share, limits.most_interrupted, on_device=self.on_device)
+        quiet = undisturbed_factor(self.share, limits.most_interrupted, on_device=self.on_device)
         after = After(slow, likely, likely * quiet)
         return speedup(self.step_ns, after, self.own + self.of_peers, self.rows["dur"])
 

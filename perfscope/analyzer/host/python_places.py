@@ -1,4 +1,4 @@
-"""Where in the user's Python code a call was made, in traces with Python stacks."""
+"""The user's Python function that made a call, in traces with Python stacks."""
 
 import re
 
@@ -9,29 +9,34 @@ from perfscope.analyzer.run.table_access import of_category, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-# Functions as the profiler names them: `file.py(12): name`. Those of torch itself, built-in ones
-# and modules are passed over.
-FUNCTION = re.compile(r"\.py\(\d+\): ")
-TORCHS = re.compile(r"(^|/)torch/|(^|/)threading\.py|(^|/)contextlib\.py|<built-in")
+PYTHON_FUNCTION = re.compile(r"\.py\(\d+\): ")
+"""Functions as the profiler names them: `file.py(12): name`; not built-in ones and modules."""
+LIBRARY_FUNCTION = re.compile(r"(^|/)torch/|(^|/)threading\.py|(^|/)contextlib\.py|<built-in")
+"""Functions of torch and the standard library, which are passed over."""
 
 
 def innermost_functions(trace: Trace, launches: Ints) -> list[str]:
-    """For each row of `launches` (-1: none) the innermost Python function outside of torch that
-    made it, "" unknown.
+    """Return the innermost user function that made each call, "" where unknown.
+
+    `launches` are rows of the table, -1 for none.
     """
     ranges, calls = table(trace, "ranges"), table(trace, "launches")
-    found = [""] * len(launches)
+    functions = [""] * len(launches)
     python = of_category(ranges, "python")
     if python is None or calls is None or not len(python):
-        return found
-    wanted = [
-        n for n in python["name"].cat.categories if FUNCTION.search(n) and not TORCHS.search(n)
-    ]
-    own = python[python["name"].isin(wanted)]
+        return functions
+    of_user = [name for name in python["name"].cat.categories if is_user_function(name)]
+    users = python[python["name"].isin(of_user)]
     known = np.flatnonzero(launches >= 0)
-    if not len(own) or not len(known):
-        return found
-    names = own["name"].to_numpy(object)
-    for at, row in zip(known, innermost(own, calls.iloc[launches[known]]), strict=True):
-        found[int(at)] = str(names[row]) if row >= 0 else ""
-    return found
+    if not len(users) or not len(known):
+        return functions
+    names = users["name"].to_numpy(object)
+    rows = innermost(users, calls.iloc[launches[known]])
+    for place, row in zip(known, rows, strict=True):
+        functions[int(place)] = str(names[row]) if row >= 0 else ""
+    return functions
+
+
+def is_user_function(name: str) -> bool:
+    """Return whether the profiler's name is that of a function of the user's code."""
+    return bool(PYTHON_FUNCTION.search(name)) and not LIBRARY_FUNCTION.search(name)

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from perfscope.analyzer.closed_forms import After, Machine, left_alone, pipelined, warmed
+from perfscope.analyzer.closed_forms import (
+    After,
+    Machine,
+    pipelined,
+    undisturbed_factor,
+    warm_cache_factor,
+)
 from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.input.gap_code import GapCode
 from perfscope.analyzer.input.input_pipeline import Fetch, Pipeline
@@ -249,13 +255,13 @@ def undelayed_consumer(case: LoaderCase) -> float:
 def warm_factor(case: LoaderCase, by: float) -> float:
     """Return the factor on the consumer's time when it no longer waits for input."""
     waiting = case.pipeline.input_wait / max(case.pipeline.step, 1.0)
-    return warmed(waiting, by, on_device=case.on_device)
+    return warm_cache_factor(waiting, by, on_device=case.on_device)
 
 
 def uninterrupted_factor(case: LoaderCase, by: float) -> float:
     """Return the factor on the consumer's time when its core is never taken away within a step."""
     away = case.delay / max(case.delay + own_cpu_time(case) * case.ranks, 1.0)
-    return left_alone(away, by, on_device=case.on_device)
+    return undisturbed_factor(away, by, on_device=case.on_device)
 
 
 def own_cpu_time(case: LoaderCase) -> float:
@@ -276,15 +282,15 @@ def gain_of_workers(case: LoaderCase) -> float:
 
 
 def workers_help(case: LoaderCase) -> tuple[bool, str]:
-    """Return whether more workers are known to help, and the evidence.
+    """Return whether more workers help, and the evidence.
 
     They do where fetches mostly wait and need little CPU, where the prediction on the usable cores
-    gains enough, and, where no fetch was recorded, where there is a second core.
+    gains enough. Where no fetch was recorded, they do unless there is only one core.
     """
     fetch, cores = case.pipeline.fetch, case.load.usable_cores
     if fetch is None:
         known = "unknown" if cores is None else digits(cores)
-        return cores is not None and cores >= 2.0, f"usable cores: {known}"
+        return cores is None or cores >= 2.0, f"num_workers=0, usable cores: {known}"
     if not is_cpu_work(case):
         return True, f"a fetch uses the CPU for {ms(fetch.cpu)} of its {ms(fetch.wall)}"
     gain = gain_of_workers(case)

@@ -1,5 +1,5 @@
-"""How full the memory of the job's devices was, as the driver says it: everybody's on the device,
-and the driver's own.
+"""The memory of the job's devices in use according to the driver: by all processes, and the driver
+itself.
 """
 
 from dataclasses import dataclass
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfscope.analyzer.counters.device_use import DeviceUse, device_use
-from perfscope.analyzer.counters.series import device_series, within
 from perfscope.traces.trace import Trace
 
 
 @dataclass(frozen=True)
 class FullestMemory:
-    """The moment of most, on the device that was fullest; `share` of its memory."""
+    """The instant of highest use on the fullest device; `share` is of its memory."""
 
     use: DeviceUse
     ts: int
@@ -22,13 +21,14 @@ class FullestMemory:
 
 
 def fullest_memory(trace: Trace) -> FullestMemory | None:
-    """None where no device of the job tells."""
-    series = trace.fact(device_series)
+    """Return the peak of the fullest device; None where it was read of no device of the job."""
     found = []
     for use in trace.fact(device_use):
-        rows = within(series, use.host, use.device, "memory_used_bytes", use.begin_ns, use.end_ns)
-        if len(rows) and use.facts.memory_bytes > 0:
-            row = rows.iloc[int(np.argmax(rows["value"].to_numpy(np.float64)))]
-            used = int(row["value"])
-            found.append(FullestMemory(use, int(row["ts"]), used, used / use.facts.memory_bytes))
-    return max(found, key=lambda one: one.share, default=None)
+        rows = use.readings(trace, "memory_used_bytes")
+        memory_bytes = use.facts.memory_bytes
+        if len(rows) and memory_bytes > 0:
+            peak = rows.iloc[int(np.argmax(rows["value"].to_numpy(np.float64)))]
+            used_bytes = int(peak["value"])
+            share = used_bytes / memory_bytes
+            found.append(FullestMemory(use, int(peak["ts"]), used_bytes, share))
+    return max(found, key=lambda memory: memory.share, default=None)

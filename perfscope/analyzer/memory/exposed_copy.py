@@ -1,120 +1,173 @@
-"""The device waits for copies between host and device that no computation hides.
+"""The device waits for copies between host and device that computation does not overlap.
 
 What it means
-    Batches go to the device, results come back. On the stream of the computation, or before it can
-    start, a copy adds to the step; on a stream of its own, one batch ahead, it costs nothing.
+    Batches are copied to the device, results back to the host. On the stream of the computation, or
+    before it can start, a copy adds to the step; on a stream of its own, one batch ahead, it costs
+    nothing.
 
 How it is detected
-    The time in which a copy from or to the host, or to another device, runs and no kernel does, at
-    least 3 % of the span. Copies within the device and memsets are part of the model's own work and
-    not counted.
+    The time in which a copy from or to the host, or to another device, runs and no kernel does is
+    at least 3 % of the span. Copies within the device and memsets are part of the model's own work
+    and not counted.
 
 What to do
     Copy the next batch while this one computes: `pin_memory=True` and `non_blocking=True`, on a
-    stream of its own. Send less: uint8 images converted on the device, indices in place of one-hot
+    stream of its own. Send less: uint8 images converted on the device, indices instead of one-hot
     vectors.
 
 When it is wrong
-    A single large copy at the start of a short trace is loading and not the loop's.
+    A single large copy at the start of a short trace loads the model and does not repeat in the
+    loop.
 """
 
+import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, no_device, total
-from perfscope.analyzer.categories import EXPOSED_COPY
-from perfscope.analyzer.diagnosis import Action, Finding, Message
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, missing_device, total
+from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COPY
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import digits, megabytes, ms, percent
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.device_activity import rows_on
-from perfscope.analyzer.run.table_access import longest
+from perfscope.analyzer.run.table_access import column, longest
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Spans, intersected
 from perfscope.traces.trace import Trace
 
 ID = "exposed-copy"
-ACROSS = ("h2d", "d2h", "p2p")
-NAMES = {"h2d": "from the host", "d2h": "to the host", "p2p": "between devices"}
+TO_HOST = "d2h"
+DIRECTIONS = {"h2d": "from the host", TO_HOST: "to the host", "p2p": "between devices"}
+SHOWN_SHARE = 0.01
+"""Directions with less than this share of the loss are not listed in the evidence."""
+READ_LATER = Advice(
+    id="read-results-later",
+    text="read results later, from pinned memory",
+    precondition="copies-to-host-are-exposed",
+    holds_when="Copies to the host take most of the exposed copying.",
+)
+READ_LESS = Advice(
+    id="read-fewer-results",
+    text="or read fewer: every n-th step, reduced on the device first",
+    precondition="copies-to-host-are-exposed",
+    holds_when="Copies to the host take most of the exposed copying.",
+)
+PREFETCH_TO_DEVICE = Advice(
+    id="prefetch-to-device",
+    text="copy the next batch while this one computes, on a stream of its own",
+    precondition="computes-while-not-copying",
+    holds_when="The device computes, so that a copy can overlap with it.",
+)
+SEND_LESS = Advice(
+    id="send-fewer-bytes",
+    text="or send less: uint8 images converted on the device, smaller types",
+    precondition="copies-to-device-are-exposed",
+    holds_when="Copies from the host or another device take most of the exposed copying.",
+)
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     """Needs a device."""
-    return no_device(trace)
+    return missing_device(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """Copies across the bus that nothing hides, when they cost enough."""
+    """Return the copies across the bus that computation does not overlap, when they cost enough."""
     case = case_of(trace, limits)
     copies = rows_on(trace, "copies", case.unit)
     if copies is None:
         return None
     exposed = spans_of(case.of(EXPOSED_COPY))
-    across = copies[copies["direction"].isin(ACROSS)]
-    lost = overlapped(across, exposed)
-    share = lost / case.span_ns
+    copies = copies[copies["direction"].isin(tuple(DIRECTIONS))]
+    lost_ns = overlapped_ns(copies, exposed)
+    share = lost_ns / case.span_ns
     if share < limits.worth_share:
         return None
-    by_way = {way: overlapped(across[across["direction"] == way], exposed) for way in ACROSS}
-    way = max(by_way, key=lambda name: by_way[name])
-    worst = longest(across[across["direction"] == way])
-    each = "a step" if case.steps else "in all"
+    by_direction = {
+        direction: overlapped_ns(copies[copies["direction"] == direction], exposed)
+        for direction in DIRECTIONS
+    }
+    main = max(by_direction, key=lambda direction: by_direction[direction])
     return case.finding(
         ID,
-        lost,
+        lost_ns,
         limits,
         message=Message(
-            f"Exposed copies: the device only copies {NAMES[way]} {percent(share)} of the time",
+            f"Exposed copies: the device only copies {DIRECTIONS[main]} {percent(share)} of the"
+            " time",
             "These copies do not overlap with computation.",
             "A faster GPU would not help: overlap the copy with computation.",
         ),
         evidence=[
-            case.place(_longest(worst), worst, value_ns=int(worst["dur"]), lane="device"),
-            case.place(
-                f"{ms(a_step(case, lost))} {each} exposed of {ms(a_step(case, total(across)))}: "
-                + ", ".join(
-                    f"{NAMES[name]} {ms(a_step(case, ns))}"
-                    for name, ns in by_way.items()
-                    if ns >= 0.01 * lost
-                ),
-                value_ns=a_step(case, lost),
-                lane="device",
-            ),
+            longest_copy(case, copies[copies["direction"] == main]),
+            exposed_per_step(case, copies, lost_ns, by_direction),
         ],
-        actions=_actions(case, way),
+        actions=less_exposed_copying(case, copies, main, by_direction[main]),
     )
 
 
-def overlapped(copies: pd.DataFrame, spans: Spans) -> int:
-    """Nanoseconds of these spans in which one of these copies runs."""
-    both = intersected(spans_of(copies), spans)
-    return int((both[1] - both[0]).sum())
+def overlapped_ns(copies: pd.DataFrame, spans: Spans) -> int:
+    """Return the nanoseconds of these spans in which one of these copies runs."""
+    begin, end = intersected(spans_of(copies), spans)
+    return int((end - begin).sum())
 
 
-def _longest(row: "pd.Series[int]") -> str:
-    size, dur = float(row["bytes"]), int(row["dur"])
-    text = f"longest: {ms(dur)}"
-    return (
-        text if size < 0 or dur <= 0 else f"{text} for {megabytes(size)}, {digits(size / dur)} GB/s"
+def longest_copy(case: Case, copies: pd.DataFrame) -> Evidence:
+    """Return the longest of these copies, with its rate where its size is known."""
+    worst = longest(copies)
+    size, duration_ns = float(worst["bytes"]), int(worst["dur"])
+    text = f"longest: {ms(duration_ns)}"
+    if size >= 0 and duration_ns > 0:
+        text += f" for {megabytes(size)}, {digits(size / duration_ns)} GB/s"
+    return case.place(text, worst, value_ns=duration_ns, lane="device")
+
+
+def exposed_per_step(
+    case: Case, copies: pd.DataFrame, lost_ns: int, by_direction: dict[str, int]
+) -> Evidence:
+    """Return the exposed and the whole copying per step, and the exposed by direction."""
+    per = "per step" if case.steps else "in total"
+    parts = ", ".join(
+        f"{DIRECTIONS[direction]} {ms(a_step(case, ns))}"
+        for direction, ns in by_direction.items()
+        if ns >= SHOWN_SHARE * lost_ns
     )
+    step_ns, whole_ns = a_step(case, lost_ns), a_step(case, total(copies))
+    text = f"{ms(step_ns)} {per} exposed of {ms(whole_ns)}: {parts}"
+    return case.place(text, value_ns=step_ns, lane="device")
 
 
-def _actions(case: Case, way: str) -> list[Action]:
-    if way == "d2h":
-        return [
-            Action(
-                "read results later, from pinned memory",
-                "host.copy_(x, non_blocking=True); event.record()",
-            ),
-            Action("or read fewer: every n-th step, reduced on the device first"),
-        ]
+def less_exposed_copying(
+    case: Case, copies: pd.DataFrame, direction: str, exposed_ns: int
+) -> list[Action]:
+    """Return the changes that fit the direction with most exposed copying."""
+    rows = copies[copies["direction"] == direction]
+    exposed = f"{ms(exposed_ns)} exposed in {plural(float(len(rows)), 'transfer')}"
+    to_host = direction == TO_HOST
+    computing_ns = total(case.of(DEVICE_COMPUTE))
+    moved = float(np.maximum(column(rows, "bytes"), 0).sum())
     return [
-        Action(
-            "copy the next batch while this one computes, on a stream of its own",
-            "with torch.cuda.stream(copier): batch = batch.to(device, non_blocking=True)  # of"
-            " pinned memory",
+        *READ_LATER.given(
+            to_host, exposed, snippet="host.copy_(x, non_blocking=True); event.record()"
         ),
-        Action("or send less: uint8 images converted on the device, smaller types"),
+        *READ_LESS.given(to_host, exposed),
+        *PREFETCH_TO_DEVICE.given(
+            not to_host and computing_ns > 0,
+            f"the device computes {ms(computing_ns)}, {exposed}",
+            snippet=(
+                "with torch.cuda.stream(copier): batch = batch.to(device, non_blocking=True)  # of"
+                " pinned memory"
+            ),
+        ),
+        *SEND_LESS.given(not to_host, f"{exposed}, {megabytes(moved)}"),
     ]
 
 
-RULE = Rule(ID, not_applicable, detect, category=EXPOSED_COPY)
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    category=EXPOSED_COPY,
+    advice=(READ_LATER, READ_LESS, PREFETCH_TO_DEVICE, SEND_LESS),
+)

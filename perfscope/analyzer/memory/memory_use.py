@@ -1,52 +1,66 @@
-"""How much device memory was in use and held, at the moments of most."""
+"""How much device memory was in use and held at the peaks."""
+
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.table_access import column, pair, table
 from perfscope.analyzer.run.units import rank_by_process
 from perfscope.traces.trace import Trace
 
-HELD = ("ts", "reserved_bytes", "allocated_bytes")
-USED = ("used_ts", "used_bytes", "held_at_use")
-COLUMNS = ("rank", "process", "device", *HELD, *USED, "memory_bytes")
+COLUMNS: Final = (
+    "rank",
+    "process",
+    "device",
+    "ts",
+    "reserved_bytes",
+    "allocated_bytes",
+    "used_ts",
+    "used_bytes",
+    "held_at_use",
+    "memory_bytes",
+)
+NO_MEMORY_EVENT: Final = Unmet("not-in-this-format", "no memory event of a device is in the trace")
 
 
 def memory_peaks(trace: Trace) -> pd.DataFrame:
-    """One row for each device with memory events.
+    """Return one row for each device with memory events.
 
-    `ts`, `reserved_bytes` and `allocated_bytes` of the moment at which the allocator held most,
-    `used_ts`, `used_bytes` and `held_at_use` of that at which tensors used most, `memory_bytes` of
-    the device (-1 unknown).
+    `ts`, `reserved_bytes` and `allocated_bytes` are of the instant at which the allocator held
+    most; `used_ts`, `used_bytes` and `held_at_use` of that at which tensors used most;
+    `memory_bytes` is of the device (-1 unknown).
     """
     events = table(trace, "memory")
     if events is None:
         return pd.DataFrame(columns=list(COLUMNS))
-    known = events[(column(events, "device") >= 0) & (column(events, "reserved_bytes") >= 0)]
-    ranks, sizes = rank_by_process(trace), _sizes(trace)
+    is_known = (column(events, "device") >= 0) & (column(events, "reserved_bytes") >= 0)
+    ranks, sizes = rank_by_process(trace), device_sizes(trace)
     rows = []
-    for key, own in known.groupby(["process", "device"], sort=True):
-        process, device = pair(key)
-        held = own.iloc[int(np.argmax(column(own, "reserved_bytes")))]
-        used = own.iloc[int(np.argmax(column(own, "allocated_bytes")))]
+    for keys, of_device in events[is_known].groupby(["process", "device"], sort=True):
+        process, device = pair(keys)
+        most_held = of_device.iloc[int(np.argmax(column(of_device, "reserved_bytes")))]
+        most_used = of_device.iloc[int(np.argmax(column(of_device, "allocated_bytes")))]
         rows.append(
             {
                 "rank": ranks.get(process, 0),
                 "process": process,
                 "device": device,
-                "ts": int(held["ts"]),
-                "reserved_bytes": int(held["reserved_bytes"]),
-                "allocated_bytes": int(held["allocated_bytes"]),
-                "used_ts": int(used["ts"]),
-                "used_bytes": int(used["allocated_bytes"]),
-                "held_at_use": int(used["reserved_bytes"]),
+                "ts": int(most_held["ts"]),
+                "reserved_bytes": int(most_held["reserved_bytes"]),
+                "allocated_bytes": int(most_held["allocated_bytes"]),
+                "used_ts": int(most_used["ts"]),
+                "used_bytes": int(most_used["allocated_bytes"]),
+                "held_at_use": int(most_used["reserved_bytes"]),
                 "memory_bytes": sizes.get((process, device), -1),
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _sizes(trace: Trace) -> dict[tuple[int, int], int]:
+def device_sizes(trace: Trace) -> dict[tuple[int, int], int]:
+    """Return the memory of each device, in bytes, by process and device."""
     devices = table(trace, "devices")
     if devices is None:
         return {}

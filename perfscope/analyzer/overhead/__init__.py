@@ -1,1 +1,1 @@
-"""What recording itself cost the run."""
+"""The overhead of the recording itself."""

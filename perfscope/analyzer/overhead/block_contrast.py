@@ -1,8 +1,7 @@
-"""How much slower steps are while everything is instrumented than in the blocks in which steps are
-only counted.
+"""How much slower steps are under full instrumentation than in blocks that only count them.
 
-Both kinds of blocks alternate within one recording (docs/decisions/0019), so that what else changes
-in the run cancels.
+Both kinds of blocks alternate within one recording (docs/decisions/0019), so that other changes in
+the run cancel.
 """
 
 from dataclasses import dataclass
@@ -15,26 +14,25 @@ from perfscope.traces.intervals import Ints, Spans, covered
 Floats = NDArray[np.float64]
 
 FEWEST_CYCLES = 4
-"""With fewer there is no spread to tell an interval from."""
+"""With fewer there is no spread to estimate an interval from."""
 TRIMMED = 0.2
 """Of the cycles at each end: those with a checkpoint, a log or an evaluation in one kind of block.
 """
 CAP_SHARE, CAP_NS = 2.0, 20_000_000
-"""A step counts as at most so much longer than the usual one: what is longer is not an effect of
-sampling.
-"""
+"""A step counts as at most this much longer than usual: more is not an effect of sampling."""
 LEAST_SPREAD = 0.02
-"""A cycle whose steps all have nearly the same exposure says nothing."""
+"""A cycle whose steps all have nearly the same exposure shows no difference."""
 RESAMPLES = 2000
 MOST_DRAWN, FEWEST_RESAMPLES = 400_000, 200
-"""Of many cycles fewer resamples are drawn: the work is bounded."""
+"""Of many cycles fewer resamples are drawn, which bounds the work."""
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """`share`: by how much a fully instrumented step is longer than one that is only counted, of
-    the latter.
+    """By how much a fully instrumented step is longer than one that is only counted.
+
+    `share` is relative to the latter, `low` and `high` bound its 95 % interval.
     """
 
     share: float
@@ -44,11 +42,11 @@ class Contrast:
 
 
 def block_contrast(begin: Ints, dur: Ints, counting: Spans) -> Contrast | None:
-    """Compare steps (sorted `begin` and `dur`, ns) by how much of each lies in the `counting`
-    blocks (sorted, ns).
+    """Return the difference between steps inside and outside of `counting` blocks.
 
-    Returns None where too few cycles hold both kinds of steps. A cycle reaches from the middle
-    between two counting blocks to the next such middle: a steady drift cancels within it.
+    `begin` and `dur` of steps are sorted, ns, as are the blocks. None where too few cycles have
+    both kinds of steps. A cycle extends from the middle between two counting blocks to the next
+    such middle: a steady drift cancels within it.
     """
     if len(dur) < 2 * FEWEST_CYCLES or len(counting[0]) < FEWEST_CYCLES:
         return None
@@ -66,19 +64,19 @@ def block_contrast(begin: Ints, dur: Ints, counting: Spans) -> Contrast | None:
 
 
 def capped(dur: Ints) -> Floats:
-    """The durations without what a step has beyond any effect of sampling."""
+    """Return the durations, each at most as long as sampling can make it."""
     usual = float(np.median(dur))
     return np.asarray(np.minimum(dur.astype(float), usual + max(CAP_SHARE * usual, CAP_NS)))
 
 
 def plain_level(length: Floats, exposure: Floats) -> float:
-    """The mean length of steps that are mostly only counted."""
+    """Return the mean length of steps that are mostly only counted."""
     plain = length[exposure < 0.5]
     return float(plain.mean()) if len(plain) else float(length.mean())
 
 
 def slopes_of(exposure: Floats, length: Floats, cycle: Ints) -> tuple[Floats, Floats]:
-    """Each cycle's regression of length on exposure: (slope, weight)."""
+    """Return the slope of length on exposure in each cycle, and its weight."""
     _, group = np.unique(cycle, return_inverse=True)
     count = np.bincount(group)
     x = exposure - (np.bincount(group, exposure) / count)[group]
@@ -90,12 +88,12 @@ def slopes_of(exposure: Floats, length: Floats, cycle: Ints) -> tuple[Floats, Fl
 
 
 def trimmed_mean(values: Floats, weights: Floats) -> float:
-    """The weighted mean without the TRIMMED share of the weight at each end."""
+    """Return the weighted mean without the TRIMMED share of the weight at each end."""
     return float(trimmed_means(values[None], weights[None])[0])
 
 
 def trimmed_means(values: Floats, weights: Floats) -> Floats:
-    """As `trimmed_mean`, of each row."""
+    """Return the `trimmed_mean` of each row."""
     order = np.argsort(values, axis=1)
     values, weights = np.take_along_axis(values, order, 1), np.take_along_axis(weights, order, 1)
     whole = weights.sum(axis=1, keepdims=True)
@@ -106,7 +104,7 @@ def trimmed_means(values: Floats, weights: Floats) -> Floats:
 
 
 def resampled(slopes: Floats, weights: Floats) -> Floats:
-    """The trimmed mean of each resample of the cycles."""
+    """Return the trimmed mean of each resample of the cycles."""
     n = len(slopes)
     resamples = max(min(RESAMPLES, MOST_DRAWN // n), FEWEST_RESAMPLES)
     picks = np.random.default_rng(19).integers(0, n, (resamples, n))

@@ -1,9 +1,8 @@
-"""What recording cost the run: the share of its time that it lost, with an interval, and what that
-is made of.
+"""The overhead of recording: the share of time that the run lost, with an interval and its parts.
 
 Where there are steps, blocks in which they were only counted alternate with blocks of full
 instrumentation, and the difference is the cost of everything that can be switched off
-(docs/decisions/0019). What cannot is measured and added.
+(docs/decisions/0019). The rest is measured and added.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.critical_rank import critical_rank
 from perfscope.analyzer.diagnosis import Overhead, OverheadPart
-from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.overhead.block_contrast import Contrast, block_contrast, capped
 from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.steps import steps
@@ -28,78 +27,71 @@ from perfscope.traces.trace import Trace
 
 LOOP_PHASES = ("train", "inference")
 LEAST_HALF_WIDTH = 0.01
-"""What outlasts a block (a warm cache, a filled queue) does not show in the difference between
-blocks.
-"""
+"""Effects that outlast a block (a warm cache, a filled queue) do not show in the difference."""
 FULL_CORES_IDLE = 0.05
 NS_PER_S = 1e9
 
 
-def overhead(trace: Trace) -> Overhead | None:
-    """Return the overhead of the process that holds the others up; None for traces that other tools
-    recorded.
+def overhead(trace: Trace, limits: Limits) -> Overhead | None:
+    """Return the overhead in the process that delays the others.
+
+    None for traces of other tools, and where nothing about the cost was recorded.
     """
-    return None if trace.has_profiled_work else trace.fact(measured_overhead)
-
-
-def measured_overhead(trace: Trace) -> Overhead | None:
-    """As `overhead`, for a recording of our own; None where nothing about its cost was recorded."""
-    process = process_with_steps(trace)
+    if trace.has_profiled_work:
+        return None
+    process = process_with_steps(trace, limits)
     if process is not None:
         loop = Loop.of(trace, process)
         contrast = block_contrast(loop.begin[loop.clean], loop.dur[loop.clean], loop.counting)
         if contrast is not None:
-            return from_blocks(loop, contrast, cost_of(trace, process), cpu_taken(trace))
-    return from_parts(trace, process)
+            costs = RecordingCost(probe_cost(trace, process), cpu_taken(trace))
+            return overhead_from_blocks(loop, contrast, costs, limits)
+    return overhead_from_parts(trace, process)
 
 
-def process_with_steps(trace: Trace) -> int | None:
-    """Return the process that the diagnosis is about, else the one with most steps, None without
-    any.
-    """
-    process = critical_rank(trace, LIMITS)
+def process_with_steps(trace: Trace, limits: Limits) -> int | None:
+    """Return the process that the diagnosis describes, else the one with most steps, else None."""
+    process = critical_rank(trace, limits)
     if process is not None:
         return process
     processes, counts = np.unique(column(trace.fact(steps), "process"), return_counts=True)
     return int(processes[counts.argmax()]) if len(processes) else None
 
 
-def cost_of(trace: Trace, process: int | None) -> ProbeCost | None:
-    """Return what the probe in `process` measured; in the process whose probe cost most where it is
-    None.
+def probe_cost(trace: Trace, process: int | None) -> ProbeCost | None:
+    """Return what the probe in `process` measured of itself.
+
+    Without a process, the cost of the most expensive probe.
     """
     costs = manifest(trace).costs if len(trace.manifests) == 1 else []
-    costs = [
-        one for one in costs if (process is None or one.process == process) and is_plausible(one)
-    ]
-    return max(costs, key=lambda one: one.records_ns + one.sampling_ns, default=None)
+    known = [cost for cost in costs if process is None or cost.process == process]
+    plausible = [cost for cost in known if is_plausible(cost)]
+    return max(plausible, key=lambda cost: cost.records_ns + cost.sampling_ns, default=None)
 
 
 def is_plausible(cost: ProbeCost) -> bool:
-    """Return whether these can be durations of a recording: a manifest is a file that anybody may
-    have written.
-    """
+    """Return whether these can be durations of a recording: anyone may have written a manifest."""
     return all(0 <= value < LARGEST_NS for value in msgspec.structs.astuple(cost))
 
 
 @dataclass(frozen=True)
 class Loop:
-    """The steps of one process (ns): when they began, how long they took, which were in no
-    profiling window, counting blocks.
-    """
+    """The steps of one process, ns, and the blocks in which they were only counted."""
 
     begin: Ints
     dur: Ints
     clean: NDArray[np.bool_]
+    """Which steps were in no profiling window."""
     counting: Spans
     exposure: NDArray[np.float64] = field(repr=False)
+    """The share of each step outside of counting blocks."""
 
     @classmethod
     def of(cls, trace: Trace, process: int) -> "Loop":
+        """Return the loop of a process."""
         rows: pd.DataFrame = trace.fact(steps)
-        rows = rows[
-            (rows["process"] == process) & rows["phase"].isin(LOOP_PHASES) & (rows["dur"] > 0)
-        ].sort_values("ts")
+        in_loop = rows["phase"].isin(LOOP_PHASES) & (rows["dur"] > 0)
+        rows = rows[(rows["process"] == process) & in_loop].sort_values("ts")
         blocks = rows_of(trace, "counting_blocks", process)
         counting = merged((column(blocks, "ts"), column(blocks, "ts") + column(blocks, "dur")))
         begin, dur = column(rows, "ts"), column(rows, "dur")
@@ -112,42 +104,46 @@ class Loop:
         return float(self.begin[-1] + self.dur[-1] - self.begin[0])
 
     def window_ns(self) -> tuple[float, float]:
-        """(time that steps in and next to windows took beyond the usual, its standard
-        deviation).
-        """
+        """Return the extra time of steps in and next to windows, and its standard deviation."""
         inside, usual = self.dur[~self.clean].astype(float), capped(self.dur[self.clean])
         if not len(inside):
             return 0.0, 0.0
-        return float(inside.sum() - usual.mean() * len(inside)), float(
-            usual.std() * np.sqrt(len(inside))
-        )
+        extra = float(inside.sum() - usual.mean() * len(inside))
+        return extra, float(usual.std() * np.sqrt(len(inside)))
 
-    def counted_rate(self, *, first_half: bool) -> float | None:
-        """Return steps per second in the counting blocks of one half; None with too few steps
-        there.
-        """
+    def counted_rate(self, limits: Limits, *, first_half: bool) -> float | None:
+        """Return steps per second in the counting blocks of one half, None with too few steps."""
         middle = self.begin[0] + self.span_ns / 2
         picked = self.clean & (self.exposure < 0.5) & ((self.begin < middle) == first_half)
-        return (
-            float(NS_PER_S / self.dur[picked].mean())
-            if picked.sum() >= LIMITS.fewest_steps
-            else None
-        )
+        if picked.sum() < limits.fewest_steps:
+            return None
+        return float(NS_PER_S / self.dur[picked].mean())
 
 
 @dataclass(frozen=True)
 class CpuTaken:
-    """CPU time of ours on full cores (ns): the run lost `most_ns` of it where all its threads
-    waited for the one that made room, and `least_ns` where each went on by itself.
+    """CPU time of the recording on full cores (ns), and what the run lost of it.
+
+    It lost `most_ns` where all its threads waited for the one that gave up its core, and `least_ns`
+    where the others continued.
     """
 
     least_ns: float
     most_ns: float
 
 
+@dataclass(frozen=True)
+class RecordingCost:
+    """What was measured of the recording itself; None where that is unknown."""
+
+    probe: ProbeCost | None
+    cpu: CpuTaken | None
+
+
 def cpu_taken(trace: Trace) -> CpuTaken | None:
-    """Return the CPU time that the agent and all probes used; None where a core was idle for them,
-    or it was not measured.
+    """Return the CPU time that the agent and all probes used.
+
+    None where a core was idle for them, or it was not measured.
     """
     agent_ns, cores = manifest(trace).agent_cpu_ns, manifest(trace).usable_cores
     if (
@@ -159,19 +155,20 @@ def cpu_taken(trace: Trace) -> CpuTaken | None:
         return None
     if not trace.fact(host_load).full(FULL_CORES_IDLE):
         return None
-    costs = [one for one in manifest(trace).costs if is_plausible(one)]
-    inside_ns = sum(one.install_ns + one.records_ns + one.sampling_ns for one in costs)
-    return CpuTaken((agent_ns + inside_ns) / max(cores.cores, 1.0), float(agent_ns + inside_ns))
+    costs = [cost for cost in manifest(trace).costs if is_plausible(cost)]
+    probes_ns = sum(cost.install_ns + cost.records_ns + cost.sampling_ns for cost in costs)
+    return CpuTaken((agent_ns + probes_ns) / max(cores.cores, 1.0), float(agent_ns + probes_ns))
 
 
-def from_blocks(
-    loop: Loop, contrast: Contrast, cost: ProbeCost | None, taken: CpuTaken | None
+def overhead_from_blocks(
+    loop: Loop, contrast: Contrast, costs: RecordingCost, limits: Limits
 ) -> Overhead:
     """Return the overhead from the difference between blocks, and what was measured directly.
 
-    The difference does not hold what goes on in both kinds of blocks: the agent's own start, or one
-    that delays the next block, too. On full cores the CPU time that was `taken` bounds that.
+    The difference does not contain what happens in both kinds of blocks, such as the agent's own
+    start. On full cores the CPU time of the recording bounds that.
     """
+    cost, taken = costs.probe, costs.cpu
     window_ns, window_deviation_ns = loop.window_ns()
     counted_ns = float(covered(loop.counting, loop.begin[:1], loop.begin[-1:] + loop.dur[-1:])[0])
     full_ns = max(loop.span_ns - counted_ns - float(loop.dur[~loop.clean].sum()), 0.0)
@@ -202,20 +199,20 @@ def from_blocks(
         share=sum(parts.values()) / span_ns,
         low=low,
         high=high,
-        before=loop.counted_rate(first_half=True),
+        before=loop.counted_rate(limits, first_half=True),
         during=len(loop.dur) / loop.span_ns * NS_PER_S,
-        after=loop.counted_rate(first_half=False),
+        after=loop.counted_rate(limits, first_half=False),
         parts=[OverheadPart(name, round(ns / NS_PER_S, 6)) for name, ns in parts.items()],
     )
 
 
-def from_parts(trace: Trace, process: int | None) -> Overhead | None:
+def overhead_from_parts(trace: Trace, process: int | None) -> Overhead | None:
     """Return the sum of the measured parts, for recordings without enough steps.
 
-    What the agent used counts where the job's cores were full; else it ran on cores that nobody
-    wanted.
+    The agent's CPU time counts where the job's cores were full; else it ran on idle cores. None
+    where no part was measured.
     """
-    cost, agent_ns = cost_of(trace, process), manifest(trace).agent_cpu_ns
+    cost, agent_ns = probe_cost(trace, process), manifest(trace).agent_cpu_ns
     if cost is None and agent_ns is None:
         return None
     span_ns = float(max(trace.span_ns[1] - trace.span_ns[0], 1))

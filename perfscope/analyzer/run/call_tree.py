@@ -1,6 +1,4 @@
-"""Sums over nested calls by name: time of the host, and of the device work that was launched inside
-them.
-"""
+"""Sums over nested calls by name: host time, and the time of device work launched inside them."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +13,7 @@ COLUMNS = ("process", "name", "parent", "count", *SUMS, "longest_ts")
 def by_name(
     calls: pd.DataFrame, parent: Ints, work: Ints, behind: Ints, work_ns: Ints
 ) -> pd.DataFrame:
-    """One row for each process and name, with COLUMNS.
+    """Return one row for each process and name, with COLUMNS.
 
     `calls` has process, ts, dur and a categorical name; `parent` is the position of the call around
     each, -1 for none. Of each piece of device work, `work_ns` long, `work` is the position of the
@@ -26,11 +24,11 @@ def by_name(
     code = np.asarray(calls["name"].cat.codes, np.int64)
     names = calls["name"].cat.categories
     outer = ~inside_same_name(code, parent)
-    own, whole, kernels = climbed(work, parent, work_ns)
-    _, backward, _ = climbed(behind, parent, work_ns)
-    inner = np.bincount(parent[parent >= 0], weights=dur[parent >= 0], minlength=len(dur)).astype(
-        np.int64
-    )
+    in_self, in_all, kernels = sum_up_the_tree(work, parent, work_ns)
+    _, backward, _ = sum_up_the_tree(behind, parent, work_ns)
+    has_parent = parent >= 0
+    inner = np.bincount(parent[has_parent], weights=dur[has_parent], minlength=len(dur))
+    inner = inner.astype(np.int64)
     frame = pd.DataFrame(
         {
             "process": calls["process"].to_numpy(np.int64),
@@ -38,45 +36,46 @@ def by_name(
             "count": 1,
             "host_ns": np.where(outer, dur, 0),
             "host_self_ns": np.maximum(dur - inner, 0),
-            "device_ns": np.where(outer, whole, 0),
-            "device_self_ns": own,
+            "device_ns": np.where(outer, in_all, 0),
+            "device_self_ns": in_self,
             "backward_device_ns": np.where(outer, backward, 0),
             "kernels": np.where(outer, kernels, 0),
         }
     )
-    sums = frame.groupby(["process", "code"], sort=True).sum().reset_index()
-    longest = (
-        frame.assign(dur=dur).groupby(["process", "code"], sort=True)["dur"].idxmax().to_numpy()
-    )
-    around = np.where(parent[longest] >= 0, code[parent[longest]], -1)
-    spelled = np.append(names.to_numpy(object), "")
-    sums = sums.assign(name=spelled[sums["code"]], parent=spelled[around], longest_ts=ts[longest])
+    by_code = frame.assign(dur=dur).groupby(["process", "code"], sort=True)
+    sums = by_code.sum().reset_index()
+    longest = by_code["dur"].idxmax().to_numpy()
+    caller = np.where(parent[longest] >= 0, code[parent[longest]], -1)
+    texts = np.append(names.to_numpy(object), "")
+    sums = sums.assign(name=texts[sums["code"]], parent=texts[caller], longest_ts=ts[longest])
     return sums[list(COLUMNS)]
 
 
-def climbed(at: Ints, parent: Ints, amount: Ints) -> tuple[Ints, Ints, Ints]:
-    """For each call: the amounts at it; at it and at all calls inside it; and how many those are.
-    `at` is -1 for nowhere.
+def sum_up_the_tree(call: Ints, parent: Ints, amount: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return three values for each call: the amounts in it, in it and its callees, and their count.
+
+    `call` is the call of each amount, -1 for none.
     """
-    at, amount = at[at >= 0], amount[at >= 0]
-    own = np.bincount(at, weights=amount, minlength=len(parent)).astype(np.int64)
-    whole, count = np.zeros(len(parent), np.int64), np.zeros(len(parent), np.int64)
-    while len(at):
-        whole += np.bincount(at, weights=amount, minlength=len(parent)).astype(np.int64)
-        count += np.bincount(at, minlength=len(parent))
-        at = parent[at]
-        at, amount = at[at >= 0], amount[at >= 0]
-    return own, whole, count
+    call, amount = call[call >= 0], amount[call >= 0]
+    calls = len(parent)
+    in_self = np.bincount(call, weights=amount, minlength=calls).astype(np.int64)
+    in_all, count = np.zeros(calls, np.int64), np.zeros(calls, np.int64)
+    while len(call):
+        in_all += np.bincount(call, weights=amount, minlength=calls).astype(np.int64)
+        count += np.bincount(call, minlength=calls)
+        call = parent[call]
+        call, amount = call[call >= 0], amount[call >= 0]
+    return in_self, in_all, count
 
 
 def inside_same_name(code: Ints, parent: Ints) -> NDArray[np.bool_]:
-    """Which calls run inside another of their own name."""
+    """Return which calls are inside another call of their name."""
     found = np.zeros(len(parent), bool)
     rows = np.flatnonzero(parent >= 0)
-    at = parent[rows]
+    caller = parent[rows]
     while len(rows):
-        found[rows] |= code[at] == code[rows]
-        at = parent[at]
-        on = (at >= 0) & ~found[rows]
-        rows, at = rows[on], at[on]
+        found[rows] |= code[caller] == code[rows]
+        caller = parent[caller]
+        undecided = (caller >= 0) & ~found[rows]
+        rows, caller = rows[undecided], caller[undecided]
     return found

@@ -1,6 +1,4 @@
-"""Cumulative counters over a window of time: how much each process used, read from the samples
-around it.
-"""
+"""Growth of cumulative counters over a window of time, by process."""
 
 import numpy as np
 import pandas as pd
@@ -14,20 +12,20 @@ Floats = NDArray[np.float64]
 
 HOST = -1
 WHOLE = -1
-# A process first seen later than this after the first reading of all was born in the recording:
-# what it had used by then belongs to it. Collectors read every process at least once a second.
 BORN_NS = 1_500_000_000
+"""A process first seen later than this after the first reading started within the recording: what
+it had used by then belongs to it. Collectors read every process at least once a second.
+"""
 
 
 def used(
     trace: Trace, name: str, begin: int, end: int, *, threads: bool = False
 ) -> dict[tuple[int, int], float]:
-    """(process, tid) -> growth of the cumulative counter `name` between two instants (ns), linear
-    between readings.
+    """Return the growth of a cumulative counter between two instants (ns), by process and tid.
 
-    tid is -1 for a whole process, which is what is given unless `threads`; process -1 is the host.
-    The window is cut to what the readings cover and the growth scaled to the whole of it, where
-    they cover at least half.
+    Growth is linear between readings. The tid is -1 for a whole process; threads are returned
+    instead with `threads`. Process -1 is the host. Where readings cover only a part of the window,
+    at least half, growth is scaled to the whole of it.
     """
     frame = readings(trace, name)
     if frame is None or not len(frame) or end <= begin:
@@ -47,27 +45,26 @@ def used(
         if high <= low:
             continue
         lives_on = ts[-1] >= end - BORN_NS
-        scale = (
-            (end - begin) / (high - low) if lives_on and high - low >= (end - begin) / 2 else 1.0
-        )
+        covers_half = high - low >= (end - begin) / 2
+        scale = (end - begin) / (high - low) if lives_on and covers_half else 1.0
         grown[process, tid] = growth(ts, value, low, high) * scale
     return grown
 
 
 def growth(ts: Ints, value: Floats, begin: int, end: int) -> float:
-    """Growth between two instants; a sum over threads falls when one of them ends, which is no
-    growth.
+    """Return the growth between two instants, never below 0.
+
+    A sum over threads falls when one of them ends.
     """
     low, high = np.interp([begin, end], ts, value)
     return max(float(high - low), 0.0)
 
 
 def grown_in(trace: Trace, name: str, process: int, tid: int, spans: Spans) -> float | None:
-    """Growth of one counter inside sorted spans that do not overlap (ns), linear between readings;
-    what happens between the spans does not count.
+    """Return the growth of one counter inside sorted spans that do not overlap (ns).
 
-    The part of the spans that the readings cover stands for all of it; None where that is less than
-    half.
+    Growth is linear between readings and scaled from the part of the spans that the readings cover.
+    None where that is less than half.
     """
     frame = readings(trace, name)
     rows = None if frame is None else frame[(frame["process"] == process) & (frame["tid"] == tid)]
@@ -83,13 +80,13 @@ def grown_in(trace: Trace, name: str, process: int, tid: int, spans: Spans) -> f
 
 
 def readings(trace: Trace, name: str) -> pd.DataFrame | None:
-    """The readings of one counter, sorted by time; None without the table."""
+    """Return the readings of one counter, sorted by time; None without the table."""
     frame = table(trace, "counters")
     return None if frame is None else frame[frame["name"] == name].sort_values("ts", kind="stable")
 
 
 def total(trace: Trace, name: str, begin: int, end: int) -> float | None:
-    """Growth summed over all processes of the job; None when nothing was read."""
+    """Return the growth summed over all processes of the job, None when nothing was read."""
     grown = [
         value for (process, _), value in used(trace, name, begin, end).items() if process != HOST
     ]
@@ -97,5 +94,5 @@ def total(trace: Trace, name: str, begin: int, end: int) -> float | None:
 
 
 def of_host(trace: Trace, name: str, begin: int, end: int) -> float | None:
-    """Growth of a counter of the whole host."""
+    """Return the growth of a counter of the whole host."""
     return used(trace, name, begin, end).get((HOST, WHOLE))

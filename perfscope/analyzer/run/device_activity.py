@@ -1,6 +1,4 @@
-"""What a device was busy with: computation first, then communication that it does not hide, then
-copies.
-"""
+"""What a device was busy with: computation, communication and copies."""
 
 from dataclasses import dataclass
 
@@ -22,17 +20,19 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Activity:
-    """Sorted disjoint interval sets, ns. `communication` and `copy` are whole: what computation
-    hides is still in them.
+    """Sorted disjoint interval sets, ns.
+
+    `communication` and `copy` include what overlaps with computation.
     """
 
     compute: Spans
     communication: Spans
-    waiting: Spans  # the part of communication before the last rank has come, where that is known
+    waiting: Spans
+    """The part of communication before the last rank has arrived, where that is known."""
     copy: Spans
 
     def kinds(self) -> list[tuple[str, Spans]]:
-        """Categories of the time budget, the first that covers an instant has it.
+        """Return categories of the time budget; the first that covers an instant counts.
 
         A device that moves one collective while another waits for a peer communicates.
         """
@@ -46,41 +46,44 @@ class Activity:
 
 
 def activity(trace: Trace, unit: Unit) -> Activity:
-    """The activity of one device."""
+    """Return the activity of one device."""
     kernels, copies = rows_on(trace, "kernels", unit), rows_on(trace, "copies", unit)
-    talks = (
-        np.zeros(0, bool) if kernels is None else (kernels["kind"] == "communication").to_numpy()
-    )
+    talks = np.zeros(0, bool)
+    if kernels is not None:
+        talks = (kernels["kind"] == "communication").to_numpy()
     ts, end = column(kernels, "ts"), column(kernels, "ts") + column(kernels, "dur")
     communication = merged((ts[talks], end[talks]))
     moved = column(copies, "ts")
     return Activity(
         compute=merged((ts[~talks], end[~talks])),
         communication=communication,
-        waiting=_before_the_last(trace, unit),
+        waiting=waits_for_last_rank(trace, unit),
         copy=merged((moved, moved + column(copies, "dur"))),
     )
 
 
 def rows_on(trace: Trace, name: str, unit: Unit) -> pd.DataFrame | None:
-    """The rows of `kernels`, `copies` or `collectives` on one device, None without the table."""
+    """Return the rows of `kernels`, `copies` or `collectives` on one device.
+
+    None without the table.
+    """
     frame = table(trace, name)
     if frame is None:
         return None
-    own: pd.DataFrame = frame[
-        (column(frame, "process") == unit.process) & (column(frame, "device") == unit.device)
-    ]
-    return own
+    process, device = column(frame, "process"), column(frame, "device")
+    rows: pd.DataFrame = frame[(process == unit.process) & (device == unit.device)]
+    return rows
 
 
-def _before_the_last(trace: Trace, unit: Unit) -> Spans:
-    """When this device was in a collective that its last rank had not reached, and in no other that
-    ran.
+def waits_for_last_rank(trace: Trace, unit: Unit) -> Spans:
+    """Return when this device was in a collective that its last rank had not reached.
+
+    Without the time in which another collective ran.
     """
-    own = rows_on(trace, "collectives", unit)
-    if own is None or not len(own):
+    rows = rows_on(trace, "collectives", unit)
+    if rows is None or not len(rows):
         return merged()
-    arrival = column(trace.fact(matched_collectives), "arrival_ns")[own.index.to_numpy()]
-    ts, end = column(own, "ts"), column(own, "ts") + column(own, "dur")
+    arrival = column(trace.fact(matched_collectives), "arrival_ns")[rows.index.to_numpy()]
+    ts, end = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
     until: Ints = np.where(arrival >= 0, np.clip(arrival, ts, end), ts)
     return subtracted(merged((ts, until)), merged((until, end)))

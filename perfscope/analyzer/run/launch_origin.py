@@ -1,6 +1,4 @@
-"""Which operator launched each kernel and copy, and which forward operator a backward one belongs
-to.
-"""
+"""The operator that launched each kernel and copy, and the forward operator of a backward one."""
 
 from dataclasses import dataclass
 
@@ -13,20 +11,21 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Origin:
-    """For each row of `kernels` and of `copies` (in that order) its time, launch and operator; -1
-    where it is not known.
-    """
+    """The time, launch and operator of each row of `kernels` and then of `copies`; -1 if unknown."""
 
     process: Ints
     device: Ints
     dur: Ints
-    launch: Ints  # row of `launches`
-    op: Ints  # row of `ops`: the innermost operator around the launch
-    kernels: int  # how many of the rows are kernels; the rest are copies
+    launch: Ints
+    """Row of `launches`."""
+    op: Ints
+    """Row of `ops`: the innermost operator around the launch."""
+    kernels: int
+    """How many of the rows are kernels; the rest are copies."""
 
 
 def work_origin(trace: Trace) -> Origin:
-    """What every piece of device work came from."""
+    """Return the origin of every piece of device work."""
     frames = [table(trace, "kernels"), table(trace, "copies")]
     launch = np.concatenate([column(frame, "launch") for frame in frames])
     op = np.full(len(launch), -1, np.int64)
@@ -44,63 +43,67 @@ def work_origin(trace: Trace) -> Origin:
 
 
 def forward_ops(trace: Trace) -> Ints:
-    """For each row of `ops` the row of the forward operator it is the backward of, -1 for none.
+    """Return, for each row of `ops`, the row of the forward operator that it is the backward of.
 
-    Autograd gives a forward operator and the backward of it one number, counted for each forward
-    thread. Several nested operators of the forward carry the number; the one that started last made
-    the node. Operators inside a backward one belong where it does.
+    -1 for none. Autograd gives a forward operator and its backward one number, counted for each
+    forward thread. Several nested operators of the forward have the number; the one that started
+    last made the node. Operators inside a backward one have the same forward operator.
     """
     ops = table(trace, "ops")
     if ops is None or not len(ops):
         return np.empty(0, np.int64)
     sequence, backward = column(ops, "sequence"), column(ops, "forward_tid") > 0
     found = np.full(len(ops), -1, np.int64)
-    ahead = np.flatnonzero((sequence >= 0) & ~backward)
-    behind = np.flatnonzero((sequence >= 0) & backward)
-    if not len(ahead) or not len(behind):
+    forward_rows = np.flatnonzero((sequence >= 0) & ~backward)
+    backward_rows = np.flatnonzero((sequence >= 0) & backward)
+    if not len(forward_rows) or not len(backward_rows):
         return found
-    thread = _forward_threads(trace, ahead, behind)
+    thread = forward_threads(trace, forward_rows, backward_rows)
     process, tid, ts = column(ops, "process"), column(ops, "tid"), column(ops, "ts")
-    ahead = ahead[np.argsort(ts[ahead], kind="stable")]
-    last = dict(zip(_keys(process[ahead], tid[ahead], sequence[ahead]), ahead, strict=True))
-    keys = _keys(process[behind], thread, sequence[behind])
-    found[behind] = [last.get(key, -1) for key in keys]
-    return _inherited(found, column(ops, "parent"))
+    rows = forward_rows[np.argsort(ts[forward_rows], kind="stable")]
+    last = dict(zip(row_keys(process[rows], tid[rows], sequence[rows]), rows, strict=True))
+    keys = row_keys(process[backward_rows], thread, sequence[backward_rows])
+    found[backward_rows] = [last.get(key, -1) for key in keys]
+    return inherit_from_callers(found, column(ops, "parent"))
 
 
-def _keys(*columns: Ints) -> list[tuple[int, ...]]:
-    return list(zip(*(one.tolist() for one in columns), strict=True))
+def row_keys(*columns: Ints) -> list[tuple[int, ...]]:
+    """Return the values of these columns as one tuple per row."""
+    return list(zip(*(values.tolist() for values in columns), strict=True))
 
 
-def _forward_threads(trace: Trace, ahead: Ints, behind: Ints) -> Ints:
-    """The tid of each backward operator's forward thread: torch numbers threads its own way, so the
-    one whose numbers fit.
+def forward_threads(trace: Trace, forward_rows: Ints, backward_rows: Ints) -> Ints:
+    """Return the tid of each backward operator's forward thread, -1 where unknown.
+
+    Torch has its own numbers for threads: it is the thread whose sequence numbers fit best.
     """
     ops = table(trace, "ops")
     process, tid, sequence = column(ops, "process"), column(ops, "tid"), column(ops, "sequence")
     number = column(ops, "forward_tid")
     threads = {}
-    for key in set(_keys(process[ahead], tid[ahead])):
-        own = ahead[(process[ahead] == key[0]) & (tid[ahead] == key[1])]
-        threads[key] = np.unique(sequence[own])
-    chosen = np.full(len(behind), -1, np.int64)
-    for key in set(_keys(process[behind], number[behind])):
-        mine = (process[behind] == key[0]) & (number[behind] == key[1])
-        wanted = np.unique(sequence[behind[mine]])
+    for code, thread in set(row_keys(process[forward_rows], tid[forward_rows])):
+        of_thread = (process[forward_rows] == code) & (tid[forward_rows] == thread)
+        threads[code, thread] = np.unique(sequence[forward_rows[of_thread]])
+    chosen = np.full(len(backward_rows), -1, np.int64)
+    for code, thread_number in set(row_keys(process[backward_rows], number[backward_rows])):
+        selected = (process[backward_rows] == code) & (number[backward_rows] == thread_number)
+        wanted = np.unique(sequence[backward_rows[selected]])
         fits = {
-            t: int(np.isin(wanted, have).sum()) for (p, t), have in threads.items() if p == key[0]
+            thread: int(np.isin(wanted, known).sum())
+            for (of_process, thread), known in threads.items()
+            if of_process == code
         }
         if fits:
-            chosen[mine] = max(fits, key=lambda t: fits[t])
+            chosen[selected] = max(fits, key=lambda thread: fits[thread])
     return chosen
 
 
-def _inherited(own: Ints, parent: Ints) -> Ints:
-    """What an operator has, else what the nearest operator around it has."""
-    found, at = own.copy(), parent.copy()
+def inherit_from_callers(values: Ints, parent: Ints) -> Ints:
+    """Return the value of each operator, else of the nearest operator around it that has one."""
+    found, caller = values.copy(), parent.copy()
     while True:
-        open_rows = np.flatnonzero((found < 0) & (at >= 0))
-        if not len(open_rows):
+        missing = np.flatnonzero((found < 0) & (caller >= 0))
+        if not len(missing):
             return found
-        found[open_rows] = own[at[open_rows]]
-        at[open_rows] = parent[at[open_rows]]
+        found[missing] = values[caller[missing]]
+        caller[missing] = parent[caller[missing]]

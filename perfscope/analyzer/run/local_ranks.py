@@ -1,6 +1,4 @@
-"""The training (or serving) processes of the job on this host, which of them ran at the same time,
-and its loader workers.
-"""
+"""The main processes of the job on this host, which of them ran together, and loader workers."""
 
 import numpy as np
 
@@ -13,16 +11,15 @@ ALL_ALONG: Span = (-np.inf, np.inf)
 
 
 def main_processes(trace: Trace) -> list[tuple[int, int]]:
-    """(process, rank) of each: those the probe saw working, else those that the recorder called
-    main.
+    """Return process and rank of those that train or serve.
+
+    Without any that the probe saw at work, of those with the role `main`.
     """
-    return trainers(trace) or called_main(trace)
+    return trainers(trace) or processes_with_main_role(trace)
 
 
-def called_main(trace: Trace) -> list[tuple[int, int]]:
-    """(process, rank) of those that the recorder called main, whether they were seen working or
-    not.
-    """
+def processes_with_main_role(trace: Trace) -> list[tuple[int, int]]:
+    """Return process and rank of those with the role `main`, also where they were not at work."""
     processes = table(trace, "processes")
     if processes is None:
         return []
@@ -31,20 +28,22 @@ def called_main(trace: Trace) -> list[tuple[int, int]]:
 
 
 def ranks_at_once(trace: Trace) -> int:
-    """How many of the main processes worked at the same time at most: what a script starts one
-    after the other shares no core.
+    """Return how many of the main processes worked at the same time at most.
+
+    Processes that a script starts one after the other share no core.
     """
     return _at_once(trace, main_processes(trace))
 
 
 def mains_at_once(trace: Trace) -> int:
-    """The same of those that the recorder called main."""
-    return _at_once(trace, called_main(trace))
+    """Return how many processes with the role `main` worked at the same time at most."""
+    return _at_once(trace, processes_with_main_role(trace))
 
 
 def together(trace: Trace) -> list[list[int]]:
-    """The main processes in groups of those that worked at the same time, each with one of its
-    group at least, the earliest first: only they can be ranks of one job.
+    """Return the main processes in groups, the earliest first.
+
+    Each worked at the same time as another of its group: only these can be ranks of one job.
     """
     spans = sorted((worked(trace, process), process) for process, _ in main_processes(trace))
     groups: list[list[int]] = []
@@ -58,36 +57,39 @@ def together(trace: Trace) -> list[list[int]]:
 
 
 def mates(trace: Trace, process: int) -> list[int]:
-    """The group of one of them, itself in it."""
+    """Return the processes that worked at the same time as a main process, including itself."""
     return next((group for group in trace.fact(together) if process in group), [process])
 
 
 def worked(trace: Trace, process: int) -> Span:
-    """(begin, end) ns of a process's loader waits and torch calls; without any, of the readings of
-    it; else all along.
+    """Return begin and end (ns) of a process's loader waits and torch calls.
+
+    Without any, of its readings; else an unbounded interval.
     """
     for names in (("loader", "ranges"), ("counters",)):
-        rows = [rows_of(trace, name, process) for name in names]
-        begin = np.concatenate([column(one, "ts") for one in rows])
-        if len(begin):
-            dur = [
-                column(one, "dur") if one is not None and "dur" in one else 0 * column(one, "ts")
-                for one in rows
-            ]
-            return float(begin.min()), float((begin + np.concatenate(dur)).max()) + 1.0
+        begins, ends = [], []
+        for name in names:
+            rows = rows_of(trace, name, process)
+            ts = column(rows, "ts")
+            if rows is not None and len(ts):
+                begins.append(int(ts.min()))
+                ends.append(int((ts + column(rows, "dur")).max() if "dur" in rows else ts.max()))
+        if begins:
+            return float(min(begins)), float(max(ends)) + 1.0
     return ALL_ALONG
 
 
 def loader_workers(trace: Trace) -> list[int]:
-    """Process codes of those that the recorder called loader workers."""
+    """Return the process codes of loader workers."""
     processes = table(trace, "processes")
-    return (
-        []
-        if processes is None
-        else processes.loc[processes["role"] == "loader-worker", "process"].tolist()
-    )
+    if processes is None:
+        return []
+    codes: list[int] = processes.loc[processes["role"] == "loader-worker", "process"].tolist()
+    return codes
 
 
 def _at_once(trace: Trace, mains: list[tuple[int, int]]) -> int:
+    """Return how many of these processes worked at the same time at most."""
     spans = [worked(trace, process) for process, _ in mains]
-    return max((sum(begin <= at < end for begin, end in spans) for at, _ in spans), default=0)
+    counts = [sum(begin <= instant < end for begin, end in spans) for instant, _ in spans]
+    return max(counts, default=0)

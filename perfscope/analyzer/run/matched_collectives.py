@@ -1,6 +1,4 @@
-"""Which collectives of the ranks belong together, and when the last rank came to each: before that
-the others wait.
-"""
+"""Collectives matched across ranks, with the arrival of the last rank, for which others wait."""
 
 import numpy as np
 import pandas as pd
@@ -14,12 +12,12 @@ COLUMNS = ("match", "arrival_ns", "last_rank", "ranks", "last_row")
 
 
 def matched_collectives(trace: Trace) -> pd.DataFrame:
-    """One row for each row of table `collectives`, in its order; all int64.
+    """Return one row for each row of table `collectives`, in its order; all int64.
 
-    `match`: the same number on all rows that are one collective, -1 for none (one rank only, point
-    to point, nothing that says which belong together). `arrival_ns`: when the last rank of those
-    recorded came, job time, -1 without a match. `last_rank`: the rank that came last, `last_row`
-    its row. `ranks`: how many ranks of it were recorded.
+    `match`: the same number on all rows of one collective, -1 for none (one rank only, point to
+    point, nothing that shows which belong together). `arrival_ns`: when the last recorded rank
+    arrived, job time, -1 without a match. `last_rank`: that rank, `last_row` its row. `ranks`: how
+    many ranks of it were recorded.
     """
     frame = table(trace, "collectives")
     if frame is None:
@@ -43,7 +41,7 @@ def matched_collectives(trace: Trace) -> pd.DataFrame:
 
 
 def rank_of_rows(trace: Trace, frame: pd.DataFrame) -> Ints:
-    """The rank of the process of each row, -1 unknown."""
+    """Return the rank of the process of each row, -1 where unknown."""
     ranks = table(trace, "ranks")
     ranks = table(trace, "processes") if ranks is None else ranks
     if ranks is None:

@@ -1,4 +1,4 @@
-"""What the threads beside the loop's own were doing, from stack samples."""
+"""What the threads other than the loop's did, from stack samples."""
 
 from dataclasses import dataclass
 
@@ -23,9 +23,7 @@ RESTING = (
 
 @dataclass(frozen=True)
 class OtherThread:
-    """The innermost frame seen most often in a thread beside the loop's, and its share of that
-    thread's samples.
-    """
+    """The innermost frame sampled most often in another thread, and its share of its samples."""
 
     tid: int
     frame: str
@@ -33,8 +31,9 @@ class OtherThread:
 
 
 def busiest_other_thread(trace: Trace, process: int, tid: int) -> OtherThread | None:
-    """The other thread with the most samples that are not in a waiting function; None when all rest
-    or none was sampled.
+    """Return the other thread with the most samples that are not in a waiting function.
+
+    None when all of them wait or none was sampled.
     """
     stacks = rows_of(trace, "stacks", process)
     if stacks is None:

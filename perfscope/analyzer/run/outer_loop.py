@@ -1,6 +1,4 @@
-"""The outer loop of one process: where its steps begin and end. Pure int64 arrays in, int64 arrays
-out.
-"""
+"""The outer loop of one process: where its steps begin and end, as int64 arrays."""
 
 from dataclasses import dataclass
 
@@ -9,30 +7,33 @@ from numpy.typing import NDArray
 
 from perfscope.traces.intervals import EMPTY, Ints, Spans
 
-# An optimizer called less often than this share of the busiest one is an auxiliary (an EMA, a
-# scheduler of its own), not the outer loop: critics in a GAN commonly run 5 times per generator
-# step, so 0.1 leaves room.
 RAREST_SHARE = 0.1
+"""An optimizer called less often than this share of the busiest one is auxiliary (an EMA), not the
+outer loop: critics in a GAN commonly run 5 times per generator step, so 0.1 leaves a margin.
+"""
 
 
 @dataclass(frozen=True)
 class Batches:
-    """What one thread asked of its PyTorch loaders, sorted by time: one row per `next` or iterator
-    start, ns.
+    """The calls of one thread into its PyTorch loaders, sorted by time, ns.
+
+    One row per `next` or iterator start.
     """
 
     ts: Ints
     end: Ints
     iterator: Ints
     loader: Ints
-    start: NDArray[np.bool_]  # an iterator was built
-    last: NDArray[np.bool_]  # the iterator was exhausted: no batch came
+    start: NDArray[np.bool_]
+    """An iterator was built."""
+    last: NDArray[np.bool_]
+    """The iterator was exhausted and returned no batch."""
 
     def __len__(self) -> int:
         return len(self.ts)
 
     def where(self, mask: NDArray[np.bool_]) -> "Batches":
-        """The rows of `mask`."""
+        """Return the rows of `mask`."""
         return Batches(
             self.ts[mask],
             self.end[mask],
@@ -45,8 +46,9 @@ class Batches:
 
 @dataclass(frozen=True)
 class Loop:
-    """Periods of the outer loop, ns: `begin`, `end` per step, and the intervals (an evaluation) cut
-    out of them.
+    """Periods of the outer loop, ns: `begin` and `end` of each step.
+
+    `cut` are intervals (evaluations) that do not belong to them.
     """
 
     begin: Ints
@@ -58,11 +60,11 @@ NO_LOOP = Loop(*EMPTY)
 
 
 def trained(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
-    """Rows of iterators that feed training: a mark (optimizer, scaler or backward) falls between
-    two of its rows.
+    """Return the rows of iterators that feed training.
 
-    An iterator seen once only, or cut off by the end of the recording, is judged by its loader's
-    others, else by whether a mark follows it before any other row.
+    A mark (optimizer, scaler or backward) is between two of its rows. An iterator with one row, or
+    cut off by the end of the recording, is classified by its loader's others, else by whether a
+    mark follows it before any other row.
     """
     if not len(batches):
         return np.zeros(0, bool)
@@ -118,13 +120,13 @@ def evaluations(batches: Batches, others: Ints, quiet_until: Ints) -> tuple[Span
 
 
 def by_loader(batches: Batches, marks: Ints, evals: Spans, work: Ints) -> Loop:
-    """One step per outer iteration: it begins at the first loader row that follows a mark.
+    """Return one step per outer iteration: it begins at the first loader row after a mark.
 
-    `marks` are the times of what makes progress (an optimizer or scaler step; without any, a batch
-    delivered), so accumulation, several optimizers, optimizers inside backward, skipped steps and
-    fetching one batch ahead all give one step. `work` are starts of training-mode torch calls: an
-    evaluation between a boundary and the first of them belongs before the boundary, so that the
-    step begins where the evaluation ends.
+    `marks` are the times of progress (an optimizer or scaler step; without any, a batch delivered),
+    so accumulation, several optimizers, optimizers inside backward, skipped steps and fetching one
+    batch ahead all give one step. `work` are starts of training-mode torch calls: an evaluation
+    between a boundary and the first of them belongs before the boundary, so that the step begins
+    where the evaluation ends.
     """
     seen = np.searchsorted(marks, batches.ts, side="right")
     boundary = batches.ts[1:][seen[1:] > seen[:-1]] if len(seen) else batches.ts
@@ -132,8 +134,9 @@ def by_loader(batches: Batches, marks: Ints, evals: Spans, work: Ints) -> Loop:
 
 
 def between(boundary: Ints, marks: Ints, evals: Spans, work: Ints) -> Loop:
-    """Steps from boundary to boundary; an evaluation comes between two steps, or is cut out where
-    it falls inside one.
+    """Return steps from boundary to boundary, without evaluations.
+
+    An evaluation is between two steps, or is cut out where it is inside one.
     """
     if len(boundary) < 2:
         return NO_LOOP
@@ -147,9 +150,7 @@ def between(boundary: Ints, marks: Ints, evals: Spans, work: Ints) -> Loop:
         until = boundary[step + 1] if step + 1 < len(boundary) else np.iinfo(np.int64).max
         before = np.searchsorted(busy, start) - np.searchsorted(busy, boundary[step])
         later = np.searchsorted(busy, until) - np.searchsorted(busy, start)
-        if (
-            not before
-        ):  # nothing was trained since the boundary: the step begins behind the evaluation
+        if not before:  # nothing was trained since the boundary: the step begins afterwards
             if step > 0 and end[step - 1] == boundary[step]:
                 end[step - 1] = start
             if step < len(begin):
@@ -167,12 +168,12 @@ def between(boundary: Ints, marks: Ints, evals: Spans, work: Ints) -> Loop:
 
 
 def anchor(ts: Ints, objects: Ints, *, last: bool) -> Ints:
-    """Times of the object that marks the outer loop: the one called least often; of equals the last
-    (or first) in order.
+    """Return the times of the object that marks the outer loop: the one called least often.
 
-    A GAN's critic runs several times per generator step, so the rarest closes the outer iteration.
-    A loop has no first member, so the order is read from the longest pause: between the last of an
-    iteration and the first of the next. `ts` is sorted, ns.
+    Among equals it is the last (or first) in order. A GAN's critic runs several times per generator
+    step, so the rarest closes the outer iteration. The order within an iteration comes from the
+    longest pause: it is between the last of an iteration and the first of the next. `ts` is sorted,
+    ns.
     """
     if not len(ts):
         return ts
@@ -192,7 +193,8 @@ def anchor(ts: Ints, objects: Ints, *, last: bool) -> Ints:
 
 
 def every_nth(ts: Ints, n: int) -> Ints:
-    """Every n-th instant, the last one kept: GradScaler.step with n optimizers runs n times an
-    iteration.
+    """Return every n-th instant, the last one kept.
+
+    GradScaler.step with n optimizers runs n times per iteration.
     """
     return ts[(len(ts) - 1) % n :: n] if n > 1 and len(ts) else ts

@@ -16,10 +16,10 @@ ANNOTATED = ("annotation", "nvtx", "step", "forward", "backward", "optimizer")
 
 
 def range_table(trace: Trace) -> pd.DataFrame:
-    """One row for each process, kind and name; of a rank modules first, then by device time.
+    """Return one row for each process, kind and name; of a rank modules first, then by device time.
 
     Columns: rank, process, kind (`module`, or the category of a range: annotation, nvtx, step ...),
-    name (a module's without "nn.Module: "), parent (what of the same kind is around its longest
+    name (a module's without "nn.Module: "), parent (the range of the kind around its longest
     call, "" for none), count, host_ns, host_self_ns (outside ranges of the kind inside it),
     device_ns (kernels and copies launched from its thread while it was open), device_self_ns (and
     no range of the kind inside it was), backward_device_ns (launched by the backward of operators
@@ -29,77 +29,76 @@ def range_table(trace: Trace) -> pd.DataFrame:
     ranges = table(trace, "ranges")
     if ranges is None or not len(ranges):
         return pd.DataFrame(columns=["rank", "kind", *COLUMNS])
-    parts = [_of_kind(trace, "module", modules(ranges))]
-    parts += [_of_kind(trace, kind, of_category(ranges, kind)) for kind in ANNOTATED]
-    whole = pd.concat([part for part in parts if len(part)] or parts)
+    parts = [rows_of_kind(trace, "module", modules(ranges))]
+    parts += [rows_of_kind(trace, kind, of_category(ranges, kind)) for kind in ANNOTATED]
+    rows = pd.concat([part for part in parts if len(part)] or parts)
     ranks = rank_by_process(trace)
-    whole.insert(0, "rank", [ranks.get(int(process), 0) for process in whole["process"]])
-    whole = whole.assign(annotated=whole["kind"] != "module")
+    rows.insert(0, "rank", [ranks.get(int(process), 0) for process in rows["process"]])
+    rows = rows.assign(annotated=rows["kind"] != "module")
     order = ["rank", "annotated", "device_ns", "host_ns"]
-    whole = whole.sort_values(order, ascending=[True, True, False, False], ignore_index=True)
-    return whole.drop(columns="annotated")
+    rows = rows.sort_values(order, ascending=[True, True, False, False], ignore_index=True)
+    return rows.drop(columns="annotated")
 
 
 def modules(ranges: pd.DataFrame) -> pd.DataFrame:
-    """The ranges that are calls of modules, as the profiler's Python stacks name them; the name is
-    the module's alone.
+    """Return the ranges that are calls of modules, with the module's name.
+
+    The profiler's Python stacks name them with a prefix.
     """
     names = [name for name in ranges["name"].cat.categories if name.startswith(MODULE)]
-    found = ranges[(ranges["category"] == "python") & ranges["name"].isin(names)]
-    kept = found["name"].cat.remove_unused_categories()
-    return found.assign(
-        name=kept.cat.rename_categories(
-            {name: name.removeprefix(MODULE) for name in kept.cat.categories}
-        )
-    )
+    calls = ranges[(ranges["category"] == "python") & ranges["name"].isin(names)]
+    used = calls["name"].cat.remove_unused_categories()
+    renamed = {name: name.removeprefix(MODULE) for name in used.cat.categories}
+    return calls.assign(name=used.cat.rename_categories(renamed))
 
 
 def around(ranges: pd.DataFrame) -> Ints:
-    """For each range the position of the innermost other one around it on its thread, -1 for
-    none.
+    """Return, for each range, the position of the innermost other one around it on its thread.
+
+    -1 for none.
     """
     ts = column(ranges, "ts")
     return enclosing(_threads(ranges), ts, ts + column(ranges, "dur"))
 
 
 def innermost(ranges: pd.DataFrame, calls: pd.DataFrame | None) -> Ints:
-    """For each row of `calls` (launches, operators) the position of the innermost range that its
-    thread had open, or -1.
+    """Return, for each row of `calls`, the position of the innermost open range of its thread.
+
+    `calls` are launches or operators; -1 for none. A call is an instant here, so that one that ends
+    a little late by the clock's resolution is still inside.
     """
     if calls is None or not len(calls):
         return np.empty(0, np.int64)
     start = np.concatenate([column(ranges, "ts"), column(calls, "ts")])
-    # A call is an instant here, so that one which ends a little late by the clock's grain still
-    # lies inside.
     end = np.concatenate([column(ranges, "ts") + column(ranges, "dur"), column(calls, "ts")])
     return enclosing(_threads(ranges, calls), start, end)[len(ranges) :]
 
 
 def _threads(*frames: pd.DataFrame) -> Ints:
-    """A number for each row's thread, the same in all frames."""
+    """Return a number for each row's thread, the same in all frames."""
     process = np.concatenate([column(frame, "process") for frame in frames])
     tid = np.concatenate([column(frame, "tid") for frame in frames])
     _, thread = np.unique(np.stack([process, tid]), axis=1, return_inverse=True)
     return np.asarray(thread, np.int64).ravel()
 
 
-def _of_kind(trace: Trace, kind: str, ranges: pd.DataFrame | None) -> pd.DataFrame:
+def rows_of_kind(trace: Trace, kind: str, ranges: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the rows of ranges of one kind."""
     if ranges is None or not len(ranges):
         return pd.DataFrame(columns=["kind", *COLUMNS])
     origin = trace.fact(work_origin)
     open_at_launch = innermost(ranges, table(trace, "launches"))
-    at = np.full(len(origin.launch), -1, np.int64)
+    launched_in = np.full(len(origin.launch), -1, np.int64)
     known = origin.launch >= 0
-    at[known] = open_at_launch[origin.launch[known]]
-    found = by_name(ranges, around(ranges), at, _backward(trace, ranges), origin.dur)
-    found.insert(1, "kind", kind)
-    return found
+    launched_in[known] = open_at_launch[origin.launch[known]]
+    backward_of = forward_ranges(trace, ranges)
+    rows = by_name(ranges, around(ranges), launched_in, backward_of, origin.dur)
+    rows.insert(1, "kind", kind)
+    return rows
 
 
-def _backward(trace: Trace, ranges: pd.DataFrame) -> Ints:
-    """For each piece of device work that a backward operator launched, the range in which its
-    forward operator ran.
-    """
+def forward_ranges(trace: Trace, ranges: pd.DataFrame) -> Ints:
+    """Return, for each piece of device work, the range of its forward operator, -1 for none."""
     origin, ops = trace.fact(work_origin), table(trace, "ops")
     found = np.full(len(origin.op), -1, np.int64)
     if ops is None or not len(ops):

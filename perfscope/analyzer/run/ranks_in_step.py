@@ -1,6 +1,4 @@
-"""The other ranks that step together with one: data-parallel ranks wait for each other in every
-step, so their delays add up.
-"""
+"""The ranks that step together: data-parallel ranks wait for each other, so their delays add up."""
 
 import numpy as np
 
@@ -11,32 +9,29 @@ from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, covered
 from perfscope.traces.trace import Trace
 
-# Ranks whose mean steps differ by less than this wait for each other (gradient synchronisation).
-IN_STEP = 0.05
+MOST_DIFFERENCE = 0.05
+"""Ranks whose mean steps differ by less wait for each other (gradient synchronization)."""
 
 
 def peers_in_step(trace: Trace, process: int) -> list[int]:
-    """Processes of the other ranks that train at the same time with steps as long as this one's."""
+    """Return the other processes that train at the same time with steps of the same length."""
     means = trace.fact(steady_steps).groupby("process")["dur"].mean()
-    found = []
+    peers = []
     for other in mates(trace, process):
-        if (
-            other == process
-            or other not in means
-            or abs(means[other] / means[process] - 1.0) > IN_STEP
-        ):
+        if other == process or other not in means:
             continue
-        trains = of_category(rows_of(trace, "ranges", other), "backward")
-        if trains is not None and len(trains):
-            found.append(other)
-    return found
+        if abs(means[other] / means[process] - 1.0) > MOST_DIFFERENCE:
+            continue
+        backward = of_category(rows_of(trace, "ranges", other), "backward")
+        if backward is not None and len(backward):
+            peers.append(other)
+    return peers
 
 
 def longest_input_wait(trace: Trace, process: int, begin: Ints, end: Ints) -> Ints:
-    """Per step, the longest wait for input of any of them, ns."""
+    """Return, per step, the longest wait for input of any peer, ns."""
     longest = np.zeros(len(begin), np.int64)
-    for other in peers_in_step(trace, process):
-        longest = np.maximum(
-            longest, covered(spans_of(rows_of(trace, "loader", other)), begin, end)
-        )
+    for peer in peers_in_step(trace, process):
+        waits = covered(spans_of(rows_of(trace, "loader", peer)), begin, end)
+        longest = np.maximum(longest, waits)
     return longest

@@ -1,6 +1,4 @@
-"""The period of a sequence of kernels or operators: where nothing marks the steps, what runs tells
-them.
-"""
+"""The period of a sequence of kernels or operators, to find steps that nothing marks."""
 
 import numpy as np
 
@@ -10,40 +8,40 @@ from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-# Three distances are the fewest that can agree and not by chance of two.
 FEWEST_TIMES = 4
-# A step runs the same program again: distances between two calls of one kernel, counted in kernels,
-# differ by no more than this share (a branch now and then), and its calls span at least COVERS of
-# the sequence.
+"""Three distances are the fewest whose agreement is not chance."""
 IRREGULAR = 0.02
+"""A step runs the same program again: distances between two calls of one kernel, counted in
+kernels, differ by at most this share (an occasional branch).
+"""
 COVERS = 0.5
+"""The share of the sequence that the calls of that kernel span at least."""
 SHORTEST = 2
 
 
 def period_starts(trace: Trace, unit: Unit) -> tuple[Ints, str]:
-    """(instants in ns at which the sequence begins anew, `kernel sequence` or `operator sequence`);
-    empty without a period.
+    """Return the instants (ns) at which the sequence repeats, and which sequence that is.
+
+    `kernel sequence` or `operator sequence`; no instants without a period.
     """
     if unit.device == NO_DEVICE:
-        ops = table(trace, "ops")
-        frame = (
-            None
-            if ops is None
-            else ops[(column(ops, "process") == unit.process) & (column(ops, "parent") < 0)]
-        )
-        what = "operator sequence"
+        frame, sequence = table(trace, "ops"), "operator sequence"
+        if frame is not None:
+            of_process = column(frame, "process") == unit.process
+            frame = frame[of_process & (column(frame, "parent") < 0)]
     else:
-        frame, what = rows_on(trace, "kernels", unit), "kernel sequence"
+        frame, sequence = rows_on(trace, "kernels", unit), "kernel sequence"
     if frame is None or not len(frame):
-        return np.empty(0, np.int64), what
+        return np.empty(0, np.int64), sequence
     frame = frame.sort_values("ts", kind="stable")
-    at = anchors(frame["name"].cat.codes.to_numpy(np.int64))
-    return column(frame, "ts")[at], what
+    positions = anchors(frame["name"].cat.codes.to_numpy(np.int64))
+    return column(frame, "ts")[positions], sequence
 
 
 def anchors(codes: Ints) -> Ints:
-    """Positions of the name that comes back most regularly at the longest distance; empty when none
-    does.
+    """Return the positions of the name that repeats regularly at the longest distance.
+
+    Empty when none does.
     """
     order = np.argsort(codes, kind="stable")
     bounds = np.flatnonzero(np.diff(codes[order])) + 1
@@ -53,10 +51,7 @@ def anchors(codes: Ints) -> Ints:
             continue
         distance = np.diff(positions)
         usual = float(np.median(distance))
-        if (
-            usual >= SHORTEST
-            and usual > longest
-            and np.ptp(distance) <= max(IRREGULAR * usual, 0.0)
-        ):
+        regular = np.ptp(distance) <= max(IRREGULAR * usual, 0.0)
+        if regular and usual >= SHORTEST and usual > longest:
             best, longest = positions, usual
     return best

@@ -1,6 +1,4 @@
-"""Shares of samples: what state a thread was in, and whether its code was torch's or the user's.
-Shares, never intervals.
-"""
+"""Shares of samples by the state of a thread, and by whether its code is torch's or the user's."""
 
 import math
 from dataclasses import dataclass
@@ -12,31 +10,32 @@ from numpy.typing import NDArray
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Spans, inside
 
-# With fewer samples than this a share says nothing: at 20 the 95 % interval of a half is already
-# +-0.22.
 FEWEST_SAMPLES = 20
-# Standard errors within which a share may be another than the one that was sampled.
+"""With fewer samples a share means nothing: at 20 the 95 % interval of a half is already +-0.22."""
 ERRORS = 2.0
+"""Standard errors by which a share may differ from the sampled one."""
 WAITING = ("sleep", "poll", "network", "pipe", "lock")
 IO = ("file", "disk")
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of `samples` state samples, each 0..1; all 0 when there are too few to say."""
+    """Shares of `samples` state samples, each 0..1; all 0 with too few samples."""
 
     samples: int
     gil: float
-    waiting: float  # sleep, poll, network, pipe, lock
-    sleeping: (
-        float  # the same without lock: a lock may be the end of a parallel region of torch's own
-    )
-    io: float  # file, disk
+    waiting: float
+    """In sleep, poll, network, pipe or lock."""
+    sleeping: float
+    """Waiting without lock: a lock may be the end of torch's own parallel region."""
+    io: float
+    """In file or disk."""
 
     @property
     def locked_at_most(self) -> float:
-        """In a lock, as a thread is that waits for a collective of gloo: no more than the samples
-        leave room for.
+        """The largest share in a lock that the samples allow.
+
+        A thread that waits for a collective of gloo is in a lock.
         """
         return at_most(max(self.waiting - self.sleeping, 0.0), self.samples)
 
@@ -47,7 +46,7 @@ NOTHING_SAMPLED = Shares(0, 0.0, 0.0, 0.0, 0.0)
 def state_shares(
     state: NDArray[np.object_], where: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> Shares:
-    """The states of the samples in `where`, each with its weight."""
+    """Return the shares of the samples in `where`, each with its weight."""
     seen, weight = state[where], weights[where]
     if len(seen) < FEWEST_SAMPLES:
         return Shares(len(seen), 0.0, 0.0, 0.0, 0.0)
@@ -62,31 +61,26 @@ def state_shares(
 
 
 def at_most(share: float, samples: int) -> float:
-    """The largest share that samples leave room for: the upper end of Wilson's interval (1927) for
-    two standard errors.
+    """Return the largest share that samples allow, 1 with too few samples.
 
-    1 with too few samples to say.
+    It is the upper end of Wilson's interval (1927) for two standard errors.
     """
     if samples < FEWEST_SAMPLES:
         return 1.0
     width = ERRORS * ERRORS / samples
-    centre = share + width / 2
-    return min(
-        (centre + ERRORS * math.sqrt(share * (1.0 - share) / samples + width / samples / 4))
-        / (1.0 + width),
-        1.0,
-    )
+    center = share + width / 2
+    error = ERRORS * math.sqrt(share * (1.0 - share) / samples + width / samples / 4)
+    return min((center + error) / (1.0 + width), 1.0)
 
 
 def weights_by_core(
     state: NDArray[np.object_], loop: NDArray[np.bool_], runnable: float | None
 ) -> NDArray[np.float64]:
-    """A weight for each sample of a thread, with which those in `loop` show it running as often as
-    the kernel counted it.
+    """Return weights of a thread's samples that make those in `loop` agree with the kernel.
 
-    `runnable`: the share of that time in which the thread was on a core or waited for one, by the
-    kernel's counters (None: not read, all weigh the same). Samples tell what a thread waits for,
-    counters how much it waits without an error of sampling.
+    `runnable` is the share of that time in which the thread was on a core or waited for one, by the
+    kernel's counters (None: not read, all samples weigh the same). Samples show what a thread waits
+    for; counters show how much it waits, without a sampling error.
     """
     weights = np.ones(len(state))
     sampled = float(np.mean(state[loop] == "running")) if loop.sum() >= FEWEST_SAMPLES else 0.0
@@ -97,11 +91,10 @@ def weights_by_core(
 
 
 def user_code_share(stacks: pd.DataFrame | None, within: Spans) -> float | None:
-    """Weight of a thread's stack samples in `within` whose innermost frame is not torch's; None
-    with too few.
+    """Return the share of stack samples in `within` whose innermost frame is not torch's.
 
-    The innermost frame stands as `function (file:line)`; torch's files begin with `torch/`, from
-    their package or from the root.
+    None with too few samples. A frame is `function (file:line)`; torch's files begin with `torch/`,
+    from their package or from the root.
     """
     if stacks is None:
         return None
@@ -115,6 +108,6 @@ def user_code_share(stacks: pd.DataFrame | None, within: Spans) -> float | None:
 
 
 def torch_frame(stack: str) -> bool:
-    """Is the innermost frame one of torch's own files?"""
+    """Return whether the innermost frame is in one of torch's files."""
     path = stack.rsplit(";", 1)[-1].rsplit("(", 1)[-1]
     return path.startswith("torch/") or "-packages/torch/" in path

@@ -1,4 +1,4 @@
-"""Stack samples summed into a tree: how much time stood under each frame."""
+"""Stack samples summed into a tree: the time under each frame."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,10 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Node:
-    """A frame under its callers: `path` is its place, `parent` that of its caller ("" at the top),
-    `weight_s` with callees.
+    """A frame below its callers.
+
+    `path` are the frames down to it, `parent` those down to its caller ("" at the top), `weight_s`
+    its time with callees.
     """
 
     path: str
@@ -21,29 +23,29 @@ class Node:
 
 
 def stack_tree(trace: Trace) -> dict[str, list[Node]]:
-    """Role of the process (main, loader-worker) -> nodes, callers before callees; empty without
-    stack samples.
+    """Return the nodes by role of the process (main, loader-worker), callers before callees.
 
-    For a main process only its main thread counts: helpers that sleep would bury it.
+    Empty without stack samples. For a main process only its main thread counts: sleeping helper
+    threads would hide it.
     """
     stacks, processes = table(trace, "stacks"), table(trace, "processes")
     if stacks is None or processes is None:
         return {}
     trees = {}
     for role in ("main", "loader-worker"):
-        own = processes[processes["role"] == role]
-        mains = set(zip(own["process"], own["ns_pid"], strict=True))
+        of_role = processes[processes["role"] == role]
+        mains = set(zip(of_role["process"], of_role["ns_pid"], strict=True))
         pairs = zip(stacks["process"], stacks["tid"], strict=True)
         rows = stacks[[pair in mains for pair in pairs]]
         if not len(rows):
-            rows = stacks[stacks["process"].isin(own["process"])]
+            rows = stacks[stacks["process"].isin(of_role["process"])]
         if len(rows):
-            trees[role] = nodes(rows)
+            trees[role] = stack_nodes(rows)
     return trees
 
 
-def nodes(rows: pd.DataFrame) -> list[Node]:
-    """The tree of these samples."""
+def stack_nodes(rows: pd.DataFrame) -> list[Node]:
+    """Return the tree of these samples."""
     weights: dict[str, float] = {}
     for stack, weight in rows.groupby(rows["stack"].astype(str))["weight_ns"].sum().items():
         frames = str(stack).split(";")
@@ -51,7 +53,8 @@ def nodes(rows: pd.DataFrame) -> list[Node]:
             path = ";".join(frames[:depth])
             weights[path] = weights.get(path, 0.0) + float(weight) / 1e9
     ordered = sorted(weights, key=lambda path: path.count(";"))
-    return [
-        Node(path, path.rpartition(";")[0], path.rpartition(";")[2], weights[path])
-        for path in ordered
-    ]
+    nodes = []
+    for path in ordered:
+        parent, _, frame = path.rpartition(";")
+        nodes.append(Node(path, parent, frame, weights[path]))
+    return nodes

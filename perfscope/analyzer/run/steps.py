@@ -1,8 +1,9 @@
 """Steps: one period of the outer loop of each training or serving process."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from perfscope.analyzer.run.outer_loop import (
     NO_LOOP,
@@ -34,23 +35,24 @@ COLUMNS = (
     "tid",
     "cut",
 )
-# Fewer periods than this from the loader while the optimizer shows more: the loader is not the
-# outer loop (a replay buffer filled once, then many updates).
 FEW_PERIODS = 3
+"""With fewer periods from the loader while the optimizer shows more, the loader is not the outer
+loop (a replay buffer filled once, then many updates).
+"""
 STEADY = ("train", "inference")
 
 
 def steps(trace: Trace) -> pd.DataFrame:
-    """Every whole step of every process that trains or serves, in order of process and time.
+    """Return every whole step of every process that trains or serves, by process and time.
 
     Columns: those of table `steps` (process, rank, index, ts ns, dur ns, phase, micro_steps
     batches, distorted), and `tid` (the thread whose loop it is) and `cut` (ns of evaluation inside
     [ts, ts + dur + cut) that do not belong to the step: `dur` is without them). Periods cut off by
-    the ends of the recording are no steps. Empty without probe tables.
+    the ends of the recording are not steps. Empty without probe tables.
     """
     if trace.has_profiled_work:
         frame = traced_steps(trace)
-        return frame[list(COLUMNS)] if len(frame) else nothing()
+        return frame[list(COLUMNS)] if len(frame) else no_steps()
     parts = []
     for process, rank in trainers(trace):
         loader, ranges = rows_of(trace, "loader", process), rows_of(trace, "ranges", process)
@@ -58,26 +60,25 @@ def steps(trace: Trace) -> pd.DataFrame:
         if len(part):
             parts.append(part.assign(process=process, rank=rank))
     if not parts:
-        return nothing()
-    return beside_windows(pd.concat(parts, ignore_index=True)[list(COLUMNS)], trace)
+        return no_steps()
+    return mark_distorted_steps(pd.concat(parts, ignore_index=True)[list(COLUMNS)], trace)
 
 
 def steady(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that times are told from: training or inference, not warm-up, not disturbed by
-    us.
+    """Return the rows that times are measured on.
+
+    They are training or inference, not warm-up, and not in or next to a profiling window.
     """
     return rows[rows["phase"].isin(STEADY) & ~rows["distorted"]]
 
 
 def steady_steps(trace: Trace) -> pd.DataFrame:
-    """Those rows of `steps`."""
+    """Return the steady rows of `steps`."""
     return steady(trace.fact(steps))
 
 
-def beside_windows(frame: pd.DataFrame, trace: Trace) -> pd.DataFrame:
-    """The steps with `distorted` set for those in a window of torch's profiler and the one on
-    either side of it.
-    """
+def mark_distorted_steps(frame: pd.DataFrame, trace: Trace) -> pd.DataFrame:
+    """Return the steps with `distorted` set for those in a profiling window and its neighbors."""
     windows = table(trace, "windows")
     if windows is None:
         return frame
@@ -93,16 +94,16 @@ def beside_windows(frame: pd.DataFrame, trace: Trace) -> pd.DataFrame:
     return frame.assign(distorted=distorted)
 
 
-def nothing() -> pd.DataFrame:
-    """No steps."""
-    return pd.DataFrame({name: pd.Series(dtype="int64") for name in COLUMNS}).astype(
-        {"phase": "str"}
-    )
+def no_steps() -> pd.DataFrame:
+    """Return the columns without rows."""
+    columns = {name: pd.Series(dtype="int64") for name in COLUMNS}
+    return pd.DataFrame(columns).astype({"phase": "str"})
 
 
 def trainers(trace: Trace) -> list[tuple[int, int]]:
-    """(process, rank) of each process that trains or serves: it has module calls, optimizer steps
-    or loader waits.
+    """Return process and rank of each process that trains or serves.
+
+    It has module calls, optimizer steps or loader waits.
     """
     if trace.has_profiled_work:
         return list(dict.fromkeys((unit.process, unit.rank) for unit in units(trace)))
@@ -115,25 +116,22 @@ def trainers(trace: Trace) -> list[tuple[int, int]]:
     if processes is None:
         return [(code, 0) for code in sorted(seen)]
     mains = processes[(processes["role"] == "main") | (processes["role"] == "other")]
-    rows = [
-        (int(p), max(int(r), 0))
-        for p, r in zip(mains["process"], mains["rank"], strict=True)
-        if int(p) in seen
-    ]
+    ranks = zip(mains["process"], mains["rank"], strict=True)
+    rows = [(int(code), max(int(rank), 0)) for code, rank in ranks if int(code) in seen]
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
 def busiest(tids: Ints) -> int:
-    """The most frequent value, -1 of none."""
+    """Return the most frequent value, -1 of none."""
     values, counts = np.unique(tids, return_counts=True)
     return int(values[np.argmax(counts)]) if len(values) else -1
 
 
 def training_tid(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> int:
-    """The thread whose loop is timed: it calls backward, else the optimizer, else the loader, else
-    the modules.
+    """Return the thread whose loop is timed, -1 for none.
 
-    A loader asked from another thread (one that prefetches) does not keep this one waiting.
+    It calls backward, else the optimizer, else the loader, else the modules. A loader asked from
+    another thread (one that prefetches) does not keep this one waiting.
     """
     for frame in (
         of_category(ranges, "backward"),
@@ -148,7 +146,7 @@ def training_tid(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> in
 
 
 def batches_of(loader: pd.DataFrame | None, tid: int) -> Batches:
-    """The loader rows of one thread."""
+    """Return the loader calls of one thread."""
     rows = None if loader is None else loader[loader["tid"] == tid]
     ts = column(rows, "ts")
     kind = np.array([], str) if rows is None else rows["kind"].to_numpy(str)
@@ -163,50 +161,83 @@ def batches_of(loader: pd.DataFrame | None, tid: int) -> Batches:
 
 
 def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> pd.DataFrame:
-    """The steps of one process from its rows of `loader` and `ranges`, sorted by time (no process
-    or rank column yet).
+    """Return the steps of one process from its rows of `loader` and `ranges`, sorted by time.
+
+    Without the columns process and rank.
     """
-    said = of_category(ranges, "step")
-    if len(column(said, "ts")) > FEW_PERIODS:
-        return _said(said, loader, ranges)
+    marked = of_category(ranges, "step")
+    if len(column(marked, "ts")) > FEW_PERIODS:
+        return marked_steps(marked, loader, ranges)
     tid = training_tid(loader, ranges)
     batches = batches_of(loader, tid)
     updates = column(of_category(ranges, "optimizer", "scaler"), "ts")
     backward = of_category(ranges, "backward")
     marks = updates if len(updates) else column(backward, "ts") + column(backward, "dur")
     if len(marks):
-        return _training(tid, batches, ranges, marks)
+        return training_steps(tid, batches, ranges, marks)
     delivered = batches.end[~batches.start & ~batches.last]
     if len(delivered) >= FEW_PERIODS:
         loop = by_loader(batches, delivered, EMPTY, delivered)
-        return _frame(
-            tid,
-            loop,
-            "inference",
-            _counted(loop, batches.ts[~batches.start & ~batches.last]),
-            batches,
-            ranges,
+        micro_steps = count_per_step(loop, batches.ts[~batches.start & ~batches.last])
+        return LoopFrame(tid, batches, ranges).of(loop, "inference", micro_steps)
+    return calls_as_steps(of_category(ranges, "forward"), ranges)
+
+
+@dataclass(frozen=True)
+class LoopFrame:
+    """The thread of a loop, and the calls that explain long steps."""
+
+    tid: int
+    batches: Batches
+    ranges: pd.DataFrame | None
+
+    def of(self, loop: Loop, phase: str, micro_steps: Ints) -> pd.DataFrame:
+        """Return the steps of `loop` as rows; warm-up is recognized where the phase repeats."""
+        cut = covered(merged(loop.cut), loop.begin, loop.end)
+        dur = loop.end - loop.begin - cut
+        warm = np.zeros(len(dur), bool)
+        if phase != "eval":
+            writes = column(of_category(self.ranges, "checkpoint"), "ts")
+            starts = self.batches.ts[self.batches.start]
+            explaining = np.sort(np.concatenate((starts, writes)))
+            warm = warm_up(dur, count_per_step(loop, explaining) > 0)
+        return pd.DataFrame(
+            {
+                "ts": loop.begin,
+                "dur": dur,
+                "micro_steps": micro_steps,
+                "distorted": np.zeros(len(dur), bool),
+                "cut": cut,
+                "phase": np.where(warm, "warmup", phase),
+                "index": np.arange(len(dur)),
+                "tid": self.tid,
+            }
         )
-    return _calls(of_category(ranges, "forward"), ranges)
 
 
-def _said(
-    said: pd.DataFrame | None, loader: pd.DataFrame | None, ranges: pd.DataFrame | None
+def marked_steps(
+    marked: pd.DataFrame | None, loader: pd.DataFrame | None, ranges: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """Where the program says itself that a step ends (`scope.step()`): from one such moment to the
-    next.
-    """
-    tid = busiest(column(said, "tid"))
-    ts, tids = column(said, "ts"), column(said, "tid")
+    """Return the steps that the program marks itself (`scope.step()`), from mark to mark."""
+    tid = busiest(column(marked, "tid"))
+    ts, tids = column(marked, "ts"), column(marked, "tid")
     ends = np.sort(ts[tids == tid])
     batches = batches_of(loader, tid)
     loop = Loop(ends[:-1], ends[1:])
     trains = len(column(of_category(ranges, "optimizer", "scaler", "backward"), "ts"))
-    micro_steps = np.maximum(_counted(loop, batches.ts[~batches.start & ~batches.last]), 1)
-    return _frame(tid, loop, "train" if trains else "inference", micro_steps, batches, ranges)
+    batch_ts = batches.ts[~batches.start & ~batches.last]
+    micro_steps = np.maximum(count_per_step(loop, batch_ts), 1)
+    phase = "train" if trains else "inference"
+    return LoopFrame(tid, batches, ranges).of(loop, phase, micro_steps)
 
 
-def _training(tid: int, batches: Batches, ranges: pd.DataFrame | None, marks: Ints) -> pd.DataFrame:
+def training_steps(
+    tid: int, batches: Batches, ranges: pd.DataFrame | None, marks: Ints
+) -> pd.DataFrame:
+    """Return the steps of a loop that trains, and its evaluations as steps of their own.
+
+    `marks` are the times of optimizer or scaler steps, else the ends of backward.
+    """
     forward, backward = of_category(ranges, "forward"), of_category(ranges, "backward")
     starts, flags = column(forward, "ts"), column(forward, "value")
     ends = starts + column(forward, "dur")
@@ -220,24 +251,22 @@ def _training(tid: int, batches: Batches, ranges: pd.DataFrame | None, marks: In
         runs, single = evaluation_calls(forward, np.sort(np.concatenate((work, marks))))
     loop = by_loader(feeding, marks, runs, work) if len(feeding) else NO_LOOP
     if len(loop.begin) < FEW_PERIODS:
-        anchored = between(_anchors(ranges, marks), marks, runs, work)
+        anchored = between(iteration_ends(ranges, marks), marks, runs, work)
         loop = anchored if len(anchored.begin) > FEW_PERIODS * len(loop.begin) else loop
     batch_ts = feeding.ts[~feeding.start & ~feeding.last]
-    counted = _counted(loop, batch_ts if len(batch_ts) else column(backward, "ts"))
-    train = _frame(tid, loop, "train", counted, feeding, ranges)
-    evaluation = _frame(
-        tid, Loop(*single), "eval", np.ones(len(single[0]), np.int64), batches, None
-    )
+    micro_steps = count_per_step(loop, batch_ts if len(batch_ts) else column(backward, "ts"))
+    train = LoopFrame(tid, feeding, ranges).of(loop, "train", micro_steps)
+    ones = np.ones(len(single[0]), np.int64)
+    evaluation = LoopFrame(tid, batches, None).of(Loop(*single), "eval", ones)
     if not len(evaluation):
         return train
-    both = pd.concat([train, evaluation], ignore_index=True).sort_values(
-        "ts", kind="stable", ignore_index=True
-    )
+    both = pd.concat([train, evaluation], ignore_index=True)
+    both = both.sort_values("ts", kind="stable", ignore_index=True)
     return both.assign(index=np.arange(len(both)))
 
 
-def _anchors(ranges: pd.DataFrame | None, marks: Ints) -> Ints:
-    """Ends of what closes an iteration when no loader shows it."""
+def iteration_ends(ranges: pd.DataFrame | None, marks: Ints) -> Ints:
+    """Return the ends of iterations by optimizers and scalers, for loops without a loader."""
     optimizers, scalers = of_category(ranges, "optimizer"), of_category(ranges, "scaler")
     ts, ends = column(optimizers, "ts"), column(optimizers, "ts") + column(optimizers, "dur")
     scaled = column(scalers, "ts") + column(scalers, "dur")
@@ -251,11 +280,10 @@ def _anchors(ranges: pd.DataFrame | None, marks: Ints) -> Ints:
 
 
 def evaluation_calls(forward: pd.DataFrame | None, trains: Ints) -> tuple[Spans, Spans]:
-    """Evaluation loops that no PyTorch loader shows: two or more calls in evaluation mode of a
-    module that is also trained.
+    """Return evaluation loops without a PyTorch loader, and their single calls, ns.
 
-    A frozen teacher is only ever called in evaluation mode, so it does not count. Returns (runs,
-    single calls), ns.
+    A loop is two or more calls in evaluation mode of a module that is also trained. A frozen
+    teacher is called in evaluation mode only, so it does not count.
     """
     objects, flags = column(forward, "object"), column(forward, "value")
     quiet = (flags == 0) & np.isin(objects, np.unique(objects[flags == 1]))
@@ -274,53 +302,25 @@ def evaluation_calls(forward: pd.DataFrame | None, trains: Ints) -> tuple[Spans,
     return (ts[first], until[final]), (ts, until)
 
 
-def _calls(forward: pd.DataFrame | None, ranges: pd.DataFrame | None) -> pd.DataFrame:
-    """Inference without a loader: from module call to module call, or the calls themselves where
-    threads overlap.
+def calls_as_steps(forward: pd.DataFrame | None, ranges: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the steps of inference without a loader: from module call to module call.
+
+    Where threads overlap, the calls themselves.
     """
     ts, tids = column(forward, "ts"), column(forward, "tid")
     ends = ts + column(forward, "dur")
-    no_batches = batches_of(None, -1)
+    frame_of = LoopFrame(-1, batches_of(None, -1), ranges).of
     reach = np.maximum.accumulate(ends) if len(ends) else ends
     overlapping = (ts[1:] < reach[:-1]) & (tids[1:] != tids[:-1])
     if overlapping.any():
-        frame = _frame(
-            -1, Loop(ts, ends), "inference", np.ones(len(ts), np.int64), no_batches, ranges
-        )
+        frame = frame_of(Loop(ts, ends), "inference", np.ones(len(ts), np.int64))
         return frame.assign(tid=tids)
     starts = anchor(ts, column(forward, "object"), last=False)
     loop = between(starts, starts, EMPTY, starts)
-    frame = _frame(-1, loop, "inference", np.ones(len(loop.begin), np.int64), no_batches, ranges)
+    frame = frame_of(loop, "inference", np.ones(len(loop.begin), np.int64))
     return frame.assign(tid=tids[np.searchsorted(ts, loop.begin)])
 
 
-def _counted(loop: Loop, ts: Ints) -> Ints:
-    """How many of `ts` (sorted) fall in each step."""
+def count_per_step(loop: Loop, ts: Ints) -> Ints:
+    """Return how many of `ts` (sorted) are in each step."""
     return np.searchsorted(ts, loop.end) - np.searchsorted(ts, loop.begin)
-
-
-def _frame(
-    tid: int,
-    loop: Loop,
-    phase: str,
-    micro_steps: Ints,
-    batches: Batches,
-    ranges: pd.DataFrame | None,
-) -> pd.DataFrame:
-    """The steps as rows; warm-up is recognised where the phase repeats."""
-    cut = covered(merged(loop.cut), loop.begin, loop.end)
-    dur = loop.end - loop.begin - cut
-    rare = column(of_category(ranges, "checkpoint"), "ts")
-    own = np.sort(np.concatenate((batches.ts[batches.start], rare)))
-    warm = warm_up(dur, _counted(loop, own) > 0) if phase != "eval" else np.zeros(len(dur), bool)
-    distorted: NDArray[np.bool_] = np.zeros(len(dur), bool)
-    frame = pd.DataFrame(
-        {
-            "ts": loop.begin,
-            "dur": dur,
-            "micro_steps": micro_steps,
-            "distorted": distorted,
-            "cut": cut,
-        }
-    )
-    return frame.assign(phase=np.where(warm, "warmup", phase), index=np.arange(len(dur)), tid=tid)

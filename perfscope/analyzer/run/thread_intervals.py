@@ -1,6 +1,4 @@
-"""What the thread of a loop was doing, as interval sets: the ground the time budget and the sample
-shares stand on.
-"""
+"""What the thread of a loop did, as interval sets: the time budget and sample shares use them."""
 
 from dataclasses import dataclass
 
@@ -15,22 +13,22 @@ TORCH = ("forward", "backward", "optimizer", "scaler")
 
 @dataclass(frozen=True)
 class Zones:
-    """Disjoint sorted interval sets (ns) of one thread; they may overlap each other, the first
-    named wins in a budget.
+    """Disjoint sorted interval sets (ns) of one thread.
+
+    They may overlap each other: in a budget the first field counts.
     """
 
     checkpoint: Spans
     input_wait: Spans
     exposed_copy: Spans
     gc: Spans
-    # from the last torch call of an iteration to the first of the next, where no PyTorch loader is
-    # asked
     gap: Spans
+    """From an iteration's last torch call to the next one's first, without a PyTorch loader."""
     torch: Spans
 
 
 def spans_of(frame: pd.DataFrame | None) -> Spans:
-    """The rows of a table as an interval set."""
+    """Return the rows of a table as an interval set."""
     ts = column(frame, "ts")
     return merged((ts, ts + column(frame, "dur")))
 
@@ -42,8 +40,9 @@ def zones(
     begin: int,
     end: int,
 ) -> Zones:
-    """The zones of a thread (or of several, laid end to end) between two instants, ns, from its
-    rows of each table.
+    """Return the zones of a thread between two instants, from its rows of each table.
+
+    Several threads may be laid end to end.
     """
     torch = of_category(ranges, *TORCH)
     has_loader = loader is not None and bool((loader["kind"] == "next").any())
@@ -58,12 +57,12 @@ def zones(
 
 
 def gaps(torch: pd.DataFrame | None, begin: int, end: int) -> Spans:
-    """From the end of an iteration's last torch call to the first module call of the next, within
-    [begin, end).
+    """Return the gaps between iterations within [begin, end).
 
-    In training an iteration ends with an optimizer, scaler or backward call; in inference with
-    every module call. Without module calls to see there are no gaps: a forward pass that is not a
-    module's cannot be told from a loader.
+    A gap is from the end of an iteration's last torch call to the first module call of the next. In
+    training an iteration ends with an optimizer, scaler or backward call; in inference with every
+    module call. Without recorded module calls there are no gaps: a forward pass without modules
+    looks like a loader.
     """
     forward = of_category(torch, "forward")
     if torch is None or forward is None or not len(forward):
@@ -74,7 +73,6 @@ def gaps(torch: pd.DataFrame | None, begin: int, end: int) -> Spans:
     follows = is_forward[1:] & (~is_forward[:-1] | is_forward.all())
     starts: Ints = np.where(ts[1:] > reach[:-1], reach[:-1], ts[1:])[follows]
     first = np.array([begin] if is_forward[0] else [], np.int64)
-    spans = merged(
-        (np.concatenate((first, starts)), np.concatenate((ts[:1][: len(first)], ts[1:][follows])))
-    )
-    return np.clip(spans[0], begin, end), np.clip(spans[1], begin, end)
+    ends = np.concatenate((ts[: len(first)], ts[1:][follows]))
+    begins, ends = merged((np.concatenate((first, starts)), ends))
+    return np.clip(begins, begin, end), np.clip(ends, begin, end)

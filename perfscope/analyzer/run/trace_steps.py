@@ -1,6 +1,4 @@
-"""Steps of a recorded trace: from the profiler's marks, else from ranges, optimizer steps or the
-period of what ran.
-"""
+"""Steps of a profiler's trace: from marks, ranges, optimizer steps, or the period of kernels."""
 
 import re
 from dataclasses import dataclass
@@ -16,25 +14,27 @@ from perfscope.analyzer.run.warm_up import warm_up
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-# Two marks have one step between them, which nothing confirms.
 FEWEST_MARKS = 3
+"""Two marks have one step between them, which nothing confirms."""
 STEP_NAME = re.compile(
     r"^(?!Optimizer\.).*\b(train(ing)?[ _-]?)?(step|iter(ation)?|batch)\b[ _#:-]*\d*$", re.I
 )
 OPTIMIZER = re.compile(r"^Optimizer\.step#")
 TRAINS = re.compile(r"Backward|^Optimizer\.step#|autograd::engine")
-# Marks that follow each other this closely (share of a step) leave no time between steps that is
-# worth a name.
 CLOSE = 0.05
-# A float64 of microseconds since 1970 holds times to a quarter of a microsecond; some writers cut
-# to whole ones.
+"""A pause between marks below this share of a step belongs to the step."""
 ROUNDING_NS = 1_000
+"""A float64 of microseconds since 1970 holds times to a quarter of a microsecond; some writers cut
+to whole ones.
+"""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Begin and end of each step of one process in ns, the thread they were seen on (-1: none),
-    what they come from; how many more overlap these.
+    """Begin and end of each step of one process in ns.
+
+    `tid` is the thread of the marks (-1: none), `source` what they are, `left_out` how many more
+    overlap these.
     """
 
     begin: Ints
@@ -45,11 +45,12 @@ class Marks:
 
 
 def traced_steps(trace: Trace) -> pd.DataFrame:
-    """The steps of every process with a time budget, as `steps` gives them for recordings of our
-    own (`cut` is 0).
+    """Return the steps of every process with a time budget, with the columns of `steps`.
+
+    `cut` is 0.
     """
     parts = [
-        _framed(trace, unit, marks)
+        marked_step_rows(trace, unit, marks)
         for unit, marks in trace.fact(step_marks)
         if marks is not None and len(marks.begin)
     ]
@@ -57,40 +58,41 @@ def traced_steps(trace: Trace) -> pd.DataFrame:
 
 
 def step_marks(trace: Trace) -> list[tuple[Unit, Marks | None]]:
-    """The first unit of each process with its marks; None where nothing repeats."""
+    """Return the first unit of each process with its marks; None where nothing repeats."""
     seen: set[int] = set()
     found = []
     for unit in units(trace):
         if unit.process not in seen:
             seen.add(unit.process)
-            found.append((unit, _marks(trace, unit)))
+            found.append((unit, marks_of_unit(trace, unit)))
     return found
 
 
-def _marks(trace: Trace, unit: Unit) -> Marks | None:
+def marks_of_unit(trace: Trace, unit: Unit) -> Marks | None:
+    """Return the marks of a process, from the first kind of mark that it has."""
     ranges = table(trace, "ranges")
-    own = None if ranges is None else ranges[column(ranges, "process") == unit.process]
-    marked = of_category(own, "step")
+    if ranges is not None:
+        ranges = ranges[column(ranges, "process") == unit.process]
+    marked = of_category(ranges, "step")
     if marked is not None and len(marked):
-        return _from_ranges(marked, "the profiler's step marks")
-    named = _of_names(of_category(own, "annotation", "nvtx"), STEP_NAME)
+        return marks_from_ranges(marked, "the profiler's step marks")
+    named = most_used_name(of_category(ranges, "annotation", "nvtx"), STEP_NAME)
     if named is not None:
-        return _from_ranges(named, f"the ranges called {named['name'].iloc[0]}")
-    updates = _of_names(of_category(own, "annotation", "nvtx", "optimizer"), OPTIMIZER)
+        return marks_from_ranges(named, f"the ranges called {named['name'].iloc[0]}")
+    updates = most_used_name(of_category(ranges, "annotation", "nvtx", "optimizer"), OPTIMIZER)
     if updates is not None:
         ends = np.sort(column(updates, "ts") + column(updates, "dur"))
         return Marks(ends[:-1], ends[1:], int(updates["tid"].iloc[0]), "the optimizer's steps")
-    starts, what = period_starts(trace, unit)
-    return (
-        Marks(starts[:-1], starts[1:], -1, f"the period of the {what}")
-        if len(starts) > FEWEST_MARKS
-        else None
-    )
+    starts, sequence = period_starts(trace, unit)
+    if len(starts) <= FEWEST_MARKS:
+        return None
+    return Marks(starts[:-1], starts[1:], -1, f"the period of the {sequence}")
 
 
-def _of_names(ranges: pd.DataFrame | None, pattern: re.Pattern[str]) -> pd.DataFrame | None:
-    """The ranges of the one name (numbers aside) on the one thread that covers most time and comes
-    often enough.
+def most_used_name(ranges: pd.DataFrame | None, pattern: re.Pattern[str]) -> pd.DataFrame | None:
+    """Return the ranges of the name and thread that cover most time, None without enough of them.
+
+    Names that differ in numbers only are one name.
     """
     if ranges is None or not len(ranges):
         return None
@@ -107,16 +109,17 @@ def _of_names(ranges: pd.DataFrame | None, pattern: re.Pattern[str]) -> pd.DataF
     return best
 
 
-def _from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
-    """Ranges that are steps; a short pause behind one belongs to it. Of nested or overlapping ones
-    the outer count.
+def marks_from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
+    """Return ranges as steps; a short pause after one belongs to it.
+
+    Of nested or overlapping ranges the outer count. Where several threads mark the same steps, one
+    of them counts.
     """
     rows = ranges.sort_values("ts", kind="stable")
-    apart = _apart(rows)
+    apart = begins_after_all_before(rows)
     if not apart.all() and rows["tid"].nunique() > 1:
-        # Several threads mark the same steps: one of them tells.
         rows = rows[rows["tid"] == rows["tid"].mode().iloc[0]]
-        apart = _apart(rows)
+        apart = begins_after_all_before(rows)
     begin, end = column(rows, "ts")[apart], (column(rows, "ts") + column(rows, "dur"))[apart]
     follows = np.append(begin[1:], end[-1:])
     close = (follows - end >= 0) & (follows - end <= CLOSE * (end - begin))
@@ -129,10 +132,11 @@ def _from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
     )
 
 
-def _apart(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which ranges (in the order of time) begin when all before have ended. Marks that follow each
-    other at once may overlap by what times are rounded to, or by what leaving one step and entering
-    the next takes.
+def begins_after_all_before(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which ranges (in order of time) begin when all before have ended.
+
+    Successive marks may overlap by rounding, or by the time of leaving a step and entering the
+    next.
     """
     begin, dur = column(rows, "ts"), column(rows, "dur")
     before = np.concatenate((begin[:1], np.maximum.accumulate(begin + dur)[:-1]))
@@ -140,10 +144,11 @@ def _apart(rows: pd.DataFrame) -> NDArray[np.bool_]:
     return apart
 
 
-def _framed(trace: Trace, unit: Unit, marks: Marks) -> pd.DataFrame:
+def marked_step_rows(trace: Trace, unit: Unit, marks: Marks) -> pd.DataFrame:
+    """Return the steps of these marks as rows."""
     dur = marks.end - marks.begin
     warm = warm_up(dur, np.zeros(len(dur), bool))
-    phase = "train" if _trains(trace, unit.process) else "inference"
+    phase = "train" if has_training_work(trace, unit.process) else "inference"
     return pd.DataFrame(
         {
             "process": unit.process,
@@ -160,16 +165,13 @@ def _framed(trace: Trace, unit: Unit, marks: Marks) -> pd.DataFrame:
     )
 
 
-def _trains(trace: Trace, process: int) -> bool:
-    """Is there a backward pass or an optimizer?"""
+def has_training_work(trace: Trace, process: int) -> bool:
+    """Return whether a process has a backward pass or an optimizer."""
     for name in ("ops", "ranges"):
         frame = table(trace, name)
         if frame is not None:
-            names = (
-                frame.loc[column(frame, "process") == process, "name"]
-                .cat.remove_unused_categories()
-                .cat.categories
-            )
-            if any(TRAINS.search(one) for one in names):
+            names = frame.loc[column(frame, "process") == process, "name"]
+            used = names.cat.remove_unused_categories().cat.categories
+            if any(TRAINS.search(text) for text in used):
                 return True
     return False

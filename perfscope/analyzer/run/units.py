@@ -1,6 +1,4 @@
-"""What has a time budget of its own: an accelerator as one process uses it, or, without any, the
-process's own threads.
-"""
+"""Units with a time budget: an accelerator that a process uses, or else the process's threads."""
 
 from dataclasses import dataclass
 
@@ -14,8 +12,9 @@ NO_DEVICE = -1
 
 @dataclass(frozen=True)
 class Unit:
-    """One rank: the process, its device (-1: the CPU), and from the first to the last event of its
-    rank's processes, ns.
+    """A process and its device (-1: the CPU).
+
+    `begin_ns` and `end_ns` are the first and last event of its rank's processes.
     """
 
     process: int
@@ -26,34 +25,36 @@ class Unit:
 
 
 def units(trace: Trace) -> list[Unit]:
-    """One for each device that a process ran kernels on (else copies, else nothing but operators),
-    in order of rank.
+    """Return one unit per device that a process ran kernels on, in order of rank.
 
-    Ranks are those of the processes; where several devices share one, they are numbered in order of
-    process and device. None in a recording of our own: outside of its windows nobody looked at the
-    devices. Found once a trace.
+    Without kernels, one that copies ran on; without copies, one per process with operators. Ranks
+    are those of the processes; where several devices share one, they are numbered in order of
+    process and device. A recording of perfscope's has none: outside of its profiling windows
+    devices are not observed.
     """
-    return trace.fact(_found)
+    return trace.fact(find_units)
 
 
-def _found(trace: Trace) -> list[Unit]:
+def find_units(trace: Trace) -> list[Unit]:
+    """Return the `units` of a trace, computed anew."""
     if not trace.has_profiled_work:
         return []
-    pairs = device_pairs(trace)
-    said = _ranks(trace)
-    ranks = [said.get(process, 0) for process, _ in pairs]
-    spans = _spans(trace, said)
+    pairs, rank_by_code = device_pairs(trace), process_ranks(trace)
+    ranks = [rank_by_code.get(process, 0) for process, _ in pairs]
+    spans = rank_spans(trace, rank_by_code)
     numbers = ranks if len(set(ranks)) == len(ranks) else range(len(pairs))
     found = [
-        Unit(p, d, number, *spans[r])
-        for (p, d), r, number in zip(pairs, ranks, numbers, strict=True)
+        Unit(process, device, number, *spans[rank])
+        for (process, device), rank, number in zip(pairs, ranks, numbers, strict=True)
     ]
     return sorted(found, key=lambda unit: unit.rank)
 
 
 def device_pairs(trace: Trace) -> list[tuple[int, int]]:
-    """(process, device) in order. One that launched kernels of which none was recorded has no
-    device: copies alone do not tell what it did.
+    """Return the pairs of process and device, in order.
+
+    A process that launched kernels of which none was recorded has no device: copies alone do not
+    show what it did.
     """
     for name in ("kernels", "copies"):
         frame = table(trace, name)
@@ -63,50 +64,46 @@ def device_pairs(trace: Trace) -> list[tuple[int, int]]:
             process = column(frame, "process")
             pairs = []
             for code in np.flatnonzero(np.bincount(process[used])).tolist():
-                dark = name == "copies" and launches_kernels(trace, code)
-                numbers = (
-                    [NO_DEVICE] if dark else np.unique(device[used & (process == code)]).tolist()
-                )
+                numbers = np.unique(device[used & (process == code)]).tolist()
+                if name == "copies" and launches_kernels(trace, code):
+                    numbers = [NO_DEVICE]
                 pairs += [(code, number) for number in numbers]
             return pairs
     for name in ("ops", "launches"):
         frame = table(trace, name)
         if frame is not None and len(frame):
-            return [
-                (int(code), NO_DEVICE)
-                for code in np.flatnonzero(np.bincount(column(frame, "process")))
-            ]
+            codes = np.flatnonzero(np.bincount(column(frame, "process")))
+            return [(int(code), NO_DEVICE) for code in codes]
     return []
 
 
 def launches_kernels(trace: Trace, process: int) -> bool:
-    """Is there a call of this process that launches a kernel?"""
+    """Return whether a call of this process launches a kernel."""
     calls = table(trace, "launches")
-    return calls is not None and bool(
-        ((calls["process"] == process) & (calls["kind"] == "kernel")).any()
-    )
+    if calls is None:
+        return False
+    return bool(((calls["process"] == process) & (calls["kind"] == "kernel")).any())
 
 
-def _ranks(trace: Trace) -> dict[int, int]:
+def process_ranks(trace: Trace) -> dict[int, int]:
+    """Return the rank of each process, 0 where it is unknown."""
     processes = table(trace, "processes")
     if processes is None:
         return {}
-    return {
-        int(p): max(int(rank), 0)
-        for p, rank in zip(processes["process"], processes["rank"], strict=True)
-    }
+    ranks = zip(processes["process"], processes["rank"], strict=True)
+    return {int(process): max(int(rank), 0) for process, rank in ranks}
 
 
-def _spans(trace: Trace, ranks: dict[int, int]) -> dict[int, tuple[int, int]]:
-    """Rank -> first and last instant of its processes."""
+def rank_spans(trace: Trace, ranks: dict[int, int]) -> dict[int, tuple[int, int]]:
+    """Return the first and last instant of the processes of each rank."""
     found: dict[int, tuple[int, int]] = {}
     for name in ("ops", "launches", "kernels", "copies", "ranges", "loader", "memory"):
         frame = table(trace, name)
         process, ts = column(frame, "process"), column(frame, "ts")
         ends = ts + column(frame, "dur") if frame is not None and "dur" in frame else ts
         for code in np.flatnonzero(np.bincount(process)):
-            own = process == code
-            first, last = int(ts[own].min()), int(ends[own].max())
+            of_process = process == code
+            first, last = int(ts[of_process].min()), int(ends[of_process].max())
             rank = ranks.get(int(code), 0)
             before = found.get(rank, (first, last))
             found[rank] = min(before[0], first), max(before[1], last)
@@ -114,5 +111,5 @@ def _spans(trace: Trace, ranks: dict[int, int]) -> dict[int, tuple[int, int]]:
 
 
 def rank_by_process(trace: Trace) -> dict[int, int]:
-    """The rank of each process with a unit; of one with several devices the first."""
+    """Return the rank of each process with a unit; of one with several devices the first."""
     return {unit.process: unit.rank for unit in reversed(units(trace))}

@@ -1,4 +1,4 @@
-"""What each process used over time: rates between readings of its cumulative counters."""
+"""What each process uses over time: rates between readings of its cumulative counters."""
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,15 @@ RATES = {
 }
 PER_SECOND = {"cpu_ns": 1e-9, "run_delay_ns": 1e-9, "read_bytes": 1.0, "write_bytes": 1.0}
 COARSEST_NS = 800_000_000
-"""CPU time counts in clock ticks of 10 ms: over 0.8 s a rate is good to about 1 % of a core."""
+"""CPU time counts in clock ticks of 10 ms: over 0.8 s a rate is accurate to about 1 % of a core."""
 
 
 def usage_over_time(trace: Trace) -> pd.DataFrame:
-    """Columns process (int64), role, name (str), ts (int64 ns), value (float64), in long form;
-    empty without counters.
+    """Return the usage of each process in long form, empty without counters.
 
-    name: cores (CPU-seconds per second), waiting_cores (threads runnable without a core),
-    read_bytes_per_s, write_bytes_per_s, rss_bytes. A rate stands at the end of the interval it was
-    taken over, at least 0.8 s.
+    Columns: process (int64), role, name (str), ts (int64 ns), value (float64). Names: cores
+    (CPU-seconds per second), waiting_cores (threads runnable without a core), read_bytes_per_s,
+    write_bytes_per_s, rss_bytes. The ts of a rate is the end of its interval, of at least 0.8 s.
     """
     counters, processes = table(trace, "counters"), table(trace, "processes")
     empty = pd.DataFrame({"process": [], "role": [], "name": [], "ts": [], "value": []})
@@ -42,25 +41,16 @@ def usage_over_time(trace: Trace) -> pd.DataFrame:
         elif name != "rss_bytes":
             continue
         label = RATES.get(str(name), str(name))
-        parts.append(
-            pd.DataFrame(
-                {
-                    "process": process,
-                    "role": roles.get(process, "other"),
-                    "name": label,
-                    "ts": ts,
-                    "value": value,
-                }
-            )
-        )
+        keys = {"process": process, "role": roles.get(process, "other"), "name": label}
+        parts.append(pd.DataFrame({**keys, "ts": ts, "value": value}))
     return pd.concat(parts, ignore_index=True) if parts else empty
 
 
 def rates(ts: Ints, value: Floats, unit: float) -> tuple[Ints, Floats]:
-    """(instants, growth per second x unit) between readings at least COARSEST_NS apart."""
+    """Return instants and growth per second x unit, between readings COARSEST_NS apart or more."""
     kept = [0] if len(ts) else []
-    for at in range(1, len(ts)):
-        if ts[at] - ts[kept[-1]] >= COARSEST_NS:
-            kept.append(at)
+    for row in range(1, len(ts)):
+        if ts[row] - ts[kept[-1]] >= COARSEST_NS:
+            kept.append(row)
     seconds = np.diff(ts[kept]) / 1e9
     return ts[kept][1:], np.diff(value[kept]) * unit / seconds

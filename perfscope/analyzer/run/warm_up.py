@@ -1,28 +1,26 @@
-"""Which leading steps are warm-up: compilation, autotuning, lazy initialisation. Pure arrays in and
-out.
-"""
+"""Which leading steps are warm-up: compilation, autotuning, lazy initialization."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
 
-# A leading step is warm-up when it lies this many robust standard deviations (1.4826 x MAD) above
-# the median of the later half and at least half again as long: compilation and cudnn search cost
-# multiples of a step, jitter does not.
 DEVIATIONS = 6.0
+"""A leading step is warm-up when it is this many robust standard deviations (1.4826 x MAD) above
+the median of the later half, and AT_LEAST times as long: compilation and cudnn search cost
+multiples of a step, jitter does not.
+"""
 AT_LEAST = 1.5
-# Warm-up is the beginning: never more than this share of the steps that were seen.
 MOST_SHARE = 0.3
+"""Warm-up is at most this share of the recorded steps."""
 FEWEST_STEPS = 6
 
 
 def warm_up(dur: Ints, explained: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True for the leading steps that are far from the rest.
+    """Return which leading steps are far longer than the rest.
 
-    `dur` are step times in ns, in order; `explained` marks steps that are long for a reason of
-    their own (an iterator start, a checkpoint): those are evidence and never warm-up, and they end
-    it.
+    `dur` are step times in ns, in order; `explained` marks steps that are long for another reason
+    (an iterator start, a checkpoint): those are never warm-up, and they end it.
     """
     warm = np.zeros(len(dur), bool)
     if len(dur) < FEWEST_STEPS:

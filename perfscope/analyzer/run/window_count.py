@@ -1,12 +1,13 @@
-"""How many windows of torch's profiler a recording of our own holds."""
+"""The number of windows of torch's profiler in a recording."""
 
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
 
 def windows_taken(trace: Trace) -> int:
-    """Those whose operators are in the run, of all its processes; trials and dropped ones are
-    none.
+    """Return the windows of all processes whose operators were kept.
+
+    Trials and dropped windows do not count.
     """
     windows = table(trace, "windows")
     return 0 if windows is None else int(windows["kept"].sum())

@@ -1,1 +1,1 @@
-"""What is known of a run before anything is judged: who ran, for how long, where the time went."""
+"""The summary of a run before findings: its processes, its duration, and how the time was spent."""

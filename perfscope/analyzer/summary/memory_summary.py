@@ -1,9 +1,8 @@
-"""The peak memory of the host's processes and of each device, as far as it was recorded."""
+"""The peak memory of the host's processes and of each device, where it was recorded."""
 
 import numpy as np
 
 from perfscope.analyzer.counters.device_use import device_use
-from perfscope.analyzer.counters.series import device_series, within
 from perfscope.analyzer.diagnosis import MemoryUse
 from perfscope.analyzer.host.memory_trend import memory_trend
 from perfscope.analyzer.memory.memory_use import memory_peaks
@@ -36,10 +35,9 @@ def host_memory(trace: Trace, step_s: float | None) -> list[MemoryUse]:
 
 def device_memory_peaks(trace: Trace) -> list[MemoryUse]:
     """Return the peak of each device: as the driver read it, else as the allocator recorded it."""
-    series = trace.fact(device_series)
     found = []
     for use in trace.fact(device_use):
-        rows = within(series, use.host, use.device, "memory_used_bytes", use.begin_ns, use.end_ns)
+        rows = use.readings(trace, "memory_used_bytes")
         if len(rows):
             peak_bytes = int(rows["value"].to_numpy(np.float64).max())
             found.append(device_memory_use(use.device, None, peak_bytes, use.facts.memory_bytes))

@@ -36,7 +36,7 @@ def samples_per_s(trace: Trace, process: int) -> Rate:
     Ranks are taken to be data-parallel: each trains on the batches that its own loader delivers.
     """
     ranks = mates(trace, process)
-    pipelines = [one for one in trace.fact(input_pipelines) if one.process in ranks]
+    pipelines = [line for line in trace.fact(input_pipelines) if line.process in ranks]
     rates = [rank_samples_per_s(trace, pipeline) for pipeline in pipelines]
     known = [rate for rate in rates if rate is not None]
     if not known or len(known) < len(rates):

@@ -1,4 +1,4 @@
-"""Tracks of device streams: kernels, collectives, copies, in the order in which they ran."""
+"""Tracks of device streams: kernels, collectives and copies, in the order in which they ran."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, EXPOSED_COPY
-from perfscope.analyzer.timeline.lane import Events, joined, together
+from perfscope.analyzer.timeline.lane import Events, concatenated, joined
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.nest import serial_rows
 from perfscope.analyzer.timeline.track import Draft, events_of, is_one_of
@@ -14,8 +14,8 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 MOST_ROWS = 8
-"""Rows of one stream: more than a few kernels of one queue side by side are a recorder's fault or a
-graph's branches.
+"""The most rows of one stream: more kernels of one queue at the same time are a recorder's error or
+branches of a graph.
 """
 COPIES = {
     "h2d": "copy, host to device",
@@ -25,11 +25,12 @@ COPIES = {
     "memset": "memset",
 }
 
-Placed = tuple[Events, Ints]  # events, and per event process, device, stream (3 x n)
+PlacedEvents = tuple[Events, Ints]
+"""Events, and per event its process, device and stream (3 x n)."""
 
 
-def device_events(trace: Trace, names: Names) -> Iterator[Placed]:
-    """Kernels and copies with the place they ran at."""
+def device_events(trace: Trace, names: Names) -> Iterator[PlacedEvents]:
+    """Yield kernels and copies with the stream they ran on."""
     kernels, copies = trace.table("kernels"), trace.table("copies")
     if kernels is not None and len(kernels):
         talks = is_one_of(kernels["kind"], "communication")
@@ -37,38 +38,39 @@ def device_events(trace: Trace, names: Names) -> Iterator[Placed]:
             rows = np.flatnonzero(chosen)
             if len(rows):
                 code = names.of(kernels["name"].iloc[rows], colour)
-                yield events_of(kernels, "kernels", code, rows), places(kernels, rows)
+                yield events_of(kernels, "kernels", code, rows), streams_of_rows(kernels, rows)
     if copies is not None:
         rows = np.flatnonzero(copies["device"].to_numpy(np.int64) >= 0)
         if len(rows):
-            words = copies["direction"].iloc[rows].astype(str).map(lambda one: COPIES.get(one, one))
+            words = copies["direction"].iloc[rows].astype(str).map(lambda way: COPIES.get(way, way))
             yield (
                 events_of(copies, "copies", names.of(words, EXPOSED_COPY), rows),
-                places(copies, rows),
+                streams_of_rows(copies, rows),
             )
 
 
-def places(frame: pd.DataFrame, rows: Ints) -> Ints:
+def streams_of_rows(frame: pd.DataFrame, rows: Ints) -> Ints:
+    """Return process, device and stream of these rows."""
     return np.stack(
         [frame[name].to_numpy(np.int64)[rows] for name in ("process", "device", "stream")]
     )
 
 
 def stream_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
-    """One track a stream; rows beside each other only where kernels of a stream overlap."""
+    """Yield a track per stream, with several rows only where its kernels overlap."""
     found = list(device_events(trace, names))
     if not found:
         return
     place = np.concatenate([where for _, where in found], axis=1)
-    events = together([one for one, _ in found])
+    events = concatenated([placed for placed, _ in found])
     streams, stream = np.unique(place, axis=1, return_inverse=True)
     stream = np.asarray(stream).reshape(-1)
     order = np.argsort(stream, kind="stable")
     stops = np.cumsum(np.bincount(stream, minlength=streams.shape[1]))
     several = len(np.unique(streams[:2], axis=1)[0]) > 1
     for at, (process, device, number) in enumerate(streams.T.tolist()):
-        own = events.where(order[stops[at - 1] if at else 0 : stops[at]])
-        rows, hidden = serial_rows(joined([own]), MOST_ROWS)
+        of_stream = events.where(order[stops[at - 1] if at else 0 : stops[at]])
+        rows, hidden = serial_rows(joined([of_stream]), MOST_ROWS)
         title = f"stream {number}" if number >= 0 else "device"
         title = f"GPU {device}, {title}" if several and device >= 0 else title
         yield Draft(

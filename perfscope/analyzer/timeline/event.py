@@ -1,4 +1,4 @@
-"""One event in full, and what it caused or was caused by: operator, launch, kernel."""
+"""One event in detail, with its causes and effects: operator, launch, kernel."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ from perfscope.analyzer.timeline.track import SOURCES, Lanes
 from perfscope.traces.trace import Trace
 
 MOST_FLOWS = 200
-"""More arrows than this from one operator are no answer; the first ones are given."""
+"""The most arrows that are drawn from one operator: the first ones."""
 SHOWN = {
     "ops": ("shapes", "dtypes", "sequence"),
     "launches": ("kind", "correlation"),
@@ -29,18 +29,25 @@ UNKNOWN = {-1, "", "[]"}
 
 @dataclass(frozen=True)
 class Place:
-    """Where an event lies on the timeline; `dur_ns` as recorded."""
+    """The place of an event on the timeline.
+
+    `dur_ns` is as recorded; `role` is operator, launch, kernel or copy.
+    """
 
     lane: int
     ts_ns: int
     dur_ns: int
     name: str
-    role: str  # operator, launch, kernel, copy
+    role: str
 
 
 @dataclass(frozen=True)
 class Event:
-    """What is known of one event."""
+    """All that is known of one event.
+
+    `causes` are from the outermost operator to the launch, `effects` what it launched, of which
+    `hidden_effects` are left out.
+    """
 
     lane: int
     ts_ns: int
@@ -49,15 +56,13 @@ class Event:
     category: str
     source: str
     details: dict[str, Any]
-    causes: list[Place] = field(
-        default_factory=list
-    )  # from the operator down to what is just above this event
-    effects: list[Place] = field(default_factory=list)  # what it launched
+    causes: list[Place] = field(default_factory=list)
+    effects: list[Place] = field(default_factory=list)
     hidden_effects: int = 0
 
 
 def event_at(trace: Trace, lanes: Lanes, number: int, instant_ns: int) -> Event | None:
-    """The event of a lane that holds an instant, None in a gap."""
+    """Return the event of a lane at an instant, None in a gap."""
     lane = lanes.lanes[number]
     at = lane.at(instant_ns)
     if at is None:
@@ -69,8 +74,8 @@ def event_at(trace: Trace, lanes: Lanes, number: int, instant_ns: int) -> Event 
     dur = int(lane.dur(slice(at, at + 1))[0])
     if frame is None or row >= len(frame):
         return Event(number, int(lane.ts[at]), dur, name, colour, source, {})
-    said = frame.iloc[row]
-    dur = dur if source in ("fetches", "steps") else int(said["dur"])
+    recorded = frame.iloc[row]
+    dur = dur if source in ("fetches", "steps") else int(recorded["dur"])
     causes, effects, more = flow(trace, lanes, source, row)
     return Event(
         number,
@@ -79,7 +84,7 @@ def event_at(trace: Trace, lanes: Lanes, number: int, instant_ns: int) -> Event 
         name,
         colour,
         source,
-        details(said, source),
+        details(recorded, source),
         causes,
         effects,
         more,
@@ -87,13 +92,14 @@ def event_at(trace: Trace, lanes: Lanes, number: int, instant_ns: int) -> Event 
 
 
 def table_of(trace: Trace, source: str) -> pd.DataFrame | None:
+    """Return the table that events of a source are from."""
     return (
         trace.fact(steps) if source == "steps" and len(trace.fact(steps)) else trace.table(source)
     )
 
 
 def details(row: "pd.Series[Any]", source: str) -> dict[str, Any]:
-    """What the trace says of it, without what it does not know."""
+    """Return the recorded columns that are shown, without unknown values."""
     found = {}
     for column in SHOWN[source]:
         value = row.get(column)
@@ -104,55 +110,62 @@ def details(row: "pd.Series[Any]", source: str) -> dict[str, Any]:
 
 
 def flow(trace: Trace, lanes: Lanes, source: str, row: int) -> tuple[list[Place], list[Place], int]:
-    """(causes, effects, effects left out) of a row."""
+    """Return causes, effects, and the number of effects left out, of a row."""
     launches = trace.table("launches")
     if launches is None:
         return [], [], 0
     if source in ("kernels", "copies"):
         frame = trace.table(source)
         launch = int(frame["launch"].iloc[row]) if frame is not None else -1
-        return above(trace, lanes, launch), [], 0
+        return causes_of_launch(trace, lanes, launch), [], 0
     if source == "launches":
-        own = np.array([row])
+        calls = np.array([row])
         op = int(launches["op"].iloc[row])
         causes = [
-            place for place in [of_row(trace, lanes, "ops", op, "operator")] if place is not None
+            place
+            for place in [place_of_row(trace, lanes, "ops", op, "operator")]
+            if place is not None
         ]
     elif source == "ops":
-        own, causes = launched_by(trace, row), []
+        calls, causes = launched_by(trace, row), []
     else:
         return [], [], 0
     effects = (
         []
         if source == "launches"
-        else [of_row(trace, lanes, "launches", int(one), "launch") for one in own[:MOST_FLOWS]]
+        else [
+            place_of_row(trace, lanes, "launches", int(call), "launch")
+            for call in calls[:MOST_FLOWS]
+        ]
     )
     started = 0
     for name, role in (("kernels", "kernel"), ("copies", "copy")):
         frame = trace.table(name)
         if frame is not None:
-            rows = np.flatnonzero(np.isin(frame["launch"].to_numpy(np.int64), own))
+            rows = np.flatnonzero(np.isin(frame["launch"].to_numpy(np.int64), calls))
             started += len(rows)
-            effects += [of_row(trace, lanes, name, int(one), role) for one in rows[:MOST_FLOWS]]
+            effects += [
+                place_of_row(trace, lanes, name, int(number), role) for number in rows[:MOST_FLOWS]
+            ]
     shown = [place for place in effects if place is not None]
-    return causes, shown, max(started + (len(own) if source == "ops" else 0) - len(shown), 0)
+    return causes, shown, max(started + (len(calls) if source == "ops" else 0) - len(shown), 0)
 
 
-def above(trace: Trace, lanes: Lanes, launch: int) -> list[Place]:
-    """The operator and the call that started something."""
+def causes_of_launch(trace: Trace, lanes: Lanes, launch: int) -> list[Place]:
+    """Return the operator and the call that started a kernel or copy."""
     launches = trace.table("launches")
     if launches is None or launch < 0:
         return []
     op = int(launches["op"].iloc[launch])
     both = (
-        of_row(trace, lanes, "ops", op, "operator"),
-        of_row(trace, lanes, "launches", launch, "launch"),
+        place_of_row(trace, lanes, "ops", op, "operator"),
+        place_of_row(trace, lanes, "launches", launch, "launch"),
     )
     return [place for place in both if place is not None]
 
 
 def launched_by(trace: Trace, op: int) -> np.ndarray:
-    """Rows of the launches inside an operator, its own and those of operators in it."""
+    """Return the rows of the launches inside an operator, including operators in it."""
     ops, launches = trace.table("ops"), trace.table("launches")
     assert ops is not None and launches is not None
     row = ops.iloc[op]
@@ -163,28 +176,28 @@ def launched_by(trace: Trace, op: int) -> np.ndarray:
     return np.flatnonzero(same & (ts >= row["ts"]) & (ts < row["ts"] + max(row["dur"], 1)))
 
 
-def of_row(trace: Trace, lanes: Lanes, source: str, row: int, role: str) -> Place | None:
-    """Where a row of a table lies on the timeline; None where it is not drawn."""
+def place_of_row(trace: Trace, lanes: Lanes, source: str, row: int, role: str) -> Place | None:
+    """Return the place of a row of a table on the timeline; None where it is not drawn."""
     frame = trace.table(source)
     if row < 0 or frame is None or row >= len(frame):
         return None
-    said = frame.iloc[row]
-    ts, code = int(said["ts"]), SOURCES.index(source)
+    recorded = frame.iloc[row]
+    ts, code = int(recorded["ts"]), SOURCES.index(source)
     for track in lanes.tracks:
-        if track.process != said["process"] or (
-            source in ("ops", "launches") and track.tid != said["tid"]
+        if track.process != recorded["process"] or (
+            source in ("ops", "launches") and track.tid != recorded["tid"]
         ):
             continue
         if source in ("kernels", "copies") and (track.device, track.stream) != (
-            said["device"],
-            said["stream"],
+            recorded["device"],
+            recorded["stream"],
         ):
             continue
         for number in range(track.first, track.first + track.rows):
             lane = lanes.lanes[number]
             begin, end = (int(np.searchsorted(lane.ts, ts, side)) for side in ("left", "right"))
-            here = (lane.row[begin:end] == row) & (lane.source[begin:end] == code)
-            if here.any():
-                name = lanes.names.texts[int(lane.code(slice(begin, end))[int(np.argmax(here))])]
-                return Place(number, ts, int(said["dur"]), name, role)
+            is_row = (lane.row[begin:end] == row) & (lane.source[begin:end] == code)
+            if is_row.any():
+                name = lanes.names.texts[int(lane.code(slice(begin, end))[int(np.argmax(is_row))])]
+                return Place(number, ts, int(recorded["dur"]), name, role)
     return None

@@ -1,5 +1,5 @@
-"""Tracks of threads: ranges and operators nested, Python functions, calls of the runtime; and of
-loader workers.
+"""Tracks of threads (nested ranges and operators, Python functions, runtime calls) and of loader
+workers.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from perfscope.analyzer.categories import (
     SYNC_WAIT,
 )
 from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.timeline.lane import Events, joined, together
+from perfscope.analyzer.timeline.lane import Events, concatenated, joined
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.nest import depths
 from perfscope.analyzer.timeline.track import (
@@ -40,9 +40,7 @@ RANGES = (
     (("overhead",), OTHER_IDLE),
     (("annotation",), "step_0"),
 )
-"""Category of a range and the colour of the time it stands for; ranges that only name a stretch are
-neutral.
-"""
+"""Categories of ranges and their color; ranges that only name a stretch are neutral."""
 DIRECTIONS = {
     "h2d": "host to device",
     "d2h": "device to host",
@@ -50,13 +48,14 @@ DIRECTIONS = {
     "p2p": "device to device",
 }
 MOST_THREADS = 400
-"""More threads than can be looked at: those with the most events are shown, the rest is counted."""
+"""The most threads that are shown: those with most events. The rest is counted."""
 
-Pile = tuple[Events, Ints, Ints, int]  # events, their process, their thread, layer
+Pile = tuple[Events, Ints, Ints, int]
+"""Events, their process, their thread, and the layer that they are drawn in."""
 
 
 def step_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
-    """The steps of each process, every other one lighter."""
+    """Yield the steps of each process, every other step lighter."""
     frame = trace.fact(steps)
     if not len(frame):
         yield from marked_steps(trace, names)
@@ -81,7 +80,7 @@ def step_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
 
 
 def marked_steps(trace: Trace, names: Names) -> Iterator[Draft]:
-    """Steps that the profiler marked, where no loop of ours was derived."""
+    """Yield the steps that the profiler marked, where none were derived."""
     ranges = trace.table("ranges")
     if ranges is None:
         return
@@ -89,7 +88,7 @@ def marked_steps(trace: Trace, names: Names) -> Iterator[Draft]:
     for process in ranges["process"][marked].unique():
         rows = np.flatnonzero(marked & (ranges["process"] == process).to_numpy(bool))
         rows = rows[np.argsort(ranges["ts"].to_numpy()[rows], kind="stable")]
-        texts = [str(one).replace("ProfilerStep#", "step ") for one in ranges["name"].iloc[rows]]
+        texts = [str(name).replace("ProfilerStep#", "step ") for name in ranges["name"].iloc[rows]]
         code = np.array(
             [names.code(text, f"step_{at % 2}") for at, text in enumerate(texts)], np.int64
         )
@@ -101,10 +100,10 @@ def marked_steps(trace: Trace, names: Names) -> Iterator[Draft]:
 
 
 def piles(trace: Trace, names: Names) -> Iterator[Pile]:
-    """Everything that happened on threads."""
+    """Yield everything that happened on threads."""
     host = HOST_BOUND if has_device(trace) else COMPUTE_OR_HOST
-    yield from of_ops(trace, names, host)
-    yield from of_ranges(trace, names)
+    yield from operator_piles(trace, names, host)
+    yield from range_piles(trace, names)
     loader = trace.table("loader")
     if loader is not None and len(loader):
         kinds = (
@@ -121,12 +120,13 @@ def piles(trace: Trace, names: Names) -> Iterator[Pile]:
                 copies["direction"]
                 .iloc[rows]
                 .astype(str)
-                .map(lambda one: f"copy, {DIRECTIONS.get(one, one)}")
+                .map(lambda way: f"copy, {DIRECTIONS.get(way, way)}")
             )
             yield pile(copies, "copies", names.of(words, EXPOSED_COPY), rows, THREAD)
 
 
-def of_ops(trace: Trace, names: Names, host: str) -> Iterator[Pile]:
+def operator_piles(trace: Trace, names: Names, host: str) -> Iterator[Pile]:
+    """Yield operators and runtime calls."""
     ops = trace.table("ops")
     if ops is not None and len(ops):
         yield pile(ops, "ops", names.of(ops["name"], host), np.arange(len(ops)), THREAD)
@@ -141,7 +141,8 @@ def of_ops(trace: Trace, names: Names, host: str) -> Iterator[Pile]:
                 )
 
 
-def of_ranges(trace: Trace, names: Names) -> Iterator[Pile]:
+def range_piles(trace: Trace, names: Names) -> Iterator[Pile]:
+    """Yield ranges, Python functions and NVTX ranges."""
     ranges = trace.table("ranges")
     if ranges is None:
         return
@@ -157,20 +158,22 @@ def of_ranges(trace: Trace, names: Names) -> Iterator[Pile]:
 
 
 def pile(frame: pd.DataFrame, source: str, code: Ints, rows: Ints, layer: int) -> Pile:
+    """Return these rows of a table as events with their threads."""
     process, tid = frame["process"].to_numpy(np.int64)[rows], frame["tid"].to_numpy(np.int64)[rows]
     return events_of(frame, source, code, rows), process, tid, layer
 
 
 def thread_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterator[Draft]:
-    """Four tracks at most for each thread, NVTX ranges above the rest; of very many threads those
-    with the most events.
+    """Yield up to four tracks per thread, NVTX ranges first.
+
+    Of very many threads only those with most events are shown.
     """
     found = list(piles(trace, names))
     if not found:
         return
-    events = together([one[0] for one in found])
-    process, tid = (np.concatenate([one[at] for one in found]) for at in (1, 2))
-    layer = np.concatenate([np.full(len(one[0]), one[3], np.int64) for one in found])
+    events = concatenated([pile_[0] for pile_ in found])
+    process, tid = (np.concatenate([pile_[at] for pile_ in found]) for at in (1, 2))
+    layer = np.concatenate([np.full(len(pile_[0]), pile_[3], np.int64) for pile_ in found])
     threads, thread, counts = np.unique(
         np.stack((process, tid)), axis=1, return_inverse=True, return_counts=True
     )
@@ -185,21 +188,21 @@ def thread_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterat
     place = np.zeros(len(counts), np.int64)
     place[busiest] = np.arange(len(busiest))
     events, layer, rank = events.where(kept), layer[kept], place[thread[kept]]
-    main, workers = main_threads(trace), of_workers(trace)
+    main, workers = main_threads(trace), worker_labels(trace)
     for number, of_layer, rows, hidden in split(events, rank * len(KINDS) + layer):
-        code, its_tid = (int(one) for one in threads[:, busiest[number]])
-        order: tuple[int, ...] = (1, 0 if (code, its_tid) in main else 1, number, of_layer)
-        own = thread_name(trace, code, its_tid, main)
-        title = (f"NVTX, {own}", own, "Python functions", "runtime calls")[of_layer]
+        code, thread_id = (int(value) for value in threads[:, busiest[number]])
+        order: tuple[int, ...] = (1, 0 if (code, thread_id) in main else 1, number, of_layer)
+        label = thread_name(trace, code, thread_id, main)
+        title = (f"NVTX, {label}", label, "Python functions", "runtime calls")[of_layer]
         shut, home = of_layer == PYTHON, parents.get(code, code)
         if code in workers:
             order, title = (2, *order), f"{workers[code]}, {title}"
-        yield Draft(home, order, KINDS[of_layer], title, rows, hidden, shut, tid=its_tid, cut=cut)
+        yield Draft(home, order, KINDS[of_layer], title, rows, hidden, shut, tid=thread_id, cut=cut)
         cut = ""
 
 
 def split(events: Events, track: Ints) -> Iterator[tuple[int, int, list[Events], int]]:
-    """(number of the thread, layer, rows by depth, events too deep to show) of each track."""
+    """Yield thread number, layer, rows by depth, and the count of too deep events, per track."""
     depth = depths(track, events.ts, events.dur)
     order = np.lexsort((-events.dur, events.ts, depth, track))
     events, track, depth = events.where(order), track[order], depth[order]
@@ -220,13 +223,12 @@ def split(events: Events, track: Ints) -> Iterator[tuple[int, int, list[Events],
 
 
 def slice_of(begin: int, stop: int) -> Ints:
+    """Return the positions from `begin` up to `stop`."""
     return np.arange(begin, stop)
 
 
 def main_threads(trace: Trace) -> set[tuple[int, int]]:
-    """(process, thread) of every main thread: as the trace says, or by the number that it shares
-    with its process.
-    """
+    """Return (process, thread) of every main thread: as recorded, or where its id is the pid."""
     found: set[tuple[int, int]] = set()
     threads, processes = trace.table("threads"), trace.table("processes")
     if threads is not None:
@@ -237,13 +239,13 @@ def main_threads(trace: Trace) -> set[tuple[int, int]]:
     return found
 
 
-def of_workers(trace: Trace) -> dict[int, str]:
-    """Process -> `worker 3`, of loader workers; `loader worker` where its number is not known."""
+def worker_labels(trace: Trace) -> dict[int, str]:
+    """Return `worker 3` for the process of each loader worker, `loader worker` without a number."""
     processes = trace.table("processes")
     if processes is None:
         return {}
-    own = processes[processes["role"] == "loader-worker"]
-    numbers = zip(own["process"], own["worker"], strict=True)
+    rows = processes[processes["role"] == "loader-worker"]
+    numbers = zip(rows["process"], rows["worker"], strict=True)
     return {
         int(code): f"worker {number}" if number >= 0 else "loader worker"
         for code, number in numbers
@@ -251,7 +253,7 @@ def of_workers(trace: Trace) -> dict[int, str]:
 
 
 def thread_name(trace: Trace, process: int, tid: int, main: set[tuple[int, int]]) -> str:
-    """`main thread`, what the trace calls it, or its number."""
+    """Return `main thread`, the recorded name of a thread, or its number."""
     if (process, tid) in main:
         return "main thread"
     threads = trace.table("threads")
@@ -263,9 +265,7 @@ def thread_name(trace: Trace, process: int, tid: int, main: set[tuple[int, int]]
 
 
 def worker_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterator[Draft]:
-    """Each loader worker: the time in the dataset, then in collate; under the process that it works
-    for.
-    """
+    """Yield a track per loader worker: its time in the dataset, then in collate."""
     fetches = trace.table("fetches")
     if fetches is None or not len(fetches):
         return
@@ -296,7 +296,7 @@ def worker_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterat
 
 
 def half(fetches: pd.DataFrame, rows: Ints, column: str, code: int, after: str | None) -> Events:
-    """One half of each fetch as an event."""
+    """Return one half of each fetch as an event."""
     ts = fetches["ts"].to_numpy(np.int64)[rows]
     if after is not None:
         ts = ts + np.maximum(fetches[after].to_numpy(np.int64)[rows], 0)
@@ -306,8 +306,9 @@ def half(fetches: pd.DataFrame, rows: Ints, column: str, code: int, after: str |
 
 
 def without_overlap(events: Events) -> Events:
-    """Each event cut where the next begins: a worker does one thing at a time, its clock readings
-    may cross by little.
+    """Return the events, each cut where the next begins.
+
+    A worker does one thing at a time, but its clock readings may overlap slightly.
     """
     if not len(events):
         return events

@@ -1,9 +1,8 @@
-"""One row of the timeline: events that never overlap, in the columns from which every window is
-answered.
+"""One row of the timeline: events that never overlap, in columns that any window is drawn from.
 
-Beside `ts` an event has one packed key, `dur << bits | name`, so that the longest event of a pixel,
-and with it its name, is a maximum; a running sum of durations, so that the busy share of a pixel is
-a difference; and the maxima of the key per 8 and per 64 events, for windows with very many.
+Besides `ts` an event has one packed key, `dur << bits | name`, so that the longest event of a pixel
+and its name are a maximum. A running sum of durations gives the busy share of a pixel as a
+difference. The maxima of the key per 8 and per 64 events serve windows with very many events.
 """
 
 from dataclasses import dataclass
@@ -16,29 +15,32 @@ from perfscope.traces.intervals import Ints
 
 BLOCKS = (8, 64)
 COLOURS = (*CATEGORY_IDS, "input_dataset", "input_collate", "step_0", "step_1")
-"""What an event is coloured by: a category of the time budget, a half of a fetch, or neutral
-(steps, ranges, functions).
+"""The colors of events: a category of the time budget, a half of a fetch, or neutral (steps,
+ranges, functions).
 """
 
 
 @dataclass(frozen=True)
 class Events:
-    """Columns of the events of one row or of several, before they are laid out: int64 ns, codes
-    into `Names`.
+    """Events of one row or of several, before they are laid out.
+
+    int64 ns, codes into `Names`. `source` is the number in track.SOURCES of the table (or fact)
+    that an event is from, `row` its position there, `level` that of a counter, in 255ths of its
+    limit.
     """
 
     ts: Ints
     dur: Ints
     code: Ints
-    source: NDArray[np.uint8]  # number in lanes.SOURCES of the table (or fact) the event comes from
-    row: NDArray[np.int32]  # its position there
-    level: NDArray[np.uint8] | None = None  # of a counter: 255ths of its limit
+    source: NDArray[np.uint8]
+    row: NDArray[np.int32]
+    level: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.ts)
 
     def where(self, rows: NDArray[np.bool_] | Ints) -> "Events":
-        """Some of them; not of a counter's."""
+        """Return some of the events, without levels."""
         return Events(
             self.ts[rows], self.dur[rows], self.code[rows], self.source[rows], self.row[rows]
         )
@@ -53,55 +55,61 @@ NOTHING = Events(
 )
 
 
-def together(several: list[Events]) -> Events:
-    """All of them, one behind the other."""
+def concatenated(several: list[Events]) -> Events:
+    """Return all events, in the order of the list."""
     return Events(
-        np.concatenate([NOTHING.ts, *(one.ts for one in several)]),
-        np.concatenate([NOTHING.dur, *(one.dur for one in several)]),
-        np.concatenate([NOTHING.code, *(one.code for one in several)]),
-        np.concatenate([NOTHING.source, *(one.source for one in several)]),
-        np.concatenate([NOTHING.row, *(one.row for one in several)]),
+        np.concatenate([NOTHING.ts, *(events.ts for events in several)]),
+        np.concatenate([NOTHING.dur, *(events.dur for events in several)]),
+        np.concatenate([NOTHING.code, *(events.code for events in several)]),
+        np.concatenate([NOTHING.source, *(events.source for events in several)]),
+        np.concatenate([NOTHING.row, *(events.row for events in several)]),
     )
 
 
 def joined(several: list[Events]) -> Events:
-    """All of them in order of time, the longer first where two begin together."""
-    both = together(several)
-    return both.where(np.lexsort((-both.dur, both.ts)))
+    """Return all events in order of time, the longer first where two begin together."""
+    events = concatenated(several)
+    return events.where(np.lexsort((-events.dur, events.ts)))
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One row: sorted disjoint events."""
+    """One row: sorted disjoint events.
+
+    `total[i]` is the ns of all events before event i, `blocks` are maxima of the key per BLOCKS
+    events, `codes` the names of this lane (number in the key -> code in `Names`), `level` those of
+    a counter's lane.
+    """
 
     ts: Ints
     key: Ints
-    total: Ints  # total[i]: ns of all events before event i
-    blocks: tuple[Ints, ...]  # maxima of the key per BLOCKS events
+    total: Ints
+    blocks: tuple[Ints, ...]
     bits: int
-    codes: NDArray[np.int32]  # the names of this lane: number in the key -> code in `Names`
+    codes: NDArray[np.int32]
     source: NDArray[np.uint8]
     row: NDArray[np.int32]
-    level: NDArray[np.uint8] | None = None  # of a counter's lane, an entry an event
+    level: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.ts)
 
     @property
     def mask(self) -> int:
+        """The bits of the key that hold the name."""
         return (1 << self.bits) - 1
 
     def dur(self, part: slice) -> Ints:
-        """Durations, ns."""
+        """Return durations, ns."""
         return self.key[part] >> self.bits
 
     def code(self, part: slice) -> NDArray[np.int32]:
-        """Codes of names."""
+        """Return the codes of names."""
         codes: NDArray[np.int32] = self.codes[self.key[part] & self.mask]
         return codes
 
     def window(self, begin: int, end: int) -> slice:
-        """The events that touch [begin, end)."""
+        """Return the events that overlap [begin, end)."""
         first = max(int(np.searchsorted(self.ts, begin, "right")) - 1, 0)
         if first < len(self.ts):
             reach = int(self.ts[first]) + int(self.key[first] >> self.bits)
@@ -110,7 +118,7 @@ class Lane:
         return slice(first, max(int(np.searchsorted(self.ts, end, "left")), first))
 
     def at(self, instant: int) -> int | None:
-        """The event that holds an instant."""
+        """Return the event at an instant, None in a gap."""
         found = int(np.searchsorted(self.ts, instant, "right")) - 1
         if found < 0 or int(self.ts[found]) + int(self.key[found] >> self.bits) < instant:
             return None
@@ -118,7 +126,7 @@ class Lane:
 
 
 def lane(events: Events) -> Lane:
-    """The lane of sorted disjoint events."""
+    """Return the lane of sorted disjoint events."""
     used = np.flatnonzero(np.bincount(events.code)) if len(events) else np.empty(0, np.int64)
     bits = max(len(used) - 1, 1).bit_length()
     local = np.zeros(int(used[-1]) + 1 if len(used) else 0, np.int64)

@@ -1,6 +1,4 @@
-"""The fact `timeline_lanes`: every lane of a trace, by rank and process; steps above, then threads,
-workers, streams.
-"""
+"""Every lane of a trace, by rank and process: steps first, then threads, workers, streams."""
 
 import pandas as pd
 
@@ -14,7 +12,7 @@ from perfscope.traces.trace import Trace
 
 
 def timeline_lanes(trace: Trace) -> Lanes:
-    """Lanes in the order in which they are shown. Without any event there are no lanes."""
+    """Return the lanes in the order in which they are shown; none without any event."""
     names = Names()
     known = processes_of(trace)
     drafts = [
@@ -24,29 +22,30 @@ def timeline_lanes(trace: Trace) -> Lanes:
         *stream_tracks(trace, names),
         *counter_tracks(trace, names),
     ]
-    drafts = [one for one in drafts if any(map(len, one.rows))]
+    drafts = [draft for draft in drafts if any(map(len, draft.rows))]
     rank = {
         code: max(of_rank, 0) for code, of_rank in zip(known["process"], known["rank"], strict=True)
     }
-    drafts.sort(key=lambda one: (rank.get(one.process, 0), one.process, one.order))
+    drafts.sort(key=lambda draft: (rank.get(draft.process, 0), draft.process, draft.order))
     return numbered(trace, names, drafts, known)
 
 
 def processes_of(trace: Trace) -> pd.DataFrame:
+    """Return the processes of a trace, empty where they were not recorded."""
     frame = trace.table("processes")
     columns = ["process", "rank", "pid", "name", "role", "parent"]
     return pd.DataFrame(columns=columns) if frame is None else frame[columns]
 
 
 def parents(processes: pd.DataFrame) -> dict[int, int]:
-    """Loader worker -> the process that it works for."""
+    """Return, for each loader worker, the process that it works for."""
     workers = processes[processes["role"] == "loader-worker"]
     pairs = zip(workers["process"].tolist(), workers["parent"].tolist(), strict=True)
-    return {int(one): int(parent) for one, parent in pairs if parent >= 0}
+    return {int(worker): int(parent) for worker, parent in pairs if parent >= 0}
 
 
 def numbered(trace: Trace, names: Names, drafts: list[Draft], processes: pd.DataFrame) -> Lanes:
-    """Tracks and groups with their numbers."""
+    """Return the lanes with numbered tracks and groups."""
     lanes: list[Lane] = []
     tracks: list[Track] = []
     groups: dict[int, Group] = {}
@@ -55,27 +54,27 @@ def numbered(trace: Trace, names: Names, drafts: list[Draft], processes: pd.Data
         rows = [lane(events) for events in draft.rows]
         number = list(groups).index(draft.process)
         events = sum(map(len, rows))
-        whose = (draft.process, draft.tid, draft.device, draft.stream)
+        place = (draft.process, draft.tid, draft.device, draft.stream)
         shown = (draft.kind, draft.title, len(lanes), len(rows), events, draft.hidden, draft.shut)
-        tracks.append(Track(number, *shown, *whose))
+        tracks.append(Track(number, *shown, *place))
         lanes += rows
-    notes = [f"Not drawn: {one.cut}." for one in drafts if one.cut]
-    deep = sum(one.hidden for one in drafts)
-    notes += [f"Not drawn: {deep} events that lie too deep."] if deep else []
+    notes = [f"Not drawn: {draft.cut}." for draft in drafts if draft.cut]
+    deep = sum(draft.hidden for draft in drafts)
+    notes += [f"Not drawn: {deep} events that are nested too deep."] if deep else []
     return Lanes(span_of(trace, lanes), names, lanes, tracks, list(groups.values()), notes)
 
 
 def span_of(trace: Trace, lanes: list[Lane]) -> tuple[int, int]:
-    """From the first to the last thing shown; never empty."""
-    begins = [int(one.ts[0]) for one in lanes if len(one)]
-    ends = [int(one.ts[-1]) + int(one.key[-1] >> one.bits) for one in lanes if len(one)]
+    """Return the span from the first to the last event; never empty."""
+    begins = [int(lane.ts[0]) for lane in lanes if len(lane)]
+    ends = [int(lane.ts[-1]) + int(lane.key[-1] >> lane.bits) for lane in lanes if len(lane)]
     if not begins:
         return trace.span_ns[0], max(trace.span_ns[1], trace.span_ns[0] + 1)
     return min(begins), max(max(ends), min(begins) + 1)
 
 
 def group_of(process: int, processes: pd.DataFrame) -> Group:
-    """`rank 1, python3 (pid 25286)`."""
+    """Return the group of a process, titled `rank 1, python3 (pid 25286)`."""
     rows = processes[processes["process"] == process]
     if not len(rows):
         return Group(f"process {process}", process, 0)

@@ -1,4 +1,4 @@
-"""The names on the timeline, each with the colour of what it stands for: one code for both."""
+"""The names on the timeline with their colors: one code for both."""
 
 import numpy as np
 import pandas as pd
@@ -11,20 +11,20 @@ UNNAMED = "unnamed"
 
 
 class Names:
-    """Grows while lanes are built; a code stands for a text in a colour."""
+    """Texts in a color by their code; it grows while lanes are built."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.colours: list[int] = []
         self.levels: set[int] = set()
-        """Codes of readings of counters, whose colour only tells their tracks apart."""
+        """Codes of readings of counters, whose color only distinguishes their tracks."""
         self._place: dict[tuple[str, int], int] = {}
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def code(self, text: str, colour: str) -> int:
-        """The code of one name."""
+        """Return the code of a name in a color."""
         place = (text, COLOURS.index(colour))
         found = self._place.get(place)
         if found is None:
@@ -34,14 +34,15 @@ class Names:
         return found
 
     def of(self, names: "pd.Series[str]", colour: str) -> Ints:
-        """The codes of a column of names that all have one colour."""
+        """Return the codes of a column of names that all have one color."""
         column = names.astype("category").cat
         codes, texts = column.codes.to_numpy(), column.categories
         table = np.zeros(len(texts) + 1, np.int64)
-        for one in np.unique(codes):
-            table[one] = self.code(str(texts[one]) if one >= 0 else UNNAMED, colour)
+        for number in np.unique(codes):
+            text = str(texts[number]) if number >= 0 else UNNAMED
+            table[number] = self.code(text, colour)
         return table[codes]
 
     def colour_codes(self) -> NDArray[np.uint8]:
-        """Per code the number of its colour in COLOURS."""
+        """Return, per code, the number of its color in COLOURS."""
         return np.array(self.colours, np.uint8)

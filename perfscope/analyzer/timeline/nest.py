@@ -1,5 +1,6 @@
-"""Which row of its track an event lies in: by nesting on threads, by what is free on streams. Rows
-never hold an overlap.
+"""The row of its track that an event is drawn in: by nesting on threads, by free rows on streams.
+
+Events of a row never overlap.
 """
 
 import heapq
@@ -17,7 +18,7 @@ ROUNDING_NS = 1_000
 
 
 def depths(thread: Ints, ts: Ints, dur: Ints) -> Ints:
-    """How many events of its thread each event lies in; events of one depth never overlap."""
+    """Return how many events of its thread enclose each event; those of one depth never overlap."""
     jump = enclosing(thread, ts, ts + dur)
     depth = (jump >= 0).astype(np.int64)
     active = np.flatnonzero(jump >= 0)
@@ -30,8 +31,9 @@ def depths(thread: Ints, ts: Ints, dur: Ints) -> Ints:
 
 
 def serial_rows(events: Events, most: int) -> tuple[list[Events], int]:
-    """The events of a queue, which run one behind the other: one row, and further ones where they
-    really overlap.
+    """Return the rows of a queue, whose events run one after the other, and how many do not fit.
+
+    It is one row, with further ones where events overlap by more than rounding.
     """
     if not len(events):
         return [], 0
@@ -43,12 +45,13 @@ def serial_rows(events: Events, most: int) -> tuple[list[Events], int]:
     events = Events(events.ts, clipped, events.code, events.source, events.row)
     row = free_rows(events.ts, events.ts + clipped)
     rows = min(int(row.max()) + 1, most)
-    return [events.where(row == one) for one in range(rows)], int((row >= most).sum())
+    return [events.where(row == number) for number in range(rows)], int((row >= most).sum())
 
 
 def free_rows(ts: Ints, end: Ints) -> NDArray[np.int64]:
-    """Per event (sorted by start) the first row that is free then; only events that overlap are
-    looked at one by one.
+    """Return, per event (sorted by start), the first row that is free then.
+
+    Only events that overlap are visited one by one.
     """
     row = np.zeros(len(ts), np.int64)
     reach = np.maximum.accumulate(end)

@@ -1,6 +1,4 @@
-"""Where a word occurs in the names on the timeline: how often, how densely, and the next hit from
-here.
-"""
+"""Where a word occurs in the names on the timeline: how often, how densely, and the next hit."""
 
 from dataclasses import dataclass
 
@@ -15,10 +13,10 @@ BINS = 512
 
 @dataclass(frozen=True)
 class Hit:
-    """One event whose name holds the word."""
+    """An event whose name contains the word; `at` is its number in the lane."""
 
     lane: int
-    at: int  # its number in the lane
+    at: int
     ts_ns: int
     dur_ns: int
     code: int
@@ -26,17 +24,21 @@ class Hit:
 
 @dataclass(frozen=True)
 class Hits:
-    """All events whose name holds the word."""
+    """All events whose name contains the word.
+
+    `density`: events per BINS-th of the span; `ts` and `at`: per lane with hits, their starts
+    (sorted) and their numbers in the lane.
+    """
 
     codes: list[int]
     count: int
-    density: NDArray[np.int64]  # events per BINS-th of the span
-    ts: dict[int, Ints]  # per lane with hits their starts, sorted
+    density: NDArray[np.int64]
+    ts: dict[int, Ints]
     at: dict[int, Ints]
 
 
 def search(lanes: Lanes, words: str) -> Hits:
-    """Hits of `words` anywhere in a name, capitals or not; none for no words."""
+    """Return the hits of `words` anywhere in a name, ignoring case; none without words."""
     wanted = words.strip().lower()
     codes = [
         code for code, text in enumerate(lanes.names.texts) if wanted and wanted in text.lower()
@@ -48,10 +50,10 @@ def search(lanes: Lanes, words: str) -> Hits:
     ts: dict[int, Ints] = {}
     at: dict[int, Ints] = {}
     for number, lane in enumerate(lanes.lanes):
-        own = flags[lane.codes]
-        if not own.any():
+        is_hit = flags[lane.codes]
+        if not is_hit.any():
             continue
-        found = np.flatnonzero(own[lane.key & lane.mask])
+        found = np.flatnonzero(is_hit[lane.key & lane.mask])
         ts[number], at[number] = lane.ts[found], found
         bins = ((lane.ts[found] - begin) * (BINS / (end - begin))).astype(np.int64)
         density += np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
@@ -59,8 +61,9 @@ def search(lanes: Lanes, words: str) -> Hits:
 
 
 def next_hit(lanes: Lanes, hits: Hits, after: tuple[int, int], forward: bool = True) -> Hit | None:
-    """The hit behind (or before) the place `after`, an instant and a lane: in order of time, then
-    of lanes; None at the end.
+    """Return the next (or previous) hit from `after`, an instant and a lane; None at the end.
+
+    Hits are in order of time, then of lanes.
     """
     best: tuple[int, int, int] | None = None
     for number, ts in hits.ts.items():
@@ -76,5 +79,5 @@ def next_hit(lanes: Lanes, hits: Hits, after: tuple[int, int], forward: bool = T
         return None
     instant, number, at = best
     lane = lanes.lanes[number]
-    one = slice(at, at + 1)
-    return Hit(number, at, instant, int(lane.dur(one)[0]), int(lane.code(one)[0]))
+    event = slice(at, at + 1)
+    return Hit(number, at, instant, int(lane.dur(event)[0]), int(lane.code(event)[0]))

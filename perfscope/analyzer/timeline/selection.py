@@ -1,5 +1,5 @@
-"""Statistics of a stretch of chosen lanes: count, sum, share and exclusive time by name or colour
-(by range: places.py).
+"""Statistics of a time range on chosen lanes: count, sum, share and exclusive time by name or color
+(by range or module: places.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,22 +19,22 @@ COLUMNS = ("name", "category", "count", "sum_ns", "share", "exclusive_ns", "long
 def selection(
     lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int], by: str = "name"
 ) -> pd.DataFrame:
-    """One row a name (or category), the largest exclusive time first.
+    """Return one row per name (or category), the largest exclusive time first.
 
-    Columns: name, category, count (events that touch the stretch), sum_ns (their time inside it),
-    share (exclusive_ns of the stretch's length times its tracks, so that what runs on two streams
-    at once is not above 1), exclusive_ns (without the events nested inside them), longest_ns
-    (whole, also what lies outside).
+    Columns: name, category, count (events that overlap the range), sum_ns (their time inside it),
+    share (exclusive_ns over the length of the range times its tracks, so that work on two streams
+    at once is at most 1), exclusive_ns (without the events nested inside them), longest_ns (the
+    whole event, including its part outside).
     """
     names = len(lanes.names)
     count, total, alone = (np.zeros(names, np.int64) for _ in range(3))
     longest = np.zeros(names, np.int64)
-    for one in stretches(lanes, begin_ns, end_ns, chosen):
-        code = one.lane.code(one.part)
+    for stretch in selected_stretches(lanes, begin_ns, end_ns, chosen):
+        code = stretch.lane.code(stretch.part)
         count += np.bincount(code, minlength=names)
-        total += sums(code, one.inside, names)
-        alone += sums(code, one.alone, names)
-        np.maximum.at(longest, code, one.lane.dur(one.part))
+        total += sums(code, stretch.inside, names)
+        alone += sums(code, stretch.alone, names)
+        np.maximum.at(longest, code, stretch.lane.dur(stretch.part))
     return framed(
         lanes, by, (count, total, alone, longest), whole_ns(lanes, begin_ns, end_ns, chosen)
     )
@@ -42,8 +42,9 @@ def selection(
 
 @dataclass(frozen=True)
 class Stretch:
-    """The events of one lane that touch the selection: ns of each inside of it, and of that outside
-    of nested events.
+    """The events of one lane that overlap the selection.
+
+    `inside`: ns of each inside it; `alone`: the part of that outside of nested events.
     """
 
     number: int
@@ -53,16 +54,20 @@ class Stretch:
     alone: Ints
 
 
-def stretches(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -> Iterator[Stretch]:
-    """Of every chosen lane that has any."""
+def selected_stretches(
+    lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]
+) -> Iterator[Stretch]:
+    """Yield the events of every chosen lane that has any in the selection."""
     below = {
-        one.first + row: one.first + row + 1 for one in lanes.tracks for row in range(one.rows - 1)
+        track.first + row: track.first + row + 1
+        for track in lanes.tracks
+        for row in range(track.rows - 1)
     }
     nests = {
         number
-        for one in lanes.tracks
-        if one.kind != "stream"
-        for number in range(one.first, one.first + one.rows)
+        for track in lanes.tracks
+        if track.kind != "stream"
+        for number in range(track.first, track.first + track.rows)
     }
     for number in chosen:
         lane = lanes.lanes[number]
@@ -82,21 +87,23 @@ def stretches(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -
 
 
 def whole_ns(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) -> int:
-    """The length of the stretch times the tracks that are chosen, for shares."""
-    held = set(chosen)
-    work = [one for one in lanes.tracks if one.kind != COUNTER]
-    tracks = sum(not held.isdisjoint(range(one.first, one.first + one.rows)) for one in work)
+    """Return the length of the selection times the chosen tracks, which shares are of."""
+    numbers = set(chosen)
+    work = [track for track in lanes.tracks if track.kind != COUNTER]
+    tracks = sum(
+        not numbers.isdisjoint(range(track.first, track.first + track.rows)) for track in work
+    )
     return (end_ns - begin_ns) * max(tracks, 1)
 
 
 def clipped(lane: Lane, part: slice, begin_ns: int, end_ns: int) -> tuple[Ints, Ints]:
-    """Starts and ends inside the stretch."""
+    """Return starts and ends, clipped to the selection."""
     ts = lane.ts[part]
     return np.maximum(ts, begin_ns), np.clip(ts + lane.dur(part), begin_ns, end_ns)
 
 
 def busy(lane: Lane, until: Ints) -> Ints:
-    """Nanoseconds of a lane's events that lie before each instant."""
+    """Return the ns of a lane's events before each instant."""
     if not len(lane):
         return np.zeros(len(until), np.int64)
     at = np.searchsorted(lane.ts, until)
@@ -106,19 +113,20 @@ def busy(lane: Lane, until: Ints) -> Ints:
 
 
 def sums(code: np.ndarray, amount: Ints, names: int) -> Ints:
-    """Nanoseconds per code; float64 sums are exact below 2**53 ns, which is 104 days."""
+    """Return the ns per code; float64 sums are exact below 2**53 ns, which is 104 days."""
     return np.rint(np.bincount(code, weights=amount, minlength=names)).astype(np.int64)
 
 
 def framed(
     lanes: Lanes, by: str, amounts: tuple[Ints, Ints, Ints, Ints], of_ns: int
 ) -> pd.DataFrame:
+    """Return the statistics as a table; shares are of `of_ns`."""
     count, total, alone, longest = amounts
     seen = np.flatnonzero(count)
     frame = pd.DataFrame(
         {
-            "name": [lanes.names.texts[one] for one in seen],
-            "category": [COLOURS[lanes.names.colours[one]] for one in seen],
+            "name": [lanes.names.texts[code] for code in seen],
+            "category": [COLOURS[lanes.names.colours[code]] for code in seen],
             "count": count[seen],
             "sum_ns": total[seen],
             "exclusive_ns": alone[seen],
@@ -134,7 +142,7 @@ def framed(
 
 
 def ordered(frame: pd.DataFrame, of_ns: int) -> pd.DataFrame:
-    """With shares of `of_ns`, the largest exclusive time first."""
+    """Return the table with shares of `of_ns`, the largest exclusive time first."""
     frame = frame.assign(share=frame["exclusive_ns"] / max(of_ns, 1))
     return frame.sort_values(
         ["exclusive_ns", "sum_ns"], ascending=False, kind="stable", ignore_index=True

@@ -1,6 +1,4 @@
-"""The whole span in a few hundred columns, each cut into what it was spent on: the strip above the
-timeline.
-"""
+"""The strip above the timeline: the whole span in a few hundred columns, divided by category."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,23 +11,23 @@ from perfscope.analyzer.timeline.track import Lanes
 from perfscope.traces.intervals import Ints, Spans, exclusive, merged
 
 EXACT_EVENTS = 3_000_000
-"""Above this many events the union over lanes is not formed; each category is told by its busiest
+"""Above this many events the union over lanes is not formed; each category is that of its busiest
 lane.
 """
 
 
 def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
-    """Per category the share of each column of the span, exclusive: together never above 1.
+    """Return, per category, its exclusive share of each column of the span: together at most 1.
 
     Read from the device's streams where there are any, else from the threads and their top level.
     """
-    kinds = ("stream",) if any(one.kind == "stream" for one in lanes.tracks) else ("thread",)
+    kinds = ("stream",) if any(track.kind == "stream" for track in lanes.tracks) else ("thread",)
     edges = edges_of(*lanes.span_ns, columns)
     rows = [
         number
-        for one in lanes.tracks
-        if one.kind in kinds
-        for number in range(one.first, one.first + one.rows)
+        for track in lanes.tracks
+        if track.kind in kinds
+        for number in range(track.first, track.first + track.rows)
     ]
     colour = lanes.names.colour_codes()
     found = [lanes.lanes[number] for number in rows]
@@ -44,24 +42,26 @@ def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
 
 
 def spans_of(rows: list[Lane], colour: NDArray[np.uint8], wanted: int) -> Spans:
-    """The union of all events in one colour."""
+    """Return the union of all events in one color."""
     parts = []
-    for one in rows:
-        here = (colour[one.codes] == wanted)[one.key & one.mask]
-        ts = one.ts[here]
-        parts.append((ts, ts + (one.key[here] >> one.bits)))
+    for lane in rows:
+        is_wanted = (colour[lane.codes] == wanted)[lane.key & lane.mask]
+        ts = lane.ts[is_wanted]
+        parts.append((ts, ts + (lane.key[is_wanted] >> lane.bits)))
     return merged(*parts)
 
 
 def by_busiest(
     rows: list[Lane], colour: NDArray[np.uint8], edges: Ints
 ) -> dict[str, NDArray[np.float64]]:
-    """The share of the busiest lane, in the colour that most of the lane's names have."""
+    """Return the share of the busiest lane, in the color that most of the lane's names have."""
     wide = np.maximum(np.diff(edges), 1)
     shares: dict[str, NDArray[np.float64]] = {}
-    for one in rows:
-        name = COLOURS[int(np.bincount(colour[one.codes]).argmax())] if len(one) else OTHER_IDLE
-        share = np.diff(busy(one, edges)) / wide
+    for lane in rows:
+        name = OTHER_IDLE
+        if len(lane):
+            name = COLOURS[int(np.bincount(colour[lane.codes]).argmax())]
+        share = np.diff(busy(lane, edges)) / wide
         shares[name] = np.maximum(shares.get(name, np.zeros(len(wide))), share)
     left = np.ones(len(wide))
     found = {}

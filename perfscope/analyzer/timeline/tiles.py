@@ -1,9 +1,8 @@
-"""What a window of the timeline looks like at a width in pixels, as bytes: the level of detail is
-decided here, per lane.
+"""A window of the timeline at a width in pixels, as bytes. The level of detail is chosen per lane.
 
-A lane with few events in the window is answered with its rectangles; a fuller one with, per pixel,
-the name of the longest event that touches it and the share of the pixel that is busy. No pyramid is
-kept: both come from the lane's columns.
+A lane with few events in the window is sent as rectangles; a fuller one as, per pixel, the name of
+the longest event that overlaps it and the busy share of the pixel. Both are computed from the
+lane's columns; nothing is precomputed per zoom level.
 
 Format, little endian, version 1. Header: `PFTL`, uint16 version, uint16 0, uint32 lanes, uint32
 pixels. Then per lane: uint32 number of the lane, uint8 kind, uint8 width of an index in bytes (1 or
@@ -39,7 +38,7 @@ Bytes = NDArray[np.uint8]
 def tile(
     lanes: Sequence[Lane], begin_ns: int, end_ns: int, pixels: int, numbers: Sequence[int]
 ) -> bytes:
-    """The window [begin_ns, end_ns) of the lanes with these numbers, `pixels` wide."""
+    """Return the window [begin_ns, end_ns) of the lanes with these numbers, `pixels` wide."""
     parts = [struct.pack("<4sHHII", MAGIC, VERSION, 0, len(numbers), pixels)]
     edges = edges_of(begin_ns, end_ns, pixels)
     for number in numbers:
@@ -48,14 +47,14 @@ def tile(
 
 
 def edges_of(begin_ns: int, end_ns: int, pixels: int) -> Ints:
-    """The instants between pixels, one more than there are pixels."""
+    """Return the instants between pixels, one more than there are pixels."""
     wide = (end_ns - begin_ns) / pixels
     edges: Ints = begin_ns + np.rint(np.arange(pixels + 1) * wide).astype(np.int64)
     return edges
 
 
 def lane_part(number: int, lane: Lane, begin_ns: int, end_ns: int, edges: Ints) -> bytes:
-    """One lane of a tile."""
+    """Return one lane of a tile."""
     pixels = len(edges) - 1
     part = lane.window(begin_ns, end_ns)
     events = part.stop - part.start
@@ -70,7 +69,7 @@ def lane_part(number: int, lane: Lane, begin_ns: int, end_ns: int, edges: Ints) 
 
 
 def level_part(number: int, lane: Lane, level: Bytes, part: slice, edges: Ints) -> bytes:
-    """The highest level that touches each pixel; 0 where there is no reading."""
+    """Return the highest level in each pixel; 0 where there is no reading."""
     ts = lane.ts[part]
     end = ts + lane.dur(part)
     first = np.searchsorted(end, edges[:-1], side="right")
@@ -100,9 +99,7 @@ def rectangles(
 
 
 def columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
-    """Per pixel the busy share in 255ths, and the number in the lane of the name of its longest
-    event.
-    """
+    """Return, per pixel, its busy share in 255ths and the name number of its longest event."""
     ts, key = lane.ts[: part.stop], lane.key[: part.stop]
     at = np.searchsorted(ts[part], edges) + part.start
     before = np.maximum(at - 1, 0)
@@ -121,8 +118,9 @@ def columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
 
 
 def longest_from(lane: Lane, part: slice, at: Ints, pixels: int) -> Ints:
-    """The largest key from each of `at` to the next; where a pixel holds several blocks of events,
-    from whole blocks.
+    """Return the largest key from each of `at` to the next.
+
+    Where a pixel contains several blocks of events, whole blocks are used.
     """
     size, keys = 1, lane.key
     for block, maxima in zip(BLOCKS, lane.blocks, strict=True):
@@ -136,7 +134,7 @@ def longest_from(lane: Lane, part: slice, at: Ints, pixels: int) -> Ints:
 def compacted(
     lane: Lane, local: Ints
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint8] | NDArray[np.uint16]]:
-    """A palette of the names that occur, and indices into it."""
+    """Return a palette of the names that occur, and indices into it."""
     flags = np.zeros(len(lane.codes), bool)
     flags[local] = True
     used = np.flatnonzero(flags)
@@ -146,7 +144,7 @@ def compacted(
 
 
 def pixel_part(number: int, lane: Lane, busy: Bytes, local: Ints) -> bytes:
-    """Pixels, or runs of equal ones where that is shorter."""
+    """Return pixels, or runs of equal pixels where that is shorter."""
     palette, index = compacted(lane, local)
     new = np.flatnonzero((busy[1:] != busy[:-1]) | (index[1:] != index[:-1])) + 1
     first = np.concatenate(([0], new))

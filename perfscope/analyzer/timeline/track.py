@@ -1,6 +1,4 @@
-"""A track: what has one name on the timeline, a thread, a stream, a worker; its lanes lie one below
-the other.
-"""
+"""A track: a thread, a stream or a worker on the timeline, with its lanes below each other."""
 
 from dataclasses import dataclass, field
 
@@ -24,32 +22,35 @@ SOURCES = (
     "steps",
     "device_counters",
 )
-"""Where an event comes from: a table of the trace, or the fact `steps`."""
+"""The source of an event: a table of the trace, or the fact `steps`."""
 COUNTER = "counter"
-"""The kind of a track whose events are levels and not work: statistics leave it out."""
+"""The kind of a track whose events are levels, not work: statistics leave it out."""
 NOT_IN_A_TABLE = 2**31 - 1
-"""The row of an event that no single row stands for."""
+"""The row of an event that does not correspond to a single row."""
 MOST_ROWS = 48
-"""A thread nests deeper only by recursion; what lies below is counted and left out."""
+"""A thread nests deeper only by recursion; deeper events are counted and left out."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A track before its lanes have numbers. `order` sorts the tracks of a process, smallest
-    first.
+    """A track before its lanes have numbers.
+
+    `order` sorts the tracks of a process, smallest first. `kind` is steps, nvtx, thread, python,
+    calls, loader, stream or counter. `shut`: only its first row is shown until it is opened. `cut`
+    says, for people, what is left out and why.
     """
 
     process: int
     order: tuple[int, ...]
-    kind: str  # steps, nvtx, thread, python, calls, loader, stream
+    kind: str
     title: str
     rows: list[Events]
     hidden: int = 0
-    shut: bool = False  # shown by its first row only until it is opened
+    shut: bool = False
     tid: int = -1
     device: int = -1
     stream: int = -1
-    cut: str = ""  # what is left out and why, for people
+    cut: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,12 @@ class Lanes:
 
     @property
     def events(self) -> int:
+        """The number of events on all lanes."""
         return sum(map(len, self.lanes))
 
 
 def events_of(frame: pd.DataFrame, source: str, code: Ints, rows: Ints | None = None) -> Events:
-    """The rows (positions; all without) of a table as events; `code` has one entry for each of
-    them.
-    """
+    """Return the rows (positions; all without) of a table as events; `code` has one entry each."""
     at = np.arange(len(frame)) if rows is None else rows
     return Events(
         frame["ts"].to_numpy(np.int64)[at],
@@ -110,10 +110,11 @@ def events_of(frame: pd.DataFrame, source: str, code: Ints, rows: Ints | None = 
 
 
 def is_one_of(column: "pd.Series[str]", *values: str) -> NDArray[np.bool_]:
+    """Return which entries are one of these values."""
     return column.isin(values).to_numpy(bool)
 
 
 def has_device(trace: Trace) -> bool:
-    """Did the trace see an accelerator at work? Then what runs on a thread is the host's part."""
+    """Return whether kernels were recorded: then what runs on a thread is the host's part."""
     kernels = trace.table("kernels")
     return kernels is not None and len(kernels) > 0

@@ -1,3 +1,3 @@
-"""The sentence at the top: which finding bounds the run, that none does, or why it cannot be told;
-and how sure that is.
+"""The verdict: the finding that bounds the run, that none does, or what is needed to know more; and
+the confidence in it.
 """

@@ -1,5 +1,5 @@
-"""A job on several hosts, host by host: what is said of a machine's cores, memory or storage is
-said of one of them.
+"""A job on several hosts: findings about a machine's cores, memory or storage are checked on each
+host separately.
 """
 
 from typing import Any
@@ -12,45 +12,45 @@ from numpy.typing import NDArray
 from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked
 from perfscope.analyzer.run.rank_waiting import rank_waiting
 from perfscope.analyzer.run.table_access import column, table
+from perfscope.traces.intervals import Ints
+from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace
 
 Outcome = Finding | Clear | NotChecked | Failed
+Flags = NDArray[np.bool_]
 
 
 def host_views(trace: Trace) -> list[Trace]:
-    """The trace itself where there is one host (or no recording of ours); else one Trace for each
-    host, in the manifests' order.
+    """Return one Trace for each host, in the manifests' order; the trace itself on one host.
 
-    Process codes and times stay those of the job.
+    A profiler's trace is not divided. Process codes and times stay those of the job.
     """
     if len(trace.manifests) < 2 or trace.is_profiler_trace:
         return [trace]
-    return [_of_host(trace, number) for number in range(len(trace.manifests))]
+    return [view_of_host(trace, number) for number in range(len(trace.manifests))]
 
 
-def _of_host(trace: Trace, number: int) -> Trace:
+def view_of_host(trace: Trace, number: int) -> Trace:
+    """Return the rows of one host as a Trace of its own."""
     manifest = trace.manifests[number]
-    processes = table(trace, "processes")
-    mine = np.zeros(0, np.int64)
-    if processes is not None:
-        own = (processes["host"] == manifest.host) & (processes["boot_id"] == manifest.boot_id)
-        mine = column(processes, "process")[own.to_numpy(bool)]
-    kept = {
-        name: _rows(frame, name, mine, number, manifest.host)
-        for name in TABLES
-        if (frame := table(trace, name)) is not None
-    }
+    processes = processes_of_host(trace, manifest)
+    kept: dict[str, tuple[pd.DataFrame, Flags]] = {}
+    for name in TABLES:
+        frame = table(trace, name)
+        if frame is not None:
+            kept[name] = rows_of_host(frame, name, processes, number, host=manifest.host)
     tables = {
-        name: _renumbered(frame[rows], name, kept)
-        for name, (frame, rows) in kept.items()
-        if rows.any()
+        name: renumbered(frame[is_kept], name, kept)
+        for name, (frame, is_kept) in kept.items()
+        if is_kept.any()
     }
     absent = {name: trace.why_absent(name) for name in TABLES if name not in tables}
     waits = trace.fact(rank_waiting)
+    # Waiting compares ranks of all hosts, so it is computed on the whole job.
     known: dict[Any, Any] = {
-        rank_waiting: waits[waits["process"].isin(mine)].reset_index(drop=True)
+        rank_waiting: waits[waits["process"].isin(processes)].reset_index(drop=True)
     }
     return Trace(
         tables,
@@ -63,52 +63,68 @@ def _of_host(trace: Trace, number: int) -> Trace:
     )
 
 
-def _rows(
-    frame: pd.DataFrame, name: str, mine: "NDArray[np.int64]", number: int, host: str
-) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-    """The table, and which of its rows are of the host."""
+def processes_of_host(trace: Trace, manifest: Manifest) -> Ints:
+    """Return the codes of the processes of one host."""
+    processes = table(trace, "processes")
+    if processes is None:
+        return np.zeros(0, np.int64)
+    is_on_host = processes["host"] == manifest.host
+    is_same_boot = processes["boot_id"] == manifest.boot_id
+    return column(processes, "process")[(is_on_host & is_same_boot).to_numpy(bool)]
+
+
+def rows_of_host(
+    frame: pd.DataFrame, name: str, processes: Ints, number: int, *, host: str
+) -> tuple[pd.DataFrame, Flags]:
+    """Return the table, and which of its rows belong to the host.
+
+    Counters of the host itself get the code -1, as in a recording of one host.
+    """
     if "process" not in frame or name == "device_processes":
         return frame, (frame["host"] == host).to_numpy(bool)
     process = column(frame, "process")
-    rows = np.isin(process, mine)
+    is_kept: Flags = np.isin(process, processes)
     if name == "counters":
-        rows |= process == -1 - number
+        is_kept |= process == -1 - number
         frame = frame.assign(process=np.where(process < 0, -1, process))
-    return frame, rows
+    return frame, is_kept
 
 
-def _renumbered(
-    frame: pd.DataFrame, name: str, kept: dict[str, tuple[pd.DataFrame, NDArray[np.bool_]]]
+def renumbered(
+    frame: pd.DataFrame, name: str, kept: dict[str, tuple[pd.DataFrame, Flags]]
 ) -> pd.DataFrame:
-    """Row numbers of other tables, after the rows of the other hosts are gone."""
+    """Return the table with row numbers that fit the other tables without other hosts' rows."""
     changed = {}
-    for (of, name_of_column), other in ROW_NUMBERS.items():
-        if of == name and other in kept:
-            place = np.append(np.cumsum(kept[other][1]) - 1, -1)
-            changed[name_of_column] = place[column(frame, name_of_column)]
+    for (table_name, column_name), other in ROW_NUMBERS.items():
+        if table_name == name and other in kept:
+            new_numbers = np.append(np.cumsum(kept[other][1]) - 1, -1)
+            changed[column_name] = new_numbers[column(frame, column_name)]
     return frame.assign(**changed).reset_index(drop=True)
 
 
 def together(outcomes: list[tuple[str, Outcome]]) -> Outcome:
-    """One outcome of those of the hosts (name, outcome): the dearest finding, with its host; else
-    what was not looked for.
+    """Return one outcome for the job from those of its hosts (name, outcome).
+
+    It is the most expensive finding, with its host; else a failure; else what was not checked.
     """
-    found = [(host, one) for host, one in outcomes if isinstance(one, Finding)]
+    found = [(host, outcome) for host, outcome in outcomes if isinstance(outcome, Finding)]
     if found:
         host, worst = max(found, key=lambda pair: pair[1].lost_s)
         return on_host(worst, host, [other for other, _ in found if other != host])
-    for host, one in outcomes:
-        if isinstance(one, Failed):
-            return Failed(one.id, f"{host}: {one.error}")
-    missing = [(host, one) for host, one in outcomes if isinstance(one, NotChecked)]
+    for host, outcome in outcomes:
+        if isinstance(outcome, Failed):
+            return Failed(outcome.id, f"{host}: {outcome.error}")
+    missing = [(host, outcome) for host, outcome in outcomes if isinstance(outcome, NotChecked)]
     if not missing:
         return outcomes[0][1]
-    (host, first), reasons = missing[0], {one.reason for _, one in missing}
-    alike = len(missing) == len(outcomes) and len(reasons) == 1
-    return first if alike else NotChecked(first.id, f"{host}: {first.reason}")
+    host, first = missing[0]
+    same_reason = len({outcome.reason for _, outcome in missing}) == 1
+    if same_reason and len(missing) == len(outcomes):
+        return first
+    return NotChecked(first.id, f"{host}: {first.reason}", first.group)
 
 
 def on_host(finding: Finding, host: str, others: list[str]) -> Finding:
-    """The finding with the name of its host, and of those that have it too."""
-    too = f" (also on {', '.join(others)})" if others else ""
-    return msgspec.structs.replace(finding, headline=f"On {host}{too}: {finding.headline}")
+    """Return the finding with the name of its host, and of the other hosts that have it."""
+    also = f" (also on {', '.join(others)})" if others else ""
+    return msgspec.structs.replace(finding, headline=f"On {host}{also}: {finding.headline}")

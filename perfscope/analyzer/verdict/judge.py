@@ -3,39 +3,41 @@
 from dataclasses import dataclass, replace
 
 import msgspec
+import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import few_steps, steps_of
 from perfscope.analyzer.budget.trace_budget import slices
-from perfscope.analyzer.counters.bound_by_counters import with_devices
-from perfscope.analyzer.diagnosis import BoundBy, Finding, Verdict, VerdictKind
+from perfscope.analyzer.counters.bound_by_counters import with_device_counters
+from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, Verdict, VerdictKind
 from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.run.units import units
+from perfscope.analyzer.run.units import Unit, units
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.bound_by import bound_by, work_of_rank
 from perfscope.analyzer.verdict.confidence import (
-    IN_TRACES,
-    MOST,
+    HIGHEST,
     RECOVERABLE,
-    UNREPEATED,
-    Standing,
-    confidence_of,
+    RECOVERABLE_IN_TRACES,
+    WITHOUT_REPETITION,
+    VerdictConfidence,
+    confidence_in_finding,
+    confidence_in_health,
+    trust_in_steps,
 )
 from perfscope.analyzer.verdict.trace_verdicts import (
-    MOSTLY,
-    of_quiet_trace,
-    of_start,
-    told_apart,
-    with_unexplained,
+    start_up_verdict,
+    unexplained_idle,
+    verdict_without_findings,
+    with_unexplained_idle,
 )
 from perfscope.analyzer.verdict.verdicts import (
-    between_calls,
-    healthy,
-    of_finding,
-    unknown,
-    without_steps,
+    caveat_without_steps,
+    finding_verdict,
+    share_between_calls,
+    unknown_verdict,
+    verdict_without_losses,
 )
 
 
@@ -49,10 +51,8 @@ class Judgement:
 
 def judge(run: Run, found: list[Finding], limits: Limits) -> Judgement:
     """Return the verdict on a run with these findings."""
-    verdict, standing = verdict_of_run(run, found, limits)
-    work = work_of_rank(run.trace, run.budget_rank)
-    limiting = bound_by(run.time_budget, found, standing, dark=compute_is_unseen(run), work=work)
-    finding = next((one for one in found if one.id == verdict.id), None)
+    verdict = verdict_of_run(run, found, limits)
+    finding = next((finding for finding in found if finding.id == verdict.id), None)
     kinds: dict[str, VerdictKind] = {"healthy": "healthy", "unknown": "unknown"}
     verdict = msgspec.structs.replace(
         verdict,
@@ -60,7 +60,15 @@ def judge(run: Run, found: list[Finding], limits: Limits) -> Judgement:
         scope="steps" if finding is None else finding.scope,
         finding_key=None if finding is None else finding.key,
     )
-    return Judgement(verdict, with_devices(limiting, run.trace))
+    limiting = bound_by(
+        run.time_budget,
+        found,
+        limits,
+        budget_confidence=confidence_in_budget(run, limits),
+        compute_is_unseen=compute_is_unseen(run),
+        work=work_of_rank(run.trace, run.budget_rank),
+    )
+    return Judgement(verdict, with_device_counters(limiting, run.trace))
 
 
 def compute_is_unseen(run: Run) -> bool:
@@ -68,55 +76,101 @@ def compute_is_unseen(run: Run) -> bool:
     if run.trace.has_profiled_work:
         return True
     process = run.critical_process
-    return process is not None and between_calls(steps_of(run.trace, process)) > 0.0
+    return process is not None and share_between_calls(steps_of(run.trace, process)) > 0.0
 
 
-def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> tuple[Verdict, Standing]:
-    """Return the verdict, and how it compares with the runner-up."""
-    trace, process = run.trace, run.critical_process
+def confidence_in_budget(run: Run, limits: Limits) -> float:
+    """Return the confidence in the shares of the time budget, by how much of it repeats."""
+    trust = trust_in_steps(judged_rows(run), limits)
+    repeats = run.critical_process is not None or not run.trace.has_profiled_work
+    return trust if repeats else WITHOUT_REPETITION * trust
+
+
+def judged_rows(run: Run) -> pd.DataFrame | None:
+    """Return the steps that are resampled: steady steps, or slices of a trace without them."""
+    if run.critical_process is not None:
+        return steps_of(run.trace, run.critical_process)
+    unit = budget_unit(run)
+    return None if unit is None else slices(run.trace, unit)
+
+
+def budget_unit(run: Run) -> Unit | None:
+    """Return the device whose time budget is shown, None outside of profiler traces."""
+    return next((unit for unit in units(run.trace) if unit.rank == run.budget_rank), None)
+
+
+def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
+    """Return the verdict: a finding that ended the run, the most expensive one, or none."""
+    last = next(filter(ends_the_run, found), None)
+    if last is not None:
+        return finding_verdict(last, VerdictConfidence(HIGHEST))
+    costly = costly_findings(found, limits)
+    if run.trace.has_profiled_work:
+        return verdict_of_trace(run, costly, limits)
+    trace, rows = run.trace, judged_rows(run)
+    if costly:
+        confidence = confidence_in_finding(costly, rows, limits)
+        return finding_verdict(costly[0], confidence, caveat_without_steps(trace, limits))
+    too_few = few_steps(trace, limits)
+    if too_few is not None or rows is None:
+        return unknown_verdict(trace, too_few or "")
+    wait_ns = usual_wait_ns(run, limits)
+    confidence = confidence_in_health(rows, limits, usual_wait_ns=wait_ns)
+    hidden = [finding for finding in found if finding.severity == "info"]
+    return verdict_without_losses(trace, limits, rows, confidence, hidden)
+
+
+def costly_findings(found: list[Finding], limits: Limits) -> list[Finding]:
+    """Return the findings that may be the verdict, the most likely first."""
     costly = [
         finding
         for finding in found
         if finding.severity != "info" and finding.share >= limits.worth_share
     ]
-    costly = losses_first(unexplained(costly, limits), limits)
-    last = next(filter(ends_the_run, found), None)
-    if last is not None:
-        return of_finding(last, Standing(MOST)), Standing(MOST)
-    if trace.has_profiled_work:
-        return verdict_of_trace(run, costly, limits)
-    rows = None if process is None else steps_of(trace, process)
-    pipelines = (line for line in trace.fact(input_pipelines) if line.process == process)
-    usual_wait_ns = next((unavoidable_wait(line, limits) for line in pipelines), 0.0)
-    standing = confidence_of(costly, rows, limits, usual_wait_ns)
-    if costly:
-        return of_finding(costly[0], standing, without_steps(trace, limits)), standing
-    few = few_steps(trace, limits)
-    if few is not None:
-        return unknown(trace, few), standing
-    hidden = [finding for finding in found if finding.severity == "info"]
-    return healthy(trace, limits, rows, standing, hidden), standing
+    return losses_first(unexplained(costly, limits), limits)
 
 
-def verdict_of_trace(run: Run, costly: list[Finding], limits: Limits) -> tuple[Verdict, Standing]:
+def usual_wait_ns(run: Run, limits: Limits) -> float:
+    """Return the input wait per step that cannot be saved, ns."""
+    pipelines = run.trace.fact(input_pipelines)
+    waits = (
+        unavoidable_wait(pipeline, limits)
+        for pipeline in pipelines
+        if pipeline.process == run.critical_process
+    )
+    return next(waits, 0.0)
+
+
+def verdict_of_trace(run: Run, costly: list[Finding], limits: Limits) -> Verdict:
     """Return the verdict on a profiler's trace: over its steps, or slices where too few repeat."""
-    trace, process = run.trace, run.critical_process
-    unit = next((unit for unit in units(trace) if unit.rank == run.budget_rank), None)
-    rows = None if unit is None else slices(trace, unit)
-    if process is not None:
-        rows = steps_of(trace, process)
-    standing = confidence_of(costly, rows, limits, recoverable=(*RECOVERABLE, *IN_TRACES))
-    if process is None:
-        confidence = round(UNREPEATED * standing.confidence, 3)
-        standing = replace(standing, confidence=confidence, few=False)
-    idle = None if unit is None else told_apart(trace, unit)
-    if idle is not None and idle.start_up >= MOSTLY:
-        return of_start(idle), replace(standing, confidence=0.0)
+    unit, rows = budget_unit(run), judged_rows(run)
+    idle = None if unit is None else unexplained_idle(run.trace, unit, limits)
+    if idle is not None and idle.start_up >= limits.most_of_trace:
+        return start_up_verdict(idle)
     if costly:
-        verdict = of_finding(costly[0], standing)
+        confidence = confidence_in_finding(costly, rows, limits)
+        verdict = finding_verdict(costly[0], without_repetition(run, confidence))
     else:
-        verdict = of_quiet_trace(run.per_process, unit, standing)
-    return with_unexplained(verdict, idle), standing
+        recoverable = (*RECOVERABLE, *RECOVERABLE_IN_TRACES)
+        confidence = confidence_in_health(rows, limits, recoverable=recoverable)
+        confidence = without_repetition(run, confidence)
+        verdict = verdict_without_findings(budget_of_rank(run), unit, confidence, limits)
+    return with_unexplained_idle(verdict, idle, limits)
+
+
+def without_repetition(run: Run, confidence: VerdictConfidence) -> VerdictConfidence:
+    """Return the confidence, lowered where the trace has no steps that repeat."""
+    if run.critical_process is not None:
+        return confidence
+    value = round(WITHOUT_REPETITION * confidence.value, 3)
+    return replace(confidence, value=value, has_few_steps=False)
+
+
+def budget_of_rank(run: Run) -> list[BudgetEntry]:
+    """Return the time budget of the rank whose budget is shown, empty where there is none."""
+    unit = budget_unit(run)
+    entries = [entry for entry in run.per_process if unit is not None and entry.rank == unit.rank]
+    return entries[-1].time_budget if entries else []
 
 
 def ends_the_run(finding: Finding) -> bool:

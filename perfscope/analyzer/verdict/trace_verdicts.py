@@ -1,8 +1,9 @@
-"""Verdicts of recorded traces beside those of findings: nothing to recover, a start only, idle for
-reasons not recorded.
+"""Verdicts on profiler traces without a costly finding: nothing to recover, start-up only, or idle
+for reasons that the trace does not contain.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -11,173 +12,233 @@ import pandas as pd
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.categories import CATEGORIES, COMPUTE_OR_HOST, DEVICE_COMPUTE, OTHER_IDLE
-from perfscope.analyzer.diagnosis import ProcessBudget, Verdict
+from perfscope.analyzer.diagnosis import BudgetEntry, Verdict
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit
-from perfscope.analyzer.verdict.confidence import Standing
+from perfscope.analyzer.verdict.confidence import VerdictConfidence
 from perfscope.traces.trace import Trace
 
-# A trace is of its start when the start is more of it than everything else together.
-MOSTLY = 0.5
-# From this share on it is said that the device stood idle for reasons that the trace does not hold.
-WORTH_SAYING = 0.10
-BUSY = tuple(category.id for category in CATEGORIES if category.on_device)
-# The device has begun when it has done this share of all its work: a lone small kernel or copy is
-# no beginning.
-EARLY = 0.001
+BUSY: Final = tuple(category.id for category in CATEGORIES if category.on_device)
+START_UP: Final = ("driver", "allocating")
+"""What the host does in gaps while it starts up."""
+LONGEST_KERNEL_NAME: Final = 60
 
 
 @dataclass(frozen=True)
-class Apart:
-    """Idle time of one device that no finding explains, as shares of its span."""
+class UnexplainedIdle:
+    """Idle time of one device that no finding explains, as shares of its span.
 
-    start_up: float  # the driver initialises, loads code or allocates
-    ahead: float  # before its first work, which had been launched
-    held: float  # later, with the next work launched
-    in_graphs: float  # of that, where the next work belongs to a CUDA or HIP graph
-    longest_ns: int
-    after: str  # what ran after the longest of these, "" unknown
-
-
-def told_apart(trace: Trace, unit: Unit) -> Apart | None:
-    """What of a device's idle time is start-up, and what it waited for something that is not in the
-    trace.
+    `start_up`: the driver initializes, loads code or allocates. `before_first`: before its first
+    work, which was launched already. `held`: later, with the next work launched; `in_graphs`: the
+    part of it whose next work belongs to a CUDA or HIP graph. `longest_ns` is the longest of these,
+    `next_kernel` the kernel that ended it, "" unknown.
     """
+
+    start_up: float
+    before_first: float = 0.0
+    held: float = 0.0
+    in_graphs: float = 0.0
+    longest_ns: int = 0
+    next_kernel: str = ""
+
+
+def unexplained_idle(trace: Trace, unit: Unit, limits: Limits) -> UnexplainedIdle | None:
+    """Return the idle time of a device that no finding explains, None without a device."""
     if unit.device == NO_DEVICE:
         return None
-    span = max(unit.end_ns - unit.begin_ns, 1)
-    gaps, pieces = trace.fact(host_gaps), trace.fact(segments)
-    gaps = gaps[(column(gaps, "process") == unit.process) & (column(gaps, "device") == unit.device)]
-    once = int(column(gaps[gaps["doing"].isin(("driver", "allocating"))], "dur").sum())
-    own = pieces[
-        (column(pieces, "process") == unit.process) & (column(pieces, "device") == unit.device)
-    ]
-    idle = own[(own["category"] == OTHER_IDLE) & (own["launch"] >= 0)]
+    span_ns = max(unit.end_ns - unit.begin_ns, 1)
+    gaps = rows_of_unit(trace.fact(host_gaps), unit)
+    start_up_ns = int(column(gaps[gaps["doing"].isin(START_UP)], "dur").sum())
+    pieces = rows_of_unit(trace.fact(segments), unit)
+    is_launched = pieces["launch"] >= 0
+    idle = pieces[(pieces["category"] == OTHER_IDLE) & is_launched]
     if not len(idle):
-        return Apart(once / span, 0.0, 0.0, 0.0, 0, "")
+        return UnexplainedIdle(start_up_ns / span_ns)
     worst = idle.iloc[int(np.argmax(column(idle, "dur")))]
-    ahead = _ahead(own)
-    mine = column(idle, "ts") < ahead
-    first, held = int(column(idle[mine], "dur").sum()), idle[~mine]
-    later = int(column(held, "dur").sum())
-    graphs = int(column(held, "dur")[_of_graphs(trace, held)].sum())
-    after = _next_kernel(trace, unit, int(worst["ts"]))
-    return Apart(once / span, first / span, later / span, graphs / span, int(worst["dur"]), after)
+    is_before_first = column(idle, "ts") < first_work_ns(pieces, limits)
+    before_first_ns = int(column(idle, "dur")[is_before_first].sum())
+    held = idle[~is_before_first]
+    held_ns = column(held, "dur")
+    in_graphs_ns = int(held_ns[is_launched_as_graph(trace, held)].sum())
+    return UnexplainedIdle(
+        start_up=start_up_ns / span_ns,
+        before_first=before_first_ns / span_ns,
+        held=int(held_ns.sum()) / span_ns,
+        in_graphs=in_graphs_ns / span_ns,
+        longest_ns=int(worst["dur"]),
+        next_kernel=next_kernel_name(trace, unit, int(worst["ts"])),
+    )
 
 
-def _of_graphs(trace: Trace, pieces: pd.DataFrame) -> "np.typing.NDArray[np.bool_]":
-    """Was what ended each piece launched as a graph?"""
+def rows_of_unit(frame: pd.DataFrame, unit: Unit) -> pd.DataFrame:
+    """Return the rows of one process and device."""
+    of_process = column(frame, "process") == unit.process
+    rows: pd.DataFrame = frame[of_process & (column(frame, "device") == unit.device)]
+    return rows
+
+
+def is_launched_as_graph(trace: Trace, pieces: pd.DataFrame) -> "np.typing.NDArray[np.bool_]":
+    """Return which pieces are followed by work that was launched as a graph."""
     calls = table(trace, "launches")
     if calls is None:
         return np.zeros(len(pieces), bool)
     return (calls["kind"] == "graph").to_numpy(bool)[column(pieces, "launch")]
 
 
-def _ahead(pieces: pd.DataFrame) -> int:
-    """When the device began its work: before that it can only have worked off what was launched
-    before the recording.
+def first_work_ns(pieces: pd.DataFrame, limits: Limits) -> int:
+    """Return when the device began its work.
+
+    Before that it may have run what was launched before the recording.
     """
     busy = pieces[pieces["category"].isin(BUSY)]
-    amount = np.cumsum(column(busy, "dur"))
-    return int(column(busy, "ts")[np.searchsorted(amount, EARLY * amount[-1])]) if len(busy) else 0
+    if not len(busy):
+        return 0
+    done_ns = np.cumsum(column(busy, "dur"))
+    first = np.searchsorted(done_ns, limits.device_began * done_ns[-1])
+    return int(column(busy, "ts")[first])
 
 
-def _next_kernel(trace: Trace, unit: Unit, instant: int) -> str:
+def next_kernel_name(trace: Trace, unit: Unit, instant_ns: int) -> str:
+    """Return the name of the first kernel at or after an instant, "" where there is none."""
     kernels = rows_on(trace, "kernels", unit)
-    later = None if kernels is None else kernels[column(kernels, "ts") >= instant]
-    return (
-        ""
-        if later is None or not len(later)
-        else str(later.iloc[int(np.argmin(column(later, "ts")))]["name"])[:60]
+    if kernels is None:
+        return ""
+    later = kernels[column(kernels, "ts") >= instant_ns]
+    if not len(later):
+        return ""
+    first = later.iloc[int(np.argmin(column(later, "ts")))]
+    return str(first["name"])[:LONGEST_KERNEL_NAME]
+
+
+def start_up_verdict(idle: UnexplainedIdle) -> Verdict:
+    """Return the verdict on a trace of a start, which does not show the rest of the run."""
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=f"This trace mostly covers start-up: {percent(idle.start_up)} of its time",
+        explanation="The driver initializes, loads code, or allocates memory for the first time.",
+        caveat=(
+            "Record some steps after a warm-up: `schedule=torch.profiler.schedule(wait=5, warmup=2,"
+            " active=5)`."
+        ),
+        confidence=0.0,
     )
 
 
-def of_start(seen: Apart) -> Verdict:
-    """Most of the recorded time is start-up, which says nothing about the rest of the run."""
-    headline = f"This trace mostly covers start-up: {percent(seen.start_up)} of its time"
-    explanation = "The driver initializes, loads code, or allocates memory for the first time."
-    caveat = (
-        "Record some steps after a warm-up: `schedule=torch.profiler.schedule(wait=5, warmup=2,"
-        " active=5)`."
-    )
-    return Verdict("unknown", None, headline, explanation, caveat, 0.0)
+def verdict_without_findings(
+    budget: list[BudgetEntry], unit: Unit | None, confidence: VerdictConfidence, limits: Limits
+) -> Verdict:
+    """Return the verdict on a trace in which nothing recoverable is above its limit.
 
-
-def of_quiet_trace(ranks: list[ProcessBudget], unit: Unit | None, standing: Standing) -> Verdict:
-    """A recorded trace in which nothing recoverable is above its limit, or from which that cannot
-    be told.
+    Where the trace does not show what the device did, the verdict is unknown.
     """
-    shares = {
-        e.category: e.share
-        for one in ranks
-        if unit is not None and one.rank == unit.rank
-        for e in one.time_budget
-    }
+    shares = {entry.category: entry.share for entry in budget}
     if shares.get(COMPUTE_OR_HOST, 0.0) > 0.0:
-        headline = "No kernels in the trace, although kernels were launched"
-        caveat = (
-            "Record again with `ProfilerActivity.CUDA` and with permission to read the device's"
-            " counters."
-        )
-        return Verdict("unknown", None, headline, "What the device did is not known.", caveat, 0.0)
+        return kernels_missing_verdict()
     computing = shares.get(DEVICE_COMPUTE, 0.0)
     if unit is not None and unit.device == NO_DEVICE:
-        headline = (
-            f"No accelerator in the trace; operators compute on the CPU {percent(computing)} of the"
-            " time"
-        )
-        caveat = "To see what the rest is, sample the thread: `perfscope attach PID`."
-        return Verdict(
-            "unknown", None, headline, "The rest is calling operators, and Python.", caveat, 0.0
-        )
+        return cpu_trace_verdict(computing)
     headline = f"the device computes {percent(computing)} of the time"
-    if computing >= MOSTLY:
-        explanation = "Nothing recoverable is above its limit."
+    if computing >= limits.most_of_trace:
         return Verdict(
-            "healthy", None, f"Healthy: {headline}", explanation, None, standing.confidence
+            id="healthy",
+            cause=None,
+            headline=f"Healthy: {headline}",
+            explanation="Nothing recoverable is above its limit.",
+            caveat=None,
+            confidence=confidence.value,
         )
-    explanation = "No cause of the rest that the trace shows is large enough."
-    return Verdict("unknown", None, headline.capitalize(), explanation, None, 0.0)
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=headline.capitalize(),
+        explanation="No cause of the rest that the trace shows is large enough.",
+        caveat=None,
+        confidence=0.0,
+    )
 
 
-def with_unexplained(verdict: Verdict, seen: Apart | None) -> Verdict:
-    """The verdict with what it leaves unexplained, where that is much of the time; it is only as
-    sure as the rest is large.
+def kernels_missing_verdict() -> Verdict:
+    """Return the verdict on a trace with launches and without kernels."""
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline="No kernels in the trace, although kernels were launched",
+        explanation="What the device did is not known.",
+        caveat=(
+            "Record again with `ProfilerActivity.CUDA` and with permission to read the device's"
+            " counters."
+        ),
+        confidence=0.0,
+    )
+
+
+def cpu_trace_verdict(computing: float) -> Verdict:
+    """Return the verdict on a trace without an accelerator."""
+    share = percent(computing)
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=f"No accelerator in the trace; operators compute on the CPU {share} of the time",
+        explanation="The rest is calling operators, and Python.",
+        caveat="To see what the rest is, sample the thread: `perfscope attach PID`.",
+        confidence=0.0,
+    )
+
+
+def with_unexplained_idle(
+    verdict: Verdict, idle: UnexplainedIdle | None, limits: Limits
+) -> Verdict:
+    """Return the verdict with the idle time that it does not explain, where that is much.
+
+    The more is unexplained, the lower its confidence.
     """
-    if seen is None:
+    if idle is None:
         return verdict
-    said = ""
-    if seen.ahead >= WORTH_SAYING:
-        said += (
-            f" {percent(seen.ahead)} of the time lies before the device's first work, which was"
-            " launched already: it presumably ran what was launched before the recording."
-        )
-    if seen.held >= WORTH_SAYING:
-        before = f" before {seen.after}" if seen.after else ""
-        said += (
-            f" {percent(seen.held)} of the time it is idle although its next work is launched"
-            f" (longest {ms(seen.longest_ns)}{before}): {_why_held(seen)}"
-        )
-    if not said:
+    parts = [verdict.caveat] if verdict.caveat else []
+    unexplained = [
+        *unexplained_before_first(idle, limits),
+        *unexplained_while_held(idle, limits),
+    ]
+    if not unexplained:
         return verdict
-    explained = max(1.0 - seen.ahead - seen.held, 0.0)
-    caveat = f"{verdict.caveat or ''}{said}".strip()
+    explained = max(1.0 - idle.before_first - idle.held, 0.0)
     return msgspec.structs.replace(
-        verdict, caveat=caveat, confidence=round(verdict.confidence * explained, 3)
+        verdict,
+        caveat=" ".join([*parts, *unexplained]),
+        confidence=round(verdict.confidence * explained, 3),
     )
 
 
-def _why_held(seen: Apart) -> str:
-    """What the device does while its next work is launched and does not begin."""
-    if seen.in_graphs < MOSTLY * seen.held:
-        return (
-            "it waits for another stream or a peer, or runs what was not recorded, such as parts of"
-            " a graph."
+def unexplained_before_first(idle: UnexplainedIdle, limits: Limits) -> list[str]:
+    """Return a sentence on the time before the device's first work, where it is much."""
+    if idle.before_first < limits.unexplained_idle:
+        return []
+    return [
+        f"{percent(idle.before_first)} of the time is before the device's first work, which was"
+        " launched already: it presumably ran what was launched before the recording."
+    ]
+
+
+def unexplained_while_held(idle: UnexplainedIdle, limits: Limits) -> list[str]:
+    """Return a sentence on the idle time with launched work, where it is much."""
+    if idle.held < limits.unexplained_idle:
+        return []
+    before = f" before {idle.next_kernel}" if idle.next_kernel else ""
+    reason = (
+        "it waits for another stream or a peer, or runs what was not recorded, such as parts of a"
+        " graph."
+    )
+    if idle.in_graphs >= limits.most_of_trace * idle.held:
+        reason = (
+            f"for {percent(idle.in_graphs / idle.held)} of that the next work is part of a CUDA"
+            " graph, most of whose kernels are then not in the trace: the device presumably ran"
+            " them. To see them record one window without graphs."
         )
-    return (
-        f"for {percent(seen.in_graphs / seen.held)} of that the next work is part of a CUDA graph,"
-        " most of whose kernels are then not in the trace: the device presumably ran them. To see"
-        " them record one window without graphs."
-    )
+    return [
+        f"{percent(idle.held)} of the time it is idle although its next work is launched (longest"
+        f" {ms(idle.longest_ns)}{before}): {reason}"
+    ]

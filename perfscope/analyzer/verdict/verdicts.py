@@ -1,9 +1,11 @@
-"""The one sentence: what bounds the run, that nothing does, or why it cannot be told."""
+"""The verdict on a recording of perfscope's own: a finding, healthy, or unknown and what to do."""
+
+from dataclasses import dataclass
 
 import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import most_steps
-from perfscope.analyzer.budget.observed_budget import observed_budget
+from perfscope.analyzer.budget.observed_budget import ObservedBudget, observed_budget
 from perfscope.analyzer.categories import (
     CATEGORY,
     COMPUTE_OR_HOST,
@@ -13,7 +15,7 @@ from perfscope.analyzer.categories import (
     OTHER_IDLE,
     PEER_WAIT,
 )
-from perfscope.analyzer.counters.bound_by_counters import on_device
+from perfscope.analyzer.counters.bound_by_counters import computes_on_device
 from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.diagnosis import Finding, Verdict
 from perfscope.analyzer.limits import Limits
@@ -21,181 +23,244 @@ from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.run.steps import STEADY, steps
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.summary.run_budget import span_s
-from perfscope.analyzer.verdict.confidence import Standing
+from perfscope.analyzer.verdict.confidence import VerdictConfidence
 from perfscope.traces.trace import Trace
 
+FEW_STEPS = "Based on few steps; record longer for higher confidence."
+SHORTEST_RECORDING_S = 30.0
+STEPS_TO_RECORD = 25
+"""Steps of the longest duration that a longer recording should contain."""
+SHOWN_SHARE = 0.01
+"""Categories of the main thread with less than this share are not listed."""
 
-def of_finding(finding: Finding, standing: Standing, unstepped: str = "") -> Verdict:
-    """The finding with the largest loss, and what keeps it from being sure; `unstepped` is a
-    sentence of `without_steps`.
+
+@dataclass(frozen=True)
+class StepShares:
+    """Mean step of the critical rank in ns, and shares of it.
+
+    `between_calls` is the time between calls of a server in which a busy host cannot be
+    distinguished from one that waits.
     """
-    reservations = [finding.caveat or ""]
-    if standing.rival is not None:
-        reservations.append(
-            f"{standing.rival} costs about as much, so the order of the two is uncertain."
+
+    step_ns: float
+    computing: float
+    idle: float
+    communicating: float
+    between_calls: float
+    input_wait_ns: float
+    serves: bool
+    has_device_time: bool
+
+
+def finding_verdict(
+    finding: Finding, confidence: VerdictConfidence, steps_caveat: str = ""
+) -> Verdict:
+    """Return the verdict that is the most expensive finding, with what limits its confidence."""
+    caveats = [finding.caveat or ""]
+    if confidence.rival is not None:
+        caveats.append(
+            f"{confidence.rival} costs about as much, so the order of the two is uncertain."
         )
-    if standing.few:
-        reservations.append("Based on few steps; record longer for higher confidence.")
-    caveat = " ".join(filter(None, [*reservations, unstepped])) or None
+    if confidence.has_few_steps:
+        caveats.append(FEW_STEPS)
+    caveats.append(steps_caveat)
     return Verdict(
-        finding.id,
-        finding.cause,
-        finding.headline,
-        finding.explanation,
-        caveat,
-        standing.confidence,
+        id=finding.id,
+        cause=finding.cause,
+        headline=finding.headline,
+        explanation=finding.explanation,
+        caveat=" ".join(filter(None, caveats)) or None,
+        confidence=confidence.value,
     )
 
 
-def without_steps(trace: Trace, limits: Limits) -> str:
-    """What a verdict says that rests on no steps; "" where there are enough, and where it was asked
-    not to look for any.
+def caveat_without_steps(trace: Trace, limits: Limits) -> str:
+    """Return the caveat of a verdict that rests on too few steps, "" where there are enough.
+
+    Without the probe no steps are expected, and there is no caveat.
     """
-    seen = most_steps(trace)
-    if seen >= limits.fewest_steps or any(
-        one.name == "probe" and one.status == "off" for one in manifest(trace).sources
-    ):
+    count = most_steps(trace)
+    sources = manifest(trace).sources
+    probe_is_off = any(source.name == "probe" and source.status == "off" for source in sources)
+    if count >= limits.fewest_steps or probe_is_off:
         return ""
     if len(trace.fact(steps)):
-        return f"Based on {seen} steady steps; record longer for higher confidence."
+        return f"Based on {count} steady steps; record longer for higher confidence."
     return "No complete step was recorded: this describes the recording as a whole."
 
 
-def healthy(
+def verdict_without_losses(
     trace: Trace,
     limits: Limits,
-    rows: pd.DataFrame | None,
-    standing: Standing,
+    rows: pd.DataFrame,
+    confidence: VerdictConfidence,
     hidden: list[Finding],
 ) -> Verdict:
-    """Nothing recoverable is above its limit."""
-    assert rows is not None
-    step = float(rows["dur"].mean())
-    between = between_calls(rows)
-    computing = (
-        float((rows[COMPUTE_OR_HOST] + rows[DEVICE_COMPUTE]).sum() / rows["dur"].sum()) - between
-    )
-    idle = float(rows[OTHER_IDLE].sum() / rows["dur"].sum())
-    serving = bool((rows["phase"] == "inference").all())
+    """Return the verdict where no finding costs enough.
+
+    It is healthy, but where a finding without a known loss (`hidden`) may explain the run, or where
+    the thread waits for something that was not timed.
+    """
+    shares = step_shares(rows)
     if hidden:
         return Verdict(
-            "unknown",
-            None,
-            "No certain bottleneck",
-            f"{hidden[0].headline}. {hidden[0].explanation}",
-            hidden[0].caveat,
-            0.0,
+            id="unknown",
+            cause=None,
+            headline="No certain bottleneck",
+            explanation=f"{hidden[0].headline}. {hidden[0].explanation}",
+            caveat=hidden[0].caveat,
+            confidence=0.0,
         )
-    if not serving and idle >= limits.explains and not on_device(trace, trace.fact(device_use)):
-        return waiting_for_unknown(trace, step, idle)
-    busy = "compute" if rows[DEVICE_COMPUTE].any() else CATEGORY[COMPUTE_OR_HOST].label
-    doing, share = (
-        (busy, computing) if not serving or idle < 0.5 else ("waiting for requests", idle)
+    waits = not shares.serves and shares.idle >= limits.explains
+    if waits and not computes_on_device(trace, trace.fact(device_use)):
+        return untimed_wait_verdict(trace, shares)
+    return healthy_verdict(shares, limits, confidence)
+
+
+def step_shares(rows: pd.DataFrame) -> StepShares:
+    """Return how the steady steps divide."""
+    whole_ns = float(rows["dur"].sum())
+    between_calls = share_between_calls(rows)
+    computing_ns = float((rows[COMPUTE_OR_HOST] + rows[DEVICE_COMPUTE]).sum())
+    communicating_ns = float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).sum())
+    return StepShares(
+        step_ns=float(rows["dur"].mean()),
+        computing=computing_ns / whole_ns - between_calls,
+        idle=float(rows[OTHER_IDLE].sum()) / whole_ns,
+        communicating=communicating_ns / whole_ns,
+        between_calls=between_calls,
+        input_wait_ns=float(rows[INPUT_WAIT].mean()),
+        serves=bool((rows["phase"] == "inference").all()),
+        has_device_time=bool(rows[DEVICE_COMPUTE].any()),
     )
-    what = "call" if serving else "step"
-    talking = float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).sum() / rows["dur"].sum())
-    parts = [f"{percent(share)} {doing}"]
-    if talking >= limits.input_share:
-        parts.append(f"{percent(talking)} communication between ranks")
-    if between >= limits.input_share:
-        parts.append(
-            f"{percent(between)} between calls, where a busy host cannot be distinguished from one"
-            " that waits"
-        )
-    explanation = f"A {what} takes {ms(step)}: {', '.join(parts)}."
-    caveat = None if serving else "More loader workers would not make it faster."
-    waits = float(rows[INPUT_WAIT].mean())
-    if waits >= limits.input_share * step:
-        caveat = (
-            f"{ms(waits)} per step go into receiving batches; only larger batches amortize this."
-        )
-    headline = (
-        f"Healthy: nothing recoverable costs {percent(limits.input_share)} of a {what} or more"
-    )
-    return Verdict("healthy", None, headline, explanation, caveat, standing.confidence)
 
 
-def between_calls(rows: pd.DataFrame) -> float:
-    """Share of the time of calls that lies between them, as far as nothing tells whether the host
-    was busy there.
+def share_between_calls(rows: pd.DataFrame) -> float:
+    """Return the share of the time between calls in which a busy host cannot be distinguished.
 
-    0 without a window of torch's profiler, which alone tells what computes in the calls; nor in
-    training.
+    It is 0 in training, and without a window of torch's profiler: only that shows what computes in
+    the calls.
     """
     if not (rows["phase"] == "inference").all() or not rows[DEVICE_COMPUTE].any():
         return 0.0
     return float(rows[COMPUTE_OR_HOST].sum() / rows["dur"].sum())
 
 
-def waiting_for_unknown(trace: Trace, step_ns: float, idle: float) -> Verdict:
-    """A loop that mostly waits for what nothing times: a sleep, a service, another process (or, on
-    a device, for it).
-    """
-    explanation = (
-        f"Each step takes {ms(step_ns)}. The thread waits for something perfscope does not time"
-        " (not the loader, a checkpoint or a copy)."
-    )
-    shown = (
-        "Its stack samples show where: `perfscope ui`."
-        if table(trace, "stacks") is not None
-        else None
-    )
+def healthy_verdict(shares: StepShares, limits: Limits, confidence: VerdictConfidence) -> Verdict:
+    """Return the verdict that nothing recoverable is above its limit."""
+    unit = "call" if shares.serves else "step"
+    caveat = None if shares.serves else "More loader workers would not make it faster."
+    if shares.input_wait_ns >= limits.input_share * shares.step_ns:
+        caveat = (
+            f"{ms(shares.input_wait_ns)} per step go into receiving batches; only larger batches"
+            " amortize this."
+        )
+    limit = percent(limits.input_share)
     return Verdict(
-        "unknown",
-        None,
-        f"The training thread waits {percent(idle)} of each step",
-        explanation,
-        shown,
-        0.0,
+        id="healthy",
+        cause=None,
+        headline=f"Healthy: nothing recoverable costs {limit} of a {unit} or more",
+        explanation=f"A {unit} takes {ms(shares.step_ns)}: {', '.join(parts_of(shares, limits))}.",
+        caveat=caveat,
+        confidence=confidence.value,
     )
 
 
-def unknown(trace: Trace, reason: str) -> Verdict:
-    """The evidence does not carry a verdict: how much there was, and what to do."""
+def parts_of(shares: StepShares, limits: Limits) -> list[str]:
+    """Return what a step consists of, as text with shares."""
+    busy = "compute" if shares.has_device_time else CATEGORY[COMPUTE_OR_HOST].label
+    parts = [f"{percent(shares.computing)} {busy}"]
+    if shares.serves and shares.idle >= 0.5:
+        parts = [f"{percent(shares.idle)} waiting for requests"]
+    if shares.communicating >= limits.input_share:
+        parts.append(f"{percent(shares.communicating)} communication between ranks")
+    if shares.between_calls >= limits.input_share:
+        parts.append(
+            f"{percent(shares.between_calls)} between calls, where a busy host cannot be"
+            " distinguished from one that waits"
+        )
+    return parts
+
+
+def untimed_wait_verdict(trace: Trace, shares: StepShares) -> Verdict:
+    """Return the verdict on a loop that mostly waits for something that was not timed.
+
+    That may be a sleep, a service, another process or, with a device, the device.
+    """
+    has_stacks = table(trace, "stacks") is not None
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=f"The training thread waits {percent(shares.idle)} of each step",
+        explanation=(
+            f"Each step takes {ms(shares.step_ns)}. The thread waits for something perfscope does"
+            " not time (not the loader, a checkpoint or a copy)."
+        ),
+        caveat="Its stack samples show where: `perfscope ui`." if has_stacks else None,
+        confidence=0.0,
+    )
+
+
+def unknown_verdict(trace: Trace, reason: str) -> Verdict:
+    """Return the verdict where the evidence is insufficient: how much there was, what to do."""
     frame = trace.fact(steps)
     frame = frame[frame["phase"].isin((*STEADY, "warmup"))]
-    span = span_s(trace)
     if len(frame):
-        most = frame.groupby("process").size().max()
-        longest = float(frame["dur"].max())
-        wanted = max(30.0, 2.0 * span, 25.0 * longest / 1e9)
-        headline = f"Too few steps: {plural(float(most), 'step')} in {digits(span)} s"
-        explanation = (
-            f"The longest step took {ms(longest)}. Record longer: `--max-duration {wanted:.0f}`."
-        )
-        return Verdict("unknown", None, headline, explanation, None, 0.0)
-    seen = trace.fact(observed_budget)
+        return too_few_steps_verdict(frame, span_s(trace))
     if table(trace, "ranges") is None and table(trace, "loader") is None:
-        entered = manifest(trace).depth != "observe"
-        headline = (
-            "No step was recorded: no optimizer, loader or module call"
-            if entered
-            else "No steps: the process was observed from outside only"
-        )
-        explanation = ""
-        if seen is not None:
-            shares = sorted(seen.shares.items(), key=lambda item: -item[1])
-            parts = ", ".join(
-                f"{CATEGORY[name].label} {percent(share)}"
-                for name, share in shares
-                if share >= 0.01
-            )
-            explanation = f"The main thread: {parts}. None of it is clearly wasted."
-        why = manifest(trace).depth_reason
-        return Verdict(
-            "unknown",
-            None,
-            headline,
-            explanation,
-            f"Could not attach the probe: {why}" if why else None,
-            0.0,
-        )
-    where = f" in {digits(span)} s" if span > 0 else ""
+        return unobserved_steps_verdict(trace, trace.fact(observed_budget))
+    span = span_s(trace)
+    duration = f" in {digits(span)} s" if span > 0 else ""
     return Verdict(
-        "unknown",
-        None,
-        f"No complete step was recorded{where}",
-        f"{reason[:1].upper()}{reason[1:]}: no optimizer step, loader or module call repeated.",
-        "If its steps are long, record longer: `--max-duration`.",
-        0.0,
+        id="unknown",
+        cause=None,
+        headline=f"No complete step was recorded{duration}",
+        explanation=(
+            f"{reason[:1].upper()}{reason[1:]}: no optimizer step, loader or module call repeated."
+        ),
+        caveat="If its steps are long, record longer: `--max-duration`.",
+        confidence=0.0,
+    )
+
+
+def too_few_steps_verdict(frame: pd.DataFrame, recorded_s: float) -> Verdict:
+    """Return the verdict on a recording with too few steps, and how long to record."""
+    count = float(frame.groupby("process").size().max())
+    longest_ns = float(frame["dur"].max())
+    wanted_s = max(SHORTEST_RECORDING_S, 2.0 * recorded_s, STEPS_TO_RECORD * longest_ns / 1e9)
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=f"Too few steps: {plural(count, 'step')} in {digits(recorded_s)} s",
+        explanation=(
+            f"The longest step took {ms(longest_ns)}. Record longer: `--max-duration"
+            f" {wanted_s:.0f}`."
+        ),
+        caveat=None,
+        confidence=0.0,
+    )
+
+
+def unobserved_steps_verdict(trace: Trace, seen: ObservedBudget | None) -> Verdict:
+    """Return the verdict on a recording without any call that marks a step."""
+    headline = "No steps: the process was observed from outside only"
+    if manifest(trace).depth != "observe":
+        headline = "No step was recorded: no optimizer, loader or module call"
+    explanation = ""
+    if seen is not None:
+        ordered = sorted(seen.shares.items(), key=lambda item: -item[1])
+        parts = ", ".join(
+            f"{CATEGORY[category].label} {percent(share)}"
+            for category, share in ordered
+            if share >= SHOWN_SHARE
+        )
+        explanation = f"The main thread: {parts}. None of it is clearly wasted."
+    reason = manifest(trace).depth_reason
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=headline,
+        explanation=explanation,
+        caveat=f"Could not attach the probe: {reason}" if reason else None,
+        confidence=0.0,
     )

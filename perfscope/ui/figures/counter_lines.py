@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from perfscope.analyzer.devices.job_phases import Marks
+from perfscope.analyzer.devices.job_phases import JobPhases
 from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 
@@ -47,7 +47,7 @@ def counter_lines(
     lines: list[Line],
     unit: str,
     span_s: tuple[float, float],
-    marks: Marks,
+    phases: JobPhases,
     *,
     limit: float | None = None,
     limit_name: str = "",
@@ -59,7 +59,7 @@ def counter_lines(
     top = max(
         [float(np.nanmax(one.value)) for one in lines if len(one.value)] + [limit or 0.0, 1e-9]
     )
-    for begin, end, what in marks.stretches:
+    for begin, end, what in phases.stretches:
         colour = LIGHT.category[SHADED.get(what, "other-idle")]
         fig.add_vrect(
             x0=begin / 1e9,
@@ -69,8 +69,8 @@ def counter_lines(
             line_width=0,
             layer="below",
         )
-    if len(marks.steps) <= MOST_STEPS:
-        at_s = [one / 1e9 for one in marks.steps]
+    if len(phases.steps) <= MOST_STEPS:
+        at_s = [one / 1e9 for one in phases.steps]
         ticks = {"symbol": "line-ns", "size": 5, "line": {"width": 1, "color": LIGHT.muted}}
         fig.add_scatter(
             x=at_s,

@@ -4,7 +4,7 @@ below; fuller links are darker.
 
 import plotly.graph_objects as go
 
-from perfscope.analyzer.devices.link_map import DEVICE, NODE, PORT, SWITCH, Knot, LinkMap
+from perfscope.analyzer.devices.link_map import DEVICE, NODE, PORT, SWITCH, LinkEndpoint, LinkMap
 from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LIGHT
 
@@ -53,7 +53,7 @@ def link_map(of: LinkMap) -> go.Figure:
     return fig
 
 
-def ends(fig: go.Figure, own: list[Knot], places: dict[str, tuple[float, float]]) -> None:
+def ends(fig: go.Figure, own: list[LinkEndpoint], places: dict[str, tuple[float, float]]) -> None:
     """The ends of links that are alike; devices that the job does not use are grey."""
     if not own:
         return
@@ -76,7 +76,7 @@ def ends(fig: go.Figure, own: list[Knot], places: dict[str, tuple[float, float]]
     )
 
 
-def placed(knots: list[Knot]) -> dict[str, tuple[float, float]]:
+def placed(knots: list[LinkEndpoint]) -> dict[str, tuple[float, float]]:
     """Each kind in its own row, spread evenly over the same width."""
     found = {}
     for kind, height in HEIGHTS.items():

@@ -8,7 +8,7 @@ import pandas as pd
 
 from perfscope.analyzer.communication.arrival_spread import arrival_spread
 from perfscope.analyzer.communication.collective_links import collective_links
-from perfscope.analyzer.communication.collectives_on_links import CONVENTION, gigabytes
+from perfscope.analyzer.communication.collectives_on_links import CONVENTION, gigabytes_per_s
 from perfscope.analyzer.communication.communication_table import communication_table
 from perfscope.analyzer.communication.overlap import overlap
 from perfscope.analyzer.number_text import ms, percent
@@ -122,7 +122,7 @@ def with_rates(own: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:
 def bandwidth(row: dict[Any, Any] | None) -> str:
     if row is None or row["bus_bytes_per_s"] != row["bus_bytes_per_s"]:
         return "not known"
-    return ("at least " if row["at_least"] else "") + gigabytes(row["bus_bytes_per_s"])
+    return ("at least " if row["at_least"] else "") + gigabytes_per_s(row["bus_bytes_per_s"])
 
 
 def peak(row: dict[Any, Any] | None) -> str:
@@ -130,6 +130,6 @@ def peak(row: dict[Any, Any] | None) -> str:
         return "not known"
     return (
         ("at most " if row["peak_at_most"] else "")
-        + gigabytes(row["peak_bytes_per_s"])
+        + gigabytes_per_s(row["peak_bytes_per_s"])
         + f", {row['technology']}"
     )

@@ -10,10 +10,10 @@ import pandas as pd
 
 from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.counters.link_use import link_use
-from perfscope.analyzer.counters.lost_devices import losses
-from perfscope.analyzer.counters.series import device_series, gaps_of
+from perfscope.analyzer.counters.lost_devices import device_losses
+from perfscope.analyzer.counters.series import device_series, gaps_of_device
 from perfscope.analyzer.devices.energy import DeviceEnergy, energy, energy_windows
-from perfscope.analyzer.devices.job_phases import Marks, marks
+from perfscope.analyzer.devices.job_phases import JobPhases, job_phases
 from perfscope.analyzer.devices.link_map import link_maps
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.traces.trace import Trace
@@ -150,7 +150,7 @@ def devices(trace: Trace) -> list[Section | Table]:
     uses = trace.fact(all_devices)
     if not uses or not trace.has("device_counters"):
         return []
-    told = trace.fact(marks)
+    told = trace.fact(job_phases)
     several = len({one.host for one in uses}) > 1
     shown = trace.fact(device_use) or uses
     charts = [
@@ -168,7 +168,7 @@ def devices(trace: Trace) -> list[Section | Table]:
 
 
 def drawn(
-    trace: Trace, chart: Chart, uses: list[DeviceUse], told: Marks, several: bool
+    trace: Trace, chart: Chart, uses: list[DeviceUse], told: JobPhases, several: bool
 ) -> Section | None:
     """One chart, None where no device has the counter."""
     series = trace.fact(device_series)
@@ -182,7 +182,9 @@ def drawn(
         if len(own):
             largest = own.groupby("ts")["value"].max() * chart.scale
             broken = pd.Series(
-                np.nan, [begin for begin, _ in gaps_of(trace, use.host, use.device)], np.float64
+                np.nan,
+                [begin for begin, _ in gaps_of_device(trace, use.host, use.device)],
+                np.float64,
             )
             largest = pd.concat([largest, broken]).sort_index()
             at = largest.index.to_numpy(np.int64) / 1e9
@@ -212,7 +214,7 @@ def limit_of(trace: Trace, chart: Chart, uses: list[DeviceUse]) -> float | None:
 def of_devices(trace: Trace, uses: list[DeviceUse], several: bool) -> Table:
     """A row a device."""
     joules = {(one.use.host, one.use.device): one for one in trace.fact(energy)}
-    lost = [one.use for one in trace.fact(losses)]
+    lost = [one.use for one in trace.fact(device_losses)]
     rows = pd.DataFrame([row(one, several, joules.get((one.host, one.device))) for one in uses])
     rows["device"] += ["" if all(one is not use for one in lost) else ", lost" for use in uses]
     note = (
@@ -275,7 +277,7 @@ def in_joules(value: float | None) -> str:
     return "not known" if value is None else f"{digits(value)} J"
 
 
-def of_energy(trace: Trace, told: Marks, several: bool) -> list[Section]:
+def of_energy(trace: Trace, told: JobPhases, several: bool) -> list[Section]:
     """Joules a step over time, a point for each second or more of whole steps."""
     rows = trace.fact(energy_windows)
     rows = rows[rows["energy_j_per_step"].notna()] if len(rows) else rows

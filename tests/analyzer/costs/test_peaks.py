@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from perfscope.analyzer.hardware.device_products import device_peaks, devices
+from perfscope.analyzer.hardware.device_products import device_peaks, device_products
 from perfscope.analyzer.hardware.peaks import Peaks
 
 GB = 10**9
@@ -62,9 +62,9 @@ def test_float32_products_may_run_in_tf32_and_halves_compute_elsewhere_in_float3
 
 
 def test_every_line_has_its_sources_and_only_one_fits_a_name() -> None:
-    for one in devices():
+    for one in device_products():
         assert one.sources and one.memory_gb_per_s > 0 and one.tera_per_s
-        others = [two for two in devices() if two is not one]
+        others = [two for two in device_products() if two is not one]
         names = [
             pattern.replace("?", "") for pattern in one.called if not re.search(r"[\\(\[]", pattern)
         ]

@@ -25,7 +25,7 @@ USE_WORKERS = Advice(
     "use loader workers instead of none",
     "workers-can-run",
     "Fetches need little CPU, or the cores have room for workers that make a step 15 % faster;"
-    " without recorded fetches: the job may use at least 2 cores.",
+    " without recorded fetches: there are no workers, and not only one core.",
 )
 ADVICE = (USE_WORKERS,)
 

@@ -1,0 +1,193 @@
+"""The division of each step into the categories of the time budget, which sum to it exactly.
+
+Checkpoints, waits for the loader, copies and garbage collections are times of calls. Samples divide
+the rest by shares: waits for the GIL, waits for data or requests between steps, idle time. A
+profiling window divides what remains into computing, communication and dispatch.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.budget.compute_shares import ComputeShares
+from perfscope.analyzer.budget.step_evidence import StepEvidence
+from perfscope.analyzer.categories import (
+    CATEGORY_IDS,
+    CHECKPOINT,
+    COMPUTE_OR_HOST,
+    DEVICE_COMPUTE,
+    EXPOSED_COMMUNICATION,
+    EXPOSED_COPY,
+    HOST_BOUND,
+    INPUT_WAIT,
+    OTHER_IDLE,
+)
+from perfscope.analyzer.run.sample_shares import Shares, at_most
+from perfscope.analyzer.run.table_access import column
+from perfscope.traces.intervals import Ints
+
+
+@dataclass(frozen=True)
+class GapShares:
+    """Shares of the gaps in which the thread does not wait for data, by a profiling window.
+
+    It waits for collectives (`communication`) or calls operators (`operators`).
+    """
+
+    communication: float = 0.0
+    operators: float = 0.0
+
+
+@dataclass(frozen=True)
+class SampledParts:
+    """What samples show of each step, ns: waits for the GIL, waits for data in gaps, idle time."""
+
+    gil_torch: Ints
+    gil_input: Ints
+    gil_gap: Ints
+    gil_other: Ints
+    gap_input: Ints
+    gap_idle: Ints
+    other_idle: Ints
+
+    @property
+    def gil(self) -> Ints:
+        """All waits for the GIL."""
+        return self.gil_torch + self.gil_other + self.gil_gap + self.gil_input
+
+
+def divide_steps(evidence: StepEvidence) -> pd.DataFrame:
+    """Return the steps with a column of ns for each category, and `gc` and `gil`.
+
+    `gc` and `gil` are parts of host-bound.
+    """
+    amounts, dur = evidence.amounts, column(evidence.steps, "dur")
+    gap_shares = gap_shares_of(evidence)
+    parts = sampled_parts(evidence, gap_shares)
+    budget = {
+        CHECKPOINT: amounts.checkpoint,
+        INPUT_WAIT: amounts.input_wait - parts.gil_input + parts.gap_input,
+        EXPOSED_COPY: amounts.exposed_copy,
+        HOST_BOUND: amounts.gc + parts.gil,
+        OTHER_IDLE: parts.other_idle + parts.gap_idle,
+    }
+    budget[COMPUTE_OR_HOST] = dur - np.sum(list(budget.values()), axis=0)
+    assert (budget[COMPUTE_OR_HOST] >= 0).all(), "a step's categories exceed the step"
+    if evidence.window is not None:
+        divisible = budget[COMPUTE_OR_HOST] - indivisible_time(evidence, parts)
+        budget = divide_compute(evidence, budget, np.maximum(divisible, 0), gap_shares)
+    columns = dict.fromkeys(CATEGORY_IDS, np.zeros(len(dur), np.int64)) | budget
+    return evidence.steps.assign(**columns, gc=amounts.gc, gil=parts.gil)
+
+
+def sampled_parts(evidence: StepEvidence, gap_shares: GapShares) -> SampledParts:
+    """Return the parts of each step that samples of the thread's state show."""
+    amounts, shares = evidence.amounts, evidence.shares
+    # A training loop that waits outside torch calls is idle only where it sleeps or does I/O: a
+    # lock may be the end of torch's own parallel region.
+    sleeps = shares.other.sleeping + shares.other.io
+    idle = shares.other.waiting if evidence.serves else sleeps
+    gap_input, gap_idle = waits_in_gaps(evidence, gap_shares)
+    return SampledParts(
+        gil_torch=part_of(amounts.torch, shares.torch.gil),
+        gil_input=part_of(amounts.input_wait, shares.input.gil),
+        gil_gap=part_of(amounts.gap, shares.gap.gil),
+        gil_other=part_of(amounts.other, shares.other.gil),
+        gap_input=part_of(amounts.gap, gap_input),
+        gap_idle=part_of(amounts.gap, gap_idle),
+        other_idle=part_of(amounts.other, min(idle, 1.0 - shares.other.gil)),
+    )
+
+
+def gap_shares_of(evidence: StepEvidence) -> GapShares:
+    """Return what a profiling window shows of gaps, at most what samples leave room for."""
+    window, gap = evidence.window, evidence.shares.gap
+    in_gaps = float(evidence.amounts.gap.sum())
+    if window is None or evidence.serves or not in_gaps:
+        return GapShares()
+    in_gaps_and_other = in_gaps + float(evidence.amounts.other.sum())
+    communication = window.other_talks * in_gaps_and_other / in_gaps
+    # A thread that waits for the threads of an operator is in a lock, too.
+    busy = max(1.0 - gap.gil - gap.sleeping - gap.io, 0.0)
+    return GapShares(
+        communication=min(communication, gap.locked_at_most),
+        operators=min(window.other_calls, at_most(busy, gap.samples)),
+    )
+
+
+def waits_in_gaps(evidence: StepEvidence, gap_shares: GapShares) -> tuple[float, float]:
+    """Return the shares of the gaps that are input wait and idle time.
+
+    The loop loads batches where it runs the user's code, and waits for them where it waits for
+    anything but collectives or the threads of operators. Waits for requests are idle time.
+    """
+    gap: Shares = evidence.shares.gap
+    for_requests = gap.waiting if evidence.waits_for_requests else 0.0
+    running = max(1.0 - gap.gil - gap.waiting - gap.io, 0.0)
+    user_code = running * (evidence.user_code or 0.0)
+    loading = min(user_code, max(running - gap_shares.operators, 0.0))
+    in_operators = max(gap_shares.operators - running, 0.0)
+    waiting = max(gap.waiting - for_requests - gap_shares.communication - in_operators, 0.0)
+    idle = min(for_requests, 1.0 - gap.gil)
+    return min(waiting + gap.io + loading, 1.0 - gap.gil - idle), idle
+
+
+def indivisible_time(evidence: StepEvidence, parts: SampledParts) -> Ints:
+    """Return the compute-or-host time that a window does not divide: that between a server's calls.
+
+    There a busy host looks like one that waits for requests.
+    """
+    amounts = evidence.amounts
+    if not evidence.serves:
+        return np.zeros(len(amounts.other), np.int64)
+    sampled = parts.gil_other + parts.gil_gap + parts.other_idle + parts.gap_idle + parts.gap_input
+    return amounts.other + amounts.gap - sampled
+
+
+def divide_compute(
+    evidence: StepEvidence, budget: dict[str, Ints], divisible: Ints, gap_shares: GapShares
+) -> dict[str, Ints]:
+    """Return the budget with `divisible` ns of compute-or-host divided by what a window shows.
+
+    Operators compute or communicate; a thread that waits while no operator of its own computes is
+    idle; the rest is dispatch and Python, which is host-bound.
+    """
+    amounts, shares, window = evidence.amounts, evidence.shares, window_shares(evidence)
+    in_calls = part_of(amounts.torch, window.torch) + part_of(amounts.other, window.other)
+    in_gaps = part_of(amounts.gap, min(window.other, gap_shares.operators))
+    computes = np.minimum(in_calls + in_gaps, divisible)
+
+    in_torch = min(window.torch_talks, shares.torch.locked_at_most)
+    outside = part_of(amounts.other + amounts.gap, window.other_talks)
+    room_in_other = part_of(amounts.other, shares.other.locked_at_most)
+    room_in_gaps = part_of(amounts.gap, gap_shares.communication)
+    communicates = part_of(amounts.torch, in_torch) + np.minimum(
+        outside, room_in_other + room_in_gaps
+    )
+    communicates = np.minimum(communicates, divisible - computes)
+
+    left = divisible - computes - communicates
+    waits = max(shares.torch.waiting - window.torch - in_torch, 0.0)
+    idle = np.minimum(part_of(amounts.torch, waits), left)
+    return budget | {
+        DEVICE_COMPUTE: computes,
+        EXPOSED_COMMUNICATION: communicates,
+        OTHER_IDLE: budget[OTHER_IDLE] + idle,
+        HOST_BOUND: budget[HOST_BOUND] + left - idle,
+        COMPUTE_OR_HOST: budget[COMPUTE_OR_HOST] - divisible,
+    }
+
+
+def window_shares(evidence: StepEvidence) -> ComputeShares:
+    """Return what a window shows; of a server only what is inside its calls."""
+    assert evidence.window is not None
+    if evidence.serves:
+        return replace(evidence.window, other=0.0, other_talks=0.0)
+    return evidence.window
+
+
+def part_of(amount: Ints, share: float) -> Ints:
+    """Return a share of int64 ns, rounded down."""
+    part: Ints = np.floor(amount * max(share, 0.0)).astype(np.int64)
+    return part

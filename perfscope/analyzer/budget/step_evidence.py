@@ -1,0 +1,169 @@
+"""What is known of the steps of one process: calls, samples and profiling windows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.analyzer.budget.compute_shares import ComputeShares, compute_shares
+from perfscope.analyzer.budget.concatenated_threads import Lanes
+from perfscope.analyzer.run.batch_inference import pull_loop
+from perfscope.analyzer.run.cumulative_counters import grown_in
+from perfscope.analyzer.run.sample_shares import (
+    NOTHING_SAMPLED,
+    Shares,
+    state_shares,
+    user_code_share,
+    weights_by_core,
+)
+from perfscope.analyzer.run.steps import STEADY, steady
+from perfscope.analyzer.run.table_access import column, rows_of
+from perfscope.analyzer.run.thread_intervals import Zones, zones
+from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged
+from perfscope.traces.trace import Trace
+
+TABLES_READ = ("loader", "ranges", "copies", "thread_states", "stacks")
+
+
+@dataclass(frozen=True)
+class ZoneAmounts:
+    """The time of each step in each zone of its thread, exclusive, ns; they sum to the step."""
+
+    checkpoint: Ints
+    input_wait: Ints
+    exposed_copy: Ints
+    gc: Ints
+    gap: Ints
+    """Between the last torch call of a step and the first of the next, without a PyTorch loader."""
+    torch: Ints
+    """In calls of torch that nothing else in this list covers."""
+    other: Ints
+
+
+@dataclass(frozen=True)
+class ZoneShares:
+    """Shares of thread states in the samples within each zone; all 0 where nothing was sampled."""
+
+    input: Shares = NOTHING_SAMPLED
+    torch: Shares = NOTHING_SAMPLED
+    gap: Shares = NOTHING_SAMPLED
+    other: Shares = NOTHING_SAMPLED
+
+
+@dataclass(frozen=True)
+class StepEvidence:
+    """What the division of the steps of one process is based on.
+
+    Shares are measured on steady steps and applied to all steps.
+    """
+
+    steps: pd.DataFrame
+    amounts: ZoneAmounts
+    shares: ZoneShares
+    user_code: float | None
+    """The share of stack samples in gaps whose innermost frame is not torch's; None if unknown."""
+    window: ComputeShares | None
+    """What a profiling window shows of operators; None without a window."""
+    serves: bool
+    """Whether there are steps of inference."""
+    waits_for_requests: bool
+    """Whether waits in gaps are for requests, as in a server, and not for data."""
+
+
+def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEvidence:
+    """Return what the recording holds on these steps of one process."""
+    tables = {name: rows_of(trace, name, process) for name in TABLES_READ}
+    lanes = Lanes.of(column(steps, "tid"), [steps, *tables.values()])
+    laid_out = {name: lanes.laid_out(frame) for name, frame in tables.items()}
+    begin = column(steps, "ts") + (lanes.offsets(steps) if len(lanes.tids) > 1 else 0)
+    end = begin + column(steps, "dur") + column(steps, "cut")
+    thread = zones(
+        laid_out["loader"],
+        laid_out["ranges"],
+        laid_out["copies"],
+        int(begin.min()),
+        int(end.max()),
+    )
+    shares = ZoneShares()
+    states = laid_out["thread_states"]
+    if states is not None:
+        sampled = (steps["phase"].isin(STEADY) & ~steps["distorted"]).to_numpy(bool)
+        loop = merged((begin[sampled], end[sampled]))
+        shares = shares_by_zone(states, thread, loop, runnable_share(trace, process, steps))
+    has_gaps = bool(len(thread.gap[0]))
+    serves = bool((steps["phase"] == "inference").any())
+    return StepEvidence(
+        steps=steps,
+        amounts=amounts_by_zone(thread, begin, end, steps["phase"].to_numpy(str) == "eval"),
+        shares=shares,
+        user_code=user_code_share(laid_out["stacks"], thread.gap) if has_gaps else None,
+        window=trace.fact(compute_shares).get(process),
+        serves=serves,
+        waits_for_requests=serves and not pull_loop(trace, process, steps["tid"], thread.gap),
+    )
+
+
+def runnable_share(trace: Trace, process: int, steps: pd.DataFrame) -> float | None:
+    """Return the share of the steady steps in which the loop's thread was runnable.
+
+    It then had a core or waited for one. None where that was not read.
+    """
+    rows = steady(steps)
+    tids = rows["tid"].unique()
+    if len(tids) != 1:
+        return None
+    begin = column(rows, "ts")
+    loop = merged((begin, begin + column(rows, "dur") + column(rows, "cut")))
+    on_core = grown_in(trace, "cpu_ns", process, int(tids[0]), loop)
+    queued = grown_in(trace, "run_delay_ns", process, int(tids[0]), loop)
+    if on_core is None or queued is None:
+        return None
+    return (on_core + queued) / float((loop[1] - loop[0]).sum())
+
+
+def amounts_by_zone(
+    thread: Zones, begin: Ints, end: Ints, is_eval: NDArray[np.bool_]
+) -> ZoneAmounts:
+    """Return the time of each step in each zone, without the evaluation that interrupts it."""
+    evaluation = merged((begin[is_eval], end[is_eval]))
+    kinds = [
+        thread.checkpoint,
+        thread.input_wait,
+        thread.exposed_copy,
+        thread.gc,
+        thread.gap,
+        thread.torch,
+    ]
+    with_evaluation = exclusive(kinds, begin, end)
+    interrupted, *without = exclusive([evaluation, *kinds], begin, end)
+    amounts: list[Ints] = [
+        np.where(is_eval, inside_eval, outside_eval)
+        for inside_eval, outside_eval in zip(with_evaluation, without, strict=True)
+    ]
+    dur = end - begin - np.where(is_eval, 0, interrupted)
+    other = dur - np.sum(amounts, axis=0)
+    return ZoneAmounts(*amounts, other=other)
+
+
+def shares_by_zone(
+    states: pd.DataFrame, thread: Zones, loop: Spans, runnable: float | None
+) -> ZoneShares:
+    """Return the state shares of one thread within `loop`, by zone.
+
+    `runnable` is the share of the loop in which the thread was runnable (None: unknown).
+    """
+    ts, state = column(states, "ts"), states["state"].astype(str).to_numpy()
+    in_loop = inside(loop, ts)
+    weights = weights_by_core(state, in_loop, runnable)
+    known = merged(thread.checkpoint, thread.input_wait, thread.exposed_copy, thread.gc)
+    free = in_loop & ~inside(known, ts)
+    in_input = in_loop & inside(thread.input_wait, ts) & ~inside(thread.checkpoint, ts)
+    in_gap = free & inside(thread.gap, ts)
+    in_torch = free & ~in_gap & inside(thread.torch, ts)
+    return ZoneShares(
+        input=state_shares(state, in_input, weights),
+        torch=state_shares(state, in_torch, weights),
+        gap=state_shares(state, in_gap, weights),
+        other=state_shares(state, free & ~in_gap & ~in_torch, weights),
+    )

@@ -1,0 +1,75 @@
+"""Changes that reduce or hide communication, and what must hold before they are recommended."""
+
+from typing import Final
+
+import numpy as np
+
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.trace_case import Case, a_step, total
+from perfscope.analyzer.categories import DEVICE_COMPUTE
+from perfscope.analyzer.diagnosis import Action
+from perfscope.analyzer.number_text import megabytes, ms, plural
+from perfscope.analyzer.run.device_activity import rows_on
+from perfscope.analyzer.run.table_access import column
+from perfscope.analyzer.run.training_evidence import training_evidence
+
+GRADIENT_KINDS: Final = ("all_reduce", "reduce_scatter")
+FLOAT32_NAMES: Final = ("float", "c10::float", "float32")
+OVERLAP: Final = Advice(
+    id="overlap-communication",
+    text="overlap it with computation: DDP in buckets while backward runs, FSDP with prefetch",
+    precondition="computes-without-communicating",
+    holds_when="The device computes while nothing communicates.",
+)
+ACCUMULATE_GRADIENTS: Final = Advice(
+    id="accumulate-gradients",
+    text="exchange gradients once for several micro-batches",
+    precondition="exchanges-gradients",
+    holds_when="The process trains, and it runs all_reduce or reduce_scatter.",
+)
+COMPRESS_GRADIENTS: Final = Advice(
+    id="compress-gradients",
+    text="halve the bytes of gradients",
+    precondition="exchanges-float32-gradients",
+    holds_when="The process trains, and it runs all_reduce or reduce_scatter of float32.",
+)
+
+
+def overlap_actions(case: Case) -> list[Action]:
+    """Return the advice to overlap communication, where there is computation to overlap it with."""
+    computing_ns = total(case.of(DEVICE_COMPUTE))
+    per = "per step" if case.steps else "in total"
+    return OVERLAP.given(
+        computing_ns > 0,
+        f"{ms(a_step(case, computing_ns))} {per} of computation",
+        snippet="DistributedDataParallel(model, bucket_cap_mb=25, gradient_as_bucket_view=True)",
+    )
+
+
+def fewer_gradient_bytes(case: Case) -> list[Action]:
+    """Return the advice about gradients that fits the collectives of the rank."""
+    training = training_evidence(case.trace, case.unit.process)
+    rows = rows_on(case.trace, "collectives", case.unit)
+    if rows is None or not len(rows):
+        return []
+    gradients = rows[rows["kind"].isin(GRADIENT_KINDS)]
+    count = plural(float(len(gradients)), "collective")
+    accumulate = ACCUMULATE_GRADIENTS.given(
+        training.trains and len(gradients) > 0,
+        f"{count} of gradients; {training.text}",
+        snippet="with model.no_sync(): loss.backward()",
+    )
+    is_float32 = gradients["dtype"].astype(object).map(is_float32_name).to_numpy(bool)
+    sizes = column(gradients, "in_bytes")[is_float32]
+    moved = float(np.maximum(sizes, 0).sum())
+    compress = COMPRESS_GRADIENTS.given(
+        training.trains and bool(is_float32.any()),
+        f"{megabytes(moved)} of float32 in {plural(float(is_float32.sum()), 'collective')}",
+        snippet="model.register_comm_hook(None, default_hooks.bf16_compress_hook)",
+    )
+    return [*accumulate, *compress]
+
+
+def is_float32_name(dtype: object) -> bool:
+    """Return whether a recorded element type is float32."""
+    return isinstance(dtype, str) and dtype.lower() in FLOAT32_NAMES
