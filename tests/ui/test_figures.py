@@ -20,7 +20,9 @@ from tests.ui.runs import MS, input_bound
 
 
 def tree(*stacks: str) -> list[Node]:
-    return stack_nodes(pd.DataFrame({"stack": list(stacks), "weight_ns": [1_000_000_000] * len(stacks)}))
+    return stack_nodes(
+        pd.DataFrame({"stack": list(stacks), "weight_ns": [1_000_000_000] * len(stacks)})
+    )
 
 
 def test_the_budget_of_many_steps_is_drawn_as_means_of_neighbours_and_loses_none() -> None:

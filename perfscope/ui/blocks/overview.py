@@ -2,7 +2,7 @@
 change, what is unknown.
 """
 
-from perfscope.analyzer.budget.longest_interval import Stretch, longest_stretch
+from perfscope.analyzer.budget.longest_interval import StepInterval, longest_stretch
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Speedup
 from perfscope.analyzer.number_text import digits, ms
@@ -75,7 +75,7 @@ def who(trace: Trace, diagnosis: Diagnosis) -> str:
     )
 
 
-def verdict(diagnosis: Diagnosis, stretches: dict[str, Stretch]) -> str:
+def verdict(diagnosis: Diagnosis, stretches: dict[str, StepInterval]) -> str:
     """The largest thing on the page."""
     rest = " ".join(filter(None, [diagnosis.verdict.explanation, diagnosis.verdict.caveat]))
     top = (
@@ -129,7 +129,7 @@ def predicted(speedup: Speedup | None) -> str:
     )
 
 
-def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch], chart: str) -> str:
+def budget(diagnosis: Diagnosis, stretches: dict[str, StepInterval], chart: str) -> str:
     """Where a step goes, as one bar; a part opens the timeline on the step where it was longest."""
     parts = sorted(
         (one for one in diagnosis.time_budget if one.share >= SMALLEST_SHARE),
@@ -154,7 +154,7 @@ def budget(diagnosis: Diagnosis, stretches: dict[str, Stretch], chart: str) -> s
     )
 
 
-def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) -> str:
+def bar_part(part: BudgetEntry, mean_ms: float | None, longest: StepInterval | None) -> str:
     mark = part.category
     full = f"{label(part.category)} {time_of(part, mean_ms)}"
     words = (
