@@ -12,8 +12,8 @@ class Limits:
     # Steps of ranks that step together differ by a few percent by chance: a rank within 5 % of the
     # slowest is as slow.
     as_slow_as_slowest: float = 0.95
-    # From here on a bootstrap over steps is reliable; below it confidence is lower (TraceML requires
-    # 20 steps for a critical finding).
+    # From here on a bootstrap over steps is reliable; below it confidence is lower (TraceML
+    # requires 20 steps for a critical finding).
     enough_steps: int = 20
     # XProf calls 5 % of the step moderately input-bound, TensorBoard's plugin advises from 5 % on.
     input_share: float = 0.05
@@ -44,8 +44,8 @@ class Limits:
     # bottleneck.
     ordinary_handover_ns: float = 1.5e6
     least_handover_ns: float = 0.3e6
-    # A batch that needs less CPU time contains no decoding (one small JPEG takes about as long): the
-    # time goes into calling the dataset for each sample, and into stacking them.
+    # A batch that needs less CPU time contains no decoding (one small JPEG takes about as long):
+    # the time goes into calling the dataset for each sample, and into stacking them.
     light_batch_ns: float = 1e6
     # Workers are planned for this share of the consumer's time, so that a slow batch does not stall
     # it: at nine tenths of its rate a queue waits little, at ten tenths without bound.
@@ -57,8 +57,8 @@ class Limits:
     warmer: float = 0.1
     most_warmer: float = 0.25
     # A loop that often loses its core within a step finds caches that others used: without that the
-    # same steps took 3 to 10 % (a model of 1 MB) and 28 to 39 % (24 MB) less time where the loop had
-    # waited for 60 to 73 % of its time (docs/measured.md). These are the likely and the largest
+    # same steps took 3 to 10 % (a model of 1 MB) and 28 to 39 % (24 MB) less time where the loop
+    # had waited for 60 to 73 % of its time (docs/measured.md). These are the likely and the largest
     # reduction, as shares of the time off its core.
     interrupted: float = 0.3
     most_interrupted: float = 0.55
@@ -82,8 +82,8 @@ class Limits:
     # The machine is full when less than this share of the usable cores is left (scheduling never
     # reaches all of it).
     idle_share: float = 0.10
-    # Linux counts a throttled period only when the quota was spent; below this share of the time the
-    # quota is not the limit.
+    # Linux counts a throttled period only when the quota was spent; below this share of the time
+    # the quota is not the limit.
     throttled_share: float = 0.05
     # Growth below this (bytes of a process over the recording) is allocator noise; four processes
     # that train and load took 27 MB together in the first 15 s after attaching, then no more.
@@ -131,18 +131,18 @@ class Limits:
     impossible_link: float = 1.1
     # A measured rate this far above its roof is not explained by timer and data-sheet rounding.
     above_roof: float = 1.05
-    # FLOP per byte up to which every machine waits for memory, and from which on none does for types
-    # of 16 bits and more: ridge points of CPUs are between about 3 and 50, those of the accelerators
-    # in device_peaks.json between 9 and 420.
+    # FLOP per byte up to which every machine waits for memory, and from which on none does for
+    # types of 16 bits and more: ridge points of CPUs are between about 3 and 50, those of the
+    # accelerators in device_peaks.json between 9 and 420.
     surely_memory: float = 1.0
     surely_compute: float = 500.0
     surely_compute_on_a_cpu: float = 50.0
-    # Without a measured roof memory counts as the limit of a call on a CPU only beyond the size of a
-    # core's own caches (1 to 2 MB on servers, up to 16 MB on laptops).
+    # Without a measured roof memory counts as the limit of a call on a CPU only beyond the size of
+    # a core's own caches (1 to 2 MB on servers, up to 16 MB on laptops).
     beyond_caches_bytes: float = 16e6
-    # The share of a roof that well-tuned code reaches: the best published products in 16 bits are at
-    # 54 % (MI300X) to 83 % (H100) of the data sheet; products of some hundred rows reach two thirds
-    # of a roof that was measured with large ones. Time beyond that can be saved.
+    # The share of a roof that well-tuned code reaches: the best published products in 16 bits are
+    # at 54 % (MI300X) to 83 % (H100) of the data sheet; products of some hundred rows reach two
+    # thirds of a roof that was measured with large ones. Time beyond that can be saved.
     reached_of_data_sheet: float = 0.5
     reached_of_measured: float = 0.6
     # A call that reaches less than this share of it is not limited by its roof but by latency, too
