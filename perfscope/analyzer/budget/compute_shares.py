@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.cpu_work import call_spans, cpu_kinds
-from perfscope.analyzer.budget.idle_stretches import busiest_tid
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, of_category, rows_of, table, uses_device
-from perfscope.analyzer.run.thread_intervals import spans_of
+from perfscope.analyzer.run.thread_intervals import busiest_tid, spans_of
 from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.traces.intervals import Ints, Spans, exclusive, merged
 from perfscope.traces.trace import Trace

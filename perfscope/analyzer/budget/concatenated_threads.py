@@ -10,7 +10,7 @@ from perfscope.traces.intervals import Ints
 
 
 @dataclass(frozen=True)
-class Lanes:
+class ThreadLanes:
     """Threads (sorted ids) and the length of the axis for each, ns.
 
     A single thread keeps its times.
@@ -20,7 +20,7 @@ class Lanes:
     length: int
 
     @classmethod
-    def of(cls, tids: Ints, frames: list[pd.DataFrame | None]) -> "Lanes":
+    def of(cls, tids: Ints, frames: list[pd.DataFrame | None]) -> "ThreadLanes":
         """Return lanes that are long enough for all rows of `frames`."""
         last = 0
         for frame in frames:

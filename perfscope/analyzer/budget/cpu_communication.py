@@ -26,13 +26,13 @@ COPY_TO_GRADIENT = "torch.distributed.ddp.reducer::copy_bucket_to_grad"
 VIEW = "aten::as_strided"
 
 
-def communication(ops: pd.DataFrame, runs: Spans = EMPTY) -> Spans:
+def communication_spans(ops: pd.DataFrame, runs: Spans = EMPTY) -> Spans:
     """Return where one thread's `ops` ask for a collective, and where the thread waits for it.
 
     `runs` are the begin and end of each collective, where these are known.
     """
     ops = ops.sort_values(["ts", "dur"], ascending=[True, False], kind="stable")
-    asks = named(ops, lambda name: name.startswith(COLLECTIVE))
+    asks = rows_named(ops, lambda name: name.startswith(COLLECTIVE))
     if not asks.any():
         return merged()
     if len(runs[0]):
@@ -93,7 +93,7 @@ def collectives_run(ranges: pd.DataFrame | None) -> Spans:
     """
     if ranges is None or not len(ranges):
         return EMPTY
-    runs = ranges[named(ranges, lambda name: name.startswith(COLLECTIVE_RUNS))]
+    runs = ranges[rows_named(ranges, lambda name: name.startswith(COLLECTIVE_RUNS))]
     return column(runs, "ts"), column(runs, "ts") + column(runs, "dur")
 
 
@@ -103,15 +103,15 @@ def gradient_copies(ops: pd.DataFrame) -> Ints:
     It lays views over their bucket, then copies them out.
     """
     outermost = np.flatnonzero(column(ops, "parent") < 0)
-    copies = named(ops, lambda name: name == COPY_TO_GRADIENT)[outermost]
-    views = named(ops, lambda name: name == VIEW)[outermost]
+    copies = rows_named(ops, lambda name: name == COPY_TO_GRADIENT)[outermost]
+    views = rows_named(ops, lambda name: name == VIEW)[outermost]
     last_other = np.maximum.accumulate(np.where(views, -1, np.arange(len(views))))
     begins = np.append(-1, last_other[:-1])[copies] + 1
     found: Ints = outermost[np.unique(begins)]
     return found
 
 
-def named(rows: pd.DataFrame, fits: Callable[[str], bool]) -> NDArray[np.bool_]:
+def rows_named(rows: pd.DataFrame, fits: Callable[[str], bool]) -> NDArray[np.bool_]:
     """Return which of `rows` have a name that fits."""
     names = rows["name"].cat
     known = np.array([fits(str(name)) for name in names.categories] + [False], bool)
@@ -123,7 +123,7 @@ def called_by_autograd(ops: pd.DataFrame, rows: Ints) -> NDArray[np.bool_]:
     """Return whether autograd's engine called these rows (positions), directly or not."""
     position = {row: place for place, row in enumerate(ops.index.tolist())}
     parent = column(ops, "parent")
-    is_engine = named(ops, lambda name: name.startswith(AUTOGRAD))
+    is_engine = rows_named(ops, lambda name: name.startswith(AUTOGRAD))
     found = np.zeros(len(rows), bool)
     for number, place in enumerate(rows.tolist()):
         caller: int | None = place

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from perfscope.analyzer.budget.cpu_communication import (
     COLLECTIVE,
     collectives_run,
-    communication,
-    named,
+    communication_spans,
+    rows_named,
 )
-from perfscope.analyzer.budget.idle_stretches import busiest_tid
 from perfscope.analyzer.budget.thread_work import thread_work
 from perfscope.analyzer.categories import (
     CHECKPOINT,
@@ -25,6 +24,7 @@ from perfscope.analyzer.categories import (
     SYNC_WAIT,
 )
 from perfscope.analyzer.run.table_access import column, rows_of, table
+from perfscope.analyzer.run.thread_intervals import busiest_tid
 from perfscope.analyzer.run.units import Unit, launches_kernels
 from perfscope.traces.intervals import Ints, Spans, merged
 from perfscope.traces.trace import Trace
@@ -130,7 +130,7 @@ def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     communicates = computes = merged()
     if ops is not None:
         runs = collectives_run(rows_of(trace, "ranges", unit.process))
-        communicates = communication(ops[column(ops, "tid") == tid], runs)
+        communicates = communication_spans(ops[column(ops, "tid") == tid], runs)
         computes = computing_spans(ops)
     return [
         *known,
@@ -145,7 +145,7 @@ def computing_spans(ops: pd.DataFrame) -> Spans:
     if not len(ops):
         return merged()
     begin, end, row = computing(ops)
-    computes = ~named(ops, lambda name: name.startswith(COLLECTIVE))[row]
+    computes = ~rows_named(ops, lambda name: name.startswith(COLLECTIVE))[row]
     return merged((begin[computes], end[computes]))
 
 
@@ -224,7 +224,7 @@ def computing_self_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     length, kept_owner = (end - begin)[kept], owner[kept]
     callee_ns, delegates = delegated_time(ops)
     delegates &= ~in_all_stretches
-    torch = named(ops, lambda name: name.startswith(OPERATOR))[kept_owner]
+    torch = rows_named(ops, lambda name: name.startswith(OPERATOR))[kept_owner]
     works = torch & (length >= FAR_ABOVE_DISPATCH_NS) & (length > callee_ns[kept_owner])
     computes = stretches.calls_none[kept_owner] | ~delegates[kept_owner] | works
     kept = kept[computes & (length > 0)]

@@ -68,11 +68,6 @@ def steps_of(trace: Trace, process: int) -> pd.DataFrame:
     return rows[rows["process"] == process]
 
 
-def rank_of(rows: pd.DataFrame) -> int:
-    """Return the rank of these steps."""
-    return int(rows["rank"].iloc[0])
-
-
 def severity_of(share: float, limits: Limits) -> str:
     """Return `critical` from the share that XProf calls "highly" bound, else `warning`."""
     return "critical" if share >= limits.critical_share else "warning"

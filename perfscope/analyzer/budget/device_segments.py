@@ -62,7 +62,7 @@ def segments(trace: Trace) -> pd.DataFrame:
 
     - other-idle: the work had been launched, so the device itself made it wait. It waits for
       another stream, device or peer, or runs what is not in the trace.
-    - profiler-overhead: the profiler's own work.
+    - profiler-overhead: the profiler's thread_gaps work.
     - checkpoint: writing checkpoints.
     - input-wait: waiting for the loader.
     - sync-wait: a call that waited for the device, and all from its return to the next work.
@@ -129,8 +129,8 @@ def gaps_of_thread(gaps: Idle, tid: int) -> GapsOfThread:
 
 def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> pd.DataFrame:
     """Return the gaps that one thread ended, divided by what it did in them."""
-    own = gaps_of_thread(gaps, tid)
-    begin, end = own.begin, own.end
+    thread_gaps = gaps_of_thread(gaps, tid)
+    begin, end = thread_gaps.begin, thread_gaps.end
     work = thread_work(trace, unit.process, tid)
     drained = draining_call(work.waits, begin)
     waits = merged((work.waits.begin, work.waits.end))
@@ -138,7 +138,7 @@ def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> pd.
     if work.first_ns is not None:
         active = merged((np.array([work.first_ns]), np.array([unit.end_ns])))
     kinds = [
-        (OTHER_IDLE, merged((own.ready, end))),
+        (OTHER_IDLE, merged((thread_gaps.ready, end))),
         (PROFILER_OVERHEAD, work.overhead),
         (CHECKPOINT, work.checkpoint),
         (INPUT_WAIT, work.loading),
@@ -153,7 +153,7 @@ def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> pd.
     code = category_codes(kinds)[label]
     call = np.where(drained[gap] >= 0, drained[gap], running_call(work.waits, start))
     call = np.where(code == CODES[SYNC_WAIT], call, -1)
-    return pieces_frame(start, stop, code, tid=tid, launch=own.launch[gap], call=call)
+    return pieces_frame(start, stop, code, tid=tid, launch=thread_gaps.launch[gap], call=call)
 
 
 def draining_call(waits: Calls, begin: Ints) -> Ints:

@@ -6,6 +6,7 @@ import numpy as np
 
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.thread_intervals import busiest_tid
 from perfscope.analyzer.run.units import Unit
 from perfscope.traces.intervals import Ints, Spans
 from perfscope.traces.trace import Trace
@@ -65,12 +66,6 @@ def launch_of_next_work(trace: Trace, unit: Unit, instants: Ints) -> Ints:
     ts, launch = ts[order], np.append(launch[order], -1)
     found: Ints = launch[np.searchsorted(ts, instants, side="left")]
     return found
-
-
-def busiest_tid(tids: Ints) -> int:
-    """Return the most frequent value, -1 of none."""
-    values, counts = np.unique(tids, return_counts=True)
-    return int(values[np.argmax(counts)]) if len(values) else -1
 
 
 def main_tid(trace: Trace, unit: Unit) -> int:

@@ -9,14 +9,14 @@ from perfscope.traces.trace import Trace
 
 
 @dataclass(frozen=True)
-class Stretch:
+class StepInterval:
     """An interval in ns from the job's time zero."""
 
     start_ns: int
     end_ns: int
 
 
-def longest_stretch(trace: Trace) -> dict[tuple[int, str], Stretch]:
+def longest_stretch(trace: Trace) -> dict[tuple[int, str], StepInterval]:
     """Return, by rank and category, the steady step with most time of it.
 
     Categories that take no time of a rank are left out.
@@ -29,5 +29,5 @@ def longest_stretch(trace: Trace) -> dict[tuple[int, str], Stretch]:
             amounts = column(rows, name)
             most = int(amounts.argmax())
             if amounts[most] > 0:
-                stretches[int(str(rank)), name] = Stretch(int(begin[most]), int(end[most]))
+                stretches[int(str(rank)), name] = StepInterval(int(begin[most]), int(end[most]))
     return stretches

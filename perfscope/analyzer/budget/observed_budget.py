@@ -60,7 +60,7 @@ def observed_budget(trace: Trace) -> ObservedBudget | None:
     if thread is None:
         return None
     process, rank, tid = thread
-    states = _of_thread(trace, "thread_states", process, tid)
+    states = samples_of_thread(trace, "thread_states", process, tid)
     stacks = main_thread_stacks(trace, process, tid)
     if max(len(states), len(stacks)) < FEWEST_SAMPLES:
         return None
@@ -114,7 +114,8 @@ def main_thread(trace: Trace) -> tuple[int, int, int] | None:
     return process, max(int(row["rank"]), 0), tid
 
 
-def _of_thread(trace: Trace, name: str, process: int, tid: int) -> pd.DataFrame:
+def samples_of_thread(trace: Trace, name: str, process: int, tid: int) -> pd.DataFrame:
+    """Return the samples of one thread in a table, none where the table is absent."""
     frame = rows_of(trace, name, process)
     return pd.DataFrame() if frame is None else frame[frame["tid"] == tid]
 
@@ -124,7 +125,7 @@ def main_thread_stacks(trace: Trace, process: int, tid: int) -> pd.DataFrame:
 
     A sampler that cannot read thread ids leaves those that do not begin with a thread's start.
     """
-    known = _of_thread(trace, "stacks", process, tid)
+    known = samples_of_thread(trace, "stacks", process, tid)
     stacks = rows_of(trace, "stacks", process)
     if len(known) or stacks is None:
         return known

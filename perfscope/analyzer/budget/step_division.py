@@ -23,7 +23,7 @@ from perfscope.analyzer.categories import (
     INPUT_WAIT,
     OTHER_IDLE,
 )
-from perfscope.analyzer.run.sample_shares import Shares, at_most
+from perfscope.analyzer.run.sample_shares import Shares, largest_share
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints
 
@@ -90,13 +90,13 @@ def sampled_parts(evidence: StepEvidence, gap_shares: GapShares) -> SampledParts
     idle = shares.other.waiting if evidence.serves else sleeps
     gap_input, gap_idle = waits_in_gaps(evidence, gap_shares)
     return SampledParts(
-        gil_torch=part_of(amounts.torch, shares.torch.gil),
-        gil_input=part_of(amounts.input_wait, shares.input.gil),
-        gil_gap=part_of(amounts.gap, shares.gap.gil),
-        gil_other=part_of(amounts.other, shares.other.gil),
-        gap_input=part_of(amounts.gap, gap_input),
-        gap_idle=part_of(amounts.gap, gap_idle),
-        other_idle=part_of(amounts.other, min(idle, 1.0 - shares.other.gil)),
+        gil_torch=share_of_time(amounts.torch, shares.torch.gil),
+        gil_input=share_of_time(amounts.input_wait, shares.input.gil),
+        gil_gap=share_of_time(amounts.gap, shares.gap.gil),
+        gil_other=share_of_time(amounts.other, shares.other.gil),
+        gap_input=share_of_time(amounts.gap, gap_input),
+        gap_idle=share_of_time(amounts.gap, gap_idle),
+        other_idle=share_of_time(amounts.other, min(idle, 1.0 - shares.other.gil)),
     )
 
 
@@ -112,7 +112,7 @@ def gap_shares_of(evidence: StepEvidence) -> GapShares:
     busy = max(1.0 - gap.gil - gap.sleeping - gap.io, 0.0)
     return GapShares(
         communication=min(communication, gap.locked_at_most),
-        operators=min(window.other_calls, at_most(busy, gap.samples)),
+        operators=min(window.other_calls, largest_share(busy, gap.samples)),
     )
 
 
@@ -154,22 +154,24 @@ def divide_compute(
     idle; the rest is dispatch and Python, which is host-bound.
     """
     amounts, shares, window = evidence.amounts, evidence.shares, window_shares(evidence)
-    in_calls = part_of(amounts.torch, window.torch) + part_of(amounts.other, window.other)
-    in_gaps = part_of(amounts.gap, min(window.other, gap_shares.operators))
+    in_calls = share_of_time(amounts.torch, window.torch) + share_of_time(
+        amounts.other, window.other
+    )
+    in_gaps = share_of_time(amounts.gap, min(window.other, gap_shares.operators))
     computes = np.minimum(in_calls + in_gaps, divisible)
 
     in_torch = min(window.torch_talks, shares.torch.locked_at_most)
-    outside = part_of(amounts.other + amounts.gap, window.other_talks)
-    room_in_other = part_of(amounts.other, shares.other.locked_at_most)
-    room_in_gaps = part_of(amounts.gap, gap_shares.communication)
-    communicates = part_of(amounts.torch, in_torch) + np.minimum(
+    outside = share_of_time(amounts.other + amounts.gap, window.other_talks)
+    room_in_other = share_of_time(amounts.other, shares.other.locked_at_most)
+    room_in_gaps = share_of_time(amounts.gap, gap_shares.communication)
+    communicates = share_of_time(amounts.torch, in_torch) + np.minimum(
         outside, room_in_other + room_in_gaps
     )
     communicates = np.minimum(communicates, divisible - computes)
 
     left = divisible - computes - communicates
     waits = max(shares.torch.waiting - window.torch - in_torch, 0.0)
-    idle = np.minimum(part_of(amounts.torch, waits), left)
+    idle = np.minimum(share_of_time(amounts.torch, waits), left)
     return budget | {
         DEVICE_COMPUTE: computes,
         EXPOSED_COMMUNICATION: communicates,
@@ -187,7 +189,7 @@ def window_shares(evidence: StepEvidence) -> ComputeShares:
     return evidence.window
 
 
-def part_of(amount: Ints, share: float) -> Ints:
+def share_of_time(amount: Ints, share: float) -> Ints:
     """Return a share of int64 ns, rounded down."""
     part: Ints = np.floor(amount * max(share, 0.0)).astype(np.int64)
     return part

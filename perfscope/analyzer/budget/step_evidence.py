@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.compute_shares import ComputeShares, compute_shares
-from perfscope.analyzer.budget.concatenated_threads import Lanes
+from perfscope.analyzer.budget.concatenated_threads import ThreadLanes
 from perfscope.analyzer.run.batch_inference import pull_loop
 from perfscope.analyzer.run.cumulative_counters import grown_in
 from perfscope.analyzer.run.sample_shares import (
@@ -74,7 +74,7 @@ class StepEvidence:
 def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEvidence:
     """Return what the recording holds on these steps of one process."""
     tables = {name: rows_of(trace, name, process) for name in TABLES_READ}
-    lanes = Lanes.of(column(steps, "tid"), [steps, *tables.values()])
+    lanes = ThreadLanes.of(column(steps, "tid"), [steps, *tables.values()])
     laid_out = {name: lanes.laid_out(frame) for name, frame in tables.items()}
     begin = column(steps, "ts") + (lanes.offsets(steps) if len(lanes.tids) > 1 else 0)
     end = begin + column(steps, "dur") + column(steps, "cut")
@@ -142,8 +142,16 @@ def amounts_by_zone(
         for inside_eval, outside_eval in zip(with_evaluation, without, strict=True)
     ]
     dur = end - begin - np.where(is_eval, 0, interrupted)
-    other = dur - np.sum(amounts, axis=0)
-    return ZoneAmounts(*amounts, other=other)
+    checkpoint, input_wait, exposed_copy, gc, gap, torch = amounts
+    return ZoneAmounts(
+        checkpoint=checkpoint,
+        input_wait=input_wait,
+        exposed_copy=exposed_copy,
+        gc=gc,
+        gap=gap,
+        torch=torch,
+        other=dur - np.sum(amounts, axis=0),
+    )
 
 
 def shares_by_zone(

@@ -47,7 +47,7 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     tables: dict[str, pd.DataFrame | None] = {}
     starts = []
     for name, columns in COLUMNS_READ.items():
-        frame = _of_thread(table(trace, name), process, tid, columns)
+        frame = columns_of_thread(table(trace, name), process, tid, columns)
         tables[name] = frame
         if frame is not None and len(frame):
             starts.append(int(column(frame, "ts").min()))
@@ -60,7 +60,7 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     )
 
 
-def _of_thread(
+def columns_of_thread(
     frame: pd.DataFrame | None, process: int, tid: int, columns: tuple[str, ...]
 ) -> pd.DataFrame | None:
     """Return `ts`, `dur` and the given columns of the rows of one thread."""

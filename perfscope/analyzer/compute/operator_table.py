@@ -5,7 +5,7 @@ it, launched.
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.call_tree import COLUMNS, by_name
+from perfscope.analyzer.run.call_tree import COLUMNS, sums_by_name
 from perfscope.analyzer.run.launch_origin import forward_ops, work_origin
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import rank_by_process
@@ -28,7 +28,7 @@ def operator_table(trace: Trace) -> pd.DataFrame:
     known = origin.op >= 0
     behind = np.full(len(origin.op), -1, np.int64)
     behind[known] = trace.fact(forward_ops)[origin.op[known]]
-    found = by_name(ops, column(ops, "parent"), origin.op, behind, origin.dur)
+    found = sums_by_name(ops, column(ops, "parent"), origin.op, behind, origin.dur)
     ranks = rank_by_process(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
     order = ["rank", "device_ns", "host_ns"]

@@ -10,7 +10,7 @@ from perfscope.analyzer.compute.roofline import roofed_calls, with_rates
 from perfscope.analyzer.compute.work_units import rank_of_work
 from perfscope.analyzer.run.call_tree import inside_same_name
 from perfscope.analyzer.run.launch_origin import forward_ops
-from perfscope.analyzer.run.range_table import ANNOTATED, around, innermost, modules
+from perfscope.analyzer.run.range_table import ANNOTATED, enclosing_ranges, innermost, modules
 from perfscope.analyzer.run.table_access import of_category, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -62,7 +62,7 @@ def _of_kind(
     """Return the rows of one kind; `at` is the row of `ops` that each call belongs to."""
     rows, where = np.unique(at, return_inverse=True)
     inside = innermost(ranges, ops.iloc[rows])[where.ravel()]
-    parent = around(ranges)
+    parent = enclosing_ranges(ranges)
     code = np.asarray(ranges["name"].cat.codes, np.int64)
     outer = ~inside_same_name(code, parent)
     sums = {name: summed(inside, parent, calls[name].to_numpy(np.float64)) for name in SUMS}

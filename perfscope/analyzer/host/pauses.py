@@ -164,10 +164,10 @@ def pauses_of_peers(trace: Trace, process: int, category: str) -> Ints:
         return np.zeros(len(rows), np.int64)
     begin = column(rows, "ts")
     end = begin + column(rows, "dur") + column(rows, "cut")
-    own = spans_of(of_category(rows_of(trace, "ranges", process), category))
+    own_pauses = spans_of(of_category(rows_of(trace, "ranges", process), category))
     of_peers = merged(
         *(spans_of(of_category(rows_of(trace, "ranges", peer), category)) for peer in peers)
     )
-    paused = exclusive([own, of_peers], begin, end)[1]
+    paused = exclusive([own_pauses, of_peers], begin, end)[1]
     waited: Ints = column(rows, EXPOSED_COMMUNICATION) + column(rows, PEER_WAIT)
     return np.minimum(paused, waited)

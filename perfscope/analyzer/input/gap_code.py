@@ -8,7 +8,7 @@ import pandas as pd
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, of_category, rows_of
-from perfscope.analyzer.run.thread_intervals import TORCH, gaps
+from perfscope.analyzer.run.thread_intervals import TORCH, iteration_gaps
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
 
@@ -44,7 +44,7 @@ def gap_code_of(trace: Trace, process: int, steps: pd.DataFrame) -> GapCode | No
     if stacks is None or torch is None or not len(torch):
         return None
     begin, end = column(steps, "ts"), column(steps, "ts") + column(steps, "dur")
-    between = gaps(torch, int(begin.min()), int(end.max()))
+    between = iteration_gaps(torch, int(begin.min()), int(end.max()))
     samples = stacks[(column(stacks, "tid") == tid) & inside(between, column(stacks, "ts"))]
     if len(samples) < FEWEST_SAMPLES:
         return None

@@ -138,7 +138,7 @@ def finding_with_cause(trace: Trace, case: LoaderCase, cause: ModuleType) -> Fin
         headline=headline_of(wait_share, hidden),
         explanation=remedy.text,
         caveat=upper_bound if hidden else remedy.caveat,
-        evidence=[*remedy.evidence, longest_wait(trace, rows)],
+        evidence=[*remedy.evidence, longest_wait_evidence(trace, rows)],
         actions=predict_step_time(remedy.actions, pipeline.step, gain),
     )
 
@@ -198,7 +198,7 @@ def reachable_cores(load: HostLoad) -> float | None:
     return max(load.tree_cores + load.idle_cores + 0.5 * others, 0.1)
 
 
-def longest_wait(trace: Trace, rows: pd.DataFrame) -> Evidence:
+def longest_wait_evidence(trace: Trace, rows: pd.DataFrame) -> Evidence:
     """Return the wait of the step that waited longest, with its place on the timeline."""
     row = rows.iloc[int(np.argmax(column(rows, INPUT_WAIT)))]
     begin, process = int(row["ts"]), int(row["process"])

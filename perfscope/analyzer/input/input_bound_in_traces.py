@@ -79,12 +79,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         headline=f"Input-bound: {idle} {percent(share)} of the time",
         explanation=explanation,
         caveat="A faster GPU would wait longer.",
-        evidence=_evidence(case, waits, asked),
-        actions=_actions(in_process, len(asked)),
+        evidence=trace_wait_evidence(case, waits, asked),
+        actions=trace_loader_actions(in_process, len(asked)),
     )
 
 
-def _evidence(case: Case, waits: pd.DataFrame, asked: pd.DataFrame) -> list[Evidence]:
+def trace_wait_evidence(case: Case, waits: pd.DataFrame, asked: pd.DataFrame) -> list[Evidence]:
     worst, per_step = longest(waits), a_step(case, total(waits))
     scope = "per step" if case.steps else "in all"
     return [
@@ -102,7 +102,7 @@ def _evidence(case: Case, waits: pd.DataFrame, asked: pd.DataFrame) -> list[Evid
     ]
 
 
-def _actions(in_process: int, waits: int) -> list[Action]:
+def trace_loader_actions(in_process: int, waits: int) -> list[Action]:
     """Return the actions for `waits`, of which `in_process` are for a loader without workers."""
     return [
         *LOAD_IN_WORKERS.given(

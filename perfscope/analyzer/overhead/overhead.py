@@ -41,7 +41,7 @@ def overhead(trace: Trace, limits: Limits) -> Overhead | None:
         return None
     process = process_with_steps(trace, limits)
     if process is not None:
-        loop = Loop.of(trace, process)
+        loop = MeasuredLoop.of(trace, process)
         contrast = block_contrast(loop.begin[loop.clean], loop.dur[loop.clean], loop.counting)
         if contrast is not None:
             costs = RecordingCost(probe_cost(trace, process), cpu_taken(trace))
@@ -65,17 +65,17 @@ def probe_cost(trace: Trace, process: int | None) -> ProbeCost | None:
     """
     costs = manifest(trace).costs if len(trace.manifests) == 1 else []
     known = [cost for cost in costs if process is None or cost.process == process]
-    plausible = [cost for cost in known if is_plausible(cost)]
+    plausible = [cost for cost in known if is_plausible_cost(cost)]
     return max(plausible, key=lambda cost: cost.records_ns + cost.sampling_ns, default=None)
 
 
-def is_plausible(cost: ProbeCost) -> bool:
+def is_plausible_cost(cost: ProbeCost) -> bool:
     """Return whether these can be durations of a recording: anyone may have written a manifest."""
     return all(0 <= value < LARGEST_NS for value in msgspec.structs.astuple(cost))
 
 
 @dataclass(frozen=True)
-class Loop:
+class MeasuredLoop:
     """The steps of one process, ns, and the blocks in which they were only counted."""
 
     begin: Ints
@@ -87,7 +87,7 @@ class Loop:
     """The share of each step outside of counting blocks."""
 
     @classmethod
-    def of(cls, trace: Trace, process: int) -> "Loop":
+    def of(cls, trace: Trace, process: int) -> "MeasuredLoop":
         """Return the loop of a process."""
         rows: pd.DataFrame = trace.fact(steps)
         in_loop = rows["phase"].isin(LOOP_PHASES) & (rows["dur"] > 0)
@@ -155,13 +155,13 @@ def cpu_taken(trace: Trace) -> CpuTaken | None:
         return None
     if not trace.fact(host_load).full(FULL_CORES_IDLE):
         return None
-    costs = [cost for cost in manifest(trace).costs if is_plausible(cost)]
+    costs = [cost for cost in manifest(trace).costs if is_plausible_cost(cost)]
     probes_ns = sum(cost.install_ns + cost.records_ns + cost.sampling_ns for cost in costs)
     return CpuTaken((agent_ns + probes_ns) / max(cores.cores, 1.0), float(agent_ns + probes_ns))
 
 
 def overhead_from_blocks(
-    loop: Loop, contrast: Contrast, costs: RecordingCost, limits: Limits
+    loop: MeasuredLoop, contrast: Contrast, costs: RecordingCost, limits: Limits
 ) -> Overhead:
     """Return the overhead from the difference between blocks, and what was measured directly.
 

@@ -10,7 +10,7 @@ SUMS = ("host_ns", "host_self_ns", "device_ns", "device_self_ns", "backward_devi
 COLUMNS = ("process", "name", "parent", "count", *SUMS, "longest_ts")
 
 
-def by_name(
+def sums_by_name(
     calls: pd.DataFrame, parent: Ints, work: Ints, behind: Ints, work_ns: Ints
 ) -> pd.DataFrame:
     """Return one row for each process and name, with COLUMNS.

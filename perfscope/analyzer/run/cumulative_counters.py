@@ -85,14 +85,6 @@ def readings(trace: Trace, name: str) -> pd.DataFrame | None:
     return None if frame is None else frame[frame["name"] == name].sort_values("ts", kind="stable")
 
 
-def total(trace: Trace, name: str, begin: int, end: int) -> float | None:
-    """Return the growth summed over all processes of the job, None when nothing was read."""
-    grown = [
-        value for (process, _), value in used(trace, name, begin, end).items() if process != HOST
-    ]
-    return sum(grown) if grown else None
-
-
-def of_host(trace: Trace, name: str, begin: int, end: int) -> float | None:
+def host_growth(trace: Trace, name: str, begin: int, end: int) -> float | None:
     """Return the growth of a counter of the whole host."""
     return used(trace, name, begin, end).get((HOST, WHOLE))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from perfscope.analyzer.run.cumulative_counters import HOST, of_host, readings, used
+from perfscope.analyzer.run.cumulative_counters import HOST, host_growth, readings, used
 from perfscope.analyzer.run.steps import steady_steps
 from perfscope.analyzer.run.table_access import column, manifest, table
 from perfscope.traces.trace import Trace
@@ -97,9 +97,9 @@ def host_load(trace: Trace) -> HostLoad:
     usable = cores.cores if cores is not None else None
     cpu = {p: v for (p, _), v in used(trace, "cpu_ns", begin, end).items() if p != HOST}
     tree = sum(cpu.values()) / span if cpu else None
-    busy, count = of_host(trace, "host_cpu_busy_ns", begin, end), host_cores(trace)
+    busy, count = host_growth(trace, "host_cpu_busy_ns", begin, end), host_cores(trace)
     host_busy = min(busy / span / count, 1.0) if busy is not None and count else None
-    throttled = throttling(trace, "throttled_ns", begin, end)
+    throttled = cgroup_growth(trace, "throttled_ns", begin, end)
     return HostLoad(
         begin_ns=begin,
         end_ns=end,
@@ -108,7 +108,7 @@ def host_load(trace: Trace) -> HostLoad:
         tree_cores=tree,
         host_busy=host_busy,
         host_cores=count,
-        kernel_cores=(of_host(trace, "host_cpu_kernel_ns", begin, end) or 0.0) / span,
+        kernel_cores=(host_growth(trace, "host_cpu_kernel_ns", begin, end) or 0.0) / span,
         idle_cores=_idle(usable, tree, host_busy, count),
         delay={
             p: v / span
@@ -120,7 +120,7 @@ def host_load(trace: Trace) -> HostLoad:
         },
         process_cores={p: v / span for p, v in cpu.items()},
         throttled_share=None if throttled is None else throttled / span,
-        throttled_events=throttling(trace, "nr_throttled", begin, end),
+        throttled_events=cgroup_growth(trace, "nr_throttled", begin, end),
     )
 
 
@@ -142,7 +142,7 @@ def _idle(
     return max(free, 0.0)
 
 
-def throttling(trace: Trace, name: str, begin: int, end: int) -> float | None:
+def cgroup_growth(trace: Trace, name: str, begin: int, end: int) -> float | None:
     """Growth of a cgroup counter: the processes of one job share the group, so the largest reading
     stands for it.
     """

@@ -11,7 +11,7 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Origin:
-    """The time, launch and operator of each row of `kernels` and then of `copies`; -1 if unknown."""
+    """Time, launch and operator of each row of `kernels`, then of `copies`; -1 where unknown."""
 
     process: Ints
     device: Ints

@@ -40,7 +40,7 @@ def mains_at_once(trace: Trace) -> int:
     return _at_once(trace, processes_with_main_role(trace))
 
 
-def together(trace: Trace) -> list[list[int]]:
+def concurrent_groups(trace: Trace) -> list[list[int]]:
     """Return the main processes in groups, the earliest first.
 
     Each worked at the same time as another of its group: only these can be ranks of one job.
@@ -58,7 +58,7 @@ def together(trace: Trace) -> list[list[int]]:
 
 def mates(trace: Trace, process: int) -> list[int]:
     """Return the processes that worked at the same time as a main process, including itself."""
-    return next((group for group in trace.fact(together) if process in group), [process])
+    return next((group for group in trace.fact(concurrent_groups) if process in group), [process])
 
 
 def worked(trace: Trace, process: int) -> Span:

@@ -130,10 +130,10 @@ def by_loader(batches: Batches, marks: Ints, evals: Spans, work: Ints) -> Loop:
     """
     seen = np.searchsorted(marks, batches.ts, side="right")
     boundary = batches.ts[1:][seen[1:] > seen[:-1]] if len(seen) else batches.ts
-    return between(boundary, marks, evals, work)
+    return steps_between(boundary, marks, evals, work)
 
 
-def between(boundary: Ints, marks: Ints, evals: Spans, work: Ints) -> Loop:
+def steps_between(boundary: Ints, marks: Ints, evals: Spans, work: Ints) -> Loop:
     """Return steps from boundary to boundary, without evaluations.
 
     An evaluation is between two steps, or is cut out where it is inside one.

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.call_tree import COLUMNS, by_name
+from perfscope.analyzer.run.call_tree import COLUMNS, sums_by_name
 from perfscope.analyzer.run.launch_origin import forward_ops, work_origin
 from perfscope.analyzer.run.table_access import column, of_category, table
 from perfscope.analyzer.run.units import rank_by_process
@@ -52,7 +52,7 @@ def modules(ranges: pd.DataFrame) -> pd.DataFrame:
     return calls.assign(name=used.cat.rename_categories(renamed))
 
 
-def around(ranges: pd.DataFrame) -> Ints:
+def enclosing_ranges(ranges: pd.DataFrame) -> Ints:
     """Return, for each range, the position of the innermost other one around it on its thread.
 
     -1 for none.
@@ -92,7 +92,7 @@ def rows_of_kind(trace: Trace, kind: str, ranges: pd.DataFrame | None) -> pd.Dat
     known = origin.launch >= 0
     launched_in[known] = open_at_launch[origin.launch[known]]
     backward_of = forward_ranges(trace, ranges)
-    rows = by_name(ranges, around(ranges), launched_in, backward_of, origin.dur)
+    rows = sums_by_name(ranges, enclosing_ranges(ranges), launched_in, backward_of, origin.dur)
     rows.insert(1, "kind", kind)
     return rows
 

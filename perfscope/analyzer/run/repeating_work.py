@@ -34,7 +34,7 @@ def period_starts(trace: Trace, unit: Unit) -> tuple[Ints, str]:
     if frame is None or not len(frame):
         return np.empty(0, np.int64), sequence
     frame = frame.sort_values("ts", kind="stable")
-    positions = anchors(frame["name"].cat.codes.to_numpy(np.int64))
+    positions = anchors(np.asarray(frame["name"].cat.codes, np.int64))
     return column(frame, "ts")[positions], sequence
 
 

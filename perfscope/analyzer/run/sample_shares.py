@@ -37,7 +37,7 @@ class Shares:
 
         A thread that waits for a collective of gloo is in a lock.
         """
-        return at_most(max(self.waiting - self.sleeping, 0.0), self.samples)
+        return largest_share(max(self.waiting - self.sleeping, 0.0), self.samples)
 
 
 NOTHING_SAMPLED = Shares(0, 0.0, 0.0, 0.0, 0.0)
@@ -60,7 +60,7 @@ def state_shares(
     )
 
 
-def at_most(share: float, samples: int) -> float:
+def largest_share(share: float, samples: int) -> float:
     """Return the largest share that samples allow, 1 with too few samples.
 
     It is the upper end of Wilson's interval (1927) for two standard errors.

@@ -10,13 +10,14 @@ from perfscope.analyzer.run.outer_loop import (
     Batches,
     Loop,
     anchor,
-    between,
     by_loader,
     evaluations,
     every_nth,
+    steps_between,
     trained,
 )
 from perfscope.analyzer.run.table_access import column, of_category, rows_of, table
+from perfscope.analyzer.run.thread_intervals import busiest_tid
 from perfscope.analyzer.run.trace_steps import traced_steps
 from perfscope.analyzer.run.units import units
 from perfscope.analyzer.run.warm_up import warm_up
@@ -121,12 +122,6 @@ def trainers(trace: Trace) -> list[tuple[int, int]]:
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
-def busiest(tids: Ints) -> int:
-    """Return the most frequent value, -1 of none."""
-    values, counts = np.unique(tids, return_counts=True)
-    return int(values[np.argmax(counts)]) if len(values) else -1
-
-
 def training_tid(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> int:
     """Return the thread whose loop is timed, -1 for none.
 
@@ -139,7 +134,7 @@ def training_tid(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> in
         loader,
         of_category(ranges, "forward"),
     ):
-        tid = busiest(column(frame, "tid"))
+        tid = busiest_tid(column(frame, "tid"))
         if tid >= 0:
             return tid
     return -1
@@ -167,7 +162,7 @@ def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> p
     """
     marked = of_category(ranges, "step")
     if len(column(marked, "ts")) > FEW_PERIODS:
-        return marked_steps(marked, loader, ranges)
+        return steps_at_marks(marked, loader, ranges)
     tid = training_tid(loader, ranges)
     batches = batches_of(loader, tid)
     updates = column(of_category(ranges, "optimizer", "scaler"), "ts")
@@ -215,11 +210,11 @@ class LoopFrame:
         )
 
 
-def marked_steps(
+def steps_at_marks(
     marked: pd.DataFrame | None, loader: pd.DataFrame | None, ranges: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Return the steps that the program marks itself (`scope.step()`), from mark to mark."""
-    tid = busiest(column(marked, "tid"))
+    tid = busiest_tid(column(marked, "tid"))
     ts, tids = column(marked, "ts"), column(marked, "tid")
     ends = np.sort(ts[tids == tid])
     batches = batches_of(loader, tid)
@@ -251,7 +246,7 @@ def training_steps(
         runs, single = evaluation_calls(forward, np.sort(np.concatenate((work, marks))))
     loop = by_loader(feeding, marks, runs, work) if len(feeding) else NO_LOOP
     if len(loop.begin) < FEW_PERIODS:
-        anchored = between(iteration_ends(ranges, marks), marks, runs, work)
+        anchored = steps_between(iteration_ends(ranges, marks), marks, runs, work)
         loop = anchored if len(anchored.begin) > FEW_PERIODS * len(loop.begin) else loop
     batch_ts = feeding.ts[~feeding.start & ~feeding.last]
     micro_steps = count_per_step(loop, batch_ts if len(batch_ts) else column(backward, "ts"))
@@ -316,7 +311,7 @@ def calls_as_steps(forward: pd.DataFrame | None, ranges: pd.DataFrame | None) ->
         frame = frame_of(Loop(ts, ends), "inference", np.ones(len(ts), np.int64))
         return frame.assign(tid=tids)
     starts = anchor(ts, column(forward, "object"), last=False)
-    loop = between(starts, starts, EMPTY, starts)
+    loop = steps_between(starts, starts, EMPTY, starts)
     frame = frame_of(loop, "inference", np.ones(len(loop.begin), np.int64))
     return frame.assign(tid=tids[np.searchsorted(ts, loop.begin)])
 

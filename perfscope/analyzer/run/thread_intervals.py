@@ -27,6 +27,12 @@ class Zones:
     torch: Spans
 
 
+def busiest_tid(tids: Ints) -> int:
+    """Return the most frequent value, -1 of none."""
+    values, counts = np.unique(tids, return_counts=True)
+    return int(values[np.argmax(counts)]) if len(values) else -1
+
+
 def spans_of(frame: pd.DataFrame | None) -> Spans:
     """Return the rows of a table as an interval set."""
     ts = column(frame, "ts")
@@ -51,12 +57,12 @@ def zones(
         input_wait=spans_of(loader),
         exposed_copy=spans_of(copies),
         gc=spans_of(of_category(ranges, "gc")),
-        gap=EMPTY if has_loader else gaps(torch, begin, end),
+        gap=EMPTY if has_loader else iteration_gaps(torch, begin, end),
         torch=spans_of(torch),
     )
 
 
-def gaps(torch: pd.DataFrame | None, begin: int, end: int) -> Spans:
+def iteration_gaps(torch: pd.DataFrame | None, begin: int, end: int) -> Spans:
     """Return the gaps between iterations within [begin, end).
 
     A gap is from the end of an iteration's last torch call to the first module call of the next. In

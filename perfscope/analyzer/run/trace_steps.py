@@ -30,7 +30,7 @@ to whole ones.
 
 
 @dataclass(frozen=True)
-class Marks:
+class StepMarks:
     """Begin and end of each step of one process in ns.
 
     `tid` is the thread of the marks (-1: none), `source` what they are, `left_out` how many more
@@ -57,7 +57,7 @@ def traced_steps(trace: Trace) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def step_marks(trace: Trace) -> list[tuple[Unit, Marks | None]]:
+def step_marks(trace: Trace) -> list[tuple[Unit, StepMarks | None]]:
     """Return the first unit of each process with its marks; None where nothing repeats."""
     seen: set[int] = set()
     found = []
@@ -68,7 +68,7 @@ def step_marks(trace: Trace) -> list[tuple[Unit, Marks | None]]:
     return found
 
 
-def marks_of_unit(trace: Trace, unit: Unit) -> Marks | None:
+def marks_of_unit(trace: Trace, unit: Unit) -> StepMarks | None:
     """Return the marks of a process, from the first kind of mark that it has."""
     ranges = table(trace, "ranges")
     if ranges is not None:
@@ -82,11 +82,11 @@ def marks_of_unit(trace: Trace, unit: Unit) -> Marks | None:
     updates = most_used_name(of_category(ranges, "annotation", "nvtx", "optimizer"), OPTIMIZER)
     if updates is not None:
         ends = np.sort(column(updates, "ts") + column(updates, "dur"))
-        return Marks(ends[:-1], ends[1:], int(updates["tid"].iloc[0]), "the optimizer's steps")
+        return StepMarks(ends[:-1], ends[1:], int(updates["tid"].iloc[0]), "the optimizer's steps")
     starts, sequence = period_starts(trace, unit)
     if len(starts) <= FEWEST_MARKS:
         return None
-    return Marks(starts[:-1], starts[1:], -1, f"the period of the {sequence}")
+    return StepMarks(starts[:-1], starts[1:], -1, f"the period of the {sequence}")
 
 
 def most_used_name(ranges: pd.DataFrame | None, pattern: re.Pattern[str]) -> pd.DataFrame | None:
@@ -109,7 +109,7 @@ def most_used_name(ranges: pd.DataFrame | None, pattern: re.Pattern[str]) -> pd.
     return best
 
 
-def marks_from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
+def marks_from_ranges(ranges: pd.DataFrame, source: str) -> StepMarks:
     """Return ranges as steps; a short pause after one belongs to it.
 
     Of nested or overlapping ranges the outer count. Where several threads mark the same steps, one
@@ -123,7 +123,7 @@ def marks_from_ranges(ranges: pd.DataFrame, source: str) -> Marks:
     begin, end = column(rows, "ts")[apart], (column(rows, "ts") + column(rows, "dur"))[apart]
     follows = np.append(begin[1:], end[-1:])
     close = (follows - end >= 0) & (follows - end <= CLOSE * (end - begin))
-    return Marks(
+    return StepMarks(
         begin,
         np.where(close, follows, np.minimum(end, follows)),
         int(rows["tid"].iloc[0]),
@@ -144,7 +144,7 @@ def begins_after_all_before(rows: pd.DataFrame) -> NDArray[np.bool_]:
     return apart
 
 
-def marked_step_rows(trace: Trace, unit: Unit, marks: Marks) -> pd.DataFrame:
+def marked_step_rows(trace: Trace, unit: Unit, marks: StepMarks) -> pd.DataFrame:
     """Return the steps of these marks as rows."""
     dur = marks.end - marks.begin
     warm = warm_up(dur, np.zeros(len(dur), bool))

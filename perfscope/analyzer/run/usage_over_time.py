@@ -37,7 +37,7 @@ def usage_over_time(trace: Trace) -> pd.DataFrame:
     for (process, name), rows in whole.groupby(["process", "name"], observed=True):
         ts, value = rows["ts"].to_numpy(np.int64), rows["value"].to_numpy(np.float64)
         if name in RATES:
-            ts, value = rates(ts, value, PER_SECOND[str(name)])
+            ts, value = rates_between_readings(ts, value, PER_SECOND[str(name)])
         elif name != "rss_bytes":
             continue
         label = RATES.get(str(name), str(name))
@@ -46,7 +46,7 @@ def usage_over_time(trace: Trace) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else empty
 
 
-def rates(ts: Ints, value: Floats, unit: float) -> tuple[Ints, Floats]:
+def rates_between_readings(ts: Ints, value: Floats, unit: float) -> tuple[Ints, Floats]:
     """Return instants and growth per second x unit, between readings COARSEST_NS apart or more."""
     kept = [0] if len(ts) else []
     for row in range(1, len(ts)):

@@ -6,7 +6,7 @@ from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.diagnosis import SlowStep, StepSummary
 from perfscope.analyzer.run.steps import steady
-from perfscope.analyzer.run.trace_steps import Marks, step_marks
+from perfscope.analyzer.run.trace_steps import StepMarks, step_marks
 from perfscope.analyzer.run.units import Unit
 from perfscope.traces.trace import Trace
 
@@ -51,7 +51,7 @@ def slowest_steps(rows: pd.DataFrame) -> list[SlowStep]:
     return found
 
 
-def marks_of(trace: Trace) -> list[tuple[Unit, Marks | None]]:
+def marks_of(trace: Trace) -> list[tuple[Unit, StepMarks | None]]:
     """Return what the steps of a profiler's trace were found by; nothing for other recordings."""
     return trace.fact(step_marks) if trace.has_profiled_work else []
 

@@ -1,6 +1,6 @@
 """The top of every page: verdict, predicted speedup, time budget, recommended changes."""
 
-from perfscope.analyzer.budget.longest_interval import Stretch, longest_stretch
+from perfscope.analyzer.budget.longest_interval import StepInterval, longest_stretch
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase, Speedup
 from perfscope.analyzer.number_text import ms, percent
@@ -80,7 +80,7 @@ def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
     return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
 
 
-def verdict_card(diagnosis: Diagnosis, longest: dict[str, Stretch]) -> str:
+def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     """Return the verdict: the largest text on the page."""
     verdict = diagnosis.verdict
     finding = verdict_finding(diagnosis)
@@ -106,7 +106,7 @@ def confidence_text(diagnosis: Diagnosis) -> str:
     return f"{confidence}. Bound by: {bound_by_text(diagnosis)}."
 
 
-def show_me_link(diagnosis: Diagnosis, longest: dict[str, Stretch]) -> str:
+def show_me_link(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     """Return a button that opens the timeline where the verdict can be seen."""
     finding = verdict_finding(diagnosis)
     if finding is None:
@@ -146,7 +146,7 @@ def predicted(speedup: Speedup | None) -> str:
     )
 
 
-def budget_card(diagnosis: Diagnosis, longest: dict[str, Stretch], chart: str) -> str:
+def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], chart: str) -> str:
     """Return the time budget as a bar, and the phases of the whole run as another.
 
     A part of the first bar opens the timeline on the step in which it was longest.
@@ -171,7 +171,7 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, Stretch], chart: str) -
     )
 
 
-def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) -> str:
+def bar_part(part: BudgetEntry, mean_ms: float | None, longest: StepInterval | None) -> str:
     """Return a part of the time budget's bar, a link where a longest step is known."""
     label = category_label(part.category)
     words = ""

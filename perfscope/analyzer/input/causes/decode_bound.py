@@ -122,11 +122,11 @@ def step_after(case: LoaderCase) -> After:
     """Return the step time when loading needs no CPU, pessimistically half of what it needs."""
     pipeline, limits = case.pipeline, case.limits
     saved_cpu = pipeline.needed(case.fetch.cpu) * max(case.ranks, 1)
-    own = min(max(own_cpu_time(case), case.machine.floor(saved_cpu)), pipeline.consumer)
-    shortened = own * (1.0 - uninterrupted_factor(case, limits.interrupted))
-    relieved = max(consumer_after_saving(case, saved_cpu), own)
+    own_cpu = min(max(own_cpu_time(case), case.machine.floor(saved_cpu)), pipeline.consumer)
+    shortened = own_cpu * (1.0 - uninterrupted_factor(case, limits.interrupted))
+    relieved = max(consumer_after_saving(case, saved_cpu), own_cpu)
     likely = (relieved - shortened) * warm_factor(case, limits.warmer)
-    fastest = own * uninterrupted_factor(case, limits.most_interrupted)
+    fastest = own_cpu * uninterrupted_factor(case, limits.most_interrupted)
     fast = fastest * warm_factor(case, limits.most_warmer)
     return After(slow_step(case), likely, fast)
 
