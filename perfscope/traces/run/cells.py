@@ -66,6 +66,8 @@ def checks_of(columns: Sequence[Column]) -> list[tuple[str, Callable[[Any], bool
     ]
 
 
-def holds(row: dict[str, Any], checks: Sequence[tuple[str, Callable[[Any], bool]]]) -> bool:
+def has_valid_cells(
+    row: dict[str, Any], checks: Sequence[tuple[str, Callable[[Any], bool]]]
+) -> bool:
     """Return whether the row has a value of the right kind for each of these columns."""
     return all(name in row and check(row[name]) for name, check in checks)
