@@ -99,9 +99,7 @@ def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) ->
     (other / "perfscope" / "__init__.py").write_text('__version__ = "0.0.1"\n')
     with (
         worker(scheduler, home=other),
-        pytest.raises(
-            UsageError, match=f"perfscope-ml 0.0.1 .* {__version__}"
-        ),
+        pytest.raises(UsageError, match=f"perfscope-ml 0.0.1 .* {__version__}"),
     ):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
 

@@ -127,7 +127,9 @@ def test_ranks_without_a_common_collective_stay_unaligned_and_are_said(tmp_path:
     whole = load(tmp_path)
     assert (whole.table("ranks")["clock_residual_ns"] >= 0).tolist() == [True, True, False]
     said = {one.name: one for one in whole.manifest.sources}["clocks"]
-    assert said.status == "partial" and "rank 2: they have no collective in common" in str(said.reason)
+    assert said.status == "partial" and "rank 2: they have no collective in common" in str(
+        said.reason
+    )
 
 
 def test_threads_and_processes_read_the_same(tmp_path: Path) -> None:

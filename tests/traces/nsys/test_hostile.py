@@ -73,7 +73,9 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_export_without_events_is_refused(tmp_path: Path) -> None:
-    assert "none.sqlite contains no events" in told(export(tmp_path / "none.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=[]))
+    assert "none.sqlite contains no events" in told(
+        export(tmp_path / "none.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=[])
+    )
 
 
 def test_a_folder_of_that_name_is_refused(tmp_path: Path) -> None:
@@ -165,7 +167,8 @@ def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Pat
     )
     assert trace.span_ns == (0, 3995 - 9)
     assert (
-        trace.manifest.dropped[0] == "2 events left out: they are more than an hour away from all others"
+        trace.manifest.dropped[0]
+        == "2 events left out: they are more than an hour away from all others"
     )
     kernels_read = trace.table("kernels")
     assert (
