@@ -1,5 +1,4 @@
-"""The Trace: an immutable set of tables of one recording, from which everything else is computed.
-"""
+"""The Trace: the immutable tables of one recording, from which everything else is computed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

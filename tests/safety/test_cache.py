@@ -238,9 +238,9 @@ def test_a_cache_home_that_leads_to_a_disk_of_the_readers_own_is_used(
 @needs_root
 def test_a_calibration_of_another_user_is_not_believed(cache: Path) -> None:
     made = Calibration("host", "cpu", "2.13.0", 1, {"float32": 1.0}, 1.0, 0.0, 0.0)
-    calibrations.keep(made)
-    assert calibrations.recall("host", "2.13.0", 1) == made
+    calibrations.store_calibration(made)
+    assert calibrations.load_calibration("host", "2.13.0", 1) == made
     os.chown(cache / "perfscope" / "calibrations", NOBODY, NOBODY)
-    assert calibrations.recall("host", "2.13.0", 1) is None
+    assert calibrations.load_calibration("host", "2.13.0", 1) is None
     with pytest.raises(PermissionError):
-        calibrations.keep(made)
+        calibrations.store_calibration(made)

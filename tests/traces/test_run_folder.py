@@ -139,7 +139,7 @@ def test_on_a_full_disk_nothing_is_begun_and_nothing_left(small_disk: Path) -> N
         192,
     ):  # KiB: no room for what is kept free; room for that, none for the manifest
         (small_disk / "full").write_bytes(bytes(taken << 10))
-        with pytest.raises(UsageError, match="No space left on device.*--out"):
+        with pytest.raises(UsageError, match=r"No space left on device.*--out"):
             writer(small_disk / "r")
         assert not list((small_disk / "r").iterdir())
         (small_disk / "full").unlink()
@@ -155,7 +155,7 @@ def test_of_two_recordings_that_begin_at_once_one_has_the_folder(tmp_path: Path)
     manifest = msgspec.convert(FACTS, Manifest)
     first, second = (RunWriter(tmp_path, create_run_folder(tmp_path), manifest) for _ in range(2))
     first.reserve_space()
-    with pytest.raises(UsageError, match="another recording is writing .*--out"):
+    with pytest.raises(UsageError, match=r"another recording is writing .*--out"):
         second.reserve_space()
 
 

@@ -22,7 +22,7 @@ from perfscope.agent.idle_priority import at_normal_priority
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.agent.step_counter import StepCounter
 from perfscope.errors import CannotEnter, CollectorUnavailable
-from perfscope.traces.calibrations import recall
+from perfscope.traces.calibrations import load_calibration
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.manifest import ProbeCost, SourceStatus, TorchFacts
 
@@ -336,7 +336,7 @@ class Probe:
         )
         if visit is first and visit.torch is not None and manifest.torch != visit.torch:
             manifest.torch = visit.torch
-            manifest.calibration = recall(
+            manifest.calibration = load_calibration(
                 manifest.host, visit.torch.version, visit.torch.intra_op_threads
             )
             self.job.run.write_manifest()

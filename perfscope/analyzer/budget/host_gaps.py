@@ -7,7 +7,7 @@ from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.categories import HOST_BOUND
 from perfscope.analyzer.run.table_access import column, of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.traces.intervals import Spans, labelled
+from perfscope.traces.intervals import Spans, labeled
 from perfscope.traces.trace import Trace
 
 DOING = ("driver", "allocating", "launching", "operators", "python", "unrecorded")
@@ -67,7 +67,7 @@ def _of(trace: Trace, name: str, process: int, tid: int, *others: str) -> pd.Dat
 def _cut(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
     begin = column(pieces, "ts")
     end = begin + column(pieces, "dur")
-    start, stop, label = labelled([*kinds, (begin, end)])
+    start, stop, label = labeled([*kinds, (begin, end)])
     at = np.searchsorted(begin, start, side="right") - 1
     within = (at >= 0) & (start < end[np.maximum(at, 0)])
     start, stop, label, at = start[within], stop[within], label[within], at[within]

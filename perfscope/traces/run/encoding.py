@@ -12,8 +12,7 @@ ENCODER = msgspec.json.Encoder()
 
 
 def encode(value: Any) -> bytes:
-    """Return a value as JSON. Bytes of a text that are not UTF-8 become the characters `\\udcXX`.
-    """
+    """Return a value as JSON. Bytes of a text that are not UTF-8 become the text `\\udcXX`."""
     try:
         return ENCODER.encode(value)
     except UnicodeEncodeError:

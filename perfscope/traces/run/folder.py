@@ -99,8 +99,7 @@ class RunWriter:
             self.held.remove(NEW_MANIFEST)
 
     def jsonl(self, source: str, process: int) -> JsonLines:
-        """Return the JSON-lines stream of `source` for a process code (-1: the agent or the host).
-        """
+        """Return the JSON-lines stream of `source` for a process code (-1: agent or host)."""
         stream = self.streams.get((source, process))
         if not isinstance(stream, JsonLines):
             name = stream_name(source, process)

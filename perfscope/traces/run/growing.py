@@ -100,8 +100,7 @@ class Tail:
                 self.grew_s = time.monotonic()
 
     def begins_with_arrow(self, segment: Path) -> bool:
-        """Return whether a segment that is still written is an Arrow stream, from its first bytes.
-        """
+        """Return whether a segment that is still written begins as an Arrow stream does."""
         return self.offset == 0 and read_from(segment, 0, len(CONTINUATION)) == CONTINUATION
 
     def take_lines(self, data: bytes) -> int:
@@ -223,8 +222,7 @@ class GrowingRun:
         return [tail for tails in self.tails.values() for tail in tails.values()]
 
     def update(self) -> None:
-        """Read what was added since the last update. Raises UnreadableRun when the folder is gone.
-        """
+        """Read what was added since the last update. Raises UnreadableRun for a missing folder."""
         self.manifest = read_manifest(self.path)
         try:
             streams = stream_folders(self.path)

@@ -177,8 +177,8 @@ def existing_folder(path: Path, name: str, parent: int) -> int:
             )
         if os.listdir(descriptor):
             raise UsageError(
-                f"{path} is not empty, and recordings are not overwritten. Choose another folder with"
-                " --out."
+                f"{path} is not empty, and recordings are not overwritten. Choose another folder"
+                " with --out."
             )
         with contextlib.suppress(PermissionError):  # a file system without modes
             os.fchmod(descriptor, FOLDER_MODE)
@@ -205,8 +205,7 @@ def caller_of_sudo() -> tuple[int, int]:
 
 
 def give_to_caller_of_sudo(descriptor: int) -> None:
-    """Make the user who called sudo the owner of a new file, so that they can read the recording.
-    """
+    """Make the user who called sudo the owner of a new file, so that they can read it."""
     uid, gid = caller_of_sudo()
     if uid > 0:
         with contextlib.suppress(OSError):  # a file system without owners: it stays as it is

@@ -3,6 +3,7 @@ samples of each thread. Times are in nanoseconds.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -178,7 +179,12 @@ def sample_profiles(trace: Trace, frames: FrameTable) -> Iterator[ProfileWriter]
             ],
             "weights": weights,
         }
-        yield lambda file, profile=profile: file.write(to_json(profile))
+        yield partial(write_json, profile)
+
+
+def write_json(value: dict[str, Any], file: IO[bytes]) -> None:
+    """Write a value as JSON."""
+    file.write(to_json(value))
 
 
 WRITER = Writer(name="speedscope", suffix=".speedscope.json", write=write_speedscope)
