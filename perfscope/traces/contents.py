@@ -74,7 +74,7 @@ def contents(root: Path) -> list[Found]:
         entry = describe_entry(root, root.name or str(root), root)
         entries = [entry] if entry is not None else []
     else:
-        entries = list(walk(root))
+        entries = list(walk_folder(root))
     return sorted([*multi_host_jobs(entries), *entries], key=lambda entry: -entry.changed_s)
 
 
@@ -152,10 +152,10 @@ def is_below(path: Path, real_root: Path) -> bool:
         return False
 
 
-def walk(root: Path) -> Iterator[Found]:
+def walk_folder(root: Path) -> Iterator[Found]:
     """Yield run folders and traces below `root`, at most MOST_ENTRIES of them."""
     count = 0
-    for folder_name, subfolders, files in os.walk(root, followlinks=False):
+    for folder_name, subfolders, files in os.walk_folder(root, followlinks=False):
         folder = Path(folder_name)
         depth = len(folder.relative_to(root).parts)
         runs = [

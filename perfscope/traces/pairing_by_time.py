@@ -101,8 +101,10 @@ def longest_run(first: Ends, second: Ends, lag: int, slack_ns: int) -> tuple[int
 def walk_from(first: Ends, second: Ends, anchor: Anchor, slack_ns: int) -> PlacePairs:
     """Return the pairs that a walk from the anchor to the end and to the begin finds."""
     offset_ns = int(first.end_ns[anchor.first] - second.end_ns[anchor.second])
-    after = walk(first.after(anchor.first), second.after(anchor.second), offset_ns, slack_ns)
-    before = walk(
+    after = walk_together(
+        first.after(anchor.first), second.after(anchor.second), offset_ns, slack_ns
+    )
+    before = walk_together(
         first.before_reversed(anchor.first),
         second.before_reversed(anchor.second),
         -offset_ns,
@@ -114,7 +116,7 @@ def walk_from(first: Ends, second: Ends, anchor: Anchor, slack_ns: int) -> Place
     )
 
 
-def walk(first: Ends, second: Ends, offset_ns: float, slack_ns: int) -> PlacePairs:
+def walk_together(first: Ends, second: Ends, offset_ns: float, slack_ns: int) -> PlacePairs:
     """Return the pairs found by walking through both sequences. Collectives of one kind that end
     together are paired; of two others, the earlier one is skipped.
 

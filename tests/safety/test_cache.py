@@ -15,7 +15,7 @@ import pytest
 from perfscope.traces import calibrations
 from perfscope.traces.cache import tables
 from perfscope.traces.cache.place import safe_cache_folder, table_folder
-from perfscope.traces.cache.tables import keep, recalled, thin_out
+from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
 from perfscope.traces.load import load
 from perfscope.traces.reading_options import reading
 from perfscope.traces.run.folder import RunWriter
@@ -89,7 +89,7 @@ def test_a_cache_of_a_run_folder_that_is_a_link_leads_nowhere(
     window = run_with_window(tmp_path / "r.perfscope", large)
     (tmp_path / "r.perfscope" / "cache").symlink_to(archive)
     monkeypatch.setattr(tables, "MOST_BYTES", 1)
-    monkeypatch.setattr(thin_out, "__defaults__", (1,))
+    monkeypatch.setattr(remove_oldest_folders, "__defaults__", (1,))
     before = files_below(archive)
     with reading(use_cache=True):
         trace = load(window)
@@ -134,7 +134,7 @@ def test_thinning_out_removes_only_what_was_kept(tmp_path: Path, archive: Path) 
     (ours / "about.json").write_bytes(bytes(1000))
     (archive / ("b" * 32)).symlink_to(outside)
     os.utime(ours, (1, 1))
-    thin_out(archive, most_bytes=10)
+    remove_oldest_folders(archive, most_bytes=10)
     assert {one.name for one in archive.iterdir()} == {"thesis", ".ssh", "0" * 32, "b" * 32}
     assert (outside / "about.json").exists()
 

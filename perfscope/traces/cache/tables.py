@@ -95,13 +95,13 @@ def keep(trace: Trace, path: Path) -> None:
             return
         scratch = root / secrets.token_hex(16)
         scratch.mkdir(mode=0o700)
-        # Lets `thin_out` recognize the folder if this process is killed now.
+        # Lets `remove_oldest_folders` recognize the folder if this process is killed now.
         (scratch / ABOUT).touch()
         write_cached_tables(trace, scratch)
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
         scratch = None
-        thin_out(root)
+        remove_oldest_folders(root)
     except DAMAGED:
         pass
     finally:
@@ -120,7 +120,7 @@ def write_cached_tables(trace: Trace, folder: Path) -> None:
     (folder / ABOUT).write_bytes(msgspec.json.encode(about))
 
 
-def thin_out(root: Path, most_bytes: int = MOST_BYTES) -> None:
+def remove_oldest_folders(root: Path, most_bytes: int = MOST_BYTES) -> None:
     """Remove the least recently used folders until the rest is within the bound.
 
     Only folders that `keep` created are counted and removed: those named with 32 hex digits that

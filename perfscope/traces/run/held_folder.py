@@ -51,11 +51,11 @@ class HeldFolder:
         """
         known = self.inside.get(name)
         descriptor = (
-            new_folder(name, self.descriptor)
+            make_folder(name, self.descriptor)
             if known is None
             else os.open(name, DIRECTORY, dir_fd=self.descriptor)
         )
-        found = identity(descriptor)
+        found = device_and_inode(descriptor)
         if found != self.inside.setdefault(name, found):
             os.close(descriptor)
             raise OSError(errno.ESTALE, f"the folder {name} in the run folder was replaced")
@@ -90,7 +90,7 @@ class HeldFolder:
             found = os.stat(path)
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == identity(self.descriptor)
+        return (found.st_dev, found.st_ino) == device_and_inode(self.descriptor)
 
     def close(self) -> None:
         """Close the folder; a second call does nothing."""
@@ -111,7 +111,7 @@ def create_run_folder(path: Path) -> HeldFolder:
     parent = held_parent(above)
     try:
         try:
-            descriptor = new_folder(name, parent)
+            descriptor = make_folder(name, parent)
         except FileExistsError:
             descriptor = existing_folder(path, name, parent)
     finally:
@@ -130,14 +130,14 @@ def held_parent(path: Path) -> int:
             raise
     above = held_parent(path.parent)
     try:
-        return new_folder(path.name, above, mode=0o777)
+        return make_folder(path.name, above, mode=0o777)
     except FileExistsError:  # another recording of the job has just created it
         return os.open(path.name, DIRECTORY, dir_fd=above)
     finally:
         os.close(above)
 
 
-def new_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
+def make_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
     """Create a folder and return its descriptor.
 
     Somebody may have replaced the new folder before it is opened. So it must be empty and belong to
@@ -188,7 +188,7 @@ def existing_folder(path: Path, name: str, parent: int) -> int:
     return descriptor
 
 
-def identity(descriptor: int) -> tuple[int, int]:
+def device_and_inode(descriptor: int) -> tuple[int, int]:
     """Return (device, inode) of an open file."""
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino

@@ -49,7 +49,7 @@ Note = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Window:
+class ProfiledWindow:
     """A window of one process. `path` is its trace, None for a window whose trace is not read."""
 
     process: int
@@ -75,7 +75,7 @@ def window_tables(
     return {name: table for name, table in tables.items() if name in wanted}, unreadable
 
 
-def read_windows(run: StoredRun | GrowingRun) -> tuple[list[Window], int]:
+def read_windows(run: StoredRun | GrowingRun) -> tuple[list[ProfiledWindow], int]:
     """Return the windows of a run, and how many of its notes could not be used.
 
     The trace of a window is not read when the window was a trial, when the trace was deleted to
@@ -83,7 +83,7 @@ def read_windows(run: StoredRun | GrowingRun) -> tuple[list[Window], int]:
     """
     notes = list(run.rows("kernels"))
     unread_names = deleted_names(notes) | older_names(notes)
-    windows: list[Window] = []
+    windows: list[ProfiledWindow] = []
     unusable = 0
     paths: set[Path] = set()
     for process, note in notes:
@@ -99,7 +99,7 @@ def read_windows(run: StoredRun | GrowingRun) -> tuple[list[Window], int]:
             continue
         if path is not None:
             paths.add(path)
-        windows.append(Window(process, note, path))
+        windows.append(ProfiledWindow(process, note, path))
     return windows, unusable
 
 
@@ -153,7 +153,7 @@ class JoinedTraces:
             name: [] for name in (*FILLED_TABLES, "ranges")
         }
 
-    def add(self, window: Window, path: Path) -> bool:
+    def add(self, window: ProfiledWindow, path: Path) -> bool:
         """Add the trace of a window. Return False for a trace that cannot be read, or that does not
         fit its window.
         """
@@ -217,7 +217,7 @@ def ranges_only_the_profiler_sees(ranges: pd.DataFrame) -> pd.DataFrame:
     return ranges[is_collective | (is_annotation & ~name.startswith(MARKS_OF_TORCH))]
 
 
-def window_table(windows: list[Window], clock: Clock) -> pd.DataFrame:
+def window_table(windows: list[ProfiledWindow], clock: Clock) -> pd.DataFrame:
     """Return table `windows`."""
 
     def instants(name: str) -> Ints:
