@@ -155,7 +155,7 @@ def is_below(path: Path, real_root: Path) -> bool:
 def walk_folder(root: Path) -> Iterator[Found]:
     """Yield run folders and traces below `root`, at most MOST_ENTRIES of them."""
     count = 0
-    for folder_name, subfolders, files in os.walk_folder(root, followlinks=False):
+    for folder_name, subfolders, files in os.walk(root, followlinks=False):
         folder = Path(folder_name)
         depth = len(folder.relative_to(root).parts)
         runs = [
