@@ -81,14 +81,14 @@ def calibrated(args: DoctorArguments) -> int:
     import sys
 
     from perfscope.agent.calibration import calibrate
-    from perfscope.traces.calibrations import BUSY, keep
+    from perfscope.traces.calibrations import BUSY, store_calibration
 
     python = args.python or sys.executable
     made = [
         calibrate(python, threads, force=args.force)
         for threads in ([args.threads] if args.threads else [1, 0])
     ]
-    paths = [keep(one) for one in made]
+    paths = [store_calibration(one) for one in made]
     if args.json:
         print(json_text(made))
         return 0

@@ -1,5 +1,5 @@
-"""What a CPU can do, as `doctor --calibrate` measured it: a small file in the user's cache folder
-for each host, torch and number of threads. Written by the agent, read by the analyzer.
+"""Stores the rates of a CPU that `doctor --calibrate` measures: a small file in the user's cache
+folder per host, torch version and number of threads. The agent writes it, the analyzer reads it.
 """
 
 import errno
@@ -16,47 +16,49 @@ from perfscope.traces.run.manifest import Calibration
 
 FOLDER = "calibrations"
 LONGEST_NAME = 200
-# From this share of the cores on others take away what is to be measured, and whoever uses the
-# figures is told.
 BUSY = 0.1
+"""When other processes use more than this share of the cores, a calibration measures too little,
+and its users are warned.
+"""
 
 
-def file_name(host: str, torch: str, threads: int) -> str:
-    """Return the name of the file of one calibration."""
+def calibration_file(host: str, torch: str, threads: int) -> str:
+    """Return the file name of a calibration."""
     safe = re.sub(r"[^A-Za-z0-9.+-]", "_", f"{host}-{torch}-{threads}")
     return f"{safe[:LONGEST_NAME]}.json"
 
 
-def keep(made: Calibration) -> Path:
-    """Write it, whole or not at all. Raises OSError, also where the cache folder is not the user's
-    own.
+def store_calibration(calibration: Calibration) -> Path:
+    """Write a calibration atomically and return its path. Raises OSError, also for a cache folder
+    that does not belong to the user.
     """
     folder = create_cache_folder(FOLDER)
     if folder is None:
         raise OSError(
-            errno.EPERM, "not a cache folder of your own (set XDG_CACHE_HOME)", str(user_cache())
+            errno.EPERM, "the cache folder is not yours (set XDG_CACHE_HOME)", str(user_cache())
         )
-    path = folder / file_name(made.host, made.torch, made.threads)
+    path = folder / calibration_file(calibration.host, calibration.torch, calibration.threads)
     handle, name = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(made))
+            file.write(msgspec.json.encode(calibration))
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
     return path
 
 
-def recall(host: str, torch: str, threads: int) -> Calibration | None:
-    """Return the one that was made for these; None without one, or where the cache folder is not
-    the user's own.
+def load_calibration(host: str, torch: str, threads: int) -> Calibration | None:
+    """Return the calibration of a host, torch version and number of threads. None without one, and
+    for a cache folder that does not belong to the user.
     """
     folder = safe_cache_folder(FOLDER)
     if folder is None:
         return None
     try:
-        with open_regular(folder / file_name(host, torch, threads)) as file:
-            found = msgspec.json.decode(file.read(), type=Calibration)
+        with open_regular(folder / calibration_file(host, torch, threads)) as file:
+            calibration = msgspec.json.decode(file.read(), type=Calibration)
     except (OSError, ValueError, msgspec.MsgspecError):
         return None
-    return found if (found.host, found.torch, found.threads) == (host, torch, threads) else None
+    is_wanted = (calibration.host, calibration.torch, calibration.threads) == (host, torch, threads)
+    return calibration if is_wanted else None

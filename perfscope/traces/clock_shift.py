@@ -1,5 +1,5 @@
-"""What brings one clock onto another: an offset, or a piecewise linear curve where the clocks drift
-apart.
+"""The shift from one clock to another: an offset, or a piecewise linear curve where the clocks
+drift apart.
 """
 
 from dataclasses import dataclass
@@ -8,22 +8,23 @@ import numpy as np
 
 from perfscope.traces.intervals import Ints
 
-# Fewer common events than this a piece, and the median of a piece is moved by single late ones.
-FEWEST_A_PIECE = 24
+FEWEST_PER_PIECE = 24
+"""With fewer events per piece, single late events move the median of a piece."""
 MOST_PIECES = 16
-# A curve must explain this much more than a constant: half of what it leaves, and more than the
-# noise of device clocks.
 CURVE_GAIN = 0.5
+"""A curve must leave less than this share of the residual of a constant."""
 NOISE_NS = 2_000
-# Oscillators of hosts are within 100 ppm, and Linux corrects a clock's rate by 500 ppm at most
-# (adjtimex): what runs away faster is not a clock, but events wrongly taken for the same.
+"""The noise of device clocks. A curve must reduce the residual by more."""
 MOST_DRIFT = 500e-6
+"""Oscillators of hosts are within 100 ppm, and Linux corrects the rate of a clock by at most 500
+ppm (adjtimex). A faster drift comes from events that were paired wrongly.
+"""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """What to add to times: linear between the knots, the first and last piece continued outside
-    them.
+    """The offset to add to times: linear between the knots; the first and the last piece continue
+    outside them.
     """
 
     at_ns: Ints
@@ -31,74 +32,78 @@ class Shift:
 
     @classmethod
     def constant(cls, by_ns: int) -> "Shift":
+        """Return a shift by one offset."""
         return cls(np.zeros(1, np.int64), np.array([by_ns], np.int64))
 
     @property
     def drifts(self) -> bool:
-        """Is it more than one offset?"""
+        """Whether the offset changes in time."""
         return len(self.at_ns) > 1
 
     def offset_ns(self, ts: Ints) -> Ints:
-        """What to add to each of these times."""
+        """Return the offset to add to each of these times."""
         if not self.drifts:
             return np.full(len(ts), self.by_ns[0], np.int64)
-        # Relative to the first knot, so that float64 keeps single nanoseconds.
+        # Relative to the first knot, so that float64 represents single nanoseconds.
         at, by = self.at_ns - self.at_ns[0], (self.by_ns - self.by_ns[0]).astype(float)
-        where = (ts - self.at_ns[0]).astype(float)
-        piece = np.clip(np.searchsorted(at, where, side="right") - 1, 0, len(at) - 2)
+        relative_ts = (ts - self.at_ns[0]).astype(float)
+        piece = np.clip(np.searchsorted(at, relative_ts, side="right") - 1, 0, len(at) - 2)
         slope = np.diff(by) / np.diff(at)
-        offset: Ints = self.by_ns[0] + np.rint(
-            by[piece] + slope[piece] * (where - at[piece])
-        ).astype(np.int64)
+        relative_offset = by[piece] + slope[piece] * (relative_ts - at[piece])
+        offset: Ints = self.by_ns[0] + np.rint(relative_offset).astype(np.int64)
         return offset
 
     def moved(self, ts: Ints) -> Ints:
-        """These times on the other clock."""
+        """Return these times on the other clock."""
         moved: Ints = ts + self.offset_ns(ts)
         return moved
 
     def then(self, by_ns: int) -> "Shift":
-        """This and a constant more."""
+        """Return this shift plus a constant."""
         return Shift(self.at_ns, self.by_ns + by_ns)
 
 
 def fitted(ts: Ints, difference_ns: Ints) -> Shift:
-    """The shift that explains `difference_ns` (other clock minus this one) of common events at
-    `ts`; needs one at least.
+    """Return the shift that fits the differences (other clock minus this one) of common events at
+    `ts`. There must be at least one event.
 
-    Robust: medians, of all of them or of pieces where a drift leaves much less unexplained. A drift
-    is at most MOST_DRIFT.
+    It uses medians, which single late events do not move: one of all events, or one per piece where
+    a curve fits much better. The drift is at most MOST_DRIFT.
     """
-    constant = Shift.constant(middle(difference_ns))
-    before = residual_ns(constant, ts, difference_ns)
+    constant = Shift.constant(median_ns(difference_ns))
+    constant_residual_ns = residual_ns(constant, ts, difference_ns)
     order = np.argsort(ts, kind="stable")
-    pieces = min(len(ts) // FEWEST_A_PIECE, MOST_PIECES)
+    pieces = min(len(ts) // FEWEST_PER_PIECE, MOST_PIECES)
     while pieces >= 2:
-        curve = curved(ts, difference_ns, np.array_split(order, pieces))
+        curve = fit_curve(ts, difference_ns, np.array_split(order, pieces))
         if curve is not None:
-            after = residual_ns(curve, ts, difference_ns)
-            return curve if after < CURVE_GAIN * before and before - after > NOISE_NS else constant
+            curve_residual_ns = residual_ns(curve, ts, difference_ns)
+            gain_ns = constant_residual_ns - curve_residual_ns
+            is_much_better = curve_residual_ns < CURVE_GAIN * constant_residual_ns
+            return curve if is_much_better and gain_ns > NOISE_NS else constant
         pieces //= 2
     return constant
 
 
-def curved(ts: Ints, difference_ns: Ints, parts: list[Ints]) -> Shift | None:
-    """The curve through the medians of these parts; None where no clock drifts like that."""
-    at = np.array([middle(ts[part]) for part in parts], np.int64)
-    by = np.array([middle(difference_ns[part]) for part in parts], np.int64)
-    if (np.diff(at) <= 0).any() or (np.abs(np.diff(by)) > MOST_DRIFT * np.diff(at)).any():
-        return None
-    return Shift(at, by)
+def fit_curve(ts: Ints, difference_ns: Ints, parts: list[Ints]) -> Shift | None:
+    """Return the curve through the medians of these parts, None where it drifts faster than clocks
+    do.
+    """
+    at = np.array([median_ns(ts[part]) for part in parts], np.int64)
+    by = np.array([median_ns(difference_ns[part]) for part in parts], np.int64)
+    length_ns = np.diff(at)
+    drifts_too_fast = (np.abs(np.diff(by)) > MOST_DRIFT * length_ns).any()
+    return None if (length_ns <= 0).any() or drifts_too_fast else Shift(at, by)
 
 
-def middle(values: Ints) -> int:
-    """The median, to the nanosecond also of times since 1970, of which float64 knows only every
-    256th.
+def median_ns(values: Ints) -> int:
+    """Return the median to the nanosecond. For times since 1970, float64 has steps of 256 ns, so it
+    is computed relative to the first value.
     """
     return int(values[0]) + int(np.median(values - values[0]))
 
 
 def residual_ns(shift: Shift, ts: Ints, difference_ns: Ints) -> int:
-    """What the shift leaves unexplained in nine of ten common events, ns."""
-    left = np.abs(difference_ns - shift.offset_ns(ts))
-    return int(np.quantile(left, 0.9, method="higher"))
+    """Return the error of the shift that 90 % of the common events keep below, in nanoseconds."""
+    error_ns = np.abs(difference_ns - shift.offset_ns(ts))
+    return int(np.quantile(error_ns, 0.9, method="higher"))

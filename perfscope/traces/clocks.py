@@ -1,11 +1,10 @@
-"""Turns each process's CLOCK_MONOTONIC readings into nanoseconds of the job's time.
+"""Converts readings of CLOCK_MONOTONIC of each process to job time, in nanoseconds.
 
-Within a host job time *is* the monotonic clock, less its value at time zero: it neither jumps when
-NTP steps the wall clock nor bends when NTP slews it, so durations stay what was measured. All
-processes of a host share that clock, except those in a time namespace of their own, whose readings
-differ by a constant. The pairs (CLOCK_MONOTONIC, CLOCK_REALTIME) that every process writes find
-that constant: at one wall-clock instant both monotonic clocks have a reading, their difference is
-it.
+On one host, job time is the monotonic clock less its value at time zero. NTP does not step it, so
+durations stay as they were measured. All processes of a host share the clock, except for those in
+their own time namespace, whose readings differ by a constant. Every process writes pairs of
+(CLOCK_MONOTONIC, CLOCK_REALTIME), from which that constant is computed: it is the difference of the
+two monotonic clocks at the same wall-clock instant.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,85 +14,88 @@ import numpy as np
 import numpy.typing as npt
 
 SAME_CLOCK_NS = 5_000_000
-"""Pairs are read by two calls in a row and NTP slews between them: a difference below this is that,
-no namespace.
+"""A pair is read with two calls, and NTP slews the wall clock. A smaller difference comes from that
+and not from a time namespace.
 """
 LARGEST_OFFSET_NS = 1 << 59
-"""Monotonic clocks begin at 0 when a host starts: 18 years apart are damaged pairs."""
+"""18 years. Monotonic clocks begin at 0 when a host starts, so a pair with a larger offset is
+damaged.
+"""
 
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Job time of one host's processes: `job = monotonic - offset[process] - zero`."""
+    """The clock of one host: `job = monotonic - offsets[process] - zero`."""
 
     zero_ns: int
     offsets: Mapping[int, int] = field(default_factory=dict)
     residual_ns: int = 0
 
     def job_ns(self, process: int, monotonic_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """int64 ns since the job's time zero."""
+        """Return readings of one process in job time."""
         return monotonic_ns - (self.offsets.get(process, 0) + self.zero_ns)
 
     def job_ns_of(
         self, processes: npt.NDArray[np.int64], monotonic_ns: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.int64]:
-        """The same for readings of several processes, a process code for each."""
-        different, which = np.unique(processes, return_inverse=True)
-        offsets = np.array([self.offsets.get(one, 0) for one in different.tolist()], np.int64)
-        moved: npt.NDArray[np.int64] = monotonic_ns - (offsets[which.ravel()] + self.zero_ns)
-        return moved
+        """Return readings of several processes in job time. `processes` has the process code of
+        each reading.
+        """
+        different, place = np.unique(processes, return_inverse=True)
+        offsets = [self.offsets.get(process, 0) for process in different.tolist()]
+        offset_of_reading = np.array(offsets, np.int64)[place.ravel()]
+        job_ns: npt.NDArray[np.int64] = monotonic_ns - (offset_of_reading + self.zero_ns)
+        return job_ns
 
 
 def host_clock(zero_ns: int, agent: Sequence[Pair], others: Mapping[int, Sequence[Pair]]) -> Clock:
-    """The clock of a host from the agent's pairs and those of its processes (each (monotonic,
-    realtime) in ns).
+    """Return the clock of a host from the pairs (monotonic, realtime) of the agent and of the other
+    processes, in nanoseconds.
 
-    `residual_ns` is the largest distance of a process's pair from its clock: what the conversion is
-    good for.
+    `residual_ns` is the largest difference between a pair and the clock: the error of the
+    conversion.
     """
     offsets: dict[int, int] = {}
     residual_ns = 0
     for process, pairs in others.items():
         if not agent or not pairs:
             continue
-        differences = offset_ns(agent, pairs)
+        differences = offsets_of_pairs(agent, pairs)
         offset = int(np.median(differences))
         if abs(offset) > LARGEST_OFFSET_NS:
             continue
         offset = offset if abs(offset) > SAME_CLOCK_NS else 0
         offsets[process] = offset
-        if not stepped(agent):
+        if not was_stepped(agent):
             residual_ns = max(residual_ns, int(np.abs(differences - offset).max()))
     return Clock(zero_ns, offsets, residual_ns)
 
 
-def offset_ns(agent: Sequence[Pair], pairs: Sequence[Pair]) -> npt.NDArray[np.int64]:
-    """Monotonic reading of a process less the agent's at the same wall-clock instant, one value a
-    pair.
-
-    The agent's wall-clock is piecewise linear in its monotonic clock; a process's pair is held
-    against the nearest one.
+def offsets_of_pairs(agent: Sequence[Pair], pairs: Sequence[Pair]) -> npt.NDArray[np.int64]:
+    """Return for each pair of a process its monotonic reading less that of the agent at the same
+    wall-clock instant, computed from the nearest pair of the agent.
     """
-    mono, real = sorted_by_real(agent)
-    drift = real - mono
-    its_mono, its_real = sorted_by_real(pairs)
-    after = np.searchsorted(real, its_real).clip(0, len(real) - 1)
+    agent_mono, agent_real = sorted_by_real(agent)
+    mono, real = sorted_by_real(pairs)
+    after = np.searchsorted(agent_real, real).clip(0, len(agent_real) - 1)
     before = (after - 1).clip(0)
-    nearest = np.where(its_real - real[before] <= real[after] - its_real, before, after)
-    values: npt.NDArray[np.int64] = its_mono - (its_real - drift[nearest])
-    return values
+    is_before_nearer = real - agent_real[before] <= agent_real[after] - real
+    nearest = np.where(is_before_nearer, before, after)
+    agent_mono_then = real - (agent_real - agent_mono)[nearest]
+    offsets: npt.NDArray[np.int64] = mono - agent_mono_then
+    return offsets
 
 
 def sorted_by_real(pairs: Sequence[Pair]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the monotonic and the wall-clock readings of pairs, in the order of the latter."""
+    """Return the monotonic and the wall-clock readings of pairs, sorted by the wall clock."""
     both = np.array(pairs, np.int64)
     both = both[np.argsort(both[:, 1], kind="stable")]
     return both[:, 0], both[:, 1]
 
 
-def stepped(agent: Sequence[Pair]) -> bool:
-    """Was the wall clock set (NTP step, resume) while the agent watched?"""
-    drift = np.diff([real - mono for mono, real in agent])
-    return bool(len(drift) and np.abs(drift).max() > SAME_CLOCK_NS)
+def was_stepped(agent: Sequence[Pair]) -> bool:
+    """Return whether the wall clock was stepped (by NTP or after suspend) during the recording."""
+    changes = np.diff([real - mono for mono, real in agent])
+    return bool(len(changes) and np.abs(changes).max() > SAME_CLOCK_NS)

@@ -1,17 +1,15 @@
-"""What stays as it is while a run is recorded: the accelerators of the host, their links, and its
+"""Facts that do not change during a recording: the accelerators of the host, their links, and its
 network ports.
 
-Written to the manifest by the agent. A number that is not known is -1, a text None; `missing` says
-of what cannot be read why.
+The agent writes them to the manifest. An unknown number is -1, an unknown text None. `missing` has
+the reason for each fact that cannot be read.
 """
 
 import msgspec
 
 
 class LinkFacts(msgspec.Struct):
-    """One link between accelerators (NVLink, xGMI): to what, of which generation, and its rate in
-    each direction.
-    """
+    """One link of an accelerator (NVLink, xGMI)."""
 
     link: int
     peer: str = "unknown"
@@ -19,11 +17,11 @@ class LinkFacts(msgspec.Struct):
     peer_bus_id: str | None = None
     generation: int = -1
     bytes_per_s: float = -1.0
-    """In each direction, as the driver says; -1 unknown."""
+    """Rate in each direction that the driver reports, -1 unknown."""
 
 
 class DeviceFacts(msgspec.Struct):
-    """One accelerator, or one MIG instance of it (`parent` is then the number of the whole one)."""
+    """An accelerator, or a MIG instance, whose `parent` is the number of its accelerator."""
 
     device: int
     name: str
@@ -39,7 +37,7 @@ class DeviceFacts(msgspec.Struct):
     memory_bytes: int = -1
     multiprocessors: int = -1
     pcie_generation: int = -1
-    """The most that device and slot can do together."""
+    """The highest that both device and slot support."""
     pcie_generation_of_device: int = -1
     pcie_width: int = -1
     base_clock_mhz: int = -1
@@ -48,10 +46,10 @@ class DeviceFacts(msgspec.Struct):
     power_limit_w: float = -1.0
     power_default_limit_w: float = -1.0
     power_is: str | None = None
-    """`instant`, or `mean` (over about a second)."""
+    """`instant`, or `mean` (of about a second)."""
     links: list[LinkFacts] = []
     missing: dict[str, str] = {}
-    """Counter (or group of them) -> why it cannot be read on this device."""
+    """Counter, or group of counters -> why the device does not provide it."""
 
 
 class PortFacts(msgspec.Struct):
@@ -61,18 +59,16 @@ class PortFacts(msgspec.Struct):
     kind: str
     """`infiniband`, `roce`, `ethernet`, `loopback` or `virtual`."""
     bytes_per_s: float = -1.0
-    """In each direction, from the rate that the kernel says; -1 unknown."""
+    """Rate in each direction that the kernel reports, -1 unknown."""
     state: str | None = None
     numa_node: int = -1
     bus_id: str | None = None
     near: list[int] = []
-    """Accelerators that share its PCIe switch, or, where none does, its NUMA node."""
+    """Accelerators on the same PCIe switch, or, where there are none, on the same NUMA node."""
 
 
 class DeviceSampling(msgspec.Struct):
-    """How often the devices were really looked at, and what that cost; `_us` is CPU time for one
-    device in one look.
-    """
+    """How often the devices were sampled, and the cost. `_us` is CPU time per device and sample."""
 
     asked_hz: float
     quick_hz: float
@@ -80,6 +76,6 @@ class DeviceSampling(msgspec.Struct):
     slow_hz: float
     slow_us: float
     holders_hz: float
-    """How often each device was asked who is on it."""
+    """How often the processes of each device were listed."""
     holders_us: float
     core_share: float

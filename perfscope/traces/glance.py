@@ -1,5 +1,5 @@
-"""What is seen of a device and of a process at one look: what `perfscope top` shows. Shares are
-0..1, NaN unknown.
+"""One sample of the devices and processes of a host, as `perfscope top` shows it. Shares are 0 to
+1, and NaN where unknown.
 """
 
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from math import nan
 
 @dataclass(frozen=True)
 class DeviceGlance:
-    """One device since the last look. Rates and clocks -1 or NaN where the device does not tell
-    them.
+    """A device since the last sample. Rates and clocks are -1 or NaN where the device does not
+    report them.
 
-    `kernel_time_share`: any kernel ran; `sm_active`: mean share of SMs with work (GPM);
-    `clock_events`: NVML's bit mask of what holds the clocks; `lost`: why it does not answer, None
-    when it does.
+    `kernel_time_share`: share of the time in which any kernel ran; `sm_active`: mean share of SMs
+    with work (GPM); `clock_events`: NVML's bit mask of what limits the clocks; `lost`: why the
+    device does not answer, None when it does.
     """
 
     device: int
@@ -32,12 +32,12 @@ class DeviceGlance:
 
 @dataclass(frozen=True)
 class ProcessGlance:
-    """One Python process that uses torch or a device, over the last seconds.
+    """A Python process that uses torch or a device, over the last seconds.
 
-    `cores`: CPU-seconds per second; `waiting_cores`: seconds per second in which threads of it
-    could run and had no core; `states`: shares of what its main thread did (`thread_states.state`),
-    empty where the kernel does not tell; `devices`: those it has memory on; `worker_cores`: what
-    its loader workers use together.
+    `cores`: CPU-seconds per second; `waiting_cores`: seconds per second in which its threads were
+    runnable and had no core; `states`: shares of the states of its main thread
+    (`thread_states.state`), empty where the kernel does not report them; `devices`: the devices on
+    which it has memory; `worker_cores`: CPU-seconds per second of its loader workers together.
     """
 
     pid: int
@@ -57,7 +57,7 @@ class ProcessGlance:
 
 @dataclass(frozen=True)
 class Glances:
-    """One look: devices, processes, and why there are no devices (None where there are)."""
+    """One sample: devices, processes, and why there are no devices (None where there are some)."""
 
     devices: list[DeviceGlance]
     processes: list[ProcessGlance]

@@ -1,5 +1,5 @@
-"""Interval algebra on int64 nanoseconds: unions, differences, and what covers a window, the first
-kind winning.
+"""Algebra of intervals in int64 nanoseconds: unions, differences, and the time of a window that
+they cover.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ EMPTY: Spans = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def merged(*several: Spans) -> Spans:
-    """The union of interval sets as sorted disjoint (starts, ends), int64 ns; empty and negative
-    intervals vanish.
+    """Return the union of sets of intervals as sorted, disjoint (starts, ends). Empty and negative
+    intervals are dropped.
     """
     starts = np.concatenate([spans[0] for spans in several]) if several else EMPTY[0]
     ends = np.concatenate([spans[1] for spans in several]) if several else EMPTY[1]
@@ -28,12 +28,12 @@ def merged(*several: Spans) -> Spans:
 
 
 def covered(spans: Spans, begin: Ints, end: Ints) -> Ints:
-    """Nanoseconds of each window [begin, end) that lie in the disjoint sorted `spans`."""
+    """Return the nanoseconds of each window [begin, end) that sorted, disjoint `spans` cover."""
     return _before(spans, np.maximum(begin, end)) - _before(spans, begin)
 
 
 def _before(spans: Spans, at: Ints) -> Ints:
-    """Nanoseconds of `spans` that lie before each instant."""
+    """Return how many nanoseconds of `spans` are before each instant."""
     starts, ends = spans
     if not len(starts):
         return np.zeros(len(at), np.int64)
@@ -44,7 +44,7 @@ def _before(spans: Spans, at: Ints) -> Ints:
 
 
 def inside(spans: Spans, at: Ints) -> NDArray[np.bool_]:
-    """For each instant: does it lie in the disjoint sorted `spans`?"""
+    """Return for each instant whether it is in the sorted, disjoint `spans`."""
     starts, ends = spans
     if not len(starts):
         return np.zeros(len(at), bool)
@@ -53,8 +53,8 @@ def inside(spans: Spans, at: Ints) -> NDArray[np.bool_]:
 
 
 def exclusive(kinds: list[Spans], begin: Ints, end: Ints) -> list[Ints]:
-    """Per kind, nanoseconds of each window that it covers and no earlier kind does: together never
-    more than the window.
+    """Return for each kind how many nanoseconds of each window it covers and no earlier kind does.
+    Their sum is at most the window.
     """
     taken: Spans = EMPTY
     before = np.zeros(len(begin), np.int64)
@@ -68,22 +68,22 @@ def exclusive(kinds: list[Spans], begin: Ints, end: Ints) -> list[Ints]:
 
 
 def subtracted(spans: Spans, taken: Spans) -> Spans:
-    """What the disjoint sorted `spans` cover and `taken` do not, sorted and disjoint."""
-    starts, ends, label = labelled([taken, spans])
-    mine = label == 1
-    return merged((starts[mine], ends[mine]))
+    """Return what the sorted, disjoint `spans` cover and `taken` does not."""
+    starts, ends, label = labeled([taken, spans])
+    only_spans = label == 1
+    return merged((starts[only_spans], ends[only_spans]))
 
 
-def intersected(one: Spans, other: Spans) -> Spans:
-    """What both disjoint sorted sets cover, sorted and disjoint."""
-    edges = edges_of([one, other])
-    both = inside(one, edges[:-1]) & inside(other, edges[:-1])
+def intersected(first: Spans, other: Spans) -> Spans:
+    """Return what both sorted, disjoint sets cover."""
+    edges = instants_of([first, other])
+    both = inside(first, edges[:-1]) & inside(other, edges[:-1])
     return merged((edges[:-1][both], edges[1:][both]))
 
 
 def open_from(spans: Spans, edges: Ints) -> NDArray[np.bool_]:
-    """For each edge: does one of the disjoint sorted `spans`, which start and end at edges, go on
-    from there?
+    """Return for each edge whether one of the sorted, disjoint `spans` covers the time after it.
+    All spans start and end at edges.
     """
     change = np.zeros(len(edges), np.int8)
     change[np.searchsorted(edges, spans[0])] += 1
@@ -91,23 +91,23 @@ def open_from(spans: Spans, edges: Ints) -> NDArray[np.bool_]:
     return np.cumsum(change, dtype=np.int8) > 0
 
 
-def edges_of(kinds: list[Spans]) -> Ints:
-    """Every instant at which one of them starts or ends, in order."""
+def instants_of(kinds: list[Spans]) -> Ints:
+    """Return every instant at which an interval starts or ends, in order."""
     edges = (
         np.sort(np.concatenate([end for spans in kinds for end in spans])) if kinds else EMPTY[0]
     )
     return edges[np.concatenate(([True], edges[1:] > edges[:-1]))] if len(edges) else edges
 
 
-def labelled(kinds: list[Spans]) -> tuple[Ints, Ints, Ints]:
-    """(starts, ends, label): the union of all kinds cut into pieces, each with the number of the
-    first kind that covers it.
+def labeled(kinds: list[Spans]) -> tuple[Ints, Ints, Ints]:
+    """Return (starts, ends, labels): the union of all kinds, cut into pieces at every start and
+    end. The label of a piece is the number of the first kind that covers it.
 
-    The kinds are disjoint sorted sets; a piece ends wherever any kind starts or ends.
+    Each kind is a sorted, disjoint set of intervals.
     """
-    edges = edges_of(kinds)
+    edges = instants_of(kinds)
     label = np.full(max(len(edges) - 1, 0), -1, np.int64)
     for number in range(len(kinds) - 1, -1, -1):
         label[open_from(kinds[number], edges)[:-1]] = number
-    some = label >= 0
-    return edges[:-1][some], edges[1:][some], label[some]
+    is_covered = label >= 0
+    return edges[:-1][is_covered], edges[1:][is_covered], label[is_covered]

@@ -1,7 +1,7 @@
-"""Masks secrets in what a reader has made of a trace: its names, once each, and its manifest.
+"""Masks secrets in the tables and the manifest of a trace.
 
-A trace is written by a stranger's program: names of ranges, operators, threads and processes hold
-what that program put there.
+The names of ranges, operators, threads and processes are chosen by the program that was recorded,
+and may contain secrets. Each different name is masked once.
 """
 
 import re
@@ -24,7 +24,7 @@ from perfscope.traces.secret_masking import (
 )
 
 NOT_TEXT_OF_THE_TRACE: Final = {("ranks", "source")}
-"""The path by which the reader knows the file."""
+"""The path of the trace, which comes from the user."""
 HINTS: Final = "|".join(re.escape(hint.rstrip("=")) for hint in NAME_HINTS)
 SUSPECT: Final = "|".join(
     (
@@ -33,20 +33,22 @@ SUSPECT: Final = "|".join(
         rf"""(?i:(?:^|[\s\x0b"'=(\[,;])-[\w.\-]*(?:{HINTS})[\w.\-]*[\s\x0b])""",
     )
 )
-"""For RE2. Every text that `masked_text` changes matches it, few others do."""
+"""A pattern for RE2. It matches every text that `masked_text` changes, and few others."""
 
 
 def masked_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return the tables with the secrets in their names masked; a table without any is the same
-    one.
+    """Return the tables with the secrets in their names masked. A table without secrets is not
+    copied.
     """
     result = dict(tables)
-    columns = categories(tables)
+    columns = name_categories(tables)
     if not columns:
         return result
-    found = suspects(list(columns.values()))
-    for (table, column), names in columns.items():
-        masked = {at: text for at in found.pop(0) if (text := masked_text(names[at])) != names[at]}
+    suspects_of_columns = suspects(list(columns.values()))
+    for ((table, column), names), positions in zip(
+        columns.items(), suspects_of_columns, strict=True
+    ):
+        masked = {at: text for at in positions if (text := masked_text(names[at])) != names[at]}
         if masked:
             changed = [masked.get(at, name) for at, name in enumerate(names)]
             result[table] = result[table].assign(
@@ -55,8 +57,8 @@ def masked_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
     return result
 
 
-def categories(tables: Mapping[str, pd.DataFrame]) -> "dict[tuple[str, str], pd.Index[str]]":
-    """Return the names that each column of names holds, by table and column."""
+def name_categories(tables: Mapping[str, pd.DataFrame]) -> "dict[tuple[str, str], pd.Index[str]]":
+    """Return the different names of each column of names, by (table, column)."""
     return {
         (name, str(column)): dtype.categories
         for name, table in tables.items()
@@ -67,26 +69,24 @@ def categories(tables: Mapping[str, pd.DataFrame]) -> "dict[tuple[str, str], pd.
 
 
 def suspects(columns: "list[pd.Index[str]]") -> list[list[int]]:
-    """Return for each column the positions of the names that may hold a secret.
+    """Return for each column the positions of the names that may contain a secret.
 
-    A trace has tens of thousands of names: RE2 passes over the others, in one call, for the pattern
-    takes time to prepare.
+    A trace has tens of thousands of names. RE2 excludes most of them in one call, because preparing
+    the pattern takes time.
     """
     try:
         texts = [pa.array(names, pa.large_string(), from_pandas=True) for names in columns]
         matches = pc.match_substring_regex(pa.concat_arrays(texts), SUSPECT).to_numpy(
             zero_copy_only=False
         )
-    except (pa.ArrowException, UnicodeError, TypeError):  # surrogates, which Arrow has no place for
+    except (pa.ArrowException, UnicodeError, TypeError):  # surrogates, which Arrow cannot represent
         return [list(range(len(names))) for names in columns]
     ends = np.cumsum([len(names) for names in columns])
     return [np.flatnonzero(part).tolist() for part in np.split(matches, ends[:-1])]
 
 
 def recoded(column: "pd.Series[str]", names: list[str]) -> "pd.Categorical[str]":
-    """Return the column with other names for its categories, of which some may have become
-    equal.
-    """
+    """Return a column with new names for its categories, some of which may be equal now."""
     places = {name: at for at, name in enumerate(dict.fromkeys(names))}
     place = np.array([*(places[name] for name in names), -1], np.int64)
     return pd.Categorical.from_codes(
@@ -95,7 +95,7 @@ def recoded(column: "pd.Series[str]", names: list[str]) -> "pd.Categorical[str]"
 
 
 def masked_manifest(manifest: Manifest) -> Manifest:
-    """Return the manifest with every text in it masked, the command line by its options as well."""
+    """Return the manifest with its texts masked, and its command line also by its options."""
     command = mask_secrets(manifest.command)
     masked: Manifest = msgspec.convert(mask_values(msgspec.to_builtins(manifest)), Manifest)
     masked.command = command

@@ -1,277 +1,289 @@
-"""Which collectives of different ranks are one and the same: those at the same place in the
-sequence of a process group.
+"""Matches the collectives of different ranks: those at the same place in the sequence of a process
+group are one collective.
 
-Needs no common clock. Ranks call the collectives of a group in the same order, so the n-th of one
-rank is the n-th of the other, or the (n + k)-th where one recording began k collectives earlier.
-Kinds and sizes must agree all along, and with the clocks brought together the two must overlap:
-nobody leaves before the last has come. Where that leaves ends apart, records may be lost: then they
-are paired by the times at which ranks leave together (`gaps`).
+It needs no common clock. Ranks call the collectives of a group in the same order. So the n-th of
+one rank is the n-th of the other, or the (n + k)-th where one recording began k collectives
+earlier. Kinds and sizes must agree throughout. And once the clocks are aligned the two must
+overlap: no rank leaves before the last has entered. Where ends still differ after that, records may
+be missing, and the collectives are paired by the times at which ranks leave (`pairing_by_time`).
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from perfscope.traces.clock_shift import Shift, fitted, residual_ns
-from perfscope.traces.gaps import Pairs, paired_in_time
 from perfscope.traces.intervals import Ints
+from perfscope.traces.pairing_by_time import Ends, PlacePairs, pair_by_time
 
-POINT_TO_POINT = ("send", "recv")
-# One rank gives or takes, and may leave before the last has come.
-ROOTED = ("broadcast", "reduce", "gather", "scatter")
-# Sizes that every rank of the group has the same (all_to_all and gather may be uneven).
-EVEN = ("all_reduce", "all_gather", "reduce_scatter", "broadcast")
-# Ranks leave a collective within microseconds of each other, and a device's clock is brought to its
-# host's to a few more.
-SLACK_NS = 50_000
-# Of wrongly paired collectives about as many overlap as the share of time spent in them; of rightly
-# paired ones all do.
-OVERLAPPING = 0.9
-# A shift other than none must leave less than this share of the spread unexplained: recordings
-# mostly begin together.
-SHIFT_GAIN = 0.5
-MOST_SHIFT = 512
-FEWEST_COMMON = 4
-# A recording that lacks more of a sequence than a quarter is not taken for the same one.
-FEWEST_KEPT = 0.75
-# Places tried where records may be lost: more are lost in one piece only with whole steps.
-MOST_LAGS = 257
+POINT_TO_POINT: Final = ("send", "recv")
+ROOTED: Final = ("broadcast", "reduce", "gather", "scatter")
+"""Kinds in which one rank gives or receives, so that it may leave before the last has entered."""
+EVEN: Final = ("all_reduce", "all_gather", "reduce_scatter", "broadcast")
+"""Kinds whose size is the same on every rank (all_to_all and gather may be uneven)."""
+SLACK_NS: Final = 50_000
+"""Ranks leave a collective within microseconds of each other, and the clock of a device is aligned
+with that of its host to a few microseconds.
+"""
+OVERLAPPING: Final = 0.9
+"""Share of the collectives that must overlap. Of wrong pairs about as many overlap as the share of
+time spent in collectives; of right pairs all do.
+"""
+SHIFT_GAIN: Final = 0.5
+"""A shift must leave less than this share of the spread without one: most recordings begin
+together.
+"""
+MOST_SHIFT: Final = 512
+FEWEST_COMMON: Final = 4
+FEWEST_KEPT: Final = 0.75
+"""Recordings that lack more than a quarter of a sequence are not taken for the same sequence."""
+MOST_LAGS: Final = 257
+"""Places that are tried where records may be missing. Losing more at once loses whole steps."""
+LARGEST_DEVICE: Final = 4094
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """The collectives of one rank in one process group, in order: rows of the table, signatures,
-    starts and ends.
-
-    `together` is 1 where nobody can leave before the last has come. `named`: the recording says the
-    group.
-    """
+    """The collectives of one rank in one process group, in the order of time."""
 
     unit: int
+    """The process and device; see `unit_numbers`."""
     named: bool
+    """Whether the recording contains the name of the group."""
     rows: Ints
     signature: Ints
+    """Equal for collectives of the same kind and size."""
     together: Ints
+    """1 where no rank can leave before the last has entered."""
     ts: Ints
     end: Ints
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
 
 def matched(collectives: pd.DataFrame, kernels: pd.DataFrame | None) -> Ints:
-    """For each row of `collectives` the number of its match, -1 for none: rows of one match are one
-    collective.
+    """Return for each row of `collectives` the number of its match, -1 for none. Rows with the same
+    number are one collective.
 
-    A match has rows of two ranks or more (devices, where one process drives several). Sends and
-    receives are not matched, nor groups of which more ranks are there than the group has: their
-    name means several groups.
+    A match has rows of at least two ranks, or two devices of one process. Sends and receives are
+    not matched, and neither are groups with more ranks than their size: several groups then share
+    the name.
     """
     match = np.full(len(collectives), -1, np.int64)
-    units = unit_of(collectives)
+    units = unit_numbers(collectives)
     if len(collectives) == 0 or len(np.unique(units)) < 2:
         return match
     count = 0
-    for sequences in by_group(collectives, kernels, units):
-        first, *others = sorted(sequences, key=lambda one: (-len(one.rows), one.unit))
-        place = np.full(len(first.rows), -1, np.int64)
+    for sequences in sequences_by_group(collectives, kernels, units):
+        longest, *others = sorted(sequences, key=lambda sequence: (-len(sequence), sequence.unit))
+        match_of_place = np.full(len(longest), -1, np.int64)
         for other in others:
-            pairs = paired(first, other)
+            pairs = pair_sequences(longest, other)
             if pairs is None:
                 continue
-            mine, theirs = pairs
-            fresh = place[mine] < 0
-            place[mine] = np.where(fresh, count + np.cumsum(fresh) - 1, place[mine])
-            count += int(fresh.sum())
-            match[other.rows[theirs]] = place[mine]
-        match[first.rows] = place
+            places, other_places = pairs
+            is_new = match_of_place[places] < 0
+            new_numbers = count + np.cumsum(is_new) - 1
+            match_of_place[places] = np.where(is_new, new_numbers, match_of_place[places])
+            count += int(is_new.sum())
+            match[other.rows[other_places]] = match_of_place[places]
+        match[longest.rows] = match_of_place
     return match
 
 
-def unit_of(collectives: pd.DataFrame) -> Ints:
-    """A number for each process and device: what takes part in a collective."""
+def unit_numbers(collectives: pd.DataFrame) -> Ints:
+    """Return for each row a number of its process and device, which take part in a collective."""
     process = collectives["process"].to_numpy(np.int64)
-    unit: Ints = process * 4096 + np.clip(collectives["device"].to_numpy(np.int64), -1, 4094)
+    device = np.clip(collectives["device"].to_numpy(np.int64), -1, LARGEST_DEVICE)
+    unit: Ints = process * (LARGEST_DEVICE + 2) + device
     return unit
 
 
-def by_group(
+def sequences_by_group(
     collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Ints
 ) -> list[list[Sequence]]:
-    """The sequences of each group that two units or more took part in."""
+    """Return the sequences of each group that has at least two units."""
     kind = pd.Categorical(collectives["kind"])
-    frame = pd.DataFrame({"unit": units, "ts": collectives["ts"].to_numpy(np.int64)})
-    frame["end"] = frame["ts"] + collectives["dur"].to_numpy(np.int64)
-    frame["size"] = collectives["group_size"].to_numpy(np.int64)
-    frame["together"] = (~np.isin(kind, ROOTED)).astype(np.int64)
-    named = collectives["group"].notna().to_numpy()
-    lane, name = nameless(collectives, kernels, units)
-    group = np.asarray(pd.Categorical(collectives["group"]).codes, np.int64)
-    frame["group"] = np.where(named, group, -2 - lane)
-    even = np.isin(kind, EVEN)
-    size = np.where(even, collectives["in_bytes"].to_numpy(np.int64), -1)
-    frame["signature"] = np.where(named, pd.factorize(size)[0] * 64 + kind.codes, name)
-    frame = frame[~np.isin(kind, POINT_TO_POINT) & (named | (lane >= 0))].sort_values(
-        "ts", kind="stable"
+    is_named = collectives["group"].notna().to_numpy()
+    lane, kernel_name = stream_lanes(collectives, kernels, units)
+    group_code = np.asarray(pd.Categorical(collectives["group"]).codes, np.int64)
+    size = np.where(np.isin(kind, EVEN), collectives["in_bytes"].to_numpy(np.int64), -1)
+    kind_and_size = pd.factorize(size)[0] * 64 + kind.codes
+    ts = collectives["ts"].to_numpy(np.int64)
+    frame = pd.DataFrame(
+        {
+            "unit": units,
+            "ts": ts,
+            "end": ts + collectives["dur"].to_numpy(np.int64),
+            "size": collectives["group_size"].to_numpy(np.int64),
+            "together": (~np.isin(kind, ROOTED)).astype(np.int64),
+            "group": np.where(is_named, group_code, -2 - lane),
+            "signature": np.where(is_named, kind_and_size, kernel_name),
+        }
     )
-    found = []
+    is_used = ~np.isin(kind, POINT_TO_POINT) & (is_named | (lane >= 0))
+    frame = frame[is_used].sort_values("ts", kind="stable")
+    groups = []
     for code, rows in frame.groupby("group", sort=True):
-        present, most = rows["unit"].nunique(), int(rows["size"].max())
-        if present >= 2 and not 0 < most < present:
-            found.append(
-                [sequence(own, int(str(code)) >= 0) for _, own in rows.groupby("unit", sort=True)]
-            )
-    return found
+        unit_count, group_size = rows["unit"].nunique(), int(rows["size"].max())
+        is_ambiguous = 0 < group_size < unit_count
+        if unit_count >= 2 and not is_ambiguous:
+            has_name = int(str(code)) >= 0
+            by_unit = rows.groupby("unit", sort=True)
+            groups.append([sequence_of_rows(unit_rows, has_name) for _, unit_rows in by_unit])
+    return groups
 
 
-def sequence(rows: pd.DataFrame, named: bool) -> Sequence:
-    at = rows.index.to_numpy(np.int64)
-    return Sequence(
-        int(rows["unit"].iloc[0]),
-        named,
-        at,
-        *(rows[name].to_numpy(np.int64) for name in ("signature", "together", "ts", "end")),
+def sequence_of_rows(rows: pd.DataFrame, named: bool) -> Sequence:
+    """Return the sequence of the rows of one unit."""
+    signature, together, ts, end = (
+        rows[name].to_numpy(np.int64) for name in ("signature", "together", "ts", "end")
     )
+    unit = int(rows["unit"].iloc[0])
+    return Sequence(unit, named, rows.index.to_numpy(np.int64), signature, together, ts, end)
 
 
-def nameless(
+def stream_lanes(
     collectives: pd.DataFrame, kernels: pd.DataFrame | None, units: Ints
 ) -> tuple[Ints, Ints]:
-    """Without metadata: (number of the stream among those of its unit, code of the kernel's name)
-    of each row.
+    """Return, for rows without a group name, (the number of the stream among those of its unit, the
+    code of the kernel's name).
 
-    Only streams whose numbers of collectives are nearly the same on every unit are told (-1 else):
-    nothing else says that they belong together.
+    A stream stands for a group only where all units have nearly the same number of collectives on
+    it; for others the first number is -1. Nothing else shows that the streams belong together.
     """
     lane = np.full(len(collectives), -1, np.int64)
-    name = np.zeros(len(collectives), np.int64)
-    bare = np.flatnonzero(collectives["group"].isna().to_numpy())
-    if not len(bare) or kernels is None:
-        return lane, name
-    name[bare] = pd.Categorical(kernels["name"]).codes[
-        collectives["kernel"].to_numpy(np.int64)[bare]
-    ]
-    own = pd.DataFrame(
-        {"unit": units[bare], "stream": collectives["stream"].to_numpy(np.int64)[bare]}
+    kernel_name = np.zeros(len(collectives), np.int64)
+    unnamed = np.flatnonzero(collectives["group"].isna().to_numpy())
+    if not len(unnamed) or kernels is None:
+        return lane, kernel_name
+    kernel_rows = collectives["kernel"].to_numpy(np.int64)[unnamed]
+    kernel_name[unnamed] = pd.Categorical(kernels["name"]).codes[kernel_rows]
+    streams = pd.DataFrame(
+        {"unit": units[unnamed], "stream": collectives["stream"].to_numpy(np.int64)[unnamed]}
     )
-    number = own.groupby("unit")["stream"].rank(method="dense").to_numpy(np.int64) - 1
-    counts = pd.crosstab(number, own["unit"].to_numpy())
-    same = counts.index[counts.min(axis=1) >= FEWEST_KEPT * counts.max(axis=1)].to_numpy(np.int64)
-    lane[bare] = np.where(np.isin(number, same), number, -1)
-    return lane, name
+    rank_of_stream = streams.groupby("unit")["stream"].rank(method="dense")
+    number = rank_of_stream.to_numpy(np.int64) - 1
+    counts = pd.crosstab(number, streams["unit"].to_numpy())
+    is_similar = counts.min(axis=1) >= FEWEST_KEPT * counts.max(axis=1)
+    similar = counts.index[is_similar].to_numpy(np.int64)
+    lane[unnamed] = np.where(np.isin(number, similar), number, -1)
+    return lane, kernel_name
 
 
-def paired(first: Sequence, other: Sequence) -> Pairs | None:
-    """Places in `first` and in `other` that are one collective; None where they do not fit.
+def pair_sequences(first: Sequence, other: Sequence) -> PlacePairs | None:
+    """Return the places of two sequences that are one collective, None where they do not fit.
 
-    By order, unless pairs by the times of the ends bring more of them together.
+    They are paired by order, unless pairing by time lets more of them end together.
     """
-    lengths = len(first.rows), len(other.rows)
+    lengths = len(first), len(other)
     begin = common_begin(first, other)
-    in_order = None if begin is None else places_in_order(lengths, begin)
-    fit_in_order = 0 if in_order is None else leaving_together(first, other, in_order)
+    in_order = None if begin is None else pairs_in_order(lengths, begin)
+    fit_in_order = 0 if in_order is None else ending_together(first, other, in_order)
     if in_order is not None and fit_in_order == len(in_order[0]):
         return in_order
-    in_time = paired_in_time(
-        (first.signature, first.end),
-        (other.signature, other.end),
-        near(lengths)[:MOST_LAGS],
+    by_time = pair_by_time(
+        Ends(first.signature, first.end),
+        Ends(other.signature, other.end),
+        likely_begins(lengths)[:MOST_LAGS],
         SLACK_NS,
     )
-    if (
-        len(in_time[0]) >= fewest(lengths)
-        and leaving_together(first, other, in_time) > fit_in_order
-    ):
-        return in_time
-    # Without names of groups only that ranks leave together says that unequal sequences are one.
-    unsure = not first.named and lengths[0] != lengths[1]
+    is_long_enough = len(by_time[0]) >= fewest_common(lengths)
+    if is_long_enough and ending_together(first, other, by_time) > fit_in_order:
+        return by_time
+    # For groups without a name, only equal ends show that sequences of different lengths match.
+    is_uncertain = not first.named and lengths[0] != lengths[1]
+    if in_order is None or (is_uncertain and fit_in_order < OVERLAPPING * len(in_order[0])):
+        return None
+    return in_order
+
+
+def pairs_in_order(lengths: tuple[int, int], begin: int) -> PlacePairs:
+    """Return the pairs of two sequences in order, the other beginning at a place of the first."""
+    first, other = common_slices(*lengths, begin)
     return (
-        None
-        if in_order is None or (unsure and fit_in_order < OVERLAPPING * len(in_order[0]))
-        else in_order
+        np.arange(first.start, first.stop, dtype=np.int64),
+        np.arange(other.start, other.stop, dtype=np.int64),
     )
 
 
-def places_in_order(lengths: tuple[int, int], begin: int) -> Pairs:
-    """One behind the other from `begin` on."""
-    mine, theirs = common(*lengths, begin)
-    return np.arange(mine.start, mine.stop, dtype=np.int64), np.arange(
-        theirs.start, theirs.stop, dtype=np.int64
-    )
+def ending_together(first: Sequence, other: Sequence, pairs: PlacePairs) -> int:
+    """Return how many of the pairs end together after aligning the clocks."""
+    ts = other.end[pairs[1]]
+    difference = first.end[pairs[0]] - ts
+    remaining = np.abs(difference - fitted(ts, difference).offset_ns(ts))
+    return int((remaining <= SLACK_NS).sum())
 
 
-def leaving_together(first: Sequence, other: Sequence, pairs: Pairs) -> int:
-    """How many of the pairs end together, on clocks brought together."""
-    ts, difference = other.end[pairs[1]], first.end[pairs[0]] - other.end[pairs[1]]
-    left = np.abs(difference - fitted(ts, difference).offset_ns(ts))
-    return int((left <= SLACK_NS).sum())
-
-
-def fewest(lengths: tuple[int, int]) -> int:
-    """How many collectives two sequences must have in common."""
+def fewest_common(lengths: tuple[int, int]) -> int:
+    """Return how many collectives two sequences must have in common."""
     return max(min(FEWEST_COMMON, *lengths), int(FEWEST_KEPT * min(lengths)))
 
 
-def near(lengths: tuple[int, int]) -> list[int]:
-    """Places at which the other may begin, the likeliest first: together at the start or the end,
-    then near to it.
+def likely_begins(lengths: tuple[int, int]) -> list[int]:
+    """Return the places of the first sequence at which the other may begin, the likeliest first:
+    both start together, or both end together, or nearly so.
     """
     lead = lengths[0] - lengths[1]
-    found = sorted(
-        range(-MOST_SHIFT, lead + MOST_SHIFT + 1), key=lambda at: min(abs(at), abs(at - lead))
-    )
-    return found[: 2 * MOST_SHIFT + 1]
+    places = range(-MOST_SHIFT, lead + MOST_SHIFT + 1)
+    by_likelihood = sorted(places, key=lambda place: min(abs(place), abs(place - lead)))
+    return by_likelihood[: 2 * MOST_SHIFT + 1]
 
 
-def common(first: int, other: int, begin: int) -> tuple[slice, slice]:
-    """Where two sequences of these lengths overlap when the other begins at place `begin` of the
-    first.
-    """
-    low, high = max(begin, 0), min(first, other + begin)
+def common_slices(first_length: int, other_length: int, begin: int) -> tuple[slice, slice]:
+    """Return where two sequences overlap when the other begins at place `begin` of the first."""
+    low, high = max(begin, 0), min(first_length, other_length + begin)
     return slice(low, high), slice(low - begin, high - begin)
 
 
 def common_begin(first: Sequence, other: Sequence) -> int | None:
-    """The place in `first` at which `other` begins; None when they do not fit.
+    """Return the place in `first` at which `other` begins, None where they do not fit.
 
-    Of all places where the signatures agree that one where the ends differ by the same amount all
-    along: ranks leave a collective together.
+    Of all places where the signatures agree, it is the one where the ends differ most evenly: ranks
+    leave a collective together.
     """
     best: tuple[float, int] | None = None
-    for begin in places(first, other):
-        shift, spread = fit(first, other, begin)
-        if not overlap(first, other, begin, shift):
+    for begin in agreeing_begins(first, other):
+        shift, spread_ns = fit_clocks(first, other, begin)
+        if not overlap_in_time(first, other, begin, shift):
             continue
-        # The first place tried is the likeliest, so another has to be clearly better.
-        if best is None or spread < SHIFT_GAIN * best[0]:
-            best = (spread, begin)
+        # The first place is the likeliest, so another one has to be clearly better.
+        if best is None or spread_ns < SHIFT_GAIN * best[0]:
+            best = (spread_ns, begin)
     return None if best is None else best[1]
 
 
-def places(first: Sequence, other: Sequence) -> list[int]:
-    """Places at which all signatures agree, the likeliest first."""
-    lengths = len(first.rows), len(other.rows)
-    enough = fewest(lengths)
+def agreeing_begins(first: Sequence, other: Sequence) -> list[int]:
+    """Return the places at which all signatures agree, the likeliest first."""
+    lengths = len(first), len(other)
+    fewest = fewest_common(lengths)
     agreeing = []
-    for begin in near(lengths):
-        mine, theirs = common(*lengths, begin)
-        if mine.stop - mine.start < enough:
-            continue
-        if np.array_equal(first.signature[mine], other.signature[theirs]):
+    for begin in likely_begins(lengths):
+        in_first, in_other = common_slices(*lengths, begin)
+        is_long_enough = in_first.stop - in_first.start >= fewest
+        if is_long_enough and np.array_equal(first.signature[in_first], other.signature[in_other]):
             agreeing.append(begin)
     return agreeing
 
 
-def fit(first: Sequence, other: Sequence, begin: int) -> tuple[Shift, float]:
-    """What brings the other's clock onto the first's, and what that leaves unexplained, ns."""
-    mine, theirs = common(len(first.rows), len(other.rows), begin)
-    difference = first.end[mine] - other.end[theirs]
-    shift = fitted(other.end[theirs], difference)
-    return shift, float(residual_ns(shift, other.end[theirs], difference))
+def fit_clocks(first: Sequence, other: Sequence, begin: int) -> tuple[Shift, float]:
+    """Return the shift from the other's clock to the first's, and the remaining difference in
+    nanoseconds.
+    """
+    in_first, in_other = common_slices(len(first), len(other), begin)
+    difference = first.end[in_first] - other.end[in_other]
+    shift = fitted(other.end[in_other], difference)
+    return shift, float(residual_ns(shift, other.end[in_other], difference))
 
 
-def overlap(first: Sequence, other: Sequence, begin: int, shift: Shift) -> bool:
-    """Do the two take place at the same time, as far as one common clock allows?"""
-    mine, theirs = common(len(first.rows), len(other.rows), begin)
-    starts = np.maximum(first.ts[mine], shift.moved(other.ts[theirs]))
-    ends = np.minimum(first.end[mine], shift.moved(other.end[theirs]))
-    fits = (starts <= ends + SLACK_NS)[(first.together[mine] & other.together[theirs]) == 1]
-    return not len(fits) or bool(np.mean(fits) >= OVERLAPPING)
+def overlap_in_time(first: Sequence, other: Sequence, begin: int, shift: Shift) -> bool:
+    """Return whether the paired collectives overlap in time after aligning the clocks."""
+    in_first, in_other = common_slices(len(first), len(other), begin)
+    starts = np.maximum(first.ts[in_first], shift.moved(other.ts[in_other]))
+    ends = np.minimum(first.end[in_first], shift.moved(other.end[in_other]))
+    must_overlap = (first.together[in_first] & other.together[in_other]) == 1
+    overlaps = (starts <= ends + SLACK_NS)[must_overlap]
+    return not len(overlaps) or bool(np.mean(overlaps) >= OVERLAPPING)

@@ -1,4 +1,4 @@
-"""Which interval lies in which, for the calls of a thread."""
+"""Finds the interval around each interval of a thread, such as the caller of each call."""
 
 from typing import Any
 
@@ -17,30 +17,32 @@ COMPILED: Any = getattr(compiled_reader, "holders", None)
 def enclosing(
     thread: Ints, start: Ints, end: Ints, may_hold: NDArray[np.bool_] | None = None
 ) -> Ints:
-    """For each interval the row of the innermost interval of its thread that is open when it
+    """Return for each interval the row of the innermost interval of its thread that is open when it
     starts, -1 for none.
 
-    All int64, in any order; of intervals with one start the longer holds the shorter. With
-    `may_hold` (bool) only rows where it is true hold others.
+    The intervals are int64, in any order. Of intervals with the same start, the longer encloses the
+    shorter. With `may_hold`, only rows where it is true enclose others.
     """
     order = np.lexsort((-end, start, thread))
-    thread, start, end = (one[order].astype(np.int64, copy=False) for one in (thread, start, end))
+    thread, start, end = (
+        column[order].astype(np.int64, copy=False) for column in (thread, start, end)
+    )
     if may_hold is not None:
         end = np.where(may_hold[order], end, start)
-    holder = (
-        climbed(thread, start, end)
-        if COMPILED is None
-        else np.frombuffer(COMPILED(thread, start, end), np.int64)
-    )
-    found = np.full(len(order), -1, np.int64)
-    found[order] = np.where(holder >= 0, order[holder], -1)
-    return found
+    if COMPILED is None:
+        holder = enclosing_in_numpy(thread, start, end)
+    else:
+        holder = np.frombuffer(COMPILED(thread, start, end), np.int64)
+    row = np.full(len(order), -1, np.int64)
+    row[order] = np.where(holder >= 0, order[holder], -1)
+    return row
 
 
-def climbed(thread: Ints, start: Ints, end: Ints) -> Ints:
-    """What holds each of these sorted intervals, in numpy: the same as the compiled way, slower."""
-    # What holds a row is the one before it, or what holds that one, and so on: all rows climb at
-    # once, and in strides, since a row that is climbed to has often climbed already.
+def enclosing_in_numpy(thread: Ints, start: Ints, end: Ints) -> Ints:
+    """Return the same for sorted intervals as the compiled reader, more slowly."""
+    # The interval around a row is the previous row, or the one around that, and so on. All rows
+    # climb at the same time. A row that others climb to has often climbed itself already, so they
+    # climb several levels at once.
     holder = np.arange(-1, len(start) - 1, dtype=np.int64)
     climbing = np.flatnonzero(holder >= 0)
     while len(climbing):

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from perfscope.traces.calibrations import recall
+from perfscope.traces.calibrations import load_calibration
 from perfscope.traces.masked_trace import recoded
 from perfscope.traces.redacted_text import (
     hashed,
@@ -138,7 +138,7 @@ def redacted_calibration(manifest: Manifest) -> Calibration | None:
     calibration = manifest.calibration
     if calibration is None and manifest.torch is not None and manifest.host:
         facts = manifest.torch
-        calibration = recall(manifest.host, facts.version, facts.intra_op_threads)
+        calibration = load_calibration(manifest.host, facts.version, facts.intra_op_threads)
     if calibration is None:
         return None
     return msgspec.structs.replace(calibration, host=redact_host(calibration.host))

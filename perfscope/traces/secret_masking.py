@@ -1,9 +1,10 @@
-"""Masks secrets in command lines and in any other text, by the name they follow and by their form.
+"""Masks secrets in command lines and other texts. A secret is recognized by the name before it, and
+by its form.
 
-A name counts by its words: `--wandb-key`, `HF_TOKEN` and `apiKey` name a secret, `--tokenizer`,
-`--max-tokens`, `--author` and `key_cache` do not. `-p` alone does not either: it is more often a
-port or a precision than a password; see `PROGRAM_OPTIONS`. It imports only the standard library,
-because the agent uses it. Every pattern takes time in proportion to the text.
+The words of a name decide: `--wandb-key`, `HF_TOKEN` and `apiKey` name a secret; `--tokenizer`,
+`--max-tokens`, `--author` and `key_cache` do not. `-p` does not either, because it is a port or a
+precision more often than a password; see `PROGRAM_OPTIONS`. The agent uses this module, so it
+imports only the standard library. Every pattern takes linear time.
 """
 
 import os
@@ -15,10 +16,10 @@ from typing import Any, Final
 MASK: Final = "***"
 LONGEST_REMEMBERED: Final = 4096
 
-# -- by name
+# Secrets that are recognized by the name before them
 
 NONE, WEAK, STRONG = 0, 1, 2
-"""What a name says of its value: nothing; a secret unless it is a number or a switch; a secret."""
+"""Whether the value after a name is a secret: no; unless it is a number or a switch; yes."""
 STRONG_ENDINGS: Final = (
     *(
         "password",
@@ -135,8 +136,8 @@ ORDINARY_BEFORE: Final = frozenset(
         "shard",
     )
 )
-"""Words of machine learning and of data: `--pad-token`, `--image-key`, `forward_pass` are no
-secrets.
+"""Words of machine learning and of data: `--pad-token`, `--image-key` and `forward_pass` do not
+name secrets.
 """
 SWITCHES: Final = frozenset(
     (
@@ -159,23 +160,21 @@ SWITCHES: Final = frozenset(
 PLACES: Final = frozenset(
     ("file", "path", "dir", "folder", "name", "type", "length", "len", "size", "timeout", "ttl")
 )
-"""`--password-file` names a file and not a password."""
+"""Last words of names whose values describe a secret: `--password-file` names a file."""
 IN_QUERIES: Final = frozenset(("sig", "signature", "code", "sas"))
 SIGNATURES: Final = frozenset(("sig", "signature"))
 SIGNATURE: Final = re.compile(
     r"(?a)(?=[A-Za-z+/_-]{0,64}[0-9%])[A-Za-z0-9+/%_-]{16,}={0,2}(?![^\s&;,\"')\]}])"
 )
-"""A digest in base64 or hexadecimal, as the value of a signature is: of a query that was cut off
-from its URL.
-"""
+"""A digest in base64 or hexadecimal: the value of a signature in a query without its URL."""
 WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 LONGEST_PLAIN: Final = 32
 PLAIN_VALUE: Final = re.compile(r"(?ai)(?:true|false|none|null|yes|no|on|off|)\Z")
 PLAIN_NUMBER: Final = re.compile(r"(?a)[+-]?\d{1,7}(?:\.\d{0,7})?(?:e[+-]?\d{1,3})?\Z")
 
 NAME: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,255}"
-# Of JSON within JSON a quote has 1, 3, 7 ... backslashes; the one that closes has as many as the
-# one that opens.
+# In JSON within JSON, a quote has 1, 3, 7 ... backslashes. The closing quote has as many as the
+# opening one.
 ESCAPED: Final = r"""(?P<escape>\\{1,15})(?P<quote>["']).*?(?:(?<!\\)(?P=escape)(?P=quote)|\Z)"""
 QUOTED: Final = rf"""{ESCAPED}|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
 VALUE: Final = re.compile(rf"""{QUOTED}|\[[^\]]{{0,4096}}\]?|[^\s"'&;<>]+""", re.DOTALL | re.ASCII)
@@ -206,8 +205,8 @@ NAME_HINTS: Final = (
     ),
     *("pat", "sig=", "signature=", "code=", "sas="),
 )
-"""In small letters; a name that says anything of its value contains one of them."""
-# -- by form
+"""In lower case. Every name that may name a secret contains one of them."""
+# Secrets that are recognized by their form
 
 FORMS: Final[dict[str, str]] = {
     "hf_": (
@@ -243,9 +242,7 @@ FORMS: Final[dict[str, str]] = {
     "SG.": r"SG\.[\w-]{16,64}\.[\w-]{16,}",
     "hooks.slack.com": r"hooks\.slack\.com/services/[\w/]+",
 }
-"""What a kind of secret begins with, and its form; each in a place where no letter or digit
-precedes it.
-"""
+"""Beginning of a kind of secret -> its pattern. No letter or digit precedes it."""
 FORM: Final = re.compile(r"(?<![A-Za-z0-9])(?:" + "|".join(FORMS.values()) + ")", re.ASCII)
 PRIVATE_KEY: Final = re.compile(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S
@@ -263,13 +260,13 @@ PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
     "redis-cli": frozenset(("-a",)),
     "mysql": frozenset(("-p",)),
 }
-"""Options that hold a secret although their name does not say so, by program."""
+"""Program -> its options whose value is a secret although their name does not show it."""
 
 
 @lru_cache(1024)
-def strength(name: str) -> int:
-    """Return NONE, WEAK or STRONG: whether what follows the name is a secret. Of a dotted name the
-    last part counts.
+def secret_strength(name: str) -> int:
+    """Return NONE, WEAK or STRONG: whether the value of a name is a secret. Only the last part of a
+    dotted name counts.
     """
     words = [word.lower() for word in WORDS.findall(name.rsplit(".", 1)[-1])]
     if not words or words[0] in SWITCHES or words[-1] in PLACES or name in ("PWD", "OLDPWD"):
@@ -283,7 +280,9 @@ def strength(name: str) -> int:
 
 
 def is_plain(value: str, strong: int) -> bool:
-    """Return whether a value is a switch (or a number, after a weak name), and so no secret."""
+    """Return whether a value is a switch, or after a weak name a number, and therefore not a
+    secret.
+    """
     if len(value) > LONGEST_PLAIN:
         return False
     bare = value.strip("\"'\\,)]}")
@@ -293,8 +292,8 @@ def is_plain(value: str, strong: int) -> bool:
 
 
 def mask_secrets(command: Sequence[str]) -> list[str]:
-    """Return a command line with its secrets masked: values of options and variables by name, all
-    else by form.
+    """Return a command line with its secrets masked: values of options and variables by their
+    names, everything else by its form.
     """
     masked: list[str] = []
     pending, program = NONE, ""
@@ -308,24 +307,30 @@ def mask_secrets(command: Sequence[str]) -> list[str]:
             masked.append(word if is_plain(word, pending) else MASK)
             pending = NONE
             continue
-        pending = of_option(word, program)
-        masked.append(masked_word(word, program))
+        pending = option_strength(word, program)
+        masked.append(mask_word(word, program))
     return masked
 
 
-def of_option(word: str, program: str) -> int:
-    """Return what a word of a command line says of the next one."""
+def option_strength(word: str, program: str) -> int:
+    """Return whether the next word of a command line is a secret: NONE, WEAK or STRONG."""
     if word in PROGRAM_OPTIONS.get(program, ()):
         return STRONG
-    return strength(word) if word.startswith("-") and re.fullmatch(rf"--?{NAME}", word) else NONE
+    return (
+        secret_strength(word)
+        if word.startswith("-") and re.fullmatch(rf"--?{NAME}", word)
+        else NONE
+    )
 
 
-def masked_word(word: str, program: str) -> str:
-    """Return one word of a command line, masked: what follows `name=` is its value to the end,
-    blanks included.
+def mask_word(word: str, program: str) -> str:
+    """Return a word of a command line with its secrets masked. The value after `name=` extends to
+    the end of the word, with its blanks.
     """
     name, equals, value = word.partition("=")
-    strong = strength(name) if equals and re.fullmatch(rf"[-+~/]{{0,3}}{NAME}", name) else NONE
+    strong = (
+        secret_strength(name) if equals and re.fullmatch(rf"[-+~/]{{0,3}}{NAME}", name) else NONE
+    )
     if strong:
         return word if is_plain(value, strong) else f"{name}={MASK}"
     if word[:2] in PROGRAM_OPTIONS.get(program, ()) and len(word) > 2 and word[1] != "-":
@@ -334,12 +339,14 @@ def masked_word(word: str, program: str) -> str:
 
 
 def mask_text(text: str) -> str:
-    """Return a text with its secrets masked; the text itself where it holds none."""
+    """Return a text with its secrets masked."""
     return remembered(text) if len(text) <= LONGEST_REMEMBERED else masked_text(text)
 
 
 def masked_text(text: str) -> str:
-    """Return a text with its secrets masked, by form and by name."""
+    """Return a text with its secrets masked, by form and by name, without the cache of
+    `mask_text`.
+    """
     if any(hint in text for hint in FORM_HINTS):
         text = PRIVATE_KEY.sub(MASK, FORM.sub(MASK, text))
         for scheme in (BEARER, BASIC):
@@ -357,36 +364,36 @@ remembered = lru_cache(1024)(masked_text)
 
 
 def mask_after_names(pattern: "re.Pattern[str]", text: str) -> str:
-    """Return the text with the value after each secret's name masked; in every other value names
-    are looked for again.
+    """Return the text with the value after each name of a secret masked. Other values are searched
+    for names again.
     """
     pieces, kept, at = [], 0, 0
-    while (found := pattern.search(text, at)) is not None:
-        at = found.end()
-        strong = said_by(found)
+    while (match := pattern.search(text, at)) is not None:
+        at = match.end()
+        strong = match_strength(match)
         value = VALUE.match(text, at) if strong else None
-        if value is None or is_plain(value[0], strong) or is_place(found["sign"], value[0]):
+        if value is None or is_plain(value[0], strong) or is_file_position(match["sign"], value[0]):
             continue
-        pieces += [text[kept:at], quoted(value[0])]
+        pieces += [text[kept:at], quoted_mask(value[0])]
         kept = at = value.end()
     return "".join([*pieces, text[kept:]]) if pieces else text
 
 
-def said_by(found: "re.Match[str]") -> int:
-    """Return what the name and the sign that were found say of the value after them.
+def match_strength(match: "re.Match[str]") -> int:
+    """Return whether the value after a match of a name is a secret: NONE, WEAK or STRONG.
 
-    After `name:` without a blank or a quote a weak name counts only where it is written as a header
-    is, with a hyphen.
+    Before a `:` without a blank or a quote, a weak name counts only with a hyphen, as in the name
+    of a header.
     """
-    name, before = found["name"], found.string[max(found.start() - 1, 0) : found.start()]
+    name, before = match["name"], match.string[max(match.start() - 1, 0) : match.start()]
     last_word = (WORDS.findall(name) or [""])[-1].lower()
     if before in ("?", "&") and last_word in IN_QUERIES:
         return STRONG
-    if last_word in SIGNATURES and found["sign"] == "=":
-        in_url = before in (";", "#")  # `&amp;` among them
-        return STRONG if in_url or SIGNATURE.match(found.string, found.end()) else NONE
-    strong = strength(name)
-    tight = found["sign"] == ":" and found.string[found.end() : found.end() + 1] not in (
+    if last_word in SIGNATURES and match["sign"] == "=":
+        in_url = before in (";", "#")  # also after `&amp;`
+        return STRONG if in_url or SIGNATURE.match(match.string, match.end()) else NONE
+    strong = secret_strength(name)
+    tight = match["sign"] == ":" and match.string[match.end() : match.end() + 1] not in (
         '"',
         "'",
         "\\",
@@ -395,13 +402,13 @@ def said_by(found: "re.Match[str]") -> int:
     return NONE if tight and strong == WEAK and "-" not in name else strong
 
 
-def is_place(sign: str, value: str) -> bool:
-    """Return whether name, sign and value are a place in a file: `my_secret:12`."""
+def is_file_position(sign: str, value: str) -> bool:
+    """Return whether name, sign and value are a line of a file, as in `my_secret:12`."""
     return sign == ":" and bool(PLAIN_NUMBER.match(value[:32].rstrip(",)]}")))
 
 
-def quoted(value: str) -> str:
-    """Return the mask in the quotes of the value, so that JSON stays JSON; brackets and commas at
+def quoted_mask(value: str) -> str:
+    """Return the mask in the quotes of the value, so that JSON stays valid; brackets and commas at
     its end stay.
     """
     opening = re.match(r"""\\{0,15}["']""", value)
@@ -414,7 +421,7 @@ def quoted(value: str) -> str:
 
 
 def mask_values(value: Any) -> Any:
-    """Return the same lists and dictionaries with every text in them masked; keys stay."""
+    """Return lists and dictionaries with every text in them masked, except for keys."""
     if isinstance(value, str):
         return mask_text(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The Trace: an immutable set of tables of one recording, which everything is computed from."""
+"""The Trace: the immutable tables of one recording, from which everything else is computed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,12 +1,12 @@
-"""The lines of a timeline: every event with a duration on its thread or its stream, split so that
-what shares a line nests.
+"""Assigns the events of a trace to the tracks of a timeline: one per thread and one per stream.
 
-Viewers take the events of one line for calls in calls. Where two only overlap (ranges that begin
-and end by hand, kernels of one stream side by side) the later one goes to a further lane of the
-same track.
+Viewers show the events of one track as nested calls. Where two events only overlap (ranges that
+begin and end by hand, concurrent kernels of one stream), the later one is put into another lane of
+the same track.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -16,22 +16,33 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.nesting import enclosing
 from perfscope.traces.trace import Trace
 
-MOST_LANES = 16
-LOADER = "enumerate(DataLoader)#_{}DataLoaderIter.__next__"
-"""torch's own name for the wait for a batch, by the class of its iterator."""
-ENDS = {
+MOST_LANES: Final = 16
+TABLES_WITH_EVENTS: Final = (
+    "ops",
+    "launches",
+    "ranges",
+    "loader",
+    "fetches",
+    "kernels",
+    "copies",
+)
+LOADER_WAIT_NAME: Final = "enumerate(DataLoader)#_{}DataLoaderIter.__next__"
+"""torch's name for the wait for a batch, by the class of its iterator."""
+COPY_NAMES: Final = {
     "h2d": ("HtoD", "{} -> Device"),
     "d2h": ("DtoH", "Device -> {}"),
     "d2d": ("DtoD", "Device -> Device"),
+    "p2p": ("PtoP", "Device -> Device"),
+    "h2h": ("HtoH", "Host -> Host"),
 }
-OTHER_ENDS = {"p2p": ("PtoP", "Device -> Device"), "h2h": ("HtoH", "Host -> Host")}
-HOST_SIDE = {1: "Pinned", 0: "Pageable"}
+"""Direction -> (its name in the PyTorch profiler, its ends with {} for the kind of host memory)."""
+HOST_MEMORY: Final = {1: "Pinned", 0: "Pageable"}
 
 
 @dataclass(frozen=True)
-class Track:
-    """A thread of a process, or (`device` 0 and above) a stream of one of its devices; `number` is
-    its tid or stream.
+class EventTrack:
+    """A thread of a process, or a stream of one of its devices. `number` is the tid or the stream;
+    `device` is -1 for a thread.
     """
 
     process: int
@@ -41,9 +52,7 @@ class Track:
 
 @dataclass
 class Slices:
-    """The events of one table that have a place on a track: their rows, tracks, lanes, times and
-    names.
-    """
+    """The events of one table that are on a track."""
 
     table: str
     rows: Ints
@@ -59,138 +68,151 @@ class Slices:
 
 
 @dataclass
-class Layout:
-    """All slices, and what their track numbers stand for."""
+class TrackLayout:
+    """All slices, and the tracks that `Slices.track` refers to."""
 
     slices: list[Slices]
-    tracks: list[Track]
+    tracks: list[EventTrack]
 
 
-def laid_out(trace: Trace) -> Layout:
-    """Every event with a duration on its track and lane."""
-    found: list[Slices] = []
-    places: dict[Track, int] = {}
-    for table in ("ops", "launches", "ranges", "loader", "fetches", "kernels", "copies"):
-        frame = trace.table(table)
-        if frame is None:
+def lay_out_tracks(trace: Trace) -> TrackLayout:
+    """Return every event with a duration on its track and lane."""
+    slices: list[Slices] = []
+    track_numbers: dict[EventTrack, int] = {}
+    for name in TABLES_WITH_EVENTS:
+        table = trace.table(name)
+        if table is None:
             continue
-        on_device = (
-            frame["device"].to_numpy() >= 0 if "device" in frame else np.zeros(len(frame), bool)
-        )
-        if table == "kernels":
-            on_device = np.ones(len(frame), bool)
-        for device in (False, True):
-            rows = np.flatnonzero(on_device == device)
+        if name == "kernels":
+            on_device = np.ones(len(table), bool)
+        elif "device" in table:
+            on_device = table["device"].to_numpy() >= 0
+        else:
+            on_device = np.zeros(len(table), bool)
+        for is_device in (False, True):
+            rows = np.flatnonzero(on_device == is_device)
             if len(rows):
-                found.append(placed(table, frame.iloc[rows], rows, device, places))
-    spread(found)
-    return Layout(found, list(places))
+                part = table.iloc[rows]
+                track = tracks_of_rows(part, track_numbers, is_device=is_device)
+                ts = part["ts"].to_numpy(np.int64)
+                dur = np.maximum(part["dur"].to_numpy(np.int64), 0)
+                slices.append(Slices(name, rows, track, ts, dur, *event_names(name, part)))
+    assign_lanes(slices)
+    return TrackLayout(slices, list(track_numbers))
 
 
-def placed(
-    table: str, frame: pd.DataFrame, rows: Ints, device: bool, places: dict[Track, int]
-) -> Slices:
-    second, third = (
-        (frame["device"], frame["stream"]) if device else (np.full(len(frame), -1), frame["tid"])
-    )
-    keys = np.stack(
-        [
-            frame["process"].to_numpy(np.int64),
-            np.asarray(second, np.int64),
-            np.asarray(third, np.int64),
-        ]
-    )
-    different, place = np.unique(keys, axis=1, return_inverse=True)
-    numbers = [places.setdefault(Track(*map(int, key)), len(places)) for key in different.T]
-    codes, names = spelled(table, frame)
-    ts, dur = frame["ts"].to_numpy(np.int64), np.maximum(frame["dur"].to_numpy(np.int64), 0)
-    return Slices(table, rows, np.array(numbers, np.int64)[place.ravel()], ts, dur, codes, names)
+def tracks_of_rows(
+    rows: pd.DataFrame, track_numbers: dict[EventTrack, int], *, is_device: bool
+) -> Ints:
+    """Return the number of the track of each row. New tracks are added to `track_numbers`."""
+    device = rows["device"] if is_device else np.full(len(rows), -1)
+    number = rows["stream"] if is_device else rows["tid"]
+    columns = [np.asarray(column, np.int64) for column in (rows["process"], device, number)]
+    keys, place = np.unique(np.stack(columns), axis=1, return_inverse=True)
+    numbers = [
+        track_numbers.setdefault(EventTrack(*map(int, key)), len(track_numbers)) for key in keys.T
+    ]
+    return np.array(numbers, np.int64)[place.ravel()]
 
 
-def spelled(table: str, frame: pd.DataFrame) -> tuple[NDArray[np.int64], list[str]]:
-    """Codes and names of the events; what has no name is called after its table."""
+def event_names(table: str, rows: pd.DataFrame) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the names of events as codes and texts. An event without a name has that of its
+    table.
+    """
     if table in ("loader", "fetches", "copies"):
-        words = {"loader": loader_names, "fetches": fetch_names, "copies": copy_names}[table](frame)
-        numbers, different = pd.factorize(words)
-        return numbers.astype(np.int64), [str(one) for one in different]
-    names = [clean(one) for one in frame["name"].cat.categories]
-    codes = np.array(frame["name"].cat.codes, np.int64)
+        name_functions = {"loader": loader_names, "fetches": fetch_names, "copies": copy_names}
+        codes, texts = pd.factorize(name_functions[table](rows))
+        return codes.astype(np.int64), [str(text) for text in texts]
+    names = [valid_utf8(name) for name in rows["name"].cat.categories]
+    codes = np.array(rows["name"].cat.codes, np.int64)
     codes[codes < 0] = len(names)
     return codes, [*names, table]
 
 
-def clean(text: object) -> str:
-    """Without halves of surrogate pairs, which no file can hold."""
+def valid_utf8(text: object) -> str:
+    """Return a text without halves of surrogate pairs, which UTF-8 cannot represent."""
     return str(text).encode("utf-8", "replace").decode("utf-8")
 
 
-def loader_names(frame: pd.DataFrame) -> NDArray[np.object_]:
-    wait = np.where(
-        frame["workers"] == 0, LOADER.format("SingleProcess"), LOADER.format("MultiProcessing")
+def loader_names(rows: pd.DataFrame) -> NDArray[np.object_]:
+    """Return the names of rows of `loader`."""
+    single = LOADER_WAIT_NAME.format("SingleProcess")
+    multi = LOADER_WAIT_NAME.format("MultiProcessing")
+    wait = np.where(rows["workers"] == 0, single, multi)
+    is_wait = rows["kind"] == "next"
+    return np.where(is_wait, wait, "DataLoader: start of an iterator").astype(object)
+
+
+def fetch_names(rows: pd.DataFrame) -> NDArray[np.object_]:
+    """Return the names of rows of `fetches`."""
+    return np.full(len(rows), "DataLoader: fetch of a batch", object)
+
+
+def copy_names(rows: pd.DataFrame) -> NDArray[np.object_]:
+    """Return the names of rows of `copies`, as the PyTorch profiler writes them."""
+    pairs = rows[["direction", "pinned"]].astype({"direction": object})
+    different = pairs.drop_duplicates().itertuples(index=False, name=None)
+    name_of_pair = {pair: copy_name(*pair) for pair in different}
+    return np.array(
+        [name_of_pair[pair] for pair in pairs.itertuples(index=False, name=None)], object
     )
-    return np.where(frame["kind"] == "next", wait, "DataLoader: start of an iterator").astype(
-        object
-    )
-
-
-def fetch_names(frame: pd.DataFrame) -> NDArray[np.object_]:
-    return np.full(len(frame), "DataLoader: fetch of a batch", object)
-
-
-def copy_names(frame: pd.DataFrame) -> NDArray[np.object_]:
-    """`Memcpy HtoD (Pageable -> Device)`, as the PyTorch profiler writes."""
-    pairs = frame[["direction", "pinned"]].astype({"direction": object})
-    words = {
-        key: copy_name(*key) for key in pairs.drop_duplicates().itertuples(index=False, name=None)
-    }
-    return np.array([words[key] for key in pairs.itertuples(index=False, name=None)], object)
 
 
 def copy_name(direction: object, pinned: int) -> str:
-    ends = (ENDS | OTHER_ENDS).get(str(direction))
-    if ends is None:
+    """Return a name such as `Memcpy HtoD (Pageable -> Device)`."""
+    names = COPY_NAMES.get(str(direction))
+    if names is None:
         return "Memset (Device)" if direction == "memset" else "Memcpy"
-    short, long = ends
-    if "{}" in long and pinned not in HOST_SIDE:
+    short, ends = names
+    if "{}" in ends and pinned not in HOST_MEMORY:
         return f"Memcpy {short}"
-    return f"Memcpy {short} ({long.format(HOST_SIDE.get(pinned, ''))})"
+    return f"Memcpy {short} ({ends.format(HOST_MEMORY.get(pinned, ''))})"
 
 
-def spread(slices: list[Slices]) -> None:
-    """Gives every slice its lane, so that of one track and lane all nest; what does not fit into 16
-    lanes shares the last.
+def assign_lanes(slices: list[Slices]) -> None:
+    """Set the lane of every slice, so that all events of one track and lane nest. Events that do
+    not fit into MOST_LANES lanes share the last one.
     """
     if not slices:
         return
     track, ts, dur = (
-        np.concatenate([getattr(one, name) for one in slices]) for name in ("track", "ts", "dur")
+        np.concatenate([getattr(part, name) for part in slices]) for name in ("track", "ts", "dur")
     )
     end, lane = ts + dur, np.zeros(len(ts), np.int64)
     holder = enclosing(track, ts, end)
+    # Only tracks on which some event outlasts the one around it need more than one lane.
     crossed = np.unique(track[(holder >= 0) & (end > end[holder])])
-    some = np.flatnonzero(np.isin(track, crossed))
-    some = some[np.lexsort((-end[some], ts[some], track[some]))]
-    lane[some] = lanes(track[some].tolist(), ts[some].tolist(), end[some].tolist())
-    cuts = np.cumsum([len(one) for one in slices])[:-1]
-    for one, part in zip(slices, np.split(lane, cuts), strict=True):
-        one.lane = part
+    rows = np.flatnonzero(np.isin(track, crossed))
+    rows = rows[np.lexsort((-end[rows], ts[rows], track[rows]))]
+    lane[rows] = nesting_lanes(track[rows].tolist(), ts[rows].tolist(), end[rows].tolist())
+    cuts = np.cumsum([len(part) for part in slices])[:-1]
+    for part, lanes_of_part in zip(slices, np.split(lane, cuts), strict=True):
+        part.lane = lanes_of_part
 
 
-def lanes(tracks: list[int], starts: list[int], ends: list[int]) -> list[int]:
-    """For each interval, sorted by track, start and falling end, the first lane on which it
-    nests.
+def nesting_lanes(tracks: list[int], starts: list[int], ends: list[int]) -> list[int]:
+    """Return for each interval the first lane on which it nests. The intervals are sorted by track,
+    start and descending end.
     """
-    found: list[int] = []
+    lanes: list[int] = []
     open_ends: list[list[int]] = []
-    last = None
+    last_track = None
     for track, start, end in zip(tracks, starts, ends, strict=True):
-        if track != last:
-            open_ends, last = [[] for _ in range(MOST_LANES)], track
-        for lane, stack in enumerate(open_ends):  # noqa: B007  where it broke off is the answer
-            while stack and stack[-1] <= start:
-                stack.pop()
-            if not stack or end <= stack[-1]:
-                break
-        stack.append(end)
-        found.append(lane)
-    return found
+        if track != last_track:
+            open_ends, last_track = [[] for _ in range(MOST_LANES)], track
+        lane = first_free_lane(open_ends, start, end)
+        open_ends[lane].append(end)
+        lanes.append(lane)
+    return lanes
+
+
+def first_free_lane(open_ends: list[list[int]], start: int, end: int) -> int:
+    """Return the first lane on which an interval nests, else the last. `open_ends` has the ends of
+    the open intervals of each lane, from which those before `start` are removed.
+    """
+    for lane, ends in enumerate(open_ends):
+        while ends and ends[-1] <= start:
+            ends.pop()
+        if not ends or end <= ends[-1]:
+            return lane
+    return len(open_ends) - 1

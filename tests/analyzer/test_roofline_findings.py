@@ -221,19 +221,23 @@ def test_a_cpu_has_a_roof_where_it_was_calibrated(
     run = on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
     why = {one.id: one.reason for one in diagnose(run).not_checked}
     assert "doctor --calibrate" in why["compute-bound"]
-    calibrations.keep(Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.0, 1.0))
+    calibrations.store_calibration(
+        Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.0, 1.0)
+    )
     answer = diagnose(on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box"))
     one = found(answer, "compute-bound")
     assert one is not None and "2 % of peak" in one.headline
     assert "float32" in one.actions[0].text
     assert answer.verdict.id == "compute-bound"
-    calibrations.keep(Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.4, 1.0))
+    calibrations.store_calibration(
+        Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.4, 1.0)
+    )
     loaded = calibrated_peaks(run.manifest)
     assert loaded is not None and loaded.name.endswith(
         "(measured while 40 % of the cores were busy)"
     )
     recorded = msgspec.structs.replace(
-        run.manifest, calibration=calibrations.recall("box", "2.13.0", 1), host="other"
+        run.manifest, calibration=calibrations.load_calibration("box", "2.13.0", 1), host="other"
     )
     told = calibrated_peaks(recorded)
     assert (

@@ -10,7 +10,7 @@ import pytest
 
 from perfscope.agent import calibration
 from perfscope.errors import PerfscopeError, UsageError
-from perfscope.traces.calibrations import recall
+from perfscope.traces.calibrations import load_calibration
 
 
 def test_it_measures_and_keeps_what_the_analyzer_finds(
@@ -35,9 +35,9 @@ def test_it_measures_and_keeps_what_the_analyzer_finds(
     assert said["threads"] == 1
     assert said["flops_per_s"]["float32"] > 1e9 and said["bytes_per_s"] > 1e8
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kept = recall(said["host"], said["torch"], 1)
+    kept = load_calibration(said["host"], said["torch"], 1)
     assert kept is not None and kept.flops_per_s == said["flops_per_s"]
-    assert recall(said["host"], said["torch"], 2) is None
+    assert load_calibration(said["host"], said["torch"], 2) is None
 
 
 def test_a_busy_machine_is_refused_and_a_python_without_torch_named(

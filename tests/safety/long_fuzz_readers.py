@@ -36,7 +36,7 @@ from perfscope.traces.kineto.layout import ParsedPiece
 from perfscope.traces.kineto.piece_parser import parse_in_python
 from perfscope.traces.load import load
 from perfscope.traces.run.growing import GrowingRun
-from perfscope.traces.run.kernel_windows import whole
+from perfscope.traces.run.kernel_windows import cached_window_trace
 from perfscope.traces.run.tables import trace_of
 from perfscope.traces.trace import Trace
 from tests.safety import seeds
@@ -202,7 +202,7 @@ class Fuzzer:
             return False
         finally:
             shutil.rmtree(folder)
-            whole.cache_clear()
+            cached_window_trace.cache_clear()
 
     def change(self, mutator: Mutator, path: Path, chance: random.Random) -> None:
         """Change one file of a run folder by what it is."""
@@ -274,7 +274,7 @@ class Fuzzer:
             return False
         finally:
             shutil.rmtree(folder)
-            whole.cache_clear()
+            cached_window_trace.cache_clear()
 
     def nsys(self, chance: random.Random) -> bool:
         """An export of Nsight Systems."""

@@ -15,7 +15,7 @@ import pytest
 from perfscope.traces import calibrations
 from perfscope.traces.cache import tables
 from perfscope.traces.cache.place import safe_cache_folder, table_folder
-from perfscope.traces.cache.tables import keep, recalled, thin_out
+from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
 from perfscope.traces.load import load
 from perfscope.traces.reading_options import reading
 from perfscope.traces.run.folder import RunWriter
@@ -91,7 +91,7 @@ def test_a_cache_of_a_run_folder_that_is_a_link_leads_nowhere(
     window = run_with_window(tmp_path / "r.perfscope", large)
     (tmp_path / "r.perfscope" / "cache").symlink_to(archive)
     monkeypatch.setattr(tables, "MOST_BYTES", 1)
-    monkeypatch.setattr(thin_out, "__defaults__", (1,))
+    monkeypatch.setattr(remove_oldest_folders, "__defaults__", (1,))
     before = files_below(archive)
     with reading(use_cache=True):
         trace = load(window)
@@ -138,7 +138,7 @@ def test_thinning_out_removes_only_what_was_kept(tmp_path: Path, archive: Path) 
     (ours / "about.json").write_bytes(bytes(1000))
     (archive / ("b" * 32)).symlink_to(outside)
     os.utime(ours, (1, 1))
-    thin_out(archive, most_bytes=10)
+    remove_oldest_folders(archive, most_bytes=10)
     assert {path.name for path in archive.iterdir()} == {"thesis", ".ssh", "0" * 32, "b" * 32}
     assert (outside / "about.json").exists()
 
@@ -242,9 +242,9 @@ def test_a_cache_home_that_leads_to_a_disk_of_the_readers_own_is_used(
 @needs_root
 def test_a_calibration_of_another_user_is_not_believed(cache: Path) -> None:
     made = Calibration("host", "cpu", "2.13.0", 1, {"float32": 1.0}, 1.0, 0.0, 0.0)
-    calibrations.keep(made)
-    assert calibrations.recall("host", "2.13.0", 1) == made
+    calibrations.store_calibration(made)
+    assert calibrations.load_calibration("host", "2.13.0", 1) == made
     os.chown(cache / "perfscope" / "calibrations", NOBODY, NOBODY)
-    assert calibrations.recall("host", "2.13.0", 1) is None
+    assert calibrations.load_calibration("host", "2.13.0", 1) is None
     with pytest.raises(PermissionError):
-        calibrations.keep(made)
+        calibrations.store_calibration(made)

@@ -170,7 +170,7 @@ def test_any_cut_of_a_segment_gives_whole_batches(tmp_path: Path) -> None:
     for end in range(len(segment)):
         reader = ArrowReader()
         reader.read(segment[:end])
-        taken = reader.taken()
+        taken = reader.take_rows()
         assert not reader.refused
         counts.add(0 if taken is None else taken.num_rows)
     assert counts == {0, 2, 5}

@@ -39,6 +39,6 @@ def test_our_reader_takes_the_whole_batches_of_a_torn_stream(lost: int) -> None:
     data = schema_message(COLUMNS) + batch_message(rows(7, 12), 12) + batch_message(rows(5, 12), 12)
     reader = ArrowReader()
     reader.read(data[: len(data) - lost])
-    taken = reader.taken()
+    taken = reader.take_rows()
     assert taken is not None and not reader.refused
     assert taken.num_rows == (7 if lost else 12)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from perfscope.traces.cache.place import table_folder
-from perfscope.traces.cache.tables import keep, recalled, thin_out
+from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
 from perfscope.traces.load import load
 from perfscope.traces.schema import TABLES
 from tests.traces.kineto.events import event, kernel, launch, written
@@ -91,5 +91,5 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "about.json").write_bytes(bytes(100))
         os.utime(tmp_path / name, (at, at))
-    thin_out(tmp_path, most_bytes=250)
+    remove_oldest_folders(tmp_path, most_bytes=250)
     assert sorted(one.name for one in tmp_path.iterdir()) == names[1:]

@@ -77,9 +77,8 @@ def test_a_job_shows_its_ranks_and_what_they_wait_for_each_other(asked: Asked) -
 
 
 def test_a_trace_without_durations_says_why_it_cannot_be_opened(asked: Asked) -> None:
-    assert "none of the events has a duration" in asked.text(
-        f"/run/{id_of(asked, 'still.json')}/overview"
-    )
+    shown = asked.text(f"/run/{id_of(asked, 'still.json')}/overview")
+    assert "none of the events has a duration" in shown
 
 
 def test_a_trace_without_events_says_why_it_cannot_be_opened(asked: Asked) -> None:

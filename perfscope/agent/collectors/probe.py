@@ -22,7 +22,7 @@ from perfscope.agent.profiler_windows.window import Window
 from perfscope.agent.recording_plan import Plan
 from perfscope.agent.step_counter import StepCounter
 from perfscope.errors import CannotEnter, CollectorUnavailable
-from perfscope.traces.calibrations import recall
+from perfscope.traces.calibrations import load_calibration
 from perfscope.traces.run.manifest import ProbeCost, SourceStatus
 
 ENTERING_PERIOD_NS = 20_000_000
@@ -283,7 +283,9 @@ class Probes(Collector):
         torch = session.torch
         if is_first and torch is not None and manifest.torch != torch:
             manifest.torch = torch
-            manifest.calibration = recall(manifest.host, torch.version, torch.intra_op_threads)
+            manifest.calibration = load_calibration(
+                manifest.host, torch.version, torch.intra_op_threads
+            )
             self.job.run.write_manifest()
 
     def take(self, session: ProbeSession, notes: list[Note], records: "array.array[int]") -> None:

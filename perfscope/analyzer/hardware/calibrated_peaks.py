@@ -4,7 +4,7 @@ one of this machine.
 
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.number_text import percent
-from perfscope.traces.calibrations import BUSY, recall
+from perfscope.traces.calibrations import BUSY, load_calibration
 from perfscope.traces.run.manifest import Manifest
 
 VECTOR = ("float32", "float64")
@@ -17,7 +17,7 @@ def calibrated_peaks(manifest: Manifest) -> Peaks | None:
     """
     if manifest.torch is None or not manifest.host:
         return None
-    found = manifest.calibration or recall(
+    found = manifest.calibration or load_calibration(
         manifest.host, manifest.torch.version, manifest.torch.intra_op_threads
     )
     if found is None:

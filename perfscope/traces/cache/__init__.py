@@ -1,1 +1,1 @@
-"""What was read of large traces, kept in the reader's own cache folder for the next time."""
+"""A cache of the tables of large traces, in the user's cache folder."""

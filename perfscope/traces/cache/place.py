@@ -1,7 +1,6 @@
-"""The reader's own cache folder: where it is, and whether it is safe to use.
+"""The user's cache folder: its path, and whether it is safe to use.
 
-Nothing is kept anywhere else. A run folder, or any other folder that a trace is in, may belong to
-somebody else: nothing is written into it or deleted from it.
+The folder of a trace may belong to another user, so nothing is written there or deleted from it.
 """
 
 import hashlib
@@ -13,8 +12,8 @@ from typing import Final
 from perfscope.traces.regular_file import open_regular
 from perfscope.traces.schema import SCHEMA_VERSION
 
-# To be raised when the same file gives other tables than before.
-READER_VERSION: Final = 5
+READER_VERSION: Final = 6
+"""Increased whenever the same file gives other tables than before."""
 HEAD_BYTES: Final = 1 << 16
 TABLES: Final = "traces"
 ANSWERS: Final = "answers"
@@ -23,28 +22,23 @@ READABLE_BY_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def table_folder(path: Path) -> Path | None:
-    """Return the folder for the tables of the trace at `path`; None without a safe cache. Raises
-    OSError.
-    """
+    """Return the folder for the tables of a trace, None without a safe cache. Raises OSError."""
     root = safe_cache_folder(TABLES)
     return root / cache_key(path) if root is not None else None
 
 
 def answer_file(path: Path) -> Path | None:
-    """Return the file for the answer to the trace at `path`; None without a safe cache. Raises
-    OSError.
-    """
+    """Return the file for the diagnosis of a trace, None without a safe cache. Raises OSError."""
     root = safe_cache_folder(ANSWERS)
     return root / f"{cache_key(path)}.json" if root is not None else None
 
 
 def safe_cache_folder(name: str) -> Path | None:
-    """Return a folder of the reader's cache, which may not exist yet; None where it is not safe to
-    use.
+    """Return a folder of the cache, which may not exist yet; None where it is not safe to use.
 
-    It is not safe when another user could put files there or exchange it: when it is a link,
-    belongs to somebody else (a HOME that sudo kept), or one of its parents is writable by others.
-    Such a cache is neither read nor written.
+    It is unsafe when another user could create files in it or replace it: when it is a link, when
+    it belongs to another user (sudo may keep HOME), or when others can write to one of its parents.
+    An unsafe cache is neither read nor written.
     """
     cache = user_cache()
     if cache is None or not is_safe_parent(cache.parent):
@@ -53,14 +47,17 @@ def safe_cache_folder(name: str) -> Path | None:
 
 
 def create_cache_folder(name: str) -> Path | None:
-    """Return the same, created with mode 0700; None where it is not safe to use. Raises OSError."""
+    """Create a folder of the cache with mode 0700 and return it, None where it is not safe to use.
+
+    Raises OSError.
+    """
     folder = safe_cache_folder(name)
     if folder is None:
         return None
     for each in (*reversed(folder.parents), folder):
         if not os.path.lexists(each):
             each.mkdir(mode=0o700, exist_ok=True)
-    if safe_cache_folder(name) is None:  # somebody else created one of them meanwhile
+    if safe_cache_folder(name) is None:  # another user has just created one of them
         return None
     for each in (folder.parent, folder):
         if each.lstat().st_mode & READABLE_BY_OTHERS:
@@ -69,23 +66,23 @@ def create_cache_folder(name: str) -> Path | None:
 
 
 def user_cache() -> Path | None:
-    """Return the user's cache folder for perfscope, links of its parents resolved; None where there
-    is no home.
+    """Return perfscope's cache folder of the user, with the links of its parents resolved; None
+    without a home.
     """
     home = os.environ.get("XDG_CACHE_HOME") or ""
     try:
         parent = Path(home) if os.path.isabs(home) else Path.home() / ".cache"
         return Path(os.path.realpath(parent)) / "perfscope"
-    except (RuntimeError, OSError, ValueError):  # no home; a loop of links; a NUL
+    except (RuntimeError, OSError, ValueError):  # no home; a loop of links; a NUL in the path
         return None
 
 
 def is_safe_parent(folder: Path) -> bool:
-    """Return whether only root and the reader can put entries into `folder`, create it, and
-    exchange its parents.
+    """Return whether only root and the user can create files in `folder`, create the folder itself,
+    and replace its parents.
 
-    A shared folder with the sticky bit, such as /tmp, is a safe parent of a folder that exists and
-    is the reader's.
+    A shared folder with the sticky bit, such as /tmp, is a safe parent of an existing folder of the
+    user.
     """
     missing = False
     for each in (folder, *folder.parents):
@@ -107,9 +104,7 @@ def is_safe_parent(folder: Path) -> bool:
 
 
 def is_private(folder: Path) -> bool:
-    """Return whether `folder` is missing, or is the reader's own and nobody else can write into
-    it.
-    """
+    """Return whether a folder is missing, or belongs to the user and only they can write to it."""
     try:
         info = folder.lstat()
     except FileNotFoundError:
@@ -124,13 +119,12 @@ def is_private(folder: Path) -> bool:
 
 
 def cache_key(path: Path) -> str:
-    """Return 32 hex digits that change with the file, with the reader and with the schema. Raises
-    OSError.
+    """Return 32 hex digits that identify the contents of a file, the version of its reader and the
+    schema. Raises OSError.
     """
     with open_regular(path, follow_links=True) as file:
         status = os.fstat(file.fileno())
         start = file.read(HEAD_BYTES)
-    facts = (
-        f"{READER_VERSION} {SCHEMA_VERSION} {path.resolve()} {status.st_size} {status.st_mtime_ns} "
-    )
+    versions = f"{READER_VERSION} {SCHEMA_VERSION}"
+    facts = f"{versions} {path.resolve()} {status.st_size} {status.st_mtime_ns} "
     return hashlib.sha256(facts.encode("utf-8", "surrogateescape") + start).hexdigest()[:32]

@@ -1,8 +1,8 @@
-"""The tables of a large trace, kept in the reader's own cache folder: one Arrow file per table,
-found by what the trace file is.
+"""Writes the tables of large traces into the user's cache folder, and reads them back: one folder
+per trace, with an Arrow file per table.
 
-Folders that were used longest ago are removed when the cache grows beyond its bound. What cannot be
-written or read back is as if it had never been kept.
+When the cache exceeds its bound, the least recently used folders are removed. Errors are not
+reported: a trace that cannot be cached is read from its file again.
 """
 
 import os
@@ -10,9 +10,10 @@ import re
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+import pandas as pd
 import pyarrow as pa
 import pyarrow.feather as feather
 
@@ -22,10 +23,11 @@ from perfscope.traces.regular_file import is_regular
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
+from perfscope.traces.trace_kind import TraceKind
 
 MOST_BYTES: Final = 4 << 30
 ABOUT: Final = "about.json"
-NAME: Final = re.compile(r"[0-9a-f]{32}")
+FOLDER_NAME: Final = re.compile(r"[0-9a-f]{32}")
 DAMAGED: Final = (
     pa.ArrowException,
     OSError,
@@ -38,8 +40,9 @@ DAMAGED: Final = (
 
 
 class About(msgspec.Struct):
-    """What a Trace has beside its tables."""
+    """The attributes of a Trace other than its tables."""
 
+    kind: TraceKind
     absent: dict[str, str]
     manifests: list[Manifest]
     span_ns: tuple[int, int]
@@ -48,36 +51,41 @@ class About(msgspec.Struct):
 
 
 def recalled(path: Path) -> Trace | None:
-    """The Trace of `path` as it was kept, None when it was not or is damaged."""
+    """Return the cached Trace of a file, None where it is not cached or the cache is damaged."""
     try:
         folder = table_folder(path)
         if folder is None:
             return None
         about = msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
-        tables = {name: framed_again(name, folder) for name in about.tables}
+        tables = {name: read_cached_table(name, folder) for name in about.tables}
         os.utime(folder)
     except DAMAGED:
         return None
     return Trace(
-        tables, about.absent, about.manifests, span_ns=about.span_ns, torn=about.torn, path=path
+        tables,
+        about.absent,
+        about.manifests,
+        kind=about.kind,
+        span_ns=about.span_ns,
+        torn=about.torn,
+        path=path,
     )
 
 
-def framed_again(name: str, folder: Path) -> Any:
-    """One table. Raises what is in `DAMAGED` when it is not as the schema has it."""
+def read_cached_table(name: str, folder: Path) -> pd.DataFrame:
+    """Return one table. Raises one of `DAMAGED` when it does not match the schema."""
     columns = TABLES[name]
-    read = feather.read_table(folder / f"{name}.arrow", memory_map=False)
-    read.validate(full=True)
-    frame = read.to_pandas(split_blocks=True, self_destruct=True)
-    if [(one.name, one.dtype) for one in columns] != [
-        (one, str(frame[one].dtype)) for one in frame.columns
-    ]:
+    table = feather.read_table(folder / f"{name}.arrow", memory_map=False)
+    table.validate(full=True)
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+    expected = [(column.name, column.dtype) for column in columns]
+    if expected != [(name, str(frame[name].dtype)) for name in frame.columns]:
         raise ValueError(name)
     return frame
 
 
 def keep(trace: Trace, path: Path) -> None:
-    """Keep the tables of the trace that was read from `path`; does nothing where that fails or the
+    """Cache the tables of the trace that was read from `path`. Do nothing where that fails or the
     cache is not safe.
     """
     scratch = None
@@ -87,13 +95,13 @@ def keep(trace: Trace, path: Path) -> None:
             return
         scratch = root / secrets.token_hex(16)
         scratch.mkdir(mode=0o700)
-        # Of a process that is killed meanwhile `thin_out` finds what is left.
+        # Lets `remove_oldest_folders` recognize the folder if this process is killed now.
         (scratch / ABOUT).touch()
-        write(trace, scratch)
+        write_cached_tables(trace, scratch)
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
         scratch = None
-        thin_out(root)
+        remove_oldest_folders(root)
     except DAMAGED:
         pass
     finally:
@@ -101,28 +109,31 @@ def keep(trace: Trace, path: Path) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def write(trace: Trace, folder: Path) -> None:
-    """Write all tables into `folder`, `about.json` last. Raises what is in `DAMAGED`."""
+def write_cached_tables(trace: Trace, folder: Path) -> None:
+    """Write all tables into a folder, `about.json` last. Raises one of `DAMAGED`."""
     names = [name for name in TABLES if trace.has(name)]
     for name in names:
         table = pa.Table.from_pandas(trace.table(name), preserve_index=False)
         feather.write_feather(table, str(folder / f"{name}.arrow"), compression="lz4")
     absent = {name: trace.why_absent(name) for name in TABLES if name not in names}
-    about = About(absent, list(trace.manifests), trace.span_ns, trace.torn, names)
+    about = About(trace.kind, absent, list(trace.manifests), trace.span_ns, trace.torn, names)
     (folder / ABOUT).write_bytes(msgspec.json.encode(about))
 
 
-def thin_out(root: Path, most_bytes: int = MOST_BYTES) -> None:
-    """Remove the folders that were used longest ago until the rest is within the bound.
+def remove_oldest_folders(root: Path, most_bytes: int = MOST_BYTES) -> None:
+    """Remove the least recently used folders until the rest is within the bound.
 
-    Only what `keep` made is counted and removed: folders with a name of 32 hex digits that hold
-    `about.json`.
+    Only folders that `keep` created are counted and removed: those named with 32 hex digits that
+    contain an `about.json`.
     """
-    kept = [one for one in root.iterdir() if NAME.fullmatch(one.name) and not one.is_symlink()]
-    folders = [one for one in kept if one.is_dir() and is_regular(one / ABOUT)]
-    folders.sort(key=lambda one: one.stat().st_mtime, reverse=True)
-    total = 0
+    folders = []
+    for entry in root.iterdir():
+        is_folder = entry.is_dir() and not entry.is_symlink()
+        if is_folder and FOLDER_NAME.fullmatch(entry.name) and is_regular(entry / ABOUT):
+            folders.append(entry)
+    folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    total_bytes = 0
     for folder in folders:
-        total += sum(file.lstat().st_size for file in folder.iterdir())
-        if total > most_bytes:
+        total_bytes += sum(file.lstat().st_size for file in folder.iterdir())
+        if total_bytes > most_bytes:
             shutil.rmtree(folder, ignore_errors=True)

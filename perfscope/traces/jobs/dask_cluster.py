@@ -73,14 +73,14 @@ def check_address(address: str, insecure: bool) -> None:
             f" {address}"
         )
     is_encrypted = parts.scheme in ENCRYPTED_SCHEMES
-    if not is_encrypted and not insecure and not is_loopback(host):
+    if not is_encrypted and not insecure and not is_loopback_host(host):
         raise UsageError(
             f"{address} is another machine, and {parts.scheme} does not encrypt. Use tls://, or"
             " --insecure on a network that you trust."
         )
 
 
-def is_loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
     """Return whether every address of a host is a loopback address of this machine."""
     try:
         addresses = {str(entry[4][0]).split("%")[0] for entry in socket.getaddrinfo(host, None)}

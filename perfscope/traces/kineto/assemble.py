@@ -33,10 +33,12 @@ class EventGroup:
 
     def where(self, mask: Any) -> "EventGroup":
         """Return the events that a bool mask or an index selects."""
-        return EventGroup({name: selected(column, mask) for name, column in self.columns.items()})
+        return EventGroup(
+            {name: select_rows(column, mask) for name, column in self.columns.items()}
+        )
 
 
-def selected(column: EventColumn, mask: Any) -> EventColumn:
+def select_rows(column: EventColumn, mask: Any) -> EventColumn:
     """Return the values of a column that a mask or an index selects."""
     if isinstance(column, Coded):
         return Coded(column.codes[mask], column.names)

@@ -55,7 +55,9 @@ def read_trace(path: Path) -> "Trace":
 
 def cached_trace(path: Path) -> "Trace | None":
     """Return the Trace that the cache has for this file, None where it has none."""
-    if not is_kept(path):  # checked first, because the next import loads pandas and pyarrow
+    if not has_cached_tables(
+        path
+    ):  # checked first, because the next import loads pandas and pyarrow
         return None
     from perfscope.traces.cache.tables import recalled
 
@@ -78,7 +80,7 @@ def parsed_trace(path: Path) -> "Trace":
         return build_trace(path, columns.result())
 
 
-def is_kept(path: Path) -> bool:
+def has_cached_tables(path: Path) -> bool:
     """Return whether the cache has a folder for this file."""
     try:
         folder = table_folder(path)

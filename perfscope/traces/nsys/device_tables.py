@@ -141,14 +141,14 @@ def nsys_kernel_table(kernels: DeviceRows, by_graph_launch: NDArray[np.bool_]) -
             "name": name.category(),
             "kind": NameColumn(codes, kinds).category(),
             "graph": (kernels.rows.numbers("graph") > 0) | by_graph_launch,
-            "blocks": products(kernels.rows, GRID),
-            "threads": products(kernels.rows, BLOCK),
+            "blocks": column_products(kernels.rows, GRID),
+            "threads": column_products(kernels.rows, BLOCK),
             "occupancy_percent": np.full(len(kernels.rows), -1, np.int64),
         },
     )
 
 
-def products(rows: Rows, names: tuple[str, ...]) -> Ints:
+def column_products(rows: Rows, names: tuple[str, ...]) -> Ints:
     """Return the product of these columns in each row, -1 where one of them is unknown."""
     sizes = np.stack([rows.numbers(name) for name in names])
     known = ((sizes > 0) & (sizes < LARGEST_SIZE)).all(axis=0)

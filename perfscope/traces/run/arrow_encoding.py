@@ -1,5 +1,5 @@
-"""Encodes rows of int64 columns as messages of the Arrow IPC stream format, with the standard
-library alone.
+"""Encodes rows of int64 columns as messages of the Arrow IPC stream format, using only the standard
+library.
 
 Importing pyarrow takes a third of a second of CPU time, which a recording would take from its
 target.
@@ -23,21 +23,21 @@ Scalar = tuple[str, int]
 
 @dataclass(frozen=True)
 class FlatTable:
-    """A table: its fields by number, each a scalar or an object of its own."""
+    """A table of a flatbuffer: field number -> scalar or object."""
 
     fields: "dict[int, Scalar | FlatObject]"
 
 
 @dataclass(frozen=True)
 class FlatVector:
-    """A vector of objects."""
+    """A vector of objects of a flatbuffer."""
 
     items: "Sequence[FlatObject]"
 
 
 @dataclass(frozen=True)
 class FlatStructs:
-    """A vector of structs of two int64."""
+    """A vector of structs of two int64 of a flatbuffer."""
 
     pairs: Sequence[tuple[int, int]]
 
@@ -46,7 +46,7 @@ FlatObject = FlatTable | FlatVector | FlatStructs | str
 
 
 class FlatbufferWriter:
-    """Writes objects one behind the other; what they refer to follows, as the format wants it."""
+    """Writes the objects of a flatbuffer one after the other, each before those it refers to."""
 
     def __init__(self, root: FlatObject) -> None:
         self.data = bytearray(4)
@@ -54,10 +54,11 @@ class FlatbufferWriter:
         self.align(CELL_BYTES)
 
     def align(self, size: int, after: int = 0) -> None:
-        """Pad so that what is written `after` bytes from here is at a multiple of `size`."""
+        """Pad so that the position `after` bytes further on is a multiple of `size`."""
         self.data += bytes(-(len(self.data) + after) % size)
 
     def put_reference(self, place: int, position: int) -> None:
+        """Let the offset at `place` refer to `position`."""
         struct.pack_into("<I", self.data, place, position - place)
 
     def put(self, item: FlatObject) -> int:
@@ -79,6 +80,7 @@ class FlatbufferWriter:
         return position
 
     def put_vector(self, vector: FlatVector) -> int:
+        """Write a vector and its items; return its position."""
         self.align(4)
         position = len(self.data)
         self.data += struct.pack("<I", len(vector.items)) + bytes(4 * len(vector.items))
@@ -87,7 +89,9 @@ class FlatbufferWriter:
         return position
 
     def put_table(self, table: FlatTable) -> int:
-        """Each field takes a cell of eight bytes, so that all are aligned."""
+        """Write a table; return its position. Each field takes eight bytes, so that all are
+        aligned.
+        """
         numbers = sorted(table.fields)
         entries = [0] * (numbers[-1] + 1)
         for cell, number in enumerate(numbers):
@@ -107,14 +111,14 @@ class FlatbufferWriter:
 
 
 def message(header_type: int, header: FlatTable, body_bytes: int) -> bytes:
-    """Return the encapsulated message before its body."""
+    """Return a message up to the begin of its body."""
     table = FlatTable({0: ("h", VERSION_5), 1: ("B", header_type), 2: header, 3: ("q", body_bytes)})
     data = bytes(FlatbufferWriter(table).data)
     return CONTINUATION + struct.pack("<i", len(data)) + data
 
 
 def schema_message(names: Sequence[str]) -> bytes:
-    """Return the message with which a stream of these int64 columns begins."""
+    """Return the first message of a stream with these int64 columns."""
     int64 = FlatTable({0: ("i", 64), 1: ("B", 1)})
     columns = [
         FlatTable({0: name, 1: ("B", 1), 2: ("B", INT_TYPE), 3: int64, 5: FlatVector([])})
@@ -124,7 +128,7 @@ def schema_message(names: Sequence[str]) -> bytes:
 
 
 def batch_message(flat: "array.array[int]", width: int) -> bytes:
-    """Return the record batch of rows one behind the other, each of `width` int64."""
+    """Return the record batch of rows of `width` int64, which follow each other in `flat`."""
     rows = len(flat) // width
     column_bytes = rows * CELL_BYTES
     buffers = [

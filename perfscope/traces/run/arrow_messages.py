@@ -1,10 +1,10 @@
-"""Reads the Arrow streams of run folders: int64 columns without gaps, and nothing else that Arrow
-can hold.
+"""Reads the Arrow streams of run folders: columns of int64 without missing values, and nothing else
+that Arrow supports.
 
-Only the schema is handed to pyarrow. Of a record batch the header is read here (a flatbuffer), and
-the bytes of its columns are appended to what was read before: nothing is decompressed, no
-dictionary is followed, no count in the file sets how much memory is taken. The bound on memory is
-the segment that is read (`LARGEST_SEGMENT_BYTES`) and as much again for its columns.
+pyarrow parses the schema only. The header of a record batch (a flatbuffer) is parsed here, and the
+bytes of its columns are appended to those read before. Nothing is decompressed, no dictionary is
+followed, and no count in the file decides how much memory is used. Memory is bounded by the size of
+the segment (`LARGEST_SEGMENT_BYTES`) and as much again for its columns.
 """
 
 import struct
@@ -20,19 +20,19 @@ RECORD_BATCH: Final = 3
 VERSION_5: Final = 4
 LONGEST_HEADER: Final = 1 << 16
 LARGEST_BODY: Final = 64 << 20
-"""Writers flush about once a second."""
+"""Far more than a writer collects between two flushes, a second apart."""
 MOST_COLUMNS: Final = 64
 CELL_BYTES: Final = 8
 
 
 class ForeignMessage(Exception):
-    """A message that no writer of ours writes, or a damaged one."""
+    """A message that perfscope does not write, or a damaged one."""
 
 
 @dataclass(frozen=True)
 class Flatbuffer:
-    """Bounds-checked access to the tables of a flatbuffer. Every method raises ForeignMessage
-    outside the bytes.
+    """Bounds-checked access to the tables of a flatbuffer. Every method raises ForeignMessage for a
+    position outside the bytes.
     """
 
     data: bytes
@@ -79,9 +79,9 @@ class Flatbuffer:
 
 
 @dataclass(frozen=True)
-class Message:
-    """One message of a stream: its kind, its header as bytes and as a table, where its body is, and
-    where it ends.
+class ArrowMessage:
+    """One message of a stream: its kind, its header as bytes and as the position of a table, and
+    the position and size of its body.
     """
 
     kind: int
@@ -92,15 +92,13 @@ class Message:
 
     @property
     def end(self) -> int:
-        """The position after it."""
+        """The position after the message."""
         return self.body_at + self.body_bytes
 
 
-def message_at(data: bytes, at: int) -> Message | None:
-    """Return the message that begins at `at`; None for the mark of the end of a stream, and where
-    the rest is missing.
-
-    Raises ForeignMessage.
+def message_at(data: bytes, at: int) -> ArrowMessage | None:
+    """Return the message that begins at `at`, None at the end-of-stream mark and for an incomplete
+    message. Raises ForeignMessage.
     """
     begin = at + 8
     if len(data) < begin:
@@ -125,15 +123,16 @@ def message_at(data: bytes, at: int) -> Message | None:
     found = buffer.field(root, 2)
     if found is None:
         raise ForeignMessage
-    message = Message(
+    message = ArrowMessage(
         buffer.value(root, 1, "<B"), buffer.data, buffer.follow(found), begin + size, body_bytes
     )
     return message if message.end <= len(data) else None
 
 
-def schema_of(message: Message, data: bytes, at: int) -> pa.Schema:
-    """Return the schema in the message at `at`: int64 columns with different names. Raises
-    ForeignMessage.
+def schema_in(message: ArrowMessage, data: bytes, at: int) -> pa.Schema:
+    """Return the schema in the message at `at`, which has int64 columns with different names.
+
+    Raises ForeignMessage.
     """
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(data[at : message.end]))
@@ -147,11 +146,11 @@ def schema_of(message: Message, data: bytes, at: int) -> pa.Schema:
     return pa.schema([(name, pa.int64()) for name in schema.names])
 
 
-def places_of(message: Message, columns: int) -> tuple[int, list[int]]:
-    """Return the rows of a record batch, and where in the body each column begins.
+def column_positions(message: ArrowMessage, columns: int) -> tuple[int, list[int]]:
+    """Return the number of rows of a record batch, and where in its body each column begins.
 
-    Raises ForeignMessage for a compressed batch, one with gaps, and one whose columns are not all
-    in its body.
+    Raises ForeignMessage for a batch that is compressed, has missing values, or has columns outside
+    its body.
     """
     buffer = Flatbuffer(message.header)
     rows = buffer.value(message.table, 0, "<q")
@@ -161,10 +160,8 @@ def places_of(message: Message, columns: int) -> tuple[int, list[int]]:
     if is_compressed or rows < 0 or nodes != [(rows, 0)] * columns or len(buffers) != 2 * columns:
         raise ForeignMessage
     size = rows * CELL_BYTES
-    if (
-        size * columns > message.body_bytes
-    ):  # several columns in the same bytes would take more memory than the file
-        raise ForeignMessage
+    if size * columns > message.body_bytes:
+        raise ForeignMessage  # columns that share bytes would take more memory than the file
     for offset, length in buffers[1::2]:
         if offset < 0 or offset % CELL_BYTES or length < size or offset + size > message.body_bytes:
             raise ForeignMessage
@@ -175,9 +172,9 @@ def places_of(message: Message, columns: int) -> tuple[int, list[int]]:
 class ArrowReader:
     """Reads one segment, also while it grows.
 
-    `columns` are the bytes of the int64 columns of all batches so far. `refused` is set by the
-    first message that is foreign or damaged: nothing after it is read. `used` is how much of the
-    data of the last call was read.
+    `columns` are the bytes of the int64 columns of the batches that were read. `refused` is true
+    after a message that is foreign or damaged; nothing after it is read. `used` is how many bytes
+    of the last call were read.
     """
 
     names: tuple[str, ...] | None = None
@@ -186,8 +183,8 @@ class ArrowReader:
     used: int = 0
 
     def read(self, data: bytes) -> None:
-        """Append the whole record batches in `data`, which begins where the last call's `used`
-        bytes ended.
+        """Append the complete record batches in `data`, which begins after the `used` bytes of the
+        last call.
         """
         self.used = 0
         try:
@@ -197,13 +194,13 @@ class ArrowReader:
         except ForeignMessage:
             self.refused = True
 
-    def take(self, message: Message, data: bytes) -> None:
+    def take(self, message: ArrowMessage, data: bytes) -> None:
         """Append one message. Raises ForeignMessage."""
         if message.kind == SCHEMA and self.names is None:
-            self.names = tuple(schema_of(message, data, self.used).names)
+            self.names = tuple(schema_in(message, data, self.used).names)
             self.columns = [bytearray() for _ in self.names]
         elif message.kind == RECORD_BATCH and self.names is not None:
-            rows, places = places_of(message, len(self.names))
+            rows, places = column_positions(message, len(self.names))
             for column, place in zip(self.columns, places, strict=True):
                 begin = message.body_at + place
                 column += data[begin : begin + rows * CELL_BYTES]
@@ -211,13 +208,13 @@ class ArrowReader:
             raise ForeignMessage
 
     def is_whole(self, data: bytes) -> bool:
-        """Was all of `data` read, up to its end or the mark of the end?"""
+        """Return whether all of `data` was read, up to its end or the end-of-stream mark."""
         return not self.refused and data[self.used :] in (b"", CONTINUATION + bytes(4))
 
-    def taken(self) -> pa.RecordBatch | None:
+    def take_rows(self) -> pa.RecordBatch | None:
         """Return the rows that were read since the last call, None without any."""
         if self.names is None or not self.columns[0]:
             return None
         arrays = [np.frombuffer(column, np.int64) for column in self.columns]
         self.columns = [bytearray() for _ in self.names]
-        return pa.RecordBatch.from_arrays([pa.array(one) for one in arrays], list(self.names))
+        return pa.RecordBatch.from_arrays([pa.array(array) for array in arrays], list(self.names))

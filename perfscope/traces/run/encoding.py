@@ -1,6 +1,7 @@
-"""JSON of anything that a recording may hold.
+"""Encodes any value that a recording contains as JSON.
 
-Names of files and programs need not be UTF-8; Python keeps the bytes of such a name as surrogates.
+Names of files and programs need not be UTF-8; Python represents the bytes of such a name as
+surrogates.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ ENCODER = msgspec.json.Encoder()
 
 
 def encode(value: Any) -> bytes:
-    """Return `value` as JSON; bytes of a text that are not UTF-8 become `\\udcXX`, written out."""
+    """Return a value as JSON. Bytes of a text that are not UTF-8 become the text `\\udcXX`."""
     try:
         return ENCODER.encode(value)
     except UnicodeEncodeError:
@@ -19,7 +20,7 @@ def encode(value: Any) -> bytes:
 
 
 def encodable(value: Any) -> Any:
-    """Return plain data with every text in it made encodable."""
+    """Return plain data in which every text can be encoded as UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):

@@ -1,12 +1,12 @@
-"""The vocabulary of the probe's records: what each kind means and what its values are.
+"""The kinds of records that the probe writes, and the meaning of their values.
 
-A record is twelve int64: `kind, tid, ts, dur, v0 .. v7`. `ts` is CLOCK_MONOTONIC nanoseconds as
-read in the recording process, `dur` nanoseconds, `tid` the kernel's thread id in the process's own
-pid namespace. A value that is not known is -1. A *code* refers to a row of the `names` stream of
-the same process.
+A record is twelve int64: `kind, tid, ts, dur, v0 .. v7`. `ts` is a reading of CLOCK_MONOTONIC in
+the process that writes it, in nanoseconds; `dur` is in nanoseconds; `tid` is the thread id in the
+pid namespace of the process. An unknown value is -1. A *code* refers to a row of the `names` stream
+of the same process.
 
-The probe cannot import this package (it runs inside the target), so the agent hands it KINDS as
-constants on entry.
+The probe runs inside the target and cannot import this package. The agent passes it KINDS as
+constants.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ SCALER: Final = 7
 CHECKPOINT: Final = 8
 GC: Final = 9
 SYNC: Final = 10
-COPY: Final = 11  # 12 was the device time of a step, which nothing reads
+COPY: Final = 11  # 12 was used by an earlier format
 STEP: Final = 13
 NVTX: Final = 14
 
@@ -45,9 +45,9 @@ KINDS: Final[dict[str, int]] = {
 }
 
 VALUES: Final[dict[int, tuple[str, ...]]] = {
-    # the training process asks its loader for a batch
+    # the training process waits for a batch of its loader
     NEXT: ("iterator", "loader", "workers", "queue_depth", "end", "cpu_before_ns", "cpu_after_ns"),
-    # a worker (or the training process, worker = -1) makes one batch
+    # a worker (or the training process, worker -1) makes a batch
     FETCH: (
         "worker",
         "dataset_ns",
@@ -58,9 +58,9 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
         "major_faults",
         "samples",
     ),
-    # an iterator is built: its workers are started
+    # an iterator is created and starts its workers
     LOADER_START: ("iterator", "loader", "workers"),
-    # a top-level module call
+    # a call of an outermost module
     FORWARD: ("module", "training", "grad"),
     BACKWARD: (),
     OPTIMIZER: ("optimizer",),
@@ -72,12 +72,12 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     SYNC: ("name", "bytes"),
     # a copy between host and device; direction 1 = to the device, 2 = from it
     COPY: ("bytes", "direction", "pinned", "non_blocking"),
-    # `scope.step()`: the program says that a step ends here
+    # `perfscope.step()`: a step ends
     STEP: (),
-    # a range or mark; of the injection library in a stream of its own, whose codes are rows of
-    # `nvtx.names`. domain and category are codes, payload_type 0 none, 1 int64, 2 uint64, 3 the
-    # bits of a double; way 0 push and pop, 1 start and end, 2 mark; end_tid the thread that ended
-    # it when it is another
+    # a range or mark. The injection library has a stream of its own, whose codes are rows of
+    # `nvtx.names`. domain and category: codes; payload_type: 0 none, 1 int64, 2 uint64, 3 the bits
+    # of a double; way: 0 push and pop, 1 start and end, 2 mark; end_tid: the thread that ended the
+    # range, when it was another
     NVTX: (
         "name",
         "domain",

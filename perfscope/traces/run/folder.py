@@ -1,8 +1,8 @@
-"""Writes a run folder: a manifest and one folder of segments per stream (source x process),
-bounded, safe against SIGKILL.
+"""Writes a run folder: a manifest, and one folder of segments per stream (source and process). Its
+size is bounded, and it stays readable when the writer is killed.
 
-The folder is held open from its creation on (`held_folder`). Light: the agent uses it beside the
-training, so no pandas, numpy or pyarrow here.
+The folder is held open from its creation on (`held_folder`). The agent runs next to the training,
+so this module imports neither pandas, numpy nor pyarrow.
 """
 
 import contextlib
@@ -23,21 +23,21 @@ MANIFEST = "manifest.json"
 NEW_MANIFEST = f"{MANIFEST}.new"
 STREAMS = "streams"
 CAP_BYTES = 512 << 20
-ROOM = ".room"
-ROOM_BYTES = 64 << 10
-"""Kept free for the last manifest, which says that the disk was full."""
+RESERVE = ".room"
+RESERVE_BYTES = 64 << 10
+"""Disk space that is reserved for the last manifest, which reports a full disk."""
 REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "a file is as large as `ulimit -f` allows",
-    errno.EROFS: "the file system is read-only now",
-    errno.EMFILE: "more files are needed than `ulimit -n` allows",
+    errno.EFBIG: "a file reached the limit of `ulimit -f`",
+    errno.EROFS: "the file system became read-only",
+    errno.EMFILE: "the number of open files reached the limit of `ulimit -n`",
 }
 
 
 class RunWriter:
-    """The one writer of a run folder. After an I/O error (`stopped` says which) everything is
-    accepted and dropped.
+    """The only writer of a run folder. After an I/O error, which `stopped` describes, it accepts
+    and drops everything.
     """
 
     def __init__(
@@ -52,9 +52,7 @@ class RunWriter:
 
     @classmethod
     def create(cls, path: Path, manifest: Manifest, cap_bytes: int = CAP_BYTES) -> "RunWriter":
-        """Make the folder and write the manifest. Raises UsageError where that is impossible,
-        naming the way out.
-        """
+        """Create the folder and write the manifest. Raises UsageError where that is impossible."""
         try:
             writer = cls(path, create_run_folder(path), manifest, cap_bytes)
             try:
@@ -64,44 +62,44 @@ class RunWriter:
                 raise
         except OSError as error:
             raise UsageError(
-                f"cannot write to {path}: {error.strerror}; choose another --out"
+                f"cannot write to {path}: {error.strerror}. Choose another folder with --out."
             ) from None
         return writer
 
     def begin(self) -> None:
-        """Take the folder and write the first manifest. Raises OSError, and UsageError as
-        `take_room`.
-        """
-        self.take_room()
+        """Write the first manifest. Raises OSError, and UsageError as `reserve_space` does."""
+        self.reserve_space()
         try:
             self.replace_manifest()
         except OSError:
-            self.give_back()
+            self.remove_all()
             raise
 
-    def take_room(self) -> None:
-        """Raises UsageError where another writer has begun here in this moment, as tasks of one
-        launcher may.
+    def reserve_space(self) -> None:
+        """Reserve space for the last manifest.
+
+        Raises UsageError where another writer has just begun in the same folder, as tasks of one
+        launcher may do. Raises OSError.
         """
         try:
-            with open(self.held.create(ROOM), "wb") as file:
-                file.write(bytes(ROOM_BYTES))
+            with open(self.held.create(RESERVE), "wb") as file:
+                file.write(bytes(RESERVE_BYTES))
         except FileExistsError:
             raise UsageError(
-                f"{self.path} is being written by another recording; choose another --out"
+                f"another recording is writing {self.path}. Choose another folder with --out."
             ) from None
         except OSError:
-            self.give_back()
+            self.remove_all()
             raise
 
-    def give_back(self) -> None:
-        """Leave nothing on a disk that has no room even to begin."""
-        self.make_room()
+    def remove_all(self) -> None:
+        """Remove the files, on a disk that has no space for the first manifest."""
+        self.release_space()
         with contextlib.suppress(OSError):
             self.held.remove(NEW_MANIFEST)
 
     def jsonl(self, source: str, process: int) -> JsonLines:
-        """The JSON-lines stream of `source` for a process code (-1: the agent or the host)."""
+        """Return the JSON-lines stream of `source` for a process code (-1: agent or host)."""
         stream = self.streams.get((source, process))
         if not isinstance(stream, JsonLines):
             name = stream_name(source, process)
@@ -111,7 +109,7 @@ class RunWriter:
         return stream
 
     def arrow(self, source: str, process: int, columns: tuple[str, ...]) -> ArrowRows:
-        """The int64 column stream of `source` for a process code."""
+        """Return the stream of int64 columns of `source` for a process code."""
         stream = self.streams.get((source, process))
         if not isinstance(stream, ArrowRows):
             name = stream_name(source, process)
@@ -121,62 +119,66 @@ class RunWriter:
         return stream
 
     def folder_of_streams(self) -> HeldFolder:
-        """The folder that holds a folder for each stream, created when the first of them is
-        written. Raises OSError.
+        """Return the folder of all streams, which is created when the first stream is written.
+
+        Raises OSError.
         """
         if self.stream_folders is None:
             self.stream_folders = self.held.folder(STREAMS)
         return self.stream_folders
 
     def give_up(self, error: OSError) -> None:
-        """Recording stops; what is there stays readable."""
+        """Stop recording after an I/O error. What was written stays readable."""
         self.deleted = self.held.is_deleted()
         if self.stopped is None:
-            why = self.reason_of(error)
-            self.stopped = f"recording stopped: {why} ({self.path})"
-            self.manifest.dropped = [*self.manifest.dropped, f"the rest of the recording: {why}"]
+            reason = self.reason_of(error)
+            self.stopped = f"recording stopped: {reason} ({self.path})"
+            self.manifest.dropped = [
+                *self.manifest.dropped,
+                f"the rest of the recording: {reason}",
+            ]
 
     def is_deleted(self) -> bool:
-        """Return whether the run folder, or what it holds, was removed."""
+        """Return whether the run folder, or the folder of its streams, was removed."""
         return self.held.is_deleted() or (
             self.stream_folders is not None and self.stream_folders.is_deleted()
         )
 
     def reason_of(self, error: OSError) -> str:
-        """What kept us from writing."""
+        """Return why writing failed."""
         if self.deleted:
             return "the run folder was deleted"
         if self.is_deleted():
             return "files in the run folder were deleted"
         return REASONS.get(error.errno or 0, error.strerror or str(error))
 
-    def make_room(self) -> None:
-        """Give up what was kept free for the last manifest."""
+    def release_space(self) -> None:
+        """Release the space that is reserved for the last manifest."""
         with contextlib.suppress(OSError):
-            self.held.remove(ROOM)
+            self.held.remove(RESERVE)
 
     def flush(self) -> None:
-        """Write what is held; to be called about once a second."""
+        """Write the rows that are in memory. Called about once a second."""
         if self.stopped is None and self.is_deleted():
             self.give_up(OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
         for stream in self.streams.values():
             if self.stopped is None:
                 stream.flush()
-        self.keep_to_cap()
+        self.drop_above_cap()
 
-    def keep_to_cap(self) -> None:
-        """Drop whole oldest sealed segments of the largest streams while the run is over its
+    def drop_above_cap(self) -> None:
+        """Drop the oldest sealed segments of the largest streams until the run is within its
         cap.
         """
         sizes = {
-            key: sum(size for _, size in one.sealed) + one.bytes
-            for key, one in self.streams.items()
+            key: sum(size for _, size in stream.sealed) + stream.bytes
+            for key, stream in self.streams.items()
         }
         while sum(sizes.values()) > self.cap_bytes:
-            full = [key for key in sizes if self.streams[key].sealed]
-            if not full:
+            with_sealed = [key for key in sizes if self.streams[key].sealed]
+            if not with_sealed:
                 return
-            largest = max(full, key=lambda key: sizes[key])
+            largest = max(with_sealed, key=lambda key: sizes[key])
             sizes[largest] -= self.streams[largest].drop_oldest()
             self.dropped_segments += 1
             self.tell_dropped(
@@ -186,40 +188,38 @@ class RunWriter:
             )
 
     def tell_dropped(self, kind: str, line: str) -> None:
-        """Say in the manifest what of the recording is missing: `line` replaces the one that holds
+        """Note in the manifest what is missing. `line` replaces an earlier one that contains
         `kind`.
         """
-        self.manifest.dropped = [*(one for one in self.manifest.dropped if kind not in one), line]
+        others = [other for other in self.manifest.dropped if kind not in other]
+        self.manifest.dropped = [*others, line]
 
     def replace_manifest(self) -> None:
-        """Write a new manifest and put it in the place of the old one. Raises OSError."""
-        masked = mask_values(msgspec.to_builtins(self.manifest)) | {
-            "command": mask_secrets(self.manifest.command)
-        }
+        """Write a new manifest, and rename it to replace the old one. Raises OSError."""
+        masked = mask_values(msgspec.to_builtins(self.manifest))
+        masked["command"] = mask_secrets(self.manifest.command)
         self.held.remove(NEW_MANIFEST)
         with open(self.held.create(NEW_MANIFEST), "wb") as file:
             file.write(msgspec.json.format(encode(masked), indent=2))
         self.held.rename(NEW_MANIFEST, MANIFEST)
 
     def write_manifest(self) -> None:
-        """Replace the manifest whole, or keep the old one when there is no room."""
+        """Replace the manifest. The old one stays, and recording stops, when that fails."""
         try:
             self.replace_manifest()
         except OSError as error:
             self.give_up(error)
 
     def close(self) -> None:
-        """Seal every segment and write the last manifest, on a full disk into the room kept for
-        it.
+        """Seal every segment and write the last manifest, on a full disk into the reserved
+        space.
         """
         self.seal()
         self.finish()
         self.let_go()
 
     def seal(self) -> None:
-        """Write what is held and seal every segment; where recording has stopped they stay as they
-        are.
-        """
+        """Write the rows in memory and seal every segment. After an error they stay as they are."""
         for stream in self.streams.values():
             if self.stopped is None:
                 stream.close()
@@ -227,16 +227,16 @@ class RunWriter:
                 stream.abandon()
 
     def finish(self) -> None:
-        """Write the last manifest. The folder stays held, for `held.location`."""
-        self.make_room()
+        """Write the last manifest. The folder stays open, for `held.location`."""
+        self.release_space()
         self.write_manifest()
 
     def let_go(self) -> None:
-        """Close the descriptors of the folder."""
+        """Close the folder."""
         for folder in filter(None, (self.stream_folders, self.held)):
             folder.close()
 
 
 def stream_name(source: str, process: int) -> str:
-    """The folder of a stream: `host.counters@host`, `probe.records@3`."""
+    """Return the name of a stream's folder: `host.counters@host`, `probe.records@3`."""
     return f"{source}@{process if process >= 0 else 'host'}"

@@ -1,7 +1,7 @@
-"""A run folder that is still being written, read as it grows: no byte twice, and only the last
-seconds are kept.
+"""Reads a run folder while it is written. No byte is read twice, and only the last seconds are
+kept.
 
-It has the face of StoredRun, so that the tables are made by the same code.
+`GrowingRun` has the same methods as `StoredRun`, so that the same code builds the tables.
 """
 
 import os
@@ -37,22 +37,22 @@ from perfscope.traces.run.stored import (
 )
 
 MOST_ROWS: Final = 200_000
-READ_AT_ONCE: Final = LARGEST_BODY + LONGEST_HEADER + 8
-"""Of an Arrow segment: a whole message."""
+MESSAGE_BYTES: Final = LARGEST_BODY + LONGEST_HEADER + 8
+"""Bytes of an Arrow segment that are read at once: at least one whole message."""
 LINES_AT_ONCE: Final = 4 << 20
 MOST_HELD_BYTES: Final = 256 << 20
-"""Of rows of all streams, as they are in the file; of the largest stream the oldest are dropped
-first.
+"""Rows of all streams together, in bytes of the file. Above this, the oldest rows of the largest
+stream are dropped.
 """
 TEXT_WEIGHT: Final = 8
-"""A row of JSON takes about so many times its text."""
+"""A decoded row of JSON takes about so many times the memory of its text."""
 MOST_STREAMS: Final = 4096
 
 
 @dataclass
 class Tail:
-    """What was read of one stream: how far, and the rows (JSON) or record batches (Arrow) that are
-    kept.
+    """The end of one stream: how far it was read, and the rows (JSON) or record batches (Arrow)
+    that are kept.
     """
 
     folder: Path
@@ -68,45 +68,48 @@ class Tail:
     batches: deque[pa.RecordBatch] = field(default_factory=deque)
 
     def update(self) -> None:
-        """Take in what was added, segment after segment."""
+        """Read what was added, segment by segment."""
         try:
-            named = [SEGMENT.fullmatch(name) for name in os.listdir(self.folder)]
+            names = os.listdir(self.folder)
         except OSError:
             return
-        numbers = sorted(
-            (int(one[1]), one[0]) for one in named if one and int(one[1]) >= self.segment
-        )
-        for number, name in numbers[:MOST_SEGMENTS]:
+        segments = []
+        for name in names:
+            match = SEGMENT.fullmatch(name)
+            if match and int(match[1]) >= self.segment:
+                segments.append((int(match[1]), name))
+        for number, name in sorted(segments)[:MOST_SEGMENTS]:
             if number > self.segment:
                 self.segment, self.offset, self.reader = number, 0, ArrowReader()
             self.read_segment(self.folder / name)
 
     def read_segment(self, segment: Path) -> None:
-        """Read on in a segment."""
+        """Read the rest of a segment."""
         is_arrow = (
             segment.suffix == ".arrow"
             or self.reader.names is not None
-            or self.begins_arrow(segment)
+            or self.begins_with_arrow(segment)
         )
-        used = 1
-        while used and not self.reader.refused:
-            data = read_from(segment, self.offset, READ_AT_ONCE if is_arrow else LINES_AT_ONCE)
-            used = self.take_messages(data) if is_arrow else self.take_lines(data)
-            self.offset += used
-            if used:
+        most_bytes = MESSAGE_BYTES if is_arrow else LINES_AT_ONCE
+        used_bytes = 1
+        while used_bytes and not self.reader.refused:
+            data = read_from(segment, self.offset, most_bytes)
+            used_bytes = self.take_messages(data) if is_arrow else self.take_lines(data)
+            self.offset += used_bytes
+            if used_bytes:
                 self.grew_s = time.monotonic()
 
-    def begins_arrow(self, segment: Path) -> bool:
-        """Return whether a segment that is still open is an Arrow stream."""
+    def begins_with_arrow(self, segment: Path) -> bool:
+        """Return whether a segment that is still written begins as an Arrow stream does."""
         return self.offset == 0 and read_from(segment, 0, len(CONTINUATION)) == CONTINUATION
 
     def take_lines(self, data: bytes) -> int:
-        """Take whole lines; returns how many bytes they were."""
-        whole = data.rfind(b"\n") + 1
-        if not whole and len(data) > LONGEST_LINE:
+        """Add the rows of whole lines. Return how many bytes were used."""
+        used_bytes = data.rfind(b"\n") + 1
+        if not used_bytes and len(data) > LONGEST_LINE:
             self.torn += 1
             return len(data)
-        for line in data[:whole].split(b"\n"):
+        for line in data[:used_bytes].split(b"\n"):
             if not line:
                 continue
             try:
@@ -119,10 +122,10 @@ class Tail:
             self.keep_row(row, TEXT_WEIGHT * len(line))
             if is_time(ts := row.get("ts")):
                 self.newest_ns = max(self.newest_ns, ts)
-        return whole
+        return used_bytes
 
     def keep_row(self, row: dict[str, Any], size: int) -> None:
-        """Keep a row; the oldest goes where there are too many."""
+        """Keep a row, and drop the oldest rows when there are too many."""
         self.rows.append(row)
         self.sizes.append(size)
         self.held_bytes += size
@@ -139,11 +142,13 @@ class Tail:
         self.held_bytes -= self.batches.popleft().nbytes
 
     def take_messages(self, data: bytes) -> int:
-        """Take whole messages; a message that is not all there is left for the next time."""
+        """Add the rows of whole messages. Return how many bytes were used. An incomplete message is
+        read again with the next update.
+        """
         self.reader.read(data)
         if self.reader.refused:
             self.torn += 1
-        batch = self.reader.taken()
+        batch = self.reader.take_rows()
         if batch is not None:
             self.batches.append(batch)
             self.held_bytes += batch.nbytes
@@ -154,25 +159,25 @@ class Tail:
         return self.reader.used
 
     def drop_older(self, window_ns: int) -> None:
-        """Drop what is older than the window, counted from now: a stream that ended grows old
-        too.
+        """Drop rows older than the window. It ends now, so that also a stream that ended loses its
+        rows.
         """
         oldest = self.newest_ns - window_ns + int((time.monotonic() - self.grew_s) * 1e9)
         while self.rows and is_time(ts := self.rows[0].get("ts")) and ts < oldest:
             self.drop_row()
-        while (
-            self.batches
-            and "ts" in self.batches[0].schema.names
-            and newest_time(self.batches[0]) < oldest
-        ):
+        while self.first_batch_has_times() and newest_time(self.batches[0]) < oldest:
             self.drop_batch()
-        if self.batches and "ts" in self.batches[0].schema.names:
+        if self.first_batch_has_times():
             first = self.batches[0]
             self.batches[0] = first.filter(pc.greater_equal(first.column("ts"), oldest))
             self.held_bytes += self.batches[0].nbytes - first.nbytes
 
+    def first_batch_has_times(self) -> bool:
+        """Return whether there is a batch, with a column `ts`."""
+        return bool(self.batches) and "ts" in self.batches[0].schema.names
+
     def drop_oldest(self) -> None:
-        """Drop half of what is held, the oldest."""
+        """Drop the older half of the rows and batches."""
         for _ in range(len(self.rows) - len(self.rows) // 2):
             self.drop_row()
         for _ in range(len(self.batches) - len(self.batches) // 2):
@@ -181,25 +186,25 @@ class Tail:
 
 
 def newest_time(batch: pa.RecordBatch) -> np.int64:
-    """Return the newest time of a batch, without damaged ones."""
+    """Return the newest time of a batch; damaged times do not count."""
     ts = batch.column("ts").to_numpy()
     return np.int64(ts[np.abs(ts) < LARGEST_NS].max(initial=0))
 
 
 def read_from(segment: Path, offset: int, most: int) -> bytes:
-    """Return what a segment holds beyond `offset`, at most so much; nothing of what is not a
-    regular file.
+    """Return at most `most` bytes of a segment from `offset` on; none where it is not a regular
+    file.
     """
     try:
         with open_regular(segment) as file:
             file.seek(offset)
             return file.read(most)
-    except OSError:  # sealed (renamed) or dropped between the two calls: the next update finds it
+    except OSError:  # sealed (renamed) or dropped just now; the next update reads on
         return b""
 
 
 class GrowingRun:
-    """The last `window_ns` of a run. `update` reads on."""
+    """The last `window_ns` of a run. `update` reads what was added."""
 
     def __init__(self, path: Path, window_ns: int) -> None:
         self.path, self.window_ns = path, window_ns
@@ -209,14 +214,15 @@ class GrowingRun:
 
     @property
     def torn(self) -> int:
+        """How many records and segments could not be read."""
         return self.impossible + sum(tail.torn for tail in self.all_tails())
 
     def all_tails(self) -> list[Tail]:
-        """All streams."""
+        """Return the tails of all streams."""
         return [tail for tails in self.tails.values() for tail in tails.values()]
 
     def update(self) -> None:
-        """Read what was written since. Raises UnreadableRun when the folder is gone."""
+        """Read what was added since the last update. Raises UnreadableRun for a missing folder."""
         self.manifest = read_manifest(self.path)
         try:
             streams = stream_folders(self.path)
@@ -229,36 +235,36 @@ class GrowingRun:
             tail.update()
             held_bytes += tail.held_bytes
             while held_bytes > MOST_HELD_BYTES:
-                held_bytes -= self.drop_of_largest()
+                held_bytes -= self.drop_from_largest()
         for tail in self.all_tails():
             tail.drop_older(self.window_ns)
 
-    def drop_of_largest(self) -> int:
-        """Drop the oldest rows of the stream that holds most; returns how many bytes they were."""
+    def drop_from_largest(self) -> int:
+        """Drop the oldest rows of the largest stream. Return how many bytes they had."""
         largest = max(self.all_tails(), key=lambda tail: tail.held_bytes)
         before = largest.held_bytes
         largest.drop_oldest()
         return before - largest.held_bytes
 
     def torn_rows(self, count: int) -> None:
-        """Count rows that hold what no recording can hold."""
+        """Count rows with impossible values. Called again with all rows that are kept."""
         self.impossible = max(self.impossible, count)
 
     def rows(self, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(process code, row) of a JSON-lines stream, over all processes."""
+        """Yield (process code, row) of the JSON-lines streams of a source."""
         for process, tail in self.tails.get(source, {}).items():
             for row in tail.rows:
                 yield process, row
 
     def columns(self, source: str, names: tuple[str, ...]) -> Iterator[tuple[int, pa.Table]]:
-        """(process code, int64 table with the columns `names`) of an Arrow stream, one a
-        process.
+        """Yield (process code, table of int64 with the columns `names`) of the Arrow streams of a
+        source.
         """
         for process, tail in self.tails.get(source, {}).items():
-            fitting = [
+            batches = [
                 batch
                 for batch in tail.batches
                 if tuple(batch.schema.names) == names and batch.num_rows
             ]
-            if fitting:
-                yield process, pa.Table.from_batches(fitting)
+            if batches:
+                yield process, pa.Table.from_batches(batches)

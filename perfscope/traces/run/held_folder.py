@@ -1,9 +1,9 @@
-"""A directory that is held open. Everything in it is created, renamed and removed relative to its
+"""A folder that is held open. Files in it are created, renamed and removed relative to its
 descriptor.
 
-A recording often runs as root inside a directory of another user's. That user can rename the run
-folder, or put a link or a folder of their own in its place, at any moment. A path is therefore used
-once, to create the folder; from then on only descriptors are used, and no link is followed.
+A recording often runs as root inside a folder of another user. That user can rename the run folder,
+or replace it with a link or another folder, at any moment. So its path is used once, to create it.
+From then on only descriptors are used, and no link is followed.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 
 class HeldFolder:
-    """A directory of a run folder. Methods raise OSError."""
+    """A folder that is held open. Its methods raise OSError."""
 
     def __init__(self, descriptor: int) -> None:
-        """`descriptor`: of the open directory; it belongs to this object from now on."""
+        """Take over the descriptor of an open folder."""
         self.descriptor = descriptor
         self.inside: dict[str, tuple[int, int]] = {}
-        """Device and inode of each folder that was created in this one."""
+        """Folder in this one -> its device and inode."""
 
     def create(self, name: str) -> int:
         """Create the file `name`, which must not exist, and return its descriptor."""
@@ -45,25 +45,25 @@ class HeldFolder:
             os.unlink(name, dir_fd=self.descriptor)
 
     def folder(self, name: str) -> "HeldFolder":
-        """Hold the folder `name` in this one open; the first call creates it.
+        """Open the folder `name` in this one; the first call creates it.
 
-        Raises OSError with ESTALE when another folder has taken its place.
+        Raises OSError with ESTALE when the folder was replaced.
         """
         known = self.inside.get(name)
         descriptor = (
-            new_folder(name, self.descriptor)
+            make_folder(name, self.descriptor)
             if known is None
             else os.open(name, DIRECTORY, dir_fd=self.descriptor)
         )
-        found = identity(descriptor)
+        found = device_and_inode(descriptor)
         if found != self.inside.setdefault(name, found):
             os.close(descriptor)
-            raise OSError(errno.ESTALE, f"somebody replaced the folder {name} in the run folder")
+            raise OSError(errno.ESTALE, f"the folder {name} in the run folder was replaced")
         return HeldFolder(descriptor)
 
     @contextmanager
     def opened(self, name: str) -> Iterator["HeldFolder"]:
-        """Hold the folder `name` open for the length of a `with` block."""
+        """Open the folder `name` for a `with` block."""
         folder = self.folder(name)
         try:
             yield folder
@@ -71,39 +71,39 @@ class HeldFolder:
             folder.close()
 
     def is_deleted(self) -> bool:
-        """Return whether the directory was removed."""
+        """Return whether the folder was removed."""
         try:
             return os.fstat(self.descriptor).st_nlink == 0
-        except OSError:  # a server may say so in this way
+        except OSError:  # a file server may report it as an error
             return True
 
     def location(self) -> Path | None:
-        """Return where the directory is now, None when it was removed or no path leads to it."""
+        """Return the current path of the folder, None when it was removed or has no path."""
         if self.is_deleted():
             return None
         path = Path(os.readlink(f"/proc/self/fd/{self.descriptor}"))
         return path if self.is_at(path) else None
 
     def is_at(self, path: Path) -> bool:
-        """Return whether `path` leads to this directory."""
+        """Return whether `path` leads to this folder."""
         try:
             found = os.stat(path)
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == identity(self.descriptor)
+        return (found.st_dev, found.st_ino) == device_and_inode(self.descriptor)
 
     def close(self) -> None:
-        """Let go of the directory; a second call does nothing."""
+        """Close the folder; a second call does nothing."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
 def create_run_folder(path: Path) -> HeldFolder:
-    """Create the folder at `path`, and those above it that are missing; an empty one of our own is
-    taken as it is.
+    """Create the folder at `path` and its missing parents, and return it open. An existing folder
+    is used when it is empty and belongs to the user.
 
-    Raises UsageError when it is a link, another user's, or not empty, and OSError.
+    Raises UsageError when it is a link, belongs to another user, or is not empty. Raises OSError.
     """
     name, above = path.name, path.parent
     if name in ("", ".."):
@@ -111,7 +111,7 @@ def create_run_folder(path: Path) -> HeldFolder:
     parent = held_parent(above)
     try:
         try:
-            descriptor = new_folder(name, parent)
+            descriptor = make_folder(name, parent)
         except FileExistsError:
             descriptor = existing_folder(path, name, parent)
     finally:
@@ -120,28 +120,28 @@ def create_run_folder(path: Path) -> HeldFolder:
 
 
 def held_parent(path: Path) -> int:
-    """Return a descriptor of the folder at `path`; what is missing on the way is created, and there
-    no link is followed.
+    """Return a descriptor of the folder at `path`. Missing folders are created, and links are not
+    followed below them.
     """
     try:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        if path.parent == path or os.path.lexists(path):  # the latter: a link that leads nowhere
+        if path.parent == path or os.path.lexists(path):  # exists: a broken link
             raise
     above = held_parent(path.parent)
     try:
-        return new_folder(path.name, above, mode=0o777)
-    except FileExistsError:  # another recording of the same job created it just now
+        return make_folder(path.name, above, mode=0o777)
+    except FileExistsError:  # another recording of the job has just created it
         return os.open(path.name, DIRECTORY, dir_fd=above)
     finally:
         os.close(above)
 
 
-def new_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
+def make_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
     """Create a folder and return its descriptor.
 
-    What is opened could have been put there in place of the new folder: only an empty one of our
-    own is accepted.
+    Somebody may have replaced the new folder before it is opened. So it must be empty and belong to
+    this user, else OSError is raised.
     """
     os.mkdir(name, mode, dir_fd=parent)
     descriptor = os.open(name, DIRECTORY, dir_fd=parent)
@@ -150,7 +150,7 @@ def new_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
         if owner != os.geteuid():
             raise OSError(errno.ESTALE, f"the new folder {name} belongs to uid {owner}")
         if os.listdir(descriptor):
-            raise OSError(errno.ESTALE, f"somebody replaced the new folder {name}")
+            raise OSError(errno.ESTALE, f"the new folder {name} was replaced")
         give_to_caller_of_sudo(descriptor)
     except OSError:
         os.close(descriptor)
@@ -159,8 +159,8 @@ def new_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
 
 
 def existing_folder(path: Path, name: str, parent: int) -> int:
-    """Return the descriptor of a folder that was there before. Raises UsageError unless it is ours
-    and empty.
+    """Return the descriptor of an existing folder. Raises UsageError unless it is empty and belongs
+    to the user.
     """
     try:
         descriptor = os.open(name, DIRECTORY, dir_fd=parent)
@@ -168,14 +168,17 @@ def existing_folder(path: Path, name: str, parent: int) -> int:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR):
             raise
         kind = "a link" if path.is_symlink() else "not a folder"
-        raise UsageError(f"{path} is {kind}; choose another --out") from None
+        raise UsageError(f"{path} is {kind}. Choose another folder with --out.") from None
     try:
         owner = os.fstat(descriptor).st_uid
         if owner not in (os.geteuid(), caller_of_sudo()[0]):
-            raise UsageError(f"{path} belongs to another user (uid {owner}); choose another --out")
+            raise UsageError(
+                f"{path} belongs to another user (uid {owner}). Choose another folder with --out."
+            )
         if os.listdir(descriptor):
             raise UsageError(
-                f"{path} is not empty; choose another --out, so that no recording is overwritten"
+                f"{path} is not empty, and recordings are not overwritten. Choose another folder"
+                " with --out."
             )
         with contextlib.suppress(PermissionError):  # a file system without modes
             os.fchmod(descriptor, FOLDER_MODE)
@@ -185,15 +188,15 @@ def existing_folder(path: Path, name: str, parent: int) -> int:
     return descriptor
 
 
-def identity(descriptor: int) -> tuple[int, int]:
+def device_and_inode(descriptor: int) -> tuple[int, int]:
     """Return (device, inode) of an open file."""
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino
 
 
 def caller_of_sudo() -> tuple[int, int]:
-    """Return (uid, gid) of the user who called sudo, (-1, -1) when we do not run as root through
-    it.
+    """Return (uid, gid) of the user who called sudo, (-1, -1) when this process does not run under
+    sudo.
     """
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
     if os.geteuid() != 0 or not (uid.isdecimal() and gid.isdecimal()):
@@ -202,9 +205,7 @@ def caller_of_sudo() -> tuple[int, int]:
 
 
 def give_to_caller_of_sudo(descriptor: int) -> None:
-    """Make the user who called sudo the owner of a file that was created just now, so that they can
-    read the recording.
-    """
+    """Make the user who called sudo the owner of a new file, so that they can read it."""
     uid, gid = caller_of_sudo()
     if uid > 0:
         with contextlib.suppress(OSError):  # a file system without owners: it stays as it is

@@ -1,15 +1,16 @@
-"""The windows of torch's profiler in a run folder: their traces as tables of the run, in the run's
-time and process codes.
+"""The profiling windows of a run folder: the traces that torch's profiler wrote in them, as tables
+of the run.
 
-Kineto writes wall-clock times; the probe wrote down one pair of both clocks when it opened the
-window, and by that pair the times become those of the process's monotonic clock, and of the job.
+Kineto writes wall-clock times. When the probe opened the window it read both clocks once. With that
+pair the times are converted to the monotonic clock of the process, and from there to job time.
 """
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -24,158 +25,220 @@ from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.trace import Trace, framed
 
-FOLDER = "kineto"
-NAME = re.compile(r"rank\d+(-\d+)?\.json\.gz")
-NUMBERS = ("mono", "real", "first", "begin", "end", "last", "steps")
-ROWS_OF = {"ops": ("parent", "ops"), "launches": ("op", "ops"), "kernels": ("launch", "launches")}
-"""Columns that hold rows of another table: these move when several traces are put behind each
-other.
+FOLDER: Final = "kineto"
+FILE_NAME: Final = re.compile(r"rank\d+(-\d+)?\.json\.gz")
+CLOCK_READINGS: Final = ("mono", "first", "begin", "end", "last", "steps")
+ROW_COLUMNS: Final = {
+    "ops": ("parent", "ops"),
+    "launches": ("op", "ops"),
+    "kernels": ("launch", "launches"),
+}
+"""Table -> (its column of row numbers, the table that they refer to). The numbers are shifted when
+several traces are joined.
 """
-TAKEN = (*ROWS_OF, "collectives", "memory", "devices", "threads")
-OF_WINDOWS = (*TAKEN, "windows")
-KEPT = 32
-MOST_READ = 8
-"""Of one process the newest windows: a run that takes one a minute shows much the same in each."""
-MOST_WINDOWS = 100_000
-LONGEST_WINDOW_NS = 86_400_000_000_000
+FILLED_TABLES: Final = (*ROW_COLUMNS, "collectives", "memory", "devices", "threads")
+WINDOW_TABLES: Final = (*FILLED_TABLES, "windows")
+TRACES_IN_MEMORY: Final = 32
+MOST_READ: Final = 8
+"""Windows that are read per process, the newest: all windows of a run show much the same."""
+MOST_WINDOWS: Final = 100_000
+LONGEST_WINDOW_NS: Final = 86_400_000_000_000
+
+Note = dict[str, Any]
+"""A row of the stream `kernels`, which the probe writes for each window."""
+
+
+@dataclass(frozen=True)
+class ProfiledWindow:
+    """A window of one process. `path` is its trace, None for a window whose trace is not read."""
+
+    process: int
+    note: Note
+    path: Path | None
 
 
 def window_tables(
     run: StoredRun | GrowingRun, clock: Clock, wanted: Collection[str]
 ) -> tuple[dict[str, pd.DataFrame], int]:
-    """`windows`, and the wanted ones of the tables that the traces of those windows fill.
-
-    And how many could not be read. Of very many the newest are read; the others, a trial, and a
-    trace that was dropped to make room have but their row in `windows`.
+    """Return the wanted tables of WINDOW_TABLES, and `ranges` from the traces of the windows; and
+    how many windows could not be read.
     """
-    rows: list[tuple[int, dict[str, int], bool]] = []
-    torn = 0
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TAKEN, "ranges")}
+    windows, unreadable = read_windows(run)
+    joined = JoinedTraces(clock)
+    if any(name in wanted for name in FILLED_TABLES):
+        for window in windows:
+            if window.path is not None:
+                unreadable += not joined.add(window, window.path)
+    tables = joined.tables()
+    if windows:
+        tables["windows"] = window_table(windows, clock)
+    return {name: table for name, table in tables.items() if name in wanted}, unreadable
+
+
+def read_windows(run: StoredRun | GrowingRun) -> tuple[list[ProfiledWindow], int]:
+    """Return the windows of a run, and how many of its notes could not be used.
+
+    The trace of a window is not read when the window was a trial, when the trace was deleted to
+    make room, and when newer windows of the process suffice.
+    """
     notes = list(run.rows("kernels"))
-    gone = {row["gone"] for _, row in notes if isinstance(row.get("gone"), str)} | older(notes)
-    taken: set[Path] = set()
-    for process, row in notes:
-        if "gone" in row:
+    unread_names = deleted_names(notes) | older_names(notes)
+    windows: list[ProfiledWindow] = []
+    unusable = 0
+    paths: set[Path] = set()
+    for process, note in notes:
+        if "gone" in note:
             continue
-        name = row.get("name")
-        dropped = (isinstance(name, str) and name in gone) or row.get("trial") is True
-        path = None if dropped else stored(run.path, name)
-        if (
-            (path is None and not dropped)
-            or not has_times(row)
-            or path in taken
-            or len(rows) >= MOST_WINDOWS
-        ):
-            torn += 1
+        name = note.get("name")
+        is_unread = note.get("trial") is True or (isinstance(name, str) and name in unread_names)
+        path = None if is_unread else trace_path(run.path, name)
+        is_missing = path is None and not is_unread
+        is_full = len(windows) >= MOST_WINDOWS
+        if is_missing or is_full or path in paths or not has_clock_readings(note):
+            unusable += 1
             continue
-        rows.append((process, row, path is not None))
-        if path is None or not any(name in wanted for name in TAKEN):
-            continue
-        taken.add(path)
-        torn += not taken_from(path, parts, (process, row), clock)
-    tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items() if found}
-    made = {
-        name: framed(name, {str(one): frame[one] for one in frame})
-        for name, frame in tables.items()
-    }
-    made |= {"windows": window_rows(rows, clock)} if rows else {}
-    return {name: frame for name, frame in made.items() if name in wanted}, torn
+        if path is not None:
+            paths.add(path)
+        windows.append(ProfiledWindow(process, note, path))
+    return windows, unusable
 
 
-def has_times(row: dict[str, Any]) -> bool:
-    """Return whether the note on a window has all its clock readings."""
-    return is_wall_time(row.get("real")) and all(
-        is_time(row.get(one)) for one in NUMBERS if one != "real"
-    )
+def has_clock_readings(note: Note) -> bool:
+    """Return whether a note has all its clock readings."""
+    has_times = all(is_time(note.get(name)) for name in CLOCK_READINGS)
+    return has_times and is_wall_time(note.get("real"))
 
 
-def taken_from(
-    path: Path, parts: dict[str, list[pd.DataFrame]], note: tuple[int, dict[str, Any]], clock: Clock
-) -> bool:
-    """Add the trace at `path` to the parts; False where it cannot be read, or is not of a
-    window.
+def deleted_names(notes: list[tuple[int, Note]]) -> set[str]:
+    """Return the names of traces that were deleted to make room."""
+    names = (note.get("gone") for _, note in notes)
+    return {name for name in names if isinstance(name, str)}
+
+
+def older_names(notes: list[tuple[int, Note]]) -> set[str]:
+    """Return the names of all traces but the MOST_READ newest of each process."""
+    names_of_process: dict[int, list[str]] = {}
+    for process, note in notes:
+        name = note.get("name")
+        if isinstance(name, str):
+            names_of_process.setdefault(process, []).append(name)
+    return {name for names in names_of_process.values() for name in names[:-MOST_READ]}
+
+
+def trace_path(folder: Path, name: object) -> Path | None:
+    """Return the path of a trace in a run folder, None for a name that perfscope does not use and
+    for a file that is missing. Links are not followed.
     """
-    process, row = note
-    try:
-        trace = whole(path, path.stat().st_mtime_ns)
-    except (UnreadableRun, OSError):
-        return False
-    zero_ns = trace.manifest.zero_realtime_ns + row["mono"] - row["real"]
-    if not is_time(zero_ns) or trace.span_ns[1] - trace.span_ns[0] > LONGEST_WINDOW_NS:
-        return False
-    taken_in(parts, trace, process, zero_ns, clock)
-    return True
+    if not isinstance(name, str) or not FILE_NAME.fullmatch(name):
+        return None
+    path = folder / FOLDER / name
+    is_link = path.is_symlink() or path.parent.is_symlink()
+    return path if path.is_file() and not is_link else None
 
 
-def older(told: list[tuple[int, dict[str, Any]]]) -> set[Any]:
-    """Names of the traces beyond the MOST_READ newest of each process."""
-    names: dict[int, list[Any]] = {}
-    for process, row in told:
-        if isinstance(row.get("name"), str):
-            names.setdefault(process, []).append(row["name"])
-    return {name for each in names.values() for name in each[:-MOST_READ]}
-
-
-@lru_cache(KEPT)
-def whole(path: Path, written_ns: int) -> Trace:
-    """A trace as Kineto's reader has it; remembered, for a run that is looked at again and again
-    while it grows.
+@lru_cache(TRACES_IN_MEMORY)
+def cached_window_trace(path: Path, changed_ns: int) -> Trace:
+    """Return the Trace of a window. It is cached, because a growing run is read again and again;
+    `changed_ns` makes it be read again when the file has changed.
     """
     return read_trace(path)
 
 
-def stored(folder: Path, name: object) -> Path | None:
-    """The file of a window, if it is one of ours in that folder."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        return None
-    path = folder / FOLDER / name
-    return (
-        path if path.is_file() and not path.is_symlink() and not path.parent.is_symlink() else None
-    )
+class JoinedTraces:
+    """The tables of several traces, joined in job time and with the process codes of the run."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.parts: dict[str, list[pd.DataFrame]] = {
+            name: [] for name in (*FILLED_TABLES, "ranges")
+        }
+
+    def add(self, window: ProfiledWindow, path: Path) -> bool:
+        """Add the trace of a window. Return False for a trace that cannot be read, or that does not
+        fit its window.
+        """
+        try:
+            trace = cached_window_trace(path, path.stat().st_mtime_ns)
+        except (UnreadableRun, OSError):
+            return False
+        wall_to_monotonic_ns = window.note["mono"] - window.note["real"]
+        zero_ns = trace.manifest.zero_realtime_ns + wall_to_monotonic_ns
+        begin_ns, end_ns = trace.span_ns
+        if not is_time(zero_ns) or end_ns - begin_ns > LONGEST_WINDOW_NS:
+            return False
+        first_rows = {name: sum(map(len, self.parts[name])) for name in FILLED_TABLES}
+        for name, parts in self.parts.items():
+            table = trace.table(name)
+            if table is not None and name == "ranges":
+                table = ranges_only_the_profiler_sees(table)
+            if table is not None and len(table):
+                parts.append(self.in_run(name, table, window.process, zero_ns, first_rows))
+        return True
+
+    def in_run(
+        self,
+        name: str,
+        table: pd.DataFrame,
+        process: int,
+        zero_ns: int,
+        first_rows: dict[str, int],
+    ) -> pd.DataFrame:
+        """Return a table of a trace with the process code, times and row numbers of the run.
+
+        `zero_ns` is the trace's time zero on the monotonic clock of the process.
+        """
+        table = table.assign(process=np.int64(process))
+        if "ts" in table:
+            monotonic_ns = table["ts"].to_numpy(np.int64) + zero_ns
+            table["ts"] = self.clock.job_ns(process, monotonic_ns)
+        if name in ROW_COLUMNS:
+            column, target = ROW_COLUMNS[name]
+            row = table[column].to_numpy(np.int64)
+            table[column] = np.where(row >= 0, row + first_rows[target], -1)
+        return table.astype(dict.fromkeys(table.select_dtypes("category"), object))
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables that have rows."""
+        tables = {}
+        for name, parts in self.parts.items():
+            if parts:
+                joined = pd.concat(parts, ignore_index=True)
+                tables[name] = framed(name, {str(column): joined[column] for column in joined})
+        return tables
 
 
-def taken_in(
-    parts: dict[str, list[pd.DataFrame]], trace: Trace, process: int, zero_ns: int, clock: Clock
-) -> None:
-    """Add one trace: `zero_ns` is its time zero on the monotonic clock of the process."""
-    before = {name: sum(map(len, parts[name])) for name in TAKEN}
-    for name in parts:
-        frame = trace.table(name)
-        if frame is not None and name == "ranges":  # torch's own marks the probe has seen itself
-            named = frame["name"].astype(object).str
-            others = (frame["category"] == "annotation") & ~named.startswith(MARKS_OF_TORCH)
-            frame = frame[named.startswith(COLLECTIVE_RUNS) | others]
-        if frame is None or not len(frame):
-            continue
-        frame = frame.assign(process=np.int64(process))
-        if "ts" in frame:
-            frame["ts"] = clock.job_ns(process, frame["ts"].to_numpy(np.int64) + zero_ns)
-        if name in ROWS_OF:
-            column, of = ROWS_OF[name]
-            row = frame[column].to_numpy(np.int64)
-            frame[column] = np.where(row >= 0, row + before[of], -1)
-        parts[name].append(frame.astype(dict.fromkeys(frame.select_dtypes("category"), object)))
+def ranges_only_the_profiler_sees(ranges: pd.DataFrame) -> pd.DataFrame:
+    """Return annotations of the program and of torch's collectives, without the marks of torch that
+    the probe records as well.
+    """
+    name = ranges["name"].astype(object).str
+    is_collective = name.startswith(COLLECTIVE_RUNS)
+    is_annotation = ranges["category"] == "annotation"
+    return ranges[is_collective | (is_annotation & ~name.startswith(MARKS_OF_TORCH))]
 
 
-def window_rows(rows: list[tuple[int, dict[str, int], bool]], clock: Clock) -> pd.DataFrame:
-    """The table `windows`."""
+def window_table(windows: list[ProfiledWindow], clock: Clock) -> pd.DataFrame:
+    """Return table `windows`."""
 
     def instants(name: str) -> Ints:
-        return np.array(
-            [int(clock.job_ns(process, np.array([row[name]]))[0]) for process, row, _ in rows],
-            np.int64,
-        )
+        instant_of = [
+            int(clock.job_ns(window.process, np.array([window.note[name]]))[0])
+            for window in windows
+        ]
+        return np.array(instant_of, np.int64)
 
     first = instants("first")
-    stalls: list[Any] = [row.get("stall") for _, row, _ in rows]
-    columns = {
-        "process": [process for process, _, _ in rows],
-        "ts": first,
-        "dur": instants("last") - first,
-        "begin": instants("begin"),
-        "end": instants("end"),
-        "steps": [row["steps"] for _, row, _ in rows],
-        "stall_ns": [stall if is_whole(stall) else -1 for stall in stalls],
-        "kept": [kept for _, _, kept in rows],
-    }
-    return framed("windows", columns)
+    stalls = [window.note.get("stall") for window in windows]
+    return framed(
+        "windows",
+        {
+            "process": [window.process for window in windows],
+            "ts": first,
+            "dur": instants("last") - first,
+            "begin": instants("begin"),
+            "end": instants("end"),
+            "steps": [window.note["steps"] for window in windows],
+            "stall_ns": [stall if is_whole(stall) else -1 for stall in stalls],
+            "kept": [window.path is not None for window in windows],
+        },
+    )

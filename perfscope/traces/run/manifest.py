@@ -1,4 +1,6 @@
-"""`manifest.json` of a run folder: who was recorded, where, with what, and what is missing."""
+"""The contents of `manifest.json` in a run folder: what was recorded, where and how, and what is
+missing.
+"""
 
 import msgspec
 
@@ -7,8 +9,8 @@ from perfscope.traces.schema import SCHEMA_VERSION
 
 
 class SourceStatus(msgspec.Struct):
-    """A source of evidence: status ok, partial, off, unavailable or failed, with the reason for all
-    but the first.
+    """A source of evidence. `status` is ok, partial, off, unavailable or failed; `reason` explains
+    every status but ok.
     """
 
     name: str
@@ -18,7 +20,7 @@ class SourceStatus(msgspec.Struct):
 
 
 class UsableCores(msgspec.Struct):
-    """Cores the job may use: the least of what limits it. A limit that is not set is null."""
+    """The cores that the job may use: the lowest of its limits. A limit that is not set is None."""
 
     cores: float
     affinity: int
@@ -28,7 +30,7 @@ class UsableCores(msgspec.Struct):
 
 
 class TorchFacts(msgspec.Struct):
-    """What the probe saw of torch in the target."""
+    """Facts about torch in the target, reported by the probe."""
 
     version: str
     intra_op_threads: int
@@ -37,33 +39,35 @@ class TorchFacts(msgspec.Struct):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """Rates of one torch build with one number of threads, on an idle machine."""
+    """Measured rates of one torch build with one number of threads."""
 
     host: str
     cpu: str
     torch: str
     threads: int
-    flops_per_s: dict[str, float]  # of a large product, by element type
-    bytes_per_s: float  # a triad on arrays beyond the caches: two read, one written
-    busy_share: float  # of the machine's cores, by others, when it was made
+    flops_per_s: dict[str, float]  # of a large matrix multiplication, by element type
+    bytes_per_s: float  # a triad (two arrays read, one written) larger than the caches
+    busy_share: float  # share of the cores that other processes used meanwhile
     made_unix_s: float
 
 
 class ProbeCost(msgspec.Struct, frozen=True):
-    """What a probe cost its process, in nanoseconds, as far as it was measured directly; the rest
-    shows in the steps.
+    """The cost of a probe for its process, in nanoseconds, where it was measured directly. Any
+    other cost shows in the length of the steps.
     """
 
     process: int
-    stopped_ns: int  # the main thread stood still for the entry
-    install_ns: int  # CPU time of the probe's thread until its patches were in place
-    records_ns: int  # records on the threads that made them, at their measured cost
-    sampling_ns: int  # wakings of the probe's thread, two thread switches included
+    stopped_ns: int  # how long the entry stopped the main thread
+    install_ns: int  # CPU time of the probe's thread until its patches were installed
+    records_ns: int  # writing records, at the measured cost of one
+    sampling_ns: int  # wake-ups of the probe's thread, with two thread switches each
     span_ns: int  # from entry to exit
 
 
 class Manifest(msgspec.Struct):
-    """One host's part of one job; times zero are the same instant read on both clocks."""
+    """The manifest of one host's part of a job. The two `zero` times are one instant on two
+    clocks.
+    """
 
     job_id: str
     host: str
@@ -86,7 +90,7 @@ class Manifest(msgspec.Struct):
     sources: list[SourceStatus] = []
     dropped: list[str] = []
     costs: list[ProbeCost] = []
-    agent_cpu_ns: int | None = None  # of our own process and its children while it recorded
+    agent_cpu_ns: int | None = None  # CPU time of the agent and its children during the recording
     finished: bool = False
     end_reason: str | None = None
     schema: int = SCHEMA_VERSION

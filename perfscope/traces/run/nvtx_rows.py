@@ -1,70 +1,77 @@
-"""NVTX records of our own recordings, by the injection library or by the probe, as columns of table
-`ranges`.
+"""NVTX records of a run folder, written by the injection library or by the probe, as columns of
+table `ranges`.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Names = Mapping[tuple[int, int], str]
-SIGNED, UNSIGNED, REAL = 1, 2, 3
+CodeNames = Mapping[tuple[int, int], str]
+"""(process code, code of a name) -> name."""
+# Types of payloads; see `events.VALUES`.
+SIGNED: Final = 1
+UNSIGNED: Final = 2
+DOUBLE: Final = 3
 
 
-def nvtx_columns(records: pd.DataFrame, names: Names) -> dict[str, Any]:
-    """Columns of `ranges` for rows of kind NVTX (events.VALUES says what v0 .. v7 are); `names` by
-    (process, code).
+def nvtx_columns(records: pd.DataFrame, names: CodeNames) -> dict[str, Any]:
+    """Return the columns of `ranges` for records of kind NVTX. `events.VALUES` says what their
+    values v0 to v7 are.
     """
     process = records["process"].to_numpy(np.int64)
-    name = told(process, records["v0"], names)
-    domain = told(process, records["v1"], names)
-    shown = [
-        text if not where else f"{where}:{text or ''}"
-        for where, text in zip(domain, name, strict=True)
+    name = names_of_codes(process, records["v0"], names)
+    domain = names_of_codes(process, records["v1"], names)
+    full_names = [
+        f"{domain_name}:{text or ''}" if domain_name else text
+        for domain_name, text in zip(domain, name, strict=True)
     ]
+    unchanged = ("process", "tid", "ts", "dur")
+    missing = np.full(len(records), -1, np.int64)
     return {
-        **{
-            column: records[column].to_numpy(np.int64) for column in ("process", "tid", "ts", "dur")
-        },
+        **{column: records[column].to_numpy(np.int64) for column in unchanged},
         "category": np.full(len(records), "nvtx", object),
-        "name": np.array(shown, object),
-        "object": np.full(len(records), -1, np.int64),
-        "value": np.full(len(records), -1, np.int64),
-        "label": label(process, records, names),
-        "payload": payload(records),
+        "name": np.array(full_names, object),
+        "object": missing,
+        "value": missing,
+        "label": category_labels(process, records, names),
+        "payload": payload_numbers(records),
     }
 
 
-def told(process: NDArray[np.int64], codes: "pd.Series[Any]", names: Names) -> NDArray[np.object_]:
-    """The name of each code, None for -1 and for one that nobody told."""
+def names_of_codes(
+    process: NDArray[np.int64], codes: "pd.Series[Any]", names: CodeNames
+) -> NDArray[np.object_]:
+    """Return the name of each code, None for -1 and for a code without a name."""
     pairs = pd.MultiIndex.from_arrays([process, codes.to_numpy(np.int64)])
-    where, different = pairs.factorize()
-    found: NDArray[np.object_] = np.full(len(different) + 1, None, object)
-    found[:-1] = [names.get(pair) for pair in different]
-    named: NDArray[np.object_] = found[where]
-    return named
+    place, different = pairs.factorize()
+    name_of_place: NDArray[np.object_] = np.full(len(different) + 1, None, object)
+    name_of_place[:-1] = [names.get(pair) for pair in different]
+    found: NDArray[np.object_] = name_of_place[place]
+    return found
 
 
-def label(process: NDArray[np.int64], records: pd.DataFrame, names: Names) -> NDArray[np.object_]:
-    """The NVTX category: its name, `#5` for one that has none, None for ranges of no category."""
-    named = told(process, records["v2"], names)
-    number = records["v3"].to_numpy(np.int64)
-    return np.array(
-        [
-            said or (f"#{one}" if one >= 0 else None)
-            for said, one in zip(named, number.tolist(), strict=True)
-        ],
-        object,
-    )
+def category_labels(
+    process: NDArray[np.int64], records: pd.DataFrame, names: CodeNames
+) -> NDArray[np.object_]:
+    """Return the NVTX category of each range: its name, `#5` for one without a name, None for a
+    range without a category.
+    """
+    category_names = names_of_codes(process, records["v2"], names)
+    labels = []
+    for name, number in zip(category_names, records["v3"].tolist(), strict=True):
+        numbered = f"#{number}" if number >= 0 else None
+        labels.append(name or numbered)
+    return np.array(labels, object)
 
 
-def payload(records: pd.DataFrame) -> NDArray[np.float64]:
-    """The number given along, NaN for none."""
+def payload_numbers(records: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the number in the payload of each range, NaN for none."""
     bits, kind = records["v4"].to_numpy(np.int64), records["v5"].to_numpy(np.int64)
-    number = np.full(len(records), np.nan)
-    number[kind == SIGNED] = bits[kind == SIGNED]
-    number[kind == UNSIGNED] = bits[kind == UNSIGNED].view(np.uint64)
-    number[kind == REAL] = bits[kind == REAL].view(np.float64)
-    return number
+    numbers = np.full(len(records), np.nan)
+    numbers[kind == SIGNED] = bits[kind == SIGNED]
+    numbers[kind == UNSIGNED] = bits[kind == UNSIGNED].view(np.uint64)
+    numbers[kind == DOUBLE] = bits[kind == DOUBLE].view(np.float64)
+    return numbers

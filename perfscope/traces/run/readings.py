@@ -1,5 +1,5 @@
-"""Numbers read from rows that hold many, one entry for each, in 36 bytes: a row of JSON is far
-larger as Python objects.
+"""Numbers that were read from JSON rows, in 36 bytes each. As Python objects, rows would be far
+larger.
 """
 
 from array import array
@@ -14,44 +14,45 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.run.cells import is_number
 
 MOST_NAMES: Final = 1 << 16
-"""Different names beyond are left out: a name costs more than its numbers."""
+"""Different names. Values under further names are left out: a name takes more memory than its
+values.
+"""
 
 
 @dataclass
-class Texts:
-    """Different texts, numbered in the order in which they came."""
+class TextCodes:
+    """Different texts, numbered in the order in which they appear."""
 
-    places: dict[str, int] = field(default_factory=dict)
+    code_of_text: dict[str, int] = field(default_factory=dict)
 
     def code(self, text: str) -> int | None:
-        """Return the number of a text, None where there are too many."""
-        found = self.places.get(text)
-        if found is None and len(self.places) < MOST_NAMES:
-            found = self.places[text] = len(self.places)
-        return found
+        """Return the number of a text, None for a new text when there are too many."""
+        code = self.code_of_text.get(text)
+        if code is None and len(self.code_of_text) < MOST_NAMES:
+            code = self.code_of_text[text] = len(self.code_of_text)
+        return code
 
     def category(self, codes: "array[int]") -> "pd.Categorical[str]":
-        """Return the column of these codes, -1 for none."""
+        """Return these codes as a column of a table, -1 for no text."""
         values: Any = np.frombuffer(codes, np.int32)
-        return pd.Categorical.from_codes(
-            values, categories=pd.Index(list(self.places), dtype=object)
-        )
+        texts = pd.Index(list(self.code_of_text), dtype=object)
+        return pd.Categorical.from_codes(values, categories=texts)
 
 
 @dataclass
 class Readings:
-    """Numbers with the key of their row (one or two whole numbers), their time and their name."""
+    """Numbers, each with the key of its row (one or two whole numbers), its time and its name."""
 
     first: "array[int]" = field(default_factory=lambda: array("q"))
     second: "array[int]" = field(default_factory=lambda: array("q"))
     ts: "array[int]" = field(default_factory=lambda: array("q"))
     names: "array[int]" = field(default_factory=lambda: array("i"))
     values: "array[float]" = field(default_factory=lambda: array("d"))
-    texts: Texts = field(default_factory=Texts)
+    texts: TextCodes = field(default_factory=TextCodes)
 
-    def add(self, key: tuple[int, int], ts: int, numbers: Iterable[tuple[str, Any]]) -> None:
-        """Add the numbers among the members of one row."""
-        for name, value in numbers:
+    def add(self, key: tuple[int, int], ts: int, values: Iterable[tuple[str, Any]]) -> None:
+        """Add the (name, value) pairs of a row whose values are numbers."""
+        for name, value in values:
             code = self.texts.code(name) if is_number(value) else None
             if code is not None:
                 self.first.append(key[0])
@@ -65,14 +66,13 @@ class Readings:
 
     def columns(self) -> dict[str, Any]:
         """Return the columns `ts`, `name` and `value`."""
-        value = np.frombuffer(self.values, np.float64)
         return {
-            "ts": whole_numbers(self.ts),
+            "ts": int64_array(self.ts),
             "name": self.texts.category(self.names),
-            "value": value,
+            "value": np.frombuffer(self.values, np.float64),
         }
 
 
-def whole_numbers(values: "array[int]") -> Ints:
-    """Return an array of int64 as numpy's, without a copy."""
+def int64_array(values: "array[int]") -> Ints:
+    """Return an array as numpy's int64, without a copy."""
     return np.frombuffer(values, np.int64)

@@ -1,10 +1,10 @@
-"""Reads the files of a run folder, finished, growing or cut short: the manifest and the rows of its
+"""Reads the files of a run folder, also of one that is incomplete: the manifest and the rows of its
 streams.
 
-Nothing in the folder is trusted. Links are not followed, pipes and devices are not opened. What
-does not parse, and what is beyond the bounds below, is counted as torn. No file sets how much
-memory is taken but by its size: `MOST_BYTES` of segments are read of a run, their JSON rows hold at
-most `MOST_CELLS` values, and a value takes at most about 200 bytes.
+Nothing in the folder is trusted. Links are not followed, and pipes and devices are not opened. What
+cannot be parsed or exceeds the bounds below is counted as torn. Memory is bounded by the size of
+the files: at most `MOST_BYTES` of segments are read, their JSON rows have at most `MOST_CELLS`
+values, and a value takes at most about 200 bytes.
 """
 
 import os
@@ -30,7 +30,7 @@ from perfscope.traces.schema import SCHEMA_VERSION
 LARGEST_MANIFEST_BYTES: Final = 16 << 20
 LARGEST_SEGMENT_BYTES: Final = 256 << 20
 MOST_BYTES: Final = 1 << 30
-"""Of all segments of a run; writers stop at half of it."""
+"""All segments of a run together. Writers keep a run below half of it."""
 MOST_CELLS: Final = 40 << 20
 """Values in the JSON rows of a run."""
 LONGEST_LINE: Final = 1 << 20
@@ -42,14 +42,14 @@ decoded_row = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Version(msgspec.Struct):
-    """The one field that is read before all others."""
+    """The format of a manifest, which is read before the rest of it."""
 
     schema: int
     tool_version: str = "?"
 
 
 def is_run(path: Path) -> bool:
-    """Return whether `path` looks like a run folder; one that may not be read does not."""
+    """Return whether a path is a run folder, false for one without permission to read it."""
     try:
         return path.is_dir() and is_regular(path / MANIFEST)
     except PermissionError:
@@ -57,14 +57,14 @@ def is_run(path: Path) -> bool:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest of the run folder at `path`. Raises UnreadableRun with what to do."""
+    """Return the manifest of a run folder. Raises UnreadableRun."""
     file = path / MANIFEST
     if not path.exists():
         raise UnreadableRun(f"{path} does not exist")
     if path.is_dir() and not os.access(path, os.X_OK):
         raise UnreadableRun(
-            f"cannot read {path}: no permission to open the folder; ask its owner, or read it as"
-            " root"
+            f"cannot read {path}: no permission to open the folder. Ask its owner for access, or"
+            " run perfscope as root."
         )
     if not is_run(path):
         why = "is not a regular file" if os.path.lexists(file) else "is missing"
@@ -73,7 +73,9 @@ def read_manifest(path: Path) -> Manifest:
         with open_regular(file) as opened:
             size = os.fstat(opened.fileno()).st_size
             if size > LARGEST_MANIFEST_BYTES:
-                raise UnreadableRun(f"{file} is {size >> 20} MB large: not one of ours")
+                raise UnreadableRun(
+                    f"{file} has {size >> 20} MB, so it was not written by perfscope"
+                )
             text = opened.read(LARGEST_MANIFEST_BYTES)
     except OSError as error:
         raise UnreadableRun(f"cannot read {file}: {error.strerror}") from None
@@ -84,36 +86,34 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def decoded_manifest(path: Path, text: bytes) -> Manifest:
-    """Return the manifest in `text`. Raises UnreadableRun for a newer format, and what is in
+    """Return the manifest in `text`. Raises UnreadableRun for a newer format, and the errors in
     `NOT_JSON`.
     """
     version = msgspec.json.decode(text, type=Version)
     if version.schema > SCHEMA_VERSION:
         raise UnreadableRun(
-            f"{path} was written by perfscope-ml {version.tool_version} in format {version.schema};"
-            f" this one reads up to format {SCHEMA_VERSION}: upgrade perfscope-ml"
+            f"{path} was written by perfscope-ml {version.tool_version} in format {version.schema},"
+            f" and this version reads formats up to {SCHEMA_VERSION}. Upgrade perfscope-ml."
         )
     manifest = msgspec.json.decode(text, type=Manifest)
     plausible = is_time(manifest.zero_monotonic_ns) and is_wall_time(manifest.zero_realtime_ns)
-    if not plausible or not fits(msgspec.to_builtins(manifest)):
+    if not plausible or not fits_64_bits(msgspec.to_builtins(manifest)):
         raise msgspec.ValidationError("a number in it is out of range")
     return manifest
 
 
-def fits(value: Any) -> bool:
-    """Return whether all whole numbers in this value fit into 64 bits."""
+def fits_64_bits(value: Any) -> bool:
+    """Return whether all whole numbers in a value fit into 64 bits."""
     if isinstance(value, int):
         return abs(value) < 1 << 63
     if isinstance(value, dict):
-        return all(map(fits, value.values()))
-    return not isinstance(value, list) or all(map(fits, value))
+        return all(map(fits_64_bits, value.values()))
+    return not isinstance(value, list) or all(map(fits_64_bits, value))
 
 
 def stream_folders(path: Path) -> list[tuple[str, int, Path]]:
-    """Return (source, process code, folder) of every stream of a run folder, in order. Raises
-    OSError.
-
-    Links are left out, and names that no writer gives.
+    """Return (source, process code, folder) of every stream of a run folder, in the order of their
+    names. Links, and names that perfscope does not use, are left out. Raises OSError.
     """
     streams = path / "streams"
     try:
@@ -124,18 +124,17 @@ def stream_folders(path: Path) -> list[tuple[str, int, Path]]:
     found = []
     with os.scandir(streams) as entries:
         for entry in entries:
-            named = STREAM.fullmatch(entry.name)
-            if named and entry.is_dir(follow_symlinks=False):
-                found.append(
-                    (named[1], -1 if named[2] == "host" else int(named[2]), Path(entry.path))
-                )
-    return sorted(found, key=lambda one: one[2])
+            name = STREAM.fullmatch(entry.name)
+            if name and entry.is_dir(follow_symlinks=False):
+                process = -1 if name[2] == "host" else int(name[2])
+                found.append((name[1], process, Path(entry.path)))
+    return sorted(found, key=lambda stream: stream[2])
 
 
 @dataclass
 class StoredRun:
-    """An opened run folder. `torn` counts records and segments that could not be read, or were
-    beyond a bound.
+    """An opened run folder. `torn` counts records and segments that could not be read or exceed a
+    bound.
     """
 
     path: Path
@@ -148,7 +147,7 @@ class StoredRun:
 
     @classmethod
     def open(cls, path: Path) -> "StoredRun":
-        """Raises UnreadableRun."""
+        """Open a run folder. Raises UnreadableRun."""
         run = cls(path, read_manifest(path))
         try:
             for source, process, folder in stream_folders(path):
@@ -158,13 +157,15 @@ class StoredRun:
         return run
 
     def segments(self, folder: Path) -> Iterator[BinaryIO]:
-        """Yield the segments of a stream, opened, in order; the open one last."""
+        """Yield the segments of a stream as open files, in order; the one that is still written
+        last.
+        """
         try:
             names = sorted(name for name in os.listdir(folder) if SEGMENT.fullmatch(name))
         except OSError:
             self.torn += 1
             return
-        self.all_bytes -= self.taken_bytes.pop(folder, 0)  # it is read once more
+        self.all_bytes -= self.taken_bytes.pop(folder, 0)  # it is read again
         for name in names[:MOST_SEGMENTS]:
             try:
                 with open_regular(folder / name) as file:
@@ -179,7 +180,7 @@ class StoredRun:
                 self.torn += 1
 
     def rows(self, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield (process code, row) of a JSON-lines stream, over all processes."""
+        """Yield (process code, row) of the JSON-lines streams of a source."""
         self.taken_cells[source] = 0
         left = MOST_CELLS - sum(self.taken_cells.values())
         for process, folder in self.streams.get(source, ()):
@@ -192,7 +193,7 @@ class StoredRun:
                     yield process, row
 
     def rows_of(self, segment: BinaryIO) -> Iterator[dict[str, Any]]:
-        """Yield the rows of one segment; lines that are too long or no JSON object are torn."""
+        """Yield the rows of one segment; a line that is too long or not a JSON object is torn."""
         while line := segment.readline(LONGEST_LINE):
             too_long = False
             while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
@@ -209,12 +210,12 @@ class StoredRun:
                 yield row
 
     def torn_rows(self, count: int) -> None:
-        """Count rows that hold what no recording can hold."""
+        """Count rows with impossible values."""
         self.torn += count
 
     def columns(self, source: str, names: tuple[str, ...]) -> Iterator[tuple[int, pa.Table]]:
-        """Yield (process code, int64 table with the columns `names`) of an Arrow stream, one for
-        each process.
+        """Yield (process code, table of int64 with the columns `names`) of the Arrow streams of a
+        source.
         """
         for process, folder in self.streams.get(source, ()):
             batches = [
@@ -226,12 +227,12 @@ class StoredRun:
                 yield process, pa.Table.from_batches(batches)
 
     def batch(self, segment: BinaryIO, names: tuple[str, ...]) -> pa.RecordBatch | None:
-        """Return the rows of one segment, None without any; what is not whole record batches of
-        these columns is torn.
+        """Return the rows of one segment, None without any. A segment with anything but complete
+        record batches of these columns is torn.
         """
         data = segment.read(LARGEST_SEGMENT_BYTES)
         reader = ArrowReader()
         reader.read(data)
         if not reader.is_whole(data) or reader.names not in (None, names):
             self.torn += 1
-        return reader.taken() if reader.names == names else None
+        return reader.take_rows() if reader.names == names else None

@@ -1,9 +1,9 @@
-"""One stream of a run folder: numbered segments, the open one sealed by a rename. JSON lines for
-little, Arrow for much.
+"""Writes one stream of a run folder: numbered segments of JSON lines (few rows) or Arrow (many
+rows).
 
-`NNNNNN.open` is being written, `NNNNNN.jsonl` or `NNNNNN.arrow` is whole and never changes again. A
-writer that is killed leaves an open segment whose last record may be torn; readers count it and go
-on. Rows wait in memory until `flush`.
+`NNNNNN.open` is being written. A rename seals it as `NNNNNN.jsonl` or `NNNNNN.arrow`, which never
+changes again. A writer that is killed leaves an open segment whose last record may be incomplete;
+readers skip and count it. Rows stay in memory until `flush`.
 """
 
 import array
@@ -23,11 +23,11 @@ NUMBERS = frozenset((int, float, bool, type(None)))
 
 
 class Stream:
-    """Life of the segments; what a segment holds is the subclass's. An I/O error ends in `give_up`,
-    never in the caller.
+    """The segments of a stream; a subclass says what they contain. I/O errors are passed to
+    `give_up` and not raised.
 
-    `name` is the stream's folder in the one that `folders` returns; it is opened for each segment,
-    so that a job of many processes does not use twice as many descriptors.
+    `name` is the stream's folder within the folder that `folders` returns. It is opened once per
+    segment, so that a job of many processes needs only one descriptor per stream.
     """
 
     SUFFIX = ""
@@ -43,18 +43,18 @@ class Stream:
         self.sealed: list[tuple[str, int]] = []
 
     def open(self) -> BinaryIO:
+        """Create the next segment. Raises OSError."""
         self.bytes, self.opened_s = 0, time.monotonic()
         with self.folders().opened(self.name) as folder:
             return open(folder.create(self.open_name), "wb", buffering=0)
 
     @property
     def open_name(self) -> str:
+        """The name of the segment that is being written."""
         return f"{self.number:06d}.open"
 
     def write(self, data: bytes) -> None:
-        """Append to the open segment, opening one if there is none; seal it when it is full or
-        old.
-        """
+        """Append to the open segment, or to a new one; seal it when it is full or old."""
         try:
             if self.file is None:
                 self.file = self.open()
@@ -66,6 +66,7 @@ class Stream:
             self.give_up(error)
 
     def put(self, data: bytes) -> None:
+        """Append to the open segment. Raises OSError."""
         assert self.file is not None
         written = 0
         while written < len(data):
@@ -73,12 +74,13 @@ class Stream:
         self.bytes += written
 
     def begin(self) -> None:
-        """What every segment starts with."""
+        """Write the beginning of a segment. Raises OSError."""
 
     def finish(self) -> None:
-        """What every whole segment ends with."""
+        """Write the end of a segment. Raises OSError."""
 
     def seal(self) -> None:
+        """Complete the open segment, if there is one."""
         if self.file is None:
             return
         file, self.file = self.file, None
@@ -94,7 +96,7 @@ class Stream:
         self.number += 1
 
     def drop_oldest(self) -> int:
-        """Remove the oldest sealed segment; returns its size in bytes."""
+        """Remove the oldest sealed segment. Return its size in bytes."""
         name, size = self.sealed.pop(0)
         with contextlib.suppress(OSError), self.folders().opened(self.name) as folder:
             folder.remove(name)
@@ -108,6 +110,7 @@ class Stream:
                 file.close()
 
     def finish_into(self, file: BinaryIO) -> None:
+        """Write the end of the segment in `file`. Raises OSError."""
         self.file = file
         try:
             self.finish()
@@ -115,15 +118,16 @@ class Stream:
             self.file = None
 
     def flush(self) -> None:
-        """Hand on what is still held in memory."""
+        """Write the rows that are in memory."""
 
     def close(self) -> None:
+        """Write the rows that are in memory, and seal the open segment."""
         self.flush()
         self.seal()
 
 
 class JsonLines(Stream):
-    """One JSON object a line, written out at `flush`."""
+    """Rows as JSON objects, one per line."""
 
     SUFFIX = ".jsonl"
 
@@ -134,6 +138,7 @@ class JsonLines(Stream):
         self.held = bytearray()
 
     def append(self, row: dict[str, Any]) -> None:
+        """Add a row, with the secrets in its texts masked."""
         self.held += encode(masked_row(row)) + b"\n"
 
     def flush(self) -> None:
@@ -143,15 +148,16 @@ class JsonLines(Stream):
 
 
 def masked_row(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row with the secrets in its texts masked; most rows hold numbers only."""
-    texts = {
+    """Return a row with the secrets in its texts masked."""
+    # Most rows have only numbers, for which this is fast.
+    masked = {
         name: mask_values(value) for name, value in row.items() if value.__class__ not in NUMBERS
     }
-    return row | texts if texts else row
+    return row | masked if masked else row
 
 
 class ArrowRows(Stream):
-    """Rows of int64 columns as an Arrow IPC stream, one record batch a flush."""
+    """Rows of int64 columns as an Arrow IPC stream, one record batch per flush."""
 
     SUFFIX = ".arrow"
 
@@ -167,7 +173,7 @@ class ArrowRows(Stream):
         self.held: array.array[int] = array.array("q")
 
     def append(self, flat: "array.array[int]") -> None:
-        """`flat`: rows one behind the other, each of as many int64 as there are columns."""
+        """Add rows, which follow each other in `flat` with one int64 per column."""
         self.held.extend(flat)
 
     def flush(self) -> None:

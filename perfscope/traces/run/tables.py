@@ -1,8 +1,8 @@
-"""Our own run folder: raw streams to tables. See readers/run.py."""
+"""Builds the Trace of a run folder from its streams."""
 
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,20 @@ from numpy.typing import NDArray
 from perfscope.traces.clocks import Clock, host_clock
 from perfscope.traces.intervals import Ints
 from perfscope.traces.masked_trace import masked_manifest, masked_tables
-from perfscope.traces.run import device_tables, events
-from perfscope.traces.run.cells import LARGEST_NS, checks_of, holds, is_time, is_wall_time, is_whole
+from perfscope.traces.run import events
+from perfscope.traces.run.cells import (
+    LARGEST_NS,
+    checks_of,
+    has_valid_cells,
+    is_time,
+    is_wall_time,
+    is_whole,
+)
+from perfscope.traces.run.device_tables import HostTables
 from perfscope.traces.run.growing import GrowingRun
-from perfscope.traces.run.kernel_windows import OF_WINDOWS, window_tables
-from perfscope.traces.run.nvtx_rows import nvtx_columns
-from perfscope.traces.run.readings import Readings, whole_numbers
+from perfscope.traces.run.kernel_windows import WINDOW_TABLES, window_tables
+from perfscope.traces.run.nvtx_rows import CodeNames, names_of_codes, nvtx_columns
+from perfscope.traces.run.readings import Readings, int64_array
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.secret_masking import mask_values
@@ -24,7 +32,7 @@ from perfscope.traces.span import span
 from perfscope.traces.trace import Trace, framed, without_nvtx_values
 from perfscope.traces.trace_kind import TraceKind
 
-CATEGORIES = {
+CATEGORIES: Final = {
     events.FORWARD: "forward",
     events.BACKWARD: "backward",
     events.OPTIMIZER: "optimizer",
@@ -34,16 +42,22 @@ CATEGORIES = {
     events.SYNC: "sync",
     events.STEP: "step",
 }
-NAME_VALUE = {
+"""Kind of record -> category in `ranges`."""
+# Kind of record -> the value that holds the code of its name, its `object` and its `value`.
+NAME_VALUE: Final = {
     events.FORWARD: "v0",
     events.OPTIMIZER: "v0",
     events.SYNC: "v0",
     events.CHECKPOINT: "v1",
 }
-OBJECT_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}
-NUMBER_VALUE = {events.FORWARD: "v1", events.CHECKPOINT: "v0", events.GC: "v1", events.SYNC: "v1"}
-NAMES = "probe.names"
-SOURCES = {
+OBJECT_VALUE: Final = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}
+NUMBER_VALUE: Final = {
+    events.FORWARD: "v1",
+    events.CHECKPOINT: "v0",
+    events.GC: "v1",
+    events.SYNC: "v1",
+}
+SOURCE_OF_TABLE: Final = {
     "stacks": "stacks",
     "thread_states": "thread_states",
     "counters": "host",
@@ -52,46 +66,31 @@ SOURCES = {
     "device_gaps": "nvml",
     "network_counters": "network",
 }
-"""Which source fills a table; the others are the probe's."""
-ALL = frozenset(TABLES)
+"""The source that fills a table; `probe` fills the others."""
+ALL_TABLES: Final = frozenset(TABLES)
+COMMON_COLUMNS: Final = ("process", "tid", "ts", "dur")
 Run = StoredRun | GrowingRun
+NameRows = dict[tuple[int, int], dict[str, Any]]
+"""(process code, code) -> row of the stream of names."""
 
 
 def read_run(path: Path) -> Trace:
-    """The Trace of a run folder, finished or growing. Raises UnreadableRun."""
+    """Return the Trace of a run folder, finished or still being written. Raises UnreadableRun."""
     return trace_of(StoredRun.open(path))
 
 
-def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
-    """The Trace of what was read of a run: all tables that it has, or only the wanted ones (what is
-    looked at often).
-    """
-    clock = clock_of(run)
-    records = probe_records(run, clock)
-    told = {
-        (process, row["code"]): row for process, row in run.rows(NAMES) if is_whole(row.get("code"))
-    }
-    names = {key: name_in(row) for key, row in told.items()}
-    make: dict[str, Callable[[], pd.DataFrame | None]] = {
-        "processes": lambda: listed(run, "processes"),
-        "loader": lambda: loader(records, told),
-        "fetches": lambda: fetches(records),
-        "ranges": lambda: ranges(records, names, injected(run, clock)),
-        "copies": lambda: copies(records),
-        "stacks": lambda: sampled(run, clock, "stacks", ("probe.stacks", "pyspy.stacks")),
-        "thread_states": lambda: sampled(run, clock, "thread_states", ("host.states",)),
-        "counters": lambda: counters(run, clock),
-        "counting_blocks": lambda: sampled(run, clock, "counting_blocks", ("probe.blocks",)),
-        **device_tables.makers(run, clock),
-    }
-    of_windows, unreadable = window_tables(run, clock, wanted)
-    made = {name: one() for name, one in make.items() if name in wanted}
-    probed = made.get("ranges")
-    if "ranges" in of_windows and probed is not None:
-        of_windows["ranges"] = both(probed, of_windows["ranges"])
-    made |= of_windows
-    tables = {name: table for name, table in made.items() if table is not None and len(table)}
-    absent = {name: why(run, name) for name in TABLES if name not in tables}
+def trace_of(run: Run, wanted: Collection[str] = ALL_TABLES) -> Trace:
+    """Return the Trace of an opened run, with all its tables or only the wanted ones."""
+    clock = run_clock(run)
+    streams = RunStreams(run, clock)
+    built = {name: build() for name, build in streams.builders().items() if name in wanted}
+    from_windows, unreadable = window_tables(run, clock, wanted)
+    probe_ranges = built.get("ranges")
+    if "ranges" in from_windows and probe_ranges is not None:
+        from_windows["ranges"] = joined_in_time(probe_ranges, from_windows["ranges"])
+    built |= from_windows
+    tables = {name: table for name, table in built.items() if table is not None and len(table)}
+    absent = {name: why_not_recorded(run, name) for name in TABLES if name not in tables}
     return Trace(
         masked_tables(tables),
         mask_values(absent),
@@ -104,224 +103,235 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
     )
 
 
-def both(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """The rows of two tables `ranges`, in order of time."""
-    rows = pd.concat(
-        [
-            frame.astype({"name": object, "category": object, "label": object})
-            for frame in (one, other)
-        ]
-    )
+def joined_in_time(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of two tables `ranges`, in the order of time."""
+    names = dict.fromkeys(("name", "category", "label"), object)
+    rows = pd.concat([first.astype(names), second.astype(names)])
     rows = rows.sort_values("ts", kind="stable", ignore_index=True)
-    return framed("ranges", {str(name): rows[name] for name in rows})
+    return framed("ranges", {str(column): rows[column] for column in rows})
 
 
-def why(run: Run, table: str) -> str:
-    """Why a table is not there, from what the sources said of themselves."""
-    if table in OF_WINDOWS and run.manifest.depth != "kernels":
-        asked = [one.reason for one in run.manifest.sources if one.name == "kernels" and one.reason]
-        return (
-            asked[0] if asked else "recorded without a window of torch's profiler (--depth kernels)"
+def why_not_recorded(run: Run, table: str) -> str:
+    """Return why a table is absent, from the reasons that the sources gave."""
+    reasons = {source.name: source.reason for source in run.manifest.sources if source.reason}
+    if table in WINDOW_TABLES and run.manifest.depth != "kernels":
+        return reasons.get(
+            "kernels", "recorded without profiling windows (`--depth kernels` takes them)"
         )
-    source = SOURCES.get(table, "probe")
-    for one in run.manifest.sources:
-        if one.name == source and one.reason:
-            return one.reason
+    source = SOURCE_OF_TABLE.get(table, "probe")
+    if source in reasons:
+        return reasons[source]
     if table in ("loader", "fetches"):
-        return "no PyTorch data loader was seen"
+        return "the process used no PyTorch data loader"
     if table == "steps":
-        return "derived by the analyzer"
-    return "nothing of the kind was seen" if source == "probe" else f"{source} was not recorded"
+        return "computed by the analyzer"
+    return "nothing to record" if source == "probe" else f"{source} was not recorded"
 
 
-def clock_of(run: Run) -> Clock:
-    pairs: dict[int, list[tuple[int, int]]] = {}
+def run_clock(run: Run) -> Clock:
+    """Return the clock of a run, from the readings that every process writes."""
+    readings: dict[int, list[tuple[int, int]]] = {}
     for process, row in run.rows("clock"):
         if is_time(row.get("mono")) and is_wall_time(row.get("real")):
-            pairs.setdefault(process, []).append((row["mono"], row["real"]))
-    agent = pairs.pop(-1, [])
-    return host_clock(run.manifest.zero_monotonic_ns, agent, pairs)
+            readings.setdefault(process, []).append((row["mono"], row["real"]))
+    agent_readings = readings.pop(-1, [])
+    return host_clock(run.manifest.zero_monotonic_ns, agent_readings, readings)
 
 
-def injected(run: Run, clock: Clock) -> tuple[pd.DataFrame, dict[tuple[int, int], str]]:
-    """What the NVTX injection library recorded, and the names of its codes."""
-    rows = ((process, row) for process, row in run.rows("nvtx.names") if is_whole(row.get("code")))
-    names = {(process, row["code"]): name_in(row) for process, row in rows}
-    return probe_records(run, clock, "nvtx.records"), names
+class RunStreams:
+    """Builds the tables of a run from its streams."""
+
+    def __init__(self, run: Run, clock: Clock) -> None:
+        self.run, self.clock = run, clock
+        self.records = self.read_records("probe.records")
+        self.name_rows = self.read_name_rows("probe.names")
+
+    def builders(self) -> dict[str, Callable[[], pd.DataFrame | None]]:
+        """Return for each table the function that builds it, which may return None."""
+        return {
+            "processes": self.processes,
+            "loader": self.loader,
+            "fetches": self.fetches,
+            "ranges": self.ranges,
+            "copies": self.copies,
+            "stacks": lambda: self.samples("stacks", "probe.stacks", "pyspy.stacks"),
+            "thread_states": lambda: self.samples("thread_states", "host.states"),
+            "counters": self.counters,
+            "counting_blocks": lambda: self.samples("counting_blocks", "probe.blocks"),
+            **HostTables(self.run, self.clock).builders(),
+        }
+
+    def read_name_rows(self, stream: str) -> NameRows:
+        """Return the rows of a stream of names that have a code."""
+        return {
+            (process, row["code"]): row
+            for process, row in self.run.rows(stream)
+            if is_whole(row.get("code"))
+        }
+
+    def read_records(self, stream: str) -> pd.DataFrame:
+        """Return all records of a stream: `process` and the columns of events.COLUMNS, with `ts` in
+        job time.
+        """
+        process_parts: list[Ints] = []
+        parts: dict[str, list[Ints]] = {name: [] for name in events.COLUMNS}
+        for process, table in self.run.columns(stream, events.COLUMNS):
+            columns = {name: table.column(name).to_numpy() for name in events.COLUMNS}
+            possible = is_possible_ns(columns["ts"]) & is_possible_ns(columns["dur"])
+            self.run.torn_rows(int((~possible).sum()))
+            process_parts.append(np.full(int(possible.sum()), process, np.int64))
+            columns["ts"] = self.clock.job_ns(process, columns["ts"])
+            for name, column in columns.items():
+                parts[name].append(column[possible])
+        no_rows = [np.empty(0, np.int64)]
+        all_parts = {"process": process_parts, **parts}
+        return pd.DataFrame(
+            {name: np.concatenate(column or no_rows) for name, column in all_parts.items()}
+        )
+
+    def processes(self) -> pd.DataFrame | None:
+        """Return table `processes`, from the last row of each process."""
+        last_rows = {
+            row["process"]: row
+            for _, row in self.run.rows("processes")
+            if is_whole(row.get("process"))
+        }
+        checks = checks_of(TABLES["processes"])
+        rows = [row for row in last_rows.values() if has_valid_cells(row, checks)]
+        if not rows:
+            return None
+        return framed("processes", {name: [row[name] for row in rows] for name, _ in checks})
+
+    def loader(self) -> pd.DataFrame:
+        """Return table `loader`."""
+        rows = records_of_kinds(self.records, (events.NEXT, events.LOADER_START))
+        columns = named_columns(rows, events.NEXT)
+        prefetch_of_iterator = {
+            key: row["prefetch_factor"]
+            for key, row in self.name_rows.items()
+            if is_whole(row.get("prefetch_factor"))
+        }
+        iterators = zip(rows["process"].tolist(), columns["iterator"].tolist(), strict=True)
+        prefetch = [prefetch_of_iterator.get(iterator, -1) for iterator in iterators]
+        columns["prefetch"] = np.array(prefetch, np.int64)
+        columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
+        return framed("loader", columns)
+
+    def fetches(self) -> pd.DataFrame:
+        """Return table `fetches`."""
+        rows = records_of_kinds(self.records, (events.FETCH,))
+        return framed("fetches", named_columns(rows, events.FETCH))
+
+    def copies(self) -> pd.DataFrame:
+        """Return table `copies`: the calls on the host."""
+        rows = records_of_kinds(self.records, (events.COPY,))
+        columns = named_columns(rows, events.COPY)
+        columns["direction"] = np.where(rows["v1"] == 1, "h2d", "d2h")
+        unknown = np.full(len(rows), -1, np.int64)
+        columns |= dict.fromkeys(("device", "stream", "correlation", "launch"), unknown)
+        return framed("copies", columns)
+
+    def ranges(self) -> pd.DataFrame:
+        """Return table `ranges`: records of the probe, and NVTX ranges of the probe and of the
+        injection library.
+        """
+        names = code_names(self.name_rows)
+        injected_names = code_names(self.read_name_rows("nvtx.names"))
+        parts = [
+            probe_range_columns(records_of_kinds(self.records, CATEGORIES), names),
+            nvtx_columns(records_of_kinds(self.records, (events.NVTX,)), names),
+            nvtx_columns(self.read_records("nvtx.records"), injected_names),
+        ]
+        columns = {
+            name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]
+        }
+        order = np.argsort(columns["ts"], kind="stable")
+        return framed("ranges", {name: column[order] for name, column in columns.items()})
+
+    def samples(self, table: str, *streams: str) -> pd.DataFrame | None:
+        """Return a table from streams in JSON lines that have its columns without `process`. None
+        without rows.
+        """
+        checks = checks_of([column for column in TABLES[table] if column.name != "process"])
+        columns: dict[str, list[Any]] = {name: [] for name in ("process", *dict(checks))}
+        for stream in streams:
+            for process, row in self.run.rows(stream):
+                if has_valid_cells(row, checks):
+                    columns["process"].append(process)
+                    for name, _ in checks:
+                        columns[name].append(row[name])
+        if not columns["ts"]:
+            return None
+        frame = framed(table, columns)
+        processes, raw_ns = frame["process"].to_numpy(np.int64), frame["ts"].to_numpy(np.int64)
+        frame["ts"] = self.clock.job_ns_of(processes, raw_ns)
+        return frame.sort_values("ts", kind="stable").reset_index(drop=True)
+
+    def counters(self) -> pd.DataFrame | None:
+        """Return table `counters`, with a row for each number of a reading. None without rows.
+
+        The times are those of the agent, so no offset of a process applies.
+        """
+        readings = Readings()
+        for process, row in self.run.rows("host.counters"):
+            ts, tid = row.get("ts"), row.get("tid", -1)
+            if is_time(ts) and is_whole(tid):
+                values = ((name, row[name]) for name in row if name not in ("ts", "tid"))
+                readings.add((process, tid), ts, values)
+        if not readings:
+            return None
+        keys = {"process": int64_array(readings.first), "tid": int64_array(readings.second)}
+        frame = framed("counters", {**keys, **readings.columns()})
+        frame["ts"] = self.clock.job_ns(-1, frame["ts"].to_numpy(np.int64))
+        return frame.sort_values("ts", kind="stable").reset_index(drop=True)
 
 
-def is_plausible(ns: Ints) -> NDArray[np.bool_]:
-    """Which of these are times or durations that a recording can hold?"""
+def is_possible_ns(ns: Ints) -> NDArray[np.bool_]:
+    """Return which values are times or durations that a recording can contain."""
     return (ns > -LARGEST_NS) & (ns < LARGEST_NS)
 
 
-def name_in(row: dict[str, Any]) -> str:
-    """Return the name in a row of names."""
-    name = row.get("name")
-    return name if isinstance(name, str) else "None"
+def code_names(rows: NameRows) -> CodeNames:
+    """Return the name of each code, `None` for one whose name is not text."""
+    names = {key: row.get("name") for key, row in rows.items()}
+    return {key: name if isinstance(name, str) else "None" for key, name in names.items()}
 
 
-def probe_records(run: Run, clock: Clock, source: str = "probe.records") -> pd.DataFrame:
-    """All records of a source: `process` and the columns of events.COLUMNS, `ts` in job time."""
-    process: list[Ints] = []
-    columns: dict[str, list[Ints]] = {name: [] for name in events.COLUMNS}
-    for code, table in run.columns(source, events.COLUMNS):
-        values = {name: table.column(name).to_numpy() for name in events.COLUMNS}
-        good = is_plausible(values["ts"]) & is_plausible(values["dur"])
-        run.torn_rows(int((~good).sum()))
-        process.append(np.full(int(good.sum()), code, np.int64))
-        for name, column in values.items():
-            kept = column[good]
-            columns[name].append(clock.job_ns(code, kept) if name == "ts" else kept)
-    nothing = [np.empty(0, np.int64)]
-    return pd.DataFrame(
-        {
-            name: np.concatenate(each or nothing)
-            for name, each in {"process": process, **columns}.items()
-        }
-    )
+def records_of_kinds(records: pd.DataFrame, kinds: Iterable[int]) -> pd.DataFrame:
+    """Return the records of these kinds, in the order of time."""
+    rows = records[records["kind"].isin(list(kinds))]
+    return rows.sort_values("ts", kind="stable").reset_index(drop=True)
 
 
-def of_kinds(records: pd.DataFrame, kinds: Iterable[int]) -> pd.DataFrame:
-    return (
-        records[records["kind"].isin(list(kinds))]
-        .sort_values("ts", kind="stable")
-        .reset_index(drop=True)
-    )
-
-
-def named_values(rows: pd.DataFrame, kind: int) -> dict[str, Any]:
-    """The kind's values under their names (events.VALUES), with where and when."""
-    shared = {name: rows[name] for name in ("process", "tid", "ts", "dur")}
-    return shared | {name: rows[f"v{at}"] for at, name in enumerate(events.VALUES[kind])}
-
-
-def loader(records: pd.DataFrame, told: dict[tuple[int, int], dict[str, Any]]) -> pd.DataFrame:
-    rows = of_kinds(records, (events.NEXT, events.LOADER_START))
-    columns = named_values(rows, events.NEXT)
-    ahead = {
-        key: row["prefetch_factor"]
-        for key, row in told.items()
-        if is_whole(row.get("prefetch_factor"))
-    }
-    passes = zip(rows["process"].tolist(), columns["iterator"].tolist(), strict=True)
-    columns["prefetch"] = np.array([ahead.get(one, -1) for one in passes], np.int64)
-    columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
-    return framed("loader", columns)
-
-
-def fetches(records: pd.DataFrame) -> pd.DataFrame:
-    return framed("fetches", named_values(of_kinds(records, (events.FETCH,)), events.FETCH))
-
-
-def copies(records: pd.DataFrame) -> pd.DataFrame:
-    rows = of_kinds(records, (events.COPY,))
-    columns = named_values(rows, events.COPY)
-    columns["direction"] = np.where(rows["v1"] == 1, "h2d", "d2h")
-    unknown = np.full(len(rows), -1, np.int64)
-    return framed(
-        "copies", columns | dict.fromkeys(("device", "stream", "correlation", "launch"), unknown)
-    )
-
-
-def ranges(
-    records: pd.DataFrame,
-    names: dict[tuple[int, int], str],
-    injected: tuple[pd.DataFrame, dict[tuple[int, int], str]],
-) -> pd.DataFrame:
-    """Table `ranges`; `injected`: NVTX records of the injection library and the names of their
-    codes.
+def named_columns(rows: pd.DataFrame, kind: int) -> dict[str, Any]:
+    """Return the columns of records of one kind, with its values under the names of
+    events.VALUES.
     """
-    rows = of_kinds(records, CATEGORIES)
+    columns = {name: rows[name] for name in COMMON_COLUMNS}
+    return columns | {name: rows[f"v{at}"] for at, name in enumerate(events.VALUES[kind])}
+
+
+def probe_range_columns(rows: pd.DataFrame, names: CodeNames) -> dict[str, Any]:
+    """Return the columns of `ranges` for records of the kinds in CATEGORIES."""
     kind = rows["kind"].to_numpy()
-    code = picked(rows, kind, NAME_VALUE)
-    pairs = (
-        pd.MultiIndex.from_arrays([rows["process"], code])
-        if len(rows)
-        else pd.MultiIndex.from_tuples([], names=[0, 1])
-    )
-    known = pd.Series(names, dtype=object)
-    known.index = pd.MultiIndex.from_tuples(list(names), names=[0, 1]) if names else pairs[:0]
-    category = pd.Series(kind).map(CATEGORIES)
-    name = (
-        pd.Series(known.reindex(pairs).to_numpy(), dtype=object)
-        if len(rows)
-        else pd.Series(dtype=object)
-    )
-    columns = {
-        **{column: rows[column] for column in ("process", "tid", "ts", "dur")},
+    category = pd.Series(kind).map(CATEGORIES).to_numpy(object)
+    process = rows["process"].to_numpy(np.int64)
+    name = names_of_codes(process, value_of_kind(rows, NAME_VALUE), names)
+    return {
+        **{column: rows[column] for column in COMMON_COLUMNS},
         "category": category,
-        "name": name.where(name.notna(), category),
-        "object": picked(rows, kind, OBJECT_VALUE),
-        "value": picked(rows, kind, NUMBER_VALUE),
+        "name": np.where(pd.notna(name), name, category),
+        "object": value_of_kind(rows, OBJECT_VALUE),
+        "value": value_of_kind(rows, NUMBER_VALUE),
         **without_nvtx_values(len(rows)),
     }
-    said = [nvtx_columns(of_kinds(records, (events.NVTX,)), names), nvtx_columns(*injected)]
-    whole = {
-        key: np.concatenate([np.asarray(columns[key]), *(one[key] for one in said)])
-        for key in columns
-    }
-    order = np.argsort(whole["ts"], kind="stable")
-    return framed("ranges", {key: values[order] for key, values in whole.items()})
 
 
-def picked(rows: pd.DataFrame, kind: Any, wanted: dict[int, str]) -> pd.Series:
-    """One value a row, from the column that its kind keeps it in; -1 where the kind has none."""
-    value = np.full(len(rows), -1, np.int64)
-    for its_kind, column in wanted.items():
-        here = kind == its_kind
-        value[here] = rows[column].to_numpy()[here]
-    return pd.Series(value)
-
-
-def listed(run: Run, source: str) -> pd.DataFrame | None:
-    """The `processes` table: the last row said of each code."""
-    rows = {row["process"]: row for _, row in run.rows(source) if is_whole(row.get("process"))}
-    checks = checks_of(TABLES["processes"])
-    whole = [row for row in rows.values() if holds(row, checks)]
-    return (
-        framed("processes", {name: [row[name] for row in whole] for name, _ in checks})
-        if whole
-        else None
-    )
-
-
-def sampled(run: Run, clock: Clock, name: str, sources: tuple[str, ...]) -> pd.DataFrame | None:
-    """A table of samples from JSON lines that carry its columns but `process`."""
-    checks = checks_of([column for column in TABLES[name] if column.name != "process"])
-    columns: dict[str, list[Any]] = {one: [] for one in ("process", *(one for one, _ in checks))}
-    for source in sources:
-        for process, row in run.rows(source):
-            if holds(row, checks):
-                columns["process"].append(process)
-                for one, _ in checks:
-                    columns[one].append(row[one])
-    if not columns["ts"]:
-        return None
-    return converted(framed(name, columns), clock)
-
-
-def converted(frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
-    """Raw readings of each process's clock to job time, in time order."""
-    process, raw = frame["process"].to_numpy(np.int64), frame["ts"].to_numpy(np.int64)
-    frame["ts"] = clock.job_ns_of(process, raw)
-    return frame.sort_values("ts", kind="stable").reset_index(drop=True)
-
-
-def counters(run: Run, clock: Clock) -> pd.DataFrame | None:
-    """Every number of every reading as a row of its own. The agent takes the time, so no offset of
-    the process applies.
-    """
-    readings = Readings()
-    for process, row in run.rows("host.counters"):
-        ts, tid = row.get("ts"), row.get("tid", -1)
-        if is_time(ts) and is_whole(tid):
-            readings.add(
-                (process, tid), ts, ((name, row[name]) for name in row if name not in ("ts", "tid"))
-            )
-    if not readings:
-        return None
-    keys = {"process": whole_numbers(readings.first), "tid": whole_numbers(readings.second)}
-    frame = framed("counters", {**keys, **readings.columns()})
-    frame["ts"] = clock.job_ns(-1, frame["ts"].to_numpy(np.int64))
-    return frame.sort_values("ts", kind="stable").reset_index(drop=True)
+def value_of_kind(rows: pd.DataFrame, column_of_kind: dict[int, str]) -> "pd.Series[int]":
+    """Return for each record the value in the column that its kind has; -1 where it has none."""
+    kind = rows["kind"].to_numpy()
+    values = np.full(len(rows), -1, np.int64)
+    for wanted_kind, column in column_of_kind.items():
+        is_kind = kind == wanted_kind
+        values[is_kind] = rows[column].to_numpy()[is_kind]
+    return pd.Series(values)

@@ -1,15 +1,15 @@
-"""Chrome's trace event format in the words of the PyTorch profiler: ui.perfetto.dev opens it, and
-so do we.
+"""Chrome's trace event format with the names that the PyTorch profiler uses. ui.perfetto.dev opens
+it, and perfscope reads it back.
 
-Threads are threads of their process; a device of a process is a process of its own, its streams are
-the threads. Arrows lead from launches to what they started. Times are microseconds with nanoseconds
-behind the point.
+A thread is a thread of its process. A device of a process is written as a process, and its streams
+as threads. Arrows connect launches with the work that they started. Times are microseconds with
+three decimals.
 """
 
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -17,15 +17,25 @@ import pandas as pd
 
 from perfscope.traces.naming import BYTES_OF
 from perfscope.traces.trace import Trace
-from perfscope.traces.tracks import Layout, Slices, Track, clean, laid_out
+from perfscope.traces.tracks import (
+    EventTrack,
+    Slices,
+    TrackLayout,
+    lay_out_tracks,
+    valid_utf8,
+)
 from perfscope.traces.writer import Writer
 
-ROWS_AT_ONCE = 1 << 15
-FIRST_OF_DEVICES = 1 << 23
-"""Numbers of processes that stand for devices: above every pid that Linux gives out."""
-LANE_STEP = 1 << 24
-"""Added to a tid for each further lane: above every tid and stream."""
-CATEGORY = {
+ROWS_AT_ONCE: Final = 1 << 15
+BUFFER_BYTES: Final = 1 << 20
+FIRST_DEVICE_PID: Final = 1 << 23
+"""Pids from here on stand for devices. Linux uses smaller ones."""
+FIRST_REPLACED_PID: Final = 2 * FIRST_DEVICE_PID
+"""Pids from here on stand for processes without a pid of their own."""
+LANE_STEP: Final = 1 << 24
+"""Added to the tid for each further lane. Tids and streams are smaller."""
+DEVICE_SORT_INDEX: Final = 1_000_000
+CATEGORY_OF_TABLE: Final = {
     "ops": "cpu_op",
     "launches": "cuda_runtime",
     "ranges": "user_annotation",
@@ -34,326 +44,25 @@ CATEGORY = {
     "kernels": "kernel",
     "copies": "gpu_memcpy",
 }
-OF_RANGES = {"python": "python_function", "overhead": "overhead"}
-DEVICE_TYPE = 1
+CATEGORY_OF_RANGE: Final = {"python": "python_function", "overhead": "overhead"}
+DEVICE_TYPE: Final = 1
 """c10::DeviceType of CUDA and HIP."""
-
-
-class Writable(Protocol):
-    """An open file, packed or not."""
-
-    def write(self, data: Any, /) -> Any: ...
-
-
-class Event(msgspec.Struct, omit_defaults=True):
-    """One event; what is None is not written."""
-
-    ph: str
-    name: str
-    pid: int
-    tid: int
-    ts: float | None = None
-    dur: float | None = None
-    cat: str | None = None
-    id: int | None = None
-    bp: str | None = None
-    s: str | None = None
-    args: dict[str, Any] | None = None
-
-
-def write_perfetto(trace: Trace, path: Path) -> None:
-    """Writes one file, packed when its name ends in .gz."""
-    with (
-        gzip.open(path, "wb", compresslevel=4) if path.name.endswith(".gz") else open(path, "wb")
-    ) as file:
-        file.write(b'{"schemaVersion":1,"displayTimeUnit":"ns",')
-        file.write(b'"baseTimeNanoseconds":%d,"host_name":' % trace.manifest.zero_realtime_ns)
-        file.write(msgspec.json.encode(clean(trace.manifest.host)))
-        for key, value in around(trace).items():
-            file.write(b"," + msgspec.json.encode(key) + b":" + msgspec.json.encode(value))
-        file.write(b',"traceEvents":[\n')
-        separated(file, Events(trace).all())
-        file.write(b"\n]}\n")
-
-
-def separated(file: Writable, events: Iterator[Event]) -> None:
-    """One event a line, with commas between, a bufferful at a time."""
-    encoder, buffer, first = msgspec.json.Encoder(), bytearray(), True
-    for event in events:
-        if not first:
-            buffer += b",\n"
-        first = False
-        buffer += encoder.encode(event)
-        if len(buffer) > 1 << 20:
-            file.write(buffer)
-            buffer.clear()
-    file.write(buffer)
-
-
-def around(trace: Trace) -> dict[str, Any]:
-    """Devices and the rank, as the PyTorch profiler tells them."""
-    found: dict[str, Any] = {}
-    devices, ranks = trace.table("devices"), trace.table("ranks")
-    if devices is not None:
-        rows = devices.drop_duplicates("device")
-        names = ("id", "name", "totalGlobalMem", "numSms")
-        cells = zip(
-            rows["device"], rows["name"], rows["memory_bytes"], rows["multiprocessors"], strict=True
-        )
-        found["deviceProperties"] = [
-            {
-                key: clean(v) if isinstance(v, str) else int(v)
-                for key, v in zip(names, row, strict=True)
-                if known(v)
-            }
-            for row in cells
-        ]
-    if ranks is not None and len(ranks) == 1:
-        rank, world, backend = ranks[["rank", "world_size", "backend"]].iloc[0]
-        info = {
-            "rank": int(rank),
-            "world_size": int(world) if world > 0 else None,
-            "backend": backend if known(backend) else None,
-        }
-        found["distributedInfo"] = {key: value for key, value in info.items() if known(value)}
-    return found
-
-
-def known(value: Any) -> bool:
-    return not pd.isna(value) and not (isinstance(value, int | np.integer) and value < 0)
-
-
-class Events:
-    """The events of a trace in the format's order: names first, then table by table."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.trace = trace
-        self.layout: Layout = laid_out(trace)
-        self.pids = pids(trace, self.layout)
-        self.where = [self.place(track) for track in self.layout.tracks]
-
-    def place(self, track: Track) -> tuple[int, int]:
-        """(pid, tid) of a track as written."""
-        return self.pids[track.process, track.device], max(track.number, 0)
-
-    def all(self) -> Iterator[Event]:
-        yield from self.names()
-        for slices in self.layout.slices:
-            yield from self.of_slices(slices)
-        yield from self.arrows()
-        yield from self.memory()
-        yield from self.counters()
-
-    def names(self) -> Iterator[Event]:
-        processes, threads = self.trace.table("processes"), self.trace.table("threads")
-        called = (
-            {}
-            if processes is None
-            else dict(zip(processes["process"], processes["name"], strict=True))
-        )
-        rank = (
-            {}
-            if processes is None
-            else dict(zip(processes["process"], processes["rank"], strict=True))
-        )
-        for (process, device), pid in self.pids.items():
-            text = clean(called.get(process, "process"))
-            label = (
-                f"{text}, rank {rank.get(process, 0)}" if device < 0 else f"GPU {device} of {text}"
-            )
-            yield Event("M", "process_name", pid, 0, args={"name": text if device < 0 else label})
-            yield Event(
-                "M",
-                "process_labels",
-                pid,
-                0,
-                args={"labels": label if device < 0 else f"GPU {device}"},
-            )
-            yield Event(
-                "M",
-                "process_sort_index",
-                pid,
-                0,
-                args={"sort_index": process if device < 0 else 1_000_000 + device},
-            )
-        if threads is not None:
-            for process, tid, name in zip(
-                threads["process"], threads["tid"], threads["name"], strict=True
-            ):
-                if (int(process), -1) in self.pids:
-                    yield Event(
-                        "M",
-                        "thread_name",
-                        self.pids[int(process), -1],
-                        int(tid),
-                        args={"name": clean(name)},
-                    )
-        for track, (pid, tid) in zip(self.layout.tracks, self.where, strict=True):
-            if track.device >= 0:
-                yield Event("M", "thread_name", pid, tid, args={"name": f"stream {track.number}"})
-
-    def of_slices(self, slices: Slices) -> Iterator[Event]:
-        frame = self.trace.table(slices.table)
-        assert frame is not None
-        collectives = self.collectives() if slices.table == "kernels" else None
-        for begin in range(0, len(slices), ROWS_AT_ONCE):
-            part = slice(begin, begin + ROWS_AT_ONCE)
-            rows = frame.iloc[slices.rows[part]]
-            categories = categories_of(slices.table, rows)
-            more = arguments(slices.table, rows)
-            if collectives is not None:
-                more = [
-                    a | collectives.get(row, {})
-                    for a, row in zip(more, slices.rows[part].tolist(), strict=True)
-                ]
-            columns = (slices.track, slices.lane, slices.codes, slices.ts, slices.dur)
-            cells = zip(
-                *(column[part].tolist() for column in columns), categories, more, strict=True
-            )
-            for track, lane, code, ts, dur, category, args in cells:
-                pid, tid = self.where[track]
-                yield Event(
-                    "X",
-                    slices.names[code],
-                    pid,
-                    tid + lane * LANE_STEP,
-                    ts / 1e3,
-                    dur / 1e3,
-                    category,
-                    args=args,
-                )
-
-    def collectives(self) -> dict[int, dict[str, Any]]:
-        """What is known of the kernels that communicate, by row of `kernels`."""
-        frame = self.trace.table("collectives")
-        if frame is None:
-            return {}
-        names = ("kernel", "kind", "in_bytes", "out_bytes", "dtype", "group", "group_size")
-        return {
-            int(row[0]): said_of_collective(*row[1:])
-            for row in zip(*(frame[name] for name in names), strict=True)
-        }
-
-    def arrows(self) -> Iterator[Event]:
-        """From the launch to what it started."""
-        launches = next((one for one in self.layout.slices if one.table == "launches"), None)
-        if launches is None:
-            return
-        number = 0
-        for slices in self.layout.slices:
-            frame = self.trace.table(slices.table)
-            if slices.table not in ("kernels", "copies") or frame is None:
-                continue
-            launch = frame["launch"].to_numpy()[slices.rows]
-            for at in np.flatnonzero(launch >= 0).tolist():
-                number += 1
-                row = int(launch[at])
-                for phase, side, index in (("s", launches, row), ("f", slices, at)):
-                    pid, tid = self.where[side.track[index]]
-                    tid += int(side.lane[index]) * LANE_STEP
-                    ts = int(side.ts[index]) / 1e3
-                    yield Event(
-                        phase,
-                        "launch",
-                        pid,
-                        tid,
-                        ts,
-                        cat="ac2g",
-                        id=number,
-                        bp="e" if phase == "f" else None,
-                    )
-
-    def memory(self) -> Iterator[Event]:
-        frame = self.trace.table("memory")
-        if frame is None:
-            return
-        names = ("process", "device", "ts", "bytes", "allocated_bytes", "reserved_bytes")
-        for process, device, ts, size, used, held in zip(
-            *(frame[name].tolist() for name in names), strict=True
-        ):
-            args = {
-                "Device Type": DEVICE_TYPE,
-                "Device Id": device,
-                "Bytes": size,
-                "Total Allocated": used,
-                "Total Reserved": held,
-            }
-            pid = self.pids[process, -1]
-            yield Event("i", "[memory]", pid, 0, ts / 1e3, s="t", args=args)
-            level = {
-                key: value for key, value in (("allocated", used), ("reserved", held)) if value >= 0
-            }
-            if level:
-                yield Event("C", f"memory of GPU {device}", pid, 0, ts / 1e3, args=level)
-
-    def counters(self) -> Iterator[Event]:
-        frame = self.trace.table("counters")
-        if frame is None:
-            return
-        rows = frame[np.isfinite(frame["value"])]
-        for process, ts, name, value in zip(
-            rows["process"], rows["ts"], rows["name"], rows["value"], strict=True
-        ):
-            pid = self.pids.get((int(process), -1))
-            if pid is not None:
-                yield Event("C", clean(name), pid, 0, int(ts) / 1e3, args={"value": float(value)})
-
-
-def pids(trace: Trace, layout: Layout) -> dict[tuple[int, int], int]:
-    """The number that each process, and each device of one, is written with; -1 stands for no
-    device.
-    """
-    processes, found = trace.table("processes"), {}
-    own = (
-        {}
-        if processes is None
-        else dict(zip(processes["process"].tolist(), processes["pid"].tolist(), strict=True))
-    )
-    used = set()
-    for process in sorted({*own, *(track.process for track in layout.tracks)}):
-        pid = own.get(process, -1)
-        if pid < 0 or pid in used:  # two hosts of a job may have the same
-            pid = FIRST_OF_DEVICES * 2 + process
-        used.add(pid)
-        found[process, -1] = pid
-    devices = sorted(
-        {(track.process, track.device) for track in layout.tracks if track.device >= 0}
-    )
-    return found | {pair: FIRST_OF_DEVICES + at for at, pair in enumerate(devices)}
-
-
-def categories_of(table: str, rows: pd.DataFrame) -> list[str]:
-    if table == "ranges":
-        return [OF_RANGES.get(str(one), CATEGORY[table]) for one in rows["category"]]
-    if table == "copies":
-        host = (rows["device"] < 0).tolist()
-        memset = (rows["direction"] == "memset").tolist()
-        return [
-            "copy_call" if h else "gpu_memset" if m else CATEGORY[table]
-            for h, m in zip(host, memset, strict=True)
-        ]
-    return [CATEGORY[table]] * len(rows)
-
-
-def arguments(table: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The arguments of each event: under the profiler's names where it has some; what is unknown is
-    left out.
-    """
-    titles = ARGUMENTS[table]
-    columns = [rows[name].astype(object).tolist() for name in titles]
-    found = []
-    for cells in zip(*columns, strict=True):
-        found.append(
-            {
-                title: plain(title, v)
-                for title, v in zip(titles.values(), cells, strict=True)
-                if known(v)
-            }
-        )
-    return found
-
-
-ARGUMENTS: dict[str, dict[str, str]] = {
+DEVICE_PROPERTIES: Final = {
+    "id": "device",
+    "name": "name",
+    "totalGlobalMem": "memory_bytes",
+    "numSms": "multiprocessors",
+}
+"""Name in the file -> column of `devices`."""
+COLLECTIVE_COLUMNS: Final = (
+    "kind",
+    "in_bytes",
+    "out_bytes",
+    "dtype",
+    "group",
+    "group_size",
+)
+ARGUMENTS: Final[dict[str, dict[str, str]]] = {
     "ops": {
         "sequence": "Sequence number",
         "forward_tid": "Fwd thread id",
@@ -388,42 +97,353 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "read_bytes": "read bytes",
     },
 }
+"""Table -> its columns that become arguments of events -> the names of the arguments, those of the
+PyTorch profiler where it has one.
+"""
+Arguments = dict[str, Any]
+Place = tuple[int, int]
+"""(pid, tid) of an event in the file."""
 
 
-def plain(title: str, value: Any) -> Any:
-    """A value as JSON has it; shapes and types are JSON already."""
+class WritableFile(Protocol):
+    """An open file, compressed or not."""
+
+    def write(self, data: Any, /) -> Any: ...
+
+
+class PerfettoEvent(msgspec.Struct, omit_defaults=True):
+    """One event. Fields that are None are not written."""
+
+    ph: str
+    name: str
+    pid: int
+    tid: int
+    ts: float | None = None
+    dur: float | None = None
+    cat: str | None = None
+    id: int | None = None
+    bp: str | None = None
+    s: str | None = None
+    args: Arguments | None = None
+
+
+def write_perfetto(trace: Trace, path: Path) -> None:
+    """Write one file, compressed when its name ends in .gz."""
+    is_compressed = path.name.endswith(".gz")
+    with gzip.open(path, "wb", compresslevel=4) if is_compressed else open(path, "wb") as file:
+        zero_ns, host = trace.manifest.zero_realtime_ns, valid_utf8(trace.manifest.host)
+        file.write(b'{"schemaVersion":1,"displayTimeUnit":"ns",')
+        file.write(b'"baseTimeNanoseconds":%d,"host_name":' % zero_ns)
+        file.write(msgspec.json.encode(host))
+        for key, value in file_facts(trace).items():
+            file.write(b"," + msgspec.json.encode(key) + b":" + msgspec.json.encode(value))
+        file.write(b',"traceEvents":[\n')
+        write_events(file, EventWriter(trace).all_events())
+        file.write(b"\n]}\n")
+
+
+def write_events(file: WritableFile, events: Iterator[PerfettoEvent]) -> None:
+    """Write one event per line, with commas between them."""
+    encoder, buffer, separator = msgspec.json.Encoder(), bytearray(), b""
+    for event in events:
+        buffer += separator + encoder.encode(event)
+        separator = b",\n"
+        if len(buffer) > BUFFER_BYTES:
+            file.write(buffer)
+            buffer.clear()
+    file.write(buffer)
+
+
+def file_facts(trace: Trace) -> dict[str, Any]:
+    """Return the devices and the rank, as the PyTorch profiler writes them."""
+    facts: dict[str, Any] = {}
+    devices, ranks = trace.table("devices"), trace.table("ranks")
+    if devices is not None:
+        rows = devices.drop_duplicates("device")
+        columns = [rows[column].tolist() for column in DEVICE_PROPERTIES.values()]
+        facts["deviceProperties"] = [
+            known_values(dict(zip(DEVICE_PROPERTIES, cells, strict=True)))
+            for cells in zip(*columns, strict=True)
+        ]
+    if ranks is not None and len(ranks) == 1:
+        rank, world_size, backend = ranks[["rank", "world_size", "backend"]].iloc[0]
+        info = {
+            "rank": rank,
+            "world_size": world_size if world_size > 0 else None,
+            "backend": backend,
+        }
+        facts["distributedInfo"] = known_values(info)
+    return facts
+
+
+def is_known(value: Any) -> bool:
+    """Return whether a value is neither missing nor a negative number."""
+    is_negative = isinstance(value, int | np.integer) and value < 0
+    return not pd.isna(value) and not is_negative
+
+
+def known_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the known values, as texts and whole numbers of Python."""
+    return {
+        key: valid_utf8(value) if isinstance(value, str) else int(value)
+        for key, value in values.items()
+        if is_known(value)
+    }
+
+
+class EventWriter:
+    """Yields the events of a trace: first names, then the events of each table."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.layout: TrackLayout = lay_out_tracks(trace)
+        self.pids = file_pids(trace, self.layout)
+        self.places = [self.place_of(track) for track in self.layout.tracks]
+
+    def place_of(self, track: EventTrack) -> Place:
+        """Return the (pid, tid) of a track in the file."""
+        return self.pids[track.process, track.device], max(track.number, 0)
+
+    def all_events(self) -> Iterator[PerfettoEvent]:
+        """Yield all events."""
+        yield from self.process_names()
+        yield from self.thread_names()
+        for slices in self.layout.slices:
+            yield from self.slice_events(slices)
+        yield from self.launch_arrows()
+        yield from self.memory_events()
+        yield from self.counter_events()
+
+    def process_names(self) -> Iterator[PerfettoEvent]:
+        """Yield the names of processes and devices, and their order."""
+        processes = self.trace.table("processes")
+        names: dict[int, str] = {}
+        ranks: dict[int, int] = {}
+        if processes is not None:
+            names = dict(zip(processes["process"], processes["name"], strict=True))
+            ranks = dict(zip(processes["process"], processes["rank"], strict=True))
+        for (process, device), pid in self.pids.items():
+            text = valid_utf8(names.get(process, "process"))
+            if device < 0:
+                label, sort_index = f"{text}, rank {ranks.get(process, 0)}", process
+            else:
+                label, sort_index = f"GPU {device}", DEVICE_SORT_INDEX + device
+                text = f"GPU {device} of {text}"
+            yield metadata_event("process_name", (pid, 0), {"name": text})
+            yield metadata_event("process_labels", (pid, 0), {"labels": label})
+            yield metadata_event("process_sort_index", (pid, 0), {"sort_index": sort_index})
+
+    def thread_names(self) -> Iterator[PerfettoEvent]:
+        """Yield the names of threads and streams."""
+        threads = self.trace.table("threads")
+        if threads is not None:
+            columns = (threads["process"], threads["tid"], threads["name"])
+            for process, tid, name in zip(*columns, strict=True):
+                pid = self.pids.get((int(process), -1))
+                if pid is not None:
+                    arguments = {"name": valid_utf8(name)}
+                    yield metadata_event("thread_name", (pid, int(tid)), arguments)
+        for track, place in zip(self.layout.tracks, self.places, strict=True):
+            if track.device >= 0:
+                yield metadata_event("thread_name", place, {"name": f"stream {track.number}"})
+
+    def slice_events(self, slices: Slices) -> Iterator[PerfettoEvent]:
+        """Yield the events of one table that have a duration."""
+        table = self.trace.table(slices.table)
+        assert table is not None
+        collectives = self.collective_arguments() if slices.table == "kernels" else {}
+        for begin in range(0, len(slices), ROWS_AT_ONCE):
+            part = slice(begin, begin + ROWS_AT_ONCE)
+            row_numbers = slices.rows[part].tolist()
+            rows = table.iloc[slices.rows[part]]
+            categories = event_categories(slices.table, rows)
+            arguments = event_arguments(slices.table, rows)
+            if collectives:
+                arguments = [
+                    args | collectives.get(row, {})
+                    for args, row in zip(arguments, row_numbers, strict=True)
+                ]
+            columns = (slices.track, slices.lane, slices.codes, slices.ts, slices.dur)
+            cells = (column[part].tolist() for column in columns)
+            for track, lane, code, ts, dur, category, args in zip(
+                *cells, categories, arguments, strict=True
+            ):
+                pid, tid = self.places[track]
+                yield PerfettoEvent(
+                    ph="X",
+                    name=slices.names[code],
+                    pid=pid,
+                    tid=tid + lane * LANE_STEP,
+                    ts=ts / 1e3,
+                    dur=dur / 1e3,
+                    cat=category,
+                    args=args,
+                )
+
+    def collective_arguments(self) -> dict[int, Arguments]:
+        """Return the arguments of kernels that communicate, by row of `kernels`."""
+        table = self.trace.table("collectives")
+        if table is None:
+            return {}
+        columns = [table[name].tolist() for name in COLLECTIVE_COLUMNS]
+        return {
+            int(kernel): collective_metadata(dict(zip(COLLECTIVE_COLUMNS, cells, strict=True)))
+            for kernel, *cells in zip(table["kernel"], *columns, strict=True)
+        }
+
+    def launch_arrows(self) -> Iterator[PerfettoEvent]:
+        """Yield arrows from launches to the work that they started."""
+        launches = [slices for slices in self.layout.slices if slices.table == "launches"]
+        if not launches:
+            return
+        number = 0
+        for slices in self.layout.slices:
+            table = self.trace.table(slices.table)
+            if slices.table not in ("kernels", "copies") or table is None:
+                continue
+            launch_rows = table["launch"].to_numpy()[slices.rows]
+            for at in np.flatnonzero(launch_rows >= 0).tolist():
+                number += 1
+                yield self.arrow_end("s", number, launches[0], int(launch_rows[at]))
+                yield self.arrow_end("f", number, slices, at)
+
+    def arrow_end(self, phase: str, number: int, slices: Slices, at: int) -> PerfettoEvent:
+        """Return the start (`s`) or the end (`f`) of an arrow, at one of the slices."""
+        pid, tid = self.places[slices.track[at]]
+        return PerfettoEvent(
+            ph=phase,
+            name="launch",
+            pid=pid,
+            tid=tid + int(slices.lane[at]) * LANE_STEP,
+            ts=int(slices.ts[at]) / 1e3,
+            cat="ac2g",
+            id=number,
+            bp="e" if phase == "f" else None,
+        )
+
+    def memory_events(self) -> Iterator[PerfettoEvent]:
+        """Yield allocations, and the memory in use as counters."""
+        table = self.trace.table("memory")
+        if table is None:
+            return
+        names = ("process", "device", "ts", "bytes", "allocated_bytes", "reserved_bytes")
+        columns = (table[name].tolist() for name in names)
+        for process, device, ts, size, allocated, reserved in zip(*columns, strict=True):
+            pid, us = self.pids[process, -1], ts / 1e3
+            args = {
+                "Device Type": DEVICE_TYPE,
+                "Device Id": device,
+                "Bytes": size,
+                "Total Allocated": allocated,
+                "Total Reserved": reserved,
+            }
+            yield PerfettoEvent("i", "[memory]", pid, 0, us, s="t", args=args)
+            levels = {"allocated": allocated, "reserved": reserved}
+            known_levels = {key: level for key, level in levels.items() if level >= 0}
+            if known_levels:
+                name = f"memory of GPU {device}"
+                yield PerfettoEvent("C", name, pid, 0, us, args=known_levels)
+
+    def counter_events(self) -> Iterator[PerfettoEvent]:
+        """Yield the counters of processes."""
+        table = self.trace.table("counters")
+        if table is None:
+            return
+        rows = table[np.isfinite(table["value"])]
+        columns = (rows[name] for name in ("process", "ts", "name", "value"))
+        for process, ts, name, value in zip(*columns, strict=True):
+            pid = self.pids.get((int(process), -1))
+            if pid is not None:
+                args = {"value": float(value)}
+                yield PerfettoEvent("C", valid_utf8(name), pid, 0, int(ts) / 1e3, args=args)
+
+
+def metadata_event(name: str, place: Place, args: Arguments) -> PerfettoEvent:
+    """Return a metadata event, such as the name of a process."""
+    pid, tid = place
+    return PerfettoEvent("M", name, pid, tid, args=args)
+
+
+def file_pids(trace: Trace, layout: TrackLayout) -> dict[tuple[int, int], int]:
+    """Return the pid in the file of each (process, device); device -1 is the process itself."""
+    processes = trace.table("processes")
+    recorded: dict[int, int] = {}
+    if processes is not None:
+        pids = processes["pid"].tolist()
+        recorded = dict(zip(processes["process"].tolist(), pids, strict=True))
+    result: dict[tuple[int, int], int] = {}
+    used_pids = set()
+    for process in sorted({*recorded, *(track.process for track in layout.tracks)}):
+        pid = recorded.get(process, -1)
+        if pid < 0 or pid in used_pids:  # two hosts of a job may use the same pid
+            pid = FIRST_REPLACED_PID + process
+        used_pids.add(pid)
+        result[process, -1] = pid
+    devices = {(track.process, track.device) for track in layout.tracks if track.device >= 0}
+    for number, process_and_device in enumerate(sorted(devices)):
+        result[process_and_device] = FIRST_DEVICE_PID + number
+    return result
+
+
+def event_categories(table: str, rows: pd.DataFrame) -> list[str]:
+    """Return the category of each event."""
+    default = CATEGORY_OF_TABLE[table]
+    if table == "ranges":
+        return [CATEGORY_OF_RANGE.get(str(category), default) for category in rows["category"]]
+    if table == "copies":
+        is_call_on_host = (rows["device"] < 0).to_numpy()
+        is_memset = (rows["direction"] == "memset").to_numpy()
+        device_category = np.where(is_memset, "gpu_memset", default)
+        categories: list[str] = np.where(is_call_on_host, "copy_call", device_category).tolist()
+        return categories
+    return [default] * len(rows)
+
+
+def event_arguments(table: str, rows: pd.DataFrame) -> list[Arguments]:
+    """Return the arguments of each event; unknown values are left out."""
+    names = ARGUMENTS[table]
+    columns = [rows[column].astype(object).tolist() for column in names]
+    return [
+        {
+            name: json_value(name, value)
+            for name, value in zip(names.values(), cells, strict=True)
+            if is_known(value)
+        }
+        for cells in zip(*columns, strict=True)
+    ]
+
+
+def json_value(name: str, value: Any) -> Any:
+    """Return a value as msgspec encodes it. Shapes and types of inputs are JSON text already."""
     if not isinstance(value, str):
         return bool(value) if isinstance(value, bool | np.bool_) else int(value)
-    if title.startswith("Input "):
+    if name.startswith("Input "):
         try:
             msgspec.json.decode(value)
         except msgspec.DecodeError:
-            return clean(value)
+            return valid_utf8(value)
         return msgspec.Raw(value.encode())
-    return clean(value)
+    return valid_utf8(value)
 
 
-def said_of_collective(
-    kind: Any, sent: int, received: int, dtype: Any, group: Any, ranks: int
-) -> dict[str, Any]:
-    """As the profiler writes it: elements and their type; bytes are elements of one byte where the
-    type is not known.
+def collective_metadata(collective: dict[str, Any]) -> Arguments:
+    """Return the metadata of a collective as the profiler writes it: numbers of elements, and their
+    type. Where the type is unknown, the elements are bytes.
     """
-    size = BYTES_OF.get(str(dtype).lower(), 0)
-    whole = size and all(number < 0 or number % size == 0 for number in (sent, received))
-    said = {
-        "Collective name": kind,
-        "In msg nelems": sent // size if whole and sent >= 0 else sent,
-        "Out msg nelems": received // size if whole and received >= 0 else received,
-        "dtype": dtype if whole else "Byte",
-        "Process Group Name": group,
-        "Group size": ranks,
+    in_bytes, out_bytes = collective["in_bytes"], collective["out_bytes"]
+    element_bytes = BYTES_OF.get(str(collective["dtype"]).lower(), 0)
+    known_sizes = [size for size in (in_bytes, out_bytes) if size >= 0]
+    is_whole = element_bytes > 0 and all(size % element_bytes == 0 for size in known_sizes)
+    divisor = element_bytes if is_whole else 1
+    metadata = {
+        "Collective name": collective["kind"],
+        "In msg nelems": in_bytes // divisor if in_bytes >= 0 else in_bytes,
+        "Out msg nelems": out_bytes // divisor if out_bytes >= 0 else out_bytes,
+        "dtype": collective["dtype"] if is_whole else "Byte",
+        "Process Group Name": collective["group"],
+        "Group size": collective["group_size"],
     }
-    return {
-        key: clean(value) if isinstance(value, str) else int(value)
-        for key, value in said.items()
-        if known(value)
-    }
+    return known_values(metadata)
 
 
 WRITER = Writer(name="perfetto", suffix=".perfetto.json.gz", write=write_perfetto)

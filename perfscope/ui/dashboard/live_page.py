@@ -13,7 +13,7 @@ from dash.exceptions import PreventUpdate
 from perfscope.analyzer.input.batch_times import batch_times
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.run.window_count import windows_taken
-from perfscope.traces.contents import identity
+from perfscope.traces.contents import url_id
 from perfscope.ui.dashboard.cards import graphs, plain
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.source import Live
@@ -217,7 +217,7 @@ def news(made: Made, seen: dict[str, Any]) -> tuple[Any, ...]:
     are others, figures always.
     """
     look, charts = made.look, [one.id for one in made.sections]
-    base = f"/run/{identity(look.trace.path.name)}" if look.trace.path is not None else ""
+    base = f"/run/{url_id(look.trace.path.name)}" if look.trace.path is not None else ""
     fresh = look.diagnosed != seen["diagnosed"] or look.ended is not None
     people = components(subject_line(look.trace, look.diagnosis), base) if fresh else no_update
     answer: Any = (
