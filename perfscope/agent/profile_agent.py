@@ -49,11 +49,13 @@ def record(order: Order, commands: io.FileIO) -> str | None:
 def stopped_by(order: Order, commands: io.FileIO) -> str | None:
     """Record; returns what stopped it early, such as a full disk."""
     from perfscope.agent.control_pipe import steer
-    from perfscope.agent.delivery.probe_socket import Door
+    from perfscope.agent.delivery.probe_socket import ProbeSocket
     from perfscope.agent.recorder import Plan, Recorder
 
     listening = socket.socket(fileno=order.door)
-    door = Door(listening, order.address, order.token, order.pid, patience_s=CHILDREN_CALL_WITHIN_S)
+    door = ProbeSocket(
+        listening, order.address, order.token, order.pid, patience_s=CHILDREN_CALL_WITHIN_S
+    )
     plan = Plan(
         order.pid,
         Path(order.out),

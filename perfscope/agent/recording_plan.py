@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfscope.agent.delivery.probe_socket import Door
+from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.profiler_windows.window import DEFAULT_WINDOW, Window
 
 FLUSH_NS = 1_000_000_000
@@ -29,8 +29,8 @@ class Plan:
     follow: bool = False
     flush_ns: int = FLUSH_NS
     window: Window = DEFAULT_WINDOW
-    door: Door | None = None
-    nvtx_door: Door | None = None
+    door: ProbeSocket | None = None
+    nvtx_door: ProbeSocket | None = None
     command: tuple[str, ...] = ()
     rank: int = -1
     job: str | None = None

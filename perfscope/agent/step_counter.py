@@ -4,7 +4,7 @@ analyzer judges.
 
 import array
 
-from perfscope.agent.profiler_windows.agreed_step import Updates
+from perfscope.agent.profiler_windows.agreed_step import RankUpdates
 from perfscope.traces.run import events
 
 PERIOD = {events.OPTIMIZER, events.SCALER}
@@ -22,7 +22,7 @@ class StepCounter:
         self.stepped = False
         self.first_ns = 0
         self.last_ns = 0
-        self.updates = Updates()
+        self.updates = RankUpdates()
 
     def see(self, records: "array.array[int]") -> None:
         """Take in rows of events.WIDTH."""
@@ -32,7 +32,7 @@ class StepCounter:
                 self.by_optimizer += kind == events.OPTIMIZER
                 self.stepped = True
                 if kind == events.OPTIMIZER:
-                    self.updates.ended(records[row * width + 2] + records[row * width + 3])
+                    self.updates.add(records[row * width + 2] + records[row * width + 3])
             elif kind == events.NEXT and self.stepped:
                 self.by_batch += 1
                 self.stepped = False

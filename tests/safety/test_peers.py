@@ -369,9 +369,9 @@ def test_datagrams_without_an_address_are_left_alone() -> None:
             dynolog.HEAD.pack(1 << 60, b"ctxt") + b"y" * 100,
         ):
             unnamed.send(text)
-        assert dynolog.heard(here) == []
+        assert dynolog.receive_messages(here) == []
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as named:
             named.bind(f"\0perfscope-test-{os.getpid()}")
             named.sendto(dynolog.HEAD.pack(0, b"req"), dynolog.NAME)
-            (message,) = dynolog.heard(here)
+            (message,) = dynolog.receive_messages(here)
             assert (message.kind, message.pid, message.uid) == ("req", os.getpid(), os.geteuid())

@@ -30,7 +30,7 @@ sys.exit(7)
 """
 BREAKS = {
     "entry": "import perfscope.agent.delivery.start_folder as at; at.start_folder = fail",
-    "sockets": "import perfscope.agent.delivery.probe_socket as at; at.open_door = fail",
+    "sockets": "import perfscope.agent.delivery.probe_socket as at; at.open_probe_socket = fail",
     "signals": (
         "import perfscope.agent.started_command as at; at.Witness.has = fail; at.Witness.renew ="
         " fail_later()"

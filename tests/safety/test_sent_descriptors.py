@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
@@ -19,13 +19,8 @@ from perfscope.agent.collectors import Kernels, Nvtx, Probe
 from perfscope.agent.collectors.probe import Visit
 from perfscope.agent.delivery.discarded import close_discarded, discarded
 from perfscope.agent.delivery.probe_line import ProbeLine, accept
-from perfscope.agent.delivery.probe_notes import (
-    NoteWithFile,
-    NvtxRingNote,
-    WindowNote,
-    WindowRefusedNote,
-)
-from perfscope.agent.delivery.probe_socket import Door, open_door
+from perfscope.agent.delivery.probe_notes import NvtxRingNote, WindowNote, WindowRefusedNote
+from perfscope.agent.delivery.probe_socket import ProbeSocket, open_probe_socket
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.agent.recorder import send_probes_away
 from perfscope.traces.run.folder import RunWriter
@@ -43,8 +38,8 @@ def job(tmp_path: Path) -> Iterator[Job]:
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
-    opened = open_door()
+def door() -> Iterator[ProbeSocket]:
+    opened = open_probe_socket()
     with opened.listening:
         yield opened
 
@@ -71,7 +66,7 @@ OTHER_RING = {"note": "nvtx-ring", "token": "", "has_file": True}
 
 @pytest.mark.parametrize("shown", ["no token", "the token"])
 def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
-    job: Job, door: Door, shown: str
+    job: Job, door: ProbeSocket, shown: str
 ) -> None:
     collector = Nvtx(door)
     collector.start(job)
@@ -88,7 +83,7 @@ def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
 
 
 def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector(
-    job: Job, door: Door
+    job: Job, door: ProbeSocket
 ) -> None:
     collector = Probe(Window(), door)
     collector.start(job)
@@ -99,6 +94,7 @@ def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector
     assert not collector.early and not collector.lines
 
 
+FileNote: TypeAlias = NvtxRingNote | WindowNote | WindowRefusedNote
 WINDOW = WindowNote(
     mono=1,
     real=1,
@@ -118,7 +114,7 @@ WINDOW = WindowNote(
     prepare=1,
     enable=1,
 )
-NOTES_WITH_FILES: list[NoteWithFile] = [
+NOTES_WITH_FILES: list[FileNote] = [
     NvtxRingNote(token=""),
     WindowRefusedNote(reason="x"),
     WindowRefusedNote(reason="x", later=True),
@@ -129,7 +125,7 @@ NOTES_WITH_FILES: list[NoteWithFile] = [
 @pytest.mark.parametrize("window", [None, Window()], ids=["depth probe", "depth kernels"])
 @pytest.mark.parametrize("note", NOTES_WITH_FILES, ids=lambda note: type(note).__name__)
 def test_a_probe_cannot_fill_the_agent_with_descriptors(
-    job: Job, door: Door, window: Window | None, note: NoteWithFile
+    job: Job, door: ProbeSocket, window: Window | None, note: FileNote
 ) -> None:
     collector = Probe(window, door)
     collector.start(job)
@@ -148,7 +144,7 @@ def test_a_probe_cannot_fill_the_agent_with_descriptors(
     assert open_files() == before
 
 
-def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: Door) -> None:
+def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: ProbeSocket) -> None:
     before = open_files()
     refused = {"note": "window-refused", "reason": "x", "has_file": True}
     with call(door.address, [refused, {"note": "bye", "dropped": "many"}], 2):
@@ -161,7 +157,7 @@ def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: Door
 
 def test_probes_that_are_sent_away_after_a_failure_leave_no_descriptor(job: Job) -> None:
     before = open_files()
-    collector = Probe(Window(), open_door())
+    collector = Probe(Window(), open_probe_socket())
     collector.start(job)
     with call(collector.socket.address, [], 2):
         until(lambda: collector.accept() or collector.strangers)

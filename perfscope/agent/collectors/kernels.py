@@ -16,9 +16,9 @@ from perfscope.agent.delivery.discarded import discard_files
 from perfscope.agent.delivery.probe_notes import WindowRefusedNote
 from perfscope.agent.host.cgroup import group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
-from perfscope.agent.profiler_windows.agreed_step import agreed
+from perfscope.agent.profiler_windows.agreed_step import common_step
 from perfscope.agent.profiler_windows.trace_store import TraceStore
-from perfscope.agent.profiler_windows.window import Window, due
+from perfscope.agent.profiler_windows.window import Window, first_window_is_due
 from perfscope.traces.run.manifest import SourceStatus
 
 PERIOD_NS = 100_000_000
@@ -72,7 +72,7 @@ class Kernels:
         self.store = TraceStore(job.run)
 
     def poll(self, now_ns: int) -> int:
-        self.store.write_down()
+        self.store.list_stored()
         for pid, visit in self.probe.visits.items():
             self.take(pid, visit)
         now = self.wanted_now and not self.store.threads
@@ -95,11 +95,11 @@ class Kernels:
         ranks = {
             pid: visit
             for pid, visit in self.there().items()
-            if visit.steps.updates.told is not None
+            if visit.steps.updates.reported is not None
         }
         if len(ranks) < 2 or len(ranks) < len(self.there()):
             return False
-        numbers = agreed([visit.steps.updates for visit in ranks.values()])
+        numbers = common_step([visit.steps.updates for visit in ranks.values()])
         if numbers is None:
             self.undecided_ns = self.undecided_ns or now_ns
             return now_ns - self.undecided_ns < UNDECIDED_NS
@@ -132,7 +132,7 @@ class Kernels:
             )
             return is_time and len(self.said) >= self.asked and not self.store.threads
         here_ns = now_ns - self.seen_ns.setdefault(pid, now_ns)
-        return due(here_ns / 1e9, visit.steps.steps, self.total_s)
+        return first_window_is_due(here_ns / 1e9, visit.steps.steps, self.total_s)
 
     def ask(self, pid: int, now_ns: int, number: int = 0) -> None:
         """A window now, or when update `number` has ended."""

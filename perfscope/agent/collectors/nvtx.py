@@ -13,7 +13,7 @@ from perfscope.agent.delivery.discarded import close_discarded, discard_files
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept
 from perfscope.agent.delivery.probe_notes import Note, NvtxRingNote
-from perfscope.agent.delivery.probe_socket import Door
+from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.nvtx.ring import Ring
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.manifest import SourceStatus
@@ -41,7 +41,7 @@ class Nvtx:
 
     NAME = "nvtx"
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: ProbeSocket) -> None:
         self.door = door
         self.users = TrustedUsers()
         self.callers: list[Caller] = []

@@ -108,12 +108,12 @@ class OnDemand:
         """Listen under the daemon's name. Raises CollectorUnavailable where that cannot be."""
         self.job, self.began_ns = job, time.monotonic_ns()
         self.listening = dynolog.listen(job.root_pid)
-        self.inbox = dynolog.Inbox(self.listening)
+        self.inbox = dynolog.MessageReceiver(self.listening)
         self.store = TraceStore(job.run)
 
     def poll(self, now_ns: int) -> int:
         assert self.listening is not None
-        self.store.write_down()
+        self.store.list_stored()
         for message in self.inbox.take():
             users = self.users.uids_including(self.job.processes.values())
             if message.pid not in self.job.processes or message.uid not in users:
@@ -130,7 +130,7 @@ class OnDemand:
         """Is the trace in the run folder?"""
         return self.listening is not None and self.store.stored > 0
 
-    def requested(self, message: dynolog.Message) -> None:
+    def requested(self, message: dynolog.KinetoMessage) -> None:
         """Answer a process of the job that asks for a configuration: the first one is asked for a
         trace.
         """
@@ -141,7 +141,7 @@ class OnDemand:
             self.tries += 1
             try:
                 self.folder = TraceFolder.make(message.pid)
-                text = dynolog.order(
+                text = dynolog.trace_order(
                     self.folder.path / "trace.json", self.seconds, stacks=self.window.stacks
                 )
             except OSError as error:

@@ -9,7 +9,7 @@ from functools import partial
 
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.delivery.discarded import close_discarded, discard_files
-from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
+from perfscope.agent.delivery.from_child import EntryReport, PendingEntry, enter_from_child
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept, listen
@@ -33,7 +33,7 @@ from perfscope.agent.delivery.probe_notes import (
     WindowNote,
     WindowRefusedNote,
 )
-from perfscope.agent.delivery.probe_socket import Door
+from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.entry import check
 from perfscope.agent.idle_priority import at_normal_priority
 from perfscope.agent.profiler_windows.window import Window
@@ -100,7 +100,7 @@ class Visit:
             case InstalledNote(cpu_ns):
                 self.install_ns = cpu_ns
             case UpdatesNote(count, ended_ns):
-                self.steps.updates.told = (count, ended_ns)
+                self.steps.updates.reported = (count, ended_ns)
             case TorchNote(facts):
                 self.torch = facts
             case RefusedNote(reason):
@@ -165,14 +165,14 @@ class Probe:
 
     NAME = "probe"
 
-    def __init__(self, window: Window | None = None, door: Door | None = None) -> None:
+    def __init__(self, window: Window | None = None, door: ProbeSocket | None = None) -> None:
         self.window = window
         self.door = door
-        self.entering: dict[int, Entering] = {}
+        self.entering: dict[int, PendingEntry] = {}
         self.lines: dict[int, ProbeLine] = {}
         self.visits: dict[int, Visit] = {}
         self.tried: set[tuple[int, int]] = set()
-        self.reports: dict[int, Report] = {}
+        self.reports: dict[int, EntryReport] = {}
         self.next_beat_ns = 0
         self.users = TrustedUsers()
         self.strangers: list[ProbeLine] = []
@@ -196,7 +196,7 @@ class Probe:
             )  # whose refusals say what to do; what the kernel says to a socket does not
         except CannotEnter as refusal:
             raise CollectorUnavailable(str(refusal)) from None
-        self.socket = Door(*listen(job.root_pid))
+        self.socket = ProbeSocket(*listen(job.root_pid))
         self.enter_new(time.monotonic_ns())
 
     def poll(self, now_ns: int) -> int:
@@ -243,10 +243,10 @@ class Probe:
             self.tried.add(key)
             source = bundle(self.socket.address_for(one.pid), self.window, nvtx=self.socket.nvtx)
             self.entering[one.pid] = at_normal_priority(
-                partial(enter_apart, one.pid, source, ENTRY_DEADLINE_S)
+                partial(enter_from_child, one.pid, source, ENTRY_DEADLINE_S)
             )
 
-    def patience_ns(self, target: TargetProcess, door: Door) -> int:
+    def patience_ns(self, target: TargetProcess, door: ProbeSocket) -> int:
         """How long a process may take to call; the one that has started us calls in any case."""
         return int(1e9 * (ROOT_PATIENCE_S if target.pid == self.job.root_pid else door.patience_s))
 
