@@ -23,9 +23,7 @@ def kernels(answer: dict) -> dict:  # type: ignore[type-arg]
 
 
 def unharmed(before: dict, after: dict) -> bool:  # type: ignore[type-arg]
-    """All as before, the threads too: the one that torch's profiler starts when it is first used
-    went with the window.
-    """
+    """Return whether the state is as before, without the thread that torch's profiler starts."""
     return before == after
 
 
@@ -85,8 +83,9 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
 
 
 def followed(pid: int, out: Path, count: int, *options: str) -> None:
-    """Windows again and again, until there are `count`; then Ctrl-C. Steered as by a dashboard: it
-    records and no more.
+    """Record windows until there are `count`, then press Ctrl-C.
+
+    The agent is controlled as by a dashboard: it records only.
     """
     command = perfscope("attach", str(pid), "--follow", "--steered", "--out", out, *options)
     null = subprocess.DEVNULL
@@ -100,7 +99,7 @@ def followed(pid: int, out: Path, count: int, *options: str) -> None:
         agent.communicate()
 
 
-def test_windows_again_and_again_are_kept_apart(tmp_path: Path) -> None:
+def test_repeated_windows_are_kept_apart(tmp_path: Path) -> None:
     run = start("looping.py", tmp_path)
     try:
         followed(run.pid, tmp_path / "run", 2, "--every", "0.2", "--window", "steps=2")
@@ -169,7 +168,7 @@ def test_a_profiler_of_the_programs_own_loses_nothing(
     assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
 
 
-def test_beside_a_profiler_that_stays_on_no_window_is_taken_and_the_reason_said(
+def test_no_window_while_the_programs_profiler_stays_on(
     tmp_path: Path,
 ) -> None:
     run = start("profiled.py", tmp_path, "always")
@@ -213,13 +212,13 @@ def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path)
     "wrong",
     [("--window", "steps=0"), ("--window", "soon"), ("--window-stall", "-3"), ("--every", "60s")],
 )
-def test_a_window_that_makes_no_sense_is_said_so(wrong: tuple[str, str], tmp_path: Path) -> None:
+def test_an_invalid_window_is_a_usage_error(wrong: tuple[str, str], tmp_path: Path) -> None:
     command = perfscope("attach", "1", *wrong, "--out", tmp_path / "run")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and wrong[0] in done.stderr and "Traceback" not in done.stderr
 
 
-def test_at_depth_probe_there_is_no_window_to_ask_for(tmp_path: Path) -> None:
+def test_depth_probe_takes_no_window_option(tmp_path: Path) -> None:
     command = perfscope(
         "attach", "1", "--depth", "probe", "--window", "steps=5", "--out", tmp_path / "run"
     )

@@ -38,13 +38,13 @@ def rank(offset: int, shift_ns: int, count: int = 40, period_ns: int = 10_000_00
 
 
 @pytest.mark.parametrize("shift_ns", [0, 1_500_000, -1_500_000])
-def test_updates_are_paired_by_when_they_ended(shift_ns: int) -> None:
+def test_updates_are_matched_by_their_end(shift_ns: int) -> None:
     numbers = common_step([rank(0, 0), rank(-17, shift_ns), rank(1000, shift_ns)])
     assert numbers is not None
     first, second, third = numbers
     assert first > 39 + 100 and second == first - 17 and third == first + 1000
 
 
-def test_ranks_that_do_not_go_in_step_have_no_step_in_common() -> None:
+def test_ranks_that_do_not_run_in_step_have_no_common_step() -> None:
     assert common_step([rank(0, 0), rank(5, 0, period_ns=13_700_000)]) is None
     assert common_step([rank(0, 0), RankUpdates()]) is None

@@ -1,9 +1,8 @@
-"""Records what devices, ports and threads of a process's host tell, without the analysis; many
-recordings side by side.
+"""Makes many recordings of devices, network ports and threads at the same time, without analysis.
 
-Standard input says which, a JSON list of [pid, run folder, seconds, scenario]: each is made by a
-fork, so that all share what was imported. What costs most (py-spy, every process's counters) is
-left to other tests: a small machine records them all at once.
+Standard input is a JSON list of [pid, run folder, seconds, scenario]. Each recording is made by a
+fork, so that all share the imported modules. Expensive sources (py-spy, the counters of every
+process) are left out, so that a small machine can make all recordings at once.
 """
 
 import json
@@ -19,7 +18,7 @@ from perfscope.agent.recorder import Plan, Recorder
 
 
 class OfDevices(Recorder):
-    """Runs these collectors only."""
+    """A recorder of devices, ports and threads only."""
 
     def begin(self) -> None:
         for make in (ThreadStates, Network, Nvml):
@@ -27,7 +26,7 @@ class OfDevices(Recorder):
 
 
 def child(pid: int, out: str, seconds: float, scenario: str) -> None:
-    """Make one recording and end: with 0 when it went well."""
+    """Make one recording and exit, with 0 if it succeeded."""
     os.environ["STAND_IN_SCENARIO"] = scenario
     code = 1
     try:
@@ -49,7 +48,8 @@ def main() -> int:
         if not forked:
             child(pid, out, seconds, scenario)
         children.append(forked)
-    return max((os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in children), default=0)
+    statuses = [os.waitpid(pid, 0)[1] for pid in children]
+    return max(map(os.waitstatus_to_exitcode, statuses), default=0)
 
 
 if __name__ == "__main__":

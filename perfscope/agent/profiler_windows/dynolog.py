@@ -2,9 +2,9 @@
 
 A process started with KINETO_USE_DAEMON=1 sends a message every ten seconds to the abstract
 datagram socket `dynolog` and a zero byte. A message is {uint64 size of the payload; char type[32];
-payload}. `req` asks for a configuration, with {int32 what; int32 count; int64 job; int32 pids[count]}; the
-answer is text, empty for nothing to do. `ctxt` registers {int32 device; int32 pid; int64 job}; the
-answer is how many are registered. (Kineto's IPC fabric of torch 2.13.)
+payload}. `req` asks for a configuration, with {int32 what; int32 count; int64 job; int32
+pids[count]}; the answer is text, empty for nothing to do. `ctxt` registers {int32 device; int32
+pid; int64 job}; the answer is how many are registered. (Kineto's IPC fabric of torch 2.13.)
 """
 
 import errno

@@ -124,7 +124,7 @@ def test_a_target_that_ends_before_it_looks_leaves_no_folder(
     assert left_behind() == folders
 
 
-def test_a_request_that_is_not_looked_at_is_taken_back(
+def test_a_request_that_is_not_read_is_withdrawn(
     start: Start, tmp_path: Path, python_3_14: str
 ) -> None:
     target, folders = start(NATIVE, python=python_3_14), left_behind()
@@ -139,7 +139,7 @@ def test_a_request_that_is_not_looked_at_is_taken_back(
     eventually(lambda: said(tmp_path / "out") == "x", "the source, once")
 
 
-def test_a_script_of_another_debugger_is_left_alone(start: Start, python_3_14: str) -> None:
+def test_a_script_of_another_debugger_is_kept(start: Start, python_3_14: str) -> None:
     target = start(NATIVE, python=python_3_14)
     runtime = symbol_range(target.pid, "_PyRuntime")
     assert runtime is not None
@@ -166,8 +166,8 @@ def test_a_script_of_another_debugger_is_left_alone(start: Start, python_3_14: s
         (b"", 0x03630000),
     ],
 )
-def test_a_table_that_is_made_up_is_not_believed(table: bytes, version: int) -> None:
-    """Our own memory stands in for a target that lies about where things are."""
+def test_a_forged_table_is_refused(table: bytes, version: int) -> None:
+    """The memory of this process is used as that of a target with a forged table."""
     held = ctypes.create_string_buffer(table, 2000)
     memory = os.open("/proc/self/mem", os.O_RDWR)
     try:
