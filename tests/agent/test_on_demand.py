@@ -110,5 +110,5 @@ def test_a_daemon_that_holds_the_name_is_told_of() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(dynolog.NAME)
         with pytest.raises(CollectorUnavailable, match="dynolog"):
-            dynolog.listen(os.getpid())
-    dynolog.listen(os.getpid()).close()
+            dynolog.listen_as_daemon(os.getpid())
+    dynolog.listen_as_daemon(os.getpid()).close()

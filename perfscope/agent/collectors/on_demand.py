@@ -107,7 +107,7 @@ class OnDemand:
     def start(self, job: Job) -> None:
         """Listen under the daemon's name. Raises CollectorUnavailable where that cannot be."""
         self.job, self.began_ns = job, time.monotonic_ns()
-        self.listening = dynolog.listen(job.root_pid)
+        self.listening = dynolog.listen_as_daemon(job.root_pid)
         self.inbox = dynolog.MessageReceiver(self.listening)
         self.store = TraceStore(job.run)
 
@@ -119,7 +119,7 @@ class OnDemand:
             if message.pid not in self.job.processes or message.uid not in users:
                 continue
             if message.kind == "ctxt":
-                dynolog.answer(self.listening, message, (1).to_bytes(4, "little"))
+                dynolog.send_answer(self.listening, message, (1).to_bytes(4, "little"))
             elif message.kind == "req":
                 self.requested(message)
         self.fetch()
@@ -150,7 +150,7 @@ class OnDemand:
                     [f"no place for Kineto's trace: {error.strerror}"],
                 )
         mono, real = time.monotonic_ns(), time.time_ns()
-        answered = dynolog.answer(self.listening, message, text)
+        answered = dynolog.send_answer(self.listening, message, text)
         if wanted and answered:
             self.asked = {"mono": mono, "real": real, "pid": message.pid}
         elif wanted:

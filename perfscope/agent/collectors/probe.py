@@ -34,7 +34,7 @@ from perfscope.agent.delivery.probe_notes import (
     WindowRefusedNote,
 )
 from perfscope.agent.delivery.probe_socket import ProbeSocket
-from perfscope.agent.entry import check
+from perfscope.agent.entry import check_entry
 from perfscope.agent.idle_priority import at_normal_priority
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.agent.step_counter import StepCounter
@@ -191,7 +191,7 @@ class Probe:
             self.socket = self.door
             return
         try:
-            check(
+            check_entry(
                 job.root_pid
             )  # whose refusals say what to do; what the kernel says to a socket does not
         except CannotEnter as refusal:

@@ -59,7 +59,7 @@ run()
 
 
 @cache
-def sources() -> dict[str, str]:
+def probe_sources() -> dict[str, str]:
     """Return the probe's files as text, `core` first."""
     folder = files("perfscope.agent.probe")
     return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in NAMES}
@@ -79,8 +79,8 @@ def bundle(agent_address: AgentAddress, window: Window | None = None, **more: An
 def sources_for(window: Window | None) -> dict[str, str]:
     """Return the files that a probe with or without windows needs."""
     if window is not None:
-        return sources()
-    return {name: text for name, text in sources().items() if name not in WINDOW_PARTS}
+        return probe_sources()
+    return {name: text for name, text in probe_sources().items() if name not in WINDOW_PARTS}
 
 
 def configuration(agent_address: AgentAddress, window: Window | None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def start_folder(
     the folder is in a private folder of our user if there is one, and PYTHONPATH names a folder
     inside it whose name only our user can read.
     """
-    place = private_folder() or Path(tempfile.gettempdir()).resolve()
+    place = find_private_folder() or Path(tempfile.gettempdir()).resolve()
     remove_dead(place, PREFIX)
     with temporary_folder(place, PREFIX) as hidden:
         folder = hidden / secrets.token_hex(16)
@@ -65,7 +65,7 @@ def start_folder(
         yield {**os.environ, **nvtx, "PYTHONPATH": path}
 
 
-def private_folder() -> Path | None:
+def find_private_folder() -> Path | None:
     """Return a folder to which only this user can write, None if there is none."""
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nowhere")
     is_folder = runtime.is_absolute() and runtime.is_dir()

@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from perfscope.agent.entry import check
+from perfscope.agent.entry import check_entry
 from perfscope.agent.host import proc
 from perfscope.agent.job.roles import SAID, has_torch, is_python, said_place, script
 from perfscope.errors import PerfscopeError
@@ -44,7 +44,7 @@ def rss_bytes(pid: int) -> int:
 
 def refusal(pid: int) -> str | None:
     try:
-        check(pid)
+        check_entry(pid)
     except PerfscopeError as reason:
         return str(reason)
     return None

@@ -48,7 +48,7 @@ class KinetoMessage:
     what: int
 
 
-def listen(pid: int) -> socket.socket:
+def listen_as_daemon(pid: int) -> socket.socket:
     """Return a socket with the daemon's name in the network namespace of `pid`.
 
     Raises CollectorUnavailable with the reason.
@@ -163,7 +163,7 @@ def parse_message(
     return KinetoMessage(message_kind, pid, uid, address, what)
 
 
-def answer(daemon: socket.socket, message: KinetoMessage, payload: bytes) -> bool:
+def send_answer(daemon: socket.socket, message: KinetoMessage, payload: bytes) -> bool:
     """Answer a message; return False if the process has exited."""
     head = HEAD.pack(len(payload), message.kind.encode())
     try:

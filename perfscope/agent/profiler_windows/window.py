@@ -73,7 +73,7 @@ def window_of(text: str) -> Window:
     )
 
 
-def text_of(window: Window) -> str:
+def window_text(window: Window) -> str:
     """Return the text that `window_of` turns into this window."""
     if window.steps < MANY_STEPS:
         return f"steps={window.steps}"

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent.entry import check, enter, ptrace
-from perfscope.agent.entry.process_identity import Target, identity_of
+from perfscope.agent.entry import check_entry, enter, ptrace
+from perfscope.agent.entry.process_identity import Target, read_identity
 from perfscope.agent.entry.refusals import refused_by_kernel
 from perfscope.agent.entry.symbols import path_in_target, python_files
 from perfscope.errors import CannotEnter
@@ -28,7 +28,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become ano
 def reason(pid: int) -> str:
     """Return the line of the refusal; fail if there is none."""
     with pytest.raises(CannotEnter) as refusal:
-        check(pid)
+        check_entry(pid)
     line = str(refusal.value)
     assert "\n" not in line
     return line
@@ -69,8 +69,8 @@ def in_child(ask: Callable[[], object]) -> str:
 
 
 def test_a_python_process_is_not_refused(start: Start) -> None:
-    check(start(BUSY).pid)
-    check(start(SLEEP).pid)
+    check_entry(start(BUSY).pid)
+    check_entry(start(SLEEP).pid)
 
 
 def test_no_such_pid() -> None:
@@ -176,13 +176,13 @@ def test_traced_by_another(start: Start) -> None:
         lambda: "TracerPid:\t0" in Path(f"/proc/{target.pid}/status").read_text(),
         "the tracer's end",
     )
-    check(target.pid)
+    check_entry(target.pid)
 
 
 @as_root
 def test_another_users_process(start: Start) -> None:
     target = start(BUSY)
-    line = as_nobody(lambda: check(target.pid))
+    line = as_nobody(lambda: check_entry(target.pid))
     assert_names(line, f"pid {target.pid} ", "user root", "sudo")
 
 
@@ -190,7 +190,7 @@ def test_another_users_process(start: Start) -> None:
 def test_a_process_that_made_itself_undumpable(start: Start) -> None:
     program = f"import ctypes, os; os.setuid({NOBODY}); ctypes.CDLL(None).prctl(4, 0)\n{BUSY}"
     target = start(program)
-    line = as_nobody(lambda: check(target.pid))
+    line = as_nobody(lambda: check_entry(target.pid))
     assert str(target.pid) in line
     assert any(fix in line for fix in ("with sudo", "--cap-add SYS_PTRACE"))
 
@@ -205,7 +205,7 @@ def test_a_setuid_program(run: Callable[..., int], tmp_path: Path) -> None:
     pid = run(program, "1000", user=NOBODY)
     if f"Uid:\t{NOBODY}\t0" not in Path(f"/proc/{pid}/status").read_text():
         pytest.skip("the temporary folder is mounted nosuid")
-    assert_names(as_nobody(lambda: check(pid)), f"pid {pid} ", "setuid", "sudo")
+    assert_names(as_nobody(lambda: check_entry(pid)), f"pid {pid} ", "setuid", "sudo")
 
 
 def test_the_container_hint_names_both_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +241,7 @@ def test_ptrace_forbidden_by_a_seccomp_filter(start: Start) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
         assert libc.prctl(22, 2, header) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-        check(target.pid)
+        check_entry(target.pid)
 
     line = in_child(ask)
     assert_names(line, "seccomp", "`--cap-add SYS_PTRACE`")
@@ -311,7 +311,7 @@ def test_a_target_that_exits_during_the_entry(start: Start) -> None:
 def test_a_process_that_ends_is_gone_not_changed(start: Start) -> None:
     target = start(SLEEP)
     memory = os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
-    entered = Target(target.pid, memory, identity_of(target.pid))
+    entered = Target(target.pid, memory, read_identity(target.pid))
     target.kill()
     os.waitid(
         os.P_PID, target.pid, os.WEXITED | os.WNOWAIT

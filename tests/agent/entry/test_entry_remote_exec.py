@@ -13,7 +13,7 @@ import pytest
 from perfscope.agent.entry import enter, symbol_range
 from perfscope.agent.entry.debugger_fields import NoDebuggerFields, find_debugger_fields
 from perfscope.agent.entry.pep768 import enter_by_debugger_fields
-from perfscope.agent.entry.process_identity import Target, identity_of
+from perfscope.agent.entry.process_identity import Target, read_identity
 from perfscope.agent.entry.refusals import known_version
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import (
@@ -129,7 +129,7 @@ def test_a_request_that_is_not_read_is_withdrawn(
 ) -> None:
     target, folders = start(NATIVE, python=python_3_14), left_behind()
     version, memory = known_version(target.pid), os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
-    entered = Target(target.pid, memory, identity_of(target.pid))
+    entered = Target(target.pid, memory, read_identity(target.pid))
     assert not enter_by_debugger_fields(
         entered, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9
     )

@@ -17,7 +17,7 @@ import pytest
 
 from perfscope.agent.entry import enter, symbol_range
 from perfscope.agent.entry.by_ptrace import enter_by_ptrace
-from perfscope.agent.entry.process_identity import Target, identity_of
+from perfscope.agent.entry.process_identity import Target, read_identity
 from perfscope.agent.entry.runtime_state import SEARCHED_BYTES, RuntimeState, read_runtime_state
 from perfscope.agent.entry.symbols import python_version
 from perfscope.errors import CannotEnter
@@ -136,7 +136,7 @@ def test_a_python_without_the_gil_is_refused(start: Start, monkeypatch: pytest.M
     try:
         with pytest.raises(CannotEnter, match="free-threaded"):
             enter_by_ptrace(
-                Target(target.pid, memory, identity_of(target.pid)),
+                Target(target.pid, memory, read_identity(target.pid)),
                 "pass",
                 time.monotonic_ns() + 10**10,
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.entry import check, enter
+from perfscope.agent.entry import check_entry, enter
 from perfscope.agent.entry.seccomp_filter import (
     INSIST,
     REQUIRED,
@@ -104,13 +104,13 @@ def test_a_filter_that_cannot_be_read(
         os.setgid(NOBODY)
         os.setuid(NOBODY)
         try:
-            check(target.pid)
+            check_entry(target.pid)
         except CannotEnter as refusal:
             os._exit(7 if "--even-with-seccomp" in str(refusal) else 8)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     monkeypatch.setenv(INSIST, "1")
-    check(target.pid)
+    check_entry(target.pid)
 
 
 def test_strict_mode(start: Start) -> None:
@@ -122,7 +122,7 @@ def test_strict_mode(start: Start) -> None:
 
 
 def test_no_filter_is_no_reason(start: Start) -> None:
-    check(start(BUSY).pid)
+    check_entry(start(BUSY).pid)
 
 
 def test_the_strictest_answer_is_used() -> None:
