@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perfscope.agent.delivery.from_child import Report, enter_apart
+from perfscope.agent.delivery.from_child import EntryReport, enter_from_child
 
 BUDGET_MS = 10.0
 DEADLINE_S = 30.0
@@ -96,9 +96,9 @@ class Load:
                 time.sleep(0.001)
 
 
-def enter_once(pid: int, source: str) -> Report:
+def enter_once(pid: int, source: str) -> EntryReport:
     """Enter once, from a child process."""
-    entering = enter_apart(pid, source, DEADLINE_S)
+    entering = enter_from_child(pid, source, DEADLINE_S)
     while (report := entering.report()) is None:
         time.sleep(0.0005)
     return report

@@ -87,7 +87,7 @@ class ProbeSession:
             case InstalledNote(cpu_ns):
                 self.install_ns = cpu_ns
             case UpdatesNote(count, ended_ns):
-                self.steps.updates.told = (count, ended_ns)
+                self.steps.updates.reported = (count, ended_ns)
             case TorchNote(facts):
                 self.torch = facts
             case RefusedNote(reason):

@@ -45,11 +45,11 @@ def run_order(order: Order, commands: io.FileIO) -> str | None:
 def record_until_stopped(order: Order, commands: io.FileIO) -> str | None:
     """Record; return what ended the recording early, such as a full disk."""
     from perfscope.agent.control_pipe import obey_commands
-    from perfscope.agent.delivery.probe_socket import Door
+    from perfscope.agent.delivery.probe_socket import ProbeSocket
     from perfscope.agent.recorder import Plan, Recorder
 
     listening = socket.socket(fileno=order.door)
-    probe_socket = Door(
+    probe_socket = ProbeSocket(
         listening,
         order.address,
         order.token,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfscope.agent.delivery.probe_socket import Door
+from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.profiler_windows.window import DEFAULT_WINDOW, Window
 
 FLUSH_NS = 1_000_000_000
@@ -28,11 +28,11 @@ class Plan:
     flush_ns: int = FLUSH_NS
     window: Window = DEFAULT_WINDOW
     """The profiling window, taken at depth `kernels`."""
-    probe_socket: Door | None = None
+    probe_socket: ProbeSocket | None = None
     """The socket to which probes connect that start with their process. Set where perfscope started
     the target, or the target started perfscope.
     """
-    nvtx_socket: Door | None = None
+    nvtx_socket: ProbeSocket | None = None
     """The socket to which perfscope's NVTX library connects."""
     command: tuple[str, ...] = ()
     """The command line that perfscope started; empty where it attached."""

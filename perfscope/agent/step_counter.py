@@ -5,7 +5,7 @@ The analyzer finds the exact steps later.
 
 import array
 
-from perfscope.agent.profiler_windows.agreed_step import Updates
+from perfscope.agent.profiler_windows.agreed_step import RankUpdates
 from perfscope.traces.run import events
 
 STEP_ENDS = {events.OPTIMIZER, events.SCALER}
@@ -25,7 +25,7 @@ class StepCounter:
         self.stepped = False
         self.first_ns = 0
         self.last_ns = 0
-        self.updates = Updates()
+        self.updates = RankUpdates()
 
     def count(self, records: "array.array[int]") -> None:
         """Count the steps in records, flat rows of events.WIDTH values."""
@@ -35,7 +35,7 @@ class StepCounter:
                 self.by_optimizer += kind == events.OPTIMIZER
                 self.stepped = True
                 if kind == events.OPTIMIZER:
-                    self.updates.ended(records[row * width + 2] + records[row * width + 3])
+                    self.updates.add(records[row * width + 2] + records[row * width + 3])
             elif kind == events.NEXT and self.stepped:
                 self.by_batch += 1
                 self.stepped = False

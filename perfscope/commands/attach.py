@@ -251,14 +251,14 @@ def show_in_browser(pid: int, out: Path, args: AttachArguments, options: AnswerO
 
 def recording_options(args: AttachArguments) -> list[str]:
     """Return the options for the process that records; parsed again they are the same arguments."""
-    from perfscope.agent.profiler_windows.window import text_of
+    from perfscope.agent.profiler_windows.window import window_text
 
     values: dict[str, str | None] = {
         "--max-duration": f"{args.max_duration:.9f}",
         "--depth": args.depth,
         "--duration": None if args.duration is None else f"{args.duration:.9f}",
         "--job-id": args.job_id,
-        "--window": None if args.window is None else text_of(args.window),
+        "--window": None if args.window is None else window_text(args.window),
         "--window-stall": None if args.window_stall is None else f"{args.window_stall * 1e3:.9f}",
         "--every": None if args.every is None else f"{args.every:.9f}",
     }

@@ -157,14 +157,14 @@ class ProbeEntry:
 
     def __init__(self, depth: str, window: "Window") -> None:
         """Raises OSError where there is no room for the files, or no socket."""
-        from perfscope.agent.delivery.probe_socket import open_door
+        from perfscope.agent.delivery.probe_socket import open_probe_socket
         from perfscope.agent.delivery.start_folder import nvtx_environment, start_folder
 
         self.window = window
-        self.nvtx_door = open_door()
+        self.nvtx_door = open_probe_socket()
         nvtx = nvtx_environment(self.nvtx_door)
         self.has_nvtx = bool(nvtx)
-        self.door = replace(open_door(), nvtx="injected" if nvtx else None)
+        self.door = replace(open_probe_socket(), nvtx="injected" if nvtx else None)
         self.folder = ExitStack()
         entered = start_folder(self.door, window if depth == "kernels" else None, nvtx)
         self.environment = self.folder.enter_context(entered)

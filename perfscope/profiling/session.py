@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from perfscope.agent.delivery import own_process as inside
-from perfscope.agent.delivery.probe_socket import open_door
+from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.entry.torch_import_watch import TorchImportWatch
 from perfscope.agent.job.roles import int_variable, place_from_environment
 from perfscope.agent.leftovers import folder_name, remove_dead
@@ -55,7 +55,7 @@ class Session:
 
     def start(self) -> None:
         """Start the agent and the probe; returns once its patches are in place."""
-        self.door = open_door()
+        self.door = open_probe_socket()
         with suppress(*IMPORT_FAILURES):
             import nvtx  # noqa: F401  that the first of `scope.range` is heard too
         try:

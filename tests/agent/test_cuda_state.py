@@ -83,9 +83,7 @@ def test_no_window_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("version", "allowed"), [("11.8", False), ("12.1", False), ("12.4", True), ("13.0", True)]
 )
-def test_with_graphs_that_may_be_there_no_window_in_an_old_cuda(
-    version: str, allowed: bool
-) -> None:
+def test_no_window_in_an_old_cuda_with_possible_graphs(version: str, allowed: bool) -> None:
     assert (CudaState(torch(version=version)).refusal() is None) == allowed
     early = CudaState(torch(version=version, initialized=False))
     assert early.refusal() is None

@@ -23,9 +23,7 @@ def kernels(answer: dict) -> dict:  # type: ignore[type-arg]
 
 
 def unharmed(before: dict, after: dict) -> bool:  # type: ignore[type-arg]
-    """All as before, the threads too: the one that torch's profiler starts when it is first used
-    went with the window.
-    """
+    """Return whether the state is as before, without the thread that torch's profiler starts."""
     return before == after
 
 
@@ -219,7 +217,7 @@ def test_an_invalid_window_is_rejected(wrong: tuple[str, str], tmp_path: Path) -
     assert done.returncode == 2 and wrong[0] in done.stderr and "Traceback" not in done.stderr
 
 
-def test_at_depth_probe_there_is_no_window_to_ask_for(tmp_path: Path) -> None:
+def test_depth_probe_takes_no_window_option(tmp_path: Path) -> None:
     command = perfscope(
         "attach", "1", "--depth", "probe", "--window", "steps=5", "--out", tmp_path / "run"
     )

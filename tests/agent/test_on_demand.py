@@ -110,5 +110,5 @@ def test_another_daemon_with_the_same_name_is_reported() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(dynolog.NAME)
         with pytest.raises(CollectorUnavailable, match="dynolog"):
-            dynolog.listen(os.getpid())
-    dynolog.listen(os.getpid()).close()
+            dynolog.listen_as_daemon(os.getpid())
+    dynolog.listen_as_daemon(os.getpid()).close()

@@ -1,4 +1,4 @@
-"""The agent's end of a probe's connection: what a probe has sent is taken in, however it ends."""
+"""The agent's end of a probe's connection: it reads all that a probe has sent, however it ends."""
 
 import os
 import socket
@@ -9,8 +9,8 @@ from perfscope.agent.delivery.probe_line import ProbeLine, accept, listen
 from perfscope.agent.delivery.probe_notes import ByeNote
 
 
-def called() -> tuple[socket.socket, ProbeLine]:
-    """A probe's end and the agent's end of one connection."""
+def connected_pair() -> tuple[socket.socket, ProbeLine]:
+    """Return a probe's end and the agent's end of one connection."""
     listening, address = listen(os.getpid())
     with listening:
         probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -23,10 +23,10 @@ def called() -> tuple[socket.socket, ProbeLine]:
 
 
 def test_the_last_notes_are_read_although_a_heartbeat_was_not_received() -> None:
-    probe, line = called()
+    probe, line = connected_pair()
     with probe:
-        said = b'[{"note": "bye", "mono": 1, "real": 2}]'
-        probe.sendall(struct.pack("<cI", b"J", len(said)) + said)
+        note = b'[{"note": "bye", "mono": 1, "real": 2}]'
+        probe.sendall(struct.pack("<cI", b"J", len(note)) + note)
         probe.shutdown(socket.SHUT_RD)
         line.send(b"H")
     notes, _ = line.frames()

@@ -28,7 +28,7 @@ S = 1_000_000_000
 
 
 class Queues:
-    """What the sampler uses of a probe."""
+    """The part of a probe that the sampler uses."""
 
     def __init__(self) -> None:
         self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
@@ -41,7 +41,7 @@ def probe_of_queues() -> Any:
 
 @contextmanager
 def sampler() -> Iterator[Sampler]:
-    """A sampler for a thread of its own: the one it is made in, which it leaves out."""
+    """Yield a sampler that was created in another thread, which it does not sample."""
     made: list[Sampler] = []
     thread = threading.Thread(target=lambda: made.append(Sampler(probe_of_queues())))
     thread.start()
@@ -67,7 +67,7 @@ def waiting_threads(count: int) -> Iterator[list[threading.Thread]]:
             thread.join()
 
 
-def test_a_program_with_ever_new_stacks_fills_neither_the_target_nor_the_agent() -> None:
+def test_the_number_of_known_stacks_is_bounded_in_target_and_agent() -> None:
     held = set()
     with sampler() as one:
         for number in range(MOST_STACKS + 500):
@@ -90,7 +90,7 @@ def test_a_stack_that_was_forgotten_is_sent_again_under_a_new_number() -> None:
     assert [note["stack"] for note in notes if "stack" in note] == [0, 1]
 
 
-def test_code_that_the_program_has_dropped_is_let_go() -> None:
+def test_code_that_the_program_has_dropped_is_freed() -> None:
     space: dict[str, Any] = {}
     exec("import sys\ndef made(): return sys._getframe()", space)
     code = weakref.ref(space["made"].__code__)
@@ -131,13 +131,13 @@ def test_of_many_threads_each_has_its_turn_and_weights_are_the_time_that_passed(
     assert weights[threading.main_thread().native_id or 0] == 8 * S
 
 
-def test_there_is_no_longest_pause_where_a_sample_takes_long() -> None:
+def test_the_pause_after_an_expensive_sample_is_not_limited() -> None:
     schedule = SampleSchedule()
     schedule.add_sample(cpu_ns=S, wall_ns=S, ended_ns=0)
     assert schedule.due_ns >= 400 * S
 
 
-def test_a_sampler_that_lost_its_core_samples_on() -> None:
+def test_a_sampler_that_lost_its_core_continues() -> None:
     schedule = SampleSchedule()
     schedule.add_sample(cpu_ns=50_000, wall_ns=S, ended_ns=0)
     assert schedule.due_ns <= S

@@ -1,4 +1,4 @@
-"""Torch's profiler as it is built: what is read from it and written to it."""
+"""The memory of torch's profiler that is read and written."""
 
 import subprocess
 import sys
@@ -24,9 +24,7 @@ print(api.ProfilerApi(torch).registrar is None, flush=True)
 """
 
 
-def test_the_word_that_names_the_thread_that_loaded_torch_is_where_the_known_layout_has_it() -> (
-    None
-):
+def test_the_known_layout_holds_the_thread_that_loaded_torch() -> None:
     registrar = ProfilerApi(torch).registrar
     assert registrar is not None
     assert registrar.value == threading.main_thread().ident & LOW_32  # type: ignore[operator]
@@ -60,7 +58,7 @@ profiler.abandon()
     assert done.stderr == ""
 
 
-def test_memory_is_given_back_only_in_a_process_of_moderate_size(
+def test_memory_is_trimmed_only_in_a_process_of_moderate_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     profiler = ProfilerApi(torch)

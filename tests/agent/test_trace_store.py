@@ -11,16 +11,16 @@ from perfscope.agent.profiler_windows.trace_store import (
     KERNEL,
     OPERATOR,
     UNFINISHED,
-    Contents,
-    pack,
+    TraceContents,
+    compress_trace,
 )
 
 
-def packed(text: bytes) -> Contents:
+def packed(text: bytes) -> TraceContents:
     file = os.memfd_create("trace")
     try:
         os.pwrite(file, text, 0)
-        return pack(file, io.BytesIO())
+        return compress_trace(file, io.BytesIO())
     finally:
         os.close(file)
 
@@ -30,10 +30,10 @@ def packed(text: bytes) -> Contents:
     [0, 1, CHUNK_BYTES - len(UNFINISHED) + 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 7],
 )
 def test_an_event_that_was_open_is_seen_wherever_it_is_in_the_trace(before: int) -> None:
-    assert packed(b" " * before + UNFINISHED + b"}") == Contents(True, True, False, False)
-    assert packed(b" " * before + KERNEL + b"}") == Contents(True, False, True, False)
-    assert packed(b" " * before + OPERATOR + b"}") == Contents(True, False, False, True)
-    assert packed(b" " * before + UNFINISHED[1:] + b"}") == Contents(True, False, False, False)
+    assert packed(b" " * before + UNFINISHED + b"}") == TraceContents(True, True, False, False)
+    assert packed(b" " * before + KERNEL + b"}") == TraceContents(True, False, True, False)
+    assert packed(b" " * before + OPERATOR + b"}") == TraceContents(True, False, False, True)
+    assert packed(b" " * before + UNFINISHED[1:] + b"}") == TraceContents(True, False, False, False)
 
 
 def test_a_trace_that_was_cut_is_not_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.profiler_windows.agreed_step import Updates, agreed
+from perfscope.agent.profiler_windows.agreed_step import RankUpdates, common_step
 from tests.running import attach, end, start
 
 
@@ -31,20 +31,20 @@ def test_ranks_take_their_windows_at_the_same_step(tmp_path: Path) -> None:
     assert len(steps[0] ^ steps[1]) <= 2
 
 
-def rank(offset: int, shift_ns: int, count: int = 40, period_ns: int = 10_000_000) -> Updates:
-    """Updates numbered from `offset` on, some of a period later than another's."""
+def rank(offset: int, shift_ns: int, count: int = 40, period_ns: int = 10_000_000) -> RankUpdates:
+    """Return updates numbered from `offset` on, each `shift_ns` late."""
     ends = [step * period_ns + (step * 7 % 3) * 1_000_000 + shift_ns for step in range(count)]
-    return Updates(ends, (offset + 10, ends[10]))
+    return RankUpdates(ends, (offset + 10, ends[10]))
 
 
 @pytest.mark.parametrize("shift_ns", [0, 1_500_000, -1_500_000])
-def test_updates_are_paired_by_when_they_ended(shift_ns: int) -> None:
-    numbers = agreed([rank(0, 0), rank(-17, shift_ns), rank(1000, shift_ns)])
+def test_updates_are_matched_by_their_end(shift_ns: int) -> None:
+    numbers = common_step([rank(0, 0), rank(-17, shift_ns), rank(1000, shift_ns)])
     assert numbers is not None
     first, second, third = numbers
     assert first > 39 + 100 and second == first - 17 and third == first + 1000
 
 
-def test_ranks_that_do_not_go_in_step_have_no_step_in_common() -> None:
-    assert agreed([rank(0, 0), rank(5, 0, period_ns=13_700_000)]) is None
-    assert agreed([rank(0, 0), Updates()]) is None
+def test_ranks_that_do_not_run_in_step_have_no_common_step() -> None:
+    assert common_step([rank(0, 0), rank(5, 0, period_ns=13_700_000)]) is None
+    assert common_step([rank(0, 0), RankUpdates()]) is None

@@ -45,11 +45,11 @@ def built(place: Path, *, old: bool = False) -> Path:
 def written(
     folder: Path, name: str, *changes: str, devices: int = 1, links: str = "switch"
 ) -> Path:
-    """A scenario file: that of `scenarios/NAME.txt`, its device so many times, each followed by
-    these lines.
+    """Write a scenario file and return its path.
 
-    A line `@N LINE` is for device N only. Links go to a switch, or (`mesh`) to the other devices in
-    turn.
+    It is `scenarios/NAME.txt` with its device repeated `devices` times, each followed by the lines
+    `changes`. A line `@N LINE` is for device N only. Links go to a switch, or with `mesh` to the
+    other devices in turn.
     """
     head, _, body = (FOLDER / "scenarios" / f"{name}.txt").read_text().partition("\ndevice ")
     lines = [head]
@@ -57,21 +57,19 @@ def written(
         lines.append("device " + body.rstrip("\n"))
         lines += [change for change in changes if not change.startswith("@")]
         lines += [change.partition(" ")[2] for change in changes if change.startswith(f"@{at} ")]
-        others = [one for one in range(devices) if one != at] or [at]
+        others = [other for other in range(devices) if other != at] or [at]
         for link in range(18):
-            to = (
-                f"0 00000000:{0x10 + others[link % len(others)]:02X}:00.0"
-                if links == "mesh"
-                else "2 00000000:C0:00.0"
-            )
-            lines.append(f"link {link} {to}")
+            target = "2 00000000:C0:00.0"
+            if links == "mesh":
+                target = f"0 00000000:{0x10 + others[link % len(others)]:02X}:00.0"
+            lines.append(f"link {link} {target}")
     path = folder / "scenario.txt"
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
 def environment(driver: Path | None, scenario: Path | None) -> dict[str, str]:
-    """The environment in which a process finds the stand-in as its driver; without one: none."""
+    """Return the environment in which a process loads the stand-in, if one is given."""
     env = dict(os.environ)
     if driver is not None and scenario is not None:
         env |= {"LD_LIBRARY_PATH": str(driver), "STAND_IN_SCENARIO": str(scenario)}

@@ -1,9 +1,8 @@
-"""Records what devices, ports and threads of a process's host tell, without the analysis; many
-recordings side by side.
+"""Makes many recordings of devices, network ports and threads at the same time, without analysis.
 
-Standard input says which, a JSON list of [pid, run folder, seconds, scenario]: each is made by a
-fork, so that all share what was imported. What costs most (py-spy, every process's counters) is
-left to other tests: a small machine records them all at once.
+Standard input is a JSON list of [pid, run folder, seconds, scenario]. Each recording is made by a
+fork, so that all share the imported modules. Expensive sources (py-spy, the counters of every
+process) are left out, so that a small machine can make all recordings at once.
 """
 
 import json
@@ -21,7 +20,7 @@ LISTED = (ThreadStates, Network, Nvml)
 
 
 def child(pid: int, out: str, seconds: float, scenario: str) -> None:
-    """Make one recording and end: with 0 when it went well."""
+    """Make one recording and exit, with 0 if it succeeded."""
     os.environ["STAND_IN_SCENARIO"] = scenario
     code = 1
     try:

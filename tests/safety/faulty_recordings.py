@@ -20,7 +20,7 @@ from typing import Any
 import pynvml  # noqa: F401  before the forks; the driver's library is loaded after them
 
 from perfscope.agent import amd, collector_runner, collectors
-from perfscope.agent.delivery.probe_socket import open_door
+from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.job.tree import JobTree
 from perfscope.agent.nvml.device_watch import DeviceWatch
 from perfscope.agent.recorder import Plan, Recorder
@@ -125,7 +125,7 @@ def record(case: Case) -> dict[str, Any]:
     """Make one recording; what the recorder reported of it, and what it raised."""
     if "amd" in case.ways:
         stand_in_amdsmi()
-    plan = Plan(case.pid, Path(case.out), case.depth, case.seconds, nvtx_socket=open_door())
+    plan = Plan(case.pid, Path(case.out), case.depth, case.seconds, nvtx_socket=open_probe_socket())
     tick: Callable[..., None] = lambda progress: None  # noqa: E731
     if case.owner == "tick":
         tick = failing(tick, case.since)

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from perfscope.agent.delivery.from_child import Report, enter_apart
+from perfscope.agent.delivery.from_child import EntryReport, enter_from_child
 from perfscope.agent.entry import enter, ptrace
 from perfscope.agent.host import proc
 
@@ -240,14 +240,14 @@ class Saboteur:
         ptrace.request = self.request
 
 
-def enter_sabotaged(pid: int, source: str, number: int, moment: int) -> tuple[Report, bool]:
+def enter_sabotaged(pid: int, source: str, number: int, moment: int) -> tuple[EntryReport, bool]:
     """Enter as the agent does, with a tracer that sends itself signal `number` before its request
     `moment`.
 
     Returns the report and whether the tracer got that far.
     """
     with Saboteur(number, moment) as saboteur:
-        entering = enter_apart(pid, source, 60.0)
+        entering = enter_from_child(pid, source, 60.0)
         while (report := entering.report()) is None:
             time.sleep(0.001)
         return report, saboteur.struck

@@ -321,7 +321,7 @@ def test_agent_and_probe_know_each_other_across_user_pid_and_network_namespaces(
 
 
 def test_names_that_are_not_unicode_reach_the_agent() -> None:
-    text = connection.encoded([{"name": os.fsdecode(b"caf\xe9.py"), "loop": "\ud83d"}])
+    text = connection.encode_notes([{"name": os.fsdecode(b"caf\xe9.py"), "loop": "\ud83d"}])
     assert json.loads(text) == [{"name": "caf?.py", "loop": "?"}]
 
 
@@ -356,7 +356,7 @@ def test_a_script_in_a_folder_whose_name_is_not_unicode_is_recorded(tmp_path: Pa
 
 def test_datagrams_without_an_address_are_left_alone() -> None:
     try:
-        listening = dynolog.listen(os.getpid())
+        listening = dynolog.listen_as_daemon(os.getpid())
     except CollectorUnavailable as taken:
         pytest.skip(str(taken))
     with listening as here, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unnamed:
@@ -368,9 +368,9 @@ def test_datagrams_without_an_address_are_left_alone() -> None:
             dynolog.HEAD.pack(1 << 60, b"ctxt") + b"y" * 100,
         ):
             unnamed.send(text)
-        assert dynolog.heard(here) == []
+        assert dynolog.receive_messages(here) == []
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as named:
             named.bind(f"\0perfscope-test-{os.getpid()}")
             named.sendto(dynolog.HEAD.pack(0, b"req"), dynolog.NAME)
-            (message,) = dynolog.heard(here)
+            (message,) = dynolog.receive_messages(here)
             assert (message.kind, message.pid, message.uid) == ("req", os.getpid(), os.geteuid())

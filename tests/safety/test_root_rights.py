@@ -15,8 +15,8 @@ import pytest
 
 from perfscope.agent.entry import enter, mapped_image
 from perfscope.agent.entry.by_ptrace import enter_by_ptrace
-from perfscope.agent.entry.process_identity import Target, identity_of
-from perfscope.agent.entry.refusals import check, known_version
+from perfscope.agent.entry.process_identity import Target, read_identity
+from perfscope.agent.entry.refusals import check_entry, known_version
 from perfscope.agent.entry.symbols import addresses as addresses_of_symbols
 from perfscope.agent.entry.symbols import (
     c_library_files,
@@ -382,7 +382,7 @@ def test_a_program_with_the_rights_of_several_users_is_refused() -> None:
     try:
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         with pytest.raises(CannotEnter, match="several users"):
-            check(process.pid)
+            check_entry(process.pid)
     finally:
         end(process)
 
@@ -415,7 +415,7 @@ def test_a_process_that_changes_after_it_was_checked_is_let_go(change: str) -> N
     )
     memory = os.open(f"/proc/{process.pid}/mem", os.O_RDWR)
     try:
-        target = Target(process.pid, memory, identity_of(process.pid))
+        target = Target(process.pid, memory, read_identity(process.pid))
         process.stdin.write(b"\n")
         process.stdin.flush()
         assert process.stdout.readline() == b"ready\n"

@@ -30,7 +30,7 @@ sys.exit(7)
 """
 BREAKS = {
     "entry": "import perfscope.agent.delivery.start_folder as at; at.start_folder = fail",
-    "sockets": "import perfscope.agent.delivery.probe_socket as at; at.open_door = fail",
+    "sockets": "import perfscope.agent.delivery.probe_socket as at; at.open_probe_socket = fail",
     "signals": (
         "from perfscope.agent.started_command import SignalWitness as at; at.has = fail;"
         " at.renew = fail_later()"

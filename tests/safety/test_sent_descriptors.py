@@ -23,7 +23,7 @@ from perfscope.agent.delivery.probe_notes import (
     WindowNote,
     WindowRefusedNote,
 )
-from perfscope.agent.delivery.probe_socket import Door, open_door
+from perfscope.agent.delivery.probe_socket import ProbeSocket, open_probe_socket
 from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.folder import RunWriter
@@ -41,8 +41,8 @@ def job(tmp_path: Path) -> Iterator[Job]:
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
-    opened = open_door()
+def door() -> Iterator[ProbeSocket]:
+    opened = open_probe_socket()
     with opened.listening:
         yield opened
 
@@ -69,7 +69,7 @@ OTHER_RING = {"note": "nvtx-ring", "token": "", "has_file": True}
 
 @pytest.mark.parametrize("shown", ["no token", "the token"])
 def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
-    job: Job, door: Door, shown: str
+    job: Job, door: ProbeSocket, shown: str
 ) -> None:
     collector = Nvtx(door)
     collector.start(job)
@@ -86,7 +86,7 @@ def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
 
 
 def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector(
-    job: Job, door: Door
+    job: Job, door: ProbeSocket
 ) -> None:
     collector = Probes(Window(), door)
     collector.start(job)
@@ -99,6 +99,7 @@ def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector
     assert not collector.pending and not collector.lines
 
 
+FileNote: TypeAlias = NvtxRingNote | WindowNote | WindowRefusedNote
 WINDOW = WindowNote(
     mono=1,
     real=1,
@@ -130,7 +131,7 @@ NOTES_WITH_FILES: list[NoteWithDescriptor] = [
 @pytest.mark.parametrize("window", [None, Window()], ids=["depth probe", "depth kernels"])
 @pytest.mark.parametrize("note", NOTES_WITH_FILES, ids=lambda note: type(note).__name__)
 def test_a_probe_cannot_fill_the_agent_with_descriptors(
-    job: Job, door: Door, window: Window | None, note: NoteWithDescriptor
+    job: Job, door: ProbeSocket, window: Window | None, note: NoteWithDescriptor
 ) -> None:
     collector = Probes(window, door)
     collector.start(job)
@@ -149,7 +150,7 @@ def test_a_probe_cannot_fill_the_agent_with_descriptors(
     assert open_files() == before
 
 
-def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: Door) -> None:
+def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: ProbeSocket) -> None:
     before = open_files()
     refused = {"note": "window-refused", "reason": "x", "has_file": True}
     with call(door.address, [refused, {"note": "bye", "dropped": "many"}], 2):
@@ -162,7 +163,7 @@ def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: Door
 
 def test_probes_that_are_sent_away_after_a_failure_leave_no_descriptor(job: Job) -> None:
     before = open_files()
-    collector = Probes(Window(), open_door())
+    collector = Probes(Window(), open_probe_socket())
     collector.start(job)
     with call(collector.socket.address, [], 2):
         until(lambda: collector.accept() or collector.unidentified)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.delivery.probe_socket import open_door
+from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.probe import connection
 from perfscope.agent.recorder import Plan, Recorder
 from tests.agent.nvtx.building import need_library
@@ -143,12 +143,12 @@ def agent_of(door):
             pass
 
 opened = []
-open_door = session.open_door
+open_probe_socket = session.open_probe_socket
 def opening():
-    door = open_door()
+    door = open_probe_socket()
     opened.append((door.address, os.readlink(f"/proc/self/fd/{door.listening.fileno()}")))
     return door
-session.open_door = opening
+session.open_probe_socket = opening
 
 with perfscope.profile(depth="probe", show=False) as scope:
     address, door = opened[0]
@@ -272,7 +272,7 @@ def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_jo
     """The same frame is welcome from the process that is recorded."""
     command = [sys.executable, "-c", REPLAYS]
     recorded = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    door = open_door()
+    door = open_probe_socket()
     recorder = Recorder(
         Plan(recorded.pid, tmp_path / "run", "probe", follow=True, probe_socket=door)
     )

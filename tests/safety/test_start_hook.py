@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent.delivery.probe_socket import open_door
+from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.delivery.start_folder import start_folder
 from perfscope.agent.entry.torch_import_watch import TorchImportWatch
 from tests.safety.pythons import PYTHONS, called, version_of
@@ -37,7 +37,7 @@ def started_with(before: str = "") -> Iterator[dict[str, str]]:
     if before:
         os.environ["PYTHONPATH"] = before
     try:
-        door = open_door()
+        door = open_probe_socket()
         with door.listening, start_folder(door, None, {}) as environment:
             yield environment
     finally:
@@ -212,7 +212,7 @@ def test_in_a_run_within_a_run_both_probes_come(monkeypatch: pytest.MonkeyPatch)
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
     }
-    outer, inner = open_door(), open_door()
+    outer, inner = open_probe_socket(), open_probe_socket()
     with outer.listening, inner.listening, start_folder(outer, None, {}) as around:
         monkeypatch.setenv("PYTHONPATH", around["PYTHONPATH"])
         with (

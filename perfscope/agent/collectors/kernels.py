@@ -17,9 +17,9 @@ from perfscope.agent.delivery.probe_notes import WindowRefusedNote
 from perfscope.agent.host.cgroup import find_group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
 from perfscope.agent.probe_session import ProbeSession
-from perfscope.agent.profiler_windows.agreed_step import agreed
+from perfscope.agent.profiler_windows.agreed_step import common_step
 from perfscope.agent.profiler_windows.trace_store import TraceStore
-from perfscope.agent.profiler_windows.window import Window, due
+from perfscope.agent.profiler_windows.window import Window, first_window_is_due
 from perfscope.agent.recording_plan import Plan
 from perfscope.agent.window_summary import summarize_windows
 from perfscope.traces.run.manifest import SourceStatus
@@ -90,7 +90,7 @@ class Kernels(Collector):
         self.store = TraceStore(job.run)
 
     def poll(self, now_ns: int) -> int:
-        self.store.write_down()
+        self.store.list_stored()
         for pid, session in self.probes.sessions.items():
             self.take(pid, session)
         is_wanted_now = self.wanted_now and not self.store.threads
@@ -124,11 +124,11 @@ class Kernels(Collector):
         ranks = {
             pid: session
             for pid, session in sessions.items()
-            if session.steps.updates.told is not None
+            if session.steps.updates.reported is not None
         }
         if len(ranks) < 2 or len(ranks) < len(sessions):
             return False
-        numbers = agreed([session.steps.updates for session in ranks.values()])
+        numbers = common_step([session.steps.updates for session in ranks.values()])
         if numbers is None:
             self.undecided_ns = self.undecided_ns or now_ns
             return now_ns - self.undecided_ns < AGREE_TIMEOUT_NS
@@ -158,7 +158,7 @@ class Kernels(Collector):
         if pid in self.requested_ns:
             return self.is_next_due(pid, now_ns)
         connected_ns = self.connected_ns.setdefault(pid, now_ns)
-        return due((now_ns - connected_ns) / 1e9, session.steps.steps, self.total_s)
+        return first_window_is_due((now_ns - connected_ns) / 1e9, session.steps.steps, self.total_s)
 
     def is_next_due(self, pid: int, now_ns: int) -> bool:
         """Return whether to request another window of a process now."""

@@ -14,7 +14,7 @@ from perfscope.agent.delivery.discarded import close_discarded, discard_files
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept
 from perfscope.agent.delivery.probe_notes import Note, NvtxRingNote
-from perfscope.agent.delivery.probe_socket import Door
+from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.nvtx.ring import Ring
 from perfscope.agent.recording_plan import Plan
 from perfscope.traces.run.events import COLUMNS, WIDTH
@@ -45,7 +45,7 @@ class Nvtx(Collector):
     PERIOD_NS = 100_000_000
     NEEDS = frozenset({Need.NVTX_SOCKET})
 
-    def __init__(self, socket: Door) -> None:
+    def __init__(self, socket: ProbeSocket) -> None:
         self.socket = socket
         self.users = TrustedUsers()
         self.connections: list[NvtxConnection] = []

@@ -141,19 +141,19 @@ class OnDemand(Collector):
     def start(self, job: Job) -> None:
         """Listen under the name of Kineto's daemon. Raises CollectorUnavailable."""
         self.job, self.began_ns = job, time.monotonic_ns()
-        self.listening = dynolog.listen(job.root_pid)
-        self.inbox = dynolog.Inbox(self.listening)
+        self.listening = dynolog.listen_as_daemon(job.root_pid)
+        self.inbox = dynolog.MessageReceiver(self.listening)
         self.store = TraceStore(job.run)
 
     def poll(self, now_ns: int) -> int:
         assert self.listening is not None
-        self.store.write_down()
+        self.store.list_stored()
         for message in self.inbox.take():
             trusted = self.users.uids_including(self.job.processes.values())
             if message.pid not in self.job.processes or message.uid not in trusted:
                 continue
             if message.kind == "ctxt":
-                dynolog.answer(self.listening, message, (1).to_bytes(4, "little"))
+                dynolog.send_answer(self.listening, message, (1).to_bytes(4, "little"))
             elif message.kind == "req":
                 self.answer_request(message)
         self.fetch()
@@ -164,7 +164,7 @@ class OnDemand(Collector):
         """Whether the trace is in the run folder."""
         return self.listening is not None and self.store.stored > 0
 
-    def answer_request(self, message: dynolog.Message) -> None:
+    def answer_request(self, message: dynolog.KinetoMessage) -> None:
         """Answer a process that asks for a configuration: request a trace of the first one."""
         assert self.listening is not None
         configuration = b""
@@ -173,7 +173,7 @@ class OnDemand(Collector):
             self.tries += 1
             configuration = self.make_configuration(message.pid)
         mono, real = time.monotonic_ns(), time.time_ns()
-        is_answered = dynolog.answer(self.listening, message, configuration)
+        is_answered = dynolog.send_answer(self.listening, message, configuration)
         if configuration and is_answered:
             self.request = TraceRequest(message.pid, mono, real)
         elif configuration:
@@ -187,7 +187,7 @@ class OnDemand(Collector):
             self.store.trouble = [f"cannot make a folder for Kineto's trace: {error.strerror}"]
             return b""
         path = self.folder.path / "trace.json"
-        return dynolog.order(path, self.seconds, stacks=self.window.stacks)
+        return dynolog.trace_order(path, self.seconds, stacks=self.window.stacks)
 
     def fetch(self) -> None:
         """Take the trace if it is complete: Kineto then renames it."""

@@ -9,13 +9,13 @@ from functools import partial
 from perfscope.agent.collector import Collector, Job, Need, TargetProcess
 from perfscope.agent.collector_guard import attempt
 from perfscope.agent.delivery.discarded import close_discarded, discard_files
-from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
+from perfscope.agent.delivery.from_child import EntryReport, PendingEntry, enter_from_child
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept, listen
 from perfscope.agent.delivery.probe_notes import HelloNote, Note, NvtxRingNote
-from perfscope.agent.delivery.probe_socket import Door
-from perfscope.agent.entry import check
+from perfscope.agent.delivery.probe_socket import ProbeSocket
+from perfscope.agent.entry import check_entry
 from perfscope.agent.idle_priority import at_normal_priority
 from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.window import Window
@@ -64,7 +64,9 @@ class Probes(Collector):
     PERIOD_NS = 200_000_000
     NEEDS = frozenset({Need.ENTRY_WANTED})
 
-    def __init__(self, window: Window | None = None, probe_socket: Door | None = None) -> None:
+    def __init__(
+        self, window: Window | None = None, probe_socket: ProbeSocket | None = None
+    ) -> None:
         """`window` is None where no profiling windows are wanted.
 
         With a `probe_socket`, probes start with their process and connect to it. A process is
@@ -72,12 +74,12 @@ class Probes(Collector):
         """
         self.window = window
         self.probe_socket = probe_socket
-        self.entering: dict[int, Entering] = {}
+        self.entering: dict[int, PendingEntry] = {}
         """Entries under way, by pid, like all that follows."""
         self.lines: dict[int, ProbeLine] = {}
         """The open connections of admitted probes."""
         self.sessions: dict[int, ProbeSession] = {}
-        self.reports: dict[int, Report] = {}
+        self.reports: dict[int, EntryReport] = {}
         """How each entry ended."""
         self.attempted: set[tuple[int, int]] = set()
         """Pid and start time of each process that was entered or has connected."""
@@ -107,10 +109,10 @@ class Probes(Collector):
             return
         try:
             # This comes before `listen`, whose errors do not say what to do.
-            check(job.root_pid)
+            check_entry(job.root_pid)
         except CannotEnter as refusal:
             raise CollectorUnavailable(str(refusal)) from None
-        self.socket = Door(*listen(job.root_pid))
+        self.socket = ProbeSocket(*listen(job.root_pid))
         self.enter_new(time.monotonic_ns())
 
     def poll(self, now_ns: int) -> int:
@@ -146,7 +148,7 @@ class Probes(Collector):
             self.attempted.add((target.pid, target.start_ticks))
             address = self.socket.address_for(target.pid)
             source = bundle(address, self.window, nvtx=self.socket.nvtx)
-            enter = partial(enter_apart, target.pid, source, ENTRY_DEADLINE_S)
+            enter = partial(enter_from_child, target.pid, source, ENTRY_DEADLINE_S)
             self.entering[target.pid] = at_normal_priority(enter)
 
     def is_to_be_entered(self, target: TargetProcess, now_ns: int) -> bool:
@@ -161,7 +163,7 @@ class Probes(Collector):
         patience_ns = self.patience_ns(target, self.probe_socket)
         return now_ns >= self.enter_after_ns.setdefault(key, now_ns + patience_ns)
 
-    def patience_ns(self, target: TargetProcess, probe_socket: Door) -> int:
+    def patience_ns(self, target: TargetProcess, probe_socket: ProbeSocket) -> int:
         """Return how long a process may take to connect; the target itself always connects."""
         is_root = target.pid == self.job.root_pid
         return int(1e9 * (ROOT_PATIENCE_S if is_root else probe_socket.patience_s))

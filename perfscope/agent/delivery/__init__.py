@@ -1,3 +1,1 @@
-"""How the probe gets into a process, from outside or by itself, and the line on which it
-reports.
-"""
+"""How the probe gets into a process, and the connection on which it reports."""

@@ -1,4 +1,4 @@
-"""The probe in our own process: the same text on a thread of its own, without entering anything."""
+"""The probe in our own process: the same text on a thread of its own, without an injection."""
 
 import os
 from _thread import start_new_thread
@@ -8,39 +8,41 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from perfscope.agent.delivery.probe_bundle import configuration, sources_for
-from perfscope.agent.delivery.probe_socket import Door
+from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.profiler_windows.window import Window
 
 
 def begin(
-    door: Door, window: Window | None, begun: Callable[[Any], None], over: Callable[[], None]
+    door: ProbeSocket, window: Window | None, begun: Callable[[Any], None], over: Callable[[], None]
 ) -> None:
-    """Start it; `begun` is called with the probe once its patches are in place, `over` when it has
-    left or never came.
+    """Start the probe.
+
+    begun: called with the probe once its patches are in place. over: called when it has left, or
+    could not start.
     """
     config = configuration(door.address_for(os.getpid()), window)
 
-    def visit() -> None:
+    def run_and_report() -> None:
         try:
-            run(config | {"begun": begun}, codes(window is not None))
+            run_probe_code(config | {"begun": begun}, compiled_sources(window is not None))
         finally:
             over()
 
-    start_new_thread(visit, ())
+    start_new_thread(run_and_report, ())
 
 
 @cache
-def codes(windowed: bool) -> dict[str, CodeType]:
-    """Its files, compiled under the names by which its frames are known and left out of stacks."""
-    texts = sources_for(Window() if windowed else None)
+def compiled_sources(has_windows: bool) -> dict[str, CodeType]:
+    """Return the probe's files, compiled under file names by which its frames are recognized."""
+    texts = sources_for(Window() if has_windows else None)
     return {
         name: compile(text, f"<perfscope {name}>", "exec", dont_inherit=True)
         for name, text in texts.items()
     }
 
 
-def run(config: dict[str, Any], parts: dict[str, CodeType]) -> None:
-    """As the text of `probe_bundle.START` does it in a process that was entered."""
+def run_probe_code(config: dict[str, Any], parts: dict[str, CodeType]) -> None:
+    """Run the probe as `probe_bundle.START` does in an entered process."""
     modules: dict[str, Any] = {}
     for name, code in parts.items():
         module: Any = ModuleType(f"<perfscope probe>.{name}")

@@ -1,6 +1,4 @@
-"""Who is at the other end of a unix socket: the credentials that the kernel reports to both sides,
-before a byte is read.
-"""
+"""The process at the other end of a unix socket, by the credentials that the kernel reports."""
 
 import contextlib
 import fcntl
@@ -22,23 +20,19 @@ OVERFLOW_UID = 65534
 
 @dataclass(frozen=True)
 class Peer:
-    """A process that has connected to us; `start_ticks` tells it from a later one with the same
-    pid.
-    """
+    """A process that has connected; a later process with the same pid has other `start_ticks`."""
 
     pid: int
     uid: int
     start_ticks: int
 
     def is_process(self, pid: int, start_ticks: int) -> bool:
-        """Return whether this is that process. For a process that has ended only the pid is
-        compared.
-        """
+        """Return whether this is that process; if it has ended, only the pid is compared."""
         return self.pid == pid and self.start_ticks in (0, start_ticks)
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """Return who connected; `start_ticks` is 0 when the process has ended."""
+    """Return the process that connected; `start_ticks` is 0 if it has ended."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     pid, uid, _ = CREDENTIALS.unpack(credentials)
     process = proc.stat(pid)
@@ -46,18 +40,18 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 class TrustedUsers:
-    """The users whose processes may call: root, our own, and those of the recorded processes."""
+    """The users whose processes may connect: root, our own, and those of recorded processes."""
 
     def __init__(self) -> None:
         self.uids = {0, os.geteuid()}
-        self.asked: set[tuple[int, int]] = set()
+        self.checked: set[tuple[int, int]] = set()
 
     def uids_including(self, processes: Iterable[TargetProcess]) -> set[int]:
-        """Return all uids, those of `processes` included; each process is asked once."""
+        """Return all uids, those of `processes` included; each process is looked up once."""
         for process in processes:
             key = (process.pid, process.start_ticks)
-            if key not in self.asked:
-                self.asked.add(key)
+            if key not in self.checked:
+                self.checked.add(key)
                 with contextlib.suppress(OSError):
                     self.uids.add(int(proc.read_status(process.pid)["Uid"].split()[1]))
         return self.uids
@@ -65,12 +59,11 @@ class TrustedUsers:
 
 @dataclass(frozen=True)
 class AgentAddress:
-    """Whom a probe calls: an abstract socket name, the token that shows it is one of ours, and who
-    must be listening.
+    """Where a probe connects: an abstract socket name, the token to send, the expected listener.
 
-    `listener` is that process as SO_PEERCRED shows it to the probe: `pid` (0: not visible there),
-    `start` (clock ticks since boot, 0 if unknown) and `uid`. A name in the abstract namespace can
-    be taken by anybody.
+    `listener` is the agent as SO_PEERCRED shows it to the probe: `pid` (0: not visible there),
+    `start` (clock ticks since boot, 0 if unknown) and `uid`. The probe checks it, because any
+    process can take a name in the abstract namespace.
     """
 
     address: str
@@ -80,14 +73,14 @@ class AgentAddress:
 
 def listener_seen_by(pid: int, listener: int) -> dict[str, int]:
     """Return how SO_PEERCRED shows process `listener`, of our user, to process `pid`."""
-    visible = same_namespace(pid, "pid")
+    visible = in_same_namespace(pid, "pid")
     process = proc.stat(listener) if visible else None
     start_ticks = process.start_ticks if process is not None else 0
     return {"pid": listener if visible else 0, "start": start_ticks, "uid": uid_seen_by(pid)}
 
 
-def same_namespace(pid: int, kind: str) -> bool:
-    """Return whether process `pid` is in our namespace of this kind; True where that is hidden."""
+def in_same_namespace(pid: int, kind: str) -> bool:
+    """Return whether process `pid` is in our namespace of this kind; True if that is unknown."""
     try:
         return os.stat(f"/proc/{pid}/ns/{kind}").st_ino == os.stat(f"/proc/self/ns/{kind}").st_ino
     except OSError:
@@ -97,7 +90,7 @@ def same_namespace(pid: int, kind: str) -> bool:
 def uid_seen_by(pid: int) -> int:
     """Return our effective uid as the user namespace of process `pid` numbers it."""
     uid = os.geteuid()
-    if same_namespace(pid, "user"):
+    if in_same_namespace(pid, "user"):
         return uid
     for line in (proc.read(f"/proc/{pid}/uid_map") or "").splitlines():
         inside, outside, count = map(int, line.split())
@@ -107,9 +100,7 @@ def uid_seen_by(pid: int) -> int:
 
 
 def is_memory_file(file: int) -> bool:
-    """Return whether a received descriptor is a memory file: reading anything else could block us,
-    or never end.
-    """
+    """Return whether a descriptor is a memory file; reading anything else could block forever."""
     try:
         fcntl.fcntl(file, fcntl.F_GET_SEALS)
         return stat.S_ISREG(os.fstat(file).st_mode)

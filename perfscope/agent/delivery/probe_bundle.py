@@ -1,6 +1,4 @@
-"""Makes the text that is run in the target: the probe's modules, its constants, and the address to
-report to.
-"""
+"""The text that runs in the target: the probe's modules, its constants, and the agent's address."""
 
 from dataclasses import asdict
 from functools import cache
@@ -35,7 +33,7 @@ WINDOW_PARTS = (
     "user_profiler",
     "kernels",
 )
-"""Only the last is a part; the others are what it is made of, and it finds them on the shelf."""
+"""Only the last is a part; it uses the others, which it finds in MODULES."""
 NAMES = ("core", *NEEDED_BY_CORE, *WINDOW_PARTS[:-1], *PARTS)
 
 START = """
@@ -43,7 +41,7 @@ from __future__ import annotations
 import sys, time
 from types import ModuleType
 
-def visit():
+def run():
     modules = {{}}
     for name, text in SOURCES.items():
         module = modules[name] = ModuleType("<perfscope probe>." + name)
@@ -56,39 +54,37 @@ def visit():
 
 SOURCES = {sources!r}
 CONFIG = {config!r}
-visit()
+run()
 """
 
 
 @cache
-def sources() -> dict[str, str]:
-    """The probe's files as text, `core` first."""
+def probe_sources() -> dict[str, str]:
+    """Return the probe's files as text, `core` first."""
     folder = files("perfscope.agent.probe")
     return {name: folder.joinpath(f"{name}.py").read_text("utf-8") for name in NAMES}
 
 
 def bundle(agent_address: AgentAddress, window: Window | None = None, **more: Any) -> str:
-    """The whole text for one target, which calls at `agent_address`, a name in the target's network
-    namespace.
+    """Return the whole text for one target.
 
-    Without a `window` to take, the part that takes them stays out of the target. More that the
-    probe may be told: `nvtx`, "injected" where a library in the process tells of NVTX.
+    agent_address: a socket in the target's network namespace. window: None leaves out the part that
+    records windows. more: further configuration; `nvtx="injected"` if a library in the process
+    records NVTX.
     """
     config = configuration(agent_address, window) | more
     return START.format(sources=sources_for(window), config=config)
 
 
 def sources_for(window: Window | None) -> dict[str, str]:
-    """The files that are needed."""
-    return {
-        name: text
-        for name, text in sources().items()
-        if window is not None or name not in WINDOW_PARTS
-    }
+    """Return the files that a probe with or without windows needs."""
+    if window is not None:
+        return probe_sources()
+    return {name: text for name, text in probe_sources().items() if name not in WINDOW_PARTS}
 
 
 def configuration(agent_address: AgentAddress, window: Window | None) -> dict[str, Any]:
-    """What the probe is told: whom to call, the vocabulary, what window to take."""
+    """Return the probe's configuration: the agent's address, the record kinds, the window."""
     config: dict[str, Any] = {"kinds": KINDS, **asdict(agent_address)}
     if window is not None:
         config["window"] = {

@@ -1,5 +1,5 @@
-"""Where probes call that come by themselves: those of a command that `perfscope run` starts, and of
-`perfscope.profile()`.
+"""The socket to which probes connect that are not injected: those of a command that `perfscope run`
+starts, and of `perfscope.profile()`.
 """
 
 import os
@@ -12,29 +12,25 @@ from perfscope.agent.delivery.probe_line import bound
 
 
 @dataclass(frozen=True)
-class Door:
-    """A listening socket in our own network namespace, its abstract name, and the word by which
-    callers are known.
-    """
+class ProbeSocket:
+    """A listening socket in our network namespace, its abstract name, and its callers' token."""
 
     listening: socket.socket
     address: str
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     owner: int = field(default_factory=os.getpid)
-    """The process that listens, as the kernel tells whoever calls."""
+    """The pid of the process that listens, as the kernel reports it to callers."""
     patience_s: float = 15.0
-    """A process that has torch and has not called by then is entered; importing torch may take
-    long.
-    """
+    """A process that has torch is entered if it has not connected by then; the import is slow."""
     nvtx: str | None = None
-    """"injected": the processes have our NVTX library."""
+    """"injected" if the processes have our NVTX library."""
 
     def address_for(self, pid: int) -> AgentAddress:
-        """Return what the probe of process `pid` is told of this socket."""
+        """Return this socket's address for the probe of process `pid`."""
         return AgentAddress(self.address, self.token, listener_seen_by(pid, self.owner))
 
 
-def open_door() -> Door:
-    """A door of its own for one recording."""
+def open_probe_socket() -> ProbeSocket:
+    """Return a new socket for one recording."""
     address = f"perfscope-{os.getpid()}-{secrets.token_hex(8)}"
-    return Door(bound(address), address)
+    return ProbeSocket(bound(address), address)

@@ -1,6 +1,4 @@
-"""What a command is started with so that the probe comes along: a folder that Python finds through
-PYTHONPATH.
-"""
+"""The folder and environment that start the probe in a command: Python finds it by PYTHONPATH."""
 
 import os
 import secrets
@@ -11,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from perfscope.agent.delivery.probe_bundle import bundle
-from perfscope.agent.delivery.probe_socket import Door
+from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.entry.sitecustomize_hook import WATCH
 from perfscope.agent.entry.torch_import_watch import PROBE
 from perfscope.agent.leftovers import remove_dead, temporary_folder
@@ -23,12 +21,12 @@ PREFIX = "perfscope-run-"
 HOOK = "sitecustomize.py"
 
 
-def nvtx_environment(door: Door) -> dict[str, str]:
+def nvtx_environment(door: ProbeSocket) -> dict[str, str]:
     """Return the variables with which every NVTX in the command loads our library.
 
-    None where another tool's library is set, or ours is not built. The token is in the environment:
-    only processes of the same uid (and root) may read it there, and these may read the command's
-    memory as well.
+    There are none if another tool's library is set, or ours is not built. The token is in the
+    environment, which only processes of the same uid and root may read. These may read the
+    command's memory as well.
     """
     path = library()
     if path is None or PATH_VARIABLE in os.environ:
@@ -41,19 +39,18 @@ def nvtx_environment(door: Door) -> dict[str, str]:
 
 @contextmanager
 def start_folder(
-    door: Door, window: Window | None, nvtx: dict[str, str]
+    door: ProbeSocket, window: Window | None, nvtx: dict[str, str]
 ) -> Iterator[dict[str, str]]:
-    """Yield the environment to start the command with, `nvtx` included; the folder it names is
-    removed afterwards.
+    """Yield the environment for the command, `nvtx` included; its folder is removed afterwards.
 
     Folders of agents that were killed are removed first. The token is in a file of mode 0600.
 
-    A process that the command leaves running keeps PYTHONPATH when the folder is gone. In /tmp any
-    user could then make a folder of that name for its next Python. So the folder is in a place of
-    our own user where there is one, and PYTHONPATH names a folder inside it, by a name that only
-    our own user can learn.
+    A process that the command leaves running keeps PYTHONPATH after the folder is removed. In /tmp
+    any user could then create a folder of that name, and the process's next Python would use it. So
+    the folder is in a private folder of our user if there is one, and PYTHONPATH names a folder
+    inside it whose name only our user can read.
     """
-    place = own_place() or Path(tempfile.gettempdir()).resolve()
+    place = find_private_folder() or Path(tempfile.gettempdir()).resolve()
     remove_dead(place, PREFIX)
     with temporary_folder(place, PREFIX) as hidden:
         folder = hidden / secrets.token_hex(16)
@@ -68,15 +65,11 @@ def start_folder(
         yield {**os.environ, **nvtx, "PYTHONPATH": path}
 
 
-def own_place() -> Path | None:
-    """Return a folder in which only this user can make anything; None when there is none."""
+def find_private_folder() -> Path | None:
+    """Return a folder to which only this user can write, None if there is none."""
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nowhere")
-    if (
-        runtime.is_absolute()
-        and runtime.is_dir()
-        and is_private(runtime)
-        and is_safe_parent(runtime.parent)
-    ):
+    is_folder = runtime.is_absolute() and runtime.is_dir()
+    if is_folder and is_private(runtime) and is_safe_parent(runtime.parent):
         return runtime
     try:
         return create_cache_folder("start")
@@ -85,10 +78,7 @@ def own_place() -> Path | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a new file that only its owner can read. Raises OSError, also where there is one
-    already.
-    """
-    with open(
-        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
+    """Write a new file that only its owner can read. Raises OSError, also if it exists."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(file, "w", encoding="utf-8") as stream:
+        stream.write(text)

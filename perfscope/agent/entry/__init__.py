@@ -2,7 +2,7 @@
 restart.
 
 enter(pid, source)       runs `source` once, on a thread of its own, with globals of its own
-check(pid)               raises CannotEnter with the reason and the fix if that is impossible
+check_entry(pid)         raises CannotEnter with the reason and the fix if that is impossible
 symbol_range(pid, name)  returns where CPython's data is in the target
 """
 
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from perfscope.agent.entry.by_ptrace import enter_by_ptrace
 from perfscope.agent.entry.pep768 import enter_by_debugger_fields
-from perfscope.agent.entry.process_identity import Target, identity_of
+from perfscope.agent.entry.process_identity import Target, read_identity
 from perfscope.agent.entry.progress import EntryProgress
-from perfscope.agent.entry.refusals import REMOTE_EXEC_SINCE, check, gone, known_version
+from perfscope.agent.entry.refusals import REMOTE_EXEC_SINCE, check_entry, gone, known_version
 from perfscope.agent.entry.seccomp_filter import check_filters, needs_filter_check
 from perfscope.agent.entry.symbols import symbol_range
 from perfscope.agent.host import proc
 
-__all__ = ["Entry", "EntryProgress", "check", "enter", "symbol_range"]
+__all__ = ["Entry", "EntryProgress", "check_entry", "enter", "symbol_range"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ def enter(
     try:
         # Opened before the checks, so that these are about the program whose memory is written.
         memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
-        target = Target(pid, memory, identity_of(pid))
+        target = Target(pid, memory, read_identity(pid))
     except OSError:
-        check(pid)  # raises the specific reason
+        check_entry(pid)  # raises the specific reason
         raise gone(pid) from None
     try:
-        check(pid)
+        check_entry(pid)
         until_ns = time.monotonic_ns() + int(deadline_s * 1e9)
         return enter_checked(target, source, until_ns, progress or EntryProgress())
     finally:

@@ -17,8 +17,8 @@ from perfscope.agent.entry.refusals import (
     REMOTE_EXEC_SINCE,
     START,
     gone,
+    innermost_pid,
     main_thread_state,
-    own_pid,
     refused_by_kernel,
     status_of,
 )
@@ -48,7 +48,7 @@ def enter_by_ptrace(
         functions = target_functions(pid)
         version = python_version(pid)
         refuse_free_threaded(target, functions["_PyRuntime"], version or 0)
-        text = stub.bootstrap_text(source, own_pid(pid), version)
+        text = stub.bootstrap_text(source, innermost_pid(pid), version)
         page = InjectedPage(text, progress.base, progress.token)
         site = call_site(target, functions["__errno_location"])
         injection = Injection(target, functions, version or 0, page, site, progress, deadline_ns)
@@ -63,7 +63,7 @@ def enter_by_ptrace(
 def call_site(target: Target, errno_location: int) -> CallSite:
     """Return where calls are made from, with the code in place. Raises CannotEnter, OSError."""
     target.refuse_if_changed()
-    site = place_code(target.pid, target.memory, own_pid(target.pid), errno_location)
+    site = place_code(target.pid, target.memory, innermost_pid(target.pid), errno_location)
     if site is None:
         if main_thread_state(target.pid) in ENDED:
             raise ProcessGone

@@ -1,7 +1,8 @@
         .intel_syntax noprefix
         .text
 
-# What runs inside the target. The data page follows the code page; its layout is that of injected_page.py.
+# The code page that is mapped into the target. The data pages follow it; injected_page.py has the
+# same layout.
         .set    CLAIMED, 16
         .set    PENDING, 20
         .set    LEAVING, 24
@@ -30,8 +31,9 @@
         .set    PAGE, 4096
         .set    TEXT, 512
 
-# int arrive(data, how): called on the stopped thread. Everything in one call, since each call costs two turns of the
-# scheduler. how: 1 queue the pending call, 0 only make ready. Returns 0 done, 1 no memory, 2 no Python, 3 queue full.
+# int arrive(data, how): called on the stopped thread. It does everything in one call, because each
+# call costs two turns of the scheduler. how: 1 queue the pending call, 0 only prepare. Returns
+# 0 done, 1 no memory, 2 no Python, 3 queue full.
 arrive:
         push    rbx
         push    r13
@@ -68,9 +70,9 @@ arrived:
         pop     rbx
         ret
 
-# int start(data): called on the idle thread, after arrive: starts the native thread. Claimed in the same moment, so that a
-# tracer that is killed here leaves one thread or none. pthread_create returns to our caller, not to this page, which the
-# new thread may have given back by then.
+# int start(data): called on the idle thread after `arrive`; starts the native thread. It first sets
+# CLAIMED, so that a tracer that is killed here leaves one thread or none. pthread_create returns to
+# our caller, not to this page: the new thread may have unmapped it by then.
 start:
         mov     dword ptr [rdi + CLAIMED], 1
         mov     rcx, rdi
@@ -90,7 +92,7 @@ pending:
         mov     dword ptr [rdi + CLAIMED], 1
         push    rbx
         mov     rbx, rdi
-# The thread inherits a full mask: it must never, not for a moment, take a signal that would have woken the main thread.
+# The thread inherits a full mask, so that it never takes a signal that would wake the main thread.
         xor     edi, edi
         lea     rsi, [rbx + SIGNAL_MASK]
         lea     rdx, [rbx + MASK_BEFORE]
@@ -109,7 +111,7 @@ pending:
 nothing_to_do:
         xor     eax, eax
         ret
-# The thread has left for good; munmap returns 0 to our caller, which is what a pending call must return.
+# The thread has ended. munmap returns 0 to our caller, which is what a pending call must return.
 free_all:
         mov     rsi, [rdi + LENGTH]
         mov     rax, [rdi + MUNMAP]
@@ -158,7 +160,7 @@ drop_namespace:
         jmp     leave_now
 forget_error:
         call    [rbx + ERR_CLEAR]
-# Still with the GIL, so the pending call cannot run at this moment: whoever of the two comes last frees the memory.
+# With the GIL held, the pending call cannot run now. The later of the two unmaps the memory.
 leave_now:
         mov     edi, r12d
         cmp     dword ptr [rbx + PENDING], 0

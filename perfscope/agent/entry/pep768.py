@@ -19,7 +19,7 @@ from perfscope.agent.entry.debugger_fields import (
 from perfscope.agent.entry.idle import IdleWatch
 from perfscope.agent.entry.injected_page import FAULTS
 from perfscope.agent.entry.process_identity import Target
-from perfscope.agent.entry.refusals import own_pid
+from perfscope.agent.entry.refusals import innermost_pid
 from perfscope.agent.entry.symbols import symbol_range
 from perfscope.agent.leftovers import folder_name
 from perfscope.agent.target_user import files
@@ -143,7 +143,7 @@ def enter_by_debugger_fields(target: Target, source: str, version: int, deadline
     watch = IdleWatch(pid)
     if watch.settle() is not None:
         return False  # a waiting thread would not look at the script
-    text = stub.bootstrap_text(source, own_pid(pid), version)
+    text = stub.bootstrap_text(source, innermost_pid(pid), version)
     try:
         with target_user(pid) as user:
             target.refuse_if_changed()

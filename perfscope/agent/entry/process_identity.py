@@ -46,7 +46,7 @@ class Target:
         return status
 
 
-def identity_of(pid: int) -> ProcessIdentity:
+def read_identity(pid: int) -> ProcessIdentity:
     """Return the identity of process `pid` now. Raises OSError if it has exited."""
     return identity_by(pid, proc.read_status(pid))
 

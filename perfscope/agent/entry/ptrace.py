@@ -91,7 +91,7 @@ def seize(tid: int) -> None:
     request(SEIZE, tid)
 
 
-def interrupt(tid: int) -> None:
+def interrupt_thread(tid: int) -> None:
     """Stop the thread soon."""
     request(INTERRUPT, tid)
 

@@ -52,13 +52,13 @@ def main_thread_state(pid: int) -> str:
         return ""
 
 
-def own_pid(pid: int) -> int:
+def innermost_pid(pid: int) -> int:
     """Return the pid as the process itself sees it, in the innermost pid namespace."""
     pids = status_of(pid).get("NSpid", str(pid)).split()
     return int(pids[-1])
 
 
-def check(pid: int) -> None:
+def check_entry(pid: int) -> None:
     """Raise CannotEnter, with the reason and what to do, if `pid` cannot be entered.
 
     It does not stop the process.

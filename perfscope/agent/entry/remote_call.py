@@ -69,7 +69,7 @@ class CallSite:
     errno_location: int
 
 
-def place_code(pid: int, memory: int, own_pid: int, errno_location: int) -> CallSite | None:
+def place_code(pid: int, memory: int, innermost_pid: int, errno_location: int) -> CallSite | None:
     """Write the code of the calls into the process, unless an earlier entry has.
 
     Returns None if there is no unused space. Raises OSError.
@@ -77,9 +77,9 @@ def place_code(pid: int, memory: int, own_pid: int, errno_location: int) -> Call
     code, begin = restoring_call.CODE, restoring_call.ENTRY
     for address, content in unused_code.unused_ends(pid, memory, restoring_call.SIZE):
         if content[begin:] == code:
-            return CallSite(address, own_pid, errno_location)
+            return CallSite(address, innermost_pid, errno_location)
         if not any(content) and os.pwrite(memory, code, address + begin) == len(code):
-            return CallSite(address, own_pid, errno_location)
+            return CallSite(address, innermost_pid, errno_location)
     return None
 
 
@@ -206,7 +206,7 @@ class StoppedThread:
             try:
                 self.stop = ptrace.wait(self.tid, NO_LIMIT if late else until_ns)
             except TimeUp:
-                ptrace.interrupt(self.tid)
+                ptrace.interrupt_thread(self.tid)
                 late = True
                 continue
             now = ptrace.registers(self.tid)
@@ -220,7 +220,7 @@ class StoppedThread:
                 if now.rip == end:
                     # Registers cannot be set during a stop at a system call. The stop that this
                     # causes follows at once.
-                    ptrace.interrupt(self.tid)
+                    ptrace.interrupt_thread(self.tid)
                     ptrace.resume(self.tid)
                 else:
                     self.resume()
@@ -344,7 +344,7 @@ def stop_thread(tid: int, memory: int, until_ns: int) -> StoppedThread:
     traced until the calling thread ends.
     """
     ptrace.seize(tid)
-    ptrace.interrupt(tid)
+    ptrace.interrupt_thread(tid)
     stop = ptrace.wait(tid, until_ns)
     while stop.event != ptrace.EVENT_STOP:
         # A signal came first. It is delivered as without us, and the requested stop follows.

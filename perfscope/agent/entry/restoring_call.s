@@ -1,11 +1,12 @@
         .intel_syntax noprefix
         .text
 
-# How a function is called on the stopped thread: the thread saves its own state, calls, and restores it, with or without a
-# tracer. It is placed in the unused end of a page of code that is mapped anyway. The words of the head are written by the
-# tracer before each call and read before the function is called, except PID and SIGNAL, which are the same for every call,
-# and TIME_LIMIT, which a system call that is restarted reads.
-# Entered with every register as the program is to have it, except rip and rsp (below the program's red zone).
+# Calls a function on the stopped thread: saves the thread's state, calls, and restores the state,
+# with or without a tracer. It is in the unused end of a code page of the program. The tracer writes
+# the words of the head before each call, and this code reads them before it calls the function,
+# except PID and SIGNAL, which are the same for every call, and TIME_LIMIT, which a restarted system
+# call reads. At the begin every register has the program's value, except rip and rsp (below the
+# program's red zone).
         .set    RED_ZONE, 128
         .set    RAX_SLOT, 128
         .set    RETURN_SLOT, 144
@@ -62,12 +63,12 @@ call_function:
         mov     r8, -1
         xor     r9d, r9d
         call    [rip + function]
-# The tracer searches the stack for this address to know that a call is under way: no copy of it may remain.
+# The tracer searches the stack for this address to find a running call, so no copy may remain.
 after_call:
         mov     qword ptr [rsp - 8], 0
         mov     rbx, rax
         mov     [r12], r13d
-# A signal that the program ignores: it stops the thread for its tracer, and does nothing where there is none.
+# The program ignores this signal. It stops the thread for a tracer, and else does nothing.
         mov     edi, [rip + pid]
         mov     esi, edi
         mov     edx, [rip + signal]
@@ -78,7 +79,7 @@ returned:
         mov     edx, eax
         xrstor64 [rsp]
         mov     rsp, rbp
-# A signal with a handler has come meanwhile: an interrupted wait ends with EINTR, as it would have.
+# If a signal with a handler has arrived, an interrupted wait ends with EINTR, as without us.
         push    0
         mov     rdi, rsp
         mov     esi, 8

@@ -4,7 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from perfscope.agent.entry import check
+from perfscope.agent.entry import check_entry
 from perfscope.agent.host import proc
 from perfscope.agent.job.roles import (
     PLACE_VARIABLES,
@@ -54,7 +54,7 @@ def rss_bytes(pid: int) -> int:
 def entry_refusal(pid: int) -> str | None:
     """Return why a process cannot be entered, None where it can."""
     try:
-        check(pid)
+        check_entry(pid)
     except PerfscopeError as reason:
         return str(reason)
     return None

@@ -1,6 +1,4 @@
-"""NVTX without Nsight: a C library that any process with NVTX loads by itself
-(NVTX_INJECTION64_PATH), and where it lies.
-"""
+"""Recording NVTX without Nsight, by a C library that NVTX loads (NVTX_INJECTION64_PATH)."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +8,6 @@ PATH_VARIABLE = "NVTX_INJECTION64_PATH"
 
 
 def library() -> Path | None:
-    """The built library; None where the package was installed without a compiler."""
+    """Return the built library, None if perfscope was installed without a compiler."""
     found = sorted(Path(str(files(__name__))).glob("injection*.so"))
     return found[0] if found else None

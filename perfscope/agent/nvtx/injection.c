@@ -1,7 +1,8 @@
-/* The functions that NVTX calls in place of its own, once a process has loaded this library by NVTX_INJECTION64_PATH.
+/* The functions that NVTX calls once a process has loaded this library (NVTX_INJECTION64_PATH).
  *
- * A range is one record, written when it ends: until then it waits in its thread's stack (push, pop) or in a table that all
- * threads share (start, end). Ranges that are still open when the process ends are not told.
+ * A range is one record, written when it ends. Until then it is kept on the stack of its thread
+ * (push, pop) or in a table that all threads share (start, end). Ranges that are still open when
+ * the process ends are not recorded.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -13,7 +14,7 @@
 #include "nvtx3.h"
 #include "ring.h"
 
-#define KIND_NVTX 14 /* NVTX of perfscope/traces/events.py */
+#define KIND_NVTX 14 /* NVTX of perfscope/traces/run/events.py */
 enum { BY_PUSH = 0, BY_START = 1, BY_MARK = 2 };
 enum { PAYLOAD_NONE = 0, PAYLOAD_SIGNED = 1, PAYLOAD_UNSIGNED = 2, PAYLOAD_REAL = 3 };
 #define DEEPEST 128
@@ -51,8 +52,8 @@ static open_range open_ranges[OPEN_RANGES];
 static _Atomic uint64_t started;
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static __thread stack *own;
-static __thread int own_is_over;
+static __thread stack *thread_stack;
+static __thread int thread_has_ended;
 
 static int64_t now(void) {
     struct timespec at;
@@ -60,120 +61,142 @@ static int64_t now(void) {
     return (int64_t)at.tv_sec * 1000000000 + at.tv_nsec;
 }
 
-static domain *of(void *handle) { return handle != NULL ? handle : &plain; }
+static domain *domain_of(void *handle) { return handle != NULL ? handle : &plain; }
 
-static void set_payload(event *made, const event_attributes *said) {
+/* Return the code of a registered string; its handle is the code plus 1. */
+static int64_t registered_code(const void *handle) {
+    return handle != NULL ? (int64_t)(intptr_t)handle - 1 : 0;
+}
+
+static void set_payload(event *made, const event_attributes *attributes) {
     made->payload_type = PAYLOAD_SIGNED;
     double real = 0;
-    switch (said->payload_type) {
-        case PAYLOAD_UINT64: made->payload_type = PAYLOAD_UNSIGNED; made->payload = (int64_t)said->payload.u64; return;
-        case PAYLOAD_INT64: made->payload = said->payload.i64; return;
-        case PAYLOAD_UINT32: made->payload = said->payload.u32; return;
-        case PAYLOAD_INT32: made->payload = said->payload.i32; return;
-        case PAYLOAD_DOUBLE: real = said->payload.f64; break;
-        case PAYLOAD_FLOAT: real = (double)said->payload.f32; break;
+    switch (attributes->payload_type) {
+        case PAYLOAD_UINT64:
+            made->payload_type = PAYLOAD_UNSIGNED;
+            made->payload = (int64_t)attributes->payload.u64;
+            return;
+        case PAYLOAD_INT64: made->payload = attributes->payload.i64; return;
+        case PAYLOAD_UINT32: made->payload = attributes->payload.u32; return;
+        case PAYLOAD_INT32: made->payload = attributes->payload.i32; return;
+        case PAYLOAD_DOUBLE: real = attributes->payload.f64; break;
+        case PAYLOAD_FLOAT: real = (double)attributes->payload.f32; break;
         default: made->payload_type = PAYLOAD_NONE; return;
     }
     made->payload_type = PAYLOAD_REAL;
     memcpy(&made->payload, &real, sizeof real);
 }
 
-static void describe(event *made, domain *where, const event_attributes *said) {
+static void describe(event *made, domain *where, const event_attributes *attributes) {
     *made = (event){.domain = where, .category = -1, .category_id = -1, .tid = ring_tid()};
-    if (said == NULL || said->size < sizeof *said) return;
-    if (said->message_type == MESSAGE_REGISTERED)
-        made->name = said->message.registered != NULL ? (int64_t)(intptr_t)said->message.registered - 1 : 0;
-    else if (said->message_type == MESSAGE_ASCII)
-        made->name = ring_code(said->message.ascii);
-    else if (said->message_type == MESSAGE_UNICODE)
-        made->name = ring_code_wide(said->message.unicode);
-    if (said->category != 0) {
-        made->category_id = said->category;
+    if (attributes == NULL || attributes->size < sizeof *attributes) return;
+    if (attributes->message_type == MESSAGE_REGISTERED)
+        made->name = registered_code(attributes->message.registered);
+    else if (attributes->message_type == MESSAGE_ASCII)
+        made->name = ring_code(attributes->message.ascii);
+    else if (attributes->message_type == MESSAGE_UNICODE)
+        made->name = ring_code_wide(attributes->message.unicode);
+    if (attributes->category != 0) {
+        made->category_id = attributes->category;
         int count = atomic_load_explicit(&where->named, memory_order_acquire);
         for (int at = 0; at < count; at++)
-            if (where->categories[at].id == said->category) made->category = where->categories[at].name;
+            if (where->categories[at].id == attributes->category)
+                made->category = where->categories[at].name;
     }
-    set_payload(made, said);
+    set_payload(made, attributes);
 }
 
-static void put(const event *said, int64_t end, int64_t kind, int64_t end_tid) {
-    const int64_t record[WIDTH] = {KIND_NVTX,       said->tid,      said->ts,           end - said->ts,
-                                   said->name,      said->domain->name, said->category, said->category_id,
-                                   said->payload,   said->payload_type, kind,           end_tid};
+static void put(const event *ended, int64_t end, int64_t kind, int64_t end_tid) {
+    const int64_t record[WIDTH] = {
+        KIND_NVTX,
+        ended->tid,
+        ended->ts,
+        end - ended->ts,
+        ended->name,
+        ended->domain->name,
+        ended->category,
+        ended->category_id,
+        ended->payload,
+        ended->payload_type,
+        kind,
+        end_tid,
+    };
     ring_put(record);
 }
 
-/* The thread ends. Destructors of the program's own keys may still call NVTX after this: those ranges are not kept. */
+/* The thread ends. Destructors of the program's keys may still call NVTX after this; those ranges
+ * are not recorded. */
 static void end_stack(void *ended) {
-    own = NULL;
-    own_is_over = 1;
+    thread_stack = NULL;
+    thread_has_ended = 1;
     free(ended);
 }
 
 static void make_key(void) { pthread_key_create(&key, end_stack); }
 
-static stack *own_stack(void) {
-    if (own == NULL && !own_is_over) {
+static stack *get_stack(void) {
+    if (thread_stack == NULL && !thread_has_ended) {
         pthread_once(&once, make_key);
-        own = calloc(1, sizeof *own);
-        if (own != NULL) pthread_setspecific(key, own);
+        thread_stack = calloc(1, sizeof *thread_stack);
+        if (thread_stack != NULL) pthread_setspecific(key, thread_stack);
     }
-    return own;
+    return thread_stack;
 }
 
-static int level(const stack *here, const domain *where) {
+static int level(const stack *current, const domain *where) {
     int count = 0;
-    for (int at = 0; at < here->depth; at++) count += here->events[at].domain == where;
+    for (int at = 0; at < current->depth; at++) count += current->events[at].domain == where;
     return count;
 }
 
-static int push(void *handle, const event_attributes *said) {
+static int push(void *handle, const event_attributes *attributes) {
     if (!ring_on()) return NO_PUSH_POP_TRACKING;
-    stack *here = own_stack();
-    if (here == NULL) return NO_PUSH_POP_TRACKING;
-    if (here->depth == DEEPEST) {
-        here->over++;
+    stack *current = get_stack();
+    if (current == NULL) return NO_PUSH_POP_TRACKING;
+    if (current->depth == DEEPEST) {
+        current->over++;
         ring_drop();
         return NO_PUSH_POP_TRACKING;
     }
-    event *made = &here->events[here->depth];
-    int before = level(here, of(handle));
-    describe(made, of(handle), said);
-    here->depth++;
+    event *made = &current->events[current->depth];
+    int before = level(current, domain_of(handle));
+    describe(made, domain_of(handle), attributes);
+    current->depth++;
     made->ts = now();
     return before;
 }
 
 static int pop(void *handle) {
     int64_t end = now();
-    stack *here = own;
-    if (!ring_on() || here == NULL) return NO_PUSH_POP_TRACKING;
-    if (here->over > 0) {
-        here->over--;
+    stack *current = thread_stack;
+    if (!ring_on() || current == NULL) return NO_PUSH_POP_TRACKING;
+    if (current->over > 0) {
+        current->over--;
         return NO_PUSH_POP_TRACKING;
     }
-    domain *where = of(handle);
-    for (int at = here->depth - 1; at >= 0; at--) {
-        if (here->events[at].domain != where) continue;
-        put(&here->events[at], end, BY_PUSH, -1);
-        here->depth--;
-        memmove(&here->events[at], &here->events[at + 1], (size_t)(here->depth - at) * sizeof(event));
-        return level(here, where);
+    domain *where = domain_of(handle);
+    for (int at = current->depth - 1; at >= 0; at--) {
+        if (current->events[at].domain != where) continue;
+        put(&current->events[at], end, BY_PUSH, -1);
+        current->depth--;
+        size_t above = (size_t)(current->depth - at);
+        memmove(&current->events[at], &current->events[at + 1], above * sizeof(event));
+        return level(current, where);
     }
     return NO_PUSH_POP_TRACKING;
 }
 
-static uint64_t start(void *handle, const event_attributes *said) {
+static uint64_t start(void *handle, const event_attributes *attributes) {
     if (!ring_on()) return 0;
     uint64_t number = atomic_fetch_add(&started, 1) + 1;
     for (uint64_t at = number; at < number + TRIES; at++) {
-        open_range *mine = &open_ranges[at % OPEN_RANGES];
+        open_range *range = &open_ranges[at % OPEN_RANGES];
         uint64_t free_ = 0;
-        if (!atomic_compare_exchange_strong(&mine->id, &free_, 1)) continue;
-        describe(&mine->event, of(handle), said);
-        mine->event.ts = now();
+        if (!atomic_compare_exchange_strong(&range->id, &free_, 1)) continue;
+        describe(&range->event, domain_of(handle), attributes);
+        range->event.ts = now();
         uint64_t id = number * OPEN_RANGES + at % OPEN_RANGES;
-        atomic_store(&mine->id, id);
+        atomic_store(&range->id, id);
         return id;
     }
     ring_drop();
@@ -184,32 +207,40 @@ static void end(void *handle, uint64_t id) {
     (void)handle;
     int64_t ended = now();
     if (id < OPEN_RANGES || !ring_on()) return;
-    open_range *one = &open_ranges[id % OPEN_RANGES];
+    open_range *range = &open_ranges[id % OPEN_RANGES];
     uint64_t open_ = id;
-    if (!atomic_compare_exchange_strong(&one->id, &open_, 1)) return;
-    int64_t here = ring_tid();
-    put(&one->event, ended, BY_START, here == one->event.tid ? -1 : here);
-    atomic_store(&one->id, 0);
+    if (!atomic_compare_exchange_strong(&range->id, &open_, 1)) return;
+    int64_t end_tid = ring_tid();
+    put(&range->event, ended, BY_START, end_tid == range->event.tid ? -1 : end_tid);
+    atomic_store(&range->id, 0);
 }
 
-static void mark(void *handle, const event_attributes *said) {
+static void mark(void *handle, const event_attributes *attributes) {
     if (!ring_on()) return;
     event made;
-    describe(&made, of(handle), said);
+    describe(&made, domain_of(handle), attributes);
     made.ts = now();
     put(&made, made.ts, BY_MARK, -1);
 }
 
 static event_attributes narrow(const char *text) {
-    return (event_attributes){.size = sizeof(event_attributes), .message_type = MESSAGE_ASCII, .message.ascii = text};
+    return (event_attributes){
+        .size = sizeof(event_attributes),
+        .message_type = MESSAGE_ASCII,
+        .message.ascii = text,
+    };
 }
 
 static event_attributes wide(const wchar_t *text) {
-    return (event_attributes){.size = sizeof(event_attributes), .message_type = MESSAGE_UNICODE, .message.unicode = text};
+    return (event_attributes){
+        .size = sizeof(event_attributes),
+        .message_type = MESSAGE_UNICODE,
+        .message.unicode = text,
+    };
 }
 
 static void name_category(void *handle, uint32_t id, int64_t name) {
-    domain *where = of(handle);
+    domain *where = domain_of(handle);
     pthread_mutex_lock(&naming);
     int count = atomic_load(&where->named), at = 0;
     while (at < count && where->categories[at].id != id) at++;
@@ -227,28 +258,58 @@ static void *create_domain(int64_t name) {
     return made;
 }
 
-static void mark_ex(const event_attributes *said) { mark(NULL, said); }
-static void mark_a(const char *text) { event_attributes said = narrow(text); mark(NULL, &said); }
-static void mark_w(const wchar_t *text) { event_attributes said = wide(text); mark(NULL, &said); }
-static uint64_t start_ex(const event_attributes *said) { return start(NULL, said); }
-static uint64_t start_a(const char *text) { event_attributes said = narrow(text); return start(NULL, &said); }
-static uint64_t start_w(const wchar_t *text) { event_attributes said = wide(text); return start(NULL, &said); }
+static void mark_ex(const event_attributes *attributes) { mark(NULL, attributes); }
+static void mark_a(const char *text) {
+    event_attributes attributes = narrow(text);
+    mark(NULL, &attributes);
+}
+static void mark_w(const wchar_t *text) {
+    event_attributes attributes = wide(text);
+    mark(NULL, &attributes);
+}
+static uint64_t start_ex(const event_attributes *attributes) { return start(NULL, attributes); }
+static uint64_t start_a(const char *text) {
+    event_attributes attributes = narrow(text);
+    return start(NULL, &attributes);
+}
+static uint64_t start_w(const wchar_t *text) {
+    event_attributes attributes = wide(text);
+    return start(NULL, &attributes);
+}
 static void end_plain(uint64_t id) { end(NULL, id); }
-static int push_ex(const event_attributes *said) { return push(NULL, said); }
-static int push_a(const char *text) { event_attributes said = narrow(text); return push(NULL, &said); }
-static int push_w(const wchar_t *text) { event_attributes said = wide(text); return push(NULL, &said); }
+static int push_ex(const event_attributes *attributes) { return push(NULL, attributes); }
+static int push_a(const char *text) {
+    event_attributes attributes = narrow(text);
+    return push(NULL, &attributes);
+}
+static int push_w(const wchar_t *text) {
+    event_attributes attributes = wide(text);
+    return push(NULL, &attributes);
+}
 static int pop_plain(void) { return pop(NULL); }
-/* In a forked child ring_on() opens a ring of its own: the codes below must not go into that of the parent. */
+/* In a forked child ring_on() opens a new ring, so that no code goes into the parent's. */
 static int64_t code(const char *text) { return ring_on() ? ring_code(text) : 0; }
 static int64_t code_wide(const wchar_t *text) { return ring_on() ? ring_code_wide(text) : 0; }
 static void *registered(int64_t name) { return (void *)(intptr_t)(name + 1); }
 
 static void category_a(uint32_t id, const char *text) { name_category(NULL, id, code(text)); }
-static void category_w(uint32_t id, const wchar_t *text) { name_category(NULL, id, code_wide(text)); }
-static void domain_category_a(void *handle, uint32_t id, const char *text) { name_category(handle, id, code(text)); }
-static void domain_category_w(void *handle, uint32_t id, const wchar_t *text) { name_category(handle, id, code_wide(text)); }
-static void *register_a(void *handle, const char *text) { (void)handle; return registered(code(text)); }
-static void *register_w(void *handle, const wchar_t *text) { (void)handle; return registered(code_wide(text)); }
+static void category_w(uint32_t id, const wchar_t *text) {
+    name_category(NULL, id, code_wide(text));
+}
+static void domain_category_a(void *handle, uint32_t id, const char *text) {
+    name_category(handle, id, code(text));
+}
+static void domain_category_w(void *handle, uint32_t id, const wchar_t *text) {
+    name_category(handle, id, code_wide(text));
+}
+static void *register_a(void *handle, const char *text) {
+    (void)handle;
+    return registered(code(text));
+}
+static void *register_w(void *handle, const wchar_t *text) {
+    (void)handle;
+    return registered(code_wide(text));
+}
 static void *create_a(const char *text) { return create_domain(code(text)); }
 static void *create_w(const wchar_t *text) { return create_domain(code_wide(text)); }
 
@@ -287,21 +348,25 @@ static void free_naming_in_child(void) { pthread_mutex_init(&naming, NULL); }
 static pthread_once_t forking = PTHREAD_ONCE_INIT;
 static void watch_forks(void) { pthread_atfork(NULL, NULL, free_naming_in_child); }
 
-static int put_in(const callbacks_table *callbacks, int module, const entry *entries, size_t count) {
+/* Set the functions of one module of NVTX; return whether it has the module. */
+static int set_functions(
+    const callbacks_table *callbacks, int module, const entry *entries, size_t count) {
     function **table = NULL;
     unsigned int size = 0;
     if (!callbacks->get_module_function_table(module, &table, &size) || table == NULL) return 0;
     for (size_t at = 0; at < count; at++)
-        if (entries[at].at < size && table[entries[at].at] != NULL) *table[entries[at].at] = entries[at].call;
+        if (entries[at].at < size && table[entries[at].at] != NULL)
+            *table[entries[at].at] = entries[at].call;
     return 1;
 }
 
-/* Each library of a process that was built with NVTX calls it, on its first NVTX call. */
-__attribute__((visibility("default"))) int InitializeInjectionNvtx2(get_export_table get) {
+/* Called by each library that was built with NVTX, at its first NVTX call. */
+__attribute__((visibility("default")))
+int InitializeInjectionNvtx2(get_export_table get) {
     const callbacks_table *callbacks = get != NULL ? get(EXPORT_TABLE_CALLBACKS) : NULL;
     if (callbacks == NULL || callbacks->struct_size < sizeof *callbacks || !ring_open()) return 0;
     pthread_once(&forking, watch_forks);
-    int known = put_in(callbacks, MODULE_CORE, core, sizeof core / sizeof *core);
-    put_in(callbacks, MODULE_CORE2, core2, sizeof core2 / sizeof *core2);
+    int known = set_functions(callbacks, MODULE_CORE, core, sizeof core / sizeof *core);
+    set_functions(callbacks, MODULE_CORE2, core2, sizeof core2 / sizeof *core2);
     return known;
 }

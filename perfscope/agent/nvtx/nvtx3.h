@@ -1,4 +1,5 @@
-/* What a tool needs of NVTX 3, declared after its published interface (nvtx3/nvToolsExt.h, nvtxDetail/nvtxTypes.h). */
+/* The declarations of NVTX 3 that a tool needs, written from its published interface
+ * (nvtx3/nvToolsExt.h, nvtxDetail/nvtxTypes.h). */
 #ifndef PERFSCOPE_NVTX3_H
 #define PERFSCOPE_NVTX3_H
 
@@ -39,7 +40,14 @@ enum {
 };
 
 enum { MESSAGE_ASCII = 1, MESSAGE_UNICODE = 2, MESSAGE_REGISTERED = 3 };
-enum { PAYLOAD_UINT64 = 1, PAYLOAD_INT64, PAYLOAD_DOUBLE, PAYLOAD_UINT32, PAYLOAD_INT32, PAYLOAD_FLOAT };
+enum {
+    PAYLOAD_UINT64 = 1,
+    PAYLOAD_INT64,
+    PAYLOAD_DOUBLE,
+    PAYLOAD_UINT32,
+    PAYLOAD_INT32,
+    PAYLOAD_FLOAT
+};
 
 #define NO_PUSH_POP_TRACKING (-2)
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Patch `backward` and the step of GradScaler."""
     autograd = sys.modules.get("torch.autograd")
     if autograd is None or MODULES["presence"].in_worker():
@@ -31,7 +31,7 @@ def install(probe: "Probe") -> None:
 
 
 def timed_call(
-    probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1
+    probe: "InstalledProbe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1
 ) -> Any:
     """Return `original` with a record of `kind_name` after each call."""
     kind, put = probe.kinds[kind_name], probe.records.append
@@ -48,7 +48,7 @@ def timed_call(
     return probe.wrap(original, begin, end)
 
 
-def timed_engine(probe: "Probe", original: "Callable[..., Any]") -> Any:
+def timed_engine(probe: "InstalledProbe", original: "Callable[..., Any]") -> Any:
     """Return the engine's function with a record after each run that accumulates into `.grad`.
 
     `torch.autograd.grad` does not accumulate.
@@ -75,7 +75,7 @@ class EmptyLoss:
 
 
 def trials(
-    probe: "Probe",
+    probe: "InstalledProbe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per step: a backward."""
     if "torch" not in sys.modules or MODULES["presence"].in_worker():

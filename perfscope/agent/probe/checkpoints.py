@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
@@ -23,7 +23,7 @@ DISTRIBUTED = "torch.distributed.checkpoint.state_dict_saver"
 SAFETENSORS = "safetensors.torch"
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Patch the functions that write checkpoints, now and when they are imported later."""
     if "torch" not in sys.modules:
         return
@@ -35,7 +35,7 @@ def install(probe: "Probe") -> None:
 class CheckpointWrites:
     """Patches the libraries that write checkpoints as the program imports them."""
 
-    def __init__(self, probe: "Probe") -> None:
+    def __init__(self, probe: "InstalledProbe") -> None:
         self.probe = probe
         self.open: dict[int, tuple[int, str | None]] = {}
         self.seen: set[str] = set()
@@ -57,7 +57,7 @@ class CheckpointWrites:
         module = sys.modules[TORCH]
         code = self.probe.register_name(("saver", "torch.save"), "saver", "torch.save")
         if hasattr(module, "_open_zipfile_writer"):
-            self.put(module, "_open_zipfile_writer", self.began, MODULES["guard"].nothing)
+            self.put(module, "_open_zipfile_writer", self.began, MODULES["guard"].do_nothing)
         for writer in (getattr(module, name, None) for name in WRITERS):
             if writer is not None and "__exit__" in vars(writer):
                 self.put(writer, "__exit__", always, lambda *_: self.ended(code))
@@ -78,7 +78,7 @@ class CheckpointWrites:
         self.probe.patches.put(os, "fsync", MODULES["patches"].PicklableWrapper(timed, fsync))
 
     def began(self, args: Any, kwargs: Any) -> None:
-        self.open[get_ident()] = (time.monotonic_ns(), path_of(args[0]) if args else None)
+        self.open[get_ident()] = (time.monotonic_ns(), plain_path(args[0]) if args else None)
 
     def ended(self, code: int) -> None:
         first, target = self.open.pop(get_ident(), (0, None))
@@ -87,7 +87,7 @@ class CheckpointWrites:
 
     def record(self, first: int, target: "str | None", code: int) -> None:
         took, kind = time.monotonic_ns() - first, self.probe.kinds["CHECKPOINT"]
-        size = size_of(target)
+        size = file_size(target)
         row = (kind, get_native_id(), first, took, size, code, -1, -1, -1, -1, -1, -1)
         self.probe.records.append(row)
 
@@ -104,7 +104,7 @@ class CheckpointWrites:
 
         def begin(args: Any, kwargs: Any) -> "tuple[int, str | None]":
             target = args[1] if len(args) > 1 else kwargs.get("f", kwargs.get("filename"))
-            return time.monotonic_ns(), path_of(target)
+            return time.monotonic_ns(), plain_path(target)
 
         def end(begun: "tuple[int, str | None]", args: Any, answer: Any, raised: Any) -> None:
             self.record(*begun, code)
@@ -123,7 +123,7 @@ def always(args: Any, kwargs: Any) -> bool:
     return True
 
 
-def path_of(target: Any) -> "str | None":
+def plain_path(target: Any) -> "str | None":
     """Return the path if `target` is a plain string or a pathlib path, else None.
 
     Other objects are not kept, and none of their code runs.
@@ -133,7 +133,7 @@ def path_of(target: Any) -> "str | None":
     return str(target) if type(target).__module__.startswith("pathlib") else None
 
 
-def size_of(path: "str | None") -> int:
+def file_size(path: "str | None") -> int:
     """Return the size of the file that was just written, -1 if it is unknown."""
     try:
         return -1 if path is None else os.stat(path).st_size

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
     from perfscope.agent.probe.patches import Patch
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
@@ -70,7 +70,7 @@ def no_code_reads(module: str) -> bool:
 class Compilation:
     """Removes traceable patches before Dynamo meets them; `in_use`: the process uses Dynamo."""
 
-    def __init__(self, probe: "Probe") -> None:
+    def __init__(self, probe: "InstalledProbe") -> None:
         self.probe = probe
         self.in_use = compile_was_used()
         self.traceable: list[Any] = []
@@ -153,7 +153,7 @@ class Compilation:
         def begin(args: Any, kwargs: Any) -> None:
             self.remove_traceable()
 
-        return self.probe.wrap(original, begin, MODULES["guard"].nothing)
+        return self.probe.wrap(original, begin, MODULES["guard"].do_nothing)
 
     def listen_to_compilations(self) -> None:
         """Register callbacks with Dynamo, again after `torch._dynamo.reset` has removed them."""

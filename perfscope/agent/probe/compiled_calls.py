@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
@@ -28,7 +28,7 @@ FRAMES_TO_LOOK_UP = 8
 FRAMES_BETWEEN = 4
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Time the calls once anything is compiled."""
     torch = sys.modules.get("torch")
     if torch is None or MODULES["presence"].in_worker():
@@ -41,7 +41,7 @@ def install(probe: "Probe") -> None:
 class CompiledCalls:
     """Records the outermost calls of compiled functions; each of them has a callback of Dynamo."""
 
-    def __init__(self, probe: "Probe", torch: Any) -> None:
+    def __init__(self, probe: "InstalledProbe", torch: Any) -> None:
         self.probe, self.torch = probe, torch
         self.known: dict[int, tuple[int, Callable[[], Any]]] = {}
         # By thread: the calls that are under way, outermost first; None for a nested one.
@@ -56,7 +56,7 @@ class CompiledCalls:
         self.placed = True
         if not hasattr(frames, CHOOSE_CALLBACK) or not hasattr(frames, SET_CALLBACK):
             return
-        nothing = MODULES["guard"].nothing
+        nothing = MODULES["guard"].do_nothing
         for name, begin in (
             (CHOOSE_CALLBACK, self.callback_is_chosen),
             (SET_CALLBACK, self.callback_is_set),

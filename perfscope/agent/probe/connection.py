@@ -40,7 +40,7 @@ class AgentLine:
 
     def add_notes(self, notes: list[dict[str, Any]]) -> None:
         """Queue notes; `agent.delivery.probe_notes` lists their types."""
-        self.add(b"J", encoded(notes))
+        self.add(b"J", encode_notes(notes))
 
     def send_notes(self, notes: list[dict[str, Any]]) -> None:
         """Queue notes and send what can be sent now."""
@@ -81,7 +81,7 @@ class AgentLine:
         """
         if self.pending and self.open:
             return False
-        payload = encoded([{**note, "has_file": file >= 0}])
+        payload = encode_notes([{**note, "has_file": file >= 0}])
         frame = struct.pack("<cI", b"J", len(payload)) + payload
         ancillary = []
         if file >= 0:
@@ -137,6 +137,6 @@ def is_listener(connection: socket.socket, expected: dict[str, int]) -> bool:
     return expected["start"] in (0, start)
 
 
-def encoded(notes: list[dict[str, Any]]) -> bytes:
+def encode_notes(notes: list[dict[str, Any]]) -> bytes:
     """Return notes as JSON; what is not valid Unicode (some paths) becomes question marks."""
     return json.dumps(notes, ensure_ascii=False).encode("utf-8", "replace")

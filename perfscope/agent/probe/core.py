@@ -91,7 +91,7 @@ def fork_flag() -> Any:
     return page
 
 
-class Probe:
+class InstalledProbe:
     """What all parts share: records, names, notes, patches, and what to undo on leaving."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class Probe:
             "wrapper called after leaving", self.remove_leftovers
         )
         # Called when the program exits.
-        self.leave_at_exit: Callable[[], None] = MODULES["guard"].nothing
+        self.leave_at_exit: Callable[[], None] = MODULES["guard"].do_nothing
         self.compilation: Compilation = MODULES["compilation"].Compilation(self)
         self.connection: socket.socket | None = None
         self.own_socket: OwnFile | None = None
@@ -207,7 +207,7 @@ def run_in_worker(config: dict[str, Any], parts: list[ModuleType]) -> None:
         run(config, parts)
 
 
-def drain(probe: Probe, line: "AgentLine") -> None:
+def drain(probe: InstalledProbe, line: "AgentLine") -> None:
     """Queue for sending what the patched functions have recorded."""
     count = len(probe.records)
     rows = probe.records[:count]
@@ -219,13 +219,13 @@ def drain(probe: Probe, line: "AgentLine") -> None:
         line.add(b"R", b"".join(itertools.starmap(RECORD.pack, rows)), len(rows))
 
 
-def cost_ns(config: dict[str, Any], parts: list[ModuleType]) -> float:
+def measure_record_cost(config: dict[str, Any], parts: list[ModuleType]) -> float:
     """Return what one record costs the thread that makes it.
 
     The wrappers of the parts are called around functions that do nothing; the fastest of ten short
     trials counts.
     """
-    separate = Probe(config)  # patches nothing, and its records are not sent
+    separate = InstalledProbe(config)  # patches nothing, and its records are not sent
 
     def fastest(call: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
         def trial() -> int:
@@ -251,13 +251,13 @@ def clock_pair() -> dict[str, int]:
     return {"mono": time.monotonic_ns(), "real": time.time_ns()}
 
 
-def hello_note(probe: Probe) -> dict[str, Any]:
+def hello_note(probe: InstalledProbe) -> dict[str, Any]:
     """Return the first note, which shows the token and what is known about the process."""
     return {
         "note": "hello",
         "token": probe.config["token"],
         "worker": getattr(MODULES["presence"].worker_info(), "id", None),
-        "cost_ns": cost_ns(probe.config, probe.parts),
+        "cost_ns": measure_record_cost(probe.config, probe.parts),
         "torch": MODULES["startup_shutdown"].torch_facts(),
         **clock_pair(),
     }
@@ -288,7 +288,7 @@ def after_counting(due_ns: int, began_ns: int) -> int:
     return int(end if due_ns >= begin else due_ns)
 
 
-def stay(probe: Probe, line: "AgentLine") -> None:
+def stay(probe: InstalledProbe, line: "AgentLine") -> None:
     """Call the ticks and send records, until the agent sends the probe away or is gone."""
     poller = select.poll()
     poller.register(line.connection, select.POLLIN)
@@ -330,7 +330,7 @@ def serve_connection(poller: select.poll, line: "AgentLine", due_ns: int) -> boo
     return bool(events)
 
 
-def say_goodbye(probe: Probe, line: "AgentLine", stuck: list[str]) -> None:
+def say_goodbye(probe: InstalledProbe, line: "AgentLine", stuck: list[str]) -> None:
     """Send the last records and the last note; give up after GOODBYE_S to release the target."""
     time.sleep(LAST_NOTES_S)
     drain(probe, line)
@@ -347,7 +347,7 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     # Signals are for the target's own threads. A fault on this thread is handled as the program
     # asked for.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULTS)
-    probe = Probe(config)
+    probe = InstalledProbe(config)
     probe.guard.own_thread = get_ident()
     probe.parts = parts
     try:
@@ -368,7 +368,7 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     probe.ticks.clear()
 
 
-def install_and_stay(probe: Probe, line: "AgentLine") -> None:
+def install_and_stay(probe: InstalledProbe, line: "AgentLine") -> None:
     """Introduce the probe to the agent, install the parts, and stay."""
     line.send_notes([hello_note(probe)])
     reason = MODULES["presence"].refusal_of_second_probe(probe)

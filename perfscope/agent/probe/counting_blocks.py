@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 CYCLE_NS = 750_000_000
 BLOCK_NS = 250_000_000
@@ -38,7 +38,7 @@ def next_block(now_ns: int, began_ns: int) -> "tuple[int, int]":
         cycle += 1
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Report the blocks from now on."""
     probe.ticks.append(CountingBlocks(probe).tick)
 
@@ -46,7 +46,7 @@ def install(probe: "Probe") -> None:
 class CountingBlocks:
     """Reports each block in which this probe did not wake."""
 
-    def __init__(self, probe: "Probe") -> None:
+    def __init__(self, probe: "InstalledProbe") -> None:
         self.probe = probe
         self.began_ns = self.woke_ns = time.monotonic_ns()
 

@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 OLDEST_WITH_GRAPHS = (12, 4)
 DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -46,7 +46,7 @@ class CudaState:
         self.graphs_unknown = self.built and bool(torch.cuda.is_initialized())
         self.captured = False
 
-    def watch(self, probe: "Probe") -> None:
+    def watch(self, probe: "InstalledProbe") -> None:
         """Count captures of graphs from now on."""
         owner = getattr(sys.modules.get("torch.cuda.graphs"), "CUDAGraph", None)
         if not self.built or owner is None:

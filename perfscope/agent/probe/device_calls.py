@@ -8,14 +8,14 @@ from _thread import get_native_id
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 TO_DEVICE, FROM_DEVICE = 1, 2
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Patch the calls once the program uses a device, which may begin later."""
     torch = sys.modules.get("torch")
     if torch is None or MODULES["presence"].in_worker():
@@ -31,7 +31,7 @@ def install(probe: "Probe") -> None:
     probe.ticks.append(tick)
 
 
-def time_device_calls(probe: "Probe", torch: Any) -> None:
+def time_device_calls(probe: "InstalledProbe", torch: Any) -> None:
     """Patch the synchronizing calls and the copies."""
     timed_call = MODULES["backward"].timed_call
     for owner, name in (
@@ -46,7 +46,7 @@ def time_device_calls(probe: "Probe", torch: Any) -> None:
         probe.compilation.put(torch.Tensor, name, timed_copy(probe, torch, name))
 
 
-def timed_copy(probe: "Probe", torch: Any, name: str) -> Any:
+def timed_copy(probe: "InstalledProbe", torch: Any, name: str) -> Any:
     """Return the method `name` of a tensor with a record of each copy between host and device."""
     kind, put, now = probe.kinds["COPY"], probe.records.append, time.monotonic_ns
     # A subclass of the program could run its own code when its attributes are read.

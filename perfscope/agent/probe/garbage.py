@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
@@ -27,7 +27,7 @@ SHORTEST_NS = 50_000
 LATE_EXCEPTIONS_S = 0.02
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Add the callback and the patched unraisablehook."""
     ctypes = sys.modules.get("ctypes")
     if ctypes is None:
@@ -42,7 +42,7 @@ def install(probe: "Probe") -> None:
     probe.ticks.append(gc_callback.tick)
 
 
-def collection_timer(probe: "Probe") -> "Callable[[str, dict[str, int]], None]":
+def collection_timer(probe: "InstalledProbe") -> "Callable[[str, dict[str, int]], None]":
     """Return a callback for gc.callbacks that records each collection of SHORTEST_NS or more."""
     kind, put, now = probe.kinds["GC"], probe.records.append, time.monotonic_ns
     native_id, live = get_native_id, probe.live
@@ -64,7 +64,7 @@ def collection_timer(probe: "Probe") -> "Callable[[str, dict[str, int]], None]":
 
 
 def catching_hook(
-    probe: "Probe",
+    probe: "InstalledProbe",
     original: "Callable[[Any], Any]",
     callback: Any,
     caught: "SimpleQueue[tuple[int, BaseException]]",
@@ -80,7 +80,7 @@ def catching_hook(
         caught.put((get_ident(), unraisable.exc_value or unraisable.exc_type()))
         return None
 
-    MODULES["patches"].copy_names(unraisablehook, original)
+    MODULES["patches"].copy_function_names(unraisablehook, original)
     return unraisablehook
 
 

@@ -17,7 +17,7 @@ OWN_FILE = "<perfscope "
 MOST_NESTED_CALLABLES = 8
 
 
-def nothing(*_: Any) -> None:
+def do_nothing(*_: Any) -> None:
     """Do nothing, in the place of a function that has failed or is not needed."""
 
 
@@ -46,7 +46,7 @@ class Guard:
                 except Exception as raised:
                     if get_ident() != self.own_thread and from_the_program(raised):
                         raise
-                    called[:] = [nothing] * len(called)
+                    called[:] = [do_nothing] * len(called)
                     self.report(name, raised)
                     return None
 

@@ -17,7 +17,7 @@ from _thread import allocate_lock, start_new_thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
@@ -60,7 +60,7 @@ FAILED = "the window failed unexpectedly"
 NO_TRACE = "torch's profiler returned no trace"
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Prepare for windows, and watch what they depend on."""
     torch = sys.modules.get("torch")
     if torch is None or MODULES["presence"].in_worker():
@@ -75,7 +75,7 @@ def install(probe: "Probe") -> None:
     probe.ticks.append(recorder.tick)
 
 
-def remove_in_child(recorder: "WindowRecorder") -> None:
+def remove_window_in_child(recorder: "WindowRecorder") -> None:
     """Remove the copy of a window's callbacks from a forked child; may be called again."""
     if recorder.on and recorder.probe.pid != os.getpid():
         recorder.on = False
@@ -98,7 +98,7 @@ class WindowRecorder:
     starts until it is off.
     """
 
-    def __init__(self, probe: "Probe", torch: Any) -> None:
+    def __init__(self, probe: "InstalledProbe", torch: Any) -> None:
         self.probe = probe
         self.settings: dict[str, Any] = probe.config["window"]
         self.reason_for_none: str | None = None
@@ -413,7 +413,7 @@ class WindowRecorder:
     def leave(self) -> None:
         """End the window, or drop it; in a forked child remove the copy of its callbacks."""
         if self.probe.pid != os.getpid():
-            remove_in_child(self)
+            remove_window_in_child(self)
             return
         self.end_for_program()
         until = time.monotonic() + ENDING_S

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
@@ -45,7 +45,7 @@ def patched_methods() -> "list[tuple[Any, str]]":
     return found
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Patch the loader's methods."""
     passes = Passes(probe)
     probe.ticks.append(passes.forget_ended)
@@ -77,7 +77,7 @@ class Passes:
     Each is known by its iterator, which is not kept alive.
     """
 
-    def __init__(self, probe: "Probe") -> None:
+    def __init__(self, probe: "InstalledProbe") -> None:
         self.probe = probe
         self.known: dict[int, tuple[Any, tuple[int, int, int], Callable[[Any], int]]] = {}
 
@@ -141,7 +141,7 @@ def ready_counter(iterator: Any) -> "Callable[[Any], int]":
     return lambda iterator: iterator._data_queue.qsize()
 
 
-def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
+def timed_next(probe: "InstalledProbe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
     """Return `__next__` of an iterator with a record of each wait for a batch."""
     kind, put, get_pass = probe.kinds["NEXT"], probe.records.append, passes.get
     now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
@@ -166,7 +166,7 @@ def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes)
     return probe.wrap(original, begin, end)
 
 
-def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
+def timed_iter(probe: "InstalledProbe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
     """Return `__iter__` of a loader with a record of each iterator that it makes."""
     kind, put, get_pass = probe.kinds["LOADER_START"], probe.records.append, passes.get
     iterators = getattr(sys.modules["torch.utils.data.dataloader"], "_BaseDataLoaderIter", None)
@@ -191,7 +191,7 @@ def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes)
 class Meters:
     """Run-queue delay, bytes read and major faults of the calling thread's process."""
 
-    def __init__(self, probe: "Probe") -> None:
+    def __init__(self, probe: "InstalledProbe") -> None:
         self.closed = False
         self.schedstats: dict[int, Any] = {}
         self.io = self.open("/proc/self/io")
@@ -246,7 +246,7 @@ def meter_growth(
 
 
 def timed_fetch(
-    probe: "Probe", original: "Callable[..., Any]", passes: "Passes | None" = None
+    probe: "InstalledProbe", original: "Callable[..., Any]", passes: "Passes | None" = None
 ) -> Any:
     """Return `fetch` of a fetcher with a record of each batch that it makes."""
     kind, put, meters = probe.kinds["FETCH"], probe.records.append, Meters(probe)
@@ -276,7 +276,7 @@ def timed_fetch(
 
 
 def with_timed_collate(
-    probe: "Probe", original: "Callable[..., Any]", collate_ns: "dict[int, int]"
+    probe: "InstalledProbe", original: "Callable[..., Any]", collate_ns: "dict[int, int]"
 ) -> "Callable[..., Any]":
     """Return `fetch` of a fetcher, which puts the time of its collate function into `collate_ns`.
 
@@ -316,7 +316,7 @@ def with_timed_collate(
         finally:
             copy_back(copy, fetcher)
 
-    MODULES["patches"].copy_names(fetch, original)
+    MODULES["patches"].copy_function_names(fetch, original)
     return fetch
 
 
@@ -333,7 +333,7 @@ class EmptyLoader:
 
 
 def trials(
-    probe: "Probe",
+    probe: "InstalledProbe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per batch in this process."""
     loader, passes = EmptyLoader(), Passes(probe)

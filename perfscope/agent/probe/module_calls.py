@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
     from perfscope.agent.probe.patches import Patch
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
@@ -27,7 +27,7 @@ FRAMES_TO_LOOK_UP = 80
 WITHIN_MODULES = ("_call_impl", "_wrapped_call_impl", "backward")
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Find and time the top-level modules from now on."""
     torch = sys.modules.get("torch")
     if torch is None or MODULES["presence"].in_worker():
@@ -38,7 +38,9 @@ def install(probe: "Probe") -> None:
 class TopLevelModules:
     """Finds the module classes that are called from outside any other module, and times them."""
 
-    def __init__(self, probe: "Probe", module: Any, grad_enabled: "Callable[[], bool]") -> None:
+    def __init__(
+        self, probe: "InstalledProbe", module: Any, grad_enabled: "Callable[[], bool]"
+    ) -> None:
         self.probe, self.module = probe, module
         self.inside: set[int] = set()
         self.found: set[Any] = set()
@@ -99,7 +101,7 @@ class TopLevelModules:
         original = owner.__call__ if own is None else own
         timed = self.probe.wrap(inherited if own is None else own, self.begin, self.end)
         patches = MODULES["patches"]
-        patches.copy_names(timed, original)
+        patches.copy_function_names(timed, original)
         wrapper = patches.PicklableWrapper(timed, original)
         self.probe.compilation.put(owner, "__call__", wrapper)
 
@@ -170,7 +172,7 @@ class EmptyModule:
 
 
 def trials(
-    probe: "Probe",
+    probe: "InstalledProbe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per step: a top-level call."""
     torch = sys.modules.get("torch")

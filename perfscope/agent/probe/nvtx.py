@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
@@ -28,7 +28,7 @@ LARGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
 DOMAIN_ARGUMENT = 2
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Record NVTX calls, unless the NVTX library of perfscope in the process does so."""
     if probe.config.get("nvtx") == "injected":
         return
@@ -40,7 +40,7 @@ def install(probe: "Probe") -> None:
 class NvtxCalls:
     """The NVTX ranges and marks of one process."""
 
-    def __init__(self, probe: "Probe") -> None:
+    def __init__(self, probe: "InstalledProbe") -> None:
         self.probe = probe
         self.stacks: dict[int, list[tuple[int, ...]]] = {}
         self.started: dict[Any, tuple[int, ...]] = {}

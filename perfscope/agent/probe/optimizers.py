@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
@@ -68,7 +68,7 @@ class HookTable(OrderedDict):  # type: ignore[type-arg]
         return self.real.items()
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Put the hooks in, and remove them while something is compiled."""
     torch = sys.modules.get("torch")
     if torch is None or MODULES["presence"].in_worker():
@@ -82,7 +82,7 @@ def install(probe: "Probe") -> None:
 class OptimizerHooks:
     """The two hooks of one probe, put in and removed as compilation allows."""
 
-    def __init__(self, probe: "Probe") -> None:
+    def __init__(self, probe: "InstalledProbe") -> None:
         self.probe = probe
         self.placed: list[Any] = []
         self.step_is_compiled = False
@@ -122,7 +122,7 @@ class OptimizerHooks:
             self.probe.patches.remove(self.placed.pop())
 
 
-def step_hooks(probe: "Probe") -> "tuple[Callable[..., None], Callable[..., None]]":
+def step_hooks(probe: "InstalledProbe") -> "tuple[Callable[..., None], Callable[..., None]]":
     """Return the functions to call before and after each optimizer step."""
     kind, put, live = probe.kinds["OPTIMIZER"], probe.records.append, probe.live
     now, ident, tids, native_id = time.monotonic_ns, get_ident, probe.tids, get_native_id

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 ABSENT = object()
 
@@ -95,7 +95,7 @@ class PicklableWrapper:
 
     def __init__(self, call: "Callable[..., Any]", original: Any) -> None:
         self.call, self.original = call, original
-        copy_names(self, original)
+        copy_function_names(self, original)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self.call, instance)
@@ -111,7 +111,7 @@ class PicklableWrapper:
 
 
 def wrap(
-    probe: "Probe",
+    probe: "InstalledProbe",
     original: "Callable[..., Any]",
     begin: "Callable[..., Any]",
     end: "Callable[..., None]",
@@ -144,11 +144,11 @@ def wrap(
         finally:
             last(begun, args, answer, raised)
 
-    copy_names(wrapper, original)
+    copy_function_names(wrapper, original)
     return wrapper
 
 
-def copy_names(wrapper: Any, original: Any) -> None:
+def copy_function_names(wrapper: Any, original: Any) -> None:
     """Give `wrapper` the names, the docstring and the signature of `original`.
 
     `__dict__` is not copied: it belongs to the program.

@@ -14,12 +14,12 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 PROBES_ATTRIBUTE = "_perfscope_visits"
 
 
-def remove_in_child() -> None:
+def remove_probe_in_child() -> None:
     """Remove the probe from a forked child.
 
     A copy of this function stays in the process; its only global name is the list `probes`.
@@ -34,20 +34,20 @@ def leave_before_exit() -> None:
         probe.leave_at_exit()
 
 
-def probes_in_process() -> "list[Probe]":
+def probes_in_process() -> "list[InstalledProbe]":
     """Return the list of the probes in this process, at most one; the list itself stays."""
     known = vars(_thread).get(PROBES_ATTRIBUTE)
     if known is None:
         known = []
         setattr(_thread, PROBES_ATTRIBUTE, known)
-        at_fork = FunctionType(remove_in_child.__code__, {"probes": known})
+        at_fork = FunctionType(remove_probe_in_child.__code__, {"probes": known})
         at_exit = FunctionType(leave_before_exit.__code__, {"probes": known})
         os.register_at_fork(after_in_child=at_fork)
         atexit.register(at_exit)
     return known
 
 
-def refusal_of_second_probe(probe: "Probe") -> "str | None":
+def refusal_of_second_probe(probe: "InstalledProbe") -> "str | None":
     """Return why `probe` must not be installed, None if no other probe is.
 
     A probe that a fork brought along unnoticed is removed.

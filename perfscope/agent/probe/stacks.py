@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 DEEPEST = 100
 MOST_STACKS = 4_000
@@ -38,7 +38,7 @@ FULL_CORES_PAUSE_NS = 300_000_000
 CORES_EVERY_NS = 5_000_000_000
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Take samples from now on."""
     if has_gil():  # without it the frames of a running thread can be freed while they are read
         probe.ticks.append(Sampler(probe).tick)
@@ -96,7 +96,7 @@ def run_queue_waits() -> "tuple[int, int]":
 class Sampler:
     """Samples the main thread and, in turn, a share of the other Python threads."""
 
-    def __init__(self, probe: "Probe") -> None:
+    def __init__(self, probe: "InstalledProbe") -> None:
         self.probe = probe
         self.own = get_ident()
         self.main = main_ident()

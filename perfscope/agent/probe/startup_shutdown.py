@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perfscope.agent.probe.core import Probe
+    from perfscope.agent.probe.core import InstalledProbe
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
@@ -34,7 +34,7 @@ def torch_facts() -> "dict[str, Any] | None":
     }
 
 
-def install(probe: "Probe") -> None:
+def install(probe: "InstalledProbe") -> None:
     """Report changes of torch's state, announce that the probe is installed, prepare the exit."""
     if not MODULES["presence"].in_worker():
         watch_torch(probe)
@@ -44,7 +44,7 @@ def install(probe: "Probe") -> None:
     probe.leave_at_exit = probe.guard.guarded("leave at exit", lambda: leave_at_exit(probe))
 
 
-def watch_torch(probe: "Probe") -> None:
+def watch_torch(probe: "InstalledProbe") -> None:
     """Report the state of torch when it changes; in a program that just started, it still does."""
     reported: list[Any] = []
     first = torch_facts()
@@ -71,7 +71,7 @@ def watch_torch(probe: "Probe") -> None:
     probe.optimizer_ended.append(read_threads)
 
 
-def leave_at_exit(probe: "Probe") -> None:
+def leave_at_exit(probe: "InstalledProbe") -> None:
     """Make the probe leave, and wait until it has."""
     if probe.pid != os.getpid() or probe.line is None:
         return  # a forked child that exits as a program of its own

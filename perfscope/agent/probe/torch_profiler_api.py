@@ -49,7 +49,7 @@ TRIM_BELOW_BYTES = 1 << 30
 OLDEST_TORCH = (2, 4)
 
 
-def typed(function: Any, result: Any, *arguments: Any) -> Any:
+def with_types(function: Any, result: Any, *arguments: Any) -> Any:
     """Return a ctypes function with its types set."""
     function.restype, function.argtypes = result, arguments
     return function
@@ -98,10 +98,10 @@ class GilProfilerApi:
         # locks inside them taken.
         with_gil = ctypes.PyDLL(path)
         try:
-            self.remove = typed(getattr(with_gil, REMOVE), None, pointer)
-            self.pop = typed(getattr(with_gil, POP), pointer, pointer, ctypes.c_bool)
+            self.remove = with_types(getattr(with_gil, REMOVE), None, pointer)
+            self.pop = with_types(getattr(with_gil, POP), pointer, pointer, ctypes.c_bool)
             self.state = pointer.in_dll(self.library, STATE)
-            self.api = typed(getattr(self.library, API), pointer)()
+            self.api = with_types(getattr(self.library, API), pointer)()
             self.severity = ctypes.c_int.in_dll(self.library, SEVERITY)
         except (AttributeError, ValueError):
             raise LookupError(
@@ -117,7 +117,7 @@ class GilProfilerApi:
         self.prepare_ns = self.enable_ns = 0
         self.with_device = False
         libc = ctypes.CDLL(None)
-        self.free_memory = typed(libc.free, None, pointer)
+        self.free_memory = with_types(libc.free, None, pointer)
         self.trim = getattr(libc, "malloc_trim", None)
 
     def refuse_platform(self) -> None:
@@ -170,9 +170,9 @@ class GilProfilerApi:
         ctypes, pointer = self.ctypes, self.ctypes.c_void_p
         try:
             table = ctypes.addressof(ctypes.c_char.in_dll(self.library, PROXY_TABLE)) + TABLE_HEAD
-            active = typed(getattr(self.library, PROXY), ctypes.c_bool, pointer)
-            loader = typed(getattr(self.library, LOADER), pointer)
-            stop = typed(getattr(self.library, LOADER_STOP), None, pointer)
+            active = with_types(getattr(self.library, PROXY), ctypes.c_bool, pointer)
+            loader = with_types(getattr(self.library, LOADER), pointer)
+            stop = with_types(getattr(self.library, LOADER_STOP), None, pointer)
         except (AttributeError, ValueError):
             return None, 0, None
         self.configuration = loader
@@ -371,10 +371,10 @@ class ProfilerApi(GilProfilerApi):
         super().__init__(torch)
         library, pointer = self.library, self.ctypes.c_void_p
         try:
-            self.disable = typed(getattr(library, DISABLE), pointer, pointer)
-            self.write = typed(getattr(library, SAVE), None, pointer, pointer)
-            self.destroy = typed(getattr(library, DESTROY), None, pointer)
-            self.main_on = typed(getattr(library, ANY_ON), self.ctypes.c_bool)
+            self.disable = with_types(getattr(library, DISABLE), pointer, pointer)
+            self.write = with_types(getattr(library, SAVE), None, pointer, pointer)
+            self.destroy = with_types(getattr(library, DESTROY), None, pointer)
+            self.main_on = with_types(getattr(library, ANY_ON), self.ctypes.c_bool)
         except (AttributeError, ValueError):
             raise LookupError(
                 f"torch {self.version} can end a window only with the GIL held"

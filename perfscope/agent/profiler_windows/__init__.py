@@ -1,1 +1,1 @@
-"""When a window of torch's profiler is taken, how long it lasts, and where its trace goes."""
+"""Windows of torch's profiler: when they begin, how long they last, where their traces go."""

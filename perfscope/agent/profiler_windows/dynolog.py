@@ -1,11 +1,10 @@
-"""The part of dynolog, the daemon that Kineto knows, that hands a process the order for a trace:
-messages and the socket.
+"""The part of the dynolog daemon that orders a trace from Kineto: its messages and its socket.
 
-A process started with KINETO_USE_DAEMON=1 asks every ten seconds at the abstract datagram socket
-`dynolog` and a zero byte. A message is {uint64 size of the payload; char type[32]; payload}. `req`
-asks for a configuration, with {int32 what; int32 count; int64 job; int32 pids[count]}, and is
-answered by text, empty for nothing to do; `ctxt` registers {int32 device; int32 pid; int64 job} and
-is answered by how many are registered. (Kineto's IPC fabric, as torch 2.13 speaks it.)
+A process started with KINETO_USE_DAEMON=1 sends a message every ten seconds to the abstract
+datagram socket `dynolog` and a zero byte. A message is {uint64 size of the payload; char type[32];
+payload}. `req` asks for a configuration, with {int32 what; int32 count; int64 job; int32
+pids[count]}; the answer is text, empty for nothing to do. `ctxt` registers {int32 device; int32
+pid; int64 job}; the answer is how many are registered. (Kineto's IPC fabric of torch 2.13.)
 """
 
 import errno
@@ -25,19 +24,22 @@ from perfscope.errors import CollectorUnavailable
 NAME = b"\0dynolog\0"
 HEAD = struct.Struct("<Q32s")
 REQUEST = struct.Struct("<iiq")
-EVERYTHING = 3
 BUSY = 1
 LONGEST = 65536
 POLL_S = 0.1
+# Per poll. Any local process may send to the socket; the rest is read at the next poll.
 MOST_MESSAGES = 256
-"""Per poll: any local process may send to the socket, and the rest is read at the next poll."""
+# The process asks every ten seconds.
 PATIENCE_S = 11.0
-"""Every ten seconds it asks."""
+NAME_IS_TAKEN = (
+    "another process (dynolog or another perfscope) listens for Kineto here: get the trace from it"
+    " (`dyno gputrace`), or end it first"
+)
 
 
 @dataclass(frozen=True)
-class Message:
-    """What a process sent; `pid` and `uid` are reported by the kernel, in our namespaces."""
+class KinetoMessage:
+    """A message from a process; the kernel reports `pid` and `uid`, in our namespaces."""
 
     kind: str
     pid: int
@@ -46,52 +48,51 @@ class Message:
     what: int
 
 
-def listen(pid: int) -> socket.socket:
-    """A socket under the daemon's name, where `pid` looks for it. Raises CollectorUnavailable with
-    the reason.
+def listen_as_daemon(pid: int) -> socket.socket:
+    """Return a socket with the daemon's name in the network namespace of `pid`.
+
+    Raises CollectorUnavailable with the reason.
     """
-    home = os.open("/proc/self/ns/net", os.O_RDONLY)
-    there = None
+    agent_network = os.open("/proc/self/ns/net", os.O_RDONLY)
+    target_network = None
     try:
-        there = other_network(pid)
-        if there is not None:
-            set_network(there)
+        target_network = other_network(pid)
+        if target_network is not None:
+            set_network(target_network)
         try:
-            return bound()
+            return daemon_socket()
         finally:
-            if there is not None:
-                set_network(home)
+            if target_network is not None:
+                set_network(agent_network)
     except OSError as error:
+        reason = (
+            f"cannot open a socket for Kineto in the network namespace of pid {pid}:"
+            f" {error.strerror}"
+        )
         if error.errno == errno.EADDRINUSE:
-            said = (
-                "dynolog (or another perfscope) has the name: ask it for the trace (`dyno"
-                " gputrace`), or end it first"
-            )
-            raise CollectorUnavailable(said) from None
-        said = f"no socket for Kineto in the network namespace of pid {pid}: {error.strerror}"
-        raise CollectorUnavailable(said) from None
+            reason = NAME_IS_TAKEN
+        raise CollectorUnavailable(reason) from None
     finally:
-        os.close(home)
-        if there is not None:
-            os.close(there)
+        os.close(agent_network)
+        if target_network is not None:
+            os.close(target_network)
 
 
-def bound() -> socket.socket:
-    here = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def daemon_socket() -> socket.socket:
+    """Return a socket with the daemon's name. Raises OSError."""
+    daemon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        here.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        here.setblocking(False)
-        here.bind(NAME)
+        daemon.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        daemon.setblocking(False)
+        daemon.bind(NAME)
     except OSError:
-        here.close()
+        daemon.close()
         raise
-    return here
+    return daemon
 
 
 def other_network(pid: int) -> int | None:
-    """The network namespace of `pid` where it is not ours; where we may not look, ours is the one
-    to try.
-    """
+    """Return the open network namespace of `pid`, None if it is ours or may not be opened."""
     try:
         if os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat("/proc/self/ns/net").st_ino:
             return None
@@ -100,87 +101,80 @@ def other_network(pid: int) -> int | None:
         return None
 
 
-class Inbox:
-    """Receives on a thread of its own: dropping a descriptor that somebody sent along can sleep as
-    long as the sender chose.
-    """
+class MessageReceiver:
+    """Receives on a thread of its own, because closing a descriptor that came along can block."""
 
-    def __init__(self, here: socket.socket) -> None:
-        self.here = here
-        self.messages: deque[Message] = deque(maxlen=MOST_MESSAGES)
+    def __init__(self, daemon: socket.socket) -> None:
+        self.daemon = daemon
+        self.messages: deque[KinetoMessage] = deque(maxlen=MOST_MESSAGES)
         self.stopped = False
         self.thread = GuardedThread(target=self.receive, name="perfscope-dynolog", daemon=True)
         self.thread.start()
 
-    def take(self) -> list[Message]:
-        """Return what has arrived since the last call. Raises StepFailed when the thread has
-        failed.
-        """
+    def take(self) -> list[KinetoMessage]:
+        """Return what has arrived since the last call. Raises StepFailed if the thread failed."""
         self.thread.raise_failure()
         return [self.messages.popleft() for _ in range(len(self.messages))]
 
     def stop(self) -> None:
-        """Receive no more. The name is free only once the thread has left its wait, which is
-        normally within `POLL_S`.
-        """
+        """Stop receiving; the name is free when the thread has ended, normally within POLL_S."""
         self.stopped = True
         self.thread.join(10 * POLL_S)
 
     def receive(self) -> None:
+        """Receive until `stop` is called."""
         while not self.stopped:
-            if select.select([self.here], [], [], POLL_S)[0]:
-                self.messages.extend(heard(self.here))
+            if select.select([self.daemon], [], [], POLL_S)[0]:
+                self.messages.extend(receive_messages(self.daemon))
 
 
-def heard(here: socket.socket) -> list[Message]:
-    """Return what has arrived: at most `MOST_MESSAGES`, those without a sender to answer left
-    out.
+def receive_messages(daemon: socket.socket) -> list[KinetoMessage]:
+    """Return the messages that have arrived, at most MOST_MESSAGES.
+
+    Those without a sender to answer are left out.
     """
-    found: list[Message] = []
+    found: list[KinetoMessage] = []
     for _ in range(MOST_MESSAGES):
         try:
-            text, rights, _, address = here.recvmsg(LONGEST, socket.CMSG_SPACE(CREDENTIALS.size))
+            size = socket.CMSG_SPACE(CREDENTIALS.size)
+            text, ancillary, _, address = daemon.recvmsg(LONGEST, size)
         except BlockingIOError:
             break
-        message = parsed(text, rights, address)
+        message = parse_message(text, ancillary, address)
         if message is not None:
             found.append(message)
     return found
 
 
-def parsed(
-    text: bytes, rights: list[tuple[int, int, bytes]], address: bytes | None
-) -> Message | None:
-    """Return one message; None when it is not whole, or its sender has no address or no
-    credentials.
-    """
-    sender = [
-        data
-        for level, kind, data in rights
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
-    ]
-    if len(text) < HEAD.size or not sender or not address:
+def parse_message(
+    text: bytes, ancillary: list[tuple[int, int, bytes]], address: bytes | None
+) -> KinetoMessage | None:
+    """Return one message, None if it is incomplete or its sender has no address or credentials."""
+    credentials_kind = (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
+    credentials = [data for level, kind, data in ancillary if (level, kind) == credentials_kind]
+    if len(text) < HEAD.size or not credentials or not address:
         return None
-    _, kind = HEAD.unpack_from(text)
-    pid, uid, _ = CREDENTIALS.unpack(sender[0][: CREDENTIALS.size])
-    whole = len(text) >= HEAD.size + REQUEST.size
-    what = REQUEST.unpack_from(text, HEAD.size)[0] if whole else 0
-    return Message(kind.rstrip(b"\0").decode("ascii", "replace"), pid, uid, address, what)
+    _, padded_kind = HEAD.unpack_from(text)
+    message_kind = padded_kind.rstrip(b"\0").decode("ascii", "replace")
+    pid, uid, _ = CREDENTIALS.unpack(credentials[0][: CREDENTIALS.size])
+    what = 0
+    if len(text) >= HEAD.size + REQUEST.size:
+        what = REQUEST.unpack_from(text, HEAD.size)[0]
+    return KinetoMessage(message_kind, pid, uid, address, what)
 
 
-def answer(here: socket.socket, to: Message, payload: bytes) -> bool:
-    """Send it; False when the process is gone."""
+def send_answer(daemon: socket.socket, message: KinetoMessage, payload: bytes) -> bool:
+    """Answer a message; return False if the process has exited."""
+    head = HEAD.pack(len(payload), message.kind.encode())
     try:
-        here.sendto(HEAD.pack(len(payload), to.kind.encode()) + payload, to.address)
+        daemon.sendto(head + payload, message.address)
     except OSError:
         return False
     return True
 
 
-def order(path: Path, seconds: float, *, stacks: bool) -> bytes:
-    """The text that asks for one trace, from now on, into `path` (Kineto puts `_PID` before its
-    suffix).
-    """
+def trace_order(path: Path, seconds: float, *, stacks: bool) -> bytes:
+    """Return the text that orders one trace from now on; Kineto adds `_PID` to the file name."""
     wanted = {
         "ACTIVITIES_LOG_FILE": path,
         "PROFILE_START_TIME": 0,

@@ -1,42 +1,40 @@
-"""How long a window of torch's profiler in the target lasts, what may be spent on it, and when it
-is taken.
-"""
+"""How long a window of torch's profiler lasts, what it may cost, and when it begins."""
 
 import re
 from dataclasses import dataclass
 
 from perfscope.errors import UsageError
 
+# By how much ending a window can delay a step, per event: the worst was 554 ms for 200,000 events.
 STALL_NS_PER_EVENT = 2_500
-"""What ending a window can hold up a step, by events it holds: at worst 554 ms were seen for
-200,000.
-"""
+# Twice what recording, ending and saving took together, with shapes: 400 MB for 94,000 events.
 MEMORY_PER_EVENT_BYTES = 8_000
-"""Twice what recording, ending and saving took together, with shapes: 400 MB for 94,000 events."""
+# The share of the available memory that a window may need.
 MEMORY_SHARE = 0.5
-"""Of the memory that is left a window may need so much."""
+# If the memory allows fewer events, there is no window: a busy program makes as many in a fraction
+# of a second.
 FEWEST_EVENTS = 5_000
-"""With room for fewer none is taken: that is a fraction of a second of a busy program."""
 DEFAULT_STALL_S = 0.25
 DEFAULT_STEPS = 5
 MOST_STEPS = 1000
 LONGEST_S = 3.0
 LONGEST_ASKED_S = 30.0
 MANY_STEPS = 1_000_000
+# Undisturbed steps before the window; the step times are measured in those.
 STEPS_BEFORE = 10
-"""Undisturbed steps first: times are told from those."""
 SOONEST_S = 2.0
+# Without any step until then, there is nothing that a window could disturb.
 IDLE_S = 5.0
-"""Where no step was seen until then there is nothing that a window could disturb."""
 LATEST_S = 30.0
 
 
 @dataclass(frozen=True)
 class Window:
-    """It ends after `steps` whole steps, after `seconds`, or where more events would stall a step
-    beyond `stall_s`.
+    """The settings of a window.
 
-    `every_s` takes one again and again; `stacks` records Python stacks too.
+    It ends after `steps` whole steps, after `seconds`, or when more events would delay a step by
+    more than `stall_s`. With `every_s` there is another one each time; `stacks` records Python
+    stacks too.
     """
 
     steps: int = DEFAULT_STEPS
@@ -47,11 +45,11 @@ class Window:
 
     @property
     def events(self) -> int:
-        """The most events it may hold where it is ended without the GIL."""
+        """The most events it may record if it is ended without the GIL."""
         return max(int(self.stall_s * 1e9 / STALL_NS_PER_EVENT), 1)
 
     def affordable(self, left_bytes: int | None) -> int:
-        """The most events with so much memory left; 0: too little for any window."""
+        """Return the most events that this much available memory allows, 0 for no window."""
         if left_bytes is None:
             return self.events
         room = int(MEMORY_SHARE * left_bytes) // MEMORY_PER_EVENT_BYTES
@@ -62,7 +60,7 @@ DEFAULT_WINDOW = Window()
 
 
 def window_of(text: str) -> Window:
-    """`steps=5` or `seconds=3`, the defaults for the rest. Raises UsageError."""
+    """Return the window of `steps=5` or `seconds=3`, with defaults otherwise. Raises UsageError."""
     unit, _, value = text.partition("=")
     if unit == "steps" and value.isdecimal() and 0 < int(value) <= MOST_STEPS:
         return Window(int(value), LONGEST_ASKED_S)
@@ -75,19 +73,18 @@ def window_of(text: str) -> Window:
     )
 
 
-def text_of(window: Window) -> str:
-    """Return the text from which `window_of` makes this window."""
+def window_text(window: Window) -> str:
+    """Return the text that `window_of` turns into this window."""
     if window.steps < MANY_STEPS:
         return f"steps={window.steps}"
     return f"seconds={window.seconds:.9f}"
 
 
-def due(here_s: float, steps: int, total_s: float | None) -> bool:
-    """Is it time for the first window? `total_s`: how long the recording lasts at most, None: until
-    it is stopped.
+def first_window_is_due(here_s: float, steps: int, total_s: float | None) -> bool:
+    """Return whether it is time for the first window, after `here_s` with `steps` so far.
 
-    After enough undisturbed steps; where steps are long, in the middle of the recording; in a short
-    one sooner.
+    It is due after enough undisturbed steps, in the middle of the recording if steps are long, and
+    sooner in a short recording. total_s: the length of the recording, None if it is not limited.
     """
     soonest_s = SOONEST_S if total_s is None else min(SOONEST_S, 0.4 * total_s)
     latest_s = LATEST_S if total_s is None else min(LATEST_S, 0.5 * total_s)

@@ -1,4 +1,4 @@
-"""Real targets for the tests of entering: each is a process of its own, ended with its test."""
+"""Target processes for the tests of the entry package; each is ended after its test."""
 
 import os
 import shutil
@@ -13,8 +13,9 @@ from tests.agent.entry.target import Start
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """start(program, *arguments, python=...) runs Python text and returns once it has printed its
-    first line, "ready".
+    """Return start(program, *arguments, python=...), which runs Python text until it is ready.
+
+    The program prints "ready" as its first line.
     """
     started: list[subprocess.Popen[bytes]] = []
 
@@ -40,7 +41,7 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture
 def python_3_14() -> str:
-    """A CPython 3.14 or newer; skips aloud where there is none."""
+    """Return a CPython 3.14 or newer; skip the test if there is none."""
     found = os.environ.get("PERFSCOPE_PYTHON314") or shutil.which("python3.14")
     if not found:
         pytest.skip(

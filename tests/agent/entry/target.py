@@ -1,4 +1,4 @@
-"""Programs to enter, and ways to look at them from outside."""
+"""Programs to enter, and functions that observe them from outside."""
 
 import os
 import re
@@ -20,25 +20,25 @@ SLEEP = f"import time; {READY}; time.sleep(1000)"
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until `condition` holds; fail with `what` when it never does."""
+    """Wait until `condition` holds; fail with `what` if it does not."""
     until = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < until, f"never came: {what}"
+        assert time.monotonic() < until, f"timed out waiting for {what}"
         time.sleep(0.005)
 
 
 def said(path: Path) -> str:
-    """What sources have written to `path` so far."""
+    """Return what sources have written to `path` so far."""
     return path.read_text() if path.exists() else ""
 
 
 def writing(path: Path, what: str = "x") -> str:
-    """A source that adds `what` to `path`."""
+    """Return a source that appends `what` to `path`."""
     return f"with open({str(path)!r}, 'a') as out: out.write({what!r})"
 
 
 def line_of(target: subprocess.Popen[bytes]) -> str:
-    """The next line that the target prints; empty when it has ended."""
+    """Return the next line that the target prints, empty if it has ended."""
     assert target.stdout is not None
     return target.stdout.readline().decode().rstrip()
 
@@ -50,9 +50,7 @@ def feed(target: subprocess.Popen[bytes], content: bytes) -> None:
 
 
 class Footprint:
-    """What a process holds: threads, descriptors, and anonymous executable memory (where the code
-    is laid).
-    """
+    """The threads, descriptors and anonymous executable pages (injected code) of a process."""
 
     def __init__(self, pid: int) -> None:
         self.threads = len(os.listdir(f"/proc/{pid}/task"))

@@ -1,4 +1,4 @@
-"""What the target's own code sees of an entry: nothing."""
+"""The target's own code does not notice an entry."""
 
 import ctypes
 import errno
@@ -44,7 +44,7 @@ def test_what_the_source_raises_is_dropped(
     assert target.stderr.read() == b""
 
 
-def test_a_sleep_lasts_as_long_as_it_was_told(start: Start) -> None:
+def test_a_sleep_lasts_as_long_as_requested(start: Start) -> None:
     target = start(
         f"import time\n{READY}\nt = time.monotonic()\ntime.sleep(2)\nprint(time.monotonic() - t,"
         " flush=True)"
@@ -72,7 +72,7 @@ C_WAITS = {
 
 @pytest.mark.parametrize("wait", C_WAITS)
 def test_a_wait_in_c_is_not_cut_short(start: Start, wait: str) -> None:
-    """C code that knows nothing of EINTR: 0 from a sleep, 1 from what was waited for, errno 0."""
+    """C code that does not handle EINTR: a sleep returns 0, other waits return 1, errno is 0."""
     program = (
         "import ctypes, select\nc = ctypes.CDLL(None,"
         f" use_errno=True)\n{READY}\n{C_WAITS[wait]}\nprint('', flush=True)"
@@ -148,7 +148,7 @@ UNLIMITED_WAITS = {
 
 
 @pytest.mark.parametrize("wait", UNLIMITED_WAITS)
-def test_a_wait_that_a_stop_would_end_goes_on(start: Start, wait: str) -> None:
+def test_a_wait_that_a_stop_would_end_continues(start: Start, wait: str) -> None:
     target = start(f"""
 import ctypes, socket, struct, sys, threading
 c = ctypes.CDLL(None, use_errno=True)
@@ -172,7 +172,7 @@ print(r, ctypes.get_errno(), flush=True)
         assert line_of(target) == "1 0"
 
 
-def test_arithmetic_goes_on_to_the_same_result(start: Start) -> None:
+def test_arithmetic_gives_the_same_result(start: Start) -> None:
     program = f"""
 import math, sys
 def work():
@@ -288,7 +288,7 @@ def test_a_target_that_ends_meanwhile_ends_as_it_would_have(start: Start, life_s
         assert target.wait() == 7
 
 
-def test_no_tracer_stays_behind(start: Start) -> None:
+def test_no_tracer_is_left(start: Start) -> None:
     target = start(BUSY)
     enter(target.pid, "pass")
     assert "TracerPid:\t0" in Path(f"/proc/{target.pid}/status").read_text()

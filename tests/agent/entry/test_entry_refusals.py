@@ -1,4 +1,4 @@
-"""Each reason for a refusal, on a real process that gives it; each line says what to do."""
+"""Each refusal, with a real process that causes it; each line names what to do."""
 
 import ctypes
 import os
@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent.entry import check, enter, ptrace
-from perfscope.agent.entry.process_identity import Target, identity_of
+from perfscope.agent.entry import check_entry, enter, ptrace
+from perfscope.agent.entry.process_identity import Target, read_identity
 from perfscope.agent.entry.refusals import refused_by_kernel
 from perfscope.agent.entry.symbols import path_in_target, python_files
 from perfscope.errors import CannotEnter
@@ -26,9 +26,9 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become ano
 
 
 def reason(pid: int) -> str:
-    """The refusal's line; fails when there is none."""
+    """Return the line of the refusal; fail if there is none."""
     with pytest.raises(CannotEnter) as refusal:
-        check(pid)
+        check_entry(pid)
     line = str(refusal.value)
     assert "\n" not in line
     return line
@@ -40,7 +40,7 @@ def assert_names(line: str, *things: str) -> None:
 
 
 def as_nobody(ask: Callable[[], object]) -> str:
-    """The refusal's line as user nobody hears it."""
+    """Return the line of the refusal for the user nobody."""
 
     def become_and_ask() -> None:
         os.setgroups([])
@@ -52,7 +52,7 @@ def as_nobody(ask: Callable[[], object]) -> str:
 
 
 def in_child(ask: Callable[[], object]) -> str:
-    """The refusal's line as a child process of ours hears it."""
+    """Return the line of the refusal in a child process."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -69,8 +69,8 @@ def in_child(ask: Callable[[], object]) -> str:
 
 
 def test_a_python_process_is_not_refused(start: Start) -> None:
-    check(start(BUSY).pid)
-    check(start(SLEEP).pid)
+    check_entry(start(BUSY).pid)
+    check_entry(start(SLEEP).pid)
 
 
 def test_no_such_pid() -> None:
@@ -94,7 +94,7 @@ int main(void) {
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
-def test_a_child_that_has_its_parents_memory(tmp_path: Path) -> None:
+def test_a_child_that_shares_its_parents_memory(tmp_path: Path) -> None:
     (tmp_path / "vfork.c").write_text(VFORK)
     subprocess.run(["cc", "-w", "vfork.c", "-o", "vfork"], cwd=tmp_path, check=True)
     parent = subprocess.Popen([tmp_path / "vfork"], stdout=subprocess.PIPE, start_new_session=True)
@@ -116,7 +116,7 @@ def test_a_zombie() -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., int]]:
-    """run(program, ...) starts a program that waits; its pid, once it waits."""
+    """Return run(program, ...), which starts a program and returns its pid once it waits."""
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(*command: str | Path, **options: Any) -> int:
@@ -176,13 +176,13 @@ def test_traced_by_another(start: Start) -> None:
         lambda: "TracerPid:\t0" in Path(f"/proc/{target.pid}/status").read_text(),
         "the tracer's end",
     )
-    check(target.pid)
+    check_entry(target.pid)
 
 
 @as_root
 def test_another_users_process(start: Start) -> None:
     target = start(BUSY)
-    line = as_nobody(lambda: check(target.pid))
+    line = as_nobody(lambda: check_entry(target.pid))
     assert_names(line, f"pid {target.pid} ", "user root", "sudo")
 
 
@@ -190,7 +190,7 @@ def test_another_users_process(start: Start) -> None:
 def test_a_process_that_made_itself_undumpable(start: Start) -> None:
     program = f"import ctypes, os; os.setuid({NOBODY}); ctypes.CDLL(None).prctl(4, 0)\n{BUSY}"
     target = start(program)
-    line = as_nobody(lambda: check(target.pid))
+    line = as_nobody(lambda: check_entry(target.pid))
     assert str(target.pid) in line
     assert any(fix in line for fix in ("with sudo", "--cap-add SYS_PTRACE"))
 
@@ -205,13 +205,11 @@ def test_a_setuid_program(run: Callable[..., int], tmp_path: Path) -> None:
     pid = run(program, "1000", user=NOBODY)
     if f"Uid:\t{NOBODY}\t0" not in Path(f"/proc/{pid}/status").read_text():
         pytest.skip("the temporary folder is mounted nosuid")
-    assert_names(as_nobody(lambda: check(pid)), f"pid {pid} ", "setuid", "sudo")
+    assert_names(as_nobody(lambda: check_entry(pid)), f"pid {pid} ", "setuid", "sudo")
 
 
 def test_the_container_hint_names_both_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The words only: whether this is a container is decided by the environment variable that
-    Kubernetes sets.
-    """
+    """The test sets the environment variable of Kubernetes by which a container is detected."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     line = (
         as_nobody(lambda: (_ for _ in ()).throw(refused_by_kernel(1)))
@@ -223,7 +221,7 @@ def test_the_container_hint_names_both_fixes(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_ptrace_forbidden_by_a_seccomp_filter(start: Start) -> None:
-    """The filter of a strict container, set for real in a child of ours: ptrace answers EPERM."""
+    """A child sets the filter of a strict container on itself: ptrace returns EPERM."""
     target = start(BUSY)
 
     def ask() -> None:
@@ -243,14 +241,14 @@ def test_ptrace_forbidden_by_a_seccomp_filter(start: Start) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
         assert libc.prctl(22, 2, header) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-        check(target.pid)
+        check_entry(target.pid)
 
     line = in_child(ask)
     assert_names(line, "seccomp", "`--cap-add SYS_PTRACE`")
 
 
 def elf_32() -> bytes:
-    """A whole 32-bit program: pause() for ever."""
+    """Return a 32-bit program that only calls pause()."""
     code = bytes.fromhex("b81d000000cd80ebf7")  # mov eax, 29; int 0x80; jmp back
     base, size = 0x08048000, 84 + len(code)
     header = struct.pack(
@@ -290,14 +288,14 @@ def test_a_32_bit_process(run: Callable[..., int], tmp_path: Path) -> None:
 
 
 def test_a_python_without_symbols(run: Callable[..., int], tmp_path: Path) -> None:
-    """A program that is called python3.11 and has none of its symbols."""
+    """A program with the name python3.11 and none of its symbols."""
     program = tmp_path / "python3.11"
     shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
     pid = run(program, "1000")
     assert_names(reason(pid), f"pid {pid} ", "symbols", "`perfscope run`")
 
 
-def test_gone_in_the_middle(start: Start) -> None:
+def test_a_target_that_exits_during_the_entry(start: Start) -> None:
     for delay_s in (0.0, 0.002, 0.01):
         target = start(SLEEP)
         # Not Popen.kill: it waits, and would take the tracer's news away.
@@ -313,7 +311,7 @@ def test_gone_in_the_middle(start: Start) -> None:
 def test_a_process_that_ends_is_gone_not_changed(start: Start) -> None:
     target = start(SLEEP)
     memory = os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
-    entered = Target(target.pid, memory, identity_of(target.pid))
+    entered = Target(target.pid, memory, read_identity(target.pid))
     target.kill()
     os.waitid(
         os.P_PID, target.pid, os.WEXITED | os.WNOWAIT

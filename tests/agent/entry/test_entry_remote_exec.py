@@ -13,7 +13,7 @@ import pytest
 from perfscope.agent.entry import enter, symbol_range
 from perfscope.agent.entry.debugger_fields import NoDebuggerFields, find_debugger_fields
 from perfscope.agent.entry.pep768 import enter_by_debugger_fields
-from perfscope.agent.entry.process_identity import Target, identity_of
+from perfscope.agent.entry.process_identity import Target, read_identity
 from perfscope.agent.entry.refusals import known_version
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import (
@@ -124,12 +124,12 @@ def test_a_target_that_ends_before_it_looks_leaves_no_folder(
     assert left_behind() == folders
 
 
-def test_a_request_that_is_not_looked_at_is_taken_back(
+def test_a_request_that_is_not_read_is_withdrawn(
     start: Start, tmp_path: Path, python_3_14: str
 ) -> None:
     target, folders = start(NATIVE, python=python_3_14), left_behind()
     version, memory = known_version(target.pid), os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
-    entered = Target(target.pid, memory, identity_of(target.pid))
+    entered = Target(target.pid, memory, read_identity(target.pid))
     assert not enter_by_debugger_fields(
         entered, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9
     )
@@ -139,7 +139,7 @@ def test_a_request_that_is_not_looked_at_is_taken_back(
     eventually(lambda: said(tmp_path / "out") == "x", "the source, once")
 
 
-def test_a_script_of_another_debugger_is_left_alone(start: Start, python_3_14: str) -> None:
+def test_a_script_of_another_debugger_is_kept(start: Start, python_3_14: str) -> None:
     target = start(NATIVE, python=python_3_14)
     runtime = symbol_range(target.pid, "_PyRuntime")
     assert runtime is not None
@@ -166,8 +166,8 @@ def test_a_script_of_another_debugger_is_left_alone(start: Start, python_3_14: s
         (b"", 0x03630000),
     ],
 )
-def test_a_table_that_is_made_up_is_not_believed(table: bytes, version: int) -> None:
-    """Our own memory stands in for a target that lies about where things are."""
+def test_a_forged_table_is_refused(table: bytes, version: int) -> None:
+    """The memory of this process is used as that of a target with a forged table."""
     held = ctypes.create_string_buffer(table, 2000)
     memory = os.open("/proc/self/mem", os.O_RDWR)
     try:

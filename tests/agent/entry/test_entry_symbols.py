@@ -1,4 +1,4 @@
-"""Addresses found in ELF files are those that the process itself uses."""
+"""Addresses found in ELF files are those that the process uses."""
 
 import ctypes
 import os
@@ -37,7 +37,7 @@ def test_functions_of_the_c_library() -> None:
     assert "no_such_function" not in found
 
 
-def test_a_name_that_it_has_not() -> None:
+def test_an_unknown_name() -> None:
     assert symbol_range(os.getpid(), "Py_NoSuchThing") is None
 
 
@@ -47,7 +47,7 @@ def test_the_version() -> None:
     assert python_version(os.getpid()) == sys.hexversion
 
 
-def test_a_process_that_is_gone() -> None:
+def test_a_process_that_has_exited() -> None:
     gone = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
     with pytest.raises(OSError, match="No such file"):
         symbol_range(gone, "_PyRuntime")

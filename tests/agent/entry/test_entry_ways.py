@@ -1,4 +1,4 @@
-"""Which way an entry goes, and that the source runs once, on a real process of each kind."""
+"""The way of an entry into each kind of process; the source runs once."""
 
 import fcntl
 import os
@@ -53,7 +53,7 @@ IDLE = {
 
 
 def enter_and_see(pid: int, out: Path, times: int) -> list[str]:
-    """Enter again and again, each time after the source has run; the ways."""
+    """Enter several times, each time after the source has run; return the ways."""
     ways = []
     for count in range(1, times + 1):
         ways.append(enter(pid, writing(out)).way)
@@ -89,7 +89,7 @@ def test_an_idle_main_thread_is_entered_directly(start: Start, tmp_path: Path, w
         child.kill()
 
 
-def test_waiting_for_a_lock_beside_a_thread_that_hogs_the_gil(start: Start, tmp_path: Path) -> None:
+def test_waiting_for_a_lock_while_a_thread_holds_the_gil(start: Start, tmp_path: Path) -> None:
     target = start(f"""
 import threading
 def hog():
@@ -106,7 +106,7 @@ lock.acquire()
 
 
 def unread(target: subprocess.Popen[bytes]) -> int:
-    """Bytes that we fed and the target has not read."""
+    """Return how many bytes of its input the target has not read."""
     assert target.stdin is not None
     return int.from_bytes(fcntl.ioctl(target.stdin, termios.FIONREAD, bytes(4)), "little")
 
@@ -138,7 +138,7 @@ def test_a_queued_call_of_a_thread_that_turns_idle_runs_once(start: Start, tmp_p
     assert said(tmp_path / "out") == "x"
 
 
-def test_what_never_came_is_taken_back(start: Start, tmp_path: Path) -> None:
+def test_a_call_that_never_ran_is_withdrawn(start: Start, tmp_path: Path) -> None:
     # One loop in C that holds the GIL; it says "ready" from inside.
     target = start("""
 import itertools, os
@@ -199,7 +199,7 @@ def test_other_versions(start: Start, tmp_path: Path, python: str, program: str)
     assert target.poll() is None
 
 
-def test_source_that_is_no_python_is_refused_here(start: Start) -> None:
+def test_a_source_that_is_not_python_raises_syntax_error(start: Start) -> None:
     target = start(BUSY)
     with pytest.raises(SyntaxError):
         enter(target.pid, "no python, this")

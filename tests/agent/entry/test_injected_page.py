@@ -1,4 +1,4 @@
-"""The machine code is the assembly beside it, and both agree on where things lie."""
+"""The machine code is the assembled source, and Python and assembly agree on the layout."""
 
 import re
 import shutil
@@ -105,7 +105,7 @@ def test_both_sides_agree_on_the_data_page() -> None:
     assert image[injected_page.TEXT_AT :] == b"text\0"
 
 
-def test_state_is_only_believed_with_its_token() -> None:
+def test_a_page_without_the_token_has_no_state() -> None:
     laid = injected_page.InjectedPage(b"")
     image = laid.data_image(dict.fromkeys(injected_page.TABLE_NAMES, 0))
     assert laid.state(image) == injected_page.PageState(
@@ -116,7 +116,7 @@ def test_state_is_only_believed_with_its_token() -> None:
 
 
 @pytest.mark.parametrize("version", [None, 0x030B00A1, 0x02070CF0])
-def test_a_source_for_another_version_travels_as_source(version: int | None) -> None:
+def test_a_source_for_another_version_is_sent_as_source(version: int | None) -> None:
     namespace: dict[str, object] = {}
     stub_text = stub.bootstrap_text(
         "import __main__; __main__.entry_test_mark = 'é' * 3", __import__("os").getpid(), version

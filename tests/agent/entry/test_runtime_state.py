@@ -17,7 +17,7 @@ import pytest
 
 from perfscope.agent.entry import enter, symbol_range
 from perfscope.agent.entry.by_ptrace import enter_by_ptrace
-from perfscope.agent.entry.process_identity import Target, identity_of
+from perfscope.agent.entry.process_identity import Target, read_identity
 from perfscope.agent.entry.runtime_state import SEARCHED_BYTES, RuntimeState, read_runtime_state
 from perfscope.agent.entry.symbols import python_version
 from perfscope.errors import CannotEnter
@@ -86,7 +86,7 @@ def content(at: int, what: bytes) -> bytes:
     ("mutex", "locked"), [(0, False), (1, True), (2, False), (3, True), (4, None)]
 )
 def test_a_mutex(mutex: int, locked: bool | None) -> None:
-    """Of 3.13 and newer, wherever it lies: the place differs between patch releases."""
+    """3.13 and newer; its place differs between patch releases."""
     for at in (2648, 2672):
         state = RuntimeState(-1, content(at, struct.pack("<B3xiii", mutex, 5, 32, 0)), 0x030D00F0)
         assert state.queue_is_locked() is locked
@@ -101,7 +101,7 @@ def test_a_mutex_that_could_be_one_of_two() -> None:
 @pytest.mark.parametrize(("value", "locked"), [(1, False), (0, True), (7, None)])
 @pytest.mark.parametrize("version", [0x030A0DF0, 0x030B07F0, 0x030C01F0])
 def test_a_semaphore(version: int, value: int, locked: bool | None) -> None:
-    """Of 3.12 and older. Our own memory stands in for the process's."""
+    """3.12 and older; the memory of this process is used as the target's."""
     semaphore = ctypes.create_string_buffer(struct.pack("<II", value, 0), 16)
     lock = ctypes.create_string_buffer(struct.pack("<Q", ctypes.addressof(semaphore)), 8)
     if version >> 16 == 0x030C:
@@ -136,7 +136,7 @@ def test_a_python_without_the_gil_is_refused(start: Start, monkeypatch: pytest.M
     try:
         with pytest.raises(CannotEnter, match="free-threaded"):
             enter_by_ptrace(
-                Target(target.pid, memory, identity_of(target.pid)),
+                Target(target.pid, memory, read_identity(target.pid)),
                 "pass",
                 time.monotonic_ns() + 10**10,
             )

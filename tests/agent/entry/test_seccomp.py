@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.entry import check, enter
+from perfscope.agent.entry import check_entry, enter
 from perfscope.agent.entry.seccomp_filter import (
     INSIST,
     REQUIRED,
@@ -46,10 +46,11 @@ if len(sys.argv) > 3:
     os.setuid(int(sys.argv[3]))
     libc.prctl(4, 1)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code)))) == 0
+header = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code))
+assert libc.prctl(22, 2, ctypes.create_string_buffer(header)) == 0
 {READY}
 while True: pass
-"""  # noqa: E501
+"""
 
 
 def filter_of(answer: int, *numbers: int) -> bytes:
@@ -103,13 +104,13 @@ def test_a_filter_that_cannot_be_read(
         os.setgid(NOBODY)
         os.setuid(NOBODY)
         try:
-            check(target.pid)
+            check_entry(target.pid)
         except CannotEnter as refusal:
             os._exit(7 if "--even-with-seccomp" in str(refusal) else 8)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     monkeypatch.setenv(INSIST, "1")
-    check(target.pid)
+    check_entry(target.pid)
 
 
 def test_strict_mode(start: Start) -> None:
@@ -121,10 +122,10 @@ def test_strict_mode(start: Start) -> None:
 
 
 def test_no_filter_is_no_reason(start: Start) -> None:
-    check(start(BUSY).pid)
+    check_entry(start(BUSY).pid)
 
 
-def test_the_strictest_answer_counts() -> None:
+def test_the_strictest_answer_is_used() -> None:
     assert filter_answer([], 9, ()) == ALLOW
     assert (
         filter_answer([filter_of(DENY, 9), filter_of(KILL_PROCESS, 9), filter_of(TRAP, 9)], 9, ())
@@ -134,7 +135,7 @@ def test_the_strictest_answer_counts() -> None:
     assert filter_answer([filter_of(DENY, 9), filter_of(KILL_THREAD, 8)], 9, ()) == DENY
 
 
-def test_every_call_that_entering_needs_is_judged() -> None:
+def test_every_call_that_an_entry_needs_is_checked() -> None:
     for name, (number, _) in REQUIRED.items():
         assert forbidden_call([filter_of(DENY, number)]) == name
     for name, number in USED.items():

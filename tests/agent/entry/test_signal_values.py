@@ -1,4 +1,4 @@
-"""Queued signals that arrive while a thread runs our calls keep what they carry."""
+"""Queued signals that arrive during our calls keep their values."""
 
 import shutil
 import subprocess

@@ -57,7 +57,7 @@ def test_a_second_copy_is_not_the_one_that_is_entered(
     assert target.poll() is None
 
 
-def test_other_versions_beside_it(start: Start, tmp_path: Path) -> None:
+def test_a_second_library_of_another_version(start: Start, tmp_path: Path) -> None:
     others = libraries()
     if not others:
         pytest.skip("no other libpython here")

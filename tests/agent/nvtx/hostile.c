@@ -53,7 +53,7 @@ static void called_late(void *value) {
     static __thread int round;
     nvtxRangePushA("in a destructor");
     nvtxRangePop();
-    if (++round < 3) pthread_setspecific(late, value); /* once more, after the library's own destructor */
+    if (++round < 3) pthread_setspecific(late, value); /* again, after the library's destructor */
 }
 
 static void *thread(void *unused) {
@@ -63,7 +63,7 @@ static void *thread(void *unused) {
     return unused;
 }
 
-/* Calls of a destructor that runs after the library has given up what it kept for the thread. */
+/* Calls of a destructor that runs after the library has freed the stack of the thread. */
 static void late_calls(void) {
     pthread_key_create(&late, called_late);
     for (int at = 0; at < 50; at++) {

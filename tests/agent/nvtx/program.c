@@ -1,4 +1,4 @@
-/* Uses NVTX as a program does: no Python, no CUDA. `program` makes a few ranges, `program N` times N of them. */
+/* Uses NVTX without Python and CUDA. `program` makes a few ranges, `program N` times N of them. */
 #include <nvtx3/nvToolsExt.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-"""NVTX of a process that is attached to, which has found no tool when it started."""
+"""NVTX in a process that started without a tool and is then attached to."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from perfscope.traces.load import load
 from tests.running import attach, end, start, until
 
 
-def test_pythons_calls_are_heard_and_let_go_again(tmp_path: Path) -> None:
+def test_python_calls_are_recorded_and_unpatched(tmp_path: Path) -> None:
     pytest.importorskip("nvtx")
     run = start("annotated.py", tmp_path)
     try:

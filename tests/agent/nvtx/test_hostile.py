@@ -24,15 +24,13 @@ def test_names_that_a_forked_child_registers_are_not_given_to_its_parents_ranges
     assert sorted(found["name"]) == ["first", *["name of the parent"] * 5]
 
 
-def test_null_in_the_place_of_a_text_ends_no_program(program: str, tmp_path: Path) -> None:
+def test_null_texts_do_not_crash_the_program(program: str, tmp_path: Path) -> None:
     found, said = ranges(tmp_path, program, "nulls")
     assert said == "nulls\n"
     assert set(found["name"]) == {"(other names)"} and len(found) == 5
 
 
-def test_calls_after_a_thread_has_given_up_its_stack_write_nowhere(
-    program: str, tmp_path: Path
-) -> None:
+def test_calls_after_the_stack_of_a_thread_was_freed(program: str, tmp_path: Path) -> None:
     found, said = ranges(tmp_path, program, "late")
     assert said == "late\n"
     counts = found["name"].value_counts()

@@ -45,11 +45,11 @@ def ranges(folder: Path, *command: str) -> tuple[pd.DataFrame, str]:
 
 
 def dropped(run: Path) -> int:
-    """How many were too many at once, as this machine was busy with other things."""
+    """Return how many ranges were dropped because this machine was busy."""
     return sum(int(line.split()[0]) for line in load(run).manifest.dropped)
 
 
-def test_what_a_c_program_says_by_every_call(tmp_path: Path) -> None:
+def test_every_nvtx_call_of_a_c_program(tmp_path: Path) -> None:
     need_library()
     found, said = ranges(tmp_path, str(compiled(tmp_path)))
     assert said == "0 0 1 0 1\n1\n"
@@ -95,7 +95,7 @@ def test_the_nvtx_package_without_cuda_and_without_torch(tmp_path: Path) -> None
     assert outer["label"].tolist() == ["loading"] * 3 and outer["payload"].tolist() == [0, 1, 2]
 
 
-def test_what_was_dropped_is_told_in_manifest_and_diagnosis(tmp_path: Path) -> None:
+def test_dropped_ranges_are_in_manifest_and_diagnosis(tmp_path: Path) -> None:
     need_library()
     pytest.importorskip("nvtx")
     deep = (
@@ -112,7 +112,7 @@ def test_what_was_dropped_is_told_in_manifest_and_diagnosis(tmp_path: Path) -> N
     ]
 
 
-def test_another_tools_library_is_left_in_its_place(tmp_path: Path) -> None:
+def test_the_library_of_another_tool_is_kept(tmp_path: Path) -> None:
     program = "import os; print(os.environ['NVTX_INJECTION64_PATH'])"
     command = [*perfscope("run", "--out", tmp_path / "run", "--"), sys.executable, "-c", program]
     theirs = {**os.environ, "NVTX_INJECTION64_PATH": "/their/tool.so"}

@@ -1,1 +1,1 @@
-"""Programs that do odd things beside the probe; the tests above start them."""
+"""Programs that do unusual things while perfscope is attached; tests/safety starts them."""

@@ -1,4 +1,4 @@
-"""Forks in every way there is before, during and after a visit, and says what the children find."""
+"""Forks in every way before, during and after an attach, and prints the state of the children."""
 
 import concurrent.futures
 import ctypes

@@ -21,7 +21,7 @@ CALLS = 30
 
 
 class Raises:
-    """Whatever it is asked, it raises."""
+    """An object whose every method raises."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -72,7 +72,7 @@ class OddSampler:
 
 
 class OddModule(torch.nn.Module):
-    """Whether it trains cannot be read."""
+    """A module whose `training` cannot be read."""
 
     @property
     def training(self) -> bool:
@@ -105,7 +105,7 @@ def batches() -> int:
 
 
 def left_open() -> bool:
-    """Leave many passes early: does what they had open stay?"""
+    """Leave many passes early; return whether what they had open stays."""
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(8):
         next(iter(DataLoader(Six(), batch_size=2, num_workers=1)))

@@ -82,7 +82,7 @@ def visit(name: str) -> Iterator[None]:
 
 
 def left() -> list[str]:
-    """What is not as it was at first."""
+    """Return the targets whose original is not in place."""
     return [
         name
         for (owner, name), original in zip(TARGETS, ORIGINALS, strict=True)
@@ -169,7 +169,7 @@ def hooks_of_theirs() -> dict[str, Any]:
 
 
 def pickled() -> dict[str, Any]:
-    """What a pool of processes, Ray or a notebook pickles."""
+    """Pickle what a pool of processes, Ray or a notebook pickles."""
     functions = (torch.save, torch.autograd.backward, os.fsync, DataLoader, torch.optim.SGD)
     with visit("pickled"):
         time.sleep(3.5)  # by then the root classes are patched

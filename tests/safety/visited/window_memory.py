@@ -65,7 +65,7 @@ def train(out: str) -> None:
 
 @contextmanager
 def ours() -> Iterator[None]:
-    """A session switched on and off as the probe does it."""
+    """A session begun and ended as by the probe."""
     profiler = torch_profiler_api.profiler_api(torch, False)
     profiler.take_functions()
     profiler.start()
