@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import weakref
 from contextlib import suppress
 from multiprocessing import parent_process
@@ -23,6 +22,7 @@ from perfscope.agent.leftovers import folder_name, remove_dead
 from perfscope.agent.profile_agent import Order
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.errors import IMPORT_FAILURES, PerfscopeError
+from perfscope.profiling.marks import mark_step
 
 BEGINS_WITHIN_S = 5.0
 ENDS_WITHIN_S = 60.0
@@ -117,11 +117,9 @@ class Session:
         self.ended = True
 
     def mark_step(self) -> None:
-        """A step ends here."""
-        probe = self.probe
-        if probe is not None and probe.live[0] and self.pid == os.getpid():
-            kind, thread = probe.kinds["STEP"], threading.get_native_id()
-            probe.records.append((kind, thread, time.monotonic_ns(), 0, *(-1,) * 8))
+        """Record that a step of this thread ends now."""
+        if self.probe is not None and self.pid == os.getpid():
+            mark_step()
 
 
 def private_folder() -> Path:

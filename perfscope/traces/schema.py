@@ -130,10 +130,10 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "category",
             "",
             "forward, backward, optimizer, scaler, checkpoint, gc, sync, nvtx, step"
-            " (`scope.step()`: it ends there); of foreign traces: step (marked by the profiler),"
-            " annotation, nvtx, python (a function), overhead (the profiler's own), os and library"
-            " (a call into the system, into cuBLAS or cuDNN), driver (CUDA's own work or wait:"
-            " loading a module, a full command buffer)",
+            " (`perfscope.step()`: it ends there); of foreign traces: step (marked by the"
+            " profiler), annotation, nvtx, python (a function), overhead (the profiler's own),"
+            " os and library (a call into the system, into cuBLAS or cuDNN), driver (CUDA's own"
+            " work or wait: loading a module, a full command buffer)",
         ),
         Column("name", "category", "", "class or function name"),
         Column(
@@ -143,11 +143,16 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "value",
             "int64",
             "",
-            "bytes of a checkpoint, training flag of a forward, collected objects of a GC; -1"
-            " unknown",
+            "bytes of a checkpoint, training flag of a forward, collected objects of a GC,"
+            " samples of a step; -1 unknown",
         ),
         Column("label", "category", "", "NVTX category, `#N` for one without a name; NA for none"),
-        Column("payload", "float64", "", "number that the program gave along (NVTX), NaN for none"),
+        Column(
+            "payload",
+            "float64",
+            "",
+            "number that the program gave (NVTX), tokens of a step; NaN none",
+        ),
     ),
     "copies": (
         PROCESS,

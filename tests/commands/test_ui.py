@@ -23,8 +23,13 @@ Process = subprocess.Popen[str]
 @contextmanager
 def started(*arguments: str | Path, **environment: str) -> Iterator[Process]:
     command = perfscope(*arguments)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env=os.environ | environment, **pipes) as process:
+    with subprocess.Popen(
+        command,
+        text=True,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         try:
             yield process
         finally:

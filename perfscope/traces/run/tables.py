@@ -40,7 +40,14 @@ NAME_VALUE = {
     events.CHECKPOINT: "v1",
 }
 OBJECT_VALUE = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}
-NUMBER_VALUE = {events.FORWARD: "v1", events.CHECKPOINT: "v0", events.GC: "v1", events.SYNC: "v1"}
+NUMBER_VALUE = {
+    events.FORWARD: "v1",
+    events.CHECKPOINT: "v0",
+    events.GC: "v1",
+    events.SYNC: "v1",
+    events.STEP: "v0",
+}
+TOKENS_VALUE = {events.STEP: "v1"}
 NAMES = "probe.names"
 SOURCES = {
     "stacks": "stacks",
@@ -254,6 +261,8 @@ def ranges(
         "value": picked(rows, kind, NUMBER_VALUE),
         **unlabelled(len(rows)),
     }
+    tokens = picked(rows, kind, TOKENS_VALUE)
+    columns["payload"] = tokens.where(tokens >= 0).to_numpy(np.float64)
     said = [nvtx_columns(of_kinds(records, (events.NVTX,)), names), nvtx_columns(*injected)]
     whole = {
         key: np.concatenate([np.asarray(columns[key]), *(one[key] for one in said)])
