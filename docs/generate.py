@@ -1,9 +1,12 @@
-"""Writes the pages that come from the code: `python -m docs.generate`. A test fails when they are
-out of date.
+"""Generator of the pages that come from the code: `python -m docs.generate`.
+
+A test fails when they are out of date.
 """
 
 import inspect
+import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 
@@ -16,94 +19,131 @@ from perfscope.traces.device_counters import COUNTERS
 from perfscope.traces.schema import TABLES
 
 FOLDER = Path(__file__).parent
+COLUMNS = 99
+EXIT_CODES = (
+    "Exit codes: 0 done, whatever the verdict; 1 failed; 2 bad usage or unreadable input; 3 and 4\n"
+    "are reserved. `run` exits with the code of its command. A recording that Ctrl-C ends prints\n"
+    "its report and exits with 0, or with 130 when nothing was printed."
+)
+KINDS_OF_COUNTERS = (
+    "A `total` grows from the time the driver was loaded, a `state` is the value at `ts`, a\n"
+    "`mean` covers the interval that ends at `ts`."
+)
 
 
 def findings() -> str:
-    """Every finding as `perfscope explain` tells it."""
+    """Return the page of all findings, with the text that `perfscope explain` prints."""
     parts = [
-        "# Findings\n\nWhat perfscope looks for. `perfscope explain ID` prints the same text.\n"
+        "# Findings\n\nWhat perfscope checks. `perfscope explain ID` prints the same text.\n",
     ]
     for rule in FINDINGS:
         parts.append(f"## {rule.id}\n\n{sections(rule.documentation)}\n")
     parts.append("## Causes of input-bound\n")
-    parts += [
-        f"- **{cause.CAUSE}**: {' '.join(inspect.cleandoc(cause.__doc__ or '').split())}"
-        for cause in CAUSES
-    ]
+    for cause in CAUSES:
+        item = f"- **{cause.CAUSE}**: {one_line(cause.__doc__)}"
+        parts.append(textwrap.fill(item, COLUMNS, subsequent_indent="  "))
     return "\n".join(parts) + "\n"
 
 
+def actions() -> str:
+    """Return the table of the actions that findings recommend, with their preconditions."""
+    parts = [
+        "# Actions\n",
+        "What the findings recommend. An action is given only where its precondition holds in the"
+        " recording;\nthe texts in a diagnosis carry the numbers of the run.\n",
+        "| id | finding | text | precondition | holds when |",
+        "|---|---|---|---|---|",
+    ]
+    for rule in FINDINGS:
+        parts += [
+            f"| `{advice.id}` | {rule.id} | {advice.text} | `{advice.precondition}`"
+            f" | {advice.holds_when} |"
+            for advice in rule.advice
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def one_line(docstring: str | None) -> str:
+    """Return a docstring as a single line."""
+    return " ".join(inspect.cleandoc(docstring or "").split())
+
+
 def sections(text: str) -> str:
-    """A docstring's headings (a line without indent over an indented text) as bold lines of
-    Markdown.
+    """Return a docstring as Markdown, its headings in bold.
+
+    A heading is a line without indent above an indented text.
     """
+    source = text.splitlines()
     lines = []
-    for line in text.splitlines():
-        indented = line.startswith("    ")
-        heading = line and not indented and not line.rstrip().endswith((".", ","))
+    for line, following in zip(source, [*source[1:], ""], strict=True):
+        heading = line and not line.startswith(" ") and following.startswith("    ")
         lines.append(f"**{line}**\n" if heading else line.strip())
     return "\n".join(lines)
 
 
 def tables() -> str:
-    """Every table of a Trace."""
-    parts = ["# Tables of a Trace\n"]
-    parts.append(
-        "A table is present whole, or absent with a reason. `ts` and `dur` are nanoseconds from the"
-        " job's time zero;"
-    )
-    parts.append("a missing number is -1, a missing float NaN, a missing name NA.\n")
+    """Return the page of all tables of a trace and their columns."""
+    parts = [
+        "# Tables of a trace\n",
+        "A table is complete, or absent with a reason. `ts` and `dur` are nanoseconds from the",
+        "time zero of the job. A missing number is -1, a missing float NaN, a missing name NA.\n",
+    ]
     for name, columns in TABLES.items():
-        parts += [f"## {name}\n", "| column | dtype | unit | what it holds |", "|---|---|---|---|"]
-        parts += [f"| {one.name} | {one.dtype} | {one.unit} | {one.comment} |" for one in columns]
+        parts += [f"## {name}\n", "| column | dtype | unit | content |", "|---|---|---|---|"]
+        for column in columns:
+            parts.append(f"| {column.name} | {column.dtype} | {column.unit} | {column.comment} |")
         parts.append("")
     parts += [
         "## Names of device_counters\n",
-        "| name | unit | kind | what it says |",
+        "| name | unit | kind | meaning |",
         "|---|---|---|---|",
     ]
-    parts += [f"| {one.name} | {one.unit} | {one.kind} | {one.comment} |" for one in COUNTERS]
-    parts.append(
-        "\nA `total` grows from the driver's load on, a `state` is as it stands at `ts`, a `mean`"
-        " is over the interval that ends there.\n"
-    )
+    for counter in COUNTERS:
+        parts.append(f"| {counter.name} | {counter.unit} | {counter.kind} | {counter.comment} |")
+    parts.append(f"\n{KINDS_OF_COUNTERS}\n")
     return "\n".join(parts)
 
 
 def commands() -> str:
-    """Every command and what it is for."""
+    """Return the page of all commands."""
     parts = [
         "# Commands\n",
         "`perfscope COMMAND --help` lists the options.\n",
-        "| command | what it does |",
+        "| command | purpose |",
         "|---|---|",
     ]
-    parts += [f"| `{name_of(one)}` | {' '.join((one.__doc__ or '').split(chr(10) * 2)[0].split())} |" for one in COMMANDS]
-    parts.append(
-        "\nExit codes: 0 done, 1 failed, 2 bad usage or unreadable input, 3 a gate was exceeded."
-    )
+    for command in COMMANDS:
+        parts.append(f"| `{name_of(command)}` | {first_paragraph(command)} |")
+    parts.append(f"\n{EXIT_CODES}")
     return "\n".join(parts) + "\n"
 
 
+def first_paragraph(command: ModuleType) -> str:
+    """Return the first paragraph of a command's help, as a single line."""
+    paragraph = (command.__doc__ or "").split("\n\n")[0]
+    return " ".join(paragraph.split())
+
+
 def schema() -> str:
-    """The JSON Schema of `--json`."""
-    whole = msgspec.json.schema(Diagnosis)
-    for part in whole["$defs"].values():
-        if (
-            "description" in part
-        ):  # a docstring, which Python indents as it stands in the source, until 3.13
-            part["description"] = " ".join(part["description"].split())
-    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
+    """Return the JSON Schema of `--json`."""
+    document = msgspec.json.schema(Diagnosis)
+    for definition in document["$defs"].values():
+        if "description" in definition:
+            # A docstring, indented as in the source by Python versions before 3.13.
+            definition["description"] = " ".join(definition["description"].split())
+    encoded = msgspec.json.encode(document)
+    return msgspec.json.format(encoded, indent=2).decode() + "\n"
 
 
 PAGES = {
     "findings.md": findings,
+    "actions.md": actions,
     "tables.md": tables,
     "commands.md": commands,
     "diagnosis.schema.json": schema,
 }
 
 if __name__ == "__main__":
-    for name, write in PAGES.items():
-        (FOLDER / name).write_text(write(), "utf-8")
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), "utf-8")
         print(f"wrote docs/{name}")

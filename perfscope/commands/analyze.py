@@ -15,6 +15,7 @@ from perfscope.commands.options.ignored_findings import add_ignore, ignored_find
 from perfscope.commands.options.json_output import add_json_output
 from perfscope.commands.options.redaction import add_redact
 from perfscope.ui.answer import AnswerOptions, answer_trace, answered_again, while_shown
+from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ class AnalyzeArguments:
     json: Path | None
     no_cache: bool
     html: Path | None
+    verbose: bool
     dask: str | None
     insecure: bool
     ignore: list[str]
@@ -56,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not keep what is read of a large trace, nor use what was kept",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    add_verbose_option(parser)
     parser.add_argument(
         "--dask",
         metavar="SCHEDULER",
@@ -70,18 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: AnalyzeArguments) -> int:
     ignored = ignored_findings(args.ignore)
-    options = AnswerOptions(args.json, args.html, ignored, args.redact)
+    options = AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
     single_path = args.path[0] if len(args.path) == 1 else None
     cacheable = not args.no_cache and args.dask is None and not ignored and not args.redact
     cached_path = single_path if cacheable else None
-    if (
-        cached_path is not None
-        and not options.files
-        and answered_again(cached_path, as_json=options.prints_json)
-    ):
+    if cached_path is not None and not options.files and answered_again(cached_path, options):
         return 0
     trace = while_shown(trace_reader(args), kept=not args.no_cache)
-    from perfscope.traces.readers.kineto import worth_keeping
+    from perfscope.traces.kineto.trace_file import worth_keeping
 
     worth_caching = cached_path is not None and worth_keeping(cached_path)
     return answer_trace(trace, options, kept_for=cached_path if worth_caching else None)

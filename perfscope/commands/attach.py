@@ -54,6 +54,7 @@ class AttachArguments(DepthArguments, DashboardArguments):
     html: Path | None
     ignore: list[str]
     redact: bool
+    verbose: bool
     ui: bool
     steered: bool
     even_with_seccomp: bool
@@ -171,7 +172,7 @@ def refuse_contradictions(args: AttachArguments) -> None:
 def answer_options(args: AttachArguments) -> AnswerOptions:
     """Return where the diagnosis goes, and what is left out of it."""
     ignored = ignored_findings(args.ignore)
-    return AnswerOptions(args.json, args.html, ignored, args.redact)
+    return AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
 
 
 def start_recorder(pid: int, out: Path, args: AttachArguments, window: "Window") -> "Recorder":
@@ -196,7 +197,7 @@ def plan_of(pid: int, out: Path, args: AttachArguments, window: "Window") -> "Pl
         flush_ns=WATCHED_FLUSH_NS if args.steered else FLUSH_NS,
         window=window,
         job=args.job_id,
-        gently=True,
+        low_priority=True,
     )
 
 
@@ -206,9 +207,9 @@ def run_recorder(recorder: "Recorder", args: AttachArguments, options: AnswerOpt
     folder = recorder.plan.out
     with stopped_by_signals(recorder):
         if args.steered:
-            from perfscope.agent.control_pipe import steer
+            from perfscope.agent.control_pipe import obey_commands
 
-            steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
+            obey_commands(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
         out = record(
             recorder,
             total_s=args.duration or (None if args.follow else args.max_duration),

@@ -45,7 +45,7 @@ def run(args: ExportArguments) -> int:
     from perfscope.traces.load import load
     from perfscope.traces.writers import WRITERS
 
-    writer = next(writer for writer in WRITERS if args.to == writer.NAME)
+    writer = next(writer for writer in WRITERS if args.to == writer.name)
     path = args.output if args.output is not None else default_path(args.path, writer)
     refuse_to_overwrite(path, writer, force=args.force)  # before the trace is read
     trace = load(args.path)

@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: PsArguments) -> int:
-    from perfscope.agent.job.candidates import candidates
+    from perfscope.agent.job.candidates import find_candidates
 
-    found = candidates()
+    found = find_candidates()
     if args.json:
         print(json_text(found))
     elif found:

@@ -28,6 +28,7 @@ from perfscope.ui.answer import (
     write_json,
 )
 from perfscope.ui.terminal.output import print_line
+from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
@@ -44,6 +45,7 @@ class RunArguments(DepthArguments):
     html: Path | None
     ignore: list[str]
     redact: bool
+    verbose: bool
 
 
 ARGUMENTS = RunArguments
@@ -72,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report to FILE")
     add_ignore(parser)
     add_redact(parser)
+    add_verbose_option(parser)
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,9 @@ def default_folder(program: str) -> Path:
     """Return `perfscope-PROGRAM-HHMMSS.perfscope` in the working directory; with the rank where the
     launcher sets one, so that each rank has a folder.
     """
-    from perfscope.agent.job.roles import said_place
+    from perfscope.agent.job.roles import place_from_environment
 
-    rank = said_place(os.environ, "RANK")
+    rank = place_from_environment(os.environ, "RANK")
     suffix = f"-rank{rank}" if rank >= 0 else ""
     return Path(f"perfscope-{Path(program).name}-{time.strftime('%H%M%S')}{suffix}.perfscope")
 
@@ -189,11 +192,11 @@ def record_command(pid: int, plan: RunPlan, probe_entry: ProbeEntry) -> Path:
         plan.duration_s,
         follow=True,
         window=probe_entry.window,
-        door=probe_entry.door,
-        nvtx_door=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
+        probe_socket=probe_entry.door,
+        nvtx_socket=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
         command=tuple(plan.words),
         job=plan.job_id,
-        gently=True,
+        low_priority=True,
     )
     recorder = Recorder(recording)
     try:
@@ -222,7 +225,7 @@ def report_recording(run_folder: Path, options: AnswerOptions) -> None:
 
     trace, diagnosis = load_and_diagnose(run_folder, options)
     if options.json is None:
-        show(diagnosis, trace, sys.stderr)
+        show(diagnosis, trace, sys.stderr, verbose=options.verbose)
     else:
         write_json(diagnosis, options.json)
     if options.html is not None:

@@ -1,4 +1,4 @@
-"""From a run folder to an answer: JSON, terminal view, HTML report."""
+"""The way from a run folder or a trace to an answer: JSON, terminal view, HTML report."""
 
 import sys
 from collections.abc import Callable
@@ -31,6 +31,8 @@ class AnswerOptions:
     """Ids of findings that have no influence on the verdict."""
     redact: bool = False
     """Whether names of the user's own are replaced by hashes."""
+    verbose: bool = False
+    """Whether everything is printed, and not one screen of it."""
 
     @property
     def prints_json(self) -> bool:
@@ -64,7 +66,7 @@ def answer(
     options: AnswerOptions,
     about_to_print: Callable[[], None] = lambda: None,
 ) -> int:
-    """Read the run, then as `answer_trace`. Raises UnreadableRun."""
+    """Read the run, then do what `answer_trace` does. Raises UnreadableRun."""
     from perfscope.traces.load import load
 
     return answer_trace(load(folder), options, about_to_print=about_to_print)
@@ -89,12 +91,12 @@ def answer_trace(
     diagnosis = diagnose(trace, ignored=options.ignored)
     error = write_files(trace, diagnosis, options)
     about_to_print()
-    print_answer(diagnosis, trace, as_json=options.prints_json)
+    print_answer(diagnosis, trace, options)
     if kept_for is not None:
-        from perfscope.ui.kept_answer import keep_answer
-        from perfscope.ui.phrases import about
+        from perfscope.ui.answer_cache import keep_answer
+        from perfscope.ui.phrases import describe_subject
 
-        keep_answer(kept_for, about(diagnosis, trace), diagnosis)
+        keep_answer(kept_for, describe_subject(trace), diagnosis)
     if error is not None:
         raise error
     for path in options.files:
@@ -129,49 +131,54 @@ def write_files(
     return error
 
 
-def answered_again(path: Path, *, as_json: bool) -> bool:
-    """Print the cached answer for the trace at `path`; return False when there is no valid one."""
-    from perfscope.ui.kept_answer import recalled_answer
+def answered_again(path: Path, options: AnswerOptions) -> bool:
+    """Print the cached answer for the trace at `path`; return False where there is none."""
+    from perfscope.ui.answer_cache import recalled_answer
 
-    answer = recalled_answer(path)
-    if answer is not None:
-        print_answer(answer.diagnosis, None, as_json=as_json, who=answer.who)
-    return answer is not None
+    cached = recalled_answer(path)
+    if cached is None:
+        return False
+    print_answer(cached.diagnosis, None, options, subject=cached.subject)
+    return True
 
 
 def print_answer(
-    diagnosis: "Diagnosis", trace: "Trace | None", *, as_json: bool, who: list[str] | None = None
+    diagnosis: "Diagnosis",
+    trace: "Trace | None",
+    options: AnswerOptions,
+    *,
+    subject: list[str] | None = None,
 ) -> None:
-    """Print the diagnosis on stdout."""
-    if as_json:
+    """Print the diagnosis on stdout, as JSON or for people."""
+    if options.prints_json:
         print_json(diagnosis)
     else:
         from perfscope.ui.terminal.diagnosis_view import show
 
-        show(diagnosis, trace, sys.stdout, who=who)
+        show(diagnosis, trace, sys.stdout, verbose=options.verbose, subject=subject)
 
 
 def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
-    """What `read` reads; on stderr how far it is. `kept`: a large trace is kept for the next time,
-    or was.
-    """
+    """Return what `read` reads, with its progress on stderr; `kept` lets it use the cache."""
     from perfscope.traces.reading_options import reading
     from perfscope.ui.terminal.reading_bar import reading_bar
 
     with (
-        reading_bar(sys.stderr) as heard,
-        reading(heard, kept=kept),
-        ThreadPoolExecutor(1) as beside,
+        reading_bar(sys.stderr) as bar,
+        reading(bar, use_cache=kept),
+        ThreadPoolExecutor(1) as reader,
     ):
-        trace = beside.submit(read)
-        import perfscope.analyzer.diagnose  # noqa: F401  it takes its time to import: meanwhile the trace is read
+        future = reader.submit(read)
+        # Importing it takes long enough to be worth doing while the trace is read.
+        import perfscope.analyzer.diagnose  # noqa: F401
 
-        return trace.result()
+        return future.result()
 
 
 def write_report_of_run(folder: Path, options: AnswerOptions) -> int:
-    """Write the report of a run folder, and the JSON where wanted; return the exit code. Raises
-    UnreadableRun, and PerfscopeError when a file cannot be written.
+    """Write the report of a run folder, and the JSON if wanted; return the exit code.
+
+    Raises UnreadableRun, and PerfscopeError when a file cannot be written.
     """
     trace, diagnosis = load_and_diagnose(folder, options)
     error = write_files(trace, diagnosis, options)
@@ -194,11 +201,12 @@ def load_and_diagnose(folder: Path, options: AnswerOptions) -> "tuple[Trace, Dia
 
 
 def print_json(diagnosis: "Diagnosis") -> None:
+    """Print the diagnosis as JSON on stdout."""
     print(encoded(diagnosis))
 
 
 def encoded(diagnosis: "Diagnosis") -> str:
-    """The diagnosis as JSON, for people too."""
+    """Return the diagnosis as indented JSON."""
     return json_text(diagnosis, indent=2)
 
 
@@ -213,7 +221,8 @@ def write_json(diagnosis: "Diagnosis", path: Path) -> None:
 
 
 def save(trace: "Trace", diagnosis: "Diagnosis", path: Path) -> None:
-    from perfscope.ui.report import write_report
+    """Write the HTML report. Raises PerfscopeError where the file cannot be written."""
+    from perfscope.ui.html.report import write_report
 
     try:
         write_report(trace, diagnosis, path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.job.candidates import Candidate, candidates
+from perfscope.agent.job.candidates import Candidate, find_candidates
 from perfscope.commands.attachment.target import only_candidate
 from perfscope.errors import UsageError
 from tests.running import Run, end, perfscope, start
@@ -27,7 +27,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> "object":
 def of(targets: list[Run]) -> list[Candidate]:
     """The candidates on this machine that are targets of this test."""
     pids = [run.pid for run in targets]
-    return [candidate for candidate in candidates() if candidate.pid in pids]
+    return [candidate for candidate in find_candidates() if candidate.pid in pids]
 
 
 def test_the_only_candidate_is_taken(

@@ -1,9 +1,12 @@
-"""The stand-in driver: our own `libnvidia-ml.so.1`, which answers what a scenario says. README.md
-beside this tells how.
+"""A substitute for the NVIDIA driver's library, which answers from a scenario file.
+
+README.md in this folder describes the scenarios.
 """
 
 import os
+import shutil
 import subprocess
+import unittest
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +18,12 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
 @cache
 def built(place: Path, *, old: bool = False) -> Path:
-    """Compile the library into a folder of its own below `place`; that folder."""
+    """Compile the library into a folder below `place` and return the folder.
+
+    Raises SkipTest without a C compiler.
+    """
+    if shutil.which("cc") is None:
+        raise unittest.SkipTest("needs a C compiler (cc) for the substitute driver")
     folder = place / "libraries" / ("old" if old else "new")
     folder.mkdir(parents=True, exist_ok=True)
     command = [

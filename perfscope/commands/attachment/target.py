@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def target_pid(pid: int | None, *, all_ranks: bool, print_list: bool) -> int:
     """Return the process to record. Raises UsageError where several could be meant."""
     if pid is None:
-        from perfscope.agent.job.candidates import candidates
+        from perfscope.agent.job.candidates import find_candidates
 
-        return only_candidate(candidates(), print_list=print_list)
+        return only_candidate(find_candidates(), print_list=print_list)
     return rank_below(pid) if all_ranks else pid
 
 
@@ -47,10 +47,10 @@ def rank_below(pid: int) -> int:
     """Return the rank to start from: `pid`, or where it is what started the job (a shell, a task of
     srun, a container's first process) a rank below it.
     """
-    from perfscope.agent.job.suggest_target import called, ranks_below
+    from perfscope.agent.job.suggest_target import describe, ranks_below
 
     rank = ranks_below(pid)
     if rank is None:
         return pid
-    print_line(f"process {pid} is not Python: attaching to {called(rank)} below it", sys.stderr)
+    print_line(f"process {pid} is not Python: attaching to {describe(rank)} below it", sys.stderr)
     return rank.pid

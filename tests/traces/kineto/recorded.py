@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.sources import ROOT
+from tests.conventions.sources import ROOT
 
 FOLDER = ROOT.parent / "shared" / "traces"
 FILES = sorted((FOLDER / "kineto").glob("*.json.gz"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perfscope.traces.load import load
-from tests.house.sources import ROOT
+from tests.conventions.sources import ROOT
 
 FOLDER = ROOT.parent / "shared/traces/nsys"
 pytestmark = [

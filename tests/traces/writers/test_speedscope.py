@@ -13,7 +13,7 @@ import pytest
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import speedscope
-from tests.house.sources import ROOT
+from tests.conventions.sources import ROOT
 from tests.traces.writers.traces import ODD_NAMES, odd_trace
 
 SHARED = ROOT.parent / "shared/traces"
@@ -82,7 +82,7 @@ FORMAT = {
 
 
 def written(trace: Trace, path: Path) -> dict[str, Any]:
-    speedscope.write(trace, path)
+    speedscope.write_speedscope(trace, path)
     found: dict[str, Any] = json.loads(path.read_bytes())
     return found
 
