@@ -28,6 +28,7 @@ from perfscope.commands.options.redaction import add_redact
 from perfscope.errors import UsageError
 from perfscope.ui.answer import AnswerOptions, answer, load_and_diagnose, refuse_missing_folders
 from perfscope.ui.terminal.output import print_line
+from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
@@ -119,6 +120,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report to FILE")
     add_ignore(parser)
     add_redact(parser)
+    add_verbose_option(parser)
     parser.add_argument(
         "--ui",
         action="store_true",

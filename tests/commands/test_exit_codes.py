@@ -69,17 +69,23 @@ def test_run_exits_as_its_command(program: str, code: int, tmp_path: Path) -> No
 
 
 def test_ctrl_c_during_a_recording_prints_the_diagnosis(tmp_path: Path) -> None:
-    with subprocess.Popen(SLEEPS) as target:
-        out = tmp_path / "run"
-        command = perfscope("attach", str(target.pid), "--depth", "observe", "--out", out)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as agent:
-            until((out / "manifest.json").exists)
-            time.sleep(1)
-            agent.send_signal(signal.SIGINT)
-            printed, _ = agent.communicate(timeout=60)
+    target = subprocess.Popen(SLEEPS)
+    out = tmp_path / "run"
+    command = perfscope("attach", str(target.pid), "--depth", "observe", "--out", out)
+    pipes = subprocess.PIPE
+    agent = subprocess.Popen(command, stdout=pipes, stderr=pipes, text=True)
+    try:
+        until((out / "manifest.json").exists)
+        time.sleep(1)
+        agent.send_signal(signal.SIGINT)
+        printed, error = agent.communicate(timeout=60)
         assert target.poll() is None
+    finally:
+        agent.kill()
+        agent.communicate()
         target.kill()
-    assert agent.returncode == 0 and printed
+        target.wait()
+    assert agent.returncode == 0 and printed, error
 
 
 INTERRUPTED = """
