@@ -34,7 +34,7 @@ class CollectorUnavailable(PerfscopeError):
 
 
 class NothingToCollect(CollectorUnavailable):
-    """This host has nothing of the kind: nobody misses it, and nothing is said."""
+    """This host has nothing of the kind; nothing is reported."""
 
 
 IMPORT_FAILURES = (

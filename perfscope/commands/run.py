@@ -95,7 +95,7 @@ def run(args: RunArguments) -> int:
     if not words:
         raise UsageError("no command to run. Give one after `--`: perfscope run -- python train.py")
     ignored = ignored_findings(args.ignore)
-    options = AnswerOptions(args.json, args.html, ignored, args.redact)
+    options = AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
     window = requested_window(args)
     refuse_missing_folders(options)
     out = args.out or default_folder(words[0])

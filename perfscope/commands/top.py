@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--interval", type=float, default=2.0, metavar="S", help="seconds between looks (2)"
     )
     parser.add_argument("--count", type=int, metavar="N", help="end after N looks")
-    parser.add_argument("--json", action="store_true", help="print each look as a line of JSON")
+    parser.add_argument("--json", action="store_true", help="print each refresh as a line of JSON")
 
 
 def run(args: TopArguments) -> int:
