@@ -31,7 +31,7 @@ PREFIX = "perfscope-profile-"
 
 
 class Session:
-    """A recording from `start` to `stop`. Neither raises: what went wrong stands in `trouble`, and
+    """A recording from `start` to `stop`. Neither raises: what went wrong is in `trouble`, and
     the program goes on.
     """
 
@@ -74,7 +74,7 @@ class Session:
         self.door.listening.close()
 
     def begin(self) -> None:
-        """Put the probe in, here; it calls the agent by itself, and waits for it."""
+        """Start the probe in this process; it connects to the agent."""
         window = self.window if self.depth == "kernels" else None
         inside.begin(self.door, window, self.came, self.left)
         self.begun.wait(BEGINS_WITHIN_S)
@@ -108,12 +108,12 @@ class Session:
         if self.hook in sys.meta_path:
             sys.meta_path.remove(self.hook)
         try:
-            said, _ = self.agent.communicate(b"stop\n", timeout=ENDS_WITHIN_S)
+            answer, _ = self.agent.communicate(b"stop\n", timeout=ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
-            said = b'{"error": "the agent did not end"}'
-        except OSError as error:
-            said = b'{"error": "the agent is gone"}' if error else b""
-        self.trouble = word(said)
+            answer = b'{"error": "the agent did not end"}'
+        except OSError:
+            answer = b'{"error": "the agent is gone"}'
+        self.trouble = error_in(answer)
         self.ended = True
 
     def mark_step(self) -> None:
@@ -160,12 +160,12 @@ def started(order: Order) -> "subprocess.Popen[bytes]":
     return agent
 
 
-def word(said: bytes) -> str | None:
-    """The agent's last word: what went wrong."""
+def error_in(answer: bytes) -> str | None:
+    """Return the error that the agent reported when it ended, None without one."""
     import msgspec
 
     try:
-        error: str | None = msgspec.json.decode(said, type=dict[str, str | None])["error"]
+        error: str | None = msgspec.json.decode(answer, type=dict[str, str | None])["error"]
     except (msgspec.MsgspecError, KeyError):
         return "the agent ended without a word"
     return error
