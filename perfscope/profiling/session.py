@@ -167,12 +167,12 @@ def error_in(answer: bytes) -> str | None:
     try:
         error: str | None = msgspec.json.decode(answer, type=dict[str, str | None])["error"]
     except (msgspec.MsgspecError, KeyError):
-        return "the agent ended without a word"
+        return "the recording process exited unexpectedly"
     return error
 
 
 def own_rank() -> int:
-    """Of torch.distributed, else as the launcher says it; -1 for none."""
+    """Return the rank from torch.distributed, else from the launcher's variables; -1 for none."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
@@ -184,13 +184,13 @@ def own_rank() -> int:
 
 
 def remove(home: Path, pid: int) -> None:
-    """The folder of a recording that nobody kept; a forked child leaves its parent's alone."""
+    """Remove the folder of a recording that is not kept, unless this is a forked child."""
     if os.getpid() == pid:
         shutil.rmtree(home, ignore_errors=True)
 
 
 class Sessions:
-    """The one that is open in this process, if any."""
+    """The recording that is open in this process, if any."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
