@@ -119,7 +119,7 @@ def mark_step(samples: int | None = None, tokens: int | None = None) -> None:
     """Record that a step of this thread ends now."""
     now_ns = time.monotonic_ns()
     for probe in recording_probes():
-        counts = (whole_number(samples), whole_number(tokens))
+        counts = (count_or_unknown(samples), count_or_unknown(tokens))
         record = (probe.kinds["STEP"], _thread.get_native_id(), now_ns, 0, *counts, *UNUSED)
         probe.records.append(record)
 
@@ -132,6 +132,6 @@ def recording_probes() -> list[Any]:
     return [probe for probe in find_visits(VISITS, ()) if probe.live[0]]
 
 
-def whole_number(count: object) -> int:
+def count_or_unknown(count: object) -> int:
     """Return a count as the record holds it, `UNKNOWN` for anything but a whole number."""
     return count if type(count) is int and 0 <= count < 1 << 62 else UNKNOWN
