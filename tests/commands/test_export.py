@@ -41,8 +41,7 @@ def test_it_names_what_it_wrote_and_overwrites_only_with_force(
     assert [path.name for path in Path().iterdir()] == [FORMATS[to]], "and leaves nothing else"
     assert main(command) == 2
     error = capsys.readouterr().err
-    assert FORMATS[to] in error and "--force" in error and error.count("
-") == 1
+    assert FORMATS[to] in error and "--force" in error and len(error.splitlines()) == 1
     assert main([*command, "--force"]) == 0
 
 
