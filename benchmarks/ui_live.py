@@ -127,7 +127,8 @@ def main() -> int:
 
 def watching(pid: int, seconds: float, folder: Path) -> tuple[float, float]:
     """(the server's largest share of a core per viewer, steps a second meanwhile)."""
-    command = [sys.executable, "-m", "perfscope", "ui", str(folder), "--live", str(pid)]
+    options = ["--ui", "--follow", "--all-ranks", f"--out={folder / 'live.perfscope'}"]
+    command = [sys.executable, "-m", "perfscope", "attach", str(pid), *options]
     board = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     viewers: list[Any] = []
     try:
