@@ -130,7 +130,8 @@ def main() -> int:
 
 def watching(pid: int, seconds: float, folder: Path) -> tuple[float, float]:
     """Return the largest share of a core per viewer, and the steps per second meanwhile."""
-    command = [sys.executable, "-m", "perfscope", "ui", str(folder), "--live", str(pid)]
+    options = ["--ui", "--follow", "--all-ranks", f"--out={folder / 'live.perfscope'}"]
+    command = [sys.executable, "-m", "perfscope", "attach", str(pid), *options]
     board = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     viewers: list[Any] = []
     try:

@@ -1,21 +1,37 @@
-"""perfscope: point it at a PyTorch process and know what bounds it, what that costs and what to
-change.
+"""perfscope: find out what limits a PyTorch process, what that costs, and how to fix it.
+
+Public names: `profile`, `step`, `request`, `load` and `diagnose` (docs/stability.md).
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from perfscope.profiling.marks import request, step
+    from perfscope.profiling.recorded_run import diagnose, load
     from perfscope.profiling.scope import profile
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "profile"]
+__all__ = ["__version__", "diagnose", "load", "profile", "request", "step"]
+
+MODULES = {
+    "diagnose": "perfscope.profiling.recorded_run",
+    "load": "perfscope.profiling.recorded_run",
+    "profile": "perfscope.profiling.scope",
+    "request": "perfscope.profiling.marks",
+    "step": "perfscope.profiling.marks",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """What is asked for is imported then: `import perfscope` itself costs next to nothing."""
-    if name == "profile":
-        from perfscope.profiling.scope import profile
+    """Import a public name when it is first used, so that `import perfscope` stays fast."""
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(MODULES[name]), name)
+    globals()[name] = value
+    return value
 
-        return profile
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -52,7 +52,7 @@ class CommandParser(argparse.ArgumentParser):
         args: Sequence[str] | None = None,
         namespace: argparse.Namespace | None = None,
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, with `--json` and `--json=FILE` told apart."""
+        """Parse; `--json` takes a file only after `=`."""
         if not takes_json_output(self):
             return super().parse_known_args(args, namespace)
         words = rewrite_bare_json(sys.argv[1:] if args is None else args)

@@ -1,16 +1,16 @@
-"""The errors a user may see; each is one line that says what to do.
+"""The errors that a user may see; the message says what failed and how to fix it.
 
 PerfscopeError          exit code 1: the work failed
 ├── UsageError          exit code 2: bad usage or unreadable input
 │   └── UnreadableRun   a run folder that cannot be read (newer schema, not a run, damaged)
 ├── CannotEnter         the target cannot be entered; `observe` may still work
-└── CollectorUnavailable  a source cannot be had here; a normal answer, recorded with its reason
-    └── NothingToCollect  there is nothing of the kind here: not even recorded
+└── CollectorUnavailable  a source is not available; normal, recorded with its reason
+    └── NothingToCollect  the host has nothing of the kind; not recorded
 """
 
 
 class PerfscopeError(Exception):
-    """Base of all: the message is the line that the user reads."""
+    """The base class; the message is what the user reads."""
 
     exit_code = 1
 
@@ -34,7 +34,7 @@ class CollectorUnavailable(PerfscopeError):
 
 
 class NothingToCollect(CollectorUnavailable):
-    """This host has nothing of the kind: nobody misses it, and nothing is said."""
+    """This host has nothing of the kind; nothing is reported."""
 
 
 IMPORT_FAILURES = (

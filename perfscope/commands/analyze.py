@@ -1,8 +1,8 @@
-"""Diagnose a recorded run or trace: print what bounds it, what that costs, what to change.
+"""Diagnose a run or trace: print what limits it, what that costs and how to fix it.
 
 PATH is a run folder, a trace of the PyTorch profiler or of Nsight Systems, or a folder with one
-file for each rank. Several of them are taken as the ranks, or the hosts' parts, of one job: read
-side by side, their clocks brought together by the collectives they share.
+file per rank. Several paths are the ranks, or the hosts' parts, of one job; their clocks are
+aligned by the collectives that they share.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-cache",
         action="store_true",
-        help="do not keep what is read of a large trace, nor use what was kept",
+        help="do not read or write the trace cache",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
     add_verbose_option(parser)

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.commands.attachment.default_runs import default_run_folder, remove_older_runs
-from perfscope.commands.attachment.recording import record, stopped_by_signals
+from perfscope.commands.attachment.recording import record_with_progress, stopped_by_signals
 from perfscope.commands.attachment.target import target_pid
 from perfscope.commands.options.dashboard_address import (
     DashboardArguments,
     add_dashboard_arguments,
 )
 from perfscope.commands.options.depth import DepthArguments, add_depth_arguments, requested_window
-from perfscope.commands.options.durations import seconds
+from perfscope.commands.options.durations import parse_seconds
 from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
 from perfscope.commands.options.json_output import add_json_output
 from perfscope.commands.options.redaction import add_redact
@@ -73,11 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="process to record (default: the only candidate); `perfscope ps` lists candidates",
     )
     parser.add_argument(
-        "--duration", type=seconds, metavar="S", help="stop recording after S seconds"
+        "--duration", type=parse_seconds, metavar="S", help="stop recording after S seconds"
     )
     parser.add_argument(
         "--max-duration",
-        type=seconds,
+        type=parse_seconds,
         default=120.0,
         metavar="S",
         help="without --duration: stop after at most S seconds (default: 120)",
@@ -121,6 +121,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     add_verbose_option(parser)
     add_ignore(parser)
     add_redact(parser)
+    add_verbose_option(parser)
     parser.add_argument(
         "--ui",
         action="store_true",
@@ -212,7 +213,7 @@ def run_recorder(recorder: "Recorder", args: AttachArguments, options: AnswerOpt
             from perfscope.agent.control_pipe import obey_commands
 
             obey_commands(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
-        out = record(
+        out = record_with_progress(
             recorder,
             total_s=args.duration or (None if args.follow else args.max_duration),
             diagnose=(lambda: load_and_diagnose(folder, options)) if shows_diagnoses else None,

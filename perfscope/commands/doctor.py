@@ -1,4 +1,4 @@
-"""Try what perfscope needs on this machine, and say the exact fix for what does not work."""
+"""Check what perfscope needs on this machine, and print a fix for anything that is missing."""
 
 import argparse
 from dataclasses import dataclass
@@ -7,13 +7,15 @@ from perfscope.ui.json_text import json_text
 from perfscope.ui.terminal.output import print_line
 
 ELSEWHERE = """
-In a container or on a cluster, attaching needs the right to trace (SYS_PTRACE); without it `--depth observe` still shows
-CPU, I/O, throttling and what threads of your own processes wait for.
-  Docker       docker run --cap-add SYS_PTRACE ...            (or from the host, as root: perfscope attach PID)
-  Kubernetes   securityContext: {capabilities: {add: [SYS_PTRACE]}} in the pod, or an ephemeral container beside it:
-               kubectl debug -it POD --image=IMAGE_WITH_PERFSCOPE --target=CONTAINER --profile=sysadmin -- perfscope ps
-  SLURM        srun --jobid JOBID --overlap --nodelist NODE --ntasks 1 --pty perfscope attach PID
-"""  # noqa: E501
+In a container or on a cluster, attaching needs the capability SYS_PTRACE. Without it,
+`--depth observe` still records CPU, I/O, throttling and what threads of your processes wait for.
+  Docker      docker run --cap-add SYS_PTRACE ...
+              (or on the host, as root: perfscope attach PID)
+  Kubernetes  securityContext: {capabilities: {add: [SYS_PTRACE]}} in the pod, or an ephemeral
+              container: kubectl debug -it POD --image=IMAGE_WITH_PERFSCOPE --target=CONTAINER
+              --profile=sysadmin -- perfscope ps
+  SLURM       srun --jobid JOBID --overlap --nodelist NODE --ntasks 1 --pty perfscope attach PID
+"""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibrate",
         action="store_true",
         help=(
-            "measure what this CPU does with torch (some seconds, on an idle machine), for"
-            " rooflines of runs on it"
+            "measure the peak rates of this CPU with torch, for rooflines of runs on it (takes some"
+            " seconds; the machine must be idle)"
         ),
     )
     parser.add_argument(
@@ -49,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help=(
-            "with --calibrate: threads of the target (default: one, and as many as torch takes by"
-            " itself)"
+            "with --calibrate: threads of the target (default: measure one thread, and torch's"
+            " default number)"
         ),
     )
     parser.add_argument(
@@ -63,40 +65,41 @@ def run(args: DoctorArguments) -> int:
         return calibrated(args)
     from perfscope.agent.doctor import CHECKS, describe_system
 
-    found = [check() for check in CHECKS]
+    results = [check() for check in CHECKS]
     if args.json:
-        print(json_text(found))
+        print(json_text(results))
     else:
         print_line(describe_system())
-        for one in found:
-            print_line(f"  {'ok ' if one.fix is None else 'NO '} {one.name:22} {one.answer}")
-            if one.fix is not None:
-                print_line(f"      fix: {one.fix}")
+        for result in results:
+            mark = "ok " if result.fix is None else "NO "
+            print_line(f"  {mark} {result.name:22} {result.answer}")
+            if result.fix is not None:
+                print_line(f"      fix: {result.fix}")
         print(ELSEWHERE, end="")
-    return 0 if all(one.fix is None for one in found) else 1
+    return 0 if all(result.fix is None for result in results) else 1
 
 
 def calibrated(args: DoctorArguments) -> int:
-    """Measure, keep, and say what was found."""
+    """Measure the CPU, store the calibrations and print them; return the exit code."""
     import sys
 
     from perfscope.agent.calibration import calibrate
     from perfscope.traces.calibrations import BUSY, store_calibration
 
     python = args.python or sys.executable
-    made = [
-        calibrate(python, threads, force=args.force)
-        for threads in ([args.threads] if args.threads else [1, 0])
-    ]
-    paths = [store_calibration(one) for one in made]
+    thread_counts = [args.threads] if args.threads else [1, 0]
+    calibrations = [calibrate(python, count, force=args.force) for count in thread_counts]
+    paths = [store_calibration(calibration) for calibration in calibrations]
     if args.json:
-        print(json_text(made))
+        print(json_text(calibrations))
         return 0
-    for one, path in zip(made, paths, strict=True):
-        rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in one.flops_per_s.items())
-        print_line(f"{one.cpu}, torch {one.torch}, threads: {one.threads}")
-        print(f"  products: {rates} GFLOP/s; memory: {one.bytes_per_s / 1e9:.1f} GB/s")
-        if one.busy_share > BUSY:
-            print(f"  {one.busy_share:.0%} of the cores were busy: these figures may be too low")
+    for calibration, path in zip(calibrations, paths, strict=True):
+        rates = [f"{name} {rate / 1e9:.0f}" for name, rate in calibration.flops_per_s.items()]
+        memory = f"{calibration.bytes_per_s / 1e9:.1f} GB/s"
+        print_line(f"{calibration.cpu}, torch {calibration.torch}, threads: {calibration.threads}")
+        print(f"  matrix multiplication: {', '.join(rates)} GFLOP/s; memory: {memory}")
+        if calibration.busy_share > BUSY:
+            busy = f"{calibration.busy_share:.0%}"
+            print(f"  {busy} of the cores were busy: these figures may be too low")
         print_line(f"wrote {path}")
     return 0

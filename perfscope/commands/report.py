@@ -1,4 +1,4 @@
-"""Write the HTML report of a recorded run: one file that works offline."""
+"""Write the HTML report of a run: one file that works offline."""
 
 import argparse
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.commands.options.depth import DepthArguments, add_depth_arguments, requested_window
-from perfscope.commands.options.durations import seconds
+from perfscope.commands.options.durations import parse_seconds
 from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
 from perfscope.commands.options.json_output import add_json_file
 from perfscope.commands.options.redaction import add_redact
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--duration",
-        type=seconds,
+        type=parse_seconds,
         metavar="S",
         help="stop recording after S seconds (default: when the command exits)",
     )
@@ -95,7 +95,7 @@ def run(args: RunArguments) -> int:
     if not words:
         raise UsageError("no command to run. Give one after `--`: perfscope run -- python train.py")
     ignored = ignored_findings(args.ignore)
-    options = AnswerOptions(args.json, args.html, ignored, args.redact)
+    options = AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
     window = requested_window(args)
     refuse_missing_folders(options)
     out = args.out or default_folder(words[0])

@@ -1,8 +1,7 @@
-"""What every GPU and every process that computes does now, live, with one word for each; nothing is
-entered or recorded.
+"""Live view of every GPU and PyTorch process, with a one-word status each; read-only.
 
-The word is a first look: `attach PID` finds out. Without a GPU or its driver the processes are
-shown alone.
+The status is only a hint; run `perfscope attach PID` for a diagnosis. Without a GPU or its driver,
+only the processes are shown.
 """
 
 import argparse
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--interval", type=float, default=2.0, metavar="S", help="seconds between looks (2)"
     )
     parser.add_argument("--count", type=int, metavar="N", help="end after N looks")
-    parser.add_argument("--json", action="store_true", help="print each look as a line of JSON")
+    parser.add_argument("--json", action="store_true", help="print each refresh as a line of JSON")
 
 
 def run(args: TopArguments) -> int:

@@ -22,7 +22,6 @@ from perfscope.commands.options.dashboard_address import (
 )
 from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
 from perfscope.errors import UsageError
-from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
     from perfscope.ui.dashboard.source import Live
@@ -65,9 +64,8 @@ def run(args: UiArguments) -> int:
     if live is not None:
         live.watch.start()
     print_address(dashboard)
-    print_line("press Ctrl-C to close the dashboard")
     try:
-        wait_for_interrupt()
+        wait_for_interrupt(line="press Ctrl-C to close the dashboard")
     finally:
         if live is not None:
             live.watch.close()

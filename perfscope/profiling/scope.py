@@ -52,7 +52,7 @@ def profile(
     out: where the run folder is kept; without it `scope.save(path)` keeps it. depth: `kernels`
     takes one short window of torch's profiler, `probe` none; a process gets one window, so a later
     recording of it has neither operators nor kernels. window: how long that is, `steps=5` or
-    `seconds=3`. show: the diagnosis is told at the end, on stderr, in a notebook as a cell's
+    `seconds=3`. show: print the diagnosis at the end, on stderr, in a notebook as a cell's
     output; of several ranks by rank 0. What is open inside another, also in other threads, shares
     its recording, and its result is of its own time.
     """
@@ -145,7 +145,7 @@ class Scope:
     # -- while it runs
 
     def step(self) -> None:
-        """A step of the program ends here; only needed where perfscope cannot see it by itself."""
+        """Mark the end of a step; needed only where perfscope cannot see the steps."""
         if self.session is not None:
             self.session.mark_step()
 

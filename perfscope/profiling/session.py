@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import weakref
 from contextlib import suppress
 from multiprocessing import parent_process
@@ -23,6 +22,7 @@ from perfscope.agent.leftovers import folder_name, remove_dead
 from perfscope.agent.profile_agent import Order
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.errors import IMPORT_FAILURES, PerfscopeError
+from perfscope.profiling.marks import mark_step
 
 BEGINS_WITHIN_S = 5.0
 ENDS_WITHIN_S = 60.0
@@ -31,7 +31,7 @@ PREFIX = "perfscope-profile-"
 
 
 class Session:
-    """A recording from `start` to `stop`. Neither raises: what went wrong stands in `trouble`, and
+    """A recording from `start` to `stop`. Neither raises: what went wrong is in `trouble`, and
     the program goes on.
     """
 
@@ -74,7 +74,7 @@ class Session:
         self.door.listening.close()
 
     def begin(self) -> None:
-        """Put the probe in, here; it calls the agent by itself, and waits for it."""
+        """Start the probe in this process; it connects to the agent."""
         window = self.window if self.depth == "kernels" else None
         inside.begin(self.door, window, self.came, self.left)
         self.begun.wait(BEGINS_WITHIN_S)
@@ -108,20 +108,18 @@ class Session:
         if self.hook in sys.meta_path:
             sys.meta_path.remove(self.hook)
         try:
-            said, _ = self.agent.communicate(b"stop\n", timeout=ENDS_WITHIN_S)
+            answer, _ = self.agent.communicate(b"stop\n", timeout=ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
-            said = b'{"error": "the agent did not end"}'
-        except OSError as error:
-            said = b'{"error": "the agent is gone"}' if error else b""
-        self.trouble = word(said)
+            answer = b'{"error": "the agent did not end"}'
+        except OSError:
+            answer = b'{"error": "the agent is gone"}'
+        self.trouble = error_in(answer)
         self.ended = True
 
     def mark_step(self) -> None:
-        """A step ends here."""
-        probe = self.probe
-        if probe is not None and probe.live[0] and self.pid == os.getpid():
-            kind, thread = probe.kinds["STEP"], threading.get_native_id()
-            probe.records.append((kind, thread, time.monotonic_ns(), 0, *(-1,) * 8))
+        """Record that a step of this thread ends now."""
+        if self.probe is not None and self.pid == os.getpid():
+            mark_step()
 
 
 def private_folder() -> Path:
@@ -162,19 +160,19 @@ def started(order: Order) -> "subprocess.Popen[bytes]":
     return agent
 
 
-def word(said: bytes) -> str | None:
-    """The agent's last word: what went wrong."""
+def error_in(answer: bytes) -> str | None:
+    """Return the error that the agent reported when it ended, None without one."""
     import msgspec
 
     try:
-        error: str | None = msgspec.json.decode(said, type=dict[str, str | None])["error"]
+        error: str | None = msgspec.json.decode(answer, type=dict[str, str | None])["error"]
     except (msgspec.MsgspecError, KeyError):
-        return "the agent ended without a word"
+        return "the recording process exited unexpectedly"
     return error
 
 
 def own_rank() -> int:
-    """Of torch.distributed, else as the launcher says it; -1 for none."""
+    """Return the rank from torch.distributed, else from the launcher's variables; -1 for none."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
@@ -186,13 +184,13 @@ def own_rank() -> int:
 
 
 def remove(home: Path, pid: int) -> None:
-    """The folder of a recording that nobody kept; a forked child leaves its parent's alone."""
+    """Remove the folder of a recording that is not kept, unless this is a forked child."""
     if os.getpid() == pid:
         shutil.rmtree(home, ignore_errors=True)
 
 
 class Sessions:
-    """The one that is open in this process, if any."""
+    """The recording that is open in this process, if any."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

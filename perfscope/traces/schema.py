@@ -170,11 +170,14 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "int64",
             "",
             "bytes of a checkpoint, training flag of a forward pass, objects that a garbage"
-            " collection freed, -1 unknown",
+            " collection freed, samples of a step, -1 unknown",
         ),
         Column("label", "category", "", "NVTX category, `#N` for one without a name, NA none"),
         Column(
-            "payload", "float64", "", "number that the program attached to an NVTX range, NaN none"
+            "payload",
+            "float64",
+            "",
+            "number that the program attached to an NVTX range, tokens of a step, NaN none",
         ),
     ),
     "copies": (

@@ -60,9 +60,9 @@ def parsed(line: str) -> Any:
 def fits(value: object, kind: Any) -> bool:
     """Return whether the value is of the type."""
     if get_origin(kind) in (Union, types.UnionType):
-        return any(fits(value, one) for one in get_args(kind))
+        return any(fits(value, entry) for entry in get_args(kind))
     if get_origin(kind) is list:
-        return isinstance(value, list) and all(fits(one, get_args(kind)[0]) for one in value)
+        return isinstance(value, list) and all(fits(entry, get_args(kind)[0]) for entry in value)
     return type(value) is type(Path()) if kind is Path else type(value) is kind
 
 
@@ -84,7 +84,7 @@ def test_what_is_parsed_is_of_the_types_that_mypy_is_told(line: str) -> None:
 def test_every_option_has_its_field_and_every_field_its_option(command: ModuleType) -> None:
     own = argparse.ArgumentParser(add_help=False)
     command.add_arguments(own)
-    options = {one.dest for one in own._actions} | set(own._defaults)
+    options = {entry.dest for entry in own._actions} | set(own._defaults)
     assert options == {field.name for field in dataclasses.fields(command.ARGUMENTS)}
     assert {line.split()[0] for line in LINES} >= {name_of(command)}
 
@@ -136,15 +136,15 @@ def test_a_window_is_taken_while_it_is_watched(tmp_path: Path) -> None:
                 Path(f"/proc/{pid}/cmdline").read_bytes() for pid in [str(process.pid), *children]
             ]
             assert not [line for line in seen if token[1].encode() in line]
-            said = "".join(line for line in lines_until(lines, "the page stays at"))
+            output = "".join(line for line in lines_until(lines, "the page stays at"))
         finally:
             process.send_signal(signal.SIGINT)
             end(target)
         rest = process.stderr.read()
         assert process.wait(30) == 0, rest
     assert token[1] not in rest
-    answer = json.loads(said[said.index("{") : said.rindex("}") + 1])
-    assert {one["name"]: one["status"] for one in answer["sources"]}["kernels"] == "ok"
+    answer = json.loads(output[output.index("{") : output.rindex("}") + 1])
+    assert {entry["name"]: entry["status"] for entry in answer["sources"]}["kernels"] == "ok"
     assert read_manifest(out).finished
 
 

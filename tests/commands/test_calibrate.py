@@ -31,13 +31,13 @@ def test_it_measures_and_keeps_what_the_analyzer_finds(
         command, capture_output=True, text=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     )
     assert done.returncode == 0, done.stderr
-    [said] = json.loads(done.stdout)
-    assert said["threads"] == 1
-    assert said["flops_per_s"]["float32"] > 1e9 and said["bytes_per_s"] > 1e8
+    [output] = json.loads(done.stdout)
+    assert output["threads"] == 1
+    assert output["flops_per_s"]["float32"] > 1e9 and output["bytes_per_s"] > 1e8
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kept = load_calibration(said["host"], said["torch"], 1)
-    assert kept is not None and kept.flops_per_s == said["flops_per_s"]
-    assert load_calibration(said["host"], said["torch"], 2) is None
+    kept = load_calibration(output["host"], output["torch"], 1)
+    assert kept is not None and kept.flops_per_s == output["flops_per_s"]
+    assert load_calibration(output["host"], output["torch"], 2) is None
 
 
 def test_a_busy_machine_is_refused_and_a_python_without_torch_named(

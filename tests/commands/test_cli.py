@@ -80,7 +80,7 @@ def test_a_process_without_torch_gets_an_honest_look_from_outside(tmp_path: Path
         target.kill()
         target.wait()
     answer = json.loads(done.stdout)
-    sources = {one["name"]: one for one in answer["sources"]}
+    sources = {entry["name"]: entry for entry in answer["sources"]}
     assert answer["steps"]["count"] == 0 and sources["stacks"]["status"] == "ok"
     assert "has torch loaded" in sources["probe"]["reason"]
     assert answer["verdict"]["id"] in (
@@ -111,7 +111,7 @@ def test_json_is_alone_on_stdout_and_as_documented(looping: Run, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     jsonschema.validate(answer, json.loads(schema()))
-    assert sum(one["share"] for one in answer["time_budget"]) == pytest.approx(1.0)
+    assert sum(entry["share"] for entry in answer["time_budget"]) == pytest.approx(1.0)
     assert (tmp_path / "r.html").stat().st_size > 1_000_000
     again = run("analyze", tmp_path / "r", "--json")
     assert json.loads(again.stdout)["verdict"] == answer["verdict"]
@@ -134,7 +134,7 @@ def test_ctrl_c_stops_and_still_reports(looping: Run, tmp_path: Path) -> None:
 
 
 def test_ps_lists_a_running_training(looping: Run) -> None:
-    rows = {one["pid"]: one for one in json.loads(run("ps", "--json").stdout)}
+    rows = {entry["pid"]: entry for entry in json.loads(run("ps", "--json").stdout)}
     assert (
         rows[looping.pid]["torch"]
         and rows[looping.pid]["workers"] == 2
@@ -143,8 +143,8 @@ def test_ps_lists_a_running_training(looping: Run) -> None:
 
 
 def test_doctor_tries_for_real() -> None:
-    said = {one["name"]: one for one in json.loads(run("doctor", "--json").stdout)}
-    assert "works" in said["enter a process"]["said"] or said["enter a process"]["fix"]
+    output = {entry["name"]: entry for entry in json.loads(run("doctor", "--json").stdout)}
+    assert "works" in output["enter a process"]["said"] or output["enter a process"]["fix"]
 
 
 FORKS = """

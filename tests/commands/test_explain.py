@@ -31,9 +31,9 @@ def test_a_typing_error_is_answered_with_what_was_meant(
     typed: str, meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["explain", typed]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1
-    assert said.err.startswith(f"perfscope: no finding {typed!r}; did you mean {meant}")
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1
+    assert output.err.startswith(f"perfscope: no finding {typed!r}; did you mean {meant}")
 
 
 def test_an_id_like_no_other_gets_the_list(capsys: pytest.CaptureFixture[str]) -> None:

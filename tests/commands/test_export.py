@@ -32,7 +32,7 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_it_names_what_it_wrote_here_and_overwrites_only_when_told(
+def test_it_names_what_it_wrote_and_overwrites_only_with_force(
     trace: Path, to: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["export", str(trace), "--to", to]
@@ -40,8 +40,8 @@ def test_it_names_what_it_wrote_here_and_overwrites_only_when_told(
     assert capsys.readouterr().out == f"wrote {FORMATS[to]}\n"
     assert [path.name for path in Path().iterdir()] == [FORMATS[to]], "and leaves nothing else"
     assert main(command) == 2
-    refusal = capsys.readouterr().err
-    assert FORMATS[to] in refusal and "--force" in refusal and "-o" in refusal
+    error = capsys.readouterr().err
+    assert FORMATS[to] in error and "--force" in error and len(error.splitlines()) == 1
     assert main([*command, "--force"]) == 0
 
 
@@ -51,7 +51,7 @@ def test_a_folder_that_is_not_ours_is_never_removed(
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("years of work")
     assert main(["export", str(trace), "--to", "csv", "-o", "mine", "--force"]) == 2
-    assert "did not export" in capsys.readouterr().err
+    assert "mine" in capsys.readouterr().err
     assert Path("mine/thesis.txt").read_text() == "years of work"
     assert main(["export", str(trace), "--to", "perfetto", "-o", "mine", "--force"]) == 2
 
@@ -63,16 +63,13 @@ def test_a_stale_table_goes_with_the_export_it_was_of(trace: Path) -> None:
     assert not Path("out/ops.csv").exists() and Path("out/kernels.csv").exists()
 
 
-def test_what_cannot_be_read_or_written_is_said_in_a_line(
+def test_what_cannot_be_read_or_written_is_an_error_of_one_line(
     trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", "nowhere", "--to", "csv"]) == 2
     assert main(["export", str(trace), "--to", "csv", "-o", "no/such/place"]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said == [
-        "perfscope: nowhere does not exist",
-        "perfscope: no/such is not a folder; make it, or name another file with -o",
-    ]
+    unread, unwritten = capsys.readouterr().err.splitlines()
+    assert "nowhere" in unread and "no/such" in unwritten
 
 
 def test_packed_or_not_as_the_name_says(trace: Path) -> None:

@@ -31,7 +31,7 @@ def test_wrong_usage_is_one_line(arguments: tuple[str, ...], says: str) -> None:
     )
 
 
-def test_a_full_disk_behind_stdout_is_said_in_one_line() -> None:
+def test_a_full_disk_at_stdout_is_an_error_of_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             perfscope("explain", "input-bound"),

@@ -34,7 +34,7 @@ def test_report_writes_one_whole_file_and_names_it(recorded: Path, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
 
 
-def test_json_stays_alone_on_stdout_beside_the_report(recorded: Path, tmp_path: Path) -> None:
+def test_json_stays_alone_on_stdout_with_the_report(recorded: Path, tmp_path: Path) -> None:
     done = run("report", recorded, "--json", "-o", tmp_path / "r.html")
     answer = json.loads(done.stdout)
     assert done.stderr == f"wrote {tmp_path / 'r.html'}\n"
@@ -49,7 +49,7 @@ def test_analyze_says_the_same_as_the_page(recorded: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("where", ["no/such/folder/r.html", "taken"])
-def test_a_place_that_cannot_be_written_is_said_and_nothing_is_left(
+def test_a_place_that_cannot_be_written_is_an_error_and_nothing_is_left(
     recorded: Path, tmp_path: Path, where: str
 ) -> None:
     (tmp_path / "taken").mkdir()

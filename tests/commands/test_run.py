@@ -57,7 +57,7 @@ def test_streams_exit_code_path_and_sitecustomize_are_the_commands_own(tmp_path:
         assert load(folder / "run").manifests[0].command == [sys.executable, program]
 
 
-def test_signals_reach_the_command_and_how_it_ended_is_told(tmp_path: Path) -> None:
+def test_signals_reach_the_command_and_its_exit_code_reaches_us(tmp_path: Path) -> None:
     for name, send, code, heard in (
         ("told", signal.SIGUSR1, 5, "heard SIGUSR1\n"),
         ("killed", signal.SIGTERM, 143, ""),
@@ -111,7 +111,7 @@ def test_a_signal_to_the_whole_group_reaches_the_command_once(tmp_path: Path) ->
         assert process.stdout.read() == "heard 5\n"
 
 
-def test_a_command_that_is_not_there_is_told_as_a_shell_tells_it(tmp_path: Path) -> None:
+def test_a_missing_command_is_an_error_as_in_a_shell(tmp_path: Path) -> None:
     done = run(tmp_path, "no-such-program-anywhere")
     assert done.returncode == 127 and done.stdout == ""
     assert (
@@ -123,12 +123,12 @@ def test_a_command_that_is_not_there_is_told_as_a_shell_tells_it(tmp_path: Path)
 def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(
     tmp_path: Path,
 ) -> None:
-    options = ("--json=told.json", "--out", "run", "--depth", "probe")
+    options = ("--json=shown.json", "--out", "run", "--depth", "probe")
     command = [*perfscope("run", *options), sys.executable, written(tmp_path, WITH_WORKER)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
-    answer = json.loads((tmp_path / "told.json").read_text())
-    assert {one["name"]: one["status"] for one in answer["sources"]}["probe"] == "ok"
+    answer = json.loads((tmp_path / "shown.json").read_text())
+    assert {entry["name"]: entry["status"] for entry in answer["sources"]}["probe"] == "ok"
     trace = load(tmp_path / "run")
     ranges, fetches, processes = (
         trace.table("ranges"),
@@ -138,8 +138,8 @@ def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(
     assert ranges is not None and (ranges["category"] == "optimizer").sum() == 40
     assert (ranges["name"] == "part").sum() == 40, "by the library or by the probe, not by both"
     assert fetches is not None and set(fetches["worker"]) == {0} and processes is not None
-    told = trace.manifest.torch
-    assert told is not None and told.intra_op_threads == 3, (
+    shown = trace.manifest.torch
+    assert shown is not None and shown.intra_op_threads == 3, (
         "which the program set after the probe had come"
     )
     roles = processes.set_index("process")["role"]
@@ -183,7 +183,10 @@ def test_tasks_of_slurm_that_begin_at_once_have_folders_of_their_own(tmp_path: P
     running = [
         subprocess.Popen(command, env=env, cwd=tmp_path, stderr=subprocess.DEVNULL) for env in tasks
     ]
-    assert [one.wait(120) for one in running] == [0, 0]
-    folders = sorted(tmp_path.iterdir(), key=lambda one: one.name[-16:])
-    assert [one.name.rsplit("-", 1)[1] for one in folders] == ["rank0.perfscope", "rank1.perfscope"]
-    assert len({load(one).manifest.job_id for one in folders}) == 1
+    assert [entry.wait(120) for entry in running] == [0, 0]
+    folders = sorted(tmp_path.iterdir(), key=lambda folder: folder.name[-16:])
+    assert [entry.name.rsplit("-", 1)[1] for entry in folders] == [
+        "rank0.perfscope",
+        "rank1.perfscope",
+    ]
+    assert len({load(entry).manifest.job_id for entry in folders}) == 1

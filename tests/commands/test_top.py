@@ -25,10 +25,10 @@ ASLEEP = "import time\nwhile True: time.sleep(0.01)"
 @pytest.fixture(scope="module")
 def targets() -> Iterator[list[int]]:
     running = [subprocess.Popen([sys.executable, "-c", program]) for program in (BUSY, ASLEEP)]
-    yield [one.pid for one in running]
-    for one in running:
-        one.kill()
-        one.wait()
+    yield [entry.pid for entry in running]
+    for entry in running:
+        entry.kill()
+        entry.wait()
 
 
 def looked(*words: str, env: dict[str, str] | None = None) -> str:
@@ -39,9 +39,9 @@ def looked(*words: str, env: dict[str, str] | None = None) -> str:
 
 
 def test_each_process_has_its_word_without_a_driver(targets: list[int]) -> None:
-    said = json.loads(looked("--json", *map(str, targets)))
-    assert said["devices"] == [] and "no NVIDIA driver" in said["no_devices"]
-    words: dict[int, dict[str, Any]] = {one["pid"]: one for one in said["processes"]}
+    output = json.loads(looked("--json", *map(str, targets)))
+    assert output["devices"] == [] and "no NVIDIA driver" in output["no_devices"]
+    words: dict[int, dict[str, Any]] = {entry["pid"]: entry for entry in output["processes"]}
     assert words[targets[0]]["word"] in ("computing", "starved") and words[targets[0]]["cores"] > 0
     # On a full machine even a process that only wakes up now and then waits for a core.
     assert (
@@ -61,14 +61,19 @@ def test_devices_of_the_driver_and_who_is_on_them(targets: list[int], tmp_path: 
         "@3 utilization 0",
     )
     env = environment(built(tmp_path), written(tmp_path, "h100", *changes, devices=4))
-    said = json.loads(looked("--json", str(targets[0]), env=env | {"STAND_IN_AT_ONCE": "1"}))
-    assert [one["word"] for one in said["devices"]] == ["busy", "underused", "throttled", "idle"]
-    assert said["devices"][0]["name"] == "NVIDIA H100 80GB HBM3" and said["devices"][0][
+    output = json.loads(looked("--json", str(targets[0]), env=env | {"STAND_IN_AT_ONCE": "1"}))
+    assert [entry["word"] for entry in output["devices"]] == [
+        "busy",
+        "underused",
+        "throttled",
+        "idle",
+    ]
+    assert output["devices"][0]["name"] == "NVIDIA H100 80GB HBM3" and output["devices"][0][
         "power_w"
     ] == pytest.approx(560)
     assert (
-        said["processes"][0]["devices"] == [0]
-        and said["processes"][0]["device_memory_bytes"] == 50e9
+        output["processes"][0]["devices"] == [0]
+        and output["processes"][0]["device_memory_bytes"] == 50e9
     )
 
 
@@ -78,8 +83,8 @@ def test_a_device_that_never_answered_is_there_and_a_reloaded_driver_is_found_ag
     scenario = written(tmp_path, "h100", "@1 lost 0", "hurry 10", "gone 1.0 3.0", devices=2)
     env = environment(built(tmp_path), scenario) | {"STAND_IN_AT_ONCE": "1"}
     lines = looked("--json", "--count", "3", str(targets[0]), env=env).splitlines()
-    told = [[one["lost"] for one in json.loads(line)["devices"]] for line in lines]
-    assert told[-1] == [None, "the device fell off the bus"]
+    shown = [[entry["lost"] for entry in json.loads(line)["devices"]] for line in lines]
+    assert shown[-1] == [None, "the device fell off the bus"]
     text = subprocess.run(
         perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60
     ).stdout
@@ -111,7 +116,7 @@ def test_words_of_devices() -> None:
         "idle": DeviceGlance(**whole, kernel_time_share=0.02, sm_active=0.9),
         "unknown": DeviceGlance(**whole),
     }
-    assert {word: device_word(one) for word, one in seen.items()} == {
+    assert {word: device_word(entry) for word, entry in seen.items()} == {
         word: word for word in DEVICE_WORDS
     }
 
@@ -134,7 +139,7 @@ def test_words_of_processes() -> None:
         "idle": ProcessGlance(1, "x", cores=0.0, states=waits),
         "unknown": ProcessGlance(1, "x", cores=1.0, waiting_cores=nan),
     }
-    assert {word: process_word(one, (working, still)) for word, one in seen.items()} == {
+    assert {word: process_word(entry, (working, still)) for word, entry in seen.items()} == {
         word: word for word in PROCESS_WORDS
     }
 
@@ -147,8 +152,8 @@ def test_of_a_lost_device_nothing_is_shown_but_why(tmp_path: Path) -> None:
         power_limit_w=700.0,
         lost="the device fell off the bus",
     )
-    told = io.StringIO()
-    printed(Glances([lost], []), "12:00:00", Console(file=told, width=200))
-    line = next(one for one in told.getvalue().splitlines() if "NVIDIA H100" in one)
+    shown = io.StringIO()
+    printed(Glances([lost], []), "12:00:00", Console(file=shown, width=200))
+    line = next(entry for entry in shown.getvalue().splitlines() if "NVIDIA H100" in entry)
     assert line.split() == ["1", "NVIDIA", "H100", "lost", *"------"]
-    assert "gpu 1: the device fell off the bus" in told.getvalue()
+    assert "gpu 1: the device fell off the bus" in shown.getvalue()

@@ -43,13 +43,12 @@ def show_recording(
         dashboard = dashboard_of(out, arguments, live=live, ignored=ignored)
         watch.start()
         print_address(dashboard)
-        print_line("press Ctrl-C to stop recording, and again to close the dashboard")
+        hint = "press Ctrl-C to stop recording, and again to close the dashboard"
         try:
-            wait_for_interrupt(lambda: not recording.running)
+            wait_for_interrupt(lambda: not recording.running, line=hint)
             recording.close()
             code = after()
-            print_line(f"the page stays at {dashboard.url}; Ctrl-C closes it")
-            wait_for_interrupt()
+            wait_for_interrupt(line=f"the page stays at {dashboard.url}; Ctrl-C closes it")
         finally:
             watch.close()
             dashboard.close()
@@ -58,10 +57,17 @@ def show_recording(
     return code
 
 
-def wait_for_interrupt(is_over: Callable[[], bool] = lambda: False) -> None:
-    """Wait for Ctrl-C or SIGTERM, or until `is_over` returns true."""
+def wait_for_interrupt(
+    is_over: Callable[[], bool] = lambda: False, *, line: str | None = None
+) -> None:
+    """Print the line, and wait for Ctrl-C or SIGTERM, or until `is_over` returns true.
+
+    A Ctrl-C counts from the moment at which the line can be read.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if line is not None:
+            print_line(line)
         while not is_over():
             time.sleep(0.2)
     except KeyboardInterrupt:

@@ -43,7 +43,9 @@ def stopped_by_signals(recorder: "Recorder") -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def record(recorder: "Recorder", total_s: float | None, diagnose: Diagnose | None) -> Path:
+def record_with_progress(
+    recorder: "Recorder", total_s: float | None, diagnose: Diagnose | None
+) -> Path:
     """Record and show the progress on stderr; return where the run folder is.
 
     `total_s`: how long it takes at most. With `diagnose` the diagnosis so far is shown too.

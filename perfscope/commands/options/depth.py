@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from perfscope.commands.options.durations import milliseconds, seconds
+from perfscope.commands.options.durations import parse_milliseconds, parse_seconds
 from perfscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--window",
-        type=window,
+        type=parse_window,
         metavar="steps=N|seconds=S",
         help="length of the profiling window (default: steps=5, at most 3 s)",
     )
     parser.add_argument(
         "--every",
-        type=seconds,
+        type=parse_seconds,
         metavar="S",
         help="with --follow: take a new window every S seconds, where that is safe",
     )
@@ -59,13 +59,13 @@ def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--window-stall",
-        type=milliseconds,
+        type=parse_milliseconds,
         metavar="MS",
         help="longest delay that ending the window may add to one step (default: 250)",
     )
 
 
-def window(text: str) -> "Window":
+def parse_window(text: str) -> "Window":
     """Return the window described by `steps=5` or `seconds=3`."""
     from perfscope.agent.profiler_windows.window import window_of
 

@@ -6,7 +6,7 @@ import re
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600}
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """Return a positive number of seconds, from `90`, `1.5`, `2m` or `30s`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
     value = float(match[1]) * SECONDS_PER_UNIT[match[2] or "s"] if match else 0.0
@@ -17,7 +17,7 @@ def seconds(text: str) -> float:
     return value
 
 
-def milliseconds(text: str) -> float:
+def parse_milliseconds(text: str) -> float:
     """Return a positive number of milliseconds, in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms)?", text.strip())
     if not match or float(match[1]) <= 0:

@@ -72,8 +72,8 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     SYNC: ("name", "bytes"),
     # a copy between host and device; direction 1 = to the device, 2 = from it
     COPY: ("bytes", "direction", "pinned", "non_blocking"),
-    # `perfscope.step()`: a step ends
-    STEP: (),
+    # `perfscope.step()` or `scope.step()`: the program marks the end of a step
+    STEP: ("samples", "tokens"),
     # a range or mark. The injection library has a stream of its own, whose codes are rows of
     # `nvtx.names`. domain and category: codes; payload_type: 0 none, 1 int64, 2 uint64, 3 the bits
     # of a double; way: 0 push and pop, 1 start and end, 2 mark; end_tid: the thread that ended the

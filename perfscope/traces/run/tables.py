@@ -56,7 +56,9 @@ NUMBER_VALUE: Final = {
     events.CHECKPOINT: "v0",
     events.GC: "v1",
     events.SYNC: "v1",
+    events.STEP: "v0",
 }
+TOKENS_VALUE: Final = {events.STEP: "v1"}
 SOURCE_OF_TABLE: Final = {
     "stacks": "stacks",
     "thread_states": "thread_states",
@@ -317,6 +319,7 @@ def probe_range_columns(rows: pd.DataFrame, names: CodeNames) -> dict[str, Any]:
     category = pd.Series(kind).map(CATEGORIES).to_numpy(object)
     process = rows["process"].to_numpy(np.int64)
     name = names_of_codes(process, value_of_kind(rows, NAME_VALUE), names)
+    tokens = value_of_kind(rows, TOKENS_VALUE)
     return {
         **{column: rows[column] for column in COMMON_COLUMNS},
         "category": category,
@@ -324,6 +327,7 @@ def probe_range_columns(rows: pd.DataFrame, names: CodeNames) -> dict[str, Any]:
         "object": value_of_kind(rows, OBJECT_VALUE),
         "value": value_of_kind(rows, NUMBER_VALUE),
         **without_nvtx_values(len(rows)),
+        "payload": tokens.where(tokens >= 0).to_numpy(np.float64),
     }
 
 

@@ -28,7 +28,8 @@ CALLBACK = "/_dash-update-component"
 LAYOUT = "/_dash-layout"
 REPORT = re.compile(r"/run/[^/]+\.html")
 IN_HTML = re.compile(r'((?:\b(?:href|src|action)="|;url=))(/(?!/))')
-IN_JSON = re.compile(r'("(?:href|data-timeline)":\s*")(/(?!/))')
+IN_JSON = re.compile(r'("(?:href|data-timeline)":\s*")((?:/|\\u002f)(?!/|\\u002f))')
+"""Dash escapes slashes in JSON."""
 
 
 def normalized_base_path(given: str | None) -> str:

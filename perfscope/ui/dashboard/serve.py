@@ -34,10 +34,10 @@ class Handler(WSGIRequestHandler):
         """Print nothing."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Print nothing, and do not look at the address, which may be none."""
+        """Print nothing; the address may be missing."""
 
     def parse_request(self) -> bool:
-        """Refuse what is no address, at which werkzeug would end with a traceback."""
+        """Refuse what is not an address; werkzeug would end with a traceback."""
         if not super().parse_request():
             return False
         try:
@@ -127,5 +127,5 @@ def family(address: str) -> socket.AddressFamily:
 
 
 def nothing(environ: object, start_response: object) -> list[bytes]:
-    """Stands in until the application is made, which must know its port."""
+    """Answer nothing, until the application exists; it needs to know the port first."""
     return []
